@@ -1,0 +1,34 @@
+# Every target makes its own .venv with the standard library's venv and pip: a fresh machine needs only Python 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test check bench format clean
+run: $(READY)           ## Collect a sample session, or: make run ARGS="PATH…"
+	@$(BIN)/ctxgc demo $(ARGS)
+
+test: $(READY)          ## The whole suite.
+	$(BIN)/python -m pytest
+
+check: $(READY)         ## Format, lint, strict types, fast tests: under a minute.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow and not corpus" -x
+
+bench: $(READY)         ## Every benchmark; counted work is held against perf/limits.toml.
+	$(BIN)/python -m perf.run $(ARGS)
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "ctxgc needs Python 3.11 or newer; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

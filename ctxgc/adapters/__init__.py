@@ -1,0 +1,1 @@
+"""Formats: bytes of transcripts and requests to segments, and segments back to requests."""

@@ -1,0 +1,167 @@
+"""What every adapter promises. Adapters are sans-I/O: bytes in, events or bytes out.
+
+Two families:
+
+    Transcript   a host's log, read-only:   bytes ──feed──▶ events (sessions, segments, departures, usage)
+    WireFormat   a request of a model API:  bytes ──parse──▶ segments with spans ──splice──▶ bytes
+                                            stored segments ──render──▶ a valid list of the API
+
+Laws, held by one contract suite for all: unknown records are skipped and counted, never fatal; same bytes give
+the same ids however they are cut into `feed`s; any subset of evictable segments evicted still renders a valid
+list (pairs intact, I3); a wire request in which nothing was evicted splices to itself, byte for byte (I5).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from ctxgc.core.segment import Departure, Segment
+
+LINE_BYTES_MAX = 64 * 2**20
+"""A longer record of a line format is skipped and counted as `too_long`, without being held in memory."""
+
+DOCUMENT_BYTES_MAX = 256 * 2**20
+"""A single-document format (one JSON object a file) larger than this is refused: it cannot be streamed."""
+
+INPUT_PIECE_CHARS_MIN = 400
+"""A string inside a tool's input moves to the body from this length on; shorter ones stay in the skeleton."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session appeared, or more is known about it. Empty fields add nothing to what was said before."""
+
+    session: str
+    project: str = ""
+    """The working directory."""
+    parent: str = ""
+    """The session this is a side chain of, with the id of the exchange that started it if known."""
+    parent_segment: str = ""
+    model: str = ""
+    title: str = ""
+    hidden_tokens: int = 0
+    """Billed tokens of the prompt that the transcript does not show (tool schemas, system prompt), if known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A segment, in full. Again with the same id only to complete one that was pending."""
+
+    session: str
+    segment: Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Rewindowed:
+    """The window of the session now is exactly `slots`, in this order; what is missing departed for `reason`.
+
+    `slots` pairs each id with its new place. Ids that departed earlier may return.
+    """
+
+    session: str
+    slots: tuple[tuple[str, int], ...]
+    reason: Departure
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """The host dropped the bodies of these segments; the rest of the window stays as it is."""
+
+    session: str
+    ids: tuple[str, ...]
+    reason: Departure
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What the provider billed for one assistant reply, once per reply, in billed tokens."""
+
+    session: str
+    turn: int
+    model: str
+    wall_s: float
+    input_tokens: int
+    """Uncached input."""
+    cache_read_tokens: int
+    cache_creation_tokens: int
+    output_tokens: int
+
+
+Event = Opened | Admitted | Rewindowed | Cleared | Used
+
+
+class Transcript(Protocol):
+    """A parser of one transcript file. `feed` it any cuts of the (decompressed) bytes, then `finish`."""
+
+    source: str
+    """The agent: `claude_code`, `codex`, …; half of every key (I15)."""
+    records: int
+    """Records seen so far, skipped ones included."""
+    skipped: Counter[str]
+    """What was not understood, by type of record; `malformed` and `too_long` among them."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Parse what is complete in `data` and what was left over before; hold at most one record."""
+        ...
+
+    def finish(self) -> list[Event]:
+        """The input ends here for now: a last record without newline counts, open calls come out as pending.
+
+        Feeding may go on afterwards (a watched file grows); a later result completes its pending exchange.
+        """
+        ...
+
+
+class Tombstone(NamedTuple):
+    """What stands where a body was: `text` for its first piece, `marker` for each further one."""
+
+    text: str
+    marker: str = "[evicted]"
+
+
+class Slot(NamedTuple):
+    """One place of a window to render: a segment and, if its body is out, the tombstone instead."""
+
+    segment: Segment
+    tombstone: Tombstone | None = None
+
+
+class Span(NamedTuple):
+    """Where a piece of a body lies in the caller's request: half-open byte offsets of its JSON value."""
+
+    piece: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class WireWindow:
+    """A parsed request: its segments in order, and for each the spans of its evictable pieces."""
+
+    segments: tuple[Segment, ...]
+    spans: Mapping[str, tuple[Span, ...]]
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+class WireFormat(Protocol):
+    """A model API's list of what is said. Stateless."""
+
+    name: str
+
+    def parse(self, request: bytes) -> WireWindow:
+        """Segments of a request (a bare list, or an object holding one). Raises `BadTranscript`."""
+        ...
+
+    def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
+        """The request with only the spans of these segments replaced; the same object if there are none (I5)."""
+        ...
+
+    def render(self, slots: Iterable[Slot]) -> bytes:
+        """A valid list of this API from stored segments of any source: same texts, same order, pairs intact.
+
+        Bytes of JSON. Pending exchanges render with an empty result only where the API demands one.
+        """
+        ...

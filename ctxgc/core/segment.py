@@ -1,0 +1,199 @@
+"""A segment: the smallest span of a session that lives or dies together.
+
+    skeleton  always renders (for an exchange: the call with its id and its short inputs)
+    body      can be evicted (the result's text, a large input), piece by named piece
+
+                      ┌────────── recall ──────────┐
+                      ▼                            │
+    pending ──▶ resident ──── evict ────▶ evicted ─┘
+                  │  │
+                  │  └── the host dropped it ──▶ departed   (stored, searchable, recallable)
+                  └───── the user asked ───────▶ forgotten  (only the id stays)
+
+Everything in here is a value. Text is kept as bytes (UTF-8, `surrogatepass`), because recall
+returns exactly what was admitted (I9) and a transcript may hold NUL or lone surrogates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from typing import NamedTuple
+
+LINE_MAX = 2**31 - 1
+"""The last line of a range that runs to the end of its file."""
+
+DIGEST_BYTES = 16
+
+
+class Kind(StrEnum):
+    """What a segment is; roots and policies are stated in kinds."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    THINKING = "thinking"
+    EXCHANGE = "exchange"
+    ATTACHMENT = "attachment"
+    SUMMARY = "summary"
+    PLAN = "plan"
+    OTHER = "other"
+
+
+class Role(StrEnum):
+    """Who speaks on the wire; an exchange is spoken by the assistant and answered by the tool."""
+
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Status(StrEnum):
+    """How a tool call ended; everything that is not an exchange is `ok`."""
+
+    OK = "ok"
+    ERROR = "error"
+    PENDING = "pending"
+
+
+class State(StrEnum):
+    """Where a segment's body is. Only `resident` bodies count against a budget."""
+
+    RESIDENT = "resident"
+    EVICTED = "evicted"
+    DEPARTED = "departed"
+    FORGOTTEN = "forgotten"
+
+
+class Departure(StrEnum):
+    """Why a segment left the window by another hand than ours."""
+
+    REWOUND = "rewound"
+    HOST_COMPACTED = "host_compacted"
+    HOST_CLEARED = "host_cleared"
+
+
+class Access(StrEnum):
+    """What an exchange did to a file."""
+
+    READ = "read"
+    WRITE = "write"
+    EDIT = "edit"
+    MENTION = "mention"
+
+
+class SessionKey(NamedTuple):
+    """Names one session for good (I15): the agent it belongs to, and the host's own id."""
+
+    source: str
+    session: str
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.session}"
+
+
+class PathUse(NamedTuple):
+    """A file that an exchange touched, with the lines it covers (1-based, inclusive)."""
+
+    path: str
+    access: Access
+    first_line: int = 1
+    last_line: int = LINE_MAX
+
+
+class Piece(NamedTuple):
+    """One named part of a body: `text`, `thinking`, `result`, or `input.KEY` for a large input.
+
+    A body has at most one piece of a name. `data` is UTF-8 with `surrogatepass`.
+    """
+
+    name: str
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        """The piece as a string; lone surrogates survive the round trip."""
+        return self.data.decode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """What an adapter says about one span: its content, and the facts references are derived from.
+
+    `skeleton` is a JSON object (canonical: sorted keys, no spaces, UTF-8). By kind it holds
+    - exchange: `call_id`, `name`, `input` (any JSON; a string moved to the body stands as
+      `{"$piece": "input.KEY"}`), and, when known, `is_error`; `opaque` lists blocks of the result that are
+      not text, verbatim;
+    - any other: `opaque` as above, and `signature` for thinking; usually `{}`.
+    A segment with opaque blocks is never evicted.
+    """
+
+    id: str
+    kind: Kind
+    role: Role
+    place: int
+    """Window order. Grows along the window; not contiguous; independent of admission order."""
+    born_turn: int
+    """Assistant replies seen before this segment, from 0."""
+    wall_s: float = 0.0
+    """Unix time of the record, 0.0 if the host does not say."""
+    skeleton: bytes = b"{}"
+    body: tuple[Piece, ...] = ()
+    tool: str = ""
+    status: Status = Status.OK
+    paths: tuple[PathUse, ...] = ()
+    edit_sources: tuple[str, ...] = ()
+    """Text an edit must have seen before: `old_string`, or the context lines of a patch. Not stored."""
+    command: str = ""
+    """First words of a shell command, for `why` and for matching a retry; at most 200 characters."""
+    refs: tuple[str, ...] = ()
+    """Ids of older segments of the session that a client says this one refers to."""
+    reply: str = ""
+    """The host's id of the assistant reply this belongs to; blocks of one reply render together."""
+    has_opaque: bool = False
+    importance: float = 0.5
+    """0 to 1; each 0.1 above 0.5 is worth two turns of youth."""
+    task: str = ""
+    tags: tuple[str, ...] = ()
+
+
+def text_bytes(text: str) -> bytes:
+    """Encode text as segments keep it: UTF-8, lone surrogates passed through."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def digest(skeleton: bytes, body: Iterable[Piece]) -> bytes:
+    """A segment's content digest, 16 bytes: equal iff skeleton, piece names and piece data are equal.
+
+    Lengths are hashed before contents, so that moving a byte from one piece to the next changes it.
+    """
+    hasher = blake2b(digest_size=DIGEST_BYTES, person=b"ctxgc-segment")
+    hasher.update(len(skeleton).to_bytes(8, "little"))
+    hasher.update(skeleton)
+    for piece in body:
+        name = piece.name.encode()
+        hasher.update(len(name).to_bytes(2, "little") + name)
+        hasher.update(len(piece.data).to_bytes(8, "little"))
+        hasher.update(piece.data)
+    return hasher.digest()
+
+
+def exchange_id(call_id: str, ordinal: int) -> str:
+    """An exchange's id: the host's call id and, because hosts reuse those, which one in the session it is.
+
+    The first use keeps the bare call id; the n-th (from 2) is `CALL_ID~n`.
+    """
+    return call_id if ordinal == 1 else f"{call_id}~{ordinal}"
+
+
+def text_id(role: Role, kind: Kind, text: bytes, ordinal: int) -> str:
+    """The id of any other segment: its kind, a digest of its stripped text, and its ordinal among equals.
+
+    Transcript and wire name the same segment alike, because neither the channel nor the position is hashed.
+    """
+    stamp = blake2b(text.strip(), digest_size=8, person=b"ctxgc-text-id").hexdigest()
+    head = kind.value if role.value == kind.value or kind is not Kind.OTHER else role.value
+    return f"{head}-{stamp}" if ordinal == 1 else f"{head}-{stamp}~{ordinal}"

@@ -1,0 +1,1 @@
+"""The process that owns state: sockets, sessions, transcripts, the stash."""

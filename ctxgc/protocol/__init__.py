@@ -1,0 +1,1 @@
+"""What fronts and daemon may say to each other."""

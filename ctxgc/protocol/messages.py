@@ -1,0 +1,379 @@
+"""The params of every verb of `ctxgc/1`, as pydantic models: the schema's one source.
+
+`VERBS` maps each method to its `Verb`: params model, whether it changes anything, one line of help. The daemon
+validates with it, `rpc.discover` publishes it, `docs/reference/protocol.md` is generated from it.
+
+A `session` param is `source:session`, a session id or an unambiguous prefix of one; empty means the most recently
+updated session of `cwd`, or of all if `cwd` is empty too.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROTOCOL = 1
+CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "tx", "op_id", "files")
+
+BATCH_MAX = 1000
+IN_FLIGHT_MAX = 256
+UNSENT_BYTES_MAX = 2**20
+FRAME_BYTES_DEFAULT = 8 * 2**20
+BAD_LINES_MAX = 16
+ID_CHARS_MAX = 64
+
+Name = Annotated[str, Field(max_length=512)]
+Ids = Annotated[list[Name], Field(min_length=1, max_length=10_000)]
+Tokens = Annotated[int, Field(ge=0, le=2**40)]
+Unit = Literal["billed", "raw"]
+
+
+class Params(BaseModel):
+    """What every verb's params share: unknown fields are an error, so that a misspelt one is not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mutating(Params):
+    """Params of a verb that changes something."""
+
+    op_id: Annotated[str, Field(max_length=128)] = ""
+    """Repeating a mutation with the same `op_id` in the same session answers as the first time, and does nothing."""
+    durability: Literal["commit", "async"] = "commit"
+
+
+class OfSession(Params):
+    """Params that name a session."""
+
+    session: Name = ""
+    cwd: Annotated[str, Field(max_length=4096)] = ""
+
+
+class MutatingSession(OfSession, Mutating):
+    """Params of a verb that changes one session."""
+
+
+class Nothing(Params):
+    """No params."""
+
+
+class Hello(Params):
+    """Who is there, and what it can do."""
+
+    client: Name = ""
+    version: Name = ""
+    want: list[Name] = []
+    need: list[Name] = []
+
+
+class SessionOpen(Mutating):
+    """Create a session of a client's own, or open the one that exists."""
+
+    source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "client"
+    session: Name
+    project: Annotated[str, Field(max_length=4096)] = ""
+    parent: Name = ""
+    parent_segment: Name = ""
+    model: Name = ""
+    title: Name = ""
+    mode: Literal["observe", "client", "wire"] = "client"
+    budget_tokens: Tokens = 0
+    task: Name = ""
+
+
+class SessionList(Params):
+    """Known sessions, the most recently updated first."""
+
+    project: Annotated[str, Field(max_length=4096)] = ""
+    source: Name = ""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    offset: Annotated[int, Field(ge=0)] = 0
+
+
+class SessionSet(MutatingSession):
+    """Change a session's settings; absent fields stay."""
+
+    budget_tokens: Tokens | None = None
+    window_max_tokens: Tokens | None = None
+    mode: Literal["observe", "client", "wire"] | None = None
+    task: Name | None = None
+    model: Name | None = None
+
+
+class SessionRender(OfSession):
+    """The window as a list of a model API, tombstones in place of evicted bodies."""
+
+    format: Literal["anthropic_messages", "openai_chat"] = "anthropic_messages"
+
+
+class NewSegment(Params):
+    """A segment as a client gives it. `text` is the body; for an exchange the result, with `input` beside it."""
+
+    id: Name = ""
+    """Empty: derived from kind and text."""
+    kind: Literal["system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other"]
+    text: str = ""
+    tool: Name = ""
+    input: dict[str, Any] | None = None
+    status: Literal["ok", "error", "pending"] = "ok"
+    paths: list[Name] = []
+    refs: list[Name] = []
+    importance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    task: Name = ""
+    tags: list[Name] = []
+    wall_s: float = 0.0
+    is_pinned: bool = False
+
+
+class SegmentAdd(MutatingSession):
+    """Admit one segment at the end of the window."""
+
+    segment: NewSegment
+
+
+class SegmentAddMany(MutatingSession):
+    """Admit segments in order, all or none; each call is one turn where no assistant segment is among them."""
+
+    segments: Annotated[list[NewSegment], Field(min_length=1, max_length=BATCH_MAX)]
+
+
+class SegmentAddFile(MutatingSession):
+    """Admit a file's text as one segment: for text beyond the frame limit."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    kind: Literal["attachment", "other", "user", "system"] = "attachment"
+    id: Name = ""
+    tags: list[Name] = []
+
+
+class OneSegment(OfSession):
+    """Params that name one segment: its id, or an unambiguous prefix of it."""
+
+    id: Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class SegmentGet(OneSegment):
+    """A segment's metadata and content. Text that is not valid UTF-8 comes as `data_b64`."""
+
+    with_content: bool = True
+    offset: Annotated[int, Field(ge=0)] = 0
+    """Start of each piece's content, in bytes."""
+    limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20
+
+
+class SegmentList(OfSession):
+    """Segments of a session in window order, without content."""
+
+    states: list[Literal["resident", "evicted", "departed", "forgotten"]] = []
+    kinds: list[Name] = []
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    offset: Annotated[int, Field(ge=0)] = 0
+
+
+class SegmentIds(MutatingSession):
+    """Params of pin, unpin, touch and evict."""
+
+    ids: Ids
+
+
+class SegmentTag(MutatingSession):
+    """Set tags, task or importance of a segment; absent fields stay."""
+
+    id: Name
+    tags: list[Name] | None = None
+    task: Name | None = None
+    importance: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class SegmentRef(MutatingSession):
+    """Say that a segment refers to older ones."""
+
+    id: Name
+    refs: Ids
+
+
+class HeapPlan(OfSession):
+    """What a collection to this budget would evict, and why. Changes nothing."""
+
+    budget_tokens: Tokens | None = None
+    """Of the whole window; absent: the session's budget, else a third of what is resident."""
+    unit: Unit = "billed"
+    limit: Annotated[int, Field(ge=0, le=10_000)] = 100
+    """Victims listed; the sums are over all."""
+
+
+class HeapCollect(HeapPlan, Mutating):
+    """Collect to a budget, at once."""
+
+    dry_run: bool = False
+
+
+class HeapWhy(OneSegment):
+    """The retaining path from a root, or the collection that evicted it and its reason."""
+
+
+class HeapPath(OneSegment):
+    """The shortest path of references from a root, or from `start`, to a segment."""
+
+    start: Name = ""
+
+
+class HeapUndo(MutatingSession):
+    """Take back a collection: the newest, unless `collection` names one."""
+
+    collection: Annotated[int, Field(ge=0)] = 0
+    force: bool = False
+
+
+class HeapLog(OfSession):
+    """The journal of collections, newest first."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 20
+    collection: Annotated[int, Field(ge=0)] = 0
+
+
+class StashSearch(OfSession):
+    """Find segments by words, in every session unless one is named."""
+
+    query: Annotated[str, Field(max_length=4096)] = ""
+    project: Annotated[str, Field(max_length=4096)] = ""
+    kinds: list[Name] = []
+    tools: list[Name] = []
+    path: Annotated[str, Field(max_length=4096)] = ""
+    task: Name = ""
+    tags: list[Name] = []
+    states: list[Name] = []
+    after_s: float = 0.0
+    before_s: float = 0.0
+    limit: Annotated[int, Field(ge=1, le=100)] = 10
+    offset: Annotated[int, Field(ge=0, le=10_000)] = 0
+
+
+class StashRecall(MutatingSession):
+    """Bring content back by id, or the best hits of a query that fit a budget. Counts as a page fault."""
+
+    id: Name = ""
+    query: Annotated[str, Field(max_length=4096)] = ""
+    budget_tokens: Annotated[int, Field(ge=1, le=10**7)] = 4000
+    offset: Annotated[int, Field(ge=0)] = 0
+    limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20
+
+
+class StashForget(MutatingSession):
+    """Erase segments for good; only their bare ids stay."""
+
+    ids: Annotated[list[Name], Field(max_length=10_000)] = []
+    whole_session: bool = False
+
+
+class MessagesCollect(MutatingSession):
+    """Collect a list of a model API: the caller sends its list and gets back one that fits the budget."""
+
+    format: Literal["anthropic_messages", "openai_chat", "segments"]
+    messages: list[dict[str, Any]]
+    budget_tokens: Tokens
+    unit: Unit = "billed"
+
+
+class Import(Mutating):
+    """Read transcripts: files, or folders of them. Repeating an import changes nothing."""
+
+    paths: Annotated[list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1, max_length=10_000)]
+    format: Name = ""
+    """Empty: detected from the content."""
+
+
+class WatchAdd(Mutating):
+    """Follow a transcript, or a folder of them, as it grows."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Subscribe(Params):
+    """Receive events of these topics on this connection; `from_seq` resumes."""
+
+    topics: Annotated[list[Literal["session", "collection", "fault", "import", "config"]], Field(min_length=1)]
+    from_seq: Annotated[int, Field(ge=0)] | None = None
+
+
+class Tx(MutatingSession):
+    """Mutations of one session, all or none."""
+
+    calls: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=BATCH_MAX)]
+
+
+class Backup(Params):
+    """Write a consistent copy of the stash to a new file."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Export(OfSession):
+    """Write a session as plain JSON segments to a new file."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Shutdown(Params):
+    """Stop the daemon after what is in flight."""
+
+
+class Verb(NamedTuple):
+    """A method of the protocol."""
+
+    params: type[Params]
+    help: str
+    mutates: bool = False
+
+
+VERBS: dict[str, Verb] = {
+    "hello": Verb(Hello, "who is there, and what it can do"),
+    "ping": Verb(Nothing, "answers at once"),
+    "rpc.discover": Verb(Nothing, "every verb with the JSON Schema of its params"),
+    "session.open": Verb(SessionOpen, "create a session, or open the one that exists", True),
+    "session.list": Verb(SessionList, "known sessions, newest first"),
+    "session.show": Verb(OfSession, "a session: window, tokens by kind, pressure, what a collection would free"),
+    "session.set": Verb(SessionSet, "change budget, mode, task or model", True),
+    "session.close": Verb(MutatingSession, "mark a session as ended; nothing is removed", True),
+    "session.render": Verb(SessionRender, "the window as a list of a model API"),
+    "segment.add": Verb(SegmentAdd, "admit a segment", True),
+    "segment.add_many": Verb(SegmentAddMany, "admit segments, all or none", True),
+    "segment.add_file": Verb(SegmentAddFile, "admit a file's text as a segment", True),
+    "segment.get": Verb(SegmentGet, "a segment with its content"),
+    "segment.list": Verb(SegmentList, "segments in window order"),
+    "segment.pin": Verb(SegmentIds, "make segments roots: never evicted", True),
+    "segment.unpin": Verb(SegmentIds, "take pins back", True),
+    "segment.touch": Verb(SegmentIds, "say that segments were used now", True),
+    "segment.tag": Verb(SegmentTag, "set tags, task or importance", True),
+    "segment.ref": Verb(SegmentRef, "say that a segment refers to older ones", True),
+    "segment.evict": Verb(SegmentIds, "evict by hand", True),
+    "heap.plan": Verb(HeapPlan, "what a collection would evict, and why"),
+    "heap.collect": Verb(HeapCollect, "collect to a budget", True),
+    "heap.why": Verb(HeapWhy, "why a segment is in the window, or why it left"),
+    "heap.refs": Verb(OneSegment, "references from and to a segment"),
+    "heap.path": Verb(HeapPath, "the shortest path of references to a segment"),
+    "heap.undo": Verb(HeapUndo, "take back a collection", True),
+    "heap.log": Verb(HeapLog, "the journal of collections"),
+    "stash.search": Verb(StashSearch, "find segments by words"),
+    "stash.recall": Verb(StashRecall, "bring content back exactly", True),
+    "stash.forget": Verb(StashForget, "erase segments for good", True),
+    "stash.tiers": Verb(Nothing, "how much is hot, warm and cold"),
+    "messages.collect": Verb(MessagesCollect, "make a list of a model API fit a budget", True),
+    "import": Verb(Import, "read transcripts", True),
+    "export": Verb(Export, "write a session as plain JSON segments"),
+    "backup": Verb(Backup, "a consistent copy of the stash"),
+    "watch.add": Verb(WatchAdd, "follow transcripts as they grow", True),
+    "watch.list": Verb(Nothing, "what is being followed, and how far"),
+    "watch.remove": Verb(WatchAdd, "stop following", True),
+    "subscribe": Verb(Subscribe, "receive events"),
+    "unsubscribe": Verb(Nothing, "receive no more events"),
+    "tx": Verb(Tx, "mutations of one session, all or none", True),
+    "stats": Verb(Nothing, "counts and sizes of the daemon"),
+    "metrics": Verb(Nothing, "the same as Prometheus text"),
+    "slowlog": Verb(Nothing, "the slowest requests"),
+    "config.get": Verb(Nothing, "the configuration in force"),
+    "config.reload": Verb(Nothing, "read the configuration file again"),
+    "doctor": Verb(Nothing, "checks of folder, socket, stash, ranks and clocks"),
+    "shutdown": Verb(Shutdown, "stop the daemon"),
+}

@@ -1,0 +1,1 @@
+"""The stash: every segment, durable and searchable."""

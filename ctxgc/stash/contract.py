@@ -1,0 +1,380 @@
+"""What a stash promises, whatever engine keeps it. One conformance suite runs on every implementation.
+
+    apply(mutations)   one atomic, durable transaction; returns after the commit (I1)
+    rows, bodies       what was admitted, exactly (I9)
+    search             ranked, filtered, bounded in time
+
+Nothing in here knows SQLite. Keys are (source, session, seq); a batch stays within one session, so that an engine may
+shard by it. Every mutation is idempotent: applying a batch again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from ctxgc.core.segment import Departure, Piece, Segment, SessionKey, State
+
+SEARCH_LIMIT_MAX = 100
+OP_IDS_KEPT_PER_SESSION = 4096
+
+
+class EdgeKind(IntEnum):
+    """Why one segment refers to an older one. Values are stored; never renumber."""
+
+    PARENT = 1
+    SAME_FILE = 2
+    EDIT_SOURCE = 3
+    IDENTIFIER = 4
+    CHAIN = 5
+    GIVEN = 6
+    SUPERSEDES = 7
+    SUMMARISES = 8
+
+
+class Edge(NamedTuple):
+    """A reference to the older segment with this seq."""
+
+    target: int
+    kind: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A segment as the stash keeps it. `seq` counts admissions of its session from 0 without gaps.
+
+    Rows read without content have `segment.skeleton == b"{}"` and `segment.body == ()`; everything else is whole.
+    `segment.edit_sources` is never stored.
+    """
+
+    key: SessionKey
+    seq: int
+    segment: Segment
+    digest: bytes
+    skeleton_tokens: int
+    """Raw o200k, as all token counts in the stash."""
+    pieces: tuple[tuple[str, int, int], ...]
+    """(name, bytes, tokens) of each piece of the body."""
+    tombstone_tokens: int
+    edges: tuple[Edge, ...] = ()
+    state: State = State.RESIDENT
+    departure: Departure | None = None
+    touched_turn: int = 0
+    touches: int = 0
+    is_pinned: bool = False
+    garbage: str = ""
+    """Why it is proven garbage, or empty; `garbage_by` is the seq that proves it, or -1."""
+    garbage_by: int = -1
+    redactions: int = 0
+    collection: int = 0
+    """The collection that evicted it, 0 if none did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """What is known of a session. Empty strings and zeros mean unknown."""
+
+    key: SessionKey
+    project: str = ""
+    parent: str = ""
+    parent_segment: str = ""
+    model: str = ""
+    title: str = ""
+    mode: str = "observe"
+    """`observe`, `client` or `wire`."""
+    budget_tokens: int = 0
+    window_max_tokens: int = 0
+    task: str = ""
+    turn: int = 0
+    created_s: float = 0.0
+    updated_s: float = 0.0
+    hidden_tokens: int = 0
+    ratio: float = 0.0
+    """Billed tokens per raw token, learned from usage; 0.0 until learned."""
+    skipped_records: int = 0
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eviction:
+    """One line of a collection's journal. Refers to the segment; copies no text."""
+
+    seq: int
+    reason: str
+    by: int = -1
+    freed_tokens: int = 0
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """The journal of one collection (or undo): what left, why, and what it was expected to cost."""
+
+    id: int
+    """Counts from 1 within the session."""
+    wall_s: float
+    turn: int
+    trigger: str
+    """`asked`, `evicted_by_hand`, `hard_limit`, `value`, `undo`."""
+    target_tokens: int
+    before_tokens: int
+    after_tokens: int
+    evictions: tuple[Eviction, ...] = ()
+    held_by: tuple[tuple[str, int], ...] = ()
+    predicted_cost: float = 0.0
+    """Input-token equivalents over the pacer's horizon, negative is a saving."""
+    actual_cost: float | None = None
+    undoes: int = 0
+    """The collection this one takes back, 0 if it is none."""
+
+
+class PutSession(NamedTuple):
+    """Insert or replace a session's row."""
+
+    row: SessionRow
+
+
+class Put(NamedTuple):
+    """Insert a segment, or complete the pending one with the same id. A forgotten id stays forgotten."""
+
+    row: Stored
+
+
+class SetState(NamedTuple):
+    """Move segments to a state; `departure` is set with `departed` and cleared otherwise."""
+
+    key: SessionKey
+    seqs: Sequence[int]
+    state: State
+    departure: Departure | None = None
+
+
+class SetPlaces(NamedTuple):
+    """New window order for these segments: (seq, place)."""
+
+    key: SessionKey
+    places: Sequence[tuple[int, int]]
+
+
+class Touch(NamedTuple):
+    """Observed uses: (seq, turn). Sets `touched_turn` to the later of both, adds one to `touches`."""
+
+    key: SessionKey
+    uses: Sequence[tuple[int, int]]
+
+
+class SetPinned(NamedTuple):
+    """Pin or unpin."""
+
+    key: SessionKey
+    seqs: Sequence[int]
+    is_pinned: bool
+
+
+class SetTags(NamedTuple):
+    """Replace tags, task and importance of one segment; `None` leaves as it is."""
+
+    key: SessionKey
+    seq: int
+    tags: tuple[str, ...] | None = None
+    task: str | None = None
+    importance: float | None = None
+
+
+class AddEdges(NamedTuple):
+    """Add references of one segment to older ones."""
+
+    key: SessionKey
+    seq: int
+    edges: Sequence[Edge]
+
+
+class SetGarbage(NamedTuple):
+    """Proofs of garbage: (seq, reason, seq that proves it)."""
+
+    key: SessionKey
+    proofs: Sequence[tuple[int, str, int]]
+
+
+class Collected(NamedTuple):
+    """Write a collection's journal and evict its victims. With `restores`, an undo: those return to resident."""
+
+    key: SessionKey
+    collection: Collection
+    restores: Sequence[int] = ()
+
+
+class ActualCost(NamedTuple):
+    """What a collection turned out to cost, from the host's usage."""
+
+    key: SessionKey
+    collection: int
+    actual_cost: float
+
+
+class Forget(NamedTuple):
+    """Remove content, metadata and postings; only the bare id stays, with state `forgotten`."""
+
+    key: SessionKey
+    seqs: Sequence[int]
+
+
+class PutOp(NamedTuple):
+    """Remember a mutation's reply under the client's `op_id`; the oldest beyond the bound are dropped."""
+
+    key: SessionKey
+    op_id: str
+    reply: bytes
+
+
+class PutPosition(NamedTuple):
+    """How far a watched file has been committed. `head` is a digest of its first bytes: another file, another head."""
+
+    path: str
+    head: bytes
+    offset: int
+
+
+Mutation = (
+    PutSession
+    | Put
+    | SetState
+    | SetPlaces
+    | Touch
+    | SetPinned
+    | SetTags
+    | AddEdges
+    | SetGarbage
+    | Collected
+    | ActualCost
+    | Forget
+    | PutOp
+    | PutPosition
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A search. Filters combine with and; empty ones do not filter."""
+
+    text: str
+    """Words; `"…"` is a phrase, `-word` excludes, `word*` is a prefix. Never an engine's own syntax."""
+    key: SessionKey | None = None
+    project: str = ""
+    kinds: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    path: str = ""
+    """A path, or a glob if it holds `*`, `?` or `[`; a bare name matches any folder's file of that name."""
+    task: str = ""
+    tags: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    after_s: float = 0.0
+    before_s: float = 0.0
+    limit: int = 10
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One found segment, without its content. `snippet` marks matches with U+0002 and U+0003."""
+
+    row: Stored
+    project: str
+    score: float
+    """Higher is better; comparable within one reply only."""
+    snippet: str
+    match: str
+    """`all` words, `some` of the rarer words, or `recent` when the search ran out of time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The reply to a search. `notes` say in words what was relaxed or cut short; `next_offset` is -1 at the end."""
+
+    hits: tuple[Hit, ...]
+    notes: tuple[str, ...] = ()
+    next_offset: int = -1
+    is_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StashStatus:
+    """How the stash is. `erasures_pending` counts forgotten segments of which bytes may still be on disk."""
+
+    path: str
+    segments: int
+    sessions: int
+    bytes_on_disk: int
+    is_read_only: bool
+    read_only_reason: str
+    erasures_pending: int
+    schema_version: int
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+class Stash(Protocol):
+    """Durable, searchable storage of segments. All methods may raise `StorageFailed`; none blocks the loop."""
+
+    async def open(self) -> None:
+        """Open or create. Raises `StashDamaged`, `Incompatible`; never replaces what it cannot read."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what was accepted, checkpoint, release. Idempotent."""
+        ...
+
+    async def apply(self, mutations: Sequence[Mutation]) -> None:
+        """All of them or none, durable on return. Raises `ReadOnly` without having changed anything."""
+        ...
+
+    async def sessions(
+        self, *, project: str = "", source: str = "", limit: int = 100, offset: int = 0
+    ) -> list[SessionRow]:
+        """Sessions, the most recently updated first."""
+        ...
+
+    async def session(self, key: SessionKey) -> SessionRow | None:
+        """One session's row."""
+        ...
+
+    async def resolve(self, text: str) -> list[SessionKey]:
+        """Sessions a person may mean by `text`: `source:session`, a session id, or a prefix of one. At most 10."""
+        ...
+
+    async def rows(self, key: SessionKey) -> list[Stored]:
+        """Every segment of a session in seq order, without content; forgotten ones too."""
+        ...
+
+    async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
+        """(skeleton, body) by seq, exactly as admitted. Unknown and forgotten seqs are absent."""
+        ...
+
+    async def search(self, query: Query) -> Found:
+        """Ranked hits: all words first, then rarer words; answers within its time bound."""
+        ...
+
+    async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
+        """The journal, newest first."""
+        ...
+
+    async def op(self, key: SessionKey, op_id: str) -> bytes | None:
+        """The remembered reply of a mutation, if it is among those kept."""
+        ...
+
+    async def position(self, path: str) -> tuple[bytes, int] | None:
+        """(head digest, offset) of a watched file."""
+        ...
+
+    async def status(self) -> StashStatus:
+        """Counts and health; cheap enough for every `ctxgc status`."""
+        ...
+
+    async def erase(self) -> int:
+        """Run the erasure job now; returns how many erasures are still pending (0 when done)."""
+        ...
+
+    async def backup(self, path: str) -> int:
+        """A consistent copy to a path that does not exist yet; returns bytes written."""
+        ...

@@ -1,0 +1,1 @@
+"""Counting tokens offline with the o200k ranks that ship with the package."""
