@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -83,6 +83,19 @@ class Access(StrEnum):
     WRITE = "write"
     EDIT = "edit"
     MENTION = "mention"
+
+
+class EdgeKind(IntEnum):
+    """Why one segment refers to an older one. Values are stored; never renumber."""
+
+    PARENT = 1
+    SAME_FILE = 2
+    EDIT_SOURCE = 3
+    IDENTIFIER = 4
+    CHAIN = 5
+    GIVEN = 6
+    SUPERSEDES = 7
+    SUMMARISES = 8
 
 
 class SessionKey(NamedTuple):

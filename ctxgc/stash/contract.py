@@ -12,26 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from ctxgc.core.segment import Departure, Piece, Segment, SessionKey, State
+from ctxgc.core.segment import EdgeKind as EdgeKind
 
 SEARCH_LIMIT_MAX = 100
 OP_IDS_KEPT_PER_SESSION = 4096
-
-
-class EdgeKind(IntEnum):
-    """Why one segment refers to an older one. Values are stored; never renumber."""
-
-    PARENT = 1
-    SAME_FILE = 2
-    EDIT_SOURCE = 3
-    IDENTIFIER = 4
-    CHAIN = 5
-    GIVEN = 6
-    SUPERSEDES = 7
-    SUMMARISES = 8
 
 
 class Edge(NamedTuple):
