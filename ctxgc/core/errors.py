@@ -19,6 +19,27 @@ class CtxgcError(Exception):
         self.field = field
 
 
+class BadLine(CtxgcError):
+    """A line is not JSON: nothing in it was executed."""
+
+    kind = "bad_line"
+    number = -32700
+
+
+class BadRequest(CtxgcError):
+    """A line is JSON but not a request: no method, a bad id, an id that is already in flight."""
+
+    kind = "bad_request"
+    number = -32600
+
+
+class ForeignPeer(CtxgcError):
+    """The process at the other end of the socket belongs to another user."""
+
+    kind = "foreign_peer"
+    number = -32600
+
+
 class BadParams(CtxgcError):
     """The request is well-formed but its params are not what the verb takes."""
 

@@ -13,15 +13,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ctxgc.protocol.limits import BAD_LINES_MAX as BAD_LINES_MAX
+from ctxgc.protocol.limits import BATCH_MAX as BATCH_MAX
+from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT as FRAME_BYTES_DEFAULT
+from ctxgc.protocol.limits import ID_CHARS_MAX as ID_CHARS_MAX
+from ctxgc.protocol.limits import IN_FLIGHT_MAX as IN_FLIGHT_MAX
+from ctxgc.protocol.limits import UNSENT_BYTES_MAX as UNSENT_BYTES_MAX
+
 PROTOCOL = 1
 CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "tx", "op_id", "files")
-
-BATCH_MAX = 1000
-IN_FLIGHT_MAX = 256
-UNSENT_BYTES_MAX = 2**20
-FRAME_BYTES_DEFAULT = 8 * 2**20
-BAD_LINES_MAX = 16
-ID_CHARS_MAX = 64
 
 Name = Annotated[str, Field(max_length=512)]
 Ids = Annotated[list[Name], Field(min_length=1, max_length=10_000)]

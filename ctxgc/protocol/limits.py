@@ -1,0 +1,21 @@
+"""The bounds of `ctxgc/1` (I12), advertised by `hello`. Apart from the verbs, so that the codec needs no pydantic."""
+
+from __future__ import annotations
+
+BATCH_MAX = 1000
+"""Requests in one batch array, calls in one `tx`."""
+IN_FLIGHT_MAX = 256
+"""Unanswered requests of one connection before the server stops reading it."""
+UNSENT_BYTES_MAX = 2**20
+"""Output a client has not read before the server stops reading it."""
+FRAME_BYTES_DEFAULT = 8 * 2**20
+"""One line, without its newline."""
+BAD_LINES_MAX = 16
+"""Unparsable lines in a row that close a connection."""
+ID_CHARS_MAX = 64
+METHOD_CHARS_MAX = 64
+DEADLINE_MS_MAX = 24 * 3600 * 1000
+EVENTS_MAX = 10_000
+"""Events kept for a subscriber that resumes."""
+EVENTS_BYTES_MAX = 8 * 2**20
+"""Bytes of them; whichever bound is met first."""
