@@ -1,0 +1,181 @@
+"""The collector: from a heap, a target and a clock to a plan, and from a plan to a smaller window.
+
+    find_roots ──▶ mark ──▶ candidates ──▶ garbage first, then the coldest ──▶ Plan
+                                                                                │   the caller makes it durable
+    heap, bodies out, tombstones in   ◀────────────── sweep ◀───────────────────┘
+
+A plan only reads; a sweep cannot fail. Between the two lies the commit: no body leaves the window before the stash
+has the decision on disk (I1), and a crash in between is repaired by sweeping again from rows.
+
+Source: mark-sweep, McCarthy 1960; keys that need no re-scoring, forward decay, Cormode et al. 2009.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop
+from itertools import count
+from typing import NamedTuple
+
+from ctxgc.core.garbage import proven
+from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
+from ctxgc.core.mark import mark
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.policy import REACHED_WEIGHT_TURNS, Rules
+from ctxgc.core.roots import ROOTS, find_roots
+from ctxgc.core.segment import Kind
+
+COLD = "cold"
+COLD_REACHED = "cold_reached"
+BY_HAND = "by_hand"
+NO_LIMIT = 2**63 - 1
+
+
+class Victim(NamedTuple):
+    """A segment to evict: why, what proves it (-1: nothing had to), what it frees, and how it ranked."""
+
+    slot: int
+    reason: str
+    by: int
+    freed_tokens: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a collection would do. Tokens are raw o200k of the whole window.
+
+    `remaining_tokens` is at most `target_tokens`, or `held_by` says what holds the rest, by name (I6).
+    """
+
+    target_tokens: int
+    before_tokens: int
+    remaining_tokens: int
+    victims: tuple[Victim, ...] = ()
+    held_by: tuple[tuple[str, int], ...] = ()
+
+
+def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rules) -> Plan:
+    """Choose victims until at most `target_tokens` stay in the window: garbage first, then the coldest.
+
+    Only reads `heap`. Roots are never victims (I2); a body whose eviction frees less than `rules.min_gain_tokens` is
+    none either (I7). Same arguments, same plan, in every process (I10). Raises nothing.
+    O(slots + references + victims · log slots).
+    """
+    before = heap.resident_tokens
+    if before <= target_tokens:
+        return Plan(target_tokens=target_tokens, before_tokens=before, remaining_tokens=before)
+    roots = find_roots(heap, paths, now, rules)
+    reached = mark(heap.refs, roots)
+    queue = candidates(heap, roots, reached, now, rules)
+    heapify(queue)
+    remaining = before
+    victims = []
+    while queue and remaining > target_tokens:
+        _, score, slot = heappop(queue)
+        victims.append(_victim(heap, slot, score, reached, now, rules))
+        remaining -= victims[-1].freed_tokens
+    held_by = _held_by(heap, roots, {victim.slot for victim in victims}) if remaining > target_tokens else ()
+    return Plan(
+        target_tokens=target_tokens,
+        before_tokens=before,
+        remaining_tokens=remaining,
+        victims=tuple(victims),
+        held_by=held_by,
+    )
+
+
+def candidates(
+    heap: Heap, roots: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules
+) -> list[tuple[int, float, int]]:
+    """(0 for garbage and 1 for the rest, key, slot) of every body that may be evicted and is worth it."""
+    columns = zip(count(), heap.state, roots, heap.body, heap.tombstone, heap.kind, heap.flags, heap.key, reached)
+    gain, may_go, proofs = rules.min_gain_tokens, heap._may_go, heap.proofs
+    return [
+        (
+            0 if slot in proofs and proven(heap, slot, now, rules) else 1,
+            key + REACHED_WEIGHT_TURNS * is_reached,
+            slot,
+        )
+        for slot, state, root, body, tombstone, kind, flags, key, is_reached in columns
+        if not state and not root and body >= tombstone + gain and may_go[kind] and not flags & (OPAQUE | PENDING)
+    ]
+
+
+def _victim(heap: Heap, slot: int, score: float, reached: bytes | bytearray, now: Now, rules: Rules) -> Victim:
+    freed = heap.body[slot] - heap.tombstone[slot]
+    proof = proven(heap, slot, now, rules)
+    if proof:
+        return Victim(slot, proof.reason, proof.by, freed, round(score, 3))
+    return Victim(slot, COLD_REACHED if reached[slot] else COLD, -1, freed, round(score, 3))
+
+
+def plan_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:
+    """Evict these, whatever they are worth; roots too, except pins: a person's hand outranks a rule.
+
+    Slots that are not resident, pinned, pending, opaque or smaller than their tombstone are left out.
+    """
+    before = heap.resident_tokens
+    victims = tuple(
+        Victim(slot, BY_HAND, -1, heap.body[slot] - heap.tombstone[slot], 0.0)
+        for slot in sorted(set(slots))
+        if refusal(heap, slot, rules) == ""
+    )
+    after = before - sum(victim.freed_tokens for victim in victims)
+    return Plan(target_tokens=after, before_tokens=before, remaining_tokens=after, victims=victims)
+
+
+def refusal(heap: Heap, slot: int, rules: Rules) -> str:
+    """Why a slot cannot be evicted even by hand, as a word; empty if it can."""
+    if heap.state[slot] != RESIDENT:
+        return heap.state_of(slot).value
+    if heap.flags[slot] & OPAQUE:
+        return "opaque"
+    if heap.flags[slot] & PENDING:
+        return "pending"
+    if heap.kind_of(slot) in (Kind.SYSTEM, Kind.USER):
+        return heap.kind_of(slot).value
+    if heap.body[slot] <= heap.tombstone[slot]:
+        return "small"
+    return "pinned" if heap.is_set(slot, PINNED) else ""
+
+
+def sweep(heap: Heap, victims: Sequence[Victim]) -> None:
+    """Take the victims' bodies out of the window. Idempotent; cannot fail. O(victims)."""
+    for victim in victims:
+        if heap.state[victim.slot] == RESIDENT:
+            heap.set_state(victim.slot, EVICTED)
+
+
+def garbage_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> int:
+    """What evicting proven garbage alone would free, roots spared."""
+    roots = find_roots(heap, paths, now, rules)
+    nothing = bytes(len(heap))
+    dead = (slot for is_live, _, slot in candidates(heap, roots, nothing, now, rules) if not is_live)
+    return sum(heap.body[slot] - heap.tombstone[slot] for slot in dead)
+
+
+def _held_by(heap: Heap, roots: bytes | bytearray, evicted: Collection[int]) -> tuple[tuple[str, int], ...]:
+    """What the window still costs when every candidate is out, by what holds it; the parts add up to the whole."""
+    held: Counter[str] = Counter()
+    for slot in heap.window():
+        skeleton, tombstone = heap.skeleton[slot], heap.tombstone[slot]
+        if slot in evicted or heap.state[slot] == EVICTED:
+            held["tombstone"] += tombstone
+            held["skeleton"] += skeleton
+        elif roots[slot]:
+            held[ROOTS[roots[slot]]] += skeleton + heap.body[slot]
+        else:
+            held["skeleton"] += skeleton
+            held[_holder(heap, slot)] += heap.body[slot]
+    return tuple(sorted(((name, tokens) for name, tokens in held.items() if tokens), key=lambda entry: -entry[1]))
+
+
+def _holder(heap: Heap, slot: int) -> str:
+    if heap.flags[slot] & OPAQUE:
+        return "opaque"
+    if not heap.may_go(slot):
+        return heap.kind_of(slot).value
+    return "small"

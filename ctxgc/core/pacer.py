@@ -1,0 +1,202 @@
+"""The pacer decides when to collect, and how deep: this moves the bill far more than which segments go.
+
+Any edit inside a cached prefix makes the provider bill everything behind it again. So a body is worth evicting only
+when what its absence saves outweighs that rewrite, and what bringing it back would cost:
+
+    gain(x) = freed · (w · [cold] + r · H)  −  p(x) · (r · P + 300 + w · (size + 60) + Φ)
+
+`r`, `w`: price of a cached read and of a cache write, relative to uncached input. `H`: turns the saving lasts. `P`:
+prompt tokens. `p(x)`: probability that the body is needed again. `Φ`: the price of one fault in input tokens, the one
+dial: dearer faults, fewer evictions.
+
+    cold   the cache is gone anyway: everything with gain > 0 goes
+    warm   walk from the tail to the front; a cut pays once for all that lies behind it, so take the cut where the
+           gains behind it most exceed the rewrite: mostly small collections near the tail
+    limit  the window is over its hard limit: collect by key, down to the low watermark, whatever it costs
+
+Quantities are `evictable_tokens`, raw o200k; budgets, which bound the whole window in billed tokens, are converted by
+the caller. Source: measured by replay of recorded sessions, docs/design/collector.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log
+from typing import NamedTuple
+
+from ctxgc.core.collector import Plan, Victim, plan
+from ctxgc.core.heap import FULL_READ, OPAQUE, PENDING, RANGED_READ, RESIDENT, SUB_AGENT, Heap, Now
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.policy import Rules
+from ctxgc.core.roots import find_roots
+
+FAULT_CALL_TOKENS = 60
+"""The recall's own call, written once and read again."""
+FAULT_FIXED_TOKENS = 300
+REWRITE_MARGIN = 1.25
+"""A cut must beat the rewrite by this factor: predictions err."""
+FREED_TOKENS_MIN = 2000
+"""A warm collection that frees less is not worth its disturbance."""
+
+
+class Prices(NamedTuple):
+    """A provider's prices relative to uncached input, and how long an unused prefix stays cached."""
+
+    read: float
+    write: float
+    ttl_s: float
+
+
+PROFILES = {
+    "cache_5m": Prices(0.1, 1.25, 300.0),
+    "cache_1h": Prices(0.1, 2.0, 3600.0),
+    "uncached": Prices(1.0, 1.0, 0.0),
+    "flat": Prices(0.1, 1.0, 300.0),
+}
+"""Published list prices of prompt caching, 2026-11; `flat` is a subscription judged by prompt tokens and misses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacerRules:
+    """The dials. Tokens are input-token equivalents or raw o200k as named."""
+
+    prices: Prices = PROFILES["cache_5m"]
+    fault_price_tokens: float = 14_000.0
+    horizon_turns: float = 20.0
+    window_max_tokens: int = 0
+    """Hard limit on the window in raw tokens; 0: none."""
+    low_ratio: float = 0.5
+    """A hard collection goes down to this part of the limit: the gap is hysteresis."""
+
+
+class Decision(NamedTuple):
+    """Collect now: what triggered it (`value`, `hard_limit`), the plan, and its predicted cost (negative saves)."""
+
+    trigger: str
+    plan: Plan
+    predicted_cost: float
+
+
+def reuse_probability(heap: Heap, slot: int, now: Now) -> float:
+    """Probability that a body is needed again: a logistic fit that stayed calibrated on sessions it never saw."""
+    age = max(now.turn - heap.born[slot], 1)
+    idle = max(now.turn - heap.touched[slot], 1)
+    flags = heap.flags[slot]
+    z = (
+        -5.91
+        + 1.14 * bool(flags & FULL_READ)
+        + 0.82 * bool(flags & RANGED_READ)
+        + 0.30 * bool(flags & SUB_AGENT)
+        + 0.675 * log(max(heap.body[slot], 1))
+        - 0.384 * log(age)
+        - 0.407 * log(idle)
+        - 0.04 * heap.touches[slot]
+    )
+    return 1.0 / (1.0 + exp(-z))
+
+
+def gain_of(heap: Heap, slot: int, now: Now, rules: PacerRules, *, is_cold: bool) -> float:
+    """What evicting this body is worth in input-token equivalents, the rewrite of what lies behind it apart."""
+    read, write, _ = rules.prices
+    freed = heap.body[slot] - heap.tombstone[slot]
+    saved = freed * (write * is_cold + read * rules.horizon_turns)
+    fault = (
+        read * heap.resident_tokens
+        + FAULT_FIXED_TOKENS
+        + write * (heap.body[slot] + FAULT_CALL_TOKENS)
+        + rules.fault_price_tokens
+    )
+    return saved - reuse_probability(heap, slot, now) * fault
+
+
+def decide(
+    heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: PacerRules, *, is_cold: bool, cached_tokens: int
+) -> Decision | None:
+    """Whether to collect now, and what. `cached_tokens` is the length of the window's prefix that is cached.
+
+    Only reads. O(slots + references). Over the hard limit it always collects; otherwise only where it pays.
+    """
+    if 0 < pacer.window_max_tokens < heap.resident_tokens:
+        target = int(pacer.window_max_tokens * pacer.low_ratio)
+        todo = plan(heap, paths, target, now, rules)
+        if todo.victims:
+            return Decision("hard_limit", todo, cost_effect(heap, todo.victims, pacer, is_cold=is_cold))
+    roots = find_roots(heap, paths, now, rules)
+    victims = _worth_evicting(heap, roots, now, rules, pacer, is_cold=is_cold)
+    if not is_cold:
+        victims = _best_cut(heap, victims, pacer, cached_tokens)
+    if not victims:
+        return None
+    remaining = heap.resident_tokens - sum(victim.freed_tokens for victim in victims)
+    todo = Plan(
+        target_tokens=remaining,
+        before_tokens=heap.resident_tokens,
+        remaining_tokens=remaining,
+        victims=tuple(victims),
+    )
+    return Decision("value", todo, cost_effect(heap, victims, pacer, is_cold=is_cold))
+
+
+def _worth_evicting(
+    heap: Heap, roots: bytearray, now: Now, rules: Rules, pacer: PacerRules, *, is_cold: bool
+) -> list[Victim]:
+    """Every body with a positive gain, in window order; the score is the gain."""
+    found = []
+    for slot in heap.window():
+        if heap.state[slot] != RESIDENT or roots[slot] or not heap.may_go(slot):
+            continue
+        freed = heap.body[slot] - heap.tombstone[slot]
+        if freed < rules.min_gain_tokens or heap.flags[slot] & (OPAQUE | PENDING):
+            continue
+        gain = gain_of(heap, slot, now, pacer, is_cold=is_cold)
+        if gain > 0:
+            found.append(Victim(slot, "value", -1, freed, round(gain, 1)))
+    return found
+
+
+def _best_cut(heap: Heap, victims: list[Victim], pacer: PacerRules, cached_tokens: int) -> list[Victim]:
+    """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind its first one."""
+    read, write, _ = pacer.prices
+    by_slot = {victim.slot: victim for victim in victims}
+    position = sum(heap.cost_of(slot) for slot in heap.window())
+    gains = freed = kept = best_net = 0.0
+    behind: list[Victim] = []
+    depth = 0
+    for slot in reversed(heap.window()):
+        cost = heap.cost_of(slot)
+        position -= cost
+        victim = by_slot.get(slot)
+        cached = max(0, min(cost, cached_tokens - position))
+        if victim is None:
+            kept += cached
+            continue
+        # What stays of the victim's own slot follows the edit or is the edit: it is written again too.
+        kept += max(0, cached - victim.freed_tokens)
+        gains, freed = gains + victim.score, freed + victim.freed_tokens
+        behind.append(victim)
+        net = gains - REWRITE_MARGIN * (write - read) * kept
+        if net > best_net and freed >= FREED_TOKENS_MIN:
+            best_net, depth = net, len(behind)
+    return behind[:depth][::-1]
+
+
+def rewrite_tokens(heap: Heap, victims: list[Victim] | tuple[Victim, ...]) -> int:
+    """Tokens of the window from the first victim on that stay: what the next request writes again if it was cached."""
+    out = {victim.slot: victim.freed_tokens for victim in victims}
+    behind, is_behind = 0, False
+    for slot in heap.window():
+        is_behind = is_behind or slot in out
+        if is_behind:
+            behind += heap.cost_of(slot) - out.get(slot, 0)
+    return behind
+
+
+def cost_effect(heap: Heap, victims: list[Victim] | tuple[Victim, ...], pacer: PacerRules, *, is_cold: bool) -> float:
+    """Predicted change of the bill over the horizon, in input-token equivalents; negative is a saving.
+
+    The rewrite once (nothing if the cache is cold), minus what every later turn does not read. Faults are not in it.
+    """
+    read, write, _ = pacer.prices
+    freed = sum(victim.freed_tokens for victim in victims)
+    rewrite = 0.0 if is_cold else (write - read) * rewrite_tokens(heap, victims)
+    return round(rewrite - freed * (write * is_cold + read * pacer.horizon_turns), 1)

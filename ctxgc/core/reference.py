@@ -1,0 +1,159 @@
+"""References: what a new segment refers to, derived from its facts and its text, never asked for.
+
+    edge          from → to (always older)                                        mark follows
+    parent        exchange → the user text it serves                              yes
+    same file     read, edit, write → the newest segment that holds those lines   yes
+    edit source   edit → the newest read that holds most of its old lines         yes
+    identifier    a rare code word → its newest holder                            yes
+    chain         member of a task → the member before                            yes
+    given         what a client said                                              yes
+    supersedes    newer read, plan, write → what it replaces                      no: it makes that garbage
+    summarises    summary → what it stands for                                    no
+
+A code word has six characters or more and an underscore, a digit or a camel hump. It points somewhere only while at
+most three segments hold it; a word that everybody uses refers to nothing. Words and lines are kept as 64-bit
+hashes: the index answers "who holds this", and cannot be read back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.segment import Access, EdgeKind, Kind, Segment
+
+HOLDERS_MAX = 3
+WORDS_MAX = 400_000
+LINES_MAX = 200_000
+"""Bounds of the index (I12); the words and lines met longest ago are dropped first."""
+WORDS_PER_SEGMENT_MAX = 4096
+TEXT_CHARS_MAX = 2**20
+"""Of each piece, only so much is looked through for words and lines."""
+IDENTIFIER_EDGES_MAX = 8
+LINE_CHARS_MIN = 8
+
+_COMMON = -1
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{5,63}")
+_LINE_NUMBER = re.compile(r"^\s*\d+(?:→|\t|: ?)")
+
+Ref = tuple[int, int]
+
+
+def code_words(text: str) -> list[str]:
+    """Distinct code words of a text, in order of appearance, at most `WORDS_PER_SEGMENT_MAX`."""
+    found = []
+    for word in dict.fromkeys(_WORD.findall(text, 0, TEXT_CHARS_MAX)):
+        # Plain words are lower, UPPER or Capitalised letters; what is left has a digit, an underscore or a hump.
+        if word.isalpha() and (word[1:].islower() or word.isupper()):
+            continue
+        found.append(word)
+        if len(found) == WORDS_PER_SEGMENT_MAX:
+            break
+    return found
+
+
+def source_lines(text: str) -> list[str]:
+    """Distinct lines as an edit would quote them: without line numbers and outer space, 8 characters or more."""
+    stripped = (_LINE_NUMBER.sub("", line).strip() for line in text[:TEXT_CHARS_MAX].splitlines())
+    return list(dict.fromkeys(line for line in stripped if len(line) >= LINE_CHARS_MIN))
+
+
+class ReferenceIndex:
+    """Who holds which word, line and path, in one session. A cache: rebuilt from the stash when a session wakes."""
+
+    def __init__(self) -> None:
+        self.paths = PathIndex()
+        self._words: dict[int, tuple[int, ...] | int] = {}
+        self._lines: dict[int, int] = {}
+        self._user = -1
+        self._task_member: dict[str, int] = {}
+
+    def sizes(self) -> dict[str, int]:
+        """Entries held, by table."""
+        uses = sum(len(history.uses) for history in self.paths.histories.values())
+        return {"words": len(self._words), "lines": len(self._lines), "path_uses": uses}
+
+    def refer(self, slot: int, segment: Segment, given: Iterable[int] = ()) -> list[Ref]:
+        """References of a segment that takes `slot`, newest evidence first, without duplicates.
+
+        Reads the index only; `add` records the segment afterwards. O(words + lines + paths of the segment).
+        """
+        refs: list[Ref] = [(target, EdgeKind.GIVEN) for target in given if target < slot]
+        if segment.kind is Kind.EXCHANGE and self._user >= 0:
+            refs.append((self._user, EdgeKind.PARENT))
+        for use in segment.paths:
+            holder = self.paths.newest_holder(use, slot) if use.access is not Access.MENTION else -1
+            if holder >= 0:
+                refs.append((holder, EdgeKind.SAME_FILE))
+        source = self._edit_source(segment)
+        if 0 <= source < slot:
+            refs.append((source, EdgeKind.EDIT_SOURCE))
+        refs += self._identifiers(slot, segment)
+        member = self._task_member.get(segment.task, -1) if segment.task else -1
+        if 0 <= member < slot:
+            refs.append((member, EdgeKind.CHAIN))
+        return [ref for ref in dict.fromkeys(refs) if ref[0] != slot]
+
+    def _edit_source(self, segment: Segment) -> int:
+        votes: Counter[int] = Counter()
+        for text in segment.edit_sources:
+            for line in source_lines(text):
+                holder = self._lines.get(hash(line), -1)
+                if holder >= 0:
+                    votes[holder] += 1
+        return max(votes, key=lambda holder: (votes[holder], holder), default=-1)
+
+    def _identifiers(self, slot: int, segment: Segment) -> list[Ref]:
+        votes: Counter[int] = Counter()
+        for word in code_words(_spoken_text(segment)):
+            holders = self._words.get(hash(word), ())
+            if isinstance(holders, tuple):
+                newest = max((holder for holder in holders if holder < slot), default=-1)
+                if newest >= 0:
+                    votes[newest] += 1
+        ranked = sorted(votes, key=lambda holder: (-votes[holder], -holder))
+        return [(holder, EdgeKind.IDENTIFIER) for holder in ranked[:IDENTIFIER_EDGES_MAX]]
+
+    def add(self, slot: int, segment: Segment) -> None:
+        """Record what the segment in `slot` holds. Adding it again (a completed call) changes nothing twice."""
+        if segment.kind is Kind.USER:
+            self._user = max(self._user, slot)
+        if segment.task:
+            self._task_member[segment.task] = slot
+        for use in segment.paths:
+            self.paths.add(use, slot, segment.born_turn)
+        text = _spoken_text(segment)
+        for piece in segment.body:
+            if piece.name == "result":
+                text += "\n" + piece.text
+        self._add_words(slot, text)
+        if any(use.access is not Access.MENTION for use in segment.paths):
+            self._add_lines(slot, segment)
+
+    def _add_words(self, slot: int, text: str) -> None:
+        words = self._words
+        for word in code_words(text):
+            key = hash(word)
+            holders = words.get(key, ())
+            if isinstance(holders, tuple) and slot not in holders:
+                words[key] = (*holders, slot) if len(holders) < HOLDERS_MAX else _COMMON
+        while len(words) > WORDS_MAX:
+            del words[next(iter(words))]
+
+    def _add_lines(self, slot: int, segment: Segment) -> None:
+        lines = self._lines
+        for piece in segment.body:
+            for line in source_lines(piece.text):
+                lines[hash(line)] = slot
+        while len(lines) > LINES_MAX:
+            del lines[next(iter(lines))]
+
+
+def _spoken_text(segment: Segment) -> str:
+    """What the speaker said: for an exchange its call, not the result; else the whole text."""
+    pieces = [piece.text for piece in segment.body if piece.name != "result"]
+    if segment.kind is Kind.EXCHANGE:
+        pieces.append(segment.skeleton.decode("utf-8", "replace"))
+    return "\n".join(pieces)

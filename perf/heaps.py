@@ -1,0 +1,44 @@
+"""Heaps like those of real sessions, made from a seed: sizes, mix of kinds and references as measured on recordings."""
+
+from __future__ import annotations
+
+from random import Random
+
+from ctxgc.core.heap import FULL_READ, RANGED_READ, Entry, Heap, Proof
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse
+
+SEGMENTS_PER_TURN = 3
+
+
+def session_like(segments: int, seed: int = 7) -> tuple[Heap, PathIndex]:
+    """A heap of so many segments: 60 % exchanges, a log-normal tail of sizes, one to five references each."""
+    random = Random(seed)
+    heap, paths = Heap(), PathIndex()
+    kinds = [Kind.EXCHANGE] * 60 + [Kind.THINKING] * 18 + [Kind.ASSISTANT] * 18 + [Kind.USER] * 3 + [Kind.ATTACHMENT]
+    for number in range(segments):
+        kind = Kind.SYSTEM if number == 0 else random.choice(kinds)
+        is_read = kind is Kind.EXCHANGE and random.random() < 0.4
+        turn = number // SEGMENTS_PER_TURN
+        size = min(int(random.lognormvariate(5.2, 1.5)) + 1, 60_000)
+        targets = (
+            {int(number * (1 - random.betavariate(1, 12))) for _ in range(random.randint(1, 5))} if number else set()
+        )
+        entry = Entry(
+            id=f"s{number}",
+            kind=kind,
+            place=number * 8,
+            born_turn=turn,
+            skeleton_tokens=random.randint(5, 90),
+            body_tokens=size,
+            tombstone_tokens=random.randint(30, 60),
+            tool="Read" if is_read else "Bash" if kind is Kind.EXCHANGE else "",
+            flags=random.choice((FULL_READ, RANGED_READ)) if is_read else 0,
+        )
+        slot = heap.admit(entry, [(t, EdgeKind.IDENTIFIER) for t in sorted(targets) if t < number])
+        if is_read:
+            use = PathUse(f"/src/file{random.randint(0, segments // 20 + 3)}.py", Access.READ)
+            for old, reason in paths.superseded_by(use, slot):
+                heap.prove_garbage(old, Proof(reason, slot))
+            paths.add(use, slot, turn)
+    return heap, paths

@@ -1,0 +1,48 @@
+"""Random heaps and random histories for the property tests."""
+
+from hypothesis import strategies as st
+
+from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, Entry, Heap, Now, Proof
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.policy import Rules
+from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse
+
+FLAGS = st.sampled_from([0, 0, 0, 0, PINNED, OPAQUE, PENDING, ERRORED])
+TOKENS = st.one_of(st.integers(0, 80), st.integers(0, 5000))
+NOW = st.builds(Now, st.integers(0, 40))
+RULES = st.builds(
+    Rules, recent_turns=st.integers(0, 5), file_turns=st.integers(0, 12), min_gain_tokens=st.integers(0, 60)
+)
+
+
+@st.composite
+def entries(draw, number: int) -> Entry:
+    return Entry(
+        id=f"s{number}",
+        kind=draw(st.sampled_from([Kind.EXCHANGE, Kind.EXCHANGE, Kind.EXCHANGE, *Kind])),
+        place=draw(st.integers(-50, 50)),
+        born_turn=number // 2,
+        skeleton_tokens=draw(TOKENS),
+        body_tokens=draw(TOKENS),
+        tombstone_tokens=draw(st.integers(0, 60)),
+        tool=draw(st.sampled_from(["", "Read", "Bash", "TodoWrite"])),
+        task=draw(st.sampled_from(["", "", "port"])),
+        flags=draw(FLAGS),
+        importance=draw(st.sampled_from([0.5, 0.5, 0.0, 1.0])),
+        state=draw(st.sampled_from([0, 0, 0, 0, 1, 2, 3])),
+    )
+
+
+@st.composite
+def heaps(draw, max_size: int = 24) -> tuple[Heap, PathIndex]:
+    heap, paths = Heap(), PathIndex()
+    for number in range(draw(st.integers(0, max_size))):
+        targets = draw(st.lists(st.integers(0, number - 1), max_size=4, unique=True)) if number else []
+        slot = heap.admit(draw(entries(number)), [(target, EdgeKind.GIVEN) for target in targets])
+        if draw(st.booleans()):
+            path = draw(st.sampled_from(["/a.py", "/b.py"]))
+            paths.add(PathUse(path, draw(st.sampled_from(list(Access)))), slot, number // 2)
+        if number and draw(st.integers(0, 5)) == 0:
+            reason = draw(st.sampled_from(["duplicate", "superseded_read", "failed_then_succeeded"]))
+            heap.prove_garbage(draw(st.integers(0, number - 1)), Proof(reason, slot))
+    return heap, paths

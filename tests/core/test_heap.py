@@ -1,0 +1,72 @@
+"""The heap keeps its sums and its order through any history."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, PINNED, RESIDENT, Entry, Heap
+from ctxgc.core.segment import Kind
+from tests.core.strategies import entries, heaps
+
+
+@given(heaps(), st.data())
+def test_sums_and_order_hold_after_every_step_of_any_history_I4(made, data):
+    heap, _ = made
+    for _ in range(data.draw(st.integers(0, 12)) if len(heap) else 0):
+        slot = data.draw(st.integers(0, len(heap) - 1))
+        step = data.draw(st.sampled_from(["state", "place", "pin", "touch", "complete"]))
+        if step == "state":
+            heap.set_state(slot, data.draw(st.sampled_from([RESIDENT, EVICTED, DEPARTED, FORGOTTEN])))
+        elif step == "place":
+            heap.set_place(slot, data.draw(st.integers(-99, 99)))
+        elif step == "pin":
+            heap.set_pinned(slot, data.draw(st.booleans()))
+        elif step == "touch":
+            heap.touch(slot, data.draw(st.integers(0, 60)))
+        else:
+            heap.complete(slot, data.draw(entries(slot)))
+
+        heap.check()
+
+
+def test_resident_tokens_count_tombstones_of_what_left_I4():
+    heap = Heap()
+    heap.admit(an_entry("a", body=100, skeleton=7, tombstone=30))
+
+    heap.set_state(0, EVICTED)
+
+    assert heap.resident_tokens == 37
+    assert heap.evictable_tokens == 0
+
+
+def test_a_completed_call_keeps_its_pin_and_loses_its_pending_flag():
+    heap = Heap()
+    heap.admit(an_entry("a", flags=PENDING))
+    heap.set_pinned(0, True)
+
+    heap.complete(0, an_entry("a", body=50))
+
+    assert heap.flags[0] == PINNED
+    assert heap.resident_tokens == 50
+
+
+def test_a_reference_to_a_younger_segment_is_a_programming_error():
+    heap = Heap()
+    heap.admit(an_entry("a"))
+
+    with pytest.raises(ValueError, match="older"):
+        heap.admit(an_entry("b"), [(1, 1)])
+
+
+def an_entry(id_: str, *, body: int = 0, skeleton: int = 0, tombstone: int = 0, flags: int = 0, **more) -> Entry:
+    return Entry(
+        id=id_,
+        kind=more.pop("kind", Kind.EXCHANGE),
+        place=more.pop("place", 0),
+        born_turn=more.pop("born", 0),
+        skeleton_tokens=skeleton,
+        body_tokens=body,
+        tombstone_tokens=tombstone,
+        flags=flags,
+        **more,
+    )
