@@ -81,6 +81,8 @@ class SessionRow:
     ratio: float = 0.0
     """Billed tokens per raw token, learned from usage; 0.0 until learned."""
     skipped_records: int = 0
+    faults: int = 0
+    """Recalls so far."""
     closed: bool = False
 
 
@@ -330,8 +332,8 @@ class Stash(Protocol):
         """Sessions a person may mean by `text`: `source:session`, a session id, or a prefix of one. At most 10."""
         ...
 
-    async def rows(self, key: SessionKey) -> list[Stored]:
-        """Every segment of a session in seq order, without content; forgotten ones too."""
+    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+        """Segments of a session in seq order, without content; forgotten ones too. All of them, or only `seqs`."""
         ...
 
     async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
