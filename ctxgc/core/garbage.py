@@ -61,10 +61,13 @@ class GarbageIndex:
         self._plan = -1
 
     def admit(self, slot: int, segment: Segment) -> Found:
-        """Proofs that the exchange in `slot` brings, older slots first. Call before the paths are recorded."""
+        """Proofs that the exchange in `slot` brings, older slots first. Call before the paths are recorded.
+
+        Of a segment without content everything but duplicates and emptiness is found.
+        """
         if segment.kind is not Kind.EXCHANGE or segment.status is Status.PENDING:
             return []
-        found = self._duplicate(slot, segment) + self._plans(slot, segment)
+        found = self.duplicates(slot, segment) + self._plans(slot, segment)
         if _is_empty(segment):
             found.append((slot, Proof("empty", -1)))
         if segment.status is Status.ERROR:
@@ -84,7 +87,8 @@ class GarbageIndex:
             self._unread_parts[slot] = reads
         return sorted(entry for entry in found if entry[0] < slot or entry[1].by == -1)
 
-    def _duplicate(self, slot: int, segment: Segment) -> Found:
+    def duplicates(self, slot: int, segment: Segment) -> Found:
+        """The older exchange with the same call and result, if there is one; records this one."""
         body = blake2b(digest_size=16)
         for part in (segment.tool, segment.command, *(str(use) for use in segment.paths)):
             body.update(part.encode("utf-8", "surrogatepass") + b"\0")
@@ -124,7 +128,7 @@ class GarbageIndex:
 
 def _is_empty(segment: Segment) -> bool:
     results = [piece for piece in segment.body if piece.name == "result"]
-    return len(results) == len(segment.body) and not any(piece.data.strip() for piece in results)
+    return 0 < len(results) == len(segment.body) and not any(piece.data.strip() for piece in results)
 
 
 def _attempt(segment: Segment) -> tuple[str, ...]:

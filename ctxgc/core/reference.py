@@ -78,7 +78,7 @@ class ReferenceIndex:
     def refer(self, slot: int, segment: Segment, given: Iterable[int] = ()) -> list[Ref]:
         """References of a segment that takes `slot`, newest evidence first, without duplicates.
 
-        Reads the index only; `add` records the segment afterwards. O(words + lines + paths of the segment).
+        Reads the index only; `add_facts` and `add_text` record the segment afterwards. O(words, lines and paths of it).
         """
         refs: list[Ref] = [(target, EdgeKind.GIVEN) for target in given if target < slot]
         if segment.kind is Kind.EXCHANGE and self._user >= 0:
@@ -116,14 +116,17 @@ class ReferenceIndex:
         ranked = sorted(votes, key=lambda holder: (-votes[holder], -holder))
         return [(holder, EdgeKind.IDENTIFIER) for holder in ranked[:IDENTIFIER_EDGES_MAX]]
 
-    def add(self, slot: int, segment: Segment) -> None:
-        """Record what the segment in `slot` holds. Adding it again (a completed call) changes nothing twice."""
+    def add_facts(self, slot: int, segment: Segment) -> None:
+        """Record who speaks, the task and the paths of the segment in `slot`. Needs no content."""
         if segment.kind is Kind.USER:
             self._user = max(self._user, slot)
         if segment.task:
             self._task_member[segment.task] = slot
         for use in segment.paths:
             self.paths.add(use, slot, segment.born_turn)
+
+    def add_text(self, slot: int, segment: Segment) -> None:
+        """Record the words and lines that the segment in `slot` holds. Twice is as good as once."""
         text = _spoken_text(segment)
         for piece in segment.body:
             if piece.name == "result":
