@@ -134,7 +134,7 @@ def test_no_module_imports_itself_in_a_circle():
 def test_the_common_ctl_path_is_light():
     line = (PACKAGE / "protocol" / "line.py").read_text()
     allowed = re.compile(
-        r"^(ctxgc\.protocol|__future__|json|os|socket|sys|typing|errno|pathlib|collections|itertools|stat|tempfile|time)"
+        r"^(ctxgc\.protocol|__future__|json|os|socket|sys|typing|errno|pathlib|collections|itertools|stat|tempfile|time|fcntl)"
     )
     for name in imports(ast.parse(line)):
         assert allowed.match(name), f"protocol/line.py must stay standard library only, not {name}"

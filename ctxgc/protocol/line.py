@@ -1,18 +1,27 @@
 """The line client: a blocking connection to the daemon that costs a command a few milliseconds.
 
-    socket_path(flag, environment) ──▶ LineClient.connect ──▶ call, call_many ──▶ result | CallFailed
+    socket_path(flag, environment) ──▶ ensure_daemon ──▶ LineClient ──▶ call, call_many ──▶ result | CallFailed
 
-Standard library only, and little of it: every `ctxgc` command imports this module. Starting a daemon that is not there
-is `protocol/start.py`; an asyncio client is `protocol/client.py`.
+    ensure_daemon:  connect ──there──▶ done
+                       └─not there─▶ lock ─▶ connect again ─▶ start ctxgcd, detached ─▶ connect until it answers
+
+Standard library only, and little of it: every `ctxgc` command imports this module. The asyncio client is
+`protocol/client.py`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
+import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # The real constant would cost the import of `typing`.
+    from typing import Any
 
 SOCKET_PATH_BYTES_MAX = 107
 """`sun_path` of Linux holds 108 with its NUL."""
@@ -21,25 +30,20 @@ READ_BYTES = 65_536
 PEER_CREDENTIALS_BYTES = 12
 UNANSWERED = object()
 
-
-class LineError(Exception):
-    """Base of what can go wrong between a command and the daemon."""
-
-
-class BadSocketPath(LineError):
-    """No Unix socket can have this path."""
-
-
-class Unreachable(LineError):
-    """Nothing that we may talk to listens at the path, or it hung up before it answered."""
-
-
-class TimedOut(LineError):
-    """The daemon did not answer in time; a mutation may still have been committed (repeat it with its `op_id`)."""
+DAEMON = (sys.executable, "-m", "ctxgc.daemon.main")
+START_S = 10.0
+WAIT_S_MIN = 0.02
+WAIT_S_MAX = 5.0
+EXIT_BUSY = 75
+"""Another daemon holds the socket: what the loser of a race exits with."""
+LOG_NAME = "ctxgcd.log"
+LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
+LOCK_NAME = "start.lock"
+LAST_WORDS_BYTES_MAX = 2000
 
 
-class CallFailed(LineError):
-    """The daemon refused a call: `kind` is the stable word, `number` the JSON-RPC code, `hint` the next step."""
+class CallFailed(Exception):
+    """A call has no result: `kind` is the stable word, `number` the JSON-RPC code, `hint` the next step."""
 
     def __init__(self, kind: str, number: int, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -47,6 +51,27 @@ class CallFailed(LineError):
         self.number = number
         self.message = message
         self.hint = hint
+
+
+class Unreachable(CallFailed):
+    """Nothing that we may talk to listens at the path, or it hung up before it answered."""
+
+    def __init__(self, message: str, hint: str = "`ctxgc up` starts the daemon") -> None:
+        super().__init__("unreachable", 0, message, hint)
+
+
+class TimedOut(CallFailed):
+    """The daemon did not answer in time; a mutation may still have been committed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("deadline", 0, message, "try a longer --timeout; `ctxgc doctor` looks into it")
+
+
+class BadSocketPath(CallFailed):
+    """No Unix socket can have this path."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("config", 0, message, "choose a shorter path with --socket or CTXGC_SOCKET")
 
 
 def socket_path(flag: str, environment: Mapping[str, str]) -> str:
@@ -61,10 +86,7 @@ def socket_path(flag: str, environment: Mapping[str, str]) -> str:
     path = os.path.abspath(path)
     size_bytes = len(os.fsencode(path))
     if size_bytes > SOCKET_PATH_BYTES_MAX:
-        raise BadSocketPath(
-            f"the socket path has {size_bytes} bytes, the system allows {SOCKET_PATH_BYTES_MAX}: {path}; "
-            "choose a shorter one with --socket or CTXGC_SOCKET"
-        )
+        raise BadSocketPath(f"the socket path has {size_bytes} bytes, {SOCKET_PATH_BYTES_MAX} are allowed: {path}")
     return path
 
 
@@ -79,31 +101,21 @@ def peer_uid(connection: socket.socket) -> int:
 
 
 class LineClient:
-    """One connection, one thread. Events that arrive between answers are dropped: use `protocol/client.py` for them."""
+    """One connection, opened by the first call; one thread. Events between answers are dropped."""
 
-    def __init__(self, connection: socket.socket, timeout_s: float) -> None:
-        self._socket = connection
+    def __init__(self, path: str, timeout_s: float = 30.0) -> None:
+        self._path = path
         self._timeout_s = timeout_s
+        self._open_socket: socket.socket | None = None
         self._chunks: list[bytes] = []
-        self._lines: list[bytes] = []
+        self._lines: list[bytes] = []  # Newest first.
         self._last_id = 0
 
-    @classmethod
-    def connect(cls, path: str, timeout_s: float = 30.0) -> LineClient:
-        """Connect to the daemon at `path`. Raises Unreachable; also if the socket is another user's."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(timeout_s)
-        try:
-            connection.connect(path)
-            owner_uid = peer_uid(connection)
-        except OSError as error:
-            connection.close()
-            raise Unreachable(f"no daemon at {path}: {error.strerror or error}; start it with `ctxgc up`") from error
-        if owner_uid not in (-1, os.geteuid()):
-            # What we would send are transcripts: not to whoever was first to create a socket there.
-            connection.close()
-            raise Unreachable(f"the socket {path} is served by user {owner_uid}, not by you")
-        return cls(connection, timeout_s)
+    def connect(self) -> socket.socket:
+        """The connection, opened once. Raises Unreachable; also if the socket is another user's."""
+        if self._open_socket is None:
+            self._open_socket = _connection(self._path, self._timeout_s)
+        return self._open_socket
 
     def __enter__(self) -> LineClient:
         return self
@@ -113,26 +125,30 @@ class LineClient:
 
     def close(self) -> None:
         """Hang up."""
-        self._socket.close()
+        if self._open_socket is not None:
+            self._open_socket.close()
+            self._open_socket = None
 
-    def call(self, method: str, params: Mapping[str, object] | None = None, timeout_s: float | None = None) -> object:
-        """The result of one call. Raises CallFailed, TimedOut, Unreachable; ValueError for NaN in params."""
+    def call(self, method: str, params: Mapping[str, Any] | None = None, timeout_s: float | None = None) -> Any:
+        """The result of one call. Raises CallFailed (TimedOut, Unreachable among them); ValueError for NaN."""
         gives_up_at = time.monotonic() + (timeout_s or self._timeout_s)
         id, line = self._request(method, params or {}, gives_up_at)
         self._send(line, gives_up_at)
         while True:
             answer = self._next_answer(gives_up_at)
             if answer.get("id") == id or answer.get("id") is None:
-                return _result(answer)
+                if "result" not in answer:
+                    raise _failure(answer)
+                return answer["result"]
 
     def call_many(
-        self, calls: Iterable[tuple[str, Mapping[str, object]]], timeout_s: float | None = None
-    ) -> Iterator[object]:
+        self, calls: Iterable[tuple[str, Mapping[str, Any]]], timeout_s: float | None = None
+    ) -> Iterator[Any]:
         """Results in the order of `calls`, up to PIPELINE_MAX in flight; a refused call gives its CallFailed.
 
         `timeout_s` bounds the wait for each result. Raises TimedOut and Unreachable.
         """
-        waiting: dict[int, object] = {}  # By id, in the order sent.
+        waiting: dict[int, Any] = {}  # By id, in the order sent.
         for method, params in calls:
             gives_up_at = time.monotonic() + (timeout_s or self._timeout_s)
             if len(waiting) >= PIPELINE_MAX:
@@ -143,36 +159,37 @@ class LineClient:
         while waiting:
             yield self._oldest(waiting, time.monotonic() + (timeout_s or self._timeout_s))
 
-    def _request(self, method: str, params: Mapping[str, object], gives_up_at: float) -> tuple[int, bytes]:
+    def _request(self, method: str, params: Mapping[str, Any], gives_up_at: float) -> tuple[int, bytes]:
         self._last_id += 1
         deadline_ms = max(1, int((gives_up_at - time.monotonic()) * 1000))
         request = {"id": self._last_id, "method": method, "params": params, "deadline_ms": deadline_ms}
         text = json.dumps(request, separators=(",", ":"), allow_nan=False)
         return self._last_id, text.encode() + b"\n"
 
-    def _oldest(self, waiting: dict[int, object], gives_up_at: float) -> object:
+    def _oldest(self, waiting: dict[int, Any], gives_up_at: float) -> Any:
         id = next(iter(waiting))
         while waiting[id] is UNANSWERED:
             self._take(self._next_answer(gives_up_at), waiting)
         return waiting.pop(id)
 
-    def _take(self, answer: dict[str, object], waiting: dict[int, object]) -> None:
+    def _take(self, answer: dict[str, Any], waiting: dict[int, Any]) -> None:
         id = answer.get("id")
         if id is None:
             raise _failure(answer)  # The daemon speaks of the connection, not of one call.
         if isinstance(id, int) and id in waiting:
             waiting[id] = _failure(answer) if "error" in answer else answer.get("result")
 
-    def _send_while_answers_come(self, line: bytes, waiting: dict[int, object], gives_up_at: float) -> None:
+    def _send_while_answers_come(self, line: bytes, waiting: dict[int, Any], gives_up_at: float) -> None:
         """Send without waiting for room while answers are due.
 
         A daemon stops reading a client that does not read: if both sides only wrote, neither would move again.
         """
+        connection = self.connect()
         sent = 0
         while UNANSWERED in waiting.values():
-            self._socket.setblocking(False)
+            connection.setblocking(False)
             try:
-                sent += self._socket.send(line[sent:])
+                sent += connection.send(line[sent:])
             except BlockingIOError:
                 self._take(self._next_answer(gives_up_at), waiting)
             except OSError as error:
@@ -182,11 +199,12 @@ class LineClient:
         self._send(line[sent:], gives_up_at)
 
     def _send(self, line: bytes, gives_up_at: float) -> None:
-        self._socket.settimeout(_left_s(gives_up_at))
+        connection = self.connect()
+        connection.settimeout(_left_s(gives_up_at))
         try:
-            self._socket.sendall(line)
+            connection.sendall(line)
         except TimeoutError as error:
-            raise TimedOut("the daemon took no request in time; `ctxgc doctor` looks into it") from error
+            raise TimedOut("the daemon took no request in time") from error
         except OSError as error:
             if not self._lines:
                 self._read_rest()
@@ -197,10 +215,10 @@ class LineClient:
         # A daemon that refuses a connection says why and closes; the reason may lie unread behind our failed write.
         try:
             self._read_some(time.monotonic() + 0.1)
-        except LineError:
+        except CallFailed:
             return
 
-    def _next_answer(self, gives_up_at: float) -> dict[str, object]:
+    def _next_answer(self, gives_up_at: float) -> dict[str, Any]:
         while True:
             while not self._lines:
                 self._read_some(gives_up_at)
@@ -209,15 +227,16 @@ class LineClient:
                 return answer
 
     def _read_some(self, gives_up_at: float) -> None:
-        self._socket.settimeout(_left_s(gives_up_at))
+        connection = self.connect()
+        connection.settimeout(_left_s(gives_up_at))
         try:
-            data = self._socket.recv(READ_BYTES)
+            data = connection.recv(READ_BYTES)
         except TimeoutError as error:
-            raise TimedOut("the daemon did not answer in time; try a longer --timeout") from error
+            raise TimedOut("the daemon did not answer in time") from error
         except OSError as error:
             raise Unreachable(f"the daemon hung up: {error.strerror or error}") from error
         if not data:
-            raise Unreachable("the daemon hung up before it answered; `ctxgc status` says whether it is back")
+            raise Unreachable("the daemon hung up before it answered")
         head, *rest = data.split(b"\n")
         self._chunks.append(head)
         if rest:
@@ -230,7 +249,7 @@ def _left_s(gives_up_at: float) -> float:
     return max(0.001, gives_up_at - time.monotonic())
 
 
-def _failure(answer: dict[str, object]) -> CallFailed:
+def _failure(answer: dict[str, Any]) -> CallFailed:
     error = answer.get("error")
     if not isinstance(error, dict):
         return CallFailed("internal", -32603, "the daemon sent an answer that is none")
@@ -238,7 +257,100 @@ def _failure(answer: dict[str, object]) -> CallFailed:
     return CallFailed(data.get("kind", ""), error.get("code", 0), error.get("message", ""), data.get("hint", ""))
 
 
-def _result(answer: dict[str, object]) -> object:
-    if "error" in answer or "result" not in answer:
-        raise _failure(answer)
-    return answer["result"]
+def _connection(path: str, timeout_s: float) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout_s)
+    try:
+        connection.connect(path)
+        server_uid = peer_uid(connection)
+    except OSError as error:
+        connection.close()
+        raise Unreachable(f"no daemon at {path}: {error.strerror or error}") from error
+    if server_uid not in (-1, os.geteuid()):
+        # What we would send are transcripts: not to whoever was first to create a socket there.
+        connection.close()
+        raise Unreachable(f"the socket {path} is served by user {server_uid}, not by you", "choose another --socket")
+    return connection
+
+
+def ensure_daemon(
+    path: str, *, arguments: Sequence[str] = (), command: Sequence[str] = DAEMON, start_s: float = START_S
+) -> bool:
+    """Make sure that a daemon listens at `path`: start one with `arguments` if none does. True if it was started.
+
+    The lock is for the clients: twenty commands that find no daemon start one. Raises Unreachable if what listens is
+    not ours or none came up within `start_s`; the message ends with what it said.
+    """
+    if _listens(path):
+        return False
+    folder = os.path.dirname(path)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    gives_up_at = time.monotonic() + start_s
+    lock = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        _lock_until(lock, gives_up_at)
+        if _listens(path):  # Whoever held the lock before us may have started it.
+            return False
+        _wait_for(path, _spawn(path, arguments, command), gives_up_at)
+    finally:
+        os.close(lock)
+    return True
+
+
+def _listens(path: str) -> bool:
+    try:
+        _connection(path, START_S).close()
+    except Unreachable as error:
+        if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+            return False
+        raise
+    return True
+
+
+def _lock_until(lock: int, gives_up_at: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > gives_up_at:
+                raise Unreachable("another command is starting the daemon and does not get on with it") from None
+            time.sleep(WAIT_S_MIN)
+
+
+def _spawn(path: str, arguments: Sequence[str], command: Sequence[str]) -> int:
+    """Start a daemon that outlives us; its pid. What it says goes to `ctxgcd.log` beside the socket, begun anew.
+
+    `posix_spawn` and not `subprocess`, whose import would cost every command a third of its time.
+    """
+    log_path = os.path.join(os.path.dirname(path), LOG_NAME)
+    files = (
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log_path, LOG_FLAGS, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    )
+    words = [*command, "--socket", path, *arguments]
+    return os.posix_spawn(words[0], words, os.environ, file_actions=files, setsid=True)
+
+
+def _wait_for(path: str, pid: int, gives_up_at: float) -> None:
+    wait_s = WAIT_S_MIN
+    is_running = True
+    while not _listens(path):
+        if is_running:
+            exited_pid, status = os.waitpid(pid, os.WNOHANG)
+            is_running = exited_pid == 0
+            # The loser of a race says so by EXIT_BUSY; then the winner's socket is about to appear.
+            if not is_running and os.waitstatus_to_exitcode(status) not in (0, EXIT_BUSY):
+                raise Unreachable(f"the daemon did not start: {_last_words(path)}", "`ctxgc doctor` looks into it")
+        if time.monotonic() + wait_s > gives_up_at:
+            raise Unreachable(f"the daemon did not come up in time: {_last_words(path)}")
+        time.sleep(wait_s)
+        wait_s = min(wait_s * 1.5, WAIT_S_MAX)
+
+
+def _last_words(path: str) -> str:
+    log_path = os.path.join(os.path.dirname(path), LOG_NAME)
+    with open(log_path, "rb") as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - LAST_WORDS_BYTES_MAX))
+        lines = log.read().decode("utf-8", "replace").splitlines()
+    return lines[-1] if lines else f"it said nothing (see {log_path})"
