@@ -1,0 +1,133 @@
+"""From raw o200k tokens to what a provider bills, and back: one ratio a model, learned from usage.
+
+    prior of the model's family ──observe(raw, billed)──▶ ratio ──▶ billed = raw × ratio + hidden
+
+Counts are stored raw and multiplied on read, so learning never touches what is stored. Everything here is a value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, floor
+from typing import Self
+
+MESSAGE_TOKENS = 3
+NAME_TOKENS = 1
+REPLY_TOKENS = 3
+"""What chat framing adds: a message, a `name` in it, and once a request for the reply it opens."""
+
+IMAGE_PATCH_PX = 28
+
+OBSERVED_RAW_MIN = 200
+"""Fewer new tokens say more about framing than about the tokenizer."""
+RATIO_MIN, RATIO_MAX = 0.7, 2.5
+"""Outside of these it was not text that was billed (an image, a hidden tool result, a lost record)."""
+DECAY = 0.98
+PRIOR_RAW_TOKENS = 2000.0
+"""The weight of the prior: after this much observed text, prior and observation count alike."""
+
+UNKNOWN_RATIO = 1.2
+CLAUDE_RATIO = 1.18
+CLAUDE_NEWER_RATIO = 1.5
+CLAUDE_NEWER_FROM = (4, 7)
+"""The first Claude version with the tokenizer that makes about 30 % more of the same text."""
+
+_FAMILIES = (
+    (re.compile(r"gpt|codex|\bo[134]\b|chatgpt"), 1.0),
+    (re.compile(r"llama"), 0.99),
+    (re.compile(r"deepseek"), 1.02),
+    (re.compile(r"qwen"), 1.03),
+)
+_CLAUDE = re.compile(r"claude|\b(?:opus|sonnet|haiku)\b")
+_CLAUDE_VERSION = re.compile(r"[-_ ](\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+
+
+def prior_ratio(model: str) -> float:
+    """Billed tokens per raw token to assume of a model before any usage was seen.
+
+    Claude without a version is taken as a newer one: to overstate shrinks a window, to understate overruns it.
+    """
+    name = model.lower()
+    if _CLAUDE.search(name):
+        found = _CLAUDE_VERSION.search(name)
+        version = (int(found[1]), int(found[2] or 0)) if found else CLAUDE_NEWER_FROM
+        return CLAUDE_NEWER_RATIO if version >= CLAUDE_NEWER_FROM else CLAUDE_RATIO
+    return next((ratio for family, ratio in _FAMILIES if family.search(name)), UNKNOWN_RATIO)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What is known of one model's tokenizer: two decayed sums, whose quotient is the ratio."""
+
+    raw_tokens: float
+    billed_tokens: float
+    observations: int = 0
+
+    @classmethod
+    def of(cls, model: str) -> Self:
+        """Before the first observation: the prior of the model's family."""
+        return cls(PRIOR_RAW_TOKENS, PRIOR_RAW_TOKENS * prior_ratio(model))
+
+    @classmethod
+    def resumed(cls, model: str, ratio: float) -> Self:
+        """Go on from a ratio that was stored; 0.0 means none was."""
+        return cls.of(model) if ratio <= 0 else cls(PRIOR_RAW_TOKENS, PRIOR_RAW_TOKENS * ratio)
+
+    @property
+    def ratio(self) -> float:
+        """Billed tokens per raw token."""
+        return self.billed_tokens / self.raw_tokens
+
+    def observed(self, raw_tokens: int, billed_tokens: int) -> Self:
+        """Learn from one step between two replies of one thread: `raw_tokens` visibly new, `billed_tokens` more billed.
+
+        A step that cannot speak of the tokenizer (too little text, a shrinking window, an implausible ratio)
+        changes nothing.
+        """
+        if raw_tokens < OBSERVED_RAW_MIN or not RATIO_MIN <= billed_tokens / raw_tokens <= RATIO_MAX:
+            return self
+        return replace(
+            self,
+            raw_tokens=self.raw_tokens * DECAY + raw_tokens,
+            billed_tokens=self.billed_tokens * DECAY + billed_tokens,
+            observations=self.observations + 1,
+        )
+
+    def billed(self, raw_tokens: int) -> int:
+        """What these raw tokens are billed as, rounded up. Monotone."""
+        return ceil(raw_tokens * self.ratio)
+
+    def raw_budget(self, billed_tokens: int, hidden_tokens: int = 0) -> int:
+        """The most raw tokens that a billed budget leaves room for, the hidden prefix taken off; 0 if none.
+
+        `billed(raw_budget(b, h)) + h <= b` wherever `h <= b`.
+        """
+        room = max(0, billed_tokens - hidden_tokens)
+        raw = floor(room / self.ratio)
+        return raw if self.billed(raw) <= room else raw - 1
+
+    def hidden(self, billed_tokens: int, raw_tokens: int) -> int:
+        """Tokens of a billed prompt that its visible part does not explain: system prompt, tool schemas."""
+        return max(0, billed_tokens - self.billed(raw_tokens))
+
+
+def rescaled(parts: Sequence[int], total: int) -> list[int]:
+    """`parts` in proportion, in whole tokens that sum to `total` exactly (largest remainders; ties to the first).
+
+    The total a provider reported is exact and the split is not: so show the total, and share the error.
+    """
+    whole = sum(parts)
+    if whole == 0:
+        return [0] * len(parts)
+    shares = [part * total // whole for part in parts]
+    by_remainder = sorted(range(len(parts)), key=lambda i: (-(parts[i] * total % whole), i))
+    for i in by_remainder[: total - sum(shares)]:
+        shares[i] += 1
+    return shares
+
+
+def image_tokens(width_px: int, height_px: int) -> int:
+    """What Claude bills for an image of this size. Its base64 is never tokenized."""
+    return ceil(width_px / IMAGE_PATCH_PX) * ceil(height_px / IMAGE_PATCH_PX)

@@ -1,0 +1,169 @@
+"""Counting: exact, within bounds, never stalled or killed by its input."""
+
+import threading
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ctxgc.tokens import counter as counter_module
+from ctxgc.tokens.counter import CHUNK_CHARS, SAFE_CUT, IncrementalCount, TokenCounter, token_bounds
+from ctxgc.tokens.ranks import Ranks, load_ranks
+
+RANKS = load_ranks({})
+CODE = (
+    "def f():\n",
+    "    return x\n",
+    "it's",
+    " a b c",
+    "\n\n",
+    "/",
+    " ",
+    "  \n",
+    "\t",
+    "1234567",
+    "-----",
+    "A",
+    "b",
+    " b",
+)
+ODD = ("<|endoftext|>", "漢字", "😀", "é\u0301", "\r\n", "\x1c", "\x85", "\u3000", "\x00", "\ud800")
+words = st.sampled_from(CODE + ODD)
+texts = st.one_of(st.lists(words, max_size=40).map("".join), st.text(max_size=60))
+
+
+@given(texts)
+def test_a_count_is_what_the_encoding_says_of_the_whole_text(text):
+    counter = TokenCounter(lambda: RANKS)
+
+    assert counter.count(text) == len(RANKS.encoding.encode_ordinary(text))
+
+
+@given(texts)
+def test_bytes_and_their_text_count_alike(text):
+    counter = TokenCounter(lambda: RANKS)
+
+    assert counter.count(text.encode("utf-8", "surrogatepass")) == counter.count(text)
+
+
+@given(st.binary(max_size=600))
+def test_bytes_that_are_no_text_are_counted_all_the_same(data):
+    assert TokenCounter(lambda: RANKS).count(data) >= bool(data)
+
+
+@given(texts)
+def test_a_count_is_within_the_bounds_that_need_no_counting(text):
+    least, most = token_bounds(len(text.encode("utf-8", "surrogatepass")))
+
+    assert least <= TokenCounter(lambda: RANKS).count(text) <= most
+
+
+@example("-----\n/A")
+@given(texts)
+def test_no_token_straddles_a_safe_cut(text):
+    encode = RANKS.encoding.encode_ordinary
+
+    for cut in SAFE_CUT.finditer(text):
+        assert encode(text[: cut.start()]) + encode(text[cut.start() :]) == encode(text)
+
+
+@given(st.lists(texts, max_size=12))
+def test_counting_as_text_grows_gives_the_count_of_the_whole(parts):
+    counter = TokenCounter(lambda: RANKS)
+    growing = IncrementalCount(counter)
+
+    counts = [growing.append(part) for part in parts]
+
+    assert counts == [counter.count("".join(parts[: n + 1])) for n in range(len(parts))]
+
+
+@given(st.lists(texts, max_size=30))
+def test_the_guards_cuts_change_no_count_however_text_arrives(parts):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counter_module, "CHUNK_CHARS", 16)
+        patch.setattr(counter_module, "RECUT_CHARS", 8)
+        counter = TokenCounter(lambda: RANKS)
+        growing = IncrementalCount(counter)
+
+        counts = [growing.append(part) for part in parts]
+
+        assert counts == [counter.count("".join(parts[: n + 1])) for n in range(len(parts))]
+
+
+def test_long_text_with_safe_cuts_is_counted_exactly(counter):
+    text = "".join(f"def function_{n}(a, b):\n    return a + b  # line {n}\n\n" for n in range(6000))
+    assert len(text) > 4 * CHUNK_CHARS
+
+    assert counter.count(text) == len(RANKS.encoding.encode_ordinary(text))
+
+
+@pytest.mark.parametrize("unit", [" ", "\t", "\n", "a", "-", "\u3000", "\x00"])
+def test_a_million_of_the_same_character_neither_panics_nor_stalls(counter, unit):
+    tokens = counter.count(unit * 2**20)
+
+    assert 2**20 / 128 <= tokens <= len(unit.encode()) * 2**20
+
+
+def test_a_panic_of_the_engine_costs_an_estimate_not_the_thread():
+    class PanicException(BaseException):
+        pass
+
+    class Engine:
+        def encode_ordinary(self, text):
+            raise PanicException("StackOverflow")
+
+    counter = TokenCounter(lambda: Ranks(Engine(), "test"))
+
+    assert 100 / 128 <= counter.count("x" * 100) <= 100
+
+
+def test_an_interrupt_is_not_taken_for_a_panic():
+    class Engine:
+        def encode_ordinary(self, text):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        TokenCounter(lambda: Ranks(Engine(), "test")).count("x")
+
+
+def test_the_same_content_is_encoded_once(counter):
+    counter.count("the same content " * 100)
+    encoded = counter.encoded_chars
+
+    counter.count(b"the same content " * 100)
+
+    assert counter.encoded_chars == encoded
+
+
+def test_the_cache_forgets_the_oldest_content_beyond_its_bound(ranks):
+    counter = TokenCounter(lambda: ranks, cache_entries_max=2)
+    counter.count_many([letter * 300 for letter in "abc"])
+    encoded = counter.encoded_chars
+
+    counter.count_many([letter * 300 for letter in "bc"])
+    assert counter.encoded_chars == encoded
+    counter.count("a" * 300)
+    assert counter.encoded_chars == encoded + 300
+
+
+def test_growing_text_costs_what_is_new_not_what_is_there(counter):
+    line = "the quick brown fox jumps over the lazy dog\n"
+    growing = IncrementalCount(counter)
+
+    for _ in range(4000):
+        growing.append(line)
+
+    assert counter.encoded_chars < 8 * 4000 * len(line)
+
+
+def test_threads_that_count_at_once_agree(counter):
+    texts_ = [f"text number {n} " * 50 for n in range(40)]
+    results = [[] for _ in range(4)]
+
+    threads = [threading.Thread(target=lambda r=r: r.extend(counter.count_many(texts_))) for r in results]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert results == [counter.count_many(texts_)] * 4
