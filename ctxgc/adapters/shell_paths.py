@@ -1,0 +1,308 @@
+"""Paths and line ranges out of shell commands.
+
+    sed -n '10,40p' src/a.rs          read  src/a.rs 10–40
+    nl -ba a.py | sed -n '5,9p'       read  a.py 5–9        (a range later in the pipe narrows what came before)
+    rg -n 'word' src/a.rs             mention
+    cat x > y                         read x, write y
+
+Rules, no shell: a command that is too clever yields fewer paths, never an error. Linear in the text.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ctxgc.core.segment import LINE_MAX, Access, PathUse
+
+PATHS_MAX = 64
+COMMAND_CHARS_READ_MAX = 2**16
+PATH_CHARS_MAX = 1024
+
+
+class Touched(NamedTuple):
+    """Files that something touched, and texts it had to see first."""
+
+    paths: tuple[PathUse, ...] = ()
+    edit_sources: tuple[str, ...] = ()
+
+
+# A word, a quoted word, an operator, or a redirection; joined pieces ("a"'b') are rare enough to stand apart.
+_TOKEN = re.compile(
+    r"""(?P<op>\|\|?|&&|;|\n|&(?!>)|\(|\))"""
+    r"""|(?P<redirect>(?:\d|&)?>>?\|?(?:&\d?-?)?|<<<|<<-?|<)"""
+    r"""|'(?P<single>[^']*)'"""
+    r'''|"(?P<double>(?:[^"\\]|\\.)*)"'''
+    r"""|(?P<word>(?:[^\s|&;<>()'"\\]|\\.)+)""",
+    re.DOTALL,
+)
+_HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
+_SED_RANGE = re.compile(r"^(\d+)(?:,(\d+|\$|\+\d+))?p(?:;\s*\d+q)?$")
+_COUNT = re.compile(r"^-(?:n\s*|c\s*|-lines=)?(\d+)$")
+_PLAIN_PATH = re.compile(r"^[~\w./@%+,:=\[\]-]+$")
+_HAS_EXTENSION = re.compile(r"\.[A-Za-z]\w{0,9}$")
+
+READERS = frozenset({"cat", "nl", "head", "sed", "bat", "tac", "xxd", "awk", "jq"})
+# The last lines of a file are not known by number: of a tail nothing can be named but the file.
+MENTIONERS = frozenset(
+    {"tail", "rg", "grep", "egrep", "fgrep", "ag", "wc", "ls", "stat", "diff", "rm", "chmod", "find"}
+)
+WRITERS = frozenset({"tee", "touch"})
+SCRIPT_FIRST = frozenset({"sed", "awk", "jq", "rg", "grep", "egrep", "fgrep", "ag"})
+SHELLS = frozenset({"bash", "sh", "zsh"})
+GIT_WITH_PATHS = frozenset({"diff", "show", "log", "blame", "add", "checkout", "restore", "rm"})
+PREFIXES = frozenset({"sudo", "time", "env", "command", "nohup", "then", "do", "else", "!", "{"})
+_GREP_FLAGS = frozenset(
+    {
+        "-e",
+        "-f",
+        "-g",
+        "-A",
+        "-B",
+        "-C",
+        "-m",
+        "-t",
+        "-T",
+        "--glob",
+        "--type",
+        "--include",
+        "--exclude",
+        "--exclude-dir",
+    }
+)
+_COUNT_FLAGS = frozenset({"-n", "-c"})
+VALUE_FLAGS = {
+    "head": _COUNT_FLAGS,
+    "tail": _COUNT_FLAGS,
+    "sed": frozenset({"-e", "-f"}),
+    "awk": frozenset({"-F", "-v", "-f"}),
+    "nl": frozenset({"-b", "-v", "-w", "-s"}),
+    "rg": _GREP_FLAGS,
+    "grep": _GREP_FLAGS,
+    "egrep": _GREP_FLAGS,
+    "fgrep": _GREP_FLAGS,
+    "ag": _GREP_FLAGS,
+}
+
+
+def resolve(path: str, cwd: str) -> str:
+    """The path made absolute under `cwd` if it is relative, without `.` and `..`; as it is if there is no `cwd`."""
+    if path.startswith(("/", "~")) or not cwd:
+        return posixpath.normpath(path) if path else path
+    return posixpath.normpath(posixpath.join(cwd, path))
+
+
+def unique(uses: Iterable[PathUse]) -> tuple[PathUse, ...]:
+    """Each use once, in order, at most `PATHS_MAX`."""
+    return tuple(dict.fromkeys(uses))[:PATHS_MAX]
+
+
+def shell_touches(command: str, cwd: str) -> Touched:
+    """The files that a shell command names, with what it does to them and the lines it shows."""
+    text = command[:COMMAND_CHARS_READ_MAX]
+    uses: list[PathUse] = []
+    for pipe in _pipes(_without_heredocs(text) if "<<" in text else text):
+        moved = _moved_to(pipe[0], cwd)
+        if moved:
+            cwd = moved
+        uses += _of_pipe(pipe, cwd)
+        if len(uses) > PATHS_MAX:
+            break
+    return Touched(unique(uses))
+
+
+def _without_heredocs(text: str) -> str:
+    """The text without the bodies of here-documents, which are data."""
+    kept: list[str] = []
+    end = ""
+    for line in text.split("\n"):
+        if end:
+            end = "" if line.strip() == end else end
+            continue
+        kept.append(line)
+        if match := _HEREDOC.search(line):
+            end = match[2]
+    return "\n".join(kept)
+
+
+class _Stage(NamedTuple):
+    """One command of a pipe: its words (unquoted, and whether each was quoted), and where its output goes."""
+
+    words: list[str]
+    quoted: list[bool]
+    targets: list[str]
+
+
+def _pipes(text: str) -> Iterator[list[_Stage]]:
+    """The pipes of a command line; `&&`, `;` and newlines separate them."""
+    stage = _Stage([], [], [])
+    pipe = [stage]
+    redirect = ""
+    for token in _TOKEN.finditer(text):
+        kind = token.lastgroup
+        if kind == "op":
+            redirect = ""
+            if token.group() != "|":
+                yield pipe
+                pipe = []
+            stage = _Stage([], [], [])
+            pipe.append(stage)
+        elif kind == "redirect":
+            redirect = "" if token.group().endswith(("&1", "&2", "-")) else token.group()
+        else:
+            word = token.group(kind or 0)
+            if redirect:
+                if ">" in redirect:
+                    stage.targets.append(word)
+                redirect = ""
+            else:
+                stage.words.append(word)
+                stage.quoted.append(kind != "word")
+    yield pipe
+
+
+def _moved_to(stage: _Stage, cwd: str) -> str:
+    """The directory after `cd DIR`, or nothing."""
+    if len(stage.words) == 2 and stage.words[0] == "cd":
+        return resolve(stage.words[1], cwd)
+    return ""
+
+
+def _of_pipe(pipe: list[_Stage], cwd: str) -> list[PathUse]:
+    """Uses of one pipe. `nl a | sed -n 5,9p` and `cat a | head -20` read the lines that come out at the end."""
+    uses: list[PathUse] = []
+    for stage in pipe:
+        found, lines = _of_stage(stage, cwd)
+        if lines and not found:
+            uses = [_narrowed(use, lines) for use in uses]
+        uses += found
+        for target in stage.targets:
+            if _is_path(target, is_quoted=True):
+                uses.append(PathUse(resolve(target, cwd), Access.WRITE))
+    return uses
+
+
+def _narrowed(use: PathUse, lines: tuple[int, int]) -> PathUse:
+    if use.access is not Access.READ:
+        return use
+    first = min(use.first_line + lines[0] - 1, LINE_MAX)
+    return use._replace(first_line=first, last_line=min(use.first_line + lines[1] - 1, use.last_line))
+
+
+def _of_stage(stage: _Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
+    """Uses of one command, and the lines it lets through if it names a range."""
+    words, quoted = stage.words, stage.quoted
+    at = 0
+    while at < len(words) and (words[at] in PREFIXES or ("=" in words[at] and not quoted[at])):
+        at += 1
+    if at >= len(words):
+        return [], None
+    verb = posixpath.basename(words[at])
+    rest, marks = words[at + 1 :], quoted[at + 1 :]
+    if verb == "git":
+        return [PathUse(path, Access.MENTION) for path in _git_paths(rest, cwd)], None
+    if verb in SHELLS:
+        inner = next((word for word, is_quoted in zip(rest, marks, strict=True) if is_quoted), "")
+        return list(shell_touches(inner, cwd).paths), None
+    if verb in ("cp", "mv") and len(rest) >= 2:
+        operands = [resolve(word, cwd) for word in _operands(verb, rest, marks)]
+        return [PathUse(path, Access.READ) for path in operands[:-1]] + [
+            PathUse(path, Access.WRITE) for path in operands[-1:]
+        ], None
+    if verb not in READERS and verb not in MENTIONERS and verb not in WRITERS:
+        return [], None
+    lines, access = _lines_and_access(verb, rest)
+    found = [resolve(word, cwd) for word in _operands(verb, rest, marks)]
+    first, last = lines or (1, LINE_MAX)
+    if access is not Access.READ:
+        first, last = 1, LINE_MAX
+    return [PathUse(path, access, first, last) for path in found], lines
+
+
+def _lines_and_access(verb: str, rest: list[str]) -> tuple[tuple[int, int] | None, Access]:
+    """The range of lines a command shows, and what it does to the files it names."""
+    if verb in WRITERS:
+        return None, Access.WRITE
+    if verb == "sed":
+        if any(word.startswith("-i") or word == "--in-place" for word in rest):
+            return None, Access.EDIT
+        return next((found for word in rest if (found := _sed_lines(word))), None), Access.READ
+    if verb == "head":
+        return (1, _count(rest)), Access.READ
+    if verb in MENTIONERS:
+        return None, Access.MENTION
+    return None, Access.READ
+
+
+def _sed_lines(word: str) -> tuple[int, int] | None:
+    match = _SED_RANGE.match(word)
+    if not match:
+        return None
+    first, last = _bounded(match[1]), match[2]
+    if last is None:
+        return first, first
+    if last == "$":
+        return first, LINE_MAX
+    return first, min(first + _bounded(last[1:]), LINE_MAX) if last[0] == "+" else max(first, _bounded(last))
+
+
+def _count(rest: list[str]) -> int:
+    """How many lines `head` shows."""
+    for at, word in enumerate(rest):
+        if match := _COUNT.match(word):
+            return _bounded(match[1])
+        if word == "-n" and at + 1 < len(rest) and rest[at + 1].isascii() and rest[at + 1].isdigit():
+            return _bounded(rest[at + 1])
+    return 10
+
+
+def _bounded(digits: str) -> int:
+    return min(int(digits[:12]), LINE_MAX) or 1
+
+
+def _operands(verb: str, rest: list[str], marks: list[bool]) -> Iterator[str]:
+    """The words that are files: no flags, no values of flags, not the script or pattern that comes first."""
+    awaits_script = verb in SCRIPT_FIRST
+    takes_value = VALUE_FLAGS.get(verb, frozenset())
+    is_value = False
+    for word, is_quoted in zip(rest, marks, strict=True):
+        if is_value:
+            is_value = False
+        elif word.startswith("-") and not is_quoted:
+            if verb == "find":
+                return
+            is_value = word in takes_value
+            if word in ("-e", "-f", "--files"):
+                awaits_script = False
+        elif awaits_script:
+            awaits_script = False
+        elif _is_path(word, is_quoted):
+            yield word
+
+
+def _git_paths(rest: list[str], cwd: str) -> Iterator[str]:
+    verb = next((word for word in rest if not word.startswith("-")), "")
+    if verb not in GIT_WITH_PATHS:
+        return
+    tail = rest[rest.index(verb) + 1 :]
+    words = tail[tail.index("--") + 1 :] if "--" in tail else [w for w in tail if _HAS_EXTENSION.search(w)]
+    for word in words:
+        # `git show REV:path` names a file too.
+        path = word.partition(":")[2] or word
+        if (
+            not word.startswith("-")
+            and _is_path(path, is_quoted=False)
+            and (".." not in path or path.startswith("../"))
+        ):
+            yield resolve(path, cwd)
+
+
+def _is_path(word: str, is_quoted: bool) -> bool:
+    """Whether a word can be a file's name: no globs, no variables, no devices."""
+    if not word or len(word) > PATH_CHARS_MAX or word.startswith(("/dev/", "-", "&", "$", "+", "http:", "https:")):
+        return False
+    if not _PLAIN_PATH.match(word) and not (is_quoted and "/" in word and "\n" not in word and "*" not in word):
+        return False
+    return not word.replace(".", "").replace(",", "").isdigit() and word not in (".", "..", "/")
