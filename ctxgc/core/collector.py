@@ -16,11 +16,11 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop
-from itertools import count
+from itertools import compress, count
 from typing import NamedTuple
 
 from ctxgc.core.garbage import proven
-from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
+from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now, all_of, table
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import REACHED_WEIGHT_TURNS, Rules
@@ -30,7 +30,12 @@ from ctxgc.core.segment import Kind
 COLD = "cold"
 COLD_REACHED = "cold_reached"
 BY_HAND = "by_hand"
-NO_LIMIT = 2**63 - 1
+
+_IS_RESIDENT = table(lambda state: state == RESIDENT)
+_IS_WHOLE = table(lambda flags: not flags & (OPAQUE | PENDING))
+_IS_NO_ROOT = table(lambda root: root == 0)
+
+Candidate = tuple[float, int]
 
 
 class Victim(NamedTuple):
@@ -69,14 +74,15 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
         return Plan(target_tokens=target_tokens, before_tokens=before, remaining_tokens=before)
     roots = find_roots(heap, paths, now, rules)
     reached = mark(heap.refs, roots)
-    queue = candidates(heap, roots, reached, now, rules)
-    heapify(queue)
+    garbage, cold = candidates(heap, roots, reached, now, rules)
     remaining = before
-    victims = []
-    while queue and remaining > target_tokens:
-        _, score, slot = heappop(queue)
-        victims.append(_victim(heap, slot, score, reached, now, rules))
-        remaining -= victims[-1].freed_tokens
+    victims: list[Victim] = []
+    for queue in (garbage, cold):
+        heapify(queue)
+        while queue and remaining > target_tokens:
+            key, slot = heappop(queue)
+            victims.append(_victim(heap, slot, key, reached, queue is garbage))
+            remaining -= victims[-1].freed_tokens
     held_by = _held_by(heap, roots, {victim.slot for victim in victims}) if remaining > target_tokens else ()
     return Plan(
         target_tokens=target_tokens,
@@ -89,27 +95,41 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
 
 def candidates(
     heap: Heap, roots: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules
-) -> list[tuple[int, float, int]]:
-    """(0 for garbage and 1 for the rest, key, slot) of every body that may be evicted and is worth it."""
-    columns = zip(count(), heap.state, roots, heap.body, heap.tombstone, heap.kind, heap.flags, heap.key, reached)
-    gain, may_go, proofs = rules.min_gain_tokens, heap._may_go, heap.proofs
-    return [
-        (
-            0 if slot in proofs and proven(heap, slot, now, rules) else 1,
-            key + REACHED_WEIGHT_TURNS * is_reached,
-            slot,
-        )
-        for slot, state, root, body, tombstone, kind, flags, key, is_reached in columns
-        if not state and not root and body >= tombstone + gain and may_go[kind] and not flags & (OPAQUE | PENDING)
+) -> tuple[list[Candidate], list[Candidate]]:
+    """(key, slot) of every body that may be evicted and is worth it: proven garbage, and the rest. O(slots)."""
+    may_go = bytearray(evictable(heap, roots))
+    gain, key, body, tombstone = rules.min_gain_tokens, heap.key, heap.body, heap.tombstone
+    garbage = []
+    for slot in heap.proofs:
+        if may_go[slot] and proven(heap, slot, now, rules):
+            may_go[slot] = 0
+            if body[slot] >= tombstone[slot] + gain:
+                garbage.append((key[slot], slot))
+    columns = zip(count(), body, tombstone, key, reached)
+    cold = [
+        (worth + REACHED_WEIGHT_TURNS * is_reached, slot)
+        for slot, body_tokens, tombstone_tokens, worth, is_reached in compress(columns, may_go)
+        if body_tokens >= tombstone_tokens + gain
     ]
+    return garbage, cold
 
 
-def _victim(heap: Heap, slot: int, score: float, reached: bytes | bytearray, now: Now, rules: Rules) -> Victim:
+def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:
+    """1 for each slot whose body is resident, of a kind that may go, all text, answered, and no root."""
+    return all_of(
+        heap.state.translate(_IS_RESIDENT),
+        heap.kind.translate(heap.kinds_that_go),
+        heap.flags.translate(_IS_WHOLE),
+        roots.translate(_IS_NO_ROOT),
+    )
+
+
+def _victim(heap: Heap, slot: int, key: float, reached: bytes | bytearray, is_garbage: bool) -> Victim:
     freed = heap.body[slot] - heap.tombstone[slot]
-    proof = proven(heap, slot, now, rules)
-    if proof:
-        return Victim(slot, proof.reason, proof.by, freed, round(score, 3))
-    return Victim(slot, COLD_REACHED if reached[slot] else COLD, -1, freed, round(score, 3))
+    if is_garbage:
+        proof = heap.proofs[slot]
+        return Victim(slot, proof.reason, proof.by, freed, key)
+    return Victim(slot, COLD_REACHED if reached[slot] else COLD, -1, freed, key)
 
 
 def plan_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:
@@ -153,8 +173,8 @@ def garbage_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> int:
     """What evicting proven garbage alone would free, roots spared."""
     roots = find_roots(heap, paths, now, rules)
     nothing = bytes(len(heap))
-    dead = (slot for is_live, _, slot in candidates(heap, roots, nothing, now, rules) if not is_live)
-    return sum(heap.body[slot] - heap.tombstone[slot] for slot in dead)
+    garbage, _ = candidates(heap, roots, nothing, now, rules)
+    return sum(heap.body[slot] - heap.tombstone[slot] for _, slot in garbage)
 
 
 def _held_by(heap: Heap, roots: bytes | bytearray, evicted: Collection[int]) -> tuple[tuple[str, int], ...]:

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import NamedTuple
 
-from ctxgc.core.collector import Plan, Victim, plan
-from ctxgc.core.heap import FULL_READ, OPAQUE, PENDING, RANGED_READ, RESIDENT, SUB_AGENT, Heap, Now
+from ctxgc.core.collector import Plan, Victim, evictable, plan
+from ctxgc.core.heap import FULL_READ, RANGED_READ, SUB_AGENT, Heap, Now
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
 from ctxgc.core.roots import find_roots
@@ -142,11 +142,10 @@ def _worth_evicting(
 ) -> list[Victim]:
     """Every body with a positive gain, in window order; the score is the gain."""
     found = []
+    may_go = evictable(heap, roots)
     for slot in heap.window():
-        if heap.state[slot] != RESIDENT or roots[slot] or not heap.may_go(slot):
-            continue
         freed = heap.body[slot] - heap.tombstone[slot]
-        if freed < rules.min_gain_tokens or heap.flags[slot] & (OPAQUE | PENDING):
+        if not may_go[slot] or freed < rules.min_gain_tokens:
             continue
         gain = gain_of(heap, slot, now, pacer, is_cold=is_cold)
         if gain > 0:

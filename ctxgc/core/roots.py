@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from ctxgc.core.heap import EVICTED, KINDS, PENDING, PINNED, PLAN_TOOLS, Heap, Now
+from ctxgc.core.heap import EVICTED, KINDS, PENDING, PINNED, PLAN_TOOLS, Heap, Now, all_of, ones, table
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
 from ctxgc.core.segment import Kind
@@ -30,7 +30,11 @@ ROOTS = (
 """Names of the root codes; 0 is no root. Where several hold, the earliest in this order that explains best wins."""
 SYSTEM, USER, PINS, RECENT, PENDING_CALL, PLAN, FILE, SUMMARY, TASK, OPEN, PROTECTED, RECALLED = range(1, 13)
 
-_BY_KIND = bytes({Kind.SYSTEM: SYSTEM, Kind.USER: USER}.get(kind, 0) for kind in KINDS)
+_BY_KIND = bytes({Kind.SYSTEM: SYSTEM, Kind.USER: USER}.get(kind, 0) for kind in KINDS).ljust(256, b"\0")
+_IS_PINNED = table(lambda flags: bool(flags & PINNED))
+_IS_PENDING = table(lambda flags: bool(flags & PENDING))
+_IS_INSIDE = table(lambda state: state <= EVICTED)
+_IS_OUTSIDE = table(lambda state: state > EVICTED)
 
 
 def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearray:
@@ -38,7 +42,7 @@ def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearra
 
     Deterministic; O(slots + recently touched paths).
     """
-    roots = bytearray(heap.kind.translate(_BY_KIND + bytes(256 - len(_BY_KIND))))
+    roots = bytearray(heap.kind.translate(_BY_KIND))
     youngest = now.turn - rules.recent_turns
     for slot in range(len(heap) - 1, -1, -1):
         # Turns grow with slots except where a host rewinds; a whole recent window of older ones ends the search.
@@ -52,36 +56,37 @@ def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearra
     for slot, turn in heap.grace_until.items():
         if now.turn <= turn:
             roots[slot] = roots[slot] or RECALLED
-    for slot, state in enumerate(heap.state):
-        if state > EVICTED:
-            roots[slot] = 0
+    for slot in ones(heap.state.translate(_IS_OUTSIDE)):
+        roots[slot] = 0
     return roots
 
 
 def _mark_flags(heap: Heap, roots: bytearray) -> None:
-    either = PINNED | PENDING
-    for slot, flags in enumerate(heap.flags):
-        if flags & either:
-            roots[slot] = PINS if flags & PINNED else PENDING_CALL
+    for slot in ones(heap.flags.translate(_IS_PENDING)):
+        roots[slot] = PENDING_CALL
+    for slot in ones(heap.flags.translate(_IS_PINNED)):
+        roots[slot] = PINS
 
 
 def _newest_of_a_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
     plan_tools = {number for number, tool in enumerate(heap.tools) if tool in PLAN_TOOLS}
-    wanted = {KINDS.index(Kind.SUMMARY): SUMMARY, KINDS.index(Kind.PLAN): PLAN}
+    is_plan = table(lambda kind: kind == KINDS.index(Kind.PLAN))
+    is_summary = table(lambda kind: kind == KINDS.index(Kind.SUMMARY))
+    inside = heap.state.translate(_IS_INSIDE)
+    summary = all_of(inside, heap.kind.translate(is_summary)).rfind(1)
+    if summary >= 0:
+        roots[summary] = roots[summary] or SUMMARY
+    plan = all_of(inside, heap.kind.translate(is_plan)).rfind(1)
+    if plan_tools:
+        newest = (s for s in range(len(heap) - 1, plan, -1) if heap.tool[s] in plan_tools and inside[s])
+        plan = next(newest, plan)
+    if plan >= 0:
+        roots[plan] = roots[plan] or PLAN
     protected = {number for number, tool in enumerate(heap.tools) if tool and tool in rules.protect_tools}
     task = heap.tasks.index(rules.task) if rules.task and rules.task in heap.tasks else -1
-    has_plan = False
-    for slot in range(len(heap) - 1, -1, -1):
-        if heap.state[slot] > EVICTED:
-            continue
-        code = wanted.pop(heap.kind[slot], 0)
-        if not code and not has_plan and heap.tool[slot] in plan_tools:
-            code, has_plan = PLAN, True
-        if not code and task >= 0 and heap.task[slot] == task:
-            code = TASK
-        if not code and heap.tool[slot] in protected:
-            code = PROTECTED
-        roots[slot] = roots[slot] or code
+    for slot in range(len(heap)) if protected or task >= 0 else ():
+        if heap.task[slot] == task or heap.tool[slot] in protected:
+            roots[slot] = roots[slot] or (TASK if heap.task[slot] == task else PROTECTED)
 
 
 def _files(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots: bytearray) -> None:
