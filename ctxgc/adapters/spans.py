@@ -1,0 +1,182 @@
+"""JSON with places: where each value lies in the bytes it came in, without re-serialising any of them.
+
+    JsonText(data) ──members(extent)──▶ {key: extent}      of an object
+                   ──elements(extent)─▶ [extent]           of an array
+                   ──value(extent)────▶ the Python value
+
+msgspec skips and checks values at memory speed but does not say where they lie. It gives each value's raw bytes, and
+so its length: walking the separators between values in order yields the offsets.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+import msgspec
+
+from ctxgc.core.errors import BadTranscript
+
+_T = TypeVar("_T")
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_ANY = msgspec.json.Decoder()
+
+_OPENING = re.compile(rb"[\s]*[\[{]\s*")
+_SEPARATOR = re.compile(rb"\s*,?\s*")
+_KEY = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*', re.DOTALL)
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+
+
+class Extent(NamedTuple):
+    """Half-open byte offsets of one JSON value, without the white space around it."""
+
+    start: int
+    end: int
+
+
+class JsonText:
+    """One JSON value as bytes. Reading raises `BadTranscript` for whatever is not JSON, and nothing else.
+
+    Only what is looked at is checked: an unknown field may hold text that is not UTF-8, and passes untouched.
+    """
+
+    __slots__ = ("_scanned", "data", "extent")
+
+    def __init__(self, data: bytes, scanned: bytes | None = None) -> None:
+        self.data = data
+        self._scanned = data if scanned is None else scanned
+        self.extent = Extent(len(data) - len(data.lstrip()), len(data.rstrip()))
+
+    def first(self, extent: Extent) -> bytes:
+        """The value's first byte, which tells its type: `{`, `[`, `"`, or another for numbers and words."""
+        return self.data[extent.start : extent.start + 1]
+
+    def members(self, extent: Extent) -> dict[str, Extent]:
+        """An object's members in order. One that names a key twice is refused: who knows which counts."""
+        fields = _checked(_OBJECT.decode, memoryview(self._scanned)[extent.start : extent.end])
+        found: dict[str, Extent] = {}
+        position = self._after(_OPENING, extent.start)
+        for _ in fields:
+            key = _KEY.match(self._scanned, position)
+            if key is None:
+                raise _twice()
+            name = self._name(key)
+            raw = bytes(fields.get(name, b""))
+            start, end = key.end(), key.end() + len(raw)
+            # No JSON value starts with another one and a comma, so equal bytes are the same value, not a lookalike.
+            if name in found or not raw or not self._scanned.startswith(raw, start):
+                raise _twice()
+            found[name] = Extent(start, end)
+            position = self._after(_SEPARATOR, end)
+        if position != extent.end - 1:
+            raise _twice()
+        return found
+
+    def elements(self, extent: Extent) -> list[Extent]:
+        """An array's elements in order."""
+        found: list[Extent] = []
+        position = self._after(_OPENING, extent.start)
+        for raw in _checked(_ARRAY.decode, memoryview(self._scanned)[extent.start : extent.end]):
+            end = position + len(memoryview(raw))
+            found.append(Extent(position, end))
+            position = self._after(_SEPARATOR, end)
+        return found
+
+    def value(self, extent: Extent) -> Any:
+        """The value itself. Lone surrogates survive; numbers that Python cannot hold are refused."""
+        if self._scanned is self.data:
+            return _checked(_ANY.decode, memoryview(self.data)[extent.start : extent.end])
+        return _checked(_loads, self.data[extent.start : extent.end])
+
+    def string(self, extent: Extent | None) -> str:
+        """The value if it is a string, else an empty one."""
+        if extent is None or self.first(extent) != b'"':
+            return ""
+        text: str = self.value(extent)
+        return text
+
+    def _after(self, pattern: re.Pattern[bytes], position: int) -> int:
+        match = pattern.match(self._scanned, position)
+        return match.end() if match else position
+
+    def _name(self, key: re.Match[bytes]) -> str:
+        token = key[1]
+        if b"\\" in token:
+            return str(_checked(_ANY.decode, token))
+        return _checked(bytes.decode, token[1:-1])
+
+
+def read_json(data: bytes, read: Callable[[JsonText], _T]) -> _T:
+    """What `read` makes of the data. Escaped lone surrogates, which hosts do send, cost a second attempt.
+
+    msgspec refuses them, so that attempt scans a copy of the same length without them. Raises `BadTranscript`.
+    """
+    try:
+        return read(JsonText(data))
+    except BadTranscript:
+        masked = _ESCAPE.sub(_mask_lone_surrogate, data)
+        if masked == data:
+            raise
+        return read(JsonText(data, masked))
+
+
+def spliced(data: bytes, edits: list[tuple[Extent, bytes]]) -> bytes:
+    """`data` with each extent replaced, everything else copied; the same object if there are no edits (I5)."""
+    if not edits:
+        return data
+    parts: list[bytes] = []
+    position = 0
+    for extent, replacement in sorted(edits):
+        if extent.start < position:
+            raise ValueError("two edits overlap")
+        parts += (data[position : extent.start], replacement)
+        position = extent.end
+    parts.append(data[position:])
+    return b"".join(parts)
+
+
+def json_string(text: str) -> bytes:
+    """A JSON string in UTF-8, or in ASCII escapes where it has no UTF-8 (lone surrogates)."""
+    try:
+        return json.dumps(text, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(text).encode()
+
+
+def _checked(read: Callable[[Any], _T], data: Any) -> _T:
+    try:
+        return read(data)
+    except RecursionError:
+        raise BadTranscript("JSON nested too deep to be read") from None
+    except (msgspec.DecodeError, ValueError) as error:  # Not UTF-8 is a ValueError too.
+        raise BadTranscript(f"not JSON: {error}") from None
+
+
+def _loads(data: bytes) -> Any:
+    return json.loads(data.decode(), parse_constant=_refused, parse_float=_finite)
+
+
+def _refused(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits} is out of range")
+    return number
+
+
+def _mask_lone_surrogate(escape: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if escape[1] else escape[0]
+
+
+def _twice() -> BadTranscript:
+    return BadTranscript("an object names a key twice")

@@ -1,0 +1,14 @@
+"""Which model APIs ctxgc speaks: the wire formats by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ctxgc.adapters.anthropic_messages import AnthropicMessages
+from ctxgc.adapters.contract import WireFormat
+from ctxgc.adapters.openai_chat import OpenAiChat
+
+WIRE_FORMATS: Mapping[str, WireFormat] = MappingProxyType(
+    {wire.name: wire for wire in (AnthropicMessages(), OpenAiChat())}
+)
