@@ -138,8 +138,9 @@ class Segment:
 
     `skeleton` is a JSON object (canonical: sorted keys, no spaces, UTF-8). By kind it holds
     - exchange: `call_id`, `name`, `input` (any JSON; a string moved to the body stands as
-      `{"$piece": "input.KEY"}`), and, when known, `is_error`; `opaque` lists blocks of the result that are
-      not text, verbatim;
+      `{"$piece": "input.KEY"}`; `is_text_input` if it is free text instead of JSON), and, when known, `is_error`;
+      `opaque` lists blocks of the result that are not text, verbatim; if the result was a list, `result_blocks`
+      gives in order the byte length of each text in the piece `result`, and null for each block of `opaque`;
     - any other: `opaque` as above, and `signature` for thinking; usually `{}`.
     A segment with opaque blocks is never evicted.
     """
