@@ -1,0 +1,155 @@
+"""The seam between socket and verbs: what a verb is called with, and what it may answer.
+
+    Connection ──method, raw params, CallContext──▶ Dispatch.call ──▶ answer | awaitable answer | CtxgcError
+
+A verb that only looks at memory answers at once and its reply leaves with the others of the same read. One that waits
+for disk or counts tokens returns an awaitable; the connection runs it as a task, within its bound.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from msgspec import Raw
+
+from ctxgc.core.errors import Cancelled, DeadlinePassed
+from ctxgc.protocol.limits import (
+    BATCH_MAX,
+    FRAME_BYTES_DEFAULT,
+    IN_FLIGHT_MAX,
+    UNSENT_BYTES_MAX,
+)
+
+SLOW_S = 0.010
+SLOWLOG_MAX = 128
+
+
+class Client(Protocol):
+    """The connection, as far as a verb may see it."""
+
+    connection_id: int
+    client_uid: int
+
+    def subscribe(self, topics: frozenset[str], from_seq: int | None) -> None:
+        """Send events of `topics` from `from_seq`, or from now; replaces an earlier subscription."""
+
+    def unsubscribe(self) -> None:
+        """Send no more events."""
+
+
+class CallContext(msgspec.Struct):
+    """Who calls, and until when the answer is wanted. A Struct, because one is made per request."""
+
+    client: Client
+    deadline_s: float = math.inf
+    """On the clock of `time.monotonic`."""
+    is_cancelled: bool = False
+
+    @property
+    def connection_id(self) -> int:
+        """Counts up from 1 with every connection."""
+        return self.client.connection_id
+
+    @property
+    def client_uid(self) -> int:
+        """The user of the client's process."""
+        return self.client.client_uid
+
+    def subscribe(self, topics: frozenset[str], from_seq: int | None = None) -> None:
+        """As `Client.subscribe`."""
+        self.client.subscribe(topics, from_seq)
+
+    def unsubscribe(self) -> None:
+        """As `Client.unsubscribe`."""
+        self.client.unsubscribe()
+
+    def check(self) -> None:
+        """Raise Cancelled or DeadlinePassed if nobody wants the answer any more.
+
+        For a verb to call after each wait and before its point of no return. Nothing else stops a verb that runs: a
+        mutation which was committed reports success, whatever was cancelled meanwhile.
+        """
+        if self.is_cancelled:
+            raise Cancelled("cancelled before it took effect")
+        if time.monotonic() > self.deadline_s:
+            raise DeadlinePassed("the deadline passed before it took effect", hint="allow a longer deadline_ms")
+
+
+class Dispatch(Protocol):
+    """What the server calls for each request."""
+
+    def call(self, method: str, params: Raw, context: CallContext) -> Any:
+        """Answer a call.
+
+        `params` is one JSON object: well-formed UTF-8 without NaN or lone surrogates, but not validated, and
+        `bytes(params)` is its text. The answer is `bytes` or `msgspec.Raw` (JSON already), any value that msgspec
+        encodes, or an awaitable of one of these. Calls of one connection are made in the order they were sent.
+
+        Raises CtxgcError, which is answered as it is; anything else is a bug, answered as `internal` and logged
+        without its message, because that may quote a session's text.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of the server (I12)."""
+
+    frame_bytes_max: int = FRAME_BYTES_DEFAULT
+    in_flight_max: int = IN_FLIGHT_MAX
+    """Per connection; a batch that starts below it may exceed it by its own length."""
+    unsent_bytes_max: int = UNSENT_BYTES_MAX
+    """Per connection; one answer may exceed it."""
+    batch_max: int = BATCH_MAX
+    connections_max: int = 512
+    slow_consumer_s: float = 10.0
+    """How long a subscriber may leave events waiting behind unread output."""
+    linger_s: float = 5.0
+    """How long a closing connection may take to read what is left for it."""
+    stop_s: float = 10.0
+    """How long `stop` waits for requests in flight."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Counts since the start; `connections` are the open ones."""
+
+    connections: int = 0
+    connections_total: int = 0
+    requests: int = 0
+    errors: int = 0
+
+
+class SlowCall(NamedTuple):
+    """A request that took long: no params, because those hold a session's text."""
+
+    seconds: float
+    number: int
+    """Tells equal durations apart: the requests served before it."""
+    method: str
+    connection_id: int
+    at_s: float
+    """Wall clock of its end."""
+
+
+class Slowlog:
+    """The slowest requests since the start."""
+
+    def __init__(self, calls_max: int = SLOWLOG_MAX) -> None:
+        self._calls_max = calls_max
+        self._heap: list[SlowCall] = []
+
+    def note(self, call: SlowCall) -> None:
+        """Keep `call` if it is among the slowest. O(log calls)."""
+        if len(self._heap) < self._calls_max:
+            heapq.heappush(self._heap, call)
+        else:
+            heapq.heappushpop(self._heap, call)
+
+    def slowest(self) -> list[SlowCall]:
+        """What is kept, slowest first."""
+        return sorted(self._heap, reverse=True)
