@@ -169,6 +169,13 @@ def sweep(heap: Heap, victims: Sequence[Victim]) -> None:
             heap.set_state(victim.slot, EVICTED)
 
 
+def restore(heap: Heap, slots: Sequence[int]) -> None:
+    """Put evicted bodies back where they were: the undoing of a sweep. Idempotent; cannot fail."""
+    for slot in slots:
+        if heap.state[slot] == EVICTED:
+            heap.set_state(slot, RESIDENT)
+
+
 def garbage_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> int:
     """What evicting proven garbage alone would free, roots spared."""
     roots = find_roots(heap, paths, now, rules)

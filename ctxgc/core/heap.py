@@ -116,15 +116,18 @@ def entry_of(
     segment: Segment,
     *,
     skeleton_tokens: int,
-    piece_tokens: Sequence[int],
+    piece_tokens: Iterable[tuple[str, int]],
     tombstone_tokens: int,
     has_evictable_inputs: bool,
     is_pinned: bool = False,
 ) -> Entry:
-    """A segment's heap entry. Inputs that may not go are counted with the skeleton."""
+    """A segment's heap entry, from its facts and its counts; its content is not looked at.
+
+    `piece_tokens` are (name, raw tokens). Inputs that may not go are counted with the skeleton.
+    """
     body = fixed = 0
-    for piece, tokens in zip(segment.body, piece_tokens, strict=True):
-        if piece.name.startswith("input.") and not has_evictable_inputs:
+    for name, tokens in piece_tokens:
+        if name.startswith("input.") and not has_evictable_inputs:
             fixed += tokens
         else:
             body += tokens

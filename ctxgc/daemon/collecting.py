@@ -1,0 +1,165 @@
+"""Collections of one session: plan, commit, sweep, in this order and no other; and their undoing.
+
+Everything here runs inside a session's change: the journal and the evictions are one transaction, and the heap is
+swept only when it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal, restore, sweep
+from ctxgc.core.errors import Conflict, NotFound
+from ctxgc.core.heap import EVICTED, RESIDENT
+from ctxgc.core.pacer import PacerRules, cost_effect, rewrite_tokens
+from ctxgc.core.segment import State
+from ctxgc.daemon.session import Change, Session
+from ctxgc.stash.contract import Collected, Collection, Eviction, SetState, Touch
+
+DEFAULT_BUDGET_PART = 3
+"""Without a budget of its own a session is collected to a third of what it holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A plan, made or carried out, with its predicted cost. `collection` is 0 for one that was not carried out."""
+
+    plan: Plan
+    trigger: str
+    collection: int
+    predicted_cost: float
+    cache_rewrite_tokens: int
+
+
+def target_of(session: Session, budget_tokens: int | None, unit: str) -> int:
+    """The raw target of a collection: what was asked for, else the session's budget, else a third."""
+    if budget_tokens is not None:
+        return session.raw_budget(budget_tokens, unit)
+    if session.row.budget_tokens:
+        return session.raw_budget(session.row.budget_tokens, "billed")
+    return session.heap.resident_tokens // DEFAULT_BUDGET_PART
+
+
+def planned(session: Session, target_tokens: int, pacer: PacerRules) -> Outcome:
+    """What a collection would do now. Changes nothing."""
+    todo = plan(session.heap, session.index.paths, target_tokens, session.now(), session.rules)
+    return _outcome(session, todo, "asked", 0, pacer)
+
+
+def carried_out(
+    session: Session, change: Change, todo: Plan, trigger: str, pacer: PacerRules, wall_s: float
+) -> Outcome:
+    """Put a plan into the change: journal and states to commit, and the sweep for when they are durable."""
+    if not todo.victims:
+        return _outcome(session, todo, trigger, 0, pacer)
+    number = session.last_collection + 1
+    outcome = _outcome(session, todo, trigger, number, pacer)
+    record = Collection(
+        id=number,
+        wall_s=wall_s,
+        turn=session.row.turn,
+        trigger=trigger,
+        target_tokens=todo.target_tokens,
+        before_tokens=todo.before_tokens,
+        after_tokens=todo.remaining_tokens,
+        evictions=tuple(
+            Eviction(seq=v.slot, reason=v.reason, by=v.by, freed_tokens=v.freed_tokens, score=round(v.score, 3))
+            for v in todo.victims
+        ),
+        held_by=todo.held_by,
+        predicted_cost=outcome.predicted_cost,
+    )
+    change.add(Collected(session.key, record))
+    session.last_collection = number
+    change.then(lambda: sweep(session.heap, todo.victims))
+    return outcome
+
+
+def collect(session: Session, change: Change, target_tokens: int, pacer: PacerRules, wall_s: float) -> Outcome:
+    """Collect to a raw target, at once."""
+    todo = plan(session.heap, session.index.paths, target_tokens, session.now(), session.rules)
+    return carried_out(session, change, todo, "asked", pacer, wall_s)
+
+
+def evict_by_hand(session: Session, change: Change, slots: Sequence[int], pacer: PacerRules, wall_s: float) -> Outcome:
+    """Evict these. Raises `Conflict` if none of them can go, with the reason of the first."""
+    todo = plan_by_hand(session.heap, slots, session.rules)
+    if not todo.victims:
+        slot = slots[0]
+        why = refusal(session.heap, slot, session.rules)
+        hint = "`ctxgc unpin` takes the pin back" if why == "pinned" else "`ctxgc why` says more"
+        raise Conflict(f"segment {session.heap.ids[slot]!r} cannot be evicted: it is {why}", hint=hint)
+    return carried_out(session, change, todo, "evicted_by_hand", pacer, wall_s)
+
+
+def undo(
+    session: Session, change: Change, record: Collection | None, *, force: bool, pacer: PacerRules, wall_s: float
+) -> Outcome:
+    """Bring back what a collection evicted and is still out. A collection of its own: it edits the prefix too."""
+    if record is None:
+        raise NotFound(f"no collection to undo in session {session.key}", hint="`ctxgc log` lists them")
+    if record.undoes:
+        raise Conflict(f"collection {record.id} was an undo itself", hint="collect again instead")
+    if record.id != session.last_collection and not force:
+        raise Conflict(
+            f"collection {session.last_collection} ran after {record.id}",
+            hint="undo that one first, or force: what both evicted comes back only once",
+        )
+    heap = session.heap
+    back = [e.seq for e in record.evictions if heap.state[e.seq] == EVICTED]
+    before = heap.resident_tokens
+    grown = sum(heap.body[slot] - heap.tombstone[slot] for slot in back)
+    todo = Plan(target_tokens=before + grown, before_tokens=before, remaining_tokens=before + grown)
+    number = session.last_collection + 1
+    change.add(
+        Collected(
+            session.key,
+            Collection(
+                id=number,
+                wall_s=wall_s,
+                turn=session.row.turn,
+                trigger="undo",
+                target_tokens=todo.target_tokens,
+                before_tokens=before,
+                after_tokens=todo.remaining_tokens,
+                undoes=record.id,
+            ),
+            restores=back,
+        )
+    )
+    session.last_collection = number
+    change.then(lambda: restore(heap, back))
+    return Outcome(
+        plan=todo, trigger="undo", collection=number, predicted_cost=float(grown), cache_rewrite_tokens=before
+    )
+
+
+def recall(session: Session, change: Change, slots: Sequence[int]) -> int:
+    """Note a page fault on each: touched now, safe for a grace period, and back in the window where we render it.
+
+    On the wire a recalled text goes to the tail, in the reply; its old place keeps the tombstone, or the cache breaks.
+    Returns how many of them were out of the window.
+    """
+    heap, turn = session.heap, session.row.turn
+    out = [slot for slot in slots if heap.state[slot] == EVICTED]
+    change.add(Touch(session.key, [(slot, turn) for slot in slots]))
+    for slot in slots:
+        heap.touch(slot, turn)
+        heap.grace_until[slot] = turn + session.settings.recall_grace_turns
+    if out and session.row.mode != "wire":
+        change.add(SetState(session.key, out, State.RESIDENT))
+        for slot in out:
+            heap.set_state(slot, RESIDENT)
+    session.set_row(change, faults=session.row.faults + len(out))
+    return len(out)
+
+
+def _outcome(session: Session, todo: Plan, trigger: str, number: int, pacer: PacerRules) -> Outcome:
+    return Outcome(
+        plan=todo,
+        trigger=trigger,
+        collection=number,
+        predicted_cost=cost_effect(session.heap, todo.victims, pacer, is_cold=False) if todo.victims else 0.0,
+        cache_rewrite_tokens=rewrite_tokens(session.heap, todo.victims),
+    )

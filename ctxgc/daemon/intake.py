@@ -1,0 +1,69 @@
+"""Intake: what happens to a segment between an adapter and the stash, before anything waits.
+
+    parsed ──redact──▶ ──digest──▶ ──count──▶ Prepared
+
+Pure work on values, heavy on the processor: run it on the worker thread. Redaction comes first, so that nothing
+secret is hashed, counted, indexed or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ctxgc.core.redact import redact_segment
+from ctxgc.core.segment import Segment, digest
+from ctxgc.core.tombstone import tombstone_text
+from ctxgc.tokens.counter import TokenCounter
+
+PIECE_MARKER_TOKENS = 6
+"""What the marker of a further piece costs; its text is `[evicted]`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A segment ready to be admitted: redacted, digested, counted."""
+
+    segment: Segment
+    digest: bytes
+    skeleton_tokens: int
+    pieces: tuple[tuple[str, int, int], ...]
+    """(name, bytes, raw tokens)."""
+    tombstone_tokens: int
+    """For a seq below 1000; three more digits are one more token."""
+    redactions: int
+
+
+class Intake:
+    """Prepares segments. Stateless but for the counter's cache; safe on any thread."""
+
+    def __init__(self, counter: TokenCounter, *, redacts: bool) -> None:
+        self.counter = counter
+        self._redacts = redacts
+
+    def prepare(self, segment: Segment) -> Prepared:
+        """Redact, digest and count one segment. Linear in its text; raises nothing."""
+        redactions = 0
+        if self._redacts:
+            segment, redactions = redact_segment(segment)
+        count = self.counter.count
+        pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)
+        body_tokens = sum(tokens for _, _, tokens in pieces)
+        markers = max(len(pieces) - 1, 0) * PIECE_MARKER_TOKENS
+        return Prepared(
+            segment=segment,
+            digest=digest(segment.skeleton, segment.body),
+            skeleton_tokens=count(segment.skeleton),
+            pieces=pieces,
+            tombstone_tokens=count(tombstone_text(segment, 100, body_tokens)) + markers,
+            redactions=redactions,
+        )
+
+    def prepare_all(self, segments: Iterable[Segment]) -> list[Prepared]:
+        """Each in order."""
+        return [self.prepare(segment) for segment in segments]
+
+
+def tombstone_tokens_at(prepared: Prepared, seq: int) -> int:
+    """The tombstone's tokens once its seq is known: o200k takes digits in threes."""
+    return prepared.tombstone_tokens + (len(str(seq)) - 1) // 3

@@ -1,0 +1,114 @@
+"""Which sessions are awake: an LRU of heaps, bounded by the segments they hold.
+
+    named ──resolve──▶ key ──awake?──▶ Session
+                              │ no: rows of the stash
+                              ▼
+                            wake, and put the longest unused to sleep
+
+Sleep is free: everything is in rows. A session that somebody still holds is found again while it lives, so that no
+session is ever in memory twice: each has a single writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+from ctxgc.core.errors import BadParams, NotFound
+from ctxgc.core.segment import SessionKey
+from ctxgc.daemon.session import Session, SessionSettings
+from ctxgc.stash.contract import SessionRow, Stash
+
+
+class Registry:
+    """Sessions by key. One of them awake at most once, so that it has one writer."""
+
+    def __init__(
+        self, stash: Stash, settings: SessionSettings, clock: Callable[[], float], *, segments_max: int
+    ) -> None:
+        self.settings = settings
+        self._stash = stash
+        self._clock = clock
+        self._segments_max = segments_max
+        self._awake: OrderedDict[SessionKey, Session] = OrderedDict()
+        self._living: WeakValueDictionary[SessionKey, Session] = WeakValueDictionary()
+        self._waking: dict[SessionKey, asyncio.Lock] = {}
+
+    @property
+    def awake(self) -> list[Session]:
+        """Sessions in memory, the longest unused first."""
+        return list(self._awake.values())
+
+    def peek(self, key: SessionKey) -> Session | None:
+        """The session if it is awake; its place in the LRU does not change."""
+        return self._awake.get(key)
+
+    async def resolve(self, name: str, cwd: str = "") -> SessionKey:
+        """The session a person or program means; see `protocol.messages`. Raises `NotFound` with the next step."""
+        if name:
+            source, colon, rest = name.partition(":")
+            if colon and SessionKey(source, rest) in self._awake:
+                return SessionKey(source, rest)
+            matches = await self._stash.resolve(name)
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                some = ", ".join(map(str, matches[:4]))
+                raise BadParams(f"{name!r} may mean {some}", hint="give more of the id", field="session")
+            raise NotFound(f"no session {name!r}", hint="`ctxgc sessions` lists them", field="session")
+        newest = await self._stash.sessions(project=cwd, limit=1) if cwd else []
+        newest = newest or await self._stash.sessions(limit=1)
+        if not newest:
+            raise NotFound("there is no session yet", hint="`ctxgc import PATH` reads transcripts")
+        return newest[0].key
+
+    async def get(self, key: SessionKey) -> Session:
+        """The session, awake. Raises `NotFound`."""
+        session = await self._session(key, None)
+        if session is None:
+            raise NotFound(f"no session {str(key)!r}", hint="`ctxgc sessions` lists them", field="session")
+        return session
+
+    async def named(self, name: str, cwd: str = "") -> Session:
+        """`resolve` and `get`."""
+        return await self.get(await self.resolve(name, cwd))
+
+    async def open(self, row: SessionRow) -> Session:
+        """The session of this key; a new one with this row if there is none, written with its first change."""
+        session = await self._session(row.key, row)
+        assert session is not None
+        return session
+
+    async def _session(self, key: SessionKey, new: SessionRow | None) -> Session | None:
+        session = self._awake.get(key)
+        if session is None:
+            async with self._waking.setdefault(key, asyncio.Lock()):
+                session = self._living.get(key) or await self._wake(key, new)
+            self._waking.pop(key, None)
+            if session is None:
+                return None
+        self._awake[key] = session
+        self._awake.move_to_end(key)
+        self._put_to_sleep()
+        return session
+
+    async def _wake(self, key: SessionKey, new: SessionRow | None) -> Session | None:
+        row = await self._stash.session(key)
+        if row is None and new is None:
+            return None
+        session = await Session.wake(
+            row or new or SessionRow(key=key), self._stash, self.settings, self._clock, is_new=row is None
+        )
+        self._living[key] = session
+        return session
+
+    def _put_to_sleep(self) -> None:
+        held = sum(len(session.heap) for session in self._awake.values())
+        for key, session in list(self._awake.items())[:-1]:
+            if held <= self._segments_max:
+                return
+            if not session.is_changing and not session.is_new:
+                held -= len(session.heap)
+                del self._awake[key]

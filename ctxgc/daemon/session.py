@@ -1,0 +1,287 @@
+"""A session that is awake: its heap and indexes, and the one place that changes them.
+
+    asleep ──rows──▶ awake ──change: heap and stash together──▶ awake
+                       ▲            │ the commit failed
+                       └───rows─────┘ stale: what is in memory is thrown away, the table is the truth
+
+Mutations of a session run one at a time, across their commits: `changing()` holds the session's lock until the stash
+has answered. Admissions, pins and the like touch the heap at once and are thrown away with it if the commit fails;
+evictions wait (`Change.then`): no body leaves the window before the decision is durable (I1, I2). Reads take no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ctxgc.core.errors import NotFound
+from ctxgc.core.garbage import GarbageIndex
+from ctxgc.core.heap import PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
+from ctxgc.core.policy import Rules
+from ctxgc.core.reference import ReferenceIndex
+from ctxgc.core.segment import Kind, SessionKey, State, Status
+from ctxgc.daemon.intake import Prepared, tombstone_tokens_at
+from ctxgc.stash.contract import Edge, Mutation, Put, PutSession, SessionRow, SetGarbage, Stash, Stored
+from ctxgc.tokens.calibration import Calibration
+
+TEXTS_PER_SLICE = 256
+"""Bodies read at a time when the word index of a waking session is rebuilt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """What the configuration says to every session."""
+
+    rules: Rules = field(default_factory=Rules)
+    evictable_kinds: tuple[Kind, ...] = (Kind.EXCHANGE, Kind.ATTACHMENT, Kind.THINKING)
+    has_evictable_inputs: bool = True
+    recall_grace_turns: int = 3
+
+
+class Change:
+    """One atomic change in the making: what to commit, and what to do in memory once it is durable."""
+
+    def __init__(self) -> None:
+        self.mutations: list[Mutation] = []
+        self.is_row_changed = False
+        self._then: list[Callable[[], None]] = []
+
+    def add(self, *mutations: Mutation) -> None:
+        """Commit these too."""
+        self.mutations += mutations
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Run this after the commit. It must not fail."""
+        self._then.append(action)
+
+    def settle(self) -> None:
+        """The commit is durable."""
+        for action in self._then:
+            action()
+
+
+class Session:
+    """One awake session. Build with `wake`; change inside `changing`; read freely."""
+
+    def __init__(self, row: SessionRow, stash: Stash, settings: SessionSettings, clock: Callable[[], float]) -> None:
+        self.row = row
+        self._clock = clock
+        self.settings = settings
+        self.version = 0
+        """Grows with every change: what was rendered for an older version is not current."""
+        self._stash = stash
+        self._lock = asyncio.Lock()
+        self._is_stale = False
+        self._has_text = False
+        self.is_new = False
+        """No row of it is in the stash yet."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self.heap = Heap(self.settings.evictable_kinds)
+        self.index = ReferenceIndex()
+        self.garbage = GarbageIndex(self.index.paths)
+        self.place_max = 0
+        self.last_collection = 0
+        self.calibration = Calibration.resumed(self.row.model, self.row.ratio)
+
+    @classmethod
+    async def wake(
+        cls,
+        row: SessionRow,
+        stash: Stash,
+        settings: SessionSettings,
+        clock: Callable[[], float],
+        *,
+        is_new: bool,
+    ) -> Session:
+        """Build a session's heap from its rows. O(rows); texts are read only when something is admitted."""
+        session = cls(row, stash, settings, clock)
+        session.is_new = is_new
+        if not is_new:
+            await session._load()
+        return session
+
+    @property
+    def key(self) -> SessionKey:
+        """Its name for good."""
+        return self.row.key
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether a change is under way; such a session is not put to sleep."""
+        return self._lock.locked()
+
+    @property
+    def rules(self) -> Rules:
+        """The configured rules with the session's own task."""
+        rules = self.settings.rules
+        return replace(rules, task=self.row.task) if self.row.task else rules
+
+    def now(self, wall_s: float = 0.0) -> Now:
+        """The session's clock."""
+        return Now(self.row.turn, wall_s)
+
+    def billed(self, raw_tokens: int) -> int:
+        """Raw window tokens as the model bills them, the hidden prefix included."""
+        return self.calibration.billed(raw_tokens) + self.row.hidden_tokens
+
+    def raw_budget(self, tokens: int, unit: str) -> int:
+        """A budget over the whole window, in raw tokens."""
+        return tokens if unit == "raw" else self.calibration.raw_budget(tokens, self.row.hidden_tokens)
+
+    def slot(self, name: str) -> int:
+        """The slot a person or program means: an id, `#seq`, or an unambiguous prefix of an id."""
+        found = self.heap.slot_of.get(name)
+        if found is not None:
+            return found
+        if name.startswith("#") and name[1:].isdigit() and int(name[1:]) < len(self.heap):
+            return int(name[1:])
+        matches = [slot for id_, slot in self.heap.slot_of.items() if id_.startswith(name)] if len(name) >= 4 else []
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise NotFound(f"{len(matches)} segments of {self.key} begin with {name!r}", hint="give more of the id")
+        raise NotFound(f"no segment {name!r} in session {self.key}", hint="`ctxgc show` lists the ids")
+
+    def slots(self, names: Iterable[str]) -> list[int]:
+        """Slots of several names, each once, in order."""
+        return list(dict.fromkeys(self.slot(name) for name in names))
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[Change]:
+        """Hold the session for one atomic change; commits on leaving.
+
+        If the body raises before it touched the heap, nothing happened. If the commit fails, memory is rebuilt from
+        rows before anyone looks again, and the error goes to the caller.
+        """
+        async with self._lock:
+            await self.refresh()
+            change = Change()
+            try:
+                yield change
+                if change.mutations or change.is_row_changed or self.is_new:
+                    self.row = replace(self.row, updated_s=self._clock())
+                    await self._stash.apply([PutSession(self.row), *change.mutations])
+                    self.is_new = False
+            except BaseException:
+                self._is_stale = bool(change.mutations or change.is_row_changed)
+                self.version += 1
+                raise
+            change.settle()
+            self.version += 1
+
+    async def refresh(self) -> None:
+        """Rebuild what a failed commit left in doubt."""
+        if not self._is_stale:
+            return
+        row = await self._stash.session(self.key)
+        self.row = row or self.row
+        self.is_new = row is None
+        self._has_text = False
+        self._reset()
+        await self._load()
+        self._is_stale = False
+
+    async def _load(self) -> None:
+        newest = await self._stash.collections(self.key, limit=1)
+        self.last_collection = newest[0].id if newest else 0
+        self._fill(await self._stash.rows(self.key))
+
+    def _fill(self, rows: Sequence[Stored]) -> None:
+        for row in rows:
+            segment = row.segment
+            entry = replace(
+                self._entry(row),
+                state=STATES.index(row.state),
+                touched_turn=row.touched_turn,
+                touches=row.touches,
+            )
+            refs = [edge for edge in row.edges if edge.target < row.seq]
+            self.heap.admit(entry, refs)
+            if row.garbage:
+                self.heap.prove_garbage(row.seq, Proof(row.garbage, row.garbage_by))
+            if row.state is not State.FORGOTTEN and segment.status is not Status.PENDING:
+                self.garbage.admit(row.seq, segment)
+                self.index.add_facts(row.seq, segment)
+            self.place_max = max(self.place_max, segment.place)
+
+    def _entry(self, row: Stored) -> Entry:
+        return entry_of(
+            row.segment,
+            skeleton_tokens=row.skeleton_tokens,
+            piece_tokens=[(name, tokens) for name, _, tokens in row.pieces],
+            tombstone_tokens=row.tombstone_tokens,
+            has_evictable_inputs=self.settings.has_evictable_inputs,
+            is_pinned=row.is_pinned,
+        )
+
+    async def ensure_text(self) -> None:
+        """Rebuild the index of words and lines of a session that was asleep; before admitting anything."""
+        if self._has_text:
+            return
+        heap = self.heap
+        for start in range(0, len(heap), TEXTS_PER_SLICE):
+            seqs = range(start, min(start + TEXTS_PER_SLICE, len(heap)))
+            headers = {row.seq: row.segment for row in await self._stash.rows(self.key, seqs)}
+            bodies = await self._stash.bodies(self.key, seqs)
+            await asyncio.to_thread(self._add_texts, headers, bodies)
+        self._has_text = True
+
+    def _add_texts(self, headers: dict[int, Any], bodies: dict[int, Any]) -> None:
+        for seq in sorted(bodies):
+            skeleton, body = bodies[seq]
+            segment = replace(headers[seq], skeleton=skeleton, body=body)
+            self.garbage.duplicates(seq, segment)
+            self.index.add_text(seq, segment)
+
+    def admit(self, change: Change, prepared: Prepared, *, is_pinned: bool = False) -> bool:
+        """Admit a segment, or complete the pending one of its id. False if it is known already.
+
+        Call `ensure_text` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
+        """
+        segment, heap = prepared.segment, self.heap
+        slot = heap.slot_of.get(segment.id, len(heap))
+        is_known = slot < len(heap)
+        if is_known and (not heap.is_set(slot, PENDING) or segment.status is Status.PENDING):
+            return False
+        refs = self.index.refer(slot, segment, [self.slot(name) for name in segment.refs])
+        is_open = segment.status is Status.PENDING
+        proofs = [] if is_open else self.garbage.admit(slot, segment)
+        row = Stored(
+            key=self.key,
+            seq=slot,
+            segment=segment,
+            digest=prepared.digest,
+            skeleton_tokens=prepared.skeleton_tokens,
+            pieces=prepared.pieces,
+            tombstone_tokens=tombstone_tokens_at(prepared, slot),
+            edges=tuple(Edge(*ref) for ref in refs),
+            touched_turn=segment.born_turn,
+            is_pinned=is_pinned or (is_known and heap.is_set(slot, PINNED)),
+            redactions=prepared.redactions,
+        )
+        if is_known:
+            heap.complete(slot, self._entry(row), refs)
+        else:
+            heap.admit(self._entry(row), refs)
+        if not is_open:
+            self.index.add_facts(slot, segment)
+            self.index.add_text(slot, segment)
+        change.add(Put(row))
+        new = [(old, proof) for old, proof in proofs if heap.prove_garbage(old, proof)]
+        if new:
+            change.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in new]))
+        self.place_max = max(self.place_max, segment.place)
+        self.set_row(change, turn=max(self.row.turn, segment.born_turn + 1))
+        return True
+
+    def set_row(self, change: Change, **fields: Any) -> None:
+        """Change what is known of the session."""
+        row = replace(self.row, **fields)
+        if row != self.row:
+            self.row = row
+            change.is_row_changed = True

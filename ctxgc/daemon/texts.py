@@ -1,0 +1,51 @@
+"""Texts in memory: a byte-bounded LRU of segment contents, in front of the stash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cachetools import LRUCache
+
+from ctxgc.core.segment import Piece, SessionKey
+from ctxgc.stash.contract import Stash
+
+Content = tuple[bytes, tuple[Piece, ...]]
+"""Skeleton and body."""
+
+
+def _size(content: Content) -> int:
+    skeleton, body = content
+    return 200 + len(skeleton) + sum(len(piece.data) + 100 for piece in body)
+
+
+class Texts:
+    """Contents by (session, seq). A cache of rows: dropping any of it costs a read and nothing else."""
+
+    def __init__(self, stash: Stash, bytes_max: int) -> None:
+        self._stash = stash
+        self._cache: LRUCache[tuple[SessionKey, int], Content] = LRUCache(bytes_max, getsizeof=_size)
+
+    @property
+    def bytes_held(self) -> int:
+        """What the cache holds now, about."""
+        return int(self._cache.currsize)
+
+    def cached(self, key: SessionKey, seq: int) -> Content | None:
+        """The content if it is in memory."""
+        return self._cache.get((key, seq))
+
+    async def get(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, Content]:
+        """Contents by seq; what is forgotten or unknown is absent."""
+        found = {seq: content for seq in seqs if (content := self._cache.get((key, seq)))}
+        missing = [seq for seq in seqs if seq not in found]
+        if missing:
+            for seq, content in (await self._stash.bodies(key, missing)).items():
+                found[seq] = content
+                if _size(content) <= self._cache.maxsize:
+                    self._cache[key, seq] = content
+        return found
+
+    def drop(self, key: SessionKey, seqs: Sequence[int]) -> None:
+        """Forget these: their content changed or must not be seen again."""
+        for seq in seqs:
+            self._cache.pop((key, seq), None)
