@@ -1,0 +1,84 @@
+"""`ctxgc demo`: real transcripts through a private daemon, collected to a budget, every claim checked.
+
+Nothing of the user's is touched: daemon, stash and socket live in a temporary folder that is removed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from ctxgc.fronts.cli import present, progress
+from ctxgc.fronts.cli.shell import EXIT_REFUSED, Shell
+from ctxgc.fronts.cli.table import Spec
+from ctxgc.fronts.cli.window import tokens_argument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+SAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sample", "quayside.jsonl")
+SAMPLE_QUERY = "berth given twice to_text clocks"
+TRANSCRIPT_ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
+OWN_SESSIONS = ("~/.claude/projects", "~/.codex/sessions")
+DEMO_S = 3600.0
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="transcripts, or folders of them; default: a sample session"
+    )
+    parser.add_argument(
+        "--budget", metavar="N", type=tokens_argument, help="tokens of each window; default: a third of it"
+    )
+
+
+def demo(shell: Shell, args: argparse.Namespace) -> int:
+    """Run the demonstration; 1 if anything was lost, not exact, or not readable."""
+    # The adapters and their JSON library cost 50 ms: not for those who only ask for help or completions.
+    from ctxgc.fronts.cli import demo_page
+    from ctxgc.fronts.cli.private_daemon import PrivateDaemon
+    from ctxgc.fronts.cli.story import Story
+
+    started_s = time.monotonic()
+    files = transcripts(args.paths) if args.paths else [SAMPLE]
+    with PrivateDaemon(args.timeout) as daemon:
+        weight = sum(map(progress.weight, files))
+        with progress.Bar("demo", 2 * weight) as bar:
+            story = Story(daemon.client, args.budget, bar)
+            story.bring_in(files)
+            story.collect_all(SAMPLE_QUERY if not args.paths else "", weight)
+    totals = {**story.totals(), "seconds": round(time.monotonic() - started_s, 3)}
+    shell.answer(
+        {"sessions": story.roots(), "totals": totals},
+        lambda page: demo_page.say(page, story, totals, "" if args.paths else "a sample session that ships with ctxgc"),
+    )
+    _offer_own_sessions(shell)
+    for failed in story.failed:
+        sys.stderr.write(f"ctxgc: not read: {present.plain(failed['path'])}: {present.plain(failed['error'])}\n")
+    is_sound = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"] and not story.failed
+    return 0 if is_sound else EXIT_REFUSED
+
+
+def transcripts(paths: list[str]) -> list[str]:
+    """The files meant by paths: themselves, and in folders whatever is named like a transcript."""
+    found: list[str] = []
+    for path in map(os.path.abspath, paths):
+        if not os.path.isdir(path):
+            found.append(path)
+            continue
+        for folder, _, names in sorted(os.walk(path)):
+            found += [os.path.join(folder, name) for name in sorted(names) if name.endswith(TRANSCRIPT_ENDINGS)]
+    return found
+
+
+def _offer_own_sessions(shell: Shell) -> None:
+    """Say where the user's own sessions are and how to try them. Looks whether the folders exist, never into them."""
+    for folder in OWN_SESSIONS:
+        if os.path.isdir(os.path.expanduser(folder)):
+            text = f"You have sessions of your own in {folder}; `ctxgc demo {folder}` does the same with them."
+            (sys.stderr if shell.args.json else sys.stdout).write(text + "\n")
+
+
+COMMANDS = {"demo": Spec(demo, _demo_arguments, timeout_s=DEMO_S)}

@@ -1,0 +1,217 @@
+"""The daemon's life: start it, stop it, look at it, have it examined."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from ctxgc.fronts.cli import present
+from ctxgc.fronts.cli.present import plain, plural, tokens
+from ctxgc.fronts.cli.shell import EXIT_CONFIG, EXIT_REFUSED, Refused, Shell
+from ctxgc.fronts.cli.table import Spec
+from ctxgc.protocol.line import CallFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+POLL_S = 0.02
+STOP_S = 60.0
+SYSTEMCTL_S = 5.0
+
+
+def up(shell: Shell, args: argparse.Namespace) -> int:
+    """Start the daemon unless it runs; say where it is."""
+    was_up = _is_up(shell)
+    reply = shell.call("stats", {})
+    return shell.answer(reply, lambda page: _say_up(page, reply, was_up))
+
+
+def _say_up(page: present.Page, reply: dict[str, Any], was_up: bool) -> None:
+    page.say(f"ctxgcd {reply['version']} {'is already running' if was_up else 'is up'}", "bold")
+    by = "systemd starts it when something connects (ctxgcd.socket is active)" if _systemd_listens() else ""
+    page.facts(
+        (
+            ("pid", str(reply["pid"])),
+            ("socket", plain(reply["socket"])),
+            ("state", plain(reply["state_folder"])),
+            ("systemd", by),
+        )
+    )
+    if not was_up:
+        page.say("`ctxgc import PATH` reads a transcript, `ctxgc watch PATH` follows one, `ctxgc down` stops", "dim")
+
+
+def _systemd_listens() -> bool:
+    """Whether the user's service manager holds the socket."""
+    import shutil
+    import subprocess
+
+    systemctl = shutil.which("systemctl")
+    if systemctl is None or "XDG_RUNTIME_DIR" not in os.environ:
+        return False
+    ask = [systemctl, "--user", "is-active", "--quiet", "ctxgcd.socket"]
+    try:
+        return subprocess.run(ask, timeout=SYSTEMCTL_S, capture_output=True).returncode == 0  # noqa: S603 (fixed words)
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def _is_up(shell: Shell) -> bool:
+    try:
+        shell.call("ping", {}, spawn=False)
+    except CallFailed as failure:
+        if failure.kind != "unreachable":
+            raise
+        shell.close()
+        return False
+    return True
+
+
+def down(shell: Shell, args: argparse.Namespace) -> int:
+    """Stop the daemon and wait until its process is gone; fine if there is none."""
+    if not _is_up(shell):
+        return shell.answer({"stopped": False}, lambda page: page.say("ctxgcd is not running"))
+    pid = shell.call("stats", {}, spawn=False)["pid"]
+    reply = shell.call("shutdown", {}, spawn=False)
+    shell.close()
+    give_up_s = time.monotonic() + max(args.timeout, STOP_S)
+    while _is_alive(pid):
+        if time.monotonic() > give_up_s:
+            raise Refused(f"ctxgcd (pid {pid}) is still finishing", kind="busy", hint="`ctxgc down` again in a moment")
+        time.sleep(POLL_S)
+    return shell.answer(reply, lambda page: page.say(f"ctxgcd (pid {pid}) has stopped"))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return _state(pid) != "Z"  # A zombie has stopped; only its parent has not looked yet.
+
+
+def _state(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            return stat.read().rpartition(") ")[2][:1]
+    except OSError:
+        return ""
+
+
+def status(shell: Shell, args: argparse.Namespace) -> int:
+    """One screen; starts nothing."""
+    reply = shell.call("stats", {}, spawn=False)
+    if args.json:
+        shell.print_json(reply)
+        return 0
+    _say_daemon(shell.page, reply)
+    try:
+        window = shell.call("session.show", shell.session(), spawn=False)
+    except CallFailed:
+        shell.page.say("  no session of this directory yet; `ctxgc sessions` lists all", "dim")
+    else:
+        _say_window(shell.page, window)
+    return 0
+
+
+def _say_daemon(page: present.Page, reply: dict[str, Any]) -> None:
+    page.say(f"ctxgcd {reply['version']}, pid {reply['pid']}, up {present.duration(reply['uptime_s'])}", "bold")
+    page.facts(
+        (
+            ("socket", plain(reply["socket"])),
+            ("state", f"{plain(reply['state_folder'])}, {present.size(reply['stash_bytes'])}"),
+            (
+                "memory",
+                f"{present.size(reply['rss_bytes'])}, {present.size(reply['text_cache_bytes'])} of it cached text",
+            ),
+            (
+                "stash",
+                f"{plural(reply['segments'], 'segment')} in {plural(reply['sessions'], 'session')}, "
+                f"{plural(reply['heaps_loaded'], 'heap')} loaded",
+            ),
+            (
+                "work",
+                f"{plural(reply['collections'], 'collection')}, {plural(reply['faults'], 'page fault')}",
+            ),
+            ("served", f"{plural(reply['requests'], 'request')}, {plural(reply['errors'], 'refusal')}"),
+            ("follows", plural(reply["watched"], "path") if reply["watched"] else ""),
+            (
+                "erasing",
+                plural(reply["erasures_pending"], "erasure") + " pending" if reply["erasures_pending"] else "",
+            ),
+        )
+    )
+    if reply["read_only"]:
+        page.say(f"  the stash takes no writes: {plain(reply['read_only'])}", "red")
+    if reply["tokens_estimated"]:
+        page.say("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
+
+
+def _say_window(page: present.Page, reply: dict[str, Any]) -> None:
+    page.say()
+    page.say(plain(f"{reply['session']}  {reply['title']}").rstrip(), "bold")
+    limit = reply["budget_tokens"] or reply["window_max_tokens"]
+    window = f"{tokens(reply['billed_tokens'])} tokens"
+    if limit:
+        window = f"{page.bar(reply['billed_tokens'] / limit)} {window} of {tokens(limit)}"
+    freed = f"{tokens(reply['evictable_tokens'])} may go, {tokens(reply['garbage_tokens'])} are proven garbage"
+    page.facts((("window", window), ("of it", freed), ("mode", reply["mode"]), ("turn", str(reply["turn"]))))
+
+
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repair", action="store_true", help="stop the daemon and repair the stash, after a backup")
+
+
+def doctor(shell: Shell, args: argparse.Namespace) -> int:
+    """Have the daemon examine itself; where it does not come up, have its stash checked in a child process."""
+    if args.repair:
+        if _is_up(shell):
+            args.timeout = max(args.timeout, STOP_S)
+            down(shell, args)
+        return _offline(shell, "--repair")
+    try:
+        reply = shell.call("doctor", {})
+    except CallFailed as failure:
+        if failure.kind != "unreachable" or args.no_spawn:
+            raise
+        sys.stderr.write(f"ctxgc: {present.harmless(str(failure))}\n       checking the stash without the daemon\n")
+        return _offline(shell, "--check")
+    shell.answer(reply, lambda page: _say_checks(page, reply))
+    return 0 if reply["ok"] else EXIT_REFUSED
+
+
+def _say_checks(page: present.Page, reply: dict[str, Any]) -> None:
+    for check in reply["checks"]:
+        sign = page.paint("ok  ", "green") if check["ok"] else page.paint("FAIL", "red", "bold")
+        page.say(f"  {sign}  {check['name']:14} {plain(check['detail'])}")
+        if check["hint"] and not check["ok"]:
+            page.say(f"        {plain(check['hint'])}", "yellow")
+    page.say("all is well" if reply["ok"] else "something needs a hand: see above")
+
+
+def _offline(shell: Shell, flag: str) -> int:
+    """Run `ctxgcd --check` or `--repair` as a child process and show what it says; its exit code."""
+    import subprocess
+
+    child = [sys.executable, "-m", "ctxgc.daemon.main", flag]
+    sys.stdout.flush()
+    done = subprocess.run(child, capture_output=shell.args.json, text=True)  # noqa: S603 (our own program)
+    if shell.args.json:
+        shell.print_json({"ok": done.returncode == 0, "output": done.stdout + done.stderr})
+    if done.returncode == 0 or flag == "--repair":
+        return done.returncode
+    sys.stderr.write(
+        "ctxgc: the daemon cannot use its stash as it is\n       `ctxgc doctor --repair` makes a backup, then repairs\n"
+    )
+    return EXIT_CONFIG if done.returncode == EXIT_CONFIG else EXIT_REFUSED
+
+
+COMMANDS = {
+    "up": Spec(up),
+    "down": Spec(down),
+    "status": Spec(status, has_session=True),
+    "doctor": Spec(doctor, _doctor_arguments, timeout_s=120.0),
+}

@@ -1,0 +1,93 @@
+"""The `ctxgc` command: a thin client of the daemon.
+
+    argv ──▶ table ──▶ one parser ──▶ one module's function ──▶ lines to the daemon's socket ──▶ a page, or JSON
+
+Exit codes: 0 done · 1 refused · 2 usage · 69 daemon unreachable · 75 busy, try again · 78 configuration.
+The common path imports argparse, json and socket and nothing heavier; `tests/fronts` holds that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ctxgc.fronts.cli import table
+from ctxgc.fronts.cli.shell import EXIT_REFUSED, EXIT_USAGE, Refused, Shell
+from ctxgc.protocol.line import CallFailed
+
+VALUED = ("--socket", "--timeout", "--session")
+"""Options that may stand before the command and take a value."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code. Never raises but for a programmer's error."""
+    before, name, after = split(sys.argv[1:] if argv is None else argv)
+    if name in ("", "help"):
+        return _help(before, after)
+    if name not in table.names():
+        return _unknown(name)
+    spec = table.load(name)
+    parser = table.build_parser(name, spec)
+    try:
+        args = parser.parse_args([*before, *after])
+    except SystemExit as stop:  # argparse has said what is wrong, or printed the help asked for.
+        return stop.code if isinstance(stop.code, int) else EXIT_USAGE
+    shell = Shell(args)
+    try:
+        code = spec.run(shell, args)
+        sys.stdout.flush()
+        return code
+    except (CallFailed, Refused) as failure:
+        return shell.fail(failure)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        return 130
+    except BrokenPipeError:
+        # The reader (`head`) has enough. Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_REFUSED
+    finally:
+        shell.close()
+
+
+def split(argv: list[str]) -> tuple[list[str], str, list[str]]:
+    """Options before the command, the command, and what follows it; the command is empty if there is none."""
+    at = 0
+    while at < len(argv) and argv[at].startswith("-"):
+        at += 2 if argv[at] in VALUED else 1
+    if at >= len(argv):
+        return argv, "", []
+    return argv[:at], argv[at], argv[at + 1 :]
+
+
+def _help(before: list[str], after: list[str]) -> int:
+    if after and after[0] in table.names():
+        table.build_parser(after[0], table.load(after[0])).print_help()
+        return 0
+    if "--version" in before:
+        return main(["version"])
+    asked = after or not before or any(flag in before for flag in ("-h", "--help"))
+    (sys.stdout if asked else sys.stderr).write(overview())
+    return 0 if asked else EXIT_USAGE
+
+
+def overview() -> str:
+    """The help of the whole command: its groups, one line each."""
+    lines = ["usage: ctxgc COMMAND [ARGUMENTS]", "", "A garbage collector for the context of LLM sessions.", ""]
+    for title, group in table.GROUPS.items():
+        lines.append(title)
+        lines += [f"  {name:11} {text}" for name, (_, text) in group.items()]
+        lines.append("")
+    lines.append("`ctxgc COMMAND --help` says more. `ctxgc demo` shows a collection and touches nothing of yours.")
+    return "\n".join(lines) + "\n"
+
+
+def _unknown(name: str) -> int:
+    near = [known for known in table.names() if known.startswith(name[:2])]
+    hint = f"did you mean {' or '.join(f'`ctxgc {known}`' for known in near)}?" if near else "`ctxgc help` lists them"
+    sys.stderr.write(f"ctxgc: there is no command {name!r}; {hint}\n")
+    return EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What programs and shells need: any verb, completions, the version."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from ctxgc import __version__
+from ctxgc.fronts.cli import present
+from ctxgc.fronts.cli.shell import Shell, usage
+from ctxgc.fronts.cli.table import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def _call_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method", metavar="METHOD", help="a verb: heap.plan, stats, …; rpc.discover lists them")
+    parser.add_argument(
+        "params", nargs="?", default="{}", metavar="JSON", help="its params, an object; `-` reads them from stdin"
+    )
+
+
+def call(shell: Shell, args: argparse.Namespace) -> int:
+    """Send a verb, print its reply: indented for a person, one line for a program."""
+    text = sys.stdin.read() if args.params == "-" else args.params
+    try:
+        params = json.loads(text)
+    except ValueError as fault:
+        usage(f"the params are not JSON: {fault}", """for example: ctxgc call segment.list '{"limit": 3}'""")
+    if not isinstance(params, dict):
+        usage("the params must be a JSON object", """for example: ctxgc call segment.list '{"limit": 3}'""")
+    reply = shell.call(args.method, params)
+    if args.json or not shell.page.is_terminal:
+        shell.print_json(reply)
+    else:
+        shell.page.say(present.harmless(json.dumps(reply, indent=2, ensure_ascii=False)))
+    return 0
+
+
+def _completion_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, help="for which shell")
+
+
+def completion(shell: Shell, args: argparse.Namespace) -> int:
+    """Print a completion script; it asks nothing of the daemon when it runs."""
+    from ctxgc.fronts.cli.completion import script
+
+    text = script(args.shell)
+    return shell.answer({"shell": args.shell, "script": text}, lambda page: page.say(text.rstrip()))
+
+
+def version(shell: Shell, args: argparse.Namespace) -> int:
+    """Print this command's version."""
+    return shell.answer({"version": __version__}, lambda page: page.say(f"ctxgc {__version__}"))
+
+
+COMMANDS = {
+    "call": Spec(call, _call_arguments),
+    "completion": Spec(completion, _completion_arguments, notes='bash: eval "$(ctxgc completion bash)"'),
+    "version": Spec(version),
+}

@@ -1,0 +1,202 @@
+"""What a person sees: colours, tables, bars and numbers, fitted to the terminal.
+
+Colour only on a terminal, and never where `NO_COLOR` is set. Text from a session is data: whatever could steer
+the terminal (escape sequences, carriage returns) is shown as a visible sign instead of being sent.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, TextIO
+
+STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
+WIDTH_DEFAULT = 100
+WIDTH_MAX = 140
+MATCH_START, MATCH_END = "\x02", "\x03"
+
+
+class Page:
+    """Writes for people to one stream."""
+
+    def __init__(self, stream: TextIO, env: Mapping[str, str] = os.environ) -> None:
+        self.stream = stream
+        self.is_terminal = stream.isatty()
+        self.has_colour = self.is_terminal and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
+        self.width = _terminal_width(stream, env) if self.is_terminal else WIDTH_DEFAULT
+        self.can_utf8 = "utf" in (getattr(stream, "encoding", "") or "").lower()
+
+    def paint(self, text: str, *styles: str) -> str:
+        """The text in these styles, or as it is where colour is off."""
+        if not self.has_colour or not text:
+            return text
+        return f"\x1b[{';'.join(STYLES[style] for style in styles)}m{text}\x1b[0m"
+
+    def say(self, text: str = "", *styles: str) -> None:
+        """One line."""
+        line = self.paint(text, *styles)
+        self.stream.write((line if self.can_utf8 else line.encode("ascii", "replace").decode()) + "\n")
+
+    def title(self, text: str) -> None:
+        """A heading, with an empty line before it."""
+        self.say()
+        self.say(text, "bold")
+
+    def facts(self, rows: Sequence[tuple[str, str]], indent: str = "  ") -> None:
+        """Names and values, values in one column; rows without a value are left out."""
+        wide = max((len(name) for name, value in rows if value), default=0)
+        for name, value in rows:
+            if value:
+                self.say(f"{indent}{self.paint(name.ljust(wide), 'dim')}  {value}")
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "  ") -> None:
+        """Columns as wide as they need, the last cut to fit; `>` before a heading aligns its column right."""
+        right = [name.startswith(">") for name in head]
+        names = [name.removeprefix(">") for name in head]
+        cells = [[plain(cell) for cell in row] for row in rows]
+        wide = [max([columns(name), *(columns(row[at]) for row in cells)]) for at, name in enumerate(names)]
+        room = self.width - len(indent) - sum(wide[:-1]) - 2 * (len(wide) - 1)
+        wide[-1] = min(wide[-1], max(room, 12))
+
+        def line(row: Sequence[str]) -> str:
+            out = [fit(cell, wide[at], right=right[at]) for at, cell in enumerate(row)]
+            return (indent + "  ".join(out)).rstrip()
+
+        self.say(line(names), "dim")
+        for row in cells:
+            self.say(line(row))
+
+    def bar(self, part: float, width: int = 24) -> str:
+        """A filled bar for a share of 0 to 1."""
+        filled = round(min(max(part, 0.0), 1.0) * width)
+        full, rest = ("█", "░") if self.can_utf8 else ("#", ".")
+        return self.paint(full * filled, "cyan") + self.paint(rest * (width - filled), "dim")
+
+    def snippet(self, text: str) -> str:
+        """A search snippet on one line, its matches highlighted."""
+        flat = " ".join(text.split())
+        parts = flat.split(MATCH_START)
+        out = [plain(parts[0])]
+        for part in parts[1:]:
+            match, _, rest = part.partition(MATCH_END)
+            out.append(self.paint(plain(match), "bold", "yellow") + plain(rest))
+        return "".join(out)
+
+
+def plain(text: str) -> str:
+    """Text on one line that cannot steer a terminal: control and bidi characters become visible signs."""
+    if text.isprintable():
+        return text
+    return "".join(_visible(char) for char in text)
+
+
+def harmless(text: str) -> str:
+    """Like `plain`, but newlines and tabs stay: for content shown in full."""
+    return "".join(char if char in "\n\t" or char.isprintable() else _visible(char) for char in text)
+
+
+def _visible(char: str) -> str:
+    code = ord(char)
+    if code < 32:
+        return chr(0x2400 + code)  # The control pictures: ␀ … ␟.
+    return char if char.isprintable() or char == "\u00a0" else "�"
+
+
+def columns(text: str) -> int:
+    """How many terminal columns a text takes: wide characters take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(_char_columns(char) for char in text)
+
+
+def _char_columns(char: str) -> int:
+    import unicodedata  # A shared library: only opened for text that needs it.
+
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Text padded to a width, or cut with an ellipsis."""
+    space = width - columns(text)
+    if space >= 0:
+        return " " * space + text if right else text + " " * space
+    while text and columns(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def count(number: float) -> str:
+    """A whole number with thin grouping: `1,234,567`."""
+    return f"{round(number):,}"
+
+
+def tokens(number: float) -> str:
+    """Tokens, short: `950`, `12.3 k`, `4.56 M`."""
+    if abs(number) < 1000:
+        return str(round(number))
+    if abs(number) < 999_950:
+        return f"{number / 1e3:.1f} k"
+    return f"{number / 1e6:.2f} M"
+
+
+def size(number: float) -> str:
+    """Bytes, short: `950 B`, `12.3 KB`, `4.56 MB`."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if abs(number) < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share: `37 %`; nothing where there is no whole."""
+    return f"{100 * part / whole:.0f} %" if whole else "–"
+
+
+def duration(seconds: float) -> str:
+    """A span of time, short: `4 s`, `3 min`, `5 h`, `2 d`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def ago(wall_s: float) -> str:
+    """How long ago a moment was; empty where it is not known."""
+    if wall_s <= 0:
+        return ""
+    return f"{duration(max(time.time() - wall_s, 0))} ago"
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 segment`, `2 segments`."""
+    return f"{count(number)} {noun}" + ("" if number == 1 else "s")
+
+
+def label(segment: Mapping[str, Any]) -> str:
+    """A segment in a few words from its metadata: tool, path and lines, or command; never text of its body."""
+    words = [str(segment.get("tool") or segment["kind"])]
+    paths = segment.get("paths") or []
+    if segment.get("command"):
+        words.append(str(segment["command"]))
+    elif paths:
+        first = paths[0]
+        lines = f":{first['first_line']}-{first['last_line']}" if first.get("last_line") else ""
+        more = f" +{len(paths) - 1}" if len(paths) > 1 else ""
+        words.append(f"{first['path']}{lines}{more}")
+    return plain(" ".join(words))
+
+
+def _terminal_width(stream: TextIO, env: Mapping[str, str]) -> int:
+    if env.get("COLUMNS", "").isdigit():
+        return min(int(env["COLUMNS"]), WIDTH_MAX) or WIDTH_DEFAULT
+    try:
+        return min(os.get_terminal_size(stream.fileno()).columns, WIDTH_MAX) or WIDTH_DEFAULT
+    except (OSError, ValueError):
+        return WIDTH_DEFAULT

@@ -1,0 +1,207 @@
+"""The stash: find, bring back, erase, copy.
+
+Content comes in pieces, each paged by `next_offset`. Printed raw it is the exact bytes, piece after piece; on a
+terminal it is framed with where it came from, because it is data of a past session and not something said now.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+
+from ctxgc.fronts.cli import present
+from ctxgc.fronts.cli.present import plain, plural, tokens
+from ctxgc.fronts.cli.shell import Shell, say_changed, usage
+from ctxgc.fronts.cli.table import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Call = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+BACKUP_S = 3600.0
+
+
+def _search_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "query", nargs="*", metavar="WORD", help="words to find; none: the newest that match the filters"
+    )
+    parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
+    parser.add_argument("--kind", action="append", default=[], help="only this kind; may be repeated")
+    parser.add_argument("--tool", action="append", default=[], help="only this tool; may be repeated")
+    parser.add_argument("--path", default="", help="only segments that touch this path, or a glob of paths")
+    parser.add_argument("--tag", action="append", default=[], help="only with this tag; may be repeated")
+    parser.add_argument("--task", default="", help="only of this task")
+    parser.add_argument("--state", action="append", default=[], help="only in this state; may be repeated")
+    parser.add_argument(
+        "--since", metavar="TIME", type=_moment, default=0.0, help="only after: 2026-01-31, or 3d, 5h, 20min ago"
+    )
+    parser.add_argument("--until", metavar="TIME", type=_moment, default=0.0, help="only before")
+    parser.add_argument("--limit", type=int, default=10, help="how many; default: 10")
+    parser.add_argument("--offset", type=int, default=0, help="where to go on")
+
+
+def search(shell: Shell, args: argparse.Namespace) -> int:
+    """Search every session, or the one given."""
+    params = {
+        "query": " ".join(args.query),
+        "session": args.session,
+        "project": os.path.abspath(args.project) if args.project else "",
+        "kinds": args.kind,
+        "tools": args.tool,
+        "path": args.path,
+        "task": args.task,
+        "tags": args.tag,
+        "states": args.state,
+        "after_s": args.since,
+        "before_s": args.until,
+        "limit": args.limit,
+        "offset": args.offset,
+    }
+    reply = shell.call("stash.search", {name: value for name, value in params.items() if value})
+    return shell.answer(reply, lambda page: say_hits(page, reply))
+
+
+def say_hits(page: present.Page, reply: dict[str, Any]) -> None:
+    """Ranked hits: what and where, then the snippet with its matches highlighted."""
+    for rank, hit in enumerate(reply["hits"], 1):
+        facts = (hit["id"], hit["session"], hit["state"], f"{tokens(hit['tokens'])} tokens", present.ago(hit["wall_s"]))
+        page.say(f"{rank:2}. {page.paint(plain(hit['label']), 'bold')}")
+        page.say(f"    {page.paint(plain('  '.join(facts)).rstrip(), 'dim')}")
+        if hit["snippet"].strip():
+            page.say(f"    {page.snippet(hit['snippet'])}")
+    if not reply["hits"]:
+        page.say("nothing found; fewer words, or no filters, find more")
+    for note in reply["notes"]:
+        page.say(plain(note), "dim")
+    if reply.get("next_offset", -1) > 0:
+        page.say(f"more: --offset {reply['next_offset']}", "dim")
+
+
+def _recall_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("segment", nargs="?", default="", metavar="SEGMENT", help="a segment's id, or a prefix of it")
+    parser.add_argument("--query", default="", help="instead of an id: the best hits for these words")
+    parser.add_argument(
+        "--budget", metavar="N", type=int, default=4000, help="with --query: at most so many tokens; default: 4000"
+    )
+    parser.add_argument("--raw", action="store_true", help="the exact bytes and nothing else, on a terminal too")
+    parser.add_argument("--piece", default="", metavar="NAME", help="only this piece: text, result, input.KEY, …")
+
+
+def recall(shell: Shell, args: argparse.Namespace) -> int:
+    """Bring content back: exact where a program reads it, framed where a person does."""
+    if bool(args.segment) == bool(args.query):
+        usage("recall takes a segment or --query, one of them", "`ctxgc search WORDS` finds ids")
+    params: dict[str, Any] = {**shell.session()}
+    params |= {"query": args.query, "budget_tokens": args.budget} if args.query else {"id": args.segment}
+    reply = shell.call("stash.recall", params)
+    if args.json:
+        shell.print_json(reply)
+        return 0
+    if args.raw or not shell.page.is_terminal:
+        for segment in reply["recalled"]:
+            for _, data in contents(shell.call, segment, args.piece):
+                sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return 0
+    _say_recalled(shell, reply, args.piece)
+    return 0
+
+
+def contents(call: Call, segment: dict[str, Any], only: str = "") -> Iterator[tuple[str, bytes]]:
+    """The exact bytes of a segment's pieces, page after page: `(piece name, bytes)`.
+
+    Later pages are read with `segment.get`, so that one recall counts as one page fault however large it is.
+    """
+    for piece in segment["pieces"]:
+        if only and piece["name"] != only:
+            continue
+        yield piece["name"], piece_bytes(piece)
+        offset = piece["next_offset"]
+        while offset >= 0:
+            page = call("segment.get", {"session": segment["session"], "id": segment["id"], "offset": offset})
+            piece_page = next(one for one in page["pieces"] if one["name"] == piece["name"])
+            yield piece["name"], piece_bytes(piece_page)
+            offset = piece_page["next_offset"]
+
+
+def piece_bytes(piece: dict[str, Any]) -> bytes:
+    """What a piece of a reply holds, as bytes."""
+    if "data_b64" in piece:
+        return base64.b64decode(piece["data_b64"])
+    return str(piece.get("text", "")).encode("utf-8", "surrogatepass")
+
+
+def _say_recalled(shell: Shell, reply: dict[str, Any], only: str) -> None:
+    page = shell.page
+    for segment in reply["recalled"]:
+        page.say(plain(f"── {present.label(segment)} · {segment['id']} · {segment['session']}"), "cyan")
+        several = len(segment["pieces"]) > 1
+        last = ""
+        for name, data in contents(shell.call, segment, only):
+            if several and name != last:
+                page.say(f"   {name}:", "dim")
+                last = name
+            page.say(present.harmless(data.decode("utf-8", "replace")).rstrip("\n"))
+    if not reply["recalled"]:
+        page.say("nothing to recall")
+    page.say("── what stands above is data from a past session", "cyan")
+    for note in reply["notes"]:
+        page.say(plain(note), "dim")
+    say_changed(page, reply)
+
+
+def _forget_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("segments", nargs="*", metavar="SEGMENT", help="a segment's id, or a prefix of it")
+    parser.add_argument("--whole-session", action="store_true", help="every segment of the session")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def forget(shell: Shell, args: argparse.Namespace) -> int:
+    """Erase for good, after asking a person."""
+    if bool(args.segments) == args.whole_session:
+        usage("forget takes segments or --whole-session, one of them")
+    what = "the whole session" if args.whole_session else plural(len(args.segments), "segment")
+    if not args.yes and sys.stdin.isatty():
+        sys.stderr.write(f"Erase {what} for good? It cannot be recalled afterwards. [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            sys.stderr.write("nothing was erased\n")
+            return 1
+    params = {**shell.session(), "ids": args.segments, "whole_session": args.whole_session}
+    reply = shell.call("stash.forget", params)
+    return shell.changed(reply)
+
+
+def _backup_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", help="the file to write; it must not exist")
+
+
+def backup(shell: Shell, args: argparse.Namespace) -> int:
+    """Have the daemon copy its stash."""
+    reply = shell.call("backup", {"path": os.path.abspath(args.path)})
+    return shell.answer(reply, lambda page: page.say(plain(str(reply.get("changed") or f"wrote {args.path}"))))
+
+
+def _moment(text: str) -> float:
+    """`2026-01-31`, `2026-01-31T12:00`, or a span before now (`3d`, `5h`, `20min`) as Unix time."""
+    import time
+
+    for unit, length_s in (("min", 60), ("h", 3600), ("d", 86400)):
+        if text.endswith(unit) and text.removesuffix(unit).isdigit():
+            return time.time() - int(text.removesuffix(unit)) * length_s
+    import datetime
+
+    return datetime.datetime.fromisoformat(text).timestamp()
+
+
+COMMANDS = {
+    "search": Spec(search, _search_arguments, has_session=True),
+    "recall": Spec(recall, _recall_arguments, has_session=True),
+    "forget": Spec(forget, _forget_arguments, has_session=True, timeout_s=300.0),
+    "backup": Spec(backup, _backup_arguments, timeout_s=BACKUP_S),
+}

@@ -1,0 +1,293 @@
+"""Sessions: bring them in, list them, look into one, write one out."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ctxgc.fronts.cli import present, progress
+from ctxgc.fronts.cli.present import count, plain, plural, tokens
+from ctxgc.fronts.cli.shell import EXIT_REFUSED, Shell, say_changed
+from ctxgc.fronts.cli.table import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+LONG_S = 3600.0
+STATES = ("resident", "evicted", "departed", "forgotten")
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="a transcript (.jsonl, .json, .gz), or a folder of them"
+    )
+    parser.add_argument("--format", default="", help="the transcript's format; default: detected from the content")
+
+
+def import_(shell: Shell, args: argparse.Namespace) -> int:
+    """Import file by file where someone watches, in one call where a program does."""
+    paths = [os.path.abspath(path) for path in args.paths]
+    if args.json or len(paths) == 1 or not sys.stderr.isatty():
+        reply = shell.call("import", {"paths": paths, "format": args.format})
+    else:
+        reply = {"sessions": [], "failed": [], "bytes": 0, "seconds": 0.0, "changed": ""}
+        with progress.Bar("import", sum(map(progress.weight, paths))) as bar:
+            for path in paths:
+                bar.note(os.path.basename(path))
+                part = shell.call("import", {"paths": [path], "format": args.format})
+                for key in ("sessions", "failed", "bytes", "seconds"):
+                    reply[key] += part[key]
+                bar.advance(progress.weight(path))
+    shell.answer(reply, lambda page: _say_import(page, reply))
+    return EXIT_REFUSED if reply["failed"] else 0
+
+
+def _say_import(page: present.Page, reply: dict[str, Any]) -> None:
+    rows = [
+        (
+            one["session"],
+            count(one["segments"]),
+            count(one["added"]),
+            tokens(one["resident_tokens"]),
+            count(one["skipped_records"]),
+        )
+        for one in reply["sessions"]
+    ]
+    if rows:
+        page.table(("session", ">segments", ">new", ">in the window", ">skipped records"), rows)
+    for one in reply["failed"]:
+        page.say(f"  not read: {plain(one['path'])}: {plain(one['error'])}", "red")
+        if one.get("hint"):
+            page.say(f"  {plain(one['hint'])}", "dim")
+    speed = reply["bytes"] / reply["seconds"] if reply["seconds"] else 0
+    added = sum(one["added"] for one in reply["sessions"])
+    page.say(
+        f"{plural(added, 'segment')} new in {plural(len(rows), 'session')}; "
+        f"{present.size(reply['bytes'])} in {reply['seconds']:.1f} s ({present.size(speed)}/s)"
+    )
+    if rows:
+        page.say(
+            "`ctxgc show --session S` looks into one, `ctxgc collect --dry-run --session S` says what would go", "dim"
+        )
+
+
+def _watch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", nargs="?", default="", metavar="PATH", help="a transcript, or a folder of them")
+    parser.add_argument("--remove", action="store_true", help="stop following PATH")
+
+
+def watch(shell: Shell, args: argparse.Namespace) -> int:
+    """Follow, stop following, or say what is followed."""
+    if args.path:
+        method = "watch.remove" if args.remove else "watch.add"
+        reply = shell.call(method, {"path": os.path.abspath(args.path)})
+    else:
+        reply = shell.call("watch.list", {})
+    return shell.answer(reply, lambda page: _say_watched(page, reply))
+
+
+def _say_watched(page: present.Page, reply: dict[str, Any]) -> None:
+    if reply.get("changed"):
+        say_changed(page, reply)
+    rows = [
+        (
+            one["path"],
+            count(one.get("files", 0)),
+            present.size(one.get("bytes_read", 0)),
+            one.get("error") or "",
+        )
+        for one in reply["watched"]
+    ]
+    if rows:
+        page.table(("followed", ">files", ">read", "error"), rows)
+    elif not reply.get("changed"):
+        page.say("nothing is followed; `ctxgc watch ~/.claude/projects` follows Claude Code's sessions")
+
+
+def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
+    parser.add_argument("--source", default="", help="only sessions of this agent: claude_code, codex, …")
+    parser.add_argument("--limit", type=int, default=20, help="how many; default: 20")
+    parser.add_argument("--offset", type=int, default=0, help="where to go on")
+
+
+def sessions(shell: Shell, args: argparse.Namespace) -> int:
+    """List sessions."""
+    project = os.path.abspath(args.project) if args.project else ""
+    params = {"project": project, "source": args.source, "limit": args.limit, "offset": args.offset}
+    reply = shell.call("session.list", params)
+    return shell.answer(reply, lambda page: _say_sessions(page, reply))
+
+
+def _say_sessions(page: present.Page, reply: dict[str, Any]) -> None:
+    if not reply["sessions"]:
+        page.say("no sessions yet; `ctxgc import PATH` reads a transcript, `ctxgc demo` shows a sample")
+        return
+    rows = [
+        (
+            one["session"],
+            present.ago(one["updated_s"]),
+            count(one["turn"]),
+            one["mode"],
+            one["title"] or one["project"],
+        )
+        for one in reply["sessions"]
+    ]
+    page.table(("session", "updated", ">turn", "mode", "about"), rows)
+    if reply.get("next_offset", -1) > 0:
+        page.say(f"more: `ctxgc sessions --offset {reply['next_offset']}`", "dim")
+
+
+def _show_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("segment", nargs="?", default="", metavar="SEGMENT", help="look at this segment")
+    parser.add_argument("--segments", action="store_true", help="with --json: the list of segments")
+    parser.add_argument("--state", action="append", default=[], choices=STATES, help="only segments in this state")
+    parser.add_argument("--kind", action="append", default=[], help="only segments of this kind")
+    parser.add_argument("--limit", type=int, default=30, help="how many segments, the newest; default: 30")
+
+
+def show(shell: Shell, args: argparse.Namespace) -> int:
+    """Show a session, or one of its segments."""
+    if args.segment:
+        found = shell.call("segment.get", {**shell.session(), "id": args.segment, "with_content": args.json})
+        return shell.answer(found, lambda page: _say_segment(page, found))
+    if args.json and not args.segments:
+        shell.print_json(shell.call("session.show", shell.session()))
+        return 0
+    wanted = {**shell.session(), "states": args.state, "kinds": args.kind}
+    total = shell.call("segment.list", {**wanted, "limit": 1})["total"]
+    listed = shell.call("segment.list", {**wanted, "limit": args.limit, "offset": max(total - args.limit, 0)})
+    if args.json:
+        shell.print_json(listed)
+        return 0
+    reply = shell.call("session.show", shell.session())
+    _say_session(shell.page, reply)
+    _say_segments(shell.page, listed)
+    return 0
+
+
+def _say_session(page: present.Page, reply: dict[str, Any]) -> None:
+    page.say(plain(f"{reply['session']}  {reply['title']}"), "bold")
+    budget = reply["budget_tokens"]
+    states = ", ".join(f"{count(reply[state])} {state}" for state in STATES if reply[state])
+    page.facts(
+        (
+            ("project", plain(reply["project"])),
+            ("model", plain(reply["model"])),
+            ("task", plain(reply["task"])),
+            ("parent", plain(reply["parent"])),
+            ("children", plain(", ".join(reply["children"]))),
+            ("mode", reply["mode"]),
+            ("turn", f"{reply['turn']}, updated {present.ago(reply['updated_s'])}"),
+            ("segments", f"{count(reply['segments'])}: {states}; {count(reply['pinned'])} pinned"),
+            (
+                "window",
+                f"{tokens(reply['resident_tokens'])} tokens, {tokens(reply['billed_tokens'])} billed",
+            ),
+            (
+                "budget",
+                f"{page.bar(reply['pressure'])} {reply['pressure']:.0%} of {tokens(budget)}" if budget else "",
+            ),
+            (
+                "may go",
+                f"{tokens(reply['evictable_tokens'])} tokens, {tokens(reply['garbage_tokens'])} proven garbage",
+            ),
+            (
+                "so far",
+                f"{plural(reply['collections'], 'collection')}, {plural(reply['faults'], 'page fault')}",
+            ),
+            ("skipped", plural(reply["skipped_records"], "record") if reply["skipped_records"] else ""),
+        )
+    )
+    page.say()
+    most = max((kind["resident_tokens"] for kind in reply["kinds"]), default=0) or 1
+    for kind in sorted(reply["kinds"], key=lambda one: -int(one["resident_tokens"])):
+        page.say(
+            f"  {kind['kind']:10}  {page.bar(kind['resident_tokens'] / most)}  "
+            f"{tokens(kind['resident_tokens']):>8} tokens  {count(kind['segments']):>6} segments"
+            f"  {count(kind['evicted_segments']):>6} evicted"
+        )
+
+
+def _say_segments(page: present.Page, reply: dict[str, Any]) -> None:
+    page.say()
+    rows = [
+        (
+            one["id"],
+            one["state"] + (" pin" if one["is_pinned"] else ""),
+            count(one["tokens"]),
+            str(one["born_turn"]),
+            present.label(one) + (f" · {one['garbage']}" if one["garbage"] else ""),
+        )
+        for one in reply["segments"]
+    ]
+    page.table(("segment", "state", ">tokens", ">turn", "what"), rows)
+    if len(rows) < reply["total"]:
+        page.say(f"  the newest {len(rows)} of {count(reply['total'])}; `--limit N` shows more", "dim")
+
+
+def _say_segment(page: present.Page, reply: dict[str, Any]) -> None:
+    page.say(plain(f"{reply['id']}  {present.label(reply)}"), "bold")
+    page.facts(
+        (
+            ("session", plain(reply["session"])),
+            ("state", reply["state"] + (f" ({reply['departure']})" if reply["departure"] else "")),
+            (
+                "kind",
+                f"{reply['kind']} by {reply['role']}, {reply['status']}" + (", pinned" if reply["is_pinned"] else ""),
+            ),
+            ("tokens", f"{count(reply['tokens'])}, of them body {count(reply['body_tokens'])}"),
+            (
+                "turns",
+                f"born {reply['born_turn']}, touched {reply['touched_turn']}, {plural(reply['touches'], 'time')}",
+            ),
+            ("garbage", f"{reply['garbage']} {reply['garbage_by']}".strip()),
+            ("tags", plain(", ".join(reply["tags"]))),
+            ("task", plain(reply["task"])),
+            ("redacted", plural(reply["redactions"], "place") if reply["redactions"] else ""),
+            ("pieces", ", ".join(f"{piece['name']} {present.size(piece['bytes'])}" for piece in reply["pieces"])),
+            ("digest", reply["digest"]),
+        )
+    )
+    page.say(
+        f"`ctxgc recall {reply['id']}` prints its content, `ctxgc why {reply['id']}` says why it is where it is", "dim"
+    )
+
+
+def _render_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        default="anthropic_messages",
+        choices=("anthropic_messages", "openai_chat"),
+        help="which API's list; default: anthropic_messages",
+    )
+
+
+def render(shell: Shell, args: argparse.Namespace) -> int:
+    """Print the window as a model API would be sent it."""
+    import json
+
+    reply = shell.call("session.render", {**shell.session(), "format": args.format})
+    return shell.answer(reply, lambda page: page.say(present.harmless(json.dumps(reply["messages"], indent=2))))
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", help="the file to write; it must not exist")
+
+
+def export(shell: Shell, args: argparse.Namespace) -> int:
+    """Have the daemon write a session to a file."""
+    reply = shell.call("export", {**shell.session(), "path": os.path.abspath(args.path)})
+    return shell.answer(reply, lambda page: page.say(plain(str(reply.get("changed") or f"wrote {args.path}"))))
+
+
+COMMANDS = {
+    "import": Spec(import_, _import_arguments, timeout_s=LONG_S),
+    "watch": Spec(watch, _watch_arguments),
+    "sessions": Spec(sessions, _sessions_arguments),
+    "show": Spec(show, _show_arguments, has_session=True),
+    "render": Spec(render, _render_arguments, has_session=True),
+    "export": Spec(export, _export_arguments, has_session=True, timeout_s=LONG_S),
+}

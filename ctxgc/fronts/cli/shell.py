@@ -1,0 +1,125 @@
+"""What a command has at hand: the daemon, the session meant, and the ways to answer.
+
+The connection is opened by the first call. Where no daemon listens it is started, unless `--no-spawn` or the command
+itself says otherwise. A failure becomes one sentence and its next step on stderr, and an exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from ctxgc.fronts.cli import present
+from ctxgc.protocol import line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 69
+EXIT_BUSY = 75
+EXIT_CONFIG = 78
+
+EXITS = {
+    "usage": EXIT_USAGE,
+    "unreachable": EXIT_UNREACHABLE,
+    "shutting_down": EXIT_UNREACHABLE,
+    "busy": EXIT_BUSY,
+    "deadline": EXIT_BUSY,
+    "slow_consumer": EXIT_BUSY,
+    "config": EXIT_CONFIG,
+}
+"""Exit code by the kind of a failure; any other kind is a refusal."""
+
+
+class Refused(Exception):
+    """The command itself says no, before or after the daemon was asked: a kind, a sentence, a next step."""
+
+    def __init__(self, text: str, *, kind: str = "refused", hint: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.hint = hint
+
+
+class Shell:
+    """One run of the command. `call` asks the daemon; `answer` says what came back."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.page = present.Page(sys.stdout)
+        self.path = ""
+        self._client: line.LineClient | None = None
+
+    def call(self, method: str, params: dict[str, Any], *, spawn: bool = True) -> dict[str, Any]:
+        """The daemon's reply. Raises `CallFailed`; starts the daemon first if it must and may."""
+        reply: dict[str, Any] = self.connect(spawn=spawn).call(method, params)
+        return reply
+
+    def connect(self, *, spawn: bool = True) -> line.LineClient:
+        """The connection, opened once."""
+        if self._client is None:
+            self.path = line.socket_path(self.args.socket, os.environ)
+            client = line.LineClient(self.path, self.args.timeout)
+            try:
+                client.connect()
+            except line.Unreachable:
+                if not spawn or self.args.no_spawn:
+                    raise
+                line.ensure_daemon(self.path)
+            self._client = client
+        return self._client
+
+    def session(self) -> dict[str, str]:
+        """The params that name the session meant: the one given, or this directory's newest."""
+        return {"session": self.args.session} if self.args.session else {"cwd": os.getcwd()}
+
+    def answer(self, reply: Any, show: Callable[[present.Page], None]) -> int:
+        """Print a reply: unchanged with `--json`, else as `show` puts it. 0."""
+        if self.args.json:
+            self.print_json(reply)
+        else:
+            show(self.page)
+        return 0
+
+    def print_json(self, reply: Any) -> None:
+        """One JSON object on one line. ASCII, so that it survives any locale and a lone surrogate."""
+        sys.stdout.write(json.dumps(reply, separators=(",", ":")) + "\n")
+
+    def changed(self, reply: dict[str, Any]) -> int:
+        """Answer a mutation: what changed, and the next step if there is one."""
+        return self.answer(reply, lambda page: say_changed(page, reply))
+
+    def fail(self, failure: line.CallFailed | Refused) -> int:
+        """Say what went wrong and what to do next; the exit code."""
+        sys.stdout.flush()
+        text = present.harmless(str(failure)).rstrip()
+        if self.args.json:
+            error = {"kind": failure.kind, "message": str(failure), "hint": failure.hint}
+            self.print_json({"error": error})
+        sys.stderr.write(f"ctxgc: {text}\n")
+        if failure.hint:
+            sys.stderr.write(f"       {present.harmless(failure.hint)}\n")
+        return EXITS.get(failure.kind, EXIT_REFUSED)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def say_changed(page: present.Page, reply: dict[str, Any]) -> None:
+    """What a mutation did, and what to do next."""
+    page.say(present.plain(reply["changed"]))
+    if reply.get("next"):
+        page.say(present.plain(reply["next"]), "dim")
+
+
+def usage(text: str, hint: str = "") -> NoReturn:
+    """The arguments make no sense together."""
+    raise Refused(text, kind="usage", hint=hint)

@@ -1,0 +1,264 @@
+"""The window of a session: what comes in, what stays, what goes, and why."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ctxgc.fronts.cli import present
+from ctxgc.fronts.cli.present import count, plain, plural, tokens
+from ctxgc.fronts.cli.shell import Shell, say_changed, usage
+from ctxgc.fronts.cli.table import Spec
+from ctxgc.protocol.line import CallFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+KINDS = ("system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other")
+FILE_KINDS = ("attachment", "other", "user", "system")
+COLLECT_S = 300.0
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", nargs="?", default="-", metavar="TEXT", help="the text; `-` or absent: standard input")
+    parser.add_argument("--file", metavar="PATH", default="", help="this file's text, however large")
+    parser.add_argument("--kind", choices=KINDS, default="", help="default: other; attachment for a file")
+    parser.add_argument("--id", default="", help="the segment's id; default: derived from kind and text")
+    parser.add_argument("--tag", action="append", default=[], help="a tag to find it by; may be repeated")
+    parser.add_argument("--task", default="", help="the task it belongs to")
+    parser.add_argument("--ref", action="append", default=[], metavar="SEGMENT", help="an older segment it refers to")
+    parser.add_argument("--importance", type=float, default=0.5, help="0 to 1; default: 0.5")
+    parser.add_argument("--pin", action="store_true", help="never evict it")
+
+
+def add(shell: Shell, args: argparse.Namespace) -> int:
+    """Admit text; the first text of a directory without a session opens one for it."""
+    method, params = _new_segment(args)
+    try:
+        reply = shell.call(method, {**shell.session(), **params})
+    except CallFailed as failure:
+        if failure.kind != "not_found" or args.session:
+            raise
+        # Without this a new user's first `ctxgc add` would be refused for want of a session it could not name.
+        here = os.getcwd()
+        shell.call("session.open", {"session": here[-400:], "project": here})
+        reply = shell.call(method, {**shell.session(), **params})
+    return shell.answer(reply, lambda page: _say_added(page, reply))
+
+
+def _new_segment(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    if args.file:
+        if args.kind not in ("", *FILE_KINDS) or args.ref or args.task or args.pin:
+            usage(f"--file goes with --id, --tag and --kind {'|'.join(FILE_KINDS)} only", "pipe the file in instead")
+        path = os.path.abspath(args.file)
+        return "segment.add_file", {"path": path, "kind": args.kind or "attachment", "id": args.id, "tags": args.tag}
+    text = args.text
+    if text == "-":
+        if sys.stdin.isatty():
+            usage("there is no text to add", "ctxgc add TEXT, ctxgc add --file PATH, or pipe it in")
+        text = _piped_text()
+    segment = {"id": args.id, "kind": args.kind or "other", "text": text, "tags": args.tag, "task": args.task}
+    more = {"refs": args.ref, "importance": args.importance, "is_pinned": args.pin}
+    return "segment.add", {"segment": {**segment, **more}}
+
+
+def _piped_text() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        usage("standard input is not UTF-8 text", "ctxgc add --file PATH takes any bytes")
+
+
+def _say_added(page: present.Page, reply: dict[str, Any]) -> None:
+    for segment_id in reply["ids"]:
+        page.say(plain(segment_id), "bold")
+    say_changed(page, reply)
+
+
+def _segments_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("segments", nargs="+", metavar="SEGMENT", help="a segment's id, or a prefix of it")
+
+
+def pin(shell: Shell, args: argparse.Namespace) -> int:
+    """Make segments roots."""
+    return shell.changed(shell.call("segment.pin", {**shell.session(), "ids": args.segments}))
+
+
+def unpin(shell: Shell, args: argparse.Namespace) -> int:
+    """Take pins back."""
+    return shell.changed(shell.call("segment.unpin", {**shell.session(), "ids": args.segments}))
+
+
+def stash(shell: Shell, args: argparse.Namespace) -> int:
+    """Evict by hand."""
+    reply = shell.call("segment.evict", {**shell.session(), "ids": args.segments})
+    return shell.answer(reply, lambda page: say_plan(page, reply))
+
+
+def _collect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget",
+        metavar="N",
+        type=tokens_argument,
+        help="tokens of the whole window, 40000 or 40k; default: the session's budget, else a third of it",
+    )
+    parser.add_argument("--raw", action="store_true", help="N counts o200k tokens, not what the model bills")
+    parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    parser.add_argument("--limit", type=int, default=20, help="how many victims to list, the largest; default: 20")
+
+
+def collect(shell: Shell, args: argparse.Namespace) -> int:
+    """Collect, or say what a collection would do."""
+    params = {**shell.session(), "unit": "raw" if args.raw else "billed", "limit": args.limit}
+    if args.budget is not None:
+        params["budget_tokens"] = args.budget
+    reply = shell.call("heap.plan" if args.dry_run else "heap.collect", params)
+    return shell.answer(reply, lambda page: say_plan(page, reply))
+
+
+def say_plan(page: present.Page, reply: dict[str, Any]) -> None:
+    """A plan or a collection: what left and why, before and after, the cost, what it means for the agent."""
+    before, after = reply["before_tokens"], reply["after_tokens"]
+    if reply["victims"]:
+        page.table(VICTIM_HEAD, [victim_row(one) for one in reply["victims"]])
+        if reply["evicted"] > len(reply["victims"]):
+            page.say(f"  and {count(reply['evicted'] - len(reply['victims']))} smaller ones", "dim")
+        page.say()
+    by_reason = sorted(reply["by_reason"].items(), key=lambda item: -int(item[1]["freed_tokens"]))
+    held = sorted(reply["held_by"].items(), key=lambda item: -int(item[1]))
+    cost = reply["predicted_cost"]
+    verdict = "saves" if cost < 0 else "costs"
+    page.facts(
+        (
+            ("window", f"{tokens(before)} → {tokens(after)} tokens ({reply['unit']})"),
+            ("", page.bar(after / before if before else 0.0)),
+            (
+                "evicted",
+                f"{plural(reply['evicted'], 'segment')}, {tokens(reply['freed_tokens'])} freed",
+            ),
+            ("why", "; ".join(f"{name} {tokens(sums['freed_tokens'])}" for name, sums in by_reason)),
+            ("held by", ", ".join(f"{name} {tokens(sum_)}" for name, sum_ in held)),
+            ("cost", f"{verdict} {tokens(abs(cost))} input tokens, as predicted" if cost else ""),
+            (
+                "cache",
+                f"{tokens(reply['cache_rewrite_tokens'])} tokens to write again" if reply["evicted"] else "",
+            ),
+            ("effect", plain(reply["effect"])),
+        )
+    )
+    if reply["held_by"] and after > reply["target_tokens"]:
+        page.say(f"  the target of {tokens(reply['target_tokens'])} was not reached: roots hold the rest", "yellow")
+    say_changed(page, reply)
+
+
+VICTIM_HEAD = (">freed", "why", "segment", "what")
+
+
+def victim_row(victim: dict[str, Any]) -> tuple[str, ...]:
+    """A victim as a row under `VICTIM_HEAD`."""
+    reason = victim["reason"] + (f" by {victim['by']}" if victim["by"] else f", {victim['age_turns']} turns old")
+    return (count(victim["freed_tokens"]), present.fit(reason, 44).rstrip(), victim["id"], victim["label"])
+
+
+def _why_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("segment", metavar="SEGMENT", help="a segment's id, or a prefix of it")
+
+
+def why(shell: Shell, args: argparse.Namespace) -> int:
+    """Explain one segment."""
+    reply = shell.call("heap.why", {**shell.session(), "id": args.segment})
+    return shell.answer(reply, lambda page: say_why(page, reply))
+
+
+def say_why(page: present.Page, reply: dict[str, Any]) -> None:
+    """The explanation, and the retaining path as a small tree: the root first."""
+    page.say(f"{plain(reply['label'])}  {page.paint(plain(reply['id']), 'dim')}", "bold")
+    page.say(plain(reply["explanation"]))
+    for depth, step in enumerate(reply["path"]):
+        if depth == 0:
+            head = f"{reply['root']} root  " if reply["root"] else ""
+        else:
+            head = f"{'   ' * (depth - 1)}└─ {step['edge']} → "
+        page.say(f"  {page.paint(head, 'cyan')}{plain(step['label'])}  {page.paint(step['id'], 'dim')}")
+    if reply.get("next"):
+        page.say(plain(reply["next"]), "dim")
+
+
+def _undo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("collection", nargs="?", type=int, default=0, metavar="N", help="which; default: the newest")
+    parser.add_argument("--force", action="store_true", help="even if a later collection ran")
+
+
+def undo(shell: Shell, args: argparse.Namespace) -> int:
+    """Take a collection back."""
+    params = {**shell.session(), "collection": args.collection, "force": args.force}
+    reply = shell.call("heap.undo", params)
+    return shell.answer(reply, lambda page: _say_undone(page, reply))
+
+
+def _say_undone(page: present.Page, reply: dict[str, Any]) -> None:
+    page.facts(
+        (
+            ("window", f"{tokens(reply['before_tokens'])} → {tokens(reply['after_tokens'])} tokens"),
+            ("cache", f"{tokens(reply['cache_rewrite_tokens'])} tokens to write again"),
+            ("effect", plain(reply["effect"])),
+        )
+    )
+    say_changed(page, reply)
+
+
+def _log_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("collection", nargs="?", type=int, default=0, metavar="N", help="this one, with its victims")
+    parser.add_argument("--limit", type=int, default=20, help="how many, the newest; default: 20")
+
+
+def log(shell: Shell, args: argparse.Namespace) -> int:
+    """Print the journal."""
+    reply = shell.call("heap.log", {**shell.session(), "limit": args.limit, "collection": args.collection})
+    return shell.answer(reply, lambda page: _say_log(page, reply))
+
+
+def _say_log(page: present.Page, reply: dict[str, Any]) -> None:
+    rows = [
+        (
+            str(one["collection"]),
+            present.ago(one["wall_s"]),
+            one["trigger"] + (f" undoes {one['undoes']}" if one["undoes"] else ""),
+            f"{tokens(one['before_tokens'])} → {tokens(one['after_tokens'])}",
+            count(one["evicted"]),
+            tokens(one["predicted_cost"]),
+            "–" if one["actual_cost"] is None else tokens(one["actual_cost"]),
+        )
+        for one in reply["collections"]
+    ]
+    if not rows:
+        page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
+        return
+    page.table((">#", "when", "asked by", "window", ">evicted", ">predicted cost", ">actual"), rows)
+    for one in reply["collections"]:
+        if one.get("victims"):
+            page.say()
+            page.table(VICTIM_HEAD, [victim_row(victim) for victim in one["victims"]])
+
+
+def tokens_argument(text: str) -> int:
+    """`40000`, `40k` or `1.5m` as a number of tokens."""
+    scale = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    value = float(text[:-1] if scale > 1 else text.replace("_", "").replace(",", "")) * scale
+    if not 0 <= value <= 2**40:
+        raise ValueError(text)
+    return int(value)
+
+
+COMMANDS = {
+    "add": Spec(add, _add_arguments, has_session=True),
+    "collect": Spec(collect, _collect_arguments, has_session=True, timeout_s=COLLECT_S),
+    "why": Spec(why, _why_arguments, has_session=True),
+    "pin": Spec(pin, _segments_argument, has_session=True),
+    "unpin": Spec(unpin, _segments_argument, has_session=True),
+    "stash": Spec(stash, _segments_argument, has_session=True),
+    "undo": Spec(undo, _undo_arguments, has_session=True),
+    "log": Spec(log, _log_arguments, has_session=True),
+}
