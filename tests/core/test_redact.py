@@ -1,0 +1,244 @@
+"""Redaction: no credential is stored, nothing else is touched, and a skeleton stays JSON.
+
+Every secret here is made up, and put together at run time so that no scanner of this repository trips over it.
+"""
+
+import base64
+import json
+import random
+import time
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctxgc.core.redact import looks_random, redact, redact_segment
+from ctxgc.core.segment import Kind, Piece, Role, Segment
+
+ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def noise(size, seed=1, alphabet=ALNUM):
+    return "".join(random.Random(seed).choices(alphabet, k=size))
+
+
+def pem(lines=12, before=""):
+    rows = [noise(64, n) for n in range(lines)]
+    kind = "RSA PRIVATE" + " KEY"
+    return "\n".join(
+        before + row for row in (f"-----BEGIN {kind}-----", *rows, noise(20) + "==", f"-----END {kind}-----")
+    )
+
+
+SECRETS = {
+    "aws_key": ["AKIA" + noise(16, alphabet=ALNUM[:26]), "ASIA" + noise(16, 2, alphabet=ALNUM[:26])],
+    "github_token": ["gh" + kind + "_" + noise(36) for kind in "pousr"] + ["github" + "_pat_" + noise(82)],
+    "gitlab_token": ["glpat" + "-" + noise(20)],
+    "slack_token": ["xox" + "b-123456789012-" + noise(24), "xapp" + "-1-A0123-" + noise(40)],
+    "stripe_key": ["sk" + "_live_" + noise(24), "rk" + "_test_" + noise(24)],
+    "npm_token": ["npm" + "_" + noise(36)],
+    "huggingface_token": ["hf" + "_" + noise(34)],
+    "anthropic_key": ["sk" + "-ant-api03-" + noise(80)],
+    "openai_key": ["sk" + "-proj-" + noise(48), "sk" + "-" + noise(48)],
+    "google_key": ["AIza" + noise(35), "ya29" + "." + noise(60), "GOCSPX" + "-" + noise(28)],
+    "jwt": ["eyJ" + noise(30) + ".eyJ" + noise(60, 2) + "." + noise(43, 3)],
+    "private_key": [pem(), pem(before="    12→"), pem().rsplit("\n", 2)[0]],
+}
+ISSUED = [(kind, secret) for kind, secrets in SECRETS.items() for secret in secrets]
+CONTEXTS = [
+    "{}",
+    "export KEY={}\n",
+    '"{}"',
+    "({})",
+    "a: {}, b",
+    "https://host/{}?x=1",
+    "{}\n\nand so on",
+    "--token={} ",
+]
+
+
+@pytest.mark.parametrize(("kind", "secret"), ISSUED, ids=lambda value: value[:12])
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_what_an_issuer_marked_as_a_secret_is_gone_wherever_it_stands(kind, secret, context):
+    text = context.format(secret)
+
+    clean, count = redact(text.encode())
+
+    assert count >= 1
+    assert max(secret.split(), key=len) not in clean.decode()
+    assert "«redacted:" in clean.decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password = "{}"',
+        "DB_PASSWORD={}\n",
+        "export API_KEY={}",
+        'const apiKey: string = "{}";',
+        '{{"client_secret": "{}"}}',
+        '"{{\\"api_key\\": \\"{}\\"}}"',
+        "aws_secret_access_key = {}",
+        "config['token'] = '{}'",
+        "secret_key: {}",
+        "SECRET => `{}`",
+        "curl -H 'Authorization: Bearer {}' host",
+        "Authorization: Basic {}",
+    ],
+)
+def test_a_random_value_given_to_a_secrets_name_is_redacted_and_its_surroundings_stay(text):
+    clean, count = redact(text.format(noise(32)).encode())
+
+    before, after = text.format("|").split("|")
+    assert count == 1
+    assert clean.decode().startswith(before)
+    assert clean.decode().endswith(after)
+    assert noise(32) not in clean.decode()
+
+
+@pytest.mark.parametrize("password", ["hunter22", "p:w", "s3cret%40x"])
+def test_a_password_in_a_url_is_redacted_and_the_url_stays_readable(password):
+    clean, _ = redact(f"postgres://app:{password}@db.example:5432/x".encode())
+
+    assert clean.decode() == "postgres://app:«redacted:url_password»@db.example:5432/x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "commit " + noise(40, alphabet="0123456789abcdef"),
+        f"id: {uuid.UUID(int=7**40)} digest sha256:{noise(64, alphabet='0123456789abcdef')}",
+        "data:image/png;base64," + base64.b64encode(random.Random(3).randbytes(4000)).decode(),
+        "token = get_token()",
+        "token = get_token_from_v2_config_or_default(x, y1)",
+        "self.token = request.headers.get('x-token')",
+        "token: Token2022ProgramAccount",
+        "password = os.environ['DB_PASSWORD_2']",
+        'password = "your-password-here-123"',
+        'api_key = "${OPENAI_API_KEY_V2}"',
+        "api_key=<YOUR_API_KEY_1234567890>",
+        '"max_tokens": 4096, "input_tokens": 123456789012345678',
+        'tokenizer = "cl100k_base_x1y2z3"; tokens = "a1b2c3d4e5f6"',
+        'token_endpoint = "https://login.example/oauth2/v2.0/token"',
+        'secret = "0123456789abcdef0123456789"',
+        "https://user:password@host/ and https://u:${PASS}@host and http://host:8080/a@b and http://h:80?m=a@b.c",
+        "docker://alpine:3.18@sha256:" + noise(64, alphabet="0123456789abcdef"),
+        "spinner class sk-cube-grid-animation-delayed-long and task-" + noise(24),
+        "basic configuration-of-the-service and bearer authentication-required-here",
+        "-----BEGIN CERTIFICATE-----\n" + noise(64) + "\n-----END CERTIFICATE-----",
+        "-----BEGIN PUBLIC KEY-----\n" + noise(64) + "\n-----END PUBLIC KEY-----",
+        "if data.startswith('-----BEGIN RSA PRIVATE" + " KEY-----'): raise ValueError",
+        "see sk_live_... and ghp_xxxx and AKIA* and xoxb-...",
+    ],
+)
+def test_what_only_resembles_a_secret_is_left_as_it_is(text):
+    data = text.encode()
+
+    clean, count = redact(data)
+
+    assert clean is data
+    assert count == 0
+
+
+pieces = st.one_of(
+    st.sampled_from([secret for _, secret in ISSUED]),
+    st.sampled_from(['password="', '"', "token: ", " ", "\n", "://u:", "@h", "(", "=", "-", "_", "Bearer ", "\\", "«"]),
+    st.builds(noise, st.integers(1, 40), st.integers(0, 99)),
+    st.text(max_size=8),
+)
+
+
+@given(st.lists(pieces, max_size=12).map(lambda parts: "".join(parts).encode("utf-8", "surrogatepass")))
+def test_redacting_twice_is_redacting_once_and_the_same_each_time(data):
+    clean, count = redact(data)
+
+    assert redact(clean) == (clean, 0)
+    assert redact(data) == (clean, count)
+    assert (count == 0) == (clean is data)
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.lists(pieces, max_size=4).map("".join)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["password", "api_key", "command", "x"]), inner, max_size=3),
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.fixed_dictionaries({"call_id": st.just("c1"), "input": json_values, "name": st.just("Bash")}))
+def test_a_skeleton_stays_canonical_json_of_the_same_shape(value):
+    segment = a_segment(skeleton=canonical(value))
+
+    clean, count = redact_segment(segment)
+
+    again = json.loads(clean.skeleton)
+    assert canonical(again) == clean.skeleton
+    assert shape(again) == shape(value)
+    assert count or clean is segment
+
+
+def test_every_text_of_a_segment_is_redacted_and_each_secret_is_counted_once():
+    secret = SECRETS["github_token"][0]
+    segment = a_segment(
+        skeleton=canonical({"input": {"command": f"echo {secret}", "env": {"API_KEY": noise(24)}}}),
+        body=(Piece("result", secret.encode()), Piece("input.text", b"clean")),
+        command=f"echo {secret}",
+        edit_sources=(f"old {secret}",),
+    )
+
+    clean, count = redact_segment(segment)
+
+    assert count == 3
+    assert secret not in repr(clean)
+    assert noise(24) not in repr(clean)
+    assert clean.body[1] is segment.body[1]
+    assert json.loads(clean.skeleton)["input"]["command"] == "echo «redacted:github_token»"
+
+
+def test_a_clean_segment_comes_back_as_the_same_object():
+    segment = a_segment(skeleton=b'{"input":{"command":"ls"}}', body=(Piece("result", b"a\x00b \xed\xa0\x80"),))
+
+    assert redact_segment(segment) == (segment, 0)
+    assert redact_segment(segment)[0] is segment
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["token=", "eyJ-", ".eyJ", "-----BEGIN RSA PRIVATE" + " KEY-----", "sk-", "://a:b", 'password="', "a", "-", "_a1"],
+)
+def test_no_repetition_makes_redaction_slow(unit):
+    data = (unit * (2**19 // len(unit))).encode() + b"("
+
+    started = time.process_time()
+    redact(data)
+
+    # Linear work takes some milliseconds here; anything quadratic takes minutes.
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "value", [noise(20), noise(32, alphabet="0123456789abcdef"), str(uuid.UUID(int=5**50)), "Tr0ub4dor&3"]
+)
+def test_generated_values_look_random(value):
+    assert looks_random(value.encode())
+
+
+def a_segment(**fields):
+    return Segment(id="s", kind=Kind.EXCHANGE, role=Role.ASSISTANT, place=1, born_turn=1, **fields)
+
+
+def canonical(value):
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def shape(value):
+    if isinstance(value, dict):
+        return {key: shape(part) for key, part in value.items()}
+    return list(map(shape, value)) if isinstance(value, list) else type(value)
