@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -184,6 +185,7 @@ class Chain:
     window: Slots = field(default_factory=list)
     calls: dict[str, OpenCall] = field(default_factory=dict)
     ordinals: dict[str, int] = field(default_factory=dict)
+    cleared: set[str] = field(default_factory=set)
     known: dict[str, str] = field(default_factory=dict)
     """Last value told of `project`, `model`, `title`: each is told when it changes."""
 
@@ -223,8 +225,12 @@ class Chain:
         piece: str = "text",
         skeleton: dict[str, object] | None = None,
         facts: Facts = NO_FACTS,
+        front_place: int | None = None,
     ) -> str:
-        """Admit a text (or, with `opaque` in its skeleton and no text, a block that is none); its id."""
+        """Admit a text (or, with `opaque` in its skeleton and no text, a block that is none); its id.
+
+        `front_place` is a place kept free for it before all others.
+        """
         data = text_bytes(text)
         frame = canonical(skeleton) if skeleton else b"{}"
         segment_id = self.name_text(role, kind, data or frame)
@@ -232,7 +238,7 @@ class Chain:
             id=segment_id,
             kind=kind,
             role=role,
-            place=self.take_place(segment_id),
+            place=self.take_place(segment_id) if front_place is None else front_place,
             born_turn=self.turn if born_turn is None else born_turn,
             wall_s=wall_s,
             skeleton=frame,
@@ -241,6 +247,8 @@ class Chain:
             reply=reply,
             has_opaque=bool(skeleton) and "opaque" in (skeleton or ()),
         )
+        if front_place is not None:
+            self.window.insert(0, (segment_id, front_place))
         self.events.append(Admitted(self.session, segment))
         return segment_id
 
@@ -306,6 +314,10 @@ class Chain:
         if self.calls:
             self.calls = {key: call for key, call in self.calls.items() if not call.is_ended}
 
+    def drop_calls(self) -> None:
+        """The window is another: no result is waited for any more."""
+        self.calls.clear()
+
     def show_pending(self) -> None:
         """Tell the open calls as pending, each once."""
         for call in self.calls.values():
@@ -315,8 +327,8 @@ class Chain:
 
     def rewindow(self, slots: Slots, reason: Departure) -> None:
         """From now on the window is exactly `slots`."""
-        self.window = slots
-        self.events.append(Rewindowed(self.session, tuple(slots), reason))
+        self.window = [slot for slot in slots if slot[0] not in self.cleared]
+        self.events.append(Rewindowed(self.session, tuple(self.window), reason))
 
     def replace(self, ids: Iterable[str], reason: Departure) -> None:
         """From now on the window is these segments, at fresh places, in this order."""
@@ -325,9 +337,9 @@ class Chain:
         self.rewindow(slots, reason)
 
     def clear(self, ids: Sequence[str], reason: Departure) -> None:
-        """The host dropped the bodies of these."""
-        gone = set(ids)
-        self.window = [slot for slot in self.window if slot[0] not in gone]
+        """The host dropped the bodies of these; they do not come back with a branch."""
+        self.cleared.update(ids)
+        self.window = [slot for slot in self.window if slot[0] not in self.cleared]
         self.events.append(Cleared(self.session, tuple(ids), reason))
 
     def newest(self, call_id: str) -> str | None:
@@ -358,6 +370,17 @@ def as_dict(value: object) -> dict[str, Any]:
 def as_text(value: object) -> str:
     """The value if it is a string, else an empty one."""
     return value if isinstance(value, str) else ""
+
+
+def unix_s(value: object) -> float:
+    """Unix time of an ISO 8601 stamp, 0.0 if it is none. Without a zone it is UTC, wherever this runs."""
+    if not isinstance(value, str):
+        return 0.0
+    try:
+        stamp = datetime.fromisoformat(value)
+        return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def as_count(value: object) -> int:

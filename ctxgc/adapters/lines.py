@@ -182,7 +182,9 @@ class LineTranscript:
         self.skipped[name] += 1
 
     def _drain(self) -> list[Event]:
-        events, self._events = self._events, []
+        # The same list stays: chains write to it.
+        events = list(self._events)
+        self._events.clear()
         return events
 
 
