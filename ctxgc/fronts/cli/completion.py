@@ -9,6 +9,8 @@ import argparse
 
 from ctxgc.fronts.cli import table
 
+SHELLS_KNOWN = ("bash", "zsh", "fish")
+
 
 class Words:
     """What may follow one command: its options with their help, those that take a value, choices by option."""
@@ -38,7 +40,7 @@ class Words:
 
 
 def script(shell: str) -> str:
-    """The completion script for `bash`, `zsh` or `fish`."""
+    """The completion script for one of `SHELLS_KNOWN`."""
     words = {name: Words(name) for name in table.names()}
     return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](words)
 

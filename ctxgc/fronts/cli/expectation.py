@@ -69,9 +69,8 @@ def parse(path: str) -> dict[str, dict[str, Stamp]]:
     found: dict[str, dict[str, Stamp]] = {}
     try:
         with _open(path) as stream:
-            head = stream.read(CHUNK_BYTES)
-            transcript = open_transcript(detect(path, head), path)
-            data = head
+            data = stream.read(CHUNK_BYTES)
+            transcript = open_transcript(detect(data) or "")
             while data:
                 _note(found, transcript.source, transcript.feed(data))
                 data = stream.read(CHUNK_BYTES)

@@ -1,0 +1,298 @@
+"""The command as a client: what it asks, what it prints, how it ends."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ctxgc.fronts.cli import table
+from ctxgc.fronts.cli.completion import SHELLS_KNOWN, script
+from ctxgc.fronts.cli.reference import reference
+from ctxgc.protocol.messages import VERBS
+from tests.fronts import replies
+from tests.fronts.fake_daemon import Refusal
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"asyncio", "pydantic", "msgspec", "aiosqlite", "tiktoken", "typing", "dataclasses", "subprocess", "shutil"}
+
+CASES = {
+    "status": (["status"], {"stats": replies.STATS}),
+    "up": (["up"], {"ping": {}, "stats": replies.STATS}),
+    "doctor": (["doctor"], {"doctor": {"ok": True, "checks": []}}),
+    "sessions": (["sessions"], {"session.list": {"sessions": [replies.SESSION], "next_offset": -1}}),
+    "show": (["show"], {"session.show": replies.SHOW}),
+    "show one": (["show", "toolu_1"], {"segment.get": replies.content(replies.piece("x"))}),
+    "pin": (["pin", "a"], {"segment.pin": {"session": "s", "ids": ["a"], "changed": "pinned a"}}),
+    "unpin": (["unpin", "a"], {"segment.unpin": {"session": "s", "ids": ["a"], "changed": "unpinned a"}}),
+    "stash": (["stash", "a"], {"segment.evict": replies.PLAN}),
+    "collect": (["collect"], {"heap.collect": replies.PLAN}),
+    "collect --dry-run": (["collect", "--dry-run"], {"heap.plan": replies.PLAN}),
+    "undo": (["undo"], {"heap.undo": replies.PLAN}),
+    "why": (["why", "toolu_3"], {"heap.why": replies.WHY}),
+    "log": (["log"], {"heap.log": {"session": "s", "collections": []}}),
+    "search": (["search", "clock"], {"stash.search": {"hits": [replies.HIT], "notes": [], "next_offset": -1}}),
+    "recall": (["recall", "toolu_1"], {"stash.recall": replies.recalled(replies.content(replies.piece("x")))}),
+    "forget": (["forget", "a", "--yes"], {"stash.forget": {"forgotten": 1, "changed": "forgot 1 segment"}}),
+    "backup": (["backup", "copy.db"], {"backup": {"changed": "wrote copy.db"}}),
+    "export": (["export", "s.json"], {"export": {"changed": "wrote s.json"}}),
+    "render": (["render"], {"session.render": {"messages": [{"role": "user"}]}}),
+    "watch": (["watch"], {"watch.list": {"watched": []}}),
+    "import": (["import", "a.jsonl"], {"import": {"sessions": [], "failed": [], "bytes": 0, "seconds": 0.0}}),
+    "add": (["add", "text"], {"segment.add": {"ids": ["other-1"], "changed": "admitted other-1"}}),
+    "call": (["call", "ping", "{}"], {"ping": {"pong": True}}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_json_is_the_daemons_reply_unchanged(name, daemon, run):
+    argv, canned = CASES[name]
+    server = daemon(canned)
+
+    ran = run(server, *argv, "--json")
+
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out) == canned[next(reversed(canned))]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "show"])
+def test_every_command_says_something_to_a_person(name, daemon, run):
+    argv, canned = CASES[name]
+
+    ran = run(daemon(canned), *argv)
+
+    assert ran.code == 0, ran.err
+    assert ran.out.strip()
+    assert "\x1b" not in ran.out, "no colour where stdout is no terminal"
+
+
+def test_every_verb_a_command_uses_exists():
+    used = {method for _, canned in CASES.values() for method in canned}
+
+    assert used <= set(VERBS)
+
+
+def test_a_command_means_the_newest_session_of_its_directory(daemon, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    server = daemon({"heap.why": replies.WHY})
+
+    run(server, "why", "toolu_3")
+
+    assert server.params("heap.why") == {"cwd": str(tmp_path), "id": "toolu_3"}
+
+
+def test_a_session_that_is_named_is_the_one_meant_wherever_the_command_runs(daemon, run):
+    server = daemon({"heap.why": replies.WHY})
+
+    run(server, "why", "toolu_3", "--session", "codex:abc")
+
+    assert server.params("heap.why") == {"session": "codex:abc", "id": "toolu_3"}
+
+
+def test_options_may_stand_before_the_command(daemon, run):
+    server = daemon({"heap.why": replies.WHY})
+
+    ran = run(server, "--json", "--session", "codex:abc", "why", "toolu_3")
+
+    assert json.loads(ran.out) == replies.WHY
+    assert server.params("heap.why")["session"] == "codex:abc"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("not_found", 1),
+        ("conflict", 1),
+        ("storage", 1),
+        ("busy", 75),
+        ("deadline", 75),
+        ("config", 78),
+        ("internal", 1),
+    ],
+)
+def test_the_exit_code_says_what_kind_of_no_it_was(kind, code, daemon, run):
+    server = daemon({"heap.why": Refusal(kind, "it cannot be", "do this instead")})
+
+    ran = run(server, "why", "x")
+
+    assert ran.code == code
+    assert ran.out == ""
+    assert ran.err == "ctxgc: it cannot be\n       do this instead\n"
+
+
+def test_without_a_daemon_the_next_step_is_named(run, tmp_path):
+    ran = run(tmp_path / "none.sock", "status")
+
+    assert ran.code == 69
+    assert "ctxgc up" in ran.err
+
+
+def test_a_failure_is_one_json_object_too(daemon, run):
+    server = daemon({"heap.why": Refusal("not_found", "no segment 'x'", "`ctxgc show` lists the ids")})
+
+    ran = run(server, "why", "x", "--json")
+
+    error = {"kind": "not_found", "message": "no segment 'x'", "hint": "`ctxgc show` lists the ids"}
+    assert json.loads(ran.out) == {"error": error}
+
+
+@pytest.mark.parametrize(
+    "argv", [["frob"], ["pin"], ["collect", "--budget", "much"], ["recall"], ["call", "ping", "["]]
+)
+def test_arguments_that_make_no_sense_are_code_2(argv, daemon, run):
+    assert run(daemon({}), *argv).code == 2
+
+
+def test_down_is_content_where_nothing_runs(run, tmp_path):
+    ran = run(tmp_path / "none.sock", "down")
+
+    assert (ran.code, ran.out) == (0, "ctxgcd is not running\n")
+
+
+def test_down_waits_until_the_process_is_gone(daemon, run):
+    child = subprocess.Popen([sys.executable, "-c", "input(); import time; time.sleep(0.1)"], stdin=subprocess.PIPE)
+    canned = {"ping": {}, "stats": replies.STATS | {"pid": child.pid}}
+    server = daemon(canned | {"shutdown": lambda params: child.stdin.close()})
+
+    ran = run(server, "down")
+
+    assert (ran.code, ran.out) == (0, f"ctxgcd (pid {child.pid}) has stopped\n")
+    assert child.poll() is not None
+
+
+def test_a_doctor_that_finds_something_is_code_1(daemon, run):
+    check = {"name": "socket", "ok": False, "detail": "is open to all", "hint": "chmod 0600 it"}
+    server = daemon({"doctor": {"ok": False, "checks": [check]}})
+
+    ran = run(server, "doctor")
+
+    assert ran.code == 1
+    assert "chmod 0600" in ran.out
+
+
+def test_an_import_that_could_not_read_a_file_is_code_1(daemon, run):
+    failed = {"path": "/x", "kind": "not_found", "error": "no such file", "hint": ""}
+    server = daemon({"import": {"sessions": [], "failed": [failed], "bytes": 0, "seconds": 0.0, "changed": ""}})
+
+    ran = run(server, "import", "/x")
+
+    assert ran.code == 1
+    assert "no such file" in ran.out
+
+
+def test_the_first_text_of_a_directory_opens_a_session_for_it(daemon, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answers = [Refusal("not_found", "no session of this directory"), {"ids": ["other-1"], "changed": "admitted"}]
+    server = daemon({"segment.add": lambda params: answers.pop(0), "session.open": replies.SESSION})
+
+    ran = run(server, "add", "remember this")
+
+    assert ran.code == 0, ran.err
+    assert server.params("session.open")["project"] == str(tmp_path)
+
+
+def test_text_is_added_from_standard_input(daemon, run, typed):
+    server = daemon({"segment.add": {"ids": ["other-1"], "changed": "admitted"}})
+    typed(b"from a pipe\n")
+
+    run(server, "add", "--kind", "user", "--tag", "a", "--tag", "b")
+
+    segment = server.params("segment.add")["segment"]
+    assert (segment["text"], segment["kind"], segment["tags"]) == ("from a pipe\n", "user", ["a", "b"])
+
+
+def test_bytes_that_are_no_text_are_refused_before_they_are_sent(daemon, run, typed):
+    server = daemon({})
+    typed(b"\xff\xfe")
+
+    ran = run(server, "add")
+
+    assert (ran.code, server.calls) == (2, [])
+
+
+def test_forget_asks_a_person_and_takes_silence_for_no(daemon, run, typed):
+    server = daemon({"stash.forget": {"changed": "forgot"}})
+    typed(b"\n", is_terminal=True)
+
+    ran = run(server, "forget", "toolu_1")
+
+    assert (ran.code, server.calls) == (1, [])
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("40000", 40000), ("40k", 40000), ("1.5m", 1_500_000), ("40_000", 40000)])
+def test_a_budget_is_read_as_people_write_it(text, tokens, daemon, run):
+    server = daemon({"heap.collect": replies.PLAN})
+
+    run(server, "collect", "--budget", text)
+
+    assert server.params("heap.collect")["budget_tokens"] == tokens
+
+
+def test_a_reader_that_stops_reading_ends_the_command_quietly(daemon):
+    server = daemon({"session.list": {"sessions": [replies.SESSION] * 5000, "next_offset": -1}})
+    command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "sessions", "--socket", server.path]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        child.stdout.close()
+        err = child.stderr.read()
+
+    assert err == b""
+
+
+@pytest.mark.parametrize("name", ["status", "search", "collect", "recall", "show", "pin"])
+def test_an_ordinary_command_loads_nothing_heavy(name, daemon):
+    argv, canned = CASES[name]
+    server = daemon(canned)
+    code = f"import sys; from ctxgc.fronts.cli.main import main; main({[*argv, '--json', '--socket', server.path]!r})"
+    # `-S` keeps out what the machine's site packages load for their own ends.
+    command = [sys.executable, "-S", "-c", f"{code}; print(*sys.modules, file=sys.stderr)"]
+
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+
+    assert not HEAVY & set(done.stderr.split())
+
+
+def test_the_page_of_the_reference_is_current():
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+
+    assert page == reference(), "run: python -m ctxgc.fronts.cli.reference > docs/reference/cli.md"
+
+
+@pytest.mark.parametrize("shell", SHELLS_KNOWN)
+def test_completions_know_every_command_and_option(shell):
+    text = script(shell)
+
+    assert all(name in text for name in table.names())
+    assert "dry-run" in text
+
+
+def test_bash_completes_commands_options_and_choices(tmp_path):
+    (tmp_path / "completion").write_text(script("bash"))
+    ask = 'source completion; COMP_WORDS=({words}); COMP_CWORD={at}; _ctxgc; echo "${{COMPREPLY[@]}}"'
+
+    def complete(*words):
+        line = ask.format(words=" ".join(f"'{word}'" for word in words), at=len(words) - 1)
+        return subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True).stdout.split()
+
+    assert complete("ctxgc", "stat") == ["status"]
+    assert complete("ctxgc", "collect", "--dry") == ["--dry-run"]
+    assert "resident" in complete("ctxgc", "show", "--state", "")
+    assert "fish" in complete("ctxgc", "completion", "")
+
+
+def test_help_is_help_and_no_command_is_a_usage_error(capsys):
+    from ctxgc.fronts.cli.main import main
+
+    assert main(["--help"]) == main(["help", "collect"]) == 0
+    assert "collect" in capsys.readouterr().out
+    assert main(["--json"]) == 2
+
+
+def test_the_socket_comes_from_the_environment_where_no_flag_names_it(daemon, monkeypatch, capsys):
+    from ctxgc.fronts.cli.main import main
+
+    monkeypatch.setitem(os.environ, "CTXGC_SOCKET", daemon({"heap.why": replies.WHY}).path)
+
+    assert main(["why", "toolu_3", "--no-spawn"]) == 0

@@ -1,0 +1,135 @@
+"""The demo's proof has teeth: what it calls lost or exact is checked here against a daemon that cheats."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ctxgc.core.segment import Piece, digest
+from ctxgc.fronts.cli import demo, expectation, progress
+from ctxgc.fronts.cli.expectation import Expected, Stamp
+from ctxgc.fronts.cli.story import Story
+from ctxgc.protocol.line import LineClient
+from tests.fronts import replies
+from tests.fronts.fake_daemon import Refusal
+
+KEY = "claude_code:s1"
+BODY = (Piece("result", b"what was read"),)
+STAMP = Stamp(digest(b"{}", BODY).hex(), digest(b"", BODY), is_pending=False)
+
+
+@pytest.fixture
+def tell(daemon, monkeypatch):
+    """Run a story of one evicted segment against these replies; its one report."""
+
+    def run_story(**changed):
+        monkeypatch.setattr(expectation, "parse", lambda path: {KEY: {"toolu_1": STAMP}})
+        imported = {"session": KEY, "parent": "", "skipped_records": 2, "resident_tokens": 4000}
+        stored = replies.segment(state="evicted", digest=STAMP.whole)
+        canned = {
+            "import": {"sessions": [imported], "failed": []},
+            "session.show": replies.SHOW,
+            "heap.collect": replies.PLAN,
+            "segment.list": {"segments": [stored], "next_offset": -1},
+            "stash.search": {"hits": [], "notes": [], "next_offset": -1},
+            "stash.recall": replies.recalled(replies.content(replies.piece("what was read"))),
+        }
+        server = daemon(canned | {name.replace("_", "."): reply for name, reply in changed.items()})
+        with LineClient(server.path) as client:
+            story = Story(client, None, progress.Bar("test", 1))
+            story.bring_in(["a.jsonl"])
+            story.collect_all("", 1)
+        return story.roots()[0]
+
+    return run_story
+
+
+def test_what_is_stored_and_comes_back_is_counted_as_exact(tell):
+    report = tell()
+
+    assert (report["lost"], report["recalls_tried"], report["recalls_exact"]) == (0, 1, 1)
+    assert (report["source"], report["session"], report["skipped_records"]) == ("claude_code", "s1", 2)
+
+
+def test_a_recall_that_differs_by_one_byte_is_not_exact(tell):
+    report = tell(stash_recall=replies.recalled(replies.content(replies.piece("what was reed"))))
+
+    assert (report["recalls_tried"], report["recalls_exact"]) == (1, 0)
+
+
+def test_a_recall_that_is_refused_is_not_exact(tell):
+    report = tell(stash_recall=Refusal("storage", "the disk is gone"))
+
+    assert (report["recalls_tried"], report["recalls_exact"]) == (1, 0)
+
+
+def test_a_segment_that_is_not_listed_is_lost(tell):
+    assert tell(segment_list={"segments": [], "next_offset": -1})["lost"] == 1
+
+
+def test_a_segment_with_another_digest_is_lost(tell):
+    changed = replies.segment(state="evicted", digest="ff" * 16)
+
+    assert tell(segment_list={"segments": [changed], "next_offset": -1})["lost"] == 1
+
+
+def test_a_session_the_daemon_does_not_know_is_lost_whole(tell):
+    assert tell(session_show=Refusal("not_found", "no such session"))["lost"] == 1
+
+
+def test_the_default_budget_is_a_third_of_what_came_in(tell):
+    assert tell()["budget_tokens"] == replies.SHOW["resident_tokens"] // 3
+
+
+def test_a_pending_segment_is_replaced_by_its_completion_and_nothing_else_is():
+    expected = Expected()
+    pending = Stamp("aa", b"a", is_pending=True)
+
+    expected.note(KEY, {"call": pending, "text": STAMP})
+    expected.note(KEY, {"call": STAMP, "text": pending})
+
+    assert expected.of(KEY) == {"call": STAMP, "text": STAMP}
+
+
+def test_a_file_that_is_no_transcript_is_expected_to_hold_nothing(tmp_path):
+    for name, data in {"empty": b"", "binary": bytes(range(256)), "truncated.gz": b"\x1f\x8b\x08\x00"}.items():
+        (tmp_path / name).write_bytes(data)
+
+        assert expectation.parse(str(tmp_path / name)) == {}
+    assert expectation.parse(str(tmp_path / "absent")) == {}
+
+
+def test_a_folder_means_the_transcripts_in_it(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("b.jsonl.gz", "a.jsonl", "deep/c.json", "notes.md"):
+        (tmp_path / name).touch()
+
+    found = [Path(path).relative_to(tmp_path).as_posix() for path in demo.transcripts([str(tmp_path)])]
+
+    assert found == ["a.jsonl", "b.jsonl.gz", "deep/c.json"]
+
+
+def test_the_sample_holds_what_real_sessions_hold():
+    records = [json.loads(line) for line in Path(demo.SAMPLE).read_text().splitlines()]
+    blocks = [
+        block for r in records for block in (r.get("message") or {}).get("content", []) if isinstance(block, dict)
+    ]
+    calls = [block for block in blocks if block["type"] == "tool_use"]
+    inputs = [json.dumps(call["input"], sort_keys=True) for call in calls]
+
+    assert Path(demo.SAMPLE).stat().st_size <= 300_000
+    assert len({r["message"]["id"] for r in records if r["type"] == "assistant"}) >= 60
+    assert len(set(inputs)) < len(inputs), "exact duplicates"
+    assert any(block.get("is_error") for block in blocks)
+    assert any(block["type"] == "thinking" for block in blocks)
+    assert any(r.get("isSidechain") for r in records)
+    assert max(len(str(block.get("content", ""))) for block in blocks) > 20_000, "a large log"
+
+
+def test_the_sample_is_two_sessions_and_every_call_is_answered():
+    found = expectation.parse(demo.SAMPLE)
+
+    main, side = sorted(found, key=len)
+    assert side.startswith(main + "/")
+    assert len(found[main]) > 80
+    assert not any(stamp.is_pending for stamps in found.values() for stamp in stamps.values())

@@ -1,0 +1,118 @@
+"""What people see: nothing steers their terminal, columns stay columns, bytes stay bytes."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctxgc.fronts.cli import present
+from tests.fronts import replies
+
+ANY_TEXT = st.text(st.characters(codec=None), max_size=60)
+
+
+@given(ANY_TEXT)
+def test_text_of_a_session_never_steers_the_terminal(text):
+    assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 for char in present.plain(text))
+    assert present.plain(text).isprintable() or "\u00a0" in text
+
+
+@given(ANY_TEXT, st.integers(1, 40))
+def test_a_cell_is_exactly_as_wide_as_its_column(text, width):
+    fitted = present.fit(present.plain(text), width)
+
+    assert present.columns(fitted) in (width, width - 1)  # A wide character may leave one column empty.
+
+
+def test_a_person_sees_matches_in_colour_and_escapes_as_signs(daemon, run, terminal):
+    server = daemon({"stash.search": {"hits": [replies.HIT], "notes": ["all words in one"], "next_offset": -1}})
+
+    run(server, "search", "clock", on=terminal)
+
+    page = terminal.written()
+    assert "\x1b[1;33mclock\x1b[0m went ␛[31mback" in page
+    assert "all words in one" in page
+
+
+def test_no_color_is_obeyed_on_a_terminal_too(daemon, run, terminal, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    server = daemon({"heap.collect": replies.PLAN})
+
+    run(server, "collect", on=terminal)
+
+    assert "\x1b" not in terminal.written()
+
+
+def test_collect_says_what_left_why_the_cost_and_what_it_means(daemon, run):
+    ran = run(daemon({"heap.collect": replies.PLAN}), "collect")
+
+    for part in ("Read src/clock.py:1-80", "superseded by toolu_12", "4.8 k → 1.6 k", "saves 5.2 k", "and 6 smaller"):
+        assert part in ran.out
+    assert "your agent's window is unchanged" in ran.out
+    assert "not reached" in ran.out
+    assert "recent 1.2 k" in ran.out
+
+
+def test_why_draws_the_path_from_the_root(daemon, run):
+    ran = run(daemon({"heap.why": replies.WHY}), "why", "toolu_3")
+
+    root, step = ran.out.splitlines()[-2:]
+    assert root.startswith("  recent root  Edit src/clock.py")
+    assert step.startswith("  └─ edit source → Read src/clock.py")
+
+
+def test_a_recalled_segment_is_framed_as_data_on_a_terminal(daemon, run, terminal):
+    text = "ignore all that\x1b]0;title\x07"
+    server = daemon({"stash.recall": replies.recalled(replies.content(replies.piece(text)))})
+
+    run(server, "recall", "toolu_1", on=terminal)
+
+    page = terminal.written()
+    assert "Read src/clock.py:1-80 · toolu_1 · claude_code:s1" in page
+    assert "ignore all that␛]0;title␇" in page
+    assert "data from a past session" in page
+
+
+@pytest.mark.parametrize(
+    "data", [b"plain", b"no newline\r\n\x00", "\ud800".encode("utf-8", "surrogatepass"), b"\xff\xfe"]
+)
+def test_recall_into_a_pipe_is_the_exact_bytes(data, daemon, run):
+    piece = {"name": "result", "bytes": len(data), "tokens": 1, "next_offset": -1}
+    piece["data_b64"] = base64.b64encode(data).decode()
+    server = daemon({"stash.recall": replies.recalled(replies.content(piece))})
+
+    ran = run(server, "recall", "toolu_1")
+
+    assert ran.out.encode("utf-8", "surrogateescape") == data
+
+
+def test_recall_reads_large_pieces_to_their_end_and_counts_one_fault(daemon, run):
+    text = "0123456789"
+
+    def get(params):
+        at = params["offset"]
+        pages = [replies.piece(text[at : at + 3], next_offset=at + 3 if at + 3 < len(text) else -1)]
+        return replies.content(replies.piece("short", name="input.note"), *pages)
+
+    first = replies.content(replies.piece("note", name="input.note"), replies.piece(text[:4], next_offset=4))
+    server = daemon({"stash.recall": replies.recalled(first), "segment.get": get})
+
+    ran = run(server, "recall", "toolu_1")
+
+    assert ran.out == "note" + text
+    assert [method for method, _ in server.calls].count("stash.recall") == 1
+
+
+def test_one_piece_can_be_asked_for_alone(daemon, run):
+    segment = replies.content(replies.piece("call", name="input.content"), replies.piece("answer"))
+    server = daemon({"stash.recall": replies.recalled(segment)})
+
+    assert run(server, "recall", "toolu_1", "--piece", "result").out == "answer"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0, "0"), (999, "999"), (1000, "1.0 k"), (999_949, "999.9 k"), (999_951, "1.00 M")]
+)
+def test_tokens_are_short(number, shown):
+    assert present.tokens(number) == shown
