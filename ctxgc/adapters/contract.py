@@ -77,10 +77,14 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What the provider billed for one assistant reply, once per reply, in billed tokens."""
+    """What the provider billed for one assistant reply, in billed tokens.
+
+    Once per reply; again for the same turn only if later records know better, and then it replaces the first.
+    """
 
     session: str
     turn: int
+    """Replies before this one: the `born_turn` of the reply's own segments."""
     model: str
     wall_s: float
     input_tokens: int
