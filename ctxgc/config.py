@@ -1,0 +1,261 @@
+"""The configuration: one TOML file, overridden by `CTXGC_SECTION__KEY`, checked as a whole, then frozen.
+
+    defaults ◀── config.toml ◀── environment ──▶ Config
+
+A reload makes a new `Config`; nobody writes to one. Every key has a unit and a description: the reference page is
+made of them. Only the daemon loads this module: pydantic is too slow to import for a command that answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from reprlib import repr as shortened
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+ENV_PREFIX = "CTXGC_"
+ENV_JOINT = "__"
+EXIT_CODE = 78
+CONFIG_BYTES_MAX = 2**20
+
+
+class BadConfig(Exception):
+    """The configuration cannot be used; the message names the place, the key and the way out. A program exits 78."""
+
+    exit_code = EXIT_CODE
+
+
+def config_path(env: Mapping[str, str]) -> Path:
+    """The configuration file: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under `~/.config`. It may be absent."""
+    return _base(env, "XDG_CONFIG_HOME", ".config") / "ctxgc" / "config.toml"
+
+
+def state_dir(env: Mapping[str, str]) -> Path:
+    """The default state folder: `$XDG_STATE_HOME/ctxgc`, by default under `~/.local/state`."""
+    return _base(env, "XDG_STATE_HOME", ".local/state") / "ctxgc"
+
+
+def _base(env: Mapping[str, str], name: str, below_home: str) -> Path:
+    # A relative path in an XDG variable is to be ignored, says the XDG base directory specification.
+    given = Path(env.get(name, ""))
+    return given if given.is_absolute() else Path(env.get("HOME") or Path.home()) / below_home
+
+
+def _absolute(path: Path) -> Path:
+    path = path.expanduser()
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path, or start with ~/")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Bytes = Annotated[int, Field(ge=0, le=2**50)]
+Tokens = Annotated[int, Field(ge=0, le=2**40)]
+Turns = Annotated[int, Field(ge=0, le=10_000)]
+Globs = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(max_length=1000)]
+
+
+class _Section(BaseModel):
+    """What sections share: frozen, and an unknown key is an error, so that a misspelt one is not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DaemonConfig(_Section):
+    """`[daemon]`: where it lives and how much it may hold in memory."""
+
+    state_dir: AbsolutePath = Field(default_factory=lambda: state_dir(os.environ))
+    """Folder of the stash and its backups, mode 0700. Default: `$XDG_STATE_HOME/ctxgc`."""
+    socket: AbsolutePath | None = None
+    """Path of the Unix socket. Default: `$CTXGC_SOCKET`, else `$XDG_RUNTIME_DIR/ctxgc/ctxgc.sock`."""
+    idle_exit_s: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds without a client or a watch before the daemon exits; 0: never."""
+    frame_bytes_max: Annotated[int, Field(ge=64 * 2**10, le=64 * 2**20)] = 8 * 2**20
+    """Bytes of the longest request line; advertised in `hello`."""
+    heap_segments_max: Annotated[int, Field(ge=1000)] = 1_000_000
+    """Segments of all heaps in memory together; beyond it the least recently used heaps go."""
+    text_cache_bytes_max: Bytes = 64 * 2**20
+    """Bytes of segment text kept in memory."""
+    clients_max: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Connections at once; one more is refused."""
+
+
+class CollectConfig(_Section):
+    """`[collect]`: what a collection may take, and what it leaves alone."""
+
+    kinds: tuple[Literal["exchange", "attachment", "thinking"], ...] = ("exchange", "attachment", "thinking")
+    """Kinds of segments whose bodies may be evicted."""
+    tool_inputs: bool = True
+    """Whether large inputs of old tool calls may be evicted."""
+    recent_turns: Turns = 3
+    """Turns (assistant replies) at the end of the window that are never touched."""
+    file_turns: Turns = 12
+    """Turns for which the newest read of a touched file is kept."""
+    error_turns: Turns = 4
+    """Turns after which a failed call that later succeeded is garbage."""
+    min_gain_tokens: Tokens = 50
+    """Raw tokens that evicting a body must free beyond its tombstone."""
+    recall_grace_turns: Turns = 3
+    """Turns for which a recalled segment is left alone."""
+
+
+class PacerConfig(_Section):
+    """`[pacer]`: when to collect without being asked."""
+
+    enabled: bool = False
+    """Whether sessions are collected without being asked."""
+    profile: Literal["cache_5m", "cache_1h", "uncached", "flat"] = "cache_5m"
+    """How the provider bills a prompt: cached for 5 minutes, cached for 1 hour, uncached, or at a flat rate."""
+    fault_price_tokens: Tokens = 14_000
+    """What a page fault is held to cost, in input tokens; higher collects less."""
+    horizon_turns: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Turns ahead over which a saving counts."""
+    window_max_tokens: Tokens = 0
+    """Hard limit on a window in billed tokens; 0: none."""
+    low_ratio: Annotated[float, Field(ge=0.05, le=1.0)] = 0.5
+    """The part of the hard limit that a hard collection goes down to."""
+
+
+class ProtectConfig(_Section):
+    """`[protect]`: what is never evicted."""
+
+    paths: Globs = ()
+    """Globs; exchanges on matching files are kept."""
+    tools: Globs = ()
+    """Tools whose exchanges are kept, by name."""
+
+
+class RedactConfig(_Section):
+    """`[redact]`: credentials in what is admitted."""
+
+    enabled: bool = True
+    """Whether secrets are replaced by a mark before anything is stored."""
+
+
+class StashConfig(_Section):
+    """`[stash]`: disk."""
+
+    max_bytes: Bytes = 0
+    """Bytes that the stash may take on disk before it turns read-only; 0: no limit."""
+    reserve_bytes: Bytes = 256 * 2**20
+    """Bytes that must stay free on the disk; below this the stash turns read-only."""
+
+
+class WatchConfig(_Section):
+    """`[watch]`: transcripts to follow from the start."""
+
+    paths: Annotated[tuple[AbsolutePath, ...], Field(max_length=1000)] = ()
+    """Transcripts, or folders of them."""
+
+
+class Config(_Section):
+    """Everything a user can set."""
+
+    daemon: DaemonConfig = Field(default_factory=DaemonConfig)
+    collect: CollectConfig = CollectConfig()
+    pacer: PacerConfig = PacerConfig()
+    protect: ProtectConfig = ProtectConfig()
+    redact: RedactConfig = RedactConfig()
+    stash: StashConfig = StashConfig()
+    watch: WatchConfig = WatchConfig()
+
+
+def load(path: Path | None, env: Mapping[str, str]) -> Config:
+    """The configuration in force: `path`, or else the user's file if there is one, under the environment.
+
+    Raises `BadConfig` with every fault found. A file that was named must exist; the user's own may be absent.
+    """
+    file = path or config_path(env)
+    text = _read(file, is_required=path is not None)
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(f"{file}: not TOML: {error}") from None
+    overrides = _from_environment(env)
+    for (section, key), (_, value) in overrides.items():
+        table = given.setdefault(section, {})
+        if isinstance(table, dict):  # Else the model says what is wrong with it.
+            table[key] = value
+    if isinstance(daemon := given.setdefault("daemon", {}), dict):
+        daemon.setdefault("state_dir", str(state_dir(env)))
+    try:
+        return Config.model_validate(given)
+    except ValidationError as error:
+        sources = {place: name for place, (name, _) in overrides.items()}
+        lines = [_fault(dict(fault), file, text, sources) for fault in error.errors()]
+        raise BadConfig("\n".join(lines)) from None
+
+
+def _read(file: Path, *, is_required: bool) -> str:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(CONFIG_BYTES_MAX + 1)
+        if len(content) > CONFIG_BYTES_MAX:
+            raise BadConfig(f"{file}: longer than {CONFIG_BYTES_MAX} bytes; is it the right file?")
+        return content.decode()
+    except FileNotFoundError:
+        if is_required:
+            raise BadConfig(f"{file}: no such file; leave --config out to use the defaults") from None
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{file}: cannot be read: {error}") from None
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[tuple[str, str], tuple[str, Any]]:
+    """(section, key) → (variable, value). A variable without the joint, like CTXGC_SOCKET, is not a setting."""
+    found: dict[tuple[str, str], tuple[str, Any]] = {}
+    for name in sorted(env):
+        section, joint, key = name.removeprefix(ENV_PREFIX).lower().partition(ENV_JOINT)
+        if name.startswith(ENV_PREFIX) and joint:
+            found[section, key] = (name, _parsed(name, env[name]))
+    return found
+
+
+def _parsed(name: str, value: str) -> Any:
+    if not value.startswith("["):
+        return value  # pydantic reads numbers and booleans from text.
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        raise BadConfig(f'{name}: not a list; write it as in the file: ["one", "two"]') from None
+
+
+def _fault(fault: dict[str, Any], file: Path, text: str, sources: Mapping[tuple[str, str], str]) -> str:
+    section, key = (*map(str, fault["loc"]), "", "")[:2]
+    named = (name for place, name in sources.items() if place == (section, key) or (not key and place[0] == section))
+    where = next(named, f"{file}{_line(text, section, key)}")
+    name = f"{section}.{key}" if key else section
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: unknown {'key' if key else 'section'} `{name}`{_suggestion(section, key)}"
+    if fault["type"] == "model_type":
+        return f"{where}: `{name}` is a section; write [{name}] and its keys below"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{where}: `{name}`: {message[:1].lower()}{message[1:]}, not {shortened(fault['input'])}"
+
+
+def _suggestion(section: str, key: str) -> str:
+    sections = Config.model_fields
+    model = sections[section].annotation if key else Config
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    known = list(model.model_fields)
+    close = get_close_matches(key or section, known, n=1)
+    return f"; did you mean `{close[0]}`?" if close else f"; there are: {', '.join(known)}"
+
+
+def _line(text: str, section: str, key: str) -> str:
+    """`:LINE` of a key in a TOML text, or of its section, or nothing: a hint for the eye, not a parser."""
+    found, inside = "", False
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split("#")[0].strip()
+        if words.startswith("["):
+            inside = words.strip("[] ") == section
+            found = f":{number}" if inside else found
+        elif words.partition("=")[0].strip() in ((key,) if inside else (f"{section}.{key}", section)):
+            return f":{number}"
+    return found

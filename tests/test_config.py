@@ -1,0 +1,152 @@
+"""Settings: from file and environment, checked as a whole, and every mistake named with its way out."""
+
+import pytest
+from pydantic import ValidationError
+
+from ctxgc.config import BadConfig, Config, config_path, load, state_dir
+from ctxgc.core.pacer import PROFILES
+from ctxgc.core.policy import Rules
+from ctxgc.core.segment import Kind
+
+HOME = {"HOME": "/home/u"}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a configuration file; its path."""
+
+    def writing(text):
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        return path
+
+    return writing
+
+
+def fault_of(path, env=HOME):
+    with pytest.raises(BadConfig) as caught:
+        load(path, env)
+    assert caught.value.exit_code == 78
+    return str(caught.value)
+
+
+def test_without_a_file_the_defaults_are_in_force_under_the_users_home(tmp_path):
+    config = load(None, {"HOME": str(tmp_path)})
+
+    assert config.daemon.state_dir == tmp_path / ".local/state/ctxgc"
+    assert config.daemon.socket is None
+    assert config.redact.enabled
+    assert not config.pacer.enabled
+    assert config.collect.kinds == ("exchange", "attachment", "thinking")
+
+
+def test_the_users_file_is_found_and_read(tmp_path):
+    env = {"XDG_CONFIG_HOME": str(tmp_path), **HOME}
+    config_path(env).parent.mkdir()
+    config_path(env).write_text('[pacer]\nprofile = "cache_1h"\n[protect]\npaths = ["**/AGENTS.md"]\n')
+
+    config = load(None, env)
+
+    assert config.pacer.profile == "cache_1h"
+    assert config.protect.paths == ("**/AGENTS.md",)
+
+
+def test_the_environment_overrides_the_file_and_leaves_the_rest_of_it(write):
+    path = write("[collect]\nrecent_turns = 9\nfile_turns = 7\n")
+    env = {
+        "CTXGC_COLLECT__RECENT_TURNS": "5",
+        "CTXGC_PACER__ENABLED": "true",
+        "CTXGC_PACER__LOW_RATIO": "0.25",
+        "CTXGC_PROTECT__TOOLS": '["Read", "Grep"]',
+        "CTXGC_DAEMON__STATE_DIR": "/var/x",
+        "CTXGC_SOCKET": "/not/a/setting",
+        **HOME,
+    }
+
+    config = load(path, env)
+
+    assert (config.collect.recent_turns, config.collect.file_turns) == (5, 7)
+    assert (config.pacer.enabled, config.pacer.low_ratio) == (True, 0.25)
+    assert config.protect.tools == ("Read", "Grep")
+    assert str(config.daemon.state_dir) == "/var/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[collect]\nrecent_turn = 3\n", ":2: unknown key `collect.recent_turn`; did you mean `recent_turns`?"),
+        ("[colect]\nx = 1\n", ":1: unknown section `colect`; did you mean `collect`?"),
+        ("\n[collect]\n\nrecent_turns = -1 # oops\n", ":4: `collect.recent_turns`: input should be greater than"),
+        ('[pacer]\nprofile = "cheap"\n', ":2: `pacer.profile`: input should be 'cache_5m', 'cache_1h'"),
+        ('[watch]\npaths = ["logs"]\n', ":2: `watch.paths`: must be an absolute path, or start with ~/, not 'logs'"),
+        ('collect = "all"\n', ":1: `collect` is a section; write [collect]"),
+        ('[redact]\nenabled = "maybe"\n', ":2: `redact.enabled`: input should be a valid boolean"),
+        ("[collect\n", "not TOML"),
+        ("frobnicate = 1\n", "unknown section `frobnicate`; there are: daemon, collect"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_its_line_and_the_way_out(write, text, says):
+    path = write(text)
+
+    fault = fault_of(path)
+
+    assert fault.startswith(str(path))
+    assert says in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("CTXGC_COLLECT__RECENT_TURNS", "soon", "CTXGC_COLLECT__RECENT_TURNS: `collect.recent_turns`: input should be"),
+        ("CTXGC_COLECT__X", "1", "CTXGC_COLECT__X: unknown section `colect`; did you mean `collect`?"),
+        ("CTXGC_PROTECT__PATHS", "[a, b", 'CTXGC_PROTECT__PATHS: not a list; write it as in the file: ["one", "two"]'),
+        ("CTXGC_STASH__MAX_BYTES", "-1", "CTXGC_STASH__MAX_BYTES: `stash.max_bytes`: input should be greater"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named_by_its_variable(name, value, says, write):
+    assert says in fault_of(write(""), {name: value, **HOME})
+
+
+def test_every_mistake_is_reported_at_once(write):
+    fault = fault_of(write("[pacer]\nlow_ratio = 7\n[collect]\nx = 1\n[stash]\nreserve_bytes = -1\n"))
+
+    assert [line.split("`")[1] for line in fault.splitlines()] == [
+        "collect.x",
+        "pacer.low_ratio",
+        "stash.reserve_bytes",
+    ]
+
+
+def test_a_file_that_was_named_must_exist_and_be_readable(tmp_path):
+    assert "no such file" in fault_of(tmp_path / "absent.toml")
+    assert "cannot be read" in fault_of(tmp_path)
+    (tmp_path / "long.toml").write_bytes(b"# " + b"x" * 2**20)
+    assert "is it the right file?" in fault_of(tmp_path / "long.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    assert "cannot be read" in fault_of(tmp_path / "binary.toml")
+
+
+def test_default_folders_follow_the_base_directory_specification():
+    assert str(state_dir({"XDG_STATE_HOME": "/s", **HOME})) == "/s/ctxgc"
+    assert str(state_dir({"XDG_STATE_HOME": "relative", **HOME})) == "/home/u/.local/state/ctxgc"
+    assert str(config_path({"XDG_CONFIG_HOME": "", **HOME})) == "/home/u/.config/ctxgc/config.toml"
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        Config().collect.recent_turns = 4
+
+
+def test_every_key_is_described():
+    for section in Config.model_fields.values():
+        for name, key in section.annotation.model_fields.items():
+            assert (key.description or "").endswith("."), name
+
+
+def test_the_defaults_are_those_of_the_core():
+    collect, rules = Config().collect, Rules()
+
+    for name in ("recent_turns", "file_turns", "error_turns", "min_gain_tokens"):
+        assert getattr(collect, name) == getattr(rules, name)
+    assert set(collect.kinds) <= set(Kind)
+    assert Config().pacer.profile in PROFILES
