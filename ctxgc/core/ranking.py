@@ -1,0 +1,204 @@
+"""Ranking: what a query asks for, how well a text answers it, and where.
+
+    "token \\"page fault\\" -draft conn*"  ──parse──▶  Wanted(terms, excluded)
+    text, term                            ──count──▶  occurrences, by stem
+    candidates                            ──rank───▶  scores: BM25, all words before some
+    text, terms                           ──snippet▶  the words around the first matches, marked
+
+Engines only propose candidates (at most `CANDIDATES_MAX`); the order comes from here, so that every engine ranks
+alike. Source: BM25, Robertson & Zaragoza 2009.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ctxgc.core.words import WORD, camel_parts, stem
+
+CANDIDATES_MAX = 100
+TERMS_MAX = 16
+"""Further words of a query are left out, and the reply says so."""
+WORD_CHARS_MAX = 256
+
+SATURATION = 1.2
+LENGTH_WEIGHT = 0.75
+COUNT_MAX = 32
+"""Further occurrences of a term in one text add nothing to speak of, and are not counted."""
+
+SNIPPET_CHARS = 200
+MARK_OPEN, MARK_CLOSE = "\x02", "\x03"
+
+_TOKEN = re.compile(r'(-?)(?:"([^"]*)"?|(\S+))')
+
+
+class Term(NamedTuple):
+    """One thing asked for: any of `ways`, each a run of adjacent words (one word, or a phrase)."""
+
+    ways: tuple[tuple[str, ...], ...]
+    is_prefix: bool = False
+
+    def __str__(self) -> str:
+        return " ".join(self.ways[0]) + ("*" if self.is_prefix else "")
+
+
+class Wanted(NamedTuple):
+    """A parsed query. `dropped` terms were beyond the bound."""
+
+    terms: tuple[Term, ...]
+    excluded: tuple[Term, ...]
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A text that may answer: `is_all` says that the engine found every term in it."""
+
+    key: int
+    text: str
+    is_all: bool
+
+
+def parse(query: str) -> Wanted:
+    """Read a person's query: `"…"` is a phrase, `-word` excludes, `word*` is a prefix. Any text parses."""
+    terms: dict[Term, None] = {}
+    excluded: dict[Term, None] = {}
+    for minus, quoted, bare in _TOKEN.findall(query):
+        term = _term(quoted or bare, is_quoted=bool(quoted))
+        if term is not None:
+            (excluded if minus else terms)[term] = None
+    dropped = max(0, len(terms) - TERMS_MAX) + max(0, len(excluded) - TERMS_MAX)
+    return Wanted(tuple(terms)[:TERMS_MAX], tuple(excluded)[:TERMS_MAX], dropped)
+
+
+def _term(token: str, *, is_quoted: bool) -> Term | None:
+    words = tuple(word.lower()[:WORD_CHARS_MAX] for word in WORD.findall(token)[:TERMS_MAX])
+    if not words:
+        return None
+    if is_quoted:
+        return Term((words,))
+    is_prefix = token.endswith("*") and len(words) == 1
+    parts = camel_parts(token.strip("*")) if len(words) == 1 and not is_prefix else ()
+    return Term((words, parts) if parts else (words,), is_prefix)
+
+
+def occurrences(text: str, lowered: str, word: str, *, is_prefix: bool = False) -> Iterator[tuple[int, int]]:
+    """Where `text` has the word, by stem: half-open character ranges. `lowered` is `text.lower()`.
+
+    A word starts at a boundary or at a hump of a camelCase word. O(text), at C speed between near misses.
+    """
+    wanted = stem(word)
+    # A stem is the start of its words but for a last i that was a y.
+    head = wanted[:-1] if wanted.endswith("i") and len(wanted) > 1 else wanted
+    if len(lowered) != len(text):
+        text = lowered  # A few letters grow when lowered; humps are lost, offsets stay true.
+    start = lowered.find(head)
+    while start >= 0:
+        if start == 0 or not lowered[start - 1].isalnum() or _is_hump(text, start):
+            for end in _ends(text, start):
+                found = stem(lowered[start:end])
+                if found.startswith(wanted) if is_prefix else found == wanted:
+                    yield start, end
+                    break
+        start = lowered.find(head, start + 1)
+
+
+def _is_hump(text: str, at: int) -> bool:
+    here, before = text[at], text[at - 1]
+    is_start = here.isupper() and (not before.isupper() or text[at + 1 : at + 2].islower())
+    return is_start or here.isdigit() != before.isdigit()
+
+
+def _ends(text: str, start: int) -> Iterator[int]:
+    """Where a word that starts here may end: at its first hump, and at the end of the whole run."""
+    match = WORD.match(text, start, start + WORD_CHARS_MAX)
+    whole = match.end() if match else start
+    for at in range(start + 1, whole):
+        if _is_hump(text, at):
+            yield at
+            break
+    yield whole
+
+
+def count(text: str, lowered: str, term: Term) -> int:
+    """How often the text has the term, at most `COUNT_MAX`. A phrase counts as its rarest word does."""
+    best = 0
+    for way in term.ways:
+        least = COUNT_MAX
+        for word in way:
+            seen = 0
+            for _ in occurrences(text, lowered, word, is_prefix=term.is_prefix):
+                seen += 1
+                if seen >= least:
+                    break
+            least = min(least, seen)
+            if not least:
+                break
+        best = max(best, least)
+    return best
+
+
+def rank(
+    terms: Sequence[Term], candidates: Sequence[Candidate], df: Mapping[Term, int], total: int
+) -> list[tuple[Candidate, float]]:
+    """Candidates with scores, best first; ties keep the order given. `df` counts the texts of each term among `total`.
+
+    A candidate with all terms outranks any without: it is given the most that BM25 could give on top.
+    """
+    if not candidates:
+        return []
+    weights = [idf(df.get(term, 0), total) for term in terms]
+    ceiling = sum(weights) * (SATURATION + 1)
+    length_mean = sum(len(c.text) for c in candidates) / len(candidates) or 1.0
+    scored = []
+    for candidate in candidates:
+        lowered = candidate.text.lower()
+        damp = SATURATION * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * len(candidate.text) / length_mean)
+        score = ceiling if candidate.is_all else 0.0
+        for term, weight in zip(terms, weights, strict=True):
+            times = count(candidate.text, lowered, term)
+            score += weight * times * (SATURATION + 1) / (times + damp)
+        scored.append((candidate, score))
+    scored.sort(key=lambda pair: -pair[1])
+    return scored
+
+
+def idf(df: int, total: int) -> float:
+    """How much a term tells: high for rare ones, never negative."""
+    df = min(df, total)
+    return math.log1p((total - df + 0.5) / (df + 0.5))
+
+
+def snippet(text: str, terms: Sequence[Term]) -> str:
+    """The part of a text around its first match, matches marked; the head of the text if nothing matches."""
+    lowered = text.lower()
+    spans = sorted(_spans(text, lowered, terms))
+    first = spans[0][0] if spans else 0
+    start = max(0, first - SNIPPET_CHARS // 4)
+    end = min(len(text), start + SNIPPET_CHARS)
+    out, at = ["…"] if start else [], start
+    for low, high in spans:
+        if low >= at and high <= end:
+            out += [_plain(text[at:low]), MARK_OPEN, _plain(text[low:high]), MARK_CLOSE]
+            at = high
+    out.append(_plain(text[at:end]))
+    if end < len(text):
+        out.append("…")
+    return "".join(out)
+
+
+def _spans(text: str, lowered: str, terms: Sequence[Term]) -> Iterator[tuple[int, int]]:
+    for term in terms:
+        for word in dict.fromkeys(word for way in term.ways for word in way):
+            for seen, span in enumerate(occurrences(text, lowered, word, is_prefix=term.is_prefix)):
+                if seen >= COUNT_MAX:
+                    break
+                yield span
+
+
+def _plain(text: str) -> str:
+    """One line, and no control characters that could be taken for marks or drive a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,170 @@
+"""The columns of a segment's row, and both ways between a row and a `Stored`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ctxgc.core.segment import Departure, Kind, PathUse, Role, Segment, SessionKey, State, Status
+from ctxgc.stash.contract import Edge, SessionRow, Stored
+
+CONTENT = (
+    *("kind", "role", "wall_s", "tool", "status", "command", "refs", "reply", "has_opaque"),
+    *("digest", "skeleton_tokens", "pieces", "tombstone_tokens", "redactions"),
+)
+"""What completing a pending segment replaces. Everything else of a row belongs to the session by then."""
+
+COLUMNS = (
+    *("sid", "seq", "id", "place", "born_turn"),
+    *CONTENT,
+    *("importance", "task", "tags", "state", "departure", "touched_turn", "touches"),
+    *("is_pinned", "garbage", "garbage_by", "collection"),
+)
+
+SESSION_COLUMNS = (
+    *("source", "session", "project", "parent", "parent_segment", "model", "title", "mode", "budget_tokens"),
+    *("window_max_tokens", "task", "turn", "created_s", "updated_s", "hidden_tokens", "ratio", "skipped_records"),
+    "closed",
+)
+
+_KINDS = {kind.value: kind for kind in Kind}
+_ROLES = {role.value: role for role in Role}
+_STATUSES = {status.value: status for status in Status}
+_STATES = {state.value: state for state in State}
+
+
+def content_values(row: Stored) -> tuple[Any, ...]:
+    """The values of `CONTENT`. `str()` where a column is text: a StrEnum is bound by its value."""
+    segment = row.segment
+    return (
+        str(segment.kind),
+        str(segment.role),
+        segment.wall_s,
+        clean(segment.tool),
+        str(segment.status),
+        clean(segment.command),
+        packed(segment.refs),
+        clean(segment.reply),
+        segment.has_opaque,
+        row.digest,
+        row.skeleton_tokens,
+        packed(row.pieces),
+        row.tombstone_tokens,
+        row.redactions,
+    )
+
+
+def values(sid: int, row: Stored) -> tuple[Any, ...]:
+    """The values of `COLUMNS`."""
+    segment = row.segment
+    return (
+        sid,
+        row.seq,
+        clean(segment.id),
+        segment.place,
+        segment.born_turn,
+        *content_values(row),
+        segment.importance,
+        clean(segment.task),
+        packed(segment.tags),
+        str(row.state),
+        str(row.departure or ""),
+        row.touched_turn,
+        row.touches,
+        row.is_pinned,
+        row.garbage,
+        row.garbage_by,
+        row.collection,
+    )
+
+
+def stored(
+    key: SessionKey, row: Sequence[Any], paths: tuple[PathUse, ...] = (), edges: tuple[Edge, ...] = ()
+) -> Stored:
+    """A row, in the order of `COLUMNS`, as a `Stored` without content."""
+    (_, seq, id_, place, born_turn, kind, role, wall_s, tool, status, command, refs, reply, has_opaque) = row[:14]
+    (digest, skeleton_tokens, pieces, tombstone_tokens, redactions, importance, task, tags) = row[14:22]
+    (state, departure, touched_turn, touches, is_pinned, garbage, garbage_by, collection) = row[22:]
+    segment = Segment(
+        id=id_,
+        kind=_KINDS[kind],
+        role=_ROLES[role],
+        place=place,
+        born_turn=born_turn,
+        wall_s=wall_s,
+        tool=tool,
+        status=_STATUSES[status],
+        paths=paths,
+        command=command,
+        refs=unpacked(refs),
+        reply=reply,
+        has_opaque=bool(has_opaque),
+        importance=importance,
+        task=task,
+        tags=unpacked(tags),
+    )
+    return Stored(
+        key=key,
+        seq=seq,
+        segment=segment,
+        digest=digest,
+        skeleton_tokens=skeleton_tokens,
+        pieces=tuple(map(tuple, json.loads(pieces))) if pieces else (),
+        tombstone_tokens=tombstone_tokens,
+        edges=edges,
+        state=_STATES[state],
+        departure=Departure(departure) if departure else None,
+        touched_turn=touched_turn,
+        touches=touches,
+        is_pinned=bool(is_pinned),
+        garbage=garbage,
+        garbage_by=garbage_by,
+        redactions=redactions,
+        collection=collection,
+    )
+
+
+def session_row(row: Mapping[str, Any] | Sequence[Any]) -> SessionRow:
+    """A row, in the order of `SESSION_COLUMNS`, as a `SessionRow`."""
+    source, session, *rest, closed = row
+    said = dict(zip(SESSION_COLUMNS[2:-1], rest, strict=True))
+    return SessionRow(key=SessionKey(source, session), closed=bool(closed), **said)
+
+
+def session_values(row: SessionRow) -> tuple[Any, ...]:
+    """The values of `SESSION_COLUMNS`."""
+    return (*row.key, *(clean(getattr(row, name)) for name in SESSION_COLUMNS[2:]))
+
+
+def forgotten(row: Stored) -> Stored:
+    """What stays of a forgotten segment: its id, and its place in the order of things."""
+    segment = row.segment
+    bare = Segment(id=segment.id, kind=Kind.OTHER, role=Role.USER, place=segment.place, born_turn=segment.born_turn)
+    return Stored(
+        key=row.key,
+        seq=row.seq,
+        segment=bare,
+        digest=b"",
+        skeleton_tokens=0,
+        pieces=(),
+        tombstone_tokens=0,
+        state=State.FORGOTTEN,
+    )
+
+
+def packed(items: Sequence[Any]) -> str:
+    """A short list as JSON; nothing as the empty string, which takes no space."""
+    return json.dumps(items, separators=(",", ":")) if items else ""
+
+
+def unpacked(text: str) -> tuple[str, ...]:
+    """What `packed` packed, for a list of strings."""
+    return tuple(json.loads(text)) if text else ()
+
+
+def clean(value: Any) -> Any:
+    """Text that no engine refuses: lone surrogates and NUL have no place in metadata."""
+    if isinstance(value, str) and not (value.isascii() and "\0" not in value):
+        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    return value

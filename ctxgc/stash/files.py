@@ -1,0 +1,72 @@
+"""The stash's folder and file: who may read them, and whether they are what they should be."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ctxgc.core.errors import Incompatible, StashDamaged, StorageFailed
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+MAGIC = b"SQLite format 3\0"
+
+
+def make_ready(path: Path) -> None:
+    """Create folder and file if they are missing, for the owner alone. What exists is refused, never repaired."""
+    try:
+        path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        _check(path.parent, FOLDER_MODE, "folder")
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE))
+        except FileExistsError:
+            _check(path, FILE_MODE, "file")
+            _check_magic(path)
+    except OSError as error:
+        raise StorageFailed(
+            f"the stash cannot be opened: {error}", hint=f"check that {path.parent} can be written by you"
+        ) from error
+
+
+def _check(path: Path, mode: int, what: str) -> None:
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        raise Incompatible(
+            f"the stash's {what} {path} belongs to another user", hint="set CTXGC_STATE to a folder of your own"
+        )
+    if stat.S_IMODE(found.st_mode) & ~mode & 0o777:
+        raise Incompatible(
+            f"the stash's {what} {path} may be read by others: it holds the text of your sessions",
+            hint=f"look who put it there, then `chmod {mode:o} {path}`",
+        )
+
+
+def _check_magic(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(len(MAGIC))
+    if head and head != MAGIC:
+        raise damaged(path, "its first bytes are not those of a database")
+
+
+def damaged(path: Path, detail: str) -> StashDamaged:
+    """The error of a file that cannot be trusted. It is left as it is."""
+    return StashDamaged(
+        f"the stash {path} is damaged: {detail}",
+        hint="run `ctxgcd --check`, then `ctxgcd --repair`: it keeps a copy and saves every segment it can read",
+    )
+
+
+def size_bytes(path: Path) -> int:
+    """Bytes of the file and what SQLite keeps beside it."""
+    return sum(
+        beside.stat().st_size
+        for beside in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm"))
+        if beside.exists()
+    )
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes of the disk under a folder, for this user."""
+    room = os.statvfs(folder)
+    return room.f_bavail * room.f_frsize

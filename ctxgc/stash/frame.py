@@ -1,0 +1,152 @@
+"""A frame: how one segment's content lies on disk. Bodies alone can rebuild every row.
+
+    zstd( length of facts, 4 bytes │ facts, JSON │ skeleton │ piece │ piece │ … )
+
+The facts repeat whose the content is and what was said about it, so that a file of which only the body pages
+can be read is still a stash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import zstandard
+
+from ctxgc.core.segment import (
+    Access,
+    Kind,
+    PathUse,
+    Piece,
+    Role,
+    Segment,
+    SessionKey,
+    Status,
+    digest,
+)
+from ctxgc.stash.contract import Stored
+
+ZSTD_LEVEL = 3
+_LENGTH_BYTES = 4
+
+_DEFAULTS: dict[str, Any] = {
+    f.name: f.default
+    for f in fields(Segment)
+    if f.name in {"wall_s", "tool", "status", "command", "refs", "reply", "has_opaque", "importance", "task", "tags"}
+}
+
+
+def compressor() -> Callable[[bytes], bytes]:
+    """A function that compresses; not to be shared between threads."""
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress
+
+
+def encode(row: Stored, compress: Callable[[bytes], bytes]) -> bytes:
+    """The frame of a segment's content."""
+    segment = row.segment
+    facts: dict[str, Any] = {
+        "key": row.key,
+        "seq": row.seq,
+        "id": segment.id,
+        "kind": segment.kind,
+        "role": segment.role,
+        "at": [segment.place, segment.born_turn],
+        "cut": [len(segment.skeleton), row.pieces],
+        "tokens": [row.skeleton_tokens, row.tombstone_tokens],
+    }
+    facts |= {name: getattr(segment, name) for name, plain in _DEFAULTS.items() if getattr(segment, name) != plain}
+    if segment.paths:
+        facts["paths"] = segment.paths
+    if row.redactions:
+        facts["redactions"] = row.redactions
+    head = json.dumps(facts, separators=(",", ":")).encode()
+    parts = [len(head).to_bytes(_LENGTH_BYTES, "little"), head, segment.skeleton]
+    return compress(b"".join([*parts, *(piece.data for piece in segment.body)]))
+
+
+def content(blob: bytes) -> tuple[bytes, tuple[Piece, ...]]:
+    """Skeleton and body of a frame. Raises `ValueError` if it is not one."""
+    _facts, skeleton, body = _open(blob)
+    return skeleton, body
+
+
+def stored(blob: bytes) -> Stored:
+    """The whole segment of a frame, as first admitted. Raises `ValueError` if it is not one."""
+    facts, skeleton, body = _open(blob)
+    try:
+        source, session = facts["key"]
+        place, born_turn = facts["at"]
+        skeleton_tokens, tombstone_tokens = facts["tokens"]
+        said = {name: facts[name] for name in _DEFAULTS if name in facts}
+        said |= {name: tuple(said[name]) for name in ("refs", "tags") if name in said}
+        if "status" in said:
+            said["status"] = Status(said["status"])
+        segment = Segment(
+            id=facts["id"],
+            kind=Kind(facts["kind"]),
+            role=Role(facts["role"]),
+            place=place,
+            born_turn=born_turn,
+            skeleton=skeleton,
+            body=body,
+            paths=tuple(PathUse(p, Access(a), first, last) for p, a, first, last in facts.get("paths", ())),
+            **said,
+        )
+        return Stored(
+            key=SessionKey(source, session),
+            seq=facts["seq"],
+            segment=segment,
+            digest=digest(skeleton, body),
+            skeleton_tokens=skeleton_tokens,
+            pieces=tuple((name, size, tokens) for name, size, tokens in facts["cut"][1]),
+            tombstone_tokens=tombstone_tokens,
+            redactions=facts.get("redactions", 0),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a frame: {error!r}") from error
+
+
+def peek(blob: bytes, bytes_max: int) -> tuple[bytes, tuple[Piece, ...]]:
+    """Like `content`, but of a long frame only about the first `bytes_max` bytes are decompressed."""
+    if zstandard.frame_content_size(blob) <= bytes_max:
+        return content(blob)
+    try:
+        raw = zstandard.ZstdDecompressor().stream_reader(blob).read(bytes_max)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"not a frame: {error}") from error
+    facts, skeleton, body = _cut(raw)
+    return (skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())
+
+
+def _open(blob: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
+    try:
+        raw = zstandard.ZstdDecompressor().decompress(blob)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"not a frame: {error}") from error
+    facts, skeleton, body = _cut(raw)
+    if [len(skeleton), *(len(piece.data) for piece in body)] != _lengths(facts):
+        raise ValueError("not a frame: it is too short for what it says it holds")
+    return facts, skeleton, body
+
+
+def _cut(raw: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
+    """The parts of a frame, as far as `raw` goes."""
+    start = _LENGTH_BYTES + int.from_bytes(raw[:_LENGTH_BYTES], "little")
+    try:
+        facts = json.loads(raw[_LENGTH_BYTES:start])
+        skeleton_bytes, *sizes = _lengths(facts)
+        at = start + skeleton_bytes
+        skeleton, body = raw[start:at], []
+        for (name, *_), size in zip(facts["cut"][1], sizes, strict=True):
+            body.append(Piece(name, raw[at : at + size]))
+            at += size
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a frame: {error!r}") from error
+    return facts, skeleton, tuple(body)
+
+
+def _lengths(facts: dict[str, Any]) -> list[int]:
+    skeleton_bytes, pieces = facts["cut"]
+    return [skeleton_bytes, *(size for _, size, _ in pieces)]

@@ -1,0 +1,119 @@
+"""Group commit: callers that come while a commit runs share the next one.
+
+    submit ──▶ waiting (in order of arrival) ──▶ one transaction ──▶ each caller hears its own outcome
+                 └─ prepared meanwhile, on another thread if large
+
+There is no timer: a lone caller is committed at once, and under load the commit in flight is the window in which
+the next group gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from ctxgc.core.errors import Busy, CtxgcError, ShuttingDown, StorageFailed
+from ctxgc.stash.contract import Mutation, Put
+from ctxgc.stash.writing import Batch, prepare
+
+GROUP_ROWS_MAX = 100
+"""A group is closed at this many mutations; a larger batch of one caller goes alone."""
+
+WAITING_MAX = 4096
+
+INLINE_BYTES_MAX = 4096
+"""Preparing less than this is faster than a hop to another thread and back."""
+
+Commit = Callable[[list[Batch]], Awaitable[Sequence[CtxgcError | None]]]
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    rows: int
+    is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    batch: Batch | None = None
+    """None once ready means that its caller went away before anything was written."""
+    outcome: asyncio.Future[CtxgcError | None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class GroupCommit:
+    """The queue in front of the writer. `run` is its one task; `submit` may be called by many."""
+
+    def __init__(self, commit: Commit) -> None:
+        self._commit = commit
+        self._waiting: deque[_Entry] = deque()
+        self._has_work = asyncio.Event()
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self._is_closed = False
+
+    async def submit(self, mutations: Sequence[Mutation]) -> None:
+        """Return once committed. Raises what the commit of this batch raised."""
+        if self._is_closed:
+            raise ShuttingDown("the stash is closing", hint="connect again")
+        if len(self._waiting) >= WAITING_MAX:
+            raise Busy("too many writes are waiting for the disk", hint="try again in a moment")
+        entry = _Entry(len(mutations))
+        self._waiting.append(entry)
+        self._is_idle.clear()
+        self._has_work.set()
+        try:
+            if _size(mutations) <= INLINE_BYTES_MAX:
+                entry.batch = prepare(mutations)
+            else:
+                entry.batch = await asyncio.to_thread(prepare, mutations)
+        except (ValueError, TypeError) as error:
+            raise StorageFailed(f"the stash cannot hold this: {error}", hint="nothing was written") from error
+        finally:
+            entry.is_ready.set()
+        outcome = await asyncio.shield(entry.outcome)
+        if outcome is not None:
+            raise outcome
+
+    async def run(self) -> None:
+        """Commit groups until cancelled."""
+        while True:
+            await self._has_work.wait()
+            await asyncio.sleep(0)  # Callers that are ready in this round of the loop may join.
+            group = await self._gather()
+            if group:
+                await self._settle(group)
+            if not self._waiting:
+                self._has_work.clear()
+                self._is_idle.set()
+
+    async def drain(self) -> None:
+        """Take nothing more; return when all that was taken has its outcome."""
+        self._is_closed = True
+        await self._is_idle.wait()
+
+    async def _gather(self) -> list[_Entry]:
+        """The first caller, and those behind it that are ready, up to the bound. Order is kept."""
+        await self._waiting[0].is_ready.wait()
+        group: list[_Entry] = []
+        rows = 0
+        while self._waiting and self._waiting[0].is_ready.is_set():
+            if group and rows + self._waiting[0].rows > GROUP_ROWS_MAX:
+                break
+            entry = self._waiting.popleft()
+            if entry.batch is not None:
+                group.append(entry)
+                rows += entry.rows
+        return group
+
+    async def _settle(self, group: list[_Entry]) -> None:
+        try:
+            outcomes = await self._commit([entry.batch for entry in group if entry.batch is not None])
+        except Exception as error:  # The writer must survive whatever one group ran into.
+            outcomes = [StorageFailed(f"the stash could not commit: {error}", hint="try again")] * len(group)
+        for entry, outcome in zip(group, outcomes, strict=True):
+            if not entry.outcome.done():
+                entry.outcome.set_result(outcome)
+
+
+def _size(mutations: Sequence[Mutation]) -> int:
+    return sum(len(p.data) for m in mutations if isinstance(m, Put) for p in m.row.segment.body)

@@ -1,0 +1,74 @@
+"""Lexemes: the text that an index is given, made in Python so that every engine indexes the same.
+
+    skeleton, body ──readable──▶ text a person would search ──prepared──▶ the text plus the parts of camelCase words
+    session, kind, tool ──tags──▶ index tokens, so that a filter narrows the index scan instead of following it
+
+An index row can only be deleted with the exact text it was made from: change anything in here, and
+`TOKENIZER_VERSION` must grow, so that stashes rebuild their index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from itertools import chain
+from typing import Any
+
+from ctxgc.core.segment import Piece
+from ctxgc.core.words import camel_parts, camel_words
+
+TOKENIZER_VERSION = 1
+
+INDEX_CHARS_MAX = 2**20
+"""Only so much of a segment's text is searchable; all of it is stored."""
+
+
+def readable(skeleton: bytes, body: Sequence[Piece]) -> str:
+    """The searchable text of a segment: short inputs of a call first, then the body. NUL and surrogates fall out."""
+    parts: list[str] = []
+    if len(skeleton) > 2:
+        call = json.loads(skeleton)
+        parts += _strings(call.get("input")) if isinstance(call, dict) else ()
+    # UTF-8 takes at most four bytes a character: decoding more than that is never needed.
+    parts += [piece.data[: 4 * INDEX_CHARS_MAX].decode("utf-8", "replace") for piece in body]
+    text = "\n".join(parts)[:INDEX_CHARS_MAX]
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")
+
+
+def prepared(text: str) -> str:
+    """The text with the parts of its camelCase words behind it; snake_case and paths any tokenizer splits."""
+    humps = camel_words(text)
+    if not humps:
+        return text
+    return text + "\n" + " ".join(chain.from_iterable(camel_parts(word) for word in humps))
+
+
+def session_tag(sid: int) -> str:
+    """The index token of a session. The trailing z keeps a stemmer's hands off it."""
+    return f"s{sid:05d}z"
+
+
+def kind_tag(kind: str) -> str:
+    """The index token of a kind of segment."""
+    return f"k{kind}z"
+
+
+def tool_tag(tool: str) -> str:
+    """The index token of a tool; a digest, because a tool's name may hold anything."""
+    return f"t{blake2b(tool.encode('utf-8', 'replace'), digest_size=6).hexdigest()}z"
+
+
+def tags(sid: int, kind: str, tool: str) -> str:
+    """All index tokens of a segment: facts that never change while it is indexed."""
+    return f"{session_tag(sid)} {kind_tag(kind)}" + (f" {tool_tag(tool)}" if tool else "")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every string inside a call's input, without the names of its fields and without what moved to the body."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        yield from chain.from_iterable(map(_strings, value))
+    elif isinstance(value, dict) and "$piece" not in value:
+        yield from chain.from_iterable(map(_strings, value.values()))

@@ -1,0 +1,210 @@
+"""Reading: what the tables say, as values. Everything in here runs on a reader connection's thread."""
+
+# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from ctxgc.core.errors import StorageFailed
+from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, digest
+from ctxgc.stash import columns, frame
+from ctxgc.stash.contract import Collection, Edge, Eviction, SessionRow, Stored
+
+CHUNK = 500
+"""Values in one `IN (…)` list."""
+
+RESOLVED_MAX = 10
+
+_ACCESSES = {access.value: access for access in Access}
+_SEGMENT = ", ".join(f"s.{name}" for name in columns.COLUMNS)
+_SESSION = ", ".join(columns.SESSION_COLUMNS)
+
+
+def sid_of(db: sqlite3.Connection, key: SessionKey) -> int | None:
+    """The session's number in this file."""
+    row = db.execute("SELECT sid FROM session WHERE source = ? AND session = ?", key).fetchone()
+    return row[0] if row else None
+
+
+def sessions(db: sqlite3.Connection, project: str, source: str, limit: int, offset: int) -> list[SessionRow]:
+    """Sessions, the most recently updated first."""
+    where = [f"{name} = ?" for name, value in (("project", project), ("source", source)) if value]
+    clause = f"WHERE {' AND '.join(where)}" if where else ""
+    found = db.execute(
+        f"SELECT {_SESSION} FROM session {clause} ORDER BY updated_s DESC, sid DESC LIMIT ? OFFSET ?",
+        (*(value for value in (project, source) if value), limit, offset),
+    )
+    return [columns.session_row(row) for row in found]
+
+
+def session(db: sqlite3.Connection, key: SessionKey) -> SessionRow | None:
+    """One session's row."""
+    row = db.execute(f"SELECT {_SESSION} FROM session WHERE source = ? AND session = ?", key).fetchone()
+    return columns.session_row(row) if row else None
+
+
+def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
+    """Sessions that `text` names: exactly if any, else those it is a prefix of."""
+    if not text:
+        return []
+    text = columns.clean(text)
+    source, colon, rest = text.partition(":")
+    wanted = [("", text), *([(source, rest)] if colon and rest else [])]
+    for compare in ("session = ?1", "session >= ?1 AND session < ?1 || char(0x10ffff)"):
+        found: dict[SessionKey, None] = {}
+        for only, name in wanted:
+            clause = f"{compare} AND (?2 = '' OR source = ?2)"
+            rows = db.execute(
+                f"SELECT source, session FROM session WHERE {clause} ORDER BY updated_s DESC LIMIT {RESOLVED_MAX}",
+                (name, only),
+            )
+            found.update(dict.fromkeys(SessionKey(*row) for row in rows))
+        if found:
+            return list(found)[:RESOLVED_MAX]
+    return []
+
+
+def rows(db: sqlite3.Connection, key: SessionKey) -> list[Stored]:
+    """Every segment of a session in seq order, without content."""
+    # One read transaction: a commit between the three queries would give a row without its edges.
+    db.execute("BEGIN")
+    try:
+        sid = sid_of(db, key)
+        if sid is None:
+            return []
+        uses: dict[int, list[PathUse]] = defaultdict(list)
+        for rid, *use in db.execute(
+            "SELECT u.rid, p.path, u.access, u.first_line, u.last_line FROM segment AS s"
+            " JOIN path_use AS u ON u.rid = s.rid JOIN path AS p ON p.pid = u.pid WHERE s.sid = ? ORDER BY u.rid, u.n",
+            (sid,),
+        ):
+            uses[rid].append(_path_use(*use))
+        edges: dict[int, list[Edge]] = defaultdict(list)
+        for seq, target, kind in db.execute("SELECT seq, target, kind FROM reference WHERE sid = ?", (sid,)):
+            edges[seq].append(Edge(target, kind))
+        found = db.execute(f"SELECT s.rid, {_SEGMENT} FROM segment AS s WHERE s.sid = ? ORDER BY s.seq", (sid,))
+        return [columns.stored(key, row, tuple(uses.get(rid, ())), tuple(edges.get(row[1], ()))) for rid, *row in found]
+    finally:
+        db.rollback()
+
+
+def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[Stored, str]]:
+    """Segments without content, and the project of each."""
+    found: dict[int, tuple[Stored, str]] = {}
+    for chunk in chunks(rids):
+        marks = ", ".join("?" * len(chunk))
+        uses: dict[int, list[PathUse]] = defaultdict(list)
+        for rid, *use in db.execute(
+            "SELECT u.rid, p.path, u.access, u.first_line, u.last_line FROM path_use AS u"
+            f" JOIN path AS p ON p.pid = u.pid WHERE u.rid IN ({marks}) ORDER BY u.rid, u.n",
+            chunk,
+        ):
+            uses[rid].append(_path_use(*use))
+        edges: dict[int, list[Edge]] = defaultdict(list)
+        for rid, target, kind in db.execute(
+            "SELECT s.rid, r.target, r.kind FROM segment AS s JOIN reference AS r ON r.sid = s.sid AND r.seq = s.seq"
+            f" WHERE s.rid IN ({marks})",
+            chunk,
+        ):
+            edges[rid].append(Edge(target, kind))
+        for rid, source, name, project, *row in db.execute(
+            f"SELECT s.rid, e.source, e.session, e.project, {_SEGMENT} FROM segment AS s"
+            f" JOIN session AS e ON e.sid = s.sid WHERE s.rid IN ({marks})",
+            chunk,
+        ):
+            key = SessionKey(source, name)
+            stored = columns.stored(key, row, tuple(uses.get(rid, ())), tuple(edges.get(rid, ())))
+            found[rid] = stored, project
+    return found
+
+
+def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
+    """(skeleton, body) by seq, checked against the digest taken at admission (I9)."""
+    sid = sid_of(db, key)
+    found: dict[int, tuple[bytes, tuple[Piece, ...]]] = {}
+    for chunk in chunks(seqs if sid is not None else ()):
+        marks = ", ".join("?" * len(chunk))
+        for seq, id_, stamp, blob in db.execute(
+            "SELECT s.seq, s.id, s.digest, b.frame FROM segment AS s JOIN body AS b ON b.rid = s.rid"
+            f" WHERE s.sid = ? AND s.seq IN ({marks})",
+            (sid, *chunk),
+        ):
+            found[seq] = _checked(key, id_, stamp, blob)
+    return found
+
+
+def _checked(key: SessionKey, id_: str, stamp: bytes, blob: bytes) -> tuple[bytes, tuple[Piece, ...]]:
+    try:
+        skeleton, body = frame.content(blob)
+        if digest(skeleton, body) == stamp:
+            return skeleton, body
+        trouble = "its digest differs"
+    except ValueError as error:
+        trouble = str(error)
+    raise StorageFailed(
+        f"segment {id_!r} of {key} is damaged in the stash: {trouble}",
+        hint="stop the daemon and run `ctxgcd --check`, then `ctxgcd --repair`",
+    )
+
+
+def collections(db: sqlite3.Connection, key: SessionKey, limit: int) -> list[Collection]:
+    """The journal, newest first."""
+    db.execute("BEGIN")
+    try:
+        sid = sid_of(db, key)
+        return [
+            Collection(
+                id=number,
+                wall_s=wall_s,
+                turn=turn,
+                trigger=asked,
+                target_tokens=target,
+                before_tokens=before,
+                after_tokens=after,
+                evictions=tuple(_evictions(db, sid, number)),
+                held_by=tuple((name, tokens) for name, tokens in json.loads(held_by or "[]")),
+                predicted_cost=predicted,
+                actual_cost=actual,
+                undoes=undoes,
+            )
+            for _, number, wall_s, turn, asked, target, before, after, held_by, predicted, actual, undoes in db.execute(
+                "SELECT * FROM collection WHERE sid = ? ORDER BY number DESC LIMIT ?", (sid, limit)
+            ).fetchall()
+        ]
+    finally:
+        db.rollback()
+
+
+def _evictions(db: sqlite3.Connection, sid: int | None, number: int) -> Iterator[Eviction]:
+    for seq, reason, by, freed_tokens, score in db.execute(
+        "SELECT seq, reason, proof, freed_tokens, score FROM eviction WHERE sid = ? AND number = ? ORDER BY n",
+        (sid, number),
+    ):
+        yield Eviction(seq=seq, reason=reason, by=by, freed_tokens=freed_tokens, score=score)
+
+
+def op(db: sqlite3.Connection, key: SessionKey, op_id: str) -> bytes | None:
+    """The remembered reply of a mutation."""
+    row = db.execute(
+        "SELECT reply FROM op JOIN session USING (sid) WHERE source = ? AND session = ? AND op_id = ?", (*key, op_id)
+    ).fetchone()
+    return row[0] if row else None
+
+
+def position(db: sqlite3.Connection, path: str) -> tuple[bytes, int] | None:
+    """(head digest, offset) of a watched file."""
+    return db.execute("SELECT head, offset FROM position WHERE path = ?", (path,)).fetchone()  # type: ignore[no-any-return]
+
+
+def chunks(items: Iterable[int]) -> Iterator[list[int]]:
+    """Lists of at most `CHUNK`."""
+    held = list(items)
+    for at in range(0, len(held), CHUNK):
+        yield held[at : at + CHUNK]
+
+
+def _path_use(path: str, access: str, first_line: int, last_line: int) -> PathUse:
+    return PathUse(path, _ACCESSES[access], first_line, last_line)

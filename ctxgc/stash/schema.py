@@ -1,0 +1,196 @@
+"""The file: its tables, its pragmas, and how an older file becomes a newer one.
+
+    session ─┬─ segment ─┬─ body        content, compressed: the only copy of the text
+             │           ├─ path_use ── path
+             │           ├─ reference
+             │           └─ search      full-text index: derived, contentless, can be rebuilt from bodies
+             ├─ collection ── eviction  the journal
+             └─ op                      remembered replies
+    position  meta  erasure             how far files are read; counters of the file; what awaits erasing
+
+`docs/design/stash.md` says of each table who writes it and who deletes from it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from ctxgc.core.errors import Incompatible, StashDamaged
+from ctxgc.stash.lexemes import TOKENIZER_VERSION
+
+APPLICATION_ID = 0x63747867
+"""`ctxg`: tells our files from those of other programs."""
+
+WAL_PAGES_MAX = 4000
+WAL_BYTES_MAX = 64 * 2**20
+MMAP_BYTES = 4 * 2**30
+BUSY_TIMEOUT_MS = 5000
+
+SEARCH_TABLE = """
+CREATE VIRTUAL TABLE search USING fts5(text, meta, content='', tokenize='porter unicode61');
+INSERT INTO search(search, rank) VALUES('automerge', 0);
+INSERT INTO search(search, rank) VALUES('crisismerge', 64);
+"""
+
+_FIRST = (
+    """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE session (
+    sid INTEGER PRIMARY KEY, source TEXT NOT NULL, session TEXT NOT NULL,
+    project TEXT NOT NULL DEFAULT '', parent TEXT NOT NULL DEFAULT '', parent_segment TEXT NOT NULL DEFAULT '',
+    model TEXT NOT NULL DEFAULT '', title TEXT NOT NULL DEFAULT '', mode TEXT NOT NULL DEFAULT 'observe',
+    budget_tokens INTEGER NOT NULL DEFAULT 0, window_max_tokens INTEGER NOT NULL DEFAULT 0,
+    task TEXT NOT NULL DEFAULT '', turn INTEGER NOT NULL DEFAULT 0,
+    created_s REAL NOT NULL DEFAULT 0, updated_s REAL NOT NULL DEFAULT 0,
+    hidden_tokens INTEGER NOT NULL DEFAULT 0, ratio REAL NOT NULL DEFAULT 0,
+    skipped_records INTEGER NOT NULL DEFAULT 0, closed INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (source, session));
+CREATE INDEX session_name ON session (session);
+CREATE INDEX session_project ON session (project, updated_s);
+CREATE INDEX session_updated ON session (updated_s);
+
+CREATE TABLE segment (
+    rid INTEGER PRIMARY KEY, sid INTEGER NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL,
+    kind TEXT NOT NULL, role TEXT NOT NULL, place INTEGER NOT NULL, born_turn INTEGER NOT NULL, wall_s REAL NOT NULL,
+    tool TEXT NOT NULL, status TEXT NOT NULL, command TEXT NOT NULL, refs TEXT NOT NULL, reply TEXT NOT NULL,
+    has_opaque INTEGER NOT NULL, importance REAL NOT NULL, task TEXT NOT NULL, tags TEXT NOT NULL,
+    digest BLOB NOT NULL, skeleton_tokens INTEGER NOT NULL, pieces TEXT NOT NULL, tombstone_tokens INTEGER NOT NULL,
+    state TEXT NOT NULL, departure TEXT NOT NULL, touched_turn INTEGER NOT NULL, touches INTEGER NOT NULL,
+    is_pinned INTEGER NOT NULL, garbage TEXT NOT NULL, garbage_by INTEGER NOT NULL,
+    redactions INTEGER NOT NULL, collection INTEGER NOT NULL,
+    UNIQUE (sid, seq), UNIQUE (sid, id));
+CREATE INDEX segment_time ON segment (wall_s);
+CREATE INDEX segment_task ON segment (task) WHERE task != '';
+CREATE INDEX segment_tagged ON segment (wall_s) WHERE tags != '';
+
+CREATE TABLE body (rid INTEGER PRIMARY KEY, frame BLOB NOT NULL);
+
+CREATE TABLE path (pid INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, name TEXT NOT NULL);
+CREATE INDEX path_name ON path (name);
+CREATE TABLE path_use (
+    rid INTEGER NOT NULL, n INTEGER NOT NULL, pid INTEGER NOT NULL, access TEXT NOT NULL,
+    first_line INTEGER NOT NULL, last_line INTEGER NOT NULL, PRIMARY KEY (rid, n)) WITHOUT ROWID;
+CREATE INDEX path_use_path ON path_use (pid);
+
+CREATE TABLE reference (
+    sid INTEGER NOT NULL, seq INTEGER NOT NULL, target INTEGER NOT NULL, kind INTEGER NOT NULL,
+    PRIMARY KEY (sid, seq, target, kind)) WITHOUT ROWID;
+
+CREATE TABLE collection (
+    sid INTEGER NOT NULL, number INTEGER NOT NULL, wall_s REAL NOT NULL, turn INTEGER NOT NULL, asked TEXT NOT NULL,
+    target_tokens INTEGER NOT NULL, before_tokens INTEGER NOT NULL, after_tokens INTEGER NOT NULL,
+    held_by TEXT NOT NULL, predicted_cost REAL NOT NULL, actual_cost REAL, undoes INTEGER NOT NULL,
+    PRIMARY KEY (sid, number)) WITHOUT ROWID;
+CREATE TABLE eviction (
+    sid INTEGER NOT NULL, number INTEGER NOT NULL, n INTEGER NOT NULL, seq INTEGER NOT NULL, reason TEXT NOT NULL,
+    proof INTEGER NOT NULL, freed_tokens INTEGER NOT NULL, score REAL NOT NULL,
+    PRIMARY KEY (sid, number, n)) WITHOUT ROWID;
+
+CREATE TABLE op (sid INTEGER NOT NULL, n INTEGER NOT NULL, op_id TEXT NOT NULL, reply BLOB NOT NULL,
+    UNIQUE (sid, op_id), UNIQUE (sid, n));
+CREATE TABLE position (path TEXT PRIMARY KEY, head BLOB NOT NULL, offset INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE erasure (rid INTEGER PRIMARY KEY);
+"""
+    + SEARCH_TABLE
+    + f"""
+INSERT INTO meta VALUES ('tokenizer_version', {TOKENIZER_VERSION}), ('unindexed_below', 0), ('is_clean', 1);
+"""  # noqa: S608 - a constant
+)
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+"""Step n takes a file from version n to n + 1. Steps are never edited once released."""
+
+
+def configure_writer(connection: sqlite3.Connection) -> None:
+    """Pragmas of the one connection that writes."""
+    _configure(connection)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA cache_size = -65536")
+
+
+def configure_reader(connection: sqlite3.Connection) -> None:
+    """Pragmas of a connection that only reads."""
+    _configure(connection)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA cache_size = -16384")
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    steps: Sequence[str] = MIGRATIONS,
+    before_step: Callable[[], None] = lambda: None,
+) -> int:
+    """Bring the file to the newest version, one transaction a step; returns that version.
+
+    A file that is newer, or another program's, is `Incompatible` and stays as it is.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    owner = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and owner != APPLICATION_ID:
+        raise Incompatible(
+            "the stash file is a database of another program",
+            hint="set CTXGC_STATE to another folder, or move that file away",
+        )
+    if version > len(steps):
+        raise Incompatible(
+            f"the stash is of version {version}; this ctxgc knows versions up to {len(steps)}",
+            hint="install the newer ctxgc that wrote it, or set CTXGC_STATE to another folder",
+        )
+    if tables and not version:
+        raise StashDamaged("the stash has tables but no version", hint="run `ctxgcd --check`, then `ctxgcd --repair`")
+    for number, step in enumerate(steps[version:], version + 1):
+        before_step()
+        # executescript would commit first: the step, the version and the owner must be one transaction.
+        statements = ["BEGIN IMMEDIATE", *statements_of(step), f"PRAGMA user_version = {number}"]
+        try:
+            for statement in [*statements, f"PRAGMA application_id = {APPLICATION_ID}", "COMMIT"]:
+                connection.execute(statement)
+        except BaseException:
+            connection.rollback()
+            raise
+    return len(steps)
+
+
+def statements_of(script: str) -> list[str]:
+    """The statements of a script, each complete."""
+    found, held = [], ""
+    for part in script.split(";"):
+        held += part + ";"
+        if held.strip() != ";" and sqlite3.complete_statement(held):
+            found.append(held.strip())
+            held = ""
+    return found
+
+
+def meta(connection: sqlite3.Connection, name: str) -> int:
+    """A counter of the file."""
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def set_meta(connection: sqlite3.Connection, name: str, value: int) -> None:
+    """Set a counter of the file."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def start_reindexing(connection: sqlite3.Connection) -> None:
+    """Empty the index and mark every body as not indexed; upkeep fills it again in slices, newest first."""
+    connection.execute("DROP TABLE IF EXISTS search")
+    for statement in statements_of(SEARCH_TABLE):
+        connection.execute(statement)
+    newest = connection.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0]
+    set_meta(connection, "unindexed_below", newest + 1)
+    set_meta(connection, "tokenizer_version", TOKENIZER_VERSION)

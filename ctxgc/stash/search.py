@@ -1,0 +1,292 @@
+"""The search planner: a bare OR of common words is the trap (825 ms on a million segments), so never ask for one.
+
+    all words ──▶ few hits? all of them are candidates
+       │          many hits? the best by the engine's bm25 if the words are rare, else the newest
+       └─ too few for the page? fill with segments that have some of the rarer words
+    candidates ──core.ranking──▶ order, scores, snippets
+    out of time (250 ms)? the newest segments of the scope that have any word, and the reply says so
+
+A user's text reaches the index only as quoted words. Runs on a reader connection's thread.
+"""
+
+# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ctxgc.core.ranking import (
+    CANDIDATES_MAX,
+    MARK_OPEN,
+    Candidate,
+    Term,
+    Wanted,
+    count,
+    parse,
+    rank,
+    snippet,
+)
+from ctxgc.stash import frame, lexemes, reading
+from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Found, Hit, Query
+from ctxgc.stash.filters import Scope, scope_of
+from ctxgc.stash.schema import meta
+
+SEARCH_S_MAX = 0.25
+FALLBACK_S_MAX = 0.04
+FALLBACK_SEGMENTS = 300
+
+DF_MAX = 20_000
+"""Segments are counted this far; a word in more is common."""
+
+RANKED_ROWS_MAX = 20_000
+"""The engine's bm25 walks every posting of every word: more than this takes too long."""
+
+CANDIDATES_MIN = 32
+SCORED_CHARS_MAX = 32_768
+"""So much of a candidate's text is counted for its score."""
+
+
+class Deadline:
+    """Interrupts its connection's statement when time is up: the progress handler of a reader connection."""
+
+    def __init__(self) -> None:
+        self._until = float("inf")
+
+    def __call__(self) -> bool:
+        """Whether time is up."""
+        return time.monotonic() > self._until
+
+    def set(self, seconds: float) -> None:
+        """From now on, statements run at most this long in sum."""
+        self._until = time.monotonic() + seconds
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Candidates as they are found; what is in here when time runs out is still good."""
+
+    rids: dict[int, bool] = field(default_factory=dict)
+    """rid → whether it has all words, in order of finding."""
+    df: dict[Term, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    is_partial: bool = False
+
+
+def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: float = SEARCH_S_MAX) -> Found:
+    """Answer a query within its time."""
+    wanted = parse(query.text)
+    notes = [f"{wanted.dropped} further words of the query were left out"] if wanted.dropped else []
+    gathered = Gathered(notes=notes)
+    deadline.set(seconds)
+    try:
+        if meta(db, "unindexed_below"):
+            gathered.is_partial = True
+            gathered.notes.append("the index is being rebuilt; older segments may be missing")
+        scope = scope_of(db, query)
+        if scope is None:
+            return Found(hits=(), notes=tuple(gathered.notes))
+        if not wanted.terms:
+            return _listed(db, query, wanted, scope, gathered)
+        need = min(query.offset + min(query.limit, SEARCH_LIMIT_MAX) + 1, CANDIDATES_MAX)
+        try:
+            _gather(db, wanted, scope, need, gathered)
+        except sqlite3.OperationalError as error:
+            if "interrupted" not in str(error):
+                raise
+            return _fallback(db, deadline, query, wanted, scope, gathered)
+        return _answer(db, query, wanted, gathered, match="some")
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+        gathered.notes.append("the search ran out of time; narrow it")
+        return Found(hits=(), notes=tuple(gathered.notes), is_partial=True)
+    finally:
+        deadline.set(float("inf"))
+
+
+def _gather(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, out: Gathered) -> None:
+    """Candidates: those with all words, then those with some of the rarer ones."""
+    for term in wanted.terms:
+        out.df[term] = _document_count(db, term)
+    pool = min(CANDIDATES_MAX, max(CANDIDATES_MIN, 3 * need))
+    rids = _matching(db, _match(wanted.terms, "AND", wanted, scope), scope, pool + 1)
+    if len(rids) > pool:
+        if sum(out.df.values()) <= RANKED_ROWS_MAX:
+            rids = _matching(db, _match(wanted.terms, "AND", wanted, scope), scope, pool, is_ranked=True)
+        else:
+            out.notes.append(f"many segments match; the newest {pool} of them were ranked")
+            rids = rids[:pool]
+    out.rids.update(dict.fromkeys(rids, True))
+    if len(out.rids) < need and len(wanted.terms) > 1:
+        _fill(db, wanted, scope, pool, out)
+
+
+def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, pool: int, out: Gathered) -> None:
+    """Add segments that have some of the words, the rare ones first."""
+    present = sorted((term for term in wanted.terms if out.df[term]), key=lambda term: out.df[term])
+    rare, rows = [], 0
+    for term in present:
+        rows += out.df[term]
+        if rows > RANKED_ROWS_MAX:
+            break
+        rare.append(term)
+    asked = rare or present
+    if not asked:
+        return
+    found = _matching(db, _match(asked, "OR", wanted, scope), scope, pool, is_ranked=bool(rare))
+    before = len(out.rids)
+    for rid in found:
+        if len(out.rids) < pool:
+            out.rids.setdefault(rid, False)
+    if len(out.rids) > before:
+        whole = f"{before} segments have" if before > 1 else "one segment has" if before else "no segment has"
+        out.notes.append(f"{whole} all words; the rest have some of: {', '.join(map(str, asked))}")
+
+
+def _document_count(db: sqlite3.Connection, term: Term) -> int:
+    """In how many segments the term is, counted up to `DF_MAX`."""
+    sql = "SELECT count(*) FROM (SELECT 1 FROM search WHERE search MATCH ? LIMIT ?)"
+    return int(db.execute(sql, (f"text : ({_quoted(term)})", DF_MAX + 1)).fetchone()[0])
+
+
+def _matching(db: sqlite3.Connection, match: str, scope: Scope, limit: int, *, is_ranked: bool = False) -> list[int]:
+    """Rids of segments that match, the newest or the best first."""
+    sql = matching_sql(scope, is_ranked=is_ranked)
+    return [row[0] for row in db.execute(sql, (match, *scope.values, limit))]
+
+
+def matching_sql(scope: Scope, *, is_ranked: bool) -> str:
+    """The one shape of index query. CROSS JOIN keeps the index outside: the other way round probes it once a row."""
+    order = "search.rank" if is_ranked else "search.rowid DESC"
+    return (
+        "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
+        f" WHERE search MATCH ? AND {scope.sql(is_driving=False)} ORDER BY {order} LIMIT ?"
+    )
+
+
+def _match(terms: Sequence[Term], how: str, wanted: Wanted, scope: Scope) -> str:
+    """The index expression: quoted words, joined, in the scope's tags, without the excluded ones."""
+    match = f"(text : ({f' {how} '.join(map(_quoted, terms))}))"
+    if scope.tags:
+        match = f"({match} AND (meta : ({scope.tags})))"
+    if wanted.excluded:
+        match = f"({match} NOT (text : ({' OR '.join(map(_quoted, wanted.excluded))})))"
+    return match
+
+
+def _quoted(term: Term) -> str:
+    # Words are letters and digits only: nothing in here can end the quotes.
+    ways = [f'"{" ".join(way)}"' + (" *" if term.is_prefix else "") for way in term.ways]
+    return f"({' OR '.join(ways)})" if len(ways) > 1 else ways[0]
+
+
+def _listed(db: sqlite3.Connection, query: Query, wanted: Wanted, scope: Scope, out: Gathered) -> Found:
+    """Without words to find: the newest segments of the scope, a page of them."""
+    limit = min(query.limit, SEARCH_LIMIT_MAX)
+    asked = CANDIDATES_MAX if wanted.excluded else limit + 1
+    sql, values = listing_sql(scope)
+    rids = [row[0] for row in db.execute(sql, (*values, asked, query.offset))]
+    texts = _texts(db, rids[: CANDIDATES_MAX if wanted.excluded else limit], out)
+    kept = [c for c in texts if not _has_any(c.text, wanted.excluded)][:limit]
+    after = query.offset + (rids.index(kept[-1].key) + 1 if len(kept) == limit and kept else len(rids))
+    is_more = len(kept) == limit and rids.index(kept[-1].key) + 1 < len(rids) if kept else False
+    hits = _hits(db, [(c, 0.0) for c in kept], wanted, "recent")
+    return Found(hits=hits, notes=tuple(out.notes), next_offset=after if is_more else -1, is_partial=out.is_partial)
+
+
+def listing_sql(scope: Scope) -> tuple[str, tuple[object, ...]]:
+    """The newest of a scope: through the index's tags if it has any, else by session or by time."""
+    if scope.tags and scope.sid is None:
+        return (
+            "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
+            f" WHERE search MATCH ? AND {scope.sql(is_driving=False)} ORDER BY search.rowid DESC LIMIT ? OFFSET ?",
+            (f"meta : ({scope.tags})", *scope.values),
+        )
+    order = "s.wall_s DESC, s.rid DESC" if scope.sid is None else "s.seq DESC"
+    return (
+        f"SELECT s.rid FROM segment AS s WHERE {scope.sql(is_driving=True)} ORDER BY {order} LIMIT ? OFFSET ?",
+        tuple(scope.values),
+    )
+
+
+def _fallback(
+    db: sqlite3.Connection, deadline: Deadline, query: Query, wanted: Wanted, scope: Scope, out: Gathered
+) -> Found:
+    """Out of time: what was found so far, else the newest segments of the scope that have any of the words."""
+    deadline.set(FALLBACK_S_MAX)
+    out.is_partial = True
+    if out.rids:
+        out.notes.append("the search ran out of time; more segments may match")
+        return _answer(db, query, wanted, out, match="some")
+    out.notes.append(f"the search ran out of time; only the newest {FALLBACK_SEGMENTS} segments were looked at")
+    sql, values = listing_sql(scope)
+    rids = [row[0] for row in db.execute(sql, (*values, FALLBACK_SEGMENTS, 0))]
+    for candidate in _texts(db, rids, out):
+        if _has_any(candidate.text, wanted.terms) and not _has_any(candidate.text, wanted.excluded):
+            out.rids[candidate.key] = False
+    out.rids = dict(list(out.rids.items())[:CANDIDATES_MAX])
+    return _answer(db, query, wanted, out, match="recent")
+
+
+def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered, match: str) -> Found:
+    """Rank the candidates and cut the page."""
+    total = db.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0]
+    candidates = sorted(_texts(db, list(out.rids), out), key=lambda c: -c.key)
+    ranked = rank(wanted.terms, candidates, out.df, total)
+    end = query.offset + min(query.limit, SEARCH_LIMIT_MAX)
+    hits = _hits(db, ranked[query.offset : end], wanted, match)
+    if query.offset >= CANDIDATES_MAX:
+        out.notes.append(f"only the best {CANDIDATES_MAX} are ranked; narrow the search")
+    return Found(
+        hits=hits,
+        notes=tuple(out.notes),
+        next_offset=end if len(ranked) > end else -1,
+        is_partial=out.is_partial,
+    )
+
+
+def _texts(db: sqlite3.Connection, rids: Sequence[int], out: Gathered) -> list[Candidate]:
+    """The candidates' texts, the order kept."""
+    texts: dict[int, str] = {}
+    for rid, blob in _frames(db, rids):
+        try:
+            texts[rid] = lexemes.readable(*frame.peek(blob, SCORED_CHARS_MAX))
+        except ValueError:
+            out.notes.append("a segment could not be read; run `ctxgc doctor`")
+    return [Candidate(rid, texts[rid], out.rids.get(rid, False)) for rid in rids if rid in texts]
+
+
+def _frames(db: sqlite3.Connection, rids: Sequence[int]) -> list[tuple[int, bytes]]:
+    marks = ", ".join("?" * len(rids))
+    return db.execute(f"SELECT rid, frame FROM body WHERE rid IN ({marks})", rids).fetchall()
+
+
+def _hits(
+    db: sqlite3.Connection, page: Sequence[tuple[Candidate, float]], wanted: Wanted, match: str
+) -> tuple[Hit, ...]:
+    rows = reading.by_rid(db, [candidate.key for candidate, _ in page])
+    hits = []
+    for candidate, score in page:
+        if candidate.key not in rows:
+            continue  # Forgotten since.
+        row, project = rows[candidate.key]
+        piece = snippet(candidate.text, wanted.terms)
+        if wanted.terms and MARK_OPEN not in piece and len(candidate.text) >= SCORED_CHARS_MAX // 8:
+            piece = _deep_snippet(db, candidate.key, wanted) or piece
+        found = "all" if candidate.is_all else match
+        hits.append(Hit(row=row, project=project, score=score, snippet=piece, match=found))
+    return tuple(hits)
+
+
+def _deep_snippet(db: sqlite3.Connection, rid: int, wanted: Wanted) -> str:
+    """The match lies beyond what was scored: look through all that is indexed."""
+    for _, blob in _frames(db, [rid]):
+        return snippet(lexemes.readable(*frame.peek(blob, 4 * lexemes.INDEX_CHARS_MAX)), wanted.terms)
+    return ""
+
+
+def _has_any(text: str, terms: Sequence[Term]) -> bool:
+    lowered = text.lower()
+    return any(count(text, lowered, term) for term in terms)

@@ -1,0 +1,353 @@
+"""The stash on SQLite: one file, one writer, a few readers, one task for group commit and upkeep.
+
+    apply ──▶ GroupCommit ──▶ writer lane (one transaction for many callers)
+    reads ──▶ a free reader lane
+    idle  ──▶ upkeep on the writer lane: reindex, merge, erase
+
+One process opens the file for writing at a time; never on a network file system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ctxgc.core.errors import Conflict, CtxgcError, ReadOnly, ShuttingDown, StorageFailed
+from ctxgc.core.segment import Piece, SessionKey
+from ctxgc.stash import files, reading, schema, upkeep
+from ctxgc.stash.contract import Collection, Found, Mutation, Query, SessionRow, StashStatus, Stored
+from ctxgc.stash.group import GroupCommit
+from ctxgc.stash.lane import Lane
+from ctxgc.stash.lexemes import TOKENIZER_VERSION
+from ctxgc.stash.search import SEARCH_S_MAX, Deadline, search
+from ctxgc.stash.writing import Batch, Failpoint, Writer, as_ctxgc
+
+READERS = 3
+RESERVE_BYTES = max(256 * 2**20, 2 * schema.WAL_BYTES_MAX)
+"""On a full disk even deleting and checkpointing fail: stop storing while there is room for them."""
+SPACE_CHECK_S = 1.0
+
+CHECK_BYTES_MAX = 256 * 2**20
+"""Up to here the file is checked at every opening; beyond, only after it was not closed properly."""
+
+QUIET_S = 0.05
+BUSY_PAUSE_S = 0.2
+ERASE_QUIET_S = 1.0
+ERASE_WAIT_S_MAX = 30.0
+RETRY_S = 5.0
+INTERRUPT_OPS = 500
+"""SQLite asks the deadline once in so many of its own instructions."""
+
+T = TypeVar("T")
+
+
+def _no_failure(_: str) -> None:
+    """The failpoint of a stash that nobody tests."""
+
+
+class SqliteStash:
+    """`Stash` in one SQLite file. Arguments after the path are for tests: space, time and failures are injected."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        reserve_bytes: int = RESERVE_BYTES,
+        search_s_max: float = SEARCH_S_MAX,
+        failpoint: Failpoint | None = None,
+        free_bytes: Callable[[Path], int] = files.free_bytes,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._reserve_bytes = reserve_bytes
+        self._search_s_max = search_s_max
+        self._fail = failpoint or _no_failure
+        self._free_bytes = free_bytes
+        self._clock = clock
+        self._read_only = ""
+        self._next_space_check_s = 0.0
+        self._trouble = ""
+        self._lane: Lane | None = None
+        self._writer: Writer | None = None
+        self._readers: asyncio.Queue[tuple[Lane, Deadline]] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        self._group = GroupCommit(self._commit)
+        self._has_changed = asyncio.Event()
+        self._erasing = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Open or create. Raises `StashDamaged`, `Incompatible`, `StorageFailed`; leaves nothing half open."""
+        if self._lane is not None:
+            return
+        files.make_ready(self._path)
+        try:
+            self._lane = await Lane.open(f"{self._path.absolute().as_uri()}?mode=rw", schema.configure_writer)
+            await self._lane.run(self._start)
+            for _ in range(READERS):
+                deadline = Deadline()
+                uri = f"{self._path.absolute().as_uri()}?mode=ro"
+                lane = await Lane.open(uri, schema.configure_reader)
+                await self._readers.put((lane, deadline))
+                await lane.run(lambda db, late=deadline: db.set_progress_handler(late, INTERRUPT_OPS))  # type: ignore[misc]
+        except BaseException as error:
+            await self._release()
+            if isinstance(error, sqlite3.Error):
+                raise self._opening_error(error) from error
+            raise
+        self._group = GroupCommit(self._commit)
+        self._task = asyncio.create_task(self._run())  # Ours alone: close() ends it.
+        self._has_changed.set()
+
+    async def close(self) -> None:
+        """Commit what was accepted, checkpoint, release. Idempotent."""
+        if self._lane is None:
+            return
+        await self._group.drain()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        try:
+            # A failure here costs a check at the next opening, and nothing else.
+            with contextlib.suppress(sqlite3.Error):
+                await self._lane.run(self._finish)
+        finally:
+            await self._release()
+
+    async def apply(self, mutations: Sequence[Mutation]) -> None:
+        """All of them or none, durable on return."""
+        if self._lane is None:
+            raise ShuttingDown("the stash is not open", hint="connect again")
+        self._refuse_if_full()
+        if mutations:
+            await self._group.submit(mutations)
+
+    async def sessions(
+        self, *, project: str = "", source: str = "", limit: int = 100, offset: int = 0
+    ) -> list[SessionRow]:
+        """Sessions, the most recently updated first."""
+        return await self._read(lambda db: reading.sessions(db, project, source, limit, offset))
+
+    async def session(self, key: SessionKey) -> SessionRow | None:
+        """One session's row."""
+        return await self._read(lambda db: reading.session(db, key))
+
+    async def resolve(self, text: str) -> list[SessionKey]:
+        """Sessions a person may mean by `text`."""
+        return await self._read(lambda db: reading.resolve(db, text))
+
+    async def rows(self, key: SessionKey) -> list[Stored]:
+        """Every segment of a session in seq order, without content."""
+        return await self._read(lambda db: reading.rows(db, key))
+
+    async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
+        """(skeleton, body) by seq; raises `StorageFailed` for one that is not what was admitted."""
+        return await self._read(lambda db: reading.bodies(db, key, seqs))
+
+    async def search(self, query: Query) -> Found:
+        """Ranked hits within the time bound."""
+        lane, deadline = await self._readers.get()
+        try:
+            return await self._on(lane, lambda db: search(db, deadline, query, self._search_s_max))
+        finally:
+            self._readers.put_nowait((lane, deadline))
+
+    async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
+        """The journal, newest first."""
+        return await self._read(lambda db: reading.collections(db, key, limit))
+
+    async def op(self, key: SessionKey, op_id: str) -> bytes | None:
+        """The remembered reply of a mutation."""
+        return await self._read(lambda db: reading.op(db, key, op_id))
+
+    async def position(self, path: str) -> tuple[bytes, int] | None:
+        """(head digest, offset) of a watched file."""
+        return await self._read(lambda db: reading.position(db, path))
+
+    async def status(self) -> StashStatus:
+        """Counts and health."""
+        return await self._read(self._status)
+
+    async def erase(self) -> int:
+        """Run the erasure job now; returns how many erasures are still pending."""
+        try:
+            await self._erase()
+        except sqlite3.Error as error:
+            self._trouble = f"erasing failed: {error}"
+        return await self._read(upkeep.erasures)
+
+    async def backup(self, path: str) -> int:
+        """A consistent copy to a path that does not exist yet; returns bytes written."""
+        return await self._read(lambda db: _backup(db, Path(path)))
+
+    # On the writer's thread
+
+    def _start(self, db: sqlite3.Connection) -> None:
+        self._fail("open")
+        is_known = bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0])
+        if is_known and (self._path.stat().st_size <= CHECK_BYTES_MAX or not schema.meta(db, "is_clean")):
+            trouble = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if trouble != "ok":
+                raise files.damaged(self._path, trouble)
+        schema.migrate(db, before_step=lambda: self._fail("migrate"))
+        self._fail("started")
+        db.execute("BEGIN IMMEDIATE")
+        if schema.meta(db, "tokenizer_version") != TOKENIZER_VERSION:
+            schema.start_reindexing(db)
+        schema.set_meta(db, "is_clean", 0)
+        db.execute("COMMIT")
+        self._writer = Writer(db, self._fail)
+
+    def _finish(self, db: sqlite3.Connection) -> None:
+        self._fail("close")
+        schema.set_meta(db, "is_clean", 1)
+        upkeep.checkpoint(db, self._fail)
+
+    def _status(self, db: sqlite3.Connection) -> StashStatus:
+        # No segment's row is ever deleted, so the largest rid counts them without a scan.
+        segments, sessions = db.execute(
+            "SELECT (SELECT coalesce(max(rid), 0) FROM segment), (SELECT count(*) FROM session)"
+        ).fetchone()
+        extra = {"sqlite": sqlite3.sqlite_version}
+        if self._trouble:
+            extra["upkeep"] = self._trouble
+        return StashStatus(
+            path=str(self._path),
+            segments=segments,
+            sessions=sessions,
+            bytes_on_disk=files.size_bytes(self._path),
+            is_read_only=bool(self._read_only),
+            read_only_reason=self._read_only,
+            erasures_pending=upkeep.erasures(db),
+            schema_version=db.execute("PRAGMA user_version").fetchone()[0],
+            extra=extra,
+        )
+
+    # On the loop
+
+    async def _commit(self, batches: list[Batch]) -> Sequence[CtxgcError | None]:
+        lane, writer = self._lane, self._writer
+        if lane is None or writer is None:
+            raise ShuttingDown("the stash is not open", hint="connect again")
+        outcomes = await lane.run(lambda _: writer.commit(batches))
+        full = next((outcome for outcome in outcomes if isinstance(outcome, ReadOnly)), None)
+        if full is not None:
+            self._read_only = str(full)
+            self._next_space_check_s = self._clock() + SPACE_CHECK_S
+        self._has_changed.set()
+        return outcomes
+
+    def _refuse_if_full(self) -> None:
+        """Look at the disk at most once a second, and take no writes while it is nearly full."""
+        now = self._clock()
+        if now >= self._next_space_check_s:
+            self._next_space_check_s = now + SPACE_CHECK_S
+            free = self._free_bytes(self._path.parent)
+            self._read_only = (
+                f"the disk of the stash has {free // 2**20} MB free; below {self._reserve_bytes // 2**20} MB"
+                " ctxgc stores nothing more, and keeps reading and recalling"
+                if free < self._reserve_bytes
+                else ""
+            )
+        if self._read_only:
+            raise ReadOnly(self._read_only, hint="free some space; writing resumes by itself")
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._group.run())
+            tasks.create_task(self._keep_up())
+
+    async def _keep_up(self) -> None:
+        while True:
+            await self._has_changed.wait()
+            self._has_changed.clear()
+            await asyncio.sleep(QUIET_S)
+            try:
+                await self._step_while_useful()
+                if await self._read(upkeep.erasures):
+                    await self._wait_for_quiet()
+                    await self._erase()
+                self._trouble = ""
+            except Exception as error:  # Whatever it is: the stash works without upkeep, and `status` says so.
+                self._trouble = f"upkeep failed: {error}"
+                await asyncio.sleep(RETRY_S)
+                self._has_changed.set()
+
+    async def _step_while_useful(self) -> None:
+        for step in (upkeep.reindex, upkeep.merge):
+            while self._lane is not None and await self._lane.run(lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
+                if self._has_changed.is_set():  # Writers first.
+                    await asyncio.sleep(BUSY_PAUSE_S)
+
+    async def _wait_for_quiet(self) -> None:
+        """Erasing holds the writer for as long as the file takes to copy: wait for a gap, but not for ever."""
+        end = self._clock() + ERASE_WAIT_S_MAX
+        while self._clock() < end:
+            self._has_changed.clear()
+            await asyncio.sleep(ERASE_QUIET_S)
+            if not self._has_changed.is_set():
+                return
+
+    async def _erase(self) -> None:
+        async with self._erasing:
+            lane = self._lane
+            if lane is None:
+                return
+            rids = await lane.run(lambda db: upkeep.begin_erasing(db, self._fail))
+            if rids:
+                while await lane.run(lambda db: upkeep.merge(db, self._fail)):
+                    pass
+                await lane.run(lambda db: upkeep.finish_erasing(db, self._fail, rids))
+
+    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        if self._lane is None:
+            raise ShuttingDown("the stash is not open", hint="connect again")
+        lane, deadline = await self._readers.get()
+        try:
+            return await self._on(lane, function)
+        finally:
+            self._readers.put_nowait((lane, deadline))
+
+    async def _on(self, lane: Lane, function: Callable[[sqlite3.Connection], T]) -> T:
+        def guarded(db: sqlite3.Connection) -> T:
+            self._fail("read")
+            return function(db)
+
+        try:
+            return await lane.run(guarded)
+        except sqlite3.Error as error:
+            raise StorageFailed(
+                f"the stash could not be read: {error}", hint="try again; if it persists, run `ctxgc doctor`"
+            ) from error
+
+    async def _release(self) -> None:
+        while not self._readers.empty():
+            reader, _ = self._readers.get_nowait()
+            await reader.close()
+        if self._lane is not None:
+            await self._lane.close()
+        self._lane = self._writer = None
+
+    def _opening_error(self, error: sqlite3.Error) -> CtxgcError:
+        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+            return as_ctxgc(error)
+        return files.damaged(self._path, str(error))
+
+
+def _backup(db: sqlite3.Connection, path: Path) -> int:
+    if path.exists():
+        raise Conflict(f"{path} exists already", hint="name a file that does not exist yet")
+    path.touch(mode=files.FILE_MODE)
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as copy:
+            db.backup(copy)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path.stat().st_size

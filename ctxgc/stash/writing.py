@@ -1,0 +1,369 @@
+"""Writing: what each mutation does to the tables. Everything in here runs on the writer connection's thread.
+
+    batches ──▶ BEGIN IMMEDIATE ─ each mutation in order ─ COMMIT ──▶ one outcome a batch
+                       └─ failed with several callers aboard? each alone, so that one's bad data is its own trouble
+
+Compressed frames and index text arrive prepared (`prepare` runs on any thread), so that the writer only writes.
+"""
+
+# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ctxgc.core.errors import Conflict, CtxgcError, ReadOnly, StorageFailed
+from ctxgc.core.segment import SessionKey, State, Status
+from ctxgc.stash import frame, lexemes
+from ctxgc.stash.columns import (
+    COLUMNS,
+    CONTENT,
+    SESSION_COLUMNS,
+    clean,
+    content_values,
+    packed,
+    session_values,
+    values,
+)
+from ctxgc.stash.contract import (
+    OP_IDS_KEPT_PER_SESSION,
+    ActualCost,
+    AddEdges,
+    Collected,
+    Edge,
+    Forget,
+    Mutation,
+    Put,
+    PutOp,
+    PutPosition,
+    PutSession,
+    SetGarbage,
+    SetPinned,
+    SetPlaces,
+    SetState,
+    SetTags,
+    Stored,
+    Touch,
+)
+from ctxgc.stash.schema import meta, start_reindexing
+
+SIDS_CACHED_MAX = 4096
+
+Failpoint = Callable[[str], None]
+
+
+class Prepared(NamedTuple):
+    """A `Put` with the costly part done: its frame, and its text for the index."""
+
+    row: Stored
+    frame: bytes
+    text: str
+
+
+Batch = Sequence[Mutation | Prepared]
+
+
+def prepare(mutations: Sequence[Mutation]) -> list[Mutation | Prepared]:
+    """Compress and split every `Put` of a batch. Pure; for any thread."""
+    compress = frame.compressor()
+    return [
+        Prepared(m.row, frame.encode(m.row, compress), index_text(m.row)) if isinstance(m, Put) else m
+        for m in mutations
+    ]
+
+
+def index_text(row: Stored) -> str:
+    """What the index is given of a segment; exactly this takes it out again."""
+    return lexemes.prepared(lexemes.readable(row.segment.skeleton, row.segment.body))
+
+
+class Writer:
+    """Applies batches to one connection. Lives on that connection's thread."""
+
+    def __init__(self, connection: sqlite3.Connection, failpoint: Failpoint) -> None:
+        self._db = connection
+        self._fail = failpoint
+        self._sids: dict[SessionKey, int] = {}
+        self._actions: dict[type, Callable[[Any], None]] = {
+            PutSession: self._put_session,
+            Prepared: self._put,
+            SetState: self._set_state,
+            SetPlaces: self._set_places,
+            Touch: self._touch,
+            SetPinned: self._set_pinned,
+            SetTags: self._set_tags,
+            AddEdges: lambda m: self._add_edges(self._sid(m.key), m.seq, m.edges),
+            SetGarbage: self._set_garbage,
+            Collected: self._collected,
+            ActualCost: self._actual_cost,
+            Forget: self._forget,
+            PutOp: self._put_op,
+            PutPosition: self._put_position,
+        }
+
+    def commit(self, batches: Sequence[Batch]) -> list[CtxgcError | None]:
+        """One transaction for all; what went wrong for each, in order."""
+        try:
+            self._transact(batches)
+        except (CtxgcError, sqlite3.Error, ValueError) as error:
+            if len(batches) == 1:
+                return [as_ctxgc(error)]
+            return [outcome for batch in batches for outcome in self.commit([batch])]
+        return [None] * len(batches)
+
+    def _transact(self, batches: Sequence[Batch]) -> None:
+        if self._db.in_transaction:  # A rollback failed before: the disk was in trouble.
+            self._db.rollback()
+        self._fail("begin")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for batch in batches:
+                for mutation in batch:
+                    self._actions[type(mutation)](mutation)
+            self._fail("commit")
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._sids.clear()  # May name sessions that were never committed.
+            self._db.rollback()
+            raise
+
+    # Sessions
+
+    def _put_session(self, mutation: PutSession) -> None:
+        self._fail("session")
+        rest = ", ".join(f"{name} = excluded.{name}" for name in SESSION_COLUMNS[2:])
+        marks = ", ".join("?" * len(SESSION_COLUMNS))
+        self._db.execute(
+            f"INSERT INTO session ({', '.join(SESSION_COLUMNS)}) VALUES ({marks})"
+            f" ON CONFLICT (source, session) DO UPDATE SET {rest}",
+            session_values(mutation.row),
+        )
+
+    def _sid(self, key: SessionKey) -> int:
+        """The session's number; a session nobody described yet gets a bare row."""
+        if (known := self._sids.get(key)) is not None:
+            return known
+        self._fail("session")
+        self._db.execute("INSERT OR IGNORE INTO session (source, session) VALUES (?, ?)", key)
+        row = self._db.execute("SELECT sid FROM session WHERE source = ? AND session = ?", key).fetchone()
+        if len(self._sids) >= SIDS_CACHED_MAX:
+            self._sids.clear()
+        self._sids[key] = row[0]
+        return int(row[0])
+
+    # Segments
+
+    def _put(self, mutation: Prepared) -> None:
+        self._fail("put")
+        row = mutation.row
+        if row.state is State.FORGOTTEN:
+            raise ValueError("forgetting is a mutation of its own")
+        sid = self._sid(row.key)
+        cursor = self._db.execute(_INSERT, values(sid, row))
+        if not cursor.rowcount:
+            self._complete(sid, mutation)
+            return
+        rid = cursor.lastrowid or 0
+        self._write_content(rid, sid, mutation)
+        if row.edges:
+            self._add_edges(sid, row.seq, row.edges)
+
+    def _complete(self, sid: int, mutation: Prepared) -> None:
+        """The id is known: completing a pending segment is the only thing that may change it."""
+        row = mutation.row
+        known = self._db.execute(
+            "SELECT rid, seq, status, state FROM segment WHERE sid = ? AND id = ?", (sid, clean(row.segment.id))
+        ).fetchone()
+        if known is None:
+            raise Conflict(f"seq {row.seq} of {row.key} belongs to another segment than {row.segment.id!r}")
+        rid, seq, status, state = known
+        if status != Status.PENDING or row.segment.status is Status.PENDING or state == State.FORGOTTEN:
+            return
+        self._remove_content(rid, sid)
+        sets = ", ".join(f"{name} = ?" for name in CONTENT)
+        self._db.execute(f"UPDATE segment SET {sets} WHERE rid = ?", (*content_values(row), rid))
+        self._write_content(rid, sid, mutation)
+        self._add_edges(sid, seq, row.edges)
+
+    def _write_content(self, rid: int, sid: int, mutation: Prepared) -> None:
+        segment = mutation.row.segment
+        self._fail("body")
+        self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))
+        self._fail("index")
+        tags = lexemes.tags(sid, segment.kind, segment.tool)
+        self._db.execute("INSERT INTO search (rowid, text, meta) VALUES (?, ?, ?)", (rid, mutation.text, tags))
+        for n, use in enumerate(segment.paths):
+            path = clean(use.path)
+            self._db.execute(
+                "INSERT OR IGNORE INTO path (path, name) VALUES (?, ?)", (path, path.rstrip("/").rpartition("/")[2])
+            )
+            self._db.execute(
+                "INSERT INTO path_use SELECT ?, ?, pid, ?, ?, ? FROM path WHERE path = ?",
+                (rid, n, str(use.access), use.first_line, use.last_line, path),
+            )
+
+    def _remove_content(self, rid: int, sid: int) -> None:
+        """Body, postings and paths. A frame that cannot be read costs the whole index, which is then made anew."""
+        self._fail("unindex")
+        found = self._db.execute(
+            "SELECT frame, kind, tool FROM body JOIN segment USING (rid) WHERE rid = ?", (rid,)
+        ).fetchone()
+        self._db.execute("DELETE FROM body WHERE rid = ?", (rid,))
+        if found is not None and rid >= meta(self._db, "unindexed_below"):
+            try:
+                skeleton, body = frame.content(found[0])
+            except ValueError:
+                start_reindexing(self._db)
+            else:
+                text = lexemes.prepared(lexemes.readable(skeleton, body))
+                self._db.execute(
+                    "INSERT INTO search (search, rowid, text, meta) VALUES ('delete', ?, ?, ?)",
+                    (rid, text, lexemes.tags(sid, found[1], found[2])),
+                )
+        pids = self._db.execute("SELECT DISTINCT pid FROM path_use WHERE rid = ?", (rid,)).fetchall()
+        self._db.execute("DELETE FROM path_use WHERE rid = ?", (rid,))
+        self._db.executemany(
+            "DELETE FROM path WHERE pid = ?1 AND NOT EXISTS (SELECT 1 FROM path_use WHERE pid = ?1)", pids
+        )
+
+    def _add_edges(self, sid: int, seq: int, edges: Sequence[Edge]) -> None:
+        self._fail("edges")
+        self._db.executemany(
+            "INSERT OR IGNORE INTO reference SELECT sid, seq, ?3, ?4 FROM segment"
+            " WHERE sid = ?1 AND seq = ?2 AND state != 'forgotten'",
+            [(sid, seq, target, int(kind)) for target, kind in edges],
+        )
+
+    def _update(self, what: str, key: SessionKey, sets: str, rows: Sequence[tuple[Any, ...]], only: str = "") -> None:
+        """Set columns of segments; each row ends in the seq. A forgotten segment has nothing left to set."""
+        self._fail(what)
+        sid = self._sid(key)
+        self._db.executemany(
+            f"UPDATE segment SET {sets} WHERE sid = {sid} AND seq = ? AND state != 'forgotten' {only}",
+            rows,
+        )
+
+    def _set_state(self, mutation: SetState) -> None:
+        if mutation.state is State.FORGOTTEN:
+            raise ValueError("forgetting is a mutation of its own")
+        departure = str(mutation.departure or "") if mutation.state is State.DEPARTED else ""
+        sets = "state = ?, departure = ?" + (", collection = 0" if mutation.state is State.RESIDENT else "")
+        rows = [(str(mutation.state), departure, seq) for seq in mutation.seqs]
+        self._update("state", mutation.key, sets, rows)
+
+    def _set_places(self, mutation: SetPlaces) -> None:
+        self._update("places", mutation.key, "place = ?", [(place, seq) for seq, place in mutation.places])
+
+    def _touch(self, mutation: Touch) -> None:
+        # A turn counts once, or else repeating the batch would count it again.
+        rows = [(turn, seq, turn) for seq, turn in mutation.uses]
+        sets = "touched_turn = ?, touches = touches + 1"
+        self._update("touch", mutation.key, sets, rows, only="AND touched_turn < ?")
+
+    def _set_pinned(self, mutation: SetPinned) -> None:
+        self._update("pin", mutation.key, "is_pinned = ?", [(mutation.is_pinned, seq) for seq in mutation.seqs])
+
+    def _set_tags(self, mutation: SetTags) -> None:
+        tags = None if mutation.tags is None else packed(mutation.tags)
+        sets = "tags = coalesce(?, tags), task = coalesce(?, task), importance = coalesce(?, importance)"
+        self._update("tags", mutation.key, sets, [(tags, clean(mutation.task), mutation.importance, mutation.seq)])
+
+    def _set_garbage(self, mutation: SetGarbage) -> None:
+        rows = [(reason, by, seq) for seq, reason, by in mutation.proofs]
+        self._update("garbage", mutation.key, "garbage = ?, garbage_by = ?", rows)
+
+    # Journal
+
+    def _collected(self, mutation: Collected) -> None:
+        self._fail("collection")
+        sid, c = self._sid(mutation.key), mutation.collection
+        identity = (c.wall_s, c.turn, c.trigger, c.target_tokens, c.before_tokens, c.after_tokens, c.undoes)
+        known = self._db.execute(
+            "SELECT wall_s, turn, asked, target_tokens, before_tokens, after_tokens, undoes"
+            " FROM collection WHERE sid = ? AND number = ?",
+            (sid, c.id),
+        ).fetchone()
+        if known is not None:
+            if known != identity:
+                raise Conflict(f"collection {c.id} of {mutation.key} is in the journal already, and is another one")
+            return
+        self._db.execute(
+            "INSERT INTO collection VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (sid, c.id, *identity[:-1], packed(c.held_by), c.predicted_cost, c.actual_cost, c.undoes),
+        )
+        self._db.executemany(
+            "INSERT INTO eviction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(sid, c.id, n, e.seq, e.reason, e.by, e.freed_tokens, e.score) for n, e in enumerate(c.evictions)],
+        )
+        evicted = "state = 'evicted', departure = '', collection = ?"
+        self._update("evict", mutation.key, evicted, [(c.id, e.seq) for e in c.evictions])
+        resident = "state = 'resident', departure = '', collection = 0"
+        self._update("restore", mutation.key, resident, [(seq,) for seq in mutation.restores])
+
+    def _actual_cost(self, mutation: ActualCost) -> None:
+        self._fail("cost")
+        self._db.execute(
+            "UPDATE collection SET actual_cost = ? WHERE sid = ? AND number = ?",
+            (mutation.actual_cost, self._sid(mutation.key), mutation.collection),
+        )
+
+    # Forgetting
+
+    def _forget(self, mutation: Forget) -> None:
+        self._fail("forget")
+        sid = self._sid(mutation.key)
+        has_news = False
+        for seq in mutation.seqs:
+            found = self._db.execute(
+                "SELECT rid FROM segment WHERE sid = ? AND seq = ? AND state != 'forgotten'", (sid, seq)
+            ).fetchone()
+            if found is None:
+                continue
+            has_news = True
+            self._remove_content(found[0], sid)
+            self._db.execute("DELETE FROM reference WHERE sid = ? AND seq = ?", (sid, seq))
+            self._db.execute(_FORGET, found)
+            self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", found)
+        if has_news:  # A remembered reply may quote what is now forgotten.
+            self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
+
+    # The rest
+
+    def _put_op(self, mutation: PutOp) -> None:
+        self._fail("op")
+        sid = self._sid(mutation.key)
+        n = self._db.execute("SELECT coalesce(max(n), 0) + 1 FROM op WHERE sid = ?", (sid,)).fetchone()[0]
+        values = (sid, n, mutation.op_id, mutation.reply)
+        if self._db.execute("INSERT OR IGNORE INTO op VALUES (?, ?, ?, ?)", values).rowcount:
+            self._db.execute("DELETE FROM op WHERE sid = ? AND n <= ?", (sid, n - OP_IDS_KEPT_PER_SESSION))
+
+    def _put_position(self, mutation: PutPosition) -> None:
+        self._fail("position")
+        self._db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", mutation)
+
+
+def as_ctxgc(error: Exception) -> CtxgcError:
+    """What a caller is told of a failure."""
+    if isinstance(error, CtxgcError):
+        return error
+    if "is full" in str(error):
+        return ReadOnly(
+            "the disk of the stash is full: nothing was written",
+            hint="free some space; writing resumes by itself, and reading goes on",
+        )
+    if isinstance(error, sqlite3.Error):
+        return StorageFailed(
+            f"the stash could not commit: {error}", hint="try again; if it persists, run `ctxgc doctor`"
+        )
+    return StorageFailed(f"the stash cannot hold this: {error}", hint="nothing was written; report the input")
+
+
+_INSERT = f"INSERT OR IGNORE INTO segment ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+
+_FORGET = """
+UPDATE segment SET kind = 'other', role = 'user', wall_s = 0, tool = '', status = 'ok', command = '', refs = '',
+    reply = '', has_opaque = 0, importance = 0.5, task = '', tags = '', digest = x'', skeleton_tokens = 0, pieces = '',
+    tombstone_tokens = 0, state = 'forgotten', departure = '', touched_turn = 0, touches = 0, is_pinned = 0,
+    garbage = '', garbage_by = -1, redactions = 0, collection = 0 WHERE rid = ?
+"""
