@@ -36,7 +36,8 @@ from ctxgc.core.segment import (
 OPEN_CALLS_MAX = 4096
 """More open calls than that in one session: the oldest is ended."""
 
-NAME_CHARS_MAX = 200
+NAME_CHARS_MAX = 512
+"""Of a call id, a tool, a title, a path: what comes from a host and ends up as a key."""
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 NO_FACTS = Facts()
@@ -71,7 +72,7 @@ def cut_input(value: object) -> tuple[object, tuple[Piece, ...]]:
 
 
 def clean_name(name: str) -> str:
-    """A host's name made fit for an id: it has a UTF-8 form, no NUL, and an end."""
+    """A host's name made fit for a key: it has a UTF-8 form, no NUL, and an end."""
     return name.encode("utf-8", "backslashreplace").decode().replace("\0", "")[:NAME_CHARS_MAX]
 
 
@@ -164,7 +165,7 @@ class OpenCall:
             status=status,
             paths=self.facts.paths,
             edit_sources=self.facts.edit_sources,
-            command=self.facts.command,
+            command=clean_name(self.facts.command),
             reply=self.reply,
             has_opaque="opaque" in self.skeleton,
         )
@@ -191,7 +192,7 @@ class Chain:
 
     def tell(self, *, project: str = "", model: str = "", title: str = "") -> None:
         """Say what is known of the session, where it is new. Empty values add nothing."""
-        said = {"project": project, "model": model, "title": title}
+        said = {"project": clean_name(project), "model": clean_name(model), "title": clean_name(title)}
         news = {key: value for key, value in said.items() if value and self.known.get(key) != value}
         if news:
             self.known.update(news)

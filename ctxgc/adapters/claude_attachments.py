@@ -41,7 +41,7 @@ def attached(attachment: dict[str, Any], cwd: str) -> tuple[str, Facts] | None:
     if not text.strip():
         return None
     path = as_text(attachment.get("filename")) or as_text(attachment.get("path"))
-    return text, Facts((_shown(path, attachment, cwd),)) if path else Facts()
+    return text, Facts((_shown(path, attachment, cwd),)) if path and path.isprintable() else Facts()
 
 
 def _shown(path: str, attachment: dict[str, Any], cwd: str) -> PathUse:

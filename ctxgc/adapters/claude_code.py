@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ctxgc.adapters.assembly import Chain, as_count, as_dict, as_text, block_text, blocks, unix_s
+from ctxgc.adapters.assembly import Chain, as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
 from ctxgc.adapters.claude_attachments import attached, user_kind
 from ctxgc.adapters.claude_record import Record, record_of
 from ctxgc.adapters.claude_tree import Tree, stamp
@@ -112,7 +112,7 @@ class ClaudeCode(LineTranscript):
 
     def _session_of(self, record: Record) -> _Session | None:
         """The session a record belongs to, opened if it is new; None if no record has named one yet."""
-        name = as_text(record.sessionId) or self._last_session
+        name = clean_name(as_text(record.sessionId)) or self._last_session
         if not name:
             return None
         self._last_session = name
@@ -125,8 +125,8 @@ class ClaudeCode(LineTranscript):
                 return None  # Bookkeeping alone opens no session.
             session = self._sessions[name] = _Session(Chain(name, self._events))
             if parent:
-                self._events.append(Opened(name, as_text(record.cwd), parent, self._caller(parent, record)))
-                session.chain.known["project"] = as_text(record.cwd)
+                self._events.append(Opened(name, clean_name(as_text(record.cwd)), parent, self._caller(parent, record)))
+                session.chain.known["project"] = clean_name(as_text(record.cwd))
         if not session.chain.known.get("project"):
             session.chain.tell(project=as_text(record.cwd))
         return session
@@ -134,9 +134,9 @@ class ClaudeCode(LineTranscript):
     def _side_of(self, parent: str, record: Record) -> str:
         """The session of a side chain: named by its agent, else by its first record."""
         uuid = as_text(record.uuid)
-        agent = as_text(record.agentId)
+        agent = clean_name(as_text(record.agentId))
         above = self._sides.get(stamp(as_text(record.parentUuid))) if record.parentUuid else None
-        name = f"{parent}/{agent}" if agent else above or f"{parent}/{uuid[:8] or 'side'}"
+        name = f"{parent}/{agent}" if agent else above or f"{parent}/{clean_name(uuid[:8]) or 'side'}"
         if uuid and not agent:
             self._sides[stamp(uuid)] = name
         return name
@@ -329,14 +329,16 @@ class ClaudeCode(LineTranscript):
             self._take_compaction(session, as_dict(record.compactMetadata))
         elif record.subtype == "microcompact_boundary":
             calls = as_dict(record.microcompactMetadata).get("compactedToolIds")
-            known = (
-                [session.chain.newest(call) for call in calls if isinstance(call, str)]
-                if isinstance(calls, list)
-                else []
-            )
-            session.chain.clear([segment_id for segment_id in known if segment_id], Departure.HOST_CLEARED)
+            self._take_clearing(session.chain, calls if isinstance(calls, list) else [])
         else:
             self._skip(f"system.{as_text(record.subtype)}")
+
+    def _take_clearing(self, chain: Chain, calls: list[object]) -> None:
+        """Only what was answered has a body to clear."""
+        known = [chain.newest(call) for call in calls if isinstance(call, str) and call not in chain.calls]
+        ids = [segment_id for segment_id in known if segment_id is not None]
+        if ids:
+            chain.clear(ids, Departure.HOST_CLEARED)
 
     def _take_compaction(self, session: _Session, metadata: dict[str, Any]) -> None:
         """The window is what the host preserved, behind a place for the summary that comes next."""

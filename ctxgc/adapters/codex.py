@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from ctxgc.adapters.assembly import Chain, as_count, as_dict, as_text, block_text, blocks, canonical, unix_s
+from ctxgc.adapters.assembly import Chain, as_count, as_dict, as_text, block_text, blocks, canonical, clean_name, unix_s
 from ctxgc.adapters.codex_results import call_input, is_failure
 from ctxgc.adapters.contract import Opened, Used
 from ctxgc.adapters.facts import facts_of
@@ -118,27 +118,27 @@ class Codex(LineTranscript):
 
     def _take_meta(self, payload: dict[str, Any], wall_s: float) -> None:
         """The first one names the session; one after a resume, or copied from the session forked, adds nothing."""
-        session = as_text(payload.get("id")) or as_text(payload.get("session_id"))
+        session = clean_name(as_text(payload.get("id")) or as_text(payload.get("session_id")))
         if self._chain is not None or not session:
             return
         self._chain = Chain(session, self._events)
-        self._cwd = as_text(payload.get("cwd"))
+        self._cwd = clean_name(as_text(payload.get("cwd")))
         self._chain.known["project"] = self._cwd
         spawned = as_dict(as_dict(as_dict(payload.get("source")).get("subagent")).get("thread_spawn"))
         parent = as_text(spawned.get("parent_thread_id")) or as_text(payload.get("forked_from_id"))
-        self._events.append(Opened(session, self._cwd, parent))
+        self._events.append(Opened(session, self._cwd, clean_name(parent)))
         instructions = as_text(as_dict(payload.get("base_instructions")).get("text"))
         if instructions.strip():
             self._text(Kind.SYSTEM, Role.SYSTEM, instructions, wall_s)
 
     def _take_context(self, payload: dict[str, Any]) -> None:
         chain = self._session()
-        self._cwd = as_text(payload.get("cwd")) or self._cwd
-        self._model = as_text(payload.get("model")) or self._model
+        self._cwd = clean_name(as_text(payload.get("cwd"))) or self._cwd
+        self._model = clean_name(as_text(payload.get("model"))) or self._model
         chain.tell(project="" if chain.known.get("project") else self._cwd, model=self._model)
 
     def _take_item(self, payload: dict[str, Any], wall_s: float) -> None:
-        kind = payload.get("type")
+        kind = as_text(payload.get("type"))
         if is_deeper(payload, SKELETON_DEPTH_MAX):
             self._skip("too_deep")
         elif kind == "message":
@@ -158,7 +158,7 @@ class Codex(LineTranscript):
         elif kind in ("compaction", "compaction_summary"):
             self._summary("", {"opaque": [payload]}, wall_s)
         else:
-            self._skip(f"response_item.{as_text(kind)}")
+            self._skip(f"response_item.{kind}")
 
     def _reply(self) -> None:
         """The model speaks: a new turn if it did not speak just before."""
@@ -259,13 +259,13 @@ class Codex(LineTranscript):
             self._skip("orphan_result")
 
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
-        kind = payload.get("type")
+        kind = as_text(payload.get("type"))
         if kind == "token_count":
             self._take_usage(as_dict(payload.get("info")), wall_s)
         elif kind == "thread_rolled_back":
             self._roll_back(as_count(payload.get("num_turns")))
         else:
-            self._skip(f"event_msg.{as_text(kind)}")
+            self._skip(f"event_msg.{kind}")
 
     def _take_usage(self, info: dict[str, Any], wall_s: float) -> None:
         """Once a turn: the event comes again for rate limits, after a resume, and as a guess after a compaction."""
@@ -326,7 +326,7 @@ class Codex(LineTranscript):
         used: dict[str, int] = {}
         ids: list[str] = []
         for item in map(as_dict, history):
-            kind = item.get("type")
+            kind = as_text(item.get("type"))
             if is_deeper(item, SKELETON_DEPTH_MAX):
                 self._skip("too_deep")
             elif kind == "message":
@@ -336,7 +336,7 @@ class Codex(LineTranscript):
             elif kind in CALLS and (known := chain.newest(as_text(item.get("call_id")))):
                 ids.append(known)
             elif kind not in OUTPUTS:
-                self._skip(f"history.{as_text(kind)}")
+                self._skip(f"history.{kind}")
         return list(dict.fromkeys(ids))
 
     def _matched_message(self, item: dict[str, Any], used: dict[str, int], wall_s: float) -> list[str]:

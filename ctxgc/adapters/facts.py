@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ctxgc.adapters.patch_paths import is_patch, patch_touches, script_parts
-from ctxgc.adapters.shell_paths import Touched, resolve, shell_touches, unique
+from ctxgc.adapters.shell_paths import PATH_CHARS_MAX, Touched, resolve, shell_touches, unique
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
 EDIT_SOURCES_MAX = 64
@@ -65,7 +65,7 @@ def facts_of(tool: str, value: object, cwd: str) -> Facts:
     if isinstance(patch, str) and is_patch(patch):
         return _of_touched(patch_touches(patch, cwd), "")
     path = next((value[key] for key in PATH_KEYS if isinstance(value.get(key), str)), "")
-    if not path:
+    if not path.isprintable() or not 0 < len(path) <= PATH_CHARS_MAX:
         return Facts()
     return _of_file(FILE_TOOLS.get(name, Access.MENTION), resolve(path, cwd), value)
 

@@ -47,6 +47,7 @@ def patch_touches(text: str, cwd: str) -> Touched:
     uses = [
         PathUse(resolve(match[2] or match[3], cwd), _PATCH_ACCESS.get(match[1] or "Add", Access.WRITE))
         for match in _PATCH_FILE.finditer(text)
+        if (match[2] or match[3]).isprintable()
     ]
     sources: list[str] = []
     seen: list[str] = []

@@ -301,7 +301,9 @@ def _git_paths(rest: list[str], cwd: str) -> Iterator[str]:
 
 def _is_path(word: str, is_quoted: bool) -> bool:
     """Whether a word can be a file's name: no globs, no variables, no devices."""
-    if not word or len(word) > PATH_CHARS_MAX or word.startswith(("/dev/", "-", "&", "$", "+", "http:", "https:")):
+    if not word.isprintable() or not 0 < len(word) <= PATH_CHARS_MAX:
+        return False
+    if word.startswith(("/dev/", "-", "&", "$", "+", "http:", "https:")):
         return False
     if not _PLAIN_PATH.match(word) and not (is_quoted and "/" in word and "\n" not in word and "*" not in word):
         return False

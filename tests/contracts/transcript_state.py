@@ -1,0 +1,61 @@
+"""What a reader of events ends up with: the yardstick by which two ways of reading one file are compared."""
+
+from dataclasses import dataclass, field
+
+from ctxgc.adapters.contract import Admitted, Cleared, Opened, Rewindowed, Used
+from ctxgc.adapters.formats import open_transcript
+from ctxgc.core.segment import Kind, Segment, Status
+
+
+@dataclass
+class SessionState:
+    """One session after its events."""
+
+    known: dict[str, object] = field(default_factory=dict)
+    segments: dict[str, Segment] = field(default_factory=dict)
+    window: dict[str, int] = field(default_factory=dict)
+    used: dict[int, Used] = field(default_factory=dict)
+
+
+def state_of(events):
+    """Fold events as the daemon does: the last word on a segment, a slot, a bill counts."""
+    sessions: dict[str, SessionState] = {}
+    for event in events:
+        state = sessions.setdefault(event.session, SessionState())
+        match event:
+            case Opened():
+                news = {name: getattr(event, name) for name in event.__dataclass_fields__ if getattr(event, name)}
+                state.known.update(news)
+            case Admitted(segment=segment):
+                if segment.id not in state.segments:
+                    state.window[segment.id] = segment.place
+                state.segments[segment.id] = segment
+            case Rewindowed(slots=slots):
+                state.window = dict(slots)
+            case Cleared(ids=ids):
+                state.window = {key: place for key, place in state.window.items() if key not in ids}
+            case Used(turn=turn):
+                state.used[turn] = event
+    return sessions
+
+
+def read(name, *chunks):
+    """All events of these chunks, and the transcript that gave them."""
+    transcript = open_transcript(name)
+    events = [event for chunk in chunks for event in transcript.feed(chunk)]
+    return events + transcript.finish(), transcript
+
+
+def check(events):
+    """The laws every list of events keeps, whatever bytes it came from."""
+    for event in events:
+        if isinstance(event, Rewindowed):
+            places = [place for _, place in event.slots]
+            assert places == sorted(set(places)), "places grow along the window"
+        if isinstance(event, Admitted) and event.segment.kind is Kind.EXCHANGE:
+            names = [piece.name for piece in event.segment.body]
+            assert len(names) == len(set(names)), "a body has one piece of a name"
+            assert ("result" in names) == (event.segment.status is not Status.PENDING), "call and result together (I3)"
+    for state in state_of(events).values():
+        assert set(state.window) <= set(state.segments), "a window names only what was admitted"
+        assert len(set(state.window.values())) == len(state.window), "no two segments at one place"
