@@ -153,11 +153,23 @@ class Connection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Serve the backlog as far as there is room, and read on only if there is."""
+        while self._backlog and self._has_room():
+            # Each round fills the room, so that one which leaves a backlog has choked the transport (and is called
+            # again by `resume_writing`), has filled what may be in flight (by the end of a task), or goes on here.
+            self._write(self._serve_some(self._hub.limits.unsent_bytes_max - self._transport.get_write_buffer_size()))
+        self._read_if(self._has_room())
+        if self._is_ending:
+            self._end_if_idle()
+
+    def _has_room(self) -> bool:
+        return not self._is_choked and len(self._in_flight) < self._hub.limits.in_flight_max
+
+    def _serve_some(self, room_bytes: int) -> bytearray:
+        """Serve frames until their answers exceed the room or too many are in flight."""
         out = bytearray()
-        room_bytes = self._hub.limits.unsent_bytes_max - self._transport.get_write_buffer_size()
-        in_flight_max = self._hub.limits.in_flight_max
+        in_flight, in_flight_max = self._in_flight, self._hub.limits.in_flight_max
         backlog = self._backlog
-        while backlog and len(out) < room_bytes and len(self._in_flight) < in_flight_max:
+        while backlog and len(out) <= room_bytes and len(in_flight) < in_flight_max:
             frame = backlog.popleft()
             if type(frame) is Request:
                 settling = self._serve(frame, out)
@@ -168,11 +180,7 @@ class Connection(asyncio.Protocol):
             elif isinstance(frame, Refusal):
                 out += self._error(frame.id, frame.error)
                 self._is_ending = self._is_ending or frame.closes
-        if out:
-            self._write(out)
-        self._read_if(not backlog and not self._is_choked and len(self._in_flight) < in_flight_max)
-        if self._is_ending:
-            self._end_if_idle()
+        return out
 
     def _serve(self, request: Request, out: bytearray) -> Coroutine[Any, Any, bytes] | None:
         """Call the verb. Its answer goes to `out`, or comes from what is returned."""
@@ -185,8 +193,9 @@ class Connection(asyncio.Protocol):
                 out += self._error(None, BadRequest(f"the id {id!r} is in flight already; nothing was done"))
                 return None
             context = self._context(request, started_s)
+            answer: Any = None
             if request.method == CANCEL:
-                answer = self._cancel(request)
+                self._cancel(request)
             else:
                 answer = hub.dispatch.call(request.method, request.params, context)
             if hasattr(answer, "__await__"):
@@ -304,6 +313,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close as soon as the client has read what is left for it, or has taken too long over that."""
         self._is_ending = True
+        self._backlog.clear()
         if not self._transport.is_closing():
             self._transport.close()
             linger_s = self._hub.limits.linger_s
