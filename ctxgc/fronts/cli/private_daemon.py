@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 START_S = 20.0
+IDLE_EXIT_S = 60
+"""If we are killed outright, the daemon goes by itself after this."""
 STOP_S = 10.0
 POLL_S = 0.02
 LOG_BYTES_SHOWN = 2000
@@ -64,6 +66,7 @@ class PrivateDaemon:
         env |= {
             "CTXGC_SOCKET": path,
             "CTXGC_DAEMON__STATE_DIR": os.path.join(self._home, "state"),
+            "CTXGC_DAEMON__IDLE_EXIT_S": str(IDLE_EXIT_S),
             "XDG_CONFIG_HOME": os.path.join(self._home, "config"),
             "XDG_STATE_HOME": os.path.join(self._home, "state-home"),
         }

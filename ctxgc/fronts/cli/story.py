@@ -97,7 +97,7 @@ class Story:
             return
         budget = self._budget_tokens if self._budget_tokens is not None else before["resident_tokens"] // BUDGET_SHARE
         plan = self.client.call(
-            "heap.collect", {"session": key, "budget_tokens": budget, "unit": "raw", "limit": PAGE_SEGMENTS}
+            "heap.collect", {"session": key, "budget_tokens": budget, "unit": "raw", "limit": VICTIMS_SHOWN}
         )
         after = self.client.call("session.show", {"session": key})
         segments = list(self._segments(key))

@@ -148,8 +148,6 @@ def say_plan(page: present.Page, reply: dict[str, Any]) -> None:
             ("effect", plain(reply["effect"])),
         )
     )
-    if reply["held_by"] and after > reply["target_tokens"]:
-        page.say(f"  the target of {tokens(reply['target_tokens'])} was not reached: roots hold the rest", "yellow")
     say_changed(page, reply)
 
 
