@@ -107,7 +107,7 @@ class _Event(Struct, tag_field="jsonrpc", tag="2.0"):
 
 
 class _Call(Struct, tag_field="jsonrpc", tag="2.0", omit_defaults=True):
-    id: int | str
+    id: int | str | UnsetType
     method: str
     params: Any
     deadline_ms: int | UnsetType = UNSET
@@ -311,8 +311,8 @@ def encode_gap(first_seq: int, last_seq: int) -> bytes:
     return _ENCODER.encode(_Event("event.gap", {"from": first_seq, "to": last_seq})) + b"\n"
 
 
-def encode_request(id: int | str, method: str, params: Any, deadline_ms: int | UnsetType = UNSET) -> bytes:
-    """A client's line."""
+def encode_request(id: int | str | UnsetType, method: str, params: Any, deadline_ms: int | UnsetType = UNSET) -> bytes:
+    """A client's line; without an id a notification."""
     return _ENCODER.encode(_Call(id, method, params, deadline_ms)) + b"\n"
 
 
