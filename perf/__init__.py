@@ -1,0 +1,1 @@
+"""Benchmarks: one question each, on a fixed input. Counted work gates; times are recorded, never asserted."""

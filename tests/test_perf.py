@@ -1,0 +1,69 @@
+"""The gate of the benchmarks: counted work above its limit fails, times never do."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from perf import record as record_module
+from perf.record import record
+from perf.run import broken_limits, main
+
+LIMITS = {"mark/10k": {"scanned": 10_000}}
+
+
+def results(**numbers):
+    return [{"bench": "mark/10k", "numbers": numbers}]
+
+
+def test_counted_work_up_to_its_limit_passes_and_times_are_not_looked_at():
+    assert broken_limits(results(scanned=10_000, took_ms=9e9), LIMITS, are_all=True) == []
+
+
+def test_counted_work_above_its_limit_is_named_with_both_numbers():
+    (fault,) = broken_limits(results(scanned=10_001), LIMITS, are_all=True)
+
+    assert fault == "mark/10k: scanned is 10001, the limit is 10000"
+
+
+def test_a_limit_cannot_be_passed_by_not_reporting():
+    assert broken_limits(results(took_ms=1), LIMITS, are_all=True)
+    assert broken_limits([], LIMITS, are_all=True)
+    assert not broken_limits([], LIMITS, are_all=False)
+
+
+def test_what_cannot_run_here_is_not_held_to_its_limits():
+    assert broken_limits(results(skipped="no redis-server"), LIMITS, are_all=True) == []
+
+
+@pytest.mark.parametrize("argv", [["--fast"], ["no_such_bench"]])
+def test_a_misspelt_word_runs_nothing(argv, capsys):
+    assert main(argv) == 2
+    assert "there are" in capsys.readouterr().err
+
+
+def test_a_result_is_a_line_for_people_or_an_object_for_programs(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    record("mark/10k", {"took_ms": 1.23456789, "scanned": 10_000})
+    monkeypatch.setattr(sys, "argv", ["bench", "--json"])
+    record("mark/10k", {"took_ms": 1.23456789, "scanned": 10_000})
+
+    people, programs = capsys.readouterr().out.splitlines()
+
+    assert people.split() == ["mark/10k", "took_ms", "1.235", "scanned", "10000"]
+    assert json.loads(programs) == {"bench": "mark/10k", "numbers": {"took_ms": 1.235, "scanned": 10_000}}
+
+
+def test_history_is_written_only_when_asked_and_says_on_what(monkeypatch, tmp_path):
+    monkeypatch.setattr(record_module, "HISTORY", tmp_path / "history.jsonl")
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    record("mark", {"n": 1})
+    assert not list(tmp_path.iterdir())
+
+    monkeypatch.setattr(sys, "argv", ["bench", "--record"])
+    record("mark", {"n": 1})
+
+    entry = json.loads(Path(tmp_path / "history.jsonl").read_text())
+    assert set(entry) == {"date", "commit", "machine", "bench", "numbers"}
+    assert set(entry["machine"]) == {"cpu", "cores", "python"}
