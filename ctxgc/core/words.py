@@ -18,9 +18,9 @@ STEM_CHARS_MAX = 64
 """SQLite's porter leaves a longer word as it is; so does `stem`."""
 
 WORD = re.compile(r"[^\W_]+")
-_HUMP = re.compile(r"[a-z0-9][A-Z]")
+_HUMP = re.compile(r"[a-z0-9][A-Z]|[A-Z]{2}[a-z]{2}")
 # Every repetition is bounded and starts at the head of a word: a megabyte of base64 costs linear time.
-_CAMEL = re.compile(r"(?<![^\W_])(?=[^\W_]{0,62}?[a-z0-9][A-Z])[^\W_]{3,64}(?![^\W_])")
+_CAMEL = re.compile(r"(?<![^\W_])(?=[^\W_]{0,62}?(?:[a-z0-9][A-Z]|[A-Z]{2}[a-z]{2}))[^\W_]{3,64}(?![^\W_])")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\WA-Za-z0-9_]+")
 
 

@@ -210,9 +210,8 @@ class SqliteStash:
         upkeep.checkpoint(db, self._fail)
 
     def _status(self, db: sqlite3.Connection) -> StashStatus:
-        # No segment's row is ever deleted, so the largest rid counts them without a scan.
         segments, sessions = db.execute(
-            "SELECT (SELECT coalesce(max(rid), 0) FROM segment), (SELECT count(*) FROM session)"
+            "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)"
         ).fetchone()
         extra = {"sqlite": sqlite3.sqlite_version}
         if self._trouble:

@@ -165,7 +165,7 @@ class Writer:
             self._complete(sid, mutation)
             return
         rid = cursor.lastrowid or 0
-        self._write_content(rid, sid, mutation)
+        self.write_content(rid, sid, mutation)
         if row.edges:
             self._add_edges(sid, row.seq, row.edges)
 
@@ -183,10 +183,11 @@ class Writer:
         self._remove_content(rid, sid)
         sets = ", ".join(f"{name} = ?" for name in CONTENT)
         self._db.execute(f"UPDATE segment SET {sets} WHERE rid = ?", (*content_values(row), rid))
-        self._write_content(rid, sid, mutation)
+        self.write_content(rid, sid, mutation)
         self._add_edges(sid, seq, row.edges)
 
-    def _write_content(self, rid: int, sid: int, mutation: Prepared) -> None:
+    def write_content(self, rid: int, sid: int, mutation: Prepared) -> None:
+        """Body, index entry and paths of a row that has none."""
         segment = mutation.row.segment
         self._fail("body")
         self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))

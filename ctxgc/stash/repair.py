@@ -1,0 +1,205 @@
+"""Check and repair of a stash file, for when the daemon refuses to open it. Nothing in here needs a running loop.
+
+    check    what SQLite says of the pages, and whether every body is what was admitted
+    repair   copy the file aside ──▶ read every table row by row around the damage ──▶ a new file, index made anew
+
+A row that cannot be read is left out, but a body alone is enough to rebuild its row: it repeats its facts. The old
+file is replaced only when the new one is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ctxgc.core.errors import NotFound
+from ctxgc.core.segment import SessionKey, digest
+from ctxgc.stash import files, frame, schema
+from ctxgc.stash.columns import COLUMNS, stored, values
+from ctxgc.stash.writing import Prepared, Writer, index_text
+
+TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position", "erasure")
+_NOBODY = SessionKey("", "")
+_GAP_ROWS_MAX = 2**20
+"""Rowids tried one by one behind a row that cannot be read, before a table counts as ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found. `troubles` are sentences; the first few of each sort."""
+
+    bodies: int
+    bodies_damaged: int
+    troubles: tuple[str, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether there is nothing to repair."""
+        return not self.troubles
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair saved. `rebuilt` rows were lost and came back from their bodies."""
+
+    backup: Path
+    segments: int
+    bodies: int
+    rebuilt: int
+    bodies_lost: int
+
+
+def check(path: Path) -> Checked:
+    """Read everything and report. Changes nothing; run it while no daemon has the stash open."""
+    if not path.exists():
+        raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
+    troubles: list[str] = []
+    bodies = damaged = 0
+    try:
+        with contextlib.closing(_connect(path, "ro")) as db:
+            troubles += [row[0] for row in db.execute("PRAGMA quick_check(10)") if row[0] != "ok"]
+            stamps = db.execute("SELECT id, digest, frame FROM segment LEFT JOIN body USING (rid) WHERE digest != x''")
+            for id_, stamp, blob in stamps:
+                bodies += 1
+                if not _is_sound(blob, stamp):
+                    damaged += 1
+                    troubles += [f"the content of segment {id_!r} is damaged"] if damaged <= 10 else []
+    except sqlite3.Error as error:
+        troubles.append(f"reading stopped: {error}")
+    return Checked(bodies, damaged, tuple(troubles))
+
+
+def repair(path: Path) -> Repaired:
+    """Save what can be read into a new file and put it in the old one's place; the old one stays as a backup."""
+    if not path.exists():
+        raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
+    backup = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    for beside in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(f"{path}{beside}", f"{backup}{beside}")
+    new = path.with_name(path.name + ".repairing")
+    new.unlink(missing_ok=True)
+    new.touch(mode=files.FILE_MODE)
+    try:
+        # The backup is what gets read: opening a file with a WAL writes to it, and the original must stay.
+        report = _salvage(backup, new)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    for beside in ("-wal", "-shm"):
+        Path(f"{path}{beside}").unlink(missing_ok=True)
+    new.replace(path)
+    return report
+
+
+def _salvage(old_path: Path, new_path: Path) -> Repaired:
+    with contextlib.closing(_connect(new_path, "rw")) as new, contextlib.closing(_connect(old_path, "rw")) as old:
+        schema.migrate(new)
+        new.execute("BEGIN IMMEDIATE")
+        for table in TABLES:
+            _copy(old, new, table)
+        kept, rebuilt, lost = _copy_bodies(old, new)
+        # A row without a body would promise content that is gone.
+        gone = "SELECT rid FROM segment WHERE state != 'forgotten' AND rid NOT IN (SELECT rid FROM body)"
+        lost += new.execute(f"SELECT count(*) FROM ({gone})").fetchone()[0]  # noqa: S608 - a constant
+        new.execute(f"DELETE FROM segment WHERE rid IN ({gone})")  # noqa: S608 - a constant
+        schema.start_reindexing(new)
+        new.execute("COMMIT")
+        segments = new.execute("SELECT count(*) FROM segment").fetchone()[0]
+    return Repaired(old_path, segments, kept, rebuilt, lost)
+
+
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
+    """Every readable row of a table; one that breaks a constraint of the new file is a duplicate or a ruin."""
+    for row in _readable_rows(old, table):
+        marks = ", ".join("?" * len(row))
+        with contextlib.suppress(sqlite3.Error, ValueError, TypeError, KeyError):
+            if table == "segment":
+                stored(_NOBODY, row[1:])
+            new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608 - our own names
+
+
+def _copy_bodies(old: sqlite3.Connection, new: sqlite3.Connection) -> tuple[int, int, int]:
+    """(bodies kept, rows rebuilt from their bodies, bodies lost)."""
+    kept = rebuilt = lost = 0
+    homeless: list[Prepared] = []
+    sids = {row[0] for row in new.execute("SELECT sid FROM session")}
+    for rid, blob in _readable_rows(old, "body"):
+        found = new.execute("SELECT digest, sid FROM segment WHERE rid = ?", (rid,)).fetchone()
+        if found is not None and _is_sound(blob, found[0]):
+            new.execute("INSERT OR IGNORE INTO body VALUES (?, ?)", (rid, blob))
+            if found[1] not in sids:
+                key = frame.stored(blob).key
+                new.execute("INSERT INTO session (sid, source, session) VALUES (?, ?, ?)", (found[1], *key))
+                sids.add(found[1])
+            kept += 1
+            continue
+        try:
+            row = frame.stored(blob)
+        except ValueError:
+            lost += 1
+            continue
+        if found is not None:  # The row is wrong about its body: the body knows better.
+            new.execute("DELETE FROM segment WHERE rid = ?", (rid,))
+        homeless.append(Prepared(row, blob, index_text(row)))
+    # New rows reuse the rids of lost ones: nothing of theirs may be left.
+    new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
+    new.execute("DELETE FROM erasure WHERE rid NOT IN (SELECT rid FROM segment)")
+    for prepared in homeless:
+        rebuilt += _rebuild(new, prepared)
+    return kept + rebuilt, rebuilt, lost + len(homeless) - rebuilt
+
+
+def _rebuild(new: sqlite3.Connection, prepared: Prepared) -> int:
+    """A row for a body that lost its own: as it was admitted, at the end of the window order it knew."""
+    row = replace(prepared.row, touched_turn=prepared.row.segment.born_turn)
+    new.execute("INSERT OR IGNORE INTO session (source, session) VALUES (?, ?)", row.key)
+    sid = new.execute("SELECT sid FROM session WHERE source = ? AND session = ?", row.key).fetchone()[0]
+    marks = ", ".join("?" * len(COLUMNS))
+    sql = f"INSERT OR IGNORE INTO segment ({', '.join(COLUMNS)}) VALUES ({marks})"  # noqa: S608 - constants
+    cursor = new.execute(sql, values(sid, row))
+    if not cursor.rowcount:
+        return 0
+    Writer(new, lambda _: None).write_content(cursor.lastrowid or 0, sid, prepared._replace(row=row))
+    return 1
+
+
+def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[Sequence[Any]]:
+    """Every row that can be read. Damage ends a scan, so it starts again behind the damage, rowid by rowid."""
+    try:
+        has_rowid = (
+            "WITHOUT ROWID" not in db.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
+        )
+    except (sqlite3.Error, TypeError):
+        return
+    if not has_rowid:
+        with contextlib.suppress(sqlite3.Error):
+            yield from db.execute(f"SELECT * FROM {table}")  # noqa: S608 - our own names
+        return
+    last = misses = 0
+    while misses < _GAP_ROWS_MAX:
+        try:
+            for rowid, *row in db.execute(f"SELECT rowid, * FROM {table} WHERE rowid > ?", (last,)):  # noqa: S608
+                yield row
+                last, misses = rowid, 0
+            return
+        except sqlite3.Error:
+            last, misses = last + 1, misses + 1
+
+
+def _is_sound(blob: bytes | None, stamp: bytes) -> bool:
+    try:
+        return blob is not None and digest(*frame.content(blob)) == stamp
+    except ValueError:
+        return False
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)

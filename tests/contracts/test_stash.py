@@ -1,0 +1,468 @@
+"""What every stash promises, whichever engine keeps it."""
+
+from dataclasses import replace
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ctxgc.core.errors import Conflict, CtxgcError
+from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, SessionKey, State, Status
+from ctxgc.stash.contract import (
+    OP_IDS_KEPT_PER_SESSION,
+    ActualCost,
+    AddEdges,
+    Collected,
+    Collection,
+    Edge,
+    EdgeKind,
+    Eviction,
+    Forget,
+    PutOp,
+    PutPosition,
+    PutSession,
+    Query,
+    SessionRow,
+    SetGarbage,
+    SetPinned,
+    SetPlaces,
+    SetState,
+    SetTags,
+    Touch,
+)
+from ctxgc.stash.transient import TransientStash
+from tests.stash.samples import KEY, OTHER, any_bytes, any_text, pending, put, puts, sqlite_in, stored, text_of
+
+ENGINES = {"sqlite": sqlite_in, "transient": lambda _: TransientStash()}
+
+# Each example of a property gets its own session, so that one open stash serves them all.
+fresh_keys = (SessionKey("client", f"fresh{n}") for n in count())
+shared_stash = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@pytest.fixture(params=ENGINES)
+async def stash(request, tmp_path):
+    stash = ENGINES[request.param](tmp_path)
+    await stash.open()
+    yield stash
+    await stash.close()
+
+
+async def found(stash, text="", **said):
+    return [hit.row.seq for hit in (await stash.search(Query(text=text, **said))).hits]
+
+
+async def row(stash, seq=0, key=KEY):
+    return (await stash.rows(key))[seq]
+
+
+def journal(number=1, **said):
+    return Collection(
+        **{
+            "id": number,
+            "wall_s": 5.0,
+            "turn": 3,
+            "trigger": "asked",
+            "target_tokens": 10,
+            "before_tokens": 90,
+            "after_tokens": 9,
+        }
+        | said
+    )
+
+
+# What was put
+
+
+@shared_stash
+@given(data=st.lists(any_bytes, min_size=1, max_size=5))
+async def test_i9_a_body_comes_back_as_the_very_bytes_that_were_put(stash, data):
+    key = next(fresh_keys)
+
+    await stash.apply(puts(*data, key=key))
+
+    bodies = await stash.bodies(key, range(len(data)))
+    assert [text_of(bodies[seq]) for seq in range(len(data))] == data
+
+
+async def test_rows_come_back_whole_but_for_their_content(stash):
+    told = stored(
+        0,
+        "body",
+        kind=Kind.EXCHANGE,
+        role=Role.ASSISTANT,
+        tool="Read",
+        command="cat a.py",
+        refs=("seg-9",),
+        reply="msg-1",
+        importance=0.75,
+        task="auth",
+        tags=("x", "y"),
+        skeleton=b'{"call_id":"c","input":{},"name":"Read"}',
+        paths=(PathUse("/p/b.py", Access.EDIT), PathUse("/p/a.py", Access.READ, 3, 9)),
+        edges=(Edge(1, EdgeKind.SAME_FILE), Edge(2, EdgeKind.GIVEN)),
+        state=State.DEPARTED,
+        departure=Departure.REWOUND,
+        touched_turn=4,
+        touches=2,
+        is_pinned=True,
+        garbage="duplicate",
+        garbage_by=7,
+        redactions=1,
+    )
+
+    await stash.apply([put(0, "body")._replace(row=told)])
+
+    assert await stash.rows(KEY) == [replace(told, segment=replace(told.segment, skeleton=b"{}", body=()))]
+
+
+async def test_i15_sessions_of_two_agents_share_nothing(stash):
+    twin = SessionKey("codex", KEY.session)
+    await stash.apply(puts("of the client"))
+    await stash.apply(puts("of codex", key=twin))
+
+    await stash.apply([SetPinned(KEY, [0], True), Forget(KEY, [0])])
+
+    assert text_of((await stash.bodies(twin, [0]))[0]) == b"of codex"
+    assert not (await row(stash, key=twin)).is_pinned
+
+
+async def test_unknown_sessions_and_seqs_are_absent_not_errors(stash):
+    assert await stash.rows(OTHER) == []
+    assert await stash.bodies(OTHER, [0]) == {}
+    assert await stash.session(OTHER) is None
+    assert await stash.collections(OTHER) == []
+    assert (await stash.search(Query(text="x", key=OTHER))).hits == ()
+
+
+# Idempotence
+
+
+async def test_putting_a_complete_segment_again_changes_nothing(stash):
+    await stash.apply(puts("first"))
+    before = await stash.rows(KEY)
+
+    await stash.apply([put(0, "second"), put(5, "third", id="seg-0")])
+
+    assert await stash.rows(KEY) == before
+    assert text_of((await stash.bodies(KEY, [0]))[0]) == b"first"
+
+
+async def test_a_pending_segment_is_completed_in_place_and_keeps_what_the_session_said_of_it(stash):
+    await stash.apply(
+        [pending(0), SetPinned(KEY, [0], True), SetTags(KEY, 0, tags=("kept",)), SetPlaces(KEY, [(0, 42)])]
+    )
+
+    done = put(3, "the result", id="seg-0", kind=Kind.EXCHANGE, role=Role.ASSISTANT, tool="Read", place=9)
+    await stash.apply([done])
+
+    now = await row(stash)
+    assert (now.segment.status, now.segment.place, now.segment.tags) == (Status.OK, 42, ("kept",))
+    assert now.is_pinned
+    assert text_of((await stash.bodies(KEY, [0]))[0]) == b"the result"
+    assert await found(stash, "result") == [0]
+
+
+async def test_a_taken_seq_is_a_conflict_and_the_batch_leaves_no_trace(stash):
+    await stash.apply(puts("mine"))
+
+    with pytest.raises(Conflict):
+        await stash.apply([put(1, "new"), put(0, "theirs", id="another")])
+
+    assert [r.segment.id for r in await stash.rows(KEY)] == ["seg-0"]
+    assert await found(stash, "new") == []
+
+
+MUTATIONS = [
+    PutSession(SessionRow(key=KEY, title="t", updated_s=2.0)),
+    SetState(KEY, [1], State.EVICTED),
+    SetState(KEY, [0], State.DEPARTED, Departure.HOST_CLEARED),
+    SetState(KEY, [1, 2], State.RESIDENT),
+    SetPlaces(KEY, [(0, 7), (2, 1)]),
+    Touch(KEY, [(0, 4), (0, 5), (1, 2)]),
+    SetPinned(KEY, [2], True),
+    SetTags(KEY, 1, tags=("a",), importance=0.9),
+    AddEdges(KEY, 2, [Edge(0, 1), Edge(1, 2)]),
+    SetGarbage(KEY, [(0, "superseded", 2)]),
+    Collected(KEY, journal(1, evictions=(Eviction(seq=0, reason="cold", freed_tokens=5, score=0.5),))),
+    Collected(KEY, journal(2, trigger="undo", undoes=1), restores=[0]),
+    ActualCost(KEY, 1, 12.5),
+    Forget(KEY, [1]),
+    PutOp(KEY, "op", b"reply"),
+    PutPosition("/log", b"head", 99),
+]
+
+
+@shared_stash
+@given(batch=st.lists(st.sampled_from(MUTATIONS), max_size=8))
+async def test_applying_a_batch_again_changes_nothing(stash, batch):
+    key = next(fresh_keys)
+    moved = [*puts("zero", "one", "two", key=key), *(of_session(mutation, key) for mutation in batch)]
+    await stash.apply(moved)
+    before = [await stash.rows(key), await stash.collections(key), await stash.op(key, "op"), await stash.session(key)]
+
+    await stash.apply(moved[-1:])
+
+    after = [await stash.rows(key), await stash.collections(key), await stash.op(key, "op"), await stash.session(key)]
+    assert after == before
+
+
+def of_session(mutation, key):
+    if isinstance(mutation, PutSession):
+        return PutSession(replace(mutation.row, key=key))
+    return mutation if isinstance(mutation, PutPosition) else mutation._replace(key=key)
+
+
+# States
+
+
+async def test_a_departure_is_kept_with_departed_and_cleared_otherwise(stash):
+    await stash.apply([*puts("a"), SetState(KEY, [0], State.DEPARTED, Departure.HOST_COMPACTED)])
+    assert (await row(stash)).departure is Departure.HOST_COMPACTED
+
+    await stash.apply([SetState(KEY, [0], State.RESIDENT)])
+
+    assert (await row(stash)).departure is None
+
+
+async def test_touching_keeps_the_later_turn_and_counts_a_turn_once(stash):
+    await stash.apply([*puts("a"), Touch(KEY, [(0, 5), (0, 5), (0, 3), (0, 8)])])
+
+    now = await row(stash)
+    assert (now.touched_turn, now.touches) == (8, 2)
+
+
+async def test_a_collection_evicts_its_victims_and_an_undo_brings_them_back(stash):
+    evictions = (Eviction(seq=1, reason="cold", freed_tokens=7, score=1.5), Eviction(seq=0, reason="duplicate", by=1))
+    first = journal(1, evictions=evictions, held_by=(("pinned", 30),), predicted_cost=-4.0)
+    await stash.apply([*puts("a", "b"), Collected(KEY, first)])
+    assert [(r.state, r.collection) for r in await stash.rows(KEY)] == [(State.EVICTED, 1)] * 2
+
+    undo = journal(2, trigger="undo", undoes=1)
+    await stash.apply([ActualCost(KEY, 1, 3.5), Collected(KEY, undo, restores=[0, 1])])
+
+    assert [r.state for r in await stash.rows(KEY)] == [State.RESIDENT] * 2
+    assert await stash.collections(KEY) == [undo, replace(first, actual_cost=3.5)]
+
+
+async def test_the_journal_is_not_rewritten(stash):
+    await stash.apply([Collected(KEY, journal(1))])
+
+    with pytest.raises(Conflict):
+        await stash.apply([Collected(KEY, journal(1, turn=99))])
+
+
+# Forgetting
+
+
+async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
+    secret = put(
+        0, "swordfish", tool="Bash", command="cat key", task="t", tags=("x",), paths=(PathUse("/k", Access.READ),)
+    )
+    await stash.apply([secret, PutOp(KEY, "op", b"swordfish"), AddEdges(KEY, 0, [Edge(0, 1)])])
+
+    await stash.apply([Forget(KEY, [0])])
+
+    now = await row(stash)
+    assert (now.segment.id, now.state, now.digest, now.pieces) == ("seg-0", State.FORGOTTEN, b"", ())
+    assert (now.segment.tool, now.segment.command, now.segment.paths, now.segment.tags, now.edges) == (
+        "",
+        "",
+        (),
+        (),
+        (),
+    )
+    assert await stash.bodies(KEY, [0]) == {}
+    assert await found(stash, "swordfish") == await found(stash, "", path="/k") == await found(stash) == []
+    assert await stash.op(KEY, "op") is None
+    assert await stash.erase() == 0
+
+
+async def test_what_is_forgotten_stays_forgotten(stash):
+    await stash.apply([*puts("secret"), Forget(KEY, [0])])
+
+    await stash.apply([put(0, "secret"), SetState(KEY, [0], State.RESIDENT), SetTags(KEY, 0, tags=("back",))])
+
+    now = await row(stash)
+    assert (now.state, now.segment.tags) == (State.FORGOTTEN, ())
+    assert await found(stash, "secret") == []
+
+
+async def test_forgetting_is_not_a_state_one_can_set(stash):
+    await stash.apply(puts("a"))
+
+    with pytest.raises(CtxgcError):
+        await stash.apply([SetState(KEY, [0], State.FORGOTTEN)])
+
+
+# Sessions, operations, positions
+
+
+async def test_sessions_are_listed_newest_first_and_by_project(stash):
+    rows = [SessionRow(key=SessionKey("client", f"s{n}"), project=f"/p{n % 2}", updated_s=float(n)) for n in range(4)]
+    await stash.apply([PutSession(r) for r in rows])
+
+    assert await stash.sessions() == rows[::-1]
+    assert await stash.sessions(project="/p1", limit=1, offset=1) == [rows[1]]
+    assert await stash.sessions(source="codex") == []
+
+
+async def test_a_session_is_named_exactly_or_by_a_prefix(stash):
+    keys = [SessionKey("client", "abc"), SessionKey("codex", "abcd"), SessionKey("codex", "x")]
+    await stash.apply([PutSession(SessionRow(key=key)) for key in keys])
+
+    assert await stash.resolve("abc") == [keys[0]]
+    assert set(await stash.resolve("ab")) == {keys[0], keys[1]}
+    assert await stash.resolve("codex:ab") == [keys[1]]
+    assert await stash.resolve("codex:x") == [keys[2]]
+    assert await stash.resolve("") == await stash.resolve("nothing%") == []
+
+
+async def test_i12_the_oldest_op_ids_are_dropped_beyond_the_bound(stash):
+    ops = [PutOp(KEY, f"op{n}", str(n).encode()) for n in range(OP_IDS_KEPT_PER_SESSION + 2)]
+
+    await stash.apply([*ops, PutOp(KEY, "op9", b"again")])
+
+    assert await stash.op(KEY, "op1") is None
+    assert await stash.op(KEY, "op2") == b"2"
+    assert await stash.op(KEY, "op9") == b"9"
+
+
+async def test_a_position_is_the_last_one_written(stash):
+    await stash.apply([PutPosition("/log", b"h", 1), PutPosition("/log", b"h", 2)])
+
+    assert await stash.position("/log") == (b"h", 2)
+    assert await stash.position("/other") is None
+
+
+# Search
+
+
+@shared_stash
+@given(text=any_text)
+async def test_no_query_text_is_ever_a_syntax_error(stash, text):
+    await stash.apply(puts("some words here", '"quoted" -text* (a OR b) NEAR/3 col:umn ^x'))
+
+    await stash.search(Query(text=text))
+
+
+async def test_segments_with_all_words_come_before_those_with_some(stash):
+    await stash.apply(
+        puts("token bug", "refresh of the page", "a token refresh bug in the middle of much else", "none")
+    )
+
+    reply = await stash.search(Query(text="token refresh bug"))
+
+    assert reply.hits[0].row.seq == 2
+    assert [hit.match for hit in reply.hits] == ["all", "some", "some"]
+    assert sorted(hit.score for hit in reply.hits)[::-1] == [hit.score for hit in reply.hits]
+    assert reply.notes
+
+
+async def test_words_match_by_stem_case_and_the_parts_of_camel_case(stash):
+    await stash.apply(puts("reconnecting now", "calls getUserName()", "snake get_user_name", "HTTPServer"))
+
+    assert await found(stash, "RECONNECTED") == [0]
+    assert sorted(await found(stash, '"user name"')) == [1, 2]
+    assert sorted(await found(stash, "getUserName")) == [1, 2]
+    assert await found(stash, "server") == [3]
+
+
+async def test_phrases_exclusions_and_prefixes_do_what_they_say(stash):
+    await stash.apply(puts("page fault", "fault page", "pager", "page fault draft"))
+
+    assert sorted(await found(stash, '"page fault"')) == [0, 3]
+    assert await found(stash, '"page fault" -draft') == [0]
+    assert sorted(await found(stash, "pag*")) == [0, 1, 2, 3]
+    assert sorted(await found(stash, "-draft")) == [0, 1, 2]
+
+
+async def test_short_inputs_of_a_call_are_searchable_and_its_ids_are_not(stash):
+    skeleton = b'{"call_id":"toolu_77","input":{"command":"pytest tests/auth","n":3},"name":"Bash"}'
+    await stash.apply([put(0, "ok", skeleton=skeleton, kind=Kind.EXCHANGE)])
+
+    assert await found(stash, "pytest auth") == [0]
+    assert await found(stash, "toolu_77") == await found(stash, "command") == []
+
+
+async def test_every_filter_narrows(stash):
+    reader = {"kind": Kind.EXCHANGE, "tool": "Read", "paths": (PathUse("/p/src/a.py", Access.READ),)}
+    await stash.apply([PutSession(SessionRow(key=KEY, project="/p")), PutSession(SessionRow(key=OTHER, project="/q"))])
+    await stash.apply(
+        [put(0, "word", task="auth", tags=("x", "y")), put(1, "word", **reader), put(2, "word", wall_s=50.0)]
+    )
+    await stash.apply([put(0, "word", key=OTHER), SetState(KEY, [0], State.EVICTED)])
+
+    async def seqs(**said):
+        with_text, without = await found(stash, "word", **said), await found(stash, **said)
+        assert sorted(with_text) == sorted(without)
+        return sorted(with_text)
+
+    assert await seqs() == [0, 0, 1, 2]
+    assert await seqs(key=KEY) == await seqs(project="/p") == [0, 1, 2]
+    assert await seqs(project="/none") == await seqs(key=SessionKey("a", "b")) == []
+    assert await seqs(kinds=("exchange",)) == await seqs(tools=("Read",)) == [1]
+    assert await seqs(task="auth") == await seqs(tags=("y", "x")) == await seqs(states=("evicted",)) == [0]
+    assert await seqs(key=KEY, kinds=("user", "exchange"), after_s=1.5, before_s=50.0) == [1]
+
+
+@pytest.mark.parametrize("path", ["/p/src/a.py", "a.py", "src/a.py", "*.py", "src/*", "/p/*/a.p?", "[!x].py"])
+async def test_a_path_is_found_whole_by_name_by_its_end_and_by_glob(stash, path):
+    await stash.apply([put(0, "x", paths=(PathUse("/p/src/a.py", Access.READ),)), put(1, "x"), put(2, "x")])
+    await stash.apply([put(3, "x", paths=(PathUse("/p/src/xa.md", Access.READ),))])
+
+    expected = [3, 0] if path == "src/*" else [0]
+    assert await found(stash, "", path=path) == await found(stash, "x", path=path) == expected
+
+
+@pytest.mark.parametrize("path", ["b.py", "/src/a.py", "p/src", "*.rs", "A.PY"])
+async def test_another_path_is_not_found(stash, path):
+    await stash.apply([put(0, "x", paths=(PathUse("/p/src/a.py", Access.READ),))])
+
+    assert await found(stash, "", path=path) == []
+
+
+async def test_pages_follow_each_other_without_gap_or_repeat(stash):
+    await stash.apply(puts(*(f"common word {n}" for n in range(25))))
+
+    for text in ("common", ""):
+        seen, offset = [], 0
+        while offset >= 0:
+            reply = await stash.search(Query(text=text, limit=10, offset=offset))
+            seen += [hit.row.seq for hit in reply.hits]
+            offset = reply.next_offset
+        assert sorted(seen) == list(range(25))
+
+
+async def test_a_hit_says_where_it_is_from_and_marks_what_matched(stash):
+    await stash.apply(
+        [PutSession(SessionRow(key=KEY, project="/p")), put(0, "x " * 500 + "the Needle\x02\nhere " + "y " * 500)]
+    )
+
+    hit = (await stash.search(Query(text="needles"))).hits[0]
+
+    assert (hit.row.key, hit.project) == (KEY, "/p")
+    assert "\x02Needle\x03  here" in hit.snippet
+    assert len(hit.snippet) < 300
+
+
+async def test_a_word_that_moves_with_a_completed_segment_is_no_longer_found_at_the_old_content(stash):
+    await stash.apply([pending(0, skeleton=b'{"call_id":"c","input":{"q":"before"},"name":"Read"}')])
+    assert await found(stash, "before") == [0]
+
+    await stash.apply([put(0, "after", kind=Kind.EXCHANGE)])
+
+    assert await found(stash, "before") == []
+    assert await found(stash, "after") == [0]
+
+
+# Status
+
+
+async def test_status_counts_segments_and_sessions(stash):
+    await stash.apply([*puts("a", "b"), *puts("c", key=OTHER)])
+
+    status = await stash.status()
+
+    assert (status.segments, status.sessions, status.is_read_only, status.erasures_pending) == (3, 2, False, 0)
