@@ -188,7 +188,9 @@ def _narrowed(use: PathUse, lines: tuple[int, int]) -> PathUse:
     if use.access is not Access.READ:
         return use
     first = min(use.first_line + lines[0] - 1, LINE_MAX)
-    return use._replace(first_line=first, last_line=min(use.first_line + lines[1] - 1, use.last_line))
+    last = min(use.first_line + lines[1] - 1, use.last_line)
+    # Beyond what came before in the pipe nothing is shown.
+    return use._replace(first_line=first, last_line=last) if first <= last else PathUse(use.path, Access.MENTION)
 
 
 def _of_stage(stage: _Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
