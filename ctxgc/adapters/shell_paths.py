@@ -289,7 +289,7 @@ def _git_paths(rest: list[str], cwd: str) -> Iterator[str]:
     if verb not in GIT_WITH_PATHS:
         return
     tail = rest[rest.index(verb) + 1 :]
-    words = tail[tail.index("--") + 1 :] if "--" in tail else [w for w in tail if _HAS_EXTENSION.search(w)]
+    words = tail[tail.index("--") + 1 :] if "--" in tail else [w for w in tail if ":" in w or _HAS_EXTENSION.search(w)]
     for word in words:
         # `git show REV:path` names a file too.
         path = word.partition(":")[2] or word

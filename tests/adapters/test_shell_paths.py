@@ -37,6 +37,7 @@ R, W, E, M = Access.READ, Access.WRITE, Access.EDIT, Access.MENTION
         ("cd sub && cat ../q.txt && cat r.txt", [("/w/q.txt", R, 1, LINE_MAX), ("/w/sub/r.txt", R, 1, LINE_MAX)]),
         ("git diff -- src/t.rs", [("/w/src/t.rs", M, 1, LINE_MAX)]),
         ("git show HEAD~1:src/z.rs", [("/w/src/z.rs", M, 1, LINE_MAX)]),
+        ("git show origin/main:bin/run | head -5", [("/w/bin/run", M, 1, LINE_MAX)]),
         ("bash -lc 'cat inner.rs'", [("/w/inner.rs", R, 1, LINE_MAX)]),
         ("FOO=1 sudo cat m.txt", [("/w/m.txt", R, 1, LINE_MAX)]),
         ('cat "my dir/f.txt"', [("/w/my dir/f.txt", R, 1, LINE_MAX)]),
