@@ -61,7 +61,12 @@ def _alone(rule: Rule) -> Family:
 
 _KEY_HEAD = rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
 _KEY_TAIL = rb"-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-_KEY_BODY = rb"(?:[^-]|-(?!----(?:BEGIN|END) )){0,16384}+"
+# Base64 and what languages and tools put around its lines. Code that only names head and tail has brackets between
+# them, and no line of base64 near the head.
+_KEY_BODY = (
+    rb"(?=[\s\S]{0,300}?[A-Za-z0-9+/]{40})"
+    rb"""(?:[A-Za-z0-9+/=\s\\:,.|>"'\xe2\x86\x92]|-(?!----(?:BEGIN|END) )){0,16384}+"""
+)
 # A digest after the "@" makes it an image reference, `docker://name:tag@sha256:…`.
 _URL_PASSWORD = rb"""://[^\s/@:"'`<>\\]{0,64}:([A-Za-z0-9!$%&()*+,;=:._~^-]{3,128})@(?!sha256:)[A-Za-z0-9\[]"""
 
@@ -168,8 +173,8 @@ _RUNS = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^A-Za-z0-9]+")
 def redact(data: bytes) -> tuple[bytes, int]:
     """`data` with each secret replaced by `«redacted:KIND»`, and how many were.
 
-    The same object if there was none. Every pass removes bytes that no later pass can find again, so it ends.
-    About 100 MB/s on clean text.
+    The same object if there was none. Every pass removes bytes that no later pass can find again, so it ends;
+    linear in each pass. About 100 MB/s on clean text.
     """
     count = 0
     while spans := find_secrets(data):

@@ -128,8 +128,11 @@ class Piece(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The piece as a string; lone surrogates survive the round trip."""
-        return self.data.decode("utf-8", "surrogatepass")
+        """The piece as a string; lone surrogates survive the round trip, bytes that are no UTF-8 read as U+FFFD."""
+        try:
+            return self.data.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return self.data.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

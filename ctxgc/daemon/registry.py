@@ -41,6 +41,12 @@ class Registry:
         """Sessions in memory, the longest unused first."""
         return list(self._awake.values())
 
+    def adopt(self, settings: SessionSettings) -> None:
+        """Give every session new settings: those awake take the rules at once, the rest when they wake."""
+        self.settings = settings
+        for session in self._living.values():
+            session.adopt(settings)
+
     def peek(self, key: SessionKey) -> Session | None:
         """The session if it is awake; its place in the LRU does not change."""
         return self._awake.get(key)

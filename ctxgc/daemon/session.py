@@ -27,6 +27,9 @@ from ctxgc.daemon.intake import Prepared, tombstone_tokens_at
 from ctxgc.stash.contract import Edge, Mutation, Put, PutSession, SessionRow, SetGarbage, Stash, Stored
 from ctxgc.tokens.calibration import Calibration
 
+REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
+"""Kinds that an assistant's reply consists of: with them the session's turn moves on."""
+
 TEXTS_PER_SLICE = 256
 """Bodies read at a time when the word index of a waking session is rebuilt."""
 
@@ -151,6 +154,13 @@ class Session:
         """Slots of several names, each once, in order."""
         return list(dict.fromkeys(self.slot(name) for name in names))
 
+    def adopt(self, settings: SessionSettings) -> None:
+        """Take new settings. What may be evicted is built into the heap, so that is rebuilt before the next change."""
+        old, self.settings = self.settings, settings
+        if (old.evictable_kinds, old.has_evictable_inputs) != (settings.evictable_kinds, settings.has_evictable_inputs):
+            self._is_stale = True
+        self.version += 1
+
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[Change]:
         """Hold the session for one atomic change; commits on leaving.
@@ -173,6 +183,12 @@ class Session:
                 raise
             change.settle()
             self.version += 1
+
+    async def settled(self) -> None:
+        """Return once memory agrees with the stash again; at once, unless a commit has failed."""
+        if self._is_stale:
+            async with self._lock:
+                await self.refresh()
 
     async def refresh(self) -> None:
         """Rebuild what a failed commit left in doubt."""
@@ -276,7 +292,8 @@ class Session:
         if new:
             change.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in new]))
         self.place_max = max(self.place_max, segment.place)
-        self.set_row(change, turn=max(self.row.turn, segment.born_turn + 1))
+        spoken = segment.kind in REPLY_KINDS
+        self.set_row(change, turn=max(self.row.turn, segment.born_turn + spoken))
         return True
 
     def set_row(self, change: Change, **fields: Any) -> None:

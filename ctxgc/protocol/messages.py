@@ -25,6 +25,8 @@ CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "
 
 Name = Annotated[str, Field(max_length=512)]
 Ids = Annotated[list[Name], Field(min_length=1, max_length=10_000)]
+AbsolutePath = Annotated[str, Field(pattern=r"^/", max_length=4096)]
+"""The daemon has no working directory of the client's."""
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
 Unit = Literal["billed", "raw"]
 
@@ -141,7 +143,7 @@ class SegmentAddMany(MutatingSession):
 class SegmentAddFile(MutatingSession):
     """Admit a file's text as one segment: for text beyond the frame limit."""
 
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    path: AbsolutePath
     kind: Literal["attachment", "other", "user", "system"] = "attachment"
     id: Name = ""
     tags: list[Name] = []
@@ -203,7 +205,7 @@ class HeapPlan(OfSession):
     """Victims listed; the sums are over all."""
 
 
-class HeapCollect(HeapPlan, Mutating):
+class HeapCollect(HeapPlan, MutatingSession):
     """Collect to a budget, at once."""
 
     dry_run: bool = False
@@ -279,7 +281,7 @@ class MessagesCollect(MutatingSession):
 class Import(Mutating):
     """Read transcripts: files, or folders of them. Repeating an import changes nothing."""
 
-    paths: Annotated[list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1, max_length=10_000)]
+    paths: Annotated[list[AbsolutePath], Field(min_length=1, max_length=10_000)]
     format: Name = ""
     """Empty: detected from the content."""
 
@@ -287,7 +289,7 @@ class Import(Mutating):
 class WatchAdd(Mutating):
     """Follow a transcript, or a folder of them, as it grows."""
 
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    path: AbsolutePath
 
 
 class Subscribe(Params):
@@ -306,13 +308,13 @@ class Tx(MutatingSession):
 class Backup(Params):
     """Write a consistent copy of the stash to a new file."""
 
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    path: AbsolutePath
 
 
 class Export(OfSession):
     """Write a session as plain JSON segments to a new file."""
 
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    path: AbsolutePath
 
 
 class Shutdown(Params):

@@ -1,0 +1,262 @@
+"""`ctxgcd`: builds the daemon's objects, by hand, in one place; runs them; takes them down in reverse.
+
+    configuration ─▶ locks ─▶ stash ─▶ sessions, verbs ─▶ sockets ─▶ READY=1 ─▶ … ─▶ STOPPING=1 ─▶ all of it back
+
+`ctxgcd --check` and `--repair` look after a stash that the daemon refuses to open; they never touch a running one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from ctxgc import __version__
+from ctxgc.config import EXIT_CODE, BadConfig, Config, load
+from ctxgc.core.errors import CtxgcError
+from ctxgc.daemon.calls import Limits
+from ctxgc.daemon.control import Control
+from ctxgc.daemon.dispatch import Verbs
+from ctxgc.daemon.events import Events
+from ctxgc.daemon.instance import Instance, InstanceError
+from ctxgc.daemon.intake import Intake
+from ctxgc.daemon.registry import Registry
+from ctxgc.daemon.server import Server
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.settings import in_force, pacer_rules, session_settings
+from ctxgc.daemon.systemd import listen_fds, sd_notify, watchdog_interval_s
+from ctxgc.daemon.texts import Texts
+from ctxgc.daemon.watch import Watcher
+from ctxgc.protocol.line import BadSocketPath, socket_path
+from ctxgc.stash.repair import check, repair
+from ctxgc.stash.sqlite import SqliteStash
+from ctxgc.tokens.counter import TokenCounter
+from ctxgc.tokens.ranks import load_ranks
+
+STASH_NAME = "stash.sqlite3"
+EXIT_REFUSED = 1
+IDLE_LOOK_S = 1.0
+
+
+class Late:
+    """Stands in for the verbs while the server they look at is being built: the one knot in the object graph."""
+
+    def __init__(self) -> None:
+        self.verbs: Verbs | None = None
+
+    def call(self, method: str, params: Any, context: Any) -> Any:
+        """As `Verbs.call`."""
+        assert self.verbs is not None
+        return self.verbs.call(method, params, context)
+
+
+class Daemon:
+    """One daemon: its configuration, its tasks and its end."""
+
+    def __init__(self, config: Config, config_file: Path | None, path: str, tasks: asyncio.TaskGroup) -> None:
+        self.config = config
+        self._config_file = config_file
+        self._path = path
+        self._tasks = tasks
+        self._stopping = asyncio.Event()
+        self._services: Services | None = None
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a task that ends with the daemon."""
+        return self._tasks.create_task(work)
+
+    def stop(self) -> None:
+        """Begin the end. Idempotent."""
+        self._stopping.set()
+
+    def reload(self) -> tuple[list[str], list[str]]:
+        """Read the configuration again; see `Control.reload`."""
+        assert self._services is not None
+        fresh = load(self._config_file, os.environ)
+        changed, waiting = in_force(self._services, fresh)
+        self.config = self._services.config
+        return changed, waiting
+
+    async def run(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve until told to stop."""
+        folder = self.config.daemon.state_dir
+        stash = SqliteStash(folder / STASH_NAME, reserve_bytes=self.config.stash.reserve_bytes)
+        await stash.open()
+        worker = ThreadPoolExecutor(1, thread_name_prefix="ctxgc-worker")
+        try:
+            services = self._build(stash, worker)
+            late = Late()
+            limits = Limits(
+                frame_bytes_max=self.config.daemon.frame_bytes_max, connections_max=self.config.daemon.clients_max
+            )
+            server = Server(late, limits=limits, events=services.events)
+            watcher = Watcher(services, self.spawn)
+            control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
+            late.verbs = Verbs(services, control, self.spawn)
+            async with self._serving(server, sockets):
+                for path in self.config.watch.paths:
+                    watcher.add(str(path))
+                await self._until_stopped(server, watcher)
+                await watcher.close()
+        finally:
+            await stash.close()
+            worker.shutdown(wait=True)
+
+    def _build(self, stash: SqliteStash, worker: ThreadPoolExecutor) -> Services:
+        config = self.config
+        counter = TokenCounter(lambda: load_ranks(os.environ))
+        registry = Registry(stash, session_settings(config), time.time, segments_max=config.daemon.heap_segments_max)
+        self._services = Services(
+            config=config,
+            stash=stash,
+            registry=registry,
+            texts=Texts(stash, config.daemon.text_cache_bytes_max),
+            intake=Intake(counter, redacts=config.redact.enabled),
+            events=Events(first_seq=time.time_ns() // 1000),
+            pacer=pacer_rules(config),
+            worker=worker,
+        )
+        return self._services
+
+    @asynccontextmanager
+    async def _serving(self, server: Server, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
+        for listener in sockets:
+            await server.start(listener)
+        # What is alive now stays alive: the cyclic collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        sd_notify(f"READY=1\nSTATUS=serving {self._path or 'inherited socket'}\nMAINPID={os.getpid()}", os.environ)
+        try:
+            yield
+        finally:
+            sd_notify("STOPPING=1", os.environ)
+            await server.stop()
+
+    def _reload_on_signal(self) -> None:
+        try:
+            self.reload()
+        except (BadConfig, CtxgcError) as error:
+            print(f"ctxgcd: configuration not reloaded: {error}", file=sys.stderr)
+
+    async def _until_stopped(self, server: Server, watcher: Watcher) -> None:
+        """Wait for the end; meanwhile feed the watchdog, and notice when nobody needs us."""
+        watchdog_s = watchdog_interval_s(os.environ)
+        idle_s = self.config.daemon.idle_exit_s
+        busy_at = time.monotonic()
+        while not self._stopping.is_set():
+            wait_s = min(watchdog_s or 3600.0, IDLE_LOOK_S if idle_s else 3600.0)
+            try:
+                await asyncio.wait_for(self._stopping.wait(), wait_s)
+            except TimeoutError:
+                sd_notify("WATCHDOG=1", os.environ)
+            if server.traffic.connections or len(watcher):
+                busy_at = time.monotonic()
+            if idle_s and time.monotonic() - busy_at > idle_s:
+                self.stop()
+
+
+async def serve(config: Config, config_file: Path | None, path: str, sockets: Sequence[socket.socket]) -> None:
+    """Run one daemon to its end."""
+    async with asyncio.TaskGroup() as tasks:
+        daemon = Daemon(config, config_file, path, tasks)
+        await daemon.run(sockets)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ctxgcd", description="The ctxgc daemon. `ctxgc up` starts it for you.")
+    parser.add_argument("--socket", default="", metavar="PATH", help="where to listen")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="folder of the stash")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="read the whole stash, report, change nothing")
+    what.add_argument("--repair", action="store_true", help="save what can be read into a new stash; keeps the old")
+    parser.add_argument("--version", action="version", version=f"ctxgcd {__version__}")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script. Exit codes: 0, 1 refused, 75 another daemon runs, 78 configuration."""
+    arguments = _parser().parse_args(argv)
+    os.umask(0o077)
+    try:
+        config = load(arguments.config, os.environ)
+        if arguments.state_dir:
+            daemon = config.daemon.model_copy(update={"state_dir": arguments.state_dir.absolute()})
+            config = config.model_copy(update={"daemon": daemon})
+        if arguments.check or arguments.repair:
+            return _look_after(config, is_repair=arguments.repair)
+        return _serve_alone(config, arguments.config, arguments.socket)
+    except (BadConfig, BadSocketPath) as error:
+        print(f"ctxgcd: {error}", file=sys.stderr)
+        return EXIT_CODE
+    except InstanceError as error:
+        print(f"ctxgcd: {error}", file=sys.stderr)
+        return error.exit_code
+    except CtxgcError as error:
+        print(f"ctxgcd: {error}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
+        return EXIT_REFUSED
+
+
+def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
+    inherited = listen_fds(os.environ)
+    path = "" if inherited else socket_path(flag or str(config.daemon.socket or ""), os.environ)
+    # The state folder has one daemon, whatever socket it is reached by.
+    state = Instance(str(config.daemon.state_dir))
+    at_socket = state
+    try:
+        if path and os.path.dirname(path) != state.folder:
+            at_socket = Instance(os.path.dirname(path))
+        sockets = inherited or [at_socket.listen(path)]
+        uvloop.run(serve(config, config_file, path, sockets))
+    except* CtxgcError as group:
+        raise _first(group) from None
+    finally:
+        at_socket.close()
+        if at_socket is not state:
+            state.close()
+    return 0
+
+
+def _first(group: BaseExceptionGroup[CtxgcError]) -> CtxgcError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _look_after(config: Config, *, is_repair: bool) -> int:
+    path = config.daemon.state_dir / STASH_NAME
+    state = Instance(str(config.daemon.state_dir))
+    try:
+        if is_repair:
+            done = repair(path)
+            print(f"{done.bodies} of {done.segments} segments have their content; {done.bodies_lost} were lost")
+            print(f"{done.rebuilt} rows were rebuilt from content; the damaged file is kept: {done.backup}")
+            return 0
+        found = check(path)
+        for trouble in found.troubles:
+            print(trouble)
+        verdict = "sound" if found.is_sound else "damaged; `ctxgcd --repair` saves what can be read"
+        print(f"{path}: {found.bodies} bodies read, {found.bodies_damaged} damaged: {verdict}")
+        return 0 if found.is_sound else EXIT_REFUSED
+    finally:
+        state.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""What the verbs work with: the objects of one daemon, built once, by hand, in `main.py`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from ctxgc.config import Config
+from ctxgc.core.pacer import PacerRules
+from ctxgc.daemon.events import Events
+from ctxgc.daemon.intake import Intake
+from ctxgc.daemon.registry import Registry
+from ctxgc.daemon.texts import Texts
+from ctxgc.stash.contract import Stash
+
+
+@dataclass(slots=True)
+class Services:
+    """One daemon's objects. Each is the only writer of its own state; this bundle owns nothing."""
+
+    config: Config
+    stash: Stash
+    registry: Registry
+    texts: Texts
+    intake: Intake
+    events: Events
+    pacer: PacerRules
+    worker: Executor
+    """One thread for what is heavy on the processor: parsing, redacting, counting."""
+    clock: Callable[[], float] = time.time
+    started_s: float = field(default_factory=time.time)
+    counts: Counter[str] = field(default_factory=Counter)
+    """`collections`, `faults`, `imports`: since the start, for `stats`."""

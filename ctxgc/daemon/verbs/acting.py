@@ -1,0 +1,68 @@
+"""What every verb does alike: find the session, change it once, answer the same to the same `op_id`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.session import Change, Session
+from ctxgc.protocol.messages import MutatingSession, OfSession
+from ctxgc.stash.contract import PutOp
+
+Reply = dict[str, Any]
+Applied = Callable[[Session, Change], Reply]
+"""Changes a session's heap and collects what to commit; must not wait."""
+
+
+async def session_of(services: Services, params: OfSession) -> Session:
+    """The session that the params mean, awake and current."""
+    session = await services.registry.named(params.session, params.cwd)
+    await session.settled()
+    return session
+
+
+async def change_session(
+    services: Services,
+    params: MutatingSession,
+    apply: Applied,
+    *,
+    session: Session | None = None,
+    before: Callable[[Session], Awaitable[None]] | None = None,
+) -> Any:
+    """Run `apply` as one atomic change, once per `op_id`. `before` runs inside the change, and may wait."""
+    if session is None:
+        session = await session_of(services, params)
+    async with session.changing() as change:
+        if params.op_id:
+            known = await services.stash.op(session.key, params.op_id)
+            if known is not None:
+                return msgspec.Raw(known)
+        if before is not None:
+            await before(session)
+        reply = apply(session, change)
+        if params.op_id:
+            change.add(PutOp(session.key, params.op_id, msgspec.json.encode(reply)))
+    return reply
+
+
+async def on_worker(services: Services, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run what is heavy on the processor beside the loop."""
+    return await asyncio.get_running_loop().run_in_executor(services.worker, function, *arguments)
+
+
+def budget_fields(session: Session) -> Reply:
+    """What every mutation says it did to the budget."""
+    raw = session.heap.resident_tokens
+    return {"resident_tokens": raw, "billed_tokens": session.billed(raw)}
+
+
+def over_budget_hint(session: Session) -> Reply:
+    """The next step, if the session is over its budget now."""
+    budget = session.row.budget_tokens
+    if budget and session.billed(session.heap.resident_tokens) > budget:
+        return {"next": "over budget: `ctxgc collect` brings it under"}
+    return {}

@@ -1,0 +1,219 @@
+"""Verbs on the daemon itself: hello, discover, import, watch, stats, metrics, config, doctor, shutdown."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+from ctxgc import __version__
+from ctxgc.core.errors import Incompatible
+from ctxgc.daemon.calls import CallContext
+from ctxgc.daemon.control import Control
+from ctxgc.daemon.importing import import_paths
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.verbs.acting import Reply
+from ctxgc.protocol.limits import BAD_LINES_MAX, BATCH_MAX, IN_FLIGHT_MAX, UNSENT_BYTES_MAX
+from ctxgc.protocol.messages import CAPABILITIES, PROTOCOL, VERBS, Hello, Import, Nothing, Subscribe, WatchAdd
+
+SLOW_LISTED_MAX = 128
+
+
+def hello(services: Services, control: Control, params: Hello) -> Reply:
+    """`hello`."""
+    missing = [cap for cap in params.need if cap not in CAPABILITIES]
+    if missing:
+        raise Incompatible(
+            f"this daemon has no {', '.join(missing)}", hint=f"it has: {', '.join(CAPABILITIES)}", field="need"
+        )
+    return {
+        "protocol": PROTOCOL,
+        "version": __version__,
+        "build": __version__,
+        "pid": os.getpid(),
+        "boot_id": control.boot_id,
+        "caps": list(CAPABILITIES),
+        "limits": {
+            "frame_bytes": services.config.daemon.frame_bytes_max,
+            "in_flight": IN_FLIGHT_MAX,
+            "unsent_bytes": UNSENT_BYTES_MAX,
+            "batch": BATCH_MAX,
+            "bad_lines": BAD_LINES_MAX,
+            "clients": services.config.daemon.clients_max,
+        },
+    }
+
+
+def ping(params: Nothing) -> Reply:
+    """`ping`."""
+    return {"pong": True}
+
+
+def discover(params: Nothing) -> Reply:
+    """`rpc.discover`."""
+    return {
+        "protocol": PROTOCOL,
+        "verbs": {
+            name: {"help": verb.help, "mutates": verb.mutates, "params": verb.params.model_json_schema()}
+            for name, verb in VERBS.items()
+        },
+    }
+
+
+async def import_transcripts(services: Services, params: Import) -> Reply:
+    """`import`."""
+    return await import_paths(services, params.paths, params.format)
+
+
+def subscribe(services: Services, params: Subscribe, context: CallContext) -> Reply:
+    """`subscribe`."""
+    context.subscribe(frozenset(params.topics), params.from_seq)
+    return {"topics": sorted(params.topics), "next_seq": services.events.next_seq}
+
+
+def unsubscribe(params: Nothing, context: CallContext) -> Reply:
+    """`unsubscribe`."""
+    context.unsubscribe()
+    return {"topics": []}
+
+
+async def watch_add(control: Control, params: WatchAdd) -> Reply:
+    """`watch.add`."""
+    is_new = control.watcher.add(params.path)
+    return {
+        "watched": control.watcher.reply(),
+        "changed": f"{params.path} is {'followed from now on' if is_new else 'followed already'}",
+    }
+
+
+def watch_list(control: Control, params: Nothing) -> Reply:
+    """`watch.list`."""
+    return {"watched": control.watcher.reply()}
+
+
+async def watch_remove(control: Control, params: WatchAdd) -> Reply:
+    """`watch.remove`."""
+    was_there = await control.watcher.remove(params.path)
+    verb = "no longer followed" if was_there else "was not followed"
+    return {"watched": control.watcher.reply(), "changed": f"{params.path} {verb}; what was read stays"}
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process now."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+async def stats(services: Services, control: Control, params: Nothing) -> Reply:
+    """`stats`."""
+    status = await services.stash.status()
+    traffic = control.server.traffic
+    counter = services.intake.counter
+    awake = services.registry.awake
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "boot_id": control.boot_id,
+        "uptime_s": round(services.clock() - services.started_s, 3),
+        "socket": control.socket_path,
+        "state_folder": str(services.config.daemon.state_dir),
+        "sessions": status.sessions,
+        "heaps_loaded": len(awake),
+        "heap_segments": sum(len(session.heap) for session in awake),
+        "text_cache_bytes": services.texts.bytes_held,
+        "segments": status.segments,
+        "stash_bytes": status.bytes_on_disk,
+        "read_only": status.read_only_reason if status.is_read_only else "",
+        "erasures_pending": status.erasures_pending,
+        "connections": traffic.connections,
+        "requests": traffic.requests,
+        "errors": traffic.errors,
+        "collections": services.counts["collections"],
+        "faults": services.counts["faults"],
+        "tokens_estimated": counter.is_loaded and counter.is_estimated,
+        "rss_bytes": rss_bytes(),
+        "watched": len(control.watcher),
+    }
+
+
+async def metrics(services: Services, control: Control, params: Nothing) -> Reply:
+    """`metrics`: the numbers of `stats` as Prometheus text."""
+    numbers = await stats(services, control, params)
+    lines = []
+    for name, value in numbers.items():
+        if isinstance(value, bool | int | float):
+            lines += [f"# TYPE ctxgc_{name} gauge", f"ctxgc_{name} {float(value):g}"]
+    return {"text": "\n".join(lines) + "\n"}
+
+
+def slowlog(control: Control, params: Nothing) -> Reply:
+    """`slowlog`."""
+    calls = control.server.slowlog()[:SLOW_LISTED_MAX]
+    return {
+        "calls": [
+            {
+                "ms": round(call.seconds * 1000, 2),
+                "method": call.method,
+                "connection": call.connection_id,
+                "at_s": call.at_s,
+            }
+            for call in calls
+        ]
+    }
+
+
+def config_get(services: Services, params: Nothing) -> Reply:
+    """`config.get`."""
+    return {"config": services.config.model_dump(mode="json")}
+
+
+def config_reload(control: Control, params: Nothing) -> Reply:
+    """`config.reload`."""
+    changed, waiting = control.reload()
+    reply: Reply = {"changed": f"{', '.join(changed) or 'nothing'} in force now"}
+    if waiting:
+        reply["next"] = f"restart the daemon for {', '.join(waiting)}"
+    return reply
+
+
+def shutdown(control: Control, params: Any) -> Reply:
+    """`shutdown`."""
+    control.stop()
+    return {"changed": "the daemon stops after what is in flight"}
+
+
+async def doctor(services: Services, control: Control, params: Nothing) -> Reply:
+    """`doctor`: what may be wrong, each with what to do."""
+    status = await services.stash.status()
+    counter = services.intake.counter
+    skew_s = time.time() - services.clock()
+    checks = [
+        _check("state folder", _is_private(str(services.config.daemon.state_dir)), "mode 0700, ours", "chmod 700 it"),
+        _check("socket", _is_private(control.socket_path), control.socket_path or "inherited", "restart the daemon"),
+        _check("stash", not status.is_read_only, status.read_only_reason or status.path, "free disk space"),
+        _check("schema", True, f"version {status.schema_version}", ""),
+        _check("erasures", status.erasures_pending == 0, f"{status.erasures_pending} pending", "wait a moment"),
+        _check("tokens", not counter.is_estimated, "o200k ranks read", "reinstall the package: its ranks are damaged"),
+        _check("clock", abs(skew_s) < 5, f"skew {skew_s:.1f} s", "check the system clock"),
+    ]
+    return {"ok": all(check["ok"] for check in checks), "checks": checks}
+
+
+def _check(name: str, ok: bool, detail: str, hint: str) -> Reply:
+    return {"name": name, "ok": ok, "detail": detail, "hint": "" if ok else hint}
+
+
+def _is_private(path: str) -> bool:
+    if not path:
+        return True
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return False
+    return info.st_uid == os.geteuid() and not info.st_mode & 0o077

@@ -1,0 +1,243 @@
+"""Verbs on the heap: plan, collect, why, refs, path, undo, log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ctxgc.core.garbage import proven
+from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Proof
+from ctxgc.core.mark import path_from_root
+from ctxgc.core.roots import ROOTS, find_roots
+from ctxgc.core.segment import EdgeKind
+from ctxgc.core.tombstone import size_label
+from ctxgc.daemon.collecting import Outcome, collect, planned, target_of, undo
+from ctxgc.daemon.describe import collection_reply, labels_of, largest_victims, plan_reply
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.verbs.acting import Reply, change_session, session_of
+from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
+
+COLLECTIONS_MAX = 1000
+
+ROOT_REASONS = {
+    "system": "it is a system prompt",
+    "user": "it is what the user said",
+    "pinned": "it is pinned",
+    "recent": "it is among the newest turns",
+    "pending": "its call has no result yet",
+    "plan": "it is the newest plan",
+    "file": "it is the newest read of a file in use",
+    "summary": "it is the newest summary",
+    "task": "it belongs to the current task",
+    "open": "its file is open in front of the user",
+    "protected": "the configuration protects it",
+    "recalled": "it was recalled a moment ago",
+}
+
+
+async def _labels(services: Services, session: Session, slots: Iterable[int]) -> dict[int, str]:
+    return labels_of(await services.stash.rows(session.key, sorted(set(slots))))
+
+
+async def _listed(services: Services, session: Session, outcome: Outcome, limit: int) -> dict[int, str]:
+    return await _labels(services, session, (v.slot for v in largest_victims(outcome.plan, limit)))
+
+
+async def plan(services: Services, params: HeapPlan) -> Reply:
+    """`heap.plan`."""
+    session = await session_of(services, params)
+    outcome = planned(session, target_of(session, params.budget_tokens, params.unit), services.pacer)
+    labels = await _listed(services, session, outcome, params.limit)
+    return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=True)
+
+
+async def collect_now(services: Services, params: HeapCollect) -> Any:
+    """`heap.collect`."""
+    if params.dry_run:
+        return await plan(services, params)
+    session = await session_of(services, params)
+    # What it will most likely evict, to have its labels at hand: nothing waits between plan and commit.
+    draft = planned(session, target_of(session, params.budget_tokens, params.unit), services.pacer)
+    labels = await _listed(services, session, draft, params.limit)
+
+    def apply(session: Session, change: Change) -> Reply:
+        target = target_of(session, params.budget_tokens, params.unit)
+        outcome = collect(session, change, target, services.pacer, services.clock())
+        change.then(lambda: _announce(services, session, outcome))
+        return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False)
+
+    return await change_session(services, params, apply, session=session)
+
+
+def _announce(services: Services, session: Session, outcome: Outcome) -> None:
+    if not outcome.collection:
+        return
+    services.counts["collections"] += 1
+    services.events.publish(
+        "collection",
+        {
+            "session": str(session.key),
+            "collection": outcome.collection,
+            "trigger": outcome.trigger,
+            "evicted": len(outcome.plan.victims),
+            "before_tokens": outcome.plan.before_tokens,
+            "after_tokens": outcome.plan.remaining_tokens,
+        },
+    )
+
+
+async def undo_collection(services: Services, params: HeapUndo) -> Any:
+    """`heap.undo`."""
+    session = await session_of(services, params)
+    records = await services.stash.collections(session.key, limit=COLLECTIONS_MAX)
+    number = params.collection
+    undone = {record.undoes for record in records}
+    if not number:
+        number = next((r.id for r in records if not r.undoes and r.id not in undone), 0)
+    record = next((record for record in records if record.id == number), None)
+
+    def apply(session: Session, change: Change) -> Reply:
+        force = params.force or (not params.collection and all(r.undoes or r.id <= number for r in records))
+        outcome = undo(session, change, record, force=force, pacer=services.pacer, wall_s=services.clock())
+        change.then(lambda: _announce(services, session, outcome))
+        return plan_reply(session, outcome, {}, unit="raw", limit=0, is_dry=False)
+
+    return await change_session(services, params, apply, session=session)
+
+
+async def log(services: Services, params: HeapLog) -> Reply:
+    """`heap.log`."""
+    session = await session_of(services, params)
+    wanted = COLLECTIONS_MAX if params.collection else params.limit
+    records = await services.stash.collections(session.key, limit=wanted)
+    if params.collection:
+        records = [record for record in records if record.id == params.collection]
+        labels = await _labels(services, session, (e.seq for record in records for e in record.evictions))
+        return {"session": str(session.key), "collections": [collection_reply(session, r, labels) for r in records]}
+    return {"session": str(session.key), "collections": [collection_reply(session, r) for r in records]}
+
+
+async def why(services: Services, params: HeapWhy) -> Reply:
+    """`heap.why`."""
+    session = await session_of(services, params)
+    heap, slot = session.heap, session.slot(params.id)
+    roots = find_roots(heap, session.index.paths, session.now(), session.rules)
+    trail = path_from_root(heap.refs, roots, slot)
+    proof = proven(heap, slot, session.now(), session.rules)
+    labels = await _labels(services, session, [*trail, slot, *([proof.by] if proof and proof.by >= 0 else [])])
+    reply: Reply = {
+        "session": str(session.key),
+        "id": heap.ids[slot],
+        "label": labels.get(slot, ""),
+        "state": heap.state_of(slot).value,
+        "verdict": "",
+        "root": ROOTS[roots[trail[0]]] if trail else "",
+        "path": _steps(session, trail, labels),
+        "reason": "",
+        "by": "",
+        "collection": 0,
+        "wall_s": 0.0,
+        "explanation": "",
+    }
+    if heap.state[slot] in (EVICTED, DEPARTED, FORGOTTEN):
+        return reply | await _why_gone(services, session, slot)
+    return reply | _why_here(session, slot, roots, trail, proof, labels)
+
+
+def _steps(session: Session, trail: list[int], labels: dict[int, str]) -> list[Reply]:
+    steps = []
+    for at, slot in enumerate(trail):
+        edge = next((k for t, k in session.heap.edges_of(trail[at - 1]) if t == slot), 0) if at else 0
+        name = EdgeKind(edge).name.lower() if edge else ""
+        steps.append({"id": session.heap.ids[slot], "label": labels.get(slot, ""), "edge": name})
+    return steps
+
+
+def _why_here(
+    session: Session, slot: int, roots: bytearray, trail: list[int], proof: Proof | None, labels: dict[int, str]
+) -> Reply:
+    by = session.heap.ids[proof.by] if proof and proof.by >= 0 else ""
+    garbage = {"reason": proof.reason, "by": by} if proof else {}
+    if roots[slot]:
+        sentence = f"in the window, and kept: {ROOT_REASONS[ROOTS[roots[slot]]]}"
+        if proof:
+            sentence += f"; it looks like garbage ({proof.reason}), but a root is never evicted"
+        return garbage | {"verdict": "root", "explanation": sentence}
+    if proof:
+        cause = f" because of {labels.get(proof.by, by)} ({by})" if by else ""
+        sentence = f"in the window, but garbage: {proof.reason.replace('_', ' ')}{cause}; the next collection takes it"
+        return garbage | {"verdict": "garbage", "explanation": sentence}
+    if trail:
+        start = labels.get(trail[0], "")
+        sentence = f"in the window; reached from {start} ({ROOTS[roots[trail[0]]]}), so it goes last"
+        return {"verdict": "reached", "explanation": sentence}
+    sentence = "in the window, but nothing that is kept refers to it: it goes when room is needed, large and old first"
+    return {"verdict": "unreached", "explanation": sentence}
+
+
+async def _why_gone(services: Services, session: Session, slot: int) -> Reply:
+    heap = session.heap
+    rows = await services.stash.rows(session.key, [slot])
+    state, name = heap.state[slot], heap.ids[slot]
+    if state == FORGOTTEN:
+        return {"verdict": "forgotten", "explanation": "forgotten at the user's word; nothing is left but its id"}
+    if state == DEPARTED:
+        reason = rows[0].departure.value if rows and rows[0].departure else "host"
+        sentence = f"left the window by the host's hand ({reason.replace('_', ' ')}); stored: `ctxgc recall {name}`"
+        return {"verdict": "departed", "reason": reason, "explanation": sentence}
+    number = rows[0].collection if rows else 0
+    records = await services.stash.collections(session.key, limit=COLLECTIONS_MAX)
+    record = next((record for record in records if record.id == number), None)
+    entry = next((e for e in record.evictions if e.seq == slot), None) if record else None
+    if record is None or entry is None:
+        return {"verdict": "evicted", "explanation": f"evicted; `ctxgc recall {name}` brings it back"}
+    by = heap.ids[entry.by] if entry.by >= 0 else ""
+    cause = f" because of {by}" if by else ""
+    sentence = (
+        f"evicted by collection {number} at turn {record.turn}: {entry.reason.replace('_', ' ')}{cause}, "
+        f"freed {size_label(entry.freed_tokens)} tokens; `ctxgc recall {name}` brings it back"
+    )
+    fields = {"reason": entry.reason, "by": by, "collection": number, "wall_s": record.wall_s}
+    return fields | {"verdict": "evicted", "explanation": sentence, "next": f"ctxgc recall {name}"}
+
+
+async def refs(services: Services, params: OneSegment) -> Reply:
+    """`heap.refs`."""
+    session = await session_of(services, params)
+    heap, slot = session.heap, session.slot(params.id)
+    outgoing = list(heap.edges_of(slot))
+    incoming = [
+        (other, kind)
+        for other in range(slot + 1, len(heap))
+        if slot in heap.refs[other]
+        for target, kind in heap.edges_of(other)
+        if target == slot
+    ]
+    labels = await _labels(services, session, [t for t, _ in outgoing + incoming])
+
+    def described(pairs: list[tuple[int, int]]) -> list[Reply]:
+        return [
+            {"id": heap.ids[t], "edge": EdgeKind(kind).name.lower(), "label": labels.get(t, "")} for t, kind in pairs
+        ]
+
+    return {
+        "session": str(session.key),
+        "id": heap.ids[slot],
+        "refers_to": described(outgoing),
+        "referred_by": described(incoming),
+    }
+
+
+async def path(services: Services, params: HeapPath) -> Reply:
+    """`heap.path`."""
+    session = await session_of(services, params)
+    heap, goal = session.heap, session.slot(params.id)
+    if params.start:
+        roots = bytearray(len(heap))
+        roots[session.slot(params.start)] = 1
+    else:
+        roots = find_roots(heap, session.index.paths, session.now(), session.rules)
+    trail = path_from_root(heap.refs, roots, goal)
+    labels = await _labels(services, session, trail)
+    return {"session": str(session.key), "path": _steps(session, trail, labels)}

@@ -1,0 +1,110 @@
+"""`messages.collect`: make a list of a model API fit a budget, for callers who render their own requests.
+
+    list ──parse──▶ segments ──admit──▶ session ──collect──▶ tombstones ──splice──▶ the caller's own bytes, shorter
+
+The session's window becomes exactly the list. What an earlier call evicted stays evicted (I14); what is not in the
+list any more has departed, and is still found and recalled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.core.collector import plan
+from ctxgc.core.errors import BadParams
+from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT
+from ctxgc.core.segment import Departure, Segment, SessionKey, State
+from ctxgc.daemon.collecting import carried_out
+from ctxgc.daemon.describe import plan_reply
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker
+from ctxgc.daemon.verbs.sessions import tombstone_of
+from ctxgc.protocol.messages import MessagesCollect
+from ctxgc.stash.contract import SessionRow, SetPlaces, SetState
+
+
+async def collect_list(services: Services, params: MessagesCollect) -> Any:
+    """`messages.collect`."""
+    wire = WIRE_FORMATS.get(params.format)
+    if wire is None:
+        known = ", ".join(WIRE_FORMATS)
+        raise BadParams(f"no list format {params.format!r}", hint=f"one of: {known}", field="format")
+    request = msgspec.json.encode(params.messages)
+    window: WireWindow = await on_worker(services, wire.parse, request)
+    session = await services.registry.open(_row(services, params, request))
+    ours = [_bounded(segment, window) for segment in window.segments]
+    news = [segment for segment in ours if segment.id not in session.heap.slot_of]
+    prepared = await on_worker(services, services.intake.prepare_all, news)
+
+    def apply(session: Session, change: Change) -> Reply:
+        for ready in prepared:
+            # What the stash holds of a redacted body is not what the caller sent: it could not be brought back (I9).
+            kept = replace(ready.segment, has_opaque=True) if ready.redactions else ready.segment
+            session.admit(change, replace(ready, segment=kept))
+        slots = _rewindow(session, change, ours)
+        target = session.raw_budget(params.budget_tokens, params.unit)
+        todo = plan(session.heap, session.index.paths, target, session.now(), session.rules)
+        outcome = carried_out(session, change, todo, "asked", services.pacer, services.clock())
+        out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
+        tombstones = {
+            ours[at].id: tombstone_of(session, slot, ours[at]) for at, slot in enumerate(slots) if slot in out
+        }
+        return {
+            "session": str(session.key),
+            "format": params.format,
+            "messages": msgspec.Raw(wire.splice(request, window, tombstones)),
+            "tokens": todo.remaining_tokens,
+            "billed_tokens": session.billed(todo.remaining_tokens),
+            "evicted": len(out),
+            "plan": plan_reply(session, outcome, {}, unit=params.unit, limit=10, is_dry=False),
+            "changed": f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
+        }
+
+    async def before(session: Session) -> None:
+        await session.ensure_text()
+
+    return await change_session(services, params, apply, session=session, before=before)
+
+
+def _row(services: Services, params: MessagesCollect, request: bytes) -> SessionRow:
+    """The caller's session, or one of its own for this very list: never one guessed from how the list begins."""
+    source, colon, name = params.session.partition(":")
+    if not colon:
+        source, name = "client", params.session
+    name = name or "once-" + blake2b(request, digest_size=8).hexdigest()
+    return SessionRow(key=SessionKey(source, name), mode="client", project=params.cwd, created_s=services.clock())
+
+
+def _bounded(segment: Segment, window: WireWindow) -> Segment:
+    """A segment that the format cannot splice (pending, signed, not text) is opaque to the collector."""
+    return segment if window.spans.get(segment.id) else replace(segment, has_opaque=True)
+
+
+def _rewindow(session: Session, change: Change, segments: list[Segment]) -> list[int]:
+    """Make the session's window exactly these segments, in this order; their slots."""
+    heap = session.heap
+    slots = [heap.slot_of[segment.id] for segment in segments]
+    inside = set(slots)
+    gone = [slot for slot in heap.window() if slot not in inside]
+    back = [slot for slot in slots if heap.state[slot] == DEPARTED]
+    places = [(slot, at * 8) for at, slot in enumerate(slots) if heap.place[slot] != at * 8]
+    if gone:
+        change.add(SetState(session.key, gone, State.DEPARTED, Departure.REWOUND))
+    if back:
+        change.add(SetState(session.key, back, State.RESIDENT))
+    if places:
+        change.add(SetPlaces(session.key, places))
+    for slot in gone:
+        heap.set_state(slot, DEPARTED)
+    for slot in back:
+        heap.set_state(slot, RESIDENT)
+    for slot, place in places:
+        heap.set_place(slot, place)
+    return slots

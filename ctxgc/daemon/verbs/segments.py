@@ -1,0 +1,266 @@
+"""Verbs on segments: add, get, list, pin, touch, tag, ref, evict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ctxgc.core.errors import BadParams, Conflict, NotFound
+from ctxgc.core.heap import STATES
+from ctxgc.core.segment import EdgeKind, Segment, State
+from ctxgc.daemon.collecting import evict_by_hand
+from ctxgc.daemon.describe import content_reply, labels_of, plan_reply, segment_reply
+from ctxgc.daemon.given import segment_of_file, segments_of
+from ctxgc.daemon.importing import open_regular
+from ctxgc.daemon.intake import Prepared
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.session import REPLY_KINDS, Change, Session
+from ctxgc.daemon.verbs.acting import (
+    Applied,
+    Reply,
+    budget_fields,
+    change_session,
+    on_worker,
+    over_budget_hint,
+    session_of,
+)
+from ctxgc.protocol.messages import (
+    MutatingSession,
+    NewSegment,
+    SegmentAdd,
+    SegmentAddFile,
+    SegmentAddMany,
+    SegmentGet,
+    SegmentIds,
+    SegmentList,
+    SegmentRef,
+    SegmentTag,
+)
+from ctxgc.stash.contract import AddEdges, Edge, SetPinned, SetTags, Touch
+
+FILE_BYTES_MAX = 256 * 2**20
+"""The largest file that becomes one segment."""
+
+
+async def add(services: Services, params: SegmentAdd) -> Any:
+    """`segment.add`."""
+    return await add_items(services, params, [params.segment])
+
+
+async def add_many(services: Services, params: SegmentAddMany) -> Any:
+    """`segment.add_many`."""
+    return await add_items(services, params, params.segments)
+
+
+async def add_file(services: Services, params: SegmentAddFile) -> Any:
+    """`segment.add_file`."""
+    data = await asyncio.to_thread(_read_file, params.path)
+    item = NewSegment(id=params.id, kind=params.kind, paths=[params.path], tags=params.tags)
+
+    def segments(session: Session) -> list[Segment]:
+        return [segment_of_file(session, item, data, services.clock())]
+
+    return await _add(services, params, [item], segments)
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        with open_regular(path) as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise NotFound(f"{path}: {error.strerror}", hint="give the path of a readable file", field="path") from None
+    if len(data) > FILE_BYTES_MAX:
+        raise BadParams(f"{path} is larger than {FILE_BYTES_MAX} bytes", hint="split it", field="path")
+    return data
+
+
+async def add_items(services: Services, params: MutatingSession, items: Sequence[NewSegment]) -> Any:
+    """Admit segments at the end of a session's window, all or none."""
+
+    def segments(session: Session) -> list[Segment]:
+        return segments_of(session, items, services.clock())
+
+    return await _add(services, params, items, segments)
+
+
+async def _add(
+    services: Services,
+    params: MutatingSession,
+    items: Sequence[NewSegment],
+    segments: Callable[[Session], list[Segment]],
+) -> Any:
+    prepared: list[Prepared] = []
+
+    async def before(session: Session) -> None:
+        await session.ensure_text()
+        prepared.extend(await on_worker(services, services.intake.prepare_all, segments(session)))
+
+    def apply(session: Session, change: Change) -> Reply:
+        return apply_added(session, change, items, prepared)
+
+    return await change_session(services, params, apply, before=before)
+
+
+def apply_added(session: Session, change: Change, items: Sequence[NewSegment], prepared: list[Prepared]) -> Reply:
+    """Admit what was prepared; the turn moves on with a reply, or with the call where there is none."""
+    turn = session.row.turn
+    added = 0
+    for item, ready in zip(items, prepared, strict=True):
+        _refuse_other_content(session, ready)
+        added += session.admit(change, ready, is_pinned=item.is_pinned)
+    if added and session.row.turn == turn and not any(p.segment.kind in REPLY_KINDS for p in prepared):
+        session.set_row(change, turn=turn + 1)
+    reply: Reply = {
+        "session": str(session.key),
+        "ids": [ready.segment.id for ready in prepared],
+        "added": added,
+        **budget_fields(session),
+        "changed": f"{added} of {len(prepared)} segments are new",
+    }
+    return reply | over_budget_hint(session)
+
+
+def _refuse_other_content(session: Session, ready: Prepared) -> None:
+    slot = session.heap.slot_of.get(ready.segment.id)
+    if slot is None or STATES[session.heap.state[slot]] is not State.FORGOTTEN:
+        return
+    raise Conflict(f"segment {ready.segment.id!r} was forgotten", hint="add it under another id")
+
+
+async def get(services: Services, params: SegmentGet) -> Reply:
+    """`segment.get`."""
+    session = await session_of(services, params)
+    slot = session.slot(params.id)
+    rows = await services.stash.rows(session.key, [slot])
+    if not params.with_content:
+        return segment_reply(session, rows[0]) | {"session": str(session.key)}
+    contents = await services.texts.get(session.key, [slot])
+    if slot not in contents:
+        raise NotFound(f"segment {params.id!r} was forgotten", hint="nothing of it is left but its id")
+    return content_reply(session, rows[0], contents[slot], params.offset, params.limit_bytes)
+
+
+async def list_segments(services: Services, params: SegmentList) -> Reply:
+    """`segment.list`: window order first, then what is outside of it, by place."""
+    session = await session_of(services, params)
+    heap = session.heap
+    wanted = [
+        slot
+        for slot in range(len(heap))
+        if (not params.states or heap.state_of(slot).value in params.states)
+        and (not params.kinds or heap.kind_of(slot).value in params.kinds)
+    ]
+    wanted.sort(key=lambda slot: (heap.state[slot] > 1, heap.place[slot], slot))
+    page = wanted[params.offset : params.offset + params.limit]
+    rows = {row.seq: row for row in await services.stash.rows(session.key, page)}
+    more = params.offset + params.limit
+    return {
+        "session": str(session.key),
+        "segments": [segment_reply(session, rows[slot]) for slot in page if slot in rows],
+        "total": len(wanted),
+        "next_offset": more if more < len(wanted) else -1,
+    }
+
+
+def pinning(ids: Sequence[str], *, is_pinned: bool) -> Applied:
+    """Pin or unpin."""
+
+    def apply(session: Session, change: Change) -> Reply:
+        slots = session.slots(ids)
+        change.add(SetPinned(session.key, slots, is_pinned))
+        for slot in slots:
+            session.heap.set_pinned(slot, is_pinned)
+        verb = "kept from now on" if is_pinned else "no longer pinned"
+        return _changed(session, slots, f"{len(slots)} {'segment' if len(slots) == 1 else 'segments'} {verb}")
+
+    return apply
+
+
+def touching(ids: Sequence[str]) -> Applied:
+    """Note a use now."""
+
+    def apply(session: Session, change: Change) -> Reply:
+        slots, turn = session.slots(ids), session.row.turn
+        change.add(Touch(session.key, [(slot, turn) for slot in slots]))
+        for slot in slots:
+            session.heap.touch(slot, turn)
+        return _changed(session, slots, f"{len(slots)} touched at turn {turn}")
+
+    return apply
+
+
+def tagging(params: SegmentTag) -> Applied:
+    """Set tags, task, importance."""
+
+    def apply(session: Session, change: Change) -> Reply:
+        slot = session.slot(params.id)
+        tags = None if params.tags is None else tuple(params.tags)
+        change.add(SetTags(session.key, slot, tags, params.task, params.importance))
+        if params.importance is not None:
+            session.heap.set_importance(slot, params.importance)
+        if params.task is not None:
+            session.heap.set_task(slot, params.task)
+        return _changed(session, [slot], "tags set")
+
+    return apply
+
+
+def referring(params: SegmentRef) -> Applied:
+    """Add references to older segments."""
+
+    def apply(session: Session, change: Change) -> Reply:
+        slot, targets = session.slot(params.id), session.slots(params.refs)
+        younger = [target for target in targets if target >= slot]
+        if younger:
+            name = session.heap.ids[younger[0]]
+            raise BadParams(f"{name!r} is not older than {params.id!r}", hint="references point back", field="refs")
+        edges = [Edge(target, EdgeKind.GIVEN) for target in targets]
+        change.add(AddEdges(session.key, slot, edges))
+        session.heap.set_refs(slot, [*session.heap.edges_of(slot), *edges])
+        return _changed(session, [slot], f"{len(targets)} references added")
+
+    return apply
+
+
+def _changed(session: Session, slots: Sequence[int], sentence: str) -> Reply:
+    return {"session": str(session.key), "ids": [session.heap.ids[slot] for slot in slots], "changed": sentence}
+
+
+async def pin(services: Services, params: SegmentIds) -> Any:
+    """`segment.pin`."""
+    return await change_session(services, params, pinning(params.ids, is_pinned=True))
+
+
+async def unpin(services: Services, params: SegmentIds) -> Any:
+    """`segment.unpin`."""
+    return await change_session(services, params, pinning(params.ids, is_pinned=False))
+
+
+async def touch(services: Services, params: SegmentIds) -> Any:
+    """`segment.touch`."""
+    return await change_session(services, params, touching(params.ids))
+
+
+async def tag(services: Services, params: SegmentTag) -> Any:
+    """`segment.tag`."""
+    return await change_session(services, params, tagging(params))
+
+
+async def ref(services: Services, params: SegmentRef) -> Any:
+    """`segment.ref`."""
+    return await change_session(services, params, referring(params))
+
+
+async def evict(services: Services, params: SegmentIds) -> Any:
+    """`segment.evict`."""
+    session = await session_of(services, params)
+    rows = await services.stash.rows(session.key, session.slots(params.ids))
+    labels = labels_of(rows)
+
+    def apply(session: Session, change: Change) -> Reply:
+        slots = session.slots(params.ids)
+        outcome = evict_by_hand(session, change, slots, services.pacer, services.clock())
+        return plan_reply(session, outcome, labels, unit="raw", limit=len(slots), is_dry=False)
+
+    return await change_session(services, params, apply, session=session)

@@ -1,0 +1,142 @@
+"""Verbs on sessions: open, list, show, set, close, render."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from msgspec import Raw
+
+from ctxgc.adapters.contract import Slot, Tombstone
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.core.heap import EVICTED
+from ctxgc.core.segment import SessionKey
+from ctxgc.core.tombstone import tombstone_text
+from ctxgc.daemon.describe import session_reply, show_reply
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.verbs.acting import Reply, change_session, session_of
+from ctxgc.protocol.messages import (
+    MutatingSession,
+    OfSession,
+    SessionList,
+    SessionOpen,
+    SessionRender,
+    SessionSet,
+)
+from ctxgc.stash.contract import SessionRow
+from ctxgc.tokens.calibration import Calibration
+
+CHILDREN_MAX = 1000
+
+
+async def open_session(services: Services, params: SessionOpen) -> Any:
+    """`session.open`."""
+    now = services.clock()
+    row = SessionRow(
+        key=SessionKey(params.source, params.session),
+        project=params.project,
+        parent=params.parent,
+        parent_segment=params.parent_segment,
+        model=params.model,
+        title=params.title,
+        mode=params.mode,
+        budget_tokens=params.budget_tokens,
+        task=params.task,
+        created_s=now,
+        updated_s=now,
+    )
+    session = await services.registry.open(row)
+    was_new = session.is_new
+
+    def apply(session: Session, change: Change) -> Reply:
+        verb = "opened" if was_new else "was open already"
+        return session_reply(session.row) | {"changed": f"session {session.key} {verb}"}
+
+    as_change = MutatingSession(op_id=params.op_id)
+    reply = await change_session(services, as_change, apply, session=session)
+    if was_new:
+        services.events.publish("session", {"session": str(session.key), "what": "opened"})
+    return reply
+
+
+async def list_sessions(services: Services, params: SessionList) -> Reply:
+    """`session.list`."""
+    rows = await services.stash.sessions(
+        project=params.project, source=params.source, limit=params.limit + 1, offset=params.offset
+    )
+    more = params.offset + params.limit if len(rows) > params.limit else -1
+    return {"sessions": [session_reply(row) for row in rows[: params.limit]], "next_offset": more}
+
+
+async def show_session(services: Services, params: OfSession) -> Reply:
+    """`session.show`."""
+    session = await session_of(services, params)
+    children = [
+        str(row.key)
+        for row in await services.stash.sessions(source=session.key.source, limit=CHILDREN_MAX)
+        if row.parent == session.key.session
+    ]
+    return show_reply(session, children)
+
+
+async def set_session(services: Services, params: SessionSet) -> Any:
+    """`session.set`."""
+    fields = params.model_dump(
+        include={"budget_tokens", "window_max_tokens", "mode", "task", "model"}, exclude_none=True
+    )
+
+    def apply(session: Session, change: Change) -> Reply:
+        session.set_row(change, **fields)
+        if "model" in fields:
+            session.calibration = Calibration.of(fields["model"])
+        names = ", ".join(fields) or "nothing"
+        return session_reply(session.row) | {"changed": f"{names} set"}
+
+    return await change_session(services, params, apply)
+
+
+async def close_session(services: Services, params: MutatingSession) -> Any:
+    """`session.close`."""
+
+    def apply(session: Session, change: Change) -> Reply:
+        session.set_row(change, closed=True)
+        return session_reply(session.row) | {"changed": f"session {session.key} closed; everything in it stays"}
+
+    return await change_session(services, params, apply)
+
+
+async def slots_of(services: Services, session: Session) -> list[Slot]:
+    """The window in order, with contents, and tombstones where bodies are out."""
+    heap, window = session.heap, list(session.heap.window())
+    rows = {row.seq: row for row in await services.stash.rows(session.key, window)}
+    contents = await services.texts.get(session.key, window)
+    slots = []
+    for seq in window:
+        if seq not in contents:
+            continue
+        skeleton, body = contents[seq]
+        segment = replace(rows[seq].segment, skeleton=skeleton, body=body)
+        is_out = heap.state[seq] == EVICTED
+        slots.append(Slot(segment, tombstone_of(session, seq, segment) if is_out else None))
+    return slots
+
+
+def tombstone_of(session: Session, seq: int, segment: Any) -> Tombstone:
+    """The tombstone of a segment, the same at every rendering (I14)."""
+    return Tombstone(tombstone_text(segment, seq, session.heap.body[seq]))
+
+
+async def render_session(services: Services, params: SessionRender) -> Reply:
+    """`session.render`."""
+    session = await session_of(services, params)
+    slots = await slots_of(services, session)
+    raw = session.heap.resident_tokens
+    return {
+        "session": str(session.key),
+        "format": params.format,
+        "messages": Raw(WIRE_FORMATS[params.format].render(slots)),
+        "tokens": raw,
+        "billed_tokens": session.billed(raw),
+        "evicted": sum(slot.tombstone is not None for slot in slots),
+    }
