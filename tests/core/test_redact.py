@@ -43,7 +43,7 @@ SECRETS = {
     "openai_key": ["sk" + "-proj-" + noise(48), "sk" + "-" + noise(48)],
     "google_key": ["AIza" + noise(35), "ya29" + "." + noise(60), "GOCSPX" + "-" + noise(28)],
     "jwt": ["eyJ" + noise(30) + ".eyJ" + noise(60, 2) + "." + noise(43, 3)],
-    "private_key": [pem(), pem(before="    12→"), pem().rsplit("\n", 2)[0]],
+    "private_key": [pem(), pem(before="    12→"), pem().rsplit("\n", 2)[0], pem().replace("\n", '\\n" +\n  "')],
 }
 ISSUED = [(kind, secret) for kind, secrets in SECRETS.items() for secret in secrets]
 CONTEXTS = [
@@ -129,6 +129,10 @@ def test_a_password_in_a_url_is_redacted_and_the_url_stays_readable(password):
         "-----BEGIN CERTIFICATE-----\n" + noise(64) + "\n-----END CERTIFICATE-----",
         "-----BEGIN PUBLIC KEY-----\n" + noise(64) + "\n-----END PUBLIC KEY-----",
         "if data.startswith('-----BEGIN RSA PRIVATE" + " KEY-----'): raise ValueError",
+        'HEAD = "-----BEGIN PRIVATE' + ' KEY-----"\nTAIL = "-----END PRIVATE' + ' KEY-----"\n',
+        'is_key = has("-----BEGIN PRIVATE'
+        + f' KEY-----") # some digest, far enough behind: {noise(64)}\nfind("-----END PRIVATE'
+        + ' KEY-----")\n',
         "see sk_live_... and ghp_xxxx and AKIA* and xoxb-...",
     ],
 )
