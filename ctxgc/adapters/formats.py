@@ -15,6 +15,17 @@ from ctxgc.adapters.claude_code import ClaudeCode
 from ctxgc.adapters.codex import Codex
 from ctxgc.adapters.contract import Transcript
 from ctxgc.adapters.lines import inflated_head
+from ctxgc.adapters.segments_json import SegmentDocument, SegmentLines, is_segment_document, is_segment_lines
+from ctxgc.adapters.trajectories import (
+    MiniSweAgent,
+    OpenAiChatDocument,
+    SweAgent,
+    TauBench,
+    is_mini_swe_agent,
+    is_openai_chat,
+    is_swe_agent,
+    is_tau_bench,
+)
 from ctxgc.core.errors import BadTranscript
 
 HEAD_BYTES = 2**16
@@ -70,6 +81,12 @@ def is_claude_code(head: bytes) -> bool:
 FORMATS: tuple[TranscriptFormat, ...] = (
     TranscriptFormat("codex", is_codex, Codex),
     TranscriptFormat("claude_code", is_claude_code, ClaudeCode),
+    TranscriptFormat("segments", is_segment_lines, SegmentLines),
+    TranscriptFormat("segments_document", is_segment_document, SegmentDocument),
+    TranscriptFormat("tau_bench", is_tau_bench, TauBench),
+    TranscriptFormat("mini_swe_agent", is_mini_swe_agent, MiniSweAgent),
+    TranscriptFormat("swe_agent", is_swe_agent, SweAgent),
+    TranscriptFormat("openai_chat", is_openai_chat, OpenAiChatDocument),
 )
 
 TRANSCRIPT_FORMATS: Mapping[str, Callable[[], Transcript]] = MappingProxyType({row.name: row.make for row in FORMATS})
