@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from ctxgc.adapters.claude_attachments import user_kind
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
 from ctxgc.adapters.rendering import (
     NO_RESULT,
@@ -121,17 +122,23 @@ def _blocks(text: JsonText, content: Extent, builder: WindowBuilder) -> list[tup
 def _parse_texts(text: JsonText, said: Extent, builder: WindowBuilder, kind: Kind, role: Role) -> None:
     """The user's or the system's content: texts, results of calls, and blocks that are not text."""
     if text.first(said) == b'"':
-        builder.text(kind, role, text.string(said), said)
+        _add_text(text, kind, role, said, builder)
     for block, extent, fields in _blocks(text, said, builder):
         if block == "text":
-            builder.text(kind, role, text.string(fields.get("text")), fields.get("text"))
+            _add_text(text, kind, role, fields.get("text"), builder)
         elif block == "tool_result":
             content = fields.get("content")
             is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None
             result = None if content is None else text.value(content)
             builder.result(text.string(fields.get("tool_use_id")), result, content, is_error)
         else:
-            builder.opaque(Kind.ATTACHMENT, role, text.value(extent))
+            builder.opaque(kind, role, text.value(extent))
+
+
+def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: WindowBuilder) -> None:
+    said = text.string(extent)
+    # The host speaks in the user's name too; a transcript tells the two apart by the same rule.
+    builder.text(user_kind(said, is_meta=False) if kind is Kind.USER else kind, role, said, extent)
 
 
 def _parse_assistant(text: JsonText, content: Extent, builder: WindowBuilder) -> None:
@@ -152,8 +159,7 @@ def _parse_assistant(text: JsonText, content: Extent, builder: WindowBuilder) ->
             places = None if is_signed or "input" not in fields else partial(place_strings, text, fields["input"])
             builder.call(text.string(fields.get("id")), text.string(fields.get("name")), value, places)
         else:
-            kind = Kind.THINKING if block == "redacted_thinking" else Kind.OTHER
-            builder.opaque(kind, Role.ASSISTANT, text.value(extent))
+            builder.opaque(Kind.ASSISTANT, Role.ASSISTANT, text.value(extent))
 
 
 def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:

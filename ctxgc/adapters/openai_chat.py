@@ -11,7 +11,8 @@ call and its result under the id `function_call`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
@@ -35,6 +36,8 @@ from ctxgc.adapters.window_builder import INPUT_SPAN, WindowBuilder
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role, text_bytes
 
+NO_KINDS: Mapping[int, Kind] = MappingProxyType({})
+
 LEGACY_CALL_ID = "function_call"
 
 _KINDS = {
@@ -54,7 +57,7 @@ class OpenAiChat:
 
     def parse(self, request: bytes) -> WireWindow:
         """See `WireFormat.parse`. Strings are decoded once; what is not text is only skipped."""
-        return read_json(request, _parse)
+        return read_messages(request)[0]
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """See `WireFormat.splice`. Content that was a list of parts becomes a list of one text part."""
@@ -79,8 +82,18 @@ class OpenAiChat:
         return encode_json({"messages": messages})
 
 
-def _parse(text: JsonText) -> WireWindow:
-    builder = WindowBuilder()
+def read_messages(
+    request: bytes, cwd: str = "", kinds: Mapping[int, Kind] = NO_KINDS
+) -> tuple[WireWindow, Sequence[int]]:
+    """A parsed request, and for each segment the index of its message.
+
+    `cwd` resolves relative paths in commands. `kinds` says, by index, which messages are something else than their role
+    tells. Raises `BadTranscript`.
+    """
+    return read_json(request, lambda text: _read(text, WindowBuilder(cwd), kinds))
+
+
+def _read(text: JsonText, builder: WindowBuilder, kinds: Mapping[int, Kind]) -> tuple[WireWindow, Sequence[int]]:
     messages = text.extent
     if text.first(text.extent) == b"{":
         fields = text.members(text.extent)
@@ -90,15 +103,16 @@ def _parse(text: JsonText) -> WireWindow:
     if text.first(messages) != b"[":
         raise BadTranscript("`messages` is not a list")
     for index, extent in enumerate(text.elements(messages)):
-        _parse_message(text, extent, builder, index)
-    return builder.window()
+        if text.first(extent) == b"{":
+            _read_message(text, text.members(extent), builder, index, kinds)
+        else:
+            builder.skipped["message"] += 1
+    return builder.window(), builder.messages
 
 
-def _parse_message(text: JsonText, extent: Extent, builder: WindowBuilder, index: int) -> None:
-    if text.first(extent) != b"{":
-        builder.skipped["message"] += 1
-        return
-    fields = text.members(extent)
+def _read_message(
+    text: JsonText, fields: dict[str, Extent], builder: WindowBuilder, index: int, kinds: Mapping[int, Kind]
+) -> None:
     role = text.string(fields.get("role"))
     builder.message(index, role == "assistant")
     if role in ("tool", "function"):
@@ -108,8 +122,9 @@ def _parse_message(text: JsonText, extent: Extent, builder: WindowBuilder, index
     elif role in _KINDS:
         if role == "assistant":
             _parse_thinking(text, fields, builder)
+        kind, speaker = _KINDS[role]
         if "content" in fields:
-            _parse_content(text, fields["content"], builder, *_KINDS[role])
+            _parse_content(text, fields["content"], builder, kinds.get(index, kind), speaker)
         if role == "assistant":
             _parse_calls(text, fields, builder)
     else:
@@ -124,8 +139,7 @@ def _parse_content(text: JsonText, content: Extent, builder: WindowBuilder, kind
         if text.string(fields.get("type")) == "text":
             builder.text(kind, role, text.string(fields.get("text")), fields.get("text"))
         else:
-            other = Kind.OTHER if role is Role.ASSISTANT else Kind.ATTACHMENT
-            builder.opaque(other, role, text.value(extent))
+            builder.opaque(kind, role, text.value(extent))
 
 
 def _parse_thinking(text: JsonText, fields: dict[str, Extent], builder: WindowBuilder) -> None:

@@ -108,13 +108,17 @@ def replies(said: Iterable[Line]) -> Iterator[list[Line]]:
     """Runs of the assistant's lines that belong to one reply; every other line alone."""
     group: list[Line] = []
     for line in said:
-        joins = group and line.role is Role.ASSISTANT and line.reply and line.reply == group[-1].reply
-        if group and not joins:
+        if group and not _is_same_reply(group[-1], line):
             yield group
             group = []
         group.append(line)
     if group:
         yield group
+
+
+def _is_same_reply(line: Line, following: Line) -> bool:
+    is_assistants = line.role is Role.ASSISTANT and following.role is Role.ASSISTANT
+    return is_assistants and bool(line.reply) and line.reply == following.reply
 
 
 def calls_of(group: Iterable[Line]) -> list[Call]:

@@ -52,7 +52,10 @@ class WindowBuilder:
         self.skipped: Counter[str] = Counter()
         self._drafts: list[_Draft] = []
         self._open: dict[str, deque[_Draft]] = {}
+        self.messages: list[int] = []
+        """For each segment the message it comes from."""
         self._turn = 0
+        self._message = -1
         self._reply = ""
         self._speaks_assistant = False
 
@@ -64,6 +67,7 @@ class WindowBuilder:
             self._turn += 1
         self._speaks_assistant = is_assistant
         self._reply = f"m{index}" if is_assistant else ""
+        self._message = index
 
     def text(self, kind: Kind, role: Role, text: str, extent: Extent | None) -> None:
         """A text. Nothing but white space is no segment: the APIs refuse it or ignore it."""
@@ -76,6 +80,8 @@ class WindowBuilder:
 
     def thinking(self, text: str, signature: str, extent: Extent | None) -> None:
         """Thinking. Under a signature nothing may be edited, so only unsigned thinking has a span."""
+        if not text and not signature:
+            return
         draft = self._add(Kind.THINKING, Role.ASSISTANT)
         if text:
             draft.body.append(Piece("thinking", text_bytes(text)))
@@ -165,6 +171,7 @@ class WindowBuilder:
     def _add(self, kind: Kind, role: Role) -> _Draft:
         draft = _Draft(kind=kind, role=role, turn=self._turn, reply=self._reply)
         self._drafts.append(draft)
+        self.messages.append(self._message)
         return draft
 
 
