@@ -67,25 +67,35 @@ def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
     return []
 
 
-def rows(db: sqlite3.Connection, key: SessionKey) -> list[Stored]:
-    """Every segment of a session in seq order, without content."""
+def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+    """Segments of a session in seq order, without content: all of them, or only `seqs`."""
     # One read transaction: a commit between the three queries would give a row without its edges.
     db.execute("BEGIN")
     try:
         sid = sid_of(db, key)
         if sid is None:
             return []
+        only: str = ""
+        chosen: list[object] = [sid]
+        if seqs is not None:
+            only = " AND {0}.seq IN (SELECT value FROM json_each(?))"
+            chosen.append(json.dumps(list(seqs)))
         uses: dict[int, list[PathUse]] = defaultdict(list)
         for rid, *use in db.execute(
             "SELECT u.rid, p.path, u.access, u.first_line, u.last_line FROM segment AS s"
-            " JOIN path_use AS u ON u.rid = s.rid JOIN path AS p ON p.pid = u.pid WHERE s.sid = ? ORDER BY u.rid, u.n",
-            (sid,),
+            " JOIN path_use AS u ON u.rid = s.rid JOIN path AS p ON p.pid = u.pid WHERE s.sid = ?"
+            f"{only.format('s')} ORDER BY u.rid, u.n",
+            chosen,
         ):
             uses[rid].append(_path_use(*use))
         edges: dict[int, list[Edge]] = defaultdict(list)
-        for seq, target, kind in db.execute("SELECT seq, target, kind FROM reference WHERE sid = ?", (sid,)):
+        for seq, target, kind in db.execute(
+            f"SELECT r.seq, r.target, r.kind FROM reference AS r WHERE r.sid = ?{only.format('r')}", chosen
+        ):
             edges[seq].append(Edge(target, kind))
-        found = db.execute(f"SELECT s.rid, {_SEGMENT} FROM segment AS s WHERE s.sid = ? ORDER BY s.seq", (sid,))
+        found = db.execute(
+            f"SELECT s.rid, {_SEGMENT} FROM segment AS s WHERE s.sid = ?{only.format('s')} ORDER BY s.seq", chosen
+        )
         return [columns.stored(key, row, tuple(uses.get(rid, ())), tuple(edges.get(row[1], ()))) for rid, *row in found]
     finally:
         db.rollback()

@@ -142,9 +142,9 @@ class SqliteStash:
         """Sessions a person may mean by `text`."""
         return await self._read(lambda db: reading.resolve(db, text))
 
-    async def rows(self, key: SessionKey) -> list[Stored]:
-        """Every segment of a session in seq order, without content."""
-        return await self._read(lambda db: reading.rows(db, key))
+    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+        """Segments of a session in seq order, without content: all of them, or only `seqs`."""
+        return await self._read(lambda db: reading.rows(db, key, seqs))
 
     async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
         """(skeleton, body) by seq; raises `StorageFailed` for one that is not what was admitted."""

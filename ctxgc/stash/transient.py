@@ -104,10 +104,10 @@ class TransientStash:
         named = [key for key in keys if key.session.startswith(text) or (":" in text and str(key).startswith(text))]
         return (exact or named)[:RESOLVED_MAX]
 
-    async def rows(self, key: SessionKey) -> list[Stored]:
-        """Every segment of a session in seq order, without content."""
-        session = self._sessions.get(key)
-        return [session.rows[seq] for seq in sorted(session.rows)] if session else []
+    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+        """Segments of a session in seq order, without content: all of them, or only `seqs`."""
+        rows = self._sessions[key].rows if key in self._sessions else {}
+        return [rows[seq] for seq in sorted(rows if seqs is None else set(seqs)) if seq in rows]
 
     async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, _Content]:
         """(skeleton, body) by seq."""
