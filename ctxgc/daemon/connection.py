@@ -153,28 +153,35 @@ class Connection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Serve the backlog as far as there is room, and read on only if there is."""
-        while self._backlog and self._has_room():
+        hub, transport, in_flight = self._hub, self._transport, self._in_flight
+        in_flight_max = hub.limits.in_flight_max
+        while self._backlog and not self._is_choked and len(in_flight) < in_flight_max:
             # Each round fills the room, so that one which leaves a backlog has choked the transport (and is called
             # again by `resume_writing`), has filled what may be in flight (by the end of a task), or goes on here.
-            self._write(self._serve_some(self._hub.limits.unsent_bytes_max - self._transport.get_write_buffer_size()))
-        self._read_if(self._has_room())
+            out = self._serve_some(hub.limits.unsent_bytes_max - transport.get_write_buffer_size())
+            if out:
+                transport.write(out)
+        has_room = not self._is_choked and len(in_flight) < in_flight_max
+        if has_room is not self._is_reading:
+            self._read_if(has_room)
         if self._is_ending:
             self._end_if_idle()
-
-    def _has_room(self) -> bool:
-        return not self._is_choked and len(self._in_flight) < self._hub.limits.in_flight_max
 
     def _serve_some(self, room_bytes: int) -> bytearray:
         """Serve frames until their answers exceed the room or too many are in flight."""
         out = bytearray()
-        in_flight, in_flight_max = self._in_flight, self._hub.limits.in_flight_max
-        backlog = self._backlog
+        backlog, in_flight, in_flight_max = self._backlog, self._in_flight, self._hub.limits.in_flight_max
+        started_s = time.monotonic()
         while backlog and len(out) <= room_bytes and len(in_flight) < in_flight_max:
             frame = backlog.popleft()
             if type(frame) is Request:
-                settling = self._serve(frame, out)
+                settling = self._serve(frame, out, started_s)
                 if settling is not None:
                     self._hub.run(self._answer_later(settling))
+                ended_s = time.monotonic()
+                if ended_s - started_s >= SLOW_S:
+                    self._note_slow(frame, ended_s - started_s)
+                started_s = ended_s
             elif isinstance(frame, Batch):
                 self._serve_batch(frame, out)
             elif isinstance(frame, Refusal):
@@ -182,17 +189,22 @@ class Connection(asyncio.Protocol):
                 self._is_ending = self._is_ending or frame.closes
         return out
 
-    def _serve(self, request: Request, out: bytearray) -> Coroutine[Any, Any, bytes] | None:
+    def _serve(self, request: Request, out: bytearray, now_s: float) -> Coroutine[Any, Any, bytes] | None:
         """Call the verb. Its answer goes to `out`, or comes from what is returned."""
         hub, id = self._hub, request.id
         hub.traffic.requests += 1
-        started_s = time.monotonic()
         try:
             if id in self._in_flight:
                 # Answered under its id it would pass for the answer to the first.
                 out += self._error(None, BadRequest(f"the id {id!r} is in flight already; nothing was done"))
                 return None
-            context = self._context(request, started_s)
+            if hub.is_stopping:
+                raise ShuttingDown("the daemon is stopping", hint="connect again in a moment")
+            context = CallContext(self)
+            if request.deadline_ms is not UNSET:
+                context.deadline_s = self._received_s + request.deadline_ms / 1000
+                if now_s > context.deadline_s:
+                    raise DeadlinePassed("the deadline passed before the request started; nothing was done")
             answer: Any = None
             if request.method == CANCEL:
                 self._cancel(request)
@@ -201,26 +213,14 @@ class Connection(asyncio.Protocol):
             if hasattr(answer, "__await__"):
                 key = object() if id is UNSET else id
                 self._in_flight[key] = context
-                return self._settled(key, request, answer, started_s)
+                return self._settled(key, request, answer, now_s)
             if id is not UNSET:
                 append_result(out, id, answer)
         except Exception as error:
             line = self._error(id if id is not UNSET else None, _answerable(request.method, error))
             if id is not UNSET:
                 out += line
-        self._note_time(request, started_s)
         return None
-
-    def _context(self, request: Request, now_s: float) -> CallContext:
-        """The context of a call that may start; raises if it may not."""
-        if self._hub.is_stopping:
-            raise ShuttingDown("the daemon is stopping", hint="connect again in a moment")
-        if request.deadline_ms is UNSET:
-            return CallContext(self)
-        deadline_s = self._received_s + request.deadline_ms / 1000
-        if now_s > deadline_s:
-            raise DeadlinePassed("the deadline passed before the request started; nothing was done")
-        return CallContext(self, deadline_s)
 
     async def _settled(self, key: object, request: Request, answer: Awaitable[Any], started_s: float) -> bytes:
         """The line that answers a call which waits; empty for a notification."""
@@ -234,7 +234,7 @@ class Connection(asyncio.Protocol):
             out += line if request.id is not UNSET else b""
         finally:
             del self._in_flight[key]
-        self._note_time(request, started_s)
+        self._note_slow(request, time.monotonic() - started_s)
         return bytes(out)
 
     async def _answer_later(self, settling: Coroutine[Any, Any, bytes]) -> None:
@@ -254,7 +254,7 @@ class Connection(asyncio.Protocol):
             else:
                 if item.id is not UNSET:
                     ids.add(item.id)
-                settling = self._serve(item, part)
+                settling = self._serve(item, part, time.monotonic())
                 if settling is not None:
                     parts.append(self._hub.run(settling))
             parts.append(bytes(part))
@@ -278,8 +278,7 @@ class Connection(asyncio.Protocol):
         self._hub.traffic.errors += 1
         return encode_error(id, error)
 
-    def _note_time(self, request: Request, started_s: float) -> None:
-        seconds = time.monotonic() - started_s
+    def _note_slow(self, request: Request, seconds: float) -> None:
         if seconds >= SLOW_S:
             number = self._hub.traffic.requests
             self._hub.slowlog.note(SlowCall(seconds, number, request.method, self.connection_id, time.time()))
@@ -291,7 +290,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def _read_if(self, has_room: bool) -> None:
-        if has_room == self._is_reading or self._is_ending or self._transport.is_closing():
+        if self._is_ending or self._transport.is_closing():
             return
         self._is_reading = has_room
         if has_room:

@@ -10,7 +10,7 @@ is the last frame of its connection. Params stay raw JSON: the verb that takes t
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -117,7 +117,7 @@ class _AnyId(Struct):
     id: Any = None
 
 
-_REQUESTS = msgspec.json.Decoder(Request)
+_decode_request = msgspec.json.Decoder(Request).decode
 _RAWS = msgspec.json.Decoder(Raw)
 # An array of four million numbers fits a frame: of what is beyond a batch, nothing must be built.
 _HEADS = msgspec.json.Decoder(
@@ -156,10 +156,14 @@ class Lines:
             lines[0] = b"".join((*self._chunks, lines[0]))
             self._chunks.clear()
             self._partial_bytes = 0
-        if lines and max(map(len, lines)) > self._frame_bytes_max:
-            self.is_too_long = True
-            too_long = next(i for i, line in enumerate(lines) if len(line) > self._frame_bytes_max)
-            return lines[:too_long]
+            if len(lines[0]) > self._frame_bytes_max:
+                self.is_too_long = True
+                return []
+        if len(data) > self._frame_bytes_max:
+            for number, line in enumerate(lines):
+                if len(line) > self._frame_bytes_max:
+                    self.is_too_long = True
+                    return lines[:number]
         if tail:
             self._keep(tail)
         return lines
@@ -230,23 +234,19 @@ class Decoder:
         return Refusal(error, closes=True)
 
 
-def decode_request(line: bytes) -> Request:
-    """One call. Raises msgspec's errors, UnicodeDecodeError, RecursionError, and BadParams if params are no object."""
-    if not line.isascii():
-        line.decode()  # Skipping over raw params checks escapes, numbers and nesting, but not UTF-8.
-    request = _REQUESTS.decode(line)
-    if memoryview(request.params)[0] != OPEN_BRACE:
-        raise BadParams("params must be an object", field="params")
-    return request
-
-
 def _frame_of(line: bytes) -> Frame:
+    """A line's frame. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError if it is not JSON."""
     try:
-        return decode_request(line)
-    except (msgspec.ValidationError, CtxgcError) as error:
+        if not line.isascii():
+            line.decode()  # Skipping over raw params checks escapes, numbers and nesting, but not UTF-8.
+        request = _decode_request(line)
+        if memoryview(request.params)[0] == OPEN_BRACE:
+            return request
+        return Refusal(BadParams("params must be an object", field="params"), _sound_id(line))
+    except msgspec.ValidationError as error:
         _RAWS.decode(line)  # Raises if what follows the part that was refused is not even JSON.
         if not line.lstrip().startswith(b"["):
-            return _refusal(line, error)
+            return Refusal(BadRequest(f"not a request: {error}", hint=TRY_PING), _sound_id(line))
     items = [item for item in msgspec.structs.astuple(_HEADS.decode(line)) if item is not None]
     if not 1 <= len(items) <= BATCH_MAX:
         return Refusal(BadRequest(f"a batch holds 1 to {BATCH_MAX} requests"))
@@ -254,21 +254,16 @@ def _frame_of(line: bytes) -> Frame:
 
 
 def _item(line: bytes) -> Request | Refusal:
-    try:
-        return decode_request(line)
-    except (msgspec.ValidationError, CtxgcError) as error:
-        return _refusal(line, error)
+    frame = _frame_of(line)
+    return Refusal(BadRequest("a batch holds requests, not batches")) if isinstance(frame, Batch) else frame
 
 
-def _refusal(line: bytes, error: Exception) -> Refusal:
-    """Answer JSON that is not a request, with its id where it has a sound one."""
+def _sound_id(line: bytes) -> Id | None:
+    """The id of JSON that is not a request, if it has one and an answer may carry it."""
     try:
-        id = msgspec.convert(_ANY_IDS.decode(line).id, Id)
+        return cast(Id, msgspec.convert(_ANY_IDS.decode(line).id, Id))
     except (msgspec.DecodeError, RecursionError):
-        id = None
-    if isinstance(error, CtxgcError):
-        return Refusal(error, id)
-    return Refusal(BadRequest(f"not a request: {error}", hint=TRY_PING), id)
+        return None
 
 
 def append_result(out: bytearray, id: int | str, result: Any) -> None:
