@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import argparse
 
 SAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sample", "quayside.jsonl")
-SAMPLE_QUERY = "berth given twice to_text clocks"
+SAMPLE_QUERY = "double review"
 TRANSCRIPT_ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 OWN_SESSIONS = ("~/.claude/projects", "~/.codex/sessions")
 DEMO_S = 3600.0

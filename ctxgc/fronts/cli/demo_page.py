@@ -39,7 +39,7 @@ def say(page: present.Page, story: Story, totals: dict[str, Any], about: str) ->
 def _say_sessions(page: present.Page, story: Story) -> None:
     rows = [
         (
-            ("  " if is_child else "") + report["session"][:36],
+            "  side chain " + report["session"].rpartition("/")[2] if is_child else report["session"],
             tokens(report["tokens_before"]),
             tokens(report["tokens_after"]),
             tokens(report["budget_tokens"]),
@@ -100,7 +100,9 @@ def _say_proof(page: present.Page, totals: dict[str, Any]) -> None:
             ),
             (
                 "skipped",
-                f"{plural(totals['skipped_records'], 'record')} of unknown type" if totals["skipped_records"] else "",
+                f"{plural(totals['skipped_records'], 'record')}, which hold no part of a window"
+                if totals["skipped_records"]
+                else "",
             ),
             ("time", f"{totals['seconds']:.1f} s"),
         )

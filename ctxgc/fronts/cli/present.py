@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 WIDTH_DEFAULT = 100
+WIDTH_UNCUT = 10_000
+"""Of a file or pipe: what a program reads is never cut to fit."""
 WIDTH_MAX = 140
 MATCH_START, MATCH_END = "\x02", "\x03"
+SNIPPET_INDENT = 4
 
 
 class Page:
@@ -27,12 +30,12 @@ class Page:
         self.stream = stream
         self.is_terminal = stream.isatty()
         self.has_colour = self.is_terminal and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
-        self.width = _terminal_width(stream, env) if self.is_terminal else WIDTH_DEFAULT
+        self.width = _terminal_width(stream, env) if self.is_terminal else WIDTH_UNCUT
         self.can_utf8 = "utf" in (getattr(stream, "encoding", "") or "").lower()
 
     def paint(self, text: str, *styles: str) -> str:
         """The text in these styles, or as it is where colour is off."""
-        if not self.has_colour or not text:
+        if not (self.has_colour and text and styles):
             return text
         return f"\x1b[{';'.join(STYLES[style] for style in styles)}m{text}\x1b[0m"
 
@@ -78,13 +81,23 @@ class Page:
 
     def snippet(self, text: str) -> str:
         """A search snippet on one line, its matches highlighted."""
-        flat = " ".join(text.split())
-        parts = flat.split(MATCH_START)
+        parts = _around_first_match(" ".join(text.split()), self.width - SNIPPET_INDENT).split(MATCH_START)
         out = [plain(parts[0])]
         for part in parts[1:]:
             match, _, rest = part.partition(MATCH_END)
             out.append(self.paint(plain(match), "bold", "yellow") + plain(rest))
         return "".join(out)
+
+
+def _around_first_match(text: str, width: int) -> str:
+    """At most so many characters of a snippet, the first match a third of the way in; marks are not counted."""
+    if len(text) <= width:
+        return text
+    start = min(max(text.find(MATCH_START) - width // 3, 0), len(text) - width)
+    end = start + width
+    while end < len(text) and end - start - sum(map(text[start:end].count, (MATCH_START, MATCH_END))) < width:
+        end += 1
+    return text[start:end]
 
 
 def plain(text: str) -> str:

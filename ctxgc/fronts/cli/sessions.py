@@ -47,16 +47,16 @@ def import_(shell: Shell, args: argparse.Namespace) -> int:
 def _say_import(page: present.Page, reply: dict[str, Any]) -> None:
     rows = [
         (
-            one["session"],
             count(one["segments"]),
             count(one["added"]),
             tokens(one["resident_tokens"]),
             count(one["skipped_records"]),
+            one["session"],
         )
         for one in reply["sessions"]
     ]
     if rows:
-        page.table(("session", ">segments", ">new", ">in the window", ">skipped records"), rows)
+        page.table((">segments", ">new", ">tokens", ">skipped", "session"), rows)
     for one in reply["failed"]:
         page.say(f"  not read: {plain(one['path'])}: {plain(one['error'])}", "red")
         if one.get("hint"):

@@ -153,7 +153,9 @@ class Story:
             self.why = self.client.call("heap.why", {"session": key, "id": largest["id"]})
         self.query = query or _rare_word(plan["victims"])
         if self.query:
-            self.hits = self.client.call("stash.search", {"session": key, "query": self.query, "limit": 3})
+            self.hits = self.client.call(
+                "stash.search", {"session": key, "query": self.query, "states": ["evicted"], "limit": 3}
+            )
 
     def _sum_kinds(self, before: dict[str, Any], after: dict[str, Any]) -> None:
         for at, reply in enumerate((before, after)):
