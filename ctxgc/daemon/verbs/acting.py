@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ctxgc.daemon.collecting import Outcome
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.protocol.messages import MutatingSession, OfSession
@@ -66,3 +67,21 @@ def over_budget_hint(session: Session) -> Reply:
     if budget and session.billed(session.heap.resident_tokens) > budget:
         return {"next": "over budget: `ctxgc collect` brings it under"}
     return {}
+
+
+def announce(services: Services, session: Session, outcome: Outcome) -> None:
+    """Count a collection and tell those who subscribed."""
+    if not outcome.collection:
+        return
+    services.counts["collections"] += 1
+    services.events.publish(
+        "collection",
+        {
+            "session": str(session.key),
+            "collection": outcome.collection,
+            "trigger": outcome.trigger,
+            "evicted": len(outcome.plan.victims),
+            "before_tokens": outcome.plan.before_tokens,
+            "after_tokens": outcome.plan.remaining_tokens,
+        },
+    )

@@ -15,7 +15,7 @@ from ctxgc.daemon.collecting import Outcome, collect, planned, target_of, undo
 from ctxgc.daemon.describe import collection_reply, labels_of, largest_victims, plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
-from ctxgc.daemon.verbs.acting import Reply, change_session, session_of
+from ctxgc.daemon.verbs.acting import Reply, announce, change_session, session_of
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
 
 COLLECTIONS_MAX = 1000
@@ -64,27 +64,10 @@ async def collect_now(services: Services, params: HeapCollect) -> Any:
     def apply(session: Session, change: Change) -> Reply:
         target = target_of(session, params.budget_tokens, params.unit)
         outcome = collect(session, change, target, services.pacer, services.clock())
-        change.then(lambda: _announce(services, session, outcome))
+        change.then(lambda: announce(services, session, outcome))
         return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False)
 
     return await change_session(services, params, apply, session=session)
-
-
-def _announce(services: Services, session: Session, outcome: Outcome) -> None:
-    if not outcome.collection:
-        return
-    services.counts["collections"] += 1
-    services.events.publish(
-        "collection",
-        {
-            "session": str(session.key),
-            "collection": outcome.collection,
-            "trigger": outcome.trigger,
-            "evicted": len(outcome.plan.victims),
-            "before_tokens": outcome.plan.before_tokens,
-            "after_tokens": outcome.plan.remaining_tokens,
-        },
-    )
 
 
 async def undo_collection(services: Services, params: HeapUndo) -> Any:
@@ -100,7 +83,7 @@ async def undo_collection(services: Services, params: HeapUndo) -> Any:
     def apply(session: Session, change: Change) -> Reply:
         force = params.force or (not params.collection and all(r.undoes or r.id <= number for r in records))
         outcome = undo(session, change, record, force=force, pacer=services.pacer, wall_s=services.clock())
-        change.then(lambda: _announce(services, session, outcome))
+        change.then(lambda: announce(services, session, outcome))
         return plan_reply(session, outcome, {}, unit="raw", limit=0, is_dry=False)
 
     return await change_session(services, params, apply, session=session)

@@ -14,11 +14,13 @@ from ctxgc.daemon.describe import content_reply, labels_of, plan_reply, segment_
 from ctxgc.daemon.given import segment_of_file, segments_of
 from ctxgc.daemon.importing import open_regular
 from ctxgc.daemon.intake import Prepared
+from ctxgc.daemon.pacing import pace
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import REPLY_KINDS, Change, Session
 from ctxgc.daemon.verbs.acting import (
     Applied,
     Reply,
+    announce,
     budget_fields,
     change_session,
     on_worker,
@@ -97,9 +99,31 @@ async def _add(
         prepared.extend(await on_worker(services, services.intake.prepare_all, segments(session)))
 
     def apply(session: Session, change: Change) -> Reply:
-        return apply_added(session, change, items, prepared)
+        cached = session.heap.resident_tokens
+        reply = apply_added(session, change, items, prepared)
+        return reply | _paced(services, session, change, cached)
 
     return await change_session(services, params, apply, before=before)
+
+
+def _paced(services: Services, session: Session, change: Change, cached_tokens: int) -> Reply:
+    outcome = pace(
+        session,
+        change,
+        services.config.pacer,
+        services.pacer,
+        cached_tokens=cached_tokens,
+        wall_s=services.clock(),
+    )
+    if outcome is None:
+        return {}
+    change.then(lambda: announce(services, session, outcome))
+    freed = outcome.plan.before_tokens - outcome.plan.remaining_tokens
+    return {
+        "resident_tokens": outcome.plan.remaining_tokens,
+        "billed_tokens": session.billed(outcome.plan.remaining_tokens),
+        "next": f"collection {outcome.collection} ({outcome.trigger}) freed {freed} tokens: render again",
+    }
 
 
 def apply_added(session: Session, change: Change, items: Sequence[NewSegment], prepared: list[Prepared]) -> Reply:
