@@ -120,7 +120,7 @@ class Transcript(Protocol):
 
 
 class Tombstone(NamedTuple):
-    """What stands where a body was: `text` for its first piece, `marker` for each further one."""
+    """What stands where a body was: `text` for its result (else its first piece), `marker` for each other piece."""
 
     text: str
     marker: str = "[evicted]"
@@ -134,7 +134,10 @@ class Slot(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Where a piece of a body lies in the caller's request: half-open byte offsets of its JSON value."""
+    """Where a piece of a body lies in the caller's request: half-open byte offsets of its JSON value.
+
+    `piece` is `input` where all large inputs of a call lie in one value (OpenAI's `arguments`).
+    """
 
     piece: str
     start: int
@@ -160,12 +163,17 @@ class WireFormat(Protocol):
         ...
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
-        """The request with only the spans of these segments replaced; the same object if there are none (I5)."""
+        """The request with only the spans of these segments replaced; the same object if there are none (I5).
+
+        Ids that this window does not hold are passed over. Raises `ValueError` for a pending exchange, or another
+        segment of the window without spans.
+        """
         ...
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """A valid list of this API from stored segments of any source: same texts, same order, pairs intact.
 
-        Bytes of JSON. Pending exchanges render with an empty result only where the API demands one.
+        Bytes of a JSON object with `messages` (and `system`). A pending exchange renders with a stand-in result only
+        where the API demands one. Raises `ValueError` for a tombstone on a pending exchange.
         """
         ...
