@@ -232,5 +232,5 @@ def _result_block(call: Call) -> dict[str, Any]:
     opaque = [block for block in call.opaque if _type_of(block) in _OPAQUE_OF_RESULT]
     blocks = [{"type": "text", "text": text}] if text.strip() else []
     content = [*blocks, *opaque] if opaque else text
-    error = {"is_error": True} if call.is_error else {}
+    error = {} if call.is_error is None else {"is_error": bool(call.is_error)}
     return {"type": "tool_result", "tool_use_id": call.call_id, "content": content, **error}

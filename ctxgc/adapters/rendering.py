@@ -72,7 +72,8 @@ class Call:
     name: str
     value: Any
     result: str | None
-    is_error: bool
+    is_error: bool | None
+    """`None` where neither the host said nor the status tells."""
     opaque: tuple[Any, ...]
     reply: str
     role: Role = Role.ASSISTANT
@@ -187,7 +188,7 @@ def _call(segment: Segment, skeleton: dict[str, Any], texts: dict[str, str], ids
         name=_UNFIT.sub("_", str(skeleton.get("name") or segment.tool))[:TOOL_NAME_CHARS_MAX] or "tool",
         value=join_input(skeleton.get("input", {}), texts),
         result=None if is_pending else texts.get(RESULT_PIECE, ""),
-        is_error=bool(skeleton.get("is_error")) or segment.status is Status.ERROR,
+        is_error=True if segment.status is Status.ERROR else skeleton.get("is_error"),
         opaque=tuple(skeleton.get("opaque", ())),
         reply=segment.reply,
     )

@@ -26,9 +26,9 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder()
 
-_OPENING = re.compile(rb"[\s]*[\[{]\s*")
-_SEPARATOR = re.compile(rb"\s*,?\s*")
-_KEY = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*', re.DOTALL)
+_KEY = re.compile(rb'\s*[{,]\s*"([^"\\]*(?:\\.[^"\\]*)*)"\s*:\s*', re.DOTALL)
+_BEFORE_ELEMENT = re.compile(rb"\s*[\[,]\s*")
+_CLOSING = re.compile(rb"(?:\s*\{)?\s*\}")
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
@@ -60,33 +60,36 @@ class JsonText:
 
     def members(self, extent: Extent) -> dict[str, Extent]:
         """An object's members in order. One that names a key twice is refused: who knows which counts."""
-        fields = _checked(_OBJECT.decode, memoryview(self._scanned)[extent.start : extent.end])
+        scanned = self._scanned
+        fields = _checked(_OBJECT.decode, memoryview(scanned)[extent.start : extent.end])
         found: dict[str, Extent] = {}
-        position = self._after(_OPENING, extent.start)
+        position = extent.start
         for _ in fields:
-            key = _KEY.match(self._scanned, position)
+            key = _KEY.match(scanned, position)
             if key is None:
                 raise _twice()
-            name = self._name(key)
+            name = _name(key[1])
             raw = bytes(fields.get(name, b""))
-            start, end = key.end(), key.end() + len(raw)
+            start = key.end()
             # No JSON value starts with another one and a comma, so equal bytes are the same value, not a lookalike.
-            if name in found or not raw or not self._scanned.startswith(raw, start):
+            if name in found or not raw or not scanned.startswith(raw, start):
                 raise _twice()
-            found[name] = Extent(start, end)
-            position = self._after(_SEPARATOR, end)
-        if position != extent.end - 1:
+            position = start + len(raw)
+            found[name] = Extent(start, position)
+        if not _CLOSING.fullmatch(scanned, position, extent.end):
             raise _twice()
         return found
 
     def elements(self, extent: Extent) -> list[Extent]:
         """An array's elements in order."""
+        scanned = self._scanned
         found: list[Extent] = []
-        position = self._after(_OPENING, extent.start)
-        for raw in _checked(_ARRAY.decode, memoryview(self._scanned)[extent.start : extent.end]):
-            end = position + len(memoryview(raw))
-            found.append(Extent(position, end))
-            position = self._after(_SEPARATOR, end)
+        position = extent.start
+        for raw in _checked(_ARRAY.decode, memoryview(scanned)[extent.start : extent.end]):
+            before = _BEFORE_ELEMENT.match(scanned, position)
+            assert before is not None  # The decoder has seen it.
+            position = before.end() + len(memoryview(raw))
+            found.append(Extent(before.end(), position))
         return found
 
     def value(self, extent: Extent) -> Any:
@@ -101,16 +104,6 @@ class JsonText:
             return ""
         text: str = self.value(extent)
         return text
-
-    def _after(self, pattern: re.Pattern[bytes], position: int) -> int:
-        match = pattern.match(self._scanned, position)
-        return match.end() if match else position
-
-    def _name(self, key: re.Match[bytes]) -> str:
-        token = key[1]
-        if b"\\" in token:
-            return str(_checked(_ANY.decode, token))
-        return _checked(bytes.decode, token[1:-1])
 
 
 def read_json(data: bytes, read: Callable[[JsonText], _T]) -> _T:
@@ -157,6 +150,12 @@ def _checked(read: Callable[[Any], _T], data: Any) -> _T:
         raise BadTranscript("JSON nested too deep to be read") from None
     except (msgspec.DecodeError, ValueError) as error:  # Not UTF-8 is a ValueError too.
         raise BadTranscript(f"not JSON: {error}") from None
+
+
+def _name(key: bytes) -> str:
+    if b"\\" in key:
+        return str(_checked(_ANY.decode, b'"' + key + b'"'))
+    return _checked(bytes.decode, key)
 
 
 def _loads(data: bytes) -> Any:

@@ -138,9 +138,7 @@ class WindowBuilder:
         segments: list[Segment] = []
         spans: dict[str, tuple[Span, ...]] = {}
         for place, draft in enumerate(self._drafts):
-            if is_deeper(draft.skeleton, SKELETON_DEPTH_MAX):
-                raise BadTranscript(f"a call or block is nested deeper than {SKELETON_DEPTH_MAX} levels")
-            skeleton = canonical(draft.skeleton)
+            skeleton = _encoded(draft.skeleton)
             segment_id = _id_of(draft, skeleton, ordinals)
             while segment_id in seen:  # A host may call a call what we call the second of its name.
                 segment_id = _id_of(draft, skeleton, ordinals)
@@ -178,6 +176,14 @@ class WindowBuilder:
 def clean_name(name: str) -> str:
     """A name fit for an id: it has a UTF-8 form, no NUL, and an end."""
     return name.encode("utf-8", "backslashreplace").decode().replace("\0", "")[:NAME_CHARS_MAX]
+
+
+def _encoded(skeleton: dict[str, Any]) -> bytes:
+    if not skeleton:
+        return b"{}"
+    if is_deeper(skeleton, SKELETON_DEPTH_MAX):
+        raise BadTranscript(f"a call or block is nested deeper than {SKELETON_DEPTH_MAX} levels")
+    return canonical(skeleton)
 
 
 def _id_of(draft: _Draft, skeleton: bytes, ordinals: Counter[str]) -> str:
