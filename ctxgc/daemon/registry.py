@@ -21,6 +21,9 @@ from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.session import Session, SessionSettings
 from ctxgc.stash.contract import SessionRow, Stash
 
+NEWEST_LOOKED_AT = 50
+"""Where no session is named, the newest that is no side chain is meant; so many side chains are passed over."""
+
 
 class Registry:
     """Sessions by key. One of them awake at most once, so that it has one writer."""
@@ -60,15 +63,18 @@ class Registry:
             matches = await self._stash.resolve(name)
             if len(matches) == 1:
                 return matches[0]
+            mains = {SessionKey(key.source, key.session.partition("/")[0]) for key in matches}
+            if len(mains) == 1 and "/" not in name and await self._stash.session(min(mains)):
+                return min(mains)  # A session's own side chains do not make its name ambiguous.
             if matches:
                 some = ", ".join(map(str, matches[:4]))
                 raise BadParams(f"{name!r} may mean {some}", hint="give more of the id", field="session")
             raise NotFound(f"no session {name!r}", hint="`ctxgc sessions` lists them", field="session")
-        newest = await self._stash.sessions(project=cwd, limit=1) if cwd else []
-        newest = newest or await self._stash.sessions(limit=1)
+        newest = await self._stash.sessions(project=cwd, limit=NEWEST_LOOKED_AT) if cwd else []
+        newest = newest or await self._stash.sessions(limit=NEWEST_LOOKED_AT)
         if not newest:
             raise NotFound("there is no session yet", hint="`ctxgc import PATH` reads transcripts")
-        return newest[0].key
+        return next((row.key for row in newest if not row.parent), newest[0].key)
 
     async def get(self, key: SessionKey) -> Session:
         """The session, awake. Raises `NotFound`."""

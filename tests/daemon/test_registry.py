@@ -1,0 +1,43 @@
+"""Which session a name means, and which one is meant where none is named."""
+
+import pytest
+
+from ctxgc.core.errors import BadParams
+from ctxgc.core.segment import SessionKey
+from ctxgc.daemon.registry import Registry
+from ctxgc.daemon.session import SessionSettings
+from ctxgc.stash.contract import PutSession, SessionRow
+from ctxgc.stash.transient import TransientStash
+
+MAIN = SessionKey("claude_code", "5a3d1e00-main")
+
+
+@pytest.fixture
+async def registry():
+    stash = TransientStash()
+    await stash.open()
+    rows = [SessionRow(key=MAIN, project="/work", updated_s=1.0)]
+    rows += [
+        SessionRow(
+            key=SessionKey(MAIN.source, f"{MAIN.session}/a{n}"), project="/work", parent=MAIN.session, updated_s=9.0
+        )
+        for n in range(20)
+    ]
+    rows.append(SessionRow(key=SessionKey("codex", "77-other"), project="/else", updated_s=5.0))
+    await stash.apply([PutSession(row) for row in rows])
+    return Registry(stash, SessionSettings(), lambda: 0.0, segments_max=1000)
+
+
+async def test_a_sessions_side_chains_do_not_make_its_prefix_ambiguous(registry):
+    assert await registry.resolve("5a3d") == MAIN
+    assert await registry.resolve("claude_code:5a3d") == MAIN
+
+
+async def test_a_prefix_that_names_several_side_chains_stays_ambiguous(registry):
+    with pytest.raises(BadParams, match="may mean"):
+        await registry.resolve(f"{MAIN.session}/a")
+
+
+async def test_without_a_name_a_side_chain_is_never_meant_while_there_is_a_session(registry):
+    assert await registry.resolve("", "/work") == MAIN
+    assert await registry.resolve("", "/nowhere") == SessionKey("codex", "77-other")
