@@ -36,6 +36,8 @@ WAIT_S_MIN = 0.02
 WAIT_S_MAX = 5.0
 EXIT_BUSY = 75
 """Another daemon holds the socket: what the loser of a race exits with."""
+EXIT_CONFIG = 78
+"""The daemon cannot use its configuration, or a folder it names."""
 LOG_NAME = "ctxgcd.log"
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
 LOCK_NAME = "start.lock"
@@ -279,7 +281,8 @@ def ensure_daemon(
     """Make sure that a daemon listens at `path`: start one with `arguments` if none does. True if it was started.
 
     The lock is for the clients: twenty commands that find no daemon start one. Raises Unreachable if what listens is
-    not ours or none came up within `start_s`; the message ends with what it said.
+    not ours or none came up within `start_s`, CallFailed `config` if its configuration or folder will not do; the
+    message ends with what it said.
     """
     if _listens(path):
         return False
@@ -340,7 +343,10 @@ def _wait_for(path: str, pid: int, gives_up_at: float) -> None:
             exited_pid, status = os.waitpid(pid, os.WNOHANG)
             is_running = exited_pid == 0
             # The loser of a race says so by EXIT_BUSY; then the winner's socket is about to appear.
-            if not is_running and os.waitstatus_to_exitcode(status) not in (0, EXIT_BUSY):
+            code = 0 if is_running else os.waitstatus_to_exitcode(status)
+            if code == EXIT_CONFIG:
+                raise CallFailed("config", 0, f"the daemon did not start: {_last_words(path)}")
+            if code not in (0, EXIT_BUSY):
                 raise Unreachable(f"the daemon did not start: {_last_words(path)}", "`ctxgc doctor` looks into it")
         if time.monotonic() + wait_s > gives_up_at:
             raise Unreachable(f"the daemon did not come up in time: {_last_words(path)}")
@@ -353,4 +359,5 @@ def _last_words(path: str) -> str:
     with open(log_path, "rb") as log:
         log.seek(max(0, os.fstat(log.fileno()).st_size - LAST_WORDS_BYTES_MAX))
         lines = log.read().decode("utf-8", "replace").splitlines()
+    lines = [line for line in lines if line[:1] not in ("", " ")] or lines  # A hint stands indented under its error.
     return lines[-1] if lines else f"it said nothing (see {log_path})"

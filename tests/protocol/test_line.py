@@ -243,8 +243,10 @@ def test_eight_commands_that_find_no_daemon_start_one_and_are_all_answered_by_it
 
 
 def test_a_daemon_that_does_not_come_up_is_quoted(path):
-    with pytest.raises(Unreachable, match="the config is wrong"):
+    with pytest.raises(CallFailed, match="the config is wrong") as failed:
         ensure_daemon(path, command=DAEMON, arguments=["--broken"])
+
+    assert failed.value.kind == "config"
 
 
 def test_importing_the_client_loads_nothing_heavy():
