@@ -118,12 +118,15 @@ def _salvage(old_path: Path, new_path: Path) -> Repaired:
 
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
     """Every readable row of a table; one that breaks a constraint of the new file is a duplicate or a ruin."""
-    for row in _readable_rows(old, table):
+    # What is checked is read by name: the table's own order of columns is not that of COLUMNS.
+    names = ", ".join(("rid", *COLUMNS)) if table == "segment" else "*"
+    into = f"{table} ({names})" if table == "segment" else table
+    for row in _readable_rows(old, table, names):
         marks = ", ".join("?" * len(row))
         with contextlib.suppress(sqlite3.Error, ValueError, TypeError, KeyError):
             if table == "segment":
                 stored(_NOBODY, row[1:])
-            new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608 - our own names
+            new.execute(f"INSERT OR IGNORE INTO {into} VALUES ({marks})", row)  # noqa: S608 - our own names
 
 
 def _copy_bodies(old: sqlite3.Connection, new: sqlite3.Connection) -> tuple[int, int, int]:
@@ -171,7 +174,7 @@ def _rebuild(new: sqlite3.Connection, prepared: Prepared) -> int:
     return 1
 
 
-def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[Sequence[Any]]:
+def _readable_rows(db: sqlite3.Connection, table: str, names: str = "*") -> Iterator[Sequence[Any]]:
     """Every row that can be read. Damage ends a scan, so it starts again behind the damage, rowid by rowid."""
     try:
         has_rowid = (
@@ -181,12 +184,12 @@ def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[Sequence[Any]
         return
     if not has_rowid:
         with contextlib.suppress(sqlite3.Error):
-            yield from db.execute(f"SELECT * FROM {table}")  # noqa: S608 - our own names
+            yield from db.execute(f"SELECT {names} FROM {table}")  # noqa: S608 - our own names
         return
     last = misses = 0
     while misses < _GAP_ROWS_MAX:
         try:
-            for rowid, *row in db.execute(f"SELECT rowid, * FROM {table} WHERE rowid > ?", (last,)):  # noqa: S608
+            for rowid, *row in db.execute(f"SELECT rowid, {names} FROM {table} WHERE rowid > ?", (last,)):  # noqa: S608
                 yield row
                 last, misses = rowid, 0
             return

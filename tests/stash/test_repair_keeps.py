@@ -1,0 +1,27 @@
+"""Repair of a sound file: nothing that the file says is lost by repairing it."""
+
+from ctxgc.core.segment import State
+from ctxgc.stash.contract import Collected, Collection, Eviction, Forget, PutSession, SessionRow, SetPinned
+from ctxgc.stash.repair import repair
+from tests.stash.samples import KEY, file_in, puts, sqlite_in
+
+
+async def test_repairing_a_sound_stash_keeps_every_row_as_it_was(tmp_path):
+    stash = sqlite_in(tmp_path)
+    await stash.open()
+    journal = Collection(
+        id=1, wall_s=1.0, turn=1, trigger="asked", target_tokens=1, before_tokens=9, after_tokens=5,
+        evictions=(Eviction(seq=0, reason="cold", freed_tokens=4),),
+    )  # fmt: skip
+    await stash.apply([PutSession(SessionRow(key=KEY)), *puts("one", "two", "three"), SetPinned(KEY, [1], True)])
+    await stash.apply([Collected(KEY, journal), Forget(KEY, [2])])
+    before = await stash.rows(KEY), await stash.collections(KEY)
+    await stash.close()
+
+    report = repair(file_in(tmp_path))
+
+    await stash.open()
+    assert report.rebuilt == report.bodies_lost == 0
+    assert (await stash.rows(KEY), await stash.collections(KEY)) == before
+    assert [row.state for row in before[0]] == [State.EVICTED, State.RESIDENT, State.FORGOTTEN]
+    await stash.close()
