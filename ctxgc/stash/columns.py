@@ -25,7 +25,7 @@ COLUMNS = (
 SESSION_COLUMNS = (
     *("source", "session", "project", "parent", "parent_segment", "model", "title", "mode", "budget_tokens"),
     *("window_max_tokens", "task", "turn", "created_s", "updated_s", "hidden_tokens", "ratio", "skipped_records"),
-    "closed",
+    *("faults", "closed"),
 )
 
 _KINDS = {kind.value: kind for kind in Kind}

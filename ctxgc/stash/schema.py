@@ -45,7 +45,7 @@ CREATE TABLE session (
     task TEXT NOT NULL DEFAULT '', turn INTEGER NOT NULL DEFAULT 0,
     created_s REAL NOT NULL DEFAULT 0, updated_s REAL NOT NULL DEFAULT 0,
     hidden_tokens INTEGER NOT NULL DEFAULT 0, ratio REAL NOT NULL DEFAULT 0,
-    skipped_records INTEGER NOT NULL DEFAULT 0, closed INTEGER NOT NULL DEFAULT 0,
+    skipped_records INTEGER NOT NULL DEFAULT 0, faults INTEGER NOT NULL DEFAULT 0, closed INTEGER NOT NULL DEFAULT 0,
     UNIQUE (source, session));
 CREATE INDEX session_name ON session (session);
 CREATE INDEX session_project ON session (project, updated_s);

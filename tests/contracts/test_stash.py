@@ -1,6 +1,6 @@
 """What every stash promises, whichever engine keeps it."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import count
 
 import pytest
@@ -306,6 +306,15 @@ async def test_sessions_are_listed_newest_first_and_by_project(stash):
     assert await stash.sessions() == rows[::-1]
     assert await stash.sessions(project="/p1", limit=1, offset=1) == [rows[1]]
     assert await stash.sessions(source="codex") == []
+
+
+async def test_nothing_that_is_known_of_a_session_is_left_behind(stash):
+    words = {str: "word", int: 7, float: 2.5, bool: True}
+    row = SessionRow(**{f.name: KEY if f.name == "key" else words[type(f.default)] for f in fields(SessionRow)})
+
+    await stash.apply([PutSession(row)])
+
+    assert await stash.session(KEY) == row
 
 
 async def test_a_session_is_named_exactly_or_by_a_prefix(stash):
