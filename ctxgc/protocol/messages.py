@@ -159,6 +159,7 @@ class SegmentGet(OneSegment):
     """A segment's metadata and content. Text that is not valid UTF-8 comes as `data_b64`."""
 
     with_content: bool = True
+    """False: pieces come with their sizes, and no text."""
     offset: Annotated[int, Field(ge=0)] = 0
     """Start of each piece's content, in bytes."""
     limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20

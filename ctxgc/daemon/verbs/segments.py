@@ -158,7 +158,8 @@ async def get(services: Services, params: SegmentGet) -> Reply:
     slot = session.slot(params.id)
     rows = await services.stash.rows(session.key, [slot])
     if not params.with_content:
-        return segment_reply(session, rows[0]) | {"session": str(session.key)}
+        pieces = [{"name": n, "bytes": size, "tokens": t, "next_offset": 0} for n, size, t in rows[0].pieces]
+        return segment_reply(session, rows[0]) | {"session": str(session.key), "pieces": pieces}
     contents = await services.texts.get(session.key, [slot])
     if slot not in contents:
         raise NotFound(f"segment {params.id!r} was forgotten", hint="nothing of it is left but its id")
