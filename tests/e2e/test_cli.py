@@ -87,6 +87,30 @@ def test_no_spawn_means_no_daemon(empty_home):
     assert not (empty_home.folder / "run" / "s").exists()
 
 
+def test_a_configuration_that_will_not_do_is_code_78(empty_home):
+    env = empty_home.env | {"CTXGC_DAEMON__STATE_DIR": "not/absolute"}
+    command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "up"]
+
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=RUN_S)
+
+    assert done.returncode == 78
+    assert "must be an absolute path" in done.stderr
+
+
+def test_a_damaged_stash_is_reported_and_repaired_without_the_daemon(empty_home):
+    empty_home.run("import", SAMPLE)
+    empty_home.run("down")
+    [stash] = (empty_home.folder / "state").glob("stash.sqlite3")
+    with stash.open("r+b") as file:
+        file.seek(stash.stat().st_size // 2)
+        file.write(os.urandom(50_000))
+
+    empty_home.run("up", code=69)
+    empty_home.run("doctor", code=1)
+    assert b"damaged file is kept" in empty_home.run("doctor", "--repair")
+    assert empty_home.ask("doctor")["ok"]
+
+
 def test_importing_again_changes_nothing(home):
     again = home.ask("import", SAMPLE)
 

@@ -41,7 +41,7 @@ CASES = {
     "render": (["render"], {"session.render": {"messages": [{"role": "user"}]}}),
     "watch": (["watch"], {"watch.list": {"watched": []}}),
     "import": (["import", "a.jsonl"], {"import": {"sessions": [], "failed": [], "bytes": 0, "seconds": 0.0}}),
-    "add": (["add", "text"], {"segment.add": {"ids": ["other-1"], "changed": "admitted other-1"}}),
+    "add": (["add", "text", "--session", "s"], {"segment.add": {"session": "s", "ids": ["a"], "changed": "added"}}),
     "call": (["call", "ping", "{}"], {"ping": {"pong": True}}),
 }
 
@@ -184,20 +184,22 @@ def test_an_import_that_could_not_read_a_file_is_code_1(daemon, run):
 
 def test_the_first_text_of_a_directory_opens_a_session_for_it(daemon, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    answers = [Refusal("not_found", "no session of this directory"), {"ids": ["other-1"], "changed": "admitted"}]
-    server = daemon({"segment.add": lambda params: answers.pop(0), "session.open": replies.SESSION})
+    added = {"session": "client:here", "ids": ["other-1"], "changed": "admitted"}
+    none = {"sessions": [], "next_offset": -1}
+    opened = replies.SESSION | {"session": "client:here"}
+    server = daemon({"segment.add": added, "session.list": none, "session.open": opened})
 
-    ran = run(server, "add", "remember this")
+    run(server, "add", "remember this")
 
-    assert ran.code == 0, ran.err
     assert server.params("session.open")["project"] == str(tmp_path)
+    assert server.params("segment.add")["session"] == "client:here"
 
 
 def test_text_is_added_from_standard_input(daemon, run, typed):
-    server = daemon({"segment.add": {"ids": ["other-1"], "changed": "admitted"}})
+    server = daemon({"segment.add": {"session": "s", "ids": ["other-1"], "changed": "admitted"}})
     typed(b"from a pipe\n")
 
-    run(server, "add", "--kind", "user", "--tag", "a", "--tag", "b")
+    run(server, "add", "--session", "s", "--kind", "user", "--tag", "a", "--tag", "b")
 
     segment = server.params("segment.add")["segment"]
     assert (segment["text"], segment["kind"], segment["tags"]) == ("from a pipe\n", "user", ["a", "b"])

@@ -10,6 +10,7 @@ import sys
 import time
 
 from ctxgc.fronts.cli import present, progress
+from ctxgc.fronts.cli.sessions import unreadable
 from ctxgc.fronts.cli.shell import EXIT_REFUSED, Shell
 from ctxgc.fronts.cli.table import Spec
 from ctxgc.fronts.cli.window import tokens_argument
@@ -56,7 +57,7 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
     )
     _offer_own_sessions(shell)
     for failed in story.failed:
-        sys.stderr.write(f"ctxgc: not read: {present.plain(failed['path'])}: {present.plain(failed['error'])}\n")
+        sys.stderr.write(f"ctxgc: not read: {present.plain(unreadable(failed))}\n")
     is_sound = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"] and not story.failed
     return 0 if is_sound else EXIT_REFUSED
 

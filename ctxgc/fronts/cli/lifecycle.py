@@ -8,7 +8,7 @@ import time
 
 from ctxgc.fronts.cli import present
 from ctxgc.fronts.cli.present import plain, plural, tokens
-from ctxgc.fronts.cli.shell import EXIT_CONFIG, EXIT_REFUSED, Refused, Shell
+from ctxgc.fronts.cli.shell import EXIT_BUSY, EXIT_CONFIG, EXIT_REFUSED, Refused, Shell
 from ctxgc.fronts.cli.table import Spec
 from ctxgc.protocol.line import CallFailed
 
@@ -201,12 +201,12 @@ def _offline(shell: Shell, flag: str) -> int:
     done = subprocess.run(child, capture_output=shell.args.json, text=True)  # noqa: S603 (our own program)
     if shell.args.json:
         shell.print_json({"ok": done.returncode == 0, "output": done.stdout + done.stderr})
-    if done.returncode == 0 or flag == "--repair":
+    if flag == "--repair" or done.returncode in (0, EXIT_CONFIG, EXIT_BUSY):
         return done.returncode
     sys.stderr.write(
         "ctxgc: the daemon cannot use its stash as it is\n       `ctxgc doctor --repair` makes a backup, then repairs\n"
     )
-    return EXIT_CONFIG if done.returncode == EXIT_CONFIG else EXIT_REFUSED
+    return EXIT_REFUSED
 
 
 COMMANDS = {

@@ -197,7 +197,7 @@ def label(segment: Mapping[str, Any]) -> str:
     words = [str(segment.get("tool") or segment["kind"])]
     paths = segment.get("paths") or []
     if segment.get("command"):
-        words.append(str(segment["command"]))
+        words = [f"{words[0]}:", str(segment["command"])]
     elif paths:
         first = paths[0]
         lines = f":{first['first_line']}-{first['last_line']}" if first.get("last_line") else ""

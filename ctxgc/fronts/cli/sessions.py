@@ -58,7 +58,7 @@ def _say_import(page: present.Page, reply: dict[str, Any]) -> None:
     if rows:
         page.table((">segments", ">new", ">tokens", ">skipped", "session"), rows)
     for one in reply["failed"]:
-        page.say(f"  not read: {plain(one['path'])}: {plain(one['error'])}", "red")
+        page.say(f"  not read: {plain(unreadable(one))}", "red")
         if one.get("hint"):
             page.say(f"  {plain(one['hint'])}", "dim")
     speed = reply["bytes"] / reply["seconds"] if reply["seconds"] else 0
@@ -71,6 +71,12 @@ def _say_import(page: present.Page, reply: dict[str, Any]) -> None:
         page.say(
             "`ctxgc show --session S` looks into one, `ctxgc collect --dry-run --session S` says what would go", "dim"
         )
+
+
+def unreadable(failed: dict[str, str]) -> str:
+    """What is wrong with a file, its path said once."""
+    path, error = failed["path"], failed["error"]
+    return error if path in error else f"{path}: {error}"
 
 
 def _watch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -169,7 +175,7 @@ def show(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _say_session(page: present.Page, reply: dict[str, Any]) -> None:
-    page.say(plain(f"{reply['session']}  {reply['title']}"), "bold")
+    page.say(plain(f"{reply['session']}  {reply['title']}").rstrip(), "bold")
     budget = reply["budget_tokens"]
     states = ", ".join(f"{count(reply[state])} {state}" for state in STATES if reply[state])
     page.facts(

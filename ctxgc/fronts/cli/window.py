@@ -9,7 +9,6 @@ from ctxgc.fronts.cli import present
 from ctxgc.fronts.cli.present import count, plain, plural, tokens
 from ctxgc.fronts.cli.shell import Shell, say_changed, usage
 from ctxgc.fronts.cli.table import Spec
-from ctxgc.protocol.line import CallFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 KINDS = ("system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other")
 FILE_KINDS = ("attachment", "other", "user", "system")
 COLLECT_S = 300.0
+SESSION_CHARS_MAX = 400
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,15 +36,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def add(shell: Shell, args: argparse.Namespace) -> int:
     """Admit text; the first text of a directory without a session opens one for it."""
     method, params = _new_segment(args)
-    try:
-        reply = shell.call(method, {**shell.session(), **params})
-    except CallFailed as failure:
-        if failure.kind != "not_found" or args.session:
-            raise
-        # Without this a new user's first `ctxgc add` would be refused for want of a session it could not name.
-        here = os.getcwd()
-        shell.call("session.open", {"session": here[-400:], "project": here})
-        reply = shell.call(method, {**shell.session(), **params})
+    session = shell.session()
+    here = session.get("cwd")
+    if here and not shell.call("session.list", {"project": here, "limit": 1})["sessions"]:
+        # Without this a new user's first `ctxgc add` would have no session, or end up in one of another directory.
+        opened = shell.call("session.open", {"session": here[-SESSION_CHARS_MAX:], "project": here})
+        session = {"session": opened["session"]}
+    reply = shell.call(method, {**session, **params})
     return shell.answer(reply, lambda page: _say_added(page, reply))
 
 
@@ -73,7 +71,7 @@ def _piped_text() -> str:
 
 def _say_added(page: present.Page, reply: dict[str, Any]) -> None:
     for segment_id in reply["ids"]:
-        page.say(plain(segment_id), "bold")
+        page.say(f"{plain(segment_id)}  {page.paint('in ' + plain(reply['session']), 'dim')}", "bold")
     say_changed(page, reply)
 
 
@@ -132,6 +130,7 @@ def say_plan(page: present.Page, reply: dict[str, Any]) -> None:
     verdict = "saves" if cost < 0 else "costs"
     page.facts(
         (
+            ("session", plain(reply["session"])),
             ("window", f"{tokens(before)} → {tokens(after)} tokens ({reply['unit']})"),
             ("", page.bar(after / before if before else 0.0)),
             (
@@ -199,6 +198,7 @@ def undo(shell: Shell, args: argparse.Namespace) -> int:
 def _say_undone(page: present.Page, reply: dict[str, Any]) -> None:
     page.facts(
         (
+            ("session", plain(reply["session"])),
             ("window", f"{tokens(reply['before_tokens'])} → {tokens(reply['after_tokens'])} tokens"),
             ("cache", f"{tokens(reply['cache_rewrite_tokens'])} tokens to write again"),
             ("effect", plain(reply["effect"])),
