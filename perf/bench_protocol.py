@@ -214,7 +214,7 @@ def measure(seconds: float, rounds: int) -> None:
 
 
 def summary(runs: list[Run], redis_runs: list[Run]) -> dict[str, int | float | str]:
-    """The best round, as everywhere here: what else the machine does only ever takes away. Ratios above 1 are faster."""
+    """The best round: what else the machine does only takes away. Ratios above 1 are faster than Redis."""
     best = max(runs, key=lambda run: run.requests_per_s)
     numbers: dict[str, int | float | str] = dict(best._asdict())
     if redis_runs:

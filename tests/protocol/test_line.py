@@ -158,6 +158,17 @@ def test_no_daemon_is_unreachable_with_the_next_step(path):
     assert "ctxgc up" in failed.value.hint
 
 
+def test_nothing_is_said_to_a_socket_that_another_user_serves(serve, monkeypatch):
+    heard = []
+    client = serve(lambda connection, lines: heard.extend(lines))
+    monkeypatch.setattr("ctxgc.protocol.line.peer_uid", lambda _: os.geteuid() + 1)
+
+    with client, pytest.raises(Unreachable, match="not by you"):
+        client.call("segment.add", {"text": "private"})
+
+    assert heard == []
+
+
 def test_the_reason_of_a_refused_connection_is_read_even_if_the_request_could_not_be_sent(serve):
     def behave(connection, lines):
         connection.sendall(b'{"id":null,"error":{"code":-32001,"message":"full","data":{"kind":"busy"}}}\n')
