@@ -67,6 +67,8 @@ class PacerRules:
     """Hard limit on the window in raw tokens; 0: none."""
     low_ratio: float = 0.5
     """A hard collection goes down to this part of the limit: the gap is hysteresis."""
+    hidden_tokens: int = 0
+    """Raw tokens of every prompt that are not in the window: a fault's round trip reads them too."""
 
 
 class Decision(NamedTuple):
@@ -101,7 +103,7 @@ def gain_of(heap: Heap, slot: int, now: Now, rules: PacerRules, *, is_cold: bool
     freed = heap.body[slot] - heap.tombstone[slot]
     saved = freed * (write * is_cold + read * rules.horizon_turns)
     fault = (
-        read * heap.resident_tokens
+        read * (heap.resident_tokens + rules.hidden_tokens)
         + FAULT_FIXED_TOKENS
         + write * (heap.body[slot] + FAULT_CALL_TOKENS)
         + rules.fault_price_tokens
