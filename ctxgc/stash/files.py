@@ -33,7 +33,8 @@ def _check(path: Path, mode: int, what: str) -> None:
     found = path.stat()
     if found.st_uid != os.geteuid():
         raise Incompatible(
-            f"the stash's {what} {path} belongs to another user", hint="set CTXGC_STATE to a folder of your own"
+            f"the stash's {what} {path} belongs to another user",
+            hint="set CTXGC_DAEMON__STATE_DIR to a folder of your own",
         )
     if stat.S_IMODE(found.st_mode) & ~mode & 0o777:
         raise Incompatible(

@@ -142,12 +142,12 @@ def migrate(
     if tables and owner != APPLICATION_ID:
         raise Incompatible(
             "the stash file is a database of another program",
-            hint="set CTXGC_STATE to another folder, or move that file away",
+            hint="set CTXGC_DAEMON__STATE_DIR to another folder, or move that file away",
         )
     if version > len(steps):
         raise Incompatible(
             f"the stash is of version {version}; this ctxgc knows versions up to {len(steps)}",
-            hint="install the newer ctxgc that wrote it, or set CTXGC_STATE to another folder",
+            hint="install the newer ctxgc that wrote it, or set CTXGC_DAEMON__STATE_DIR to another folder",
         )
     if tables and not version:
         raise StashDamaged("the stash has tables but no version", hint="run `ctxgcd --check`, then `ctxgcd --repair`")
