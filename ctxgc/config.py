@@ -140,8 +140,6 @@ class RedactConfig(_Section):
 class StashConfig(_Section):
     """`[stash]`: disk."""
 
-    max_bytes: Bytes = 0
-    """Bytes that the stash may take on disk before it turns read-only; 0: no limit."""
     reserve_bytes: Bytes = 256 * 2**20
     """Bytes that must stay free on the disk; below this the stash turns read-only."""
 
