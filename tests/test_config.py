@@ -100,7 +100,11 @@ def test_a_mistake_in_the_file_is_named_with_its_line_and_the_way_out(write, tex
         ("CTXGC_COLLECT__RECENT_TURNS", "soon", "CTXGC_COLLECT__RECENT_TURNS: `collect.recent_turns`: input should be"),
         ("CTXGC_COLECT__X", "1", "CTXGC_COLECT__X: unknown section `colect`; did you mean `collect`?"),
         ("CTXGC_PROTECT__PATHS", "[a, b", 'CTXGC_PROTECT__PATHS: not a list; write it as in the file: ["one", "two"]'),
-        ("CTXGC_STASH__MAX_BYTES", "-1", "CTXGC_STASH__MAX_BYTES: `stash.max_bytes`: input should be greater"),
+        (
+            "CTXGC_STASH__RESERVE_BYTES",
+            "-1",
+            "CTXGC_STASH__RESERVE_BYTES: `stash.reserve_bytes`: input should be greater",
+        ),
     ],
 )
 def test_a_mistake_in_the_environment_is_named_by_its_variable(name, value, says, write):
