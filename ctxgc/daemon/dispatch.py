@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -16,7 +17,7 @@ from cachetools import LRUCache
 from msgspec import Raw
 from pydantic import TypeAdapter, ValidationError
 
-from ctxgc.core.errors import BadParams, UnknownVerb
+from ctxgc.core.errors import BadParams, CtxgcError, UnknownVerb
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.calls import CallContext
 from ctxgc.daemon.control import Control
@@ -25,6 +26,8 @@ from ctxgc.daemon.session import Session
 from ctxgc.daemon.verbs import admin, heap, lists, segments, sessions, stash
 from ctxgc.daemon.verbs.tx import first_fault, tx
 from ctxgc.protocol.messages import VERBS, Mutating, Params, SegmentGet
+
+_log = logging.getLogger("ctxgc.daemon")
 
 ANSWERS_BYTES_MAX = 16 * 2**20
 
@@ -104,8 +107,14 @@ class Verbs:
 
 
 async def _in_background(result: Any) -> None:
-    if isinstance(result, Awaitable):
-        await result
+    """Finish a mutation whose client did not want to wait: a refusal reaches nobody, and must not end the daemon."""
+    try:
+        if isinstance(result, Awaitable):
+            await result
+    except CtxgcError:
+        return
+    except Exception as error:  # A bug, named by its type alone: its message may quote a session's text.
+        _log.error("a background mutation failed: %s", type(error).__name__)
 
 
 def handlers(services: Services, control: Control) -> dict[str, Handler]:

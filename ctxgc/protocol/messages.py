@@ -25,8 +25,9 @@ CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "
 
 Name = Annotated[str, Field(max_length=512)]
 Ids = Annotated[list[Name], Field(min_length=1, max_length=10_000)]
-AbsolutePath = Annotated[str, Field(pattern=r"^/", max_length=4096)]
-"""The daemon has no working directory of the client's."""
+PATH_CHARS_MAX = 4096
+AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=PATH_CHARS_MAX)]
+"""The daemon has no working directory of the client's; and no file's name holds NUL."""
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
 Unit = Literal["billed", "raw"]
 
@@ -73,7 +74,7 @@ class SessionOpen(Mutating):
     """Create a session of a client's own, or open the one that exists."""
 
     source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "client"
-    session: Name
+    session: Annotated[Name, Field(min_length=1)]
     project: Annotated[str, Field(max_length=4096)] = ""
     parent: Name = ""
     parent_segment: Name = ""
@@ -119,7 +120,7 @@ class NewSegment(Params):
     tool: Name = ""
     input: dict[str, Any] | None = None
     status: Literal["ok", "error", "pending"] = "ok"
-    paths: list[Name] = []
+    paths: list[Annotated[str, Field(max_length=PATH_CHARS_MAX)]] = []
     refs: list[Name] = []
     importance: Annotated[float, Field(ge=0, le=1)] = 0.5
     task: Name = ""

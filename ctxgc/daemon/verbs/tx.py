@@ -14,7 +14,7 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker
 from ctxgc.daemon.verbs.segments import apply_added, pinning, referring, tagging, touching
-from ctxgc.protocol.messages import VERBS, NewSegment, Params, SegmentAdd, Tx
+from ctxgc.protocol.messages import VERBS, MutatingSession, NewSegment, Params, SegmentAdd, Tx
 
 SIMPLE: dict[str, Callable[[Any], Callable[[Session, Change], Reply]]] = {
     "segment.pin": lambda params: pinning(params.ids, is_pinned=True),
@@ -24,6 +24,8 @@ SIMPLE: dict[str, Callable[[Any], Callable[[Session, Change], Reply]]] = {
     "segment.ref": referring,
 }
 ADDING = ("segment.add", "segment.add_many")
+OUTER = frozenset(MutatingSession.model_fields)
+"""What a tx says once for all of its calls. A call that named another session would be applied to the wrong one."""
 
 
 async def tx(services: Services, params: Tx) -> Any:
@@ -68,9 +70,14 @@ def _validated(number: int, call: dict[str, Any]) -> tuple[str, Params]:
         known = ", ".join((*ADDING, *SIMPLE))
         raise BadParams(f"call {number}: {method!r} cannot be in a tx", hint=f"one of: {known}", field="calls")
     try:
-        return method, VERBS[method].params.model_validate(call.get("params", {}))
+        sub = VERBS[method].params.model_validate(call.get("params", {}))
     except ValidationError as error:
-        raise BadParams(f"call {number}: {first_fault(error)}", field="calls") from None
+        hint = f"`rpc.discover` shows what {method} takes"
+        raise BadParams(f"call {number}: {first_fault(error)}", field="calls", hint=hint) from None
+    if outer := sub.model_fields_set & OUTER:
+        hint = "give it beside `calls`: it holds for all of them"
+        raise BadParams(f"call {number}: {min(outer)} is not a call's own in a tx", field="calls", hint=hint)
+    return method, sub
 
 
 def first_fault(error: ValidationError) -> str:
