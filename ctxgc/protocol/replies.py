@@ -341,8 +341,10 @@ class RenderReply(TypedDict):
 
     session: str
     format: str
-    messages: list[Any]
+    messages: list[Any] | dict[str, Any]
+    """The caller's own list, shorter; or a rendered session: an object with `messages`, and `system` if it has any."""
     tokens: int
     billed_tokens: int
     evicted: int
     plan: NotRequired[PlanReply]
+    changed: NotRequired[str]
