@@ -8,9 +8,29 @@ import asyncio
 import pytest
 import uvloop
 
+from ctxgc.stash.transient import TransientStash
+from tests.daemon.harness import DaemonProcess, bench_on
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_asyncio_loop_factories(config, item):
     """The loops an async test of this folder runs on, once each."""
     both = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     return both if item.path.name == "test_server.py" else {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def bench():
+    """The verbs over a stash in memory."""
+    async with bench_on(TransientStash()) as made:
+        yield made
+
+
+@pytest.fixture
+def running_daemon():
+    """A real daemon in a process and a home of its own."""
+    made = DaemonProcess()
+    try:
+        yield made.start()
+    finally:
+        made.close()

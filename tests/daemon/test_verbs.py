@@ -1,0 +1,283 @@
+"""Every verb: it exists, it answers in its shape, and it refuses what it cannot take with the next step."""
+
+import asyncio
+import types
+import typing
+
+import pytest
+
+from ctxgc.core.errors import BadParams, CtxgcError, NotFound, UnknownVerb
+from ctxgc.protocol import replies, reports
+from ctxgc.protocol.messages import VERBS
+
+SESSION = {"session": "client:s"}
+LONG = "the tide tables of the harbour say when the ferry may leave " * 40
+TYPED = {
+    "session.open": replies.SessionReply,
+    "session.list": replies.SessionsReply,
+    "session.show": replies.ShowReply,
+    "session.set": replies.SessionReply,
+    "session.close": replies.SessionReply,
+    "session.render": replies.RenderReply,
+    "segment.add": replies.AddReply,
+    "segment.add_many": replies.AddReply,
+    "segment.add_file": replies.AddReply,
+    "segment.get": replies.ContentReply,
+    "segment.list": replies.SegmentsReply,
+    "segment.pin": replies.SegmentsChangedReply,
+    "segment.unpin": replies.SegmentsChangedReply,
+    "segment.touch": replies.SegmentsChangedReply,
+    "segment.tag": replies.SegmentsChangedReply,
+    "segment.ref": replies.SegmentsChangedReply,
+    "segment.evict": replies.PlanReply,
+    "heap.plan": replies.PlanReply,
+    "heap.collect": replies.PlanReply,
+    "heap.why": replies.WhyReply,
+    "heap.refs": replies.RefsReply,
+    "heap.path": replies.PathReply,
+    "heap.undo": replies.PlanReply,
+    "heap.log": replies.LogReply,
+    "stash.search": replies.SearchReply,
+    "stash.recall": replies.RecallReply,
+    "stash.forget": replies.ForgetReply,
+    "messages.collect": replies.RenderReply,
+    "import": reports.ImportReply,
+    "watch.add": reports.WatchReply,
+    "watch.list": reports.WatchReply,
+    "watch.remove": reports.WatchReply,
+    "stats": reports.StatsReply,
+    "doctor": reports.DoctorReply,
+}
+UNTYPED = {
+    "hello": {"protocol", "version", "build", "pid", "boot_id", "caps", "limits"},
+    "ping": {"pong"},
+    "rpc.discover": {"protocol", "verbs"},
+    "stash.tiers": {"hot_bytes", "segments", "bytes_on_disk"},
+    "export": {"session", "path", "segments", "bytes", "changed"},
+    "subscribe": {"topics", "next_seq"},
+    "unsubscribe": {"topics"},
+    "tx": {"session", "results", "changed"},
+    "metrics": {"text"},
+    "slowlog": {"calls"},
+    "config.get": {"config"},
+    "config.reload": {"changed"},
+    "shutdown": {"changed"},
+    "backup": {"path", "bytes", "changed"},
+}
+
+
+def fault(value, wanted, at="reply"):
+    """What about a JSON value is not as its annotation says, or an empty string."""
+    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+    if wanted is typing.Any:
+        return ""
+    if typing.is_typeddict(wanted):
+        if not isinstance(value, dict):
+            return f"{at}: {value!r} is no {wanted.__name__}"
+        hints, marked = typing.get_type_hints(wanted), typing.get_type_hints(wanted, include_extras=True)
+        required = {key for key, mark in marked.items() if typing.get_origin(mark) is not typing.NotRequired}
+        if not required <= value.keys() <= hints.keys():
+            return f"{at}: lacks {required - set(value)}, has {set(value) - set(hints)} beyond {wanted.__name__}"
+        return next(filter(None, (fault(value[key], hints[key], f"{at}.{key}") for key in value)), "")
+    if origin is list:
+        parts = (fault(each, inner[0], f"{at}[]") for each in value) if isinstance(value, list) else (f"{at}: no list",)
+        return next(filter(None, parts), "")
+    if origin is dict:
+        return next(filter(None, (fault(each, inner[1], f"{at}.{key}") for key, each in value.items())), "")
+    if origin is types.UnionType:
+        return "" if any(not fault(value, one, at) for one in inner) else f"{at}: {value!r} is no {wanted}"
+    fits = isinstance(value, (int, float) if wanted is float else wanted) and (wanted is bool) == (type(value) is bool)
+    return "" if value is None is wanted or wanted is type(None) is type(value) or fits else f"{at}: {value!r}"
+
+
+def call_of_each_verb(folder):
+    """One successful call of every verb, in an order in which they all make sense."""
+    transcript = folder / "t.json"
+    yield "session.open", {"source": "client", "session": "s", "budget_tokens": 100}
+    many = [{"kind": "exchange", "id": f"c{n}", "tool": "Read", "text": f"{n} {LONG}"} for n in range(6)]
+    yield "segment.add_many", SESSION | {"segments": many}
+    yield "segment.add", SESSION | {"segment": {"kind": "user", "text": "go on", "id": "u", "refs": ["c0"]}}
+    (folder / "f").write_text(LONG)
+    yield "segment.add_file", SESSION | {"path": str(folder / "f")}
+    for verb in ("segment.pin", "segment.unpin", "segment.touch"):
+        yield verb, SESSION | {"ids": ["c5"]}
+    yield "segment.tag", SESSION | {"id": "c5", "tags": ["t"], "importance": 1.0}
+    yield "segment.ref", SESSION | {"id": "c5", "refs": ["c4"]}
+    yield "tx", SESSION | {"calls": [{"method": "segment.pin", "params": {"ids": ["c4"]}}]}
+    for _ in range(5):
+        yield "segment.add", SESSION | {"segment": {"kind": "assistant", "text": "on it"}}
+    yield "heap.plan", SESSION
+    yield "segment.evict", SESSION | {"ids": ["c0"]}
+    yield "heap.collect", SESSION | {"budget_tokens": 0}
+    yield "heap.why", SESSION | {"id": "c0"}
+    yield "heap.refs", SESSION | {"id": "u"}
+    yield "heap.path", SESSION | {"id": "c4"}
+    yield "heap.log", SESSION | {"collection": 2}
+    yield "stash.search", {"query": "ferry harbour"}
+    yield "stash.recall", SESSION | {"id": "c0"}
+    yield "heap.undo", SESSION
+    yield "stash.forget", SESSION | {"ids": ["c1"]}
+    yield "segment.get", SESSION | {"id": "c0"}
+    yield "segment.list", SESSION
+    for verb in ("session.show", "session.set", "session.render"):
+        yield verb, SESSION
+    yield "session.list", {}
+    yield "export", SESSION | {"path": str(transcript)}
+    messages = [{"role": "user", "content": "hello"}]
+    yield "messages.collect", {"format": "openai_chat", "messages": messages, "budget_tokens": 0}
+    yield "import", {"paths": [str(transcript), str(folder / "f")]}
+    for verb in ("watch.add", "watch.remove"):
+        yield verb, {"path": str(folder)}
+    yield "subscribe", {"topics": ["import"]}
+    nothing = ("hello", "ping", "rpc.discover", "watch.list", "stash.tiers", "unsubscribe", "stats", "metrics")
+    for verb in (*nothing, "slowlog", "config.get", "config.reload", "doctor"):
+        yield verb, {}
+    yield "session.close", SESSION
+    yield "shutdown", {}
+
+
+def test_every_verb_of_the_protocol_has_a_handler_and_the_other_way_round(bench):
+    assert set(bench.verbs._handlers) == set(VERBS)
+
+
+def test_every_verb_has_a_shape_to_be_held_to():
+    assert set(TYPED) | set(UNTYPED) == set(VERBS)
+
+
+async def test_every_verb_answers_in_its_shape(bench, tmp_path):
+    answered = {"backup"}  # A stash in memory has no file to copy; tests/e2e copies a real one.
+
+    for verb, params in call_of_each_verb(tmp_path):
+        reply = await bench.call(verb, **params)
+        answered.add(verb)
+        if verb in TYPED:
+            assert fault(reply, TYPED[verb], verb) == ""
+        assert UNTYPED.get(verb, set()) <= set(reply), verb
+        assert "changed" in reply or not VERBS[verb].mutates, verb
+
+    assert answered == set(VERBS)
+    assert bench.is_stopped
+
+
+async def test_an_unknown_verb_names_the_way_to_those_there_are(bench):
+    with pytest.raises(UnknownVerb) as refused:
+        await bench.call("heap.explode")
+
+    assert refused.value.number == -32601
+    assert "rpc.discover" in refused.value.hint
+
+
+BAD = [
+    ("segment.pin", {"ids": []}, "ids"),
+    ("segment.pin", {"ids": ["a"], "sesion": "s"}, "sesion"),
+    ("segment.add", {"segment": {"kind": "poem", "text": ""}}, "segment"),
+    ("segment.add_file", {"path": "relative"}, "path"),
+    ("segment.add_file", {"path": "/a\0b"}, "path"),
+    ("backup", {"path": "/a\0b"}, "path"),
+    ("export", {"path": "/a\0b"}, "path"),
+    ("import", {"paths": ["/a\0b"]}, "paths"),
+    ("heap.collect", {"budget_tokens": -1}, "budget_tokens"),
+    ("heap.collect", {"budget_tokens": 2**80}, "budget_tokens"),
+    ("heap.plan", {"unit": "words"}, "unit"),
+    ("subscribe", {"topics": ["weather"]}, "topics"),
+    ("session.open", {}, "session"),
+    ("session.open", {"session": "s", "source": "A b"}, "source"),
+    ("session.open", {"session": ""}, "session"),
+    ("tx", {"calls": [{"method": "stash.forget", "params": {"ids": ["a"]}}]}, "calls"),
+    ("tx", {"calls": [{"method": "segment.pin", "params": {"ids": ["c"], "session": "client:other"}}]}, "calls"),
+    ("stash.recall", {"id": "a", "query": "b"}, ""),
+    ("stash.forget", {}, ""),
+    ("stash.forget", {"whole_session": True}, "session"),
+    ("messages.collect", {"format": "morse", "messages": [], "budget_tokens": 1}, "format"),
+]
+
+
+@pytest.mark.parametrize(("verb", "params", "field"), BAD)
+async def test_bad_params_name_the_field_and_the_next_step(bench, verb, params, field):
+    await bench.call("session.open", session="s")
+
+    with pytest.raises(BadParams) as refused:
+        await bench.call(verb, **params)
+
+    assert refused.value.number == -32602
+    assert refused.value.field == field
+    assert refused.value.hint
+
+
+NOWHERE = [
+    ("segment.get", {"id": "nothing"}),
+    ("segment.pin", {"ids": ["nothing"]}),
+    ("segment.evict", {"ids": ["nothing"]}),
+    ("segment.tag", {"id": "nothing"}),
+    ("segment.ref", {"id": "nothing", "refs": ["nothing"]}),
+    ("heap.why", {"id": "nothing"}),
+    ("heap.path", {"id": "nothing"}),
+    ("heap.refs", {"id": "#7"}),
+    ("heap.undo", {}),
+    ("heap.undo", {"collection": 9}),
+    ("stash.recall", {"id": "nothing"}),
+    ("stash.recall", {"query": "nothing"}),
+    ("stash.forget", {"ids": ["nothing"]}),
+    ("segment.add_file", {"path": "/nowhere"}),
+    ("session.show", {"session": "nowhere"}),
+    ("watch.add", {"path": "/nowhere"}),
+]
+
+
+@pytest.mark.parametrize(("verb", "params"), NOWHERE)
+async def test_what_does_not_exist_is_not_found_and_the_hint_says_where_to_look(bench, verb, params):
+    await bench.call("session.open", session="s")
+
+    with pytest.raises(NotFound) as refused:
+        await bench.call(verb, **params)
+
+    assert refused.value.hint
+
+
+async def test_a_path_of_any_length_the_system_takes_can_be_added(bench, tmp_path):
+    await bench.call("session.open", session="s")
+    deep = tmp_path / "/".join(["d" * 200] * 4)
+    deep.mkdir(parents=True)
+    (deep / "f").write_text("at the bottom")
+
+    added = await bench.call("segment.add_file", path=str(deep / "f"))
+
+    assert added["added"] == 1
+
+
+async def test_a_mutation_in_the_background_that_is_refused_harms_nobody(bench):
+    await bench.call("session.open", session="s")
+
+    taken = await bench.call("segment.pin", ids=["nothing"], durability="async")
+
+    assert taken["durability"] == "async"
+    await asyncio.wait(bench.tasks)
+    await bench.close()  # Fails if the refusal had ended the daemon.
+
+
+async def test_a_tx_is_all_or_nothing(bench):
+    await bench.call("session.open", session="s")
+    add = {"method": "segment.add", "params": {"segment": {"kind": "user", "text": "a", "id": "a"}}}
+    refused = {"method": "segment.pin", "params": {"ids": ["nothing"]}}
+
+    with pytest.raises(CtxgcError):
+        await bench.call("tx", calls=[add, refused])
+
+    assert (await bench.call("segment.list"))["total"] == 0
+    pin = {"method": "segment.pin", "params": {"ids": ["a"]}}
+    assert len((await bench.call("tx", calls=[add, pin]))["results"]) == 2
+    assert (await bench.call("segment.get", id="a"))["is_pinned"]
+
+
+async def test_a_session_is_meant_by_key_id_prefix_or_folder_and_never_guessed(bench):
+    for name, project in (("alpha-1", "/a"), ("alpha-2", "/b"), ("beta", "/b")):
+        await bench.call("session.open", session=name, project=project)
+
+    async def meant(**params):
+        return (await bench.call("session.show", **params))["session"].removeprefix("client:")
+
+    assert await meant(session="client:beta") == await meant(session="bet") == await meant(session="beta") == "beta"
+    assert await meant(cwd="/a") == "alpha-1"
+    assert await meant() == await meant(cwd="/b") == await meant(cwd="/elsewhere") == "beta"
+    with pytest.raises(BadParams, match="may mean client:alpha-"):
+        await meant(session="alpha")
