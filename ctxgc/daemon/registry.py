@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import PurePath
 from weakref import WeakValueDictionary
 
 from ctxgc.core.errors import BadParams, NotFound
@@ -70,11 +71,14 @@ class Registry:
                 some = ", ".join(map(str, matches[:4]))
                 raise BadParams(f"{name!r} may mean {some}", hint="give more of the id", field="session")
             raise NotFound(f"no session {name!r}", hint="`ctxgc sessions` lists them", field="session")
-        newest = await self._stash.sessions(project=cwd, limit=NEWEST_LOOKED_AT) if cwd else []
-        newest = newest or await self._stash.sessions(limit=NEWEST_LOOKED_AT)
-        if not newest:
-            raise NotFound("there is no session yet", hint="`ctxgc import PATH` reads transcripts")
-        return next((row.key for row in newest if not row.parent), newest[0].key)
+        # A command may be run below the folder its agent works in; never does it mean another project's session.
+        for folder in (cwd, *map(str, PurePath(cwd).parents)) if cwd else ("",):
+            newest = await self._stash.sessions(project=folder, limit=NEWEST_LOOKED_AT)
+            if newest:
+                return next((row.key for row in newest if not row.parent), newest[0].key)
+        if cwd:
+            raise NotFound(f"no session belongs to {cwd}", hint="`--session S` names one; `ctxgc sessions` lists them")
+        raise NotFound("there is no session yet", hint="`ctxgc import PATH` reads transcripts")
 
     async def get(self, key: SessionKey) -> Session:
         """The session, awake. Raises `NotFound`."""

@@ -4,7 +4,7 @@
 validates with it, `rpc.discover` publishes it, `docs/reference/protocol.md` is generated from it.
 
 A `session` param is `source:session`, a session id or an unambiguous prefix of one; empty means the most recently
-updated session of `cwd`, or of all if `cwd` is empty too.
+updated session of `cwd` or the nearest folder above it that has one; of all only if `cwd` is empty too.
 """
 
 from __future__ import annotations
