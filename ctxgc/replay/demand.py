@@ -1,0 +1,207 @@
+"""Demand: what each turn's output shows the model to have needed from earlier segments.
+
+A *code word* has six characters or more with an underscore, a digit or a camel hump; a path stands for its base name.
+Of what a turn says, demand are the code words that no fixed text before it contains and that one to three earlier
+segments hold (weight 1), and the lines an edit quotes that are in no fixed text (weight 2). *Providers* of an item
+are the earlier segments that hold it. *Uses* are a greedy weighted cover of the demand by providers: the same cover
+over the items without a resident provider are a policy's faults. What no segment holds is invention, and ignored.
+
+Evidence is lexical: a paraphrase is missed, a coincidence counted. The placebo (another session's output in place of
+each turn's) measures the coincidences: about one use in six.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ctxgc.core.reference import code_words, source_lines
+from ctxgc.core.segment import Kind
+from ctxgc.replay.trace import Episode, Sized, Turn
+
+HOLDERS_MAX = 3
+LINE_CHARS_MIN = 16
+LINE_WEIGHT = 2
+THRESHOLD = 2
+"""Uncovered weight that makes a use: one edited line, or two rare words."""
+
+_FOLDERS = re.compile(r"(?:[\w.~-]*/)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a collector may evict: always results, and by switches old tool inputs and old thinking."""
+
+    inputs: bool = False
+    thinking: bool = False
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Kinds whose bodies may go."""
+        return (Kind.EXCHANGE, Kind.THINKING) if self.thinking else (Kind.EXCHANGE,)
+
+
+RESULTS = Scope()
+ALL = Scope(inputs=True, thinking=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One item of demand: its weight and who could provide it, as indexes of evictable segments, oldest first."""
+
+    weight: int
+    providers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """An episode's demand. `wants[n]` belongs to the n-th turn; `ids` name the evictable segments by index."""
+
+    ids: tuple[str, ...]
+    wants: tuple[tuple[Want, ...], ...]
+
+
+@lru_cache(maxsize=65536)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(code_words(_FOLDERS.sub(" ", text)))
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Distinct code words, paths by their base names."""
+    return _words(text)
+
+
+def lines_of(text: str) -> list[str]:
+    """Distinct lines long enough to tell one place from another."""
+    return [line for line in source_lines(text) if len(line) >= LINE_CHARS_MIN]
+
+
+def _split(sized: Sized, scope: Scope) -> tuple[str, str]:
+    """(fixed text, evictable text) of a segment under a scope."""
+    segment = sized.segment
+    if segment.has_opaque or segment.kind not in scope.kinds:
+        return "\n".join([_skeleton(sized), *(piece.text for piece in segment.body)]), ""
+    fixed: list[str] = [_skeleton(sized)]
+    body: list[str] = []
+    for piece in segment.body:
+        stays = piece.name.startswith("input.") and not scope.inputs
+        (fixed if stays else body).append(piece.text)
+    return "\n".join(fixed), "\n".join(body)
+
+
+def _skeleton(sized: Sized) -> str:
+    return sized.segment.skeleton.decode("utf-8", "replace") if sized.segment.kind is Kind.EXCHANGE else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one turn's reply said and quoted."""
+
+    words: tuple[str, ...]
+    edit_lines: tuple[str, ...]
+
+
+def output_of(turn: Turn) -> Output:
+    """Text, thinking and tool inputs of a reply: everything of it but the results."""
+    words: dict[str, None] = {}
+    lines: dict[str, None] = {}
+    for sized in turn.reply:
+        pieces = [piece.text for piece in sized.segment.body if piece.name != "result"]
+        for text in (*pieces, _skeleton(sized)):
+            words.update(dict.fromkeys(words_of(text)))
+        for source in sized.segment.edit_sources:
+            lines.update(dict.fromkeys(lines_of(source)))
+    return Output(tuple(words), tuple(lines))
+
+
+class _Index:
+    """Who holds which word and line so far."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.words: dict[str, list[int]] = {}
+        self.lines: dict[str, list[int]] = {}
+        self.fixed_words: set[str] = set()
+        self.fixed_lines: set[str] = set()
+
+    def add(self, sized: Sized, scope: Scope) -> None:
+        fixed, body = _split(sized, scope)
+        self.fixed_words.update(words_of(fixed))
+        self.fixed_lines.update(lines_of(fixed))
+        if not body:
+            return
+        at = len(self.ids)
+        self.ids.append(sized.segment.id)
+        for word in words_of(body):
+            self.words.setdefault(word, []).append(at)
+        for line in lines_of(body):
+            self.lines.setdefault(line, []).append(at)
+
+    def wants(self, output: Output) -> tuple[Want, ...]:
+        found = []
+        for word in output.words:
+            holders = self.words.get(word, ())
+            if word not in self.fixed_words and 1 <= len(holders) <= HOLDERS_MAX:
+                found.append(Want(1, tuple(holders)))
+        for line in output.edit_lines:
+            holders = self.lines.get(line, ())
+            if line not in self.fixed_lines and holders:
+                found.append(Want(LINE_WEIGHT, tuple(holders)))
+        return tuple(found)
+
+
+def demand_of(episode: Episode, scope: Scope, outputs: Sequence[Output] | None = None) -> Demand:
+    """The demand of each turn; with `outputs` those instead of the episode's own (the placebo)."""
+    index = _Index()
+    wants = []
+    for number, turn in enumerate(episode.turns):
+        for sized in turn.before:
+            index.add(sized, scope)
+        output = output_of(turn) if outputs is None else outputs[number % len(outputs)]
+        wants.append(index.wants(output))
+        for sized in turn.reply:
+            index.add(sized, scope)
+    return Demand(tuple(index.ids), tuple(wants))
+
+
+def cover(wants: Iterable[Want], is_resident: Callable[[int], bool] | None, threshold: int = THRESHOLD) -> list[int]:
+    """Segments that a greedy weighted cover picks, in order.
+
+    Without `is_resident` these are the uses; with it, only wants without a resident provider count: the faults.
+    """
+    weights: dict[int, int] = {}
+    open_wants = []
+    for want in wants:
+        if is_resident is not None and any(map(is_resident, want.providers)):
+            continue
+        open_wants.append(want)
+        for provider in want.providers:
+            weights[provider] = weights.get(provider, 0) + want.weight
+    left = sum(want.weight for want in open_wants)
+    picks = []
+    while left >= threshold:
+        best = max(weights, key=lambda provider: (weights[provider], provider))
+        if weights[best] < threshold:
+            break
+        picks.append(best)
+        still = []
+        for want in open_wants:
+            if best not in want.providers:
+                still.append(want)
+                continue
+            left -= want.weight
+            for provider in want.providers:
+                weights[provider] -= want.weight
+        open_wants = still
+    return picks
+
+
+def touches(wants: Iterable[Want]) -> list[int]:
+    """Segments seen to be used, whether or not they had to be: newest provider of two rare words or an edited line."""
+    weights: dict[int, int] = {}
+    for want in wants:
+        newest = want.providers[-1]
+        weights[newest] = weights.get(newest, 0) + want.weight
+    return sorted(provider for provider, weight in weights.items() if weight >= THRESHOLD)

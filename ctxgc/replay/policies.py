@@ -1,0 +1,246 @@
+"""Policies and schedules, each a small named thing: the baselines people run today, and ctxgc as it ships.
+
+A policy names victims before a request. The collectors among them call the core's `plan` and `decide`; the baselines
+say in a line what others do. Budgets are raw o200k tokens of evictable bodies (the studies' 32 k of estimated tokens
+are 34 k raw).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+
+from ctxgc.core.collector import Victim, evictable, plan
+from ctxgc.core.garbage import proven
+from ctxgc.core.heap import RESIDENT
+from ctxgc.core.pacer import PacerRules, decide
+from ctxgc.core.policy import Rules
+from ctxgc.core.roots import find_roots
+from ctxgc.core.segment import Kind
+from ctxgc.replay.simulate import Run, Script
+
+BUDGET_TOKENS = 34_000
+"""The tight budget of the victims-only comparison."""
+NO_ROOTS = Rules(recent_turns=1, file_turns=0)
+
+
+def unseen(run: Run, slot: int) -> bool:
+    """Whether the model has not seen the body yet: results of the last reply."""
+    return run.heap.born[slot] >= run.turn - 1
+
+
+def results(run: Run) -> list[int]:
+    """Resident bodies that a baseline may take: of a kind that goes, all text, seen by the model; oldest first."""
+    may_go = evictable(run.heap, bytes(len(run.heap)))
+    return [slot for slot in run.heap.window() if may_go[slot] and not unseen(run, slot)]
+
+
+def _victims(run: Run, slots: Iterable[int], reason: str) -> list[Victim]:
+    heap = run.heap
+    gains = ((slot, heap.body[slot] - heap.tombstone[slot]) for slot in slots)
+    return [Victim(slot, reason, -1, gain, 0.0) for slot, gain in gains if gain > 0]
+
+
+@dataclass(slots=True)
+class NoCollection:
+    """Never evicts: 100 % by definition."""
+
+    name: str = "none"
+
+    def begin(self, script: Script) -> None:
+        """Nothing to prepare."""
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """None."""
+        return ()
+
+
+Order = Callable[[Run, int], float]
+"""Ranks a slot: the lowest goes first."""
+
+
+@dataclass(slots=True)
+class JustEnough:
+    """Every turn, evict in some order just enough to hold a budget: what a naive limit does."""
+
+    name: str
+    order: Order
+    budget_tokens: int = BUDGET_TOKENS
+
+    def begin(self, script: Script) -> None:
+        """Nothing to prepare."""
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """In order, until the bodies fit."""
+        heap = run.heap
+        over = heap.evictable_tokens - self.budget_tokens
+        if over <= 0:
+            return ()
+        chosen = []
+        for slot in sorted(results(run), key=lambda slot: (self.order(run, slot), slot)):
+            if over <= 0:
+                break
+            chosen.append(slot)
+            over -= heap.body[slot]
+        return _victims(run, chosen, self.name)
+
+
+def by_age(run: Run, slot: int) -> float:
+    """Oldest first: a sliding window."""
+    return run.heap.place[slot]
+
+
+def by_touch(run: Run, slot: int) -> float:
+    """Least recently used first."""
+    return run.heap.touched[slot] * 1e6 + run.heap.born[slot]
+
+
+def by_density(run: Run, slot: int) -> float:
+    """Greedy-dual size frequency: uses per token, aged by the turn of the last touch."""
+    heap = run.heap
+    return heap.touched[slot] + 2000.0 * (1 + heap.touches[slot]) / max(heap.body[slot], 1)
+
+
+def by_size(run: Run, slot: int) -> float:
+    """Biggest first."""
+    return -run.heap.body[slot]
+
+
+def by_chance(run: Run, slot: int) -> float:
+    """At random, but the same in every run."""
+    name = f"{run.script.name}/{run.turn}/{slot}".encode()
+    return int.from_bytes(blake2b(name, digest_size=6).digest(), "little")
+
+
+def by_key(run: Run, slot: int) -> float:
+    """The core's own key, without reachability."""
+    return run.heap.key[slot]
+
+
+@dataclass(slots=True)
+class ClearOld:
+    """When the prompt passes a trigger, clear all results but the last few: a provider's context editing."""
+
+    name: str = "clear_100k_keep_3"
+    trigger_tokens: int = 82_000
+    """100 k billed tokens in raw ones."""
+    keep: int = 3
+
+    def begin(self, script: Script) -> None:
+        """Nothing to prepare."""
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """All but the newest, over the trigger."""
+        if run.prompt_tokens <= self.trigger_tokens:
+            return ()
+        exchanges = [slot for slot in results(run) if run.heap.kind_of(slot) is Kind.EXCHANGE]
+        return _victims(run, exchanges[: -self.keep], self.name)
+
+
+@dataclass(slots=True)
+class Masking:
+    """Observation masking: results older than the last ten go at once, every turn."""
+
+    name: str = "mask_last_10"
+    keep: int = 10
+
+    def begin(self, script: Script) -> None:
+        """Nothing to prepare."""
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """All but the newest ten."""
+        window = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE]
+        masked = set(window[: -self.keep])
+        return _victims(run, (slot for slot in results(run) if slot in masked), self.name)
+
+
+@dataclass(slots=True)
+class ProvenOnly:
+    """Duplicates, superseded reads, purged errors, as soon as they are proven: rules without a ranking."""
+
+    name: str = "rules_only"
+
+    def begin(self, script: Script) -> None:
+        """Nothing to prepare."""
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """Proven garbage."""
+        rules = Rules()
+        dead = [slot for slot in results(run) if proven(run.heap, slot, run.now, rules)]
+        return _victims(run, dead, self.name)
+
+
+@dataclass(slots=True)
+class KeyWatermarks:
+    """The core's plan on a schedule: down to a floor when the cache is cold, and from a ceiling when it is warm."""
+
+    name: str
+    idle_tokens: int = 4_300
+    high_tokens: int = 51_000
+    low_tokens: int = 17_000
+    rules: Rules = field(default_factory=Rules)
+
+    def begin(self, script: Script) -> None:
+        """Nothing to prepare."""
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """By the core's plan, to the level that the moment allows."""
+        heap = run.heap
+        if run.is_cold and run.step:
+            level = self.idle_tokens
+        elif self.high_tokens and heap.evictable_tokens > self.high_tokens:
+            level = self.low_tokens
+        else:
+            return ()
+        target = heap.resident_tokens - max(heap.evictable_tokens - level, 0)
+        return plan(heap, run.paths, target, run.now, self.rules).victims
+
+
+@dataclass(slots=True)
+class Shipped:
+    """ctxgc as it ships: the core's pacer with its default dials."""
+
+    name: str = "ctxgc"
+    pacer: PacerRules = field(default_factory=PacerRules)
+    rules: Rules = field(default_factory=Rules)
+    _dials: PacerRules = field(default_factory=PacerRules)
+
+    def begin(self, script: Script) -> None:
+        """Take the episode's hidden prefix into account."""
+        self._dials = replace(self.pacer, hidden_tokens=script.hidden_tokens)
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """What the core's pacer decides."""
+        cached = max(run.cached_tokens - run.script.hidden_tokens, 0)
+        decision = decide(
+            run.heap, run.paths, run.now, self.rules, self._dials, is_cold=run.is_cold, cached_tokens=cached
+        )
+        return decision.plan.victims if decision else ()
+
+
+def spared(run: Run) -> bytearray:
+    """Roots that even an oracle spares: what the model has not seen yet."""
+    roots = find_roots(run.heap, run.paths, run.now, NO_ROOTS)
+    for slot in range(len(run.heap)):
+        if unseen(run, slot) and run.heap.state[slot] == RESIDENT:
+            roots[slot] = roots[slot] or 1
+    return roots
+
+
+def baselines() -> list[JustEnough | NoCollection | ClearOld | Masking | ProvenOnly | KeyWatermarks]:
+    """What ctxgc is compared with, in the order of the table."""
+    return [
+        NoCollection(),
+        JustEnough("sliding_window", by_age),
+        JustEnough("lru", by_touch),
+        JustEnough("gdsf", by_density),
+        JustEnough("biggest_first", by_size),
+        JustEnough("random", by_chance),
+        JustEnough("key_just_enough", by_key),
+        Masking(),
+        ClearOld(),
+        ProvenOnly(),
+        KeyWatermarks("key_idle_4k", high_tokens=0),
+        KeyWatermarks("key_idle_4k_hard_48k"),
+    ]

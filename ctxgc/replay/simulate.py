@@ -1,0 +1,283 @@
+"""The simulator: one policy over one episode, billed turn by turn.
+
+    before a request   what joined since is admitted ─▶ the policy names victims ─▶ the core sweeps them
+    the request        cost = r · cached + w · (prompt − cached);  cached = the last prompt up to the first edit,
+                       nothing when the gap was longer than the cache lives
+    after the reply    demand without a resident provider ─▶ faults: recalled at the tail, at the price of a round trip
+
+The heap, the roots, the proofs of garbage, plan, pacer and sweep are the core's own: what is replayed is what ships.
+Costs are input-token equivalents in raw tokens; relative to no collection they need no unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ctxgc.core.collector import Victim
+from ctxgc.core.garbage import GarbageIndex
+from ctxgc.core.heap import EVICTED, RESIDENT, Entry, Heap, Now, Proof, entry_of
+from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.reference import ReferenceIndex
+from ctxgc.core.segment import Access, PathUse
+from ctxgc.replay.demand import Demand, Scope, cover, touches
+from ctxgc.replay.trace import Episode, Sized
+
+RECALL_GRACE_TURNS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """One segment on its way into a heap: everything that does not depend on a policy, derived once."""
+
+    entry: Entry
+    refs: tuple[tuple[int, int], ...]
+    proofs: tuple[tuple[int, Proof], ...]
+    uses: tuple[PathUse, ...]
+    reads: tuple[int, ...]
+    """Newest earlier holders of what it reads: an explicit fault if one of them is out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One turn, ready to be simulated."""
+
+    turn: int
+    wall_s: float
+    before: tuple[Admission, ...]
+    reply: tuple[Admission, ...]
+    cleared: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """An episode, ready to be simulated under any policy: admissions, and demand by heap slot."""
+
+    name: str
+    source: str
+    session: str
+    hidden_tokens: int
+    steps: tuple[Step, ...]
+    demand: Demand
+    slots: tuple[int, ...]
+    """Heap slot of each evictable segment of the demand, by its index."""
+    scope: Scope
+
+
+def script_of(episode: Episode, scope: Scope, demand: Demand) -> Script:
+    """Derive what no policy changes: references, proofs, paths. With a placebo's demand, the placebo's script."""
+    index = ReferenceIndex()
+    garbage = GarbageIndex(index.paths)
+    slot_of: dict[str, int] = {}
+
+    def admission(sized: Sized) -> Admission:
+        segment, slot = sized.segment, len(slot_of)
+        slot_of[segment.id] = slot
+        refs = index.refer(slot, segment)
+        reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
+        proofs = garbage.admit(slot, segment)
+        index.add_facts(slot, segment)
+        index.add_text(slot, segment)
+        entry = entry_of(
+            segment,
+            skeleton_tokens=sized.skeleton_tokens,
+            piece_tokens=sized.piece_tokens,
+            tombstone_tokens=sized.tombstone_tokens,
+            has_evictable_inputs=scope.inputs,
+        )
+        return Admission(entry, tuple(refs), tuple(proofs), segment.paths, tuple(r for r in reads if r >= 0))
+
+    steps = []
+    for turn in episode.turns:
+        before = tuple(map(admission, turn.before))
+        cleared = tuple(slot_of[id_] for id_ in turn.cleared if id_ in slot_of)
+        steps.append(Step(turn.number, turn.wall_s, before, tuple(map(admission, turn.reply)), cleared))
+    slots = tuple(slot_of[id_] for id_ in demand.ids)
+    return Script(
+        episode.name,
+        episode.source,
+        episode.session,
+        episode.hidden_tokens,
+        tuple(steps),
+        demand,
+        slots,
+        scope,
+    )
+
+
+class Policy(Protocol):
+    """Names victims before a request. Stateless between episodes: `begin` is called at the start of each."""
+
+    name: str
+
+    def begin(self, script: Script) -> None:
+        """A new episode starts; only oracles may look into the script."""
+        ...
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """What to evict before this request."""
+        ...
+
+
+@dataclass(slots=True)
+class Fault:
+    """One fault: what was missing, where, and why it had gone."""
+
+    turn: int
+    segment: str
+    reason: str
+    size_tokens: int
+    age_turns: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one policy did on one episode."""
+
+    turns: int = 0
+    cost: float = 0.0
+    prompt_tokens: int = 0
+    faults: int = 0
+    explicit_faults: int = 0
+    evictions: int = 0
+    collections: int = 0
+    uses: int = 0
+    window: list[int] = field(default_factory=list)
+    """Prompt tokens by turn."""
+    worst: list[Fault] = field(default_factory=list)
+
+
+class Run:
+    """One policy on one episode. Policies read it; only `play` writes."""
+
+    def __init__(self, script: Script, prices: Prices) -> None:
+        self.script = script
+        self.prices = prices
+        self.heap = Heap(script.scope.kinds)
+        self.paths = PathIndex()
+        self.step = 0
+        self.turn = 0
+        self.is_cold = True
+        self.cached_tokens = 0
+        """Length of the cached prefix if nothing is edited, the hidden part included."""
+        self.extra_tokens = 0
+        """Tombstones that stay where a recalled body was: the recalled text itself went to the tail."""
+        self._reasons: dict[int, str] = {}
+        self._place = 0
+        self.tally = Tally()
+
+    @property
+    def now(self) -> Now:
+        """The collector's clock."""
+        return Now(self.turn)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """What the next request holds if nothing is evicted."""
+        return self.script.hidden_tokens + self.extra_tokens + self.heap.resident_tokens
+
+    def admit(self, admission: Admission) -> None:
+        """Put a segment at the end of the window, as the transcript had it."""
+        slot = self.heap.admit(admission.entry, admission.refs)
+        self._place += 1
+        self.heap.set_place(slot, self._place)
+        for old, proof in admission.proofs:
+            self.heap.prove_garbage(old, proof)
+        for use in admission.uses:
+            self.paths.add(use, slot, admission.entry.born_turn)
+        if any(self.heap.state[old] == EVICTED for old in admission.reads):
+            self.tally.explicit_faults += 1
+
+    def evict(self, victims: Sequence[Victim]) -> int:
+        """Take the victims out; the position of the first edited token, or the whole prompt if there is none."""
+        heap = self.heap
+        gone = {victim.slot for victim in victims if heap.state[victim.slot] == RESIDENT}
+        if not gone:
+            return self.prompt_tokens
+        position = self.script.hidden_tokens
+        for slot in heap.window():
+            if slot in gone:
+                position += heap.skeleton[slot]
+                break
+            position += heap.cost_of(slot)
+        for victim in victims:
+            if victim.slot in gone:
+                heap.set_state(victim.slot, EVICTED)
+                self._reasons[victim.slot] = victim.reason
+        self.tally.evictions += len(gone)
+        self.tally.collections += 1
+        return position
+
+    def recall(self, slot: int) -> None:
+        """Bring a body back at the tail."""
+        heap = self.heap
+        self.extra_tokens += heap.tombstone[slot]
+        heap.set_state(slot, RESIDENT)
+        self._place += 1
+        heap.set_place(slot, self._place)
+        heap.touch(slot, self.turn)
+        heap.grace_until[slot] = self.turn + RECALL_GRACE_TURNS
+
+    def fault(self, slot: int, cached: int) -> None:
+        """Bill and note one fault, and recall."""
+        heap, (read, write, _) = self.heap, self.prices
+        size = heap.body[slot]
+        # Output is dearer than input: five times, as list prices have it.
+        call = 5 * FAULT_CALL_TOKENS
+        self.tally.cost += read * cached + call + write * (size + FAULT_CALL_TOKENS)
+        self.tally.faults += 1
+        reason = self._reasons.get(slot, "")
+        self.tally.worst.append(Fault(self.turn, heap.ids[slot], reason, size, self.turn - heap.born[slot]))
+        self.recall(slot)
+
+
+def play(script: Script, policy: Policy, prices: Prices, *, with_window: bool = False) -> Tally:
+    """Simulate a policy on an episode. Deterministic; O(turns · what the policy costs)."""
+    run = Run(script, prices)
+    policy.begin(script)
+    last_wall = 0.0
+    for number, step in enumerate(script.steps):
+        run.step, run.turn = number, step.turn
+        for admission in step.before:
+            run.admit(admission)
+        gap_s = step.wall_s - last_wall if step.wall_s and last_wall else 0.0
+        run.is_cold = number == 0 or gap_s > prices.ttl_s
+        last_wall = step.wall_s or last_wall
+        edited_at = run.evict([Victim(slot, "host", -1, 0, 0.0) for slot in step.cleared])
+        edited_at = min(edited_at, run.evict(policy.victims(run)))
+        _bill(run, edited_at, with_window=with_window)
+        _serve(run, number)
+        for admission in step.reply:
+            run.admit(admission)
+    run.tally.turns = len(script.steps)
+    return run.tally
+
+
+def _bill(run: Run, edited_at: int, *, with_window: bool) -> None:
+    prompt = run.prompt_tokens
+    cached = 0 if run.is_cold else min(run.cached_tokens, edited_at, prompt)
+    read, write, _ = run.prices
+    run.tally.cost += read * cached + write * (prompt - cached)
+    run.tally.prompt_tokens += prompt
+    run.cached_tokens = prompt
+    if with_window:
+        run.tally.window.append(prompt)
+
+
+def _serve(run: Run, number: int) -> None:
+    """What the reply needed: uses touch, faults recall."""
+    script, heap, tally = run.script, run.heap, run.tally
+    slots, wants = script.slots, script.demand.wants[number]
+    if wants:
+
+        def is_resident(provider: int) -> bool:
+            return heap.state[slots[provider]] == RESIDENT
+
+        missing = cover(wants, is_resident)
+        for provider in touches(wants):
+            heap.touch(slots[provider], run.turn)
+        for provider in missing:
+            run.fault(slots[provider], run.cached_tokens)
+        tally.uses += len(cover(wants, None))

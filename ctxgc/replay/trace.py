@@ -1,0 +1,201 @@
+"""Traces: recorded sessions, turn by turn, as a collector would have met them.
+
+    adapter events ──▶ Recorder ──▶ episodes: turns, each with what its prompt added, what its reply said and called
+
+An episode ends where the host itself cut its window (compaction, rewind): what a collector does before and after are
+two stories. A turn is one request to the model. What a reply says is *output*; it joins the prompt of the next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Used
+from ctxgc.core.segment import Kind, Segment, Status
+
+REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
+HIDDEN_DEFAULT_TOKENS = 20_000
+"""System prompt and tool schemas, where the provider's usage does not tell."""
+
+Count = Callable[[bytes], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A segment with its raw token counts."""
+
+    segment: Segment
+    skeleton_tokens: int
+    piece_tokens: tuple[tuple[str, int], ...]
+    tombstone_tokens: int
+
+
+@dataclass(slots=True)
+class Turn:
+    """One request: what joined the prompt since the last one, and what the reply brought."""
+
+    number: int
+    wall_s: float = 0.0
+    before: list[Sized] = field(default_factory=list)
+    """User texts, attachments, summaries: new in this turn's prompt."""
+    reply: list[Sized] = field(default_factory=list)
+    """Texts, thinking and exchanges of the reply; in the prompt from the next turn on."""
+    cleared: list[str] = field(default_factory=list)
+    """Ids whose bodies the host itself dropped before this request."""
+
+
+@dataclass(slots=True)
+class Episode:
+    """Turns between two cuts of the window by the host."""
+
+    source: str
+    session: str
+    number: int
+    turns: list[Turn] = field(default_factory=list)
+    hidden_tokens: int = HIDDEN_DEFAULT_TOKENS
+    """Raw tokens of every prompt that the transcript does not show."""
+    lost_reads: int = 0
+    """Files read before the host's cut that were read again after it: the host's own page faults."""
+    read_before: int = 0
+    """Files read before the cut."""
+
+    @property
+    def name(self) -> str:
+        """Unique within a replay."""
+        return f"{self.source}:{self.session}#{self.number}"
+
+
+class Recorder:
+    """Gathers the events of one transcript into episodes. Feed it all events, then `episodes`."""
+
+    def __init__(self, source: str, count: Count, tombstone: Callable[[Segment, int], int]) -> None:
+        self._source = source
+        self._count = count
+        self._tombstone = tombstone
+        self._sessions: dict[str, _Session] = {}
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Take in more of the transcript, in order."""
+        for event in events:
+            session = self._sessions.setdefault(event.session, _Session())
+            if isinstance(event, Admitted):
+                if event.segment.status is not Status.PENDING:
+                    session.admitted[event.segment.id] = self._sized(event.segment)
+                    session.log.append(event.segment.id)
+            elif isinstance(event, Rewindowed):
+                session.log.append(tuple(id_ for id_, _ in event.slots))
+            elif isinstance(event, Cleared):
+                session.log.append(list(event.ids))
+            elif isinstance(event, Used):
+                session.used.setdefault(event.turn, event)
+            elif isinstance(event, Opened):
+                session.model = event.model or session.model
+
+    def _sized(self, segment: Segment) -> Sized:
+        pieces = tuple((piece.name, self._count(piece.data)) for piece in segment.body)
+        body = sum(tokens for _, tokens in pieces)
+        return Sized(segment, self._count(segment.skeleton), pieces, self._tombstone(segment, body))
+
+    def episodes(self) -> list[Episode]:
+        """Every episode with at least one turn, in order."""
+        return [episode for name, session in self._sessions.items() for episode in session.cut(self._source, name)]
+
+
+@dataclass(slots=True)
+class _Session:
+    admitted: dict[str, Sized] = field(default_factory=dict)
+    log: list[str | tuple[str, ...] | list[str]] = field(default_factory=list)
+    used: dict[int, Used] = field(default_factory=dict)
+    model: str = ""
+
+    def cut(self, source: str, name: str) -> list[Episode]:
+        episodes = [Episode(source, name, 0)]
+        seen: set[str] = set()
+        carried: list[Sized] = []
+        turns: dict[int, Turn] = {}
+        cleared: list[str] = []
+        for entry in self.log:
+            if isinstance(entry, tuple):
+                _close(episodes[-1], turns)
+                episodes.append(Episode(source, name, len(episodes)))
+                turns, cleared = {}, []
+                carried = [self.admitted[id_] for id_ in entry if id_ in seen]
+                continue
+            if isinstance(entry, list):
+                cleared += entry
+                continue
+            if entry in seen:
+                continue
+            seen.add(entry)
+            sized = self.admitted[entry]
+            turn = turns.setdefault(sized.segment.born_turn, Turn(sized.segment.born_turn))
+            turn.before[:0], carried = carried, []
+            turn.cleared += cleared
+            cleared = []
+            is_reply = sized.segment.kind in REPLY_KINDS
+            (turn.reply if is_reply else turn.before).append(sized)
+            if is_reply and (not turn.wall_s or 0 < sized.segment.wall_s < turn.wall_s):
+                turn.wall_s = sized.segment.wall_s
+        _close(episodes[-1], turns)
+        kept = [episode for episode in episodes if any(turn.reply for turn in episode.turns)]
+        for episode in kept:
+            episode.hidden_tokens = self._hidden(episode)
+        _count_lost_reads(kept)
+        return kept
+
+    def _hidden(self, episode: Episode) -> int:
+        """What the first reply's prompt was billed beyond what we see, in raw tokens.
+
+        The tokens a provider bills per raw token are learned from how the prompt grew, robustly, by the median.
+        """
+        shown, points = 0, []
+        for turn in episode.turns:
+            shown += sum(_tokens(sized) for sized in turn.before)
+            used = self.used.get(turn.number)
+            billed = used.input_tokens + used.cache_read_tokens + used.cache_creation_tokens if used else 0
+            if billed:
+                points.append((shown, billed))
+            shown += sum(_tokens(sized) for sized in turn.reply)
+        ratios = sorted((b2 - b1) / (s2 - s1) for (s1, b1), (s2, b2) in pairwise(points) if s2 - s1 > 500)
+        ratio = min(max(ratios[len(ratios) // 2], 0.8), 2.0) if ratios else 1.2
+        if not points:
+            return HIDDEN_DEFAULT_TOKENS
+        return max(int(points[0][1] / ratio) - points[0][0], 0)
+
+
+def _tokens(sized: Sized) -> int:
+    return sized.skeleton_tokens + sum(tokens for _, tokens in sized.piece_tokens)
+
+
+def _close(episode: Episode, turns: dict[int, Turn]) -> None:
+    """Order an episode's turns; what joined without a reply of its own belongs to the next turn that has one."""
+    waiting: list[Sized] = []
+    cleared: list[str] = []
+    for number in sorted(turns):
+        turn = turns[number]
+        turn.before[:0], waiting = waiting, []
+        turn.cleared[:0], cleared = cleared, []
+        if turn.reply:
+            episode.turns.append(turn)
+        else:
+            waiting, cleared = turn.before, turn.cleared
+
+
+def _reads(episode: Episode) -> set[str]:
+    return {
+        use.path
+        for turn in episode.turns
+        for sized in turn.reply
+        for use in sized.segment.paths
+        if use.access.value == "read"
+    }
+
+
+def _count_lost_reads(episodes: list[Episode]) -> None:
+    before: set[str] = set()
+    for episode in episodes:
+        now = _reads(episode)
+        episode.read_before, episode.lost_reads = len(before), len(before & now)
+        before |= now
