@@ -145,7 +145,7 @@ def _mended(word: str) -> str:
     """What is left when `ed` or `ing` went: hop(p)ed → hop, fil(ed) → file."""
     if word.endswith(("at", "bl", "iz")):
         return word + "e"
-    if len(word) > 1 and word[-1] == word[-2] and word[-1] not in "lsz" and _shape(word)[-1] == "c":
+    if len(word) > 1 and word[-1] == word[-2] and word[-1] not in "aeioulsz":
         return word[:-1]
     if _measure(word) == 1 and _ends_short(word):
         return word + "e"

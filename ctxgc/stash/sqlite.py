@@ -75,6 +75,7 @@ class SqliteStash:
         self._lane: Lane | None = None
         self._writer: Writer | None = None
         self._readers: asyncio.Queue[tuple[Lane, Deadline]] = asyncio.Queue()
+        self._reader_count = 0
         self._task: asyncio.Task[None] | None = None
         self._group = GroupCommit(self._commit)
         self._has_changed = asyncio.Event()
@@ -93,6 +94,7 @@ class SqliteStash:
                 uri = f"{self._path.absolute().as_uri()}?mode=ro"
                 lane = await Lane.open(uri, schema.configure_reader)
                 await self._readers.put((lane, deadline))
+                self._reader_count += 1
                 await lane.run(lambda db, late=deadline: db.set_progress_handler(late, INTERRUPT_OPS))  # type: ignore[misc]
         except BaseException as error:
             await self._release()
@@ -152,11 +154,7 @@ class SqliteStash:
 
     async def search(self, query: Query) -> Found:
         """Ranked hits within the time bound."""
-        lane, deadline = await self._readers.get()
-        try:
-            return await self._on(lane, lambda db: search(db, deadline, query, self._search_s_max))
-        finally:
-            self._readers.put_nowait((lane, deadline))
+        return await self._read_timed(lambda db, deadline: search(db, deadline, query, self._search_s_max))
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""
@@ -305,18 +303,17 @@ class SqliteStash:
                 await lane.run(lambda db: upkeep.finish_erasing(db, self._fail, rids))
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._read_timed(lambda db, _: function(db))
+
+    async def _read_timed(self, function: Callable[[sqlite3.Connection, Deadline], T]) -> T:
+        """Run a function on a free reader; its statements are interrupted at the deadline that it sets."""
         if self._lane is None:
             raise ShuttingDown("the stash is not open", hint="connect again")
         lane, deadline = await self._readers.get()
-        try:
-            return await self._on(lane, function)
-        finally:
-            self._readers.put_nowait((lane, deadline))
 
-    async def _on(self, lane: Lane, function: Callable[[sqlite3.Connection], T]) -> T:
         def guarded(db: sqlite3.Connection) -> T:
             self._fail("read")
-            return function(db)
+            return function(db, deadline)
 
         try:
             return await lane.run(guarded)
@@ -324,14 +321,18 @@ class SqliteStash:
             raise StorageFailed(
                 f"the stash could not be read: {error}", hint="try again; if it persists, run `ctxgc doctor`"
             ) from error
+        finally:
+            self._readers.put_nowait((lane, deadline))
 
     async def _release(self) -> None:
-        while not self._readers.empty():
-            reader, _ = self._readers.get_nowait()
+        """Close every connection that is open, those in use when they come back."""
+        writer, self._lane, self._writer = self._lane, None, None  # From here on, calls are refused.
+        while self._reader_count:
+            reader, _ = await self._readers.get()
+            self._reader_count -= 1
             await reader.close()
-        if self._lane is not None:
-            await self._lane.close()
-        self._lane = self._writer = None
+        if writer is not None:
+            await writer.close()
 
     def _opening_error(self, error: sqlite3.Error) -> CtxgcError:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
