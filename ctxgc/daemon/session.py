@@ -19,7 +19,7 @@ from typing import Any
 
 from ctxgc.core.errors import NotFound
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
+from ctxgc.core.heap import FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
 from ctxgc.core.policy import Rules
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import Kind, SessionKey, State, Status
@@ -154,6 +154,15 @@ class Session:
         """Slots of several names, each once, in order."""
         return list(dict.fromkeys(self.slot(name) for name in names))
 
+    def kept(self, names: Iterable[str]) -> list[int]:
+        """As `slots`, of segments that are not forgotten: of those nothing is left to pin, tag or bring back."""
+        slots = self.slots(names)
+        gone = [slot for slot in slots if self.heap.state[slot] == FORGOTTEN]
+        if gone:
+            name = self.heap.ids[gone[0]]
+            raise NotFound(f"segment {name!r} was forgotten", hint="nothing of it is left but its id")
+        return slots
+
     def adopt(self, settings: SessionSettings) -> None:
         """Take new settings. What may be evicted is built into the heap, so that is rebuilt before the next change."""
         old, self.settings = self.settings, settings
@@ -178,7 +187,7 @@ class Session:
                     await self._stash.apply([PutSession(self.row), *change.mutations])
                     self.is_new = False
             except BaseException:
-                self._is_stale = bool(change.mutations or change.is_row_changed)
+                self._is_stale |= bool(change.mutations or change.is_row_changed)
                 self.version += 1
                 raise
             change.settle()
@@ -190,6 +199,15 @@ class Session:
             async with self._lock:
                 await self.refresh()
 
+    async def committed(self) -> None:
+        """Return once no change is under way: for a reader who met in the heap what the stash does not have yet."""
+        async with self._lock:
+            await self.refresh()
+
+    def rebuild(self) -> None:
+        """Throw away what memory holds before anyone looks again: the rows say less now, and that is the point."""
+        self._is_stale = True
+
     async def refresh(self) -> None:
         """Rebuild what a failed commit left in doubt."""
         if not self._is_stale:
@@ -197,15 +215,16 @@ class Session:
         row = await self._stash.session(self.key)
         self.row = row or self.row
         self.is_new = row is None
-        self._has_text = False
-        self._reset()
         await self._load()
-        self._is_stale = False
 
     async def _load(self) -> None:
         newest = await self._stash.collections(self.key, limit=1)
+        rows = await self._stash.rows(self.key)
+        # From here nothing waits: who reads without the lock sees the old heap or the new one, never half of one.
+        self._is_stale = self._has_text = False
+        self._reset()
         self.last_collection = newest[0].id if newest else 0
-        self._fill(await self._stash.rows(self.key))
+        self._fill(rows)
 
     def _fill(self, rows: Sequence[Stored]) -> None:
         for row in rows:

@@ -157,6 +157,10 @@ async def get(services: Services, params: SegmentGet) -> Reply:
     session = await session_of(services, params)
     slot = session.slot(params.id)
     rows = await services.stash.rows(session.key, [slot])
+    if not rows:  # Admitted a moment ago: its commit is under way.
+        await session.committed()
+        slot = session.slot(params.id)
+        rows = await services.stash.rows(session.key, [slot])
     if not params.with_content:
         pieces = [{"name": n, "bytes": size, "tokens": t, "next_offset": 0} for n, size, t in rows[0].pieces]
         return segment_reply(session, rows[0]) | {"session": str(session.key), "pieces": pieces}
@@ -192,7 +196,7 @@ def pinning(ids: Sequence[str], *, is_pinned: bool) -> Applied:
     """Pin or unpin."""
 
     def apply(session: Session, change: Change) -> Reply:
-        slots = session.slots(ids)
+        slots = session.kept(ids)
         change.add(SetPinned(session.key, slots, is_pinned))
         for slot in slots:
             session.heap.set_pinned(slot, is_pinned)
@@ -206,7 +210,7 @@ def touching(ids: Sequence[str]) -> Applied:
     """Note a use now."""
 
     def apply(session: Session, change: Change) -> Reply:
-        slots, turn = session.slots(ids), session.row.turn
+        slots, turn = session.kept(ids), session.row.turn
         change.add(Touch(session.key, [(slot, turn) for slot in slots]))
         for slot in slots:
             session.heap.touch(slot, turn)
@@ -219,7 +223,7 @@ def tagging(params: SegmentTag) -> Applied:
     """Set tags, task, importance."""
 
     def apply(session: Session, change: Change) -> Reply:
-        slot = session.slot(params.id)
+        [slot] = session.kept([params.id])
         tags = None if params.tags is None else tuple(params.tags)
         change.add(SetTags(session.key, slot, tags, params.task, params.importance))
         if params.importance is not None:
@@ -235,7 +239,7 @@ def referring(params: SegmentRef) -> Applied:
     """Add references to older segments."""
 
     def apply(session: Session, change: Change) -> Reply:
-        slot, targets = session.slot(params.id), session.slots(params.refs)
+        [slot], targets = session.kept([params.id]), session.kept(params.refs)
         younger = [target for target in targets if target >= slot]
         if younger:
             name = session.heap.ids[younger[0]]

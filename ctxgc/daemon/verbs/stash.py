@@ -17,6 +17,7 @@ from ctxgc.daemon.collecting import recall
 from ctxgc.daemon.describe import content_reply, hit_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.texts import Content
 from ctxgc.daemon.verbs.acting import Reply, change_session, session_of
 from ctxgc.protocol.messages import Backup, Export, Nothing, StashForget, StashRecall, StashSearch
 from ctxgc.stash.contract import Forget, Found, Query, Stored
@@ -59,19 +60,19 @@ async def recall_content(services: Services, params: StashRecall) -> Any:
         raise BadParams("recall takes either an id or a query", hint="`ctxgc recall SEGMENT`, or `--query WORDS`")
     if params.id:
         session = await session_of(services, params)
-        return await _recall_slots(services, params, session, [session.slot(params.id)], [])
+        return await _recall_ids(services, params, session, [params.id], [])
     key = await services.registry.resolve(params.session) if params.session else None
     found = await services.stash.search(Query(text=params.query, key=key, limit=RECALL_HITS_MAX))
     chosen, notes = _within_budget(found, params.budget_tokens)
     if not chosen:
         raise NotFound(f"nothing found for {params.query!r}", hint="; ".join(notes) or "try fewer or other words")
     # Hits of several sessions are recalled session by session; the best hit's session answers first.
-    by_session: dict[SessionKey, list[int]] = {}
+    by_session: dict[SessionKey, list[str]] = {}
     for row in chosen:
-        by_session.setdefault(row.key, []).append(row.seq)
+        by_session.setdefault(row.key, []).append(row.segment.id)
     replies = []
-    for key, seqs in by_session.items():
-        replies.append(await _recall_slots(services, params, await services.registry.get(key), seqs, notes))
+    for key, ids in by_session.items():
+        replies.append(await _recall_ids(services, params, await services.registry.get(key), ids, notes))
     return _joined(replies)
 
 
@@ -98,16 +99,20 @@ def _joined(replies: Sequence[Any]) -> Any:
     return first
 
 
-async def _recall_slots(
-    services: Services, params: StashRecall, session: Session, slots: list[int], notes: list[str]
+async def _recall_ids(
+    services: Services, params: StashRecall, session: Session, ids: list[str], notes: list[str]
 ) -> Any:
-    gone = [slot for slot in slots if session.heap.state[slot] == FORGOTTEN]
-    if gone:
-        raise NotFound(f"segment {session.heap.ids[gone[0]]!r} was forgotten", hint="nothing of it is left but its id")
-    contents = await services.texts.get(session.key, slots)
-    rows = {row.seq: row for row in await services.stash.rows(session.key, slots)}
+    rows: dict[int, Stored] = {}
+    contents: dict[int, Content] = {}
+
+    async def before(session: Session) -> None:
+        slots = session.kept(ids)
+        # Read inside the change: what is in the heap is in the stash now, and nobody forgets it meanwhile.
+        rows.update((row.seq, row) for row in await services.stash.rows(session.key, slots))
+        contents.update(await services.texts.get(session.key, slots))
 
     def apply(session: Session, change: Change) -> Reply:
+        slots = list(rows)
         # A page further on is the same recall going on, not another fault.
         faults = 0 if params.offset else recall(session, change, slots)
         services.counts["faults"] += faults
@@ -127,7 +132,7 @@ async def _recall_slots(
 
     if params.op_id and params.query:
         raise BadParams("op_id goes with a recall by id", field="op_id")
-    return await change_session(services, params, apply, session=session)
+    return await change_session(services, params, apply, session=session, before=before)
 
 
 def _announce(services: Services, session: Session, slots: list[int]) -> None:
@@ -155,6 +160,8 @@ async def forget(services: Services, params: StashForget) -> Any:
             heap.proofs.pop(slot, None)
         services.texts.drop(session.key, slots)
         change.then(lambda: services.texts.drop(session.key, slots))
+        # Word index, sizes, tags: memory must hold no more of it than the row does.
+        change.then(session.rebuild)
         return {
             "session": str(session.key),
             "forgotten": len(slots),
