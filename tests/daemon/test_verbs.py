@@ -278,6 +278,8 @@ async def test_a_session_is_meant_by_key_id_prefix_or_folder_and_never_guessed(b
 
     assert await meant(session="client:beta") == await meant(session="bet") == await meant(session="beta") == "beta"
     assert await meant(cwd="/a") == "alpha-1"
-    assert await meant() == await meant(cwd="/b") == await meant(cwd="/elsewhere") == "beta"
+    assert await meant() == await meant(cwd="/b") == "beta"
+    with pytest.raises(NotFound, match="no session belongs to /elsewhere"):
+        await meant(cwd="/elsewhere")
     with pytest.raises(BadParams, match="may mean client:alpha-"):
         await meant(session="alpha")

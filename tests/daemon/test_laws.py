@@ -1,0 +1,378 @@
+"""The laws of a session behind its verbs: what is acknowledged stays, what is shown is true, whatever fails."""
+
+import asyncio
+import base64
+import itertools
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ctxgc.config import Config, RedactConfig
+from ctxgc.core.errors import Conflict, NotFound, StorageFailed
+from ctxgc.stash.transient import TransientStash
+from tests.daemon.harness import FaultyStash, bench_on
+
+SECRET = "gh" + "p_" + "aB3" * 12
+names = itertools.count()
+
+
+def reading(n, text=None):
+    return {"kind": "exchange", "id": f"call{n}", "tool": "Read", "text": text or f"line {n} of the log\n" * 60}
+
+
+async def a_session(bench, exchanges=6, name="s"):
+    """A session of old exchanges, a user's word and newer turns: `call0` … may be evicted."""
+    await bench.call("session.open", session=name)
+    for n in range(exchanges):
+        await bench.call("segment.add", session=name, segment=reading(n))
+    for _ in range(4):
+        await bench.call("segment.add", session=name, segment={"kind": "assistant", "text": "let me see"})
+    return {"session": f"client:{name}"}
+
+
+async def seen(bench, **session):
+    """What a client can see of a session, but for clocks."""
+    listed = (await bench.call("segment.list", **session))["segments"]
+    render = await bench.call("session.render", **session)
+    log = await bench.call("heap.log", **session)
+    return {"segments": listed, "messages": render["messages"], "log": log["collections"]}
+
+
+async def states(bench, **session):
+    return {s["id"]: s["state"] for s in (await bench.call("segment.list", **session))["segments"]}
+
+
+@pytest.fixture
+async def faulty():
+    """The verbs over a stash whose commits can be made to wait or fail."""
+    stash = FaultyStash(TransientStash())
+    async with bench_on(stash) as made:
+        yield made
+
+
+TEXTS = ["", "a\0b", "naïve 🦀 \u202e", "\r\n\t ", "x" * 100_000, '{"json": "\\ud800"}']
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_i9_a_text_that_was_added_is_read_back_exactly(bench, text):
+    await bench.call("session.open", session="s")
+
+    await bench.call("segment.add", segment={"kind": "user", "text": text, "id": "it"})
+
+    pieces = (await bench.call("segment.get", id="it"))["pieces"]
+    assert "".join(piece["text"] for piece in pieces) == text
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(data=st.binary(max_size=300))
+async def test_i9_any_bytes_of_a_file_are_recalled_as_they_are(bench, tmp_path, data):
+    name = f"s{next(names)}"
+    await bench.call("session.open", session=name)
+    (tmp_path / name).write_bytes(data)
+
+    [added] = (await bench.call("segment.add_file", session=name, path=str(tmp_path / name)))["ids"]
+
+    [back] = (await bench.call("stash.recall", session=name, id=added))["recalled"]
+    parts = [base64.b64decode(p["data_b64"]) if "data_b64" in p else p["text"].encode() for p in back["pieces"]]
+    assert b"".join(parts) == data
+
+
+async def test_i9_pages_of_a_text_join_to_the_whole_wherever_they_are_cut(bench):
+    session = await a_session(bench)
+    text = "ab🦀ç\0" * 400
+    await bench.call("segment.add", **session, segment={"kind": "user", "text": text, "id": "it"})
+
+    parts, offset = [], 0
+    while offset >= 0:
+        [piece] = (await bench.call("segment.get", **session, id="it", offset=offset, limit_bytes=7))["pieces"]
+        parts.append(piece["text"])
+        offset = piece["next_offset"]
+
+    assert "".join(parts) == text
+
+
+async def test_i9_what_was_evicted_is_recalled_exactly_and_is_a_page_fault(bench):
+    session = await a_session(bench)
+    collected = await bench.call("heap.collect", **session, budget_tokens=0)
+
+    for number, victim in enumerate(collected["victims"], 1):
+        recalled = await bench.call("stash.recall", **session, id=victim["id"])
+
+        assert recalled["faults"] == number
+        assert recalled["recalled"][0]["pieces"][-1]["text"] == reading(victim["id"][-1])["text"]
+    assert set((await states(bench, **session)).values()) == {"resident"}
+
+
+async def test_i2_a_pin_that_arrives_during_a_commit_waits_for_it(faulty):
+    session = await a_session(faulty)
+    faulty.stash.may_apply.clear()
+    faulty.stash.is_applying.clear()
+    collecting = asyncio.ensure_future(faulty.call("heap.collect", **session, budget_tokens=0))
+    await faulty.stash.is_applying.wait()
+
+    pinning = asyncio.ensure_future(faulty.call("segment.pin", **session, ids=["call5"]))
+    done, _ = await asyncio.wait([pinning], timeout=0.05)
+
+    assert not done
+    assert set((await states(faulty, **session)).values()) == {"resident"}, "nothing leaves before the commit"
+    faulty.stash.may_apply.set()
+    assert "call5" in {victim["id"] for victim in (await collecting)["victims"]}
+    assert (await pinning)["ids"] == ["call5"]
+
+
+async def test_i2_what_is_pinned_is_in_no_collection(bench):
+    session = await a_session(bench)
+    await bench.call("segment.pin", **session, ids=["call1", "call3"])
+
+    await bench.call("heap.collect", **session, budget_tokens=0)
+
+    now = await states(bench, **session)
+    assert (now["call1"], now["call3"], now["call0"]) == ("resident", "resident", "evicted")
+
+
+READS = [
+    ("segment.get", {"id": "new"}),
+    ("segment.get", {"id": "new", "with_content": False}),
+    ("segment.list", {}),
+    ("session.render", {}),
+    ("heap.plan", {}),
+    ("heap.why", {"id": "new"}),
+    ("stash.recall", {"id": "new"}),
+    ("export", {"path": "/dev/null/x"}),
+    ("segment.evict", {"ids": ["new"]}),
+]
+
+
+@pytest.mark.parametrize(("verb", "params"), READS)
+@pytest.mark.parametrize("is_committed", [True, False])
+async def test_a_call_that_meets_an_uncommitted_segment_waits_or_knows_nothing_of_it(
+    faulty, verb, params, is_committed
+):
+    session = await a_session(faulty)
+    faulty.stash.may_apply.clear()
+    faulty.stash.is_applying.clear()
+    adding = asyncio.ensure_future(faulty.call("segment.add", **session, segment=reading(9) | {"id": "new"}))
+    await faulty.stash.is_applying.wait()
+
+    asking = asyncio.ensure_future(faulty.call(verb, **session, **params))
+    await asyncio.wait([asking], timeout=0.02)
+    if not is_committed:
+        adding.cancel()
+    faulty.stash.may_apply.set()
+    await asyncio.wait([adding, asking])
+
+    assert not isinstance(asking.exception(), (KeyError, IndexError, TypeError, AssertionError))
+
+
+MUTATIONS = [
+    ("segment.add", {"segment": reading(9)}),
+    ("segment.add_many", {"segments": [reading(9), reading(10)]}),
+    ("segment.pin", {"ids": ["call0"]}),
+    ("segment.touch", {"ids": ["call0"]}),
+    ("segment.tag", {"id": "call0", "importance": 0.9, "task": "t", "tags": ["a"]}),
+    ("segment.ref", {"id": "call5", "refs": ["call0"]}),
+    ("segment.evict", {"ids": ["call1"]}),
+    ("heap.collect", {"budget_tokens": 0}),
+    ("heap.undo", {}),
+    ("stash.recall", {"id": "call2"}),
+    ("stash.forget", {"ids": ["call0"]}),
+    ("session.set", {"budget_tokens": 7, "task": "t", "mode": "wire"}),
+    ("session.close", {}),
+    ("tx", {"calls": [{"method": "segment.pin", "params": {"ids": ["call4"]}}]}),
+]
+
+
+@pytest.mark.parametrize(("verb", "params"), MUTATIONS)
+async def test_i1_a_mutation_whose_commit_fails_has_not_happened(faulty, verb, params):
+    session = await a_session(faulty)
+    await faulty.call("segment.evict", **session, ids=["call2"])
+    before = await seen(faulty, **session), await faulty.call("session.show", **session)
+    faulty.stash.fail_applies = {faulty.stash.applied + 1}
+
+    with pytest.raises(StorageFailed):
+        await faulty.call(verb, **session, **params)
+
+    assert (await seen(faulty, **session), await faulty.call("session.show", **session)) == before
+    await faulty.call(verb, **session, **params)
+
+
+async def test_i1_whichever_commit_fails_memory_agrees_with_the_rows():
+    for fail_at in itertools.count(1):
+        stash = FaultyStash(TransientStash())
+        stash.fail_applies = {fail_at}
+        async with bench_on(stash) as first:
+            refused = await play(first)
+            shown = await seen(first, session="client:s")
+        async with bench_on(stash) as second:
+            assert await seen(second, session="client:s") == shown
+        if not refused:
+            return
+
+
+async def play(bench):
+    """A little of everything; how many calls were refused."""
+    refused = 0
+    calls = [("session.open", {"session": "s"})]
+    calls += [("segment.add", {"session": "s", "segment": reading(n)}) for n in range(4)]
+    calls += [("segment.add", {"session": "s", "segment": {"kind": "assistant", "text": "so"}})] * 4
+    calls += [(verb, {"session": "s"} | params) for verb, params in MUTATIONS]
+    for verb, params in calls:
+        try:
+            await bench.call(verb, **params)
+        except StorageFailed:
+            refused += 1
+            if verb == "session.open":
+                await bench.call(verb, **params)
+        except (Conflict, NotFound):
+            pass  # It built on what was refused.
+    return refused
+
+
+async def test_a_repeated_op_id_answers_the_same_and_does_nothing(bench):
+    session = await a_session(bench)
+
+    for verb, params in MUTATIONS:
+        op = {"op_id": f"op-{verb}"}
+        first = await bench.call(verb, **session, **params, **op)
+        before = await seen(bench, **session)
+
+        assert await bench.call(verb, **session, **params, **op) == first
+        assert await seen(bench, **session) == before, verb
+
+
+async def test_two_calls_with_one_op_id_at_once_are_one_mutation(bench):
+    session = await a_session(bench)
+    add = {"segment": {"kind": "user", "text": "again"}, "op_id": "one"}
+
+    first, second = await asyncio.gather(*(bench.call("segment.add", **session, **add) for _ in range(2)))
+
+    assert first == second
+    assert first["added"] == 1
+
+
+async def test_undo_restores_exactly_what_was(bench):
+    session = await a_session(bench)
+    before = await seen(bench, **session)
+    await bench.call("heap.collect", **session, budget_tokens=0)
+
+    await bench.call("heap.undo", **session)
+
+    after = await seen(bench, **session)
+    assert after["messages"] == before["messages"]
+    assert [s | {"collection": 0} for s in after["segments"]] == before["segments"]
+
+
+async def test_an_undo_is_refused_once_a_later_collection_built_on_it(bench):
+    session = await a_session(bench)
+    await bench.call("segment.evict", **session, ids=["call0"])
+    await bench.call("segment.evict", **session, ids=["call1"])
+
+    with pytest.raises(Conflict, match="ran after"):
+        await bench.call("heap.undo", **session, collection=1)
+
+    await bench.call("heap.undo", **session, collection=1, force=True)
+    assert (await states(bench, **session))["call0"] == "resident"
+
+
+async def test_i8_collecting_twice_changes_nothing_the_second_time(bench):
+    session = await a_session(bench)
+    await bench.call("heap.collect", **session, budget_tokens=500, unit="raw")
+    before = await seen(bench, **session)
+
+    again = await bench.call("heap.collect", **session, budget_tokens=500, unit="raw")
+
+    assert (again["evicted"], again["collection"]) == (0, 0)
+    assert await seen(bench, **session) == before
+
+
+async def test_i14_between_collections_a_rendering_only_grows_at_its_end(bench):
+    session = await a_session(bench)
+    await bench.call("heap.collect", **session, budget_tokens=800, unit="raw")
+
+    renderings = []
+    for n in range(7, 12):
+        await bench.call("segment.add", **session, segment=reading(n))
+        await bench.call("segment.touch", **session, ids=["call0"])
+        renderings.append((await bench.call("session.render", **session, format="openai_chat"))["messages"]["messages"])
+
+    for earlier, later in itertools.pairwise(renderings):
+        assert later[: len(earlier)] == earlier
+        assert len(later) > len(earlier)
+
+
+async def test_i15_sessions_with_the_same_ids_share_nothing(bench):
+    one, other = await a_session(bench, name="one"), await a_session(bench, name="other")
+    before = await seen(bench, **other)
+
+    await bench.call("segment.pin", **one, ids=["call0"])
+    await bench.call("heap.collect", **one, budget_tokens=0)
+    await bench.call("stash.forget", **one, ids=["call1"])
+
+    assert await seen(bench, **other) == before
+
+
+async def test_what_is_forgotten_is_found_nowhere_and_only_its_id_stays(bench):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment={"kind": "user", "text": "the zanzibar plan", "id": "gone"})
+    await bench.call("segment.get", **session, id="gone")
+
+    await bench.call("stash.forget", **session, ids=["gone"])
+
+    assert (await bench.call("stash.search", query="zanzibar"))["hits"] == []
+    for verb in ("segment.get", "stash.recall"):
+        with pytest.raises(NotFound):
+            await bench.call(verb, **session, id="gone")
+    for verb in ("segment.pin", "segment.touch"):
+        with pytest.raises(NotFound):
+            await bench.call(verb, **session, ids=["gone"])
+    assert (await states(bench, **session))["gone"] == "forgotten"
+    assert "zanzibar" not in str(await seen(bench, **session))
+    with pytest.raises(Conflict):
+        await bench.call("segment.add", **session, segment={"kind": "user", "text": "the zanzibar plan", "id": "gone"})
+
+
+async def test_a_session_that_is_only_watched_says_that_nothing_changes_for_its_agent(bench):
+    session = await a_session(bench)
+    await bench.call("session.set", **session, mode="observe")
+
+    effects = [(await bench.call(verb, **session, budget_tokens=0))["effect"] for verb in ("heap.plan", "heap.collect")]
+
+    assert all(effect.startswith("planned: your agent's window is unchanged") for effect in effects)
+
+
+async def test_a_secret_never_reaches_the_stash(bench):
+    session = await a_session(bench)
+    arguments = {"command": f"curl -H 'Authorization: token {SECRET}' https://example.org"}
+    call = {"kind": "exchange", "id": "it", "tool": "Bash", "text": f"token {SECRET}", "input": arguments}
+
+    added = await bench.call("segment.add", **session, segment=call, op_id="with-secret")
+
+    assert added["added"] == 1
+    assert (await bench.call("segment.get", **session, id="it"))["redactions"] >= 2
+    assert SECRET not in repr(vars(bench.stash))
+    assert SECRET not in str(await bench.call("segment.get", **session, id="it"))
+
+
+async def test_redaction_that_is_switched_off_keeps_every_byte():
+    config = Config(redact=RedactConfig(enabled=False))
+    async with bench_on(TransientStash(), config=config) as bench:
+        await bench.call("session.open", session="s")
+        await bench.call("segment.add", segment={"kind": "user", "text": SECRET, "id": "it"})
+
+        assert (await bench.call("segment.get", id="it"))["pieces"][0]["text"] == SECRET
+
+
+async def test_a_waking_session_is_the_one_that_fell_asleep():
+    config = Config()
+    config = config.model_copy(update={"daemon": config.daemon.model_copy(update={"heap_segments_max": 1})})
+    async with bench_on(TransientStash(), config=config) as bench:
+        session = await a_session(bench, name="sleeper")
+        await bench.call("segment.pin", **session, ids=["call4"])
+        await bench.call("heap.collect", **session, budget_tokens=800, unit="raw")
+        before = await seen(bench, **session)
+
+        await a_session(bench, name="other")
+
+        assert bench.services.registry.peek(("client", "sleeper")) is None
+        assert await seen(bench, **session) == before
