@@ -274,7 +274,7 @@ class StashForget(MutatingSession):
 class MessagesCollect(MutatingSession):
     """Collect a list of a model API: the caller sends its list and gets back one that fits the budget."""
 
-    format: Literal["anthropic_messages", "openai_chat", "segments"]
+    format: Literal["anthropic_messages", "openai_chat"]
     messages: list[dict[str, Any]]
     budget_tokens: Tokens
     unit: Unit = "billed"
