@@ -201,9 +201,10 @@ def digest(skeleton: bytes, body: Iterable[Piece]) -> bytes:
 def exchange_id(call_id: str, ordinal: int) -> str:
     """An exchange's id: the host's call id and, because hosts reuse those, which one in the session it is.
 
-    The first use keeps the bare call id; the n-th (from 2) is `CALL_ID~n`.
+    The first use keeps the bare call id; the n-th (from 2) is `CALL_ID~n`. A call id that holds a `~` itself always
+    gets its ordinal, or `a~2` would be two exchanges.
     """
-    return call_id if ordinal == 1 else f"{call_id}~{ordinal}"
+    return call_id if ordinal == 1 and "~" not in call_id else f"{call_id}~{ordinal}"
 
 
 def text_id(role: Role, kind: Kind, text: bytes, ordinal: int) -> str:

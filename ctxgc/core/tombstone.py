@@ -10,6 +10,11 @@ from __future__ import annotations
 from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse, Segment
 
 LABEL_CHARS_MAX = 72
+"""A label for people."""
+TOMBSTONE_LABEL_BYTES_MAX = 32
+"""A token is at least one byte, so a label of so many bytes keeps every tombstone within 60 tokens, in any script."""
+COMMAND_CHARS_CUT = 200
+"""A command this long was cut, and its text may be a piece of the body: nothing of it is told."""
 
 
 def path_label(use: PathUse) -> str:
@@ -19,26 +24,40 @@ def path_label(use: PathUse) -> str:
     return f"{use.path}:{use.first_line}-{use.last_line}"
 
 
-def label(segment: Segment) -> str:
-    """What a segment is in a few words: tool with path and lines, or with its command; else kind. Never body text."""
-    if segment.kind is not Kind.EXCHANGE:
-        path = path_label(segment.paths[0]) if segment.paths else ""
-        return _cut(f"{segment.kind.value} {path}".strip())
-    touched = [use for use in segment.paths if use.access is not Access.MENTION]
-    if touched and not segment.command:
-        more = f" +{len(touched) - 1}" if len(touched) > 1 else ""
-        return _cut(f"{segment.tool} {path_label(touched[0])}") + more
-    if segment.command:
-        return _cut(f"{segment.tool}: {' '.join(segment.command.split())}", keep_end=False)
-    return _cut(segment.tool or "exchange")
+def label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
+    """What a segment is in a few words: tool with path and lines, or with its command; else kind. Never body text.
+
+    At most `LABEL_CHARS_MAX` characters and `bytes_max` bytes: of a path the end, of a command the beginning.
+    """
+    is_exchange = segment.kind is Kind.EXCHANGE
+    head = (segment.tool or "exchange") if is_exchange else segment.kind.value
+    touched = [use for use in segment.paths if use.access is not Access.MENTION or not is_exchange]
+    command = segment.command if len(segment.command) < COMMAND_CHARS_CUT else ""
+    if command and is_exchange:
+        return _begin(f"{head}: {' '.join(_printable(command).split())}", LABEL_CHARS_MAX, bytes_max)
+    if not touched:
+        return _begin(_printable(head), LABEL_CHARS_MAX, bytes_max)
+    more = f" +{len(touched) - 1}" if len(touched) > 1 and is_exchange else ""
+    head = _begin(_printable(head), LABEL_CHARS_MAX // 3, bytes_max // 3) + " "
+    path = _printable(path_label(touched[0]))
+    return head + _end(path, LABEL_CHARS_MAX - len(head + more), bytes_max - len((head + more).encode())) + more
 
 
-def _cut(text: str, *, keep_end: bool = True) -> str:
-    text = "".join(c if c.isprintable() else " " for c in text)
-    if len(text) <= LABEL_CHARS_MAX:
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _begin(text: str, chars_max: int, bytes_max: int) -> str:
+    """As much of the beginning as fits, with an ellipsis if that is not all."""
+    if len(text) <= chars_max and len(text.encode()) <= bytes_max:
         return text
-    # Of a path the end tells more, of a command the beginning.
-    return f"{text[:12]}…{text[-(LABEL_CHARS_MAX - 13) :]}" if keep_end else text[: LABEL_CHARS_MAX - 1] + "…"
+    return text[: chars_max - 1].encode()[: bytes_max - 3].decode("utf-8", "ignore") + "…"
+
+
+def _end(text: str, chars_max: int, bytes_max: int) -> str:
+    if len(text) <= chars_max and len(text.encode()) <= bytes_max:
+        return text
+    return "…" + text[1 - chars_max :].encode()[3 - bytes_max :].decode("utf-8", "ignore")
 
 
 def size_label(tokens: int) -> str:
@@ -50,4 +69,5 @@ def size_label(tokens: int) -> str:
 
 def tombstone_text(segment: Segment, seq: int, body_tokens: int) -> str:
     """The tombstone of a segment: fixed for its life, whatever happens around it (I14)."""
-    return f"[evicted by ctxgc: {label(segment)}, {size_label(body_tokens)} tokens; get it back: ctxgc recall #{seq}]"
+    what = label(segment, TOMBSTONE_LABEL_BYTES_MAX)
+    return f"[evicted by ctxgc: {what}, {size_label(body_tokens)} tokens; get it back: ctxgc recall #{seq}]"
