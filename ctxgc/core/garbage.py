@@ -2,24 +2,26 @@
 
     duplicate              a later exchange has the same call and the same result
     superseded_read        a later read covers its lines
-    stale_read             the file was changed, and a later read shows lines of it as they are now
+    stale_read             the file was changed, and a later read shows most of the lines as they are now
     superseded_write       the written text was read back, or written again
     failed_then_succeeded  an error older than a few turns that a later call like it did not have
     superseded_plan        a newer plan or todo list stands
     empty                  a result without a character that prints
 
-A proof names the later segment. It falls when that segment is rewound, because then the later never happened.
+A proof names the later segment. It falls when that segment leaves by another hand than ours: what was rewound never
+happened, and what was compacted or forgotten shows nothing any more.
+
+False garbage costs a page fault, missed garbage nothing but its rank: where a rule is in doubt, there is no proof.
 """
 
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
 
-from ctxgc.core.heap import DEPARTED, PENDING, PLAN_TOOLS, Heap, Now, Proof
+from ctxgc.core.heap import EVICTED, PENDING, PLAN_TOOLS, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
-from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status
+from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, digest, text_bytes
 
 REASONS = (
     "duplicate",
@@ -34,9 +36,28 @@ REASONS = (
 READ_TOOLS = frozenset({"Read", "read", "read_file", "view", "open"})
 WRITE_TOOLS = frozenset({"Write", "write", "write_file", "create"})
 
-# One reader and nothing else: no list, pipe, redirection or substitution that could have printed more than the file.
-_PURE_READ = re.compile(r"^(?:cd [^|;&<>`$()]+ && )?(?:cat|nl|head|tail|sed -n)\b[^|;&<>`$()]*$")
+# A skeleton is canonical JSON with sorted keys, so an exchange's begins with its call id.
+_CALL_ID = re.compile(rb'^\{"call_id":"(?:[^"\\]|\\.)*"')
+
+# Readers one after the other, each of files named in full, and nothing that could print more or less than their lines.
+_COUNT = r"(?: -n ?\d+| -\d+)?"
+_SED = r"sed -n (['\"]?)\d+(?:,(?:\d+|\$))?p"
+_PATHS = r"((?: [\w./@%+:=~][\w./@%+,:=~-]*)+)"
+_WHOLE = re.compile(rf"(?:cat(?: -[A-Za-z]+)*|nl(?: -[a-z]+)*|head{_COUNT}){_PATHS}")
+_RANGE = re.compile(rf"(?:{_SED}\1{_PATHS}|(?:cat|nl)(?: -[a-z]+)*{_PATHS} \| (?:head{_COUNT}|{_SED}\4))")
+_MOVE = re.compile(r"(?:cd [\w./@%+:=~-]+ *(?:&&|;|\n)\s*)+")
+_NEXT = re.compile(r"\s*(?:&&|;|\n)\s*")
+COMMAND_CHARS_CUT = 200
+"""A command this long was cut: what else it did is not known."""
+
+# How hosts say that they show less than was asked for.
+_CUT_PHRASES = (
+    *(b"tokens truncated", b"lines truncated", b"characters truncated", b"utput truncated", b"elided"),
+    *(b"<persisted-output>", b"unchanged since last read"),
+)
 FAILED_KEPT_MAX = 64
+"""Failures of one attempt that wait for a success (I12)."""
+ATTEMPT_WORDS = 3
 
 Found = list[tuple[int, Proof]]
 
@@ -45,7 +66,31 @@ def is_pure_read(segment: Segment) -> bool:
     """Whether the result is file text only, so that another read of the lines can replace all of it."""
     if segment.tool in READ_TOOLS:
         return True
-    return len(segment.command) < 200 and bool(_PURE_READ.match(segment.command))
+    if not 0 < len(segment.command) < COMMAND_CHARS_CUT:
+        return False
+    named = 0
+    for statement in _NEXT.split(_MOVE.sub("", segment.command.strip(), 1)):
+        files = _files_of(statement)
+        if not files:
+            return False
+        named += files
+    # A word that the adapter did not take for a file, or a file named twice, leaves lines unaccounted for.
+    return named == sum(use.access is Access.READ for use in segment.paths) == len(segment.paths)
+
+
+def _files_of(statement: str) -> int:
+    """How many files a reader prints; 0 if it is none that is understood."""
+    if whole := _WHOLE.fullmatch(statement):
+        return len(whole[1].split())
+    part = _RANGE.fullmatch(statement)
+    # Of several files a range would count lines through all of them.
+    return 1 if part and len((part[2] or part[3]).split()) == 1 else 0
+
+
+def shows_its_lines(segment: Segment) -> bool:
+    """Whether the result holds every line that the call asked for, so that it can replace older reads."""
+    results = [piece.data for piece in segment.body if piece.name == "result"]
+    return is_pure_read(segment) and not any(phrase in data for data in results for phrase in _CUT_PHRASES)
 
 
 class GarbageIndex:
@@ -58,7 +103,7 @@ class GarbageIndex:
         """Pure reads: how many of their path ranges no later read has covered."""
         self._written: dict[str, int] = {}
         self._failed: dict[tuple[str, ...], list[int]] = {}
-        self._plan = -1
+        self._plans: dict[str, int] = {}
 
     def admit(self, slot: int, segment: Segment) -> Found:
         """Proofs that the exchange in `slot` brings, older slots first. Call before the paths are recorded.
@@ -67,7 +112,7 @@ class GarbageIndex:
         """
         if segment.kind is not Kind.EXCHANGE or segment.status is Status.PENDING:
             return []
-        found = self.duplicates(slot, segment) + self._plans(slot, segment)
+        found = self.duplicates(slot, segment) + self._plan(slot, segment)
         if _is_empty(segment):
             found.append((slot, Proof("empty", -1)))
         if segment.status is Status.ERROR:
@@ -77,8 +122,9 @@ class GarbageIndex:
             return found
         for old in self._failed.pop(_attempt(segment), ()):
             found.append((old, Proof("failed_then_succeeded", slot)))
+        is_shown = shows_its_lines(segment)
         for use in segment.paths:
-            if use.access is Access.READ:
+            if use.access is Access.READ and is_shown:
                 found += self._read(slot, use)
             elif use.access is Access.WRITE and segment.tool in WRITE_TOOLS:
                 found += self._write(slot, use)
@@ -89,21 +135,19 @@ class GarbageIndex:
 
     def duplicates(self, slot: int, segment: Segment) -> Found:
         """The older exchange with the same call and result, if there is one; records this one."""
-        body = blake2b(digest_size=16)
-        for part in (segment.tool, segment.command, *(str(use) for use in segment.paths)):
-            body.update(part.encode("utf-8", "surrogatepass") + b"\0")
-        for piece in segment.body:
-            body.update(piece.name.encode() + b"\0" + piece.data + b"\0")
         if not segment.body:
             return []
-        key = body.digest()
+        call = text_bytes(segment.tool) + _CALL_ID.sub(b"", segment.skeleton, 1)
+        key = digest(call, segment.body)
         old, self._likeness[key] = self._likeness.get(key, slot), slot
         return [(old, Proof("duplicate", slot))] if old < slot else []
 
-    def _plans(self, slot: int, segment: Segment) -> Found:
+    def _plan(self, slot: int, segment: Segment) -> Found:
         if segment.tool not in PLAN_TOOLS or segment.status is Status.ERROR:
             return []
-        old, self._plan = self._plan, max(slot, self._plan)
+        # A todo list follows from a plan, it does not replace it: each tool has its own newest.
+        old = self._plans.get(segment.tool, -1)
+        self._plans[segment.tool] = max(slot, old)
         return [(old, Proof("superseded_plan", slot))] if 0 <= old < slot else []
 
     def _read(self, slot: int, use: PathUse) -> Found:
@@ -135,7 +179,7 @@ def _attempt(segment: Segment) -> tuple[str, ...]:
     """What makes two calls attempts at the same thing: the tool with the file, or with the command's first words."""
     if segment.paths and not segment.command:
         return (segment.tool, segment.paths[0].path)
-    return (segment.tool, *segment.command.split()[:2])
+    return (segment.tool, *_MOVE.sub("", segment.command.strip(), 1).split()[:ATTEMPT_WORDS])
 
 
 def proven(heap: Heap, slot: int, now: Now, rules: Rules) -> Proof | None:
@@ -143,8 +187,8 @@ def proven(heap: Heap, slot: int, now: Now, rules: Rules) -> Proof | None:
     proof = heap.proofs.get(slot)
     if proof is None or heap.is_set(slot, PENDING):
         return None
-    if proof.by >= 0 and heap.state[proof.by] == DEPARTED:
+    if proof.by >= 0 and heap.state[proof.by] > EVICTED:
         return None
-    if proof.reason == "failed_then_succeeded" and heap.born[slot] > now.turn - rules.error_turns:
+    if proof.reason == "failed_then_succeeded" and heap.born[slot] >= now.turn - rules.error_turns:
         return None
     return proof

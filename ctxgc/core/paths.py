@@ -1,7 +1,7 @@
 """Which exchange touched which lines of which file: the path half of the reference index.
 
-For each path: every use in order of slots, and the reads that no later read has covered yet, sorted by range, so that
-a new read finds what it supersedes without looking at the others.
+For each path: every use in order of admission, and the reads that no later read has covered yet, sorted by range, so
+that a new read finds what it covers without looking at the others.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
+from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
 USES_PER_PATH_MAX = 4096
-"""The oldest uses of a path beyond this are dropped from the index: they stay in the heap, unreferred to (I12)."""
+PATHS_MAX = 100_000
+"""The oldest paths, and the oldest uses of a path, are dropped from the index: they stay in the heap (I12)."""
 
 
 class Use(NamedTuple):
@@ -27,13 +29,26 @@ class Use(NamedTuple):
     last_line: int
 
 
+class Lines(NamedTuple):
+    """Lines of a file that a slot read."""
+
+    first: int
+    last: int
+    slot: int
+
+
+def _is_half_shown(use: PathUse, old: Lines) -> bool:
+    shared = min(use.last_line, old.last) - max(use.first_line, old.first) + 1
+    return old.last < LINE_MAX and 2 * shared >= old.last - old.first + 1
+
+
 @dataclass(slots=True)
 class PathHistory:
     """What happened to one file."""
 
     uses: list[Use] = field(default_factory=list)
-    uncovered: SortedList[tuple[int, int, int]] = field(default_factory=SortedList)
-    """(first_line, last_line, slot) of reads that no later read covers."""
+    uncovered: SortedList[Lines] = field(default_factory=SortedList)
+    """Reads that no later read covers."""
     last_change: int = -1
     """Newest slot that wrote or edited the file."""
     touched_turn: int = -1
@@ -55,40 +70,50 @@ class PathIndex:
         return -1
 
     def superseded_by(self, use: PathUse, slot: int) -> list[tuple[int, str]]:
-        """Reads of the path that this newer read makes useless, with why; they leave the uncovered set.
+        """Older reads of the path that this read makes useless, with why; they leave the uncovered set.
 
-        A read whose range is covered is `superseded_read`; one that merely overlaps is `stale_read` if the file was
-        changed in between, because then its text shows lines as they no longer are.
+        A read whose lines are all shown again is `superseded_read`. If the file was changed in between, lines may have
+        moved, so at least half of them is enough: `stale_read`. A read to the end of the file has no half.
         """
         history = self.histories.get(use.path)
         if history is None:
             return []
+        changed = history.last_change if history.last_change < slot else -1
+        # Without a change in between, only reads that begin no earlier can be covered.
+        first = None if changed >= 0 else Lines(use.first_line, 0, 0)
         found = []
-        for first, last, old in list(history.uncovered.irange(None, (use.last_line, LINE_MAX, slot))):
-            covered = use.first_line <= first and last <= use.last_line
-            stale = last >= use.first_line and old < history.last_change
-            if old != slot and (covered or stale):
-                found.append((old, "superseded_read" if covered else "stale_read"))
-                history.uncovered.remove((first, last, old))
+        for old in list(history.uncovered.irange(first, Lines(use.last_line, LINE_MAX, slot))):
+            if old.slot >= slot:
+                continue
+            if use.first_line <= old.first and old.last <= use.last_line:
+                found.append((old.slot, "superseded_read"))
+            elif old.slot < changed and _is_half_shown(use, old):
+                found.append((old.slot, "stale_read"))
+            else:
+                continue
+            history.uncovered.remove(old)
         return sorted(found)
 
     def add(self, use: PathUse, slot: int, turn: int) -> None:
         """Record a use. O(log uses) for a read, O(1) else."""
-        history = self.histories.setdefault(use.path, PathHistory())
+        history = self.histories.get(use.path)
+        if history is None:
+            history = self.histories[use.path] = PathHistory()
+            drop_oldest(self.histories, PATHS_MAX)
         history.touched_turn = max(history.touched_turn, turn)
         history.uses.append(Use(slot, use.access, use.first_line, use.last_line))
         if len(history.uses) > USES_PER_PATH_MAX:
             dropped = history.uses.pop(0)
-            history.uncovered.discard((dropped.first_line, dropped.last_line, dropped.slot))
+            history.uncovered.discard(Lines(dropped.first_line, dropped.last_line, dropped.slot))
         if use.access is Access.READ:
-            entry = (use.first_line, use.last_line, slot)
+            entry = Lines(use.first_line, use.last_line, slot)
             if entry not in history.uncovered:
                 history.uncovered.add(entry)
         elif use.access is not Access.MENTION:
             history.last_change = max(history.last_change, slot)
 
     def reads(self, path: str) -> Iterator[int]:
-        """Slots that read the path, newest first."""
+        """Slots that read the path, the latest admitted first."""
         history = self.histories.get(path)
         for use in reversed(history.uses) if history else ():
             if use.access is Access.READ:

@@ -18,16 +18,19 @@ hashes: the index answers "who holds this", and cannot be read back.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable
 
+from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.segment import Access, EdgeKind, Kind, Segment
+from ctxgc.core.segment import Access, EdgeKind, Kind, Segment, Status
 
 HOLDERS_MAX = 3
 WORDS_MAX = 400_000
 LINES_MAX = 200_000
-"""Bounds of the index (I12); the words and lines met longest ago are dropped first."""
+TASKS_MAX = 4096
+"""Bounds of the index (I12); what was first met longest ago is dropped first."""
 WORDS_PER_SEGMENT_MAX = 4096
 TEXT_CHARS_MAX = 2**20
 """Of each piece, only so much is looked through for words and lines."""
@@ -36,6 +39,8 @@ LINE_CHARS_MIN = 8
 
 _COMMON = -1
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{5,63}")
+# Keys are the tool's words, not the speaker's; an escape would stick to the word behind it (`\\nfoo_bar`).
+_JSON_SYNTAX = re.compile(r'\\(?:u[0-9a-fA-F]{4}|.)|"[^"\\]*":')
 _LINE_NUMBER = re.compile(r"^\s*\d+(?:→|\t|: ?)")
 
 Ref = tuple[int, int]
@@ -67,7 +72,7 @@ class ReferenceIndex:
         self.paths = PathIndex()
         self._words: dict[int, tuple[int, ...] | int] = {}
         self._lines: dict[int, int] = {}
-        self._user = -1
+        self._users: list[int] = []
         self._task_member: dict[str, int] = {}
 
     def sizes(self) -> dict[str, int]:
@@ -81,14 +86,16 @@ class ReferenceIndex:
         Reads the index only; `add_facts` and `add_text` record the segment afterwards. O(words, lines and paths of it).
         """
         refs: list[Ref] = [(target, EdgeKind.GIVEN) for target in given if target < slot]
-        if segment.kind is Kind.EXCHANGE and self._user >= 0:
-            refs.append((self._user, EdgeKind.PARENT))
+        # A call that completes late may be older than the newest user text.
+        users_before = bisect_left(self._users, slot)
+        if segment.kind is Kind.EXCHANGE and users_before:
+            refs.append((self._users[users_before - 1], EdgeKind.PARENT))
         for use in segment.paths:
             holder = self.paths.newest_holder(use, slot) if use.access is not Access.MENTION else -1
             if holder >= 0:
                 refs.append((holder, EdgeKind.SAME_FILE))
-        source = self._edit_source(segment)
-        if 0 <= source < slot:
+        source = self._edit_source(slot, segment)
+        if source >= 0:
             refs.append((source, EdgeKind.EDIT_SOURCE))
         refs += self._identifiers(slot, segment)
         member = self._task_member.get(segment.task, -1) if segment.task else -1
@@ -96,12 +103,12 @@ class ReferenceIndex:
             refs.append((member, EdgeKind.CHAIN))
         return [ref for ref in dict.fromkeys(refs) if ref[0] != slot]
 
-    def _edit_source(self, segment: Segment) -> int:
+    def _edit_source(self, slot: int, segment: Segment) -> int:
         votes: Counter[int] = Counter()
         for text in segment.edit_sources:
             for line in source_lines(text):
                 holder = self._lines.get(hash(line), -1)
-                if holder >= 0:
+                if 0 <= holder < slot:
                     votes[holder] += 1
         return max(votes, key=lambda holder: (votes[holder], holder), default=-1)
 
@@ -119,11 +126,14 @@ class ReferenceIndex:
     def add_facts(self, slot: int, segment: Segment) -> None:
         """Record who speaks, the task and the paths of the segment in `slot`. Needs no content."""
         if segment.kind is Kind.USER:
-            self._user = max(self._user, slot)
+            insort(self._users, slot)
         if segment.task:
-            self._task_member[segment.task] = slot
+            self._task_member[segment.task] = max(slot, self._task_member.get(segment.task, -1))
+            drop_oldest(self._task_member, TASKS_MAX)
         for use in segment.paths:
-            self.paths.add(use, slot, segment.born_turn)
+            # A call that failed shows no lines and changes none, or at least nobody knows which.
+            known = use._replace(access=Access.MENTION) if segment.status is Status.ERROR else use
+            self.paths.add(known, slot, segment.born_turn)
 
     def add_text(self, slot: int, segment: Segment) -> None:
         """Record the words and lines that the segment in `slot` holds. Twice is as good as once."""
@@ -132,7 +142,8 @@ class ReferenceIndex:
             if piece.name == "result":
                 text += "\n" + piece.text
         self._add_words(slot, text)
-        if any(use.access is not Access.MENTION for use in segment.paths):
+        is_ok = segment.status is not Status.ERROR
+        if is_ok and any(use.access is not Access.MENTION for use in segment.paths):
             self._add_lines(slot, segment)
 
     def _add_words(self, slot: int, text: str) -> None:
@@ -142,21 +153,21 @@ class ReferenceIndex:
             holders = words.get(key, ())
             if isinstance(holders, tuple) and slot not in holders:
                 words[key] = (*holders, slot) if len(holders) < HOLDERS_MAX else _COMMON
-        while len(words) > WORDS_MAX:
-            del words[next(iter(words))]
+        drop_oldest(words, WORDS_MAX)
 
     def _add_lines(self, slot: int, segment: Segment) -> None:
         lines = self._lines
         for piece in segment.body:
-            for line in source_lines(piece.text):
-                lines[hash(line)] = slot
-        while len(lines) > LINES_MAX:
-            del lines[next(iter(lines))]
+            # What an edit replaced is what it needed, not what it holds.
+            for line in source_lines(piece.text) if ".old" not in piece.name else ():
+                key = hash(line)
+                lines[key] = max(slot, lines.get(key, -1))
+        drop_oldest(lines, LINES_MAX)
 
 
 def _spoken_text(segment: Segment) -> str:
     """What the speaker said: for an exchange its call, not the result; else the whole text."""
     pieces = [piece.text for piece in segment.body if piece.name != "result"]
     if segment.kind is Kind.EXCHANGE:
-        pieces.append(segment.skeleton.decode("utf-8", "replace"))
+        pieces.append(_JSON_SYNTAX.sub(" ", segment.skeleton.decode("utf-8", "replace")))
     return "\n".join(pieces)
