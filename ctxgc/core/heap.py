@@ -36,6 +36,8 @@ SUB_AGENT_TOOLS = frozenset({"Task", "Agent", "task", "spawn_agent"})
 SIZE_WEIGHT_TURNS = 5.0
 """Turns of recency that one e-fold of size outweighs."""
 IMPORTANCE_WEIGHT_TURNS = 20.0
+NAMES_MAX = 0xFFFF
+"""Tools, and tasks, that a heap tells apart; further ones count as none (I12)."""
 
 
 def table(is_one: Callable[[int], bool]) -> bytes:
@@ -165,6 +167,8 @@ class Heap:
         self.flags = bytearray()
         self.place = array("q")
         self.born = array("i")
+        self.born_peak = array("i")
+        """Youngest birth up to and with each slot, or later: a search for the young may stop where it is old."""
         self.touched = array("i")
         self.touches = array("i")
         self.skeleton = array("i")
@@ -203,6 +207,7 @@ class Heap:
         self.slot_of[entry.id] = slot
         for column in (self.kind, self.state, self.flags):
             column.append(0)
+        self.born_peak.append(self.born_peak[-1] if slot else entry.born_turn)
         for numbers in (self.place, self.born, self.touched, self.touches, self.skeleton, self.body, self.tombstone):
             numbers.append(0)
         self.importance.append(0.5)
@@ -212,19 +217,25 @@ class Heap:
         self.refs.append(())
         self.ref_kinds.append(b"")
         self.state[slot] = FORGOTTEN  # Costs nothing until _fill sets what it is.
+        is_last = self._is_ordered and (not self._order or self.place[self._order[-1]] <= entry.place)
         self._fill(slot, entry, refs)
+        if is_last:
+            if entry.state <= EVICTED:
+                self._order.append(slot)
+            self._is_ordered = True
         return slot
 
     def complete(self, slot: int, entry: Entry, refs: Iterable[tuple[int, int]] = ()) -> None:
-        """Replace a pending slot's content by the completed one; place, pins and touches stay."""
+        """Replace a pending slot's content by the completed one; state, pins and touches stay."""
         self._charge(slot, -1)
         kept = entry.flags | self.flags[slot] & PINNED
         touched = max(self.touched[slot], entry.touched_turn)
+        touches = max(self.touches[slot], entry.touches)
         state = self.state[slot]
         self.state[slot] = FORGOTTEN
         self._fill(slot, entry, refs)
         self.flags[slot] = kept
-        self.touched[slot] = touched
+        self.touched[slot], self.touches[slot] = touched, touches
         self.key[slot] = self._key_of(slot)
         self.set_state(slot, state)
 
@@ -243,15 +254,20 @@ class Heap:
         self.task[slot] = self._name("k:", entry.task, self.tasks)
         self.key[slot] = self._key_of(slot)
         self.last_turn = max(self.last_turn, entry.born_turn)
+        for later in range(slot, len(self.ids)):
+            if self.born_peak[later] >= entry.born_turn:
+                break
+            self.born_peak[later] = entry.born_turn
         self.set_refs(slot, refs)
         self.set_state(slot, entry.state)
         self._is_ordered = False
 
     def _name(self, prefix: str, name: str, names: list[str]) -> int:
-        number = self._names.setdefault(prefix + name, len(names))
-        if number == len(names) and number <= 0xFFFF:
+        number = self._names.get(prefix + name)
+        if number is None and len(names) <= NAMES_MAX:
+            number = self._names[prefix + name] = len(names)
             names.append(name)
-        return min(number, 0xFFFF) if number < len(names) else 0
+        return number or 0
 
     def _key_of(self, slot: int) -> float:
         size = max(self.body[slot], 1)
@@ -348,6 +364,8 @@ class Heap:
         """Raise `AssertionError` unless every invariant of the heap holds. O(n); for tests."""
         n = len(self.ids)
         columns = (self.kind, self.state, self.flags, self.place, self.born, self.touched, self.touches, self.skeleton)
+        assert all(peak >= born for peak, born in zip(self.born_peak, self.born, strict=True))
+        assert all(a <= b for a, b in pairwise(self.born_peak))
         more = (self.body, self.tombstone, self.importance, self.key, self.refs, self.ref_kinds, self.tool, self.task)
         assert all(len(column) == n for column in (*columns, *more))
         assert self.slot_of == {id_: slot for slot, id_ in enumerate(self.ids)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from ctxgc.core.heap import EVICTED, KINDS, PENDING, PINNED, PLAN_TOOLS, Heap, Now, all_of, ones, table
+from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLAN_TOOLS, Heap, Now, all_of, ones, table
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
 from ctxgc.core.segment import Kind
@@ -30,6 +30,8 @@ ROOTS = (
 """Names of the root codes; 0 is no root. Where several hold, the earliest in this order that explains best wins."""
 SYSTEM, USER, PINS, RECENT, PENDING_CALL, PLAN, FILE, SUMMARY, TASK, OPEN, PROTECTED, RECALLED = range(1, 13)
 
+UNSEEN_TURNS = 1
+
 _BY_KIND = bytes({Kind.SYSTEM: SYSTEM, Kind.USER: USER}.get(kind, 0) for kind in KINDS).ljust(256, b"\0")
 _IS_PINNED = table(lambda flags: bool(flags & PINNED))
 _IS_PENDING = table(lambda flags: bool(flags & PENDING))
@@ -40,16 +42,16 @@ _IS_OUTSIDE = table(lambda state: state > EVICTED)
 def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearray:
     """A root code for every slot, 0 for those that are none; slots outside the window are never roots.
 
-    Deterministic; O(slots + recently touched paths).
+    Deterministic; O(slots + paths), the slots at C speed but for the recent ones.
     """
     roots = bytearray(heap.kind.translate(_BY_KIND))
-    youngest = now.turn - rules.recent_turns
+    # The results of the last reply have not been seen by the model yet: they stay whatever the rules say.
+    oldest_recent = now.turn - max(rules.recent_turns, UNSEEN_TURNS)
     for slot in range(len(heap) - 1, -1, -1):
-        # Turns grow with slots except where a host rewinds; a whole recent window of older ones ends the search.
-        if heap.born[slot] > youngest:
+        if heap.born_peak[slot] < oldest_recent:
+            break  # Nothing before it is younger, even where a host rewound or an import came in late.
+        if heap.born[slot] >= oldest_recent:
             roots[slot] = roots[slot] or RECENT
-        elif heap.born[slot] < youngest - 64:
-            break
     _mark_flags(heap, roots)
     _newest_of_a_kind(heap, roots, rules)
     _files(heap, paths, now, rules, roots)
@@ -69,7 +71,6 @@ def _mark_flags(heap: Heap, roots: bytearray) -> None:
 
 
 def _newest_of_a_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
-    plan_tools = {number for number, tool in enumerate(heap.tools) if tool in PLAN_TOOLS}
     is_plan = table(lambda kind: kind == KINDS.index(Kind.PLAN))
     is_summary = table(lambda kind: kind == KINDS.index(Kind.SUMMARY))
     inside = heap.state.translate(_IS_INSIDE)
@@ -77,11 +78,9 @@ def _newest_of_a_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
     if summary >= 0:
         roots[summary] = roots[summary] or SUMMARY
     plan = all_of(inside, heap.kind.translate(is_plan)).rfind(1)
-    if plan_tools:
-        newest = (s for s in range(len(heap) - 1, plan, -1) if heap.tool[s] in plan_tools and inside[s])
-        plan = next(newest, plan)
     if plan >= 0:
         roots[plan] = roots[plan] or PLAN
+    _newest_plan_calls(heap, inside, roots)
     protected = {number for number, tool in enumerate(heap.tools) if tool and tool in rules.protect_tools}
     task = heap.tasks.index(rules.task) if rules.task and rules.task in heap.tasks else -1
     for slot in range(len(heap)) if protected or task >= 0 else ():
@@ -89,10 +88,21 @@ def _newest_of_a_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
             roots[slot] = roots[slot] or (TASK if heap.task[slot] == task else PROTECTED)
 
 
+def _newest_plan_calls(heap: Heap, inside: bytes | bytearray, roots: bytearray) -> None:
+    """The newest call of each plan tool that went well: a todo list does not replace the plan it follows."""
+    awaited = {number for number, tool in enumerate(heap.tools) if tool in PLAN_TOOLS}
+    for slot in range(len(heap) - 1, -1, -1) if awaited else ():
+        if heap.tool[slot] in awaited and inside[slot] and not heap.flags[slot] & (PENDING | ERRORED):
+            roots[slot] = roots[slot] or PLAN
+            awaited.discard(heap.tool[slot])
+            if not awaited:
+                break
+
+
 def _files(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots: bytearray) -> None:
     for path, history in paths.histories.items():
         is_open = path in rules.open_paths
-        if is_open or history.touched_turn > now.turn - rules.file_turns:
+        if is_open or history.touched_turn >= now.turn - rules.file_turns:
             newest = next((slot for slot in paths.reads(path) if heap.state[slot] <= EVICTED), -1)
             if newest >= 0:
                 roots[newest] = roots[newest] or (OPEN if is_open else FILE)
