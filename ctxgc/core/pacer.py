@@ -3,7 +3,7 @@
 Any edit inside a cached prefix makes the provider bill everything behind it again. So a body is worth evicting only
 when what its absence saves outweighs that rewrite, and what bringing it back would cost:
 
-    gain(x) = freed · (w · [cold] + r · H)  −  p(x) · (r · P + 300 + w · (size + 60) + Φ)
+    gain(x) = freed · (w · [not cached] + r · H)  −  p(x) · (r · P + 300 + w · (size + 60) + Φ)
 
 `r`, `w`: price of a cached read and of a cache write, relative to uncached input. `H`: turns the saving lasts. `P`:
 prompt tokens. `p(x)`: probability that the body is needed again. `Φ`: the price of one fault in input tokens, the one
@@ -12,7 +12,8 @@ dial: dearer faults, fewer evictions.
     cold   the cache is gone anyway: everything with gain > 0 goes
     warm   walk from the tail to the front; a cut pays once for all that lies behind it, so take the cut where the
            gains behind it most exceed the rewrite: mostly small collections near the tail
-    limit  the window is over its hard limit: collect by key, down to the low watermark, whatever it costs
+    limit  the window is over its hard limit: collect by key, down to the low watermark, whatever it costs; where roots
+           hold it above that, a part of the gap must come free each time, or every turn would edit the prefix
 
 Quantities are `evictable_tokens`, raw o200k; budgets, which bound the whole window in billed tokens, are converted by
 the caller. Source: measured by replay of recorded sessions, docs/design/collector.md.
@@ -20,6 +21,7 @@ the caller. Source: measured by replay of recorded sessions, docs/design/collect
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
 from typing import NamedTuple
@@ -37,6 +39,10 @@ REWRITE_MARGIN = 1.25
 """A cut must beat the rewrite by this factor: predictions err."""
 FREED_TOKENS_MIN = 2000
 """A warm collection that frees less is not worth its disturbance."""
+ALL_CACHED = 2**62
+"""Where nobody said how much of the window is cached, all of it may be."""
+GAP_PART_MIN = 4
+"""One over a hard limit frees so much, or this part of the gap to the low watermark if that is less."""
 
 
 class Prices(NamedTuple):
@@ -97,18 +103,23 @@ def reuse_probability(heap: Heap, slot: int, now: Now) -> float:
     return 1.0 / (1.0 + exp(-z))
 
 
-def gain_of(heap: Heap, slot: int, now: Now, rules: PacerRules, *, is_cold: bool) -> float:
+def gain_of(heap: Heap, slot: int, now: Now, rules: PacerRules, *, is_cached: bool) -> float:
     """What evicting this body is worth in input-token equivalents, the rewrite of what lies behind it apart."""
     read, write, _ = rules.prices
     freed = heap.body[slot] - heap.tombstone[slot]
-    saved = freed * (write * is_cold + read * rules.horizon_turns)
     fault = (
         read * (heap.resident_tokens + rules.hidden_tokens)
         + FAULT_FIXED_TOKENS
         + write * (heap.body[slot] + FAULT_CALL_TOKENS)
         + rules.fault_price_tokens
     )
-    return saved - reuse_probability(heap, slot, now) * fault
+    return _saving(freed, rules, is_cached=is_cached) - reuse_probability(heap, slot, now) * fault
+
+
+def _saving(freed_tokens: int, rules: PacerRules, *, is_cached: bool) -> float:
+    """Each later turn does not read the tokens; and if they are not cached, the next one does not write them."""
+    read, write, _ = rules.prices
+    return freed_tokens * ((0.0 if is_cached else write) + read * rules.horizon_turns)
 
 
 def decide(
@@ -116,17 +127,16 @@ def decide(
 ) -> Decision | None:
     """Whether to collect now, and what. `cached_tokens` is the length of the window's prefix that is cached.
 
-    Only reads. O(slots + references). Over the hard limit it always collects; otherwise only where it pays.
+    Only reads; same arguments, same decision. O(slots + references). What the model has not seen yet and what was just
+    recalled are roots, and stay like all of them (I2).
     """
-    if 0 < pacer.window_max_tokens < heap.resident_tokens:
-        target = int(pacer.window_max_tokens * pacer.low_ratio)
-        todo = plan(heap, paths, target, now, rules)
-        if todo.victims:
-            return Decision("hard_limit", todo, cost_effect(heap, todo.victims, pacer, is_cold=is_cold))
-    roots = find_roots(heap, paths, now, rules)
-    victims = _worth_evicting(heap, roots, now, rules, pacer, is_cold=is_cold)
+    cached = 0 if is_cold else cached_tokens
+    todo = _over_limit(heap, paths, now, rules, pacer)
+    if todo:
+        return Decision("hard_limit", todo, cost_effect(heap, todo.victims, pacer, is_cold=False, cached_tokens=cached))
+    victims = _worth_evicting(heap, find_roots(heap, paths, now, rules), now, rules, pacer, cached)
     if not is_cold:
-        victims = _best_cut(heap, victims, pacer, cached_tokens)
+        victims = _best_cut(heap, victims, pacer, cached)
     if not victims:
         return None
     remaining = heap.resident_tokens - sum(victim.freed_tokens for victim in victims)
@@ -136,22 +146,36 @@ def decide(
         remaining_tokens=remaining,
         victims=tuple(victims),
     )
-    return Decision("value", todo, cost_effect(heap, victims, pacer, is_cold=is_cold))
+    return Decision("value", todo, cost_effect(heap, victims, pacer, is_cold=False, cached_tokens=cached))
+
+
+def _over_limit(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: PacerRules) -> Plan | None:
+    """The collection that a window over its hard limit needs, if it would free enough to be one."""
+    limit = pacer.window_max_tokens
+    if not 0 < limit < heap.resident_tokens:
+        return None
+    target = int(limit * pacer.low_ratio)
+    todo = plan(heap, paths, target, now, rules)
+    freed = todo.before_tokens - todo.remaining_tokens
+    return todo if freed >= max(min(FREED_TOKENS_MIN, (limit - target) // GAP_PART_MIN), 1) else None
 
 
 def _worth_evicting(
-    heap: Heap, roots: bytearray, now: Now, rules: Rules, pacer: PacerRules, *, is_cold: bool
+    heap: Heap, roots: bytearray, now: Now, rules: Rules, pacer: PacerRules, cached_tokens: int
 ) -> list[Victim]:
     """Every body with a positive gain, in window order; the score is the gain."""
     found = []
     may_go = evictable(heap, roots)
+    position = 0
     for slot in heap.window():
+        is_cached = position < cached_tokens
+        position += heap.cost_of(slot)
         freed = heap.body[slot] - heap.tombstone[slot]
-        if not may_go[slot] or freed < rules.min_gain_tokens:
+        if not may_go[slot] or freed < max(rules.min_gain_tokens, 1):
             continue
-        gain = gain_of(heap, slot, now, pacer, is_cold=is_cold)
+        gain = gain_of(heap, slot, now, pacer, is_cached=is_cached)
         if gain > 0:
-            found.append(Victim(slot, "value", -1, freed, round(gain, 1)))
+            found.append(Victim(slot, "value", -1, freed, gain))
     return found
 
 
@@ -159,7 +183,7 @@ def _best_cut(heap: Heap, victims: list[Victim], pacer: PacerRules, cached_token
     """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind its first one."""
     read, write, _ = pacer.prices
     by_slot = {victim.slot: victim for victim in victims}
-    position = sum(heap.cost_of(slot) for slot in heap.window())
+    position = heap.resident_tokens
     gains = freed = kept = best_net = 0.0
     behind: list[Victim] = []
     depth = 0
@@ -181,23 +205,36 @@ def _best_cut(heap: Heap, victims: list[Victim], pacer: PacerRules, cached_token
     return behind[:depth][::-1]
 
 
-def rewrite_tokens(heap: Heap, victims: list[Victim] | tuple[Victim, ...]) -> int:
-    """Tokens of the window from the first victim on that stay: what the next request writes again if it was cached."""
-    out = {victim.slot: victim.freed_tokens for victim in victims}
-    behind, is_behind = 0, False
-    for slot in heap.window():
-        is_behind = is_behind or slot in out
-        if is_behind:
-            behind += heap.cost_of(slot) - out.get(slot, 0)
-    return behind
+def rewrite_tokens(heap: Heap, victims: Sequence[Victim], cached_tokens: int = ALL_CACHED) -> int:
+    """Cached tokens of the window that stay, from the first victim on: what the next request writes again."""
+    return _effects(heap, victims, cached_tokens)[0]
 
 
-def cost_effect(heap: Heap, victims: list[Victim] | tuple[Victim, ...], pacer: PacerRules, *, is_cold: bool) -> float:
+def cost_effect(
+    heap: Heap, victims: Sequence[Victim], pacer: PacerRules, *, is_cold: bool, cached_tokens: int = ALL_CACHED
+) -> float:
     """Predicted change of the bill over the horizon, in input-token equivalents; negative is a saving.
 
-    The rewrite once (nothing if the cache is cold), minus what every later turn does not read. Faults are not in it.
+    The rewrite once (nothing if the cache is cold), minus what later turns do not read. Faults are not in it.
     """
-    read, write, _ = pacer.prices
-    freed = sum(victim.freed_tokens for victim in victims)
-    rewrite = 0.0 if is_cold else (write - read) * rewrite_tokens(heap, victims)
-    return round(rewrite - freed * (write * is_cold + read * pacer.horizon_turns), 1)
+    rewritten, cached_freed, uncached_freed = _effects(heap, victims, 0 if is_cold else cached_tokens)
+    saved = _saving(cached_freed, pacer, is_cached=True) + _saving(uncached_freed, pacer, is_cached=False)
+    return round((pacer.prices.write - pacer.prices.read) * rewritten - saved, 1)
+
+
+def _effects(heap: Heap, victims: Sequence[Victim], cached_tokens: int) -> tuple[int, int, int]:
+    """(cached tokens kept from the first victim on, freed tokens that were cached, freed tokens that were not)."""
+    out = {victim.slot: victim.freed_tokens for victim in victims}
+    rewritten = cached_freed = uncached_freed = position = 0
+    is_behind = False
+    for slot in heap.window():
+        cost, freed = heap.cost_of(slot), out.get(slot, 0)
+        is_behind = is_behind or slot in out
+        if is_behind:
+            rewritten += max(0, min(cost, cached_tokens - position) - freed)
+        if position < cached_tokens:
+            cached_freed += freed
+        else:
+            uncached_freed += freed
+        position += cost
+    return rewritten, cached_freed, uncached_freed
