@@ -17,8 +17,11 @@ EDIT_SOURCES_MAX = 64
 COMMAND_CHARS_MAX = 200
 READ_LINES_DEFAULT = 2000
 """Lines that Claude Code's Read returns when it is not told how many."""
+UNCHANGED = b"unchanged since last read"
+"""What Claude Code answers instead of a file that it has shown already."""
+UNCHANGED_WITHIN_BYTES = 100
 
-PATH_KEYS = ("file_path", "filePath", "notebook_path", "path", "filename")
+PATH_KEYS = ("file_path", "filePath", "notebook_path", "path", "filename", "paths")
 FILE_TOOLS = {
     "read": Access.READ,
     "notebookread": Access.READ,
@@ -29,9 +32,19 @@ FILE_TOOLS = {
     "notebookedit": Access.EDIT,
     "write": Access.WRITE,
     "write_file": Access.WRITE,
+    "create": Access.WRITE,
+}
+EDITOR_TOOLS = frozenset({"str_replace_editor", "str_replace_based_edit_tool"})
+"""One tool for all that is done to a file; what it does stands under `command`."""
+
+EDITOR_COMMANDS = {
+    "view": Access.READ,
+    "create": Access.WRITE,
+    "str_replace": Access.EDIT,
+    "insert": Access.EDIT,
 }
 SHELL_TOOLS = frozenset({"bash", "shell", "exec_command", "local_shell", "container.exec", "run_shell_command"})
-OLD_KEYS = ("old_string", "oldString", "old_str", "old_text")
+OLD_KEYS = ("old_string", "oldString", "old_str", "old_text", "oldText")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +58,12 @@ class Facts:
     """A read that named no limit: only its result tells whether it reached the end of the file."""
 
     def answered(self, result: bytes) -> Facts:
-        """The same facts once the result is known: a read cut at the default length did not cover the rest."""
+        """The same facts once the result is known: a read cut at the default length did not cover the rest.
+
+        A read that only says the file is what it was shows no line of it: what it points to must not be replaced.
+        """
+        if not self.command and UNCHANGED in result[:UNCHANGED_WITHIN_BYTES]:
+            return replace(self, paths=tuple(use._replace(access=Access.MENTION) for use in self.paths))
         if not self.reads_to_default or result.count(b"\n") < READ_LINES_DEFAULT - 1:
             return self
         cut = (use._replace(last_line=use.first_line + READ_LINES_DEFAULT - 1) for use in self.paths)
@@ -59,7 +77,7 @@ def facts_of(tool: str, value: object, cwd: str) -> Facts:
         return _of_text(value, cwd)
     if not isinstance(value, dict):
         return Facts()
-    if name in SHELL_TOOLS or ("cmd" in value or "command" in value):
+    if name not in EDITOR_TOOLS and (name in SHELL_TOOLS or "cmd" in value or "command" in value):
         return _of_shell(value, cwd)
     patch = value.get("patch", value.get("input"))
     if isinstance(patch, str) and is_patch(patch):
@@ -67,12 +85,24 @@ def facts_of(tool: str, value: object, cwd: str) -> Facts:
     path = next((value[key] for key in PATH_KEYS if isinstance(value.get(key), str)), "")
     if not path.isprintable() or not 0 < len(path) <= PATH_CHARS_MAX:
         return Facts()
-    return _of_file(FILE_TOOLS.get(name, Access.MENTION), resolve(path, cwd), value)
+    return _of_file(_access(name, value), resolve(path, cwd), value)
+
+
+def _access(name: str, value: dict[str, Any]) -> Access:
+    if name in EDITOR_TOOLS:
+        command = value.get("command")
+        return EDITOR_COMMANDS.get(command, Access.MENTION) if isinstance(command, str) else Access.MENTION
+    return FILE_TOOLS.get(name, Access.MENTION)
 
 
 def _of_file(access: Access, path: str, value: dict[str, Any]) -> Facts:
     if access is not Access.READ:
         return Facts((PathUse(path, access),), edit_sources=_old_texts(value))
+    view = value.get("view_range")
+    if isinstance(view, list) and len(view) == 2:
+        # [first, last]; a last of -1 reads to the end.
+        first = _line(view[0], 1)
+        return Facts((PathUse(path, access, first, max(first, _line(view[1], LINE_MAX))),))
     first = _line(value.get("offset"), 1)
     limit = _line(value.get("limit"), 0)
     last = min(first + limit - 1, LINE_MAX) if limit else LINE_MAX
