@@ -103,6 +103,8 @@ class Feed:
             await self._take(await self._work(self._parse, plain))
         assert self._parser is not None
         await self._take(await self._work(self._parser.finish))
+        if self._inflater.is_damaged:
+            self._parser.skipped["damaged_gzip"] = 1
         for met in self.passes.values():
             met.is_first = False
             async with met.session.changing() as change:

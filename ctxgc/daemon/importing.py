@@ -35,7 +35,12 @@ def transcript_files(path: str) -> list[str]:
 
 
 def open_regular(path: str) -> IO[bytes]:
-    """Open a regular file for reading. A pipe or device would stall us, so it is refused."""
+    """Open a regular file for reading. A pipe or device would stall us, so it is refused.
+
+    So is a name that is not text: no reply, event or row could say it. Raises `BadTranscript`, `OSError`.
+    """
+    if not _is_text(path):
+        raise BadTranscript(f"{_shown(path)} has a name that is not UTF-8", hint="give it another name")
     # Without O_NONBLOCK the open itself would wait for a writer of a pipe.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -92,7 +97,16 @@ async def import_file(services: Services, path: str, format_name: str) -> tuple[
     return imported_reply(feed, path), done
 
 
+def _is_text(path: str) -> bool:
+    return _shown(path) == path
+
+
+def _shown(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def _failure(path: str, error: CtxgcError | OSError) -> dict[str, str]:
+    path = _shown(path)
     if isinstance(error, CtxgcError):
         return {"path": path, "kind": error.kind, "error": str(error), "hint": error.hint}
     return {"path": path, "kind": "unreadable", "error": f"{path}: {error.strerror}", "hint": "check its permissions"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +30,7 @@ from ctxgc.stash.contract import SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 CHILDREN_MAX = 1000
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 async def open_session(services: Services, params: SessionOpen) -> Any:
@@ -135,8 +138,16 @@ async def render_session(services: Services, params: SessionRender) -> Reply:
     return {
         "session": str(session.key),
         "format": params.format,
-        "messages": Raw(WIRE_FORMATS[params.format].render(slots)),
+        "messages": Raw(_unicode(WIRE_FORMATS[params.format].render(slots))),
         "tokens": raw,
         "billed_tokens": session.billed(raw),
         "evicted": sum(slot.tombstone is not None for slot in slots),
     }
+
+
+def _unicode(rendered: bytes) -> bytes:
+    """The same JSON with U+FFFD for lone surrogates, which hosts do log: no API takes them, and no line of ours."""
+    if b"\\ud" not in rendered:
+        return rendered
+    text = json.dumps(json.loads(rendered), separators=(",", ":"), ensure_ascii=False)
+    return LONE_SURROGATE.sub("\ufffd", text).encode()
