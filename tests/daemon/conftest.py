@@ -8,6 +8,7 @@ import asyncio
 import pytest
 import uvloop
 
+from ctxgc.stash.sqlite import SqliteStash
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import DaemonProcess, bench_on
 
@@ -23,6 +24,13 @@ def pytest_asyncio_loop_factories(config, item):
 async def bench():
     """The verbs over a stash in memory."""
     async with bench_on(TransientStash()) as made:
+        yield made
+
+
+@pytest.fixture
+async def kept_bench(tmp_path):
+    """The verbs over a stash on disk."""
+    async with bench_on(SqliteStash(tmp_path / "state" / "stash.sqlite3", reserve_bytes=0)) as made:
         yield made
 
 
