@@ -27,6 +27,9 @@ LINE_WEIGHT = 2
 THRESHOLD = 2
 """Uncovered weight that makes a use: one edited line, or two rare words."""
 
+WORDS_CACHED_MAX = 4096
+"""Texts whose words are kept: a long session's, not a corpus of them."""
+
 _FOLDERS = re.compile(r"(?:[\w.~-]*/)+")
 
 
@@ -53,6 +56,8 @@ class Want:
 
     weight: int
     providers: tuple[int, ...]
+    text: str = ""
+    """The word or line itself, for people who ask why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class Demand:
     wants: tuple[tuple[Want, ...], ...]
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=WORDS_CACHED_MAX)
 def _words(text: str) -> tuple[str, ...]:
     return tuple(code_words(_FOLDERS.sub(" ", text)))
 
@@ -144,11 +149,11 @@ class _Index:
         for word in output.words:
             holders = self.words.get(word, ())
             if word not in self.fixed_words and 1 <= len(holders) <= HOLDERS_MAX:
-                found.append(Want(1, tuple(holders)))
+                found.append(Want(1, tuple(holders), word))
         for line in output.edit_lines:
             holders = self.lines.get(line, ())
             if line not in self.fixed_lines and holders:
-                found.append(Want(LINE_WEIGHT, tuple(holders)))
+                found.append(Want(LINE_WEIGHT, tuple(holders), line))
         return tuple(found)
 
 

@@ -139,6 +139,8 @@ class Tally:
     turns: int = 0
     cost: float = 0.0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of those, read from the provider's cache."""
     faults: int = 0
     explicit_faults: int = 0
     evictions: int = 0
@@ -261,6 +263,7 @@ def _bill(run: Run, edited_at: int, *, with_window: bool) -> None:
     read, write, _ = run.prices
     run.tally.cost += read * cached + write * (prompt - cached)
     run.tally.prompt_tokens += prompt
+    run.tally.cached_tokens += cached
     run.cached_tokens = prompt
     if with_window:
         run.tally.window.append(prompt)
