@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 from ctxgc.adapters.claude_code import ClaudeCode
 from ctxgc.adapters.codex import Codex
 from ctxgc.adapters.contract import Transcript
+from ctxgc.adapters.copilot_cli import CopilotCli, is_copilot_cli
 from ctxgc.adapters.lines import inflated_head
+from ctxgc.adapters.opencode import OpenCode, is_opencode
+from ctxgc.adapters.pi import Pi, is_pi
 from ctxgc.adapters.segments_json import SegmentDocument, SegmentLines, is_segment_document, is_segment_lines
 from ctxgc.adapters.trajectories import (
     MiniSweAgent,
@@ -81,6 +84,9 @@ def is_claude_code(head: bytes) -> bool:
 FORMATS: tuple[TranscriptFormat, ...] = (
     TranscriptFormat("codex", is_codex, Codex),
     TranscriptFormat("claude_code", is_claude_code, ClaudeCode),
+    TranscriptFormat("pi", is_pi, Pi),
+    TranscriptFormat("copilot_cli", is_copilot_cli, CopilotCli),
+    TranscriptFormat("opencode", is_opencode, OpenCode),
     TranscriptFormat("segments", is_segment_lines, SegmentLines),
     TranscriptFormat("segments_document", is_segment_document, SegmentDocument),
     TranscriptFormat("tau_bench", is_tau_bench, TauBench),
