@@ -147,7 +147,7 @@ class StashConfig(_Section):
 class WatchConfig(_Section):
     """`[watch]`: transcripts to follow from the start."""
 
-    paths: Annotated[tuple[AbsolutePath, ...], Field(max_length=1000)] = ()
+    paths: Annotated[tuple[AbsolutePath, ...], Field(max_length=32)] = ()
     """Transcripts, or folders of them."""
 
 

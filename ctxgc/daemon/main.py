@@ -108,7 +108,7 @@ class Daemon:
             late.verbs = Verbs(services, control, self.spawn)
             async with self._serving(server, sockets):
                 for path in self.config.watch.paths:
-                    watcher.add(str(path))
+                    watcher.add(str(path), must_exist=False)
                 await self._until_stopped(server, watcher)
                 await watcher.close()
         finally:
