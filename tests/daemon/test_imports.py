@@ -282,8 +282,7 @@ async def test_a_folder_of_links_in_a_circle_is_read_once(bench, tmp_path):
 
 
 async def test_a_file_whose_name_is_not_text_is_read_or_listed(bench, tmp_path):
-    with open(os.fsencode(tmp_path) + b"/\xff.jsonl", "wb") as file:
-        file.write(GOOD)
+    (tmp_path / os.fsdecode(b"\xff.jsonl")).write_bytes(GOOD)
 
     reply = await imported(bench, tmp_path)
 

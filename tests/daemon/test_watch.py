@@ -1,0 +1,180 @@
+"""Watching: a file that grows in any cuts ends as one import would, and no file or folder ends the daemon."""
+
+import asyncio
+import gzip
+import random
+import shutil
+
+import pytest
+
+from ctxgc.daemon.watch import Watched
+from ctxgc.stash.transient import TransientStash
+from tests.daemon.harness import bench_on
+from tests.daemon.test_imports import everything, once
+from tests.daemon.transcripts import worked
+
+SOON_S = 10.0
+
+
+async def until(claim):
+    """Wait for what a watcher does in the background."""
+    async with asyncio.timeout(SOON_S):
+        while not await claim():
+            await asyncio.sleep(0.01)
+
+
+async def segments(bench):
+    return (await bench.stash.status()).segments
+
+
+def look(bench, watched, path, *, is_start=False):
+    """One look of the watcher at a file, as when the system said that it changed."""
+    return bench.watcher._read_on(watched, str(path), is_start=is_start)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_a_file_that_grows_in_any_cuts_ends_as_one_import_of_it(tmp_path, seed):
+    chance = random.Random(seed)
+    data = worked(8).compacts().works(6).data + worked(3, session="b2").data
+    path, whole = tmp_path / "grown.jsonl", tmp_path / "whole.jsonl"
+    whole.write_bytes(data)
+    stash, at = TransientStash(), 0
+    while at < len(data):
+        async with bench_on(stash) as bench:  # Between the runs of this loop the daemon was restarted.
+            watched = Watched(str(path))
+            await look(bench, watched, path, is_start=True)
+            for _ in range(chance.randrange(1, 6)):
+                size = chance.choice((1, 100, 3000, len(data) // 3))
+                with path.open("ab") as file:
+                    file.write(data[at : at + size])
+                at += size
+                await look(bench, watched, path)
+            assert watched.error == "" or at < 2000
+
+    grown, imported = await everything(stash), await once(whole)
+    assert grown.keys() == imported.keys()
+    for key in imported:
+        (row, *rest), (whole_row, *whole_rest) = grown[key], imported[key]
+        assert rest == whole_rest
+        assert (row.turn, row.model, row.title) == (whole_row.turn, whole_row.model, whole_row.title)
+
+
+async def test_what_a_daemon_has_read_is_not_read_again_after_a_restart(tmp_path):
+    path = tmp_path / "a1.jsonl"
+    path.write_bytes(worked(20).data)
+    stash = TransientStash()
+    async with bench_on(stash) as first:
+        await look(first, Watched(str(path)), path, is_start=True)
+
+    async with bench_on(stash) as second:
+        watched = Watched(str(path))
+        await look(second, watched, path, is_start=True)
+
+        assert watched.bytes_read == 0
+        assert await second.stash.position(str(path))
+
+
+async def test_a_followed_folder_takes_in_what_grows_and_what_is_new(bench, tmp_path):
+    (tmp_path / "a1.jsonl").write_bytes(worked(2).data)
+    await bench.call("watch.add", path=str(tmp_path))
+    await until(lambda: _is(bench, 3))
+
+    log = worked(2).works(2)
+    with (tmp_path / "a1.jsonl").open("ab") as file:
+        file.write(log.data[len(worked(2).data) :])
+    (tmp_path / "b2.jsonl").write_bytes(worked(1, session="b2").data)
+
+    await until(lambda: _is(bench, 7))
+    [watched] = (await bench.call("watch.list"))["watched"]
+    assert watched["sessions"] == ["claude_code:a1", "claude_code:b2"]
+    assert watched["error"] == ""
+
+
+async def _is(bench, count):
+    return await segments(bench) == count
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+async def test_a_path_that_is_removed_while_it_is_followed_ends_nothing(bench, tmp_path, is_folder):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "a1.jsonl").write_bytes(worked(2).data)
+    path = folder if is_folder else folder / "a1.jsonl"
+    await bench.call("watch.add", path=str(path))
+    shutil.rmtree(folder)
+    await asyncio.sleep(0.3)
+    await bench.call("watch.add", path=str(tmp_path))
+    (tmp_path / "b2.jsonl").write_bytes(worked(1, session="b2").data)
+
+    async def is_read():
+        return "claude_code:b2" in str((await bench.call("session.list"))["sessions"])
+
+    await until(is_read)
+    await bench.close()
+
+
+async def test_a_bug_in_reading_one_file_is_shown_and_ends_nothing(bench, tmp_path, monkeypatch):
+    (tmp_path / "a1.jsonl").write_bytes(worked(2).data)
+
+    async def broken(*arguments, **more):
+        raise RecursionError("secret text")
+
+    monkeypatch.setattr("ctxgc.daemon.feed.Feed.feed", broken)
+    await bench.call("watch.add", path=str(tmp_path))
+
+    async def is_shown():
+        return (await bench.call("watch.list"))["watched"][0]["error"]
+
+    await until(is_shown)
+    assert "secret text" not in await is_shown()
+    await bench.close()
+
+
+async def test_a_file_without_a_last_newline_is_read_whole_if_it_is_no_log(bench, tmp_path):
+    await bench.call("session.open", session="s")
+    await bench.call("segment.add", segment={"kind": "user", "text": "hello"})
+    await bench.call("export", path=str(tmp_path / "s.jsonl"))
+    packed = tmp_path / "a1.jsonl.gz"
+    packed.write_bytes(gzip.compress(worked(30).data))
+    watched = Watched(str(tmp_path))
+
+    await look(bench, watched, packed, is_start=True)
+
+    assert watched.error == ""
+    assert await segments(bench) == 1 + 31
+
+
+async def test_a_file_that_another_took_the_place_of_is_read_from_its_start(bench, tmp_path):
+    path, other = tmp_path / "a1.jsonl", tmp_path / "other"
+    path.write_bytes(worked(2).data)
+    watched = Watched(str(tmp_path))
+    await look(bench, watched, path)
+
+    other.write_bytes(worked(5, session="b2").data)
+    other.replace(path)
+    await look(bench, watched, path)
+
+    assert (await bench.call("session.show", session="b2"))["segments"] == 6
+
+
+async def test_a_file_that_was_cut_off_is_read_again(bench, tmp_path):
+    path = tmp_path / "a1.jsonl"
+    path.write_bytes(worked(5).data)
+    watched = Watched(str(tmp_path))
+    await look(bench, watched, path)
+
+    path.write_bytes(worked(1, session="b2").data)
+    await look(bench, watched, path)
+
+    assert (await bench.call("session.show", session="b2"))["segments"] == 2
+
+
+async def test_following_twice_is_following_once_and_removing_stops_it(bench, tmp_path):
+    (tmp_path / "a1.jsonl").write_bytes(worked(2).data)
+
+    for _ in range(2):
+        assert len((await bench.call("watch.add", path=str(tmp_path)))["watched"]) == 1
+    assert (await bench.call("watch.remove", path=str(tmp_path)))["watched"] == []
+    assert (await bench.call("watch.remove", path=str(tmp_path)))["changed"].endswith(
+        "was not followed; what was read stays"
+    )
