@@ -137,7 +137,7 @@ class GarbageIndex:
         """The older exchange with the same call and result, if there is one; records this one."""
         if not segment.body:
             return []
-        call = text_bytes(segment.tool) + _CALL_ID.sub(b"", segment.skeleton, 1)
+        call = text_bytes(f"{segment.tool} {segment.status}") + _CALL_ID.sub(b"", segment.skeleton, 1)
         key = digest(call, segment.body)
         old, self._likeness[key] = self._likeness.get(key, slot), slot
         return [(old, Proof("duplicate", slot))] if old < slot else []
