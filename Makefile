@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check bench format clean
+.PHONY: run test check bench docs format clean
 run: $(READY)           ## Collect a sample session, or: make run ARGS="PATH…"
 	@$(BIN)/ctxgc demo $(ARGS)
 
@@ -19,6 +19,9 @@ check: $(READY)         ## Format, lint, strict types, fast tests: under a minut
 
 bench: $(READY)         ## Every benchmark; counted work is held against perf/limits.toml.
 	$(BIN)/python -m perf.run $(ARGS)
+
+docs: $(READY)          ## The reference pages that are made from the code.
+	$(BIN)/python -m docs.generate
 
 format: $(READY)
 	$(BIN)/ruff format .

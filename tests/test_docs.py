@@ -1,0 +1,333 @@
+"""The documentation is held to the code: nothing undocumented, nothing stale, every command in it runs."""
+
+import ast
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ctxgc.config import Config
+from ctxgc.core.garbage import REASONS
+from ctxgc.core.roots import ROOTS
+from ctxgc.core.segment import State
+from ctxgc.fronts.cli import table
+from ctxgc.protocol.messages import VERBS
+from docs import generate
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(
+    {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "perf" / "README.md"} - {*generate.SOURCES.iterdir()}
+)
+PACKAGE = ROOT / "ctxgc"
+RUN_S = 60
+
+FORBIDDEN = {
+    *("message", "chunk", "block", "memory", "archive", "compact", "compaction", "prune", "trim", "restore"),
+    *("manager", "handler", "helper", "util"),
+}
+"""Words that the glossary gives another name, or that name nothing."""
+
+OTHERS_WORDS = {
+    ("adapters", "message"): "the model APIs' own word for an element of their lists",
+    ("adapters", "block"): "the model APIs' own word for a part of a message",
+    ("adapters", "compact"): "a field of Claude Code's records",
+    ("adapters", "compaction"): "what a host does to its own window",
+    ("protocol", "message"): "a line of JSON-RPC, the text of its errors, and the lists that callers send",
+    ("protocol", "chunk"): "a part of a stream, however it was cut",
+    ("config", "message"): "the text of an error",
+    ("core", "compact"): "what a host did: `host_compacted`",
+    ("core", "restore"): "the undoing of a sweep; recall is another thing",
+    ("stash", "restore"): "the undoing of a sweep; recall is another thing",
+    ("stash", "chunk"): "rows read at a time",
+    ("tokens", "message"): "the framing that providers add to each of theirs",
+    ("tokens", "chunk"): "a stretch of text that is counted at once",
+    ("daemon", "handler"): "the function behind a verb; a verb is what the protocol names",
+    ("fronts", "chunk"): "bytes of a file read at a time",
+}
+"""(room, word): why it may stand in a name there."""
+
+
+# What there is, and what is said of it
+
+
+def test_the_generated_pages_are_current():
+    old = [name for name, text in generate.pages().items() if (generate.FOLDER / name).read_text() != text]
+
+    assert not old, "run `make docs`"
+
+
+def test_every_command_verb_setting_and_error_is_documented():
+    said = {name: (generate.FOLDER / f"{name}.md").read_text() for name in ("cli", "protocol", "config", "errors")}
+
+    assert not [name for name in table.names() if f"### `ctxgc {name}`" not in said["cli"]]
+    assert not [name for name in VERBS if f"### `{name}`" not in said["protocol"]]
+    for name, section in Config.model_fields.items():
+        part = said["config"].partition(f"## `[{name}]`")[2].partition("\n## ")[0]
+        assert not [key for key in section.annotation.model_fields if f"| `{key}` |" not in part], name
+    assert not [error.kind for error in generate.error_classes() if f"| `{error.kind}` |" not in said["errors"]]
+
+
+def test_no_setting_is_without_a_word_of_meaning():
+    for name, section in Config.model_fields.items():
+        for key, field in section.annotation.model_fields.items():
+            assert field.description, f"{name}.{key}"
+
+
+def test_every_setting_is_read_by_the_daemon():
+    text = "".join(path.read_text() for path in (PACKAGE / "daemon").rglob("*.py"))
+
+    keys = [key for section in Config.model_fields.values() for key in section.annotation.model_fields]
+    assert not [key for key in keys if not re.search(rf"\.{key}\b", text)]
+
+
+def test_every_reason_root_and_state_is_explained():
+    collector = (ROOT / "docs" / "design" / "collector.md").read_text()
+    glossary = (ROOT / "docs" / "reference" / "glossary.md").read_text()
+
+    assert not [word for word in REASONS if f"| `{word}` |" not in collector]
+    assert not [word for word in ROOTS[1:] if f"`{word}`" not in collector]
+    assert not [state for state in State if f"**{state.value}**" not in glossary]
+
+
+def test_every_table_of_the_stash_is_described():
+    schema = (PACKAGE / "stash" / "schema.py").read_text()
+    page = (ROOT / "docs" / "design" / "stash.md").read_text()
+
+    tables = re.findall(r"CREATE (?:VIRTUAL )?TABLE (\w+)", schema)
+    assert tables
+    assert not [name for name in tables if not re.search(rf"^\| [^|]*`{name}`", page, re.M)]
+
+
+def test_every_invariant_names_a_test_that_exists_or_says_that_it_is_open():
+    page = (ROOT / "docs" / "design" / "architecture.md").read_text()
+    rows = dict(re.findall(r"^\| (I\d+) \|.*\| (.*) \|$", page, re.M))
+
+    assert list(rows) == [f"I{n}" for n in range(1, 16)]
+    for number, evidence in rows.items():
+        path, _, name = evidence.strip("`").partition("::")
+        assert evidence.startswith("open: ") or f"def {name}(" in (ROOT / path).read_text(), number
+
+
+# What the pages say
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
+        file, _, anchor = target.partition("#")
+        assert not file.startswith(("http:", "https:", "/")), "a link that leaves the project may rot"
+        there = page if not file else (page.parent / file).resolve()
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there.read_text()), target
+
+
+def without_code(text):
+    return re.sub(r"```.*?```", "", text, flags=re.S)
+
+
+def anchors(text):
+    """The anchors of a page's headings, as forges make them."""
+    heads = re.findall(r"^#+ (.*)$", without_code(text), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def blocks(page, *languages):
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.M | re.S)
+    return [text for language, text in found if language in languages]
+
+
+def commands(page):
+    """Every call of `ctxgc` that a page shows, as words."""
+    for block in blocks(page, "sh", "console"):
+        for line in block.splitlines():
+            if "$ " in line[:2] or block in blocks(page, "sh"):
+                for part in re.split(r"&&|\||;", line.removeprefix("$ ")):
+                    words = shlex.split(part, comments=True) if "'" not in part or part.count("'") % 2 == 0 else []
+                    if words and words[0] == "ctxgc":
+                        yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_a_page_shows_is_one_that_the_program_takes(page):
+    for name, *arguments in commands(page):
+        parser = table.build_parser(name, table.load(name))
+        assert parser.parse_args([word for word in arguments if word != "-"]), (name, arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_configuration_that_a_page_shows_is_valid(page):
+    for block in blocks(page, "toml"):
+        Config.model_validate(tomllib.loads(block))
+
+
+def test_every_command_that_the_program_recommends_exists():
+    known = {*table.names(), "COMMAND", "help"}
+    for path in PACKAGE.rglob("*.py"):
+        for name in re.findall(r"`ctxgc ([\w-]+)", path.read_text()):
+            assert name in known or name == "call", f"{path.name} recommends `ctxgc {name}`"
+
+
+def test_the_pages_show_no_machine_and_no_host():
+    for page in PAGES:
+        assert not re.search(r"/(?:work|root|tmp)/|https?://", page.read_text()), page
+
+
+def test_the_first_screen_says_what_shows_it_and_how_to_begin():
+    screen = (ROOT / "README.md").read_text().split("\n## ")[0]
+
+    assert len(screen.splitlines()) <= 40
+    assert " % freed" in screen
+    assert {"make run", "make test"} <= {line.split("#")[0].strip() for line in screen.splitlines()}
+    assert len(re.findall(r"\]\(", screen)) == 3
+
+
+def test_every_make_target_that_a_page_names_exists():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    for page in [*PAGES, ROOT / ".ci" / "run"]:
+        for name in re.findall(r"(?:`|^|\s)make ([a-z]+)\b", "\n".join(blocks(page, "sh"))):
+            assert name in targets, f"{page.name}: make {name}"
+
+
+# Words
+
+
+def names_in(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def test_no_name_in_the_code_uses_a_word_that_the_glossary_replaces():
+    used = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for name in names_in(ast.parse(path.read_text())):
+            words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+            used |= {(room, word): f"{path.relative_to(ROOT)}: {name}" for word in FORBIDDEN & singular(words)}
+
+    assert not {key: name for key, name in used.items() if key not in OTHERS_WORDS}
+    assert not OTHERS_WORDS.keys() - used.keys(), "an exception that nothing needs any more"
+
+
+def singular(words):
+    return words | {word.removesuffix("s") for word in words} | {word.removesuffix("ed") for word in words}
+
+
+# What the pages show, run
+
+
+class Reader:
+    """Somebody who follows a page: a home, a socket and a working folder of their own."""
+
+    def __init__(self):
+        # Not pytest's tmp_path: a socket's path has at most 107 bytes.
+        self.home = Path(tempfile.mkdtemp(prefix="ctxgc-docs-"))
+        (self.home / "work").mkdir()
+        (self.home / "work" / "ctxgc").symlink_to(PACKAGE)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CTXGC_", "XDG_"))}
+        self.env = kept | {
+            "HOME": str(self.home),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "CTXGC_SOCKET": str(self.home / "run" / "s"),
+            "NO_COLOR": "1",
+        }
+
+    def run(self, command, stdin=None):
+        done = subprocess.run(
+            command, input=stdin, shell=isinstance(command, str), cwd=self.home / "work", env=self.env,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=RUN_S,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}: {done.stdout}"
+        return done.stdout
+
+    def close(self):
+        self.run("ctxgc down")
+        shutil.rmtree(self.home)
+
+
+@pytest.fixture
+def reader():
+    made = Reader()
+    yield made
+    made.close()
+
+
+def plain(text):
+    """Output without what differs between machines and versions: numbers, widths, the length of bars."""
+    text = re.sub(r"[█░]+", "█", re.sub(r"\d[\d,.]*", "0", text))
+    return "\n".join(" ".join(line.split()) for line in text.splitlines())
+
+
+def shown(lines):
+    """A pattern of the output that a page shows; `…` stands for anything, alone on a line for any lines."""
+    return "".join(
+        r"(?:.*\n)*?" if line == "…" else re.escape(plain(line)).replace("…", ".*") + r" ?\n" for line in lines
+    )
+
+
+def follow(reader, page):
+    """Run every command of a page's console blocks, in order, and hold what it prints to what the page shows."""
+    for block in blocks(page, "console"):
+        for entry in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            command, *lines = entry.rstrip("\n").split("\n")
+            printed = plain(reader.run(command)) + "\n"
+            more = r"(?:.*\n)*" if page.name == "README.md" else ""
+            assert re.fullmatch(shown(lines) + more, printed), f"$ {command}\n{printed}"
+
+
+def test_the_tutorial_works_as_written(reader):
+    follow(reader, ROOT / "docs" / "tutorial.md")
+
+
+def test_the_collection_in_the_readme_is_a_real_one(reader):
+    follow(reader, ROOT / "README.md")
+
+
+def test_the_programs_in_the_how_to_run_and_print_what_it_shows(reader):
+    page = ROOT / "docs" / "howto" / "use-it-from-your-own-agent.md"
+    reader.run("ctxgc up")
+
+    printed = [reader.run([sys.executable, "-"], stdin=program) for program in blocks(page, "python")]
+
+    assert [plain(text) for text in printed] == [plain(blocks(page, "")[0]), plain("{'pong': True}")]
+
+
+def test_a_line_of_json_is_all_that_the_protocol_takes(reader):
+    page = ROOT / "docs" / "howto" / "use-it-from-your-own-agent.md"
+    (line,) = re.findall(r"^echo '(.*)' \|$", page.read_text(), re.M)
+    reader.run("ctxgc up")
+
+    answer = asyncio.run(asked(reader.env["CTXGC_SOCKET"], line))
+
+    assert answer.startswith(b'{"jsonrpc":"2.0","id":1,"result":{"hits":')
+
+
+async def asked(path, line):
+    incoming, outgoing = await asyncio.open_unix_connection(path)
+    outgoing.write(line.encode() + b"\n")
+    answer = await incoming.readline()
+    outgoing.close()
+    return answer
+
+
+def test_the_queries_in_the_design_page_run_on_a_real_stash(reader):
+    reader.run("ctxgc import ctxgc/fronts/cli/sample/quayside.jsonl && ctxgc collect --session 5a3d")
+    (queries,) = blocks(ROOT / "docs" / "design" / "stash.md", "sql")
+    file = reader.home / ".local" / "state" / "ctxgc" / "stash.sqlite3"
+
+    with sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True) as stash:
+        for query in queries.strip().removesuffix(";").split(";\n"):
+            assert stash.execute(query).fetchall(), query
