@@ -130,6 +130,8 @@ class Fault:
     reason: str
     size_tokens: int
     age_turns: int
+    gone_turn: int = -1
+    """When it was evicted."""
 
 
 @dataclass(slots=True)
@@ -166,7 +168,8 @@ class Run:
         """Length of the cached prefix if nothing is edited, the hidden part included."""
         self.extra_tokens = 0
         """Tombstones that stay where a recalled body was: the recalled text itself went to the tail."""
-        self._reasons: dict[int, str] = {}
+        self._gone: dict[int, tuple[str, int]] = {}
+        """Why and when a slot went."""
         self._place = 0
         self.tally = Tally()
 
@@ -207,7 +210,7 @@ class Run:
         for victim in victims:
             if victim.slot in gone:
                 heap.set_state(victim.slot, EVICTED)
-                self._reasons[victim.slot] = victim.reason
+                self._gone[victim.slot] = (victim.reason, self.turn)
         self.tally.evictions += len(gone)
         self.tally.collections += 1
         return position
@@ -230,8 +233,9 @@ class Run:
         call = 5 * FAULT_CALL_TOKENS
         self.tally.cost += read * cached + call + write * (size + FAULT_CALL_TOKENS)
         self.tally.faults += 1
-        reason = self._reasons.get(slot, "")
-        self.tally.worst.append(Fault(self.turn, heap.ids[slot], reason, size, self.turn - heap.born[slot]))
+        reason, gone_turn = self._gone.get(slot, ("", -1))
+        age = self.turn - heap.born[slot]
+        self.tally.worst.append(Fault(self.turn, heap.ids[slot], reason, size, age, gone_turn))
         self.recall(slot)
 
 
