@@ -292,10 +292,12 @@ def test_the_tutorial_works_as_written(reader):
     follow(reader, ROOT / "docs" / "tutorial.md")
 
 
+@pytest.mark.slow
 def test_the_collection_in_the_readme_is_a_real_one(reader):
     follow(reader, ROOT / "README.md")
 
 
+@pytest.mark.slow
 def test_the_programs_in_the_how_to_run_and_print_what_it_shows(reader):
     page = ROOT / "docs" / "howto" / "use-it-from-your-own-agent.md"
     reader.run("ctxgc up")
@@ -305,6 +307,7 @@ def test_the_programs_in_the_how_to_run_and_print_what_it_shows(reader):
     assert [plain(text) for text in printed] == [plain(blocks(page, "")[0]), plain("{'pong': True}")]
 
 
+@pytest.mark.slow
 def test_a_line_of_json_is_all_that_the_protocol_takes(reader):
     page = ROOT / "docs" / "howto" / "use-it-from-your-own-agent.md"
     (line,) = re.findall(r"^echo '(.*)' \|$", page.read_text(), re.M)
@@ -323,6 +326,7 @@ async def asked(path, line):
     return answer
 
 
+@pytest.mark.slow
 def test_the_queries_in_the_design_page_run_on_a_real_stash(reader):
     reader.run("ctxgc import ctxgc/fronts/cli/sample/quayside.jsonl && ctxgc collect --session 5a3d")
     (queries,) = blocks(ROOT / "docs" / "design" / "stash.md", "sql")
