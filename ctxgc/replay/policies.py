@@ -27,19 +27,32 @@ NO_ROOTS = Rules(recent_turns=1, file_turns=0)
 
 def unseen(run: Run, slot: int) -> bool:
     """Whether the model has not seen the body yet: results of the last reply."""
-    return run.heap.born[slot] >= run.turn - 1
+    return slot >= run.seen_slots
 
 
 def results(run: Run) -> list[int]:
-    """Resident bodies that a baseline may take: of a kind that goes, all text, seen by the model; oldest first."""
-    may_go = evictable(run.heap, bytes(len(run.heap)))
-    return [slot for slot in run.heap.window() if may_go[slot] and not unseen(run, slot)]
+    """Resident bodies that a baseline may take: of a kind that goes, all text, seen, larger than their tombstones.
+
+    In window order.
+    """
+    heap = run.heap
+    may_go = evictable(heap, bytes(len(heap)))
+    return [
+        slot
+        for slot in heap.window()
+        if may_go[slot] and slot < run.seen_slots and heap.body[slot] > heap.tombstone[slot]
+    ]
+
+
+def older_results(run: Run, keep: int) -> list[int]:
+    """`results` but for those among the newest `keep` exchanges."""
+    kept = set([slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE][-keep:])
+    return [slot for slot in results(run) if slot not in kept and run.heap.kind_of(slot) is Kind.EXCHANGE]
 
 
 def _victims(run: Run, slots: Iterable[int], reason: str) -> list[Victim]:
     heap = run.heap
-    gains = ((slot, heap.body[slot] - heap.tombstone[slot]) for slot in slots)
-    return [Victim(slot, reason, -1, gain, 0.0) for slot, gain in gains if gain > 0]
+    return [Victim(slot, reason, -1, heap.body[slot] - heap.tombstone[slot], 0.0) for slot in slots]
 
 
 @dataclass(slots=True)
@@ -134,8 +147,7 @@ class ClearOld:
         """All but the newest, over the trigger."""
         if run.prompt_tokens <= self.trigger_tokens:
             return ()
-        exchanges = [slot for slot in results(run) if run.heap.kind_of(slot) is Kind.EXCHANGE]
-        return _victims(run, exchanges[: -self.keep], self.name)
+        return _victims(run, older_results(run, self.keep), self.name)
 
 
 @dataclass(slots=True)
@@ -150,9 +162,7 @@ class Masking:
 
     def victims(self, run: Run) -> Sequence[Victim]:
         """All but the newest ten."""
-        window = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE]
-        masked = set(window[: -self.keep])
-        return _victims(run, (slot for slot in results(run) if slot in masked), self.name)
+        return _victims(run, older_results(run, self.keep), self.name)
 
 
 @dataclass(slots=True)
@@ -212,7 +222,7 @@ class Shipped:
 
     def victims(self, run: Run) -> Sequence[Victim]:
         """What the core's pacer decides."""
-        cached = max(run.cached_tokens - run.script.hidden_tokens, 0)
+        cached = max(run.cached_tokens - run.script.hidden_tokens - run.left_tokens, 0)
         decision = decide(
             run.heap, run.paths, run.now, self.rules, self._dials, is_cold=run.is_cold, cached_tokens=cached
         )

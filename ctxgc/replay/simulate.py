@@ -5,6 +5,9 @@
                        nothing when the gap was longer than the cache lives
     after the reply    demand without a resident provider ─▶ faults: recalled at the tail, at the price of a round trip
 
+A fault is one more request: it reads the whole prompt from the cache, says the call, and writes the recalled body,
+which from then on is cached like all else. What the host itself cleared is out under every policy, and nobody's fault.
+
 The heap, the roots, the proofs of garbage, plan, pacer and sweep are the core's own: what is replayed is what ships.
 Costs are input-token equivalents in raw tokens; relative to no collection they need no unit.
 """
@@ -17,7 +20,7 @@ from typing import Protocol
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import EVICTED, RESIDENT, Entry, Heap, Now, Proof, entry_of
+from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Entry, Heap, Now, Proof, entry_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.reference import ReferenceIndex
@@ -26,6 +29,8 @@ from ctxgc.replay.demand import Demand, Scope, cover, touches
 from ctxgc.replay.trace import Episode, Sized
 
 RECALL_GRACE_TURNS = 1
+HOST = "host"
+"""Why a body is out that the host itself cleared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class Script:
     demand: Demand
     slots: tuple[int, ...]
     """Heap slot of each evictable segment of the demand, by its index."""
+    uses: tuple[tuple[int, ...], ...]
+    """Slots that each turn used, whatever the policy."""
     scope: Scope
 
 
@@ -96,14 +103,15 @@ def script_of(episode: Episode, scope: Scope, demand: Demand) -> Script:
         steps.append(Step(turn.number, turn.wall_s, before, tuple(map(admission, turn.reply)), cleared))
     slots = tuple(slot_of[id_] for id_ in demand.ids)
     return Script(
-        episode.name,
-        episode.source,
-        episode.session,
-        episode.hidden_tokens,
-        tuple(steps),
-        demand,
-        slots,
-        scope,
+        name=episode.name,
+        source=episode.source,
+        session=episode.session,
+        hidden_tokens=episode.hidden_tokens,
+        steps=tuple(steps),
+        demand=demand,
+        slots=slots,
+        uses=tuple(tuple(slots[provider] for provider in cover(wants, None)) for wants in demand.wants),
+        scope=scope,
     )
 
 
@@ -164,10 +172,14 @@ class Run:
         self.step = 0
         self.turn = 0
         self.is_cold = True
+        self.seen_slots = 0
+        """Slots below this were in the last prompt: the model has seen them."""
         self.cached_tokens = 0
         """Length of the cached prefix if nothing is edited, the hidden part included."""
-        self.extra_tokens = 0
-        """Tombstones that stay where a recalled body was: the recalled text itself went to the tail."""
+        self.left_tokens = 0
+        """Skeletons and tombstones that stay where recalled bodies were, beyond what the heap counts."""
+        self._left: dict[int, list[tuple[int, int]]] = {}
+        """For each recalled slot the (place, tokens) of what stays at its former places."""
         self._gone: dict[int, tuple[str, int]] = {}
         """Why and when a slot went."""
         self._place = 0
@@ -181,7 +193,7 @@ class Run:
     @property
     def prompt_tokens(self) -> int:
         """What the next request holds if nothing is evicted."""
-        return self.script.hidden_tokens + self.extra_tokens + self.heap.resident_tokens
+        return self.script.hidden_tokens + self.left_tokens + self.heap.resident_tokens
 
     def admit(self, admission: Admission) -> None:
         """Put a segment at the end of the window, as the transcript had it."""
@@ -192,51 +204,77 @@ class Run:
             self.heap.prove_garbage(old, proof)
         for use in admission.uses:
             self.paths.add(use, slot, admission.entry.born_turn)
-        if any(self.heap.state[old] == EVICTED for old in admission.reads):
+        if any(self.heap.state[old] == EVICTED and self._gone[old][0] != HOST for old in admission.reads):
             self.tally.explicit_faults += 1
 
-    def evict(self, victims: Sequence[Victim]) -> int:
-        """Take the victims out; the position of the first edited token, or the whole prompt if there is none."""
+    def is_lawful(self, slot: int) -> bool:
+        """Whether a policy may take this body: of a kind that goes, all text, answered, seen by the model."""
         heap = self.heap
-        gone = {victim.slot for victim in victims if heap.state[victim.slot] == RESIDENT}
+        return slot < self.seen_slots and heap.may_go(slot) and not heap.flags[slot] & (OPAQUE | PENDING)
+
+    def collect(self, victims: Sequence[Victim]) -> int:
+        """Take out what the policy names; the position of the first edited token, or the whole prompt."""
+        for victim in victims:
+            if not self.is_lawful(victim.slot):
+                raise ValueError(f"{victim.reason} took slot {victim.slot}, which nobody may evict now")
+        gone = {victim.slot: victim.reason for victim in victims if self.heap.state[victim.slot] == RESIDENT}
+        self.tally.evictions += len(gone)
+        self.tally.collections += bool(gone)
+        return self._evict(gone)
+
+    def clear(self, slots: Sequence[int]) -> int:
+        """What the host itself dropped: every policy lives with it, none is charged."""
+        self._gone.update((slot, (HOST, self.turn)) for slot in slots)
+        return self._evict({slot: HOST for slot in slots if self.heap.state[slot] == RESIDENT})
+
+    def _evict(self, gone: dict[int, str]) -> int:
+        """Tokens of the prompt before the first body that goes: its skeleton still renders as it was."""
+        heap = self.heap
         if not gone:
             return self.prompt_tokens
-        position = self.script.hidden_tokens
+        for slot, reason in gone.items():
+            heap.set_state(slot, EVICTED)
+            self._gone[slot] = (reason, self.turn)
+        first = min(gone, key=heap.place.__getitem__)
+        place = heap.place[first]
+        position = self.script.hidden_tokens + heap.skeleton[first] * (first not in self._left)
         for slot in heap.window():
-            if slot in gone:
-                position += heap.skeleton[slot]
+            if slot == first:
                 break
             position += heap.cost_of(slot)
-        for victim in victims:
-            if victim.slot in gone:
-                heap.set_state(victim.slot, EVICTED)
-                self._gone[victim.slot] = (victim.reason, self.turn)
-        self.tally.evictions += len(gone)
-        self.tally.collections += 1
+        for slot, left in self._left.items():
+            position += sum(tokens for at, tokens in left if at < place)
+            if heap.place[slot] < place:
+                position -= heap.skeleton[slot]
         return position
 
     def recall(self, slot: int) -> None:
-        """Bring a body back at the tail."""
+        """Bring a body back at the tail; its skeleton and its tombstone stay where they are."""
         heap = self.heap
-        self.extra_tokens += heap.tombstone[slot]
+        left = self._left.setdefault(slot, [])
+        # The heap counts a skeleton once, with the body; it renders at the first of the slot's places.
+        left.append((heap.place[slot], heap.tombstone[slot] + (0 if left else heap.skeleton[slot])))
+        self.left_tokens += heap.tombstone[slot]
         heap.set_state(slot, RESIDENT)
         self._place += 1
         heap.set_place(slot, self._place)
         heap.touch(slot, self.turn)
         heap.grace_until[slot] = self.turn + RECALL_GRACE_TURNS
 
-    def fault(self, slot: int, cached: int) -> None:
+    def fault(self, slot: int) -> None:
         """Bill and note one fault, and recall."""
         heap, (read, write, _) = self.heap, self.prices
         size = heap.body[slot]
         # Output is dearer than input: five times, as list prices have it.
         call = 5 * FAULT_CALL_TOKENS
-        self.tally.cost += read * cached + call + write * (size + FAULT_CALL_TOKENS)
+        self.tally.cost += read * self.cached_tokens + call + write * (size + FAULT_CALL_TOKENS)
         self.tally.faults += 1
-        reason, gone_turn = self._gone.get(slot, ("", -1))
+        reason, gone_turn = self._gone[slot]
         age = self.turn - heap.born[slot]
         self.tally.worst.append(Fault(self.turn, heap.ids[slot], reason, size, age, gone_turn))
         self.recall(slot)
+        # The round trip's own request has just written it.
+        self.cached_tokens += size
 
 
 def play(script: Script, policy: Policy, prices: Prices, *, with_window: bool = False) -> Tally:
@@ -251,10 +289,11 @@ def play(script: Script, policy: Policy, prices: Prices, *, with_window: bool = 
         gap_s = step.wall_s - last_wall if step.wall_s and last_wall else 0.0
         run.is_cold = number == 0 or gap_s > prices.ttl_s
         last_wall = step.wall_s or last_wall
-        edited_at = run.evict([Victim(slot, "host", -1, 0, 0.0) for slot in step.cleared])
-        edited_at = min(edited_at, run.evict(policy.victims(run)))
+        edited_at = run.clear(step.cleared)
+        edited_at = min(edited_at, run.collect(policy.victims(run)))
         _bill(run, edited_at, with_window=with_window)
         _serve(run, number)
+        run.seen_slots = len(run.heap)
         for admission in step.reply:
             run.admit(admission)
     run.tally.turns = len(script.steps)
@@ -275,16 +314,13 @@ def _bill(run: Run, edited_at: int, *, with_window: bool) -> None:
 
 def _serve(run: Run, number: int) -> None:
     """What the reply needed: uses touch, faults recall."""
-    script, heap, tally = run.script, run.heap, run.tally
+    script, heap = run.script, run.heap
     slots, wants = script.slots, script.demand.wants[number]
-    if wants:
-
-        def is_resident(provider: int) -> bool:
-            return heap.state[slots[provider]] == RESIDENT
-
-        missing = cover(wants, is_resident)
-        for provider in touches(wants):
-            heap.touch(slots[provider], run.turn)
-        for provider in missing:
-            run.fault(slots[provider], run.cached_tokens)
-        tally.uses += len(cover(wants, None))
+    if not wants:
+        return
+    missing = cover(wants, lambda provider: heap.state[slots[provider]] == RESIDENT)
+    for provider in set(touches(wants)).difference(missing):
+        heap.touch(slots[provider], run.turn)
+    for provider in missing:
+        run.fault(slots[provider])
+    run.tally.uses += len(script.uses[number])

@@ -1,0 +1,80 @@
+"""Which policies a study plays, by name and in the order of its tables: baselines, ctxgc, then those that know all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+from ctxgc.core.collector import Victim
+from ctxgc.core.pacer import PacerRules, Prices
+from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, baselines
+from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
+from ctxgc.replay.simulate import Policy, Run, Script
+
+NONE, LRU, CLEAR, SHIPPED = "none", "lru", "clear_100k_keep_3", "ctxgc"
+REFERENCES = (NONE, LRU, CLEAR, SHIPPED)
+"""Always played: costs are relative to the first, faults to the second; the page draws the others' windows."""
+WINDOWS = (NONE, CLEAR, SHIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a study holds fixed for every policy and session."""
+
+    profile: str = PROFILE_DEFAULT
+    budget_tokens: int = BUDGET_TOKENS
+    """Raw tokens of bodies that the just-enough policies may hold."""
+    policies: tuple[str, ...] = ()
+    """Only these are reported; empty: all."""
+
+    @property
+    def prices(self) -> Prices:
+        """What a prompt costs."""
+        return PRICE_PROFILES[self.profile].prices
+
+    def is_reported(self, name: str) -> bool:
+        """Whether a policy is in the tables."""
+        return not self.policies or name in self.policies or name == NONE
+
+
+def lineup(terms: Terms) -> list[Policy]:
+    """Every policy of a study, ready to play; those not asked for are left out unless something refers to them."""
+    everyone: list[Policy] = []
+    for policy in baselines():
+        if isinstance(policy, JustEnough):
+            policy.budget_tokens = terms.budget_tokens
+        everyone.append(policy)
+    everyone.append(Shipped(SHIPPED, PacerRules(prices=terms.prices)))
+    return [policy for policy in everyone if terms.is_reported(policy.name) or policy.name in REFERENCES]
+
+
+def names() -> list[str]:
+    """What `--policy` takes."""
+    return [policy.name for policy in lineup(Terms())]
+
+
+@dataclass(slots=True)
+class Watched:
+    """A policy under watch: the same victims, and the time they took."""
+
+    inner: Policy
+    name: str
+    spent_us: list[float]
+    """Microseconds by turn."""
+
+    def begin(self, script: Script) -> None:
+        """Pass on."""
+        self.inner.begin(script)
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """Pass on, by the clock."""
+        started_ns = perf_counter_ns()
+        found = self.inner.victims(run)
+        self.spent_us.append((perf_counter_ns() - started_ns) / 1000)
+        return found
+
+
+def watched(policy: Policy) -> Watched:
+    """Put a policy under watch."""
+    return Watched(policy, policy.name, [])

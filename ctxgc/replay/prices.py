@@ -1,0 +1,38 @@
+"""What providers charge for a prompt, as data with its date. Prices are relative to a model's uncached input.
+
+Relative prices move rarely and are alike across a provider's models, so a profile is a way of billing, not a model.
+A flat-rate plan has no bill: judge it by its prompt tokens and by what the cache did not hold, which are what its
+limits count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ctxgc.core.pacer import PROFILES, Prices
+
+PROFILE_DEFAULT = "cache_5m"
+
+
+class Profile(NamedTuple):
+    """A way of billing, who bills so, and when that was looked up."""
+
+    name: str
+    prices: Prices
+    billed_by: str
+    as_of: str
+    is_flat: bool = False
+    """No bill at all: cost is only an order among policies."""
+
+
+_ROWS = (
+    Profile("cache_5m", PROFILES["cache_5m"], "Anthropic API, 5-minute cache", "2026-06"),
+    Profile("cache_1h", PROFILES["cache_1h"], "Anthropic API, 1-hour cache", "2026-06"),
+    Profile("openai", Prices(0.1, 1.0, 300.0), "OpenAI API, models that write the cache for free", "2026-06"),
+    Profile("uncached", PROFILES["uncached"], "any API without a prompt cache", "2026-06"),
+    Profile("flat", PROFILES["flat"], "a subscription: tokens and cache misses count, not money", "2026-06", True),
+)
+
+PRICE_PROFILES: Mapping[str, Profile] = MappingProxyType({row.name: row for row in _ROWS})

@@ -1,0 +1,196 @@
+"""A study: every policy on every session of some transcripts, real and placebo, in worker processes.
+
+    files ──read──▶ episodes, spilled to a private folder ──┐
+                                                            ├──try──▶ a result a session ──▶ Study
+    the next session's outputs (its placebo) ───────────────┘
+
+One worker holds one session (and the outputs of another) at a time, so memory does not grow with the corpus. Sessions
+are ordered by agent and id: the results depend neither on the order of the files nor on the number of workers.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from multiprocessing import get_context
+from operator import attrgetter
+from typing import NamedTuple, Protocol, TypeVar
+
+from ctxgc.replay.demand import Output
+from ctxgc.replay.lineup import Terms
+from ctxgc.replay.reading import read_file
+from ctxgc.replay.trace import Episode
+from ctxgc.replay.trial import Result, outputs_for_placebo, try_session
+
+WORKERS_DEFAULT = 2
+
+Progress = Callable[[float, str], None]
+"""Told how much of the work is done, from 0 to 1, and what is being worked on."""
+
+_Task = TypeVar("_Task")
+_Found = TypeVar("_Found")
+
+
+class Skipped(NamedTuple):
+    """A file, or a session of one, that is not in the study or only in part, and why."""
+
+    path: str
+    why: str
+
+
+@dataclass(slots=True)
+class Study:
+    """What came of it: results ordered by agent and session id."""
+
+    terms: Terms
+    results: list[Result] = field(default_factory=list)
+    files: int = 0
+    """Files that gave at least one session."""
+    skipped: list[Skipped] = field(default_factory=list)
+    skipped_records: Counter[str] = field(default_factory=Counter)
+
+
+class _Stub(NamedTuple):
+    """A session that was read: where its episodes lie, and how much there is."""
+
+    source: str
+    session: str
+    turns: int
+    spill: str
+    path: str
+
+
+class _Read(NamedTuple):
+    path: str
+    stubs: tuple[_Stub, ...]
+    skipped: Counter[str]
+    trouble: str
+
+
+class _Trial(NamedTuple):
+    spill: str
+    placebo: str
+    """The spill of another session of the same agent, or empty."""
+    terms: Terms
+
+
+def run_study(
+    files: Iterable[str], terms: Terms, *, workers: int = WORKERS_DEFAULT, tell: Progress = lambda share, note: None
+) -> Study:
+    """Play every policy on every session of these transcripts. Deterministic but for the times it measures.
+
+    Files that cannot be read are listed in the result. Raises `OSError` if the folder for spills cannot be written.
+    """
+    paths = sorted(set(files))
+    study = Study(terms)
+    # Private to this user (mode 0700), and gone at the end: it holds text of the sessions.
+    with tempfile.TemporaryDirectory(prefix="ctxgc-replay-") as folder, _pool(min(workers, len(paths))) as run:
+        stubs = _read_all(study, paths, folder, run, tell)
+        total = sum(stub.turns for stub in stubs) or 1
+        done = 0
+        for stub, result in zip(stubs, run(_try, _trials(stubs, terms)), strict=True):
+            study.results.append(result)
+            done += stub.turns
+            tell(0.5 + 0.5 * done / total, f"{stub.source} {stub.session}")
+    return study
+
+
+class _Run(Protocol):
+    """Applies a function to tasks, results in the order of the tasks."""
+
+    def __call__(self, work: Callable[[_Task], _Found], tasks: Iterable[_Task], /) -> Iterator[_Found]: ...
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[_Run]:
+    """Run tasks in order of their results: in worker processes, or right here if one is enough."""
+    if workers < 2:
+        yield map
+        return
+    # Spawned, not forked: a fork of a process with threads may hang, and not every system has it.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts)
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C is the parent's to answer: each worker would print a trace of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _read_all(study: Study, paths: list[str], folder: str, run: _Run, tell: Progress) -> list[_Stub]:
+    """Read every file and keep the fullest copy of each session; in order of agent and session id."""
+    sizes = {path: _size(path) for path in paths}
+    total = sum(sizes.values()) or 1
+    tasks = [(path, os.path.join(folder, str(number))) for number, path in enumerate(paths)]
+    stubs: dict[tuple[str, str], _Stub] = {}
+    done = 0
+    for read in run(_read, tasks):
+        done += sizes[read.path]
+        tell(0.5 * done / total, os.path.basename(read.path))
+        study.files += bool(read.stubs)
+        study.skipped_records += read.skipped
+        if read.trouble:
+            study.skipped.append(Skipped(read.path, read.trouble))
+        for stub in read.stubs:
+            known = stubs.setdefault(stub[:2], stub)
+            if known is stub:
+                continue
+            best, other = (stub, known) if stub.turns > known.turns else (known, stub)
+            stubs[stub[:2]] = best
+            study.skipped.append(Skipped(other.path, f"session {stub.session} is fuller in {best.path}"))
+    return [stubs[key] for key in sorted(stubs)]
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def _trials(stubs: list[_Stub], terms: Terms) -> list[_Trial]:
+    """Each session with the next of the same agent for its placebo; the last with the first."""
+    trials = []
+    for _, group in groupby(stubs, attrgetter("source")):
+        kin = list(group)
+        for stub, after in zip(kin, [*kin[1:], kin[0]], strict=True):
+            trials.append(_Trial(stub.spill, after.spill if after is not stub else "", terms))
+    return trials
+
+
+def _read(task: tuple[str, str]) -> _Read:
+    """In a worker: read one file and spill its sessions."""
+    path, prefix = task
+    reading = read_file(path)
+    stubs = []
+    for number, (session, episodes) in enumerate(reading.sessions.items()):
+        spill = f"{prefix}.{number}"
+        with open(spill, "wb") as file:
+            pickle.dump(outputs_for_placebo(episodes), file, pickle.HIGHEST_PROTOCOL)
+            pickle.dump(episodes, file, pickle.HIGHEST_PROTOCOL)
+        turns = sum(len(episode.turns) for episode in episodes)
+        stubs.append(_Stub(episodes[0].source, session, turns, spill, path))
+    return _Read(path, tuple(stubs), reading.skipped, reading.trouble)
+
+
+def _try(trial: _Trial) -> Result:
+    """In a worker: play every policy on one session."""
+    placebo: list[Output] = []
+    if trial.placebo:
+        with open(trial.placebo, "rb") as file:
+            placebo = pickle.load(file)  # noqa: S301 - written by `_read`, in a folder of this user alone.
+    with open(trial.spill, "rb") as file:
+        pickle.load(file)  # noqa: S301 - its own outputs, which come first.
+        episodes: list[Episode] = pickle.load(file)  # noqa: S301
+    return try_session(episodes, placebo, trial.terms)

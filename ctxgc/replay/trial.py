@@ -1,0 +1,172 @@
+"""One session under every policy: the real one and its placebo, in both scopes.
+
+    episodes ──▶ demand ──▶ script ──▶ every policy plays it ──▶ sums
+        └── the same with another session's outputs: what coincidence alone would call faults
+
+A trial is the unit that workers share out; everything it returns is small, and none of it is text of a session but
+labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from ctxgc.core.tombstone import label
+from ctxgc.replay.demand import ALL, RESULTS, Output, Scope, demand_of, output_of
+from ctxgc.replay.lineup import NONE, SHIPPED, WINDOWS, Terms, lineup, watched
+from ctxgc.replay.profile import Profile, profile_of
+from ctxgc.replay.simulate import Script, Tally, play, script_of
+from ctxgc.replay.statistics import median
+from ctxgc.replay.trace import Episode
+
+SCOPES = {"results": RESULTS, "all": ALL}
+"""Tool results only; and with old tool inputs and old thinking."""
+WORST_FAULTS_MAX = 20
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a policy did on a session, all its episodes together."""
+
+    cost: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    faults: int = 0
+    explicit_faults: int = 0
+    evictions: int = 0
+    collections: int = 0
+    uses: int = 0
+    placebo_faults: int = 0
+    placebo_uses: int = 0
+
+    def add(self, tally: Tally) -> None:
+        """Take in an episode."""
+        for name in ("cost", "prompt_tokens", "cached_tokens", "faults", "explicit_faults", "evictions"):
+            setattr(self, name, getattr(self, name) + getattr(tally, name))
+        self.collections += tally.collections
+        self.uses += tally.uses
+
+    def add_placebo(self, tally: Tally) -> None:
+        """Take in an episode's placebo."""
+        self.placebo_faults += tally.faults
+        self.placebo_uses += tally.uses
+
+
+@dataclass(frozen=True, slots=True)
+class WorstFault:
+    """A fault of the shipped policy, in labels: what was missing, since when, and why it had gone."""
+
+    source: str
+    session: str
+    turn: int
+    what: str
+    size_tokens: int
+    born_turn: int
+    gone_turn: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Result:
+    """A session's trial."""
+
+    source: str
+    session: str
+    turns: int = 0
+    episodes: int = 0
+    has_placebo: bool = False
+    sums: dict[tuple[str, str], Sums] = field(default_factory=dict)
+    """By (scope, policy)."""
+    policy_us: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Median and longest microseconds of a turn, by policy, results only."""
+    profile: Profile = field(default_factory=Profile)
+    host_lost: int = 0
+    """Files read again after the host's own cuts …"""
+    host_read: int = 0
+    """… of so many read before them."""
+    certified_cost: float = 0.0
+    windows: dict[str, list[int]] = field(default_factory=dict)
+    """Prompt tokens by turn under the policies the page draws."""
+    cuts: list[int] = field(default_factory=list)
+    """Indexes into the windows where the host itself cut."""
+    worst: list[WorstFault] = field(default_factory=list)
+
+
+def outputs_for_placebo(episodes: Iterable[Episode]) -> list[Output]:
+    """What another session's turns say in place of its own: the outputs of its longest episode."""
+    longest = max(episodes, key=lambda episode: len(episode.turns))
+    return [output_of(turn) for turn in longest.turns]
+
+
+def try_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: Terms) -> Result:
+    """Play every policy on a session. `placebo` is empty where no other session of the agent is known."""
+    first = episodes[0]
+    result = Result(first.source, first.session, episodes=len(episodes), has_placebo=bool(placebo))
+    for episode in episodes:
+        if episode.number:
+            result.host_lost += episode.lost_reads
+            result.host_read += episode.read_before
+        result.turns += len(episode.turns)
+    for scope_name, scope in SCOPES.items():
+        scripts = [_script(episode, scope) for episode in episodes]
+        placebos = [_script(episode, scope, placebo) for episode in episodes] if placebo else []
+        _play_all(result, scope_name, scripts, placebos, terms)
+        if scope is RESULTS:
+            result.profile = sum(map(profile_of, scripts), Profile())
+            _note_story(result, episodes, scripts, terms)
+    return result
+
+
+def _script(episode: Episode, scope: Scope, outputs: Sequence[Output] | None = None) -> Script:
+    return script_of(episode, scope, demand_of(episode, scope, outputs))
+
+
+def _play_all(
+    result: Result, scope_name: str, scripts: Sequence[Script], placebos: Sequence[Script], terms: Terms
+) -> None:
+    for policy in lineup(terms):
+        sums = result.sums.setdefault((scope_name, policy.name), Sums())
+        eye = watched(policy)
+        for script in scripts:
+            sums.add(play(script, eye, terms.prices))
+        if scope_name == "results":
+            result.policy_us[policy.name] = median(eye.spent_us), max(eye.spent_us)
+        for script in placebos:
+            sums.add_placebo(play(script, policy, terms.prices))
+
+
+def _note_story(result: Result, episodes: Sequence[Episode], scripts: Sequence[Script], terms: Terms) -> None:
+    """Windows by turn for the page, and the shipped policy's worst faults by label."""
+    drawn = {policy.name: policy for policy in lineup(terms) if policy.name in WINDOWS}
+    for name, policy in drawn.items():
+        window = result.windows.setdefault(name, [])
+        for episode, script in zip(episodes, scripts, strict=True):
+            if name == NONE and episode is not episodes[0]:
+                result.cuts.append(len(window))
+            tally = play(script, policy, terms.prices, with_window=True)
+            window += tally.window
+            if name == SHIPPED:
+                result.worst += _worst(episode, tally)
+    # Ties are broken by place, never by the order of a dictionary.
+    result.worst.sort(key=attrgetter("turn", "what"))
+    result.worst.sort(key=attrgetter("size_tokens"), reverse=True)
+    del result.worst[WORST_FAULTS_MAX:]
+
+
+def _worst(episode: Episode, tally: Tally) -> list[WorstFault]:
+    labels = {sized.segment.id: label(sized.segment) for turn in episode.turns for sized in (*turn.before, *turn.reply)}
+    return [
+        WorstFault(
+            episode.source,
+            episode.session,
+            fault.turn,
+            labels.get(fault.segment, ""),
+            fault.size_tokens,
+            fault.turn - fault.age_turns,
+            fault.gone_turn,
+            fault.reason,
+        )
+        for fault in tally.worst
+    ]
