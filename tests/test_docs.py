@@ -18,7 +18,8 @@ import pytest
 from ctxgc.config import Config
 from ctxgc.core.garbage import REASONS
 from ctxgc.core.roots import ROOTS
-from ctxgc.core.segment import State
+from ctxgc.core.segment import Kind, Role, Segment, State
+from ctxgc.core.tombstone import tombstone_text
 from ctxgc.fronts.cli import table
 from ctxgc.protocol.messages import VERBS
 from docs import generate
@@ -174,6 +175,13 @@ def test_every_command_that_the_program_recommends_exists():
     for path in PACKAGE.rglob("*.py"):
         for name in re.findall(r"`ctxgc ([\w-]+)", path.read_text()):
             assert name in known or name == "call", f"{path.name} recommends `ctxgc {name}`"
+
+
+def test_what_a_tombstone_says_to_type_reaches_the_program_through_a_shell():
+    segment = Segment(id="x", kind=Kind.EXCHANGE, role=Role.ASSISTANT, place=0, born_turn=0, tool="Read")
+    typed = tombstone_text(segment, 12, 99).partition("get it back: ")[2].removesuffix("]")
+
+    assert shlex.split(typed, comments=True) == ["ctxgc", "recall", "#12"]
 
 
 def test_the_pages_show_no_machine_and_no_host():

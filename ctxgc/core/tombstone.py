@@ -30,15 +30,15 @@ def label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
     At most `LABEL_CHARS_MAX` characters and `bytes_max` bytes: of a path the end, of a command the beginning.
     """
     is_exchange = segment.kind is Kind.EXCHANGE
-    head = (segment.tool or "exchange") if is_exchange else segment.kind.value
+    head = _printable(segment.tool or "exchange") if is_exchange else segment.kind.value
     touched = [use for use in segment.paths if use.access is not Access.MENTION or not is_exchange]
     command = segment.command if len(segment.command) < COMMAND_CHARS_CUT else ""
     if command and is_exchange:
-        return _begin(f"{head}: {' '.join(_printable(command).split())}", LABEL_CHARS_MAX, bytes_max)
+        return _begin(f"{head}: {_printable(' '.join(command.split()))}", LABEL_CHARS_MAX, bytes_max)
     if not touched:
-        return _begin(_printable(head), LABEL_CHARS_MAX, bytes_max)
+        return _begin(head, LABEL_CHARS_MAX, bytes_max)
     more = f" +{len(touched) - 1}" if len(touched) > 1 and is_exchange else ""
-    head = _begin(_printable(head), LABEL_CHARS_MAX // 3, bytes_max // 3) + " "
+    head = _begin(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + " "
     path = _printable(path_label(touched[0]))
     return head + _end(path, LABEL_CHARS_MAX - len(head + more), bytes_max - len((head + more).encode())) + more
 
@@ -70,4 +70,5 @@ def size_label(tokens: int) -> str:
 def tombstone_text(segment: Segment, seq: int, body_tokens: int) -> str:
     """The tombstone of a segment: fixed for its life, whatever happens around it (I14)."""
     what = label(segment, TOMBSTONE_LABEL_BYTES_MAX)
-    return f"[evicted by ctxgc: {what}, {size_label(body_tokens)} tokens; get it back: ctxgc recall #{seq}]"
+    # Quoted: to a shell, which is where a model will try this, a bare #6 begins a comment.
+    return f"[evicted by ctxgc: {what}, {size_label(body_tokens)} tokens; get it back: ctxgc recall '#{seq}']"
