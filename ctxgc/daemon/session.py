@@ -228,6 +228,9 @@ class Session:
 
     def _fill(self, rows: Sequence[Stored]) -> None:
         for row in rows:
+            while len(self.heap) < row.seq:
+                # A repair could not save this row. Slots are seqs, so something must stand in its slot.
+                self.heap.admit(_lost(len(self.heap)), [])
             segment = row.segment
             entry = replace(
                 self._entry(row),
@@ -321,3 +324,17 @@ class Session:
         if row != self.row:
             self.row = row
             change.is_row_changed = True
+
+
+def _lost(seq: int) -> Entry:
+    """What stands in the slot of a row that a repair could not save; its transcript may bring the segment back."""
+    return Entry(
+        id=f"lost#{seq}",
+        kind=Kind.OTHER,
+        place=0,
+        born_turn=0,
+        skeleton_tokens=0,
+        body_tokens=0,
+        tombstone_tokens=0,
+        state=FORGOTTEN,
+    )

@@ -30,7 +30,8 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A segment as the stash keeps it. `seq` counts admissions of its session from 0 without gaps.
+    """A segment as the stash keeps it. `seq` counts admissions of its session from 0 without gaps,
+    but for rows that a repair could not save.
 
     Rows read without content have `segment.skeleton == b"{}"` and `segment.body == ()`; everything else is whole.
     `segment.edit_sources` is never stored.

@@ -161,6 +161,8 @@ async def get(services: Services, params: SegmentGet) -> Reply:
         await session.committed()
         slot = session.slot(params.id)
         rows = await services.stash.rows(session.key, [slot])
+        if not rows:
+            raise NotFound(f"segment {params.id!r} was lost to damage", hint="import its transcript again")
     if not params.with_content:
         pieces = [{"name": n, "bytes": size, "tokens": t, "next_offset": 0} for n, size, t in rows[0].pieces]
         return segment_reply(session, rows[0]) | {"session": str(session.key), "pieces": pieces}
