@@ -53,7 +53,7 @@ def _check_magic(path: Path) -> None:
 def damaged(path: Path, detail: str) -> StashDamaged:
     """The error of a file that cannot be trusted. It is left as it is."""
     return StashDamaged(
-        f"the stash {path} is damaged: {detail}",
+        f"the stash {path} is damaged: {' '.join(detail.split())}",
         hint="run `ctxgcd --check`, then `ctxgcd --repair`: it keeps a copy and saves every segment it can read",
     )
 

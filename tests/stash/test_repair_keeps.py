@@ -1,7 +1,10 @@
-"""Repair of a sound file: nothing that the file says is lost by repairing it."""
+"""Repair of a sound file: nothing that the file says is lost by repairing it. And how damage is said."""
+
+from pathlib import Path
 
 from ctxgc.core.segment import State
 from ctxgc.stash.contract import Collected, Collection, Eviction, Forget, PutSession, SessionRow, SetPinned
+from ctxgc.stash.files import damaged
 from ctxgc.stash.repair import repair
 from tests.stash.samples import KEY, file_in, puts, sqlite_in
 
@@ -25,3 +28,8 @@ async def test_repairing_a_sound_stash_keeps_every_row_as_it_was(tmp_path):
     assert (await stash.rows(KEY), await stash.collections(KEY)) == before
     assert [row.state for row in before[0]] == [State.EVICTED, State.RESIDENT, State.FORGOTTEN]
     await stash.close()
+
+
+def test_what_is_wrong_with_a_stash_is_said_in_one_line():
+    # The command shows the last line of the daemon's log; SQLite's findings come in several.
+    assert "\n" not in str(damaged(Path("stash.sqlite3"), "*** in database main ***\nPage 43: bad"))
