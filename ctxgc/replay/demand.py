@@ -3,8 +3,9 @@
 A *code word* has six characters or more with an underscore, a digit or a camel hump; a path stands for its base name.
 Of what a turn says, demand are the code words that no fixed text before it contains and that one to three earlier
 segments hold (weight 1), and the lines an edit quotes that are in no fixed text (weight 2). *Providers* of an item
-are the earlier segments that hold it. *Uses* are a greedy weighted cover of the demand by providers: the same cover
-over the items without a resident provider are a policy's faults. What no segment holds is invention, and ignored.
+are the earlier segments that hold it; a body that the host had cleared provides nothing, the model did not have it.
+*Uses* are a greedy weighted cover of the demand by providers: the same cover over the items without a resident
+provider are a policy's faults. What no segment holds is invention, and ignored.
 
 Evidence is lexical: a paraphrase is missed, a coincidence counted. The placebo (another session's output in place of
 each turn's) measures the coincidences: about one use in six.
@@ -12,8 +13,9 @@ each turn's) measures the coincidences: about one use in six.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -97,7 +99,24 @@ def _split(sized: Sized, scope: Scope) -> tuple[str, str]:
 
 
 def _skeleton(sized: Sized) -> str:
-    return sized.segment.skeleton.decode("utf-8", "replace") if sized.segment.kind is Kind.EXCHANGE else ""
+    """What a call says besides its large inputs. Its id is no word of anyone: pairs are no demand."""
+    if sized.segment.kind is not Kind.EXCHANGE:
+        return ""
+    call = json.loads(sized.segment.skeleton)
+    return "\n".join((str(call.get("name", "")), *_strings(call.get("input"))))
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Keys and strings of a JSON value, unescaped: in escaped text a line's first word begins with the `n` of `\\n`."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +149,7 @@ class _Index:
         self.lines: dict[str, list[int]] = {}
         self.fixed_words: set[str] = set()
         self.fixed_lines: set[str] = set()
+        self.cleared: set[int] = set()
 
     def add(self, sized: Sized, scope: Scope) -> None:
         fixed, body = _split(sized, scope)
@@ -144,17 +164,26 @@ class _Index:
         for line in lines_of(body):
             self.lines.setdefault(line, []).append(at)
 
+    def clear(self, ids: Iterable[str]) -> None:
+        """The host dropped these bodies: later replies did not have them."""
+        gone = set(ids)
+        self.cleared.update(at for at, id_ in enumerate(self.ids) if gone and id_ in gone)
+
     def wants(self, output: Output) -> tuple[Want, ...]:
+        """What of an output earlier segments hold; rare is what few hold, cleared or not."""
         found = []
         for word in output.words:
             holders = self.words.get(word, ())
-            if word not in self.fixed_words and 1 <= len(holders) <= HOLDERS_MAX:
-                found.append(Want(1, tuple(holders), word))
+            if word not in self.fixed_words and len(holders) <= HOLDERS_MAX:
+                found.append(Want(1, self._within_reach(holders), word))
         for line in output.edit_lines:
             holders = self.lines.get(line, ())
-            if line not in self.fixed_lines and holders:
-                found.append(Want(LINE_WEIGHT, tuple(holders), line))
-        return tuple(found)
+            if line not in self.fixed_lines:
+                found.append(Want(LINE_WEIGHT, self._within_reach(holders), line))
+        return tuple(want for want in found if want.providers)
+
+    def _within_reach(self, holders: Iterable[int]) -> tuple[int, ...]:
+        return tuple(holder for holder in holders if holder not in self.cleared)
 
 
 def demand_of(episode: Episode, scope: Scope, outputs: Sequence[Output] | None = None) -> Demand:
@@ -164,6 +193,7 @@ def demand_of(episode: Episode, scope: Scope, outputs: Sequence[Output] | None =
     for number, turn in enumerate(episode.turns):
         for sized in turn.before:
             index.add(sized, scope)
+        index.clear(turn.cleared)
         output = output_of(turn) if outputs is None else outputs[number % len(outputs)]
         wants.append(index.wants(output))
         for sized in turn.reply:

@@ -116,15 +116,18 @@ class _Session:
         carried: list[Sized] = []
         turns: dict[int, Turn] = {}
         cleared: list[str] = []
+        dropped: set[str] = set()
         for entry in self.log:
             if isinstance(entry, tuple):
                 _close(episodes[-1], turns)
                 episodes.append(Episode(source, name, len(episodes)))
-                turns, cleared = {}, []
                 carried = [self.admitted[id_] for id_ in entry if id_ in seen]
+                # What the host had cleared stays cleared when it moves into a new window.
+                turns, cleared = {}, [id_ for id_ in entry if id_ in dropped]
                 continue
             if isinstance(entry, list):
                 cleared += entry
+                dropped.update(entry)
                 continue
             if entry in seen:
                 continue
@@ -132,8 +135,9 @@ class _Session:
             sized = self.admitted[entry]
             turn = turns.setdefault(sized.segment.born_turn, Turn(sized.segment.born_turn))
             turn.before[:0], carried = carried, []
-            turn.cleared += cleared
-            cleared = []
+            if not turn.reply:
+                # Amid a reply the request has been made: the host's edit meets the next one.
+                turn.cleared, cleared = turn.cleared + cleared, []
             is_reply = sized.segment.kind in REPLY_KINDS
             (turn.reply if is_reply else turn.before).append(sized)
             if is_reply and (not turn.wall_s or 0 < sized.segment.wall_s < turn.wall_s):
