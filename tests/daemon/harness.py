@@ -185,11 +185,15 @@ class DaemonProcess:
         done = subprocess.run(self.command(*arguments), env=self.env, capture_output=True, text=True, timeout=START_S)
         return done.returncode, done.stdout + done.stderr
 
-    def start(self):
+    def spawn(self):
+        """Begin to start; do not wait."""
         with (self.folder / "log").open("ab") as log:
-            self.child = subprocess.Popen(
-                self.command(), env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            self.child = subprocess.Popen(self.command(), env=self.env, **quiet)
+
+    def start(self):
+        """Start, and wait until it is reachable."""
+        self.spawn()
         gives_up_at = time.monotonic() + START_S
         while True:
             try:
