@@ -7,8 +7,8 @@ are the earlier segments that hold it; a body that the host had cleared provides
 *Uses* are a greedy weighted cover of the demand by providers: the same cover over the items without a resident
 provider are a policy's faults. What no segment holds is invention, and ignored.
 
-Evidence is lexical: a paraphrase is missed, a coincidence counted. The placebo (another session's output in place of
-each turn's) measures the coincidences: about one use in six.
+Evidence is lexical: a paraphrase is missed, a coincidence counted. The placebo measures the coincidences: another
+session's outputs take the place of each turn's, both as what is asked and as the fixed text of later turns.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ctxgc.core.reference import code_words, source_lines
 from ctxgc.core.segment import Kind
@@ -119,25 +120,62 @@ def _strings(value: object) -> Iterator[str]:
             yield from _strings(inner)
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What one turn's reply said and quoted."""
+class Said(NamedTuple):
+    """Words and lines of one voice of a reply."""
 
     words: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one turn's reply said and quoted: everything of it but the results."""
+
+    spoken: Said
+    """Text, and calls without their large inputs."""
+    inputs: Said
+    thinking: Said
     edit_lines: tuple[str, ...]
+
+    @property
+    def words(self) -> Iterable[str]:
+        """Distinct words of all voices, in order."""
+        return dict.fromkeys((*self.spoken.words, *self.inputs.words, *self.thinking.words))
+
+    def fixed(self, scope: Scope) -> list[Said]:
+        """The voices whose text no collector may evict."""
+        return [
+            self.spoken,
+            *([] if scope.inputs else [self.inputs]),
+            *([] if scope.thinking else [self.thinking]),
+        ]
 
 
 def output_of(turn: Turn) -> Output:
-    """Text, thinking and tool inputs of a reply: everything of it but the results."""
-    words: dict[str, None] = {}
-    lines: dict[str, None] = {}
+    """What a turn's reply said."""
+    spoken: list[str] = []
+    inputs: list[str] = []
+    thinking: list[str] = []
+    quoted: dict[str, None] = {}
     for sized in turn.reply:
-        pieces = [piece.text for piece in sized.segment.body if piece.name != "result"]
-        for text in (*pieces, _skeleton(sized)):
-            words.update(dict.fromkeys(words_of(text)))
-        for source in sized.segment.edit_sources:
-            lines.update(dict.fromkeys(lines_of(source)))
-    return Output(tuple(words), tuple(lines))
+        segment = sized.segment
+        spoken.append(_skeleton(sized))
+        for piece in segment.body:
+            if piece.name == "result":
+                continue
+            is_input = piece.name.startswith("input.") and not segment.has_opaque
+            is_thought = segment.kind is Kind.THINKING and not segment.has_opaque
+            (inputs if is_input else thinking if is_thought else spoken).append(piece.text)
+        for source in segment.edit_sources:
+            quoted.update(dict.fromkeys(lines_of(source)))
+    return Output(_said(spoken), _said(inputs), _said(thinking), tuple(quoted))
+
+
+def _said(texts: Sequence[str]) -> Said:
+    return Said(
+        tuple(dict.fromkeys(word for text in texts for word in words_of(text))),
+        tuple(dict.fromkeys(line for text in texts for line in lines_of(text))),
+    )
 
 
 class _Index:
@@ -153,8 +191,22 @@ class _Index:
 
     def add(self, sized: Sized, scope: Scope) -> None:
         fixed, body = _split(sized, scope)
-        self.fixed_words.update(words_of(fixed))
-        self.fixed_lines.update(lines_of(fixed))
+        self.fix(Said(words_of(fixed), tuple(lines_of(fixed))))
+        self.add_body(sized, body)
+
+    def add_result(self, sized: Sized, scope: Scope) -> None:
+        """Of a reply whose voices another's took the place of."""
+        self.add_body(sized, _split(sized, scope)[1])
+        if sized.segment.has_opaque:
+            self.fix(_said([piece.text for piece in sized.segment.body if piece.name == "result"]))
+
+    def fix(self, said: Said) -> None:
+        """This text stays in every prompt."""
+        self.fixed_words.update(said.words)
+        self.fixed_lines.update(said.lines)
+
+    def add_body(self, sized: Sized, body: str) -> None:
+        """This text may go."""
         if not body:
             return
         at = len(self.ids)
@@ -196,8 +248,13 @@ def demand_of(episode: Episode, scope: Scope, outputs: Sequence[Output] | None =
         index.clear(turn.cleared)
         output = output_of(turn) if outputs is None else outputs[number % len(outputs)]
         wants.append(index.wants(output))
+        for said in output.fixed(scope):
+            index.fix(said)
         for sized in turn.reply:
-            index.add(sized, scope)
+            if outputs is None:
+                index.add(sized, scope)
+            else:
+                index.add_result(sized, scope)
     return Demand(tuple(index.ids), tuple(wants))
 
 
