@@ -122,10 +122,11 @@ class Feed:
         for name, run in groupby(events, lambda event: event.session):
             met = await self._pass_of(name)
             batch = list(run)
-            segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(met, e)]
-            prepared = await self._work(self._services.intake.prepare_all, segments)
             async with met.session.changing() as change:
                 await met.session.ensure_text()
+                # What is news is asked inside the change: outside, the heap may hold what a failing commit takes back.
+                segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(met, e)]
+                prepared = await self._work(self._services.intake.prepare_all, segments)
                 self._apply(met, change, batch, iter(prepared))
 
     async def _pass_of(self, name: str) -> Pass:
@@ -135,6 +136,7 @@ class Feed:
             key = SessionKey(self._parser.source, name)
             row = SessionRow(key=key, mode="observe", created_s=self._services.clock())
             session = await self._services.registry.open(row)
+            await session.settled()
             met = self.passes[name] = Pass(session, is_first=len(session.heap) == 0)
         return met
 

@@ -22,6 +22,7 @@ from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT
 from ctxgc.core.segment import Departure, Segment, SessionKey, State
 from ctxgc.daemon.collecting import carried_out
 from ctxgc.daemon.describe import plan_reply
+from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker
@@ -40,8 +41,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
     window: WireWindow = await on_worker(services, wire.parse, request)
     session = await services.registry.open(_row(services, params, request))
     ours = [_bounded(segment, window) for segment in window.segments]
-    news = [segment for segment in ours if segment.id not in session.heap.slot_of]
-    prepared = await on_worker(services, services.intake.prepare_all, news)
+    prepared: list[Prepared] = []
 
     def apply(session: Session, change: Change) -> Reply:
         for ready in prepared:
@@ -69,6 +69,8 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
 
     async def before(session: Session) -> None:
         await session.ensure_text()
+        news = [segment for segment in ours if segment.id not in session.heap.slot_of]
+        prepared.extend(await on_worker(services, services.intake.prepare_all, news))
 
     return await change_session(services, params, apply, session=session, before=before)
 

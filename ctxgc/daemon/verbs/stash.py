@@ -10,7 +10,7 @@ from typing import Any
 
 from ctxgc.adapters.contract import Opened
 from ctxgc.adapters.segments_json import encode
-from ctxgc.core.errors import BadParams, Conflict, NotFound
+from ctxgc.core.errors import BadParams, Conflict, NotFound, ReadOnly
 from ctxgc.core.heap import FORGOTTEN
 from ctxgc.core.segment import SessionKey, State
 from ctxgc.daemon.collecting import recall
@@ -115,27 +115,34 @@ async def _recall_ids(
         slots = list(rows)
         # A page further on is the same recall going on, not another fault.
         faults = 0 if params.offset else recall(session, change, slots)
-        services.counts["faults"] += faults
         if faults:
-            change.then(lambda: _announce(services, session, slots))
+            change.then(lambda: _announce(services, session, slots, faults))
+        return told(faults, [])
+
+    def told(faults: int, more: list[str]) -> Reply:
         recalled = [
-            content_reply(session, rows[slot], contents[slot], params.offset, params.limit_bytes) for slot in slots
+            content_reply(session, rows[slot], contents[slot], params.offset, params.limit_bytes) for slot in rows
         ]
         return {
             "session": str(session.key),
             "recalled": recalled,
             "tokens": sum(int(reply["tokens"]) for reply in recalled),
             "faults": session.row.faults,
-            "notes": [*notes, FRAME],
+            "notes": [*notes, *more, FRAME],
             "changed": f"{faults} brought back" if faults else "it was in the window, or is read from the stash only",
         }
 
     if params.op_id and params.query:
         raise BadParams("op_id goes with a recall by id", field="op_id")
-    return await change_session(services, params, apply, session=session, before=before)
+    try:
+        return await change_session(services, params, apply, session=session, before=before)
+    except ReadOnly as full:  # Reading goes on when nothing can be noted down.
+        await session.settled()
+        return told(0, [f"the stash is read-only, so this is not noted as a page fault: {full}"])
 
 
-def _announce(services: Services, session: Session, slots: list[int]) -> None:
+def _announce(services: Services, session: Session, slots: list[int], faults: int) -> None:
+    services.counts["faults"] += faults
     ids = [session.heap.ids[slot] for slot in slots]
     services.events.publish("fault", {"session": str(session.key), "ids": ids})
 
