@@ -78,7 +78,13 @@ class ReferenceIndex:
     def sizes(self) -> dict[str, int]:
         """Entries held, by table."""
         uses = sum(len(history.uses) for history in self.paths.histories.values())
-        return {"words": len(self._words), "lines": len(self._lines), "path_uses": uses}
+        return {
+            "words": len(self._words),
+            "lines": len(self._lines),
+            "path_uses": uses,
+            "paths": len(self.paths.histories),
+            "tasks": len(self._task_member),
+        }
 
     def refer(self, slot: int, segment: Segment, given: Iterable[int] = ()) -> list[Ref]:
         """References of a segment that takes `slot`, newest evidence first, without duplicates.

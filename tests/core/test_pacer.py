@@ -1,0 +1,253 @@
+"""The pacer collects when it pays, as deep as it pays, and never what must stay."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctxgc.core.collector import Victim, evictable, sweep
+from ctxgc.core.heap import EVICTED, FULL_READ, OPAQUE, PENDING, PINNED, RANGED_READ, SUB_AGENT, Heap, Now
+from ctxgc.core.pacer import (
+    FREED_TOKENS_MIN,
+    PROFILES,
+    REWRITE_MARGIN,
+    PacerRules,
+    cost_effect,
+    decide,
+    gain_of,
+    reuse_probability,
+    rewrite_tokens,
+)
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.policy import Rules
+from ctxgc.core.roots import find_roots
+from ctxgc.core.segment import Kind
+from tests.core.strategies import NOW, RULES, heaps
+from tests.core.test_heap import an_entry
+
+PACERS = st.builds(
+    PacerRules,
+    prices=st.sampled_from(list(PROFILES.values())),
+    fault_price_tokens=st.sampled_from([0.0, 500.0, 14_000.0]),
+    horizon_turns=st.sampled_from([5.0, 20.0, 60.0]),
+    window_max_tokens=st.sampled_from([0, 0, 500, 8000]),
+    low_ratio=st.sampled_from([0.0, 0.3, 0.9]),
+)
+CACHED = st.integers(0, 60_000)
+NO_LIMIT = PACERS.map(lambda pacer: replace(pacer, window_max_tokens=0))
+
+
+@given(heaps(), NOW, RULES, PACERS, CACHED, st.booleans())
+def test_the_pacer_never_takes_a_root_an_open_call_or_what_is_not_all_text_I2(made, now, rules, pacer, cached, cold):
+    heap, paths = made
+    roots = find_roots(heap, paths, now, rules)
+
+    decision = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+
+    for victim in decision.plan.victims if decision else ():
+        assert not roots[victim.slot]
+        assert not heap.flags[victim.slot] & (PENDING | OPAQUE | PINNED)
+        assert heap.body[victim.slot] - heap.tombstone[victim.slot] == victim.freed_tokens > 0
+
+
+def slow_cuts(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: PacerRules, cached_tokens: int):
+    """(net, freed tokens, victims) of every suffix of what has a positive gain, each reckoned from the definition."""
+    may_go = evictable(heap, find_roots(heap, paths, now, rules))
+    window = list(heap.window())
+    starts = {slot: sum(heap.cost_of(before) for before in window[:at]) for at, slot in enumerate(window)}
+    gains = {}
+    for slot in window:
+        if may_go[slot] and heap.body[slot] - heap.tombstone[slot] >= max(rules.min_gain_tokens, 1):
+            gains[slot] = gain_of(heap, slot, now, pacer, is_cached=starts[slot] < cached_tokens)
+    worth = [slot for slot in window if gains.get(slot, 0) > 0]
+    for at, first in enumerate(worth):
+        freed = {slot: heap.body[slot] - heap.tombstone[slot] for slot in worth[at:]}
+        kept = 0
+        for slot in window[window.index(first) :]:
+            cached = min(max(cached_tokens - starts[slot], 0), heap.cost_of(slot))
+            kept += max(cached - freed.get(slot, 0), 0)
+        rewrite = REWRITE_MARGIN * (pacer.prices.write - pacer.prices.read) * kept
+        yield sum(gains[slot] for slot in freed) - rewrite, sum(freed.values()), list(freed)
+
+
+@given(heaps(), NOW, RULES, NO_LIMIT, CACHED)
+def test_the_cut_is_the_best_of_all_that_pay_and_free_enough(made, now, rules, pacer, cached):
+    heap, paths = made
+    cuts = [cut for cut in slow_cuts(heap, paths, now, rules, pacer, cached) if cut[1] >= FREED_TOKENS_MIN]
+    best = max((net for net, _, _ in cuts), default=0.0)
+
+    decision = decide(heap, paths, now, rules, pacer, is_cold=False, cached_tokens=cached)
+
+    if decision is None:
+        assert best <= 1e-6
+    else:
+        chosen = [victim.slot for victim in decision.plan.victims]
+        (net,) = (net for net, _, victims in cuts if victims == chosen)
+        assert net == pytest.approx(best)
+        assert net > 0
+
+
+@given(heaps(), NOW, RULES, NO_LIMIT, CACHED)
+def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(made, now, rules, pacer, cached):
+    heap, paths = made
+    may_go = evictable(heap, find_roots(heap, paths, now, rules))
+    worth = {
+        slot
+        for slot in heap.window()
+        if may_go[slot]
+        and heap.body[slot] - heap.tombstone[slot] >= max(rules.min_gain_tokens, 1)
+        and gain_of(heap, slot, now, pacer, is_cached=False) > 0
+    }
+
+    decision = decide(heap, paths, now, rules, pacer, is_cold=True, cached_tokens=cached)
+
+    assert {victim.slot for victim in decision.plan.victims} == worth if decision else not worth
+
+
+@given(heaps(), NOW, RULES, PACERS, CACHED, st.booleans())
+def test_but_for_what_a_shorter_prompt_is_worth_collecting_twice_changes_nothing_I8(
+    made, now, rules, pacer, cached, cold
+):
+    heap, paths = made
+    pacer = replace(pacer, prices=pacer.prices._replace(read=0.0))
+    decision = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+    sweep(heap, decision.plan.victims if decision else ())
+
+    again = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+
+    # Having done what the limit demands, what pays may follow; after that, nothing.
+    assert again is None or (decision.trigger, again.trigger) == ("hard_limit", "value")
+
+
+@given(heaps(), NOW, RULES, PACERS, CACHED, st.booleans())
+def test_the_same_heap_and_clock_give_the_same_decision_I10(made, now, rules, pacer, cached, cold):
+    heap, paths = made
+    first = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+
+    assert decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached) == first
+    heap.check()
+
+
+@given(heaps(), NOW, RULES, NO_LIMIT, CACHED, st.booleans())
+def test_what_the_pacer_does_by_itself_is_always_predicted_to_save(made, now, rules, pacer, cached, cold):
+    heap, paths = made
+
+    decision = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+
+    assert decision is None or decision.predicted_cost < 0
+
+
+@given(heaps(), st.data())
+def test_a_colder_cache_never_makes_a_collection_dearer(made, data):
+    heap, _ = made
+    slots = [slot for slot in heap.window() if heap.state[slot] < EVICTED and heap.body[slot] > heap.tombstone[slot]]
+    chosen = data.draw(st.sets(st.sampled_from(slots))) if slots else set()
+    victims = [Victim(slot, "value", -1, heap.body[slot] - heap.tombstone[slot], 0.0) for slot in sorted(chosen)]
+    edges = sorted(data.draw(st.lists(CACHED, min_size=2, max_size=5)))
+
+    costs = [cost_effect(heap, victims, PacerRules(), is_cold=False, cached_tokens=cached) for cached in edges]
+
+    assert all(less <= more + 0.11 for less, more in pairwise(costs))
+    assert cost_effect(heap, victims, PacerRules(), is_cold=True) <= costs[0] + 0.11
+    assert cost_effect(heap, [], PacerRules(), is_cold=False) == 0
+
+
+def test_the_rewrite_is_what_stays_behind_the_first_victim_and_was_cached():
+    heap = a_session([1000, 400, 300])
+    victim = Victim(1, "value", -1, 380, 0.0)
+
+    assert rewrite_tokens(heap, [victim]) == 20 + 300
+    assert rewrite_tokens(heap, [victim], cached_tokens=1500) == 20 + 100
+    assert rewrite_tokens(heap, [victim], cached_tokens=1000) == 0
+
+
+def test_a_body_is_needed_less_the_older_and_more_if_it_is_a_large_read():
+    heap = Heap()
+    for number, (size, flags, born) in enumerate(
+        [(500, 0, 90), (500, 0, 10), (5000, 0, 90), (500, FULL_READ, 90), (500, RANGED_READ, 90), (500, SUB_AGENT, 90)]
+    ):
+        heap.admit(an_entry(f"s{number}", body=size, flags=flags, born=born))
+
+    fresh, old, large, full, ranged, agent = (reuse_probability(heap, slot, Now(100)) for slot in range(6))
+
+    assert old < fresh < agent < ranged < full < 1
+    assert fresh < large
+
+
+def test_the_fitted_probability_is_the_published_one():
+    heap = Heap()
+    heap.admit(an_entry("s", body=1000, flags=FULL_READ, born=10, touched_turn=30, touches=2))
+
+    # σ(−5.91 + 1.14 + 0.675·ln 1000 − 0.384·ln 40 − 0.407·ln 20 − 0.08)
+    assert reuse_probability(heap, 0, Now(50)) == pytest.approx(0.0561, abs=1e-4)
+
+
+def test_gain_is_the_published_formula():
+    heap = Heap()
+    heap.admit(an_entry("s", body=1025, tombstone=25, skeleton=10, born=0))
+    chance = reuse_probability(heap, 0, Now(50))
+    fault = chance * (0.1 * 1035 + 300 + 1.25 * (1025 + 60) + 14_000)
+
+    assert gain_of(heap, 0, Now(50), PacerRules(), is_cached=True) == pytest.approx(1000 * 0.1 * 20 - fault)
+    assert gain_of(heap, 0, Now(50), PacerRules(), is_cached=False) == pytest.approx(1000 * (1.25 + 2) - fault)
+
+
+def test_what_is_not_cached_yet_goes_where_the_same_cached_would_stay():
+    heap = a_session([30_000, 2500], kinds=[Kind.USER, Kind.EXCHANGE], tail=9000)
+    pacer = PacerRules(fault_price_tokens=0)
+
+    cached, fresh = (
+        decide(heap, PathIndex(), Now(9), Rules(), pacer, is_cold=False, cached_tokens=tokens)
+        for tokens in (60_000, 30_000)
+    )
+
+    assert cached is None
+    assert fresh is not None
+
+
+def test_a_recalled_body_is_left_alone_for_its_grace():
+    heap = a_session([9000, 9000])
+    heap.grace_until[1] = 60
+
+    decision = decide(heap, PathIndex(), Now(60), Rules(), PacerRules(), is_cold=True, cached_tokens=0)
+
+    assert [victim.slot for victim in decision.plan.victims] == [0]
+
+
+def test_over_the_hard_limit_it_collects_down_to_the_low_watermark_whatever_it_costs():
+    heap = a_session([1000] * 40)
+    pacer = PacerRules(window_max_tokens=30_000, low_ratio=0.5, fault_price_tokens=1e9)
+
+    decision = decide(heap, PathIndex(), Now(90), Rules(), pacer, is_cold=False, cached_tokens=40_000)
+
+    assert decision.trigger == "hard_limit"
+    assert decision.plan.remaining_tokens <= 15_000
+
+
+@pytest.mark.parametrize("held_tokens", [0, 19_500])
+def test_a_thousand_turns_at_the_edge_collect_once_for_each_batch_freed(held_tokens):
+    heap = a_session([held_tokens], kinds=[Kind.USER])
+    pacer = PacerRules(window_max_tokens=20_000, low_ratio=0.5, fault_price_tokens=1e9)
+    batches = []
+    for turn in range(1000):
+        heap.admit(an_entry(f"t{turn}", body=200, tombstone=0, born=turn, place=turn + 1))
+        decision = decide(heap, PathIndex(), Now(turn + 1), Rules(), pacer, is_cold=False, cached_tokens=10**6)
+        if decision:
+            sweep(heap, decision.plan.victims)
+            batches.append(decision.plan.before_tokens - decision.plan.remaining_tokens)
+
+    assert 10 <= len(batches) <= 1000 * 200 / FREED_TOKENS_MIN
+    assert min(batches) >= FREED_TOKENS_MIN
+
+
+def a_session(sizes, *, kinds=None, tail=0) -> Heap:
+    """Bodies of these sizes, long ago; and one of `tail` tokens that stays, now."""
+    heap = Heap()
+    for number, size in enumerate(sizes):
+        kind = kinds[number] if kinds else Kind.EXCHANGE
+        heap.admit(an_entry(f"s{number}", body=size, tombstone=20, born=0, place=number, kind=kind))
+    if tail:
+        heap.admit(an_entry("tail", body=tail, born=9, place=len(sizes), kind=Kind.USER))
+    return heap

@@ -1,0 +1,90 @@
+"""A tombstone is short, fixed, and says nothing of what it stands for but how to get it back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse, Piece
+from ctxgc.core.tombstone import LABEL_CHARS_MAX, label, size_label, tombstone_text
+from ctxgc.tokens.counter import TokenCounter
+from ctxgc.tokens.ranks import load_ranks
+from tests.core.story import a_call, a_read, a_segment, a_shell
+
+COUNTER = TokenCounter(lambda: load_ranks({}))
+TOKENS_MAX = 60
+TEXTS = st.one_of(st.text(max_size=300), st.text("\x00\x1b\n\r\t\u202e/😀漢𐌰}{%", max_size=300), st.just("/x" * 400))
+LINES = st.integers(1, LINE_MAX)
+
+
+@st.composite
+def segments(draw):
+    kind = draw(st.sampled_from(list(Kind)))
+    uses = st.builds(PathUse, TEXTS, st.sampled_from(list(Access)), LINES, LINES)
+    paths = tuple(draw(st.lists(uses, max_size=3)))
+    if kind is Kind.EXCHANGE:
+        return a_call(draw(TEXTS), "body", *paths, command=draw(TEXTS)[:200])
+    return a_segment("body", kind=kind, paths=paths)
+
+
+@given(segments(), st.integers(0, 10**8), st.integers(0, 10**7))
+def test_a_tombstone_has_at_most_sixty_tokens_whatever_the_segment_is_called(segment, seq, body_tokens):
+    assert COUNTER.count(tombstone_text(segment, seq, body_tokens)) <= TOKENS_MAX
+
+
+@given(segments(), st.integers(0, 10**8), st.integers(0, 10**7))
+def test_a_tombstone_is_one_printable_line_and_the_same_every_time_I14(segment, seq, body_tokens):
+    text = tombstone_text(segment, seq, body_tokens)
+
+    assert text.isprintable()
+    assert text.endswith(f"ctxgc recall '#{seq}']")
+    assert text == tombstone_text(segment, seq, body_tokens)
+
+
+@given(segments())
+def test_a_label_is_one_short_printable_line(segment):
+    assert len(label(segment)) <= LABEL_CHARS_MAX
+    assert label(segment).isprintable()
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_tombstone_holds_nothing_of_the_body(kind):
+    secret = "sesame-opens-9f3a " * 20
+    segment = a_segment(kind=kind, body=(Piece("text", secret.encode()), Piece("input.command", secret.encode())))
+    told = a_shell(secret[:200], result=secret) if kind is Kind.EXCHANGE else segment
+
+    assert "sesame" not in tombstone_text(told, 7, 900)
+
+
+def test_body_and_seq_apart_nothing_changes_a_tombstone_so_a_row_without_its_body_renders_it_too_I14():
+    whole, bare = a_read("/src/a.py", 10, 40), a_read("/src/a.py", 10, 40, result="")
+
+    assert tombstone_text(whole, 7, 900) == tombstone_text(bare, 7, 900)
+
+
+@pytest.mark.parametrize(
+    ("segment", "words"),
+    [
+        (a_read("/src/a.py", 10, 40), "Read /src/a.py:10-40"),
+        (a_read("/src/a.py"), "Read /src/a.py"),
+        (a_read("/src/a.py", 10), "Read /src/a.py:10-"),
+        (a_shell("go  test\n./..."), "Bash: go test ./..."),
+        (a_call("", "x"), "exchange"),
+        (a_segment("x", kind=Kind.THINKING), "thinking"),
+        (a_call("Read", "x", PathUse("/a", Access.READ), PathUse("/b", Access.READ)), "Read /a +1"),
+    ],
+)
+def test_a_label_says_the_tool_and_what_it_was_about(segment, words):
+    assert label(segment) == words
+    assert words in tombstone_text(segment, 7, 900)
+
+
+def test_of_a_long_path_the_end_is_kept_and_of_a_long_command_the_beginning():
+    path = "/home/someone/work/project/" + "deep/" * 20 + "module.py"
+
+    assert label(a_read(path, 10, 40)).endswith("/module.py:10-40")
+    assert "module.py:10-40" in tombstone_text(a_read(path, 10, 40), 7, 900)
+    assert label(a_shell("go test " + "x" * 150)).startswith("Bash: go test xxx")
+
+
+def test_sizes_are_said_as_people_say_them():
+    assert [size_label(n) for n in (0, 940, 3_240, 9_949, 9_950, 41_300)] == ["0", "940", "3.2k", "9.9k", "10k", "41k"]
