@@ -16,6 +16,8 @@ NONE, LRU, CLEAR, SHIPPED = "none", "lru", "clear_100k_keep_3", "ctxgc"
 REFERENCES = (NONE, LRU, CLEAR, SHIPPED)
 """Always played: costs are relative to the first, faults to the second; the page draws the others' windows."""
 WINDOWS = (NONE, CLEAR, SHIPPED)
+ORACLES = frozenset({"belady_size", "liveness", "live_cold", "perfect_pacer"})
+"""These look ahead: bounds, not policies anyone can run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Terms:
         return not self.policies or name in self.policies or name == NONE
 
 
+def shipped(terms: Terms) -> Policy:
+    """ctxgc with its default dials, at these prices."""
+    return Shipped(SHIPPED, PacerRules(prices=terms.prices))
+
+
 def lineup(terms: Terms) -> list[Policy]:
     """Every policy of a study, ready to play; those not asked for are left out unless something refers to them."""
     everyone: list[Policy] = []
@@ -45,8 +52,13 @@ def lineup(terms: Terms) -> list[Policy]:
         if isinstance(policy, JustEnough):
             policy.budget_tokens = terms.budget_tokens
         everyone.append(policy)
-    everyone.append(Shipped(SHIPPED, PacerRules(prices=terms.prices)))
+    everyone.append(shipped(terms))
     return [policy for policy in everyone if terms.is_reported(policy.name) or policy.name in REFERENCES]
+
+
+def is_oracle(name: str) -> bool:
+    """Whether a policy knows the future."""
+    return name in ORACLES
 
 
 def names() -> list[str]:

@@ -1,0 +1,108 @@
+"""Why a turn faulted: what its output needed, what of that the shipped policy had evicted, when and for what reason.
+
+This is for the person at the terminal: unlike the report it shows the words and lines themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ctxgc.core.collector import Victim
+from ctxgc.core.heap import RESIDENT
+from ctxgc.core.tombstone import label
+from ctxgc.replay.demand import RESULTS, Scope, Want, cover, demand_of
+from ctxgc.replay.lineup import Terms, shipped
+from ctxgc.replay.reading import read_file
+from ctxgc.replay.simulate import Fault, Policy, Run, Script, play, script_of
+from ctxgc.replay.trace import Episode
+
+WANTED_MAX = 8
+"""Words and lines shown of each need."""
+
+
+@dataclass(slots=True)
+class _Glance:
+    """The shipped policy, with a look at what is resident at one turn."""
+
+    inner: Policy
+    turn: int
+    resident: set[int] = field(default_factory=set)
+    name: str = "glance"
+
+    def begin(self, script: Script) -> None:
+        """Pass on."""
+        self.inner.begin(script)
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """Pass on; at the turn, remember what stays."""
+        found = self.inner.victims(run)
+        if run.turn == self.turn:
+            gone = {victim.slot for victim in found}
+            self.resident = {slot for slot, state in enumerate(run.heap.state) if state == RESIDENT} - gone
+        return found
+
+
+def find_session(files: Iterable[str], session: str) -> list[Episode]:
+    """The episodes of the session named, or of the first whose id begins so; files named like it are read first."""
+    bare = session.rpartition(":")[2]
+    for path in sorted(files, key=lambda path: (bare not in os.path.basename(path), path)):
+        for name, episodes in sorted(read_file(path).sessions.items()):
+            if name.startswith(session) or f"{episodes[0].source}:{name}".startswith(session):
+                return episodes
+    return []
+
+
+def explain(episodes: Sequence[Episode], turn: int, terms: Terms, scope: Scope = RESULTS) -> dict[str, Any] | None:
+    """What the turn needed and missed, as an object that JSON can hold; None if the session has no such turn."""
+    for episode in episodes:
+        numbers = [one.number for one in episode.turns]
+        if turn in numbers:
+            return _explain(episode, numbers.index(turn), terms, scope)
+    return None
+
+
+def _explain(episode: Episode, at: int, terms: Terms, scope: Scope) -> dict[str, Any]:
+    script = script_of(episode, scope, demand_of(episode, scope))
+    turn = episode.turns[at].number
+    glance = _Glance(shipped(terms), turn)
+    tally = play(script, glance, terms.prices)
+    sized = {one.segment.id: one.segment for each in episode.turns for one in (*each.before, *each.reply)}
+    faults = {fault.segment: fault for fault in tally.worst if fault.turn == turn}
+    wants = script.demand.wants[at]
+    picks = dict.fromkeys([*cover(wants, None), *(script.demand.ids.index(id_) for id_ in faults)])
+    needs = []
+    for pick in picks:
+        segment = sized[script.demand.ids[pick]]
+        needs.append(
+            {
+                "segment": segment.id,
+                "what": label(segment),
+                "born_turn": segment.born_turn,
+                "wanted": _wanted(wants, pick),
+                "in_window": script.slots[pick] in glance.resident,
+                "missing": _missing(faults.get(segment.id)),
+            }
+        )
+    return {
+        "source": episode.source,
+        "session": episode.session,
+        "turn": turn,
+        "episode": episode.number,
+        "needs": needs,
+        "faults": len(faults),
+    }
+
+
+def _wanted(wants: Iterable[Want], pick: int) -> list[str]:
+    """The heaviest wants first: an edited line says more than a word."""
+    found = sorted((want for want in wants if pick in want.providers), key=lambda want: -want.weight)
+    return [want.text for want in found[:WANTED_MAX]]
+
+
+def _missing(fault: Fault | None) -> dict[str, Any] | None:
+    if fault is None:
+        return None
+    return {"gone_turn": fault.gone_turn, "reason": fault.reason, "size_tokens": fault.size_tokens}
