@@ -21,7 +21,7 @@ the caller. Source: measured by replay of recorded sessions, docs/design/collect
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp, log
 from typing import NamedTuple
@@ -103,7 +103,19 @@ def reuse_probability(heap: Heap, slot: int, now: Now) -> float:
     return 1.0 / (1.0 + exp(-z))
 
 
-def gain_of(heap: Heap, slot: int, now: Now, rules: PacerRules, *, is_cached: bool) -> float:
+Probability = Callable[[Heap, int, Now], float]
+"""How likely a body is needed again: the fit above ships, a replay may know the future."""
+
+
+def gain_of(
+    heap: Heap,
+    slot: int,
+    now: Now,
+    rules: PacerRules,
+    *,
+    is_cached: bool,
+    probability: Probability = reuse_probability,
+) -> float:
     """What evicting this body is worth in input-token equivalents, the rewrite of what lies behind it apart."""
     read, write, _ = rules.prices
     freed = heap.body[slot] - heap.tombstone[slot]
@@ -113,7 +125,7 @@ def gain_of(heap: Heap, slot: int, now: Now, rules: PacerRules, *, is_cached: bo
         + write * (heap.body[slot] + FAULT_CALL_TOKENS)
         + rules.fault_price_tokens
     )
-    return _saving(freed, rules, is_cached=is_cached) - reuse_probability(heap, slot, now) * fault
+    return _saving(freed, rules, is_cached=is_cached) - probability(heap, slot, now) * fault
 
 
 def _saving(freed_tokens: int, rules: PacerRules, *, is_cached: bool) -> float:
@@ -123,7 +135,15 @@ def _saving(freed_tokens: int, rules: PacerRules, *, is_cached: bool) -> float:
 
 
 def decide(
-    heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: PacerRules, *, is_cold: bool, cached_tokens: int
+    heap: Heap,
+    paths: PathIndex,
+    now: Now,
+    rules: Rules,
+    pacer: PacerRules,
+    *,
+    is_cold: bool,
+    cached_tokens: int,
+    probability: Probability = reuse_probability,
 ) -> Decision | None:
     """Whether to collect now, and what. `cached_tokens` is the length of the window's prefix that is cached.
 
@@ -134,7 +154,8 @@ def decide(
     todo = _over_limit(heap, paths, now, rules, pacer)
     if todo:
         return Decision("hard_limit", todo, cost_effect(heap, todo.victims, pacer, is_cold=False, cached_tokens=cached))
-    victims = _worth_evicting(heap, find_roots(heap, paths, now, rules), now, rules, pacer, cached)
+    roots = find_roots(heap, paths, now, rules)
+    victims = _worth_evicting(heap, roots, now, rules, pacer, cached, probability)
     if not is_cold:
         victims = _best_cut(heap, victims, pacer, cached)
     if not victims:
@@ -161,7 +182,13 @@ def _over_limit(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: Pac
 
 
 def _worth_evicting(
-    heap: Heap, roots: bytearray, now: Now, rules: Rules, pacer: PacerRules, cached_tokens: int
+    heap: Heap,
+    roots: bytearray,
+    now: Now,
+    rules: Rules,
+    pacer: PacerRules,
+    cached_tokens: int,
+    probability: Probability,
 ) -> list[Victim]:
     """Every body with a positive gain, in window order; the score is the gain."""
     found = []
@@ -173,7 +200,7 @@ def _worth_evicting(
         freed = heap.body[slot] - heap.tombstone[slot]
         if not may_go[slot] or freed < max(rules.min_gain_tokens, 1):
             continue
-        gain = gain_of(heap, slot, now, pacer, is_cached=is_cached)
+        gain = gain_of(heap, slot, now, pacer, is_cached=is_cached, probability=probability)
         if gain > 0:
             found.append(Victim(slot, "value", -1, freed, gain))
     return found

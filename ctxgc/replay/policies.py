@@ -13,21 +13,13 @@ from hashlib import blake2b
 
 from ctxgc.core.collector import Victim, evictable, plan
 from ctxgc.core.garbage import proven
-from ctxgc.core.heap import RESIDENT
-from ctxgc.core.pacer import PacerRules, decide
+from ctxgc.core.pacer import PacerRules, Probability, decide, reuse_probability
 from ctxgc.core.policy import Rules
-from ctxgc.core.roots import find_roots
 from ctxgc.core.segment import Kind
 from ctxgc.replay.simulate import Run, Script
 
 BUDGET_TOKENS = 34_000
 """The tight budget of the victims-only comparison."""
-NO_ROOTS = Rules(recent_turns=1, file_turns=0)
-
-
-def unseen(run: Run, slot: int) -> bool:
-    """Whether the model has not seen the body yet: results of the last reply."""
-    return slot >= run.seen_slots
 
 
 def results(run: Run) -> list[int]:
@@ -50,7 +42,8 @@ def older_results(run: Run, keep: int) -> list[int]:
     return [slot for slot in results(run) if slot not in kept and run.heap.kind_of(slot) is Kind.EXCHANGE]
 
 
-def _victims(run: Run, slots: Iterable[int], reason: str) -> list[Victim]:
+def name_victims(run: Run, slots: Iterable[int], reason: str) -> list[Victim]:
+    """These slots as victims, all for one reason."""
     heap = run.heap
     return [Victim(slot, reason, -1, heap.body[slot] - heap.tombstone[slot], 0.0) for slot in slots]
 
@@ -96,7 +89,7 @@ class JustEnough:
                 break
             chosen.append(slot)
             over -= heap.body[slot]
-        return _victims(run, chosen, self.name)
+        return name_victims(run, chosen, self.name)
 
 
 def by_age(run: Run, slot: int) -> float:
@@ -147,7 +140,7 @@ class ClearOld:
         """All but the newest, over the trigger."""
         if run.prompt_tokens <= self.trigger_tokens:
             return ()
-        return _victims(run, older_results(run, self.keep), self.name)
+        return name_victims(run, older_results(run, self.keep), self.name)
 
 
 @dataclass(slots=True)
@@ -162,7 +155,7 @@ class Masking:
 
     def victims(self, run: Run) -> Sequence[Victim]:
         """All but the newest ten."""
-        return _victims(run, older_results(run, self.keep), self.name)
+        return name_victims(run, older_results(run, self.keep), self.name)
 
 
 @dataclass(slots=True)
@@ -178,7 +171,7 @@ class ProvenOnly:
         """Proven garbage."""
         rules = Rules()
         dead = [slot for slot in results(run) if proven(run.heap, slot, run.now, rules)]
-        return _victims(run, dead, self.name)
+        return name_victims(run, dead, self.name)
 
 
 @dataclass(slots=True)
@@ -214,6 +207,7 @@ class Shipped:
     name: str = "ctxgc"
     pacer: PacerRules = field(default_factory=PacerRules)
     rules: Rules = field(default_factory=Rules)
+    probability: Probability = reuse_probability
     _dials: PacerRules = field(default_factory=PacerRules)
 
     def begin(self, script: Script) -> None:
@@ -224,18 +218,16 @@ class Shipped:
         """What the core's pacer decides."""
         cached = max(run.cached_tokens - run.script.hidden_tokens - run.left_tokens, 0)
         decision = decide(
-            run.heap, run.paths, run.now, self.rules, self._dials, is_cold=run.is_cold, cached_tokens=cached
+            run.heap,
+            run.paths,
+            run.now,
+            self.rules,
+            self._dials,
+            is_cold=run.is_cold,
+            cached_tokens=cached,
+            probability=self.probability,
         )
         return decision.plan.victims if decision else ()
-
-
-def spared(run: Run) -> bytearray:
-    """Roots that even an oracle spares: what the model has not seen yet."""
-    roots = find_roots(run.heap, run.paths, run.now, NO_ROOTS)
-    for slot in range(len(run.heap)):
-        if unseen(run, slot) and run.heap.state[slot] == RESIDENT:
-            roots[slot] = roots[slot] or 1
-    return roots
 
 
 def baselines() -> list[JustEnough | NoCollection | ClearOld | Masking | ProvenOnly | KeyWatermarks]:

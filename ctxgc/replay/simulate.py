@@ -277,18 +277,25 @@ class Run:
         self.cached_tokens += size
 
 
+def cold_steps(script: Script, prices: Prices) -> list[bool]:
+    """Whether nothing of a request is cached: the first, and each after a gap longer than the cache lives."""
+    cold, last_wall = [], 0.0
+    for number, step in enumerate(script.steps):
+        gap_s = step.wall_s - last_wall if step.wall_s and last_wall else 0.0
+        cold.append(number == 0 or gap_s > prices.ttl_s)
+        last_wall = step.wall_s or last_wall
+    return cold
+
+
 def play(script: Script, policy: Policy, prices: Prices, *, with_window: bool = False) -> Tally:
     """Simulate a policy on an episode. Deterministic; O(turns · what the policy costs)."""
     run = Run(script, prices)
     policy.begin(script)
-    last_wall = 0.0
-    for number, step in enumerate(script.steps):
+    for number, (step, is_cold) in enumerate(zip(script.steps, cold_steps(script, prices), strict=True)):
         run.step, run.turn = number, step.turn
         for admission in step.before:
             run.admit(admission)
-        gap_s = step.wall_s - last_wall if step.wall_s and last_wall else 0.0
-        run.is_cold = number == 0 or gap_s > prices.ttl_s
-        last_wall = step.wall_s or last_wall
+        run.is_cold = is_cold
         edited_at = run.clear(step.cleared)
         edited_at = min(edited_at, run.collect(policy.victims(run)))
         _bill(run, edited_at, with_window=with_window)
