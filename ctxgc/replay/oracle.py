@@ -1,0 +1,329 @@
+"""Oracles: policies that may look into the script, and lower bounds that no policy beats.
+
+    belady_size    holds a budget; what is needed latest, times its size, goes first
+    liveness       a body goes exactly after its last use, or at once if it has none: zero faults
+    live_cold      the same, at cold moments only
+    perfect_pacer  the core's pacer with perfect reuse probability: what is left to it is prediction
+
+The bounds rest on *claims*: facts about a turn that cost something whatever a policy does. Of the items a turn asks
+that have a provider in common, take some that weigh a use, and all their providers, the *members*. If none of the
+members is resident, the greedy cover must pick one of them: a fault. So within (`after`, `at`] either a member faults,
+or one of them stays in every prompt from its first one in that span on. A claim reaches back to the last claim on any
+of its members, so that no turn of a body serves two claims, and what claims cost adds up.
+
+Source: lower bounds by intervals, PFOO, Berger, Beckmann and Harchol-Balter 2018 (arXiv 1711.03709).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, takewhile
+from typing import NamedTuple
+
+from ctxgc.core.collector import Victim
+from ctxgc.core.heap import OPAQUE, PENDING, Heap, Now
+from ctxgc.core.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
+from ctxgc.core.policy import Rules
+from ctxgc.replay.demand import THRESHOLD, Want
+from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, name_victims, results
+from ctxgc.replay.simulate import Policy, Run, Script, cold_steps
+
+NEVER = 10**9
+"""Turns to a next use that does not come."""
+
+
+def last_uses(script: Script) -> dict[int, int]:
+    """The step of each used slot's last use."""
+    return {slot: number for number, slots in enumerate(script.uses) for slot in slots}
+
+
+@dataclass(slots=True)
+class BeladySize:
+    """Just enough under a budget; furthest next use times size goes first. Strong, not proven best."""
+
+    name: str = "belady_size"
+    budget_tokens: int = BUDGET_TOKENS
+    _uses: dict[int, list[int]] = field(default_factory=dict)
+    """Steps of each slot's uses, latest first: past ones are popped."""
+
+    def begin(self, script: Script) -> None:
+        """Look up every use."""
+        self._uses = {}
+        for number in range(len(script.uses) - 1, -1, -1):
+            for slot in script.uses[number]:
+                self._uses.setdefault(slot, []).append(number)
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """Until the bodies fit."""
+        return JustEnough(self.name, self._order, self.budget_tokens).victims(run)
+
+    def _order(self, run: Run, slot: int) -> float:
+        ahead = self._uses.get(slot, [])
+        while ahead and ahead[-1] < run.step:
+            ahead.pop()
+        distance = ahead[-1] - run.step + 1 if ahead else NEVER
+        return -float(distance * run.heap.body[slot])
+
+
+@dataclass(slots=True)
+class Liveness:
+    """Each body goes exactly after its last use. A perfect collector that does not mind the cache."""
+
+    name: str = "liveness"
+    is_cold_only: bool = False
+    _last_use: dict[int, int] = field(default_factory=dict)
+
+    def begin(self, script: Script) -> None:
+        """Look up the last uses."""
+        self._last_use = last_uses(script)
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """All that is dead, once the model has seen it."""
+        if self.is_cold_only and not run.is_cold:
+            return ()
+        return name_victims(run, (slot for slot in results(run) if self._last_use.get(slot, -1) < run.step), self.name)
+
+
+@dataclass(slots=True)
+class PerfectPacer:
+    """The core's pacer, sure of each body whether it will be used again."""
+
+    name: str = "perfect_pacer"
+    pacer: PacerRules = field(default_factory=PacerRules)
+    rules: Rules = field(default_factory=Rules)
+    _inner: Shipped = field(default_factory=Shipped)
+    _last_use: dict[int, int] = field(default_factory=dict)
+    _step: int = 0
+
+    def begin(self, script: Script) -> None:
+        """Look up the last uses."""
+        self._last_use = last_uses(script)
+        self._inner = Shipped(self.name, self.pacer, self.rules, self._probability)
+        self._inner.begin(script)
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """What the core's pacer decides."""
+        self._step = run.step
+        return self._inner.victims(run)
+
+    def _probability(self, heap: Heap, slot: int, now: Now) -> float:
+        return float(self._last_use.get(slot, -1) >= self._step)
+
+
+def oracles(budget_tokens: int = BUDGET_TOKENS, pacer: PacerRules | None = None) -> list[Policy]:
+    """All of them, in the order of the table."""
+    return [
+        BeladySize(budget_tokens=budget_tokens),
+        Liveness(),
+        Liveness("live_cold", is_cold_only=True),
+        PerfectPacer(pacer=pacer or PacerRules()),
+    ]
+
+
+class Body(NamedTuple):
+    """One slot's body on the time line of prompts. Steps count from 0."""
+
+    first: int
+    """Step of the first prompt that holds it."""
+    end: int
+    """First step whose prompt does not: the host cleared it, or the episode is over."""
+    skeleton_tokens: int
+    body_tokens: int
+    tombstone_tokens: int
+    may_go: bool
+    """Whether a policy may take it at all."""
+    is_counted: bool
+    """Whether its kind counts against a budget."""
+
+    @property
+    def least_tokens(self) -> int:
+        """What stays in every prompt after the first, whatever a policy does."""
+        return min(self.body_tokens, self.tombstone_tokens) if self.may_go else self.body_tokens
+
+
+def bodies(script: Script) -> list[Body]:
+    """The time line of every slot, without any collection."""
+    cleared = {slot: number for number in range(len(script.steps) - 1, -1, -1) for slot in script.steps[number].cleared}
+    found: list[Body] = []
+    kinds = frozenset(script.scope.kinds)
+    for number, step in enumerate(script.steps):
+        admitted = [(number, admission) for admission in step.before]
+        # A reply joins the prompt of the next turn.
+        admitted += [(number + 1, admission) for admission in step.reply]
+        for first, admission in admitted:
+            entry = admission.entry
+            is_counted = entry.kind in kinds
+            found.append(
+                Body(
+                    first=first,
+                    end=cleared.get(len(found), len(script.steps)),
+                    skeleton_tokens=entry.skeleton_tokens,
+                    body_tokens=entry.body_tokens,
+                    tombstone_tokens=entry.tombstone_tokens,
+                    may_go=is_counted and not entry.flags & (OPAQUE | PENDING),
+                    is_counted=is_counted,
+                )
+            )
+    return found
+
+
+class Claim(NamedTuple):
+    """Between two steps, one of the members stays in the prompt or faults."""
+
+    members: tuple[int, ...]
+    after: int
+    at: int
+
+    def kept(self, timeline: Sequence[Body]) -> Iterator[tuple[Body, int]]:
+        """Each member with the first prompt that it would have to be kept in; up to `at`, inclusive."""
+        for slot in self.members:
+            # A body is in its first prompt for free: nobody may take what the model has not seen.
+            yield timeline[slot], max(self.after, timeline[slot].first) + 1
+
+
+def claims(script: Script, timeline: Sequence[Body]) -> list[Claim]:
+    """Disjoint claims of an episode, in order; small ones first within a turn. Deterministic."""
+    found: list[Claim] = []
+    claimed: dict[int, int] = {}
+    for number, wants in enumerate(script.demand.wants):
+        for members in sorted(_member_sets(wants, script.slots), key=lambda members: (len(members), members)):
+            after = max(claimed.get(slot, -1) for slot in members)
+            is_free = any(timeline[slot].first >= number for slot in members)
+            if after < number and not is_free:
+                found.append(Claim(members, after, number))
+                claimed.update(dict.fromkeys(members, number))
+    return found
+
+
+def _member_sets(wants: Sequence[Want], slots: Sequence[int]) -> set[tuple[int, ...]]:
+    """For each provider the fewest members whose absence makes it a fault."""
+    asked: dict[int, list[Want]] = {}
+    for want in wants:
+        for provider in want.providers:
+            asked.setdefault(provider, []).append(want)
+    found = set()
+    for items in asked.values():
+        members: set[int] = set()
+        weight = 0
+        for want in sorted(items, key=lambda want: (len(want.providers), want.providers)):
+            members.update(want.providers)
+            weight += want.weight
+            if weight >= THRESHOLD:
+                found.add(tuple(sorted(slots[provider] for provider in members)))
+                break
+    return found
+
+
+def certified_cost(script: Script, prices: Prices) -> float:
+    """No policy's bill on this episode is lower, in input-token equivalents. For prices with read ≤ write.
+
+    Proof. A token is written when it first joins a prompt (what joins stands behind whatever was cached) and costs at
+    least a read (a write when cold) in each later one; so the hidden part, skeletons, bodies that never go, and of the
+    others the first prompt and the lesser of body and tombstone ever after, cost any policy at least what is summed
+    first. Each claim costs more on top: a member kept through it costs its body beyond that minimum in every prompt,
+    and a fault costs its round trip over at least the minimal prompt. Claims share no turn of a body, so the cheaper
+    of the two may be added for each of them; rewrites, which no policy can gain by, are left out.
+    """
+    read, write, _ = prices
+    timeline = bodies(script)
+    steps = len(script.steps)
+    upto = list(accumulate((write if cold else read for cold in cold_steps(script, prices)), initial=0.0))
+    cost = script.hidden_tokens * upto[steps]
+    grown = [0] * (steps + 1)
+    for body in timeline:
+        if body.first >= steps:
+            continue
+        later, end = body.first + 1, max(body.end, body.first + 1)
+        stays = body.body_tokens if body.end > body.first else body.tombstone_tokens
+        cost += write * (body.skeleton_tokens + stays) + body.skeleton_tokens * (upto[steps] - upto[later])
+        cost += body.least_tokens * (upto[end] - upto[later]) + body.tombstone_tokens * (upto[steps] - upto[end])
+        lasting = body.least_tokens if end == steps else min(body.least_tokens, body.tombstone_tokens)
+        grown[body.first] += body.skeleton_tokens + lasting
+    # Tokens that each prompt holds under every policy.
+    least = list(accumulate(grown, initial=script.hidden_tokens))[1:]
+    for claim in claims(script, timeline):
+        keep = min(
+            (body.body_tokens - body.least_tokens) * (upto[claim.at + 1] - upto[since])
+            for body, since in claim.kept(timeline)
+        )
+        size = min(timeline[slot].body_tokens for slot in claim.members)
+        fault = read * least[claim.after + 1] + 5 * FAULT_CALL_TOKENS + write * (size + FAULT_CALL_TOKENS)
+        cost += min(keep, fault)
+    return cost
+
+
+class _Interval(NamedTuple):
+    """A claim under a budget: the prompts it spans, and the least token-turns that keep it from faulting."""
+
+    first: int
+    last: int
+    token_turns: int
+    tokens_max: int
+
+
+def certified_faults(script: Script, budget_tokens: int) -> int:
+    """No policy that holds the budget faults less often on this episode. A larger budget never raises it.
+
+    Holding the budget means that in no prompt the counted bodies exceed it, but for those that nobody may take:
+    what the model has not seen, what is not all text, what is no larger than its tombstone.
+
+    Proof. A claim without a fault keeps a member through the prompts of its interval, which takes at least its
+    smallest member's token-turns of the room that the budget leaves in those prompts; a claim none of whose members
+    ever fits is a fault. Claims share no turn of a body, so within any span of prompts no more of them can go without
+    a fault than the cheapest that fit into its room together, and no prompt's room is worth more than what its
+    intervals could put there. Faults of disjoint spans add up, so of a span and its two halves the better bound holds.
+    """
+    timeline = bodies(script)
+    room = _room(script, timeline, budget_tokens)
+    certain: list[_Interval] = []
+    intervals: list[_Interval] = []
+    for claim in claims(script, timeline):
+        kept = [(_needed(body), since) for body, since in claim.kept(timeline)]
+        first = min(since for _, since in kept)
+        fits = [
+            (tokens, since)
+            for tokens, since in kept
+            if all(tokens <= free for free in room[since : claim.at + 1]) or tokens == 0
+        ]
+        token_turns = min((tokens * (claim.at + 1 - since) for tokens, since in fits), default=-1)
+        tokens_max = max((tokens for tokens, _ in fits), default=0)
+        interval = _Interval(first, claim.at, token_turns, tokens_max)
+        (intervals if fits else certain).append(interval)
+    return len(certain) + _faults_within(intervals, room, 0, len(script.steps))
+
+
+def _needed(body: Body) -> int:
+    """What a body takes of a budget; nothing if evicting it would not even free a token."""
+    return body.body_tokens if body.body_tokens > body.tombstone_tokens else 0
+
+
+def _room(script: Script, timeline: Sequence[Body], budget_tokens: int) -> list[int]:
+    """Of each prompt, what the budget leaves to bodies that a policy chooses to keep."""
+    bound = [0] * (len(script.steps) + 1)
+    for body in timeline:
+        if not body.is_counted or body.first >= len(script.steps) or body.end <= body.first:
+            continue
+        until = body.first + 1 if body.may_go else body.end
+        bound[body.first] += body.body_tokens
+        bound[until] -= body.body_tokens
+    return [max(budget_tokens - tokens, 0) for tokens in accumulate(bound[:-1])]
+
+
+def _faults_within(intervals: Sequence[_Interval], room: Sequence[int], first: int, end: int) -> int:
+    """A lower bound on the faults of the intervals that lie within the prompts [first, end)."""
+    if not intervals or end - first < 1:
+        return 0
+    wanted = [0] * (end - first + 1)
+    for interval in intervals:
+        wanted[interval.first - first] += interval.tokens_max
+        wanted[interval.last + 1 - first] -= interval.tokens_max
+    usable = sum(map(min, room[first:end], accumulate(wanted)))
+    spent = accumulate(sorted(interval.token_turns for interval in intervals))
+    direct = len(intervals) - sum(1 for _ in takewhile(lambda total: total <= usable, spent))
+    if end - first == 1:
+        return direct
+    middle = (first + end) // 2
+    left = [interval for interval in intervals if interval.last < middle]
+    right = [interval for interval in intervals if interval.first >= middle]
+    return max(direct, _faults_within(left, room, first, middle) + _faults_within(right, room, middle, end))
