@@ -58,7 +58,8 @@ def nice_step(span: float, ticks: int) -> float:
 
 def panel(left: float, right: float, values: Sequence[float], *, from_zero: bool, high_max: float = 1e18) -> Panel:
     """A scale with round ends that holds these values."""
-    low, high = (0.0 if from_zero else min(values)), min(max(*values, 0.1), high_max)
+    low = 0.0 if from_zero else min(values, default=0.0)
+    high = min(max(*values, 0.1, low + 0.1), high_max)
     step = nice_step(high - low, 5)
     return Panel(left, right, floor(low / step) * step, ceil(high / step) * step)
 

@@ -22,6 +22,7 @@ HELP_COLUMNS = 100
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Start here": {
         "demo": ("demo", "collect a sample session, or the transcripts given, in a private daemon"),
+        "replay": ("replay", "what policies would have cost on recorded sessions, and would have missed"),
         "up": ("lifecycle", "start the daemon"),
         "down": ("lifecycle", "stop the daemon"),
         "status": ("lifecycle", "the daemon and its stash on one screen"),

@@ -1,0 +1,171 @@
+"""`ctxgc replay`: what policies would have cost on recorded sessions, and what they would have missed. Needs no daemon.
+
+    paths, or the user's own sessions ──ask──▶ study (worker processes) ──▶ tables, JSON, an HTML page, or one `why`
+
+Nothing is written but the page asked for, and nothing leaves the machine. Own sessions are read only after a yes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ctxgc.fronts.cli import present, progress
+from ctxgc.fronts.cli.shell import Refused, Shell, usage
+from ctxgc.fronts.cli.table import Spec
+from ctxgc.fronts.cli.window import tokens_argument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    from ctxgc.replay.lineup import Terms
+
+OWN_SESSIONS = ("~/.claude/projects", "~/.codex/sessions")
+PARTS = 1000
+"""Steps of the progress bar."""
+WORKERS_MAX = 64
+NOTES = (
+    "Needs no daemon. The first table is about tool results; the second lets old tool inputs and old thinking go too. "
+    "`docs/howto/replay.md` says how to read them."
+)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="transcripts, or folders of them; default: your own Claude Code and Codex sessions, after asking",
+    )
+    parser.add_argument(
+        "--policy", metavar="NAME", action="append", default=[], help="only these policies; a wrong name lists them all"
+    )
+    parser.add_argument(
+        "--budget", metavar="N", type=tokens_argument, help="tokens that just-enough policies may hold; default: 34k"
+    )
+    parser.add_argument(
+        "--price",
+        metavar="PROFILE",
+        default="",
+        help="cache_5m (default), cache_1h, openai, uncached, or flat for a subscription",
+    )
+    parser.add_argument("--html", metavar="FILE", default="", help="write the report as one self-contained page")
+    parser.add_argument(
+        "--why", metavar="SESSION:TURN", default="", help="instead: what this turn needed, what was missing and why"
+    )
+    parser.add_argument("--workers", metavar="N", type=int, default=2, help="processes to work in; default: 2")
+    parser.add_argument("--yes", action="store_true", help="read your own sessions without asking")
+
+
+def replay(shell: Shell, args: argparse.Namespace) -> int:
+    """Run the study and answer; a refusal if there is nothing to replay."""
+    terms = _terms(args)
+    why = _turn_meant(args.why) if args.why else None
+    files = _files(args)
+    if why is not None:
+        return _why(shell, files, *why, terms)
+    # The tokenizer and the parsers cost 200 ms: not for those who only ask for help.
+    from ctxgc.fronts.cli import replay_page
+    from ctxgc.replay.report import report_of
+    from ctxgc.replay.study import run_study
+
+    with progress.Bar("replay", PARTS) as bar:
+
+        def tell(share: float, note: str) -> None:
+            bar.note(note)
+            bar.advance(round(share * PARTS) - bar.done)
+
+        study = run_study(files, terms, workers=args.workers, tell=tell)
+    for skipped in study.skipped:
+        sys.stderr.write(f"ctxgc: skipped: {present.plain(skipped.path)}: {present.plain(skipped.why)}\n")
+    if not study.results:
+        raise Refused("none of these files holds a session to replay", hint="give transcripts, or folders of them")
+    report = report_of(study)
+    if args.html:
+        _write_page(args.html, report)
+    return shell.answer(report, lambda page: replay_page.say(page, report, args.html))
+
+
+def _terms(args: argparse.Namespace) -> Terms:
+    from ctxgc.replay.lineup import Terms, names
+    from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
+
+    price = args.price or PROFILE_DEFAULT
+    if price not in PRICE_PROFILES:
+        usage(f"there is no price profile {price!r}", f"one of: {', '.join(PRICE_PROFILES)}")
+    known = names()
+    for name in args.policy:
+        if name not in known:
+            usage(f"there is no policy {name!r}", f"one of: {', '.join(known)}")
+    if not 1 <= args.workers <= WORKERS_MAX:
+        usage(f"--workers must be 1 to {WORKERS_MAX}")
+    default = Terms()
+    return Terms(price, args.budget or default.budget_tokens, tuple(args.policy))
+
+
+def _turn_meant(text: str) -> tuple[str, int]:
+    session, _, turn = text.rpartition(":")
+    if not session or not turn.isdecimal():
+        usage(f"--why takes SESSION:TURN, not {text!r}", "the page of `--html` lists sessions and turns with faults")
+    return session, int(turn)
+
+
+def _files(args: argparse.Namespace) -> list[str]:
+    """The transcripts meant; the user's own only after a yes."""
+    from ctxgc.replay.reading import transcripts_in
+
+    for path in args.paths:
+        if not os.path.exists(path):
+            raise Refused(f"there is no {path}", kind="usage")
+    if args.paths:
+        files = transcripts_in(args.paths)
+        if not files:
+            raise Refused("no transcript in these folders", hint="transcripts end in .jsonl or .json, perhaps .gz")
+        return files
+    own = [folder for folder in map(os.path.expanduser, OWN_SESSIONS) if os.path.isdir(folder)]
+    files = transcripts_in(own)
+    if not files:
+        where = " and ".join(OWN_SESSIONS)
+        raise Refused(f"no sessions of yours in {where}", hint="name transcripts: `ctxgc replay PATH`")
+    if not args.yes:
+        _ask(own, files)
+    return files
+
+
+def _ask(folders: list[str], files: list[str]) -> None:
+    bytes_all = sum(map(progress.weight, files))
+    what = f"{present.plural(len(files), 'transcript')} ({present.size(bytes_all)}) in {' and '.join(folders)}"
+    if not sys.stdin.isatty():
+        raise Refused(f"these are your own: {what}", hint="`--yes` reads them; nothing leaves this machine")
+    sys.stderr.write(f"Read {present.plain(what)}? Nothing leaves this machine. [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("nothing was read")
+
+
+def _why(shell: Shell, files: list[str], session: str, turn: int, terms: Terms) -> int:
+    from ctxgc.fronts.cli import replay_page
+    from ctxgc.replay.why import explain, find_session
+
+    episodes = find_session(files, session)
+    if not episodes:
+        raise Refused(f"no session {session!r} in these transcripts", hint="a prefix of its id is enough")
+    found = explain(episodes, turn, terms)
+    if found is None:
+        last = max(one.number for episode in episodes for one in episode.turns)
+        raise Refused(f"the session has no turn {turn}", hint=f"its last is {last}")
+    return shell.answer(found, lambda page: replay_page.say_why(page, found))
+
+
+def _write_page(path: str, report: dict[str, object]) -> None:
+    from ctxgc.replay.page import html_of
+
+    try:
+        with open(path, "w", encoding="utf-8", errors="replace") as file:
+            file.write(html_of(report))
+    except OSError as failure:
+        raise Refused(f"the page could not be written: {failure}", hint="give another `--html FILE`") from None
+
+
+COMMANDS = {"replay": Spec(replay, _arguments, notes=NOTES)}

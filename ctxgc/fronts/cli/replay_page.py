@@ -1,0 +1,106 @@
+"""What a person sees of a replay: a table an agent, what stands beside it, and why one turn faulted."""
+
+from __future__ import annotations
+
+from ctxgc.fronts.cli.present import Page, count, plain, plural, tokens
+from ctxgc.replay.page import REASONS
+from ctxgc.replay.report import ALL_AGENTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+HEAD = (
+    "policy",
+    ">cost %",
+    ">95 %",
+    ">prompt %",
+    ">faults",
+    ">95 %",
+    ">placebo",
+    ">explicit",
+    ">vs LRU",
+    ">worst %",
+    ">misses %",
+    ">µs",
+)
+
+
+def say(page: Page, report: dict[str, Any], html: str = "") -> None:
+    """The whole report."""
+    prices, agents = report["prices"], dict(report["agents"])
+    if len(agents) == 2:  # One agent and its double.
+        del agents[ALL_AGENTS]
+    for name, agent in agents.items():
+        _say_agent(page, report, name, agent)
+    page.say()
+    page.say(f"Prices: {prices['billed_by']}, as of {prices['as_of']}. Costs are % of no collection.", "dim")
+    page.say("Faults and explicit re-reads are per 100 turns; beside them what coincidence alone gives.", "dim")
+    if prices["is_flat"]:
+        page.say("A flat plan has no bill: judge it by prompt % and cache misses %.", "dim")
+    if html:
+        page.say(f"The page is {plain(html)}")
+
+
+def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, Any]) -> None:
+    sessions, turns = plural(agent["sessions"], "session"), plural(agent["turns"], "turn")
+    page.title(f"{name}: {sessions}, {turns}")
+    page.say("tool results", "dim")
+    times = report["timing"]["policy_us_per_turn"]
+    page.table(HEAD, [_row(row, times) for row in agent["policies"]])
+    page.say("with old tool inputs and old thinking", "dim")
+    page.table(HEAD, [_row(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
+    profile, host, precision = agent["heap_profile"], agent["host_compactions"], agent["placebo_precision"]
+    shares = [f"{part} {share:.0f} %" for part, share in profile.items() if share is not None]
+    lost = f"{count(host['files_read_again'])} of {count(host['files_read_before'])} files read again"
+    page.facts(
+        [
+            ("heap", ", ".join(shares)),
+            ("host", f"{plural(host['cuts'], 'cut')} of its own, after them {lost}" if host["cuts"] else "no cuts"),
+            ("placebo", f"precision {precision:.2f}" if precision is not None else "none: one session only"),
+            *((bound.replace("_", " "), str(value)) for bound, value in agent.get("bounds", {}).items()),
+        ]
+    )
+
+
+def _row(row: dict[str, Any], times: dict[str, Any]) -> list[str]:
+    return [
+        row["name"],
+        _number(row["cost_pct"], 1),
+        _span(row["interval"], 1),
+        _number(row["prompt_tokens_pct"], 1),
+        _number(row["faults_per_100_turns"], 2),
+        _span(row["faults_interval"], 2),
+        _number(row["placebo_faults_per_100_turns"], 2),
+        _number(row["explicit_faults_per_100_turns"], 2),
+        _number(row["faults_vs_lru"], 2),
+        _number(row["worst_session_cost_pct"], 1),
+        _number(row["cache_misses_pct"], 1),
+        _number(times.get(row["name"], {}).get("median"), 0),
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _span(interval: list[float] | None, digits: int) -> str:
+    return "–" if interval is None else f"{interval[0]:.{digits}f}–{interval[1]:.{digits}f}"
+
+
+def say_why(page: Page, found: dict[str, Any]) -> None:
+    """What a turn needed, and what of it was missing and why."""
+    page.say(f"{found['source']} {found['session']}, turn {found['turn']}", "bold")
+    if not found["needs"]:
+        page.say("its output shows no need of any earlier tool result")
+    for need in found["needs"]:
+        missing = need["missing"]
+        state = "in the window" if need["in_window"] else "evicted, but another holder was in the window"
+        if missing:
+            reason = REASONS.get(missing["reason"], missing["reason"].replace("_", " "))
+            state = f"missing: went at turn {missing['gone_turn']}, {reason}; {tokens(missing['size_tokens'])} tokens"
+        page.say()
+        page.say(f"  {page.paint(plain(need['what']), 'bold')}  from turn {need['born_turn']}")
+        page.say(f"    {page.paint(state, 'red' if missing else 'green')}")
+        for text in need["wanted"]:
+            page.say(f"    wanted: {plain(text)[:100]}", "dim")

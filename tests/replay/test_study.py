@@ -1,0 +1,172 @@
+"""A study of made sessions: what it counts, what it skips, and that nothing but its input decides what it finds."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from ctxgc.replay import reading
+from ctxgc.replay.lineup import Terms, lineup
+from ctxgc.replay.reading import read_file, transcripts_in
+from ctxgc.replay.report import report_of
+from ctxgc.replay.study import run_study
+from tests.replay.made_sessions import claude_session
+
+
+@pytest.fixture
+def sessions(tmp_path):
+    """Three sessions; by their ids in another order than by their files."""
+    return [str(claude_session(tmp_path / f"{n}.jsonl", f"session-{9 - n}", seed=n)) for n in range(3)]
+
+
+def steady(study):
+    """A report without what depends on the machine, as text."""
+    report = report_of(study)
+    del report["timing"]
+    return json.dumps(report)
+
+
+def test_neither_the_order_of_files_nor_the_number_of_workers_changes_the_report(sessions):
+    one = run_study(sessions, Terms(), workers=1)
+    two = run_study(sessions[::-1], Terms(), workers=2)
+
+    assert steady(one) == steady(two)
+    assert [result.session for result in one.results] == ["session-7", "session-8", "session-9"]
+
+
+@pytest.mark.slow
+def test_the_hash_seed_does_not_change_the_report(sessions):
+    code = (
+        "import sys; from tests.replay.test_study import *; print(steady(run_study(sys.argv[1:], Terms(), workers=1)))"
+    )
+
+    def report(seed):
+        env = os.environ | {"PYTHONHASHSEED": seed}
+        return subprocess.run([sys.executable, "-c", code, *sessions], env=env, capture_output=True, check=True).stdout
+
+    assert report("1") == report("2") == report("3")
+
+
+def test_every_session_is_played_by_every_policy_in_both_scopes(sessions):
+    study = run_study(sessions, Terms(), workers=1)
+
+    names = [policy.name for policy in lineup(Terms())]
+    for result in study.results:
+        assert sorted(result.sums) == sorted((scope, name) for scope in ("results", "all") for name in names)
+        assert result.turns == 30
+
+
+def test_the_made_sessions_make_policies_evict_and_fault(sessions):
+    study = run_study(sessions, Terms(), workers=1)
+
+    tight = [result.sums["results", "lru"] for result in study.results]
+    assert all(sums.evictions for sums in tight)
+    assert sum(sums.faults for sums in tight) > 0
+    assert any(result.sums["results", "ctxgc"].evictions for result in study.results)
+
+
+def test_sessions_that_share_no_word_have_a_placebo_without_faults(sessions):
+    study = run_study(sessions, Terms(), workers=1)
+
+    for result in study.results:
+        assert result.has_placebo
+        assert result.sums["results", "none"].uses > 0
+        assert result.sums["results", "none"].placebo_uses == 0
+
+
+def test_a_session_whose_double_is_its_placebo_needs_as_much_by_coincidence(tmp_path):
+    twins = [str(claude_session(tmp_path / f"{name}.jsonl", name, seed=4)) for name in ("a", "b")]
+
+    study = run_study(twins, Terms(), workers=1)
+
+    for result in study.results:
+        sums = result.sums["results", "none"]
+        assert sums.uses == sums.placebo_uses > 0
+
+
+def test_the_only_session_of_an_agent_has_no_placebo(sessions):
+    study = run_study(sessions[:1], Terms(), workers=1)
+
+    assert not study.results[0].has_placebo
+    assert report_of(study)["agents"]["claude_code"]["placebo_precision"] is None
+
+
+def test_files_that_hold_no_session_are_named_and_the_others_counted(sessions, tmp_path):
+    broken = {
+        "empty.jsonl": b"",
+        "prose.json": b"Once upon a time",
+        "noise.jsonl": bytes(range(256)) * 9,
+        "cut.jsonl.gz": gzip.compress(b'{"type":"user"}\n')[:9],
+    }
+    for name, data in broken.items():
+        (tmp_path / name).write_bytes(data)
+
+    study = run_study([*transcripts_in([str(tmp_path)]), str(tmp_path / "nowhere.jsonl")], Terms(), workers=1)
+
+    assert len(study.results) == study.files == 3
+    assert {os.path.basename(path) for path, why in study.skipped if why} == {*broken, "nowhere.jsonl"}
+
+
+def test_a_file_that_breaks_a_parser_costs_only_itself(sessions, monkeypatch):
+    def broken(format):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(reading, "open_transcript", broken)
+
+    assert "ZeroDivisionError" in read_file(sessions[0]).trouble
+
+
+def test_a_session_that_is_in_two_files_counts_once_and_in_full(tmp_path):
+    short = claude_session(tmp_path / "a.jsonl", "same", turns=4)
+    full = claude_session(tmp_path / "b.jsonl", "same", turns=9)
+
+    study = run_study([str(short), str(full)], Terms(), workers=1)
+
+    assert [result.turns for result in study.results] == [9]
+    assert [(path, "b.jsonl" in why) for path, why in study.skipped] == [(str(short), True)]
+
+
+def test_no_text_of_a_session_is_left_behind(sessions, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def stop(share, note):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(sessions, Terms(), workers=1, tell=stop)
+    run_study(sessions, Terms(), workers=1)
+
+    assert not list(tmp_path.glob("ctxgc-replay-*"))
+
+
+def test_progress_only_grows_and_ends_at_one(sessions):
+    shares = []
+
+    run_study(sessions, Terms(), workers=1, tell=lambda share, note: shares.append(share))
+
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.corpus
+def test_the_whole_corpus_is_replayed_in_bounded_memory(corpus):
+    folders = [str(corpus / name) for name in ("claude_code", "codex", "opencode", "pi", "mini_swe_agent")]
+    code = (
+        "import resource, sys\n"
+        "from ctxgc.replay.study import *\nfrom ctxgc.replay.reading import transcripts_in\n"
+        "if __name__ == '__main__':\n"
+        "    study = run_study(transcripts_in(sys.argv[1:]), Terms())\n"
+        "    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)\n"
+        "    print(len(study.results), sum(resource.getrusage(one).ru_maxrss for one in who))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, *folders], capture_output=True, text=True, check=True)
+
+    sessions, kilobytes = map(int, done.stdout.split())
+    assert sessions >= 40
+    assert kilobytes < 1_000_000, "the parent and its largest worker; two workers stay below 2 GB"
