@@ -8,6 +8,7 @@ from time import perf_counter_ns
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.pacer import PacerRules, Prices
+from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, baselines
 from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
 from ctxgc.replay.simulate import Policy, Run, Script
@@ -16,7 +17,7 @@ NONE, LRU, CLEAR, SHIPPED = "none", "lru", "clear_100k_keep_3", "ctxgc"
 REFERENCES = (NONE, LRU, CLEAR, SHIPPED)
 """Always played: costs are relative to the first, faults to the second; the page draws the others' windows."""
 WINDOWS = (NONE, CLEAR, SHIPPED)
-ORACLES = frozenset({"belady_size", "liveness", "live_cold", "perfect_pacer"})
+ORACLES = frozenset(policy.name for policy in oracles())
 """These look ahead: bounds, not policies anyone can run."""
 
 
@@ -53,6 +54,7 @@ def lineup(terms: Terms) -> list[Policy]:
             policy.budget_tokens = terms.budget_tokens
         everyone.append(policy)
     everyone.append(shipped(terms))
+    everyone += oracles(terms.budget_tokens, PacerRules(prices=terms.prices))
     return [policy for policy in everyone if terms.is_reported(policy.name) or policy.name in REFERENCES]
 
 

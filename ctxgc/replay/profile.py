@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ctxgc.replay.demand import cover
+from ctxgc.replay.oracle import bodies, last_uses
 from ctxgc.replay.simulate import Script
 
 
@@ -37,25 +37,16 @@ class Profile(NamedTuple):
 
 def profile_of(script: Script) -> Profile:
     """The profile of an episode without collections. O(segments + demand)."""
-    last_use: dict[int, int] = {}
-    for number, wants in enumerate(script.demand.wants):
-        for provider in cover(wants, None):
-            last_use[script.slots[provider]] = number
-    births: list[tuple[int, int]] = []
-    end: dict[int, int] = {}
-    for number, step in enumerate(script.steps):
-        births += [(number, admission.entry.body_tokens) for admission in step.before]
-        # A reply joins the prompt of the next turn.
-        births += [(number + 1, admission.entry.body_tokens) for admission in step.reply]
-        end.update(dict.fromkeys(step.cleared, number))
+    last_use = last_uses(script)
     live = drag = void = 0
+    timeline = bodies(script)
     for slot in script.slots:
-        born, tokens = births[slot]
-        stay = max(end.get(slot, len(script.steps)) - born, 0)
+        first, end, tokens = timeline[slot].first, timeline[slot].end, timeline[slot].body_tokens
+        stay = max(end - first, 0)
         if slot not in last_use:
             void += tokens * stay
             continue
-        used = min(max(last_use[slot] + 1 - born, 0), stay)
+        used = min(max(last_use[slot] + 1 - first, 0), stay)
         live += tokens * used
         drag += tokens * (stay - used)
     return Profile(live, drag, void)

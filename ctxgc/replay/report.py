@@ -66,6 +66,8 @@ def _agent(results: Sequence[Result], reported: Sequence[str]) -> Report:
         "placebo_sessions": len(placebo),
         "policies": tables["results"],
         "policies_with_inputs_and_thinking": tables["all"],
+        "bounds": _bounds(results, "results"),
+        "bounds_with_inputs_and_thinking": _bounds(results, "all"),
         "heap_profile": {
             name: _percent(part, profile.total) for name, part in zip(profile._fields, profile, strict=True)
         },
@@ -75,6 +77,16 @@ def _agent(results: Sequence[Result], reported: Sequence[str]) -> Report:
             "files_read_again": lost,
             "read_again_pct": _percent(lost, read),
         },
+    }
+
+
+def _bounds(results: Sequence[Result], scope: str) -> Report:
+    """What no policy can go below, whatever it knows; faults for those that hold the budget."""
+    full = sum(one.cost for one in _sums(results, scope, NONE))
+    turns = sum(result.turns for result in results)
+    return {
+        "certified_cost_pct": _percent(sum(result.bounds[scope][0] for result in results), full),
+        "certified_faults_per_100_turns": _percent(sum(result.bounds[scope][1] for result in results), turns, 3),
     }
 
 

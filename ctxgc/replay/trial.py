@@ -16,6 +16,7 @@ from operator import attrgetter
 from ctxgc.core.tombstone import label
 from ctxgc.replay.demand import ALL, RESULTS, Output, Scope, demand_of, output_of
 from ctxgc.replay.lineup import NONE, SHIPPED, WINDOWS, Terms, lineup, watched
+from ctxgc.replay.oracle import certified_cost, certified_faults
 from ctxgc.replay.profile import Profile, profile_of
 from ctxgc.replay.simulate import Script, Tally, play, script_of
 from ctxgc.replay.statistics import median
@@ -86,7 +87,8 @@ class Result:
     """Files read again after the host's own cuts …"""
     host_read: int = 0
     """… of so many read before them."""
-    certified_cost: float = 0.0
+    bounds: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """By scope: what no policy can cost less than, and no policy that holds the budget fault less often than."""
     windows: dict[str, list[int]] = field(default_factory=dict)
     """Prompt tokens by turn under the policies the page draws."""
     cuts: list[int] = field(default_factory=list)
@@ -112,6 +114,8 @@ def try_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: T
     for scope_name, scope in SCOPES.items():
         scripts = [_script(episode, scope) for episode in episodes]
         placebos = [_script(episode, scope, placebo) for episode in episodes] if placebo else []
+        costs = (certified_cost(script, terms.prices) for script in scripts)
+        result.bounds[scope_name] = sum(costs), sum(certified_faults(script, terms.budget_tokens) for script in scripts)
         _play_all(result, scope_name, scripts, placebos, terms)
         if scope is RESULTS:
             result.profile = sum(map(profile_of, scripts), Profile())

@@ -58,6 +58,7 @@ def result(session, *, source="claude_code", turns=100, **by_policy):
         for scope in SCOPES:
             made.sums[scope, policy.name] = Sums(cost=cost, faults=faults, prompt_tokens=100)
         made.policy_us[policy.name] = (1.0, 2.0)
+    made.bounds = dict.fromkeys(SCOPES, (40.0, 1))
     return made
 
 

@@ -52,15 +52,21 @@ def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, A
     page.table(HEAD, [_row(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
     profile, host, precision = agent["heap_profile"], agent["host_compactions"], agent["placebo_precision"]
     shares = [f"{part} {share:.0f} %" for part, share in profile.items() if share is not None]
+    other = agent["bounds_with_inputs_and_thinking"]
     lost = f"{count(host['files_read_again'])} of {count(host['files_read_before'])} files read again"
     page.facts(
         [
             ("heap", ", ".join(shares)),
             ("host", f"{plural(host['cuts'], 'cut')} of its own, after them {lost}" if host["cuts"] else "no cuts"),
             ("placebo", f"precision {precision:.2f}" if precision is not None else "none: one session only"),
-            *((bound.replace("_", " "), str(value)) for bound, value in agent.get("bounds", {}).items()),
+            ("bounds", f"{_bounds(agent['bounds'])}; with inputs and thinking {_bounds(other)}"),
         ]
     )
+
+
+def _bounds(bounds: dict[str, Any]) -> str:
+    cost, faults = bounds["certified_cost_pct"], bounds["certified_faults_per_100_turns"]
+    return f"cost {_number(cost, 1)} %, faults at the budget {_number(faults, 2)}"
 
 
 def _row(row: dict[str, Any], times: dict[str, Any]) -> list[str]:
