@@ -116,10 +116,11 @@ def _ends(text: str, start: int) -> Iterator[int]:
     """Where a word that starts here may end: at its first hump, and at the end of the whole run."""
     match = WORD.match(text, start, start + WORD_CHARS_MAX)
     whole = match.end() if match else start
-    for at in range(start + 1, whole):
-        if _is_hump(text, at):
-            yield at
-            break
+    if match and not (match[0].isalpha() and match[0].islower()):
+        for at in range(start + 1, whole):
+            if _is_hump(text, at):
+                yield at
+                break
     yield whole
 
 

@@ -10,12 +10,15 @@ A word is a run of letters and digits; an underscore ends it. A camelCase word a
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 CAMEL_CHARS_MAX = 64
 """A longer word is not an identifier but data (base64, minified code): it is not split."""
 
 STEM_CHARS_MAX = 64
 """SQLite's porter leaves a longer word as it is; so does `stem`."""
+
+STEMS_REMEMBERED_MAX = 16_384
 
 WORD = re.compile(r"[^\W_]+")
 _HUMP = re.compile(r"[a-z0-9][A-Z]|[A-Z]{2}[a-z]{2}")
@@ -39,6 +42,8 @@ def camel_words(text: str) -> list[str]:
     return list(dict.fromkeys(_CAMEL.findall(text)))
 
 
+# A memo of a pure function, bounded: texts repeat their words, and ranking a page stems thousands of them.
+@lru_cache(maxsize=STEMS_REMEMBERED_MAX)
 def stem(word: str) -> str:
     """The Porter stem of a lower-case word, letter for letter what SQLite's `porter` tokenizer stores.
 

@@ -3,8 +3,8 @@
     check    what SQLite says of the pages, and whether every body is what was admitted
     repair   copy the file aside ──▶ read every table row by row around the damage ──▶ a new file, index made anew
 
-A row that cannot be read is left out, but a body alone is enough to rebuild its row: it repeats its facts. The old
-file is replaced only when the new one is complete.
+A row that cannot be read is left out, but a body alone is enough to rebuild its row: it repeats its facts. Bodies that
+no table leads to any more are carved from their pages. The file is replaced only when the new one is complete.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ctxgc.core.errors import NotFound
-from ctxgc.core.segment import SessionKey, digest
+from ctxgc.core.segment import SessionKey, State, digest
 from ctxgc.stash import files, frame, schema
+from ctxgc.stash.carving import carve
 from ctxgc.stash.columns import COLUMNS, stored, values
 from ctxgc.stash.writing import Prepared, Writer, index_text
 
-TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position", "erasure")
+TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
 _NOBODY = SessionKey("", "")
 _GAP_ROWS_MAX = 2**20
 """Rowids tried one by one behind a row that cannot be read, before a table counts as ended."""
@@ -88,32 +89,37 @@ def repair(path: Path) -> Repaired:
     new.unlink(missing_ok=True)
     new.touch(mode=files.FILE_MODE)
     try:
-        # The backup is what gets read: opening a file with a WAL writes to it, and the original must stay.
-        report = _salvage(backup, new)
+        segments, bodies, rebuilt, lost = _salvage(path, new)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
     for beside in ("-wal", "-shm"):
         Path(f"{path}{beside}").unlink(missing_ok=True)
     new.replace(path)
-    return report
+    return Repaired(backup, segments, bodies, rebuilt, lost)
 
 
-def _salvage(old_path: Path, new_path: Path) -> Repaired:
-    with contextlib.closing(_connect(new_path, "rw")) as new, contextlib.closing(_connect(old_path, "rw")) as old:
+def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
+    """Fill the new file; (segments, bodies, rows rebuilt, bodies lost)."""
+    with contextlib.closing(_connect(new_path, "rw")) as new:
         schema.migrate(new)
         new.execute("BEGIN IMMEDIATE")
-        for table in TABLES:
-            _copy(old, new, table)
-        kept, rebuilt, lost = _copy_bodies(old, new)
+        rebuilt = 0
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(old_path, "rw")) as old:
+            with contextlib.suppress(sqlite3.Error):
+                old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Carving reads the file alone.
+            for table in TABLES:
+                _copy(old, new, table)
+            rebuilt = _take_bodies(new, _readable_rows(old, "body"))
+        rebuilt += _take_bodies(new, carve(old_path))
         # A row without a body would promise content that is gone.
         gone = "SELECT rid FROM segment WHERE state != 'forgotten' AND rid NOT IN (SELECT rid FROM body)"
-        lost += new.execute(f"SELECT count(*) FROM ({gone})").fetchone()[0]  # noqa: S608 - a constant
+        lost = new.execute(f"SELECT count(*) FROM ({gone})").fetchone()[0]  # noqa: S608 - a constant
         new.execute(f"DELETE FROM segment WHERE rid IN ({gone})")  # noqa: S608 - a constant
         schema.start_reindexing(new)
         new.execute("COMMIT")
-        segments = new.execute("SELECT count(*) FROM segment").fetchone()[0]
-    return Repaired(old_path, segments, kept, rebuilt, lost)
+        counts = "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM body)"
+        return (*new.execute(counts).fetchone(), rebuilt, lost)
 
 
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
@@ -129,35 +135,27 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
             new.execute(f"INSERT OR IGNORE INTO {into} VALUES ({marks})", row)  # noqa: S608 - our own names
 
 
-def _copy_bodies(old: sqlite3.Connection, new: sqlite3.Connection) -> tuple[int, int, int]:
-    """(bodies kept, rows rebuilt from their bodies, bodies lost)."""
-    kept = rebuilt = lost = 0
+def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:
+    """Put bodies beside their rows, and make rows for those that have none; how many rows were made."""
     homeless: list[Prepared] = []
     sids = {row[0] for row in new.execute("SELECT sid FROM session")}
-    for rid, blob in _readable_rows(old, "body"):
-        found = new.execute("SELECT digest, sid FROM segment WHERE rid = ?", (rid,)).fetchone()
+    for rid, blob in bodies:
+        found = new.execute("SELECT digest, sid, state FROM segment WHERE rid = ?", (rid,)).fetchone()
+        if found is not None and found[2] == State.FORGOTTEN:
+            continue
         if found is not None and _is_sound(blob, found[0]):
             new.execute("INSERT OR IGNORE INTO body VALUES (?, ?)", (rid, blob))
             if found[1] not in sids:
                 key = frame.stored(blob).key
-                new.execute("INSERT INTO session (sid, source, session) VALUES (?, ?, ?)", (found[1], *key))
+                new.execute("INSERT OR IGNORE INTO session (sid, source, session) VALUES (?, ?, ?)", (found[1], *key))
                 sids.add(found[1])
-            kept += 1
             continue
-        try:
+        with contextlib.suppress(ValueError):
             row = frame.stored(blob)
-        except ValueError:
-            lost += 1
-            continue
-        if found is not None:  # The row is wrong about its body: the body knows better.
-            new.execute("DELETE FROM segment WHERE rid = ?", (rid,))
-        homeless.append(Prepared(row, blob, index_text(row)))
+            homeless.append(Prepared(row, blob, index_text(row)))
     # New rows reuse the rids of lost ones: nothing of theirs may be left.
     new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
-    new.execute("DELETE FROM erasure WHERE rid NOT IN (SELECT rid FROM segment)")
-    for prepared in homeless:
-        rebuilt += _rebuild(new, prepared)
-    return kept + rebuilt, rebuilt, lost + len(homeless) - rebuilt
+    return sum(_rebuild(new, prepared) for prepared in homeless)
 
 
 def _rebuild(new: sqlite3.Connection, prepared: Prepared) -> int:

@@ -70,11 +70,7 @@ def begin_erasing(db: sqlite3.Connection, fail: Failpoint) -> list[int]:
     """Start rewriting the index as one piece; the segments that this round will have erased."""
     rids = [row[0] for row in db.execute("SELECT rid FROM erasure")]
     if rids:
-        # A single piece counts as merged already, even if it holds words that came and went in one transaction:
-        # two more pieces make sure that it is rewritten.
         fail("erase")
-        db.execute("INSERT INTO search (rowid, text, meta) VALUES (0, 'x', '')")
-        db.execute("INSERT INTO search (search, rowid, text, meta) VALUES ('delete', 0, 'x', '')")
         _merge(db, fail, -MERGE_PAGES)
     return rids
 

@@ -114,6 +114,7 @@ def test_after_a_repair_that_lost_a_body_the_others_are_collected_and_recalled(h
     assert (back["id"], back["pieces"][-1]["text"]) == ("page10", texts["page10"])
 
 
+@pytest.mark.slow
 def test_a_sound_stash_is_called_sound_and_a_running_one_is_left_alone(home):
     filled(home, 3)
 

@@ -1,0 +1,208 @@
+"""How fast is the stash: durable writes, single writes under load, search, bytes?
+
+Run: python -m perf.bench_stash [--json] [--record] [--segments N]
+"""
+
+import argparse
+import asyncio
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from ctxgc.core.segment import Kind, Piece, Role, Segment, SessionKey, digest
+from ctxgc.stash.contract import Put, PutSession, Query, SessionRow, Stored
+from ctxgc.stash.sqlite import SqliteStash
+from perf.record import record
+
+CLIENTS = 50
+BATCH = 100
+SESSIONS = 200
+SYLLABLES = [
+    "ba",
+    "con",
+    "der",
+    "fi",
+    "gra",
+    "ho",
+    "in",
+    "ja",
+    "ker",
+    "lo",
+    "mu",
+    "net",
+    "or",
+    "pra",
+    "que",
+    "res",
+    "sta",
+    "ti",
+    "un",
+]
+
+
+class Prose:
+    """Invented text with the shape of real text: few words are everywhere, most are rare (Zipf)."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        made = dict.fromkeys("".join(self.rng.choices(SYLLABLES, k=self.rng.randint(1, 4))) for _ in range(60_000))
+        self.words = list(made)
+        self.weights = [0.0]
+        for rank in range(1, len(self.words) + 1):
+            self.weights.append(self.weights[-1] + 1 / rank)
+        self.weights = self.weights[1:]
+
+    def text(self, words: int) -> str:
+        """Words with now and then an identifier, a path, a number."""
+        picked = self.rng.choices(self.words, cum_weights=self.weights, k=words)
+        for n in range(0, words, 9):
+            shape = self.rng.randrange(4)
+            a, b = picked[n], picked[(n + 1) % words]
+            picked[n] = (f"{a}{b.title()}", f"src/{a}/{b}.py", f"{a}_{b}()", str(self.rng.randrange(9999)))[shape]
+        return " ".join(picked)
+
+    def of_bytes(self, size: int) -> str:
+        return self.text(size // 6 + 20)[:size]
+
+
+def put(key: SessionKey, seq: int, text: str) -> Put:
+    body = (Piece("text", text.encode()),)
+    segment = Segment(
+        id=f"toolu_{seq:08x}", kind=Kind.EXCHANGE, role=Role.ASSISTANT, place=seq, born_turn=seq, body=body, tool="Read"
+    )
+    return Put(
+        Stored(
+            key=key,
+            seq=seq,
+            segment=segment,
+            digest=digest(b"{}", body),
+            skeleton_tokens=20,
+            pieces=(("text", len(body[0].data), len(text) // 4),),
+            tombstone_tokens=12,
+        )
+    )
+
+
+def quantile(times: list[float], share: float) -> float:
+    """Milliseconds."""
+    return round(sorted(times)[min(len(times) - 1, int(len(times) * share))] * 1000, 3)
+
+
+async def timed(call) -> float:
+    start = time.perf_counter()
+    await call
+    return time.perf_counter() - start
+
+
+async def durable_rate(folder: Path, prose: Prose) -> dict[str, float]:
+    """Batches of 100 segments of 500 B into an empty stash, one after the other, four callers."""
+    stash = SqliteStash(folder / "rate" / "stash.db")
+    await stash.open()
+    batches = [
+        [put(SessionKey("client", f"s{n % 4}"), (n // 4) * BATCH + m, prose.of_bytes(500)) for m in range(BATCH)]
+        for n in range(100)
+    ]
+
+    async def caller(mine: list[list[Put]]) -> None:
+        for batch in mine:
+            await stash.apply(batch)
+
+    alone = await timed(caller(batches[0::4]))
+    four = await timed(asyncio.gather(*(caller(batches[n::4]) for n in (1, 2, 3))))
+    await stash.close()
+    return {"add_many_per_s": round(25 * BATCH / alone), "add_many_per_s_3_callers": round(75 * BATCH / four)}
+
+
+async def single_latency(folder: Path, prose: Prose) -> dict[str, float]:
+    """One segment an `apply`, 50 clients at once; and one client alone."""
+    stash = SqliteStash(folder / "single" / "stash.db")
+    await stash.open()
+    texts = [prose.of_bytes(500) for _ in range(CLIENTS)]
+    times: list[float] = []
+
+    async def client(n: int) -> None:
+        for seq in range(40):
+            times.append(await timed(stash.apply([put(SessionKey("client", f"c{n}"), seq, texts[n])])))
+
+    start = time.perf_counter()
+    await asyncio.gather(*map(client, range(CLIENTS)))
+    rate = len(times) / (time.perf_counter() - start)
+    alone = [await timed(stash.apply([put(SessionKey("client", "alone"), n, texts[0])])) for n in range(300)]
+    await stash.close()
+    return {
+        "add_50_clients_ms_p50": quantile(times, 0.5),
+        "add_50_clients_ms_p99": quantile(times, 0.99),
+        "add_50_clients_per_s": round(rate),
+        "add_alone_ms_p50": quantile(alone, 0.5),
+        "add_alone_ms_p99": quantile(alone, 0.99),
+    }
+
+
+async def search_latency(folder: Path, prose: Prose, segments: int) -> dict[str, float]:
+    """Queries of one to four words as people type them: mostly words of one target, common ones among them."""
+    stash = SqliteStash(folder / "search" / "stash.db")
+    await stash.open()
+    rng, raw, targets = prose.rng, 0, []
+    seqs = [0] * SESSIONS
+    await stash.apply(
+        [PutSession(SessionRow(key=SessionKey("client", f"s{n}"), project=f"/p{n % 20}")) for n in range(SESSIONS)]
+    )
+    for start in range(0, segments, BATCH):
+        session = min(int(rng.paretovariate(0.7)) - 1, SESSIONS - 1)
+        rows = []
+        for _ in range(BATCH):
+            text = prose.of_bytes(min(20_000, max(200, int(rng.lognormvariate(6.8, 0.9)))))
+            rows.append(put(SessionKey("client", f"s{session}"), seqs[session], text))
+            seqs[session] += 1
+            raw += len(text)
+        if start % 1000 == 0:
+            targets.append((session, rows[0].row.segment.id, text.split()))
+        await stash.apply(rows)
+    await asyncio.sleep(2.0)  # Upkeep settles.
+    numbers: dict[str, float] = {"segments": segments}
+    whole, scoped, recall, partial = [], [], [], 0
+    for n in range(400):
+        session, _, words = targets[n % len(targets)]
+        text = " ".join(rng.sample(words, min(len(words), 1 + n % 4)))
+        whole.append(await timed(stash.search(Query(text=text))))
+        partial += (await stash.search(Query(text=text))).is_partial
+        key = SessionKey("client", f"s{session}")
+        scoped.append(await timed(stash.search(Query(text=text, key=key))))
+        recall.append(await timed(stash.bodies(key, [rng.randrange(seqs[session])])))
+    for name, times in (("search", whole), ("search_session", scoped), ("recall", recall)):
+        numbers |= {f"{name}_ms_{at}": quantile(times, share) for at, share in (("p50", 0.5), ("p99", 0.99))}
+        numbers[f"{name}_ms_max"] = quantile(times, 1.0)
+    size = (await stash.status()).bytes_on_disk
+    await stash.close()
+    opened = SqliteStash(folder / "search" / "stash.db")
+    numbers["open_ms"] = round(await timed(opened.open()) * 1000, 1)
+    await opened.close()
+    size = (folder / "search" / "stash.db").stat().st_size
+    return numbers | {
+        "partial": partial,
+        "bytes_per_segment": round(size / segments),
+        "raw_bytes_per_segment": round(raw / segments),
+        "bytes_of_raw": round(size / raw, 3),
+    }
+
+
+async def measure(segments: int) -> None:
+    prose = Prose(seed=7)
+    with tempfile.TemporaryDirectory(prefix="ctxgc-bench-") as name:
+        folder = Path(name)
+        record("stash/add_many", await durable_rate(folder, prose))
+        record("stash/add", await single_latency(folder, prose))
+        record("stash/search", await search_latency(folder, prose, segments))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--record", action="store_true", help="append to perf/history.jsonl")
+    parser.add_argument("--segments", type=int, default=100_000)
+    asyncio.run(measure(parser.parse_args().segments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The planner: which queries it asks of SQLite, and what it says when time runs out."""
+
+import sqlite3
+import time
+
+import pytest
+
+from ctxgc.core.segment import Access, Kind, PathUse
+from ctxgc.stash import search as planner
+from ctxgc.stash.contract import PutSession, Query, SessionRow
+from ctxgc.stash.filters import scope_of
+from tests.stash.samples import KEY, file_in, put, puts, sqlite_in
+
+FILTERS = {
+    "nothing": {},
+    "session": {"key": KEY},
+    "project": {"project": "/p"},
+    "kind and tool": {"kinds": ("exchange",), "tools": ("Read",)},
+    "path": {"path": "a.py"},
+    "task": {"task": "auth"},
+    "tag": {"tags": ("x",)},
+    "state": {"states": ("evicted",)},
+    "time": {"after_s": 5.0, "before_s": 9.0},
+}
+
+
+@pytest.fixture
+async def stash(tmp_path):
+    stash = sqlite_in(tmp_path)
+    await stash.open()
+    paths = (PathUse("/p/a.py", Access.READ),)
+    await stash.apply(
+        [PutSession(SessionRow(key=KEY, project="/p")), put(0, "word", tags=("x",), task="auth", paths=paths)]
+    )
+    await stash.apply([put(n, "word", kind=Kind.EXCHANGE, tool="Read") for n in range(1, 9)])
+    yield stash
+    await stash.close()
+
+
+def plan_of(db, sql, values):
+    return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+
+
+@pytest.mark.parametrize("said", FILTERS.values(), ids=FILTERS.keys())
+async def test_a_text_query_is_driven_by_the_index_and_a_listing_never_scans_the_table(tmp_path, stash, said):
+    with sqlite3.connect(file_in(tmp_path)) as db:
+        scope = scope_of(db, Query(text="", **said))
+
+        for is_ranked in (False, True):
+            sql = planner.matching_sql(scope, is_ranked=is_ranked)
+            steps = plan_of(db, sql, ("text : (word)", *scope.values, 10))
+            # One probe of the text index for each id once ran for 150 s.
+            assert "VIRTUAL TABLE INDEX" in steps[0], steps
+            assert "=" not in steps[0].partition("INDEX")[2], steps
+            assert steps[1] == "SEARCH s USING INTEGER PRIMARY KEY (rowid=?)"
+        sql, values = planner.listing_sql(scope)
+        steps = plan_of(db, sql, (*values, 10, 0))
+    assert not [step for step in steps if step in ("SCAN s", "SCAN path_use", "SCAN path", "SCAN session")], steps
+
+
+async def test_reading_a_session_or_its_bodies_never_scans_a_table(tmp_path, stash):
+    seen = []
+    await stash._read(lambda db: db.set_trace_callback(seen.append))
+    for _ in range(3):
+        await stash.rows(KEY)
+        await stash.bodies(KEY, [0])
+        await stash.collections(KEY)
+        await stash.op(KEY, "x")
+        await stash.resolve("s")
+        await stash.position("/x")
+
+    with sqlite3.connect(file_in(tmp_path)) as db:
+        steps = [step for sql in set(seen) if sql.startswith("SELECT") for step in plan_of(db, sql, ())]
+    assert steps
+    assert not [step for step in steps if step.startswith("SCAN") and "INDEX" not in step], steps
+
+
+async def test_a_query_out_of_time_answers_with_what_is_recent_and_says_so(tmp_path, monkeypatch):
+    stash = sqlite_in(tmp_path, search_s_max=0.0)
+    monkeypatch.setattr("ctxgc.stash.sqlite.INTERRUPT_OPS", 1)
+    await stash.open()
+    await stash.apply(puts("word one", "word two", "other"))
+
+    reply = await stash.search(Query(text="word"))
+
+    assert reply.is_partial
+    assert "out of time" in reply.notes[0]
+    assert {hit.match for hit in reply.hits} <= {"recent"}
+    await stash.close()
+
+
+async def test_what_was_found_before_time_ran_out_is_not_thrown_away(stash, monkeypatch):
+    def too_slow(*_):
+        raise sqlite3.OperationalError("interrupted")
+
+    monkeypatch.setattr(planner, "_gather", too_slow)
+    await stash.apply([put(9, "needle here"), put(10, "nothing")])
+
+    reply = await stash.search(Query(text="needle"))
+
+    assert [(hit.row.seq, hit.match) for hit in reply.hits] == [(9, "recent")]
+    assert reply.is_partial
+
+
+async def test_common_words_are_ranked_among_the_newest_and_the_reply_says_so(stash, monkeypatch):
+    monkeypatch.setattr(planner, "RANKED_ROWS_MAX", 50)
+    await stash.apply([put(n, "common word") for n in range(9, 200)])
+
+    reply = await stash.search(Query(text="common word"))
+
+    assert "newest" in reply.notes[0]
+    assert min(hit.row.seq for hit in reply.hits) > 150
+
+
+async def test_a_fill_asks_for_the_rare_words_only(stash, monkeypatch):
+    monkeypatch.setattr(planner, "FILL_ROWS_MAX", 5)
+    await stash.apply([put(n, "common") for n in range(9, 60)])
+    await stash.apply([put(60, "rare")])
+
+    reply = await stash.search(Query(text="common rare missing"))
+
+    assert [hit.row.seq for hit in reply.hits] == [60]
+    assert reply.notes == ("no segment has all words; the rest have some of: rare",)
+
+
+async def test_a_match_deep_in_a_long_text_still_has_its_snippet(stash):
+    await stash.apply([put(9, "filler " * 20_000 + "needle" + " filler" * 100)])
+
+    hit = (await stash.search(Query(text="needle"))).hits[0]
+
+    assert "\x02needle\x03" in hit.snippet
+
+
+async def test_words_beyond_the_bound_are_left_out_and_the_reply_says_so(stash):
+    reply = await stash.search(Query(text=" ".join(f"w{n}" for n in range(100))))
+
+    assert reply.notes[0] == "84 further words of the query were left out"
+
+
+async def test_a_long_query_over_many_segments_stays_within_its_time(stash):
+    await stash.apply([put(n, "a b c d e " * 20) for n in range(9, 1500)])
+    start = time.monotonic()
+
+    await stash.search(Query(text="a b c d e f* g* -h"))
+
+    assert time.monotonic() - start < 2.0
