@@ -73,6 +73,7 @@ class Daemon:
         self._tasks = tasks
         self._stopping = asyncio.Event()
         self._services: Services | None = None
+        self._is_reload_due = False
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a task that ends with the daemon."""
@@ -92,12 +93,15 @@ class Daemon:
 
     async def run(self, sockets: Sequence[socket.socket]) -> None:
         """Serve until told to stop."""
+        self._heed_signals()
         folder = self.config.daemon.state_dir
         stash = SqliteStash(folder / STASH_NAME, reserve_bytes=self.config.stash.reserve_bytes)
         await stash.open()
         worker = ThreadPoolExecutor(1, thread_name_prefix="ctxgc-worker")
         try:
             services = self._build(stash, worker)
+            if self._is_reload_due:
+                self._reload_on_signal()
             late = Late()
             limits = Limits(
                 frame_bytes_max=self.config.daemon.frame_bytes_max, connections_max=self.config.daemon.clients_max
@@ -133,10 +137,6 @@ class Daemon:
 
     @asynccontextmanager
     async def _serving(self, server: Server, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
         for listener in sockets:
             await server.start(listener)
         # What is alive now stays alive: the cyclic collector need not look at it again and again.
@@ -149,7 +149,17 @@ class Daemon:
             sd_notify("STOPPING=1", os.environ)
             await server.stop()
 
+    def _heed_signals(self) -> None:
+        """From the first moment: the socket can be connected to before the stash is open."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
+
     def _reload_on_signal(self) -> None:
+        if self._services is None:  # The stash is still opening.
+            self._is_reload_due = True
+            return
         try:
             self.reload()
         except (BadConfig, CtxgcError) as error:
@@ -215,6 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the loop heeds it, it would end us.
     inherited = listen_fds(os.environ)
     path = "" if inherited else socket_path(flag or str(config.daemon.socket or ""), os.environ)
     # The state folder has one daemon, whatever socket it is reached by.
