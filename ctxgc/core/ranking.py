@@ -202,4 +202,4 @@ def _spans(text: str, lowered: str, terms: Sequence[Term]) -> Iterator[tuple[int
 
 def _plain(text: str) -> str:
     """One line, and no control characters that could be taken for marks or drive a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

@@ -31,6 +31,8 @@ from ctxgc.stash.contract import Stored
 ZSTD_LEVEL = 3
 _LENGTH_BYTES = 4
 
+Transform = Callable[[bytes], bytes]
+
 _DEFAULTS: dict[str, Any] = {
     f.name: f.default
     for f in fields(Segment)
@@ -38,12 +40,17 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def compressor() -> Callable[[bytes], bytes]:
+def compressor() -> Transform:
     """A function that compresses; not to be shared between threads."""
     return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress
 
 
-def encode(row: Stored, compress: Callable[[bytes], bytes]) -> bytes:
+def decompressor() -> Transform:
+    """A function that decompresses; not to be shared between threads. Making one costs as much as ten uses."""
+    return zstandard.ZstdDecompressor().decompress
+
+
+def encode(row: Stored, compress: Transform) -> bytes:
     """The frame of a segment's content."""
     segment = row.segment
     facts: dict[str, Any] = {
@@ -66,15 +73,15 @@ def encode(row: Stored, compress: Callable[[bytes], bytes]) -> bytes:
     return compress(b"".join([*parts, *(piece.data for piece in segment.body)]))
 
 
-def content(blob: bytes) -> tuple[bytes, tuple[Piece, ...]]:
+def content(blob: bytes, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
     """Skeleton and body of a frame. Raises `ValueError` if it is not one."""
-    _facts, skeleton, body = _open(blob)
+    _facts, skeleton, body = _open(blob, decompress)
     return skeleton, body
 
 
-def stored(blob: bytes) -> Stored:
+def stored(blob: bytes, decompress: Transform) -> Stored:
     """The whole segment of a frame, as first admitted. Raises `ValueError` if it is not one."""
-    facts, skeleton, body = _open(blob)
+    facts, skeleton, body = _open(blob, decompress)
     try:
         source, session = facts["key"]
         place, born_turn = facts["at"]
@@ -108,10 +115,10 @@ def stored(blob: bytes) -> Stored:
         raise ValueError(f"not a frame: {error!r}") from error
 
 
-def peek(blob: bytes, bytes_max: int) -> tuple[bytes, tuple[Piece, ...]]:
+def peek(blob: bytes, bytes_max: int, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
     """Like `content`, but of a long frame only about the first `bytes_max` bytes are decompressed."""
     if zstandard.frame_content_size(blob) <= bytes_max:
-        return content(blob)
+        return content(blob, decompress)
     try:
         raw = zstandard.ZstdDecompressor().stream_reader(blob).read(bytes_max)
     except zstandard.ZstdError as error:
@@ -120,9 +127,9 @@ def peek(blob: bytes, bytes_max: int) -> tuple[bytes, tuple[Piece, ...]]:
     return (skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())
 
 
-def _open(blob: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
+def _open(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
     try:
-        raw = zstandard.ZstdDecompressor().decompress(blob)
+        raw = decompress(blob)
     except zstandard.ZstdError as error:
         raise ValueError(f"not a frame: {error}") from error
     facts, skeleton, body = _cut(raw)

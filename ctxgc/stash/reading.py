@@ -135,6 +135,7 @@ def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict
     """(skeleton, body) by seq, checked against the digest taken at admission (I9)."""
     sid = sid_of(db, key)
     found: dict[int, tuple[bytes, tuple[Piece, ...]]] = {}
+    decompress = frame.decompressor()
     for chunk in chunks(seqs if sid is not None else ()):
         marks = ", ".join("?" * len(chunk))
         for seq, id_, stamp, blob in db.execute(
@@ -142,13 +143,15 @@ def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict
             f" WHERE s.sid = ? AND s.seq IN ({marks})",
             (sid, *chunk),
         ):
-            found[seq] = _checked(key, id_, stamp, blob)
+            found[seq] = _checked(key, id_, stamp, blob, decompress)
     return found
 
 
-def _checked(key: SessionKey, id_: str, stamp: bytes, blob: bytes) -> tuple[bytes, tuple[Piece, ...]]:
+def _checked(
+    key: SessionKey, id_: str, stamp: bytes, blob: bytes, decompress: frame.Transform
+) -> tuple[bytes, tuple[Piece, ...]]:
     try:
-        skeleton, body = frame.content(blob)
+        skeleton, body = frame.content(blob, decompress)
         if digest(skeleton, body) == stamp:
             return skeleton, body
         trouble = "its digest differs"

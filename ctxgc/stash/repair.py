@@ -63,13 +63,14 @@ def check(path: Path) -> Checked:
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
     troubles: list[str] = []
     bodies = damaged = 0
+    decompress = frame.decompressor()
     try:
         with contextlib.closing(_connect(path, "ro")) as db:
             troubles += [row[0] for row in db.execute("PRAGMA quick_check(10)") if row[0] != "ok"]
             stamps = db.execute("SELECT id, digest, frame FROM segment LEFT JOIN body USING (rid) WHERE digest != x''")
             for id_, stamp, blob in stamps:
                 bodies += 1
-                if not _is_sound(blob, stamp):
+                if not _is_sound(blob, stamp, decompress):
                     damaged += 1
                     troubles += [f"the content of segment {id_!r} is damaged"] if damaged <= 10 else []
     except sqlite3.Error as error:
@@ -138,20 +139,21 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
 def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:
     """Put bodies beside their rows, and make rows for those that have none; how many rows were made."""
     homeless: list[Prepared] = []
+    decompress = frame.decompressor()
     sids = {row[0] for row in new.execute("SELECT sid FROM session")}
     for rid, blob in bodies:
         found = new.execute("SELECT digest, sid, state FROM segment WHERE rid = ?", (rid,)).fetchone()
         if found is not None and found[2] == State.FORGOTTEN:
             continue
-        if found is not None and _is_sound(blob, found[0]):
+        if found is not None and _is_sound(blob, found[0], decompress):
             new.execute("INSERT OR IGNORE INTO body VALUES (?, ?)", (rid, blob))
             if found[1] not in sids:
-                key = frame.stored(blob).key
+                key = frame.stored(blob, decompress).key
                 new.execute("INSERT OR IGNORE INTO session (sid, source, session) VALUES (?, ?, ?)", (found[1], *key))
                 sids.add(found[1])
             continue
         with contextlib.suppress(ValueError):
-            row = frame.stored(blob)
+            row = frame.stored(blob, decompress)
             homeless.append(Prepared(row, blob, index_text(row)))
     # New rows reuse the rids of lost ones: nothing of theirs may be left.
     new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
@@ -195,9 +197,9 @@ def _readable_rows(db: sqlite3.Connection, table: str, names: str = "*") -> Iter
             last, misses = last + 1, misses + 1
 
 
-def _is_sound(blob: bytes | None, stamp: bytes) -> bool:
+def _is_sound(blob: bytes | None, stamp: bytes, decompress: frame.Transform) -> bool:
     try:
-        return blob is not None and digest(*frame.content(blob)) == stamp
+        return blob is not None and digest(*frame.content(blob, decompress)) == stamp
     except ValueError:
         return False
 

@@ -37,15 +37,15 @@ SEARCH_S_MAX = 0.25
 FALLBACK_S_MAX = 0.04
 FALLBACK_SEGMENTS = 300
 
-DF_MAX = 20_000
-"""Segments are counted this far; a word in more is common."""
+DF_COUNTED_MAX = 2_000
+"""Segments with a word are counted this far; from how far that came, the rest is estimated."""
 
-RANKED_ROWS_MAX = 12_000
+RANKED_ROWS_MAX = 8_000
 """The engine's bm25 walks every posting of every word, 0.3 µs each: more than this takes too long."""
-FILL_ROWS_MAX = 5_000
+FILL_ROWS_MAX = 4_000
 """The same for an OR, which also scores every row it finds: 0.8 µs each."""
 
-CANDIDATES_MIN = 32
+CANDIDATES_MIN = 24
 SCORED_CHARS_MAX = 32_768
 """So much of a candidate's text is counted for its score."""
 
@@ -110,9 +110,10 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
 
 def _gather(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, out: Gathered) -> None:
     """Candidates: those with all words, then those with some of the rarer ones."""
+    total = _newest(db)
     for term in wanted.terms:
-        out.df[term] = _document_count(db, term)
-    pool = min(CANDIDATES_MAX, max(CANDIDATES_MIN, 3 * need))
+        out.df[term] = _document_count(db, term, total)
+    pool = min(CANDIDATES_MAX, max(CANDIDATES_MIN, 2 * need))
     rids = _matching(db, _match(wanted.terms, "AND", wanted, scope), scope, pool + 1)
     if len(rids) > pool:
         if sum(out.df.values()) <= RANKED_ROWS_MAX:
@@ -147,10 +148,24 @@ def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, pool: int, out: 
         out.notes.append(f"{whole} all words; the rest have some of: {', '.join(map(str, asked))}")
 
 
-def _document_count(db: sqlite3.Connection, term: Term) -> int:
-    """In how many segments the term is, counted up to `DF_MAX`."""
-    sql = "SELECT count(*) FROM (SELECT 1 FROM search WHERE search MATCH ? LIMIT ?)"
-    return int(db.execute(sql, (f"text : ({_quoted(term)})", DF_MAX + 1)).fetchone()[0])
+def _document_count(db: sqlite3.Connection, term: Term, total: int) -> int:
+    """In about how many segments the term is; 0 only if in none. A phrase counts as its rarest word does.
+
+    Counting a phrase itself would walk everything that its words have in common.
+    """
+    star = " *" if term.is_prefix else ""
+    return sum(min(_word_count(db, f'"{word}"{star}', total) for word in way) for way in term.ways)
+
+
+def _word_count(db: sqlite3.Connection, word: str, total: int) -> int:
+    sql = "SELECT count(*), max(rowid) FROM (SELECT rowid FROM search WHERE search MATCH ? LIMIT ?)"
+    seen, last = db.execute(sql, (f"text : {word}", DF_COUNTED_MAX)).fetchone()
+    return int(seen) if seen < DF_COUNTED_MAX else seen * total // last
+
+
+def _newest(db: sqlite3.Connection) -> int:
+    """The largest rid: about how many segments there are."""
+    return int(db.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0])
 
 
 def _matching(db: sqlite3.Connection, match: str, scope: Scope, limit: int, *, is_ranked: bool = False) -> list[int]:
@@ -234,9 +249,8 @@ def _fallback(
 
 def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered, match: str) -> Found:
     """Rank the candidates and cut the page."""
-    total = db.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0]
     candidates = sorted(_texts(db, list(out.rids), out), key=lambda c: -c.key)
-    ranked = rank(wanted.terms, candidates, out.df, total)
+    ranked = rank(wanted.terms, candidates, out.df, _newest(db))
     end = query.offset + min(query.limit, SEARCH_LIMIT_MAX)
     hits = _hits(db, ranked[query.offset : end], wanted, match)
     if query.offset >= CANDIDATES_MAX:
@@ -252,9 +266,10 @@ def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered,
 def _texts(db: sqlite3.Connection, rids: Sequence[int], out: Gathered) -> list[Candidate]:
     """The candidates' texts, the order kept."""
     texts: dict[int, str] = {}
+    decompress = frame.decompressor()
     for rid, blob in _frames(db, rids):
         try:
-            texts[rid] = lexemes.readable(*frame.peek(blob, SCORED_CHARS_MAX))
+            texts[rid] = lexemes.readable(*frame.peek(blob, SCORED_CHARS_MAX, decompress))
         except ValueError:
             out.notes.append("a segment could not be read; run `ctxgc doctor`")
     return [Candidate(rid, texts[rid], out.rids.get(rid, False)) for rid in rids if rid in texts]
@@ -285,7 +300,8 @@ def _hits(
 def _deep_snippet(db: sqlite3.Connection, rid: int, wanted: Wanted) -> str:
     """The match lies beyond what was scored: look through all that is indexed."""
     for _, blob in _frames(db, [rid]):
-        return snippet(lexemes.readable(*frame.peek(blob, 4 * lexemes.INDEX_CHARS_MAX)), wanted.terms)
+        content = frame.peek(blob, 4 * lexemes.INDEX_CHARS_MAX, frame.decompressor())
+        return snippet(lexemes.readable(*content), wanted.terms)
     return ""
 
 

@@ -33,9 +33,10 @@ def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
             " WHERE rid < ? ORDER BY rid DESC LIMIT ?",
             (below, REINDEX_ROWS),
         ).fetchall()
+        decompress = frame.decompressor()
         for rid, sid, kind, tool, blob in rows:
             try:
-                text = lexemes.prepared(lexemes.readable(*frame.content(blob)))
+                text = lexemes.prepared(lexemes.readable(*frame.content(blob, decompress)))
             except ValueError:
                 continue  # Reading it says so; the rest must still be found.
             tags = lexemes.tags(sid, kind, tool)

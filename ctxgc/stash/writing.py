@@ -213,7 +213,7 @@ class Writer:
         self._db.execute("DELETE FROM body WHERE rid = ?", (rid,))
         if found is not None and rid >= meta(self._db, "unindexed_below"):
             try:
-                skeleton, body = frame.content(found[0])
+                skeleton, body = frame.content(found[0], frame.decompressor())
             except ValueError:
                 start_reindexing(self._db)
             else:
