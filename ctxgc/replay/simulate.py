@@ -24,6 +24,7 @@ from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Entry, Heap, Now
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.reference import ReferenceIndex
+from ctxgc.core.reuse import SHIPPED, Weights
 from ctxgc.core.segment import Access, PathUse
 from ctxgc.replay.demand import Demand, Scope, cover, touches
 from ctxgc.replay.trace import Episode, Sized
@@ -164,10 +165,10 @@ class Tally:
 class Run:
     """One policy on one episode. Policies read it; only `play` writes."""
 
-    def __init__(self, script: Script, prices: Prices) -> None:
+    def __init__(self, script: Script, prices: Prices, weights: Weights = SHIPPED) -> None:
         self.script = script
         self.prices = prices
-        self.heap = Heap(script.scope.kinds)
+        self.heap = Heap(script.scope.kinds, weights)
         self.paths = PathIndex()
         self.step = 0
         self.turn = 0
@@ -207,17 +208,19 @@ class Run:
         if any(self.heap.state[old] == EVICTED and self._gone[old][0] != HOST for old in admission.reads):
             self.tally.explicit_faults += 1
 
-    def is_lawful(self, slot: int) -> bool:
-        """Whether a policy may take this body: of a kind that goes, all text, answered, seen by the model."""
-        heap = self.heap
-        return slot < self.seen_slots and heap.may_go(slot) and not heap.flags[slot] & (OPAQUE | PENDING)
-
     def collect(self, victims: Sequence[Victim]) -> int:
-        """Take out what the policy names; the position of the first edited token, or the whole prompt."""
+        """Take out what the policy names; the position of the first edited token, or the whole prompt.
+
+        What the model has not seen stays, whoever names it: where a transcript skips replies, a clock of turns errs.
+        """
+        heap = self.heap
+        gone = {}
         for victim in victims:
-            if not self.is_lawful(victim.slot):
-                raise ValueError(f"{victim.reason} took slot {victim.slot}, which nobody may evict now")
-        gone = {victim.slot: victim.reason for victim in victims if self.heap.state[victim.slot] == RESIDENT}
+            slot = victim.slot
+            if not heap.may_go(slot) or heap.flags[slot] & (OPAQUE | PENDING):
+                raise ValueError(f"{victim.reason} names slot {slot}, a body that never goes")
+            if slot < self.seen_slots and heap.state[slot] == RESIDENT:
+                gone[slot] = victim.reason
         self.tally.evictions += len(gone)
         self.tally.collections += bool(gone)
         return self._evict(gone)
@@ -287,9 +290,11 @@ def cold_steps(script: Script, prices: Prices) -> list[bool]:
     return cold
 
 
-def play(script: Script, policy: Policy, prices: Prices, *, with_window: bool = False) -> Tally:
+def play(
+    script: Script, policy: Policy, prices: Prices, *, weights: Weights = SHIPPED, with_window: bool = False
+) -> Tally:
     """Simulate a policy on an episode. Deterministic; O(turns · what the policy costs)."""
-    run = Run(script, prices)
+    run = Run(script, prices, weights)
     policy.begin(script)
     for number, (step, is_cold) in enumerate(zip(script.steps, cold_steps(script, prices), strict=True)):
         run.step, run.turn = number, step.turn

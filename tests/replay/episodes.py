@@ -1,0 +1,182 @@
+"""Small random episodes, and short ones by hand, for the laws of the replay."""
+
+import json
+
+from hypothesis import strategies as st
+
+from ctxgc.core.collector import Victim
+from ctxgc.core.heap import RESIDENT
+from ctxgc.core.pacer import PROFILES, PacerRules
+from ctxgc.core.policy import Rules
+from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment
+from ctxgc.replay.demand import ALL, RESULTS, Scope, demand_of
+from ctxgc.replay.oracle import oracles
+from ctxgc.replay.policies import ClearOld, JustEnough, KeyWatermarks, Masking, Shipped, baselines
+from ctxgc.replay.simulate import Policy, Run, Script, script_of
+from ctxgc.replay.trace import Episode, Sized, Turn
+
+PRICES = PROFILES["cache_5m"]
+WORDS = [f"code_word_{letter}" for letter in "abcdefgh"]
+LINES = [f"return the_value_{letter} + one" for letter in "abcd"]
+PATHS = ["/src/a.py", "/src/b.py"]
+
+scopes = st.sampled_from([RESULTS, ALL, Scope(inputs=True)])
+profiles = st.sampled_from(sorted(PROFILES)).map(PROFILES.__getitem__)
+budgets = st.integers(0, 6000)
+
+
+def sized(
+    segment_id: str,
+    kind: Kind,
+    turn: int,
+    *pieces: tuple[str, str, int],
+    skeleton: int = 10,
+    tombstone: int = 20,
+    **facts: object,
+) -> Sized:
+    """A segment of these (name, text, tokens), its size free of its text."""
+    call = {"call_id": segment_id, "name": "Read", "input": {}} if kind is Kind.EXCHANGE else {}
+    segment = Segment(
+        id=segment_id,
+        kind=kind,
+        role=Role.USER if kind is Kind.USER else Role.ASSISTANT,
+        place=0,
+        born_turn=turn,
+        skeleton=json.dumps(call).encode(),
+        body=tuple(Piece(name, text.encode()) for name, text, _ in pieces),
+        **facts,
+    )
+    return Sized(segment, skeleton, tuple((name, tokens) for name, _, tokens in pieces), tombstone)
+
+
+def said(turn: int, text: str, tokens: int = 5, **facts: object) -> Sized:
+    return sized(f"said{turn}", Kind.ASSISTANT, turn, ("text", text, tokens), skeleton=0, **facts)
+
+
+def asked(turn: int, text: str = "go on", tokens: int = 5) -> Sized:
+    return sized(f"asked{turn}", Kind.USER, turn, ("text", text, tokens), skeleton=0)
+
+
+def result(segment_id: str, turn: int, text: str, tokens: int, **facts: object) -> Sized:
+    return sized(segment_id, Kind.EXCHANGE, turn, ("result", text, tokens), **facts)
+
+
+def episode_of(*turns: Turn, hidden: int = 1000, session: str = "s") -> Episode:
+    return Episode("claude_code", session, 0, list(turns), hidden)
+
+
+def script(episode: Episode, scope: Scope = RESULTS) -> Script:
+    return script_of(episode, scope, demand_of(episode, scope))
+
+
+def texts(draw: st.DrawFn) -> str:
+    words = draw(st.lists(st.sampled_from(WORDS), max_size=4))
+    lines = draw(st.lists(st.sampled_from(LINES), max_size=2))
+    return "\n".join([" ".join(words), *lines])
+
+
+@st.composite
+def replies(draw: st.DrawFn, number: int) -> list[Sized]:
+    tokens, small = st.integers(0, 3000), st.integers(0, 60)
+    found = [said(number, texts(draw), draw(small))]
+    if draw(st.booleans()):
+        found.append(sized(f"thought{number}", Kind.THINKING, number, ("thinking", texts(draw), draw(tokens))))
+    for call in range(draw(st.integers(0, 2))):
+        pieces = [("result", texts(draw), draw(tokens))]
+        if draw(st.integers(0, 3)) == 0:
+            pieces.insert(0, ("input.content", texts(draw), draw(tokens)))
+        use = PathUse(draw(st.sampled_from(PATHS)), draw(st.sampled_from(list(Access))))
+        found.append(
+            sized(
+                f"call{number}.{call}",
+                Kind.EXCHANGE,
+                number,
+                *pieces,
+                skeleton=draw(small),
+                tombstone=draw(small),
+                tool="Read",
+                paths=(use,) if draw(st.booleans()) else (),
+                edit_sources=tuple(draw(st.lists(st.sampled_from(LINES), max_size=2))),
+                has_opaque=draw(st.integers(0, 9)) == 0,
+            )
+        )
+    return found
+
+
+@st.composite
+def episodes(draw: st.DrawFn, max_turns: int = 9, session: str = "s") -> Episode:
+    """Turns that read, say and edit in a tiny vocabulary, with pauses and clears by the host."""
+    turns: list[Turn] = []
+    number, wall_s = 0, 1000.0
+    for _ in range(draw(st.integers(1, max_turns))):
+        turn = Turn(number, wall_s)
+        if draw(st.integers(0, 3)) == 0:
+            turn.before.append(asked(number, texts(draw), draw(st.integers(0, 60))))
+        turn.reply += draw(replies(number))
+        calls = [sized.segment.id for old in turns for sized in old.reply if sized.segment.kind is Kind.EXCHANGE]
+        if calls and draw(st.integers(0, 7)) == 0:
+            turn.cleared.append(draw(st.sampled_from(calls)))
+        turns.append(turn)
+        number += draw(st.sampled_from([1, 1, 1, 3]))
+        wall_s += draw(st.sampled_from([10.0, 10.0, 10.0, 400.0, 4000.0]))
+    return episode_of(*turns, hidden=draw(st.integers(0, 3000)), session=session)
+
+
+@st.composite
+def scripts(draw: st.DrawFn, max_turns: int = 9) -> Script:
+    """Random episodes under a random scope."""
+    return script(draw(episodes(max_turns)), draw(scopes))
+
+
+def free_turns(count: int, gap_s: float = 10.0) -> list[Turn]:
+    """Turns in which the model says a plain word and nothing else happens."""
+    return [Turn(number, 1000.0 + gap_s * number, reply=[said(number, "fine")]) for number in range(count)]
+
+
+class Scripted:
+    """Evicts these ids at these steps: a policy as plain as an argument."""
+
+    name = "scripted"
+
+    def __init__(self, **by_step: str) -> None:
+        self.by_step = {int(step.removeprefix("at")): ids.split() for step, ids in by_step.items()}
+
+    def begin(self, script: Script) -> None:
+        pass
+
+    def victims(self, run: Run) -> list[Victim]:
+        ids = self.by_step.get(run.step, [])
+        return [Victim(run.heap.slot_of[id_], "scripted", -1, 0, 0.0) for id_ in ids]
+
+
+class Peak:
+    """Another policy under watch: the most tokens of evictable bodies that any prompt held under it."""
+
+    def __init__(self, inner: Policy) -> None:
+        self.inner, self.name, self.tokens = inner, inner.name, 0
+
+    def begin(self, script: Script) -> None:
+        self.inner.begin(script)
+        self.tokens = 0
+
+    def victims(self, run: Run) -> list[Victim]:
+        found = list(self.inner.victims(run))
+        gone = {victim.slot for victim in found if run.heap.state[victim.slot] == RESIDENT}
+        held = run.heap.evictable_tokens - sum(run.heap.body[slot] for slot in gone)
+        self.tokens = max(self.tokens, held)
+        return found
+
+
+def everyone(budget_tokens: int = 1500) -> list[Policy]:
+    """Every policy there is, small enough to bite on small episodes."""
+    found: list[Policy] = [*baselines(), *oracles(budget_tokens), ClearOld("clear_soon", 3000, 1), Masking("mask_1", 1)]
+    found += [Shipped(f"phi{dial}", PacerRules(fault_price_tokens=dial)) for dial in (0.0, 300.0, 14_000.0)]
+    found += [
+        Shipped("no_roots", PacerRules(fault_price_tokens=0.0, horizon_turns=200.0), Rules(recent_turns=1)),
+        Shipped("limit", PacerRules(window_max_tokens=2 * budget_tokens), Rules(recent_turns=1, file_turns=0)),
+        KeyWatermarks("key_low", 0, 1000, 100, Rules(recent_turns=1, file_turns=0)),
+    ]
+    for policy in found:
+        if isinstance(policy, JustEnough):
+            policy.budget_tokens = budget_tokens
+    return found

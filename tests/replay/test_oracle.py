@@ -1,0 +1,137 @@
+"""The oracles know what they claim to know, and nothing beats the bounds."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+
+from ctxgc.core.pacer import PacerRules
+from ctxgc.replay.oracle import Liveness, PerfectPacer, bodies, certified_cost, certified_faults, claims
+from ctxgc.replay.policies import JustEnough, NoCollection, by_touch
+from ctxgc.replay.simulate import play
+from tests.replay.episodes import (
+    PRICES,
+    Peak,
+    budgets,
+    episode_of,
+    everyone,
+    free_turns,
+    profiles,
+    result,
+    said,
+    script,
+    scripts,
+)
+
+NEEDS_A = "code_word_a with code_word_b"
+NEEDS_B = "code_word_c with code_word_d"
+
+
+@given(scripts(), profiles)
+def test_liveness_never_faults(script, prices):
+    for policy in (Liveness(), Liveness("live_cold", is_cold_only=True)):
+        assert play(script, policy, prices).faults == 0
+
+
+@given(scripts(), profiles)
+def test_a_perfect_pacer_to_whom_faults_are_dear_never_faults(script, prices):
+    dear = PacerRules(prices=prices, fault_price_tokens=1e9)
+
+    assert play(script, PerfectPacer(pacer=dear), prices).faults == 0
+
+
+@given(scripts(), profiles)
+@settings(max_examples=60)
+def test_no_policy_is_cheaper_than_the_certified_cost(script, prices):
+    least = certified_cost(script, prices)
+
+    for policy in everyone():
+        assert play(script, policy, prices).cost >= least - 1e-6, policy.name
+
+
+@given(scripts())
+@settings(max_examples=60)
+def test_no_policy_that_holds_a_budget_faults_less_than_is_certified(script):
+    for policy in map(Peak, everyone()):
+        faults = play(script, policy, PRICES).faults
+
+        assert faults >= certified_faults(script, policy.tokens), policy.name
+
+
+@given(scripts(), budgets)
+@settings(max_examples=60)
+def test_just_enough_holds_every_budget_well_enough_for_the_certified_faults(script, budget):
+    least = certified_faults(script, budget)
+
+    for policy in everyone(budget):
+        if isinstance(policy, JustEnough) or policy.name == "belady_size":
+            assert play(script, policy, PRICES).faults >= least, policy.name
+
+
+@given(scripts(), budgets, budgets)
+def test_a_larger_budget_never_raises_the_certified_faults(script, one, other):
+    small, large = sorted((one, other))
+
+    assert certified_faults(script, large) <= certified_faults(script, small)
+
+
+@given(scripts())
+def test_no_turn_of_a_body_serves_two_claims(script):
+    spans = [
+        (slot, turn)
+        for claim in claims(script, bodies(script))
+        for slot in claim.members
+        for turn in range(claim.after + 1, claim.at + 1)
+    ]
+
+    assert len(spans) == len(set(spans))
+
+
+def alternating(turns: int):
+    """Two bodies of 1 000 tokens, asked for in turn."""
+    played = free_turns(turns)
+    played[0].reply += [result("a", 0, NEEDS_A, 1000), result("b", 0, NEEDS_B, 1000)]
+    for number in range(2, turns):
+        # What was said once is fixed text: each turn asks with words of its own.
+        mine = NEEDS_A.replace("_", f"_{number}") if number % 2 else NEEDS_B.replace("_", f"_{number}")
+        holder = played[0].reply[1 if number % 2 else 2]
+        piece = holder.segment.body[0]
+        longer = replace(holder.segment, body=(piece._replace(data=piece.data + b" " + mine.encode()),))
+        played[0].reply[1 if number % 2 else 2] = replace(holder, segment=longer)
+        played[number].reply[0] = said(number, mine)
+    return script(episode_of(*played))
+
+
+def test_the_certified_faults_are_what_two_bodies_cost_in_the_room_of_one():
+    """Seen together once, they fit nowhere together after: each use but those of one body faults, if it stays."""
+    episode = alternating(8)
+
+    assert certified_faults(episode, 2000) == 0
+    assert certified_faults(episode, 1000) == 3
+    assert certified_faults(episode, 999) == 6
+    assert play(episode, JustEnough("lru", by_touch, 1000), PRICES).faults >= 3
+
+
+def test_the_certified_cost_of_a_session_without_results_is_the_bill():
+    episode = script(episode_of(*free_turns(5)))
+
+    assert abs(certified_cost(episode, PRICES) - play(episode, NoCollection(), PRICES).cost) < 1e-9
+
+
+def test_the_certified_cost_is_the_bill_where_what_is_kept_is_needed():
+    turns = free_turns(3)
+    turns[0].reply.append(result("a", 0, NEEDS_A, 1000))
+    turns[2].reply[0] = said(2, NEEDS_A)
+    episode = script(episode_of(*turns))
+
+    assert abs(certified_cost(episode, PRICES) - play(episode, NoCollection(), PRICES).cost) < 1e-9
+
+
+def test_the_certified_cost_counts_a_body_that_nobody_needs_once():
+    turns = free_turns(4)
+    turns[0].reply.append(result("a", 0, NEEDS_A, 1000))
+    episode = script(episode_of(*turns))
+
+    kept = play(episode, NoCollection(), PRICES).cost
+
+    # Seen at turn 1, and 20 tokens of tombstone instead of 1 000 at turns 2 and 3.
+    assert abs(kept - certified_cost(episode, PRICES) - 2 * 0.1 * 980) < 1e-9
