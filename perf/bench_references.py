@@ -1,0 +1,148 @@
+"""How many references are found, missed and false on recorded sessions?  Run: python -m perf.bench_references
+
+    found    exchanges with an edge of each kind
+    missed   a file is read again, and no same-file edge leads to the newest earlier read of those lines, nor to
+             something newer that holds them
+    false    identifier edges of a segment into the index of another session, of the same project and of another:
+             the first shares a code base, so it is an upper bound; the second is chance
+
+Recorded sessions are those below $CTXGC_CORPUS. Percentages are of exchanges (found), re-reads (missed), segments and
+identifier edges (false).
+"""
+
+import gzip
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from ctxgc.adapters.contract import Admitted
+from ctxgc.adapters.formats import open_transcript
+from ctxgc.core.reference import ReferenceIndex
+from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse, Segment, Status
+from perf.record import Number, record
+
+AGENTS = ("claude_code", "codex")
+Sessions = dict[str, list[Segment]]
+
+
+def main(argv: list[str]) -> None:
+    folder = os.environ.get("CTXGC_CORPUS", "")
+    for agent in AGENTS:
+        paths = sorted(Path(folder, agent).glob("*.jsonl.gz")) if folder else []
+        if not paths:
+            record(f"references/{agent}", {"skipped": "CTXGC_CORPUS is not set: no recorded sessions to look at"})
+            continue
+        sessions = {path.name: segments for path in paths if (segments := told(path, agent))}
+        record(f"references/{agent}", found(sessions))
+        record(f"references/{agent}/again", read_again(sessions))
+        record(f"references/{agent}/false", false_edges(sessions))
+
+
+def told(path: Path, agent: str) -> list[Segment]:
+    """The completed segments of a transcript's main session, in the order in which they were admitted."""
+    transcript = open_transcript(agent)
+    with gzip.open(path) as file:
+        events = transcript.feed(file.read()) + transcript.finish()
+    admitted = [event for event in events if isinstance(event, Admitted)]
+    main_session = admitted[0].session if admitted else ""
+    last = {event.segment.id: event.segment for event in admitted if event.session == main_session}
+    return list(last.values())
+
+
+def grown(segments: list[Segment]) -> Iterator[tuple[int, Segment, ReferenceIndex]]:
+    """Each segment with the index of those before it."""
+    index = ReferenceIndex()
+    for slot, segment in enumerate(segments):
+        yield slot, segment, index
+        if segment.status is not Status.PENDING:
+            index.add_facts(slot, segment)
+            index.add_text(slot, segment)
+
+
+def found(sessions: Sessions) -> dict[str, Number]:
+    """How many exchanges have an edge of each kind."""
+    having: Counter[EdgeKind] = Counter()
+    exchanges = edges = 0
+    for segments in sessions.values():
+        for slot, segment, index in grown(segments):
+            refs = index.refer(slot, segment)
+            edges += len(refs)
+            if segment.kind is Kind.EXCHANGE:
+                exchanges += 1
+                having.update({EdgeKind(kind) for _, kind in refs})
+    kinds = (EdgeKind.PARENT, EdgeKind.SAME_FILE, EdgeKind.EDIT_SOURCE, EdgeKind.IDENTIFIER, EdgeKind.CHAIN)
+    shares = {f"{kind.name.lower()}_percent": percent(having[kind], exchanges) for kind in kinds}
+    segments_all = sum(map(len, sessions.values()))
+    return {"sessions": len(sessions), "exchanges": exchanges, "edges_per_segment": edges / segments_all, **shares}
+
+
+def read_again(sessions: Sessions) -> dict[str, Number]:
+    """Of the reads of lines that an earlier read showed: where does the same-file edge lead?"""
+    led: Counter[str] = Counter()
+    for segments in sessions.values():
+        reads: list[tuple[int, PathUse]] = []
+        for slot, segment, index in grown(segments):
+            refs = index.refer(slot, segment)
+            holders = {target for target, kind in refs if kind is EdgeKind.SAME_FILE}
+            uses = [use for use in segment.paths if use.access is Access.READ and segment.status is Status.OK]
+            for use in uses:
+                before = [old for old, was in reads if overlap(was, use)]
+                if before:
+                    led["rereads"] += 1
+                    is_newer = any(holder > before[-1] for holder in holders)
+                    led["read" if before[-1] in holders else "newer" if is_newer else "missed"] += 1
+            reads += [(slot, use) for use in uses]
+    total = led["rereads"]
+    return {
+        "rereads": total,
+        "to_newest_read_percent": percent(led["read"], total),
+        "to_newer_change_percent": percent(led["newer"], total),
+        "missed_percent": percent(led["missed"], total),
+    }
+
+
+def overlap(one: PathUse, other: PathUse) -> bool:
+    """Whether both are of lines of one file that they share."""
+    return one.path == other.path and one.first_line <= other.last_line and other.first_line <= one.last_line
+
+
+def false_edges(sessions: Sessions) -> dict[str, Number]:
+    """Identifier edges into the session's own index, and into others' at the same age."""
+    names = sorted(sessions)
+    same = [(one, other) for one, other in pairwise(names) if project(one) == project(other)]
+    apart = [(one, other) for one, other in zip(names, reversed(names), strict=True) if project(one) != project(other)]
+    numbers: dict[str, Number] = {}
+    for what, pairs in (("same_project", same), ("other_project", apart)):
+        counted: Counter[str] = Counter()
+        for one, other in pairs:
+            count_placebo(sessions[one], sessions[other], counted)
+        if pairs:
+            numbers[f"{what}_own_percent"] = percent(counted["own"], counted["segments"])
+            numbers[f"{what}_placebo_percent"] = percent(counted["placebo"], counted["segments"])
+            numbers[f"{what}_false_percent"] = percent(counted["placebo_edges"], counted["own_edges"])
+    return numbers
+
+
+def count_placebo(segments: list[Segment], others: list[Segment], counted: Counter[str]) -> None:
+    """Refer each segment to both indexes, as old as the segment."""
+    for (slot, segment, own), (_, _, other) in zip(grown(segments), grown(others), strict=False):
+        real, placebo = (
+            sum(kind is EdgeKind.IDENTIFIER for _, kind in index.refer(slot, segment)) for index in (own, other)
+        )
+        counted.update(segments=1, own=real > 0, placebo=placebo > 0, own_edges=real, placebo_edges=placebo)
+
+
+def project(name: str) -> str:
+    """The code base a transcript belongs to."""
+    return name.partition("__")[0]
+
+
+def percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 1) if whole else 0.0
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
