@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from ctxgc.core.heap import FULL_READ, RANGED_READ, Entry, Heap, Proof
+from ctxgc.core.heap import Entry, Heap, Proof
 from ctxgc.core.paths import PathIndex
+from ctxgc.core.reuse import FULL_READ, HAS_PATH, RANGED_READ
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse
 
 SEGMENTS_PER_TURN = 3
@@ -33,7 +34,7 @@ def session_like(segments: int, seed: int = 7) -> tuple[Heap, PathIndex]:
             body_tokens=size,
             tombstone_tokens=random.randint(30, 60),
             tool="Read" if is_read else "Bash" if kind is Kind.EXCHANGE else "",
-            flags=random.choice((FULL_READ, RANGED_READ)) if is_read else 0,
+            traits=random.choice((FULL_READ, RANGED_READ)) | HAS_PATH if is_read else 0,
         )
         slot = heap.admit(entry, [(t, EdgeKind.IDENTIFIER) for t in sorted(targets) if t < number])
         if is_read:

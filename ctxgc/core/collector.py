@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import heapify, heappop
 from itertools import compress, count
 from typing import NamedTuple
@@ -23,7 +24,8 @@ from ctxgc.core.garbage import proven
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now, all_of, table
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import REACHED_WEIGHT_TURNS, Rules
+from ctxgc.core.policy import Rules
+from ctxgc.core.reuse import LOGS, LOGS_LAST
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import Kind
 
@@ -96,7 +98,11 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
 def candidates(
     heap: Heap, roots: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """(key, slot) of every body that may be evicted and is worth it: proven garbage, and the rest. O(slots)."""
+    """(key, slot) of every body that may be evicted and is worth it: proven garbage, and the rest. O(slots).
+
+    The key is the log of the odds that the body is needed again per token that evicting it frees: the lowest is the
+    cheapest token to have back. Within garbage the same order, without age.
+    """
     may_go = bytearray(evictable(heap, roots))
     gain, key, body, tombstone = rules.min_gain_tokens, heap.key, heap.body, heap.tombstone
     garbage = []
@@ -105,13 +111,27 @@ def candidates(
             may_go[slot] = 0
             if body[slot] >= tombstone[slot] + gain:
                 garbage.append((key[slot], slot))
-    columns = zip(count(), body, tombstone, key, reached)
+    age_of, idle_of = _ln_turns(heap.weights.age), _ln_turns(heap.weights.idle)
+    last, turn, linked = LOGS_LAST, now.turn, heap.weights.reached
+    columns = zip(count(), body, tombstone, key, reached, heap.born, heap.touched)
     cold = [
-        (worth + REACHED_WEIGHT_TURNS * is_reached, slot)
-        for slot, body_tokens, tombstone_tokens, worth, is_reached in compress(columns, may_go)
+        (
+            fixed
+            + linked * is_reached
+            + age_of[min(max(turn - born, 1), last)]
+            + idle_of[min(max(turn - touched, 1), last)],
+            slot,
+        )
+        for slot, body_tokens, tombstone_tokens, fixed, is_reached, born, touched in compress(columns, may_go)
         if body_tokens >= tombstone_tokens + gain
     ]
     return garbage, cold
+
+
+@lru_cache(maxsize=16)
+def _ln_turns(weight: float) -> tuple[float, ...]:
+    """A weight's term for each number of turns."""
+    return tuple(weight * log_turns for log_turns in LOGS)
 
 
 def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:

@@ -21,21 +21,18 @@ from itertools import pairwise
 from math import log
 from typing import NamedTuple
 
-from ctxgc.core.segment import Access, Kind, Segment, State, Status
+from ctxgc.core.reuse import SHIPPED, Weights, fixed_logit, traits_of
+from ctxgc.core.segment import Kind, Segment, State, Status
 
 KINDS = tuple(Kind)
 STATES = tuple(State)
 RESIDENT, EVICTED, DEPARTED, FORGOTTEN = range(4)
 assert STATES == (State.RESIDENT, State.EVICTED, State.DEPARTED, State.FORGOTTEN)
 
-PINNED, OPAQUE, PENDING, ERRORED, FULL_READ, RANGED_READ, SUB_AGENT = (1 << bit for bit in range(7))
+PINNED, OPAQUE, PENDING, ERRORED = (1 << bit for bit in range(4))
 
 PLAN_TOOLS = frozenset({"TodoWrite", "update_plan", "ExitPlanMode", "todowrite"})
-SUB_AGENT_TOOLS = frozenset({"Task", "Agent", "task", "spawn_agent"})
 
-SIZE_WEIGHT_TURNS = 5.0
-"""Turns of recency that one e-fold of size outweighs."""
-IMPORTANCE_WEIGHT_TURNS = 20.0
 NAMES_MAX = 0xFFFF
 """Tools, and tasks, that a heap tells apart; further ones count as none (I12)."""
 
@@ -83,6 +80,7 @@ class Entry:
     tool: str = ""
     task: str = ""
     flags: int = 0
+    traits: int = 0
     importance: float = 0.5
     touched_turn: int = -1
     touches: int = 0
@@ -105,12 +103,6 @@ def flags_of(segment: Segment, *, is_pinned: bool = False) -> int:
         flags |= PENDING
     elif segment.status is Status.ERROR:
         flags |= ERRORED
-    if segment.tool in SUB_AGENT_TOOLS:
-        flags |= SUB_AGENT
-    reads = [use for use in segment.paths if use.access is Access.READ]
-    if len(reads) == 1:
-        whole = reads[0].first_line == 1 and reads[0].last_line == 2**31 - 1
-        flags |= FULL_READ if whole else RANGED_READ
     return flags
 
 
@@ -144,6 +136,7 @@ def entry_of(
         tool=segment.tool,
         task=segment.task,
         flags=flags_of(segment, is_pinned=is_pinned),
+        traits=traits_of(segment),
         importance=segment.importance,
         touched_turn=segment.born_turn,
     )
@@ -156,7 +149,12 @@ class Heap:
     the evicted ones (I4). `evictable_tokens` counts resident bodies of `evictable_kinds` only.
     """
 
-    def __init__(self, evictable_kinds: Iterable[Kind] = (Kind.EXCHANGE, Kind.ATTACHMENT, Kind.THINKING)) -> None:
+    def __init__(
+        self,
+        evictable_kinds: Iterable[Kind] = (Kind.EXCHANGE, Kind.ATTACHMENT, Kind.THINKING),
+        weights: Weights = SHIPPED,
+    ) -> None:
+        self.weights = weights
         self.evictable_kinds = frozenset(evictable_kinds)
         self.kinds_that_go = table(lambda code: code < len(KINDS) and KINDS[code] in self.evictable_kinds)
         """Translates the kind column to 1 where bodies may go at all."""
@@ -175,8 +173,11 @@ class Heap:
         self.body = array("i")
         self.tombstone = array("i")
         self.importance = array("f")
+        self.traits = bytearray()
+        self.logit = array("d")
+        """The part of the log-odds of reuse that time does not change (`core.reuse`)."""
         self.key = array("d")
-        """Worth of the body in turns of recency, before reachability; changes only with a touch or the body."""
+        """The same per token that evicting the body frees, in logarithms: the lower, the sooner it goes."""
         self.refs: list[tuple[int, ...]] = []
         self.ref_kinds: list[bytes] = []
         """Kind of each reference; equal rows share one object."""
@@ -205,12 +206,13 @@ class Heap:
         slot = len(self.ids)
         self.ids.append(entry.id)
         self.slot_of[entry.id] = slot
-        for column in (self.kind, self.state, self.flags):
+        for column in (self.kind, self.state, self.flags, self.traits):
             column.append(0)
         self.born_peak.append(self.born_peak[-1] if slot else entry.born_turn)
         for numbers in (self.place, self.born, self.touched, self.touches, self.skeleton, self.body, self.tombstone):
             numbers.append(0)
         self.importance.append(0.5)
+        self.logit.append(0.0)
         self.key.append(0.0)
         self.tool.append(0)
         self.task.append(0)
@@ -236,12 +238,12 @@ class Heap:
         self._fill(slot, entry, refs)
         self.flags[slot] = kept
         self.touched[slot], self.touches[slot] = touched, touches
-        self.key[slot] = self._key_of(slot)
         self.set_state(slot, state)
 
     def _fill(self, slot: int, entry: Entry, refs: Iterable[tuple[int, int]]) -> None:
         self.kind[slot] = KINDS.index(entry.kind)
         self.flags[slot] = entry.flags
+        self.traits[slot] = entry.traits
         self.place[slot] = entry.place
         self.born[slot] = entry.born_turn
         self.touched[slot] = max(entry.touched_turn, entry.born_turn)
@@ -252,7 +254,6 @@ class Heap:
         self.importance[slot] = entry.importance
         self.tool[slot] = self._name("t:", entry.tool, self.tools)
         self.task[slot] = self._name("k:", entry.task, self.tasks)
-        self.key[slot] = self._key_of(slot)
         self.last_turn = max(self.last_turn, entry.born_turn)
         for later in range(slot, len(self.ids)):
             if self.born_peak[later] >= entry.born_turn:
@@ -269,10 +270,12 @@ class Heap:
             names.append(name)
         return number or 0
 
-    def _key_of(self, slot: int) -> float:
-        size = max(self.body[slot], 1)
-        youth = IMPORTANCE_WEIGHT_TURNS * (self.importance[slot] - 0.5)
-        return self.touched[slot] - SIZE_WEIGHT_TURNS * log(size) + youth
+    def _weigh(self, slot: int) -> None:
+        kind, refs = KINDS[self.kind[slot]], len(self.refs[slot])
+        body, importance = self.body[slot], self.importance[slot]
+        logit = fixed_logit(self.weights, kind, self.traits[slot], body, refs, importance)
+        self.logit[slot] = logit
+        self.key[slot] = logit - log(max(body - self.tombstone[slot], 1))
 
     def set_refs(self, slot: int, refs: Iterable[tuple[int, int]]) -> None:
         """Replace a slot's references. Targets must be older slots."""
@@ -283,6 +286,7 @@ class Heap:
         self.refs[slot] = tuple(self.slot_of[self.ids[target]] for target, _ in pairs)
         kinds = bytes(kind for _, kind in pairs)
         self.ref_kinds[slot] = self._shared_kinds.setdefault(kinds, kinds)
+        self._weigh(slot)
 
     def may_go(self, slot: int) -> bool:
         """Whether the slot's kind is one whose bodies are evicted at all."""
@@ -318,9 +322,9 @@ class Heap:
         self.flags[slot] = self.flags[slot] | PINNED if is_pinned else self.flags[slot] & ~PINNED
 
     def set_importance(self, slot: int, importance: float) -> None:
-        """Worth beyond recency and size: 0 to 1."""
+        """Worth beyond what the estimate sees: 0 to 1."""
         self.importance[slot] = importance
-        self.key[slot] = self._key_of(slot)
+        self._weigh(slot)
 
     def set_task(self, slot: int, task: str) -> None:
         """Put the slot into a task."""
@@ -330,7 +334,6 @@ class Heap:
         """An observed use. O(1)."""
         self.touched[slot] = max(self.touched[slot], turn)
         self.touches[slot] += 1
-        self.key[slot] = self._key_of(slot)
 
     def prove_garbage(self, slot: int, proof: Proof) -> bool:
         """Remember a proof; the first one stands. True if it is new."""
@@ -367,7 +370,7 @@ class Heap:
         assert all(peak >= born for peak, born in zip(self.born_peak, self.born, strict=True))
         assert all(a <= b for a, b in pairwise(self.born_peak))
         more = (self.body, self.tombstone, self.importance, self.key, self.refs, self.ref_kinds, self.tool, self.task)
-        assert all(len(column) == n for column in (*columns, *more))
+        assert all(len(column) == n for column in (*columns, *more, self.traits, self.logit))
         assert self.slot_of == {id_: slot for slot, id_ in enumerate(self.ids)}
         assert self.resident_tokens == sum(map(self.cost_of, range(n))), "I4"
         bodies = (self.body[s] for s in range(n) if self.state[s] == RESIDENT and self.may_go(s))

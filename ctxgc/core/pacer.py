@@ -23,13 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, log
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, evictable, plan
-from ctxgc.core.heap import FULL_READ, RANGED_READ, SUB_AGENT, Heap, Now
+from ctxgc.core.garbage import proven
+from ctxgc.core.heap import Heap, Now
+from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
+from ctxgc.core.reuse import ln_turns, probability
 from ctxgc.core.roots import find_roots
 
 FAULT_CALL_TOKENS = 60
@@ -67,7 +69,7 @@ class PacerRules:
     """The dials. Tokens are input-token equivalents or raw o200k as named."""
 
     prices: Prices = PROFILES["cache_5m"]
-    fault_price_tokens: float = 14_000.0
+    fault_price_tokens: float = 23_000.0
     horizon_turns: float = 20.0
     window_max_tokens: int = 0
     """Hard limit on the window in raw tokens; 0: none."""
@@ -85,38 +87,27 @@ class Decision(NamedTuple):
     predicted_cost: float
 
 
-def reuse_probability(heap: Heap, slot: int, now: Now) -> float:
-    """Probability that a body is needed again: a logistic fit that stayed calibrated on sessions it never saw."""
-    age = max(now.turn - heap.born[slot], 1)
-    idle = max(now.turn - heap.touched[slot], 1)
-    flags = heap.flags[slot]
-    z = (
-        -5.91
-        + 1.14 * bool(flags & FULL_READ)
-        + 0.82 * bool(flags & RANGED_READ)
-        + 0.30 * bool(flags & SUB_AGENT)
-        + 0.675 * log(max(heap.body[slot], 1))
-        - 0.384 * log(age)
-        - 0.407 * log(idle)
-        - 0.04 * heap.touches[slot]
+Probability = Callable[[Heap, int, Now, int, bool], float]
+"""How likely a body is needed again, given whether it is reached and whether it is proven garbage."""
+
+
+def reuse_probability(heap: Heap, slot: int, now: Now, is_reached: int, is_garbage: bool) -> float:
+    """The estimate of `core.reuse`. A replay may put perfect knowledge in its place."""
+    weights = heap.weights
+    return probability(
+        heap.logit[slot]
+        + weights.age * ln_turns(now.turn - heap.born[slot])
+        + weights.idle * ln_turns(now.turn - heap.touched[slot])
+        + weights.reached * is_reached
+        + weights.garbage * is_garbage
     )
-    return 1.0 / (1.0 + exp(-z))
 
 
-Probability = Callable[[Heap, int, Now], float]
-"""How likely a body is needed again: the fit above ships, a replay may know the future."""
+def gain_of(heap: Heap, slot: int, chance: float, rules: PacerRules, *, is_cached: bool) -> float:
+    """What evicting this body is worth in input-token equivalents, the rewrite of what lies behind it apart.
 
-
-def gain_of(
-    heap: Heap,
-    slot: int,
-    now: Now,
-    rules: PacerRules,
-    *,
-    is_cached: bool,
-    probability: Probability = reuse_probability,
-) -> float:
-    """What evicting this body is worth in input-token equivalents, the rewrite of what lies behind it apart."""
+    `chance` is the probability that it is needed again.
+    """
     read, write, _ = rules.prices
     freed = heap.body[slot] - heap.tombstone[slot]
     fault = (
@@ -125,7 +116,7 @@ def gain_of(
         + write * (heap.body[slot] + FAULT_CALL_TOKENS)
         + rules.fault_price_tokens
     )
-    return _saving(freed, rules, is_cached=is_cached) - probability(heap, slot, now) * fault
+    return _saving(freed, rules, is_cached=is_cached) - chance * fault
 
 
 def _saving(freed_tokens: int, rules: PacerRules, *, is_cached: bool) -> float:
@@ -143,19 +134,24 @@ def decide(
     *,
     is_cold: bool,
     cached_tokens: int,
-    probability: Probability = reuse_probability,
+    grown_tokens: int = FREED_TOKENS_MIN,
+    chance: Probability = reuse_probability,
 ) -> Decision | None:
     """Whether to collect now, and what. `cached_tokens` is the length of the window's prefix that is cached.
 
-    Only reads; same arguments, same decision. O(slots + references). What the model has not seen yet and what was just
-    recalled are roots, and stay like all of them (I2).
+    `grown_tokens`: evictable tokens admitted since this was last asked. A warm collection frees two thousand or does
+    not happen, so before as many have come nobody looks: most turns cost nothing, and a cut that did not pay a moment
+    ago is not weighed again. Only reads; same arguments, same decision. O(slots + references) where it looks. What the
+    model has not seen yet and what was just recalled are roots, and stay like all of them (I2).
     """
     cached = 0 if is_cold else cached_tokens
     todo = _over_limit(heap, paths, now, rules, pacer)
     if todo:
         return Decision("hard_limit", todo, cost_effect(heap, todo.victims, pacer, is_cold=False, cached_tokens=cached))
+    if not is_cold and grown_tokens < FREED_TOKENS_MIN:
+        return None
     roots = find_roots(heap, paths, now, rules)
-    victims = _worth_evicting(heap, roots, now, rules, pacer, cached, probability)
+    victims = _worth_evicting(heap, roots, now, rules, pacer, cached, chance)
     if not is_cold:
         victims = _best_cut(heap, victims, pacer, cached)
     if not victims:
@@ -188,11 +184,12 @@ def _worth_evicting(
     rules: Rules,
     pacer: PacerRules,
     cached_tokens: int,
-    probability: Probability,
+    chance: Probability,
 ) -> list[Victim]:
     """Every body with a positive gain, in window order; the score is the gain."""
     found = []
     may_go = evictable(heap, roots)
+    reached = mark(heap.refs, roots)
     position = 0
     for slot in heap.window():
         is_cached = position < cached_tokens
@@ -200,7 +197,9 @@ def _worth_evicting(
         freed = heap.body[slot] - heap.tombstone[slot]
         if not may_go[slot] or freed < max(rules.min_gain_tokens, 1):
             continue
-        gain = gain_of(heap, slot, now, pacer, is_cached=is_cached, probability=probability)
+        is_garbage = slot in heap.proofs and proven(heap, slot, now, rules) is not None
+        needed = chance(heap, slot, now, reached[slot], is_garbage)
+        gain = gain_of(heap, slot, needed, pacer, is_cached=is_cached)
         if gain > 0:
             found.append(Victim(slot, "value", -1, freed, gain))
     return found

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-REACHED_WEIGHT_TURNS = 10.0
-"""Turns of recency that being reached from a root is worth; nothing else in the key depends on the graph."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:

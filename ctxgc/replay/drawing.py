@@ -42,6 +42,8 @@ class Panel(NamedTuple):
     right: float
     low: float
     high: float
+    step: float
+    """Between two lines of its grid."""
 
     def x(self, value: float) -> float:
         """Where a value lies; values beyond the scale lie on its edge."""
@@ -61,7 +63,7 @@ def panel(left: float, right: float, values: Sequence[float], *, from_zero: bool
     low = 0.0 if from_zero else min(values, default=0.0)
     high = min(max(*values, 0.1, low + 0.1), high_max)
     step = nice_step(high - low, 5)
-    return Panel(left, right, floor(low / step) * step, ceil(high / step) * step)
+    return Panel(left, right, floor(low / step) * step, ceil(high / step) * step, step)
 
 
 def svg(height: float, parts: Sequence[str], label: str) -> str:
@@ -70,10 +72,14 @@ def svg(height: float, parts: Sequence[str], label: str) -> str:
     return head + "".join(parts) + "</svg>"
 
 
-def dot_plot(rows: Sequence[Row], label: str) -> str:
-    """Cost on the left, faults on the right, a line a policy; whiskers are intervals, diamonds the placebo."""
+def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str:
+    """Cost on the left, faults on the right, a line a policy; whiskers are intervals, diamonds the placebo.
+
+    `bound` is the cost that no policy can go below.
+    """
     top, left = 48, 196
     costs = [value for row in rows for value in (row.cost.low, row.cost.high)]
+    costs += [bound] if bound is not None else []
     faults = [value for row in rows for value in (row.faults.high, row.faults.placebo or 0.0)]
     cost_panel = panel(left, 500, costs, from_zero=False, high_max=180)
     fault_panel = panel(590, 850, faults, from_zero=True)
@@ -82,6 +88,10 @@ def dot_plot(rows: Sequence[Row], label: str) -> str:
         _grid(cost_panel, top, bottom, "cost, % of no collection", lambda value: f"{value:g}", strong=100.0),
         _grid(fault_panel, top, bottom, "faults in 100 turns", lambda value: f"{value:g}"),
     ]
+    if bound is not None:
+        x = _n(cost_panel.x(bound))
+        title = f"<title>no policy can cost less than {bound:.1f} %</title>"
+        parts.append(f'<line class="bound" x1="{x}" x2="{x}" y1="{_n(top - 4)}" y2="{_n(bottom)}">{title}</line>')
     for number, row in enumerate(rows):
         y = top + ROW * (number + 0.5)
         if row.mark == "ours":
@@ -108,10 +118,9 @@ def _grid(
     scale: Panel, top: float, bottom: float, name: str, tell: Callable[[float], str], strong: float | None = None
 ) -> str:
     parts = [_text(scale.left, 8, name, "start", "axis")]
-    step = nice_step(scale.high - scale.low, 5)
-    for number in range(round((scale.high - scale.low) / step) + 1):
-        value = scale.low + number * step
-        is_strong = strong is not None and abs(value - strong) < step / 1e6
+    for number in range(round((scale.high - scale.low) / scale.step) + 1):
+        value = scale.low + number * scale.step
+        is_strong = strong is not None and abs(value - strong) < scale.step / 1e6
         x = _n(scale.x(value))
         style = "grid strong" if is_strong else "grid"
         parts.append(f'<line class="{style}" x1="{x}" x2="{x}" y1="{_n(top - 4)}" y2="{_n(bottom)}"/>')
@@ -190,9 +199,9 @@ def share_bars(rows: Sequence[tuple[str, Mapping[str, float]]], label: str) -> s
             bar = f'x="{_n(at)}" y="{_n(y)}" width="{_n(max(wide - 1, 0))}" height="{ROW}" rx="3"'
             parts.append(f'<rect class="share {escape(part)}" {bar}>{title}</rect>')
             if wide > 70:
-                parts.append(_text(at + wide / 2, y + ROW / 2, f"{part} {share:.0f} %", "middle", "inside"))
+                parts.append(_text(at + wide / 2, y + ROW / 2, f"{part} {share:.0f} %", "middle", f"inside {part}"))
             elif wide > 26:
-                parts.append(_text(at + wide / 2, y + ROW / 2, f"{share:.0f}", "middle", "inside"))
+                parts.append(_text(at + wide / 2, y + ROW / 2, f"{share:.0f}", "middle", f"inside {part}"))
             at += wide
     return svg(len(rows) * (ROW + gap), parts, label)
 

@@ -99,7 +99,7 @@ class PerfectPacer:
     def begin(self, script: Script) -> None:
         """Look up the last uses."""
         self._last_use = last_uses(script)
-        self._inner = Shipped(self.name, self.pacer, self.rules, self._probability)
+        self._inner = Shipped(self.name, self.pacer, self.rules, self._chance)
         self._inner.begin(script)
 
     def victims(self, run: Run) -> Sequence[Victim]:
@@ -107,7 +107,7 @@ class PerfectPacer:
         self._step = run.step
         return self._inner.victims(run)
 
-    def _probability(self, heap: Heap, slot: int, now: Now) -> float:
+    def _chance(self, heap: Heap, slot: int, now: Now, is_reached: int, is_garbage: bool) -> float:
         return float(self._last_use.get(slot, -1) >= self._step)
 
 

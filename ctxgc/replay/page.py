@@ -47,7 +47,8 @@ def html_of(report: Report) -> str:
 _NOTE_POLICIES = (
     "Each policy was played on the same recorded sessions, billed turn by turn. Whiskers are 95 % intervals over "
     "sessions. Diamonds are the placebo: faults that remain when each turn's output is replaced by another session's, "
-    "so only what lies to the right of a diamond is more than coincidence. Hollow dots know the future: bounds."
+    "so only what lies to the right of a diamond is more than coincidence. Hollow dots know the future, and no policy "
+    "whatever can cost less than the orange line."
 )
 _NOTE_PROFILE = (
     "Of all tokens of evictable bodies in all prompts, without any collection: live before their last use, drag after "
@@ -103,12 +104,12 @@ def _placebo(row: Report) -> str:
 
 
 def _policies(agents: dict[str, Report], everyone: Report) -> str:
-    parts = [_figure(everyone["policies"], "All agents, tool results")]
+    parts = [_figure(everyone, "policies", "All agents, tool results")]
     rest = list(SCOPES)[1]
-    parts.append(_folded("All agents", SCOPES[rest], _figure(everyone[rest], f"All agents, {SCOPES[rest]}")))
+    parts.append(_folded("All agents", SCOPES[rest], _figure(everyone, rest, f"All agents, {SCOPES[rest]}")))
     for name, agent in agents.items():
         figures = [
-            f"<h3>{escape(about)}</h3>{_figure(agent[scope], f'{name}, {about}')}" for scope, about in SCOPES.items()
+            f"<h3>{escape(about)}</h3>{_figure(agent, scope, f'{name}, {about}')}" for scope, about in SCOPES.items()
         ]
         parts.append(_folded(name, f"{agent['sessions']:,} sessions, {agent['turns']:,} turns", "".join(figures)))
     return "".join(parts)
@@ -118,11 +119,12 @@ def _folded(title: str, more: str, body: str) -> str:
     return f"<details><summary>{escape(title)} <small>{escape(more)}</small></summary>{body}</details>"
 
 
-def _figure(policies: Sequence[Report], label: str) -> str:
-    return f"<figure>{_plot(policies, label)}</figure>"
+def _figure(agent: Report, scope: str, label: str) -> str:
+    bound = agent[scope.replace("policies", "bounds")]["certified_cost_pct"]
+    return f"<figure>{_plot(agent[scope], label, bound)}</figure>"
 
 
-def _plot(policies: Sequence[Report], label: str) -> str:
+def _plot(policies: Sequence[Report], label: str, bound: float | None) -> str:
     rows = []
     for row in sorted(policies, key=lambda row: row["cost_pct"] or 0.0):
         cost, faults = row["cost_pct"], row["faults_per_100_turns"]
@@ -134,7 +136,7 @@ def _plot(policies: Sequence[Report], label: str) -> str:
         rows.append(
             Row(row["name"], Dot(cost, cost_low, cost_high), Dot(faults, low, high, placebo), _mark(row["name"]))
         )
-    return dot_plot(rows, label) if rows else ""
+    return dot_plot(rows, label, bound) if rows else ""
 
 
 def _mark(name: str) -> str:

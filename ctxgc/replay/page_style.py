@@ -17,9 +17,9 @@ header{margin-bottom:40px}
 h1{margin:0;max-width:22em;font-size:34px;font-weight:600;line-height:1.2;letter-spacing:-.02em;text-wrap:balance}
 h1 b{color:var(--ours);font-weight:700;font-variant-numeric:tabular-nums}
 .facts{margin:16px 0 28px;color:var(--soft)}
-dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:1px;margin:0;overflow:hidden;
+dl{display:flex;flex-wrap:wrap;gap:1px;margin:0;overflow:hidden;
 background:var(--rule);border:1px solid var(--rule);border-radius:12px}
-dl div{padding:16px 18px;background:var(--card)}
+dl div{flex:1 1 150px;padding:16px 18px;background:var(--card)}
 dt{color:var(--soft);font-size:13px}
 dd{margin:2px 0 0;font-size:26px;font-weight:600;letter-spacing:-.01em;font-variant-numeric:tabular-nums}
 small{color:var(--faint);font-size:13px;font-weight:400}
@@ -40,6 +40,7 @@ text{fill:var(--soft);font:12px system-ui,-apple-system,"Segoe UI",sans-serif;fo
 .grid{stroke:var(--rule);stroke-width:1}.grid.strong{stroke:var(--faint);stroke-dasharray:2 3}
 .whisker{stroke:var(--dot);stroke-width:2.5;stroke-linecap:round;opacity:.45}
 .dot{fill:var(--dot)}.placebo{fill:var(--card);stroke:var(--warm);stroke-width:1.3}
+.bound{stroke:var(--warm);stroke-width:1.5}
 .band{fill:var(--wash)}
 .ours .dot{fill:var(--ours)}.ours .whisker{stroke:var(--ours);opacity:.6}
 .ours .name,.ours .value{fill:var(--ours);font-weight:700}
@@ -51,13 +52,15 @@ path.line0{stroke:var(--dot)}path.line1{stroke:var(--warm)}path.line2{stroke:var
 .cut{stroke:var(--faint);stroke-width:1;stroke-dasharray:3 4}
 .share.live{fill:var(--ours)}.share.drag{fill:var(--drag)}.share.void{fill:var(--void)}
 .inside{fill:var(--inside);font-weight:600;paint-order:stroke;stroke:#0003;stroke-width:2px}
+.inside.void{fill:var(--ink);stroke:none}
 .wide{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:12px}
 table{width:100%;border-collapse:collapse;font-size:13.5px;font-variant-numeric:tabular-nums}
 th,td{padding:7px 11px;text-align:left;white-space:nowrap}
 th{color:var(--faint);font-weight:500;border-bottom:1px solid var(--rule)}
 tr+tr td{border-top:1px solid var(--rule)}
 .right{text-align:right}
-.wide td:nth-child(2):not(.right){max-width:30em;overflow:hidden;text-overflow:ellipsis}
+.wide td:nth-child(2):not(.right){max-width:24em;overflow:hidden;text-overflow:ellipsis}
+td:last-child:not(.right){min-width:13em;white-space:normal;line-height:1.35}
 tr.ours td{background:var(--wash);font-weight:600}
 footer{margin-top:56px;padding-top:20px;border-top:1px solid var(--rule);color:var(--faint);font-size:14px}
 footer p{max-width:52em;margin:0 0 8px}

@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 from ctxgc.core.collector import Victim, evictable, plan
 from ctxgc.core.garbage import proven
-from ctxgc.core.pacer import PacerRules, Probability, decide, reuse_probability
+from ctxgc.core.pacer import FREED_TOKENS_MIN, PacerRules, Probability, decide, reuse_probability
 from ctxgc.core.policy import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.simulate import Run, Script
@@ -119,9 +119,23 @@ def by_chance(run: Run, slot: int) -> float:
     return int.from_bytes(blake2b(name, digest_size=6).digest(), "little")
 
 
-def by_key(run: Run, slot: int) -> float:
-    """The core's own key, without reachability."""
-    return run.heap.key[slot]
+@dataclass(slots=True)
+class PlanJustEnough:
+    """Every turn, the core's own plan to hold the budget: which bodies it picks, apart from when."""
+
+    name: str = "key_just_enough"
+    budget_tokens: int = BUDGET_TOKENS
+    rules: Rules = field(default_factory=lambda: Rules(recent_turns=1, file_turns=0))
+
+    def begin(self, script: Script) -> None:
+        """Nothing to prepare."""
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """By the core's key, until the bodies fit."""
+        over = run.heap.evictable_tokens - self.budget_tokens
+        if over <= 0:
+            return ()
+        return plan(run.heap, run.paths, run.heap.resident_tokens - over, run.now, self.rules).victims
 
 
 @dataclass(slots=True)
@@ -207,11 +221,13 @@ class Shipped:
     name: str = "ctxgc"
     pacer: PacerRules = field(default_factory=PacerRules)
     rules: Rules = field(default_factory=Rules)
-    probability: Probability = reuse_probability
+    chance: Probability = reuse_probability
     _dials: PacerRules = field(default_factory=PacerRules)
+    _asked_tokens: int = 0
 
     def begin(self, script: Script) -> None:
         """Take the episode's hidden prefix into account."""
+        self._asked_tokens = 0
         self._dials = replace(self.pacer, hidden_tokens=script.hidden_tokens)
 
     def victims(self, run: Run) -> Sequence[Victim]:
@@ -225,12 +241,16 @@ class Shipped:
             self._dials,
             is_cold=run.is_cold,
             cached_tokens=cached,
-            probability=self.probability,
+            grown_tokens=run.heap.evictable_tokens - self._asked_tokens,
+            chance=self.chance,
         )
-        return decision.plan.victims if decision else ()
+        victims = decision.plan.victims if decision else ()
+        if victims or run.is_cold or run.heap.evictable_tokens - self._asked_tokens >= FREED_TOKENS_MIN:
+            self._asked_tokens = run.heap.evictable_tokens - sum(victim.freed_tokens for victim in victims)
+        return victims
 
 
-def baselines() -> list[JustEnough | NoCollection | ClearOld | Masking | ProvenOnly | KeyWatermarks]:
+def baselines() -> list[JustEnough | PlanJustEnough | NoCollection | ClearOld | Masking | ProvenOnly | KeyWatermarks]:
     """What ctxgc is compared with, in the order of the table."""
     return [
         NoCollection(),
@@ -239,7 +259,7 @@ def baselines() -> list[JustEnough | NoCollection | ClearOld | Masking | ProvenO
         JustEnough("gdsf", by_density),
         JustEnough("biggest_first", by_size),
         JustEnough("random", by_chance),
-        JustEnough("key_just_enough", by_key),
+        PlanJustEnough(),
         Masking(),
         ClearOld(),
         ProvenOnly(),

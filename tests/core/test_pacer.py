@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.collector import Victim, evictable, sweep
-from ctxgc.core.heap import EVICTED, FULL_READ, OPAQUE, PENDING, PINNED, RANGED_READ, SUB_AGENT, Heap, Now
+from ctxgc.core.garbage import proven
+from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, Heap, Now
+from ctxgc.core.mark import mark
 from ctxgc.core.pacer import (
     FREED_TOKENS_MIN,
     PROFILES,
@@ -52,6 +54,14 @@ def test_the_pacer_never_takes_a_root_an_open_call_or_what_is_not_all_text_I2(ma
         assert heap.body[victim.slot] - heap.tombstone[victim.slot] == victim.freed_tokens > 0
 
 
+def chance_of(heap, paths, slot, now, rules):
+    """The shipped estimate of one slot, with what mark and garbage say of it."""
+    roots = find_roots(heap, paths, now, rules)
+    reached = mark(heap.refs, roots)
+    is_garbage = slot in heap.proofs and proven(heap, slot, now, rules) is not None
+    return reuse_probability(heap, slot, now, reached[slot], is_garbage)
+
+
 def slow_cuts(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: PacerRules, cached_tokens: int):
     """(net, freed tokens, victims) of every suffix of what has a positive gain, each reckoned from the definition."""
     may_go = evictable(heap, find_roots(heap, paths, now, rules))
@@ -60,7 +70,9 @@ def slow_cuts(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: Pacer
     gains = {}
     for slot in window:
         if may_go[slot] and heap.body[slot] - heap.tombstone[slot] >= max(rules.min_gain_tokens, 1):
-            gains[slot] = gain_of(heap, slot, now, pacer, is_cached=starts[slot] < cached_tokens)
+            gains[slot] = gain_of(
+                heap, slot, chance_of(heap, paths, slot, now, rules), pacer, is_cached=starts[slot] < cached_tokens
+            )
     worth = [slot for slot in window if gains.get(slot, 0) > 0]
     for at, first in enumerate(worth):
         freed = {slot: heap.body[slot] - heap.tombstone[slot] for slot in worth[at:]}
@@ -98,7 +110,7 @@ def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(mad
         for slot in heap.window()
         if may_go[slot]
         and heap.body[slot] - heap.tombstone[slot] >= max(rules.min_gain_tokens, 1)
-        and gain_of(heap, slot, now, pacer, is_cached=False) > 0
+        and gain_of(heap, slot, chance_of(heap, paths, slot, now, rules), pacer, is_cached=False) > 0
     }
 
     decision = decide(heap, paths, now, rules, pacer, is_cold=True, cached_tokens=cached)
@@ -163,35 +175,27 @@ def test_the_rewrite_is_what_stays_behind_the_first_victim_and_was_cached():
     assert rewrite_tokens(heap, [victim], cached_tokens=1000) == 0
 
 
-def test_a_body_is_needed_less_the_older_and_more_if_it_is_a_large_read():
-    heap = Heap()
-    for number, (size, flags, born) in enumerate(
-        [(500, 0, 90), (500, 0, 10), (5000, 0, 90), (500, FULL_READ, 90), (500, RANGED_READ, 90), (500, SUB_AGENT, 90)]
-    ):
-        heap.admit(an_entry(f"s{number}", body=size, flags=flags, born=born))
-
-    fresh, old, large, full, ranged, agent = (reuse_probability(heap, slot, Now(100)) for slot in range(6))
-
-    assert old < fresh < agent < ranged < full < 1
-    assert fresh < large
-
-
-def test_the_fitted_probability_is_the_published_one():
-    heap = Heap()
-    heap.admit(an_entry("s", body=1000, flags=FULL_READ, born=10, touched_turn=30, touches=2))
-
-    # σ(−5.91 + 1.14 + 0.675·ln 1000 − 0.384·ln 40 − 0.407·ln 20 − 0.08)
-    assert reuse_probability(heap, 0, Now(50)) == pytest.approx(0.0561, abs=1e-4)
-
-
 def test_gain_is_the_published_formula():
     heap = Heap()
     heap.admit(an_entry("s", body=1025, tombstone=25, skeleton=10, born=0))
-    chance = reuse_probability(heap, 0, Now(50))
-    fault = chance * (0.1 * 1035 + 300 + 1.25 * (1025 + 60) + 14_000)
+    rules = PacerRules(fault_price_tokens=14_000)
+    fault = 0.2 * (0.1 * 1035 + 300 + 1.25 * (1025 + 60) + 14_000)
 
-    assert gain_of(heap, 0, Now(50), PacerRules(), is_cached=True) == pytest.approx(1000 * 0.1 * 20 - fault)
-    assert gain_of(heap, 0, Now(50), PacerRules(), is_cached=False) == pytest.approx(1000 * (1.25 + 2) - fault)
+    assert gain_of(heap, 0, 0.2, rules, is_cached=True) == pytest.approx(1000 * 0.1 * 20 - fault)
+    assert gain_of(heap, 0, 0.2, rules, is_cached=False) == pytest.approx(1000 * (1.25 + 2) - fault)
+
+
+def test_a_warm_window_is_not_looked_at_again_before_it_has_grown():
+    heap = a_session([30_000, 9000], tail=0)
+    rules = PacerRules(fault_price_tokens=0)
+
+    asked = [
+        decide(heap, PathIndex(), Now(99), Rules(), rules, is_cold=False, cached_tokens=0, grown_tokens=grown)
+        for grown in (1999, 2000)
+    ]
+
+    assert asked[0] is None
+    assert asked[1] is not None
 
 
 def test_what_is_not_cached_yet_goes_where_the_same_cached_would_stay():

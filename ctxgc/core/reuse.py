@@ -1,0 +1,121 @@
+"""Will a body be needed again? One logistic estimate for which (the plan) and for when (the pacer).
+
+    logit(x) = fixed(x) + age · ln turns lived + idle · ln turns since its last use + reached + garbage
+    fixed(x) = what the segment is: kind, how it was read, how large, how much it refers to; computed once
+
+Only four terms move with time, so a whole heap is scored by one pass over columns. The weights are a fit on recorded
+sessions, tuned on four fifths of them and judged by replay on the rest: `python -m perf.tune`, docs/design/policy.md.
+They say how much more often a body of that sort was used or read again later, everything else being equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from math import exp, log
+
+from ctxgc.core.segment import LINE_MAX, Access, Kind, Segment
+
+FULL_READ, RANGED_READ, SUB_AGENT, COMMAND, EDITS, SEARCHES, HAS_PATH = (1 << bit for bit in range(7))
+"""Traits of a segment, as bits."""
+
+SUB_AGENT_TOOLS = frozenset({"Task", "Agent", "task", "spawn_agent"})
+SEARCH_TOOLS = frozenset({"Grep", "Glob", "grep", "glob"})
+
+IMPORTANCE_WEIGHT = 6.0
+"""What an importance of 1 adds over 0.5 is half of this: twenty times the odds."""
+
+LOGS = (0.0, *(log(turns) for turns in range(1, 4097)))
+"""Logarithms of turns; longer is as good as the longest."""
+LOGS_LAST = len(LOGS) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The terms of the estimate, in log-odds. `size`, `refs`, `age`, `idle` multiply a natural logarithm."""
+
+    bias: float
+    full_read: float
+    ranged_read: float
+    sub_agent: float
+    command: float
+    edits: float
+    searches: float
+    has_path: float
+    thinking: float
+    size: float
+    refs: float
+    age: float
+    idle: float
+    reached: float
+    garbage: float
+
+
+SHIPPED = Weights(
+    bias=-8.0,
+    full_read=1.3,
+    ranged_read=0.9,
+    sub_agent=1.4,
+    command=1.1,
+    edits=1.2,
+    searches=0.6,
+    has_path=0.8,
+    thinking=0.8,
+    size=0.74,
+    refs=0.7,
+    age=-0.4,
+    idle=-0.3,
+    reached=0.45,
+    garbage=-0.9,
+)
+
+
+def traits_of(segment: Segment) -> int:
+    """The trait bits of a segment's facts."""
+    reads = [use for use in segment.paths if use.access is Access.READ]
+    traits = HAS_PATH if segment.paths else 0
+    if len(reads) == 1:
+        whole = reads[0].first_line == 1 and reads[0].last_line == LINE_MAX
+        traits |= FULL_READ if whole else RANGED_READ
+    if segment.tool in SUB_AGENT_TOOLS:
+        traits |= SUB_AGENT
+    if segment.tool in SEARCH_TOOLS:
+        traits |= SEARCHES
+    if segment.command:
+        traits |= COMMAND
+    if any(use.access is Access.EDIT for use in segment.paths):
+        traits |= EDITS
+    return traits
+
+
+def fixed_terms(kind: Kind, traits: int, body_tokens: int, refs: int) -> tuple[float, ...]:
+    """What multiplies the first eleven weights, from `bias` to `refs`."""
+    return (
+        1.0,
+        float(bool(traits & FULL_READ)),
+        float(bool(traits & RANGED_READ)),
+        float(bool(traits & SUB_AGENT)),
+        float(bool(traits & COMMAND)),
+        float(bool(traits & EDITS)),
+        float(bool(traits & SEARCHES)),
+        float(bool(traits & HAS_PATH)),
+        float(kind is Kind.THINKING),
+        log(max(body_tokens, 1)),
+        log(1 + refs),
+    )
+
+
+def fixed_logit(weights: Weights, kind: Kind, traits: int, body_tokens: int, refs: int, importance: float) -> float:
+    """The part of a body's log-odds that time does not change."""
+    terms = fixed_terms(kind, traits, body_tokens, refs)
+    known: float = sum(weight * term for weight, term in zip(astuple(weights), terms, strict=False))
+    return known + IMPORTANCE_WEIGHT * (importance - 0.5)
+
+
+def ln_turns(turns: int) -> float:
+    """ln of a number of turns, at least one."""
+    return LOGS[min(max(turns, 1), LOGS_LAST)]
+
+
+def probability(logit: float) -> float:
+    """The logistic function; safe for any logit."""
+    return 1.0 / (1.0 + exp(-logit)) if logit > -700 else 0.0
