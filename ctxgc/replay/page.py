@@ -16,7 +16,7 @@ SCOPES = {
     "policies_with_inputs_and_thinking": "tool results, old tool inputs, old thinking",
 }
 REASONS = {
-    "value": "not likely enough to be needed again",
+    "value": "unlikely to be needed again",
     "host": "the host itself cleared it",
     "ranked": "the coldest under the hard limit",
 }

@@ -59,8 +59,8 @@ th,td{padding:7px 11px;text-align:left;white-space:nowrap}
 th{color:var(--faint);font-weight:500;border-bottom:1px solid var(--rule)}
 tr+tr td{border-top:1px solid var(--rule)}
 .right{text-align:right}
-.wide td:nth-child(2):not(.right){max-width:24em;overflow:hidden;text-overflow:ellipsis}
-td:last-child:not(.right){min-width:13em;white-space:normal;line-height:1.35}
+.wide td:nth-child(2):not(.right){max-width:31em;overflow:hidden;text-overflow:ellipsis}
+td:last-child:not(.right){min-width:10em;white-space:normal;line-height:1.35}
 tr.ours td{background:var(--wash);font-weight:600}
 footer{margin-top:56px;padding-top:20px;border-top:1px solid var(--rule);color:var(--faint);font-size:14px}
 footer p{max-width:52em;margin:0 0 8px}

@@ -25,6 +25,8 @@ from ctxgc.replay.trace import Episode
 SCOPES = {"results": RESULTS, "all": ALL}
 """Tool results only; and with old tool inputs and old thinking."""
 WORST_FAULTS_MAX = 20
+LABEL_BYTES_MAX = 60
+"""Fits a line of a page; of a path the end stays."""
 
 
 @dataclass(slots=True)
@@ -160,7 +162,11 @@ def _note_story(result: Result, episodes: Sequence[Episode], scripts: Sequence[S
 
 
 def _worst(episode: Episode, tally: Tally) -> list[WorstFault]:
-    labels = {sized.segment.id: label(sized.segment) for turn in episode.turns for sized in (*turn.before, *turn.reply)}
+    labels = {
+        sized.segment.id: label(sized.segment, LABEL_BYTES_MAX)
+        for turn in episode.turns
+        for sized in (*turn.before, *turn.reply)
+    }
     return [
         WorstFault(
             episode.source,

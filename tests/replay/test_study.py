@@ -17,10 +17,20 @@ from ctxgc.replay.study import run_study
 from tests.replay.made_sessions import claude_session
 
 
-@pytest.fixture
-def sessions(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture(scope="module")
+def sessions(folder):
     """Three sessions; by their ids in another order than by their files."""
-    return [str(claude_session(tmp_path / f"{n}.jsonl", f"session-{9 - n}", seed=n)) for n in range(3)]
+    return [str(claude_session(folder / f"{n}.jsonl", f"session-{9 - n}", seed=n)) for n in range(3)]
+
+
+@pytest.fixture(scope="module")
+def study(sessions):
+    return run_study(sessions, Terms(), workers=1)
 
 
 def steady(study):
@@ -30,12 +40,11 @@ def steady(study):
     return json.dumps(report)
 
 
-def test_neither_the_order_of_files_nor_the_number_of_workers_changes_the_report(sessions):
-    one = run_study(sessions, Terms(), workers=1)
-    two = run_study(sessions[::-1], Terms(), workers=2)
+def test_neither_the_order_of_files_nor_the_number_of_workers_changes_the_report(sessions, study):
+    other = run_study(sessions[::-1], Terms(), workers=2)
 
-    assert steady(one) == steady(two)
-    assert [result.session for result in one.results] == ["session-7", "session-8", "session-9"]
+    assert steady(other) == steady(study)
+    assert [result.session for result in study.results] == ["session-7", "session-8", "session-9"]
 
 
 @pytest.mark.slow
@@ -51,27 +60,21 @@ def test_the_hash_seed_does_not_change_the_report(sessions):
     assert report("1") == report("2") == report("3")
 
 
-def test_every_session_is_played_by_every_policy_in_both_scopes(sessions):
-    study = run_study(sessions, Terms(), workers=1)
-
+def test_every_session_is_played_by_every_policy_in_both_scopes(study):
     names = [policy.name for policy in lineup(Terms())]
     for result in study.results:
         assert sorted(result.sums) == sorted((scope, name) for scope in ("results", "all") for name in names)
         assert result.turns == 30
 
 
-def test_the_made_sessions_make_policies_evict_and_fault(sessions):
-    study = run_study(sessions, Terms(), workers=1)
-
+def test_the_made_sessions_make_policies_evict_and_fault(study):
     tight = [result.sums["results", "lru"] for result in study.results]
     assert all(sums.evictions for sums in tight)
     assert sum(sums.faults for sums in tight) > 0
     assert any(result.sums["results", "ctxgc"].evictions for result in study.results)
 
 
-def test_sessions_that_share_no_word_have_a_placebo_without_faults(sessions):
-    study = run_study(sessions, Terms(), workers=1)
-
+def test_sessions_that_share_no_word_have_a_placebo_without_faults(study):
     for result in study.results:
         assert result.has_placebo
         assert result.sums["results", "none"].uses > 0
@@ -105,9 +108,10 @@ def test_files_that_hold_no_session_are_named_and_the_others_counted(sessions, t
     for name, data in broken.items():
         (tmp_path / name).write_bytes(data)
 
-    study = run_study([*transcripts_in([str(tmp_path)]), str(tmp_path / "nowhere.jsonl")], Terms(), workers=1)
+    files = [sessions[0], *transcripts_in([str(tmp_path)]), str(tmp_path / "nowhere.jsonl")]
+    study = run_study(files, Terms(), workers=1)
 
-    assert len(study.results) == study.files == 3
+    assert len(study.results) == study.files == 1
     assert {os.path.basename(path) for path, why in study.skipped if why} == {*broken, "nowhere.jsonl"}
 
 
@@ -137,8 +141,8 @@ def test_no_text_of_a_session_is_left_behind(sessions, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(sessions, Terms(), workers=1, tell=stop)
-    run_study(sessions, Terms(), workers=1)
+        run_study(sessions[:1], Terms(), workers=1, tell=stop)
+    run_study(sessions[:1], Terms(), workers=1)
 
     assert not list(tmp_path.glob("ctxgc-replay-*"))
 
@@ -146,27 +150,47 @@ def test_no_text_of_a_session_is_left_behind(sessions, tmp_path, monkeypatch):
 def test_progress_only_grows_and_ends_at_one(sessions):
     shares = []
 
-    run_study(sessions, Terms(), workers=1, tell=lambda share, note: shares.append(share))
+    run_study(sessions[:2], Terms(), workers=1, tell=lambda share, note: shares.append(share))
 
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
 
 
+CORPUS_STUDY = """
+import json, resource, sys
+from ctxgc.replay.lineup import Terms
+from ctxgc.replay.reading import transcripts_in
+from ctxgc.replay.study import run_study
+
+if __name__ == "__main__":
+    study = run_study(transcripts_in(sys.argv[1:]), Terms())
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    print(json.dumps({
+        "sessions": len(study.results),
+        "skipped": [path for path, _ in study.skipped],
+        "kilobytes": [resource.getrusage(one).ru_maxrss for one in who],
+        "below_the_bound": [
+            [result.session, *key] for result in study.results for key, sums in result.sums.items()
+            if sums.cost < result.bounds[key[0]][0] * (1 - 1e-9)
+        ],
+        "evicted_by_none": sum(result.sums["all", "none"].evictions for result in study.results),
+        "faults_of_liveness": sum(result.sums["results", "liveness"].faults for result in study.results),
+    }))
+"""
+AGENTS = ("claude_code", "codex", "opencode", "pi", "copilot_cli", "mini_swe_agent", "swe_agent", "tau_bench")
+
+
 @pytest.mark.slow
 @pytest.mark.corpus
-def test_the_whole_corpus_is_replayed_in_bounded_memory(corpus):
-    folders = [str(corpus / name) for name in ("claude_code", "codex", "opencode", "pi", "mini_swe_agent")]
-    code = (
-        "import resource, sys\n"
-        "from ctxgc.replay.study import *\nfrom ctxgc.replay.reading import transcripts_in\n"
-        "if __name__ == '__main__':\n"
-        "    study = run_study(transcripts_in(sys.argv[1:]), Terms())\n"
-        "    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)\n"
-        "    print(len(study.results), sum(resource.getrusage(one).ru_maxrss for one in who))\n"
-    )
+def test_the_whole_corpus_is_replayed_within_its_bounds_and_2_gb(corpus):
+    folders = [str(corpus / name) for name in AGENTS]
 
-    done = subprocess.run([sys.executable, "-c", code, *folders], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", CORPUS_STUDY, *folders], capture_output=True, text=True, check=True)
 
-    sessions, kilobytes = map(int, done.stdout.split())
-    assert sessions >= 40
-    assert kilobytes < 1_000_000, "the parent and its largest worker; two workers stay below 2 GB"
+    said = json.loads(done.stdout)
+    parent, largest_worker = said["kilobytes"]
+    assert said["sessions"] >= 40
+    assert not said["skipped"]
+    assert parent + 2 * largest_worker < 2_000_000
+    assert not said["below_the_bound"]
+    assert said["evicted_by_none"] == said["faults_of_liveness"] == 0
