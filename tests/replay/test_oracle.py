@@ -40,7 +40,7 @@ def test_a_perfect_pacer_to_whom_faults_are_dear_never_faults(script, prices):
 
 
 @given(scripts(), profiles)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_no_policy_is_cheaper_than_the_certified_cost(script, prices):
     least = certified_cost(script, prices)
 
@@ -49,7 +49,7 @@ def test_no_policy_is_cheaper_than_the_certified_cost(script, prices):
 
 
 @given(scripts())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_no_policy_that_holds_a_budget_faults_less_than_is_certified(script):
     for policy in map(Peak, everyone()):
         faults = play(script, policy, PRICES).faults
@@ -58,7 +58,7 @@ def test_no_policy_that_holds_a_budget_faults_less_than_is_certified(script):
 
 
 @given(scripts(), budgets)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_just_enough_holds_every_budget_well_enough_for_the_certified_faults(script, budget):
     least = certified_faults(script, budget)
 
