@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from heapq import heapify, heappop
 from itertools import compress, count
 from typing import NamedTuple
@@ -25,7 +24,7 @@ from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, No
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
-from ctxgc.core.reuse import LOGS, LOGS_LAST
+from ctxgc.core.reuse import ln_turns
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import Kind
 
@@ -111,27 +110,21 @@ def candidates(
             may_go[slot] = 0
             if body[slot] >= tombstone[slot] + gain:
                 garbage.append((key[slot], slot))
-    age_of, idle_of = _ln_turns(heap.weights.age), _ln_turns(heap.weights.idle)
-    last, turn, linked = LOGS_LAST, now.turn, heap.weights.reached
-    columns = zip(count(), body, tombstone, key, reached, heap.born, heap.touched)
+    linked = heap.weights.reached
+    ages = map(_by_turn(heap.weights.age, heap.last_turn, now.turn).__getitem__, heap.born)
+    idles = map(_by_turn(heap.weights.idle, heap.last_turn, now.turn).__getitem__, heap.touched)
+    columns = zip(count(), body, tombstone, key, reached, ages, idles)
     cold = [
-        (
-            fixed
-            + linked * is_reached
-            + age_of[min(max(turn - born, 1), last)]
-            + idle_of[min(max(turn - touched, 1), last)],
-            slot,
-        )
-        for slot, body_tokens, tombstone_tokens, fixed, is_reached, born, touched in compress(columns, may_go)
+        (fixed + linked * is_reached + age + idle, slot)
+        for slot, body_tokens, tombstone_tokens, fixed, is_reached, age, idle in compress(columns, may_go)
         if body_tokens >= tombstone_tokens + gain
     ]
     return garbage, cold
 
 
-@lru_cache(maxsize=16)
-def _ln_turns(weight: float) -> tuple[float, ...]:
-    """A weight's term for each number of turns."""
-    return tuple(weight * log_turns for log_turns in LOGS)
+def _by_turn(weight: float, last_turn: int, turn: int) -> list[float]:
+    """A weight's term for each turn that something may have happened in: turns are few where slots are many."""
+    return [weight * ln_turns(turn - then) for then in range(last_turn + 1)]
 
 
 def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:

@@ -254,7 +254,7 @@ class Heap:
         self.importance[slot] = entry.importance
         self.tool[slot] = self._name("t:", entry.tool, self.tools)
         self.task[slot] = self._name("k:", entry.task, self.tasks)
-        self.last_turn = max(self.last_turn, entry.born_turn)
+        self.last_turn = max(self.last_turn, self.touched[slot])
         for later in range(slot, len(self.ids)):
             if self.born_peak[later] >= entry.born_turn:
                 break
@@ -333,6 +333,7 @@ class Heap:
     def touch(self, slot: int, turn: int) -> None:
         """An observed use. O(1)."""
         self.touched[slot] = max(self.touched[slot], turn)
+        self.last_turn = max(self.last_turn, turn)
         self.touches[slot] += 1
 
     def prove_garbage(self, slot: int, proof: Proof) -> bool:

@@ -75,6 +75,11 @@ class ReferenceIndex:
         self._users: list[int] = []
         self._task_member: dict[str, int] = {}
 
+    @property
+    def entries(self) -> int:
+        """Words and lines held: nearly all of the memory it takes."""
+        return len(self._words) + len(self._lines)
+
     def sizes(self) -> dict[str, int]:
         """Entries held, by table."""
         uses = sum(len(history.uses) for history in self.paths.histories.values())
