@@ -9,7 +9,7 @@ from time import perf_counter_ns
 from ctxgc.core.collector import Victim
 from ctxgc.core.pacer import PacerRules, Prices
 from ctxgc.replay.oracle import oracles
-from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, baselines
+from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, PlanJustEnough, Shipped, baselines
 from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
 from ctxgc.replay.simulate import Policy, Run, Script
 
@@ -50,7 +50,7 @@ def lineup(terms: Terms) -> list[Policy]:
     """Every policy of a study, ready to play; those not asked for are left out unless something refers to them."""
     everyone: list[Policy] = []
     for policy in baselines():
-        if isinstance(policy, JustEnough):
+        if isinstance(policy, JustEnough | PlanJustEnough):
             policy.budget_tokens = terms.budget_tokens
         everyone.append(policy)
     everyone.append(shipped(terms))

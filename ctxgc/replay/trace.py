@@ -89,7 +89,7 @@ class Recorder:
             elif isinstance(event, Cleared):
                 session.log.append(list(event.ids))
             elif isinstance(event, Used):
-                session.used.setdefault(event.turn, event)
+                session.used[event.turn] = event
             elif isinstance(event, Opened):
                 session.model = event.model or session.model
 

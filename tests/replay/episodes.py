@@ -11,7 +11,7 @@ from ctxgc.core.policy import Rules
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment
 from ctxgc.replay.demand import ALL, RESULTS, Scope, demand_of
 from ctxgc.replay.oracle import oracles
-from ctxgc.replay.policies import ClearOld, JustEnough, KeyWatermarks, Masking, Shipped, baselines
+from ctxgc.replay.policies import ClearOld, JustEnough, KeyWatermarks, Masking, PlanJustEnough, Shipped, baselines
 from ctxgc.replay.simulate import Policy, Run, Script, script_of
 from ctxgc.replay.trace import Episode, Sized, Turn
 
@@ -177,6 +177,6 @@ def everyone(budget_tokens: int = 1500) -> list[Policy]:
         KeyWatermarks("key_low", 0, 1000, 100, Rules(recent_turns=1, file_turns=0)),
     ]
     for policy in found:
-        if isinstance(policy, JustEnough):
+        if isinstance(policy, JustEnough | PlanJustEnough):
             policy.budget_tokens = budget_tokens
     return found

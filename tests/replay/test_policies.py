@@ -1,0 +1,149 @@
+"""Baselines do what their names say, and the shipped policy is the core's pacer."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctxgc.core.garbage import proven
+from ctxgc.core.pacer import PacerRules, decide
+from ctxgc.core.policy import Rules
+from ctxgc.core.segment import Kind
+from ctxgc.replay.policies import (
+    ClearOld,
+    JustEnough,
+    KeyWatermarks,
+    Masking,
+    ProvenOnly,
+    Shipped,
+    by_age,
+    by_chance,
+    by_density,
+    by_size,
+    by_touch,
+    results,
+)
+from ctxgc.replay.simulate import play
+from tests.replay.episodes import PRICES, budgets, episode_of, everyone, free_turns, profiles, result, script, scripts
+
+orders = st.sampled_from([by_age, by_touch, by_density, by_size, by_chance])
+
+
+class Checked:
+    """A policy whose every choice is shown to a check before it is carried out."""
+
+    name = "checked"
+
+    def __init__(self, inner, check):
+        self.inner, self.check = inner, check
+
+    def begin(self, script):
+        self.inner.begin(script)
+
+    def victims(self, run):
+        found = self.inner.victims(run)
+        self.check(run, found)
+        return found
+
+
+@given(scripts(), profiles)
+@settings(max_examples=25)
+def test_every_policy_names_each_victim_once_and_only_what_frees_something(script, prices):
+    def check(run, victims):
+        slots = [victim.slot for victim in victims]
+        assert len(slots) == len(set(slots))
+        assert all(run.heap.body[slot] > run.heap.tombstone[slot] for slot in slots)
+
+    for policy in everyone():
+        play(script, Checked(policy, check), prices)
+
+
+@given(scripts(), orders, budgets)
+def test_just_enough_holds_its_budget_or_has_nothing_left_to_give(script, order, budget):
+    def check(run, victims):
+        gone = {victim.slot for victim in victims}
+        left = [slot for slot in results(run) if slot not in gone]
+        held = run.heap.evictable_tokens - sum(run.heap.body[slot] for slot in gone)
+        assert held <= budget or not left
+        # And not one more than it had to.
+        last = run.heap.body[victims[-1].slot] if victims else 0
+        assert not victims or held + last > budget
+
+    play(script, Checked(JustEnough("some", order, budget), check), PRICES)
+
+
+@given(scripts(), st.integers(1, 4))
+def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(script, keep):
+    def check(run, victims):
+        exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE]
+        gone = {victim.slot for victim in victims}
+        assert not gone & set(exchanges[-keep:])
+        assert not set(results(run)) & set(exchanges[:-keep]) - gone
+
+    play(script, Checked(Masking("mask", keep), check), PRICES)
+
+
+@given(scripts(), st.integers(0, 8000))
+def test_clearing_waits_for_its_trigger_and_keeps_the_last_results(script, trigger):
+    def check(run, victims):
+        exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE]
+        assert not {victim.slot for victim in victims} & set(exchanges[-3:])
+        assert not victims or run.prompt_tokens > trigger
+
+    play(script, Checked(ClearOld("clear", trigger, 3), check), PRICES)
+
+
+@given(scripts())
+def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
+    def check(run, victims):
+        dead = {slot for slot in results(run) if proven(run.heap, slot, run.now, Rules())}
+        assert {victim.slot for victim in victims} == dead
+
+    play(script, Checked(ProvenOnly(), check), PRICES)
+
+
+@given(scripts(), profiles, st.sampled_from([0.0, 300.0, 14_000.0]))
+def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
+    pacer = PacerRules(prices=prices, fault_price_tokens=dial)
+    told = replace(pacer, hidden_tokens=script.hidden_tokens)
+
+    def check(run, victims):
+        cached = max(run.cached_tokens - run.script.hidden_tokens - run.left_tokens, 0)
+        core = decide(run.heap, run.paths, run.now, Rules(), told, is_cold=run.is_cold, cached_tokens=cached)
+        wanted = core.plan.victims if core else ()
+        assert tuple(victims) == wanted or (not victims and not run.is_cold)
+
+    play(script, Checked(Shipped("x", pacer), check), prices)
+
+
+def test_a_sliding_window_takes_the_oldest_and_biggest_first_the_biggest():
+    turns = free_turns(6)
+    turns[0].reply += [result("mid", 0, "text", 500), result("big", 0, "text", 900), result("small", 0, "text", 200)]
+    episode = script(episode_of(*turns))
+
+    def first(order):
+        taken = []
+        watch = Checked(
+            JustEnough("some", order, 1400), lambda run, victims: taken.extend(run.heap.ids[v.slot] for v in victims)
+        )
+        play(episode, watch, PRICES)
+        return taken
+
+    assert first(by_age) == ["mid"]
+    assert first(by_size) == ["big"]
+    assert first(by_density) == ["big"]
+
+
+def test_watermarks_collect_when_the_cache_is_cold_and_from_the_ceiling_when_it_is_warm():
+    turns = free_turns(8)
+    for number in range(5):
+        turns[number].reply.append(result(f"r{number}", number, f"text {number}", 1000))
+    cold = free_turns(8, gap_s=400.0)
+    for number in range(5):
+        cold[number].reply.append(result(f"r{number}", number, f"text {number}", 1000))
+    idle = KeyWatermarks("idle", idle_tokens=2000, high_tokens=0)
+    hard = KeyWatermarks("hard", idle_tokens=2000, high_tokens=4500, low_tokens=3000)
+
+    assert play(script(episode_of(*turns)), idle, PRICES).evictions == 0
+    assert play(script(episode_of(*turns)), hard, PRICES).collections == 1
+    assert play(script(episode_of(*cold)), idle, PRICES).evictions == 3
