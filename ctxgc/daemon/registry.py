@@ -26,6 +26,10 @@ NEWEST_LOOKED_AT = 50
 """Where no session is named, the newest that is no side chain is meant; so many side chains are passed over."""
 
 
+INDEX_ENTRIES_MAX = 300_000
+"""Words and lines in the indexes of all sessions awake, about 150 bytes each."""
+
+
 class Registry:
     """Sessions by key. One of them awake at most once, so that it has one writer."""
 
@@ -105,9 +109,9 @@ class Registry:
             self._waking.pop(key, None)
             if session is None:
                 return None
-        self._awake[key] = session
+            self._awake[key] = session
+            self._put_to_sleep()
         self._awake.move_to_end(key)
-        self._put_to_sleep()
         return session
 
     async def _wake(self, key: SessionKey, new: SessionRow | None) -> Session | None:
@@ -121,10 +125,14 @@ class Registry:
         return session
 
     def _put_to_sleep(self) -> None:
-        held = sum(len(session.heap) for session in self._awake.values())
-        for key, session in list(self._awake.items())[:-1]:
-            if held <= self._segments_max:
+        """Make room, now that one more woke. What the newest holds does not count: it is in use, and bounded itself."""
+        others = list(self._awake.items())[:-1]
+        segments = sum(len(session.heap) for _, session in others)
+        entries = sum(session.index.entries for _, session in others)
+        for key, session in others:
+            if segments <= self._segments_max and entries <= INDEX_ENTRIES_MAX:
                 return
             if not session.is_changing and not session.is_new:
-                held -= len(session.heap)
+                segments -= len(session.heap)
+                entries -= session.index.entries
                 del self._awake[key]
