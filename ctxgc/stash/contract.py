@@ -34,7 +34,7 @@ class Stored:
     but for rows that a repair could not save.
 
     Rows read without content have `segment.skeleton == b"{}"` and `segment.body == ()`; everything else is whole.
-    `segment.edit_sources` is never stored.
+    `segment.edit_sources` is never stored. Edges come back sorted, each once.
     """
 
     key: SessionKey
@@ -107,7 +107,7 @@ class Collection:
     wall_s: float
     turn: int
     trigger: str
-    """`asked`, `evicted_by_hand`, `hard_limit`, `value`, `undo`."""
+    """`asked`, `evicted_by_hand`, `hard_limit`, `value`, `undo`; `shadow`: it would have run, and evicted nothing."""
     target_tokens: int
     before_tokens: int
     after_tokens: int
@@ -127,7 +127,11 @@ class PutSession(NamedTuple):
 
 
 class Put(NamedTuple):
-    """Insert a segment, or complete the pending one with the same id. A forgotten id stays forgotten."""
+    """Insert a segment, or complete the pending one with the same id. A forgotten id stays forgotten.
+
+    Completing replaces content and what the host says of it; place, turn, pins, tags, task and state stay. A seq that
+    belongs to another id is a `Conflict`. A session that nobody described yet gets a bare row.
+    """
 
     row: Stored
 
@@ -149,7 +153,10 @@ class SetPlaces(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """Observed uses: (seq, turn). Sets `touched_turn` to the later of both, adds one to `touches`."""
+    """Observed uses: (seq, turn). Sets `touched_turn` to the later of both; a later turn adds one to `touches`.
+
+    A turn counts once, or else applying a batch again would count it again.
+    """
 
     key: SessionKey
     uses: Sequence[tuple[int, int]]
@@ -205,7 +212,10 @@ class ActualCost(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """Remove content, metadata and postings; only the bare id stays, with state `forgotten`."""
+    """Remove content, metadata and postings; only the bare id stays, with state `forgotten`.
+
+    The session's remembered replies go too: one of them may quote the text.
+    """
 
     key: SessionKey
     seqs: Sequence[int]

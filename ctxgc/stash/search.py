@@ -37,13 +37,15 @@ SEARCH_S_MAX = 0.25
 FALLBACK_S_MAX = 0.04
 FALLBACK_SEGMENTS = 300
 
-DF_COUNTED_MAX = 2_000
+DF_COUNTED_MAX = 1_000
 """Segments with a word are counted this far; from how far that came, the rest is estimated."""
 
-RANKED_ROWS_MAX = 8_000
-"""The engine's bm25 walks every posting of every word, 0.3 µs each: more than this takes too long."""
-FILL_ROWS_MAX = 4_000
-"""The same for an OR, which also scores every row it finds: 0.8 µs each."""
+RANKED_ROWS_MAX = 20_000
+"""The engine's bm25 walks every posting of every word (0.3 µs each; 1 µs in an OR): more takes too long …"""
+RANKED_SHARE = 50
+"""… and in a small stash words in more than one segment of so many tell little."""
+AND_ROWS_MIN, FILL_ROWS_MIN = 8_000, 2_000
+"""But so many are always affordable."""
 
 CANDIDATES_MIN = 24
 SCORED_CHARS_MAX = 32_768
@@ -111,28 +113,29 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
 def _gather(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, out: Gathered) -> None:
     """Candidates: those with all words, then those with some of the rarer ones."""
     total = _newest(db)
+    share = min(RANKED_ROWS_MAX, total // RANKED_SHARE)
     for term in wanted.terms:
         out.df[term] = _document_count(db, term, total)
     pool = min(CANDIDATES_MAX, max(CANDIDATES_MIN, 2 * need))
     rids = _matching(db, _match(wanted.terms, "AND", wanted, scope), scope, pool + 1)
     if len(rids) > pool:
-        if sum(out.df.values()) <= RANKED_ROWS_MAX:
+        if sum(out.df.values()) <= max(AND_ROWS_MIN, share):
             rids = _matching(db, _match(wanted.terms, "AND", wanted, scope), scope, pool, is_ranked=True)
         else:
             out.notes.append(f"many segments match; the newest {pool} of them were ranked")
             rids = rids[:pool]
     out.rids.update(dict.fromkeys(rids, True))
     if len(out.rids) < need and len(wanted.terms) > 1:
-        _fill(db, wanted, scope, pool, out)
+        _fill(db, wanted, scope, pool, max(FILL_ROWS_MIN, share), out)
 
 
-def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, pool: int, out: Gathered) -> None:
+def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, pool: int, rows_max: int, out: Gathered) -> None:
     """Add segments that have some of the words, the rare ones first."""
     present = sorted((term for term in wanted.terms if out.df[term]), key=lambda term: out.df[term])
     rare, rows = [], 0
     for term in present:
         rows += out.df[term]
-        if rows > FILL_ROWS_MAX:
+        if rows > rows_max:
             break
         rare.append(term)
     asked = rare or present

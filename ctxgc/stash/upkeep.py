@@ -16,7 +16,7 @@ from ctxgc.stash import frame, lexemes
 from ctxgc.stash.schema import meta, set_meta
 from ctxgc.stash.writing import Failpoint
 
-MERGE_PAGES = 200
+MERGE_PAGES = 100
 REINDEX_ROWS = 50
 
 

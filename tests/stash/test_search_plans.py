@@ -103,7 +103,7 @@ async def test_what_was_found_before_time_ran_out_is_not_thrown_away(stash, monk
 
 
 async def test_common_words_are_ranked_among_the_newest_and_the_reply_says_so(stash, monkeypatch):
-    monkeypatch.setattr(planner, "RANKED_ROWS_MAX", 50)
+    monkeypatch.setattr(planner, "AND_ROWS_MIN", 50)
     await stash.apply([put(n, "common word") for n in range(9, 200)])
 
     reply = await stash.search(Query(text="common word"))
@@ -113,7 +113,7 @@ async def test_common_words_are_ranked_among_the_newest_and_the_reply_says_so(st
 
 
 async def test_a_fill_asks_for_the_rare_words_only(stash, monkeypatch):
-    monkeypatch.setattr(planner, "FILL_ROWS_MAX", 5)
+    monkeypatch.setattr(planner, "FILL_ROWS_MIN", 5)
     await stash.apply([put(n, "common") for n in range(9, 60)])
     await stash.apply([put(60, "rare")])
 
