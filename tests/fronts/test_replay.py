@@ -37,6 +37,14 @@ def test_a_table_names_the_shipped_policy_and_the_baselines(replay, session):
     assert all(name in ran.out for name in ("ctxgc", "lru", "clear_100k_keep_3", "drag"))
 
 
+def test_a_table_fits_a_terminal_of_80_columns(replay, session, terminal):
+    replay(session, on=terminal)
+
+    rows = [line for line in terminal.written().splitlines() if line.startswith("  ctxgc")]
+    assert rows
+    assert all(len(row) <= 80 for row in rows)
+
+
 def test_json_is_one_object_with_the_report(replay, session):
     ran = replay(session, "--json", "--price", "flat")
 

@@ -24,6 +24,9 @@ HEAD = (
     ">misses %",
     ">µs",
 )
+NARROW = (0, 1, 2, 3, 4, 6, 7)
+"""The columns that a narrow terminal shows."""
+WIDE_COLUMNS = 118
 
 
 def say(page: Page, report: dict[str, Any], html: str = "") -> None:
@@ -47,9 +50,9 @@ def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, A
     page.title(f"{name}: {sessions}, {turns}")
     page.say("tool results", "dim")
     times = report["timing"]["policy_us_per_turn"]
-    page.table(HEAD, [_row(row, times) for row in agent["policies"]])
+    _say_table(page, [_row(row, times) for row in agent["policies"]])
     page.say("with old tool inputs and old thinking", "dim")
-    page.table(HEAD, [_row(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
+    _say_table(page, [_row(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
     profile, host, precision = agent["heap_profile"], agent["host_compactions"], agent["placebo_precision"]
     shares = [f"{part} {share:.0f} %" for part, share in profile.items() if share is not None]
     other = agent["bounds_with_inputs_and_thinking"]
@@ -62,6 +65,11 @@ def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, A
             ("bounds", f"{_bounds(agent['bounds'])}; with inputs and thinking {_bounds(other)}"),
         ]
     )
+
+
+def _say_table(page: Page, rows: list[list[str]]) -> None:
+    shown = range(len(HEAD)) if page.width >= WIDE_COLUMNS else NARROW
+    page.table([HEAD[at] for at in shown], [[row[at] for at in shown] for row in rows])
 
 
 def _bounds(bounds: dict[str, Any]) -> str:
