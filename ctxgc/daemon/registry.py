@@ -63,8 +63,9 @@ class Registry:
         """The session a person or program means; see `protocol.messages`. Raises `NotFound` with the next step."""
         if name:
             source, colon, rest = name.partition(":")
-            if colon and SessionKey(source, rest) in self._awake:
-                return SessionKey(source, rest)
+            awake = self._awake.get(SessionKey(source, rest)) if colon else None
+            if awake is not None and not awake.is_new:  # What was never written does not exist yet.
+                return awake.key
             matches = await self._stash.resolve(name)
             if len(matches) == 1:
                 return matches[0]
