@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from msgspec import Raw
 from pydantic import TypeAdapter, ValidationError
 
-from ctxgc.core.errors import BadParams, CtxgcError, UnknownVerb
+from ctxgc.core.errors import BadParams, Busy, CtxgcError, UnknownVerb
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.calls import CallContext
 from ctxgc.daemon.control import Control
@@ -30,6 +30,8 @@ from ctxgc.protocol.messages import VERBS, Mutating, Params, SegmentGet
 _log = logging.getLogger("ctxgc.daemon")
 
 ANSWERS_BYTES_MAX = 16 * 2**20
+BACKGROUND_MAX = 1024
+"""Mutations under way that nobody waits for."""
 
 Handler = Callable[[Any, CallContext], Any]
 
@@ -67,6 +69,7 @@ class Verbs:
         self._services = services
         self._spawn = spawn
         self._answers = Answers()
+        self._background = 0
         self._handlers = handlers(services, control)
         self._adapters = {name: TypeAdapter(verb.params) for name, verb in VERBS.items()}
 
@@ -81,9 +84,24 @@ class Verbs:
             raise UnknownVerb(f"no verb {method!r}", hint="`rpc.discover` lists them")
         checked = self._checked(method, bytes(params))
         if isinstance(checked, Mutating) and checked.durability == "async":
-            self._spawn(_in_background(handler(checked, context)))
+            if self._background >= BACKGROUND_MAX:
+                raise Busy("too many mutations are under way in the background", hint='wait, or use "commit"')
+            self._background += 1
+            self._spawn(self._in_background(handler(checked, context)))
             return {"durability": "async", "changed": "taken, not durable yet: ask again to see it"}
         return handler(checked, context)
+
+    async def _in_background(self, result: Any) -> None:
+        """Finish a mutation whose client did not wait: a refusal reaches nobody, and must not end the daemon."""
+        try:
+            if isinstance(result, Awaitable):
+                await result
+        except CtxgcError:
+            return
+        except Exception as error:  # A bug, named by its type alone: its message may quote a session's text.
+            _log.error("a background mutation failed: %s", type(error).__name__)
+        finally:
+            self._background -= 1
 
     def _checked(self, method: str, raw: bytes) -> Params:
         try:
@@ -104,17 +122,6 @@ class Verbs:
         if session is not None and session.version == version:
             self._answers.put(raw, session, reply)
         return reply
-
-
-async def _in_background(result: Any) -> None:
-    """Finish a mutation whose client did not want to wait: a refusal reaches nobody, and must not end the daemon."""
-    try:
-        if isinstance(result, Awaitable):
-            await result
-    except CtxgcError:
-        return
-    except Exception as error:  # A bug, named by its type alone: its message may quote a session's text.
-        _log.error("a background mutation failed: %s", type(error).__name__)
 
 
 def handlers(services: Services, control: Control) -> dict[str, Handler]:
