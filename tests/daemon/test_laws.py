@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.config import Config, RedactConfig
-from ctxgc.core.errors import Conflict, NotFound, StorageFailed
+from ctxgc.core.errors import Busy, Conflict, NotFound, StorageFailed
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import FaultyStash, bench_on
 
@@ -273,6 +273,32 @@ async def test_an_undo_is_refused_once_a_later_collection_built_on_it(bench):
 
     await bench.call("heap.undo", **session, collection=1, force=True)
     assert (await states(bench, **session))["call0"] == "resident"
+
+
+async def test_a_session_whose_first_commit_failed_does_not_exist(faulty):
+    faulty.stash.fail_applies = {1}
+
+    with pytest.raises(StorageFailed):
+        await faulty.call("session.open", session="s")
+
+    with pytest.raises(NotFound):
+        await faulty.call("session.show", session="client:s")
+    assert (await faulty.call("session.list"))["sessions"] == []
+    await a_session(faulty)
+
+
+async def test_i12_mutations_in_the_background_are_bounded(faulty):
+    session = await a_session(faulty)
+    faulty.stash.may_apply.clear()
+    touch = {"ids": ["call0"], "durability": "async"}
+
+    with pytest.raises(Busy):
+        for _ in range(2000):
+            await faulty.call("segment.touch", **session, **touch)
+
+    faulty.stash.may_apply.set()
+    await asyncio.wait(faulty.tasks)
+    assert (await faulty.call("segment.touch", **session, **touch))["durability"] == "async"
 
 
 async def test_i8_collecting_twice_changes_nothing_the_second_time(bench):

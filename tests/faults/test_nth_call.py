@@ -85,7 +85,7 @@ async def assert_kept(bench, done):
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [19, pytest.param(1, marks=pytest.mark.slow)])
 async def test_i1_whichever_storage_call_fails_the_daemon_keeps_its_word(tmp_path, error, stride):
     for nth in itertools.count(1, stride):
         failing, folder = Failing(), tmp_path / f"{nth}"
@@ -113,7 +113,7 @@ async def test_i1_whichever_storage_call_fails_the_daemon_keeps_its_word(tmp_pat
 async def test_an_import_that_met_a_failing_disk_is_listed_and_the_next_one_finishes_it(tmp_path):
     path = tmp_path / "a1.jsonl"
     path.write_bytes(worked(12).data)
-    for nth in itertools.count(1, 3):
+    for nth in itertools.count(1, 7):
         failing = Failing()
         async with bench_on(stash_in(tmp_path / f"{nth}", failing)) as bench:
             failing.arm(nth, ERRORS["io"])
