@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ctxgc.config import Config, RedactConfig
 from ctxgc.core.errors import Busy, Conflict, NotFound, StorageFailed
+from ctxgc.daemon.dispatch import BACKGROUND_MAX
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import FaultyStash, bench_on
 
@@ -292,9 +293,10 @@ async def test_i12_mutations_in_the_background_are_bounded(faulty):
     faulty.stash.may_apply.clear()
     touch = {"ids": ["call0"], "durability": "async"}
 
+    for _ in range(BACKGROUND_MAX):
+        await faulty.call("segment.touch", **session, **touch)
     with pytest.raises(Busy):
-        for _ in range(2000):
-            await faulty.call("segment.touch", **session, **touch)
+        await faulty.call("segment.touch", **session, **touch)
 
     faulty.stash.may_apply.set()
     await asyncio.wait(faulty.tasks)
