@@ -17,14 +17,14 @@ import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 
 import ctxgc
 from ctxgc.config import Config
 from ctxgc.core.errors import CtxgcError
 from ctxgc.fronts.cli import reference as cli_reference
 from ctxgc.fronts.cli.shell import EXIT_REFUSED, EXITS
-from ctxgc.protocol import limits, messages, replies, reports
+from ctxgc.protocol import limits, messages, replies, reports, wire
 from ctxgc.protocol.line import BadSocketPath, CallFailed, TimedOut, Unreachable
 from ctxgc.protocol.messages import (
     CAPABILITIES,
@@ -54,7 +54,13 @@ def pages() -> dict[str, str]:
     return {
         "cli.md": cli_reference.reference(),
         "protocol.md": _filled(
-            "protocol.md", verbs=_verbs(), replies=_replies(), limits=_limits(), caps=_caps(), segment=_segment()
+            "protocol.md",
+            verbs=_verbs(),
+            replies=_replies(),
+            limits=_limits(),
+            caps=_caps(),
+            segment=_fields_of(NewSegment),
+            usage=_fields_of(wire.Usage),
         ),
         "config.md": _filled("config.md", keys=_keys()),
         "errors.md": _filled("errors.md", daemon=_daemon_errors(), client=_client_errors()),
@@ -92,8 +98,8 @@ def _verbs() -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _segment() -> str:
-    return _table(("param", "type", "default", "meaning"), _own_fields(NewSegment))
+def _fields_of(model: type[Params]) -> str:
+    return _table(("param", "type", "default", "meaning"), _own_fields(model))
 
 
 def _doc_of(model: type[Params]) -> str:
@@ -118,7 +124,8 @@ def _own_fields(model: type[Params]) -> list[tuple[str, str, str, str]]:
 def _type(field: dict[str, Any], defs: dict[str, Any]) -> str:
     """A JSON Schema in a few words."""
     if "$ref" in field:
-        return f"[{field['$ref'].rpartition('/')[2]}](#newsegment)"
+        name = field["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
     if "anyOf" in field:
         kinds = [_type(kind, defs) for kind in field["anyOf"] if kind.get("type") != "null"]
         return " or ".join(kinds)
@@ -174,9 +181,9 @@ def _docs_in(model: type) -> dict[str, str]:
 
 def _replies() -> str:
     parts = []
-    for module in (replies, reports):
+    for module in (replies, reports, wire):
         for name, shape in vars(module).items():
-            if inspect.isclass(shape) and shape.__module__ == module.__name__:
+            if is_typeddict(shape) and shape.__module__ == module.__name__:
                 words = _docs_in(shape)
                 rows = [(f"`{key}`", _shape(value), words.get(key, "")) for key, value in _annotations(shape)]
                 parts += [f"### {name}\n", inspect.cleandoc(shape.__doc__ or "").replace("\n", " ") + "\n"]

@@ -75,11 +75,11 @@ def encode(source: str, opened: Opened, segments: Iterable[Segment]) -> Iterator
     known = {key: getattr(opened, key) for key in ("project", "parent", "parent_segment", "model", "title")}
     yield encode_json(header | {key: value for key, value in known.items() if value}) + b"\n"
     for segment in segments:
-        yield encode_json(_fields(segment)) + b"\n"
+        yield encode_json(segment_fields(segment)) + b"\n"
 
 
-def _fields(segment: Segment) -> dict[str, Any]:
-    """Everything a segment is, without fields that say nothing."""
+def segment_fields(segment: Segment) -> dict[str, Any]:
+    """Everything a segment is as plain JSON, without fields that say nothing; `edit_sources` is left out."""
     fields: dict[str, Any] = {
         "id": segment.id,
         "kind": segment.kind.value,
@@ -112,6 +112,15 @@ def _said(data: bytes) -> dict[str, str]:
         return {"text": data.decode()}
     except UnicodeDecodeError:
         return {"data_b64": b64encode(data).decode()}
+
+
+def segments_of(records: Iterable[object]) -> list[Segment]:
+    """Segments from what `segment_fields` made of them. Raises `BadTranscript` if one is not as it should be."""
+    reader = _Reader({"format": FORMAT, "version": VERSION, "session": FORMAT})
+    try:
+        return [reader.admitted(record).segment for record in records]
+    except (ValueError, RecursionError) as error:
+        raise BadTranscript(f"a malformed segment: {error}") from None
 
 
 class SegmentLines(LineTranscript):

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal, restore, sweep
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacer import PacerRules, cost_effect, rewrite_tokens
+from ctxgc.core.pacer import ALL_CACHED, PacerRules, cost_effect, rewrite_tokens
 from ctxgc.core.segment import State
 from ctxgc.daemon.session import Change, Session
 from ctxgc.stash.contract import Collected, Collection, Eviction, SetState, Touch
+
+SHADOW = "shadow"
+"""The trigger of a journal entry that evicted nothing: what a collection would have done."""
 
 DEFAULT_BUDGET_PART = 3
 """Without a budget of its own a session is collected to a third of what it holds."""
@@ -48,32 +51,55 @@ def planned(session: Session, target_tokens: int, pacer: PacerRules) -> Outcome:
 
 
 def carried_out(
-    session: Session, change: Change, todo: Plan, trigger: str, pacer: PacerRules, wall_s: float
+    session: Session,
+    change: Change,
+    todo: Plan,
+    trigger: str,
+    pacer: PacerRules,
+    wall_s: float,
+    *,
+    cached_tokens: int = ALL_CACHED,
 ) -> Outcome:
     """Put a plan into the change: journal and states to commit, and the sweep for when they are durable."""
     if not todo.victims:
-        return _outcome(session, todo, trigger, 0, pacer)
-    number = session.last_collection + 1
-    outcome = _outcome(session, todo, trigger, number, pacer)
+        return _outcome(session, todo, trigger, 0, pacer, cached_tokens)
+    outcome = _outcome(session, todo, trigger, session.last_collection + 1, pacer, cached_tokens)
+    evictions = tuple(
+        Eviction(seq=v.slot, reason=v.reason, by=v.by, freed_tokens=v.freed_tokens, score=round(v.score, 3))
+        for v in todo.victims
+    )
+    _journal(session, change, outcome, trigger, wall_s, evictions)
+    change.then(lambda: sweep(session.heap, todo.victims))
+    return outcome
+
+
+def foreseen(
+    session: Session, change: Change, todo: Plan, pacer: PacerRules, wall_s: float, *, cached_tokens: int
+) -> Outcome:
+    """Put a plan into the journal alone: what a collection would have done to a session that is in shadow."""
+    outcome = _outcome(session, todo, SHADOW, session.last_collection + 1, pacer, cached_tokens)
+    _journal(session, change, outcome, SHADOW, wall_s, ())
+    return outcome
+
+
+def _journal(
+    session: Session, change: Change, outcome: Outcome, trigger: str, wall_s: float, evictions: tuple[Eviction, ...]
+) -> None:
+    todo = outcome.plan
     record = Collection(
-        id=number,
+        id=outcome.collection,
         wall_s=wall_s,
         turn=session.row.turn,
         trigger=trigger,
         target_tokens=todo.target_tokens,
         before_tokens=todo.before_tokens,
         after_tokens=todo.remaining_tokens,
-        evictions=tuple(
-            Eviction(seq=v.slot, reason=v.reason, by=v.by, freed_tokens=v.freed_tokens, score=round(v.score, 3))
-            for v in todo.victims
-        ),
+        evictions=evictions,
         held_by=todo.held_by,
         predicted_cost=outcome.predicted_cost,
     )
     change.add(Collected(session.key, record))
-    session.last_collection = number
-    change.then(lambda: sweep(session.heap, todo.victims))
-    return outcome
+    session.last_collection = outcome.collection
 
 
 def collect(session: Session, change: Change, target_tokens: int, pacer: PacerRules, wall_s: float) -> Outcome:
@@ -155,11 +181,14 @@ def recall(session: Session, change: Change, slots: Sequence[int]) -> int:
     return len(out)
 
 
-def _outcome(session: Session, todo: Plan, trigger: str, number: int, pacer: PacerRules) -> Outcome:
+def _outcome(
+    session: Session, todo: Plan, trigger: str, number: int, pacer: PacerRules, cached_tokens: int = ALL_CACHED
+) -> Outcome:
+    predicted = cost_effect(session.heap, todo.victims, pacer, is_cold=False, cached_tokens=cached_tokens)
     return Outcome(
         plan=todo,
         trigger=trigger,
         collection=number,
-        predicted_cost=cost_effect(session.heap, todo.victims, pacer, is_cold=False) if todo.victims else 0.0,
-        cache_rewrite_tokens=rewrite_tokens(session.heap, todo.victims),
+        predicted_cost=predicted if todo.victims else 0.0,
+        cache_rewrite_tokens=rewrite_tokens(session.heap, todo.victims, cached_tokens),
     )

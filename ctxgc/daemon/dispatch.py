@@ -23,7 +23,7 @@ from ctxgc.daemon.calls import CallContext
 from ctxgc.daemon.control import Control
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Session
-from ctxgc.daemon.verbs import admin, heap, lists, segments, sessions, stash
+from ctxgc.daemon.verbs import admin, heap, lists, segments, sessions, stash, wire
 from ctxgc.daemon.verbs.tx import first_fault, tx
 from ctxgc.protocol.messages import VERBS, Mutating, Params, SegmentGet
 
@@ -163,6 +163,7 @@ def handlers(services: Services, control: Control) -> dict[str, Handler]:
         "stash.forget": of(stash.forget, services),
         "stash.tiers": of(stash.tiers, services),
         "messages.collect": of(lists.collect_list, services),
+        "window.sync": of(wire.sync, services),
         "import": of(admin.import_transcripts, services),
         "export": of(stash.export, services),
         "backup": of(stash.backup, services),

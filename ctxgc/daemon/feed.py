@@ -144,7 +144,8 @@ class Feed:
     def _is_news(met: Pass, event: Admitted) -> bool:
         slot = met.session.heap.slot_of.get(event.segment.id)
         if slot is None:
-            return True
+            # What the gateway tells is the window; beside it a transcript only knows more of what it holds.
+            return met.session.wiring is None
         return met.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
 
     def _apply(self, met: Pass, change: Change, batch: list[Event], prepared: Iterator[Prepared]) -> None:
@@ -172,7 +173,7 @@ class Feed:
                         met.unsettled[id_] = None
             elif isinstance(event, Opened):
                 _note_facts(met.session, change, event)
-            else:
+            elif met.session.wiring is None:
                 _note_usage(met, change, event)
         if met.is_first:
             self._settle(met, change)
@@ -181,6 +182,9 @@ class Feed:
     def _settle(met: Pass, change: Change) -> None:
         """Bring the heap's window to what the transcript says; what we evicted stays evicted."""
         session, heap = met.session, met.session.heap
+        if session.wiring is not None:
+            met.unsettled.clear()
+            return
         leaving: dict[Departure, list[int]] = {}
         returning, moved = [], []
         for id_ in met.unsettled:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ctxgc.config import PacerConfig
-from ctxgc.core.pacer import PacerRules, decide
+from ctxgc.core.pacer import Decision, PacerRules, decide
 from ctxgc.daemon.collecting import Outcome, carried_out
 from ctxgc.daemon.session import Change, Session
 
@@ -18,20 +18,38 @@ def pace(
     session: Session, change: Change, config: PacerConfig, pacer: PacerRules, *, cached_tokens: int, wall_s: float
 ) -> Outcome | None:
     """Collect now if the pacer says so; the outcome, or None. `cached_tokens` is the window before the admission."""
-    limit = session.row.window_max_tokens or config.window_max_tokens
-    if session.row.mode == "observe" or not (limit or config.enabled):
+    if session.row.mode == "observe" or not (limit_of(session, config) or config.enabled):
         return None
-    rules = replace(pacer, window_max_tokens=session.raw_budget(limit, "billed") if limit else 0)
     idle_s = wall_s - session.row.updated_s if session.row.updated_s else 0.0
-    decision = decide(
+    is_cold = idle_s > pacer.prices.ttl_s
+    cached = 0 if is_cold else cached_tokens
+    decision = decided(session, config, pacer, is_cold=is_cold, cached_tokens=cached, wall_s=wall_s)
+    if decision is None or (decision.trigger == "value" and not config.enabled):
+        return None
+    return carried_out(session, change, decision.plan, decision.trigger, pacer, wall_s, cached_tokens=cached)
+
+
+def decided(
+    session: Session, config: PacerConfig, pacer: PacerRules, *, is_cold: bool, cached_tokens: int, wall_s: float
+) -> Decision | None:
+    """What the pacer would have a session do now, with `cached_tokens` of its window cached. Changes nothing."""
+    limit = limit_of(session, config)
+    rules = replace(
+        pacer,
+        window_max_tokens=session.raw_budget(limit, "billed") if limit else 0,
+        hidden_tokens=int(session.row.hidden_tokens / session.calibration.ratio),
+    )
+    return decide(
         session.heap,
         session.index.paths,
         session.now(wall_s),
         session.rules,
         rules,
-        is_cold=idle_s > rules.prices.ttl_s,
+        is_cold=is_cold,
         cached_tokens=cached_tokens,
     )
-    if decision is None or (decision.trigger == "value" and not config.enabled):
-        return None
-    return carried_out(session, change, decision.plan, decision.trigger, rules, wall_s)
+
+
+def limit_of(session: Session, config: PacerConfig) -> int:
+    """The hard limit on the session's window in billed tokens, its own before the configured one; 0: none."""
+    return session.row.window_max_tokens or config.window_max_tokens

@@ -24,6 +24,7 @@ from ctxgc.core.policy import Rules
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import Kind, SessionKey, State, Status
 from ctxgc.daemon.intake import Prepared, tombstone_tokens_at
+from ctxgc.daemon.wiring import Wiring
 from ctxgc.stash.contract import Edge, Mutation, Put, PutSession, SessionRow, SetGarbage, Stash, Stored
 from ctxgc.tokens.calibration import Calibration
 
@@ -90,6 +91,12 @@ class Session:
         self.place_max = 0
         self.last_collection = 0
         self.calibration = Calibration.resumed(self.row.model, self.row.ratio)
+        self.redacted: set[int] = set()
+        """Slots of which the stash holds less than was sent."""
+        self.left_evicted: set[int] = set()
+        """Slots that departed while their bodies were out."""
+        self.wiring: Wiring | None = None
+        """What the gateway told of its requests, once it did."""
 
     @classmethod
     async def wake(
@@ -240,6 +247,10 @@ class Session:
             )
             refs = [edge for edge in row.edges if edge.target < row.seq]
             self.heap.admit(entry, refs)
+            if row.redactions:
+                self.redacted.add(row.seq)
+            if row.state is State.DEPARTED and row.collection:
+                self.left_evicted.add(row.seq)
             if row.garbage:
                 self.heap.prove_garbage(row.seq, Proof(row.garbage, row.garbage_by))
             if row.state is not State.FORGOTTEN and segment.status is not Status.PENDING:
@@ -309,6 +320,8 @@ class Session:
         if not is_open:
             self.index.add_facts(slot, segment)
             self.index.add_text(slot, segment)
+        if prepared.redactions:
+            self.redacted.add(slot)
         change.add(Put(row))
         new = [(old, proof) for old, proof in proofs if heap.prove_garbage(old, proof)]
         if new:

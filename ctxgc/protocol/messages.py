@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ctxgc.protocol.limits import BAD_LINES_MAX as BAD_LINES_MAX
 from ctxgc.protocol.limits import BATCH_MAX as BATCH_MAX
@@ -19,46 +19,22 @@ from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT as FRAME_BYTES_DEFAULT
 from ctxgc.protocol.limits import ID_CHARS_MAX as ID_CHARS_MAX
 from ctxgc.protocol.limits import IN_FLIGHT_MAX as IN_FLIGHT_MAX
 from ctxgc.protocol.limits import UNSENT_BYTES_MAX as UNSENT_BYTES_MAX
+from ctxgc.protocol.params import PATH_CHARS_MAX as PATH_CHARS_MAX
+from ctxgc.protocol.params import AbsolutePath as AbsolutePath
+from ctxgc.protocol.params import Ids as Ids
+from ctxgc.protocol.params import Mutating as Mutating
+from ctxgc.protocol.params import MutatingSession as MutatingSession
+from ctxgc.protocol.params import Name as Name
+from ctxgc.protocol.params import Nothing as Nothing
+from ctxgc.protocol.params import OfSession as OfSession
+from ctxgc.protocol.params import Params as Params
+from ctxgc.protocol.params import Tokens as Tokens
+from ctxgc.protocol.params import Unit as Unit
+from ctxgc.protocol.params import WireFormatName as WireFormatName
+from ctxgc.protocol.wire import WindowSync
 
 PROTOCOL = 1
-CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "tx", "op_id", "files")
-
-Name = Annotated[str, Field(max_length=512)]
-Ids = Annotated[list[Name], Field(min_length=1, max_length=10_000)]
-PATH_CHARS_MAX = 4096
-AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=PATH_CHARS_MAX)]
-"""The daemon has no working directory of the client's; and no file's name holds NUL."""
-Tokens = Annotated[int, Field(ge=0, le=2**40)]
-Unit = Literal["billed", "raw"]
-
-
-class Params(BaseModel):
-    """What every verb's params share: unknown fields are an error, so that a misspelt one is not ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Mutating(Params):
-    """Params of a verb that changes something."""
-
-    op_id: Annotated[str, Field(max_length=128)] = ""
-    """Repeating a mutation with the same `op_id` in the same session answers as the first time, and does nothing."""
-    durability: Literal["commit", "async"] = "commit"
-
-
-class OfSession(Params):
-    """Params that name a session."""
-
-    session: Name = ""
-    cwd: Annotated[str, Field(max_length=4096)] = ""
-
-
-class MutatingSession(OfSession, Mutating):
-    """Params of a verb that changes one session."""
-
-
-class Nothing(Params):
-    """No params."""
+CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "tx", "op_id", "files", "wire")
 
 
 class Hello(Params):
@@ -107,7 +83,7 @@ class SessionSet(MutatingSession):
 class SessionRender(OfSession):
     """The window as a list of a model API, tombstones in place of evicted bodies."""
 
-    format: Literal["anthropic_messages", "openai_chat"] = "anthropic_messages"
+    format: WireFormatName = "anthropic_messages"
 
 
 class NewSegment(Params):
@@ -274,7 +250,7 @@ class StashForget(MutatingSession):
 class MessagesCollect(MutatingSession):
     """Collect a list of a model API: the caller sends its list and gets back one that fits the budget."""
 
-    format: Literal["anthropic_messages", "openai_chat"]
+    format: WireFormatName
     messages: list[dict[str, Any]]
     budget_tokens: Tokens
     unit: Unit = "billed"
@@ -364,6 +340,7 @@ VERBS: dict[str, Verb] = {
     "stash.forget": Verb(StashForget, "erase segments for good", True),
     "stash.tiers": Verb(Nothing, "how much is hot, warm and cold"),
     "messages.collect": Verb(MessagesCollect, "make a list of a model API fit a budget", True),
+    "window.sync": Verb(WindowSync, "the gateway's word on a session's window; what is to leave it", True),
     "import": Verb(Import, "read transcripts", True),
     "export": Verb(Export, "write a session as plain JSON segments"),
     "backup": Verb(Backup, "a consistent copy of the stash"),

@@ -7,7 +7,7 @@ import typing
 import pytest
 
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, UnknownVerb
-from ctxgc.protocol import replies, reports
+from ctxgc.protocol import replies, reports, wire
 from ctxgc.protocol.messages import VERBS
 
 SESSION = {"session": "client:s"}
@@ -41,6 +41,7 @@ TYPED = {
     "stash.recall": replies.RecallReply,
     "stash.forget": replies.ForgetReply,
     "messages.collect": replies.RenderReply,
+    "window.sync": wire.SyncReply,
     "import": reports.ImportReply,
     "watch.add": reports.WatchReply,
     "watch.list": reports.WatchReply,
@@ -125,6 +126,7 @@ def call_of_each_verb(folder):
     yield "export", SESSION | {"path": str(transcript)}
     messages = [{"role": "user", "content": "hello"}]
     yield "messages.collect", {"format": "openai_chat", "messages": messages, "budget_tokens": 0}
+    yield "window.sync", {"session": "client:wired", "format": "openai_chat", "ids": []}
     yield "import", {"paths": [str(transcript), str(folder / "f")]}
     for verb in ("watch.add", "watch.remove"):
         yield verb, {"path": str(folder)}

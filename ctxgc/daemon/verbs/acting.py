@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ctxgc.daemon.collecting import Outcome
+from ctxgc.daemon.collecting import SHADOW, Outcome
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.protocol.messages import MutatingSession, OfSession
@@ -73,7 +73,7 @@ def announce(services: Services, session: Session, outcome: Outcome) -> None:
     """Count a collection and tell those who subscribed."""
     if not outcome.collection:
         return
-    services.counts["collections"] += 1
+    services.counts["collections"] += outcome.trigger != SHADOW
     services.events.publish(
         "collection",
         {

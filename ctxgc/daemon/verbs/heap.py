@@ -11,7 +11,7 @@ from ctxgc.core.mark import path_from_root
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import EdgeKind
 from ctxgc.core.tombstone import size_label
-from ctxgc.daemon.collecting import Outcome, collect, planned, target_of, undo
+from ctxgc.daemon.collecting import SHADOW, Outcome, collect, planned, target_of, undo
 from ctxgc.daemon.describe import collection_reply, labels_of, largest_victims, plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
@@ -73,7 +73,8 @@ async def collect_now(services: Services, params: HeapCollect) -> Any:
 async def undo_collection(services: Services, params: HeapUndo) -> Any:
     """`heap.undo`."""
     session = await session_of(services, params)
-    records = await services.stash.collections(session.key, limit=COLLECTIONS_MAX)
+    journal = await services.stash.collections(session.key, limit=COLLECTIONS_MAX)
+    records = [record for record in journal if record.trigger != SHADOW]
     number = params.collection
     undone = {record.undoes for record in records}
     if not number:

@@ -18,8 +18,8 @@ from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.core.collector import plan
 from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT
-from ctxgc.core.segment import Departure, Segment, SessionKey, State
+from ctxgc.core.heap import EVICTED
+from ctxgc.core.segment import Segment, SessionKey
 from ctxgc.daemon.collecting import carried_out
 from ctxgc.daemon.describe import plan_reply
 from ctxgc.daemon.intake import Prepared
@@ -27,8 +27,9 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
+from ctxgc.daemon.windows import rewindow
 from ctxgc.protocol.messages import MessagesCollect
-from ctxgc.stash.contract import SessionRow, SetPlaces, SetState
+from ctxgc.stash.contract import SessionRow
 
 
 async def collect_list(services: Services, params: MessagesCollect) -> Any:
@@ -44,11 +45,13 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
     prepared: list[Prepared] = []
 
     def apply(session: Session, change: Change) -> Reply:
+        fresh = len(session.heap)
         for ready in prepared:
             # What the stash holds of a redacted body is not what the caller sent: it could not be brought back (I9).
             kept = replace(ready.segment, has_opaque=True) if ready.redactions else ready.segment
             session.admit(change, replace(ready, segment=kept))
-        slots = _rewindow(session, change, ours)
+        slots = [session.heap.slot_of[segment.id] for segment in ours]
+        rewindow(session, change, slots, fresh)
         target = session.raw_budget(params.budget_tokens, params.unit)
         todo = plan(session.heap, session.index.paths, target, session.now(), session.rules)
         outcome = carried_out(session, change, todo, "asked", services.pacer, services.clock())
@@ -87,26 +90,3 @@ def _row(services: Services, params: MessagesCollect, request: bytes) -> Session
 def _bounded(segment: Segment, window: WireWindow) -> Segment:
     """A segment that the format cannot splice (pending, signed, not text) is opaque to the collector."""
     return segment if window.spans.get(segment.id) else replace(segment, has_opaque=True)
-
-
-def _rewindow(session: Session, change: Change, segments: list[Segment]) -> list[int]:
-    """Make the session's window exactly these segments, in this order; their slots."""
-    heap = session.heap
-    slots = [heap.slot_of[segment.id] for segment in segments]
-    inside = set(slots)
-    gone = [slot for slot in heap.window() if slot not in inside]
-    back = [slot for slot in slots if heap.state[slot] == DEPARTED]
-    places = [(slot, at * 8) for at, slot in enumerate(slots) if heap.place[slot] != at * 8]
-    if gone:
-        change.add(SetState(session.key, gone, State.DEPARTED, Departure.REWOUND))
-    if back:
-        change.add(SetState(session.key, back, State.RESIDENT))
-    if places:
-        change.add(SetPlaces(session.key, places))
-    for slot in gone:
-        heap.set_state(slot, DEPARTED)
-    for slot in back:
-        heap.set_state(slot, RESIDENT)
-    for slot, place in places:
-        heap.set_place(slot, place)
-    return slots

@@ -1,0 +1,125 @@
+"""What is new in a request, made ready for its session: facts, the session's clock, and what the wire cannot edit.
+
+records ──segments_told──▶ ──on_clock──▶ ──prepared──▶ to be admitted
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ctxgc.adapters.facts import facts_of
+from ctxgc.adapters.rendering import RESULT_PIECE
+from ctxgc.adapters.segments_json import segments_of
+from ctxgc.adapters.skeletons import join_input
+from ctxgc.core.heap import PENDING
+from ctxgc.core.segment import Kind, Segment, Status
+from ctxgc.daemon.intake import PIECE_MARKER_TOKENS, Intake, Prepared
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.session import REPLY_KINDS, Session
+from ctxgc.daemon.verbs.acting import on_worker
+from ctxgc.daemon.windows import PLACE_STEP
+from ctxgc.protocol.wire import WindowSync
+
+
+class Told(NamedTuple):
+    """A segment as the gateway told of it, and the names of its pieces that have no span in the request."""
+
+    segment: Segment
+    fixed: frozenset[str]
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing of it can be edited."""
+        return all(piece.name in self.fixed for piece in self.segment.body)
+
+
+def told_in(params: WindowSync) -> list[Told]:
+    """What `new` holds, with the facts that the working directory adds. Heavy: for the worker thread."""
+    segments = segments_of(params.new)
+    return [
+        Told(_with_facts(segment, params.project), _names(record.get("fixed")))
+        for segment, record in zip(segments, params.new, strict=True)
+    ]
+
+
+def _names(value: object) -> frozenset[str]:
+    return frozenset(name for name in value if isinstance(name, str)) if isinstance(value, list) else frozenset()
+
+
+def _with_facts(segment: Segment, project: str) -> Segment:
+    if segment.kind is not Kind.EXCHANGE:
+        return segment
+    texts = {piece.name: piece.text for piece in segment.body}
+    value = join_input(json.loads(segment.skeleton).get("input"), texts)
+    facts = facts_of(segment.tool, value, project)
+    if segment.status is not Status.PENDING:
+        facts = facts.answered(_result(segment.body))
+    return replace(segment, paths=facts.paths, edit_sources=facts.edit_sources, command=facts.command)
+
+
+def prepared(intake: Intake, told: Sequence[Told]) -> list[Prepared]:
+    """Ready to be admitted. Heavy: for the worker thread."""
+    return [_bounded(intake.prepare(one.segment), one) for one in told]
+
+
+def _bounded(ready: Prepared, told: Told) -> Prepared:
+    """The same, with what cannot be edited counted as skeleton; opaque if that is all, or if something was redacted.
+
+    What the stash holds of a redacted body is not what was sent: it could not be brought back (I9).
+    """
+    kept = [tokens for name, _, tokens in ready.pieces if name in told.fixed]
+    pieces = tuple((name, size, 0 if name in told.fixed else tokens) for name, size, tokens in ready.pieces)
+    is_opaque = ready.segment.has_opaque or told.is_fixed or bool(ready.redactions)
+    return replace(
+        ready,
+        segment=replace(ready.segment, has_opaque=is_opaque),
+        skeleton_tokens=ready.skeleton_tokens + sum(kept),
+        pieces=pieces,
+        tombstone_tokens=ready.tombstone_tokens - PIECE_MARKER_TOKENS * min(len(kept), max(len(pieces) - 1, 0)),
+    )
+
+
+def is_settled(session: Session, id_: str) -> bool:
+    """Whether the session holds this segment in full."""
+    slot = session.heap.slot_of.get(id_)
+    return slot is not None and not session.heap.is_set(slot, PENDING)
+
+
+def on_clock(session: Session, params: WindowSync, news: Sequence[Told]) -> list[Told]:
+    """The new segments on the session's clock, at their places.
+
+    A request counts its own replies from 0; after a host compacted or rewound it starts low again, and its turns would
+    look old. Its end is now.
+    """
+    said = [one.segment for one in news]
+    fresh = {s.born_turn for s in said if s.kind in REPLY_KINDS and s.id not in session.heap.slot_of}
+    end = max((s.born_turn + (s.kind in REPLY_KINDS) for s in said), default=0)
+    now = session.row.turn + len(fresh)
+    places = {id_: at * PLACE_STEP for at, id_ in enumerate(params.ids)}
+    clocked = []
+    for at, (segment, fixed) in enumerate(news, 1):
+        place = places.get(segment.id, session.place_max + at * PLACE_STEP)
+        born_turn = max(0, now - (end - segment.born_turn))
+        clocked.append(Told(replace(segment, born_turn=born_turn, place=place), fixed))
+    return clocked
+
+
+async def conflicts_of(services: Services, session: Session, known: Sequence[Told]) -> list[str]:
+    """Ids under which another result is stored: a host used a call id again after its first use had left the window."""
+    calls = {session.heap.slot_of[s.id]: s for s, _ in known if s.kind is Kind.EXCHANGE}
+    if not calls:
+        return []
+    stored = await services.stash.bodies(session.key, list(calls))
+    ready = await on_worker(services, services.intake.prepare_all, [calls[slot] for slot in stored])
+    return [
+        one.segment.id
+        for slot, one in zip(stored, ready, strict=True)
+        if one.segment.status is not Status.PENDING and _result(one.segment.body) != _result(stored[slot][1])
+    ]
+
+
+def _result(body: Sequence[Any]) -> bytes:
+    return next((piece.data for piece in body if piece.name == RESULT_PIECE), b"")

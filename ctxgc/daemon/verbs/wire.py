@@ -1,0 +1,290 @@
+"""`window.sync`: the gateway's word on a session's window, and the daemon's on what is to be out of it.
+
+    ids, new segments ──admit──▶ window exactly as sent ──▶ learn from the bill ──▶ pacer ──▶ tombstones in force
+                 │ some unknown
+                 └──▶ asked for; the window stays as it was
+
+In shadow all is done but the eviction: the journal says what a collection would have saved. Between collections what
+is in force does not change (I14); telling the same again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ctxgc.adapters.contract import Tombstone
+from ctxgc.core.heap import EVICTED, OPAQUE, RESIDENT
+from ctxgc.core.pacer import PROFILES, PacerRules
+from ctxgc.core.segment import SessionKey, State
+from ctxgc.daemon.collecting import SHADOW, Outcome, carried_out, foreseen
+from ctxgc.daemon.intake import Prepared
+from ctxgc.daemon.pacing import decided
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.verbs.acting import Reply, announce, on_worker
+from ctxgc.daemon.verbs.sessions import tombstone_of
+from ctxgc.daemon.verbs.told import conflicts_of, is_settled, on_clock, prepared, told_in
+from ctxgc.daemon.windows import rewindow
+from ctxgc.daemon.wiring import Bill, Open, Sent, Wiring, actual_cost
+from ctxgc.protocol.wire import Usage, WindowSync
+from ctxgc.stash.contract import ActualCost, SessionRow, SetState
+from ctxgc.tokens.calibration import Calibration
+
+
+@dataclass(slots=True)
+class _Said:
+    """What one call came to, for its reply."""
+
+    unknown: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    admitted: int = 0
+    departed: str = ""
+    outcome: Outcome | None = None
+    trigger: str = ""
+
+
+async def sync(services: Services, params: WindowSync) -> Reply:
+    """`window.sync`."""
+    told = await on_worker(services, told_in, params)
+    session = await services.registry.open(_row(services, params))
+    async with session.changing() as change:
+        if params.mode == "off":
+            _set_mode(session, change, params)
+            said = _Said()
+        else:
+            news = [one for one in told if not is_settled(session, one.segment.id)]
+            known = [one for one in told if is_settled(session, one.segment.id)]
+            if news:
+                await session.ensure_text()
+            ready = await on_worker(services, prepared, services.intake, on_clock(session, params, news))
+            conflicts = await conflicts_of(services, session, known)
+            fixed = [*params.fixed, *conflicts, *(one.segment.id for one in told if one.is_fixed)]
+            said = _take(services, session, change, params, ready, fixed)
+            said.conflicts = conflicts
+    return await _reply(services, session, params, said)
+
+
+def _row(services: Services, params: WindowSync) -> SessionRow:
+    source, _, name = params.session.partition(":")
+    mode = "wire" if params.mode == "on" else "observe"
+    return SessionRow(key=SessionKey(source, name), mode=mode, created_s=services.clock())
+
+
+# The window, the bill, the collection
+
+
+def _take(
+    services: Services,
+    session: Session,
+    change: Change,
+    params: WindowSync,
+    ready: list[Prepared],
+    fixed: list[str],
+) -> _Said:
+    """Everything a sync does to a session, inside its change."""
+    heap, fresh = session.heap, len(session.heap)
+    wiring = session.wiring = session.wiring or Wiring()
+    _note_facts(session, change, params)
+    said = _Said(admitted=sum(session.admit(change, one) for one in ready))
+    is_repeated = wiring.sent is not None and wiring.sent.ids == tuple(params.ids)
+    pacer = replace(services.pacer, prices=PROFILES[params.profile]) if params.profile else services.pacer
+    if params.usage and not params.usage.is_of_this and not is_repeated:
+        _learn(session, change, params.usage, pacer)
+    given = {one.segment.id for one in ready}
+    said.unknown = [id_ for id_ in params.ids if not is_settled(session, id_) and id_ not in given]
+    if said.unknown or not params.ids:
+        return said
+    slots = [heap.slot_of[id_] for id_ in dict.fromkeys(params.ids)]
+    wiring.fixed.update(heap.slot_of[id_] for id_ in fixed if id_ in heap.slot_of)
+    for slot in wiring.fixed | session.redacted:
+        heap.flags[slot] |= OPAQUE
+    reason = rewindow(session, change, slots, fresh)
+    said.departed = reason.value if reason else ""
+    _put_back(session, change, slots)
+    if not is_repeated:
+        said.outcome = _collect(services, session, change, params, pacer, said)
+        wiring.sent = _sent(session, params, slots, said.outcome)
+    if params.usage and params.usage.is_of_this:
+        _learn(session, change, params.usage, pacer)
+    return said
+
+
+def _note_facts(session: Session, change: Change, params: WindowSync) -> None:
+    known = session.row
+    if params.model and params.model != known.model:
+        session.calibration = Calibration.of(params.model)
+    session.set_row(
+        change,
+        project=known.project or params.project,
+        model=params.model or known.model,
+        parent=params.parent.removeprefix(f"{session.key.source}:") or known.parent,
+        parent_segment=params.parent_segment or known.parent_segment,
+    )
+    _set_mode(session, change, params)
+
+
+def _set_mode(session: Session, change: Change, params: WindowSync) -> None:
+    if params.mode == "on":
+        session.set_row(change, mode="wire")
+    elif params.mode and session.row.mode == "wire":
+        session.set_row(change, mode="observe")
+
+
+def _put_back(session: Session, change: Change, slots: Sequence[int]) -> None:
+    """What cannot be out on the wire is not out of the window, whoever evicted it."""
+    heap, wiring = session.heap, session.wiring
+    assert wiring is not None
+    held = wiring.fixed | session.redacted
+    back = [slot for slot in slots if slot in held and heap.state[slot] == EVICTED] if _is_on(session) else []
+    if back:
+        change.add(SetState(session.key, back, State.RESIDENT))
+    for slot in back:
+        heap.set_state(slot, RESIDENT)
+
+
+def _is_on(session: Session) -> bool:
+    return session.row.mode == "wire"
+
+
+def _collect(
+    services: Services, session: Session, change: Change, params: WindowSync, pacer: PacerRules, said: _Said
+) -> Outcome | None:
+    """Ask the pacer. In shadow it sees the window as it would be, had every earlier collection been carried out."""
+    heap, wiring, wall_s = session.heap, session.wiring, services.clock()
+    assert wiring is not None
+    is_on = _is_on(session)
+    unseen = [] if is_on else [slot for slot in wiring.shadow if heap.state[slot] == RESIDENT]
+    for slot in unseen:
+        heap.set_state(slot, EVICTED)
+    cached = 0 if params.is_cold else heap.resident_tokens
+    decision = decided(
+        session, services.config.pacer, pacer, is_cold=params.is_cold, cached_tokens=cached, wall_s=wall_s
+    )
+    outcome = None
+    if decision is not None:
+        said.trigger = decision.trigger
+        rules = {"cached_tokens": cached}
+        if is_on:
+            outcome = carried_out(session, change, decision.plan, decision.trigger, pacer, wall_s, **rules)
+        else:
+            outcome = foreseen(session, change, decision.plan, pacer, wall_s, **rules)
+    for slot in unseen:
+        heap.set_state(slot, RESIDENT)
+    if outcome is None:
+        return None
+    victims = frozenset(victim.slot for victim in outcome.plan.victims)
+    if is_on:
+        wiring.opened.append(Open(outcome.collection, victims, params.is_cold))
+    else:
+        wiring.shadow |= victims
+    change.then(lambda: announce(services, session, outcome))
+    return outcome
+
+
+def _sent(session: Session, params: WindowSync, slots: Sequence[int], outcome: Outcome | None) -> Sent:
+    """The request as it was forwarded: with what was in force before, or with what the gateway says it edited."""
+    heap = session.heap
+    evicted = {slot for slot in slots if heap.state[slot] == EVICTED}
+    out = evicted if _is_on(session) else set()
+    if params.edited is not None:
+        out = {heap.slot_of[id_] for id_ in params.edited if id_ in heap.slot_of}
+    elif params.is_cold and outcome is not None and outcome.trigger != SHADOW:
+        out = out | {victim.slot for victim in outcome.plan.victims}
+    full = heap.resident_tokens + sum(heap.body[slot] - heap.tombstone[slot] for slot in evicted)
+    tokens = full - sum(heap.body[slot] - heap.tombstone[slot] for slot in out)
+    return Sent(tuple(params.ids), full, tokens, frozenset(out))
+
+
+def _learn(session: Session, change: Change, usage: Usage, pacer: PacerRules) -> None:
+    """Take a bill in: tokens per raw token, the hidden prefix, and what the collections in force came to."""
+    wiring = session.wiring
+    assert wiring is not None
+    sent, before = wiring.sent, wiring.bill
+    uncached = usage.input_tokens + usage.cache_creation_tokens
+    billed = uncached + usage.cache_read_tokens
+    if sent is None or not billed or (before is not None and before.sent is sent):
+        return
+    wiring.bill = Bill(sent, uncached, billed)
+    wiring.prompt_tokens += billed
+    wiring.cached_tokens += usage.cache_read_tokens
+    if before is not None:
+        session.calibration = session.calibration.observed(sent.tokens - before.sent.tokens, billed - before.tokens)
+    hidden = session.calibration.hidden(billed, sent.tokens)
+    session.set_row(change, ratio=session.calibration.ratio, hidden_tokens=hidden)
+    priced = [one for one in wiring.opened if one.victims <= sent.out]
+    if before is not None and len(priced) == 1:
+        cost = actual_cost(priced[0], before, wiring.bill, session.calibration.ratio, pacer)
+        if cost is not None:
+            change.add(ActualCost(session.key, priced[0].collection, cost))
+    for one in priced:
+        wiring.opened.remove(one)
+
+
+# The reply
+
+
+async def _reply(services: Services, session: Session, params: WindowSync, said: _Said) -> Reply:
+    heap, wiring = session.heap, session.wiring or Wiring()
+    mode = "off" if params.mode == "off" else "on" if _is_on(session) else "shadow"
+    window = heap.window()
+    out = [slot for slot in window if heap.state[slot] == EVICTED] if mode == "on" else []
+    gone = out if mode == "on" else [slot for slot in wiring.shadow if heap.state[slot] == RESIDENT]
+    reply: Reply = {
+        "session": str(session.key),
+        "mode": mode,
+        "evicted": {},
+        "unknown": said.unknown,
+        "conflicts": said.conflicts,
+        "plan": _plan(said) if said.outcome else None,
+        "window": {
+            "segments": len(window),
+            "resident_tokens": heap.resident_tokens,
+            "billed_tokens": session.billed(heap.resident_tokens),
+            "freed_tokens": sum(heap.body[slot] - heap.tombstone[slot] for slot in gone),
+            "ratio": round(session.calibration.ratio, 4),
+            "cache_hit_rate": wiring.cache_hit_rate,
+        },
+        "changed": _sentence(said),
+    }
+    if said.unknown:
+        reply["next"] = "send the unknown segments in `new`; until then the window stays as it was"
+    elif mode == "shadow":
+        reply["next"] = "in shadow: no body leaves a request; `ctxgc log` shows what would have been saved"
+    ids = {slot: heap.ids[slot] for slot in out}
+    texts = await _tombstones(services, session, wiring, out)
+    reply["evicted"] = {ids[slot]: texts[slot]._asdict() for slot in out}
+    return reply
+
+
+def _plan(said: _Said) -> Reply:
+    outcome = said.outcome
+    assert outcome is not None
+    return {
+        "collection": outcome.collection,
+        "trigger": said.trigger,
+        "evicted": len(outcome.plan.victims),
+        "freed_tokens": outcome.plan.before_tokens - outcome.plan.remaining_tokens,
+        "predicted_cost": outcome.predicted_cost,
+        "cache_rewrite_tokens": outcome.cache_rewrite_tokens,
+    }
+
+
+def _sentence(said: _Said) -> str:
+    parts = [f"{said.admitted} admitted"]
+    if said.departed:
+        parts.append(f"others departed ({said.departed})")
+    if said.outcome:
+        would = "would have left" if said.outcome.trigger == SHADOW else "left"
+        parts.append(f"{len(said.outcome.plan.victims)} {would} the window")
+    return ", ".join(parts)
+
+
+async def _tombstones(
+    services: Services, session: Session, wiring: Wiring, slots: Sequence[int]
+) -> dict[int, Tombstone]:
+    """The tombstones of these slots, each the same for its life (I14): made from the row, which outlives the daemon."""
+    missing = [slot for slot in slots if slot not in wiring.tombstones]
+    for row in await services.stash.rows(session.key, missing) if missing else ():
+        wiring.tombstones[row.seq] = tombstone_of(session, row.seq, row.segment).text
+    return {slot: Tombstone(wiring.tombstones[slot]) for slot in slots}

@@ -1,0 +1,89 @@
+"""What a session's requests on the wire taught: what stood in them, and what they were billed.
+
+    request ──▶ Sent (raw tokens, bodies out) ──its bill──▶ tokens per raw token, hidden prefix, cache hits
+    collection ──▶ Open ──the first bill of a request it was in force in──▶ its actual cost
+
+A cache: a session that slept starts a new one, and a collection that nobody could price keeps no actual cost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ctxgc.core.pacer import PacerRules
+
+OPEN_MAX = 8
+"""Collections that wait for a bill; the oldest beyond that stays without an actual cost."""
+
+
+class Sent(NamedTuple):
+    """A request as it was forwarded. Tokens are raw."""
+
+    ids: tuple[str, ...]
+    full_tokens: int
+    """Its window if every body were in it."""
+    tokens: int
+    """Its window as it was sent."""
+    out: frozenset[int]
+    """Slots whose tombstones stood in it."""
+
+
+class Bill(NamedTuple):
+    """What a request was billed, in billed tokens."""
+
+    sent: Sent
+    uncached_tokens: int
+    """Read from no cache: new to it, or written again."""
+    tokens: int
+    """All of the prompt."""
+
+
+class Open(NamedTuple):
+    """A collection that has no actual cost yet."""
+
+    collection: int
+    victims: frozenset[int]
+    is_cold: bool
+
+
+@dataclass(slots=True)
+class Wiring:
+    """One session's, written by `window.sync` alone."""
+
+    sent: Sent | None = None
+    """The last request told of."""
+    bill: Bill | None = None
+    """The last bill."""
+    opened: deque[Open] = field(default_factory=lambda: deque(maxlen=OPEN_MAX))
+    shadow: set[int] = field(default_factory=set)
+    """Slots that would be out if the session were not in shadow."""
+    fixed: set[int] = field(default_factory=set)
+    """Slots that cannot be edited on the wire, or whose id stands for two contents."""
+    tombstones: dict[int, str] = field(default_factory=dict)
+    """Texts of those told of."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Billed since the session woke: in all, and read from the cache."""
+
+    @property
+    def cache_hit_rate(self) -> float:
+        """Part of the prompt tokens that was read from the cache."""
+        return round(self.cached_tokens / self.prompt_tokens, 4) if self.prompt_tokens else 0.0
+
+
+def actual_cost(opened: Open, before: Bill, after: Bill, ratio: float, pacer: PacerRules) -> float | None:
+    """What a collection did to the bill over the pacer's horizon, in raw input-token equivalents; None if unknowable.
+
+    Measured between the last bill without it and the first with it: what came uncached beyond what is new was written
+    again because of it, and what is missing from the prompt was freed.
+    """
+    fresh = after.sent.full_tokens - before.sent.full_tokens
+    if fresh < 0 or opened.victims & before.sent.out:
+        return None  # The host took something out too, and the bill does not tell whose is what.
+    read, write, _ = pacer.prices
+    freed = fresh - (after.tokens - before.tokens) / ratio
+    rewritten = 0.0 if opened.is_cold else max(0.0, after.uncached_tokens / ratio - fresh)
+    saved = freed * ((write if opened.is_cold else 0.0) + read * pacer.horizon_turns)
+    return round((write - read) * rewritten - saved, 1)
