@@ -151,11 +151,12 @@ def decide(
     if not is_cold and grown_tokens < FREED_TOKENS_MIN:
         return None
     roots = find_roots(heap, paths, now, rules)
-    victims = _worth_evicting(heap, roots, now, rules, pacer, cached, chance)
+    found = _worth_evicting(heap, roots, now, rules, pacer, cached, chance)
     if not is_cold:
-        victims = _best_cut(heap, victims, pacer, cached)
-    if not victims:
+        found = _best_cut(heap, found, pacer, cached)
+    if not found:
         return None
+    victims = [victim for _, victim in found]
     remaining = heap.resident_tokens - sum(victim.freed_tokens for victim in victims)
     todo = Plan(
         target_tokens=remaining,
@@ -164,6 +165,10 @@ def decide(
         victims=tuple(victims),
     )
     return Decision("value", todo, cost_effect(heap, victims, pacer, is_cold=False, cached_tokens=cached))
+
+
+Placed = tuple[int, Victim]
+"""A victim with the tokens of the window before its slot."""
 
 
 def _over_limit(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: PacerRules) -> Plan | None:
@@ -185,50 +190,42 @@ def _worth_evicting(
     pacer: PacerRules,
     cached_tokens: int,
     chance: Probability,
-) -> list[Victim]:
+) -> list[Placed]:
     """Every body with a positive gain, in window order; the score is the gain."""
     found = []
     may_go = evictable(heap, roots)
     reached = mark(heap.refs, roots)
+    cost_of, body, tombstone, gain_min = heap.cost_of, heap.body, heap.tombstone, max(rules.min_gain_tokens, 1)
     position = 0
     for slot in heap.window():
-        is_cached = position < cached_tokens
-        position += heap.cost_of(slot)
-        freed = heap.body[slot] - heap.tombstone[slot]
-        if not may_go[slot] or freed < max(rules.min_gain_tokens, 1):
+        start = position
+        position += cost_of(slot)
+        freed = body[slot] - tombstone[slot]
+        if not may_go[slot] or freed < gain_min:
             continue
         is_garbage = slot in heap.proofs and proven(heap, slot, now, rules) is not None
         needed = chance(heap, slot, now, reached[slot], is_garbage)
-        gain = gain_of(heap, slot, needed, pacer, is_cached=is_cached)
+        gain = gain_of(heap, slot, needed, pacer, is_cached=start < cached_tokens)
         if gain > 0:
-            found.append(Victim(slot, "value", -1, freed, gain))
+            found.append((start, Victim(slot, "value", -1, freed, gain)))
     return found
 
 
-def _best_cut(heap: Heap, victims: list[Victim], pacer: PacerRules, cached_tokens: int) -> list[Victim]:
+def _best_cut(heap: Heap, found: list[Placed], pacer: PacerRules, cached_tokens: int) -> list[Placed]:
     """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind its first one."""
     read, write, _ = pacer.prices
-    by_slot = {victim.slot: victim for victim in victims}
-    position = heap.resident_tokens
-    gains = freed = kept = best_net = 0.0
-    behind: list[Victim] = []
+    end = min(cached_tokens, heap.resident_tokens)
+    gains = freed = gone = best_net = 0.0
     depth = 0
-    for slot in reversed(heap.window()):
-        cost = heap.cost_of(slot)
-        position -= cost
-        victim = by_slot.get(slot)
-        cached = max(0, min(cost, cached_tokens - position))
-        if victim is None:
-            kept += cached
-            continue
+    for count, (position, victim) in enumerate(reversed(found), 1):
+        cached = max(0, min(heap.cost_of(victim.slot), end - position))
         # What stays of the victim's own slot follows the edit or is the edit: it is written again too.
-        kept += max(0, cached - victim.freed_tokens)
+        gone += min(cached, victim.freed_tokens)
         gains, freed = gains + victim.score, freed + victim.freed_tokens
-        behind.append(victim)
-        net = gains - REWRITE_MARGIN * (write - read) * kept
+        net = gains - REWRITE_MARGIN * (write - read) * (max(0, end - position) - gone)
         if net > best_net and freed >= FREED_TOKENS_MIN:
-            best_net, depth = net, len(behind)
-    return behind[:depth][::-1]
+            best_net, depth = net, count
+    return found[len(found) - depth :]
 
 
 def rewrite_tokens(heap: Heap, victims: Sequence[Victim], cached_tokens: int = ALL_CACHED) -> int:

@@ -10,8 +10,9 @@ They say how much more often a body of that sort was used or read again later, e
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from math import exp, log
+from operator import attrgetter, mul
 
 from ctxgc.core.segment import LINE_MAX, Access, Kind, Segment
 
@@ -87,6 +88,10 @@ def traits_of(segment: Segment) -> int:
     return traits
 
 
+_FIXED_WEIGHTS = attrgetter(*[field.name for field in fields(Weights)[:11]])
+"""`bias` to `refs`: what `fixed_terms` goes with."""
+
+
 def fixed_terms(kind: Kind, traits: int, body_tokens: int, refs: int) -> tuple[float, ...]:
     """What multiplies the first eleven weights, from `bias` to `refs`."""
     return (
@@ -107,7 +112,7 @@ def fixed_terms(kind: Kind, traits: int, body_tokens: int, refs: int) -> tuple[f
 def fixed_logit(weights: Weights, kind: Kind, traits: int, body_tokens: int, refs: int, importance: float) -> float:
     """The part of a body's log-odds that time does not change."""
     terms = fixed_terms(kind, traits, body_tokens, refs)
-    known: float = sum(weight * term for weight, term in zip(astuple(weights), terms, strict=False))
+    known: float = sum(map(mul, _FIXED_WEIGHTS(weights), terms))
     return known + IMPORTANCE_WEIGHT * (importance - 0.5)
 
 

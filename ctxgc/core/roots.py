@@ -33,6 +33,8 @@ SYSTEM, USER, PINS, RECENT, PENDING_CALL, PLAN, FILE, SUMMARY, TASK, OPEN, PROTE
 UNSEEN_TURNS = 1
 
 _BY_KIND = bytes({Kind.SYSTEM: SYSTEM, Kind.USER: USER}.get(kind, 0) for kind in KINDS).ljust(256, b"\0")
+_IS_PLAN = table(lambda kind: kind == KINDS.index(Kind.PLAN))
+_IS_SUMMARY = table(lambda kind: kind == KINDS.index(Kind.SUMMARY))
 _IS_PINNED = table(lambda flags: bool(flags & PINNED))
 _IS_PENDING = table(lambda flags: bool(flags & PENDING))
 _IS_INSIDE = table(lambda state: state <= EVICTED)
@@ -71,13 +73,11 @@ def _mark_flags(heap: Heap, roots: bytearray) -> None:
 
 
 def _newest_of_a_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
-    is_plan = table(lambda kind: kind == KINDS.index(Kind.PLAN))
-    is_summary = table(lambda kind: kind == KINDS.index(Kind.SUMMARY))
     inside = heap.state.translate(_IS_INSIDE)
-    summary = all_of(inside, heap.kind.translate(is_summary)).rfind(1)
+    summary = all_of(inside, heap.kind.translate(_IS_SUMMARY)).rfind(1)
     if summary >= 0:
         roots[summary] = roots[summary] or SUMMARY
-    plan = all_of(inside, heap.kind.translate(is_plan)).rfind(1)
+    plan = all_of(inside, heap.kind.translate(_IS_PLAN)).rfind(1)
     if plan >= 0:
         roots[plan] = roots[plan] or PLAN
     _newest_plan_calls(heap, inside, roots)
