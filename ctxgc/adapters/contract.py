@@ -173,7 +173,8 @@ class WireFormat(Protocol):
     def render(self, slots: Iterable[Slot]) -> bytes:
         """A valid list of this API from stored segments of any source: same texts, same order, pairs intact.
 
-        Bytes of a JSON object with `messages` (and `system`). A pending exchange renders with a stand-in result only
-        where the API demands one. Raises `ValueError` for a tombstone on a pending exchange.
+        Bytes of a JSON object with `messages` (and `system`), or with `input` where the API calls it that. A pending
+        exchange renders with a stand-in result only where the API demands one. Raises `ValueError` for a tombstone on
+        a pending exchange.
         """
         ...

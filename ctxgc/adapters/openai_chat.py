@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.openai_calls import edited_arguments, parse_call
 from ctxgc.adapters.rendering import (
     NO_RESULT,
     Call,
@@ -30,11 +31,10 @@ from ctxgc.adapters.rendering import (
     replies,
     splice_window,
 )
-from ctxgc.adapters.skeletons import place_strings
-from ctxgc.adapters.spans import Extent, JsonText, json_string, read_json, spliced
+from ctxgc.adapters.spans import Extent, JsonText, json_string, read_json
 from ctxgc.adapters.window_builder import INPUT_SPAN, WindowBuilder
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.segment import Kind, Role, text_bytes
+from ctxgc.core.segment import Kind, Role
 
 NO_KINDS: Mapping[int, Kind] = MappingProxyType({})
 
@@ -156,57 +156,16 @@ def _parse_calls(text: JsonText, fields: dict[str, Extent], builder: WindowBuild
     for extent in text.elements(calls) if calls and text.first(calls) == b"[" else ():
         call = text.members(extent) if text.first(extent) == b"{" else {}
         function = call.get("function", extent)
-        _parse_call(text, function, text.string(call.get("id")), builder)
+        parse_call(text, function, text.string(call.get("id")), builder)
     if "function_call" in fields:
-        _parse_call(text, fields["function_call"], LEGACY_CALL_ID, builder)
-
-
-def _parse_call(text: JsonText, function: Extent, call_id: str, builder: WindowBuilder) -> None:
-    """A call of a function. Arguments that are not JSON, as models send them, are one free text."""
-    if text.first(function) != b"{":
-        return
-    fields = text.members(function)
-    place = fields.get("arguments")
-    arguments = text.string(place)
-    if place is not None and text.first(place) != b'"':
-        builder.call(call_id, text.string(fields.get("name")), text.value(place), None)
-        return
-    inner = _json_of(arguments)
-    value = {} if not arguments.strip() else inner.value(inner.extent) if inner else arguments
-    places = {} if place is None else {INPUT_SPAN: place}
-    is_text = inner is None and bool(arguments.strip())
-    builder.call(call_id, text.string(fields.get("name")), value, lambda: places, is_text=is_text)
-
-
-def _json_of(arguments: str) -> JsonText | None:
-    """The arguments as JSON that can be edited in place; `None` if they are not."""
-    try:
-        return read_json(text_bytes(arguments), _checked)
-    except BadTranscript:
-        return None
-
-
-def _checked(inner: JsonText) -> JsonText:
-    inner.value(inner.extent)
-    place_strings(inner, inner.extent)
-    return inner
+        parse_call(text, fields["function_call"], LEGACY_CALL_ID, builder)
 
 
 def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:
     if piece == INPUT_SPAN:
-        return _edited_arguments(JsonText(old), texts)
+        return edited_arguments(JsonText(old), texts)
     text = json_string(texts[piece])
     return b'[{"type":"text","text":' + text + b"}]" if old[:1] == b"[" else text
-
-
-def _edited_arguments(quoted: JsonText, texts: Mapping[str, str]) -> bytes:
-    """The arguments with each large input replaced: key order, numbers and white space inside survive."""
-    inner = _json_of(quoted.string(quoted.extent))
-    if inner is None:
-        return json_string(encode_json(object_input(texts["input.text"])).decode())
-    places = place_strings(inner, inner.extent)
-    edits = [(extent, json_string(texts[name])) for name, extent in places.items() if name in texts]
-    return json_string(spliced(inner.data, edits).decode())
 
 
 def _is_shown(line: Line) -> bool:

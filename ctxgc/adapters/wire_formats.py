@@ -8,7 +8,8 @@ from types import MappingProxyType
 from ctxgc.adapters.anthropic_messages import AnthropicMessages
 from ctxgc.adapters.contract import WireFormat
 from ctxgc.adapters.openai_chat import OpenAiChat
+from ctxgc.adapters.openai_responses import OpenAiResponses
 
 WIRE_FORMATS: Mapping[str, WireFormat] = MappingProxyType(
-    {wire.name: wire for wire in (AnthropicMessages(), OpenAiChat())}
+    {wire.name: wire for wire in (AnthropicMessages(), OpenAiChat(), OpenAiResponses())}
 )

@@ -82,6 +82,30 @@ def openai_chat(turns):
     return messages
 
 
+def openai_responses(turns):
+    items = []
+    for turn in turns:
+        items.append({"role": "user", "content": _content(turn.user, "input_text")})
+        if turn.thought:
+            reasoning = {"type": "reasoning", "summary": [{"type": "summary_text", "text": turn.thought}]}
+            items.append(reasoning | ({"encrypted_content": turn.signature} if turn.signature else {}))
+        items.append({"type": "message", "role": "assistant", "content": _content(turn.said, "output_text")})
+        for at, call in enumerate(turn.calls):
+            named = {"call_id": call.id, "name": call.name}
+            if at == 1:
+                items.append({"type": "custom_tool_call", **named, "input": json.dumps(call.input)})
+            else:
+                items.append({"type": "function_call", **named, "arguments": json.dumps(call.input)})
+        for at, call in enumerate(turn.calls):
+            kind = "custom_tool_call_output" if at == 1 else "function_call_output"
+            items.append({"type": kind, "call_id": call.id, "output": _content(call.result, "input_text")})
+    return items
+
+
+def _content(content, kind):
+    return content if isinstance(content, str) else [{"type": kind, "text": text} for text in content]
+
+
 def _openai_call(call):
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": json.dumps(call.input)}}
 
@@ -90,7 +114,13 @@ def _parts(content):
     return content if isinstance(content, str) else [{"type": "text", "text": text} for text in content]
 
 
-WRITERS = {"anthropic_messages": anthropic_messages, "openai_chat": openai_chat}
+WRITERS = {
+    "anthropic_messages": anthropic_messages,
+    "openai_chat": openai_chat,
+    "openai_responses": openai_responses,
+}
+LIST_NAMES = {"openai_responses": "input"}
+"""What an API calls its list, where that is not `messages`."""
 
 
 def odd_json(value, random) -> str:
@@ -121,11 +151,12 @@ def _odd_char(char, random):
 def requests(draw, name):
     """A request of the API as bytes: a bare list, or an object with fields nobody knows around it."""
     messages = WRITERS[name](draw(CONVERSATIONS))
+    key = LIST_NAMES.get(name, "messages")
     # Seeded, not drawn: a draw per character would cost more than it would shrink.
     random = Random(draw(st.integers(0, 2**32)))
     value = draw(
         st.sampled_from(
-            [messages, {"model": "m", "temperature": 1.0, "messages": messages, "unknown": {"messages": [1e3, None]}}]
+            [messages, {"model": "m", "temperature": 1.0, key: messages, "unknown": {"messages": [1e3, None]}}]
         )
     )
     return odd_json(value, random).encode()

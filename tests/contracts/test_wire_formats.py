@@ -214,7 +214,7 @@ def test_a_longer_window_renders_as_a_continuation_of_the_shorter_one_i14(wire, 
 def blocks(rendered):
     """What is said, with its role, however it is gathered into messages."""
     found = []
-    for message in rendered["messages"]:
-        content = message["content"] if isinstance(message["content"], list) else [message]
-        found += [(message["role"], block) for block in content]
+    for message in rendered.get("messages", rendered.get("input")):
+        content = message["content"] if isinstance(message.get("content"), list) else [message]
+        found += [(message.get("role"), block) for block in content]
     return found

@@ -108,4 +108,50 @@ def check_openai(request, is_rendered):
             open_calls.append(call["id"])
 
 
-RULES = {"anthropic_messages": check_anthropic, "openai_chat": check_openai}
+CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
+
+
+def check_responses(request, is_rendered):
+    items = request["input"] if isinstance(request, dict) else request
+    used: set[str] = set()
+    open_calls: list[tuple[str, str]] = []
+    is_answering = False
+    for item in items:
+        kind = item.get("type", "message")
+        if kind in CALLS.values():
+            assert (item["call_id"], kind) in open_calls, "no tool call found for function call output"
+            open_calls.remove((item["call_id"], kind))
+            assert isinstance(item["output"], str | list)
+            is_answering = True
+            continue
+        assert not is_answering or not open_calls, "no tool output found for function call"
+        is_answering = False
+        if kind in CALLS:
+            assert len(item["call_id"]) <= 64
+            assert item["call_id"] not in used or not is_rendered, "call ids must be unique"
+            assert TOOL_NAME.match(item["name"])
+            assert kind != "function_call" or isinstance(json.loads(item["arguments"]), dict)
+            used.add(item["call_id"])
+            open_calls.append((item["call_id"], CALLS[kind]))
+        elif kind == "message":
+            assert not open_calls or item["role"] == "assistant", "no tool output found for function call"
+            _check_content(item)
+        else:
+            assert kind == "reasoning"
+            assert not is_rendered, "reasoning is the server's own"
+
+
+def _check_content(item):
+    assert item["role"] in ("system", "developer", "user", "assistant")
+    parts = {"output_text", "refusal"} if item["role"] == "assistant" else {"input_text", "input_image", "input_file"}
+    assert item["content"], "content must not be empty"
+    for part in item["content"] if isinstance(item["content"], list) else []:
+        assert part["type"] in parts
+        assert part["type"] not in ("output_text", "input_text") or part["text"]
+
+
+RULES = {
+    "anthropic_messages": check_anthropic,
+    "openai_chat": check_openai,
+    "openai_responses": check_responses,
+}

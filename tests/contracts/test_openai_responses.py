@@ -1,0 +1,149 @@
+"""OpenAI Responses: what is edited, what is not, and which requests are left alone as a whole."""
+
+import json
+
+import pytest
+
+from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN, Slot, Tombstone
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import Kind, Role, Status
+from tests.contracts.wire_rules import check
+
+WIRE = WIRE_FORMATS["openai_responses"]
+GONE = Tombstone("gone", "[gone]")
+LARGE = "x" * INPUT_PIECE_CHARS_MIN
+USER = {"role": "user", "content": "light the lamp"}
+SEALED = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "b2lsIGZpcnN0"}
+
+
+def call(arguments="{}", call_id="c"):
+    return {"type": "function_call", "id": "fc_1", "call_id": call_id, "name": "lamp", "arguments": arguments}
+
+
+def output(value, call_id="c"):
+    return {"type": "function_call_output", "call_id": call_id, "output": value}
+
+
+def parsed(*items, **members):
+    return WIRE.parse(json.dumps(members | {"input": list(items)}).encode())
+
+
+def evicted(request, *ids):
+    data = request if isinstance(request, bytes) else json.dumps(request).encode()
+    return WIRE.splice(data, WIRE.parse(data), dict.fromkeys(ids, GONE))
+
+
+def test_only_an_evicted_outputs_bytes_change():
+    head = b'{ "store":false ,"temperature":1.0e0, "input":[{"role":"user","content":"\\u00e9"},'
+    head += b'{"type":"function_call","call_id":"a","name":"n","arguments":"{\\"q\\":1E3}"},'
+    request = head + b'{"output" :\t"long","call_id":"a","type":"function_call_output"}\n] } '
+
+    out = evicted(request, "a")
+
+    assert out == request.replace(b'"long"', b'"gone"')
+
+
+def test_an_output_that_was_a_list_of_parts_stays_a_list():
+    request = [USER, call(), output([{"type": "input_text", "text": "1"}, {"type": "input_text", "text": "2"}])]
+
+    out = json.loads(evicted(request, "c"))
+
+    assert out[2]["output"] == [{"type": "input_text", "text": "gone"}]
+
+
+def test_a_custom_tools_free_text_is_marked_and_its_output_goes():
+    custom = {"type": "custom_tool_call", "call_id": "p", "name": "apply_patch", "input": "*** Begin" + LARGE}
+    request = [USER, custom, {"type": "custom_tool_call_output", "call_id": "p", "output": "long"}]
+
+    out = json.loads(evicted(request, "p"))
+
+    assert (out[1]["input"], out[2]["output"]) == ("[gone]", "gone")
+
+
+def test_arguments_are_edited_inside_their_string():
+    request = [USER, call('{ "n":1.0, "content":"' + LARGE + '" }'), output("ok")]
+
+    out = json.loads(evicted(request, "c"))
+
+    assert out[1]["arguments"] == '{ "n":1.0, "content":"[gone]" }'
+
+
+def test_what_follows_sealed_reasoning_in_its_reply_is_never_edited_but_the_outputs_may_go():
+    request = [USER, SEALED, call(json.dumps({"content": LARGE})), output("long"), call("{}", "d"), output("2", "d")]
+
+    out = json.loads(evicted(request, "c", "d"))
+
+    assert out[:3] == request[:3]
+    assert [item["output"] for item in out if "output" in item] == ["gone", "gone"]
+
+
+def test_a_pending_call_is_never_edited():
+    request = [USER, call(json.dumps({"content": LARGE}))]
+
+    with pytest.raises(ValueError, match="pending"):
+        evicted(request, "c")
+
+
+def test_calls_of_one_run_are_one_reply_and_the_next_run_is_the_next_turn():
+    window = parsed(USER, SEALED, call("{}", "a"), call("{}", "b"), output("1", "a"), output("2", "b"), call("{}", "c"))
+
+    calls = {one.id: (one.born_turn, one.status) for one in window.segments if one.kind is Kind.EXCHANGE}
+
+    assert calls == {"a": (0, Status.OK), "b": (0, Status.OK), "c": (1, Status.PENDING)}
+    assert len({one.reply for one in window.segments if one.id in ("a", "b")}) == 1
+
+
+def test_instructions_and_developers_are_system_and_a_bare_text_is_the_users():
+    developer = {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "be brief"}]}
+    window = parsed(developer, instructions="you keep a lighthouse")
+    bare = WIRE.parse(b'{"input":"hello"}')
+
+    assert [(s.kind, s.role) for s in window.segments] == [(Kind.SYSTEM, Role.SYSTEM), (Kind.SYSTEM, Role.DEVELOPER)]
+    assert [(s.kind, s.body[0].text) for s in bare.segments] == [(Kind.USER, "hello")]
+
+
+def test_a_search_on_the_web_is_an_exchange_that_is_answered_and_holds_nothing():
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search"}}
+
+    window = parsed(USER, search, {"role": "assistant", "content": [{"type": "output_text", "text": "so"}]})
+
+    assert [(s.id, s.status) for s in window.segments[1:2]] == [("ws_1", Status.OK)]
+    assert "ws_1" not in window.spans
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "compaction", "encrypted_content": "x"},
+        {"type": "item_reference", "id": "msg_1"},
+        {"type": "code_interpreter_call", "id": "ci_1"},
+        {"type": "mcp_call", "id": "m"},
+        {"role": "wizard", "content": "x"},
+        {},
+        7,
+    ],
+    ids=str,
+)
+def test_an_item_that_is_not_understood_leaves_the_whole_request_alone(item):
+    with pytest.raises(BadTranscript):
+        parsed(USER, item)
+
+
+@pytest.mark.parametrize("member", ["previous_response_id", "conversation", "prompt", "context_management"])
+def test_a_prompt_of_which_the_server_keeps_a_part_is_left_alone(member):
+    assert parsed(USER, **{member: None}).segments
+
+    with pytest.raises(BadTranscript):
+        parsed(USER, **{member: "resp_1"})
+
+
+def test_an_image_in_an_output_keeps_it_out_of_reach_and_renders_again():
+    image = {"type": "input_image", "image_url": "data:image/png;base64,eA=="}
+    window = parsed(USER, call(), output([{"type": "input_text", "text": "a lamp"}, image]))
+
+    rendered = WIRE.render(map(Slot, window.segments))
+
+    assert "c" not in window.spans
+    assert json.loads(rendered)["input"][-1]["output"][1] == image
+    check(WIRE.name, rendered)
