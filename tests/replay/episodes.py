@@ -1,7 +1,9 @@
 """Small random episodes, and short ones by hand, for the laws of the replay."""
 
 import json
+from itertools import pairwise
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from ctxgc.core.collector import Victim
@@ -16,9 +18,12 @@ from ctxgc.replay.simulate import Policy, Run, Script, script_of
 from ctxgc.replay.trace import Episode, Sized, Turn
 
 PRICES = PROFILES["cache_5m"]
-WORDS = [f"code_word_{letter}" for letter in "abcdefgh"]
+WORDS = [f"code_word_{letter}" for letter in "abcdefghij"]
 LINES = [f"return the_value_{letter} + one" for letter in "abcd"]
 PATHS = ["/src/a.py", "/src/b.py"]
+
+few = settings(max_examples=settings().max_examples // 2)
+"""For laws whose every example plays whole episodes, or every policy on them."""
 
 scopes = st.sampled_from([RESULTS, ALL, Scope(inputs=True)])
 profiles = st.sampled_from(sorted(PROFILES)).map(PROFILES.__getitem__)
@@ -69,38 +74,39 @@ def script(episode: Episode, scope: Scope = RESULTS) -> Script:
     return script_of(episode, scope, demand_of(episode, scope))
 
 
-def texts(draw: st.DrawFn) -> str:
-    words = draw(st.lists(st.sampled_from(WORDS), max_size=4))
-    lines = draw(st.lists(st.sampled_from(LINES), max_size=2))
-    return "\n".join([" ".join(words), *lines])
+# One draw each: what an example costs is the number of its draws.
+texts = st.sampled_from(["nothing", *LINES, *(f"{one} {two}" for one, two in pairwise(WORDS)), " ".join(WORDS)])
+sizes = st.sampled_from([0, 15, 60, 400, 900, 2500])
+small = st.sampled_from([0, 10, 30, 60])
+edits = st.sampled_from([(), (), *((line,) for line in LINES), tuple(LINES[:2])])
+
+
+@st.composite
+def calls(draw: st.DrawFn, segment_id: str, turn: int) -> Sized:
+    pieces = [("result", draw(texts), draw(sizes))]
+    rare = draw(st.integers(0, 9))
+    if rare < 3:
+        pieces.insert(0, ("input.content", draw(texts), draw(sizes)))
+    use = draw(st.none() | st.builds(PathUse, st.sampled_from(PATHS), st.sampled_from(list(Access))))
+    return sized(
+        segment_id,
+        Kind.EXCHANGE,
+        turn,
+        *pieces,
+        tombstone=draw(small),
+        tool="Read",
+        paths=(use,) if use else (),
+        edit_sources=draw(edits),
+        has_opaque=rare == 9,
+    )
 
 
 @st.composite
 def replies(draw: st.DrawFn, number: int) -> list[Sized]:
-    tokens, small = st.integers(0, 3000), st.integers(0, 60)
-    found = [said(number, texts(draw), draw(small))]
+    found = [said(number, draw(texts), draw(small))]
     if draw(st.booleans()):
-        found.append(sized(f"thought{number}", Kind.THINKING, number, ("thinking", texts(draw), draw(tokens))))
-    for call in range(draw(st.integers(0, 2))):
-        pieces = [("result", texts(draw), draw(tokens))]
-        if draw(st.integers(0, 3)) == 0:
-            pieces.insert(0, ("input.content", texts(draw), draw(tokens)))
-        use = PathUse(draw(st.sampled_from(PATHS)), draw(st.sampled_from(list(Access))))
-        found.append(
-            sized(
-                f"call{number}.{call}",
-                Kind.EXCHANGE,
-                number,
-                *pieces,
-                skeleton=draw(small),
-                tombstone=draw(small),
-                tool="Read",
-                paths=(use,) if draw(st.booleans()) else (),
-                edit_sources=tuple(draw(st.lists(st.sampled_from(LINES), max_size=2))),
-                has_opaque=draw(st.integers(0, 9)) == 0,
-            )
-        )
-    return found
+        found.append(sized(f"thought{number}", Kind.THINKING, number, ("thinking", draw(texts), draw(sizes))))
+    return found + [draw(calls(f"call{number}.{call}", number)) for call in range(draw(st.integers(0, 2)))]
 
 
 @st.composite
@@ -108,14 +114,14 @@ def episodes(draw: st.DrawFn, max_turns: int = 9, session: str = "s") -> Episode
     """Turns that read, say and edit in a tiny vocabulary, with pauses and clears by the host."""
     turns: list[Turn] = []
     number, wall_s = 0, 1000.0
-    for _ in range(draw(st.integers(1, max_turns))):
+    for _ in range(draw(st.sampled_from([1, *range(5, max_turns + 1)]))):
         turn = Turn(number, wall_s)
         if draw(st.integers(0, 3)) == 0:
-            turn.before.append(asked(number, texts(draw), draw(st.integers(0, 60))))
+            turn.before.append(asked(number, "please", draw(small)))
         turn.reply += draw(replies(number))
-        calls = [sized.segment.id for old in turns for sized in old.reply if sized.segment.kind is Kind.EXCHANGE]
-        if calls and draw(st.integers(0, 7)) == 0:
-            turn.cleared.append(draw(st.sampled_from(calls)))
+        called = [sized.segment.id for old in turns for sized in old.reply if sized.segment.kind is Kind.EXCHANGE]
+        if called and draw(st.integers(0, 7)) == 0:
+            turn.cleared.append(draw(st.sampled_from(called)))
         turns.append(turn)
         number += draw(st.sampled_from([1, 1, 1, 3]))
         wall_s += draw(st.sampled_from([10.0, 10.0, 10.0, 400.0, 4000.0]))

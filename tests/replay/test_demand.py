@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.segment import Kind
 from ctxgc.replay.demand import ALL, RESULTS, Scope, Want, cover, demand_of, lines_of, output_of, touches, words_of
-from tests.replay.episodes import asked, episode_of, episodes, free_turns, result, said, scopes, sized
+from tests.replay.episodes import asked, episode_of, episodes, few, free_turns, result, said, scopes, sized
 
 provider_sets = st.sets(st.integers(0, 4), min_size=1, max_size=3).map(lambda found: tuple(sorted(found)))
 wants = st.lists(st.builds(Want, st.sampled_from([1, 1, 2]), provider_sets), max_size=8)
@@ -31,7 +31,7 @@ def cover_by_definition(wants, resident=frozenset()):
 
 
 @given(wants, st.none() | st.frozensets(st.integers(0, 4)))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_the_cover_is_the_greedy_one_of_the_definition(wants, resident):
     picks = cover(wants, resident.__contains__ if resident is not None else None)
 
@@ -62,6 +62,7 @@ def test_a_touched_segment_is_the_newest_to_hold_two_rare_words_or_a_line(wants)
 
 
 @given(episodes(), scopes)
+@few
 def test_a_placebo_of_itself_demands_what_the_episode_does(episode, scope):
     own = [output_of(turn) for turn in episode.turns]
 
@@ -69,6 +70,7 @@ def test_a_placebo_of_itself_demands_what_the_episode_does(episode, scope):
 
 
 @given(episodes(), episodes(session="other"), scopes)
+@few
 def test_a_placebo_asks_for_nothing_that_it_does_not_say(episode, other, scope):
     outputs = [output_of(turn) for turn in other.turns]
 
@@ -78,6 +80,7 @@ def test_a_placebo_asks_for_nothing_that_it_does_not_say(episode, other, scope):
 
 
 @given(episodes(), scopes)
+@few
 def test_providers_come_before_the_turn_that_asks(episode, scope):
     demand = demand_of(episode, scope)
     seen: set[str] = set()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 
 from ctxgc.core.pacer import PacerRules
 from ctxgc.replay.oracle import Liveness, PerfectPacer, bodies, certified_cost, certified_faults, claims
@@ -14,6 +14,7 @@ from tests.replay.episodes import (
     budgets,
     episode_of,
     everyone,
+    few,
     free_turns,
     profiles,
     result,
@@ -27,12 +28,14 @@ NEEDS_B = "code_word_c with code_word_d"
 
 
 @given(scripts(), profiles)
+@few
 def test_liveness_never_faults(script, prices):
     for policy in (Liveness(), Liveness("live_cold", is_cold_only=True)):
         assert play(script, policy, prices).faults == 0
 
 
 @given(scripts(), profiles)
+@few
 def test_a_perfect_pacer_to_whom_faults_are_dear_never_faults(script, prices):
     dear = PacerRules(prices=prices, fault_price_tokens=1e9)
 
@@ -40,7 +43,6 @@ def test_a_perfect_pacer_to_whom_faults_are_dear_never_faults(script, prices):
 
 
 @given(scripts(), profiles)
-@settings(max_examples=40)
 def test_no_policy_is_cheaper_than_the_certified_cost(script, prices):
     least = certified_cost(script, prices)
 
@@ -49,7 +51,6 @@ def test_no_policy_is_cheaper_than_the_certified_cost(script, prices):
 
 
 @given(scripts())
-@settings(max_examples=40)
 def test_no_policy_that_holds_a_budget_faults_less_than_is_certified(script):
     for policy in map(Peak, everyone()):
         faults = play(script, policy, PRICES).faults
@@ -58,7 +59,7 @@ def test_no_policy_that_holds_a_budget_faults_less_than_is_certified(script):
 
 
 @given(scripts(), budgets)
-@settings(max_examples=40)
+@few
 def test_just_enough_holds_every_budget_well_enough_for_the_certified_faults(script, budget):
     least = certified_faults(script, budget)
 
@@ -68,6 +69,7 @@ def test_just_enough_holds_every_budget_well_enough_for_the_certified_faults(scr
 
 
 @given(scripts(), budgets, budgets)
+@few
 def test_a_larger_budget_never_raises_the_certified_faults(script, one, other):
     small, large = sorted((one, other))
 
@@ -75,6 +77,7 @@ def test_a_larger_budget_never_raises_the_certified_faults(script, one, other):
 
 
 @given(scripts())
+@few
 def test_no_turn_of_a_body_serves_two_claims(script):
     spans = [
         (slot, turn)

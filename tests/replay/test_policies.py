@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.garbage import proven
@@ -24,7 +24,18 @@ from ctxgc.replay.policies import (
     results,
 )
 from ctxgc.replay.simulate import play
-from tests.replay.episodes import PRICES, budgets, episode_of, everyone, free_turns, profiles, result, script, scripts
+from tests.replay.episodes import (
+    PRICES,
+    budgets,
+    episode_of,
+    everyone,
+    few,
+    free_turns,
+    profiles,
+    result,
+    script,
+    scripts,
+)
 
 orders = st.sampled_from([by_age, by_touch, by_density, by_size, by_chance])
 
@@ -47,7 +58,7 @@ class Checked:
 
 
 @given(scripts(), profiles)
-@settings(max_examples=25)
+@few
 def test_every_policy_names_each_victim_once_and_only_what_frees_something(script, prices):
     def check(run, victims):
         slots = [victim.slot for victim in victims]
@@ -59,6 +70,7 @@ def test_every_policy_names_each_victim_once_and_only_what_frees_something(scrip
 
 
 @given(scripts(), orders, budgets)
+@few
 def test_just_enough_holds_its_budget_or_has_nothing_left_to_give(script, order, budget):
     def check(run, victims):
         gone = {victim.slot for victim in victims}
@@ -73,6 +85,7 @@ def test_just_enough_holds_its_budget_or_has_nothing_left_to_give(script, order,
 
 
 @given(scripts(), st.integers(1, 4))
+@few
 def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(script, keep):
     def check(run, victims):
         exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE]
@@ -84,6 +97,7 @@ def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(scr
 
 
 @given(scripts(), st.integers(0, 8000))
+@few
 def test_clearing_waits_for_its_trigger_and_keeps_the_last_results(script, trigger):
     def check(run, victims):
         exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE]
@@ -94,6 +108,7 @@ def test_clearing_waits_for_its_trigger_and_keeps_the_last_results(script, trigg
 
 
 @given(scripts())
+@few
 def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
     def check(run, victims):
         dead = {slot for slot in results(run) if proven(run.heap, slot, run.now, Rules())}
@@ -103,6 +118,7 @@ def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
 
 
 @given(scripts(), profiles, st.sampled_from([0.0, 300.0, 14_000.0]))
+@few
 def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
     pacer = PacerRules(prices=prices, fault_price_tokens=dial)
     told = replace(pacer, hidden_tokens=script.hidden_tokens)
