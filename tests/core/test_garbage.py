@@ -102,7 +102,7 @@ def test_a_command_that_shows_less_than_the_file_supersedes_no_read_of_it(comman
         "cat /a.py && git status",
         "cat /a.py $(ls)",
         "cat /a.py *.md",
-        "cat /a.py README",
+        "cat /a.py 2024",
         "cat /a.py || cat /b.py",
         "cat /a.py & top",
         "cat /a.py " + "x" * 200,

@@ -211,6 +211,15 @@ def test_what_is_not_cached_yet_goes_where_the_same_cached_would_stay():
     assert fresh is not None
 
 
+def test_tokens_that_go_are_not_written_again():
+    heap = a_session([50_000])
+    pacer = PacerRules(fault_price_tokens=0, horizon_turns=10)
+
+    decision = decide(heap, PathIndex(), Now(500), Rules(), pacer, is_cold=False, cached_tokens=50_000)
+
+    assert decision is not None
+
+
 def test_a_recalled_body_is_left_alone_for_its_grace():
     heap = a_session([9000, 9000])
     heap.grace_until[1] = 60

@@ -73,6 +73,15 @@ def test_reads_come_newest_first(history):
     assert list(index.reads("/a.py")) == newest_first
 
 
+def test_after_a_change_half_of_the_lines_shown_again_are_enough_and_fewer_are_not():
+    for first, found in ((6, [(0, "stale_read")]), (7, [])):
+        index = PathIndex()
+        index.add(PathUse("/a.py", Access.READ, 1, 10), 0, 0)
+        index.add(PathUse("/a.py", Access.EDIT), 1, 1)
+
+        assert index.superseded_by(PathUse("/a.py", Access.READ, first, 20), 2) == found
+
+
 def test_an_older_call_that_completes_late_takes_no_younger_read_out_of_the_index():
     index = PathIndex()
     use = PathUse("/a.py", Access.READ)

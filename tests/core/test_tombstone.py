@@ -31,6 +31,17 @@ def test_a_tombstone_has_at_most_sixty_tokens_whatever_the_segment_is_called(seg
     assert COUNTER.count(tombstone_text(segment, seq, body_tokens)) <= TOKENS_MAX
 
 
+@pytest.mark.parametrize("dense", ["𐌰" * 100, "x7q9z3k5" * 20, "}|~^" * 40, "/𐌰漢😀" * 30])
+def test_not_even_text_of_a_token_a_byte_makes_a_tombstone_longer(dense):
+    for segment in (
+        a_read(dense, 10, 40),
+        a_shell(dense),
+        a_call(dense, "x"),
+        a_call(dense, "x", PathUse(dense, Access.READ)),
+    ):
+        assert COUNTER.count(tombstone_text(segment, 10**8, 10**7)) <= TOKENS_MAX
+
+
 @given(segments(), st.integers(0, 10**8), st.integers(0, 10**7))
 def test_a_tombstone_is_one_printable_line_and_the_same_every_time_I14(segment, seq, body_tokens):
     text = tombstone_text(segment, seq, body_tokens)
