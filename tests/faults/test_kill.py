@@ -118,6 +118,10 @@ def journal(client, session):
     return max((c["collection"] for c in client.call("heap.log", session)["collections"]), default=0)
 
 
+def acknowledged(ledgers):
+    return sum(ledger.acknowledged for ledger in ledgers)
+
+
 def write_until_killed(home, ledger, trouble):
     try:
         with home.client(20) as client:
@@ -156,7 +160,12 @@ def test_i1_whenever_the_daemon_is_killed_what_it_acknowledged_is_there_and_noth
         writers = [threading.Thread(target=write_until_killed, args=(home, each, trouble)) for each in ledgers]
         for writer in writers:
             writer.start()
-        time.sleep(chance.uniform(0.01, 0.35))
+        # Counted in answers and not in time alone: on a busy machine a daemon would never come to answer.
+        enough = acknowledged(ledgers) + chance.randrange(14)
+        gives_up_at = time.monotonic() + 20
+        while acknowledged(ledgers) < enough and not trouble and time.monotonic() < gives_up_at:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.02))
         home.kill()
         for writer in writers:
             writer.join()
@@ -164,7 +173,7 @@ def test_i1_whenever_the_daemon_is_killed_what_it_acknowledged_is_there_and_noth
         with contextlib.closing(sqlite3.connect(f"file:{home.stash_path}?mode=ro", uri=True)) as db:
             assert db.execute("PRAGMA quick_check").fetchall() == [("ok",)]
 
-    assert sum(ledger.acknowledged for ledger in ledgers) > 4 * CYCLES
+    assert acknowledged(ledgers) > 4 * CYCLES
     home.start()
     for ledger in ledgers:
         with home.client() as client:
