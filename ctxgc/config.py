@@ -57,6 +57,7 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Bytes = Annotated[int, Field(ge=0, le=2**50)]
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
 Turns = Annotated[int, Field(ge=0, le=10_000)]
+Upstream = Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$", max_length=2048)]
 Globs = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(max_length=1000)]
 
 
@@ -111,10 +112,10 @@ class PacerConfig(_Section):
     """Whether sessions are collected without being asked."""
     profile: Literal["cache_5m", "cache_1h", "uncached", "flat"] = "cache_5m"
     """How the provider bills a prompt: cached for 5 minutes, cached for 1 hour, uncached, or at a flat rate."""
-    fault_price_tokens: Tokens = 14_000
-    """What a page fault is held to cost, in input tokens; higher collects less."""
-    horizon_turns: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Turns ahead over which a saving counts."""
+    fault_price_tokens: Tokens = 0
+    """What a page fault is held to cost, in input tokens; higher collects less. 0: what was tuned for the profile."""
+    horizon_turns: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Turns ahead over which a saving counts. 0: what was tuned for the profile."""
     window_max_tokens: Tokens = 0
     """Hard limit on a window in billed tokens; 0: none."""
     low_ratio: Annotated[float, Field(ge=0.05, le=1.0)] = 0.5
@@ -151,6 +152,27 @@ class WatchConfig(_Section):
     """Transcripts, or folders of them."""
 
 
+class GatewayConfig(_Section):
+    """`[gateway]`: the local server between agents and their models' APIs."""
+
+    host: str = "127.0.0.1"
+    """Loopback address to listen on; any other is refused."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8787
+    """TCP port to listen on; 0: any free one."""
+    upstream_anthropic: Upstream = ""
+    """Base URL that serves Anthropic's API; empty: Anthropic's own."""
+    upstream_openai: Upstream = ""
+    """Base URL that serves OpenAI's API; empty: OpenAI's own."""
+    wait_ms: Annotated[int, Field(ge=1, le=10_000)] = 50
+    """Milliseconds that a request may be held back for a decision; after that it passes unedited."""
+    mode: Literal["shadow", "on", "off"] = "shadow"
+    """`shadow` computes and journals, `on` edits requests too, `off` only passes them on."""
+    modes: dict[str, Literal["shadow", "on", "off"]] = {}
+    """Modes of agents (`codex`) or single sessions (`codex:ID`), before `mode`; read again when the file changes."""
+    context_edits_allowed: Globs = ()
+    """Types of edits in a request's `context_management` that do not keep it from being edited here too."""
+
+
 class Config(_Section):
     """Everything a user can set."""
 
@@ -161,6 +183,7 @@ class Config(_Section):
     redact: RedactConfig = RedactConfig()
     stash: StashConfig = StashConfig()
     watch: WatchConfig = WatchConfig()
+    gateway: GatewayConfig = GatewayConfig()
 
 
 def load(path: Path | None, env: Mapping[str, str]) -> Config:

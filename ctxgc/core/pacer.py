@@ -64,19 +64,40 @@ PROFILES = {
 """Published list prices of prompt caching, 2026-11; `flat` is a subscription judged by prompt tokens and misses."""
 
 
+class Dials(NamedTuple):
+    """What is tuned per profile: the price of a fault in input tokens, and the turns that a saving lasts."""
+
+    fault_price_tokens: float
+    horizon_turns: float
+
+
+TUNED = {
+    "cache_5m": Dials(24_000.0, 20.0),
+    "cache_1h": Dials(45_000.0, 35.0),
+    "uncached": Dials(130_000.0, 10.0),
+    "flat": Dials(20_000.0, 20.0),
+}
+"""Chosen on recorded sessions to fault at most three times in two hundred turns: docs/design/policy.md."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacerRules:
     """The dials. Tokens are input-token equivalents or raw o200k as named."""
 
     prices: Prices = PROFILES["cache_5m"]
-    fault_price_tokens: float = 23_000.0
-    horizon_turns: float = 20.0
+    fault_price_tokens: float = TUNED["cache_5m"].fault_price_tokens
+    horizon_turns: float = TUNED["cache_5m"].horizon_turns
     window_max_tokens: int = 0
     """Hard limit on the window in raw tokens; 0: none."""
     low_ratio: float = 0.5
     """A hard collection goes down to this part of the limit: the gap is hysteresis."""
     hidden_tokens: int = 0
     """Raw tokens of every prompt that are not in the window: a fault's round trip reads them too."""
+
+
+def tuned(profile: str) -> PacerRules:
+    """The dials that ship for a price profile. Raises `KeyError` for a profile that is not in `PROFILES`."""
+    return PacerRules(prices=PROFILES[profile], **TUNED[profile]._asdict())
 
 
 class Decision(NamedTuple):

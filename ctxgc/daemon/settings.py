@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ctxgc.config import Config
-from ctxgc.core.pacer import PROFILES, PacerRules
+from ctxgc.core.pacer import PacerRules, tuned
 from ctxgc.core.policy import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.daemon.services import Services
@@ -32,10 +34,11 @@ def session_settings(config: Config) -> SessionSettings:
 
 def pacer_rules(config: Config) -> PacerRules:
     """The pacer's dials. The window's limit is converted per session, because it is in billed tokens."""
-    return PacerRules(
-        prices=PROFILES[config.pacer.profile],
-        fault_price_tokens=float(config.pacer.fault_price_tokens),
-        horizon_turns=float(config.pacer.horizon_turns),
+    rules = tuned(config.pacer.profile)
+    return replace(
+        rules,
+        fault_price_tokens=float(config.pacer.fault_price_tokens or rules.fault_price_tokens),
+        horizon_turns=float(config.pacer.horizon_turns or rules.horizon_turns),
         low_ratio=config.pacer.low_ratio,
     )
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter_ns
 
 from ctxgc.core.collector import Victim
-from ctxgc.core.pacer import PacerRules, Prices
+from ctxgc.core.pacer import TUNED, PacerRules, Prices, tuned
 from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, PlanJustEnough, Shipped, baselines
 from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
@@ -42,8 +42,13 @@ class Terms:
 
 
 def shipped(terms: Terms) -> Policy:
-    """ctxgc with its default dials, at these prices."""
-    return Shipped(SHIPPED, PacerRules(prices=terms.prices))
+    """ctxgc with the dials that ship for these prices."""
+    return Shipped(SHIPPED, _dials(terms))
+
+
+def _dials(terms: Terms) -> PacerRules:
+    name = terms.profile if terms.profile in TUNED else PROFILE_DEFAULT
+    return replace(tuned(name), prices=terms.prices)
 
 
 def lineup(terms: Terms) -> list[Policy]:
@@ -54,7 +59,7 @@ def lineup(terms: Terms) -> list[Policy]:
             policy.budget_tokens = terms.budget_tokens
         everyone.append(policy)
     everyone.append(shipped(terms))
-    everyone += oracles(terms.budget_tokens, PacerRules(prices=terms.prices))
+    everyone += oracles(terms.budget_tokens, _dials(terms))
     return [policy for policy in everyone if terms.is_reported(policy.name) or policy.name in REFERENCES]
 
 

@@ -28,11 +28,11 @@ class Profile(NamedTuple):
 
 
 _ROWS = (
-    Profile("cache_5m", PROFILES["cache_5m"], "Anthropic API, 5-minute cache", "2026-06"),
-    Profile("cache_1h", PROFILES["cache_1h"], "Anthropic API, 1-hour cache", "2026-06"),
-    Profile("openai", Prices(0.1, 1.0, 300.0), "OpenAI API, models that write the cache for free", "2026-06"),
-    Profile("uncached", PROFILES["uncached"], "any API without a prompt cache", "2026-06"),
-    Profile("flat", PROFILES["flat"], "a subscription: tokens and cache misses count, not money", "2026-06", True),
+    Profile("cache_5m", PROFILES["cache_5m"], "Anthropic API, 5-minute cache", "2026-11"),
+    Profile("cache_1h", PROFILES["cache_1h"], "Anthropic API, 1-hour cache", "2026-11"),
+    Profile("openai", Prices(0.1, 1.0, 300.0), "OpenAI API, models that write the cache for free", "2026-11"),
+    Profile("uncached", PROFILES["uncached"], "any API without a prompt cache", "2026-11"),
+    Profile("flat", PROFILES["flat"], "a subscription: tokens and cache misses count, not money", "2026-11", True),
 )
 
 PRICE_PROFILES: Mapping[str, Profile] = MappingProxyType({row.name: row for row in _ROWS})

@@ -7,7 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.collector import COLD, plan, plan_by_hand, sweep
+from ctxgc.core.collector import COLD, COLD_REACHED, plan, plan_by_hand, sweep
 from ctxgc.core.garbage import REASONS
 from ctxgc.core.heap import EVICTED, PINNED, RESIDENT, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
@@ -107,15 +107,15 @@ def test_garbage_goes_before_anything_cold_however_young():
     assert [(victim.slot, victim.reason) for victim in todo.victims] == [(1, "duplicate")]
 
 
-def test_of_the_cold_the_large_and_long_untouched_goes_first_and_the_reached_last():
+def test_of_the_cold_the_large_and_old_goes_first_and_of_equals_the_reached_last():
     heap, paths = a_heap(sizes=[500, 900, 500, 20])
-    heap.set_refs(3, [(1, 4)])
+    heap.set_refs(3, [(0, 4)])
     heap.set_pinned(3, True)
 
-    todo = plan(heap, paths, 600, Now(9), Rules())
+    todo = plan(heap, paths, 120, Now(9), Rules())
 
-    assert [victim.slot for victim in todo.victims] == [0, 2, 1]
-    assert todo.victims[0].reason == COLD
+    assert [victim.slot for victim in todo.victims] == [1, 2, 0]
+    assert [victim.reason for victim in todo.victims] == [COLD, COLD, COLD_REACHED]
 
 
 def test_a_proof_falls_when_what_proved_it_was_rewound():
