@@ -40,9 +40,9 @@ FAULTS_MAX = 1.3
 SCOPES = {"results": RESULTS, "all": ALL}
 GRID = {
     "cache_5m": (8, 12, 16, 20, 24, 30, 38),
-    "cache_1h": (20, 30, 40, 55, 75),
-    "uncached": (60, 90, 130, 180, 250),
-    "flat": (10, 14, 18, 24, 30),
+    "cache_1h": (20, 30, 42, 55, 75),
+    "uncached": (130, 180, 250, 290, 340),
+    "flat": (10, 14, 20, 26, 32),
 }
 """Φ in thousands of input tokens."""
 
