@@ -83,8 +83,9 @@ def test_no_setting_is_without_a_word_of_meaning():
             assert field.description, f"{name}.{key}"
 
 
-def test_every_setting_is_read_by_the_daemon():
-    text = "".join(path.read_text() for path in (PACKAGE / "daemon").rglob("*.py"))
+def test_every_setting_is_read_by_a_process_that_serves():
+    rooms = (PACKAGE / "daemon", PACKAGE / "fronts" / "gateway")
+    text = "".join(path.read_text() for room in rooms for path in room.rglob("*.py"))
 
     keys = [key for section in Config.model_fields.values() for key in section.annotation.model_fields]
     assert not [key for key in keys if not re.search(rf"\.{key}\b", text)]

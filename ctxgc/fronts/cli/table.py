@@ -28,6 +28,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("lifecycle", "the daemon and its stash on one screen"),
         "doctor": ("lifecycle", "check folder, socket, stash and ranks; repair a damaged stash"),
     },
+    "Agents": {
+        "gateway": ("gateway", "run the local server between agents and their models' APIs"),
+    },
     "Sessions": {
         "import": ("sessions", "read transcripts: files, or folders of them"),
         "watch": ("sessions", "follow transcripts as they grow; without a path: what is followed"),

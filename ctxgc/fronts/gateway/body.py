@@ -1,0 +1,94 @@
+"""What a request's body says beside its list: model, tools, and whatever forbids that we edit it.
+
+Read with places, never re-serialised. A body that is not an object of JSON is not ours to touch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Set
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.spans import Extent, JsonText, read_json
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import digest
+from ctxgc.fronts.gateway.counts import Reason
+
+EDITED_BYTES_MAX = 32 * 2**20
+"""A longer body streams through and is not looked at."""
+
+_MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
+_HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
+_ONE_HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
+
+
+class Asked(NamedTuple):
+    """A body, read."""
+
+    model: str
+    tools: bytes
+    """A digest of the tools, empty without any."""
+    cache_key: str
+    profile: str
+    """How its cache is billed, where the body says so."""
+    forbids: Reason | None
+    """Why this body must not be edited, if so."""
+    window: WireWindow
+    digests: Mapping[str, bytes]
+    """What each id stands for here: hosts cut results short under the same id, and reuse ids."""
+
+
+def read_body(body: bytes, wire: str, edits_allowed: Set[str]) -> Asked:
+    """Read a body of this wire format. Raises `BadTranscript` for one that is not of it."""
+    window = WIRE_FORMATS[wire].parse(body)
+    return read_json(body, lambda text: _read(text, window, edits_allowed))
+
+
+def forbidden(body: bytes, edits_allowed: Set[str]) -> Reason | None:
+    """Why this body must not be edited, if so; without parsing it where it has no mark of that."""
+    if not any(mark in body for mark in _MARKS):
+        return None
+    try:
+        return read_json(body, lambda text: _forbids(text, text.members(text.extent), edits_allowed))
+    except BadTranscript:
+        return Reason.NOT_UNDERSTOOD
+
+
+def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> Asked:
+    fields = text.members(text.extent) if text.first(text.extent) == b"{" else {}
+    tools = _bytes(text, fields.get("tools"))
+    return Asked(
+        model=text.string(fields.get("model"))[:200],
+        tools=blake2b(tools, digest_size=8).digest() if tools.strip(b"[] \r\n\t") else b"",
+        cache_key=text.string(fields.get("prompt_cache_key")),
+        profile="cache_1h" if b'"1h"' in text.data and _ONE_HOUR.search(text.data) else "",
+        forbids=_forbids(text, fields, edits_allowed),
+        window=window,
+        digests={segment.id: digest(segment.skeleton, segment.body) for segment in window.segments},
+    )
+
+
+def _forbids(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
+    """Another hand edits this window too, or only a part of it is here: what we would take out may be counted on."""
+    if (managed := fields.get("context_management")) is not None and not _is_allowed(
+        text.value(managed), edits_allowed
+    ):
+        return Reason.CONTEXT_MANAGEMENT
+    if (previous := fields.get("previous_response_id")) is not None and text.value(previous) is not None:
+        return Reason.PREVIOUS_RESPONSE
+    return Reason.HOST_SUMMARY if b'compaction"' in text.data and _HOST_SUMMARY.search(text.data) else None
+
+
+def _is_allowed(managed: Any, edits_allowed: Set[str]) -> bool:
+    if not managed:
+        return True
+    edits = managed.get("edits") if isinstance(managed, dict) else None
+    types = [edit.get("type") if isinstance(edit, dict) else None for edit in edits] if isinstance(edits, list) else []
+    return bool(types) and all(isinstance(name, str) and name in edits_allowed for name in types)
+
+
+def _bytes(text: JsonText, extent: Extent | None) -> bytes:
+    return text.data[extent.start : extent.end] if extent else b""

@@ -1,0 +1,84 @@
+"""The gateway's connection to the daemon: opened when needed, again when it broke, and never waited for twice.
+
+down ──call──▶ connect ──▶ up ──hangs up, times out──▶ down, for a moment without another try
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Protocol
+
+from ctxgc.protocol.client import Client, connect
+from ctxgc.protocol.line import CallFailed, Unreachable
+
+CONNECT_S = 1.0
+RETRY_S = 0.5
+"""After a failure to connect nobody tries again for so long: a request must not pay for a daemon that is gone."""
+
+
+class Daemon(Protocol):
+    """Whoever answers verbs."""
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the last attempt to reach it failed."""
+        ...
+
+    async def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
+        """Its answer. Raises `CallFailed`."""
+        ...
+
+    def close(self) -> None:
+        """Hang up."""
+        ...
+
+
+class Link:
+    """One connection, shared by all sessions. Belongs to the loop that uses it."""
+
+    def __init__(self, socket: str = "") -> None:
+        self._socket = socket
+        self._client: Client | None = None
+        self._failed_s = -RETRY_S
+        self._failure: CallFailed | None = None
+        self._connecting = asyncio.Lock()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the last attempt to reach the daemon failed."""
+        return self._failure is not None
+
+    async def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
+        """The daemon's answer. Raises `CallFailed`."""
+        client = await self._connected()
+        try:
+            return await client.call(method, params, timeout_s=timeout_s)
+        except Unreachable as failure:
+            if self._client is client:
+                self.close()
+                self._failure = failure
+            raise
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def _connected(self) -> Client:
+        async with self._connecting:
+            if self._client is not None:
+                return self._client
+            if self._failure is not None and time.monotonic() - self._failed_s < RETRY_S:
+                raise self._failure
+            try:
+                self._client = await connect(self._socket, timeout_s=CONNECT_S)
+            except (CallFailed, TimeoutError) as failure:
+                self._failed_s = time.monotonic()
+                self._failure = (
+                    failure if isinstance(failure, CallFailed) else Unreachable("the daemon does not answer")
+                )
+                raise self._failure from None
+            self._failure = None
+            return self._client

@@ -1,0 +1,140 @@
+"""The gateway's process: one loop, one task group, one connection to the daemon.
+
+settings ──▶ link, syncer, gate, proxy ──▶ listen ──▶ serve until told to stop
+    ▲
+    └── the configuration file, looked at again when it changes: modes are switched while sessions run
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from ctxgc.config import BadConfig, config_path, load
+from ctxgc.fronts.gateway.counts import Counts
+from ctxgc.fronts.gateway.gate import Gate
+from ctxgc.fronts.gateway.link import Daemon, Link
+from ctxgc.fronts.gateway.server import Proxy, client_session, listen
+from ctxgc.fronts.gateway.settings import Settings, settings_of
+from ctxgc.fronts.gateway.sync import Syncer
+
+SWITCH_S = 0.0005
+"""How long a thread that parses may keep the interpreter while a stream waits for it."""
+RELOAD_S = 1.0
+
+EXIT_CONFIG, EXIT_BUSY = 78, 75
+
+_log = logging.getLogger("ctxgc.gateway")
+
+
+@dataclass(slots=True)
+class Running:
+    """A gateway that serves."""
+
+    settings: Settings
+    counts: Counts
+    syncer: Syncer
+    port: int = 0
+
+
+def run(*, config: str = "", socket: str = "", host: str = "", port: int | None = None, mode: str = "") -> int:
+    """Serve until SIGINT or SIGTERM; the process's exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    path = Path(config) if config else None
+    given: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
+
+    def settings() -> Settings:
+        known = load(path, os.environ)
+        known = known.model_copy(update={"gateway": known.gateway.model_copy(update=given)})
+        return settings_of(known, mode)
+
+    try:
+        first = settings()
+    except BadConfig as error:
+        print(f"ctxgc gateway: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(first, socket, path or config_path(os.environ), settings))
+    except OSError as error:
+        print(f"ctxgc gateway: cannot listen on {first.host}:{first.port}: {error.strerror}", file=sys.stderr)
+        return EXIT_BUSY
+    return 0
+
+
+async def _serve(first: Settings, socket: str, path: Path, settings: Callable[[], Settings]) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with serving(first, Link(socket)) as running:
+        gc.freeze()
+        print(f"ctxgc gateway: http://{first.host}:{running.port}, mode {first.mode}", flush=True)
+        seen = _stamp(path)
+        while not stop.is_set():
+            try:
+                async with asyncio.timeout(RELOAD_S):
+                    await stop.wait()
+            except TimeoutError:
+                if (now := _stamp(path)) != seen:
+                    seen = now
+                    _reload(running, settings)
+
+
+@asynccontextmanager
+async def serving(settings: Settings, daemon: Daemon) -> AsyncIterator[Running]:
+    """A gateway on this loop for as long as the context lasts; port 0 takes a free one."""
+    background: set[asyncio.Task[None]] = set()
+    with ThreadPoolExecutor(1, "parse") as worker, ThreadPoolExecutor(1, "urgent") as urgent:
+        async with asyncio.TaskGroup() as tasks, client_session() as upstream:
+
+            def spawn(work: Coroutine[Any, Any, None]) -> None:
+                task = tasks.create_task(work)
+                background.add(task)
+                task.add_done_callback(background.discard)
+
+            counts = Counts()
+            syncer = Syncer(daemon, counts, lambda: running.settings, worker, urgent, spawn)
+            running = Running(settings, counts, syncer)
+            gate = Gate(syncer, counts, lambda: running.settings)
+            runner = await listen(Proxy(gate, counts, lambda: running.settings, upstream).app(), settings)
+            try:
+                running.port = int(runner.addresses[0][1])
+                yield running
+            finally:
+                await runner.cleanup()
+                for task in background:
+                    task.cancel()
+                daemon.close()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_size)
+
+
+def _reload(running: Running, settings: Callable[[], Settings]) -> None:
+    """Take the modes and everything else but the address from the changed file; a broken one changes nothing."""
+    try:
+        fresh = settings()
+    except BadConfig as error:
+        _log.warning("the configuration stays as it was: %s", error)
+        return
+    running.settings = replace(fresh, host=running.settings.host, port=running.settings.port)
+    _log.info("configuration read again: mode %s, %s", fresh.mode, dict(fresh.modes))

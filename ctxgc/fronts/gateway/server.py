@@ -1,0 +1,323 @@
+"""The HTTP side: requests in, requests out, replies back, both ways as streams.
+
+    agent ──▶ headers as they came ──▶ body: streamed, or edited by the gate ──▶ upstream
+    agent ◀── status, headers, every byte as it comes, or the same broken connection ◀──
+
+No time-outs of our own and no retries, but one: an edited request that the upstream refuses is sent again as the agent
+wrote it, and its session is edited no more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from aiohttp import (
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    ServerDisconnectedError,
+    TCPConnector,
+    hdrs,
+    web,
+)
+from multidict import CIMultiDict
+from yarl import URL
+
+from ctxgc.fronts.gateway.body import EDITED_BYTES_MAX
+from ctxgc.fronts.gateway.counts import Counts, Reason
+from ctxgc.fronts.gateway.gate import Gate, Sent
+from ctxgc.fronts.gateway.routes import Route, route
+from ctxgc.fronts.gateway.settings import Settings
+from ctxgc.fronts.gateway.sync import Call
+from ctxgc.fronts.gateway.usage import UsageScanner
+
+HEADER_BYTES_MAX = 256 * 2**10
+WRITE_BYTES = 256 * 2**10
+IDLE_S = 15.0
+"""Upstreams hang up on connections that idle longer; a request sent into that would be lost."""
+CONNECT_S = 30.0
+STATUS_PATH = "/ctxgc/status"
+
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_NOT_FORWARDED = _HOP_BY_HOP | {"host", "expect"}
+_NOT_ADDED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
+
+_UPSTREAM_HEADERS = "upstream_headers"
+
+_log = logging.getLogger("ctxgc.gateway")
+
+
+class Proxy:
+    """Serves agents. Keys and texts pass through it and are neither kept nor logged."""
+
+    def __init__(self, gate: Gate, counts: Counts, settings: Callable[[], Settings], upstream: ClientSession) -> None:
+        self._gate = gate
+        self._counts = counts
+        self._settings = settings
+        self._upstream = upstream
+
+    def app(self) -> web.Application:
+        """The application to run."""
+        app = web.Application()
+        app.router.add_get(STATUS_PATH, self._status)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        app.on_response_prepare.append(_unsigned)
+        return app
+
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        settings = self._settings()
+        # A page of another site must not read this: its browser would send that site's name as the host.
+        if not _is_local(request.host):
+            raise web.HTTPForbidden
+        modes = {"mode": settings.mode, "modes": dict(settings.modes)}
+        return web.json_response(self._counts.report() | modes)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        way = route(request.method, request.raw_path, request.headers, self._settings().upstreams)
+        if not way.url:
+            return _failed(way, 400, "this is no path of an API")
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            return _failed(way, 501, "it speaks no WebSocket; set the agent to HTTP")
+        if not way.format:
+            self._counts.others += 1
+            return await self._forward(request, way, _streamed(request), _length(request), None, None)
+        self._counts.calls += 1
+        return await self._call(request, way)
+
+    async def _call(self, request: web.Request, way: Route) -> web.StreamResponse:
+        """A call to a model."""
+        length = _length(request)
+        look = self._gate.look(way.format, request.headers, length or 0)
+        body = _Body(request)
+        if look.holds and await body.read():
+            sent = await self._gate.held(look, body.whole)
+            return await self._forward(request, way, _sliced(sent.body), len(sent.body), sent, None)
+
+        def read() -> Call | None:
+            return self._gate.streamed(look, body.whole if body.is_whole else None)
+
+        return await self._forward(request, way, body.streamed(), length, None, read)
+
+    async def _forward(
+        self,
+        request: web.Request,
+        way: Route,
+        body: AsyncIterator[bytes],
+        length: int | None,
+        sent: Sent | None,
+        streamed: Callable[[], Call | None] | None,
+    ) -> web.StreamResponse:
+        """Send a request on and its reply back. `streamed` names the call once its body has gone."""
+        try:
+            reply = await self._ask(request, way, body, length)
+            if sent is not None and sent.original is not None and reply.status == web.HTTPBadRequest.status_code:
+                reply = await self._ask_again(request, way, sent, reply)
+        except ServerDisconnectedError:
+            return _hung_up(request)
+        except (ClientError, TimeoutError, OSError) as error:
+            self._counts.upstream_faults += 1
+            return _failed(way, 502, f"{way.upstream} cannot be reached ({type(error).__name__})")
+        call = streamed() if streamed is not None else sent.call if sent is not None else None
+        try:
+            return await self._relay(request, reply, call)
+        finally:
+            reply.close()
+
+    async def _ask(
+        self, request: web.Request, way: Route, body: AsyncIterator[bytes], length: int | None
+    ) -> ClientResponse:
+        headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in _NOT_FORWARDED)
+        for name in _listed(request.headers.getall(hdrs.CONNECTION, [])):
+            headers.popall(name, None)
+        headers.popall(hdrs.CONTENT_LENGTH, None)
+        if length is not None and request.body_exists:
+            headers[hdrs.CONTENT_LENGTH] = str(length)
+        return await self._upstream.request(
+            request.method,
+            URL(way.url, encoded=True),
+            headers=headers,
+            data=body if request.body_exists and length != 0 else None,
+            allow_redirects=False,
+            skip_auto_headers=_NOT_ADDED,
+        )
+
+    async def _ask_again(self, request: web.Request, way: Route, sent: Sent, refused: ClientResponse) -> ClientResponse:
+        """An edited request was refused: send the original. If that is taken, the fault was ours."""
+        assert sent.original is not None
+        refused.close()
+        reply = await self._ask(request, way, _sliced(sent.original), len(sent.original))
+        if reply.status != refused.status and sent.call is not None and sent.call.thread is not None:
+            sent.call.thread.is_barred = True
+        self._counts.edited -= 1
+        self._counts.passed(Reason.REFUSED)
+        _log.warning("an edited request was refused upstream; it was sent again as it came")
+        return reply
+
+    async def _relay(self, request: web.Request, reply: ClientResponse, call: Call | None) -> web.StreamResponse:
+        headers = CIMultiDict((k, v) for k, v in reply.headers.items() if k.lower() not in _HOP_BY_HOP)
+        out = web.StreamResponse(status=reply.status, reason=reply.reason, headers=headers)
+        scanner = None
+        if call is not None:
+            scanner = UsageScanner(reply.content_type, reply.headers.get(hdrs.CONTENT_ENCODING, ""))
+        request[_UPSTREAM_HEADERS] = reply.headers
+        try:
+            await out.prepare(request)
+            async for data in reply.content.iter_any():
+                await out.write(data)
+                if call is not None and scanner is not None:
+                    call.reply.began.set()
+                    scanner.feed(data)
+        except ConnectionResetError:
+            return out  # The agent hung up. (The library's own error for this is a ClientError too.)
+        except ClientError as error:
+            # What the upstream broke off breaks off here too: an end that looks like one would be a lie.
+            self._counts.upstream_faults += 1
+            _log.info("the upstream broke off a reply (%s)", type(error).__name__)
+            return _hung_up(request, out)
+        if call is not None and scanner is not None:
+            call.reply.began.set()
+            call.reply.usage = scanner.usage()
+            self._counts.without_usage += call.reply.usage is None and reply.ok
+        await out.write_eof()
+        return out
+
+
+class _Body:
+    """A request's body on its way through, kept as long as it is not too long."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self._is_at_end = False
+
+    @property
+    def whole(self) -> bytes:
+        """All of it; joined once."""
+        if len(self._parts) > 1:
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0] if self._parts else b""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has ended, and all of it was kept."""
+        return self._is_at_end and self._bytes <= EDITED_BYTES_MAX
+
+    async def read(self) -> bool:
+        """Read to the end; False if it is too long to be held, and then `streamed` goes on with it."""
+        async for data in self._request.content.iter_any():
+            self._keep(data)
+            if self._bytes > EDITED_BYTES_MAX:
+                return False
+        self._is_at_end = True
+        return True
+
+    async def streamed(self) -> AsyncIterator[bytes]:
+        """What was read, then the rest as it comes."""
+        for part in tuple(self._parts):
+            yield part
+        async for data in self._request.content.iter_any():
+            self._keep(data)
+            if self._bytes > EDITED_BYTES_MAX:
+                self._parts.clear()
+            yield data
+        self._is_at_end = True
+
+    def _keep(self, data: bytes) -> None:
+        self._bytes += len(data)
+        self._parts.append(data)
+
+
+def client_session() -> ClientSession:
+    """The way to the upstreams: no cookies, no redirects, no decoding, no deadline but that of connecting."""
+    return ClientSession(
+        connector=TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+        cookie_jar=DummyCookieJar(),
+        auto_decompress=False,
+        timeout=ClientTimeout(total=None, sock_connect=CONNECT_S),
+        max_line_size=HEADER_BYTES_MAX,
+        max_field_size=HEADER_BYTES_MAX,
+    )
+
+
+async def listen(app: web.Application, settings: Settings) -> web.AppRunner:
+    """Serve until the runner is cleaned up."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        auto_decompress=False,
+        handler_cancellation=True,  # An agent that hangs up ends the reply it pays for.
+        max_line_size=HEADER_BYTES_MAX,
+        max_field_size=HEADER_BYTES_MAX,
+        shutdown_timeout=5.0,
+    )
+    await runner.setup()
+    await web.TCPSite(runner, settings.host, settings.port).start()
+    return runner
+
+
+async def _unsigned(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Take back the headers that the HTTP library adds where the upstream sent none."""
+    sent = request.get(_UPSTREAM_HEADERS)
+    if sent is None:
+        return
+    for name in (hdrs.SERVER, hdrs.DATE, hdrs.CONTENT_TYPE):
+        if name not in sent:
+            response.headers.popall(name, None)
+
+
+async def _streamed(request: web.Request) -> AsyncIterator[bytes]:
+    async for data in request.content.iter_any():
+        yield data
+
+
+async def _sliced(body: bytes) -> AsyncIterator[bytes]:
+    for part in _slices(body):
+        yield part
+
+
+def _slices(body: bytes) -> Iterator[bytes]:
+    for start in range(0, len(body), WRITE_BYTES):
+        yield body[start : start + WRITE_BYTES]
+
+
+def _length(request: web.Request) -> int | None:
+    """The body's length if the request says it."""
+    return request.content_length if request.body_exists else 0
+
+
+def _listed(values: list[str]) -> list[str]:
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def _is_local(host: str) -> bool:
+    name = host.rpartition(":")[0] or host
+    return name in ("localhost", "[::1]") or name.startswith("127.")
+
+
+def _failed(way: Route, status: int, why: str) -> web.Response:
+    """An answer of our own, in the shape that both APIs use."""
+    fault = {"type": "api_error", "message": f"ctxgc gateway: {why}"}
+    return web.json_response({"type": "error", "error": fault}, status=status)
+
+
+def _hung_up(request: web.Request, out: web.StreamResponse | None = None) -> web.StreamResponse:
+    """End the connection as the upstream did: what was written is sent, then nothing more."""
+    if request.transport is not None:
+        request.transport.close()
+    return out or web.Response(status=502)

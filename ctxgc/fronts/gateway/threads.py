@@ -1,0 +1,156 @@
+"""The threads of a session: its main one, and those of its sub-agents, told apart by content.
+
+    Family (one id of the agent) ── main     ID             the first with tools, or what the daemon knows as ID
+                                 ├─ child    ID/ab12cd34    other tools, or another first prompt of the user
+                                 └─ child    …
+
+Sub-agents, titles and summaries are asked for under the id of their session. A thread is known by its tools and its
+first prompt; where its host rewound, compacted or forked it, by what it still shares with what was there before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from ctxgc.core.bounds import drop_oldest
+from ctxgc.core.segment import Kind, Role, Segment
+from ctxgc.fronts.gateway.body import Asked
+from ctxgc.fronts.gateway.editing import Evicted, Memo
+from ctxgc.fronts.gateway.identity import CLIENT, Identity
+from ctxgc.fronts.gateway.usage import Usage
+
+FAMILIES_MAX = 512
+THREADS_MAX = 64
+"""Of one family; the oldest is forgotten here, and known again by the daemon."""
+SHARED_MIN = 2
+"""Segments that two windows must share to be of one thread."""
+
+
+@dataclass(slots=True, eq=False)
+class Reply:
+    """What is known of one reply while it streams past."""
+
+    usage: Usage | None = None
+    """What it cost, once it has ended."""
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    """Its first byte has been passed on."""
+
+
+@dataclass(slots=True, eq=False)
+class Thread:
+    """One session as the gateway knows it. Mutable, owned by the gateway's loop; a cache of what the daemon said."""
+
+    agent: str
+    session: str
+    parent: str = ""
+    tools: bytes = b""
+    ids: tuple[str, ...] = ()
+    """The window that was told the daemon last."""
+    known: Mapping[str, bytes] = field(default_factory=dict)
+    """What each id of it stood for, by digest."""
+    tombstones: dict[str, Evicted] = field(default_factory=dict)
+    """In force: remembered here, so that a daemon that is gone does not bring bodies back (I14)."""
+    memo: Memo | None = None
+    reply: Reply | None = None
+    """The reply to the window `ids`."""
+    is_barred: bool = False
+    """The upstream refused an edited request of it and took the original: it is edited no more."""
+    asked_mode: str = ""
+    """The mode that the daemon was told last."""
+    asked_s: float = 0.0
+    """When the last request came, on the monotonic clock; 0 before the first."""
+
+    @property
+    def key(self) -> str:
+        """The daemon's name for the session."""
+        return f"{self.agent}:{self.session}"
+
+
+class Family:
+    """All threads of one id. Mutable."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.threads: dict[str, Thread] = {}
+        self.known_ids: frozenset[str] | None = None
+        """Ids that the daemon has under the family's own id; None until it was asked."""
+        self.mode = ""
+        """What the settings said last."""
+        self._by_print: dict[tuple[bytes, str], Thread] = {}
+
+    @property
+    def has_tombstones(self) -> bool:
+        """Whether any thread has something evicted."""
+        return any(thread.tombstones for thread in self.threads.values())
+
+    def memos(self, body: bytes) -> Iterator[Thread]:
+        """Threads whose last edited request this body begins like, the longest first."""
+        ours = [thread for thread in self.threads.values() if thread.memo and body.startswith(thread.memo.head)]
+        yield from sorted(ours, key=lambda thread: -len(thread.memo.head) if thread.memo else 0)
+
+    def is_cold(self, now_s: float, ttl_s: float) -> bool:
+        """Whether the provider's cache of its main thread, or of all of them, is gone."""
+        asked = [thread.asked_s for thread in self.threads.values() if thread.asked_s]
+        main = self.threads.get(self.identity.session)
+        return any(now_s - last_s > ttl_s for last_s in (max(asked, default=now_s), main.asked_s if main else now_s))
+
+    def take_tombstones_back(self) -> None:
+        """Edit nothing any more: the user said so."""
+        for thread in self.threads.values():
+            thread.tombstones, thread.memo = {}, None
+
+    def thread_of(self, asked: Asked) -> Thread:
+        """The thread that this request continues; a new one if it continues none."""
+        said = [segment for segment in asked.window.segments if segment.kind is not Kind.SYSTEM]
+        stamp = (asked.tools, _first_prompt(said))
+        thread = self._by_print.get(stamp) or self._continued(asked.tools, said)
+        if thread is None:
+            name = self._name(asked, said, stamp)
+            # The print of a child may be new while its name is known: the same tools and prompt, told apart before.
+            thread = self.threads.get(name) or self._opened(name)
+        self._by_print[stamp] = thread
+        drop_oldest(self._by_print, 4 * THREADS_MAX)
+        thread.tools = asked.tools
+        return thread
+
+    def _opened(self, name: str) -> Thread:
+        identity = self.identity
+        thread = Thread(identity.agent, name, parent="" if name == identity.session else identity.session)
+        self.threads[name] = thread
+        for gone in drop_oldest(self.threads, THREADS_MAX):
+            self._by_print = {stamp: kept for stamp, kept in self._by_print.items() if kept.session != gone}
+        return thread
+
+    def _continued(self, tools: bytes, said: Sequence[Segment]) -> Thread | None:
+        """By what it shares with a window we know; after a host's compaction, by its tools alone."""
+        ids = {segment.id for segment in said}
+        best, most = None, SHARED_MIN - 1
+        for thread in self.threads.values():
+            shared = len(ids.intersection(thread.ids))
+            if shared > most:
+                best, most = thread, shared
+        if best is None and any(segment.kind is Kind.SUMMARY for segment in said):
+            alike = [thread for thread in self.threads.values() if thread.tools == tools and tools]
+            best = max(alike, key=lambda thread: thread.asked_s, default=None)
+        return best
+
+    def _name(self, asked: Asked, said: Sequence[Segment], stamp: tuple[bytes, str]) -> str:
+        own = self.identity.session
+        if own not in self.threads and self._may_be_main(asked, said):
+            return own
+        return f"{own}/{blake2b(stamp[0] + stamp[1].encode(), digest_size=4).hexdigest()}"
+
+    def _may_be_main(self, asked: Asked, said: Iterable[Segment]) -> bool:
+        # Titles and the like carry no tools. A client that names its session by our header may well have none.
+        if not asked.tools and self.identity.agent != CLIENT:
+            return False
+        is_summary = any(segment.kind is Kind.SUMMARY for segment in said)
+        return not self.known_ids or is_summary or any(segment.id in self.known_ids for segment in said)
+
+
+def _first_prompt(said: Iterable[Segment]) -> str:
+    spoken = (s.id for s in said if s.role is Role.USER and s.kind in (Kind.USER, Kind.SUMMARY))
+    return next(spoken, "")

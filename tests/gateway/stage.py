@@ -1,0 +1,173 @@
+"""A gateway between a fake upstream and whatever daemon a test wants, on a loop in a thread of its own.
+
+test ──blocking socket──▶ gateway ──▶ Upstream          all on 127.0.0.1, free ports
+                            │
+                            └──▶ ScriptedDaemon | Link to a real one
+"""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from typing import NamedTuple
+
+import msgspec
+
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.fronts.gateway.main import serving
+from ctxgc.fronts.gateway.settings import Settings
+from ctxgc.protocol.line import CallFailed, Unreachable
+from tests.gateway.upstream import Upstream
+
+WAIT_S = 10.0
+SESSION = "0b3c9e5e-0000-4000-8000-000000000001"
+CLAUDE = {"x-claude-code-session-id": SESSION, "x-api-key": "sk-secret", "anthropic-version": "2023-06-01"}
+MESSAGES, CHAT, RESPONSES = "/v1/messages", "/v1/chat/completions", "/v1/responses"
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name):
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
+class ScriptedDaemon:
+    """Answers `window.sync` as told: what `victims` picks of a window is evicted from then on."""
+
+    def __init__(self, victims=lambda ids: ()):
+        self.victims = victims
+        self.told = []
+        self.known = set()
+        self.out = {}
+        self.mode = "shadow"
+        self.fails_with = None
+        self.delay_s = 0.0
+        self.is_down = False
+
+    async def call(self, method, params, timeout_s):
+        params = msgspec.json.decode(msgspec.json.encode(params))
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        if self.fails_with is not None:
+            self.is_down = isinstance(self.fails_with, Unreachable)
+            raise self.fails_with
+        self.is_down = False
+        if method == "segment.list":
+            if not self.known:
+                raise CallFailed("not_found", -32003, "no such session")
+            return {"segments": [{"id": id_} for id_ in self.known]}
+        assert method == "window.sync"
+        self.told.append(params)
+        self.known |= {segment["id"] for segment in params["new"]}
+        unknown = [id_ for id_ in params.get("ids", ()) if id_ not in self.known]
+        self.mode = params.get("mode", self.mode)
+        if not unknown and self.mode == "on":
+            for id_ in self.victims([id_ for id_ in params.get("ids", ()) if id_ not in params.get("fixed", ())]):
+                self.out.setdefault(id_, {"text": f"[evicted {len(self.out)}]", "marker": "[gone]"})
+        evicted = {id_: said for id_, said in self.out.items() if id_ in params.get("ids", ())}
+        return {"mode": self.mode, "evicted": evicted if self.mode == "on" else {}, "unknown": unknown, "plan": None}
+
+    def close(self):
+        pass
+
+
+class Stage:
+    """Everything a test needs, between `with` and its end."""
+
+    def __init__(self, daemon=None, *, mode="on", modes=None, wait_s=0.5, cache_ttl_s=300.0, upstream=None, **settings):
+        self.daemon = daemon or ScriptedDaemon()
+        self.upstream = upstream or Upstream()
+        self._settings = {"mode": mode, "modes": modes or {}, "wait_s": wait_s, "cache_ttl_s": cache_ttl_s} | settings
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._failure = None
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._ready.wait(WAIT_S)
+        assert self._failure is None, self._failure
+        return self
+
+    def __exit__(self, *error):
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive()
+
+    async def _run(self):
+        self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            await self.upstream.start()
+            upstreams = {"anthropic": self.upstream.url, "openai": self.upstream.url}
+            settings = Settings(port=0, upstreams=upstreams, **self._settings)
+            async with serving(settings, self.daemon) as self.running:
+                self._ready.set()
+                await self._stop.wait()
+            await self.upstream.runner.cleanup()
+        except BaseException as failure:
+            self._failure = failure
+            self._ready.set()
+            raise
+
+    @property
+    def counts(self):
+        return self.running.counts
+
+    @property
+    def passed(self):
+        return dict(self.counts.passed_unedited)
+
+    def send(self, path, body=b"", headers=CLAUDE, method="POST", cuts=()):
+        """One request on a connection of its own; with `cuts`, written in as many pieces."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.running.port, timeout=WAIT_S)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        if method == "POST":
+            connection.putheader("content-length", str(len(data)))
+        connection.endheaders()
+        at = 0
+        for cut in sorted({*cuts, len(data)}):
+            connection.sock.sendall(data[at:cut])
+            at = cut
+        try:
+            reply = connection.getresponse()
+            return Reply(reply.status, reply.getheaders(), reply.read())
+        finally:
+            connection.close()
+
+    def raw(self, text):
+        """A connection on which these bytes were written."""
+        connection = socket.create_connection(("127.0.0.1", self.running.port), timeout=WAIT_S)
+        connection.sendall(text)
+        return connection
+
+    def settle(self):
+        """Wait until the daemon has been told of everything."""
+        self.until(lambda: self.running.syncer.is_idle)
+
+    @staticmethod
+    def until(is_so):
+        gives_up_at = time.monotonic() + WAIT_S
+        while not is_so():
+            assert time.monotonic() < gives_up_at
+            time.sleep(0.002)
+
+    def ask(self, path, body, headers=CLAUDE, **more):
+        """A call to a model, answered, with the daemon told of it; what the upstream received."""
+        reply = self.send(path, body, headers, **more)
+        self.settle()
+        assert reply.status == 200, reply.body
+        return self.upstream.last
+
+
+def ids_of(wire, body):
+    """Ids of segments in a request that can be evicted on the wire."""
+    return list(WIRE_FORMATS[wire].parse(body).spans)

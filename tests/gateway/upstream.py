@@ -1,0 +1,300 @@
+"""A model's API that refuses what the real ones refuse, and bills as they do.
+
+    request ──valid?──▶ 400, with the reason        orphaned pairs, edited signed turns, tools that change in a session
+            ──bill────▶ what an earlier request began with is read from the cache, the rest is written
+            ──answer──▶ a stream or a JSON body     the next tool call, until the session has run its turns
+
+Behaviours that a test asks for come as the header `x-test`. Everything received is kept, byte for byte.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+from aiohttp import web
+
+from tests.contracts import wire_rules
+
+FORMATS = {
+    "/v1/messages": "anthropic_messages",
+    "/v1/chat/completions": "openai_chat",
+    "/v1/responses": "openai_responses",
+}
+READ, WRITE = 0.1, 1.25
+"""Prices of a cached read and of a cache write, relative to input."""
+BYTES_PER_TOKEN = 4
+
+
+class Received(NamedTuple):
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+@dataclass
+class Bill:
+    read: int = 0
+    written: int = 0
+
+    @property
+    def cost(self):
+        return self.read * READ + self.written * WRITE
+
+    @property
+    def hit_rate(self):
+        return self.read / max(self.read + self.written, 1)
+
+
+@dataclass
+class Upstream:
+    turns: int = 1000
+    """Tool calls of a session before it is answered with text."""
+    received: list[Received] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    statuses: Counter = field(default_factory=Counter)
+    bills: dict[str, Bill] = field(default_factory=dict)
+    keeps: bool = True
+    """Whether bodies are kept."""
+    port: int = 0
+    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """The other side of a stream went away."""
+    _cached: set[bytes] = field(default_factory=set)
+    _tools: dict[str, str] = field(default_factory=dict)
+
+    async def start(self):
+        app = web.Application(client_max_size=2**30)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        self.runner = web.AppRunner(
+            app, access_log=None, auto_decompress=False, handler_cancellation=True, shutdown_timeout=0.1,
+            max_field_size=2**18, max_line_size=2**18,
+        )  # fmt: skip
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+        self.port = self.runner.addresses[0][1]
+        return self
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def last(self):
+        return self.received[-1].body
+
+    async def _serve(self, request):
+        body = await request.read()
+        headers = [(k.decode(), v.decode("utf-8", "surrogateescape")) for k, v in request.raw_headers]
+        self.received.append(Received(request.method, request.raw_path, headers, body if self.keeps else b""))
+        wanted = request.headers.get("x-test", "")
+        if wanted:
+            return await getattr(self, f"_{wanted}")(request)
+        wire = FORMATS.get(request.path)
+        if wire is None:
+            return web.Response(body=b'{"path":"%s"}' % request.path.encode(), content_type="application/json")
+        session = request.headers.get("x-claude-code-session-id") or request.headers.get("x-ctxgc-session", "")
+        try:
+            asked = json.loads(body)
+            self._check(wire, asked, session, body)
+        except (AssertionError, KeyError, TypeError, ValueError) as fault:
+            self.refused.append(f"{type(fault).__name__}: {fault}")
+            return self._error(400, str(fault))
+        usage = self._bill(wire, asked, session)
+        return await self._answer(request, wire, asked, usage)
+
+    def _check(self, wire, asked, session, body):
+        wire_rules.check(wire, body, is_rendered=False)
+        tools = json.dumps(asked.get("tools"))
+        assert self._tools.setdefault(session, tools) == tools, "the tools changed within a session"
+        for message in asked.get("messages", []):
+            check_signature(message)
+
+    def _bill(self, wire, asked, session):
+        """The longest beginning that some request had before is read; everything else is written."""
+        chain, read, total = b"", 0, 0
+        for unit in units(wire, asked):
+            chain = blake2b(chain + unit, digest_size=16).digest()
+            total += len(unit) // BYTES_PER_TOKEN
+            read = total if chain in self._cached else read
+            self._cached.add(chain)
+        bill = self.bills.setdefault(session, Bill())
+        bill.read += read
+        bill.written += total - read
+        return read, total - read
+
+    async def _answer(self, request, wire, asked, usage):
+        done = sum(1 for item in asked.get("messages", asked.get("input", [])) if is_assistants(item))
+        call = None if done >= self.turns or not asked.get("tools") else f"call_{done}"
+        if not asked.get("stream"):
+            return web.json_response(ANSWERS[wire](call, done, usage))
+        out = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await out.prepare(request)
+        for event in EVENTS[wire](ANSWERS[wire](call, done, usage)):
+            await out.write(event)
+        await out.write_eof()
+        return out
+
+    def _error(self, status, why, **headers):
+        error = {"type": "error", "error": {"type": "invalid_request_error", "message": why}}
+        return web.json_response(error, status=status, headers=headers)
+
+    # Behaviours
+
+    async def _limited(self, request):
+        return self._error(429, "slow down", **{"retry-after": "17", "x-ratelimit-remaining": "0"})
+
+    async def _overloaded(self, request):
+        return self._error(529, "overloaded")
+
+    async def _breaks(self, request):
+        """Dies in the middle of a stream."""
+        out = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await out.prepare(request)
+        await out.write(b"event: ping\ndata: {}\n\n")
+        await asyncio.sleep(0.02)
+        request.transport.close()
+        return out
+
+    async def _dies(self, request):
+        """Dies before it answers."""
+        request.transport.close()
+        return web.Response()
+
+    async def _stalls(self, request):
+        """Streams one event, and then nothing for ever."""
+        out = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await out.prepare(request)
+        await out.write(b"event: ping\ndata: {}\n\n")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            self.hung_up.set()
+            raise
+        return out
+
+    async def _drips(self, request):
+        """Streams the body back byte by byte, so that UTF-8 and events are cut anywhere."""
+        body = await request.read()
+        out = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await out.prepare(request)
+        for at in range(len(body)):
+            await out.write(body[at : at + 1])
+        await out.write_eof()
+        return out
+
+    async def _bare(self, request):
+        """Answers with headers of its own and no others."""
+        headers = {"X-Odd-Case": "1", "content-encoding": "br", "set-cookie": "a=1"}
+        return web.Response(body=b"\x00\xff", headers=headers)
+
+    async def _redirects(self, request):
+        return web.Response(status=307, headers={"location": "/elsewhere"})
+
+
+def is_assistants(item):
+    return item.get("role") == "assistant" or item.get("type") == "function_call"
+
+
+def units(wire, asked):
+    """What a cache compares, in the order it does; marks of where to cache are no part of it."""
+    yield json.dumps(asked.get("tools")).encode()
+    yield json.dumps(_plain(asked.get("system", asked.get("instructions")))).encode()
+    for item in asked.get("messages", asked.get("input", [])):
+        content = item.get("content")
+        for part in content if isinstance(content, list) else [content]:
+            yield json.dumps([item.get("role"), _plain(part), item.get("tool_calls"), item.get("output")]).encode()
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items() if key != "cache_control"}
+    return [_plain(part) for part in value] if isinstance(value, list) else value
+
+
+def sign(blocks):
+    """A signature over everything else that the assistant said in this turn."""
+    others = [block for block in blocks if block["type"] != "thinking"]
+    thought = [block["thinking"] for block in blocks if block["type"] == "thinking"]
+    return blake2b(json.dumps([thought, others]).encode(), digest_size=8).hexdigest()
+
+
+def check_signature(message):
+    blocks = message["content"] if isinstance(message.get("content"), list) else []
+    for block in blocks:
+        if block.get("type") == "thinking" and message["role"] == "assistant":
+            assert block["signature"] == sign(blocks), "a turn under a thinking signature was edited"
+
+
+# Answers
+
+
+def _anthropic(call, number, usage):
+    blocks = [{"type": "text", "text": f"Step {number}."}]
+    if call:
+        blocks.append({"type": "tool_use", "id": call, "name": "Read", "input": {"file_path": f"/src/f{number}.py"}})
+    blocks.insert(0, {"type": "thinking", "thinking": f"Now step {number}…", "signature": ""})
+    if number % 2:
+        blocks[0]["signature"] = sign(blocks)
+    else:
+        del blocks[0]
+    read, written = usage
+    counted = {
+        "input_tokens": 0, "cache_read_input_tokens": read, "cache_creation_input_tokens": written, "output_tokens": 20,
+    }  # fmt: skip
+    return {"id": "m", "type": "message", "role": "assistant", "content": blocks, "usage": counted}
+
+
+def _openai(call, number, usage):
+    message = {"role": "assistant", "content": f"Step {number}."}
+    if call:
+        arguments = json.dumps({"path": f"/src/f{number}.py"})
+        message["tool_calls"] = [{"id": call, "type": "function", "function": {"name": "read", "arguments": arguments}}]
+    details = {"cached_tokens": usage[0]}
+    counted = {"prompt_tokens": sum(usage), "completion_tokens": 20, "prompt_tokens_details": details}
+    return {"id": "c", "choices": [{"index": 0, "message": message}], "usage": counted}
+
+
+def _responses(call, number, usage):
+    output = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": f"Step {number}."}]}]
+    if call:
+        arguments = json.dumps({"path": f"/src/f{number}.py"})
+        output.append({"type": "function_call", "call_id": call, "name": "read", "arguments": arguments})
+    details = {"cached_tokens": usage[0]}
+    return {
+        "output": output,
+        "usage": {"input_tokens": sum(usage), "input_tokens_details": details, "output_tokens": 9},
+    }
+
+
+def _event(name, value):
+    return f"event: {name}\ndata: {json.dumps(value, ensure_ascii=False)}\n\n".encode()
+
+
+def _anthropic_events(answer):
+    start = answer | {"content": [], "usage": answer["usage"] | {"output_tokens": 1}}
+    yield _event("message_start", {"type": "message_start", "message": start})
+    for index, block in enumerate(answer["content"]):
+        yield _event("content_block_start", {"index": index, "content_block": block})
+    yield _event("message_delta", {"delta": {}, "usage": {"output_tokens": answer["usage"]["output_tokens"]}})
+    yield _event("message_stop", {"type": "message_stop"})
+
+
+def _openai_events(answer):
+    yield _event("", {"choices": [{"delta": answer["choices"][0]["message"]}]})
+    yield _event("", {"choices": [], "usage": answer["usage"]})
+    yield b"data: [DONE]\n\n"
+
+
+def _responses_events(answer):
+    yield _event("response.completed", {"type": "response.completed", "response": answer})
+
+
+ANSWERS = {"anthropic_messages": _anthropic, "openai_chat": _openai, "openai_responses": _responses}
+EVENTS = {
+    "anthropic_messages": _anthropic_events,
+    "openai_chat": _openai_events,
+    "openai_responses": _responses_events,
+}
