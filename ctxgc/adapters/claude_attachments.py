@@ -29,9 +29,20 @@ HOST_TAGS = (
 """User texts that begin so come from the host: output, not a request. `<bash-input>` and `<command-name>` are typed."""
 
 
+SKILL_START = "Base directory for this skill: "
+"""A skill that the host put in, which a transcript marks as `isMeta` and a request does not."""
+
+SUMMARY_START = "This session is being continued from a previous conversation that ran out of context"
+
+
 def user_kind(text: str, is_meta: bool) -> Kind:
-    """USER for what a person asked (a root, and it ends open calls), ATTACHMENT for what the host put in."""
-    return Kind.ATTACHMENT if is_meta or text.startswith(HOST_TAGS) else Kind.USER
+    """USER for what a person asked (a root, and it ends open calls), ATTACHMENT for what the host put in.
+
+    A request marks none of it, so that what can be told by how it begins is: both sides must name it alike.
+    """
+    if text.startswith(SUMMARY_START):
+        return Kind.SUMMARY
+    return Kind.ATTACHMENT if is_meta or text.startswith((*HOST_TAGS, SKILL_START)) else Kind.USER
 
 
 def attached(attachment: dict[str, Any], cwd: str) -> tuple[str, Facts] | None:
