@@ -167,7 +167,9 @@ class Peak:
 
     def victims(self, run: Run) -> list[Victim]:
         found = list(self.inner.victims(run))
-        gone = {victim.slot for victim in found if run.heap.state[victim.slot] == RESIDENT}
+        # What the model has not seen stays, whoever names it.
+        named = {victim.slot for victim in found if victim.slot < run.seen_slots}
+        gone = {slot for slot in named if run.heap.state[slot] == RESIDENT}
         held = run.heap.evictable_tokens - sum(run.heap.body[slot] for slot in gone)
         self.tokens = max(self.tokens, held)
         return found
