@@ -1,10 +1,15 @@
-"""Settings every test shares: how hard property tests search, and where recorded sessions are."""
+"""Settings every test shares: no way off this machine, how hard properties search, where recorded sessions are."""
 
 import os
+import runpy
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+OFFLINE = Path(__file__).parent / "offline"
+runpy.run_path(str(OFFLINE / "sitecustomize.py"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(OFFLINE), os.environ.get("PYTHONPATH"))))
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("fast", max_examples=40, deadline=None, suppress_health_check=SLOW_OK)
