@@ -1,0 +1,524 @@
+"""`window.sync`: the window is what was sent, what is out stays out, and shadow touches nothing."""
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctxgc.adapters.contract import Tombstone
+from ctxgc.adapters.segments_json import segment_fields
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.config import Config
+from ctxgc.core.segment import Status
+from ctxgc.stash.sqlite import SqliteStash
+from ctxgc.stash.transient import TransientStash
+from tests.daemon.harness import COUNTER, DaemonProcess, FaultyStash, bench_on
+
+WIRE = WIRE_FORMATS["anthropic_messages"]
+TASK = {"role": "user", "content": "find out why the ferry is late"}
+SMALL_WINDOW = Config(pacer={"window_max_tokens": 6000})
+BILLED_WINDOW = Config(pacer={"window_max_tokens": 40_000})
+BILLED_LINES = 400
+
+
+def turn(n, text=None, lines=80):
+    """One call with its large result."""
+    use = {"type": "tool_use", "id": f"call_{n}", "name": "look_up", "input": {"log": n}}
+    result = {
+        "type": "tool_result",
+        "tool_use_id": f"call_{n}",
+        "content": text or f"log {n}: wait for the tide\n" * lines,
+    }
+    return [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+
+
+def conversation(turns, lines=80):
+    return [TASK, *(message for n in range(turns) for message in turn(n, lines=lines))]
+
+
+class Host:
+    """A gateway reduced to its talk: parses each request, tells what is new, keeps what is in force."""
+
+    def __init__(self, call, session="claude_code:s", **fixed):
+        self.call, self.session, self.fixed = call, session, fixed
+        self.known = set()
+        self.evicted = {}
+
+    async def send(self, messages, **more):
+        """Forward one request with what is in force, then tell of it; its bytes as they went upstream."""
+        request = json.dumps(messages).encode()
+        window = WIRE.parse(request)
+        self.sent = WIRE.splice(request, window, self.stones(window))
+        news = [s for s in window.segments if s.id not in self.known]
+        ids = [s.id for s in window.segments]
+        bare = [s.id for s in window.segments if s.id not in window.spans]
+        params = {"session": self.session, "format": WIRE.name, "ids": ids, "fixed": bare, **self.fixed, **more}
+        self.reply = await self.call("window.sync", **{"new": [segment_fields(s) for s in news]} | params)
+        self.known |= {s.id for s in news if s.status is not Status.PENDING}
+        self.evicted = self.reply["evicted"]
+        return self.reply
+
+    def stones(self, window):
+        return {id_: Tombstone(**said) for id_, said in self.evicted.items() if id_ in window.spans}
+
+
+async def states(bench, session="claude_code:s"):
+    listed = await bench.call("segment.list", session=session)
+    return {one["id"]: one["state"] for one in listed["segments"]}
+
+
+@pytest.fixture
+async def bench():
+    async with bench_on(TransientStash(), config=SMALL_WINDOW) as made:
+        yield made
+
+
+async def test_the_window_is_exactly_what_was_sent_in_its_order(bench):
+    host = Host(bench.call)
+    await host.send(conversation(4))
+    await host.send([TASK, *turn(3), *turn(1)])
+
+    listed = await bench.call("segment.list", session="claude_code:s", states=["resident", "evicted"])
+
+    assert [one["id"] for one in listed["segments"]][1:] == ["call_3", "call_1"]
+    assert (await states(bench))["call_0"] == "departed"
+
+
+async def test_shadow_evicts_nothing_and_says_what_it_would_have_saved(bench):
+    host = Host(bench.call)
+
+    for turns in range(1, 25):
+        await host.send(conversation(turns))
+
+    log = (await bench.call("heap.log", session="claude_code:s"))["collections"]
+    assert host.reply["mode"] == "shadow"
+    assert set((await states(bench)).values()) == {"resident"}
+    assert host.reply["evicted"] == {}
+    assert {one["trigger"] for one in log} == {"shadow"}
+    assert all(one["after_tokens"] < one["before_tokens"] for one in log)
+    assert host.reply["window"]["freed_tokens"] == sum(one["before_tokens"] - one["after_tokens"] for one in log)
+
+
+async def test_in_shadow_it_would_have_collected_when_and_what_it_collects_when_it_is_on(bench):
+    shadow, on = Host(bench.call, "claude_code:a"), Host(bench.call, "claude_code:b", mode="on")
+
+    for turns in range(1, 25):
+        await shadow.send(conversation(turns))
+        await on.send(conversation(turns))
+        keys = ("trigger", "evicted", "freed_tokens")
+        plans = [{key: host.reply["plan"][key] for key in keys} for host in (shadow, on) if host.reply["plan"]]
+        assert len(plans) in (0, 2)
+        assert plans[:1] == plans[1:]
+
+    assert shadow.reply["window"]["freed_tokens"] == on.reply["window"]["freed_tokens"] > 0
+
+
+async def test_on_evicts_and_everything_that_left_is_recalled_as_it_was(bench):
+    host = Host(bench.call, mode="on")
+
+    for turns in range(1, 25):
+        await host.send(conversation(turns))
+
+    assert len(host.evicted) > 10
+    assert host.reply["window"]["resident_tokens"] < 6000
+    for id_ in host.evicted:
+        back = await bench.call("stash.recall", session="claude_code:s", id=id_)
+        assert back["recalled"][0]["pieces"][-1]["text"] == f"log {id_[5:]}: wait for the tide\n" * 80
+
+
+async def test_i14_between_two_collections_what_is_sent_only_grows(bench):
+    host = Host(bench.call, mode="on")
+    before, rewrites = b"[", 0
+
+    for turns in range(1, 40):
+        had = dict(host.evicted)
+        await host.send(conversation(turns))
+        rewrites += not host.sent.startswith(before[:-1])
+        before = host.sent
+        assert host.reply["plan"] or host.evicted == had
+        assert had.items() <= host.evicted.items()
+
+    log = (await bench.call("heap.log", session="claude_code:s"))["collections"]
+    assert rewrites == len(log) > 1
+
+
+async def test_telling_the_same_again_changes_nothing(bench):
+    host = Host(bench.call, mode="on")
+    for turns in range(1, 20):
+        first = await host.send(conversation(turns), usage={"input_tokens": turns * 500})
+    session, applied = bench.services.registry.awake[0], FaultyStash(bench.stash)
+    session._stash = applied
+
+    host.known = set()
+    again = await host.send(conversation(19), usage={"input_tokens": 19 * 500})
+
+    keys = ("evicted", "unknown", "window", "conflicts")
+    assert {key: again[key] for key in keys} == {key: first[key] for key in keys}
+    assert (again["plan"], applied.applied) == (None, 0)
+
+
+async def test_unknown_segments_are_asked_for_and_until_then_the_window_stays(bench):
+    host = Host(bench.call)
+    await host.send(conversation(2))
+    before = await states(bench)
+
+    reply = await host.send(conversation(4)[1:], new=[])
+
+    assert reply["unknown"] == ["call_2", "call_3"]
+    assert await states(bench) == before
+    host.known -= {"call_2", "call_3"}
+    assert (await host.send(conversation(4)[1:]))["unknown"] == []
+
+
+async def test_segments_may_come_ahead_of_a_window_that_does_not_fit_one_line(bench):
+    host = Host(bench.call)
+    window = WIRE.parse(json.dumps(conversation(6)).encode())
+    ahead = [segment_fields(s) for s in window.segments[:4]]
+
+    await bench.call("window.sync", session="claude_code:s", format=WIRE.name, new=ahead)
+    host.known = {record["id"] for record in ahead}
+    reply = await host.send(conversation(6))
+
+    listed = (await bench.call("segment.list", session="claude_code:s"))["segments"]
+    assert reply["unknown"] == []
+    assert [one["id"] for one in listed] == [s.id for s in window.segments]
+    assert [one["born_turn"] for one in listed] == [s.born_turn for s in window.segments]
+
+
+async def test_a_pending_call_is_completed_by_the_next_request(bench):
+    host = Host(bench.call)
+    await host.send(conversation(3)[:-1])
+
+    await host.send(conversation(3))
+
+    shown = await bench.call("segment.get", session="claude_code:s", id="call_2")
+    assert shown["status"] == "ok"
+    assert shown["pieces"][-1]["text"].startswith("log 2")
+
+
+async def test_a_rewind_departs_and_a_return_brings_back_even_the_tombstone(bench):
+    host = Host(bench.call, mode="on")
+    for turns in range(1, 20):
+        await host.send(conversation(turns))
+    had = dict(host.evicted)
+
+    await host.send([TASK, {"role": "user", "content": "no: begin again"}])
+    rewound = (await bench.call("segment.get", session="claude_code:s", id="call_0"))["departure"]
+    await host.send(conversation(19))
+
+    assert rewound == "rewound"
+    assert host.evicted == had
+
+
+async def test_a_hosts_own_summary_is_recognised_and_what_it_stands_for_stays_recallable(bench):
+    host = Host(bench.call)
+    await host.send(conversation(5))
+    summary = "This session is being continued from a previous conversation that ran out of context. The tide it was."
+
+    await host.send([{"role": "user", "content": summary}, *turn(9)])
+
+    gone = await bench.call("segment.get", session="claude_code:s", id="call_2")
+    assert (gone["state"], gone["departure"]) == ("departed", "host_compacted")
+    assert (await bench.call("stash.recall", session="claude_code:s", id="call_2"))["recalled"]
+
+
+async def test_after_a_hosts_summary_the_sessions_clock_goes_on(bench):
+    host = Host(bench.call)
+    await host.send(conversation(9))
+
+    await host.send([{"role": "user", "content": "carry on"}, *turn(20), *turn(21)])
+
+    born = {
+        id_: (await bench.call("segment.get", session="claude_code:s", id=id_))["born_turn"]
+        for id_ in ("call_8", "call_20", "call_21")
+    }
+    assert born == {"call_8": 8, "call_20": 9, "call_21": 10}
+
+
+async def test_i15_two_sessions_with_the_same_call_ids_share_nothing(bench):
+    one, other = Host(bench.call, "claude_code:a"), Host(bench.call, "codex:a")
+    await one.send([TASK, *turn(0, "the ferry " * 50)])
+    await other.send([TASK, *turn(0, "the lighthouse " * 50)])
+
+    texts = [
+        (await bench.call("segment.get", session=name, id="call_0"))["pieces"][-1]["text"][:8]
+        for name in ("claude_code:a", "codex:a")
+    ]
+
+    assert texts == ["the ferr", "the ligh"]
+
+
+async def test_a_sub_agent_is_a_session_of_its_own_below_its_parent(bench):
+    await Host(bench.call).send(conversation(2))
+
+    await Host(bench.call, "claude_code:s/a1", parent="claude_code:s").send(conversation(1))
+
+    shown = await bench.call("session.show", session="claude_code:s")
+    assert shown["children"] == ["claude_code:s/a1"]
+    assert shown["segments"] == 3
+
+
+async def test_a_redacted_body_stays_in_the_window(bench):
+    secret = "token ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2 + "\n"
+    host = Host(bench.call, mode="on")
+
+    for turns in range(1, 25):
+        messages = conversation(turns)
+        messages[2] = turn(0, secret + "log 0: wait for the tide\n" * 80)[1]
+        await host.send(messages)
+
+    assert (await bench.call("segment.get", session="claude_code:s", id="call_0"))["redactions"]
+    assert "call_0" not in host.evicted
+    assert "call_1" in host.evicted
+
+
+async def test_what_the_wire_cannot_edit_is_not_counted_as_what_could_go(bench):
+    thought = {"type": "thinking", "thinking": "hm " * 300, "signature": "sig"}
+    use = {"type": "tool_use", "id": "w", "name": "Write", "input": {"path": "/a", "content": "tide\n" * 300}}
+    messages = [TASK, {"role": "assistant", "content": [thought, use]}, turn(0)[1]]
+    messages[2]["content"][0]["tool_use_id"] = "w"
+    window = WIRE.parse(json.dumps(messages).encode())
+    new = [segment_fields(s) for s in window.segments]
+    new[1]["fixed"], new[2]["fixed"] = ["thinking"], ["input.content"]
+
+    host = Host(bench.call)
+    await host.send(messages, new=new)
+
+    rows = {one["kind"]: one for one in (await bench.call("segment.list", session="claude_code:s"))["segments"]}
+    assert rows["thinking"]["has_opaque"]
+    assert 400 < rows["exchange"]["body_tokens"] < 800 < rows["exchange"]["tokens"]
+
+
+async def test_a_call_id_that_now_stands_for_another_result_is_named_and_never_evicted(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(4))
+    host.known.discard("call_0")
+
+    reply = await host.send([TASK, *turn(0, "another log altogether\n" * 90)])
+
+    assert reply["conflicts"] == ["call_0"]
+    for turns in range(2, 25):
+        await host.send([TASK, *turn(0, "another log altogether\n" * 90), *conversation(turns)[3:]])
+    assert "call_0" not in host.evicted
+    assert host.evicted
+
+
+async def test_a_mode_set_live_holds_for_the_next_request_and_off_lets_everything_be(bench):
+    host = Host(bench.call)
+    for turns in range(1, 20):
+        await host.send(conversation(turns))
+
+    await bench.call("session.set", session="claude_code:s", mode="wire")
+    await host.send(conversation(20))
+    is_on = host.reply["mode"], bool(host.evicted)
+    off = await host.send(conversation(21), mode="off")
+
+    assert is_on == ("on", True)
+    assert (off["mode"], off["evicted"]) == ("off", {})
+
+
+# The bill
+
+
+class Provider:
+    """Bills what it is sent as a prompt cache would: what it has seen as a prefix is read, the rest is written."""
+
+    def __init__(self, ratio):
+        self.ratio, self.seen, self.hidden_tokens = ratio, b"", 4000
+
+    def bill(self, request):
+        same = next((at for at, (a, b) in enumerate(zip(request, self.seen, strict=False)) if a != b), None)
+        read = self.tokens(request[: min(len(request), len(self.seen)) if same is None else same])
+        is_first, self.seen = not self.seen, request
+        hidden = {"cache_creation_tokens" if is_first else "cache_read_tokens": self.hidden_tokens}
+        parts = {"cache_read_tokens": read, "cache_creation_tokens": self.tokens(request) - read}
+        return {key: count + hidden.get(key, 0) for key, count in parts.items()}
+
+    def tokens(self, data):
+        return round(COUNTER.count(data.replace(b"\\n", b"\n")) * self.ratio)
+
+
+async def talk(host, provider, turns, start=1, **more):
+    """Requests of a growing conversation, each with the bill of the one before."""
+    usage = None
+    for count in range(start, turns):
+        await host.send(conversation(count, BILLED_LINES), usage=usage, **more)
+        usage = provider.bill(host.sent)
+
+
+async def journal(bench, session="claude_code:s"):
+    return (await bench.call("heap.log", session=session))["collections"]
+
+
+@pytest.fixture
+async def billed():
+    async with bench_on(TransientStash(), config=BILLED_WINDOW) as made:
+        yield made
+
+
+async def test_a_bill_teaches_the_models_tokens_the_hidden_prefix_and_the_hit_rate(billed):
+    host = Host(billed.call)
+
+    await talk(host, Provider(1.4), 20)
+
+    shown = await billed.call("session.show", session="claude_code:s")
+    assert shown["ratio"] == pytest.approx(1.4, rel=0.04)
+    assert shown["hidden_tokens"] == pytest.approx(4000, rel=0.4)
+    assert host.reply["window"]["cache_hit_rate"] > 0.8
+
+
+async def test_the_journal_carries_what_was_predicted_and_what_the_next_bill_showed(billed):
+    host = Host(billed.call, mode="on")
+
+    await talk(host, Provider(1.4), 45)
+
+    log = await journal(billed)
+    priced = [(one["predicted_cost"], one["actual_cost"]) for one in log if one["actual_cost"] is not None]
+    assert len(priced) >= len(log) - 2 > 0
+    for predicted, actual in priced:
+        assert actual == pytest.approx(predicted, rel=0.15)
+
+
+async def test_a_collection_that_never_reached_the_wire_is_billed_as_one_that_saved_nothing(billed):
+    host, provider, usage = Host(billed.call, mode="on"), Provider(1.4), None
+
+    for turns in range(1, 30):
+        host.evicted = {}
+        await host.send(conversation(turns, BILLED_LINES), usage=usage)
+        usage = provider.bill(host.sent)
+
+    oldest = (await journal(billed))[-1]
+    assert oldest["predicted_cost"] < -5000
+    assert abs(oldest["actual_cost"]) < 1500
+
+
+async def test_what_the_gateway_says_it_edited_is_what_the_bill_is_held_against(billed):
+    host, provider, usage = Host(billed.call, mode="on"), Provider(1.4), None
+
+    for turns in range(1, 30):
+        host.evicted = {}
+        await host.send(conversation(turns, BILLED_LINES), usage=usage, edited=[])
+        usage = provider.bill(host.sent)
+
+    shown = await billed.call("session.show", session="claude_code:s")
+    assert shown["ratio"] == pytest.approx(1.4, rel=0.04)
+    assert {one["actual_cost"] for one in await journal(billed)} == {None}
+
+
+async def test_a_cold_cache_is_collected_without_a_rewrite_and_the_request_that_waits_has_it(billed):
+    host = Host(billed.call, mode="on")
+    await talk(host, Provider(1.0), 7)
+    untouched = dict(host.evicted)
+
+    reply = await host.send(conversation(7, BILLED_LINES), is_cold=True)
+
+    assert untouched == {}
+    assert (reply["plan"]["trigger"], reply["plan"]["cache_rewrite_tokens"]) == ("value", 0)
+    assert host.evicted
+    sent = billed.services.registry.awake[0].wiring.sent
+    assert sent.full_tokens - sent.tokens == reply["plan"]["freed_tokens"]
+
+
+async def test_the_profile_told_decides_what_a_collection_costs(billed):
+    costs = []
+    for profile in ("cache_5m", "uncached"):
+        host = Host(billed.call, f"claude_code:{profile}", mode="on", profile=profile)
+        await talk(host, Provider(1.0), 25)
+        costs.append((await journal(billed, host.session))[-1]["predicted_cost"])
+
+    assert costs[1] < 4 * costs[0] < 0
+
+
+# Whatever a host does
+
+
+STEPS = st.lists(
+    st.tuples(st.just("grow"), st.integers(1, 6))
+    | st.tuples(st.just("rewind"), st.integers(1, 12))
+    | st.tuples(st.sampled_from(["summarise", "resume", "on", "shadow", "cold"]), st.just(0)),
+    min_size=4,
+    max_size=14,
+)
+
+
+def stepped(messages, past, step, turns, number):
+    """The host's list after a step."""
+    if step == "grow":
+        first = sum(message["role"] == "assistant" for message in past) + number * 100
+        return [*messages, *(message for n in range(turns) for message in turn(first + n))]
+    if step == "rewind":
+        return [*messages[: max(1, len(messages) - 2 * turns)], {"role": "user", "content": f"again {number}"}]
+    if step == "summarise":
+        words = f"This session is being continued from a previous conversation that ran out of context: {number}"
+        return [{"role": "user", "content": words}, *messages[-2:]]
+    return past if step == "resume" else messages
+
+
+@given(STEPS)
+@settings(max_examples=12, deadline=None)
+def test_whatever_a_host_does_the_window_is_its_list_and_what_is_out_stays_out(steps):
+    async def live():
+        async with bench_on(TransientStash(), config=SMALL_WINDOW) as bench:
+            host, messages, past, mode, had = Host(bench.call), [TASK], [TASK], None, {}
+            for number, (step, turns) in enumerate([("on", 0), ("grow", 9), *steps]):
+                mode = step if step in ("on", "shadow") else mode
+                past, messages = messages, stepped(messages, past, step, turns, number)
+                reply = await host.send(messages, mode=mode, is_cold=step == "cold")
+                window = WIRE.parse(json.dumps(messages).encode())
+                ids = [s.id for s in window.segments]
+                # A call whose result the host took back cannot be edited, and then stays as it is.
+                had = {id_: said for id_, said in had.items() if id_ not in ids or id_ in window.spans}
+                heap = bench.services.registry.awake[0].heap
+                heap.check()
+                assert [heap.ids[slot] for slot in heap.window()] == ids
+                assert set(host.evicted) <= set(ids)
+                if mode == "on":
+                    assert {id_: said for id_, said in had.items() if id_ in ids}.items() <= host.evicted.items()
+                    had |= host.evicted
+                else:
+                    assert reply["evicted"] == {}
+
+    asyncio.run(live())
+
+
+# What outlives the daemon
+
+
+async def test_after_a_restart_the_tombstones_are_the_same(tmp_path):
+    path, told = tmp_path / "state" / "stash.sqlite3", {}
+    for turns in (24, 25):
+        async with bench_on(SqliteStash(path, reserve_bytes=0), config=SMALL_WINDOW) as bench:
+            host = Host(bench.call, mode="on")
+            for count in range(1, turns + 1) if turns == 24 else (24,):
+                host.known |= set(told)
+                await host.send(conversation(count))
+            told[turns] = host.evicted
+
+    assert told[24] == told[25] != {}
+
+
+@pytest.mark.slow
+async def test_killed_and_started_again_the_daemon_knows_the_window_and_gives_the_same_tombstones():
+    daemon = DaemonProcess(CTXGC_PACER__WINDOW_MAX_TOKENS="6000")
+    try:
+        daemon.start()
+
+        async def call(verb, **params):
+            return daemon.call(verb, **params)
+
+        host = Host(call, mode="on")
+        for turns in range(1, 21):
+            await host.send(conversation(turns))
+        had, before = dict(host.evicted), host.reply["window"]["resident_tokens"]
+
+        daemon.kill()
+        daemon.start()
+        reply = await host.send(conversation(20))
+
+        assert reply["unknown"] == []
+        assert reply["evicted"] == had != {}
+        assert reply["window"]["resident_tokens"] == before
+    finally:
+        daemon.close()
