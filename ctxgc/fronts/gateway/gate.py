@@ -129,7 +129,7 @@ class Gate:
             body = edited_by(thread.memo, call.body)
             assert body is not None
             assert thread.memo is not None
-            call.edited = thread.memo.ids
+            call.edited, call.thread = thread.memo.ids, thread
             self._counts.edited_from_prefix += 1
             self._count_edited(call, body)
             self._syncer.begin(call)

@@ -10,7 +10,7 @@ wrote it, and its session is edited no more.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Set
 
 from aiohttp import (
     ClientError,
@@ -55,8 +55,6 @@ _HOP_BY_HOP = frozenset(
 )
 _NOT_FORWARDED = _HOP_BY_HOP | {"host", "expect"}
 _NOT_ADDED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
-
-_UPSTREAM_HEADERS = "upstream_headers"
 
 _log = logging.getLogger("ctxgc.gateway")
 
@@ -140,7 +138,7 @@ class Proxy:
     async def _ask(
         self, request: web.Request, way: Route, body: AsyncIterator[bytes], length: int | None
     ) -> ClientResponse:
-        headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in _NOT_FORWARDED)
+        headers = _kept(request.raw_headers, _NOT_FORWARDED)
         for name in _listed(request.headers.getall(hdrs.CONNECTION, [])):
             headers.popall(name, None)
         headers.popall(hdrs.CONTENT_LENGTH, None)
@@ -161,19 +159,17 @@ class Proxy:
         refused.close()
         reply = await self._ask(request, way, _sliced(sent.original), len(sent.original))
         if reply.status != refused.status and sent.call is not None and sent.call.thread is not None:
-            sent.call.thread.is_barred = True
+            sent.call.thread.bar()
         self._counts.edited -= 1
         self._counts.passed(Reason.REFUSED)
         _log.warning("an edited request was refused upstream; it was sent again as it came")
         return reply
 
     async def _relay(self, request: web.Request, reply: ClientResponse, call: Call | None) -> web.StreamResponse:
-        headers = CIMultiDict((k, v) for k, v in reply.headers.items() if k.lower() not in _HOP_BY_HOP)
-        out = web.StreamResponse(status=reply.status, reason=reply.reason, headers=headers)
+        out = _Relayed(reply)
         scanner = None
         if call is not None:
             scanner = UsageScanner(reply.content_type, reply.headers.get(hdrs.CONTENT_ENCODING, ""))
-        request[_UPSTREAM_HEADERS] = reply.headers
         try:
             await out.prepare(request)
             async for data in reply.content.iter_any():
@@ -194,6 +190,15 @@ class Proxy:
             self._counts.without_usage += call.reply.usage is None and reply.ok
         await out.write_eof()
         return out
+
+
+class _Relayed(web.StreamResponse):
+    """An upstream's reply on its way through."""
+
+    def __init__(self, upstream: ClientResponse) -> None:
+        headers = _kept(upstream.raw_headers, _HOP_BY_HOP)
+        super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
+        self.upstream = upstream
 
 
 class _Body:
@@ -273,12 +278,15 @@ async def listen(app: web.Application, settings: Settings) -> web.AppRunner:
 
 async def _unsigned(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Take back the headers that the HTTP library adds where the upstream sent none."""
-    sent = request.get(_UPSTREAM_HEADERS)
-    if sent is None:
-        return
-    for name in (hdrs.SERVER, hdrs.DATE, hdrs.CONTENT_TYPE):
-        if name not in sent:
+    if isinstance(response, _Relayed):
+        for name in {hdrs.SERVER, hdrs.DATE, hdrs.CONTENT_TYPE} - response.upstream.headers.keys():
             response.headers.popall(name, None)
+
+
+def _kept(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
+    """Headers as they came, in order and spelling, without these."""
+    named = ((name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw)
+    return CIMultiDict((name, value) for name, value in named if name.lower() not in dropped)
 
 
 async def _streamed(request: web.Request) -> AsyncIterator[bytes]:

@@ -26,7 +26,7 @@ FAMILIES_MAX = 512
 THREADS_MAX = 64
 """Of one family; the oldest is forgotten here, and known again by the daemon."""
 SHARED_MIN = 2
-"""Segments that two windows must share to be of one thread."""
+"""Exchanges that two windows must share to be of one thread."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +62,11 @@ class Thread:
     """The mode that the daemon was told last."""
     asked_s: float = 0.0
     """When the last request came, on the monotonic clock; 0 before the first."""
+
+    def bar(self) -> None:
+        """Edit it no more."""
+        self.is_barred = True
+        self.tombstones, self.memo = {}, None
 
     @property
     def key(self) -> str:
@@ -106,7 +111,7 @@ class Family:
         """The thread that this request continues; a new one if it continues none."""
         said = [segment for segment in asked.window.segments if segment.kind is not Kind.SYSTEM]
         stamp = (asked.tools, _first_prompt(said))
-        thread = self._by_print.get(stamp) or self._continued(asked.tools, said)
+        thread = self._by_print.get(stamp) or self._continued(asked, said)
         if thread is None:
             name = self._name(asked, said, stamp)
             # The print of a child may be new while its name is known: the same tools and prompt, told apart before.
@@ -124,16 +129,18 @@ class Family:
             self._by_print = {stamp: kept for stamp, kept in self._by_print.items() if kept.session != gone}
         return thread
 
-    def _continued(self, tools: bytes, said: Sequence[Segment]) -> Thread | None:
-        """By what it shares with a window we know; after a host's compaction, by its tools alone."""
-        ids = {segment.id for segment in said}
+    def _continued(self, asked: Asked, said: Sequence[Segment]) -> Thread | None:
+        """By exchanges it shares with a window we know; after a host's compaction, by its tools alone."""
+        # Texts recur in every thread, and some hosts count their calls from 0 in each: an exchange is known by id and
+        # content together.
+        ours = [(s.id, asked.digests[s.id]) for s in said if s.kind is Kind.EXCHANGE]
         best, most = None, SHARED_MIN - 1
         for thread in self.threads.values():
-            shared = len(ids.intersection(thread.ids))
+            shared = sum(thread.known.get(id_) == content for id_, content in ours)
             if shared > most:
                 best, most = thread, shared
         if best is None and any(segment.kind is Kind.SUMMARY for segment in said):
-            alike = [thread for thread in self.threads.values() if thread.tools == tools and tools]
+            alike = [thread for thread in self.threads.values() if thread.tools == asked.tools and asked.tools]
             best = max(alike, key=lambda thread: thread.asked_s, default=None)
         return best
 
@@ -143,12 +150,14 @@ class Family:
             return own
         return f"{own}/{blake2b(stamp[0] + stamp[1].encode(), digest_size=4).hexdigest()}"
 
-    def _may_be_main(self, asked: Asked, said: Iterable[Segment]) -> bool:
+    def _may_be_main(self, asked: Asked, said: Sequence[Segment]) -> bool:
         # Titles and the like carry no tools. A client that names its session by our header may well have none.
         if not asked.tools and self.identity.agent != CLIENT:
             return False
         is_summary = any(segment.kind is Kind.SUMMARY for segment in said)
-        return not self.known_ids or is_summary or any(segment.id in self.known_ids for segment in said)
+        if not self.known_ids or is_summary or _first_prompt(said) in self.known_ids:
+            return True
+        return sum(s.id in self.known_ids for s in said if s.kind is Kind.EXCHANGE) >= SHARED_MIN
 
 
 def _first_prompt(said: Iterable[Segment]) -> str:

@@ -1,0 +1,260 @@
+"""The ways in which rewriting gateways have broken clients, one test each; editing is in force in all of them."""
+
+import json
+
+import pytest
+
+from tests.gateway.agent import TOOLS, ChatAgent, ClaudeAgent, file_text
+from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, SESSION, ScriptedDaemon, Stage
+from tests.gateway.upstream import sign
+
+
+@pytest.fixture
+def stage():
+    """Everything that may be evicted is, but for the last two exchanges."""
+    with Stage(ScriptedDaemon(lambda ids: [i for i in ids if i.startswith("call_")][:-2]), wait_s=5.0) as made:
+        yield made
+
+
+def collected(stage, agent, headers=CLAUDE):
+    """A request after a collection; the agent's own and what was received."""
+    stage.ask(agent.path, agent.body(), headers)
+    agent.run(1, len([m for m in agent.messages if m["role"] == "assistant"]))
+    body = agent.body()
+    got = stage.ask(agent.path, body, headers)
+    assert b"[evicted" in got
+    assert len(got) < len(body)
+    return body, got
+
+
+def test_json_is_never_written_anew(stage):
+    agent = ClaudeAgent().run(5)
+    body = agent.body(metadata={"z": 1, "a": 1.0}).replace(b'"max_tokens": 9', b'"max_tokens":9e0 ,"u":"\\u00e9\\/"')
+    stage.ask(MESSAGES, body)
+
+    got = stage.ask(MESSAGES, body)
+
+    assert b'"max_tokens":9e0 ,"u":"\\u00e9\\/"' in got
+    assert b'{"z": 1, "a": 1.0}' in got
+    assert list(json.loads(got)) == list(json.loads(body))
+
+
+def test_unknown_fields_betas_and_headers_stay(stage):
+    agent = ClaudeAgent().run(5)
+    agent.messages[2]["content"][0]["citations"] = {"unknown": [True]}
+    headers = CLAUDE | {"anthropic-beta": "fine-2030-01-01", "X-Stainless-Odd": "1"}
+
+    body, got = collected(stage, agent, headers)
+
+    assert json.loads(got)["messages"][2]["content"][0]["citations"] == {"unknown": [True]}
+    sent = dict(stage.upstream.received[-1].headers)
+    assert sent.items() >= headers.items()
+    assert len(sent) == len(stage.upstream.received[-1].headers)
+    assert sent["Content-Length"] == str(len(got)) != str(len(body))
+
+
+def test_deltas_of_thinking_and_signatures_reach_the_client(stage):
+    agent = ClaudeAgent().run(5)
+    collected(stage, agent)
+
+    reply = stage.send(MESSAGES, agent.body(), CLAUDE | {"x-test": "drips"})
+
+    assert reply.body == stage.upstream.last
+    assert '"thinking": "Now step 1…", "signature"'.encode() in reply.body
+
+
+def test_utf_8_may_be_cut_anywhere_in_the_request(stage):
+    agent = ClaudeAgent("Größe 😀 lesen").run(5)
+    collected(stage, agent)
+    body = agent.body()
+    at = body.index("😀".encode())
+
+    whole = stage.ask(MESSAGES, body)
+    cut = stage.ask(MESSAGES, body, cuts=range(at - 2, at + 5))
+
+    assert cut == whole
+
+
+def test_the_tools_never_change(stage):
+    agent = ClaudeAgent().run(3)
+    for number in range(3, 9):
+        agent.run(1, number)
+        got = stage.ask(MESSAGES, agent.body())
+        assert json.loads(got)["tools"] == TOOLS
+
+    assert stage.upstream.refused == []
+
+
+@pytest.mark.parametrize("make", [ClaudeAgent, ChatAgent])
+def test_no_call_loses_its_result_and_no_result_its_call(stage, make):
+    _, got = collected(stage, make().run(6))
+
+    assert got.count(b"call_0") == 2
+    assert stage.upstream.refused == []
+
+
+def test_no_part_of_a_turn_under_a_signature_is_edited(stage):
+    agent = ClaudeAgent()
+    for number in range(6):
+        call = {"type": "tool_use", "id": f"call_{number}", "name": "Write", "input": {"text": file_text(number)}}
+        blocks = [{"type": "thinking", "thinking": "hm", "signature": ""}, call]
+        blocks[0]["signature"] = sign(blocks)
+        agent.take({"content": blocks}, number)
+
+    _, got = collected(stage, agent)
+
+    inputs = [m["content"][1]["input"] for m in json.loads(got)["messages"] if m["role"] == "assistant"][:6]
+    assert inputs == [{"text": file_text(number)} for number in range(6)]
+    assert stage.upstream.refused == []
+
+
+def test_a_pending_call_is_never_edited(stage):
+    agent = ClaudeAgent().run(4)
+    collected(stage, agent)
+    stage.daemon.out["call_9"] = {"text": "[evicted!]", "marker": "[gone]"}
+    call = {"type": "tool_use", "id": "call_9", "name": "Write", "input": {"text": file_text(9)}}
+    agent.messages.append({"role": "assistant", "content": [call]})
+
+    got = stage.ask(MESSAGES, agent.body())
+
+    assert json.loads(got)["messages"][-1]["content"][0]["input"] == {"text": file_text(9)}
+
+
+MANAGED = {"edits": [{"type": "clear_tool_uses_20250919"}]}
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"context_management": MANAGED}, "context_management"),
+        ({"previous_response_id": "r1"}, "previous_response_id"),
+        ({"container": {"type": "compaction", "content": "x"}}, "compaction_item"),
+    ],
+)
+def test_what_another_hand_manages_is_left_to_it(stage, more, reason):
+    agent = ClaudeAgent().run(5)
+    collected(stage, agent)
+
+    got = stage.ask(MESSAGES, agent.body(**more))
+
+    assert got == agent.body(**more)
+    assert stage.passed == {reason: 1}
+
+
+def test_a_users_policy_may_allow_an_edit_of_the_host():
+    daemon = ScriptedDaemon(lambda ids: ["call_0"])
+    allowed = frozenset({"clear_thinking_20251015"})
+    with Stage(daemon, wait_s=5.0, context_edits_allowed=allowed) as stage:
+        agent = ClaudeAgent().run(4)
+        more = {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}}
+        stage.ask(MESSAGES, agent.body(**more))
+
+        assert b"[evicted 0]" in stage.ask(MESSAGES, agent.body(**more))
+        assert stage.ask(MESSAGES, agent.body(context_management=MANAGED)).count(b"[evicted") == 0
+
+
+def test_an_id_that_a_host_reuses_for_another_content_is_not_edited_by_the_old_decision(stage):
+    agent = ClaudeAgent().run(5)
+    collected(stage, agent)
+    agent.messages[2]["content"][0]["content"] = "another result altogether, under the same id " * 50
+
+    got = stage.ask(MESSAGES, agent.body())
+
+    assert b"another result altogether" in got
+    assert got.count(b"[evicted") >= 1
+
+
+def test_two_chats_that_begin_alike_are_not_mixed(stage):
+    one, other = ClaudeAgent().run(5), ClaudeAgent().run(5)
+    collected(stage, one)
+
+    stage.daemon.victims = lambda ids: ()
+    stage.daemon.out.clear()
+    got = stage.ask(MESSAGES, other.body(), CLAUDE | {"x-claude-code-session-id": "another"})
+
+    assert got == other.body()
+
+
+def test_without_an_identity_nothing_is_edited_and_it_is_counted(stage):
+    agent = ClaudeAgent().run(5)
+    collected(stage, agent)
+    headers = {"x-api-key": "sk-secret"}
+
+    assert stage.ask(MESSAGES, agent.body(), headers) == agent.body()
+    assert stage.passed == {"no_identity": 1}
+
+
+def test_nothing_is_put_into_a_request_that_changes_from_turn_to_turn(stage):
+    agent = ClaudeAgent().run(6)
+    _, first = collected(stage, agent)
+    stage.daemon.victims = lambda ids: ()
+
+    for number in range(7, 12):
+        agent.run(1, number)
+        got = stage.ask(MESSAGES, agent.body())
+        assert got.startswith(first[: first.rindex(b"[evicted")])
+
+
+def test_what_was_recalled_stands_at_the_end_and_is_not_taken_for_what_is_out(stage):
+    agent = ClaudeAgent().run(5)
+    collected(stage, agent)
+    recalled = {"type": "tool_result", "tool_use_id": "recall_1", "content": file_text(0)}
+    call = {"type": "tool_use", "id": "recall_1", "name": "recall", "input": {"id": "call_0"}}
+    agent.messages += [{"role": "assistant", "content": [call]}, {"role": "user", "content": [recalled]}]
+
+    got = stage.ask(MESSAGES, agent.body())
+
+    assert json.loads(got)["messages"][-1]["content"][0]["content"] == file_text(0)
+
+
+def test_a_restarted_gateway_goes_on_with_what_was_in_force(stage):
+    agent = ClaudeAgent().run(5)
+    _, before = collected(stage, agent)
+
+    with Stage(stage.daemon, wait_s=5.0) as restarted:
+        agent.run(1, 6)
+        got = restarted.ask(MESSAGES, agent.body())
+
+    head = before[: before.rindex(b"[evicted")]
+    assert got.startswith(head)
+
+
+def test_an_error_of_the_upstream_on_an_edited_request_is_no_empty_200(stage):
+    agent = ClaudeAgent().run(5)
+    collected(stage, agent)
+
+    reply = stage.send(MESSAGES, agent.body(), CLAUDE | {"x-test": "overloaded"})
+
+    assert reply.status == 529
+    assert json.loads(reply.body)["error"]
+
+
+def test_an_edited_request_that_is_refused_is_sent_as_it_came_and_never_edited_again(stage):
+    agent = ChatAgent().run(5)
+    stage.ask(CHAT, agent.body())
+    check = stage.upstream._check
+
+    def pedantic(wire, asked, session, body):
+        check(wire, asked, session, body)
+        assert b"[evicted" not in body, "no tombstones, please"
+
+    stage.upstream._check = pedantic
+    agent.run(1, 5)
+
+    assert stage.ask(CHAT, agent.body()) == agent.body()
+    assert stage.passed == {"refused": 1}
+    assert stage.ask(CHAT, agent.body()) == agent.body()
+    assert len(stage.upstream.refused) == 1
+
+
+def test_a_sub_agent_under_the_id_of_its_parent_is_a_session_of_its_own(stage):
+    main, side = ClaudeAgent().run(5), ClaudeAgent("You are a helper: find the bug.", size=900).run(3)
+    collected(stage, main)
+
+    stage.ask(MESSAGES, side.body())
+    stage.ask(MESSAGES, main.body())
+
+    names = [told["session"] for told in stage.daemon.told]
+    assert names[0] == names[1] == names[3] == f"claude_code:{SESSION}"
+    assert names[2].startswith(f"claude_code:{SESSION}/")
+    assert stage.daemon.told[2]["parent"] == SESSION

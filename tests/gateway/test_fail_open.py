@@ -1,0 +1,174 @@
+"""I13: whatever happens to the daemon, or to us, the agent's own bytes go upstream, in time, and it is counted."""
+
+import time
+
+import pytest
+
+from ctxgc.adapters.anthropic_messages import AnthropicMessages
+from ctxgc.adapters.openai_chat import OpenAiChat
+from ctxgc.core.errors import BadTranscript
+from ctxgc.fronts.gateway.link import Link
+from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
+from tests.gateway.agent import ChatAgent, ClaudeAgent
+from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, ScriptedDaemon, Stage
+
+WAIT_S = 0.05
+SLACK_S = 0.5
+"""Of a busy machine; a request held for the daemon's time-out would wait far longer."""
+
+
+@pytest.fixture
+def stage():
+    with Stage(ScriptedDaemon(lambda ids: [i for i in ids if i.startswith("call_")][:3]), wait_s=WAIT_S) as made:
+        yield made
+
+
+def timed(stage, agent):
+    started_s = time.monotonic()
+    stage.send(agent.path, agent.body())
+    return time.monotonic() - started_s
+
+
+FAILURES = {
+    "daemon_gone": Unreachable("gone"),
+    "daemon_failed": CallFailed("read_only", -32007, "the stash takes no writes"),
+    "daemon_late": TimedOut("window.sync was not answered"),
+}
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+def test_a_daemon_that_fails_costs_an_edit_and_nothing_else(stage, reason):
+    stage.daemon.fails_with = FAILURES[reason]
+    agent = ClaudeAgent().run(5)
+
+    took_s = timed(stage, agent)
+
+    assert stage.upstream.last == agent.body()
+    assert stage.passed == {reason: 1}
+    assert took_s < WAIT_S + SLACK_S
+
+
+def test_a_slow_daemon_is_not_waited_for(stage):
+    stage.daemon.delay_s = 1.5
+    agent = ClaudeAgent().run(5)
+
+    took_s = timed(stage, agent)
+
+    assert stage.upstream.last == agent.body()
+    assert stage.passed == {"daemon_late": 1}
+    assert WAIT_S <= took_s < WAIT_S + SLACK_S
+
+
+def test_a_daemon_that_comes_back_is_used_again(stage):
+    stage.daemon.fails_with = Unreachable("restarting")
+    agent = ClaudeAgent().run(5)
+    stage.ask(MESSAGES, agent.body())
+
+    stage.daemon.fails_with = None
+    agent.run(1, 5)
+    stage.ask(MESSAGES, agent.body())
+    agent.run(1, 6)
+
+    assert stage.ask(MESSAGES, agent.body()).count(b"[evicted") == 3
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+def test_what_was_in_force_stays_in_force_while_the_daemon_fails(stage, reason):
+    agent = ClaudeAgent().run(5)
+    stage.ask(MESSAGES, agent.body())
+    stage.daemon.fails_with = FAILURES[reason]
+
+    for number in (5, 6):
+        agent.run(1, number)
+        assert stage.ask(MESSAGES, agent.body()).count(b"[evicted") == 3
+    agent.messages[0]["content"][0]["text"] = "Edited by its host, so that the beginning is another."
+
+    assert stage.ask(MESSAGES, agent.body()).count(b"[evicted") == 3
+    assert stage.passed == {}
+
+
+def test_no_daemon_at_all_costs_no_more_than_the_first_try(tmp_path):
+    with Stage(Link(str(tmp_path / "no.sock")), wait_s=WAIT_S) as stage:
+        agent = ClaudeAgent().run(5)
+        took_s = [timed(stage, agent) for _ in range(4)]
+
+        assert stage.upstream.last == agent.body()
+        assert max(took_s) < WAIT_S + SLACK_S
+        assert sum(stage.passed.values()) == 4
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("our own bug"), BadTranscript("never seen before"), RecursionError()])
+@pytest.mark.parametrize("method", ["parse", "splice"])
+def test_a_bug_of_our_own_is_survived_by_the_request(stage, monkeypatch, fault, method):
+    agent = ClaudeAgent().run(5)
+    stage.ask(MESSAGES, agent.body())
+    agent.messages[0]["content"][0]["text"] = "No memo begins like this."
+
+    def fails(*_):
+        raise fault
+
+    monkeypatch.setattr(AnthropicMessages, method, fails)
+
+    assert stage.ask(MESSAGES, agent.body()) == agent.body()
+    assert sum(stage.passed.values()) == 1
+
+
+def test_a_parser_that_takes_its_time_is_not_waited_for(stage, monkeypatch):
+    agent = ChatAgent().run(5)
+    stage.ask(CHAT, agent.body())
+    parse = OpenAiChat.parse
+    monkeypatch.setattr(OpenAiChat, "parse", lambda *given: time.sleep(0.3) or parse(*given))
+    agent.messages[1]["content"] = "No memo begins like this."
+
+    took_s = timed(stage, agent)
+
+    assert stage.upstream.last == agent.body()
+    assert stage.passed == {"own_late": 1}
+    assert took_s < 0.3
+
+
+BODIES = [b"", b"{", b"[]", b"null", b'{"messages": 1}', b'{"messages": [{}]}', b'{"messages":[]}' * 2, b"\xff" * 99]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_what_is_no_request_passes_for_the_upstream_to_judge(stage, body):
+    reply = stage.send(MESSAGES, body, CLAUDE | {"x-test": "limited"})
+    stage.settle()
+
+    assert reply.status == 429
+    assert stage.upstream.last == body
+
+
+def test_a_compressed_request_passes(stage):
+    agent = ClaudeAgent().run(5)
+    stage.ask(MESSAGES, agent.body())
+
+    stage.send(MESSAGES, b"\x28\xb5\x2f\xfd", CLAUDE | {"content-encoding": "zstd", "x-test": "limited"})
+
+    assert stage.upstream.last == b"\x28\xb5\x2f\xfd"
+    assert stage.passed == {"encoded": 1}
+
+
+def test_a_request_beyond_the_bound_streams_through(stage, monkeypatch):
+    agent = ClaudeAgent().run(5)
+    stage.ask(MESSAGES, agent.body())
+    for module in ("gate", "server"):
+        monkeypatch.setattr(f"ctxgc.fronts.gateway.{module}.EDITED_BYTES_MAX", 1000)
+
+    assert stage.ask(MESSAGES, agent.body()) == agent.body()
+    assert stage.passed == {"too_large": 1}
+
+
+def test_a_request_of_unknown_length_beyond_the_bound_streams_through(stage, monkeypatch):
+    agent = ClaudeAgent().run(5)
+    stage.ask(MESSAGES, agent.body())
+    monkeypatch.setattr("ctxgc.fronts.gateway.server.EDITED_BYTES_MAX", 1000)
+    head = f"POST {MESSAGES} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nx-test: limited\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in CLAUDE.items()) + "\r\n"
+    parts = [agent.body()[at : at + 700] for at in range(0, len(agent.body()), 700)]
+    coded = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in [*parts, b""])
+
+    with stage.raw(head.encode() + coded) as connection:
+        assert b"429" in connection.recv(100)
+
+    assert stage.upstream.last == agent.body()

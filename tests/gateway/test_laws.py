@@ -1,0 +1,131 @@
+"""Whatever is evicted from whatever list, however the bytes are cut: valid, in order, and the rest untouched (I5)."""
+
+import json
+from itertools import pairwise
+from uuid import uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from tests.contracts import conversations, wire_rules
+from tests.gateway.agent import ChatAgent, ClaudeAgent
+from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, ScriptedDaemon, Stage
+
+PATHS = {"anthropic_messages": MESSAGES, "openai_chat": CHAT}
+AGENTS = {"anthropic_messages": ClaudeAgent, "openai_chat": ChatAgent}
+
+
+@pytest.fixture(scope="module")
+def stage():
+    with Stage(ScriptedDaemon(), wait_s=5.0) as made:
+        yield made
+
+
+def fresh(**more):
+    return CLAUDE | {"x-claude-code-session-id": str(uuid4()), "x-test": "limited"} | more
+
+
+def outside(body, spans):
+    """The bytes between these spans."""
+    ends = [0, *(span.end for span in spans)]
+    starts = [*(span.start for span in spans), len(body)]
+    return [body[a:b] for a, b in zip(ends, starts, strict=True)]
+
+
+def is_edited_only_in(got, parts):
+    """Whether `got` is these parts, in this order, with anything between them."""
+    if len(parts) == 1:
+        return got == parts[0]
+    at = len(parts[0])
+    for part in parts[1:-1]:
+        found = got.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return got.startswith(parts[0]) and got.endswith(parts[-1]) and len(got) - len(parts[-1]) >= at
+
+
+@pytest.mark.parametrize("wire", PATHS)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_any_victims_of_any_list_in_any_cut_leave_valid_and_untouched_elsewhere(stage, wire, data):
+    body = data.draw(conversations.requests(wire))
+    window = WIRE_FORMATS[wire].parse(body)
+    victims = data.draw(st.sets(st.sampled_from(sorted(window.spans)))) if window.spans else set()
+    cuts = data.draw(st.sets(st.integers(1, len(body)), max_size=4))
+    stage.daemon.__init__(lambda ids: victims & set(ids))
+    headers = fresh()
+
+    for _ in range(2):  # The second time from the memo.
+        stage.send(PATHS[wire], body, headers, cuts=cuts)
+        stage.settle()
+
+        got = stage.upstream.last
+        out = victims & stage.daemon.out.keys()
+        spans = sorted((span for id_ in out for span in window.spans[id_]), key=lambda span: span.start)
+        assert is_edited_only_in(got, outside(body, spans))
+        wire_rules.check(wire, got, is_rendered=False)
+        kept = [(s.id, s.body) for s in window.segments if s.id not in out and s.skeleton.find(b"opaque") < 0]
+        again = {s.body for s in WIRE_FORMATS[wire].parse(got).segments}
+        assert {pieces for _, pieces in kept} <= again
+
+
+@pytest.mark.parametrize("wire", AGENTS)
+@settings(max_examples=8)
+@given(data=st.data())
+def test_a_list_that_only_grows_is_edited_alike_from_its_beginning_and_parsed(stage, wire, data):
+    agent = AGENTS[wire](size=300).run(4)
+    victims = data.draw(st.sets(st.sampled_from([f"call_{n}" for n in range(4)]), min_size=1))
+    stage.daemon.__init__(lambda ids: victims & set(ids))
+    stage.upstream.refused.clear()
+    headers = {key: value for key, value in fresh().items() if key != "x-test"}
+    stage.ask(agent.path, agent.body(), headers)
+
+    for number in range(4, 7):
+        agent.run(1, number)
+        body, before = agent.body(), stage.counts.edited_from_prefix
+        got = stage.ask(agent.path, body, headers)
+
+        window = WIRE_FORMATS[wire].parse(body)
+        spans = sorted((span for id_ in victims for span in window.spans[id_]), key=lambda span: span.start)
+        assert is_edited_only_in(got, outside(body, spans))
+        assert len(got) < len(body)
+        assert stage.counts.edited_from_prefix == before + 1
+    assert stage.upstream.refused == []
+
+
+@pytest.mark.parametrize("wire", AGENTS)
+def test_where_nothing_is_evicted_every_request_is_the_agents_own(stage, wire):
+    stage.daemon.__init__()
+    agent, headers = AGENTS[wire]().run(3), {k: v for k, v in fresh().items() if k != "x-test"}
+    for number in range(3, 8):
+        agent.run(1, number)
+
+        assert stage.ask(agent.path, agent.body(), headers) == agent.body()
+
+
+@settings(max_examples=10)
+@given(st.sets(st.integers(1, 9), max_size=3))
+def test_between_collections_an_edited_request_only_appends(stage, collects_at):
+    agent, headers = ClaudeAgent(size=300), {k: v for k, v in fresh().items() if k != "x-test"}
+    out, sent = set(), []
+    stage.daemon.__init__(lambda ids: out & set(ids))
+    for number in range(11):
+        agent.run(1, number)
+        if number in collects_at:
+            out |= {f"call_{n}" for n in range(number)}
+        sent.append(messages_of(stage.ask(agent.path, agent.body(), headers)))
+
+    rewritten = [at for at, (before, after) in enumerate(pairwise(sent)) if after[: len(before)] != before]
+
+    assert rewritten == sorted(collects_at), "each collection edits the prefix once, in the request that follows it"
+
+
+def messages_of(body):
+    plain = json.loads(body)["messages"]
+    for message in plain:
+        for block in message["content"]:
+            block.pop("cache_control", None)
+    return plain

@@ -1,0 +1,141 @@
+"""Shadow, on, off: for all, by agent, by session, and switched while sessions run; and who a session is."""
+
+import json
+import time
+from uuid import uuid4
+
+import pytest
+
+from ctxgc.config import BadConfig, Config
+from ctxgc.fronts.gateway.identity import Identity, identity_of, identity_of_key
+from ctxgc.fronts.gateway.main import _reload
+from ctxgc.fronts.gateway.settings import settings_of
+from tests.gateway.agent import ClaudeAgent
+from tests.gateway.stage import CLAUDE, MESSAGES, SESSION, ScriptedDaemon, Stage
+
+UUID = str(uuid4())
+
+
+def everything(ids):
+    return [id_ for id_ in ids if id_.startswith("call_")][:3]
+
+
+def test_in_shadow_the_daemon_is_told_and_nothing_is_edited():
+    with Stage(ScriptedDaemon(everything), mode="shadow") as stage:
+        agent = ClaudeAgent().run(5)
+        for _ in range(2):
+            assert stage.ask(MESSAGES, agent.body()) == agent.body()
+
+        assert [told.get("mode") for told in stage.daemon.told] == ["shadow", None]
+
+
+def test_off_means_that_the_daemon_is_not_told():
+    with Stage(ScriptedDaemon(everything), mode="off") as stage:
+        agent = ClaudeAgent().run(5)
+
+        assert stage.ask(MESSAGES, agent.body()) == agent.body()
+        assert stage.daemon.told == []
+        assert stage.passed == {"mode_off": 1}
+
+
+def test_a_session_has_its_own_mode_before_its_agents_and_that_before_the_one_for_all():
+    modes = {"codex": "off", "claude_code": "on", f"claude_code:{SESSION}": "shadow"}
+    settings = settings_of(Config.model_validate({"gateway": {"modes": modes}}))
+
+    assert settings.mode_of("codex", "x") == "off"
+    assert settings.mode_of("claude_code", "x") == "on"
+    assert settings.mode_of("claude_code", SESSION) == "shadow"
+    assert settings.mode_of("claude_code", f"{SESSION}/a1") == "shadow"
+    assert settings.mode_of("opencode", "x") == "shadow"
+
+
+def test_a_mode_is_switched_while_the_session_runs_and_a_broken_file_switches_nothing():
+    with Stage(ScriptedDaemon(everything)) as stage:
+        agent = ClaudeAgent().run(5)
+
+        def switched(mode):
+            ours = {"mode": mode, "upstream_anthropic": stage.upstream.url, "wait_ms": 5000}
+            _reload(stage.running, lambda: settings_of(Config.model_validate({"gateway": ours})))
+            stage.ask(MESSAGES, agent.body())
+            return stage.ask(MESSAGES, agent.body()).count(b"[evicted")
+
+        assert [switched("on"), switched("shadow"), switched("on"), switched("off")] == [3, 0, 3, 0]
+
+        def broken():
+            raise BadConfig("no")
+
+        _reload(stage.running, broken)
+        assert stage.running.settings.mode == "off"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-claude-code-session-id": UUID}, Identity("claude_code", UUID)),
+        ({"x-opencode-session": "ses_1"}, Identity("opencode", "ses_1")),
+        ({"x-codex-turn-metadata": json.dumps({"session_id": UUID})}, Identity("codex", UUID)),
+        ({"session_id": UUID}, Identity("codex", UUID)),
+        ({"x-ctxgc-session": "mine"}, Identity("client", "mine")),
+        ({"x-ctxgc-session": "pi:mine"}, Identity("pi", "mine")),
+        ({"session_id": "1"}, None),
+        ({"x-codex-turn-metadata": "not json"}, None),
+        ({"x-ctxgc-session": "a/b"}, None),
+        ({"x-ctxgc-session": "Pi:x"}, None),
+        ({"authorization": "Bearer k"}, None),
+        ({}, None),
+    ],
+)
+def test_a_session_is_what_the_client_says_or_nothing(headers, expected):
+    assert identity_of(headers) == expected
+
+
+def test_a_cache_key_is_a_session_only_where_it_is_codexs():
+    assert identity_of_key("openai_responses", UUID) == Identity("codex", UUID)
+    assert identity_of_key("openai_responses", "all-my-chats") is None
+    assert identity_of_key("openai_chat", UUID) is None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "localhost", "example.org", ""])
+def test_only_this_machine_is_served(host):
+    with pytest.raises(BadConfig):
+        settings_of(Config.model_validate({"gateway": {"host": host}}))
+
+
+def test_a_session_that_was_rewound_or_compacted_stays_the_same_session():
+    with Stage(ScriptedDaemon()) as stage:
+        agent = ClaudeAgent().run(6)
+        stage.ask(MESSAGES, agent.body())
+        del agent.messages[7:]
+        agent.messages[0]["content"][0]["text"] = "Another first prompt."
+        stage.ask(MESSAGES, agent.body())
+        summary = "This session is being continued from a previous conversation that ran out of context. " * 3
+        agent.messages = [{"role": "user", "content": [{"type": "text", "text": summary}]}]
+        stage.ask(MESSAGES, agent.body())
+
+        assert {told["session"] for told in stage.daemon.told} == {f"claude_code:{SESSION}"}
+
+
+def test_a_title_asked_for_under_the_sessions_id_is_not_taken_for_the_session():
+    with Stage(ScriptedDaemon()) as stage:
+        stage.ask(MESSAGES, ClaudeAgent("Give this chat a title.", tools=[]).body())
+        stage.ask(MESSAGES, ClaudeAgent().run(3).body())
+
+        first, second = (told["session"] for told in stage.daemon.told)
+        assert first.startswith(f"claude_code:{SESSION}/")
+        assert second == f"claude_code:{SESSION}"
+
+
+def test_a_cold_cache_is_used_for_the_very_request_that_finds_it_cold():
+    with Stage(ScriptedDaemon(), cache_ttl_s=0.2, wait_s=5.0) as stage:
+        agent = ClaudeAgent().run(5)
+        stage.ask(MESSAGES, agent.body())
+        stage.daemon.victims = everything
+        agent.run(1, 5)
+        stage.until(
+            lambda: stage.running.syncer.family_of(Identity("claude_code", SESSION)).is_cold(time.monotonic(), 0.2)
+        )
+
+        got = stage.ask(MESSAGES, agent.body(), CLAUDE)
+
+        assert got.count(b"[evicted") == 3
+        assert stage.daemon.told[-1]["is_cold"]
