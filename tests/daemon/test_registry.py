@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctxgc.core.errors import BadParams
+from ctxgc.core.errors import BadParams, NotFound
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.registry import Registry
 from ctxgc.daemon.session import SessionSettings
@@ -40,4 +40,10 @@ async def test_a_prefix_that_names_several_side_chains_stays_ambiguous(registry)
 
 async def test_without_a_name_a_side_chain_is_never_meant_while_there_is_a_session(registry):
     assert await registry.resolve("", "/work") == MAIN
-    assert await registry.resolve("", "/nowhere") == SessionKey("codex", "77-other")
+    assert await registry.resolve("") == SessionKey("codex", "77-other")
+
+
+async def test_a_folder_below_a_project_means_its_session_and_no_other_folder_means_any(registry):
+    assert await registry.resolve("", "/work/src/deep") == MAIN
+    with pytest.raises(NotFound, match="no session belongs to /nowhere"):
+        await registry.resolve("", "/nowhere")
