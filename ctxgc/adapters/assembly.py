@@ -3,7 +3,8 @@
     Chain   one session while it is read: names, places, replies, open calls, the window so far
               text()  ─────────────────────────────▶ Admitted
               open_call() ──▶ open ──close_call()──▶ Admitted (call and result together, I3)
-                               └─ a user text ends it ▶ Admitted (error, empty result; a late result still completes it)
+                               └─ a user text ends it ▶ Admitted (pending: a late result still completes it)
+                                      └─ the next reply ▶ Admitted (error, empty result)
 
 A chain keeps ids, places and open calls, never the text of what it has admitted.
 """
@@ -146,7 +147,7 @@ class OpenCall:
     pieces: tuple[Piece, ...]
     facts: Facts
     is_ended: bool = False
-    """A user text came first: told as an error, kept a little for a late result."""
+    """A user text came first: kept a little for a late result."""
     is_shown: bool = False
     """Told as pending."""
 
@@ -306,23 +307,25 @@ class Chain:
         return segment
 
     def end_calls(self) -> None:
-        """A user text arrives: what is open will get no result."""
+        """A user text arrives: what is open will hardly get a result."""
         for call in self.calls.values():
-            self._end(call)
+            call.is_ended = True
+        self.show_pending()
 
     def forget_ended_calls(self) -> None:
         """The next reply begins: the late results have had their chance."""
-        if self.calls:
-            self.calls = {key: call for key, call in self.calls.items() if not call.is_ended}
+        for key in [key for key, call in self.calls.items() if call.is_ended]:
+            self._end(self.calls.pop(key))
 
     def drop_calls(self) -> None:
         """The window is another: no result is waited for any more."""
+        self.forget_ended_calls()
         self.calls.clear()
 
     def show_pending(self) -> None:
         """Tell the open calls as pending, each once."""
         for call in self.calls.values():
-            if not call.is_ended and not call.is_shown:
+            if not call.is_shown:
                 call.is_shown = True
                 self.events.append(Admitted(self.session, call.segment(Status.PENDING)))
 
@@ -350,9 +353,7 @@ class Chain:
         return None if ordinal is None else exchange_id(name, ordinal)
 
     def _end(self, call: OpenCall) -> None:
-        if not call.is_ended:
-            call.is_ended = True
-            self.events.append(Admitted(self.session, call.segment(Status.ERROR, result=(Piece("result", b""),))))
+        self.events.append(Admitted(self.session, call.segment(Status.ERROR, result=(Piece("result", b""),))))
 
 
 def blocks(content: object) -> Iterator[object]:

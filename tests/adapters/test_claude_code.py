@@ -213,16 +213,27 @@ def test_a_side_chain_without_an_agent_is_named_by_its_first_record():
     }
 
 
-def test_a_prompt_ends_an_open_call_and_a_late_result_still_completes_it():
+def test_an_open_call_waits_beyond_a_prompt_for_a_late_result():
     log = Log()
     log.user("go")
     log.says("m1", call("a"))
     log.user("never mind")
-    ended = exchanges(log.events())["a"]
+    waiting = exchanges(log.events())["a"]
     log.answers("a", "late but here")
 
-    assert (ended.status, ended.body[-1].data) == (Status.ERROR, b"")
+    assert waiting.status is Status.PENDING
     assert exchanges(log.events())["a"].body[-1].data == b"late but here"
+
+
+def test_a_call_that_a_prompt_interrupted_has_failed_once_the_model_speaks_again():
+    log = Log()
+    log.user("go")
+    log.says("m1", call("a"))
+    log.user("never mind")
+    log.says("m2", text("as you like"))
+
+    ended = exchanges(log.events())["a"]
+    assert (ended.status, ended.body[-1].data) == (Status.ERROR, b"")
 
 
 def test_a_result_and_a_text_in_one_record_complete_the_call_and_speak():

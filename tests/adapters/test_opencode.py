@@ -121,12 +121,15 @@ def test_a_tools_state_says_how_the_call_ended(state, status, result):
     assert [piece.text for piece in exchange.body] == ([] if result is None else [result])
 
 
-def test_a_call_left_running_ends_where_the_user_speaks_again():
+def test_a_call_left_running_waits_where_the_user_speaks_and_ends_where_the_model_does():
     export = Export()
     export.reply(*step(tool("a", "bash", "running")))
     export.user(text("stop"))
+    waiting = [s.status for s in export.admitted() if s.tool]
+    export.reply(*step(text("stopped")))
 
-    assert [s.status for s in export.admitted() if s.tool] == [Status.ERROR]
+    assert waiting == [Status.PENDING]
+    assert [s.status for s in export.admitted() if s.tool][-1] is Status.ERROR
 
 
 def test_a_call_knows_its_file_its_lines_and_its_time():

@@ -48,7 +48,12 @@ def read(name, *chunks):
 
 def check(events):
     """The laws every list of events keeps, whatever bytes it came from."""
+    last: dict[tuple[str, str], Segment] = {}
     for event in events:
+        if isinstance(event, Admitted):
+            before = last.setdefault((event.session, event.segment.id), event.segment)
+            assert before is event.segment or before.status is Status.PENDING, "again only to complete a pending one"
+            last[event.session, event.segment.id] = event.segment
         if isinstance(event, Rewindowed):
             places = [place for _, place in event.slots]
             assert places == sorted(set(places)), "places grow along the window"
