@@ -287,9 +287,13 @@ def ensure_daemon(
     if _listens(path):
         return False
     folder = os.path.dirname(path)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
     gives_up_at = time.monotonic() + start_s
-    lock = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        lock = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        hint = "choose another with --socket or CTXGC_SOCKET"
+        raise CallFailed("config", 0, f"no socket can be made in {folder}: {error.strerror}", hint) from error
     try:
         _lock_until(lock, gives_up_at)
         if _listens(path):  # Whoever held the lock before us may have started it.

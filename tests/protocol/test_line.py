@@ -260,6 +260,12 @@ def test_a_daemon_that_does_not_come_up_is_quoted(path):
     assert failed.value.kind == "config"
 
 
+@pytest.mark.parametrize("folder", ["/proc/none/of/ours", "/dev/null/none"])
+def test_a_folder_that_cannot_be_made_is_named(folder):
+    with pytest.raises(CallFailed, match=folder):
+        ensure_daemon(f"{folder}/s", command=DAEMON)
+
+
 def test_importing_the_client_loads_nothing_heavy():
     code = "import ctxgc.protocol.line, sys; print(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())

@@ -76,7 +76,12 @@ class Shell:
 
     def session(self) -> dict[str, str]:
         """The params that name the session meant: the one given, or this directory's newest."""
-        return {"session": self.args.session} if self.args.session else {"cwd": os.getcwd()}
+        if self.args.session:
+            return {"session": self.args.session}
+        try:
+            return {"cwd": os.getcwd()}
+        except FileNotFoundError:
+            raise Refused("the working directory is gone", hint="`--session S` names a session") from None
 
     def answer(self, reply: Any, show: Callable[[present.Page], None]) -> int:
         """Print a reply: unchanged with `--json`, else as `show` puts it. 0."""
