@@ -223,6 +223,29 @@ def test_forget_asks_a_person_and_takes_silence_for_no(daemon, run, typed):
     assert (ran.code, server.calls) == (1, [])
 
 
+def test_forget_erases_nothing_where_it_can_ask_nobody(daemon, run, typed):
+    server = daemon({"stash.forget": {"changed": "forgot"}})
+    typed(b"y\n")
+
+    ran = run(server, "forget", "toolu_1")
+
+    assert (ran.code, server.calls) == (2, [])
+    assert "--yes" in ran.err
+
+
+def test_in_a_folder_that_is_gone_a_session_must_be_named(daemon, run, tmp_path, monkeypatch):
+    server = daemon({"heap.why": replies.WHY})
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    ran = run(server, "why", "toolu_3")
+
+    assert (ran.code, server.calls) == (1, [])
+    assert "--session" in ran.err
+
+
 @pytest.mark.parametrize(("text", "tokens"), [("40000", 40000), ("40k", 40000), ("1.5m", 1_500_000), ("40_000", 40000)])
 def test_a_budget_is_read_as_people_write_it(text, tokens, daemon, run):
     server = daemon({"heap.collect": replies.PLAN})

@@ -162,11 +162,13 @@ def _forget_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def forget(shell: Shell, args: argparse.Namespace) -> int:
-    """Erase for good, after asking a person."""
+    """Erase for good, after asking a person; a program has to say `--yes`."""
     if bool(args.segments) == args.whole_session:
         usage("forget takes segments or --whole-session, one of them")
     what = "the whole session" if args.whole_session else plural(len(args.segments), "segment")
-    if not args.yes and sys.stdin.isatty():
+    if not args.yes and not sys.stdin.isatty():
+        usage(f"nobody is there to ask whether to erase {what} for good", "`--yes` erases without asking")
+    if not args.yes:
         sys.stderr.write(f"Erase {what} for good? It cannot be recalled afterwards. [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
