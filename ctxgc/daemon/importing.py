@@ -22,16 +22,26 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 
 def transcript_files(path: str) -> list[str]:
-    """The transcripts a path means: itself, or those below a folder, sorted. Raises `NotFound`, `BadTranscript`."""
+    """The transcripts a path means: itself, or those below a folder. Raises `NotFound`, `BadTranscript`.
+
+    The last written comes last, so that the session it holds is the newest for whoever asks for a folder's newest.
+    """
     if os.path.isdir(path):
         found = (str(file) for file in Path(path).rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
-        files = sorted(found)[:FILES_MAX]
+        files = sorted(sorted(found)[:FILES_MAX], key=_written_ns)
         if not files:
             raise NotFound(f"no transcript below {path}", hint=f"looked for {', '.join(SUFFIXES)}")
         return files
     if not os.path.exists(path):
         raise NotFound(f"no file {path}", hint="give the path of a transcript, or of a folder of them")
     return [path]
+
+
+def _written_ns(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0  # Opening it will say what is wrong.
 
 
 def open_regular(path: str) -> IO[bytes]:

@@ -289,6 +289,21 @@ async def test_a_file_whose_name_is_not_text_is_read_or_listed(bench, tmp_path):
     assert len(reply["sessions"]) + len(reply["failed"]) == 1
 
 
+async def test_after_an_import_the_newest_session_of_a_folder_is_the_one_last_written(bench, tmp_path):
+    for at, name in enumerate(("c3", "a1", "b2")):
+        file = tmp_path / f"{name}.jsonl"
+        file.write_bytes(worked(2, session=name).data)
+        os.utime(file, (1000 + at, 1000 + at))
+
+    await imported(bench, tmp_path)
+
+    assert [one["session"] for one in (await bench.call("session.list"))["sessions"]] == [
+        "claude_code:b2",
+        "claude_code:a1",
+        "claude_code:c3",
+    ]
+
+
 async def test_a_side_chain_is_a_session_of_its_own_and_child_of_its_parent(bench):
     reply = await imported(bench, SAMPLE)
 
