@@ -159,6 +159,17 @@ async def test_telling_the_same_again_changes_nothing(bench):
     assert (again["plan"], applied.applied) == (None, 0)
 
 
+async def test_a_request_told_of_is_not_collected_for_again_however_late_it_is_repeated(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(6))
+
+    again = await host.send(conversation(6), is_cold=True)
+    later = await host.send([*conversation(6), {"role": "user", "content": "and now?"}], is_cold=True)
+
+    assert again["plan"] is None
+    assert later["plan"]["evicted"] > 0
+
+
 async def test_unknown_segments_are_asked_for_and_until_then_the_window_stays(bench):
     host = Host(bench.call)
     await host.send(conversation(2))
@@ -190,8 +201,11 @@ async def test_segments_may_come_ahead_of_a_window_that_does_not_fit_one_line(be
 async def test_a_pending_call_is_completed_by_the_next_request(bench):
     host = Host(bench.call)
     await host.send(conversation(3)[:-1])
+    again = await host.send(conversation(3)[:-1])
 
     await host.send(conversation(3))
+
+    assert again["unknown"] == []
 
     shown = await bench.call("segment.get", session="claude_code:s", id="call_2")
     assert shown["status"] == "ok"
@@ -206,10 +220,11 @@ async def test_a_rewind_departs_and_a_return_brings_back_even_the_tombstone(benc
 
     await host.send([TASK, {"role": "user", "content": "no: begin again"}])
     rewound = (await bench.call("segment.get", session="claude_code:s", id="call_0"))["departure"]
+    await bench.call("session.set", session="claude_code:s", window_max_tokens=10**6)
     await host.send(conversation(19))
 
     assert rewound == "rewound"
-    assert host.evicted == had
+    assert (host.evicted, host.reply["plan"]) == (had, None)
 
 
 async def test_a_hosts_own_summary_is_recognised_and_what_it_stands_for_stays_recallable(bench):
@@ -272,6 +287,44 @@ async def test_a_redacted_body_stays_in_the_window(bench):
     assert (await bench.call("segment.get", session="claude_code:s", id="call_0"))["redactions"]
     assert "call_0" not in host.evicted
     assert "call_1" in host.evicted
+
+
+async def test_a_body_that_another_feed_brought_redacted_stays_in_the_window_too(bench):
+    text = "token ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2 + "\n" + "log 0: wait for the tide\n" * 80
+    await bench.call("session.open", source="claude_code", session="s")
+    seen = {"kind": "exchange", "id": "call_0", "tool": "look_up", "input": {"log": 0}, "text": text}
+    await bench.call("segment.add", session="claude_code:s", segment=seen)
+    host = Host(bench.call, mode="on")
+    host.known = {"call_0"}
+
+    for turns in range(1, 25):
+        await host.send([TASK, *turn(0, text), *conversation(turns)[3:]])
+        assert "call_0" not in host.evicted
+
+    assert "call_1" in host.evicted
+
+
+async def test_what_was_evicted_and_cannot_be_edited_now_is_back_in_the_window(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(5))
+    await bench.call("segment.evict", session="claude_code:s", ids=["call_0", "call_1"])
+
+    reply = await host.send(conversation(6), fixed=["call_0"])
+
+    assert set(reply["evicted"]) == {"call_1"}
+    assert (await states(bench))["call_0"] == "resident"
+
+
+async def test_in_shadow_what_was_evicted_by_hand_is_still_in_what_was_sent(bench):
+    host = Host(bench.call)
+    await host.send(conversation(5))
+    await bench.call("segment.evict", session="claude_code:s", ids=["call_0"])
+
+    reply = await host.send(conversation(6))
+
+    sent = bench.services.registry.awake[0].wiring.sent
+    assert reply["evicted"] == {}
+    assert sent.tokens == sent.full_tokens
 
 
 async def test_what_the_wire_cannot_edit_is_not_counted_as_what_could_go(bench):
@@ -497,6 +550,22 @@ async def test_after_a_restart_the_tombstones_are_the_same(tmp_path):
             told[turns] = host.evicted
 
     assert told[24] == told[25] != {}
+
+
+async def test_what_was_out_when_the_host_rewound_is_out_when_it_returns_after_a_restart(tmp_path):
+    path = tmp_path / "state" / "stash.sqlite3"
+    async with bench_on(SqliteStash(path, reserve_bytes=0), config=SMALL_WINDOW) as bench:
+        host = Host(bench.call, mode="on")
+        for turns in range(1, 21):
+            await host.send(conversation(turns))
+        had = dict(host.evicted)
+        await host.send([TASK])
+
+    async with bench_on(SqliteStash(path, reserve_bytes=0)) as bench:
+        host.call = bench.call
+        await host.send(conversation(20))
+
+    assert (host.evicted, host.reply["plan"]) == (had, None)
 
 
 @pytest.mark.slow
