@@ -7,6 +7,8 @@ from tests.gateway.upstream import ANSWERS
 TOOLS = [{"name": "Read", "description": "Reads a file.", "input_schema": {"type": "object"}}]
 CHAT_TOOLS = [{"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}]
 
+RESPONSES_TOOLS = [{"type": "function", "name": "read", "parameters": {"type": "object"}}]
+
 
 def file_text(number, size=4000):
     line = "def function_{n}_{i}(value):  # what number {n} does in line {i}\n    return value + {i}\n"
@@ -78,3 +80,32 @@ class ChatAgent:
             text = file_text(number, self.size)
             self.messages.append({"role": "tool", "tool_call_id": call["id"], "content": text})
         return "tool_calls" in message
+
+
+class ResponsesAgent:
+    """The same over Responses, as Codex does: the session's id is the key of the cache."""
+
+    wire, path = "openai_responses", "/v1/responses"
+
+    def __init__(self, prompt="Please read everything.", size=4000, tools=RESPONSES_TOOLS, stream=True):
+        self.input = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": prompt}]}]
+        self.size = size
+        self.tools = tools
+        self.stream = stream
+
+    def body(self, **more):
+        asked = {"model": "gpt-x", "instructions": "You read files.", "input": self.input, "tools": self.tools}
+        return json.dumps(asked | {"stream": self.stream, "store": False} | more).encode()
+
+    def run(self, turns, start=0):
+        for number in range(start, start + turns):
+            self.take(ANSWERS[self.wire](f"call_{number}", number, (0, 0)), number)
+        return self
+
+    def take(self, answer, number):
+        self.input += answer["output"]
+        calls = [item for item in answer["output"] if item["type"] == "function_call"]
+        for call in calls:
+            output = file_text(number, self.size)
+            self.input.append({"type": "function_call_output", "call_id": call["call_id"], "output": output})
+        return bool(calls)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from tests.contracts import conversations, wire_rules
-from tests.gateway.agent import ChatAgent, ClaudeAgent
-from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, ScriptedDaemon, Stage
+from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
+from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, RESPONSES, ScriptedDaemon, Stage
 
-PATHS = {"anthropic_messages": MESSAGES, "openai_chat": CHAT}
-AGENTS = {"anthropic_messages": ClaudeAgent, "openai_chat": ChatAgent}
+PATHS = {"anthropic_messages": MESSAGES, "openai_chat": CHAT, "openai_responses": RESPONSES}
+AGENTS = {"anthropic_messages": ClaudeAgent, "openai_chat": ChatAgent, "openai_responses": ResponsesAgent}
 
 
 @pytest.fixture(scope="module")

@@ -98,6 +98,7 @@ class Upstream:
         session = request.headers.get("x-claude-code-session-id") or request.headers.get("x-ctxgc-session", "")
         try:
             asked = json.loads(body)
+            session = session or asked.get("prompt_cache_key", "")
             self._check(wire, asked, session, body)
         except (AssertionError, KeyError, TypeError, ValueError) as fault:
             self.refused.append(f"{type(fault).__name__}: {fault}")
@@ -232,10 +233,17 @@ def check_signature(message):
 # Answers
 
 
+def tool(number, read, run, field):
+    """Every fourth call reads a file, the others run a test."""
+    if number % 4 == 0:
+        return {"name": read[0], field: {read[1]: f"/src/f{number}.py"}}
+    return {"name": run, field: {"command": f"pytest -x tests/test_{number}.py"}}
+
+
 def _anthropic(call, number, usage):
     blocks = [{"type": "text", "text": f"Step {number}."}]
     if call:
-        blocks.append({"type": "tool_use", "id": call, "name": "Read", "input": {"file_path": f"/src/f{number}.py"}})
+        blocks.append({"type": "tool_use", "id": call, **tool(number, ("Read", "file_path"), "Bash", "input")})
     blocks.insert(0, {"type": "thinking", "thinking": f"Now step {number}…", "signature": ""})
     if number % 2:
         blocks[0]["signature"] = sign(blocks)
@@ -251,8 +259,9 @@ def _anthropic(call, number, usage):
 def _openai(call, number, usage):
     message = {"role": "assistant", "content": f"Step {number}."}
     if call:
-        arguments = json.dumps({"path": f"/src/f{number}.py"})
-        message["tool_calls"] = [{"id": call, "type": "function", "function": {"name": "read", "arguments": arguments}}]
+        function = tool(number, ("read", "path"), "bash", "arguments")
+        function["arguments"] = json.dumps(function["arguments"])
+        message["tool_calls"] = [{"id": call, "type": "function", "function": function}]
     details = {"cached_tokens": usage[0]}
     counted = {"prompt_tokens": sum(usage), "completion_tokens": 20, "prompt_tokens_details": details}
     return {"id": "c", "choices": [{"index": 0, "message": message}], "usage": counted}
@@ -261,8 +270,9 @@ def _openai(call, number, usage):
 def _responses(call, number, usage):
     output = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": f"Step {number}."}]}]
     if call:
-        arguments = json.dumps({"path": f"/src/f{number}.py"})
-        output.append({"type": "function_call", "call_id": call, "name": "read", "arguments": arguments})
+        function = tool(number, ("read", "path"), "bash", "arguments")
+        function["arguments"] = json.dumps(function["arguments"])
+        output.append({"type": "function_call", "call_id": call, **function})
     details = {"cached_tokens": usage[0]}
     return {
         "output": output,

@@ -1,0 +1,105 @@
+"""A whole session, agent to upstream, through a real daemon: what it costs, and that it lives."""
+
+from uuid import uuid4
+
+import pytest
+
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.fronts.gateway.link import Link
+from tests.daemon.harness import DaemonProcess
+from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
+from tests.gateway.stage import Stage
+from tests.gateway.upstream import ANSWERS
+
+TURNS = 64
+RESULT_BYTES = 8000
+
+
+@pytest.fixture
+def daemon():
+    made = DaemonProcess()
+    try:
+        yield made.start()
+    finally:
+        made.close()
+
+
+def named(make, session):
+    """What makes the session known: a header, or Codex's key."""
+    if make is ResponsesAgent:
+        return {"authorization": "Bearer sk"}, {"prompt_cache_key": session}
+    return {"x-claude-code-session-id": session}, {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [ClaudeAgent, ChatAgent, ResponsesAgent])
+def test_a_long_session_lives_costs_less_and_loses_nothing(daemon, make, capsys):
+    session, agent = str(uuid4()), make(size=RESULT_BYTES)
+    headers, more = named(make, session)
+    with Stage(Link(daemon.socket), wait_s=0.5) as stage, Stage(mode="off") as plain:
+        for number in range(TURNS):
+            body = agent.body(**more)
+            got = stage.ask(agent.path, body, headers)
+            assert plain.ask(agent.path, body, headers) == body
+            assert (b"evicted by ctxgc" in got) or got == body, "byte for byte where nothing was evicted"
+            agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0)), number)
+
+        (gated,), (ungated,) = stage.upstream.bills.values(), plain.upstream.bills.values()
+        counts = stage.counts
+    source = "codex" if make is ResponsesAgent else "claude_code"
+    key = f"{source}:{session}"
+    evicted = daemon.call("segment.list", session=key, states=["evicted"])["segments"]
+    window = {segment.id: segment for segment in WIRE_FORMATS[agent.wire].parse(body).segments}
+    for row in evicted:
+        pieces = daemon.call("stash.recall", session=key, id=row["id"])["recalled"][0]["pieces"]
+        assert {piece["name"]: piece["text"] for piece in pieces} == {p.name: p.text for p in window[row["id"]].body}
+    journal = daemon.call("heap.log", session=key)["collections"]
+    with capsys.disabled():
+        print(
+            f"\n{agent.wire}: {TURNS} turns, {stage.upstream.refused or 'none'} refused, {counts.edited} edited, "
+            f"{counts.collections} collections, {len(evicted)} evicted and recalled; cost {gated.cost:,.0f} against "
+            f"{ungated.cost:,.0f} without ({gated.cost / ungated.cost:.1%}); last request {len(got):,} of "
+            f"{len(body):,} bytes; predicted {sum(c['predicted_cost'] for c in journal):,.0f}, "
+            f"actual {sum(c['actual_cost'] or 0 for c in journal):,.0f}"
+        )
+    assert stage.upstream.refused == []
+    assert evicted
+    assert gated.cost < 0.85 * ungated.cost
+    assert len(got) < len(body) / 2
+
+
+@pytest.mark.slow
+def test_a_daemon_that_is_killed_and_started_again_changes_no_request(daemon):
+    session, agent = str(uuid4()), ClaudeAgent(size=RESULT_BYTES).run(24)
+    headers, _ = named(ClaudeAgent, session)
+    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+        for number in range(24, 28):
+            before = stage.ask(agent.path, agent.body(), headers)
+            agent.run(1, number)
+        assert b"evicted by ctxgc" in before
+        out = before.count(b"evicted by ctxgc")
+
+        daemon.kill()
+        while_gone = stage.ask(agent.path, agent.body(), headers)
+        daemon.start()
+        agent.run(1, 28)
+        stage.until(lambda: stage.send(agent.path, agent.body(), headers) and not stage.running.syncer.is_down)
+        after = stage.ask(agent.path, agent.body(), headers)
+
+    assert while_gone.count(b"evicted by ctxgc") >= out
+    assert after.startswith(before[: before.rindex(b"evicted by ctxgc")])
+    assert stage.upstream.refused == []
+
+
+def test_a_new_session_is_told_of_in_shadow_and_journalled(daemon):
+    session, agent = str(uuid4()), ClaudeAgent(size=RESULT_BYTES).run(24)
+    headers, _ = named(ClaudeAgent, session)
+    with Stage(Link(daemon.socket), mode="shadow") as stage:
+        for number in range(24, 27):
+            assert stage.ask(agent.path, agent.body(), headers) == agent.body()
+            agent.run(1, number)
+
+    shown = daemon.call("session.show", session=f"claude_code:{session}")
+    journal = daemon.call("heap.log", session=f"claude_code:{session}")["collections"]
+    assert shown["mode"] == "observe"
+    assert {entry["trigger"] for entry in journal} == {"shadow"}
