@@ -55,6 +55,8 @@ _CALLS = {
 }
 """Each kind of call, and the item that answers it; a search on the web is answered where nobody sees it."""
 _OUTPUTS = frozenset(filter(None, _CALLS.values()))
+_SETTINGS = frozenset({"additional_tools", "configuration_update"})
+"""Items that say what the model may do from here on; nobody said them, and they stay as they are."""
 _OPAQUE_OF_USER = frozenset({"input_image", "input_file", "input_audio"})
 _OPAQUE_OF_RESULT = frozenset({"input_image", "input_file"})
 
@@ -155,6 +157,8 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _Run) -> N
         value = None if output is None else text.value(output)
         is_error = True if is_failure(value) else None
         run.builder.result(text.string(fields.get("call_id")), value, output, is_error)
+    elif kind in _SETTINGS:
+        run.builder.skipped[kind] += 1
     else:
         raise BadTranscript(f"an item of type {kind[:40]!r} is not understood")
 

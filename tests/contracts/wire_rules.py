@@ -28,7 +28,9 @@ def check_anthropic(request, is_rendered):
     open_calls: list[str] = []
     for index, message in enumerate(messages):
         role, content = message["role"], message["content"]
-        assert role in ("user", "assistant")
+        if role == "system" and not is_rendered:
+            continue  # Claude Code says so in the middle of a conversation, under a beta of the API.
+        assert role in ("user", "assistant"), f"role {role}"
         assert index or role == "user", "first message must use the user role"
         assert content, "messages must have non-empty content"
         assert not is_rendered or not index or messages[index - 1]["role"] != role, "roles must alternate"
@@ -108,6 +110,7 @@ def check_openai(request, is_rendered):
             open_calls.append(call["id"])
 
 
+SETTINGS = {"additional_tools", "configuration_update"}
 CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
 
 
@@ -118,6 +121,8 @@ def check_responses(request, is_rendered):
     is_answering = False
     for item in items:
         kind = item.get("type", "message")
+        if kind in SETTINGS and not is_rendered:
+            continue
         if kind in CALLS.values():
             assert (item["call_id"], kind) in open_calls, "no tool call found for function call output"
             open_calls.remove((item["call_id"], kind))
@@ -137,7 +142,7 @@ def check_responses(request, is_rendered):
             assert not open_calls or item["role"] == "assistant", "no tool output found for function call"
             _check_content(item)
         else:
-            assert kind == "reasoning"
+            assert kind == "reasoning", f"item {kind}"
             assert not is_rendered, "reasoning is the server's own"
 
 

@@ -59,7 +59,7 @@ def forbidden(body: bytes, edits_allowed: Set[str]) -> Reason | None:
 
 def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> Asked:
     fields = text.members(text.extent) if text.first(text.extent) == b"{" else {}
-    tools = _bytes(text, fields.get("tools"))
+    tools = _bytes(text, _tools(text, fields))
     return Asked(
         model=text.string(fields.get("model"))[:200],
         tools=blake2b(tools, digest_size=8).digest() if tools.strip(b"[] \r\n\t") else b"",
@@ -69,6 +69,16 @@ def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> Asked:
         window=window,
         digests={segment.id: digest(segment.skeleton, segment.body) for segment in window.segments},
     )
+
+
+def _tools(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
+    """The tools of a request. Codex has sent them as the first item of its list since it can add some later."""
+    items = fields.get("input")
+    if "tools" in fields or items is None or text.first(items) != b"[":
+        return fields.get("tools")
+    first = next(iter(text.elements(items)), None)
+    item = text.members(first) if first is not None and text.first(first) == b"{" else {}
+    return item.get("tools") if text.string(item.get("type")) == "additional_tools" else None
 
 
 def _forbids(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
@@ -86,8 +96,14 @@ def _is_allowed(managed: Any, edits_allowed: Set[str]) -> bool:
     if not managed:
         return True
     edits = managed.get("edits") if isinstance(managed, dict) else None
-    types = [edit.get("type") if isinstance(edit, dict) else None for edit in edits] if isinstance(edits, list) else []
-    return bool(types) and all(isinstance(name, str) and name in edits_allowed for name in types)
+    return bool(edits) and isinstance(edits, list) and all(_takes_nothing(edit, edits_allowed) for edit in edits)
+
+
+def _takes_nothing(edit: Any, edits_allowed: Set[str]) -> bool:
+    """Whether an edit takes nothing away, as Claude Code's standing order to clear no thinking, or was allowed."""
+    if not isinstance(edit, dict) or not isinstance(name := edit.get("type"), str):
+        return False
+    return name in edits_allowed or (name.startswith("clear_thinking_") and edit.get("keep") == "all")
 
 
 def _bytes(text: JsonText, extent: Extent | None) -> bytes:

@@ -21,6 +21,7 @@ OURS = "x-ctxgc-session"
 
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_OPENCODE = re.compile(r"ses_[A-Za-z0-9]{16,64}")
 _AGENT = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
@@ -58,7 +59,9 @@ def _claude_code(headers: Mapping[str, str]) -> str:
 
 
 def _opencode(headers: Mapping[str, str]) -> str:
-    return headers.get("x-opencode-session", "")
+    """Its own service is told by one header, all other providers by another, which is not its own alone."""
+    affinity = headers.get("x-session-affinity", "")
+    return headers.get("x-opencode-session") or (affinity if _OPENCODE.fullmatch(affinity) else "")
 
 
 def _codex(headers: Mapping[str, str]) -> str:

@@ -1,0 +1,69 @@
+"""What Claude Code 2.1.197, Codex 0.169.0 and OpenCode 1.18.33 were seen to send, and is no reason to stand back."""
+
+import json
+
+import pytest
+
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.fronts.gateway.body import read_body
+from ctxgc.fronts.gateway.identity import Identity, identity_of
+from ctxgc.fronts.gateway.threads import Family
+
+TOOLS = {"type": "additional_tools", "role": "developer", "tools": [{"type": "custom", "name": "exec"}]}
+SETTING = {"type": "configuration_update", "reasoning": {"effort": "low"}}
+PROMPT = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Read the files."}]}
+CALL = {"type": "custom_tool_call", "call_id": "c", "name": "exec", "input": "text('x')"}
+OUTPUT = {"type": "custom_tool_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "x" * 900}]}
+
+
+def codex(*items):
+    return json.dumps({"model": "m", "input": list(items)}).encode()
+
+
+def test_codexs_items_that_only_set_something_up_are_passed_over():
+    window = WIRE_FORMATS["openai_responses"].parse(codex(TOOLS, PROMPT, SETTING, CALL, OUTPUT))
+
+    assert [segment.id for segment in window.segments][1:] == ["c"]
+    assert window.spans["c"]
+
+
+def test_codex_is_known_by_the_tools_it_sends_as_an_item():
+    family = Family(Identity("codex", "s"))
+
+    with_tools, without = (read_body(codex(*items), "openai_responses", set()) for items in ([TOOLS, PROMPT], [PROMPT]))
+
+    assert family.thread_of(without).session != "s"
+    assert family.thread_of(with_tools).session == "s"
+
+
+@pytest.mark.parametrize(
+    ("edit", "forbids"),
+    [
+        ({"type": "clear_thinking_20251015", "keep": "all"}, None),
+        ({"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}}, "context_management"),
+        ({"type": "clear_tool_uses_20250919", "keep": "all"}, "context_management"),
+    ],
+)
+def test_claude_codes_standing_order_to_keep_all_thinking_is_no_edit(edit, forbids):
+    asked = {"messages": [{"role": "user", "content": "hi"}], "context_management": {"edits": [edit]}}
+
+    assert read_body(json.dumps(asked).encode(), "anthropic_messages", set()).forbids == forbids
+
+
+def test_a_word_of_the_system_in_the_middle_of_a_conversation_is_understood():
+    asked = [{"role": "user", "content": "hi"}, {"role": "system", "content": "Agents: none."}]
+
+    window = WIRE_FORMATS["anthropic_messages"].parse(json.dumps(asked).encode())
+
+    assert [segment.role for segment in window.segments] == ["user", "system"]
+
+
+@pytest.mark.parametrize(
+    ("value", "identity"),
+    [
+        ("ses_e080a04daffepnHJyZBSTASXWZ", Identity("opencode", "ses_e080a04daffepnHJyZBSTASXWZ")),
+        ("my-sticky-pod", None),
+    ],
+)
+def test_opencode_names_its_session_to_other_providers_by_their_affinity_header(value, identity):
+    assert identity_of({"x-session-affinity": value}) == identity
