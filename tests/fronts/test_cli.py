@@ -145,6 +145,16 @@ def test_arguments_that_make_no_sense_are_code_2(argv, daemon, run):
     assert run(daemon({}), *argv).code == 2
 
 
+@pytest.mark.parametrize("argv", [["frob"], ["pin"], ["collect", "--budget", "-5"], ["search", "--since", "soon"]])
+def test_arguments_that_make_no_sense_are_told_in_one_sentence_and_as_json(argv, daemon, run):
+    said = run(daemon({}), *argv).err.splitlines()
+    error = json.loads(run(daemon({}), *argv, "--json").out)["error"]
+
+    assert len(said) == 2
+    assert (error["kind"], f"ctxgc: {error['message']}") == ("usage", said[0])
+    assert "_" not in said[0], "no name of the program's own functions"
+
+
 def test_down_is_content_where_nothing_runs(run, tmp_path):
     ran = run(tmp_path / "none.sock", "down")
 

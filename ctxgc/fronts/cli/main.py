@@ -8,6 +8,7 @@ The common path imports argparse, json and socket and nothing heavier; `tests/fr
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 
@@ -25,13 +26,15 @@ def main(argv: list[str] | None = None) -> int:
     if name in ("", "help"):
         return _help(before, after)
     if name not in table.names():
-        return _unknown(name)
+        return _unknown(name, [*before, *after])
     spec = table.load(name)
     parser = table.build_parser(name, spec)
     try:
         args = parser.parse_args([*before, *after])
-    except SystemExit as stop:  # argparse has said what is wrong, or printed the help asked for.
+    except SystemExit as stop:  # argparse has printed the help asked for.
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
+    except Refused as refused:
+        return _misused([*before, *after], refused)
     shell = Shell(args)
     try:
         code = spec.run(shell, args)
@@ -82,11 +85,15 @@ def overview() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _unknown(name: str) -> int:
+def _unknown(name: str, words: list[str]) -> int:
     near = [known for known in table.names() if known.startswith(name[:2])]
     hint = f"did you mean {' or '.join(f'`ctxgc {known}`' for known in near)}?" if near else "`ctxgc help` lists them"
-    sys.stderr.write(f"ctxgc: there is no command {name!r}; {hint}\n")
-    return EXIT_USAGE
+    return _misused(words, Refused(f"there is no command {name!r}", kind="usage", hint=hint))
+
+
+def _misused(words: list[str], refused: Refused) -> int:
+    """Say what is wrong with the words of a command that could not be parsed; as JSON if they ask for that."""
+    return Shell(argparse.Namespace(json="--json" in words)).fail(refused)
 
 
 if __name__ == "__main__":

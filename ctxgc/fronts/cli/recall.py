@@ -6,6 +6,7 @@ terminal it is framed with where it came from, because it is data of a past sess
 
 from __future__ import annotations
 
+import argparse
 import base64
 import os
 import sys
@@ -17,7 +18,6 @@ from ctxgc.fronts.cli.table import Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterator
     from typing import Any
 
@@ -198,7 +198,10 @@ def _moment(text: str) -> float:
             return time.time() - int(text.removesuffix(unit)) * length_s
     import datetime
 
-    return datetime.datetime.fromisoformat(text).timestamp()
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time, as 2026-01-31 or 3d is") from None
 
 
 COMMANDS = {

@@ -10,9 +10,12 @@ from __future__ import annotations
 import argparse
 import importlib
 
+from ctxgc.fronts.cli.shell import Refused
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from ctxgc.fronts.cli.shell import Shell
 
@@ -84,6 +87,14 @@ class Spec:
         self.notes = notes
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses as every command does: a sentence and the next step, or JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        """The arguments make no sense. Raises `Refused`."""
+        raise Refused(message, kind="usage", hint=f"`{self.prog} --help` says what it takes")
+
+
 class _Formatter(argparse.HelpFormatter):
     """Help of a fixed width. To ask the terminal, argparse would load shutil and three compression libraries."""
 
@@ -110,7 +121,7 @@ def load(name: str) -> Spec:
 
 def build_parser(name: str, spec: Spec) -> argparse.ArgumentParser:
     """The parser of one command: its own arguments, then those that every command takes."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"ctxgc {name}", description=_sentence(name), epilog=spec.notes or None, formatter_class=_Formatter
     )
     if spec.arguments is not None:
@@ -142,7 +153,10 @@ def _sentence(name: str) -> str:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError("must be more than 0 seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
     return value

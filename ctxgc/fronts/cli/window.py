@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 
@@ -12,7 +13,6 @@ from ctxgc.fronts.cli.table import Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from typing import Any
 
 KINDS = ("system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other")
@@ -244,9 +244,12 @@ def _say_log(page: present.Page, reply: dict[str, Any]) -> None:
 def tokens_argument(text: str) -> int:
     """`40000`, `40k` or `1.5m` as a number of tokens."""
     scale = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
-    value = float(text[:-1] if scale > 1 else text.replace("_", "").replace(",", "")) * scale
+    try:
+        value = float(text[:-1] if scale > 1 else text.replace("_", "").replace(",", "")) * scale
+    except ValueError:
+        value = -1
     if not 0 <= value <= 2**40:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens, as 40000 or 40k is")
     return int(value)
 
 
