@@ -372,6 +372,23 @@ async def test_a_mode_set_live_holds_for_the_next_request_and_off_lets_everythin
     assert (off["mode"], off["evicted"]) == ("off", {})
 
 
+async def test_a_transcript_of_the_same_session_adds_nothing_to_a_window_that_the_wire_tells(bench, tmp_path):
+    host = Host(bench.call)
+    await host.send(conversation(2))
+    said = [TASK, {"role": "user", "content": "only the log has this"}]
+    lines = [
+        {"type": "user", "uuid": f"u{n}", "parentUuid": f"u{n - 1}" if n else None, "sessionId": "s", "message": one}
+        for n, one in enumerate(said)
+    ]
+    (tmp_path / "s.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    before = await states(bench)
+
+    reply = await bench.call("import", paths=[str(tmp_path / "s.jsonl")])
+
+    assert [one["session"] for one in reply["sessions"]] == ["claude_code:s"]
+    assert await states(bench) == before
+
+
 # The bill
 
 
