@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import log
 from typing import NamedTuple
@@ -228,17 +228,23 @@ class Heap:
         return slot
 
     def complete(self, slot: int, entry: Entry, refs: Iterable[tuple[int, int]] = ()) -> None:
-        """Replace a pending slot's content by the completed one; state, pins and touches stay."""
-        self._charge(slot, -1)
-        kept = entry.flags | self.flags[slot] & PINNED
-        touched = max(self.touched[slot], entry.touched_turn)
-        touches = max(self.touches[slot], entry.touches)
-        state = self.state[slot]
-        self.state[slot] = FORGOTTEN
-        self._fill(slot, entry, refs)
-        self.flags[slot] = kept
-        self.touched[slot], self.touches[slot] = touched, touches
-        self.set_state(slot, state)
+        """Replace a pending slot's content by the completed one; what the session said of it stays.
+
+        That is its place, birth, importance, task, state, pin, touches and references.
+        """
+        entry = replace(
+            entry,
+            place=self.place[slot],
+            born_turn=self.born[slot],
+            importance=self.importance[slot],
+            task=self.tasks[self.task[slot]],
+            touched_turn=self.touched[slot],
+            touches=self.touches[slot],
+            flags=entry.flags | self.flags[slot] & PINNED,
+            state=self.state[slot],
+        )
+        self.set_state(slot, FORGOTTEN)  # Costs nothing until _fill sets what it is.
+        self._fill(slot, entry, [*self.edges_of(slot), *refs])
 
     def _fill(self, slot: int, entry: Entry, refs: Iterable[tuple[int, int]]) -> None:
         self.kind[slot] = KINDS.index(entry.kind)
@@ -331,10 +337,10 @@ class Heap:
         self.task[slot] = self._name("k:", task, self.tasks)
 
     def touch(self, slot: int, turn: int) -> None:
-        """An observed use. O(1)."""
+        """An observed use; a turn counts once, as in the stash. O(1)."""
+        self.touches[slot] += turn > self.touched[slot]
         self.touched[slot] = max(self.touched[slot], turn)
         self.last_turn = max(self.last_turn, turn)
-        self.touches[slot] += 1
 
     def prove_garbage(self, slot: int, proof: Proof) -> bool:
         """Remember a proof; the first one stands. True if it is new."""

@@ -50,6 +50,28 @@ def test_a_completed_call_keeps_its_pin_and_loses_its_pending_flag():
     assert heap.resident_tokens == 50
 
 
+def test_a_completed_call_stays_where_it_stood_and_keeps_its_references():
+    heap = Heap()
+    heap.admit(an_entry("old"))
+    heap.admit(an_entry("a", flags=PENDING), [(0, 1)])
+    heap.admit(an_entry("b"))
+
+    heap.complete(1, an_entry("a", place=99), [(0, 2)])
+
+    assert list(heap.window()) == [0, 1, 2]
+    assert list(heap.edges_of(1)) == [(0, 1), (0, 2)]
+
+
+def test_a_turn_is_one_use_however_often_it_touches():
+    heap = Heap()
+    heap.admit(an_entry("a"))
+
+    for turn in (4, 4, 3, 6):
+        heap.touch(0, turn)
+
+    assert (heap.touched[0], heap.touches[0]) == (6, 2)
+
+
 def test_a_reference_to_a_younger_segment_is_a_programming_error():
     heap = Heap()
     heap.admit(an_entry("a"))

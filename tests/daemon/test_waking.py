@@ -1,0 +1,75 @@
+"""A session that wakes is the one that fell asleep, whatever was done to it: one truth, in rows and in memory."""
+
+from contextlib import suppress
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ctxgc.core.errors import CtxgcError
+from ctxgc.stash.transient import TransientStash
+from tests.daemon.harness import bench_on
+
+SESSION = {"session": "client:s"}
+IDS = [f"call{n}" for n in range(3)]
+ids = st.sampled_from(IDS)
+some = st.lists(ids, min_size=1, max_size=3).map(lambda names: {"ids": names})
+exchange = st.fixed_dictionaries(
+    {
+        "id": ids,
+        "kind": st.just("exchange"),
+        "tool": st.just("Read"),
+        "status": st.sampled_from(["ok", "pending", "error"]),
+        "text": st.sampled_from(["", "the tide\n" * 80, "the ferry\n" * 80]),
+        "paths": st.sampled_from([[], ["/pier.py"]]),
+        "importance": st.sampled_from([0.5, 0.9]),
+        "task": st.sampled_from(["", "port"]),
+    }
+)
+mutation = st.one_of(
+    st.tuples(st.just("segment.add"), st.fixed_dictionaries({"segment": exchange})),
+    st.tuples(st.just("segment.add"), st.just({"segment": {"kind": "assistant", "text": "let me see"}})),
+    st.tuples(st.sampled_from(["segment.touch", "segment.pin", "segment.unpin", "segment.evict"]), some),
+    st.tuples(st.just("segment.tag"), st.builds(lambda id: {"id": id, "task": "port", "importance": 0.7}, ids)),
+    st.tuples(st.just("segment.ref"), st.builds(lambda id, ref: {"id": id, "refs": [ref]}, ids, ids)),
+    st.tuples(st.just("stash.recall"), st.builds(lambda id: {"id": id}, ids)),
+    st.tuples(st.just("stash.forget"), some),
+    st.tuples(st.just("heap.collect"), st.just({"budget_tokens": 0})),
+    st.tuples(st.just("heap.undo"), st.just({})),
+)
+
+
+async def memory(bench):
+    """What a heap holds of a session, in words that do not depend on when it was built."""
+    session = await bench.services.registry.named(SESSION["session"])
+    await session.settled()
+    heap, slots = session.heap, range(len(session.heap))
+    heap.check()
+    columns = (heap.ids, heap.state, heap.flags, heap.place, heap.born, heap.touched, heap.touches, heap.body)
+    more = (heap.kind, heap.skeleton, heap.tombstone, heap.importance, heap.traits)
+    return {
+        **{n: [column[slot] for slot in slots] for n, column in enumerate((*columns, *more))},
+        "edges": [sorted(heap.edges_of(slot)) for slot in slots],
+        "names": [(heap.tools[heap.tool[slot]], heap.tasks[heap.task[slot]]) for slot in slots],
+        "window": list(heap.window()),
+        "proofs": heap.proofs,
+        "row": session.row,
+        "collection": session.last_collection,
+    }
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(st.lists(mutation, min_size=8, max_size=20))
+async def test_whatever_was_done_to_a_session_it_wakes_as_it_fell_asleep(mutations):
+    stash = TransientStash()
+    async with bench_on(stash) as bench:
+        await bench.call("session.open", session="s")
+        for id in IDS:
+            running = {"id": id, "kind": "exchange", "tool": "Read", "status": "pending"}
+            await bench.call("segment.add", **SESSION, segment=running)
+        for verb, params in mutations:
+            with suppress(CtxgcError):  # It named what is not there, or what may not go.
+                await bench.call(verb, **SESSION, **params)
+        before = await memory(bench)
+
+    async with bench_on(stash) as restarted:
+        assert await memory(restarted) == before
