@@ -1,6 +1,7 @@
 """What people see: nothing steers their terminal, columns stay columns, bytes stay bytes."""
 
 import base64
+import json
 
 import pytest
 from hypothesis import given
@@ -51,6 +52,25 @@ def test_collect_says_what_left_why_the_cost_and_what_it_means(daemon, run):
         assert part in ran.out
     assert "your agent's window is unchanged" in ran.out
     assert "recent 1.2 k" in ran.out
+
+
+def test_show_lists_the_newest_of_the_window_and_not_what_a_host_took_out_of_it(daemon, run):
+    listed = {"session": "claude_code:s1", "segments": [replies.segment()], "total": 1, "next_offset": -1}
+    server = daemon({"session.show": replies.SHOW, "segment.list": listed})
+
+    run(server, "show")
+
+    asked = [params["states"] for name, params in server.calls if name == "segment.list"]
+    assert asked == [["resident", "evicted"]] * 2
+
+
+def test_show_with_a_filter_gives_a_program_the_list(daemon, run):
+    listed = {"session": "claude_code:s1", "segments": [replies.segment()], "total": 1, "next_offset": -1}
+    server = daemon({"session.show": replies.SHOW, "segment.list": listed})
+
+    ran = run(server, "show", "--state", "evicted", "--json")
+
+    assert json.loads(ran.out) == listed
 
 
 def test_why_draws_the_path_from_the_root(daemon, run):

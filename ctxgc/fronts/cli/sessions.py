@@ -7,7 +7,7 @@ import sys
 
 from ctxgc.fronts.cli import present, progress
 from ctxgc.fronts.cli.present import count, plain, plural, tokens
-from ctxgc.fronts.cli.shell import EXIT_REFUSED, Shell, say_changed
+from ctxgc.fronts.cli.shell import EXIT_REFUSED, Shell, say_changed, usage
 from ctxgc.fronts.cli.table import Spec
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LONG_S = 3600.0
 STATES = ("resident", "evicted", "departed", "forgotten")
+IN_WINDOW = STATES[:2]
+"""States of a place in the window: the text itself, or a tombstone in its stead."""
 
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +88,8 @@ def _watch_arguments(parser: argparse.ArgumentParser) -> None:
 
 def watch(shell: Shell, args: argparse.Namespace) -> int:
     """Follow, stop following, or say what is followed."""
+    if args.remove and not args.path:
+        usage("--remove takes the path that is followed", "`ctxgc watch` lists them")
     if args.path:
         method = "watch.remove" if args.remove else "watch.add"
         reply = shell.call(method, {"path": os.path.abspath(args.path)})
@@ -148,7 +152,7 @@ def _say_sessions(page: present.Page, reply: dict[str, Any]) -> None:
 
 def _show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("segment", nargs="?", default="", metavar="SEGMENT", help="look at this segment")
-    parser.add_argument("--segments", action="store_true", help="with --json: the list of segments")
+    parser.add_argument("--segments", action="store_true", help="with --json: the list of segments, of every state")
     parser.add_argument("--state", action="append", default=[], choices=STATES, help="only segments in this state")
     parser.add_argument("--kind", action="append", default=[], help="only segments of this kind")
     parser.add_argument("--limit", type=int, default=30, help="how many segments, the newest; default: 30")
@@ -159,10 +163,12 @@ def show(shell: Shell, args: argparse.Namespace) -> int:
     if args.segment:
         found = shell.call("segment.get", {**shell.session(), "id": args.segment, "with_content": args.json})
         return shell.answer(found, lambda page: _say_segment(page, found))
-    if args.json and not args.segments:
+    wants_list = args.segments or args.state or args.kind
+    if args.json and not wants_list:
         shell.print_json(shell.call("session.show", shell.session()))
         return 0
-    wanted = {**shell.session(), "states": args.state, "kinds": args.kind}
+    states = args.state or ([] if args.json else IN_WINDOW)  # What a host compacted away is older than all of it.
+    wanted = {**shell.session(), "states": states, "kinds": args.kind}
     total = shell.call("segment.list", {**wanted, "limit": 1})["total"]
     listed = shell.call("segment.list", {**wanted, "limit": args.limit, "offset": max(total - args.limit, 0)})
     if args.json:
@@ -212,8 +218,8 @@ def _say_session(page: present.Page, reply: dict[str, Any]) -> None:
     for kind in sorted(reply["kinds"], key=lambda one: -int(one["resident_tokens"])):
         page.say(
             f"  {kind['kind']:10}  {page.bar(kind['resident_tokens'] / most)}  "
-            f"{tokens(kind['resident_tokens']):>8} tokens  {count(kind['segments']):>6} segments"
-            f"  {count(kind['evicted_segments']):>6} evicted"
+            f"{tokens(kind['resident_tokens']):>8} tokens  of {plural(kind['segments'], 'segment')}"
+            + (f", {count(kind['evicted_segments'])} evicted" if kind["evicted_segments"] else "")
         )
 
 
