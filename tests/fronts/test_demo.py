@@ -109,6 +109,13 @@ def test_a_folder_means_the_transcripts_in_it(tmp_path):
     assert found == ["a.jsonl", "b.jsonl.gz", "deep/c.json"]
 
 
+def test_a_demo_of_nothing_is_refused_and_claims_nothing(run, tmp_path):
+    ran = run("unused", "demo", str(tmp_path / "absent.jsonl"))
+
+    assert (ran.code, ran.out) == (1, "")
+    assert "no file" in ran.err
+
+
 def test_the_sample_holds_what_real_sessions_hold():
     records = [json.loads(line) for line in Path(demo.SAMPLE).read_text().splitlines()]
     blocks = [

@@ -11,7 +11,7 @@ import time
 
 from ctxgc.fronts.cli import present, progress
 from ctxgc.fronts.cli.sessions import unreadable
-from ctxgc.fronts.cli.shell import EXIT_REFUSED, Shell
+from ctxgc.fronts.cli.shell import EXIT_REFUSED, Refused, Shell
 from ctxgc.fronts.cli.table import Spec
 from ctxgc.fronts.cli.window import tokens_argument
 
@@ -49,17 +49,24 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
         with progress.Bar("demo", 2 * weight) as bar:
             story = Story(daemon.client, args.budget, bar)
             story.bring_in(files)
+            if not story.reports:
+                raise Refused(_nothing_read(args.paths, story.failed), hint="give transcripts, or folders of them")
             story.collect_all(SAMPLE_QUERY if not args.paths else "", weight)
     totals = {**story.totals(), "seconds": round(time.monotonic() - started_s, 3)}
     shell.answer(
         {"sessions": story.roots(), "totals": totals},
         lambda page: demo_page.say(page, story, totals, "" if args.paths else "a sample session that ships with ctxgc"),
     )
-    _offer_own_sessions(shell)
+    if not args.paths:
+        _offer_own_sessions(shell)
     for failed in story.failed:
         sys.stderr.write(f"ctxgc: not read: {present.plain(unreadable(failed))}\n")
     is_sound = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"] and not story.failed
     return 0 if is_sound else EXIT_REFUSED
+
+
+def _nothing_read(paths: list[str], failed: list[dict[str, str]]) -> str:
+    return "; ".join(map(unreadable, failed)) or f"no transcript in {', '.join(paths)}"
 
 
 def transcripts(paths: list[str]) -> list[str]:
