@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ctxgc.core.errors import Conflict, CtxgcError, ReadOnly, ShuttingDown, StorageFailed
+from ctxgc.core.errors import Conflict, CtxgcError, NotFound, ReadOnly, ShuttingDown, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, reading, schema, upkeep
 from ctxgc.stash.contract import Collection, Found, Mutation, Query, SessionRow, StashStatus, Stored
@@ -343,7 +343,10 @@ class SqliteStash:
 def _backup(db: sqlite3.Connection, path: Path) -> int:
     if path.exists():
         raise Conflict(f"{path} exists already", hint="name a file that does not exist yet")
-    path.touch(mode=files.FILE_MODE)
+    try:
+        path.touch(mode=files.FILE_MODE)
+    except OSError as error:
+        raise NotFound(f"{path}: {error.strerror}", hint="name a file in a folder you may write to") from None
     try:
         with contextlib.closing(sqlite3.connect(path)) as copy:
             db.backup(copy)

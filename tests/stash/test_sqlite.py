@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ctxgc.core.errors import Conflict, CtxgcError, Incompatible, ReadOnly, StashDamaged, StorageFailed
+from ctxgc.core.errors import Conflict, CtxgcError, Incompatible, NotFound, ReadOnly, StashDamaged, StorageFailed
 from ctxgc.core.segment import Access, Kind, PathUse, State
 from ctxgc.stash import schema
 from ctxgc.stash.contract import Forget, PutPosition, PutSession, Query, SessionRow
@@ -331,6 +331,8 @@ async def test_a_backup_is_a_whole_stash_and_overwrites_nothing(tmp_path, stash)
     await twin.close()
     with pytest.raises(Conflict):
         await stash.backup(str(copy))
+    with pytest.raises(NotFound, match="nowhere"):
+        await stash.backup(str(tmp_path / "nowhere" / "copy.db"))
 
 
 # Space
