@@ -119,19 +119,33 @@ def evict_by_hand(session: Session, change: Change, slots: Sequence[int], pacer:
     return carried_out(session, change, todo, "evicted_by_hand", pacer, wall_s)
 
 
-def undo(
-    session: Session, change: Change, record: Collection | None, *, force: bool, pacer: PacerRules, wall_s: float
-) -> Outcome:
-    """Bring back what a collection evicted and is still out. A collection of its own: it edits the prefix too."""
-    if record is None:
+def to_undo(session: Session, journal: Sequence[Collection], number: int, *, force: bool) -> Collection:
+    """The collection to take back: the newest that still stands, or the one of this number.
+
+    Read the journal inside the change: another undo may have been under way. Raises `NotFound`, `Conflict`.
+    """
+    undone_by = {record.undoes: record.id for record in journal if record.undoes}
+    real = [record for record in journal if record.trigger != SHADOW]
+    standing = [record for record in real if not record.undoes and record.id not in undone_by]
+    found = next((record for record in real if record.id == number), None) if number else next(iter(standing), None)
+    if found is None:
         raise NotFound(f"no collection to undo in session {session.key}", hint="`ctxgc log` lists them")
-    if record.undoes:
-        raise Conflict(f"collection {record.id} was an undo itself", hint="collect again instead")
-    if record.id != session.last_collection and not force:
+    if found.undoes:
+        raise Conflict(f"collection {found.id} was an undo itself", hint="collect again instead")
+    if found.id in undone_by:
         raise Conflict(
-            f"collection {session.last_collection} ran after {record.id}",
+            f"collection {found.id} was taken back by {undone_by[found.id]}", hint="`ctxgc log` lists those that stand"
+        )
+    if found is not standing[0] and not force:
+        raise Conflict(
+            f"collection {standing[0].id} ran after {found.id}",
             hint="undo that one first, or force: what both evicted comes back only once",
         )
+    return found
+
+
+def undo(session: Session, change: Change, record: Collection, wall_s: float) -> Outcome:
+    """Bring back what a collection evicted and is still out. A collection of its own: it edits the prefix too."""
     heap = session.heap
     back = [e.seq for e in record.evictions if heap.state[e.seq] == EVICTED]
     before = heap.resident_tokens

@@ -11,12 +11,13 @@ from ctxgc.core.mark import path_from_root
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import EdgeKind
 from ctxgc.core.tombstone import size_label
-from ctxgc.daemon.collecting import SHADOW, Outcome, collect, planned, target_of, undo
+from ctxgc.daemon.collecting import Outcome, collect, planned, target_of, to_undo, undo
 from ctxgc.daemon.describe import collection_reply, labels_of, largest_victims, plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.verbs.acting import Reply, announce, change_session, session_of
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
+from ctxgc.stash.contract import Collection
 
 COLLECTIONS_MAX = 1000
 
@@ -72,22 +73,18 @@ async def collect_now(services: Services, params: HeapCollect) -> Any:
 
 async def undo_collection(services: Services, params: HeapUndo) -> Any:
     """`heap.undo`."""
-    session = await session_of(services, params)
-    journal = await services.stash.collections(session.key, limit=COLLECTIONS_MAX)
-    records = [record for record in journal if record.trigger != SHADOW]
-    number = params.collection
-    undone = {record.undoes for record in records}
-    if not number:
-        number = next((r.id for r in records if not r.undoes and r.id not in undone), 0)
-    record = next((record for record in records if record.id == number), None)
+    found: list[Collection] = []
+
+    async def before(session: Session) -> None:
+        journal = await services.stash.collections(session.key, limit=COLLECTIONS_MAX)
+        found.append(to_undo(session, journal, params.collection, force=params.force))
 
     def apply(session: Session, change: Change) -> Reply:
-        force = params.force or (not params.collection and all(r.undoes or r.id <= number for r in records))
-        outcome = undo(session, change, record, force=force, pacer=services.pacer, wall_s=services.clock())
+        outcome = undo(session, change, found[0], services.clock())
         change.then(lambda: announce(services, session, outcome))
         return plan_reply(session, outcome, {}, unit="raw", limit=0, is_dry=False)
 
-    return await change_session(services, params, apply, session=session)
+    return await change_session(services, params, apply, before=before)
 
 
 async def log(services: Services, params: HeapLog) -> Reply:

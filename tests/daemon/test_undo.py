@@ -1,0 +1,52 @@
+"""Taking collections back: the newest first, each once, whoever asks at the same time."""
+
+import asyncio
+
+import pytest
+
+from ctxgc.core.errors import Conflict, NotFound
+from ctxgc.stash.transient import TransientStash
+from tests.daemon.harness import FaultyStash, bench_on
+from tests.daemon.test_laws import a_session, states
+
+
+async def undoes(bench, session):
+    log = await bench.call("heap.log", **session)
+    return [collection["undoes"] for collection in log["collections"] if collection["undoes"]]
+
+
+async def test_two_undos_at_once_take_back_two_collections():
+    async with bench_on(FaultyStash(TransientStash())) as bench:
+        session = await a_session(bench)
+        await bench.call("segment.evict", **session, ids=["call0"])
+        await bench.call("segment.evict", **session, ids=["call1"])
+        bench.stash.may_apply.clear()
+
+        both = [asyncio.ensure_future(bench.call("heap.undo", **session)) for _ in range(2)]
+        await asyncio.wait(both, timeout=0.05)
+        bench.stash.may_apply.set()
+        await asyncio.gather(*both)
+
+        assert await undoes(bench, session) == [1, 2]
+        assert set((await states(bench, **session)).values()) == {"resident"}
+
+
+async def test_where_nothing_is_left_to_take_back_an_undo_says_so(bench):
+    session = await a_session(bench)
+    await bench.call("segment.evict", **session, ids=["call0"])
+    await bench.call("heap.undo", **session)
+
+    with pytest.raises(NotFound, match="no collection to undo"):
+        await bench.call("heap.undo", **session)
+
+
+async def test_a_collection_is_taken_back_once_even_by_force(bench):
+    session = await a_session(bench)
+    await bench.call("segment.evict", **session, ids=["call0"])
+    await bench.call("heap.undo", **session)
+    await bench.call("segment.evict", **session, ids=["call0"])
+
+    with pytest.raises(Conflict, match="taken back"):
+        await bench.call("heap.undo", **session, collection=1, force=True)
+
+    assert (await states(bench, **session))["call0"] == "evicted"
