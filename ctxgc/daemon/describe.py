@@ -159,16 +159,16 @@ def plan_reply(
     todo = outcome.plan
     scale = session.billed if unit == "billed" else (lambda tokens: tokens)
     victims = largest_victims(todo, limit)
-    freed = todo.before_tokens - todo.remaining_tokens
+    before, after = scale(todo.before_tokens), scale(todo.remaining_tokens)
     reply: dict[str, Any] = {
         "session": str(session.key),
         "unit": unit,
         "collection": outcome.collection,
         "trigger": outcome.trigger,
-        "before_tokens": scale(todo.before_tokens),
-        "after_tokens": scale(todo.remaining_tokens),
+        "before_tokens": before,
+        "after_tokens": after,
         "target_tokens": scale(todo.target_tokens),
-        "freed_tokens": scale(todo.before_tokens) - scale(todo.remaining_tokens),
+        "freed_tokens": before - after,
         "evicted": len(todo.victims),
         "victims": [_victim_reply(session, v.slot, v.reason, v.by, v.freed_tokens, v.score, labels) for v in victims],
         "by_reason": _by_reason(todo),
@@ -177,7 +177,7 @@ def plan_reply(
         "cache_rewrite_tokens": outcome.cache_rewrite_tokens,
         "mode": session.row.mode,
         "effect": EFFECTS[session.row.mode],
-        "changed": _sentence(len(todo.victims), freed, is_dry),
+        "changed": _sentence(len(todo.victims), before - after, is_dry),
     }
     if todo.held_by:
         names = ", ".join(f"{name} {size_label(tokens)}" for name, tokens in todo.held_by[:3])
@@ -191,7 +191,7 @@ def _sentence(victims: int, freed: int, is_dry: bool) -> str:
     if not victims:
         return "nothing had to go" if freed >= 0 else f"{size_label(-freed)} tokens are back in the window"
     verb = "would leave" if is_dry else "left"
-    return f"{victims} {'body' if victims == 1 else 'bodies'} {verb} the window: {size_label(freed)} tokens"
+    return f"{victims} {'segment' if victims == 1 else 'segments'} {verb} the window: {size_label(freed)} tokens"
 
 
 def largest_victims(todo: Plan, limit: int) -> list[Any]:

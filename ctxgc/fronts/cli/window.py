@@ -139,7 +139,7 @@ def say_plan(page: present.Page, reply: dict[str, Any]) -> None:
             ),
             ("why", "; ".join(f"{name} {tokens(sums['freed_tokens'])}" for name, sums in by_reason)),
             ("held by", ", ".join(f"{name} {tokens(sum_)}" for name, sum_ in held)),
-            ("cost", f"{verdict} {tokens(abs(cost))} input tokens, as predicted" if cost else ""),
+            ("cost", f"{verdict} {tokens(abs(cost))} input tokens, predicted" if cost else ""),
             (
                 "cache",
                 f"{tokens(reply['cache_rewrite_tokens'])} tokens to write again" if reply["evicted"] else "",
@@ -179,8 +179,6 @@ def say_why(page: present.Page, reply: dict[str, Any]) -> None:
         else:
             head = f"{'   ' * (depth - 1)}└─ {step['edge']} → "
         page.say(f"  {page.paint(head, 'cyan')}{plain(step['label'])}  {page.paint(step['id'], 'dim')}")
-    if reply.get("next"):
-        page.say(plain(reply["next"]), "dim")
 
 
 def _undo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -199,7 +197,7 @@ def _say_undone(page: present.Page, reply: dict[str, Any]) -> None:
     page.facts(
         (
             ("session", plain(reply["session"])),
-            ("window", f"{tokens(reply['before_tokens'])} → {tokens(reply['after_tokens'])} tokens"),
+            ("window", f"{tokens(reply['before_tokens'])} → {tokens(reply['after_tokens'])} tokens ({reply['unit']})"),
             ("cache", f"{tokens(reply['cache_rewrite_tokens'])} tokens to write again"),
             ("effect", plain(reply["effect"])),
         )
@@ -234,7 +232,7 @@ def _say_log(page: present.Page, reply: dict[str, Any]) -> None:
     if not rows:
         page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
         return
-    page.table((">#", "when", "asked by", "window", ">evicted", ">predicted cost", ">actual"), rows)
+    page.table((">#", "when", "trigger", "window (raw)", ">evicted", ">predicted cost", ">actual"), rows)
     for one in reply["collections"]:
         if one.get("victims"):
             page.say()
