@@ -155,7 +155,8 @@ class Session:
             return matches[0]
         if matches:
             raise NotFound(f"{len(matches)} segments of {self.key} begin with {name!r}", hint="give more of the id")
-        raise NotFound(f"no segment {name!r} in session {self.key}", hint="`ctxgc show` lists the ids")
+        hint = "`ctxgc show` lists its ids; `--session S` names another, as `ctxgc search` shows it"
+        raise NotFound(f"no segment {name!r} in session {self.key}", hint=hint)
 
     def slots(self, names: Iterable[str]) -> list[int]:
         """Slots of several names, each once, in order."""
