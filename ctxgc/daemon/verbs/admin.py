@@ -200,7 +200,7 @@ async def doctor(services: Services, control: Control, params: Nothing) -> Reply
         _check("schema", True, f"version {status.schema_version}", ""),
         _check("erasures", status.erasures_pending == 0, f"{status.erasures_pending} pending", "wait a moment"),
         _check("tokens", not counter.is_estimated, "o200k ranks read", "reinstall the package: its ranks are damaged"),
-        _check("clock", abs(skew_s) < 5, f"skew {skew_s:.1f} s", "check the system clock"),
+        _check("clock", abs(skew_s) < 5, f"skew {abs(skew_s):.1f} s", "check the system clock"),
     ]
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
