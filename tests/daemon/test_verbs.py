@@ -217,6 +217,7 @@ NOWHERE = [
     ("heap.refs", {"id": "#7"}),
     ("heap.undo", {}),
     ("heap.undo", {"collection": 9}),
+    ("heap.log", {"collection": 9}),
     ("stash.recall", {"id": "nothing"}),
     ("stash.recall", {"query": "nothing"}),
     ("stash.forget", {"ids": ["nothing"]}),

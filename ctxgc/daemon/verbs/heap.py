@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ctxgc.core.errors import NotFound
 from ctxgc.core.garbage import proven
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Proof
 from ctxgc.core.mark import path_from_root
@@ -94,6 +95,8 @@ async def log(services: Services, params: HeapLog) -> Reply:
     records = await services.stash.collections(session.key, limit=wanted)
     if params.collection:
         records = [record for record in records if record.id == params.collection]
+        if not records:
+            raise NotFound(f"no collection {params.collection} in session {session.key}", hint="`ctxgc log` lists them")
         labels = await _labels(services, session, (e.seq for record in records for e in record.evictions))
         return {"session": str(session.key), "collections": [collection_reply(session, r, labels) for r in records]}
     return {"session": str(session.key), "collections": [collection_reply(session, r) for r in records]}
