@@ -90,9 +90,9 @@ class Spec:
 class _Parser(argparse.ArgumentParser):
     """Refuses as every command does: a sentence and the next step, or JSON."""
 
-    def error(self, message: str) -> NoReturn:
+    def error(self, text: str) -> NoReturn:
         """The arguments make no sense. Raises `Refused`."""
-        raise Refused(message, kind="usage", hint=f"`{self.prog} --help` says what it takes")
+        raise Refused(text, kind="usage", hint=f"`{self.prog} --help` says what it takes")
 
 
 class _Formatter(argparse.HelpFormatter):
