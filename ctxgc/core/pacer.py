@@ -44,7 +44,8 @@ FREED_TOKENS_MIN = 2000
 ALL_CACHED = 2**62
 """Where nobody said how much of the window is cached, all of it may be."""
 GAP_PART_MIN = 4
-"""One over a hard limit frees so much, or this part of the gap to the low watermark if that is less."""
+"""A collection over a hard limit frees at least this part of the gap to the low watermark: where roots hold the window
+above its limit, one body a turn would break the cache every turn."""
 
 
 class Prices(NamedTuple):
@@ -200,7 +201,7 @@ def _over_limit(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: Pac
     target = int(limit * pacer.low_ratio)
     todo = plan(heap, paths, target, now, rules)
     freed = todo.before_tokens - todo.remaining_tokens
-    return todo if freed >= max(min(FREED_TOKENS_MIN, (limit - target) // GAP_PART_MIN), 1) else None
+    return todo if freed >= max((limit - target) // GAP_PART_MIN, 1) else None
 
 
 def _worth_evicting(

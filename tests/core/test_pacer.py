@@ -13,6 +13,7 @@ from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, Heap, Now
 from ctxgc.core.mark import mark
 from ctxgc.core.pacer import (
     FREED_TOKENS_MIN,
+    GAP_PART_MIN,
     PROFILES,
     REWRITE_MARGIN,
     PacerRules,
@@ -239,20 +240,21 @@ def test_over_the_hard_limit_it_collects_down_to_the_low_watermark_whatever_it_c
     assert decision.plan.remaining_tokens <= 15_000
 
 
-@pytest.mark.parametrize("held_tokens", [0, 19_500])
-def test_a_thousand_turns_at_the_edge_collect_once_for_each_batch_freed(held_tokens):
-    heap = a_session([held_tokens], kinds=[Kind.USER])
-    pacer = PacerRules(window_max_tokens=20_000, low_ratio=0.5, fault_price_tokens=1e9)
+@pytest.mark.parametrize(("limit", "size", "held"), [(20_000, 200, 0), (20_000, 200, 19_500), (60_000, 3000, 59_000)])
+def test_a_thousand_turns_at_the_edge_collect_once_for_each_batch_freed(limit, size, held):
+    heap = a_session([held], kinds=[Kind.USER])
+    pacer = PacerRules(window_max_tokens=limit, low_ratio=0.5, fault_price_tokens=1e9)
     batches = []
     for turn in range(1000):
-        heap.admit(an_entry(f"t{turn}", body=200, tombstone=0, born=turn, place=turn + 1))
+        heap.admit(an_entry(f"t{turn}", body=size, tombstone=0, born=turn, place=turn + 1))
         decision = decide(heap, PathIndex(), Now(turn + 1), Rules(), pacer, is_cold=False, cached_tokens=10**6)
         if decision:
             sweep(heap, decision.plan.victims)
             batches.append(decision.plan.before_tokens - decision.plan.remaining_tokens)
 
-    assert 10 <= len(batches) <= 1000 * 200 / FREED_TOKENS_MIN
-    assert min(batches) >= FREED_TOKENS_MIN
+    least = limit // 2 // GAP_PART_MIN
+    assert 10 <= len(batches) <= 1000 * size / least
+    assert min(batches) >= least
 
 
 def a_session(sizes, *, kinds=None, tail=0) -> Heap:
