@@ -32,6 +32,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("lifecycle", "check folder, socket, stash and ranks; repair a damaged stash"),
     },
     "Agents": {
+        "run": ("agents", "start an agent through the gateway: claude, codex, opencode"),
+        "env": ("agents", "print how `ctxgc run` would start an agent, for a shell to evaluate"),
         "gateway": ("gateway", "run the local server between agents and their models' APIs"),
     },
     "Sessions": {

@@ -1,0 +1,258 @@
+"""`ctxgc run` and `ctxgc env`: an agent whose calls go through the gateway. No file of the agent's is read or changed.
+
+    run   agent there? ─▶ daemon up ─▶ gateway up, in the mode asked ─▶ become the agent
+    env   the same variables and words, for a shell to evaluate; starts nothing
+
+What an agent needs is its `Way`: variables for its process, and words before its own arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from ctxgc.fronts.cli.present import harmless
+from ctxgc.fronts.cli.shell import Refused, Shell
+from ctxgc.fronts.cli.table import Spec
+from ctxgc.protocol.line import LOG_FLAGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from subprocess import Popen
+    from typing import Any
+
+    from ctxgc.config import GatewayConfig
+
+START_S = 15.0
+ASK_S = 2.0
+POLL_S = 0.05
+LOG_NAME = "gateway.log"
+STATUS_PATH = "/ctxgc/status"
+WORDS_BYTES_MAX = 2000
+PROVIDER = "ctxgc"
+"""What Codex calls its way to the model when it goes through us."""
+
+
+class Way(NamedTuple):
+    """How one agent is sent through the gateway."""
+
+    variables: Mapping[str, str]
+    """For its process, over those of ours."""
+    words: tuple[str, ...] = ()
+    """Before its own arguments."""
+
+
+def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+    """Claude Code: its base URL. Its key, or its login, goes along."""
+    for name in ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"):
+        if environment.get(name, "") not in ("", "0", "false"):
+            raise Refused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
+    _same_upstream("ANTHROPIC_BASE_URL", environment, url, gateway.upstream_anthropic, "upstream_anthropic")
+    return Way({"ANTHROPIC_BASE_URL": url})
+
+
+def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+    """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read)."""
+    _same_upstream("OPENAI_BASE_URL", environment, url, gateway.upstream_openai, "upstream_openai")
+    provider = {
+        "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
+        "base_url": json.dumps(_openai_base(url, gateway)),
+        "wire_api": '"responses"',
+        "requires_openai_auth": "true",
+        "supports_websockets": "false",
+    }
+    table = ", ".join(f"{key} = {value}" for key, value in provider.items())
+    return Way({}, ("-c", f'model_provider="{PROVIDER}"', "-c", f"model_providers.{PROVIDER}={{{table}}}"))
+
+
+def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+    """OpenCode: base URLs of its providers `anthropic` and `openai`, laid over whatever it is configured to."""
+    given = environment.get("OPENCODE_CONFIG_CONTENT", "") or "{}"
+    try:
+        config = json.loads(given)
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise Refused("OPENCODE_CONFIG_CONTENT is set to what is not a JSON object", hint="unset it, or mend it")
+    bases = {"anthropic": f"{url}/v1", "openai": _openai_base(url, gateway)}
+    ours = {"provider": {name: {"options": {"baseURL": base}} for name, base in bases.items()}}
+    return Way({"OPENCODE_CONFIG_CONTENT": json.dumps(_laid_over(config, ours))})
+
+
+AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], Way]]] = {
+    "claude": ("claude_code", claude),
+    "codex": ("codex", codex),
+    "opencode": ("opencode", opencode),
+}
+"""By the name of its program: the source of its sessions, and its way."""
+
+
+def _openai_base(url: str, gateway: GatewayConfig) -> str:
+    """With `/v1`, unless the upstream was given with a path of its own (a login of ChatGPT has one without)."""
+    has_path = gateway.upstream_openai.rstrip("/").count("/") > 2
+    return url if has_path else f"{url}/v1"
+
+
+def _same_upstream(name: str, environment: Mapping[str, str], url: str, upstream: str, key: str) -> None:
+    """Refuse to send a key elsewhere than its user's own base URL says."""
+    own = environment.get(name, "").rstrip("/")
+    if own and own not in (url, upstream.rstrip("/")) and not own.startswith(f"{url}/"):
+        raise Refused(
+            f"{name} is {harmless(own)}, but the gateway sends elsewhere",
+            kind="config",
+            hint=f"set `{key}` under [gateway] in the configuration to that address, or unset {name}",
+        )
+
+
+def _laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def run(shell: Shell, args: argparse.Namespace) -> int:
+    """Start what is needed and become the agent; returns only where that fails."""
+    import shutil
+
+    source, _ = AGENTS[args.agent]
+    program = shutil.which(args.agent)
+    if program is None:
+        raise Refused(f"there is no program `{args.agent}` on the path", hint="install the agent first")
+    url, way = _way(args.agent)
+    shell.connect()
+    socket = shell.path
+    shell.close()  # The daemon must not serve a connection that the agent would inherit.
+    status = _serving(url) or _started(url, socket, args)
+    mode = status["modes"].get(source, status["mode"])
+    if args.mode and mode != args.mode:
+        raise Refused(
+            f"the gateway at {url} serves {source} in mode {mode}",
+            hint=f'set {source} = "{args.mode}" under [gateway.modes] in the configuration: it is read again at once',
+        )
+    words = [program, *way.words, *args.arguments]
+    sys.stdout.flush()
+    os.execve(program, words, {**os.environ, **way.variables})  # noqa: S606 (the program that the user named)
+
+
+def env(shell: Shell, args: argparse.Namespace) -> int:
+    """Print how to start the agent so that it goes through the gateway."""
+    _, way = _way(args.agent)
+    if args.json:
+        shell.print_json({"variables": dict(way.variables), "words": way.words})
+        return 0
+    for name, value in way.variables.items():
+        print(f"export {name}={shlex.quote(value)}")
+    if way.words:
+        print(f"alias {args.agent}={shlex.quote(shlex.join([args.agent, *way.words]))}")
+    return 0
+
+
+def _way(agent: str) -> tuple[str, Way]:
+    """The gateway's address, and the agent's way to it."""
+    from ctxgc.config import BadConfig, load
+
+    try:
+        gateway = load(None, os.environ).gateway
+    except BadConfig as error:
+        raise Refused(str(error), kind="config") from None
+    if not gateway.port:
+        raise Refused("the gateway has no port of its own", kind="config", hint="set `port` under [gateway]")
+    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+    url = f"http://{host}:{gateway.port}"
+    return url, AGENTS[agent][1](url, gateway, os.environ)
+
+
+def _serving(url: str) -> dict[str, Any] | None:
+    """The status of the gateway there; None where nobody listens. Raises `Refused` if it is somebody else."""
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=ASK_S)
+    try:
+        connection.request("GET", STATUS_PATH)
+        answer = connection.getresponse()
+        status = json.loads(answer.read(2**20)) if answer.status == 200 else None
+    except ConnectionRefusedError:
+        return None
+    except (OSError, HTTPException, ValueError):
+        status = None
+    finally:
+        connection.close()
+    if not (isinstance(status, dict) and isinstance(status.get("modes"), dict) and "mode" in status):
+        raise Refused(f"something else than the gateway answers at {url}", hint="set another `port` under [gateway]")
+    return status
+
+
+def _started(url: str, socket: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Start a gateway that outlives us; its status."""
+    import subprocess
+    from importlib.util import find_spec
+
+    if args.no_spawn:
+        raise Refused(f"no gateway serves at {url}", kind="unreachable", hint="`ctxgc gateway` serves there")
+    if find_spec("aiohttp") is None:
+        raise Refused("the gateway needs aiohttp", hint="pip install 'ctxgc[gateway]'")
+    command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "gateway", "--socket", socket]
+    command += ["--mode", args.mode] if args.mode else []
+    log_path = os.path.join(os.path.dirname(socket), LOG_NAME)
+    log = os.open(log_path, LOG_FLAGS, 0o600)
+    try:
+        child = subprocess.Popen(  # noqa: S603 (our own program)
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    finally:
+        os.close(log)
+    status = _awaited(url, child, log_path)
+    sys.stderr.write(f"ctxgc: started the gateway at {url}, pid {child.pid}, mode {status['mode']}; log {log_path}\n")
+    return status
+
+
+def _awaited(url: str, child: Popen[bytes], log_path: str) -> dict[str, Any]:
+    gives_up_at = time.monotonic() + START_S
+    while True:
+        # Where two start at once one of them finds the port taken and goes; the other serves both.
+        is_gone = child.poll() is not None
+        status = _serving(url)
+        if status is not None:
+            return status
+        if is_gone or time.monotonic() > gives_up_at:
+            raise Refused(f"the gateway did not start: {_last_line(log_path)}", kind="unreachable", hint=log_path)
+        time.sleep(POLL_S)
+
+
+def _last_line(log_path: str) -> str:
+    with open(log_path, "rb") as log:
+        lines = log.read(WORDS_BYTES_MAX).decode("utf-8", "replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def _agent_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("agent", choices=AGENTS, metavar="AGENT", help=", ".join(AGENTS))
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    from argparse import REMAINDER
+
+    modes = ("shadow", "on", "off")
+    parser.add_argument(
+        "--mode", choices=modes, default="", help="of a gateway started here; a running one must be in it"
+    )
+    _agent_argument(parser)
+    parser.add_argument("arguments", nargs=REMAINDER, metavar="…", help="everything after AGENT is the agent's own")
+
+
+COMMANDS = {
+    "run": Spec(
+        run,
+        _run_arguments,
+        notes="Starts the daemon and the gateway where they do not run. Options of ctxgc stand before AGENT.",
+    ),
+    "env": Spec(env, _agent_argument, notes='Use it as: eval "$(ctxgc env claude)". Starts nothing.'),
+}

@@ -1,0 +1,190 @@
+"""`ctxgc run` and `ctxgc env`: what an agent is started with, and when it is not."""
+
+import http.server
+import json
+import os
+import shlex
+import threading
+import tomllib
+from itertools import pairwise
+
+import pytest
+
+from ctxgc.fronts.cli.main import main
+from tests.fronts.fake_daemon import FakeDaemon
+
+MODES = {"mode": "shadow", "modes": {"codex": "on"}}
+
+
+class Became(Exception):
+    """The process would be the agent now."""
+
+
+@pytest.fixture
+def gateway():
+    """Something that listens and answers what it is told to."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            data = json.dumps(server.status).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.status = MODES
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, gateway):
+    """A user with all three agents, no settings, and a gateway that serves."""
+    for name in [name for name in os.environ if name.startswith(("CTXGC_", "ANTHROPIC_", "OPENAI_", "OPENCODE_"))]:
+        monkeypatch.delenv(name)
+    for name in ("claude", "codex", "opencode"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("CTXGC_GATEWAY__PORT", str(gateway.server_address[1]))
+    return tmp_path
+
+
+@pytest.fixture
+def run(home, monkeypatch, capfd):
+    """Run a command against a daemon; (words, variables) of the agent it became, or its code and what it said."""
+    daemon = FakeDaemon(home / "s", {})
+
+    def become(program, words, variables):
+        raise Became(program, words, variables)
+
+    monkeypatch.setattr(os, "execve", become)
+
+    def run_command(*argv):
+        try:
+            return main(["--socket", daemon.path, "--no-spawn", *argv]), capfd.readouterr()
+        except Became as became:
+            return became.args[1:]
+
+    yield run_command
+    daemon.close()
+
+
+def test_claude_code_gets_the_gateway_as_its_base_url_and_its_own_arguments(run, gateway, home):
+    words, variables = run("run", "claude", "-p", "hi", "--json", "--socket", "x")
+
+    assert words == [str(home / "claude"), "-p", "hi", "--json", "--socket", "x"]
+    assert variables["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{gateway.server_address[1]}"
+
+
+def test_codex_gets_a_provider_of_this_run_alone(run, gateway):
+    words, variables = run("run", "codex", "exec", "hi")
+
+    given = tomllib.loads("\n".join(word for flag, word in pairwise(words) if flag == "-c"))
+    provider = given["model_providers"][given["model_provider"]]
+    assert provider["base_url"] == f"http://127.0.0.1:{gateway.server_address[1]}/v1"
+    assert provider["requires_openai_auth"]
+    assert not provider["supports_websockets"]
+    assert words[-2:] == ["exec", "hi"]
+    assert "CODEX_HOME" not in set(variables) - set(os.environ)
+
+
+def test_an_upstream_with_a_path_of_its_own_gets_no_version_from_us(run, monkeypatch, gateway):
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_OPENAI", "https://example.org/backend/codex")
+
+    words, _ = run("run", "codex")
+
+    assert f'"http://127.0.0.1:{gateway.server_address[1]}"' in words[-1]
+
+
+def test_opencodes_own_overlay_stays_under_ours(run, monkeypatch):
+    own = {"model": "openai/m", "provider": {"openai": {"options": {"apiKey": "k"}, "models": {"m": {}}}}}
+    monkeypatch.setenv("OPENCODE_CONFIG_CONTENT", json.dumps(own))
+
+    _, variables = run("run", "opencode")
+
+    laid = json.loads(variables["OPENCODE_CONFIG_CONTENT"])
+    assert laid["model"] == "openai/m"
+    assert laid["provider"]["openai"]["models"] == {"m": {}}
+    assert laid["provider"]["openai"]["options"].keys() == {"apiKey", "baseURL"}
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "value"),
+    [
+        ("claude", "ANTHROPIC_BASE_URL", "https://proxy.example.org"),
+        ("codex", "OPENAI_BASE_URL", "https://proxy.example.org/v1"),
+        ("claude", "CLAUDE_CODE_USE_BEDROCK", "1"),
+        ("opencode", "OPENCODE_CONFIG_CONTENT", "{ // mine"),
+    ],
+)
+def test_an_agent_that_is_sent_elsewhere_already_is_not_redirected_unasked(run, monkeypatch, agent, name, value):
+    monkeypatch.setenv(name, value)
+
+    code, said = run("run", agent)
+
+    assert code != 0
+    assert name in said.err
+
+
+def test_a_base_url_that_the_gateway_knows_as_its_upstream_is_no_obstacle(run, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://proxy.example.org/")
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_ANTHROPIC", "https://proxy.example.org")
+
+    _, variables = run("run", "claude")
+
+    assert variables["ANTHROPIC_BASE_URL"].startswith("http://127.0.0.1:")
+
+
+def test_a_gateway_that_serves_in_another_mode_is_not_taken_for_the_one_asked_for(run):
+    code, said = run("run", "--mode", "on", "claude")
+
+    assert code == 1
+    assert "mode shadow" in said.err
+    assert isinstance(run("run", "--mode", "on", "codex")[1], dict)
+
+
+def test_what_answers_there_must_be_a_gateway(run, gateway):
+    gateway.status = {"hello": "world"}
+
+    code, said = run("run", "claude")
+
+    assert code == 1
+    assert "something else" in said.err
+
+
+def test_without_a_gateway_and_without_leave_to_start_one_nothing_is_run(run, gateway, monkeypatch):
+    monkeypatch.setenv("CTXGC_GATEWAY__PORT", "9")
+
+    code, said = run("run", "claude")
+
+    assert code == 69
+    assert "ctxgc gateway" in said.err
+
+
+def test_an_agent_that_is_not_installed_is_said_so(run, home):
+    (home / "claude").unlink()
+
+    code, said = run("run", "claude")
+
+    assert code == 1
+    assert "claude" in said.err
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex", "opencode"])
+def test_what_env_prints_is_what_run_would_do(run, agent):
+    words, variables = run("run", agent)
+
+    _, said = run("env", agent)
+    exported = dict(line[7:].split("=", 1) for line in said.out.splitlines() if line.startswith("export "))
+    aliased = [line.partition("=")[2] for line in said.out.splitlines() if line.startswith("alias ")]
+
+    assert all(shlex.split(value) == [variables[name]] for name, value in exported.items())
+    assert [shlex.split(shlex.split(value)[0])[1:] for value in aliased] == ([words[1:]] if words[1:] else [])
