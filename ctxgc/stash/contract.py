@@ -343,6 +343,10 @@ class Stash(Protocol):
         """Sessions a person may mean by `text`: `source:session`, a session id, or a prefix of one. At most 10."""
         ...
 
+    async def holders(self, segment_id: str) -> list[SessionKey]:
+        """Sessions with a segment of exactly this id, the most recently updated first. At most 10."""
+        ...
+
     async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
         """Segments of a session in seq order, without content; forgotten ones too. All of them, or only `seqs`."""
         ...

@@ -67,6 +67,16 @@ def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
     return []
 
 
+def holders(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:
+    """Sessions with a segment of exactly this id: one look into the index of each."""
+    found = db.execute(
+        "SELECT source, session FROM session AS t WHERE EXISTS (SELECT 1 FROM segment WHERE sid = t.sid AND id = ?)"
+        " ORDER BY updated_s DESC LIMIT ?",
+        (columns.clean(segment_id), RESOLVED_MAX),
+    )
+    return [SessionKey(*row) for row in found]
+
+
 def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
     """Segments of a session in seq order, without content: all of them, or only `seqs`."""
     # One read transaction: a commit between the three queries would give a row without its edges.

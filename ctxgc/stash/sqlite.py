@@ -144,6 +144,10 @@ class SqliteStash:
         """Sessions a person may mean by `text`."""
         return await self._read(lambda db: reading.resolve(db, text))
 
+    async def holders(self, segment_id: str) -> list[SessionKey]:
+        """Sessions with a segment of exactly this id."""
+        return await self._read(lambda db: reading.holders(db, segment_id))
+
     async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
         """Segments of a session in seq order, without content: all of them, or only `seqs`."""
         return await self._read(lambda db: reading.rows(db, key, seqs))

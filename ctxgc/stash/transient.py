@@ -104,6 +104,12 @@ class TransientStash:
         named = [key for key in keys if key.session.startswith(text) or (":" in text and str(key).startswith(text))]
         return (exact or named)[:RESOLVED_MAX]
 
+    async def holders(self, segment_id: str) -> list[SessionKey]:
+        """Sessions with a segment of exactly this id."""
+        keys = [row.key for row in await self.sessions(limit=len(self._sessions))]
+        held = [key for key in keys if any(row.segment.id == segment_id for row in self._sessions[key].rows.values())]
+        return held[:RESOLVED_MAX]
+
     async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
         """Segments of a session in seq order, without content: all of them, or only `seqs`."""
         rows = self._sessions[key].rows if key in self._sessions else {}

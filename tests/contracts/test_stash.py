@@ -328,6 +328,14 @@ async def test_a_session_is_named_exactly_or_by_a_prefix(stash):
     assert await stash.resolve("") == await stash.resolve("nothing%") == []
 
 
+async def test_a_segment_is_traced_to_every_session_that_holds_its_id(stash):
+    await stash.apply([put(0, id="shared"), put(1, id="alone"), put(0, key=OTHER, id="shared")])
+
+    assert set(await stash.holders("shared")) == {KEY, OTHER}
+    assert await stash.holders("alone") == [KEY]
+    assert await stash.holders("alon") == await stash.holders("") == []
+
+
 async def test_i12_the_oldest_op_ids_are_dropped_beyond_the_bound(stash):
     ops = [PutOp(KEY, f"op{n}", str(n).encode()) for n in range(OP_IDS_KEPT_PER_SESSION + 2)]
 

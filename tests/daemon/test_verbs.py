@@ -286,3 +286,21 @@ async def test_a_session_is_meant_by_key_id_prefix_or_folder_and_never_guessed(b
         await meant(cwd="/elsewhere")
     with pytest.raises(BadParams, match="may mean client:alpha-"):
         await meant(session="alpha")
+
+
+@pytest.mark.parametrize("verb", ["segment.get", "heap.why", "stash.recall"])
+async def test_what_a_search_found_is_found_again_from_any_folder_unless_two_sessions_hold_it(bench, verb):
+    for name, ids in (("one", ["alone", "shared"]), ("two", ["shared"]), ("here", ["other"])):
+        await bench.call("session.open", session=name, project=f"/{name}")
+        segments = [{"kind": "user", "text": "a", "id": id_} for id_ in ids]
+        await bench.call("segment.add_many", session=name, segments=segments)
+
+    assert (await bench.call(verb, id="alone", cwd="/here"))["session"] == "client:one"
+    assert (await bench.call(verb, id="alone", cwd="/nowhere"))["session"] == "client:one"
+    with pytest.raises(NotFound) as refused:
+        await bench.call(verb, id="shared", cwd="/here")
+    assert all(name in refused.value.hint for name in ("client:one", "client:two"))
+    with pytest.raises(NotFound):
+        await bench.call(verb, id="alone", session="here")
+    with pytest.raises(NotFound):
+        await bench.call("segment.pin", ids=["alone"], cwd="/here")

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ctxgc.core.errors import NotFound
 from ctxgc.daemon.collecting import SHADOW, Outcome
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
@@ -22,6 +23,27 @@ Applied = Callable[[Session, Change], Reply]
 async def session_of(services: Services, params: OfSession) -> Session:
     """The session that the params mean, awake and current."""
     session = await services.registry.named(params.session, params.cwd)
+    await session.settled()
+    return session
+
+
+async def session_holding(services: Services, params: OfSession, name: str) -> Session:
+    """The session that the params mean; if they name none and it lacks this segment, the only one that has the id.
+
+    Search answers from all sessions, so what it found is found again from anywhere. Raises `NotFound`.
+    """
+    try:
+        session = await session_of(services, params)
+        session.slot(name)
+        return session
+    except NotFound as unknown:
+        keys = [] if params.session else await services.stash.holders(name)
+        if not keys:
+            raise
+        if len(keys) > 1:
+            some = ", ".join(map(str, keys[:4]))
+            raise NotFound(str(unknown), hint=f"`--session S` says which is meant: {some}") from None
+    session = await services.registry.get(keys[0])
     await session.settled()
     return session
 

@@ -16,7 +16,7 @@ from ctxgc.daemon.collecting import Outcome, collect, planned, target_of, to_und
 from ctxgc.daemon.describe import collection_reply, labels_of, largest_victims, plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
-from ctxgc.daemon.verbs.acting import Reply, announce, change_session, session_of
+from ctxgc.daemon.verbs.acting import Reply, announce, change_session, session_holding, session_of
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
 from ctxgc.stash.contract import Collection
 
@@ -104,7 +104,7 @@ async def log(services: Services, params: HeapLog) -> Reply:
 
 async def why(services: Services, params: HeapWhy) -> Reply:
     """`heap.why`."""
-    session = await session_of(services, params)
+    session = await session_holding(services, params, params.id)
     heap, slot = session.heap, session.slot(params.id)
     roots = find_roots(heap, session.index.paths, session.now(), session.rules)
     trail = path_from_root(heap.refs, roots, slot)

@@ -25,6 +25,7 @@ from ctxgc.daemon.verbs.acting import (
     change_session,
     on_worker,
     over_budget_hint,
+    session_holding,
     session_of,
 )
 from ctxgc.protocol.messages import (
@@ -154,7 +155,7 @@ def _refuse_other_content(session: Session, ready: Prepared) -> None:
 
 async def get(services: Services, params: SegmentGet) -> Reply:
     """`segment.get`."""
-    session = await session_of(services, params)
+    session = await session_holding(services, params, params.id)
     slot = session.slot(params.id)
     rows = await services.stash.rows(session.key, [slot])
     if not rows:  # Admitted a moment ago: its commit is under way.

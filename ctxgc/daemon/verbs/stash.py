@@ -18,7 +18,7 @@ from ctxgc.daemon.describe import content_reply, hit_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.texts import Content
-from ctxgc.daemon.verbs.acting import Reply, change_session, session_of
+from ctxgc.daemon.verbs.acting import Reply, change_session, session_holding, session_of
 from ctxgc.protocol.messages import Backup, Export, Nothing, StashForget, StashRecall, StashSearch
 from ctxgc.stash.contract import Forget, Found, Query, Stored
 
@@ -66,7 +66,7 @@ async def recall_content(services: Services, params: StashRecall) -> Any:
     if bool(params.id) == bool(params.query):
         raise BadParams("recall takes either an id or a query", hint="`ctxgc recall SEGMENT`, or `--query WORDS`")
     if params.id:
-        session = await session_of(services, params)
+        session = await session_holding(services, params, params.id)
         return await _recall_ids(services, params, session, [params.id], [])
     key = await services.registry.resolve(params.session) if params.session else None
     found = await services.stash.search(Query(text=params.query, key=key, limit=RECALL_HITS_MAX))
