@@ -192,6 +192,15 @@ def test_an_import_that_could_not_read_a_file_is_code_1(daemon, run):
     assert "no such file" in ran.out
 
 
+def test_an_import_that_found_no_session_says_so_and_counts_nothing(daemon, run):
+    server = daemon({"import": {"sessions": [], "failed": [], "bytes": 40, "seconds": 0.1}})
+
+    ran = run(server, "import", "a.jsonl", "--format", "codex")
+
+    assert ran.out.startswith("no session in it")
+    assert len(ran.out.splitlines()) == 1
+
+
 def test_the_first_text_of_a_directory_opens_a_session_for_it(daemon, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     added = {"session": "client:here", "ids": ["other-1"], "changed": "admitted"}

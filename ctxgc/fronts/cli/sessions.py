@@ -63,16 +63,17 @@ def _say_import(page: present.Page, reply: dict[str, Any]) -> None:
         page.say(f"  not read: {plain(unreadable(one))}", "red")
         if one.get("hint"):
             page.say(f"  {plain(one['hint'])}", "dim")
+    if not rows:
+        if not reply["failed"]:
+            page.say("no session in it; without --format the format is detected")
+        return
     speed = reply["bytes"] / reply["seconds"] if reply["seconds"] else 0
     added = sum(one["added"] for one in reply["sessions"])
     page.say(
         f"{plural(added, 'segment')} new in {plural(len(rows), 'session')}; "
         f"{present.size(reply['bytes'])} in {reply['seconds']:.1f} s ({present.size(speed)}/s)"
     )
-    if rows:
-        page.say(
-            "`ctxgc show --session S` looks into one, `ctxgc collect --dry-run --session S` says what would go", "dim"
-        )
+    page.say("`ctxgc show --session S` looks into one, `ctxgc collect --dry-run --session S` says what would go", "dim")
 
 
 def unreadable(failed: dict[str, str]) -> str:
