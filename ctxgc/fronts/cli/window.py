@@ -100,7 +100,7 @@ def _collect_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget",
         metavar="N",
         type=tokens_argument,
-        help="tokens of the whole window, 40000 or 40k; default: the session's budget, else a third of it",
+        help="tokens of the whole window, 40000 or 40k; default: the session's budget, else a third of its raw tokens",
     )
     parser.add_argument("--raw", action="store_true", help="N counts o200k tokens, not what the model bills")
     parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
