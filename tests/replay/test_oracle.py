@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 
 from ctxgc.core.pacer import PacerRules
@@ -9,8 +10,10 @@ from ctxgc.replay.oracle import Liveness, PerfectPacer, bodies, certified_cost, 
 from ctxgc.replay.policies import JustEnough, NoCollection, by_touch
 from ctxgc.replay.simulate import play
 from tests.replay.episodes import (
+    LINES,
     PRICES,
     Peak,
+    Scripted,
     budgets,
     episode_of,
     everyone,
@@ -138,3 +141,27 @@ def test_the_certified_cost_counts_a_body_that_nobody_needs_once():
 
     # Seen at turn 1, and 20 tokens of tombstone instead of 1 000 at turns 2 and 3.
     assert abs(kept - certified_cost(episode, PRICES) - 2 * 0.1 * 980) < 1e-9
+
+
+def test_the_certified_cost_faults_where_keeping_is_dearer():
+    turns = free_turns(6, gap_s=400.0)
+    turns[0].reply.append(result("a", 0, NEEDS_A, 10_000))
+    turns[5].reply[0] = said(5, NEEDS_A)
+    episode = script(episode_of(*turns))
+
+    kept, least = play(episode, NoCollection(), PRICES).cost, certified_cost(episode, PRICES)
+
+    # Instead of four cold prompts with the body, four with its tombstone and a round trip over the hidden part.
+    assert least == pytest.approx(kept - 4 * 1.25 * 9980 + (0.1 * 1000 + 300 + 1.25 * 10_060))
+    assert least < play(episode, Scripted(at2="a"), PRICES).cost < 1.02 * least
+
+
+def test_an_edit_of_a_line_that_two_hold_is_no_claim_on_either_alone():
+    turns = free_turns(4)
+    turns[0].reply += [result(name, 0, LINES[0], 1000) for name in "ab"]
+    turns[3].reply.append(result("edit", 3, "done", 5, edit_sources=(LINES[0],)))
+    episode = script(episode_of(*turns))
+
+    assert [claim.members for claim in claims(episode, bodies(episode))] == [(1, 2)]
+    assert play(episode, Scripted(at2="b"), PRICES).faults == 0
+    assert play(episode, Scripted(at2="a b"), PRICES).faults == 1

@@ -196,6 +196,16 @@ def test_reading_again_what_was_evicted_is_an_explicit_fault():
     assert play(episode, NoCollection(), PRICES).explicit_faults == 0
 
 
+def test_reading_again_what_the_host_cleared_is_the_hosts_fault():
+    turns = free_turns(5)
+    for number in (0, 3):
+        read = (PathUse("/a.py", Access.READ, 1, 50),)
+        turns[number].reply.append(result(f"read{number}", number, "text", 1000, tool="Read", paths=read))
+    turns[2].cleared.append("read0")
+
+    assert play(script(episode_of(*turns)), NoCollection(), PRICES).explicit_faults == 0
+
+
 def test_nobody_may_evict_what_never_goes():
     class Rude(Scripted):
         def victims(self, run):
