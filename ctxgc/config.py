@@ -143,6 +143,8 @@ class StashConfig(_Section):
 
     reserve_bytes: Bytes = 256 * 2**20
     """Bytes that must stay free on the disk; below this the stash turns read-only."""
+    bytes_max: Bytes = 0
+    """Bytes on disk beyond which `doctor` and `status` say what to forget; nothing is dropped unasked. 0: any size."""
 
 
 class WatchConfig(_Section):

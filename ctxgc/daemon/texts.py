@@ -30,6 +30,11 @@ class Texts:
         """What the cache holds now, about."""
         return int(self._cache.currsize)
 
+    @property
+    def segments_held(self) -> int:
+        """Of how many segments."""
+        return len(self._cache)
+
     def cached(self, key: SessionKey, seq: int) -> Content | None:
         """The content if it is in memory."""
         return self._cache.get((key, seq))

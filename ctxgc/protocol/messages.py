@@ -338,7 +338,7 @@ VERBS: dict[str, Verb] = {
     "stash.search": Verb(StashSearch, "find segments by words"),
     "stash.recall": Verb(StashRecall, "bring content back exactly", True),
     "stash.forget": Verb(StashForget, "erase segments for good", True),
-    "stash.tiers": Verb(Nothing, "how much is hot, warm and cold"),
+    "stash.tiers": Verb(Nothing, "how much is hot (in memory too), warm (indexed) and cold (not indexed yet)"),
     "messages.collect": Verb(MessagesCollect, "make a list of a model API fit a budget", True),
     "window.sync": Verb(WindowSync, "the gateway's word on a session's window; what is to leave it", True),
     "import": Verb(Import, "read transcripts", True),

@@ -53,6 +53,8 @@ class StatsReply(TypedDict):
     text_cache_bytes: int
     segments: int
     stash_bytes: int
+    stash_bytes_max: int
+    """What the configuration wants it to stay below; 0: any size."""
     read_only: str
     """Why the stash takes no writes, or empty."""
     erasures_pending: int

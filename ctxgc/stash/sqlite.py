@@ -215,7 +215,7 @@ class SqliteStash:
         segments, sessions = db.execute(
             "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)"
         ).fetchone()
-        extra = {"sqlite": sqlite3.sqlite_version}
+        extra = {"sqlite": sqlite3.sqlite_version, "unindexed": str(upkeep.unindexed(db))}
         if self._trouble:
             extra["upkeep"] = self._trouble
         return StashStatus(

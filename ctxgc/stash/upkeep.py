@@ -50,6 +50,12 @@ def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
     return len(rows) == REINDEX_ROWS
 
 
+def unindexed(db: sqlite3.Connection) -> int:
+    """How many segments no query by words finds yet."""
+    below = meta(db, "unindexed_below")
+    return int(db.execute("SELECT count(*) FROM segment WHERE rid < ?", (below,)).fetchone()[0]) if below else 0
+
+
 def merge(db: sqlite3.Connection, fail: Failpoint) -> bool:
     """One step of joining pieces of the index; whether there is more to do."""
     return _merge(db, fail, MERGE_PAGES)

@@ -53,7 +53,7 @@ UNTYPED = {
     "hello": {"protocol", "version", "build", "pid", "boot_id", "caps", "limits"},
     "ping": {"pong"},
     "rpc.discover": {"protocol", "verbs"},
-    "stash.tiers": {"hot_bytes", "segments", "bytes_on_disk"},
+    "stash.tiers": {"hot_segments", "hot_bytes", "warm_segments", "cold_segments", "bytes_on_disk"},
     "export": {"session", "path", "segments", "bytes", "changed"},
     "subscribe": {"topics", "next_seq"},
     "unsubscribe": {"topics"},

@@ -3,8 +3,9 @@
 STATS = {
     "version": "0.1.0", "pid": 4711, "boot_id": "b", "uptime_s": 7300.0, "socket": "/run/x/ctxgc.sock",
     "state_folder": "/home/x/state", "sessions": 2, "heaps_loaded": 1, "heap_segments": 10, "text_cache_bytes": 1000,
-    "segments": 1200, "stash_bytes": 2_000_000, "read_only": "", "erasures_pending": 0, "connections": 1, "requests": 9,
-    "errors": 0, "collections": 3, "faults": 1, "tokens_estimated": False, "rss_bytes": 50_000_000, "watched": 0,
+    "segments": 1200, "stash_bytes": 2_000_000, "stash_bytes_max": 0, "read_only": "", "erasures_pending": 0,
+    "connections": 1, "requests": 9, "errors": 0, "collections": 3, "faults": 1, "tokens_estimated": False,
+    "rss_bytes": 50_000_000, "watched": 0,
 }  # fmt: skip
 
 SESSION = {

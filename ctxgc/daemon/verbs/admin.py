@@ -17,6 +17,7 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.verbs.acting import Reply
 from ctxgc.protocol.limits import BAD_LINES_MAX, BATCH_MAX, IN_FLIGHT_MAX, UNSENT_BYTES_MAX
 from ctxgc.protocol.messages import CAPABILITIES, PROTOCOL, VERBS, Hello, Import, Nothing, Subscribe, WatchAdd
+from ctxgc.stash.contract import StashStatus
 
 SLOW_LISTED_MAX = 128
 
@@ -129,6 +130,7 @@ async def stats(services: Services, control: Control, params: Nothing) -> Reply:
         "text_cache_bytes": services.texts.bytes_held,
         "segments": status.segments,
         "stash_bytes": status.bytes_on_disk,
+        "stash_bytes_max": services.config.stash.bytes_max,
         "read_only": status.read_only_reason if status.is_read_only else "",
         "erasures_pending": status.erasures_pending,
         "connections": traffic.connections,
@@ -148,7 +150,7 @@ async def metrics(services: Services, control: Control, params: Nothing) -> Repl
     lines = []
     for name, value in numbers.items():
         if isinstance(value, bool | int | float):
-            lines += [f"# TYPE ctxgc_{name} gauge", f"ctxgc_{name} {float(value):g}"]
+            lines += [f"# TYPE ctxgc_{name} gauge", f"ctxgc_{name} {+value}"]
     return {"text": "\n".join(lines) + "\n"}
 
 
@@ -198,11 +200,23 @@ async def doctor(services: Services, control: Control, params: Nothing) -> Reply
         _check("socket", _is_private(control.socket_path), control.socket_path or "inherited", "restart the daemon"),
         _check("stash", not status.is_read_only, status.read_only_reason or status.path, "free disk space"),
         _check("schema", True, f"version {status.schema_version}", ""),
+        await _size_check(services, status),
+        _check("upkeep", "upkeep" not in status.extra, status.extra.get("upkeep", "on time"), "it is tried again"),
         _check("erasures", status.erasures_pending == 0, f"{status.erasures_pending} pending", "wait a moment"),
         _check("tokens", not counter.is_estimated, "o200k ranks read", "reinstall the package: its ranks are damaged"),
         _check("clock", abs(skew_s) < 5, f"skew {abs(skew_s):.1f} s", "check the system clock"),
     ]
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
+
+
+async def _size_check(services: Services, status: StashStatus) -> Reply:
+    """A stash that is too large forgets nothing by itself: it names the session that was unused longest."""
+    used, limit = status.bytes_on_disk, services.config.stash.bytes_max
+    detail = f"{used / 2**20:.1f} MB" + (f" of {limit / 2**20:.1f} MB (`stash.bytes_max`)" if limit else "")
+    oldest = await services.stash.sessions(limit=1, offset=max(status.sessions - 1, 0))
+    which = f" --session {oldest[0].key}" if oldest else ""
+    hint = f"`ctxgc forget --whole-session{which}` erases what was unused longest; or raise the limit"
+    return _check("size", not limit or used <= limit, detail, hint)
 
 
 def _check(name: str, ok: bool, detail: str, hint: str) -> Reply:

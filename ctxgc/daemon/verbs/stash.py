@@ -187,13 +187,15 @@ async def forget(services: Services, params: StashForget) -> Any:
 
 
 async def tiers(services: Services, params: Nothing) -> Reply:
-    """`stash.tiers`."""
+    """`stash.tiers`: hot has its text in memory too; cold is not in the index of words yet."""
     status = await services.stash.status()
+    cold = int(status.extra.get("unindexed", 0))
     return {
+        "hot_segments": services.texts.segments_held,
         "hot_bytes": services.texts.bytes_held,
-        "segments": status.segments,
+        "warm_segments": status.segments - cold,
+        "cold_segments": cold,
         "bytes_on_disk": status.bytes_on_disk,
-        **{name: int(value) for name, value in status.extra.items() if value.isdigit()},
     }
 
 

@@ -146,6 +146,9 @@ def _say_daemon(page: present.Page, reply: dict[str, Any]) -> None:
     )
     if reply["read_only"]:
         page.say(f"  the stash takes no writes: {plain(reply['read_only'])}", "red")
+    if 0 < reply["stash_bytes_max"] < reply["stash_bytes"]:
+        limit = present.size(reply["stash_bytes_max"])
+        page.say(f"  the stash is larger than {limit}; `ctxgc doctor` says what to forget", "yellow")
     if reply["tokens_estimated"]:
         page.say("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
 
