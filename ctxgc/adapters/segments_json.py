@@ -16,10 +16,11 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ctxgc.adapters.assembly import as_count, as_dict, as_text, canonical, cut_input
-from ctxgc.adapters.contract import Admitted, Event, Opened
+from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened
 from ctxgc.adapters.documents import DocumentTranscript
 from ctxgc.adapters.facts import facts_of
 from ctxgc.adapters.lines import LineTranscript, lenient_object
@@ -30,6 +31,7 @@ from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import (
     LINE_MAX,
     Access,
+    Departure,
     Kind,
     PathUse,
     Piece,
@@ -41,6 +43,7 @@ from ctxgc.core.segment import (
 )
 
 FORMAT = "ctxgc-segments"
+NONE_DEPARTED: Mapping[str, Departure] = MappingProxyType({})
 VERSION = 1
 
 SOURCE_DEFAULT = "client"
@@ -69,13 +72,19 @@ def is_segment_document(head: bytes) -> bool:
     return _NAMED.match(head) is not None and not is_segment_lines(head)
 
 
-def encode(source: str, opened: Opened, segments: Iterable[Segment]) -> Iterator[bytes]:
-    """A session as JSON lines, header first; give segments in window order. Streams a session of any size."""
+def encode(
+    source: str, opened: Opened, segments: Iterable[Segment], departed: Mapping[str, Departure] = NONE_DEPARTED
+) -> Iterator[bytes]:
+    """A session as JSON lines, header first; give segments in window order. Streams a session of any size.
+
+    `departed` says which of them left the window by the host's hand, and why: reading the file keeps them out.
+    """
     header = {"format": FORMAT, "version": VERSION, "source": source, "session": opened.session}
     known = {key: getattr(opened, key) for key in ("project", "parent", "parent_segment", "model", "title")}
     yield encode_json(header | {key: value for key, value in known.items() if value}) + b"\n"
     for segment in segments:
-        yield encode_json(segment_fields(segment)) + b"\n"
+        reason = departed.get(segment.id)
+        yield encode_json(segment_fields(segment) | ({"departed": reason.value} if reason else {})) + b"\n"
 
 
 def segment_fields(segment: Segment) -> dict[str, Any]:
@@ -142,7 +151,7 @@ class SegmentLines(LineTranscript):
                 self.source = self._reader.source
                 self._events.append(self._reader.opened)
             elif "kind" in record:
-                self._events.append(self._reader.admitted(record))
+                self._events += self._reader.events(record)
             else:
                 self._skip(record.get("type"))
         except BadTranscript:
@@ -164,7 +173,7 @@ class SegmentDocument(DocumentTranscript):
         for record in _items(document.get("segments")):
             self.records += 1
             try:
-                yield reader.admitted(record)
+                yield from reader.events(record)
             except (ValueError, RecursionError):
                 self.skipped["malformed_segment"] += 1
 
@@ -188,6 +197,13 @@ class _Reader:
         self._next_place = 0
         self._turn = 0
         self._reply = ""
+
+    def events(self, record: object) -> list[Event]:
+        """The segment, and that it left the window if it did."""
+        event = self.admitted(record)
+        reason = as_text(as_dict(record).get("departed"))
+        gone = [Cleared(event.session, (event.segment.id,), _member(Departure, reason))] if reason else []
+        return [event, *gone]
 
     def admitted(self, record: object) -> Admitted:
         """One segment. An id that was there before is refused: a session names each of its segments once."""

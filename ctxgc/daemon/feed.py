@@ -20,7 +20,7 @@ from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed
 from ctxgc.adapters.formats import detect, open_transcript
 from ctxgc.adapters.lines import Inflater
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.heap import DEPARTED, EVICTED, PENDING, RESIDENT
+from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, RESIDENT
 from ctxgc.core.segment import Departure, SessionKey, State, Status
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.services import Services
@@ -185,6 +185,8 @@ class Feed:
         if session.wiring is not None:
             met.unsettled.clear()
             return
+        # An older or shorter copy of a transcript knows less than we do: it adds facts, and moves nothing back.
+        is_whole = met.is_first or len(met.places) + len(met.departed) >= len(heap) - heap.state.count(FORGOTTEN)
         leaving: dict[Departure, list[int]] = {}
         returning, moved = [], []
         for id_ in met.unsettled:
@@ -193,9 +195,9 @@ class Feed:
                 continue
             if id_ in met.departed and heap.state[slot] <= EVICTED:
                 leaving.setdefault(met.departed[id_], []).append(slot)
-            elif id_ in met.places and heap.state[slot] == DEPARTED:
+            elif is_whole and id_ in met.places and heap.state[slot] == DEPARTED:
                 returning.append(slot)
-            if id_ in met.places and heap.place[slot] != met.places[id_]:
+            if is_whole and id_ in met.places and heap.place[slot] != met.places[id_]:
                 moved.append((slot, met.places[id_]))
         met.unsettled.clear()
         for reason, slots in leaving.items():

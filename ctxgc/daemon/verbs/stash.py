@@ -202,7 +202,9 @@ async def tiers(services: Services, params: Nothing) -> Reply:
 async def export(services: Services, params: Export) -> Reply:
     """`export`: every segment of a session that is not forgotten, exactly, as plain JSON segments."""
     session = await session_of(services, params)
-    rows = [row for row in await services.stash.rows(session.key) if row.state is not State.FORGOTTEN]
+    kept = (row for row in await services.stash.rows(session.key) if row.state is not State.FORGOTTEN)
+    rows = sorted(kept, key=lambda row: row.segment.place)
+    departed = {row.segment.id: row.departure for row in rows if row.departure is not None}
     contents = await services.stash.bodies(session.key, [row.seq for row in rows])
     segments = [
         replace(row.segment, skeleton=contents[row.seq][0], body=contents[row.seq][1])
@@ -218,7 +220,7 @@ async def export(services: Services, params: Export) -> Reply:
         model=known.model,
         title=known.title,
     )
-    size = await asyncio.to_thread(write_new, params.path, encode(session.key.source, opened, segments))
+    size = await asyncio.to_thread(write_new, params.path, encode(session.key.source, opened, segments, departed))
     return {
         "session": str(session.key),
         "path": params.path,
