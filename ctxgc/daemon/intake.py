@@ -15,6 +15,7 @@ from ctxgc.core.redact import redact_segment
 from ctxgc.core.segment import Segment, digest
 from ctxgc.core.tombstone import tombstone_text
 from ctxgc.tokens.counter import TokenCounter
+from ctxgc.tokens.opaque import apart
 
 PIECE_MARKER_TOKENS = 6
 """What the marker of a further piece costs; its text is `[evicted]`."""
@@ -50,10 +51,11 @@ class Intake:
         pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)
         body_tokens = sum(tokens for _, _, tokens in pieces)
         markers = max(len(pieces) - 1, 0) * PIECE_MARKER_TOKENS
+        frame, opaque_tokens = apart(segment.skeleton)
         return Prepared(
             segment=segment,
             digest=digest(segment.skeleton, segment.body),
-            skeleton_tokens=count(segment.skeleton),
+            skeleton_tokens=count(frame) + opaque_tokens,
             pieces=pieces,
             tombstone_tokens=count(tombstone_text(segment, 100, body_tokens)) + markers,
             redactions=redactions,

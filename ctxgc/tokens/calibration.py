@@ -13,13 +13,6 @@ from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import Self
 
-MESSAGE_TOKENS = 3
-NAME_TOKENS = 1
-REPLY_TOKENS = 3
-"""What chat framing adds: a message, a `name` in it, and once a request for the reply it opens."""
-
-IMAGE_PATCH_PX = 28
-
 OBSERVED_RAW_MIN = 200
 """Fewer new tokens say more about framing than about the tokenizer."""
 RATIO_MIN, RATIO_MAX = 0.7, 2.5
@@ -126,8 +119,3 @@ def rescaled(parts: Sequence[int], total: int) -> list[int]:
     for i in by_remainder[: total - sum(shares)]:
         shares[i] += 1
     return shares
-
-
-def image_tokens(width_px: int, height_px: int) -> int:
-    """What Claude bills for an image of this size. Its base64 is never tokenized."""
-    return ceil(width_px / IMAGE_PATCH_PX) * ceil(height_px / IMAGE_PATCH_PX)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.tokens.calibration import Calibration, image_tokens, prior_ratio, rescaled
+from ctxgc.tokens.calibration import Calibration, prior_ratio, rescaled
 
 tokens = st.integers(0, 10**7)
 ratios = st.floats(0.7, 2.5)
@@ -88,7 +88,3 @@ def test_what_a_prompt_is_billed_beyond_its_visible_part_is_hidden():
 
     assert known.hidden(20_000, 5_000) == 15_000
     assert known.hidden(4_000, 5_000) == 0
-
-
-def test_an_image_is_billed_by_its_patches():
-    assert image_tokens(280, 29) == 20
