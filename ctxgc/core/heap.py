@@ -146,7 +146,8 @@ class Heap:
     """Columns over the slots of one session, and the sums that budgets are held against.
 
     `resident_tokens` is what the window costs: skeletons of all its slots, bodies of the resident ones, tombstones of
-    the evicted ones (I4). `evictable_tokens` counts resident bodies of `evictable_kinds` only.
+    the evicted ones (I4). `evictable_tokens` counts resident bodies of `evictable_kinds` only, `absent_tokens`
+    what evicted bodies would add to the window.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class Heap:
         self.last_turn = 0
         self.resident_tokens = 0
         self.evictable_tokens = 0
+        self.absent_tokens = 0
         self._order: list[int] = []
         self._is_ordered = True
 
@@ -307,8 +309,11 @@ class Heap:
 
     def _charge(self, slot: int, sign: int) -> None:
         self.resident_tokens += sign * self.cost_of(slot)
-        if self.state[slot] == RESIDENT and self.kinds_that_go[self.kind[slot]]:
+        state = self.state[slot]
+        if state == RESIDENT and self.kinds_that_go[self.kind[slot]]:
             self.evictable_tokens += sign * self.body[slot]
+        elif state == EVICTED:
+            self.absent_tokens += sign * (self.body[slot] - self.tombstone[slot])
 
     def set_state(self, slot: int, state: int) -> None:
         """Move a slot to a state; the sums follow. O(1)."""
@@ -380,6 +385,8 @@ class Heap:
         assert all(len(column) == n for column in (*columns, *more, self.traits, self.logit))
         assert self.slot_of == {id_: slot for slot, id_ in enumerate(self.ids)}
         assert self.resident_tokens == sum(map(self.cost_of, range(n))), "I4"
+        absent = (self.body[s] - self.tombstone[s] for s in range(n) if self.state[s] == EVICTED)
+        assert self.absent_tokens == sum(absent), "I4"
         bodies = (self.body[s] for s in range(n) if self.state[s] == RESIDENT and self.may_go(s))
         assert self.evictable_tokens == sum(bodies), "I4"
         assert all(target < slot for slot in range(n) for target in self.refs[slot])

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, evictable, plan
@@ -157,13 +158,15 @@ def decide(
     is_cold: bool,
     cached_tokens: int,
     grown_tokens: int = FREED_TOKENS_MIN,
+    slack_cost: float = inf,
     chance: Probability = reuse_probability,
 ) -> Decision | None:
     """Whether to collect now, and what. `cached_tokens` is the length of the window's prefix that is cached.
 
     `grown_tokens`: evictable tokens admitted since this was last asked. A warm collection frees two thousand or does
     not happen, so before as many have come nobody looks: most turns cost nothing, and a cut that did not pay a moment
-    ago is not weighed again. Only reads; same arguments, same decision. O(slots + references) where it looks. What the
+    ago is not weighed again. `slack_cost`: what a warm cut may cost now beyond what it saves now (`core.account`).
+    Only reads; same arguments, same decision. O(slots + references) where it looks. What the
     model has not seen yet and what was just recalled are roots, and stay like all of them (I2).
     """
     cached = 0 if is_cold else cached_tokens
@@ -175,7 +178,7 @@ def decide(
     roots = find_roots(heap, paths, now, rules)
     found = _worth_evicting(heap, roots, now, rules, pacer, cached, chance)
     if not is_cold:
-        found = _best_cut(heap, found, pacer, cached)
+        found = _best_cut(heap, found, pacer, cached, slack_cost)
     if not found:
         return None
     victims = [victim for _, victim in found]
@@ -233,7 +236,9 @@ def _worth_evicting(
     return found
 
 
-def _best_cut(heap: Heap, found: list[Placed], pacer: PacerRules, cached_tokens: int) -> list[Placed]:
+def _best_cut(
+    heap: Heap, found: list[Placed], pacer: PacerRules, cached_tokens: int, slack_cost: float
+) -> list[Placed]:
     """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind its first one."""
     read, write, _ = pacer.prices
     end = min(cached_tokens, heap.resident_tokens)
@@ -244,8 +249,9 @@ def _best_cut(heap: Heap, found: list[Placed], pacer: PacerRules, cached_tokens:
         # What stays of the victim's own slot follows the edit or is the edit: it is written again too.
         gone += min(cached, victim.freed_tokens)
         gains, freed = gains + victim.score, freed + victim.freed_tokens
-        net = gains - REWRITE_MARGIN * (write - read) * (max(0, end - position) - gone)
-        if net > best_net and freed >= FREED_TOKENS_MIN:
+        rewrite = (write - read) * (max(0, end - position) - gone)
+        net = gains - REWRITE_MARGIN * rewrite
+        if net > best_net and freed >= FREED_TOKENS_MIN and rewrite - read * freed <= slack_cost:
             best_net, depth = net, count
     return found[len(found) - depth :]
 
@@ -253,6 +259,13 @@ def _best_cut(heap: Heap, found: list[Placed], pacer: PacerRules, cached_tokens:
 def rewrite_tokens(heap: Heap, victims: Sequence[Victim], cached_tokens: int = ALL_CACHED) -> int:
     """Cached tokens of the window that stay, from the first victim on: what the next request writes again."""
     return _effects(heap, victims, cached_tokens)[0]
+
+
+def edit_cost(heap: Heap, victims: Sequence[Victim], pacer: PacerRules, *, cached_tokens: int) -> float:
+    """What an edit makes the very next request cost more: the rewrite, less what is not read or written any more."""
+    read, write, _ = pacer.prices
+    rewritten, cached_freed, uncached_freed = _effects(heap, victims, cached_tokens)
+    return (write - read) * rewritten - read * cached_freed - write * uncached_freed
 
 
 def cost_effect(

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
+from ctxgc.core.account import Account, paced
 from ctxgc.core.collector import Victim, evictable, plan
 from ctxgc.core.garbage import proven
-from ctxgc.core.pacer import FREED_TOKENS_MIN, PacerRules, Probability, decide, reuse_probability
+from ctxgc.core.pacer import PacerRules, Probability, reuse_probability
 from ctxgc.core.policy import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.simulate import Run, Script
@@ -216,38 +217,40 @@ class KeyWatermarks:
 
 @dataclass(slots=True)
 class Shipped:
-    """ctxgc as it ships: the core's pacer with its default dials."""
+    """ctxgc as it ships: the core's pacer with its default dials, one account for a session and all its episodes."""
 
     name: str = "ctxgc"
     pacer: PacerRules = field(default_factory=PacerRules)
     rules: Rules = field(default_factory=Rules)
     chance: Probability = reuse_probability
+    account: Account = field(default_factory=Account)
     _dials: PacerRules = field(default_factory=PacerRules)
-    _asked_tokens: int = 0
+    _recalls: int = 0
 
     def begin(self, script: Script) -> None:
-        """Take the episode's hidden prefix into account."""
-        self._asked_tokens = 0
+        """Take the episode's hidden prefix into account; a session's first episode opens a new account."""
         self._dials = replace(self.pacer, hidden_tokens=script.hidden_tokens)
+        self.account = self.account._replace(asked_tokens=0, turn=-1) if script.number else Account()
+        self._recalls = 0
 
     def victims(self, run: Run) -> Sequence[Victim]:
         """What the core's pacer decides."""
-        cached = max(run.cached_tokens - run.script.hidden_tokens - run.left_tokens, 0)
-        decision = decide(
+        for fault in run.tally.worst[self._recalls :]:
+            self.account = self.account.recalled(self._dials.prices, run.prompt_tokens, fault.size_tokens)
+        self._recalls = len(run.tally.worst)
+        decision, self.account = paced(
             run.heap,
             run.paths,
             run.now,
             self.rules,
             self._dials,
+            self.account,
             is_cold=run.is_cold,
-            cached_tokens=cached,
-            grown_tokens=run.heap.evictable_tokens - self._asked_tokens,
+            cached_tokens=max(run.cached_tokens - run.script.hidden_tokens - run.left_tokens, 0),
+            absent_tokens=run.absent_tokens,
             chance=self.chance,
         )
-        victims = decision.plan.victims if decision else ()
-        if victims or run.is_cold or run.heap.evictable_tokens - self._asked_tokens >= FREED_TOKENS_MIN:
-            self._asked_tokens = run.heap.evictable_tokens - sum(victim.freed_tokens for victim in victims)
-        return victims
+        return decision.plan.victims if decision else ()
 
 
 def baselines() -> list[JustEnough | PlanJustEnough | NoCollection | ClearOld | Masking | ProvenOnly | KeyWatermarks]:

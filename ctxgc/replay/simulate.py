@@ -64,6 +64,8 @@ class Script:
     name: str
     source: str
     session: str
+    number: int
+    """Of the episode, from 0 in each session."""
     hidden_tokens: int
     steps: tuple[Step, ...]
     demand: Demand
@@ -107,6 +109,7 @@ def script_of(episode: Episode, scope: Scope, demand: Demand) -> Script:
         name=episode.name,
         source=episode.source,
         session=episode.session,
+        number=episode.number,
         hidden_tokens=episode.hidden_tokens,
         steps=tuple(steps),
         demand=demand,
@@ -179,6 +182,8 @@ class Run:
         """Length of the cached prefix if nothing is edited, the hidden part included."""
         self.left_tokens = 0
         """Skeletons and tombstones that stay where recalled bodies were, beyond what the heap counts."""
+        self._cleared_tokens = 0
+        """What the host itself took out: absent under every policy."""
         self._left: dict[int, list[tuple[int, int]]] = {}
         """For each recalled slot the (place, tokens) of what stays at its former places."""
         self._gone: dict[int, tuple[str, int]] = {}
@@ -195,6 +200,11 @@ class Run:
     def prompt_tokens(self) -> int:
         """What the next request holds if nothing is evicted."""
         return self.script.hidden_tokens + self.left_tokens + self.heap.resident_tokens
+
+    @property
+    def absent_tokens(self) -> int:
+        """How much shorter the prompt is for what the policy evicted."""
+        return self.heap.absent_tokens - self._cleared_tokens - self.left_tokens
 
     def admit(self, admission: Admission) -> None:
         """Put a segment at the end of the window, as the transcript had it."""
@@ -227,7 +237,11 @@ class Run:
 
     def clear(self, slots: Sequence[int]) -> int:
         """What the host itself dropped: every policy lives with it, none is charged."""
-        self._gone.update((slot, (HOST, self.turn)) for slot in slots)
+        heap = self.heap
+        for slot in slots:
+            if heap.state[slot] <= EVICTED and self._gone.get(slot, ("", 0))[0] != HOST:
+                self._cleared_tokens += heap.body[slot] - heap.tombstone[slot]
+            self._gone[slot] = (HOST, self.turn)
         return self._evict({slot: HOST for slot in slots if self.heap.state[slot] == RESIDENT})
 
     def _evict(self, gone: dict[int, str]) -> int:

@@ -5,8 +5,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.core.account import Account, paced
 from ctxgc.core.garbage import proven
-from ctxgc.core.pacer import PacerRules, decide
+from ctxgc.core.pacer import PacerRules
 from ctxgc.core.policy import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.policies import (
@@ -122,12 +123,20 @@ def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
 def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
     pacer = PacerRules(prices=prices, fault_price_tokens=dial)
     told = replace(pacer, hidden_tokens=script.hidden_tokens)
+    account, faults = Account(), 0
 
     def check(run, victims):
-        cached = max(run.cached_tokens - run.script.hidden_tokens - run.left_tokens, 0)
-        core = decide(run.heap, run.paths, run.now, Rules(), told, is_cold=run.is_cold, cached_tokens=cached)
-        wanted = core.plan.victims if core else ()
-        assert tuple(victims) == wanted or (not victims and not run.is_cold)
+        nonlocal account, faults
+        for fault in run.tally.worst[faults:]:
+            account = account.recalled(prices, run.prompt_tokens, fault.size_tokens)
+        faults = len(run.tally.worst)
+        window = {
+            "is_cold": run.is_cold,
+            "cached_tokens": max(run.cached_tokens - run.script.hidden_tokens - run.left_tokens, 0),
+            "absent_tokens": run.absent_tokens,
+        }
+        core, account = paced(run.heap, run.paths, run.now, Rules(), told, account, **window)
+        assert tuple(victims) == (core.plan.victims if core else ())
 
     play(script, Checked(Shipped("x", pacer), check), prices)
 

@@ -1,0 +1,117 @@
+"""The account: what collecting has saved a session so far, beside what never collecting would have cost it.
+
+    a request is due ──▶ requested: what is absent is not paid for ──▶ slack ──▶ the pacer decides
+    it collects      ──▶ collected: the rewrite is paid, the first saving comes in
+    a body returns   ──▶ recalled:  a round trip is paid
+
+A warm cut pays now and earns later, and a session may end before it has earned. So no cut is made that would leave the
+session, were this its last request, more than `REGRET_PART` behind never having collected at all: what a rewrite costs
+must have been saved before. Where the cache is cold, a collection pays nothing, and needs no leave. So "never dearer
+than doing nothing" is a law of every turn of every session, but for what its recalls cost, and for a hard limit's will.
+
+Costs are input-token equivalents in raw tokens.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ctxgc.core.heap import Heap, Now
+from ctxgc.core.pacer import (
+    FAULT_CALL_TOKENS,
+    FAULT_FIXED_TOKENS,
+    FREED_TOKENS_MIN,
+    Decision,
+    PacerRules,
+    Prices,
+    Probability,
+    decide,
+    edit_cost,
+    reuse_probability,
+)
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.policy import Rules
+
+REGRET_PART = 0.01
+"""How far a session may fall behind never collecting, as a part of what that would have cost so far."""
+
+
+class Account(NamedTuple):
+    """What the pacer remembers of a session from one request to the next."""
+
+    full_cost: float = 0.0
+    """What the requests so far would have cost, had nothing ever been evicted."""
+    saved_cost: float = 0.0
+    """How much less they cost; negative: more."""
+    asked_tokens: int = 0
+    """Evictable tokens when the pacer last looked."""
+    turn: int = -1
+    """Of the last request."""
+
+    @property
+    def slack_cost(self) -> float:
+        """What a cut may cost more than it saves at once."""
+        return self.saved_cost + REGRET_PART * self.full_cost
+
+    def requested(self, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int) -> Account:
+        """A request is due: so many tokens, so many of them cached (0: the cache is cold), so many not in it."""
+        read, write, _ = prices
+        saved = absent_tokens * (read if cached_tokens else write)
+        paid = read * cached_tokens + write * (prompt_tokens - cached_tokens)
+        return self._replace(full_cost=self.full_cost + paid + saved, saved_cost=self.saved_cost + saved)
+
+    def collected(self, cost: float) -> Account:
+        """The request was edited, and costs so much more for it; negative: less."""
+        return self._replace(saved_cost=self.saved_cost - cost)
+
+    def recalled(self, prices: Prices, prompt_tokens: int, body_tokens: int) -> Account:
+        """A body had to be brought back: the whole prompt read once more, a call, and the body written."""
+        read, write, _ = prices
+        cost = read * prompt_tokens + FAULT_FIXED_TOKENS + write * (body_tokens + FAULT_CALL_TOKENS)
+        return self._replace(saved_cost=self.saved_cost - cost)
+
+
+def paced(
+    heap: Heap,
+    paths: PathIndex,
+    now: Now,
+    rules: Rules,
+    pacer: PacerRules,
+    account: Account,
+    *,
+    is_cold: bool,
+    cached_tokens: int,
+    absent_tokens: int,
+    chance: Probability = reuse_probability,
+) -> tuple[Decision | None, Account]:
+    """The pacer's decision before a request, within what the account allows; and the account if it is carried out.
+
+    `absent_tokens` are the evicted bodies that would be in the window otherwise (`Heap.absent_tokens`). Asked again in
+    the same turn, it takes the request for the same one.
+    """
+    cached = 0 if is_cold else min(cached_tokens, heap.resident_tokens)
+    if now.turn > account.turn:
+        hidden = pacer.hidden_tokens
+        prompt, prefix = heap.resident_tokens + hidden, 0 if is_cold else cached + hidden
+        account = account.requested(pacer.prices, prompt, prefix, absent_tokens)._replace(turn=now.turn)
+    grown = heap.evictable_tokens - account.asked_tokens
+    decision = decide(
+        heap,
+        paths,
+        now,
+        rules,
+        pacer,
+        is_cold=is_cold,
+        cached_tokens=cached,
+        grown_tokens=grown,
+        slack_cost=account.slack_cost,
+        chance=chance,
+    )
+    if decision:
+        victims = decision.plan.victims
+        account = account.collected(edit_cost(heap, victims, pacer, cached_tokens=cached))
+        freed = sum(victim.freed_tokens for victim in victims)
+        return decision, account._replace(asked_tokens=heap.evictable_tokens - freed)
+    if is_cold or grown >= FREED_TOKENS_MIN:
+        account = account._replace(asked_tokens=heap.evictable_tokens)
+    return None, account

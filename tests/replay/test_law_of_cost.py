@@ -1,0 +1,117 @@
+"""Never dearer than doing nothing: at every turn of a session, at any dials, and on every recorded session."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctxgc.core.account import REGRET_PART, Account
+from ctxgc.core.pacer import PROFILES, PacerRules, tuned
+from ctxgc.core.policy import Rules
+from ctxgc.replay.demand import ALL, RESULTS, demand_of
+from ctxgc.replay.policies import NoCollection, Shipped
+from ctxgc.replay.reading import read_file, transcripts_in
+from ctxgc.replay.simulate import play, script_of
+from tests.replay.episodes import episode_of, few, free_turns, profiles, result, script, scripts
+
+EAGER = st.builds(
+    PacerRules,
+    prices=st.sampled_from(list(PROFILES.values())),
+    fault_price_tokens=st.sampled_from([0.0, 300.0]),
+    horizon_turns=st.sampled_from([20.0, 500.0]),
+)
+SHORT = Rules(recent_turns=1, file_turns=0)
+
+
+def without_demand(script):
+    """The same requests, of an agent that never misses anything."""
+    return replace(script, demand=replace(script.demand, wants=((),) * len(script.steps)))
+
+
+def up_to(script, turns):
+    return replace(script, steps=script.steps[:turns])
+
+
+@given(scripts(), EAGER)
+@few
+def test_but_for_its_recalls_ctxgc_is_never_dearer_than_101_percent_of_nothing_wherever_the_session_ends(told, pacer):
+    lived = without_demand(told)
+
+    for turns in range(1, len(lived.steps) + 1):
+        cost = play(up_to(lived, turns), Shipped(pacer=pacer, rules=SHORT), pacer.prices).cost
+        nothing = play(up_to(lived, turns), NoCollection(), pacer.prices).cost
+
+        assert cost <= (1 + REGRET_PART) * nothing * (1 + 1e-9)
+
+
+def reading_session(turns, seed):
+    """A long session that reads a file of some hundreds to thousands of tokens a turn."""
+    chance = random.Random(seed)
+    made = free_turns(turns)
+    for number, turn in enumerate(made):
+        turn.reply.append(result(f"r{number}", number, f"body {number}", int(chance.lognormvariate(6.5, 1.2))))
+    return without_demand(script(episode_of(*made)))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_law_binds_long_sessions_and_still_lets_them_save(profile):
+    pacer = replace(tuned(profile), fault_price_tokens=0.0)
+    told = reading_session(60, seed=7)
+    shares = []
+
+    for turns in range(1, 61):
+        cost = play(up_to(told, turns), Shipped(pacer=pacer), pacer.prices).cost
+        shares.append(cost / play(up_to(told, turns), NoCollection(), pacer.prices).cost)
+
+    assert max(shares) <= 1 + REGRET_PART
+    assert shares[-1] < 0.9
+
+
+@given(scripts(), profiles)
+@few
+def test_the_account_knows_to_the_token_what_doing_nothing_costs(told, prices):
+    told = replace(told, steps=tuple(replace(step, cleared=()) for step in told.steps))
+    policy = Shipped(pacer=PacerRules(prices=prices, fault_price_tokens=0.0), rules=SHORT)
+
+    play(told, policy, prices)
+
+    assert policy.account.full_cost == pytest.approx(play(told, NoCollection(), prices).cost, rel=0.02)
+
+
+def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_its_own():
+    told = reading_session(30, seed=3)
+    policy = Shipped(pacer=tuned("cache_5m"))
+    play(told, policy, PROFILES["cache_5m"])
+    before = policy.account
+
+    policy.begin(replace(told, number=1))
+    kept = policy.account
+    policy.begin(told)
+
+    assert kept.full_cost == before.full_cost > 0
+    assert policy.account == Account()
+
+
+def test_a_recall_is_paid_from_what_was_saved():
+    account = Account(full_cost=10_000.0, saved_cost=500.0).recalled(PROFILES["cache_5m"], 1000, 100)
+
+    assert account.saved_cost == pytest.approx(500 - (100 + 300 + 1.25 * 160))
+    assert account.slack_cost == pytest.approx(0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.corpus
+def test_no_recorded_session_is_dearer_than_101_percent_of_nothing_at_any_price(corpus):
+    folders = [str(corpus / name) for name in ("claude_code", "codex")]
+    for path in transcripts_in(folders):
+        for session, episodes in read_file(path).sessions.items():
+            for scope in (RESULTS, ALL):
+                told = [script_of(episode, scope, demand_of(episode, scope)) for episode in episodes]
+                for profile, prices in PROFILES.items():
+                    policy = Shipped(pacer=tuned(profile))
+                    cost = sum(play(one, policy, prices).cost for one in told)
+                    nothing = sum(play(one, NoCollection(), prices).cost for one in told)
+
+                    assert cost <= 1.01 * nothing, (session, profile)
