@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ctxgc.fronts.gateway.body import EDITED_BYTES_MAX, forbidden
@@ -85,12 +85,12 @@ class Gate:
         )
         return Look(wire, identity, mode, None, holds)
 
-    def streamed(self, look: Look, body: bytes | None) -> Call | None:
+    def streamed(self, look: Look, parts: Sequence[bytes] | None) -> Call | None:
         """A call whose body has gone upstream as it came; `None` if it turned out too long to be kept."""
-        if look.passes is not None or body is None or look.identity is None:
-            self._counts.passed(look.passes or (Reason.TOO_LARGE if body is None else Reason.NO_IDENTITY))
+        if look.passes is not None or parts is None or look.identity is None:
+            self._counts.passed(look.passes or (Reason.TOO_LARGE if parts is None else Reason.NO_IDENTITY))
             return None
-        call = self._call(look, body)
+        call = self._call(look, parts)
         if look.mode == "on" and self._syncer.is_down:
             self._counts.passed(Reason.DAEMON_GONE)
         else:
@@ -105,8 +105,8 @@ class Gate:
             identity = identity_of_key(look.wire, _cache_key(body))
             look = self._look_at(look.wire, identity) if identity else look._replace(passes=Reason.NO_IDENTITY)
             if not look.holds or look.passes:
-                return Sent(body, self.streamed(look, body))
-        call = self._call(look, body)
+                return Sent(body, self.streamed(look, [body]))
+        call = self._call(look, [body])
         try:
             sent = self._from_memo(call) or await self._parsed(call)
         except Exception:
@@ -116,9 +116,9 @@ class Gate:
         call.is_sent.set()
         return sent
 
-    def _call(self, look: Look, body: bytes) -> Call:
+    def _call(self, look: Look, parts: Sequence[bytes]) -> Call:
         assert look.identity is not None
-        return Call(family=self._syncer.family_of(look.identity), wire=look.wire, body=body, mode=look.mode)
+        return Call(family=self._syncer.family_of(look.identity), wire=look.wire, parts=parts, mode=look.mode)
 
     def _from_memo(self, call: Call) -> Sent | None:
         settings = self._settings()

@@ -35,6 +35,8 @@ from ctxgc.fronts.gateway.sync import Call
 from ctxgc.fronts.gateway.usage import UsageScanner
 
 HEADER_BYTES_MAX = 256 * 2**10
+READ_BYTES = 2**20
+"""What is read ahead of a slow reader, in each direction (half of it, before the other side is told to wait)."""
 WRITE_BYTES = 256 * 2**10
 IDLE_S = 15.0
 """Upstreams hang up on connections that idle longer; a request sent into that would be lost."""
@@ -102,11 +104,11 @@ class Proxy:
         look = self._gate.look(way.format, request.headers, length or 0)
         body = _Body(request)
         if look.holds and await body.read():
-            sent = await self._gate.held(look, body.whole)
+            sent = await self._gate.held(look, b"".join(body.parts))
             return await self._forward(request, way, _sliced(sent.body), len(sent.body), sent, None)
 
         def read() -> Call | None:
-            return self._gate.streamed(look, body.whole if body.is_whole else None)
+            return self._gate.streamed(look, body.parts if body.is_whole else None)
 
         return await self._forward(request, way, body.streamed(), length, None, read)
 
@@ -206,16 +208,9 @@ class _Body:
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
-        self._parts: list[bytes] = []
+        self.parts: list[bytes] = []
         self._bytes = 0
         self._is_at_end = False
-
-    @property
-    def whole(self) -> bytes:
-        """All of it; joined once."""
-        if len(self._parts) > 1:
-            self._parts = [b"".join(self._parts)]
-        return self._parts[0] if self._parts else b""
 
     @property
     def is_whole(self) -> bool:
@@ -224,7 +219,7 @@ class _Body:
 
     async def read(self) -> bool:
         """Read to the end; False if it is too long to be held, and then `streamed` goes on with it."""
-        async for data in self._request.content.iter_any():
+        async for data, _ in self._request.content.iter_chunks():
             self._keep(data)
             if self._bytes > EDITED_BYTES_MAX:
                 return False
@@ -233,18 +228,18 @@ class _Body:
 
     async def streamed(self) -> AsyncIterator[bytes]:
         """What was read, then the rest as it comes."""
-        for part in tuple(self._parts):
+        for part in tuple(self.parts):
             yield part
-        async for data in self._request.content.iter_any():
+        async for data, _ in self._request.content.iter_chunks():
             self._keep(data)
             if self._bytes > EDITED_BYTES_MAX:
-                self._parts.clear()
+                self.parts.clear()
             yield data
         self._is_at_end = True
 
     def _keep(self, data: bytes) -> None:
         self._bytes += len(data)
-        self._parts.append(data)
+        self.parts.append(data)
 
 
 def client_session() -> ClientSession:
@@ -270,6 +265,7 @@ async def listen(app: web.Application, settings: Settings) -> web.AppRunner:
         max_line_size=HEADER_BYTES_MAX,
         max_field_size=HEADER_BYTES_MAX,
         shutdown_timeout=5.0,
+        read_bufsize=READ_BYTES,
     )
     await runner.setup()
     await web.TCPSite(runner, settings.host, settings.port).start()
@@ -290,7 +286,7 @@ def _kept(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[
 
 
 async def _streamed(request: web.Request) -> AsyncIterator[bytes]:
-    async for data in request.content.iter_any():
+    async for data, _ in request.content.iter_chunks():
         yield data
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +56,8 @@ class Call:
 
     family: Family
     wire: str
-    body: bytes
+    parts: Sequence[bytes]
+    """The body as it was read."""
     mode: str
     reply: Reply = field(default_factory=Reply)
     waits: bool = False
@@ -74,6 +75,13 @@ class Call:
     is_told: asyncio.Event = field(default_factory=asyncio.Event)
     """The daemon has answered, or will not."""
     failure: Reason | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The body in one piece. Joining is kept off the loop, where a megabyte would be felt."""
+        if len(self.parts) != 1:
+            self.parts = [b"".join(self.parts)]
+        return self.parts[0]
 
 
 class Syncer:
@@ -146,7 +154,7 @@ class Syncer:
         loop = asyncio.get_running_loop()
         allowed = self._settings().context_edits_allowed
         worker = self._urgent if call.waits else self._worker
-        call.asked = await loop.run_in_executor(worker, read_body, call.body, call.wire, allowed)
+        call.asked = await loop.run_in_executor(worker, _read, call, allowed)
         await self._acquaint(call.family)
         thread = call.thread = call.family.thread_of(call.asked)
         now = time.monotonic()
@@ -267,6 +275,10 @@ class Syncer:
         call.failure = reason
         call.is_placed.set()
         call.is_told.set()
+
+
+def _read(call: Call, edits_allowed: Set[str]) -> Asked:
+    return read_body(call.body, call.wire, edits_allowed)
 
 
 def _loads(window: WireWindow, missing: set[str]) -> list[list[msgspec.Raw]]:
