@@ -49,7 +49,6 @@ OTHERS_WORDS = {
     ("core", "restore"): "the undoing of a sweep; recall is another thing",
     ("stash", "restore"): "the undoing of a sweep; recall is another thing",
     ("stash", "chunk"): "rows read at a time",
-    ("tokens", "message"): "the framing that providers add to each of theirs",
     ("tokens", "chunk"): "a stretch of text that is counted at once",
     ("daemon", "handler"): "the function behind a verb; a verb is what the protocol names",
     ("fronts", "chunk"): "bytes of a file read at a time",

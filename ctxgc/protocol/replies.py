@@ -159,6 +159,8 @@ class SegmentsChangedReply(TypedDict):
 
     session: str
     ids: list[str]
+    resident_tokens: int
+    billed_tokens: int
     changed: str
     next: NotRequired[str]
 
@@ -323,6 +325,8 @@ class RecallReply(TypedDict):
     faults: int
     """Recalls of the session so far."""
     notes: list[str]
+    resident_tokens: int
+    billed_tokens: int
     changed: str
     next: NotRequired[str]
 
@@ -333,6 +337,8 @@ class ForgetReply(TypedDict):
     session: str
     forgotten: int
     erasures_pending: int
+    resident_tokens: int
+    billed_tokens: int
     changed: str
 
 

@@ -256,7 +256,8 @@ def referring(params: SegmentRef) -> Applied:
 
 
 def _changed(session: Session, slots: Sequence[int], sentence: str) -> Reply:
-    return {"session": str(session.key), "ids": [session.heap.ids[slot] for slot in slots], "changed": sentence}
+    ids = [session.heap.ids[slot] for slot in slots]
+    return {"session": str(session.key), "ids": ids, **budget_fields(session), "changed": sentence}
 
 
 async def pin(services: Services, params: SegmentIds) -> Any:

@@ -17,7 +17,7 @@ from ctxgc.core.tombstone import tombstone_text
 from ctxgc.daemon.describe import session_reply, show_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
-from ctxgc.daemon.verbs.acting import Reply, change_session, session_of
+from ctxgc.daemon.verbs.acting import Reply, change_session, over_budget_hint, session_of
 from ctxgc.protocol.messages import (
     MutatingSession,
     OfSession,
@@ -94,7 +94,7 @@ async def set_session(services: Services, params: SessionSet) -> Any:
         if "model" in fields:
             session.calibration = Calibration.of(fields["model"])
         names = ", ".join(fields) or "nothing"
-        return session_reply(session.row) | {"changed": f"{names} set"}
+        return session_reply(session.row) | {"changed": f"{names} set"} | over_budget_hint(session)
 
     return await change_session(services, params, apply)
 

@@ -18,7 +18,14 @@ from ctxgc.daemon.describe import content_reply, hit_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.texts import Content
-from ctxgc.daemon.verbs.acting import Reply, change_session, session_holding, session_of
+from ctxgc.daemon.verbs.acting import (
+    Reply,
+    budget_fields,
+    change_session,
+    over_budget_hint,
+    session_holding,
+    session_of,
+)
 from ctxgc.protocol.messages import Backup, Export, Nothing, StashForget, StashRecall, StashSearch
 from ctxgc.stash.contract import Forget, Found, Query, Stored
 
@@ -136,7 +143,9 @@ async def _recall_ids(
             "tokens": sum(int(reply["tokens"]) for reply in recalled),
             "faults": session.row.faults,
             "notes": [*notes, *more, FRAME],
+            **budget_fields(session),
             "changed": BROUGHT_BACK[session.row.mode].format(faults) if faults else "it had not been evicted",
+            **over_budget_hint(session),
         }
 
     if params.op_id and params.query:
@@ -180,6 +189,7 @@ async def forget(services: Services, params: StashForget) -> Any:
             "session": str(session.key),
             "forgotten": len(slots),
             "erasures_pending": len(slots),
+            **budget_fields(session),
             "changed": f"{len(slots)} gone from every query; a background job erases the bytes (`ctxgc status`)",
         }
 
