@@ -21,6 +21,8 @@ from tests.gateway.upstream import ANSWERS, Bill, Upstream
 
 TURNS = 100
 RESULT_BYTES = 8000
+PAUSE_TURNS = 16
+"""After so many turns the provider has forgotten what it cached."""
 EDGES = {"edge": (1000, 1500, 90_000), "beyond_edge": (300, 700, 12_000)}
 """Turns, bytes of a result, hard limit in billed tokens. In the second, calls and tombstones alone exceed the limit."""
 
@@ -40,7 +42,7 @@ def asked(stage, body, headers):
 
 
 def retained(bills):
-    """Of what the request before held, the part that was read: over requests that follow no collection."""
+    """Of what the request before held, the part that was read: over requests that follow no collection and no pause."""
     could = sum(before[0] + before[1] for before, after in pairwise(bills) if not after[2])
     did = sum(after[0] for after in bills[1:] if not after[2])
     return 100 * did / could
@@ -54,11 +56,15 @@ def measure_retention():
     try:
         with Stage(Link(daemon.socket)) as stage, Stage(mode="off") as without:
             for number in range(TURNS):
+                is_cold = number % PAUSE_TURNS == PAUSE_TURNS - 1
+                if is_cold:
+                    stage.pause()
+                    without.pause()
                 body = agent.body()
                 got, *bill = asked(stage, body, headers)
                 is_edit = got.count(b"evicted by ctxgc") != last.count(b"evicted by ctxgc")
-                gated.append((*bill, is_edit))
-                plain.append((*asked(without, body, headers)[1:], False))
+                gated.append((*bill, is_edit or is_cold))
+                plain.append((*asked(without, body, headers)[1:], is_cold))
                 last = got
                 agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0)), number)
             costs = [next(iter(s.upstream.bills.values())).cost for s in (stage, without)]

@@ -132,7 +132,7 @@ class Upstream:
         call = None if done >= self.turns or not asked.get("tools") else f"call_{done}"
         if not asked.get("stream"):
             return web.json_response(ANSWERS[wire](call, done, usage))
-        out = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        out = self.stream()
         await out.prepare(request)
         for event in EVENTS[wire](ANSWERS[wire](call, done, usage)):
             await out.write(event)
@@ -145,6 +145,10 @@ class Upstream:
 
     # Behaviours
 
+    @staticmethod
+    def stream():
+        return web.StreamResponse(headers={"content-type": "text/event-stream"})
+
     async def _limited(self, request):
         return self._error(429, "slow down", **{"retry-after": "17", "x-ratelimit-remaining": "0"})
 
@@ -153,7 +157,7 @@ class Upstream:
 
     async def _breaks(self, request):
         """Dies in the middle of a stream."""
-        out = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        out = self.stream()
         await out.prepare(request)
         await out.write(b"event: ping\ndata: {}\n\n")
         await asyncio.sleep(0.02)
@@ -167,7 +171,7 @@ class Upstream:
 
     async def _stalls(self, request):
         """Streams one event, and then nothing for ever."""
-        out = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        out = self.stream()
         await out.prepare(request)
         await out.write(b"event: ping\ndata: {}\n\n")
         try:
@@ -180,7 +184,7 @@ class Upstream:
     async def _drips(self, request):
         """Streams the body back byte by byte, so that UTF-8 and events are cut anywhere."""
         body = await request.read()
-        out = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        out = self.stream()
         await out.prepare(request)
         for at in range(len(body)):
             await out.write(body[at : at + 1])

@@ -12,6 +12,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from ctxgc.fronts.gateway.sync import Syncer
 SWITCH_S = 0.0005
 """How long a thread that parses may keep the interpreter while a stream waits for it."""
 RELOAD_S = 1.0
+BACKLOG = 256
 
 EXIT_CONFIG, EXIT_BUSY = 78, 75
 
@@ -75,12 +77,12 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
     return 0
 
 
-async def _serve(first: Settings, socket: str, path: Path, settings: Callable[[], Settings]) -> None:
+async def _serve(first: Settings, daemon: str, path: Path, settings: Callable[[], Settings]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with serving(first, Link(socket)) as running:
+    async with serving(first, Link(daemon)) as running:
         gc.freeze()
         print(f"ctxgc gateway: http://{first.host}:{running.port}, mode {first.mode}", flush=True)
         seen = _stamp(path)
@@ -98,6 +100,9 @@ async def _serve(first: Settings, socket: str, path: Path, settings: Callable[[]
 async def serving(settings: Settings, daemon: Daemon) -> AsyncIterator[Running]:
     """A gateway on this loop for as long as the context lasts; port 0 takes a free one."""
     background: set[asyncio.Task[None]] = set()
+    # Before the task group, which would wrap an address in use into a group of errors.
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     with ThreadPoolExecutor(1, "parse") as worker, ThreadPoolExecutor(1, "urgent") as urgent:
         async with asyncio.TaskGroup() as tasks, client_session() as upstream:
 
@@ -110,9 +115,9 @@ async def serving(settings: Settings, daemon: Daemon) -> AsyncIterator[Running]:
             syncer = Syncer(daemon, counts, lambda: running.settings, worker, urgent, spawn)
             running = Running(settings, counts, syncer)
             gate = Gate(syncer, counts, lambda: running.settings)
-            runner = await listen(Proxy(gate, counts, lambda: running.settings, upstream).app(), settings)
+            runner = await listen(Proxy(gate, counts, lambda: running.settings, upstream).app(), listener)
             try:
-                running.port = int(runner.addresses[0][1])
+                running.port = int(listener.getsockname()[1])
                 yield running
             finally:
                 await runner.cleanup()

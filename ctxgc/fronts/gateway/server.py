@@ -10,6 +10,7 @@ wrote it, and its session is edited no more.
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Set
 
 from aiohttp import (
@@ -254,7 +255,7 @@ def client_session() -> ClientSession:
     )
 
 
-async def listen(app: web.Application, settings: Settings) -> web.AppRunner:
+async def listen(app: web.Application, listener: socket.socket) -> web.AppRunner:
     """Serve until the runner is cleaned up."""
     runner = web.AppRunner(
         app,
@@ -268,7 +269,7 @@ async def listen(app: web.Application, settings: Settings) -> web.AppRunner:
         read_bufsize=READ_BYTES,
     )
     await runner.setup()
-    await web.TCPSite(runner, settings.host, settings.port).start()
+    await web.SockSite(runner, listener).start()
     return runner
 
 

@@ -42,6 +42,7 @@ NEW_BYTES_MAX = 2 * 2**20
 """Of new segments in one sync; more go in further ones, so that no line is longer than the daemon takes."""
 TRIES_MAX = 3
 IDS_MAX = 10_000
+NEWEST_MAX = 100
 HEAD_START_S = 0.2
 """A reply that has begun by then is let pass first; parsing would delay its first byte."""
 WAITING_MAX = 256
@@ -174,10 +175,15 @@ class Syncer:
             self._spawn(self._serve(thread))
 
     async def _acquaint(self, family: Family) -> None:
-        """Ask the daemon once which segments it knows under the family's own id."""
+        """Ask the daemon once which segments it knows under the family's own id, and when it last heard of it."""
         if family.known_ids is not None:
             return
-        name = f"{family.identity.agent}:{family.identity.session}"
+        agent, session = family.identity
+        name = f"{agent}:{session}"
+        newest = await self._link.call("session.list", {"source": agent, "limit": NEWEST_MAX}, ACQUAINT_TIMEOUT_S)
+        heard_s = next((row["updated_s"] for row in newest["sessions"] if row["session"] == name), 0.0)
+        # A session that was resumed after a night has a cold cache, whoever served it yesterday.
+        family.heard_s = time.monotonic() - max(time.time() - heard_s, 0.0) if heard_s else 0.0
         try:
             known = await self._link.call("segment.list", {"session": name, "limit": IDS_MAX}, ACQUAINT_TIMEOUT_S)
         except CallFailed as failure:
@@ -214,7 +220,8 @@ class Syncer:
             "ids": ids,
             "fixed": [s.id for s in call.asked.window.segments if s.id not in spans and s.status is not Status.PENDING],
             "usage": _usage(thread.reply),
-            "is_cold": call.is_cold and call.waits,
+            # In shadow nothing is edited, so that nothing need wait for it either.
+            "is_cold": call.is_cold and (call.waits or call.mode == "shadow"),
         }
         if call.asked.profile:
             params["profile"] = call.asked.profile

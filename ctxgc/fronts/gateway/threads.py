@@ -82,6 +82,8 @@ class Family:
         self.threads: dict[str, Thread] = {}
         self.known_ids: frozenset[str] | None = None
         """Ids that the daemon has under the family's own id; None until it was asked."""
+        self.heard_s = 0.0
+        """When the daemon last heard of the main thread, on the monotonic clock; 0: never."""
         self.mode = ""
         """What the settings said last."""
         self._by_print: dict[tuple[bytes, str], Thread] = {}
@@ -123,7 +125,10 @@ class Family:
 
     def _opened(self, name: str) -> Thread:
         identity = self.identity
-        thread = Thread(identity.agent, name, parent="" if name == identity.session else identity.session)
+        if name == identity.session:
+            thread = Thread(identity.agent, name, asked_s=self.heard_s)
+        else:
+            thread = Thread(identity.agent, name, parent=identity.session)
         self.threads[name] = thread
         for gone in drop_oldest(self.threads, THREADS_MAX):
             self._by_print = {stamp: kept for stamp, kept in self._by_print.items() if kept.session != gone}

@@ -1,0 +1,127 @@
+"""`ctxgc gateway` as a process: it starts, serves, refuses what it must, and ends when told to."""
+
+import asyncio
+import importlib.util
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from uuid import uuid4
+
+import pytest
+
+from ctxgc.fronts.cli.main import main
+from tests.daemon.harness import DaemonProcess
+from tests.gateway.agent import ClaudeAgent
+from tests.gateway.stage import MESSAGES, ScriptedDaemon, Stage
+from tests.gateway.upstream import Upstream
+
+
+@pytest.fixture
+def home():
+    """A daemon's home, without the daemon."""
+    made = DaemonProcess()
+    yield made
+    made.close()
+
+
+def gateway(home, *words, **env):
+    command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "gateway", "--port", "0", "--no-spawn", *words]
+    return subprocess.Popen(command, env=home.env | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_process_serves_reads_its_modes_again_and_ends_when_told_to(home):
+    with Stage(mode="off") as stage:
+        config = home.folder / "config" / "ctxgc" / "config.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f'[gateway]\nupstream_anthropic = "{stage.upstream.url}"\n')
+        process = gateway(home)
+        said = process.stdout.readline() + process.stdout.readline()
+        stage.running.port = int(said.rpartition("http://127.0.0.1:")[2].partition(",")[0])
+
+        assert "no daemon yet" in said
+        assert stage.ask(MESSAGES, ClaudeAgent().run(2).body()) == ClaudeAgent().run(2).body()
+        assert status(stage)["mode"] == "shadow"
+
+        config.write_text(config.read_text() + 'mode = "on"\nmodes = { codex = "off" }\n')
+        stage.until(lambda: status(stage)["mode"] == "on")
+        assert status(stage)["modes"] == {"codex": "off"}
+
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
+def status(stage):
+    return json.loads(stage.send("/ctxgc/status", headers={}, method="GET").body)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [(["--host", "0.0.0.0"], 78, "not a loopback address"), (["--port", "TAKEN"], 75, "cannot listen on 127.0.0.1")],
+)
+def test_an_address_that_cannot_or_must_not_be_served_ends_it_with_one_sentence(home, words, code, says):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = gateway(home, *(word.replace("TAKEN", str(taken.getsockname()[1])) for word in words))
+        _, errors = process.communicate(timeout=20)
+
+    assert process.returncode == code
+    assert says in errors
+    assert "Traceback" not in errors
+
+
+def test_without_its_library_it_says_how_to_get_it(monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "aiohttp" else find(name))
+
+    assert main(["gateway", "--no-spawn"]) == 1
+    assert "pip install 'ctxgc[gateway]'" in capsys.readouterr().err
+
+
+def test_sixty_four_streams_at_once_are_each_their_own():
+    daemon = ScriptedDaemon(lambda ids: [id_ for id_ in ids if id_ == "call_0"])
+    replies, bodies = {}, {}
+    with Stage(daemon, wait_s=5.0) as stage:
+
+        def stream(number):
+            body = f'data: {{"number": {number}}}\n\n'.encode() * 50
+            replies[number] = stage.send(MESSAGES, body, {"x-ctxgc-session": str(uuid4()), "x-test": "drips"}).body
+            bodies[number] = body
+
+        threads = [threading.Thread(target=stream, args=(number,)) for number in range(64)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert replies == bodies
+    assert len(replies) == 64
+
+
+async def test_a_slow_reader_holds_the_upstream_back():
+    """Back-pressure: what the agent does not read, the gateway does not pile up."""
+    sent = 0
+
+    class Flood(Upstream):
+        async def _flood(self, request):
+            nonlocal sent
+            out = self.stream()
+            await out.prepare(request)
+            while sent < 2**30:
+                await out.write(b"x" * 2**16)
+                sent += 2**16
+            return out
+
+    with Stage(mode="off", upstream=Flood()) as stage:
+        head = f"POST {MESSAGES} HTTP/1.1\r\nhost: x\r\nx-test: flood\r\ncontent-length: 2\r\n\r\n{{}}".encode()
+        with stage.raw(head) as connection:
+            connection.recv(100)
+            before = -1
+            while before != sent:
+                before = sent
+                await asyncio.sleep(0.2)
+
+    assert sent < 64 * 2**20
