@@ -142,10 +142,11 @@ class FaultyStash:
 
     async def apply(self, mutations):
         self.applied += 1
-        if self.applied in self.fail_applies:
-            raise StorageFailed("the disk said no", hint="try again")
+        number = self.applied
         self.is_applying.set()
         await self.may_apply.wait()
+        if number in self.fail_applies:
+            raise StorageFailed("the disk said no", hint="try again")
         await self._inner.apply(mutations)
 
 
