@@ -1,0 +1,124 @@
+"""Claude Code, Codex and OpenCode, the real ones, at work behind the gateway against a model that refuses and bills.
+
+Installed by `install_agents.sh`, at test time if CTXGC_AGENTS=1; without them every test here is skipped.
+"""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from tests.e2e.agent_run import AGENTS, Through, agents_folder, straight
+
+pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow]
+
+INSTALL = Path(__file__).parent / "install_agents.sh"
+INSTALL_S = 300
+TURNS, FILE_BYTES = 80, 8000
+EDITED_MIN = 10
+SHADOW_TURNS = 6
+MARK = re.compile(r"\[(evicted by ctxgc\b|evicted\])")
+
+
+@pytest.fixture(scope="module")
+def installed():
+    """The agents; installed if that is wanted, else whatever is there."""
+    if os.environ.get("CTXGC_AGENTS") == "1":
+        done = subprocess.run([INSTALL], capture_output=True, text=True, timeout=INSTALL_S)
+        if done.returncode:
+            pytest.skip(f"THE AGENTS CANNOT BE INSTALLED: {done.stderr.strip()[-300:]}")
+    if not (agents_folder() / ".installed").exists():
+        pytest.skip(f"NO AGENTS in {agents_folder()}: CTXGC_AGENTS=1 installs them, or {INSTALL.name} by hand")
+
+
+@pytest.fixture(scope="module", params=list(AGENTS))
+def worked(request, installed):
+    """A long session of one agent through the gateway, and the model that the same work was done with without it."""
+    alone = straight(AGENTS[request.param], TURNS, FILE_BYTES)
+    with Through(AGENTS[request.param], TURNS, FILE_BYTES) as through:
+        yield through, alone
+
+
+def test_not_one_request_of_a_long_session_is_refused(worked):
+    through, alone = worked
+
+    assert alone.refused == through.model.refused == []
+    assert len(through.model.requests) == len(alone.requests) > TURNS
+
+
+def test_a_request_differs_from_what_the_agent_sent_in_evicted_bodies_alone(worked):
+    through, _ = worked
+    pairs = through.pairs()
+    edited = [pair for pair in pairs if pair[0] != pair[1]]
+
+    assert len(edited) >= EDITED_MIN
+    for sent, arrived in edited:
+        before, after = json.loads(sent), json.loads(arrived)
+        assert set(changes(before, after)) == {True}
+    first = pairs.index(edited[0])
+    assert all(sent == arrived for sent, arrived in pairs[:first])
+
+
+def changes(before, after):
+    """For each leaf that is another: whether a tombstone stands there now."""
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        for key in before:
+            yield from changes(before[key], after[key])
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for one, other in zip(before, after, strict=True):
+            yield from changes(one, other)
+    elif isinstance(before, list) and isinstance(after, list) and len(after) == 1:
+        yield bool(MARK.match(after[0].get("text", "")))
+    elif before != after:
+        yield isinstance(after, str) and bool(MARK.match(after))
+
+
+def test_what_was_evicted_is_recalled_as_the_agent_had_it(worked):
+    through, _ = worked
+    windows = [parsed(one.wire, sent) for one, (sent, _) in zip(through.model.requests, through.pairs(), strict=True)]
+    had = {s.id: {p.name: p.text for p in s.body} for window in windows for s in window.segments}
+
+    with through.place.client() as client:
+        evicted = list(evicted_of(client))
+        for session, id_ in evicted:
+            recalled = client.call("stash.recall", {"session": session, "id": id_})["recalled"][0]
+            assert {p["name"]: p["text"] for p in recalled["pieces"]} == had[id_]
+    assert len(evicted) >= EDITED_MIN
+
+
+def parsed(wire, body) -> WireWindow:
+    return WIRE_FORMATS[wire].parse(body)
+
+
+def evicted_of(client):
+    for session in client.call("session.list", {})["sessions"]:
+        listed = client.call("segment.list", {"session": session["session"], "states": ["evicted"]})
+        for row in listed["segments"]:
+            yield session["session"], row["id"]
+
+
+def test_the_bill_is_lower_than_without(worked, capsys):
+    through, alone = worked
+    with_, without = (sum(bill.cost for bill in model.bills.values()) for model in (through.model, alone))
+    edited = sum(sent != arrived for sent, arrived in through.pairs())
+
+    with capsys.disabled():
+        print(
+            f"\n{through.agent.name}: {len(through.model.requests)} requests, 0 refused, {edited} edited; "
+            f"cost {with_:,.0f} with, {without:,.0f} without ({with_ / without - 1:+.1%})"
+        )
+    assert with_ < 0.95 * without
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_in_shadow_every_request_arrives_byte_for_byte(installed, name):
+    with Through(AGENTS[name], SHADOW_TURNS, FILE_BYTES, mode="shadow") as through:
+        assert through.model.refused == []
+        assert len(through.pairs()) > SHADOW_TURNS
+        assert all(sent == arrived for sent, arrived in through.pairs())
+        assert any(name.startswith(f"{through.agent.source}:") for name in through.sessions())
