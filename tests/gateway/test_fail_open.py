@@ -127,6 +127,19 @@ def test_a_parser_that_takes_its_time_is_not_waited_for(stage, monkeypatch):
     assert took_s < 0.3
 
 
+def test_even_a_late_parser_leaves_in_force_what_was_in_force(stage, monkeypatch):
+    agent = ChatAgent().run(5)
+    before = stage.ask(CHAT, agent.body())
+    stage.pause()  # So that this one is parsed, and the daemon asked.
+    parse = OpenAiChat.parse
+    monkeypatch.setattr(OpenAiChat, "parse", lambda *given: time.sleep(0.3) or parse(*given))
+    agent.run(1, 5)
+
+    assert timed(stage, agent) < 0.3
+    assert stage.upstream.last.startswith(before[: before.rindex(b"[evicted")])
+    assert stage.passed == {}
+
+
 BODIES = [b"", b"{", b"[]", b"null", b'{"messages": 1}', b'{"messages": [{}]}', b'{"messages":[]}' * 2, b"\xff" * 99]
 
 

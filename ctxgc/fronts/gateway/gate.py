@@ -108,7 +108,11 @@ class Gate:
                 return Sent(body, self.streamed(look, [body]))
         call = self._call(look, [body])
         try:
-            sent = self._from_memo(call) or await self._parsed(call)
+            sent = self._from_memo(call)
+            if sent is not None:
+                self._syncer.begin(call)
+            else:
+                sent = await self._parsed(call)
         except Exception:
             _log.exception("a request could not be edited; it passes as it came")
             self._counts.passed(Reason.OWN_FAULT)
@@ -120,20 +124,19 @@ class Gate:
         assert look.identity is not None
         return Call(family=self._syncer.family_of(look.identity), wire=look.wire, parts=parts, mode=look.mode)
 
-    def _from_memo(self, call: Call) -> Sent | None:
+    def _from_memo(self, call: Call, *, even_if_cold: bool = False) -> Sent | None:
+        """The call edited as the last one of its thread was, if it begins like that."""
         settings = self._settings()
         for thread in call.family.memos(call.body):
             is_cold = time.monotonic() - thread.asked_s > settings.cache_ttl_s
-            if is_cold or forbidden(call.body, settings.context_edits_allowed):
+            if (is_cold and not even_if_cold) or forbidden(call.body, settings.context_edits_allowed):
                 return None
             body = edited_by(thread.memo, call.body)
             assert body is not None
             assert thread.memo is not None
             call.edited, call.thread = thread.memo.ids, thread
             self._counts.edited_from_prefix += 1
-            self._count_edited(call, body)
-            self._syncer.begin(call)
-            return Sent(body, call, call.body)
+            return self._edited(call, body)
         return None
 
     async def _parsed(self, call: Call) -> Sent:
@@ -141,22 +144,28 @@ class Gate:
         self._syncer.begin(call)
         late = await self._wait(call)
         reason = call.failure or late
-        body = call.body
-        if call.asked is not None and call.thread is not None:
-            if call.asked.forbids:
-                reason = call.asked.forbids
-            elif not call.thread.is_barred:
-                # Even where the daemon is late or gone: what was in force stays in force.
-                body, memo = edited(call.body, call.wire, call.asked, call.thread.tombstones)
-                if memo is not None:
-                    call.thread.memo, call.edited = memo, memo.ids
-                    self._count_edited(call, body)
-                    return Sent(body, call, call.body)
+        if call.asked is None or call.thread is None:
+            # Too late to know more, or too broken: what was in force stays in force where that needs no parsing.
+            if (sent := self._from_memo(call, even_if_cold=True)) is not None:
+                return sent
+        elif call.asked.forbids:
+            reason = call.asked.forbids
+        elif not call.thread.is_barred:
+            # Even where the daemon is late or gone.
+            body, memo = edited(call.body, call.wire, call.asked, call.thread.tombstones)
+            if memo is not None:
+                call.thread.memo, call.edited = memo, memo.ids
+                return self._edited(call, body)
         if reason is not None:
             self._counts.passed(reason)
         else:
             self._counts.untouched += 1
-        return Sent(body, call)
+        return Sent(call.body, call)
+
+    def _edited(self, call: Call, body: bytes) -> Sent:
+        self._counts.edited += 1
+        self._counts.kept_out_bytes += len(call.body) - len(body)
+        return Sent(body, call, call.body)
 
     async def _wait(self, call: Call) -> Reason | None:
         """Until the call is placed, and told if it waits for that; the reason why not, if that takes too long."""
@@ -168,10 +177,6 @@ class Gate:
         except TimeoutError:
             return Reason.DAEMON_LATE if call.asked is not None else Reason.OWN_LATE
         return None
-
-    def _count_edited(self, call: Call, body: bytes) -> None:
-        self._counts.edited += 1
-        self._counts.kept_out_bytes += len(call.body) - len(body)
 
 
 def _cache_key(body: bytes) -> str:

@@ -67,7 +67,6 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
     except BadConfig as error:
         print(f"ctxgc gateway: {error}", file=sys.stderr)
         return EXIT_CONFIG
-    sys.setswitchinterval(SWITCH_S)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(first, socket, path or config_path(os.environ), settings))
@@ -83,6 +82,7 @@ async def _serve(first: Settings, daemon: str, path: Path, settings: Callable[[]
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with serving(first, Link(daemon)) as running:
+        sys.setswitchinterval(SWITCH_S)
         gc.freeze()
         print(f"ctxgc gateway: http://{first.host}:{running.port}, mode {first.mode}", flush=True)
         seen = _stamp(path)
