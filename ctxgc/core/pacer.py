@@ -159,15 +159,16 @@ def decide(
     cached_tokens: int,
     grown_tokens: int = FREED_TOKENS_MIN,
     slack_cost: float = inf,
+    sure_turns: float = 0.0,
     chance: Probability = reuse_probability,
 ) -> Decision | None:
     """Whether to collect now, and what. `cached_tokens` is the length of the window's prefix that is cached.
 
     `grown_tokens`: evictable tokens admitted since this was last asked. A warm collection frees two thousand or does
     not happen, so before as many have come nobody looks: most turns cost nothing, and a cut that did not pay a moment
-    ago is not weighed again. `slack_cost`: what a warm cut may cost now beyond what it saves now (`core.account`).
-    Only reads; same arguments, same decision. O(slots + references) where it looks. What the
-    model has not seen yet and what was just recalled are roots, and stay like all of them (I2).
+    ago is not weighed again. `slack_cost`: what a warm cut may cost beyond what it saves in this request and the
+    `sure_turns` after it (`core.account`). Only reads; same arguments, same decision. O(slots + references) where it
+    looks. What the model has not seen yet and what was just recalled are roots, and stay like all of them (I2).
     """
     cached = 0 if is_cold else cached_tokens
     todo = _over_limit(heap, paths, now, rules, pacer)
@@ -178,7 +179,7 @@ def decide(
     roots = find_roots(heap, paths, now, rules)
     found = _worth_evicting(heap, roots, now, rules, pacer, cached, chance)
     if not is_cold:
-        found = _best_cut(heap, found, pacer, cached, slack_cost)
+        found = _best_cut(heap, found, pacer, cached, slack_cost, 1 + sure_turns)
     if not found:
         return None
     victims = [victim for _, victim in found]
@@ -237,9 +238,12 @@ def _worth_evicting(
 
 
 def _best_cut(
-    heap: Heap, found: list[Placed], pacer: PacerRules, cached_tokens: int, slack_cost: float
+    heap: Heap, found: list[Placed], pacer: PacerRules, cached_tokens: int, slack_cost: float, requests: float
 ) -> list[Placed]:
-    """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind its first one."""
+    """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind its first one.
+
+    No cut costs more than the slack beyond what so many requests save by it.
+    """
     read, write, _ = pacer.prices
     end = min(cached_tokens, heap.resident_tokens)
     gains = freed = gone = best_net = 0.0
@@ -251,7 +255,7 @@ def _best_cut(
         gains, freed = gains + victim.score, freed + victim.freed_tokens
         rewrite = (write - read) * (max(0, end - position) - gone)
         net = gains - REWRITE_MARGIN * rewrite
-        if net > best_net and freed >= FREED_TOKENS_MIN and rewrite - read * freed <= slack_cost:
+        if net > best_net and freed >= FREED_TOKENS_MIN and rewrite - read * freed * requests <= slack_cost:
             best_net, depth = net, count
     return found[len(found) - depth :]
 

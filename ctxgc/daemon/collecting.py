@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal, restore, sweep
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacer import ALL_CACHED, PacerRules, cost_effect, rewrite_tokens
+from ctxgc.core.pacer import ALL_CACHED, PacerRules, Prices, cost_effect, rewrite_tokens
 from ctxgc.core.segment import State
 from ctxgc.daemon.session import Change, Session
 from ctxgc.stash.contract import Collected, Collection, Eviction, SetState, Touch
@@ -175,7 +175,7 @@ def undo(session: Session, change: Change, record: Collection, wall_s: float) ->
     )
 
 
-def recall(session: Session, change: Change, slots: Sequence[int]) -> int:
+def recall(session: Session, change: Change, slots: Sequence[int], prices: Prices) -> int:
     """Note a page fault on each: touched now, safe for a grace period, and back in the window where we render it.
 
     On the wire a recalled text goes to the tail, in the reply; its old place keeps the tombstone, or the cache breaks.
@@ -184,6 +184,8 @@ def recall(session: Session, change: Change, slots: Sequence[int]) -> int:
     heap, turn = session.heap, session.row.turn
     out = [slot for slot in slots if heap.state[slot] == EVICTED]
     change.add(Touch(session.key, [(slot, turn) for slot in slots]))
+    for slot in out:
+        session.account = session.account.recalled(prices, heap.resident_tokens, heap.body[slot])
     for slot in slots:
         heap.touch(slot, turn)
         heap.grace_until[slot] = turn + session.settings.recall_grace_turns

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ctxgc.config import PacerConfig
-from ctxgc.core.pacer import Decision, PacerRules, decide
+from ctxgc.core.account import Account, paced
+from ctxgc.core.pacer import Decision, PacerRules
 from ctxgc.daemon.collecting import Outcome, carried_out
 from ctxgc.daemon.session import Change, Session
 
@@ -23,30 +24,35 @@ def pace(
     idle_s = wall_s - session.row.updated_s if session.row.updated_s else 0.0
     is_cold = idle_s > pacer.prices.ttl_s
     cached = 0 if is_cold else cached_tokens
-    decision = decided(session, config, pacer, is_cold=is_cold, cached_tokens=cached, wall_s=wall_s)
-    if decision is None or (decision.trigger == "value" and not config.enabled):
+    decision, account = decided(session, config, pacer, is_cold=is_cold, cached_tokens=cached, wall_s=wall_s)
+    if decision is not None and decision.trigger == "value" and not config.enabled:
+        return None
+    session.account = account
+    if decision is None:
         return None
     return carried_out(session, change, decision.plan, decision.trigger, pacer, wall_s, cached_tokens=cached)
 
 
 def decided(
     session: Session, config: PacerConfig, pacer: PacerRules, *, is_cold: bool, cached_tokens: int, wall_s: float
-) -> Decision | None:
-    """What the pacer would have a session do now, with `cached_tokens` of its window cached. Changes nothing."""
+) -> tuple[Decision | None, Account]:
+    """What the pacer would have a session do now, and its account if that is done. Changes nothing."""
     limit = limit_of(session, config)
     rules = replace(
         pacer,
         window_max_tokens=session.raw_budget(limit, "billed") if limit else 0,
         hidden_tokens=int(session.row.hidden_tokens / session.calibration.ratio),
     )
-    return decide(
+    return paced(
         session.heap,
         session.index.paths,
         session.now(wall_s),
         session.rules,
         rules,
+        session.account,
         is_cold=is_cold,
         cached_tokens=cached_tokens,
+        absent_tokens=session.heap.absent_tokens,
     )
 
 

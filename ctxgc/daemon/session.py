@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ctxgc.core.account import Account
 from ctxgc.core.errors import NotFound
 from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
@@ -95,6 +96,8 @@ class Session:
         """Slots of which the stash holds less than was sent."""
         self.left_evicted: set[int] = set()
         """Slots that departed while their bodies were out."""
+        self.account = Account()
+        """What collecting saved since the session woke: the pacer's."""
         self.wiring: Wiring | None = None
         """What the gateway told of its requests, once it did."""
 

@@ -32,9 +32,12 @@ def session_settings(config: Config) -> SessionSettings:
     )
 
 
-def pacer_rules(config: Config) -> PacerRules:
-    """The pacer's dials. The window's limit is converted per session, because it is in billed tokens."""
-    rules = tuned(config.pacer.profile)
+def pacer_rules(config: Config, profile: str = "") -> PacerRules:
+    """The pacer's dials, for a price profile other than the configured one if a client told which.
+
+    The window's limit is converted per session, because it is in billed tokens.
+    """
+    rules = tuned(profile or config.pacer.profile)
     return replace(
         rules,
         fault_price_tokens=float(config.pacer.fault_price_tokens or rules.fault_price_tokens),

@@ -61,6 +61,8 @@ class Wiring:
     """Slots that would be out if the session were not in shadow."""
     fixed: set[int] = field(default_factory=set)
     """Slots that cannot be edited on the wire, or whose id stands for two contents."""
+    accounts_on: bool | None = None
+    """Whether the session's account was kept of what is carried out (on), or of what would be (in shadow)."""
     tombstones: dict[int, str] = field(default_factory=dict)
     """Texts of those told of."""
     prompt_tokens: int = 0

@@ -1,4 +1,4 @@
-"""Never dearer than doing nothing: at every turn of a session, at any dials, and on every recorded session."""
+"""Never dearer than doing nothing: wherever a session ends, at any dials, and on every recorded session."""
 
 import random
 from dataclasses import replace
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.account import REGRET_PART, Account
+from ctxgc.core import account as account_module
+from ctxgc.core.account import REGRET_PART, SURE_PART, Account
 from ctxgc.core.pacer import PROFILES, PacerRules, tuned
 from ctxgc.core.policy import Rules
 from ctxgc.replay.demand import ALL, RESULTS, demand_of
@@ -36,14 +37,29 @@ def up_to(script, turns):
 
 @given(scripts(), EAGER)
 @few
-def test_but_for_its_recalls_ctxgc_is_never_dearer_than_101_percent_of_nothing_wherever_the_session_ends(told, pacer):
+def test_but_for_recalls_and_what_is_surely_saved_it_costs_101_percent_at_most_wherever_a_session_ends(told, pacer):
     lived = without_demand(told)
 
     for turns in range(1, len(lived.steps) + 1):
         cost = play(up_to(lived, turns), Shipped(pacer=pacer, rules=SHORT), pacer.prices).cost
-        nothing = play(up_to(lived, turns), NoCollection(), pacer.prices).cost
+        nothing = play(up_to(lived, turns), NoCollection(), pacer.prices, with_window=True)
+        surely = SURE_PART * lived.steps[turns - 1].turn * pacer.prices.read * max(nothing.window)
 
-        assert cost <= (1 + REGRET_PART) * nothing * (1 + 1e-9)
+        assert cost <= ((1 + REGRET_PART) * nothing.cost + surely) * (1 + 1e-9)
+
+
+@given(scripts(), EAGER)
+@few
+def test_where_nothing_is_sure_it_costs_101_percent_at_most_wherever_a_session_ends(told, pacer):
+    lived = without_demand(told)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(account_module, "SURE_PART", 0.0)
+        for turns in range(1, len(lived.steps) + 1):
+            cost = play(up_to(lived, turns), Shipped(pacer=pacer, rules=SHORT), pacer.prices).cost
+            nothing = play(up_to(lived, turns), NoCollection(), pacer.prices).cost
+
+            assert cost <= (1 + REGRET_PART) * nothing * (1 + 1e-9)
 
 
 def reading_session(turns, seed):
@@ -65,7 +81,7 @@ def test_the_law_binds_long_sessions_and_still_lets_them_save(profile):
         cost = play(up_to(told, turns), Shipped(pacer=pacer), pacer.prices).cost
         shares.append(cost / play(up_to(told, turns), NoCollection(), pacer.prices).cost)
 
-    assert max(shares) <= 1 + REGRET_PART
+    assert max(shares) <= 1 + REGRET_PART + SURE_PART
     assert shares[-1] < 0.9
 
 

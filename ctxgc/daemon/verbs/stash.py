@@ -128,7 +128,7 @@ async def _recall_ids(
     def apply(session: Session, change: Change) -> Reply:
         slots = list(rows)
         # A page further on is the same recall going on, not another fault.
-        faults = 0 if params.offset else recall(session, change, slots)
+        faults = 0 if params.offset else recall(session, change, slots, services.pacer.prices)
         if faults:
             change.then(lambda: _announce(services, session, slots, faults))
         return told(faults, [])

@@ -11,17 +11,19 @@ is in force does not change (I14); telling the same again changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import Tombstone
+from ctxgc.core.account import Account
 from ctxgc.core.heap import EVICTED, OPAQUE, RESIDENT
-from ctxgc.core.pacer import PROFILES, PacerRules
+from ctxgc.core.pacer import PacerRules
 from ctxgc.core.segment import SessionKey, State
 from ctxgc.daemon.collecting import SHADOW, Outcome, carried_out, foreseen
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.pacing import decided
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.acting import Reply, announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.told import conflicts_of, is_settled, on_clock, prepared, told_in
@@ -88,7 +90,7 @@ def _take(
     _note_facts(session, change, params)
     said = _Said(admitted=sum(session.admit(change, one) for one in ready))
     is_repeated = wiring.sent is not None and wiring.sent.ids == tuple(params.ids)
-    pacer = replace(services.pacer, prices=PROFILES[params.profile]) if params.profile else services.pacer
+    pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     if params.usage and not params.usage.is_of_this and not is_repeated:
         _learn(session, change, params.usage, pacer)
     given = {one.segment.id for one in ready}
@@ -158,7 +160,9 @@ def _collect(
     for slot in unseen:
         heap.set_state(slot, EVICTED)
     cached = 0 if params.is_cold else heap.resident_tokens
-    decision = decided(
+    if wiring.accounts_on is not is_on:  # What shadow would have saved, nobody has.
+        session.account, wiring.accounts_on = Account(), is_on
+    decision, session.account = decided(
         session, services.config.pacer, pacer, is_cold=params.is_cold, cached_tokens=cached, wall_s=wall_s
     )
     outcome = None
