@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 from ctxgc.core.heap import Entry, Heap, Proof
@@ -14,8 +15,15 @@ SEGMENTS_PER_TURN = 3
 
 def session_like(segments: int, seed: int = 7) -> tuple[Heap, PathIndex]:
     """A heap of so many segments: 60 % exchanges, a log-normal tail of sizes, one to five references each."""
-    random = Random(seed)
     heap, paths = Heap(), PathIndex()
+    for _ in lived(heap, paths, segments, seed):
+        pass
+    return heap, paths
+
+
+def lived(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> Iterator[int]:
+    """Fill a heap with that session, segment by segment; yields each slot once it is in."""
+    random = Random(seed)
     kinds = [Kind.EXCHANGE] * 60 + [Kind.THINKING] * 18 + [Kind.ASSISTANT] * 18 + [Kind.USER] * 3 + [Kind.ATTACHMENT]
     for number in range(segments):
         kind = Kind.SYSTEM if number == 0 else random.choice(kinds)
@@ -42,4 +50,4 @@ def session_like(segments: int, seed: int = 7) -> tuple[Heap, PathIndex]:
             for old, reason in paths.superseded_by(use, slot):
                 heap.prove_garbage(old, Proof(reason, slot))
             paths.add(use, slot, turn)
-    return heap, paths
+        yield slot

@@ -1,0 +1,78 @@
+"""What does the pacer take of a turn?  Run: python -m perf.bench_pacer
+
+One long session, asked before every request as the daemon asks: the median turn, the slowest, and how often it looks.
+And one turn of a session of ten thousand segments, where it looks and where it does not. The goal is 50 µs and 1 ms.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter_ns
+
+from ctxgc.core.account import Account, paced
+from ctxgc.core.collector import sweep
+from ctxgc.core.heap import Heap, Now
+from ctxgc.core.pacer import FREED_TOKENS_MIN, PacerRules
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.policy import Rules
+from perf.heaps import SEGMENTS_PER_TURN, lived, session_like
+from perf.record import best_s, record
+
+TURNS = 300
+SEGMENTS = 10_000
+REPEATS = 15
+UNCACHED_TOKENS = 5_000
+
+
+def main(argv: list[str]) -> None:
+    """A session turn by turn, then a turn of a huge one."""
+    spent_us, looked, collected = lived_through(TURNS)
+    spent_us.sort()
+    numbers = {
+        "median_us": spent_us[len(spent_us) // 2],
+        "p99_us": spent_us[len(spent_us) * 99 // 100],
+        "mean_us": sum(spent_us) / len(spent_us),
+        "looked_per_100_turns": 100 * looked / TURNS,
+        "collections": collected,
+    }
+    record("pacer/session", numbers)
+    huge()
+
+
+def lived_through(turns: int) -> tuple[list[float], int, int]:
+    """(microseconds by turn, turns that looked, collections) of a session that is paced before every request."""
+    heap, paths, account = Heap(), PathIndex(), Account()
+    spent_us: list[float] = []
+    looked = collected = cached = 0
+    for slot in lived(heap, paths, turns * SEGMENTS_PER_TURN):
+        if (slot + 1) % SEGMENTS_PER_TURN:
+            continue
+        asked, now = account.asked_tokens, Now(len(spent_us) + 1)
+        told = {"is_cold": not spent_us, "cached_tokens": cached, "absent_tokens": heap.absent_tokens}
+        started_ns = perf_counter_ns()
+        decision, account = paced(heap, paths, now, Rules(), PacerRules(), account, **told)
+        spent_us.append((perf_counter_ns() - started_ns) / 1000)
+        looked += account.asked_tokens != asked
+        if decision:
+            collected += 1
+            sweep(heap, decision.plan.victims)
+        cached = heap.resident_tokens
+    return spent_us, looked, collected
+
+
+def huge() -> None:
+    """One turn at ten thousand segments, the last turns of them not cached yet."""
+    heap, paths = session_like(SEGMENTS)
+    now, cached = Now(SEGMENTS // SEGMENTS_PER_TURN + 1), heap.resident_tokens - UNCACHED_TOKENS
+
+    def ask(grown_tokens: int) -> float:
+        asked = Account(asked_tokens=heap.evictable_tokens - grown_tokens, turn=now.turn)
+        told = {"is_cold": False, "cached_tokens": cached, "absent_tokens": 0}
+        return best_s(lambda: paced(heap, paths, now, Rules(), PacerRules(), asked, **told), REPEATS)
+
+    numbers = {"rests_us": ask(FREED_TOKENS_MIN - 1) * 1e6, "looks_us": ask(FREED_TOKENS_MIN) * 1e6}
+    record("pacer/10k", numbers)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
