@@ -2,10 +2,10 @@
 
 import sqlite3
 
-from ctxgc.config import Config, StashConfig
+from ctxgc.config import Config, DaemonConfig, StashConfig
 from ctxgc.stash.sqlite import SqliteStash
 from tests.daemon.harness import bench_on
-from tests.daemon.test_laws import a_session
+from tests.daemon.test_laws import a_session, reading
 
 
 def stash_in(folder):
@@ -57,3 +57,15 @@ async def test_upkeep_that_fails_is_told_by_the_doctor(kept_bench):
     check = await check_of(kept_bench, "upkeep")
 
     assert (check["ok"], check["detail"]) == (False, "upkeep failed: no room for a second copy")
+
+
+async def test_i12_texts_in_memory_keep_to_their_bound_and_a_larger_one_is_read_all_the_same(tmp_path):
+    config = Config(daemon=DaemonConfig(text_cache_bytes_max=4000))
+    async with bench_on(stash_in(tmp_path), config=config) as bench:
+        session = await a_session(bench)
+        await bench.call("segment.add", **session, segment=reading(9, "x" * 5000))
+
+        read = [await bench.call("segment.get", **session, id=f"call{n}") for n in (0, 1, 2, 3, 4, 5, 9)]
+
+        assert read[-1]["pieces"][-1]["text"] == "x" * 5000
+        assert 0 < (await bench.call("stash.tiers"))["hot_bytes"] <= 4000
