@@ -18,7 +18,7 @@ import msgspec
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.fronts.gateway.main import serving
 from ctxgc.fronts.gateway.settings import Settings
-from ctxgc.protocol.line import CallFailed, Unreachable
+from ctxgc.protocol.line import CallFailed
 from tests.gateway.upstream import Upstream
 
 WAIT_S = 10.0
@@ -47,16 +47,13 @@ class ScriptedDaemon:
         self.mode = "shadow"
         self.fails_with = None
         self.delay_s = 0.0
-        self.is_down = False
 
     async def call(self, method, params, timeout_s):
         params = msgspec.json.decode(msgspec.json.encode(params))
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         if self.fails_with is not None:
-            self.is_down = isinstance(self.fails_with, Unreachable)
             raise self.fails_with
-        self.is_down = False
         if method == "session.list":
             return {"sessions": []}
         if method == "segment.list":

@@ -1,5 +1,7 @@
 """A whole session, agent to upstream, through a real daemon: what it costs, and that it lives."""
 
+import signal
+import time
 from uuid import uuid4
 
 import pytest
@@ -89,7 +91,7 @@ def test_a_daemon_that_is_killed_and_started_again_changes_no_request(daemon):
         while_gone = stage.ask(agent.path, agent.body(), headers)
         daemon.start()
         agent.run(1, 28)
-        stage.until(lambda: stage.send(agent.path, agent.body(), headers) and not stage.running.syncer.is_down)
+        stage.until(lambda: stage.send(agent.path, agent.body(), headers) and stage.running.syncer.trouble is None)
         after = stage.ask(agent.path, agent.body(), headers)
 
     assert while_gone.count(b"evicted by ctxgc") >= out
@@ -110,3 +112,29 @@ def test_a_new_session_is_told_of_in_shadow_and_journalled(daemon):
     journal = daemon.call("heap.log", session=f"claude_code:{session}")["collections"]
     assert shown["mode"] == "observe"
     assert {entry["trigger"] for entry in journal} == {"shadow"}
+
+
+@pytest.mark.slow
+def test_a_daemon_that_hangs_or_may_not_write_delays_no_request():
+    agent, headers = ClaudeAgent(size=RESULT_BYTES).run(8), {"x-claude-code-session-id": str(uuid4())}
+    full_disk = DaemonProcess(CTXGC_STASH__RESERVE_BYTES=str(2**50))
+    hung = DaemonProcess()
+    try:
+        for made in (full_disk, hung):
+            made.start()
+        hung.child.send_signal(signal.SIGSTOP)
+        for made, reasons in ((full_disk, {"daemon_failed", "daemon_late"}), (hung, {"daemon_late", "daemon_gone"})):
+            with Stage(Link(made.socket), wait_s=0.1) as stage:
+                for _ in range(3):
+                    started_s = time.monotonic()
+                    stage.send(agent.path, agent.body(), headers)
+                    assert time.monotonic() - started_s < 0.5
+                    assert stage.upstream.last == agent.body()
+                    if made is full_disk:
+                        stage.settle()
+                assert sum(stage.passed.values()) == 3
+                assert stage.passed.keys() <= reasons
+    finally:
+        hung.child.send_signal(signal.SIGCONT)
+        full_disk.close()
+        hung.close()

@@ -91,8 +91,8 @@ class Gate:
             self._counts.passed(look.passes or (Reason.TOO_LARGE if parts is None else Reason.NO_IDENTITY))
             return None
         call = self._call(look, parts)
-        if look.mode == "on" and self._syncer.is_down:
-            self._counts.passed(Reason.DAEMON_GONE)
+        if look.mode == "on" and self._syncer.trouble is not None:
+            self._counts.passed(self._syncer.trouble)
         else:
             self._counts.untouched += 1
         call.is_sent.set()

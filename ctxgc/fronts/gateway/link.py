@@ -20,11 +20,6 @@ RETRY_S = 0.5
 class Daemon(Protocol):
     """Whoever answers verbs."""
 
-    @property
-    def is_down(self) -> bool:
-        """Whether the last attempt to reach it failed."""
-        ...
-
     async def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
         """Its answer. Raises `CallFailed`."""
         ...
@@ -43,11 +38,6 @@ class Link:
         self._failed_s = -RETRY_S
         self._failure: CallFailed | None = None
         self._connecting = asyncio.Lock()
-
-    @property
-    def is_down(self) -> bool:
-        """Whether the last attempt to reach the daemon failed."""
-        return self._failure is not None
 
     async def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
         """The daemon's answer. Raises `CallFailed`."""

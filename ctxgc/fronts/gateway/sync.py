@@ -108,16 +108,13 @@ class Syncer:
         """For each thread that is being synced, or waits to be: the call to go on with, if one came since."""
         self._busy: set[Thread] = set()
         self._waiting = 0
+        self.trouble: Reason | None = None
+        """Why the daemon's last answer was none, if it was none."""
 
     @property
     def is_idle(self) -> bool:
         """Whether the daemon has been told of everything."""
         return not self._waiting and not self._busy
-
-    @property
-    def is_down(self) -> bool:
-        """Whether the daemon could not be reached last time."""
-        return self._link.is_down
 
     def family_of(self, identity: Identity) -> Family:
         """The family of this id, the least recently met ones being forgotten."""
@@ -142,8 +139,7 @@ class Syncer:
         except BadTranscript:
             self._give_up(call, Reason.NOT_UNDERSTOOD)
         except CallFailed as failure:
-            self._counts.sync_failures += 1
-            self._give_up(call, _reason(failure))
+            self._failed(call, failure)
         except Exception:
             _log.exception("a request could not be read; it passes unedited")
             self._give_up(call, Reason.OWN_FAULT)
@@ -199,8 +195,7 @@ class Syncer:
                 try:
                     await self._sync(thread, call)
                 except CallFailed as failure:
-                    self._counts.sync_failures += 1
-                    self._give_up(call, _reason(failure))
+                    self._failed(call, failure)
                 except Exception:
                     _log.exception("session %s could not be synced", thread.key)
                     self._counts.sync_failures += 1
@@ -232,6 +227,7 @@ class Syncer:
             params["edited"] = sorted(call.edited)
         self._counts.syncs += 1
         answer = await self._told(thread, params, call.asked)
+        self.trouble = None
         # The reply to this window is what the next sync will tell of.
         thread.reply = call.reply
         thread.asked_mode = call.mode
@@ -276,6 +272,11 @@ class Syncer:
         loop = asyncio.get_running_loop()
         _, memo = await loop.run_in_executor(self._worker, edited, call.body, call.wire, call.asked, tombstones)
         thread.tombstones, thread.memo = tombstones, memo
+
+    def _failed(self, call: Call, failure: CallFailed) -> None:
+        self._counts.sync_failures += 1
+        self.trouble = _reason(failure)
+        self._give_up(call, self.trouble)
 
     @staticmethod
     def _give_up(call: Call, reason: Reason) -> None:
