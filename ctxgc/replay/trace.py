@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Used
 from ctxgc.core.segment import Kind, Segment, Status
+from ctxgc.tokens.opaque import apart
 
 REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
 HIDDEN_DEFAULT_TOKENS = 20_000
@@ -96,7 +97,8 @@ class Recorder:
     def _sized(self, segment: Segment) -> Sized:
         pieces = tuple((piece.name, self._count(piece.data)) for piece in segment.body)
         body = sum(tokens for _, tokens in pieces)
-        return Sized(segment, self._count(segment.skeleton), pieces, self._tombstone(segment, body))
+        frame, opaque_tokens = apart(segment.skeleton)
+        return Sized(segment, self._count(frame) + opaque_tokens, pieces, self._tombstone(segment, body))
 
     def episodes(self) -> list[Episode]:
         """Every episode with at least one turn, in order."""
