@@ -75,6 +75,8 @@ class Session:
         self.row = row
         self._clock = clock
         self.settings = settings
+        self.open_paths: tuple[str, ...] = ()
+        """Files that a client says are open in front of the user."""
         self.version = 0
         """Grows with every change: what was rendered for an older version is not current."""
         self._stash = stash
@@ -132,7 +134,9 @@ class Session:
     def rules(self) -> Rules:
         """The configured rules with the session's own task."""
         rules = self.settings.rules
-        return replace(rules, task=self.row.task) if self.row.task else rules
+        if not self.row.task and not self.open_paths:
+            return rules
+        return replace(rules, task=self.row.task, open_paths=self.open_paths)
 
     def now(self, wall_s: float = 0.0) -> Now:
         """The session's clock."""

@@ -78,6 +78,8 @@ class SessionSet(MutatingSession):
     mode: Literal["observe", "client", "wire"] | None = None
     task: Name | None = None
     model: Name | None = None
+    open_paths: Annotated[list[Name], Field(max_length=1000)] | None = None
+    """Files that are open in front of the user: their newest reads are roots. Kept in memory only: say it again."""
 
 
 class SessionRender(OfSession):
@@ -187,6 +189,8 @@ class HeapCollect(HeapPlan, MutatingSession):
     """Collect to a budget, at once."""
 
     dry_run: bool = False
+    must_fit: bool = False
+    """Refuse with `over_budget`, and change nothing, if what must stay is larger than the budget."""
 
 
 class HeapWhy(OneSegment):

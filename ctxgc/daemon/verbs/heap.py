@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ctxgc.core.errors import NotFound
+from ctxgc.core.errors import NotFound, OverBudget
 from ctxgc.core.garbage import proven
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Proof
 from ctxgc.core.mark import path_from_root
@@ -65,11 +65,23 @@ async def collect_now(services: Services, params: HeapCollect) -> Any:
 
     def apply(session: Session, change: Change) -> Reply:
         target = target_of(session, params.budget_tokens, params.unit)
+        if params.must_fit:
+            _must_fit(planned(session, target, services.pacer))
         outcome = collect(session, change, target, services.pacer, services.clock())
         change.then(lambda: announce(services, session, outcome))
         return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False)
 
     return await change_session(services, params, apply, session=session)
+
+
+def _must_fit(outcome: Outcome) -> None:
+    todo = outcome.plan
+    if todo.held_by:
+        names = ", ".join(f"{name} {size_label(tokens)}" for name, tokens in todo.held_by[:3])
+        size = f"{size_label(todo.remaining_tokens)} tokens must stay, {size_label(todo.target_tokens)} are allowed"
+        raise OverBudget(
+            f"{size} (raw): {names}", hint="a larger budget, or fewer pins; without must_fit what can go goes"
+        )
 
 
 async def undo_collection(services: Services, params: HeapUndo) -> Any:

@@ -93,7 +93,9 @@ async def set_session(services: Services, params: SessionSet) -> Any:
         session.set_row(change, **fields)
         if "model" in fields:
             session.calibration = Calibration.of(fields["model"])
-        names = ", ".join(fields) or "nothing"
+        if params.open_paths is not None:
+            session.open_paths = tuple(params.open_paths)
+        names = ", ".join([*fields, *(["open_paths"] if params.open_paths is not None else [])]) or "nothing"
         return session_reply(session.row) | {"changed": f"{names} set"} | over_budget_hint(session)
 
     return await change_session(services, params, apply)
