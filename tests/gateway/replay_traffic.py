@@ -1,0 +1,254 @@
+"""Recorded sessions as the traffic their agents would have made, through a running gateway.
+
+    transcript ──▶ episodes ──▶ for each turn the request, rendered in its agent's wire format ──▶ gateway ──▶ upstream
+                      └──▶ the simulator: the same turns, predicted
+
+The upstream refuses what the real APIs refuse and bills by exact prefix, in o200k tokens. That the two costs may be
+compared, neither has a pause after which a cache is cold, nor page faults (nobody misses what is gone), nor thinking
+(recorded without its signatures, it cannot be sent), and both evict results and large inputs.
+
+Run: python -m tests.gateway.replay_traffic [--turns N] PATH…
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import islice
+from typing import NamedTuple
+
+from ctxgc.adapters.contract import Slot, Tombstone
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.core.segment import Kind
+from ctxgc.fronts.gateway.link import Link
+from ctxgc.replay.demand import Demand, Scope
+from ctxgc.replay.lineup import Terms, shipped
+from ctxgc.replay.policies import NoCollection
+from ctxgc.replay.reading import read_file, token_counter, transcripts_in
+from ctxgc.replay.simulate import play, script_of
+from ctxgc.replay.trace import Episode
+from tests.daemon.harness import DaemonProcess
+from tests.gateway.stage import CHAT, MESSAGES, RESPONSES, Stage
+from tests.gateway.upstream import READ, WRITE, Bill, Upstream, units
+
+WIRES = {"claude_code": ("anthropic_messages", MESSAGES), "codex": ("openai_responses", RESPONSES)}
+OTHERS = ("openai_chat", CHAT)
+CLEARED = Tombstone("[Old tool result content cleared]", "[cleared]")
+"""What a host puts where it cleared a result itself."""
+TURNS_MIN = 20
+MODEL = "gpt-5"
+"""Its tokens are those that raw tokens are."""
+SCOPE = Scope(inputs=True)
+
+
+class Request(NamedTuple):
+    wire: str
+    path: str
+    body: bytes
+
+
+def requests_of(episode: Episode) -> Iterator[Request]:
+    """The requests of an episode, one a turn: everything before, and what joined."""
+    wire, path = WIRES.get(episode.source, OTHERS)
+    slots: list[Slot] = []
+    for turn in episode.turns:
+        slots += [Slot(sized.segment) for sized in turn.before]
+        cleared = frozenset(turn.cleared)
+        slots = [slot._replace(tombstone=CLEARED) if slot.segment.id in cleared else slot for slot in slots]
+        yield Request(wire, path, framed(wire, WIRE_FORMATS[wire].render(slots), episode.hidden_tokens))
+        slots += [Slot(sized.segment) for sized in turn.reply]
+
+
+def framed(wire: str, rendered: bytes, hidden_tokens: int) -> bytes:
+    """A whole request: with a tool whose description is as long as what the transcript does not show."""
+    words = "tide " * hidden_tokens
+    tool = {"name": "harbour", "description": words, "parameters": {"type": "object"}}
+    if wire == "anthropic_messages":
+        tool = {"name": "harbour", "description": words, "input_schema": {"type": "object"}}
+    elif wire == "openai_chat":
+        tool = {"type": "function", "function": tool}
+    head = json.dumps({"model": MODEL, "max_tokens": 9, "tools": [tool]}).encode()
+    return head[:-1] + b"," + rendered[1:]
+
+
+@dataclass
+class TokenUpstream(Upstream):
+    """Bills in o200k tokens of what is said, each part counted once in the life of the process."""
+
+    sizes: dict[bytes, int] = field(default_factory=dict)
+
+    def _bill(self, wire, asked, session):
+        chain, read, total = b"", 0, 0
+        for unit in units(wire, asked):
+            name = blake2b(unit, digest_size=16).digest()
+            if name not in self.sizes:
+                self.sizes[name] = token_counter().count("\n".join(said_in(json.loads(unit))).encode())
+            chain = blake2b(chain + name, digest_size=16).digest()
+            total += self.sizes[name]
+            read = total if chain in self._cached else read
+            self._cached.add(chain)
+        bill = self.bills.setdefault(session, Bill())
+        bill.read += read
+        bill.written += total - read
+        return read, total - read
+
+
+def said_in(value) -> Iterator[str]:
+    """Every text in a JSON value, unescaped: what a model reads of it."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from said_in(part)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One episode: what it cost with and without, and what the simulator says it would."""
+
+    name: str
+    wire: str
+    requests: int
+    edited: int
+    evicted: int
+    cost: float
+    full_cost: float
+    predicted_part: float
+    refused: tuple[str, ...]
+    lost: tuple[str, ...]
+    """Ids of evicted segments that did not come back as they were sent."""
+
+    @property
+    def part(self) -> float:
+        """The cost, relative to never collecting."""
+        return self.cost / self.full_cost
+
+    @property
+    def error(self) -> float:
+        """How far the cost lies over what was predicted."""
+        return self.part / self.predicted_part - 1
+
+
+class Traffic:
+    """A daemon, a gateway in mode `on` and an upstream, for as many episodes as are sent through."""
+
+    def __init__(self):
+        self.daemon = DaemonProcess(CTXGC_COLLECT__KINDS='["exchange"]').start()
+        self.upstream = TokenUpstream(keeps=False)
+        self.stage = Stage(Link(self.daemon.socket), mode="on", wait_s=5.0, upstream=self.upstream)
+
+    def __enter__(self):
+        self.stage.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.stage.__exit__(*error)
+        self.daemon.close()
+
+    def send(self, episode: Episode) -> Result:
+        """Send an episode's requests, each after the daemon has been told of the one before."""
+        source = episode.source if episode.source in WIRES else "client"
+        session = f"{episode.session.replace('/', '.')}.{episode.number}"[:120]
+        headers = {"x-ctxgc-session": f"{source}:{session}"}
+        alone, counts, had = TokenUpstream(sizes=self.upstream.sizes), self.stage.counts, {}
+        before, refused, number = counts.edited, len(self.upstream.refused), 0
+        for number, asked in enumerate(requests_of(episode), 1):  # noqa: B007 (counted)
+            had |= bodies(asked)
+            alone._bill(asked.wire, json.loads(asked.body), session)
+            self.stage.send(asked.path, asked.body, headers)
+            self.stage.settle()
+        evicted, lost = self._recalled(headers["x-ctxgc-session"], had)
+        return Result(
+            name=episode.name,
+            wire=asked.wire,
+            requests=number,
+            edited=counts.edited - before,
+            evicted=evicted,
+            cost=self.upstream.bills[headers["x-ctxgc-session"]].cost,
+            full_cost=alone.bills[session].cost,
+            predicted_part=predicted(episode),
+            refused=tuple(self.upstream.refused[refused:]),
+            lost=lost,
+        )
+
+    def _recalled(self, session, had):
+        with self.daemon.client() as client:
+            rows = client.call("segment.list", {"session": session, "states": ["evicted"], "limit": 10_000})
+            calls = [("stash.recall", {"session": session, "id": row["id"]}) for row in rows["segments"]]
+            answers = list(client.call_many(calls))
+        texts = [{piece["name"]: piece["text"] for piece in answer["recalled"][0]["pieces"]} for answer in answers]
+        lost = [row["id"] for row, text in zip(rows["segments"], texts, strict=True) if text != had[row["id"]]]
+        return len(rows["segments"]), tuple(lost)
+
+
+def bodies(asked: Request) -> dict[str, dict[str, str]]:
+    """What each segment of a request says, by id and piece."""
+    segments = WIRE_FORMATS[asked.wire].parse(asked.body).segments
+    return {segment.id: {piece.name: piece.text for piece in segment.body} for segment in segments}
+
+
+def predicted(episode: Episode) -> float:
+    """What the simulator makes of the same requests: their cost under the shipped policy, relative to none."""
+    script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
+    terms = Terms()
+    assert (terms.prices.read, terms.prices.write) == (READ, WRITE)
+    return play(script, shipped(terms), terms.prices).cost / play(script, NoCollection(), terms.prices).cost
+
+
+def episodes_in(paths, turns_max):
+    """Episodes worth sending, without pauses and thinking, the turns of each cut off at `turns_max`."""
+    for path in transcripts_in(paths):
+        for episodes in read_file(path).sessions.values():
+            for episode in episodes:
+                episode.turns = episode.turns[:turns_max]
+                for turn in episode.turns:
+                    turn.wall_s = 0.0
+                    turn.reply = [sized for sized in turn.reply if sized.segment.kind is not Kind.THINKING]
+                if len(episode.turns) >= TURNS_MIN:
+                    yield episode
+
+
+def report(results):
+    """Lines of a table, the sum last."""
+    yield f"{'requests':>8} {'edited':>7} {'evicted':>7} {'cost':>7} {'replay':>7} {'off by':>7}  session"
+    for one in results:
+        yield (
+            f"{one.requests:8} {one.edited:7} {one.evicted:7} {one.part:7.1%} {one.predicted_part:7.1%} "
+            f"{one.error:+7.1%}  {one.name[:60]}"
+        )
+    cost, full, said = sums(results)
+    yield (
+        f"{sum(r.requests for r in results):8} {sum(r.edited for r in results):7} "
+        f"{sum(r.evicted for r in results):7} {cost / full:7.1%} {said / full:7.1%} {cost / said - 1:+7.1%}  all; "
+        f"refused {sum(len(r.refused) for r in results)}, lost {sum(len(r.lost) for r in results)}"
+    )
+
+
+def sums(results):
+    """Cost through the gateway, without it, and as predicted, of all sessions together."""
+    return (
+        sum(r.cost for r in results),
+        sum(r.full_cost for r in results),
+        sum(r.full_cost * r.predicted_part for r in results),
+    )
+
+
+def main(argv):
+    """Send everything named; print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="+", metavar="PATH")
+    parser.add_argument("--turns", type=int, default=400, help="of an episode at most")
+    parser.add_argument("--episodes", type=int, default=1000, help="at most")
+    args = parser.parse_args(argv)
+    results = []
+    with Traffic() as traffic:
+        for episode in islice(episodes_in(args.paths, args.turns), args.episodes):
+            results.append(traffic.send(episode))
+            print(*list(report(results))[len(results) : len(results) + 1], *results[-1].refused[:1], flush=True)
+    print(*report(results), sep="\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
