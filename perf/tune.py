@@ -13,24 +13,26 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctxgc.core.collector import evictable
+from ctxgc.core.collector import Victim, evictable
 from ctxgc.core.garbage import proven
+from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.mark import mark
 from ctxgc.core.pacer import PROFILES, TUNED, PacerRules
 from ctxgc.core.policy import Rules
 from ctxgc.core.reuse import Weights, fixed_terms, ln_turns
 from ctxgc.core.roots import find_roots
+from ctxgc.core.segment import Access
 from ctxgc.replay.demand import ALL, RESULTS, cover, demand_of, touches
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.reading import read_file, transcripts_in
-from ctxgc.replay.simulate import Run, Script, Tally, play, script_of
+from ctxgc.replay.simulate import Admission, Run, Script, Tally, play, script_of
 from ctxgc.replay.statistics import Bootstrap
 
 FOLDS = 5
@@ -39,9 +41,9 @@ FAULTS_MAX = 1.3
 """Faults per 100 turns that the choice of Φ aims at on the training sessions: unseen ones have some more."""
 SCOPES = {"results": RESULTS, "all": ALL}
 GRID = {
-    "cache_5m": (8, 12, 16, 20, 24, 30, 38),
-    "cache_1h": (20, 30, 42, 55, 75),
-    "uncached": (130, 180, 250, 290, 340),
+    "cache_5m": (8, 12, 16, 19, 22, 26, 32),
+    "cache_1h": (4, 8, 12, 16, 22, 30),
+    "uncached": (180, 250, 290, 340),
     "flat": (10, 14, 20, 26, 32),
 }
 """Φ in thousands of input tokens."""
@@ -71,8 +73,13 @@ class Score(NamedTuple):
     base: float
     cost: float
     prompt: int
+    base_prompt: int
     faults: int
     explicit: int
+    rereads: int
+    """Reads of lines that an earlier read in the window shows, whatever the policy."""
+    blind: int
+    """Explicit faults of which no other read of the file was in the window."""
 
 
 def prepare(path: str) -> list[Played]:
@@ -155,23 +162,64 @@ def fit(sessions: Sequence[Played]) -> Weights:
     return Weights(*(round(float(value), 3) for value in beta))
 
 
+@dataclass(slots=True)
+class Witness:
+    """A policy, and beside it a count of reads whose lines an earlier read had shown."""
+
+    inner: Shipped
+    name: str = "witness"
+    rereads: int = 0
+    blind: int = 0
+    _readers: dict[str, set[int]] = field(default_factory=dict)
+    """Slots that show a file."""
+    _slots: int = 0
+
+    def begin(self, script: Script) -> None:
+        """A new window."""
+        self.inner.begin(script)
+        self._readers, self._slots = {}, 0
+
+    def victims(self, run: Run) -> Sequence[Victim]:
+        """What the policy names; nothing has left since what joined last was admitted."""
+        before = run.script.steps[run.step - 1].reply if run.step else ()
+        for admission in (*before, *run.script.steps[run.step].before):
+            self._note(run, admission)
+        return self.inner.victims(run)
+
+    def _note(self, run: Run, admission: Admission) -> None:
+        state = run.heap.state
+        self.rereads += bool(admission.reads)
+        reads = [use.path for use in admission.uses if use.access is Access.READ]
+        if any(state[slot] == EVICTED for slot in admission.reads):
+            others = {slot for path in reads for slot in self._readers.get(path, ())}
+            self.blind += not any(state[slot] == RESIDENT for slot in others)
+        for path in reads:
+            self._readers.setdefault(path, set()).add(self._slots)
+        self._slots += 1
+
+
 def score(played: Played, scope: str, profile: str, weights: Weights, phi: float) -> Score:
     """One session under one setting."""
     prices = PROFILES[profile]
     pacer = PacerRules(prices=prices, fault_price_tokens=phi, horizon_turns=TUNED[profile].horizon_turns)
     tallies: list[Tally] = []
-    base = 0.0
+    base, base_prompt = 0.0, 0
+    policy = Witness(Shipped(pacer=pacer))
     for script in played.scripts[scope]:
-        tallies.append(play(script, Shipped(pacer=pacer), prices, weights=weights))
-        base += play(script, NoCollection(), prices).cost
+        tallies.append(play(script, policy, prices, weights=weights))
+        nothing = play(script, NoCollection(), prices)
+        base, base_prompt = base + nothing.cost, base_prompt + nothing.prompt_tokens
     return Score(
         played.source,
         sum(tally.turns for tally in tallies),
         base,
         sum(tally.cost for tally in tallies),
         sum(tally.prompt_tokens for tally in tallies),
+        base_prompt,
         sum(tally.faults for tally in tallies),
         sum(tally.explicit_faults for tally in tallies),
+        policy.rereads,
+        policy.blind,
     )
 
 
@@ -221,6 +269,9 @@ def summary(scores: Sequence[Score]) -> dict[str, Any]:
         "faults": round(rate(scores, "faults"), 2),
         "faults_interval": [round(100 * end, 2) for end in faults] if faults else None,
         "explicit": round(rate(scores, "explicit"), 2),
+        "rereads": round(rate(scores, "rereads"), 2),
+        "blind": round(rate(scores, "blind"), 2),
+        "prompt_pct": round(100 * sum(s.prompt for s in scores) / sum(s.base_prompt for s in scores), 2),
         "median_session_pct": round(parts[len(parts) // 2], 1),
         "worst_session_pct": round(parts[-1], 1),
     }
@@ -249,8 +300,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sessions = [played for found in pool.map(prepare, transcripts_in(paths)) for played in found]
         sessions.sort(key=lambda played: (played.source, played.session))
         fitted = [fit([played for played in sessions if played.fold != fold]) for fold in range(FOLDS)]
-        evidence: dict[str, Any] = {"sessions": len(sessions), "weights": repr(fit(sessions)), "settings": []}
-        print(f"{len(sessions)} sessions, {sum(len(p.labels) for p in sessions)} samples\n{evidence['weights']}")
+        evidence: dict[str, Any] = {"sessions": len(sessions), "weights": asdict(fit(sessions)), "settings": []}
+        print(f"{len(sessions)} sessions, {sum(len(p.labels) for p in sessions)} samples\n{fit(sessions)}")
         plans = [(profile, scope) for profile in GRID for scope in SCOPES]
         work = partial(_grid, sessions, fitted)
         for (profile, scope), grid in zip(plans, pool.map(work, plans), strict=True):

@@ -22,13 +22,13 @@ from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import (
     FAULT_CALL_TOKENS,
     FAULT_FIXED_TOKENS,
-    FREED_TOKENS_MIN,
     Decision,
     PacerRules,
     Prices,
     Probability,
     decide,
     edit_cost,
+    is_due,
     reuse_probability,
 )
 from ctxgc.core.paths import PathIndex
@@ -58,10 +58,12 @@ class Account(NamedTuple):
         """What a cut may cost more than it is sure to save."""
         return self.saved_cost + REGRET_PART * self.full_cost
 
-    def requested(self, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int) -> Account:
-        """A request is due: so many tokens, so many of them cached (0: the cache is cold), so many not in it."""
+    def requested(
+        self, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int, *, is_cold: bool
+    ) -> Account:
+        """A request is due: so many tokens are in it, so many of them cached, and so many are not in it."""
         read, write, _ = prices
-        saved = absent_tokens * (read if cached_tokens else write)
+        saved = absent_tokens * (write if is_cold else read)
         paid = read * cached_tokens + write * (prompt_tokens - cached_tokens)
         return self._replace(full_cost=self.full_cost + paid + saved, saved_cost=self.saved_cost + saved)
 
@@ -98,7 +100,8 @@ def paced(
     if now.turn > account.turn:
         hidden = pacer.hidden_tokens
         prompt, prefix = heap.resident_tokens + hidden, 0 if is_cold else cached + hidden
-        account = account.requested(pacer.prices, prompt, prefix, absent_tokens)._replace(turn=now.turn)
+        account = account.requested(pacer.prices, prompt, prefix, absent_tokens, is_cold=is_cold)
+        account = account._replace(turn=now.turn)
     grown = heap.evictable_tokens - account.asked_tokens
     decision = decide(
         heap,
@@ -118,6 +121,6 @@ def paced(
         account = account.collected(edit_cost(heap, victims, pacer, cached_tokens=cached))
         freed = sum(victim.freed_tokens for victim in victims)
         return decision, account._replace(asked_tokens=heap.evictable_tokens - freed)
-    if is_cold or grown >= FREED_TOKENS_MIN:
+    if is_cold or is_due(heap, grown):
         account = account._replace(asked_tokens=heap.evictable_tokens)
     return None, account
