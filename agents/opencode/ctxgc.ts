@@ -1,0 +1,267 @@
+/**
+ * ctxgc for OpenCode: collects a session's context over the daemon's socket. No gateway, no change of base URL.
+ *
+ *     OpenCode is about to send its list ──▶ tombstones in force are put in ──▶ it sends
+ *                                       └──▶ the daemon is told of the list ──▶ tombstones for the next one
+ *
+ * Copy this file to ~/.config/opencode/plugins/ (or .opencode/plugins/ of a project) and run `ctxgc up`.
+ * CTXGC_OPENCODE_MODE: `shadow` (default: everything is computed and journalled, nothing edited), `on`, `off`.
+ *
+ * Nothing waits for the daemon but the first list of a session that this process meets, and that for WAIT_MS. Whatever
+ * fails here or there, OpenCode sends what it would have sent. Plain JavaScript that TypeScript takes too.
+ */
+
+import { connect } from "node:net"
+import { homedir } from "node:os"
+import { join } from "node:path"
+
+const WAIT_MS = 200
+const CALL_MS = 30_000
+const RETRY_MS = 1_000
+const NEW_CHARS_MAX = 1_000_000
+const TRIES_MAX = 3
+const SESSIONS_MAX = 64
+/** A string of a tool's input is a piece of the body from this length on. */
+const INPUT_PIECE_CHARS_MIN = 400
+
+/** Where the daemon listens; the same rule as the `ctxgc` command's. */
+function socketPath(env) {
+  const state = env.XDG_STATE_HOME || join(env.HOME || homedir(), ".local", "state")
+  return env.CTXGC_SOCKET || join(env.XDG_RUNTIME_DIR || state, "ctxgc", "ctxgc.sock")
+}
+
+/** A connection that is opened when it is needed, and again after it broke. */
+class Link {
+  constructor(path) {
+    this.path = path
+    this.socket = null
+    this.waiting = new Map()
+    this.lastId = 0
+    this.failedMs = -RETRY_MS
+  }
+
+  /** The result of one verb; rejects if there is none. */
+  call(method, params) {
+    return new Promise((resolve, reject) => {
+      if (!this.socket && performance.now() - this.failedMs < RETRY_MS) return reject(new Error("no daemon"))
+      const id = ++this.lastId
+      const timer = setTimeout(() => this.drop(new Error("the daemon does not answer")), CALL_MS)
+      timer.unref?.()
+      this.waiting.set(id, { resolve, reject, timer })
+      this.open().write(JSON.stringify({ id, method, params }) + "\n")
+    })
+  }
+
+  open() {
+    if (this.socket) return this.socket
+    const socket = connect(this.path)
+    let rest = ""
+    socket.setEncoding("utf8")
+    socket.unref?.()
+    socket.on("error", (error) => this.drop(error, socket))
+    socket.on("close", () => this.drop(new Error("the daemon hung up"), socket))
+    socket.on("data", (text) => {
+      const lines = (rest + text).split("\n")
+      rest = lines.pop()
+      for (const line of lines) this.take(JSON.parse(line))
+    })
+    return (this.socket = socket)
+  }
+
+  take(answer) {
+    const call = this.waiting.get(answer.id)
+    if (!call) return
+    this.waiting.delete(answer.id)
+    clearTimeout(call.timer)
+    if ("result" in answer) call.resolve(answer.result)
+    else call.reject(new Error(answer.error?.message ?? "refused"))
+  }
+
+  drop(error, socket = this.socket) {
+    if (socket !== this.socket) return
+    this.failedMs = performance.now()
+    this.socket = null
+    socket?.destroy()
+    const calls = [...this.waiting.values()]
+    this.waiting.clear()
+    for (const call of calls) {
+      clearTimeout(call.timer)
+      call.reject(error)
+    }
+  }
+}
+
+/** What a list holds: records as `window.sync` takes them, and the ids that cannot be edited. */
+function windowOf(messages) {
+  const records = []
+  const fixed = []
+  for (const { info, parts } of messages) {
+    for (const part of parts) {
+      const record = info.role === "user" ? ofUser(part) : ofAssistant(part, info.id)
+      if (!record) continue
+      records.push(record)
+      if (record.kind !== "exchange" || record.status === "error" || isCleared(part)) fixed.push(record.id)
+    }
+  }
+  return { records, fixed }
+}
+
+function ofUser(part) {
+  if (part.type !== "text" || part.ignored || !part.text?.trim()) return null
+  return { id: part.id, kind: part.synthetic ? "attachment" : "user", role: "user", text: part.text }
+}
+
+function ofAssistant(part, reply) {
+  if (part.type === "text" && part.text?.trim()) return { id: part.id, kind: "assistant", text: part.text, reply }
+  if (part.type === "reasoning" && part.text?.trim()) return { id: part.id, kind: "thinking", text: part.text, reply }
+  if (part.type !== "tool" || !part.callID) return null
+  const { state } = part
+  const call = { id: part.callID, kind: "exchange", tool: part.tool, input: state.input ?? {}, reply }
+  if (state.status === "completed") return { ...call, text: isCleared(part) ? "" : state.output }
+  if (state.status === "error") return { ...call, text: state.error ?? "", status: "error" }
+  return { ...call, status: "pending" }
+}
+
+/** OpenCode itself has dropped the result. */
+function isCleared(part) {
+  return Boolean(part.state?.time?.compacted)
+}
+
+/** Put tombstones where bodies are out; the ids of those that were found. Parts are replaced, never changed. */
+function edit(messages, evicted) {
+  const edited = []
+  for (const { parts } of messages) {
+    for (const [at, part] of parts.entries()) {
+      const out = part.type === "tool" && part.state.status === "completed" && !isCleared(part) && evicted[part.callID]
+      if (!out) continue
+      parts[at] = { ...part, state: { ...part.state, input: marked(part.state.input, out.marker), output: out.text } }
+      edited.push(part.callID)
+    }
+  }
+  return edited
+}
+
+function marked(value, marker) {
+  if (typeof value === "string") return value.length >= INPUT_PIECE_CHARS_MIN ? marker : value
+  if (Array.isArray(value)) return value.map((item) => marked(item, marker))
+  if (value === null || typeof value !== "object") return value
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, marked(item, marker)]))
+}
+
+/** One session: what the daemon was told, and what it answered. */
+class Session {
+  constructor(link, name, project, mode) {
+    this.link = link
+    this.about = { session: `opencode:${name}`, format: "openai_chat", project, mode }
+    this.known = new Map()
+    this.evicted = {}
+    this.usageOf = ""
+    this.next = null
+    this.telling = null
+  }
+
+  /** Tell the daemon of a list, after whatever is being told; of several that wait only the newest. */
+  tell(told) {
+    this.next = told
+    this.telling ??= this.run().finally(() => (this.telling = null))
+    return this.telling
+  }
+
+  async run() {
+    while (this.next) {
+      const told = this.next
+      this.next = null
+      await this.sync(told)
+    }
+  }
+
+  async sync({ records, fixed, edited, usage, model }) {
+    const ids = records.map((record) => record.id)
+    let missing = records.filter((record) => this.known.get(record.id) !== stamp(record))
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const loads = loadsOf(missing)
+      for (const load of loads.slice(0, -1)) await this.link.call("window.sync", { ...this.about, new: load })
+      const params = { ...this.about, model, ids, fixed, edited, usage, new: loads.at(-1) }
+      const answer = await this.link.call("window.sync", params)
+      usage = null
+      this.known = new Map(records.map((record) => [record.id, stamp(record)]))
+      missing = records.filter((record) => answer.unknown.includes(record.id))
+      if (!missing.length) {
+        this.evicted = answer.evicted
+        return
+      }
+    }
+  }
+}
+
+/** Tells a segment's states apart: pending, answered, cleared. */
+function stamp(record) {
+  return `${record.status ?? ""} ${record.text?.length ?? -1}`
+}
+
+function loadsOf(records) {
+  const loads = [[]]
+  let chars = 0
+  for (const record of records) {
+    chars += JSON.stringify(record).length
+    if (chars > NEW_CHARS_MAX && loads.at(-1).length) {
+      loads.push([])
+      chars = 0
+    }
+    loads.at(-1).push(record)
+  }
+  return loads
+}
+
+/** What the last request was billed, told once: the tokens of the newest reply. */
+function usageIn(messages, session) {
+  const info = messages.findLast(({ info }) => info.role === "assistant" && info.tokens?.output)?.info
+  if (!info || info.id === session.usageOf) return null
+  session.usageOf = info.id
+  const { input, output, cache } = info.tokens
+  const counted = { cache_read_tokens: cache?.read ?? 0, cache_creation_tokens: cache?.write ?? 0 }
+  return { input_tokens: input ?? 0, output_tokens: output, ...counted }
+}
+
+export const ctxgc = async ({ directory }) => {
+  const mode = process.env.CTXGC_OPENCODE_MODE || "shadow"
+  if (mode === "off") return {}
+  const link = new Link(socketPath(process.env))
+  const sessions = new Map()
+
+  function sessionOf(name) {
+    const session = sessions.get(name) ?? new Session(link, name, directory ?? "", mode)
+    sessions.delete(name)
+    sessions.set(name, session)
+    if (sessions.size > SESSIONS_MAX) sessions.delete(sessions.keys().next().value)
+    return session
+  }
+
+  async function transform(messages) {
+    const last = messages.at(-1)?.info
+    if (!last?.sessionID) return
+    const isNew = !sessions.has(last.sessionID)
+    const session = sessionOf(last.sessionID)
+    const told = { ...windowOf(messages), usage: usageIn(messages, session), model: modelOf(messages) }
+    if (isNew) {
+      // Another process may have collected this session before: what was out stays out.
+      const asked = session.tell({ ...told, edited: [] }).catch(() => {})
+      await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, WAIT_MS))])
+      edit(messages, session.evicted)
+      return
+    }
+    const edited = edit(messages, session.evicted)
+    session.tell({ ...told, edited }).catch(() => {})
+  }
+
+  return {
+    "experimental.chat.messages.transform": async (_input, output) => {
+      await transform(output.messages).catch(() => {})
+    },
+  }
+}
+
+function modelOf(messages) {
+  const info = messages.findLast(({ info }) => info.modelID || info.model?.modelID)?.info
+  return info?.modelID ?? info?.model?.modelID ?? ""
+}

@@ -1,0 +1,51 @@
+// Stands for OpenCode: keeps a session, and before each request gives its plugin a fresh copy of the list to transform.
+// usage: node opencode_host.mjs PLUGIN TURNS FILE_CHARS
+import { writeFileSync } from "node:fs"
+import { pathToFileURL } from "node:url"
+
+const [plugin, turns, chars] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])]
+const { ctxgc } = await import(pathToFileURL(plugin))
+const hooks = await ctxgc({ directory: "/work" })
+const transform = hooks["experimental.chat.messages.transform"] ?? (async () => {})
+
+const sessionID = "ses_0000000000000000000001"
+const prompt = { type: "text", id: "prt_prompt", text: "Read every part." }
+const messages = [{ info: { id: "msg_0", role: "user", sessionID, model: { modelID: "gpt-5" } }, parts: [prompt] }]
+const edited = []
+const waits = []
+let before = 0
+
+for (let turn = 0; turn < turns; turn++) {
+  const list = structuredClone(messages)
+  const started = performance.now()
+  await transform({}, { messages: list })
+  waits.push(performance.now() - started)
+  const ids = []
+  for (const [at, { info, parts }] of list.entries()) {
+    for (const [n, part] of parts.entries()) {
+      const kept = messages[at].parts[n]
+      if (JSON.stringify(part) === JSON.stringify(kept)) continue
+      if (JSON.stringify({ ...part, state: { ...part.state, output: kept.state.output } }) !== JSON.stringify(kept))
+        throw new Error(`more than the output of ${part.callID} was changed`)
+      ids.push([part.callID, part.state.output])
+    }
+  }
+  edited.push(ids)
+  const total = Math.ceil(JSON.stringify(list).length / 4)
+  const tokens = { input: total - before, output: 20, reasoning: 0, cache: { read: before, write: 0 } }
+  before = total
+  const file = `part${turn % 3}.txt`
+  const state = { status: "completed", input: { filePath: `/work/${file}` }, output: textOf(turn % 3), title: file }
+  const info = { id: `msg_${turn + 1}`, role: "assistant", sessionID, modelID: "gpt-5", tokens }
+  const said = { type: "text", id: `prt_${turn}`, text: `Step ${turn}.` }
+  messages.push({ info, parts: [said, { type: "tool", id: `prt_t${turn}`, callID: `call_${turn}`, tool: "read", state }] })
+  await new Promise((resolve) => setTimeout(resolve, 25))
+}
+writeFileSync(1, JSON.stringify({ edited, waits, files: [0, 1, 2].map(textOf) })) // All of it, before the exit.
+process.exit(0)
+
+function textOf(file) {
+  const lines = []
+  for (let n = 0; lines.length * 40 < chars; n++) lines.push(`${file}.${n} harbour lamp ${(n * 7919) % 1000} ferry`)
+  return lines.join("\n")
+}
