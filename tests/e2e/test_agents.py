@@ -6,6 +6,7 @@ Installed by `install_agents.sh`, at test time if CTXGC_AGENTS=1; without them e
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
-from tests.e2e.agent_run import AGENTS, Through, agents_folder, straight
+from tests.e2e.agent_run import AGENTS, CTXGC, ROOT, Served, Through, Workplace, agents_folder, straight
 
 pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow]
 
@@ -22,6 +23,7 @@ INSTALL_S = 300
 TURNS, FILE_BYTES = 80, 8000
 EDITED_MIN = 10
 SHADOW_TURNS = 6
+PLUGIN_TURNS = 60
 MARK = re.compile(r"\[(evicted by ctxgc\b|evicted\])")
 
 
@@ -122,3 +124,19 @@ def test_in_shadow_every_request_arrives_byte_for_byte(installed, name):
         assert len(through.pairs()) > SHADOW_TURNS
         assert all(sent == arrived for sent, arrived in through.pairs())
         assert any(name.startswith(f"{through.agent.source}:") for name in through.sessions())
+
+
+def test_opencode_collects_by_its_plugin_without_a_gateway(installed):
+    agent, place = AGENTS["opencode"], Workplace(PLUGIN_TURNS, FILE_BYTES, CTXGC_OPENCODE_MODE="on")
+    plugins = place.folder / "config" / "opencode" / "plugins"
+    plugins.mkdir(parents=True)
+    shutil.copy(ROOT / "agents" / "opencode" / "ctxgc.ts", plugins)
+    subprocess.run([*CTXGC, "up"], env=place.env, check=True, capture_output=True, timeout=60)
+    try:
+        with Served(PLUGIN_TURNS) as served:
+            place.run(agent, [agent.name], served.model.url)
+    finally:
+        place.close()
+
+    assert served.model.refused == []
+    assert sum(b"[evicted by ctxgc" in one.body for one in served.model.requests) >= EDITED_MIN
