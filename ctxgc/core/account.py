@@ -89,17 +89,23 @@ def paced(
     is_cold: bool,
     cached_tokens: int,
     absent_tokens: int,
+    was_cached_tokens: int | None = None,
     chance: Probability = reuse_probability,
 ) -> tuple[Decision | None, Account]:
     """The pacer's decision before a request, within what the account allows; and the account if it is carried out.
 
     `absent_tokens` are the evicted bodies that would be in the window otherwise (`Heap.absent_tokens`). Asked again in
     the same turn, it takes the request for the same one.
+
+    `was_cached_tokens`: the request has gone already, with so much of its window cached (0: nothing, not even what
+    comes before it), and the decision is for the next one. What the request brought is written by then, so the turn in
+    which the window grew is the worst to cut it: there, once enough has grown, every turn is looked at.
     """
     cached = 0 if is_cold else min(cached_tokens, heap.resident_tokens)
     if now.turn > account.turn:
         hidden = pacer.hidden_tokens
-        prompt, prefix = heap.resident_tokens + hidden, 0 if is_cold else cached + hidden
+        was = cached if was_cached_tokens is None else min(was_cached_tokens, heap.resident_tokens)
+        prompt, prefix = heap.resident_tokens + hidden, 0 if is_cold or was_cached_tokens == 0 else was + hidden
         account = account.requested(pacer.prices, prompt, prefix, absent_tokens, is_cold=is_cold)
         account = account._replace(turn=now.turn)
     grown = heap.evictable_tokens - account.asked_tokens
@@ -121,6 +127,6 @@ def paced(
         account = account.collected(edit_cost(heap, victims, pacer, cached_tokens=cached))
         freed = sum(victim.freed_tokens for victim in victims)
         return decision, account._replace(asked_tokens=heap.evictable_tokens - freed)
-    if is_cold or is_due(heap, grown):
+    if is_cold or (was_cached_tokens is None and is_due(heap, grown)):
         account = account._replace(asked_tokens=heap.evictable_tokens)
     return None, account

@@ -34,9 +34,19 @@ def pace(
 
 
 def decided(
-    session: Session, config: PacerConfig, pacer: PacerRules, *, is_cold: bool, cached_tokens: int, wall_s: float
+    session: Session,
+    config: PacerConfig,
+    pacer: PacerRules,
+    *,
+    is_cold: bool,
+    cached_tokens: int,
+    wall_s: float,
+    was_cached_tokens: int | None = None,
 ) -> tuple[Decision | None, Account]:
-    """What the pacer would have a session do now, and its account if that is done. Changes nothing."""
+    """What the pacer would have a session do now, and its account if that is done. Changes nothing.
+
+    `was_cached_tokens` where the request has gone already: see `core.account.paced`.
+    """
     limit = limit_of(session, config)
     rules = replace(
         pacer,
@@ -53,6 +63,7 @@ def decided(
         is_cold=is_cold,
         cached_tokens=cached_tokens,
         absent_tokens=session.heap.absent_tokens,
+        was_cached_tokens=was_cached_tokens,
     )
 
 

@@ -163,7 +163,13 @@ def _collect(
     if wiring.accounts_on is not is_on:  # What shadow would have saved, nobody has.
         session.account, wiring.accounts_on = Account(), is_on
     decision, session.account = decided(
-        session, services.config.pacer, pacer, is_cold=params.is_cold, cached_tokens=cached, wall_s=wall_s
+        session,
+        services.config.pacer,
+        pacer,
+        is_cold=params.is_cold,
+        cached_tokens=cached,
+        wall_s=wall_s,
+        was_cached_tokens=wiring.sent.tokens if wiring.sent else 0,
     )
     outcome = None
     if decision is not None:

@@ -1,0 +1,47 @@
+"""The account, and the pacer within it, where a request has gone before the pacer is asked."""
+
+from ctxgc.core.account import Account, paced
+from ctxgc.core.heap import Heap, Now
+from ctxgc.core.pacer import PacerRules
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.policy import Rules
+from tests.core.test_heap import an_entry
+
+HIDDEN = 1000
+PACER = PacerRules(hidden_tokens=HIDDEN)
+READ, WRITE, _ = PACER.prices
+
+
+def grown_heap():
+    heap = Heap()
+    for number in range(6):
+        heap.admit(an_entry(f"s{number}", body=1000))
+    return heap
+
+
+def asked(heap, account, turn, was_cached):
+    rules = Rules(recent_turns=100)  # Everything is recent: no cut is ever found.
+    return paced(
+        heap, PathIndex(), Now(turn), rules, PACER, account, is_cold=False,
+        cached_tokens=heap.resident_tokens, absent_tokens=0, was_cached_tokens=was_cached,
+    )[1]  # fmt: skip
+
+
+def test_a_request_that_has_gone_is_billed_by_what_was_cached_before_it_went():
+    heap = grown_heap()
+    size = heap.resident_tokens
+
+    first = asked(heap, Account(), 0, was_cached=0)
+    second = asked(heap, first, 1, was_cached=size - 500)
+
+    assert first.full_cost == WRITE * (size + HIDDEN)
+    assert second.full_cost - first.full_cost == READ * (size - 500 + HIDDEN) + WRITE * 500
+
+
+def test_where_requests_go_first_a_window_that_grew_is_looked_at_until_it_is_cut():
+    heap = grown_heap()
+
+    before = asked(heap, Account(), 0, was_cached=None)
+    after = asked(heap, Account(), 0, was_cached=0)
+
+    assert (before.asked_tokens, after.asked_tokens) == (heap.evictable_tokens, 0)
