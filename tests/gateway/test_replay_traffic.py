@@ -10,8 +10,9 @@ pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 
 FOLDERS = ("claude_code", "codex", "mini_swe_agent")
 EPISODES, TURNS = 7, 90
-REGRET = 1.01
-OFF_MAX = 0.06
+REGRET = 1.02
+"""By the simulator it is 1.01: on the wire a cut is made a request later than it was decided on."""
+OFF_MAX = 0.02
 """The daemon is told of a request once it has gone, and decides for the next: the simulator decides before it goes."""
 
 
