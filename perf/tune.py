@@ -41,7 +41,7 @@ FAULTS_MAX = 1.3
 """Faults per 100 turns that the choice of Φ aims at on the training sessions: unseen ones have some more."""
 SCOPES = {"results": RESULTS, "all": ALL}
 GRID = {
-    "cache_5m": (8, 12, 16, 19, 22, 26, 32),
+    "cache_5m": (8, 12, 16, 20, 24, 32),
     "cache_1h": (4, 8, 12, 16, 22, 30),
     "uncached": (180, 250, 290, 340),
     "flat": (10, 14, 20, 26, 32),

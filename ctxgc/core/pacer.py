@@ -76,7 +76,7 @@ class Dials(NamedTuple):
 
 
 TUNED = {
-    "cache_5m": Dials(22_000.0, 20.0),
+    "cache_5m": Dials(20_000.0, 20.0),
     "cache_1h": Dials(16_000.0, 25.0),
     "uncached": Dials(290_000.0, 10.0),
     "flat": Dials(26_000.0, 20.0),
