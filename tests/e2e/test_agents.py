@@ -6,6 +6,7 @@ Installed by `install_agents.sh`, at test time if CTXGC_AGENTS=1; without them e
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,6 +92,19 @@ def test_what_was_evicted_is_recalled_as_the_agent_had_it(worked):
             recalled = client.call("stash.recall", {"session": session, "id": id_})["recalled"][0]
             assert {p["name"]: p["text"] for p in recalled["pieces"]} == had[id_]
     assert len(evicted) >= EDITED_MIN
+
+
+def test_the_way_back_that_a_tombstone_names_works_where_the_agent_works(worked):
+    through, _ = worked
+    command = re.search(r"get it back: ctxgc (recall '#\d+')", through.model.requests[-1].body.decode())[1]
+
+    done = subprocess.run(
+        [*CTXGC, *shlex.split(command)],
+        env=through.place.env, cwd=through.place.work, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    files = [path.read_text().strip() for path in through.place.work.glob("part00*.txt")]
+    assert any(text in done.stdout for text in files), done.stderr
 
 
 def parsed(wire, body) -> WireWindow:

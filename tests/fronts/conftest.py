@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from ctxgc.fronts.cli.main import main
+from ctxgc.fronts.cli.shell import SESSION_VARIABLES
 from tests.fronts.fake_daemon import FakeDaemon
 
 
@@ -45,6 +46,8 @@ def daemon(tmp_path):
 @pytest.fixture
 def run(capsysbinary, monkeypatch):
     """Run `ctxgc` with a daemon's socket, perhaps on a terminal; its code and what it printed."""
+    for _, variable in SESSION_VARIABLES:  # The tests may be run by an agent.
+        monkeypatch.delenv(variable, raising=False)
 
     def run_command(server, *argv, on=None):
         if on is not None:

@@ -91,6 +91,19 @@ def test_a_session_that_is_named_is_the_one_meant_wherever_the_command_runs(daem
     assert server.params("heap.why") == {"session": "codex:abc", "id": "toolu_3"}
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_agents_command_means_the_agents_own_session_where_the_daemon_has_it(is_known, daemon, run, monkeypatch):
+    listed = {"segments": []} if is_known else Refusal("not_found", "no such session")
+    server = daemon({"segment.list": listed, "heap.why": replies.WHY})
+    monkeypatch.setenv("CLAUDE_CODE_SESSION_ID", "0b3c")
+
+    run(server, "why", "toolu_3")
+
+    params = server.params("heap.why")
+    assert params.get("session") == ("claude_code:0b3c" if is_known else None)
+    assert ("cwd" in params) is not is_known
+
+
 def test_options_may_stand_before_the_command(daemon, run):
     server = daemon({"heap.why": replies.WHY})
 

@@ -67,3 +67,18 @@ def test_a_word_of_the_system_in_the_middle_of_a_conversation_is_understood():
 )
 def test_opencode_names_its_session_to_other_providers_by_their_affinity_header(value, identity):
     assert identity_of({"x-session-affinity": value}) == identity
+
+
+@pytest.mark.parametrize(
+    ("text", "project"),
+    [
+        ("You are in:\n - Primary working directory: /home/dev/my mole\n - Platform: linux", "/home/dev/my mole"),
+        ("<environment_context>\n  <cwd>/home/dev/mole</cwd>\n</environment_context>", "/home/dev/mole"),
+        ("<env>\n  Working directory: /home/dev/mole\n</env>", "/home/dev/mole"),
+        ("Switches the session's working directory: /elsewhere", ""),
+    ],
+)
+def test_where_an_agent_works_is_what_it_says_itself(text, project):
+    asked = [{"role": "system", "content": text}, {"role": "user", "content": "Working directory: /not/said/by/it"}]
+
+    assert read_body(json.dumps({"messages": asked}).encode(), "openai_chat", set()).project == project

@@ -37,6 +37,10 @@ EXITS = {
 """Exit code by the kind of a failure; any other kind is a refusal."""
 
 
+SESSION_VARIABLES = (("claude_code", "CLAUDE_CODE_SESSION_ID"), ("codex", "CODEX_THREAD_ID"))
+"""By source: where an agent tells the commands it runs which session they are run in."""
+
+
 class Refused(Exception):
     """The command itself says no, before or after the daemon was asked: a kind, a sentence, a next step."""
 
@@ -75,13 +79,29 @@ class Shell:
         return self._client
 
     def session(self) -> dict[str, str]:
-        """The params that name the session meant: the one given, or this directory's newest."""
+        """The params that name the session meant: the one given, our agent's, or this directory's newest.
+
+        A tombstone tells the model to run `ctxgc recall '#7'`, and two agents may work in one directory.
+        """
         if self.args.session:
             return {"session": self.args.session}
+        for source, variable in SESSION_VARIABLES:
+            if os.environ.get(variable) and self._knows(named := f"{source}:{os.environ[variable]}"):
+                return {"session": named}
         try:
             return {"cwd": os.getcwd()}
         except FileNotFoundError:
             raise Refused("the working directory is gone", hint="`--session S` names a session") from None
+
+    def _knows(self, session: str) -> bool:
+        """Whether the daemon has this session; an agent that nobody watches is none of ours."""
+        try:
+            self.call("segment.list", {"session": session, "limit": 1})
+        except line.CallFailed as failure:
+            if failure.kind in ("not_found", "bad_params"):
+                return False
+            raise
+        return True
 
     def answer(self, reply: Any, show: Callable[[present.Page], None]) -> int:
         """Print a reply: unchanged with `--json`, else as `show` puts it. 0."""

@@ -14,7 +14,7 @@ from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.segment import digest
+from ctxgc.core.segment import Kind, digest
 from ctxgc.fronts.gateway.counts import Reason
 
 EDITED_BYTES_MAX = 32 * 2**20
@@ -22,6 +22,10 @@ EDITED_BYTES_MAX = 32 * 2**20
 
 _MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
 _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
+_FOLDER = re.compile(r"^[ \t-]*(?:Primary w|W)orking directory: *(/[^\n]*[^\s])|<cwd>(/[^<\n]+)</cwd>", re.M)
+FOLDER_CHARS_MAX = 4096
+FOLDER_SEGMENTS_MAX = 12
+"""An agent says where it works before it begins to."""
 _ONE_HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
 
 
@@ -34,6 +38,8 @@ class Asked(NamedTuple):
     cache_key: str
     profile: str
     """How its cache is billed, where the body says so."""
+    project: str
+    """Where the agent works, if it says so as the agents that we know do."""
     forbids: Reason | None
     """Why this body must not be edited, if so."""
     window: WireWindow
@@ -65,10 +71,19 @@ def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> Asked:
         tools=blake2b(tools, digest_size=8).digest() if tools.strip(b"[] \r\n\t") else b"",
         cache_key=text.string(fields.get("prompt_cache_key")),
         profile="cache_1h" if b'"1h"' in text.data and _ONE_HOUR.search(text.data) else "",
+        project=_project(window),
         forbids=_forbids(text, fields, edits_allowed),
         window=window,
         digests={segment.id: digest(segment.skeleton, segment.body) for segment in window.segments},
     )
+
+
+def _project(window: WireWindow) -> str:
+    for segment in window.segments[:FOLDER_SEGMENTS_MAX]:
+        for piece in segment.body if segment.kind in (Kind.SYSTEM, Kind.ATTACHMENT) else ():
+            if found := _FOLDER.search(piece.text):
+                return (found[1] or found[2])[:FOLDER_CHARS_MAX]
+    return ""
 
 
 def _tools(text: JsonText, fields: dict[str, Extent]) -> Extent | None:

@@ -210,6 +210,7 @@ class Syncer:
         params: dict[str, Any] = {
             "session": thread.key,
             "model": call.asked.model,
+            "project": call.asked.project,
             "parent": thread.parent,
             "format": call.wire,
             "ids": ids,
