@@ -270,8 +270,8 @@ class Through:
         with self.log.open("wb") as log:
             command = [*CTXGC, "gateway", "--port", "0", "--mode", self._mode]
             self.gateway = subprocess.Popen(command, env=self.place.env, stdout=log, stderr=log)
-        tap.to = self._listening()
         try:
+            tap.to = self._listening()
             self.printed = self.place.run(self.agent, [*CTXGC, "run", "--mode", self._mode, self.agent.name], url)
         except BaseException:
             self.__exit__()
