@@ -18,7 +18,7 @@ from ctxgc.daemon.session import Change, Session
 from ctxgc.stash.contract import Collected, Collection, Eviction, SetState, Touch
 
 SHADOW = "shadow"
-"""The trigger of a journal entry that evicted nothing: what a collection would have done."""
+"""The trigger of a journal entry of which nothing left: what a collection would have evicted."""
 
 DEFAULT_BUDGET_PART = 3
 """Without a budget of its own a session is collected to a third of what it holds."""
@@ -64,11 +64,7 @@ def carried_out(
     if not todo.victims:
         return _outcome(session, todo, trigger, 0, pacer, cached_tokens)
     outcome = _outcome(session, todo, trigger, session.last_collection + 1, pacer, cached_tokens)
-    evictions = tuple(
-        Eviction(seq=v.slot, reason=v.reason, by=v.by, freed_tokens=v.freed_tokens, score=round(v.score, 3))
-        for v in todo.victims
-    )
-    _journal(session, change, outcome, trigger, wall_s, evictions)
+    _journal(session, change, outcome, wall_s)
     change.then(lambda: sweep(session.heap, todo.victims))
     return outcome
 
@@ -78,19 +74,21 @@ def foreseen(
 ) -> Outcome:
     """Put a plan into the journal alone: what a collection would have done to a session that is in shadow."""
     outcome = _outcome(session, todo, SHADOW, session.last_collection + 1, pacer, cached_tokens)
-    _journal(session, change, outcome, SHADOW, wall_s, ())
+    _journal(session, change, outcome, wall_s)
     return outcome
 
 
-def _journal(
-    session: Session, change: Change, outcome: Outcome, trigger: str, wall_s: float, evictions: tuple[Eviction, ...]
-) -> None:
+def _journal(session: Session, change: Change, outcome: Outcome, wall_s: float) -> None:
     todo = outcome.plan
+    evictions = tuple(
+        Eviction(seq=v.slot, reason=v.reason, by=v.by, freed_tokens=v.freed_tokens, score=round(v.score, 3))
+        for v in todo.victims
+    )
     record = Collection(
         id=outcome.collection,
         wall_s=wall_s,
         turn=session.row.turn,
-        trigger=trigger,
+        trigger=outcome.trigger,
         target_tokens=todo.target_tokens,
         before_tokens=todo.before_tokens,
         after_tokens=todo.remaining_tokens,
@@ -98,7 +96,7 @@ def _journal(
         held_by=todo.held_by,
         predicted_cost=outcome.predicted_cost,
     )
-    change.add(Collected(session.key, record))
+    change.add(Collected(session.key, record, is_carried_out=outcome.trigger != SHADOW))
     session.last_collection = outcome.collection
 
 

@@ -272,13 +272,17 @@ class CollectionReply(TypedDict):
     wall_s: float
     turn: int
     trigger: str
+    """`asked`, `evicted_by_hand`, `value`, `hard_limit`, `undo`; `shadow`: it would have run, and nothing left."""
     target_tokens: int
     before_tokens: int
     after_tokens: int
     evicted: int
+    """Victims; of a `shadow` entry those that would have left."""
     held_by: dict[str, int]
     predicted_cost: float
+    """Input-token equivalents over the pacer's horizon; negative is a saving."""
     actual_cost: float | None
+    """The same, as the bill had it; none where no bill told."""
     undoes: int
     victims: NotRequired[list[VictimReply]]
 

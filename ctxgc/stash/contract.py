@@ -107,7 +107,7 @@ class Collection:
     wall_s: float
     turn: int
     trigger: str
-    """`asked`, `evicted_by_hand`, `hard_limit`, `value`, `undo`; `shadow`: it would have run, and evicted nothing."""
+    """`asked`, `evicted_by_hand`, `hard_limit`, `value`, `undo`; `shadow`: it would have run, and nothing left."""
     target_tokens: int
     before_tokens: int
     after_tokens: int
@@ -201,6 +201,8 @@ class Collected(NamedTuple):
     key: SessionKey
     collection: Collection
     restores: Sequence[int] = ()
+    is_carried_out: bool = True
+    """False: the journal alone, of what would have left; no segment changes its state."""
 
 
 class ActualCost(NamedTuple):

@@ -274,8 +274,9 @@ class _Draft:
                 )
             return
         session.collections[collection.id] = collection
-        evicted = {"state": State.EVICTED, "departure": None, "collection": collection.id}
-        self._each(mutation.key, [(eviction.seq, evicted) for eviction in collection.evictions])
+        if mutation.is_carried_out:
+            evicted = {"state": State.EVICTED, "departure": None, "collection": collection.id}
+            self._each(mutation.key, [(eviction.seq, evicted) for eviction in collection.evictions])
         resident = {"state": State.RESIDENT, "departure": None, "collection": 0}
         self._each(mutation.key, [(seq, resident) for seq in mutation.restores])
 

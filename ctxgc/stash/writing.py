@@ -297,8 +297,9 @@ class Writer:
             "INSERT INTO eviction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [(sid, c.id, n, e.seq, e.reason, e.by, e.freed_tokens, e.score) for n, e in enumerate(c.evictions)],
         )
-        evicted = "state = 'evicted', departure = '', collection = ?"
-        self._update("evict", mutation.key, evicted, [(c.id, e.seq) for e in c.evictions])
+        if mutation.is_carried_out:
+            evicted = "state = 'evicted', departure = '', collection = ?"
+            self._update("evict", mutation.key, evicted, [(c.id, e.seq) for e in c.evictions])
         resident = "state = 'resident', departure = '', collection = 0"
         self._update("restore", mutation.key, resident, [(seq,) for seq in mutation.restores])
 

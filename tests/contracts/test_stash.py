@@ -187,6 +187,7 @@ MUTATIONS = [
     SetGarbage(KEY, [(0, "superseded", 2)]),
     Collected(KEY, journal(1, evictions=(Eviction(seq=0, reason="cold", freed_tokens=5, score=0.5),))),
     Collected(KEY, journal(2, trigger="undo", undoes=1), restores=[0]),
+    Collected(KEY, journal(3, evictions=(Eviction(seq=2, reason="cold"),)), is_carried_out=False),
     ActualCost(KEY, 1, 12.5),
     Forget(KEY, [1]),
     PutOp(KEY, "op", b"reply"),
@@ -244,6 +245,14 @@ async def test_a_collection_evicts_its_victims_and_an_undo_brings_them_back(stas
 
     assert [r.state for r in await stash.rows(KEY)] == [State.RESIDENT] * 2
     assert await stash.collections(KEY) == [undo, replace(first, actual_cost=3.5)]
+
+
+async def test_a_collection_that_was_not_carried_out_is_journalled_with_its_victims_and_moves_nobody(stash):
+    foreseen = journal(1, trigger="shadow", evictions=(Eviction(seq=1, reason="value", freed_tokens=7),))
+    await stash.apply([*puts("a", "b"), Collected(KEY, foreseen, is_carried_out=False)])
+
+    assert [(r.state, r.collection) for r in await stash.rows(KEY)] == [(State.RESIDENT, 0)] * 2
+    assert await stash.collections(KEY) == [foreseen]
 
 
 async def test_the_journal_is_not_rewritten(stash):

@@ -101,6 +101,22 @@ async def test_shadow_evicts_nothing_and_says_what_it_would_have_saved(bench):
     assert host.reply["window"]["freed_tokens"] == sum(one["before_tokens"] - one["after_tokens"] for one in log)
 
 
+async def test_the_journal_of_shadow_names_what_would_have_left_and_a_restart_does_not_evict_it(tmp_path):
+    async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+        host = Host(bench.call)
+        for turns in range(1, 25):
+            await host.send(conversation(turns))
+    async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+        log = (await bench.call("heap.log", session="claude_code:s"))["collections"]
+        newest = (await bench.call("heap.log", session="claude_code:s", collection=log[0]["collection"]))["collections"]
+        after = await states(bench)
+
+    victims = newest[0]["victims"]
+    assert all(one["evicted"] for one in log)
+    assert log[0]["before_tokens"] - log[0]["after_tokens"] == sum(one["freed_tokens"] for one in victims)
+    assert {after[one["id"]] for one in victims} == {"resident"}
+
+
 async def test_in_shadow_it_would_have_collected_when_and_what_it_collects_when_it_is_on(bench):
     shadow, on = Host(bench.call, "claude_code:a"), Host(bench.call, "claude_code:b", mode="on")
 

@@ -66,6 +66,15 @@ PLAN = {
     "next": "`ctxgc undo` takes it back",
 }  # fmt: skip
 
+
+def journal(number, **fields):
+    return {
+        "collection": number, "wall_s": 1.0, "turn": 9, "trigger": "shadow", "target_tokens": 2500,
+        "before_tokens": 4000, "after_tokens": 2500, "evicted": 3, "held_by": {}, "predicted_cost": -5200.0,
+        "actual_cost": None, "undoes": 0,
+    } | fields  # fmt: skip
+
+
 WHY = {
     "session": "claude_code:s1", "id": "toolu_3", "label": "Read src/clock.py", "state": "resident",
     "verdict": "reached", "root": "recent", "path": [{"id": "toolu_8", "label": "Edit src/clock.py", "edge": ""},

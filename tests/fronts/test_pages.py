@@ -73,6 +73,23 @@ def test_show_with_a_filter_gives_a_program_the_list(daemon, run):
     assert json.loads(ran.out) == listed
 
 
+def test_the_journal_of_a_session_in_shadow_says_what_would_have_left_and_what_that_would_have_saved(daemon, run):
+    entries = [replies.journal(2, before_tokens=9000, after_tokens=5000), replies.journal(1, predicted_cost=-300.0)]
+    ran = run(daemon({"heap.log": {"session": "claude_code:s1", "collections": entries}}), "log")
+
+    assert "would have evicted 3, freed 4.0 k" in ran.out
+    assert "2 collections would have freed 5.5 k tokens and saved 5.5 k input tokens" in ran.out
+
+
+def test_the_journal_of_a_session_that_is_on_says_what_left_and_what_the_bill_said(daemon, run):
+    entry = replies.journal(1, trigger="value", actual_cost=-4100.0)
+    ran = run(daemon({"heap.log": {"session": "claude_code:s1", "collections": [entry]}}), "log")
+
+    assert "evicted 3, freed 1.5 k" in ran.out
+    assert "-4.1 k" in ran.out
+    assert "would" not in ran.out
+
+
 def test_why_draws_the_path_from_the_root(daemon, run):
     ran = run(daemon({"heap.why": replies.WHY}), "why", "toolu_3")
 

@@ -19,6 +19,8 @@ KINDS = ("system", "user", "assistant", "thinking", "exchange", "attachment", "s
 FILE_KINDS = ("attachment", "other", "user", "system")
 COLLECT_S = 300.0
 SESSION_CHARS_MAX = 400
+SHADOW = "shadow"
+"""The trigger of a journal entry of which nothing left."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -223,20 +225,40 @@ def _say_log(page: present.Page, reply: dict[str, Any]) -> None:
             present.ago(one["wall_s"]),
             one["trigger"] + (f" undoes {one['undoes']}" if one["undoes"] else ""),
             f"{tokens(one['before_tokens'])} → {tokens(one['after_tokens'])}",
-            count(one["evicted"]),
             tokens(one["predicted_cost"]),
             "–" if one["actual_cost"] is None else tokens(one["actual_cost"]),
+            _what_left(one),
         )
         for one in reply["collections"]
     ]
     if not rows:
         page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
         return
-    page.table((">#", "when", "trigger", "window (raw)", ">evicted", ">predicted cost", ">actual"), rows)
+    page.table((">#", "when", "trigger", "window (raw)", ">predicted cost", ">actual", "what"), rows)
+    foreseen = [one for one in reply["collections"] if one["trigger"] == SHADOW]
+    if foreseen:
+        freed, cost = (sum(numbers) for numbers in zip(*map(_freed_and_cost, foreseen), strict=True))
+        verdict = "saved" if cost <= 0 else "cost"
+        page.say(
+            f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed {tokens(freed)} "
+            f"tokens and {verdict} {tokens(abs(cost))} input tokens, predicted"
+        )
     for one in reply["collections"]:
         if one.get("victims"):
             page.say()
             page.table(VICTIM_HEAD, [victim_row(victim) for victim in one["victims"]])
+
+
+def _what_left(one: dict[str, Any]) -> str:
+    freed, _ = _freed_and_cost(one)
+    if one["undoes"]:
+        return f"{tokens(-freed)} came back"
+    verb = "would have evicted" if one["trigger"] == SHADOW else "evicted"
+    return f"{verb} {count(one['evicted'])}, freed {tokens(freed)}"
+
+
+def _freed_and_cost(one: dict[str, Any]) -> tuple[int, float]:
+    return one["before_tokens"] - one["after_tokens"], one["predicted_cost"]
 
 
 def tokens_argument(text: str) -> int:
