@@ -198,7 +198,12 @@ def decide(
 
 def is_due(heap: Heap, grown_tokens: int) -> bool:
     """Whether a warm window has grown enough since it was last looked at."""
-    return grown_tokens >= max(FREED_TOKENS_MIN, heap.evictable_tokens // LOOK_PART_MIN)
+    return grown_tokens >= due_tokens(heap)
+
+
+def due_tokens(heap: Heap) -> int:
+    """How many evictable tokens must come before a warm window is looked at again."""
+    return max(FREED_TOKENS_MIN, heap.evictable_tokens // LOOK_PART_MIN)
 
 
 Placed = tuple[int, Victim]

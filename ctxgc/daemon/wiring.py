@@ -9,9 +9,12 @@ A cache: a session that slept starts a new one, and a collection that nobody cou
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ctxgc.core.heap import EVICTED, RESIDENT, Heap
 from ctxgc.core.pacer import PacerRules
 
 OPEN_MAX = 8
@@ -65,6 +68,12 @@ class Wiring:
     """Whether the session's account was kept of what is carried out (on), or of what would be (in shadow)."""
     tombstones: dict[int, str] = field(default_factory=dict)
     """Texts of those told of."""
+    pacer: PacerRules | None = None
+    """How the last request is billed and paced."""
+    heard_s: float = 0.0
+    """When it was told of."""
+    is_off: bool = False
+    """The gateway only passes this session's requests on."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     """Billed since the session woke: in all, and read from the cache."""
@@ -73,6 +82,18 @@ class Wiring:
     def cache_hit_rate(self) -> float:
         """Part of the prompt tokens that was read from the cache."""
         return round(self.cached_tokens / self.prompt_tokens, 4) if self.prompt_tokens else 0.0
+
+
+@contextmanager
+def as_if_out(heap: Heap, slots: Collection[int]) -> Iterator[None]:
+    """For as long as it lasts these resident bodies are out of the window. Nothing may wait meanwhile."""
+    for slot in slots:
+        heap.set_state(slot, EVICTED)
+    try:
+        yield
+    finally:
+        for slot in slots:
+            heap.set_state(slot, RESIDENT)
 
 
 def actual_cost(opened: Open, before: Bill, after: Bill, ratio: float, pacer: PacerRules) -> float | None:

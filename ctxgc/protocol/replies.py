@@ -47,6 +47,23 @@ class KindTokens(TypedDict):
     evicted_segments: int
 
 
+class NextCollectionReply(TypedDict):
+    """What a session's next collection waits for."""
+
+    state: str
+    """Nobody collects it unasked: `watched`, `off`, `asked`. Else `limit`; `growing`: not looked at before
+    `due_tokens` have come; `looking`: at each request; `cold`: with the next one, because the cache is gone."""
+    words: str
+    """All of it as a sentence."""
+    grown_tokens: int
+    """Evictable tokens that have come since the pacer last looked."""
+    due_tokens: int
+    cold_in_s: float | None
+    """Seconds until the prompt cache counts as cold."""
+    limit_tokens: int
+    """The hard limit on the window, in billed tokens; 0: none."""
+
+
 class ShowReply(SessionReply):
     """`session.show`."""
 
@@ -71,6 +88,14 @@ class ShowReply(SessionReply):
     children: list[str]
     faults: int
     collections: int
+    gateway: str
+    """`shadow`, `on` or `off`, as the gateway last served it; empty where it has not since the session woke."""
+    freed_tokens: int
+    """Raw tokens that are out of the window; in shadow, that would be out."""
+    cache_hit_rate: float | None
+    """Part of the prompt tokens billed since the session woke that was read from the cache; none without a bill."""
+    last_collection: CollectionReply | None
+    next_collection: NextCollectionReply
 
 
 class SegmentReply(TypedDict):

@@ -17,7 +17,12 @@ SESSION = {
 SHOW = SESSION | {
     "segments": 3, "resident": 2, "evicted": 1, "departed": 0, "forgotten": 0, "pinned": 0, "resident_tokens": 4000,
     "evictable_tokens": 3000, "garbage_tokens": 1000, "billed_tokens": 4800, "hidden_tokens": 0, "ratio": 1.2,
-    "pressure": 0.0, "children": [], "faults": 0, "collections": 1,
+    "pressure": 0.0, "children": [], "faults": 0, "collections": 1, "gateway": "", "freed_tokens": 1200,
+    "cache_hit_rate": None, "last_collection": None,
+    "next_collection": {
+        "state": "watched", "words": "nothing is collected unasked: ctxgc only watches this session",
+        "grown_tokens": 0, "due_tokens": 0, "cold_in_s": None, "limit_tokens": 0,
+    },
     "kinds": [{"kind": "exchange", "segments": 3, "resident_tokens": 4000, "evicted_segments": 1}],
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from ctxgc.daemon.describe import session_reply, show_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.verbs.acting import Reply, change_session, over_budget_hint, session_of
+from ctxgc.daemon.waiting import pacing_reply
 from ctxgc.protocol.messages import (
     MutatingSession,
     OfSession,
@@ -80,7 +81,9 @@ async def show_session(services: Services, params: OfSession) -> Reply:
         for row in await services.stash.sessions(source=session.key.source, limit=CHILDREN_MAX)
         if row.parent == session.key.session
     ]
-    return show_reply(session, children)
+    journal = await services.stash.collections(session.key, limit=1)
+    pacing = pacing_reply(session, services.config.pacer, services.pacer, journal, services.clock())
+    return show_reply(session, children) | pacing
 
 
 async def set_session(services: Services, params: SessionSet) -> Any:

@@ -28,7 +28,7 @@ from ctxgc.daemon.verbs.acting import Reply, announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.told import conflicts_of, is_settled, on_clock, prepared, told_in
 from ctxgc.daemon.windows import rewindow
-from ctxgc.daemon.wiring import Bill, Open, Sent, Wiring, actual_cost
+from ctxgc.daemon.wiring import Bill, Open, Sent, Wiring, actual_cost, as_if_out
 from ctxgc.protocol.wire import Usage, WindowSync
 from ctxgc.stash.contract import ActualCost, SessionRow, SetState
 from ctxgc.tokens.calibration import Calibration
@@ -53,6 +53,8 @@ async def sync(services: Services, params: WindowSync) -> Reply:
     async with session.changing() as change:
         if params.mode == "off":
             _set_mode(session, change, params)
+            session.wiring = session.wiring or Wiring()
+            session.wiring.is_off = True
             said = _Said()
         else:
             news = [one for one in told if not is_settled(session, one.segment.id)]
@@ -91,6 +93,7 @@ def _take(
     said = _Said(admitted=sum(session.admit(change, one) for one in ready))
     is_repeated = wiring.sent is not None and wiring.sent.ids == tuple(params.ids)
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
+    wiring.is_off, wiring.pacer, wiring.heard_s = False, pacer, services.clock()
     if params.usage and not params.usage.is_of_this and not is_repeated:
         _learn(session, change, params.usage, pacer)
     given = {one.segment.id for one in ready}
@@ -156,31 +159,27 @@ def _collect(
     heap, wiring, wall_s = session.heap, session.wiring, services.clock()
     assert wiring is not None
     is_on = _is_on(session)
-    unseen = [] if is_on else [slot for slot in wiring.shadow if heap.state[slot] == RESIDENT]
-    for slot in unseen:
-        heap.set_state(slot, EVICTED)
-    cached = 0 if params.is_cold else heap.resident_tokens
+    outcome = None
     if wiring.accounts_on is not is_on:  # What shadow would have saved, nobody has.
         session.account, wiring.accounts_on = Account(), is_on
-    decision, session.account = decided(
-        session,
-        services.config.pacer,
-        pacer,
-        is_cold=params.is_cold,
-        cached_tokens=cached,
-        wall_s=wall_s,
-        was_cached_tokens=wiring.sent.tokens if wiring.sent else 0,
-    )
-    outcome = None
-    if decision is not None:
-        said.trigger = decision.trigger
-        rules = {"cached_tokens": cached}
-        if is_on:
-            outcome = carried_out(session, change, decision.plan, decision.trigger, pacer, wall_s, **rules)
-        else:
-            outcome = foreseen(session, change, decision.plan, pacer, wall_s, **rules)
-    for slot in unseen:
-        heap.set_state(slot, RESIDENT)
+    with as_if_out(heap, [] if is_on else [slot for slot in wiring.shadow if heap.state[slot] == RESIDENT]):
+        cached = 0 if params.is_cold else heap.resident_tokens
+        decision, session.account = decided(
+            session,
+            services.config.pacer,
+            pacer,
+            is_cold=params.is_cold,
+            cached_tokens=cached,
+            wall_s=wall_s,
+            was_cached_tokens=wiring.sent.tokens if wiring.sent else 0,
+        )
+        if decision is not None:
+            said.trigger = decision.trigger
+            rules = {"cached_tokens": cached}
+            if is_on:
+                outcome = carried_out(session, change, decision.plan, decision.trigger, pacer, wall_s, **rules)
+            else:
+                outcome = foreseen(session, change, decision.plan, pacer, wall_s, **rules)
     if outcome is None:
         return None
     victims = frozenset(victim.slot for victim in outcome.plan.victims)

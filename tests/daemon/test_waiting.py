@@ -1,0 +1,126 @@
+"""What `session.show` says of collections: the last one, and what the next one waits for."""
+
+import pytest
+
+from ctxgc.config import Config
+from ctxgc.core.tombstone import size_label
+from ctxgc.stash.transient import TransientStash
+from tests.daemon.harness import bench_on
+from tests.daemon.test_wire import SMALL_WINDOW, Host, conversation
+
+S = "claude_code:s"
+VALUE = Config()
+CACHE_S = 300.0
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 1_000_000.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+async def bench(clock):
+    async with bench_on(TransientStash(), config=VALUE, clock=clock) as made:
+        yield made
+
+
+async def shown(bench):
+    return await bench.call("session.show", session=S)
+
+
+async def test_a_session_that_is_only_watched_is_said_to_wait_for_nothing(bench):
+    await bench.call("session.open", source="claude_code", session="s", mode="observe")
+
+    said = await shown(bench)
+
+    assert (said["gateway"], said["next_collection"]["state"]) == ("", "watched")
+    assert said["last_collection"] is said["cache_hit_rate"] is None
+
+
+async def test_a_client_that_did_not_switch_the_pacer_on_is_collected_when_it_asks(bench):
+    await bench.call("session.open", source="claude_code", session="s", mode="client")
+
+    assert (await shown(bench))["next_collection"]["state"] == "asked"
+
+
+async def test_what_is_missing_for_the_next_look_is_counted_down_to_it(bench):
+    host, missing = Host(bench.call), []
+    for turns in (1, 2, 3):
+        await host.send(conversation(turns, lines=20))
+        growing = (await shown(bench))["next_collection"]
+        missing.append(growing["due_tokens"] - growing["grown_tokens"])
+
+    await host.send(conversation(9, lines=40))
+
+    looking = (await shown(bench))["next_collection"]
+    assert (growing["state"], looking["state"]) == ("growing", "looking")
+    assert missing[0] > missing[1] > missing[2] > 0
+    assert f"looks again after {size_label(missing[2])} more tokens that may go; cold in 5 min" in growing["words"]
+    assert looking["grown_tokens"] >= looking["due_tokens"]
+
+
+async def test_the_cache_is_said_to_be_cold_when_the_gateway_would_take_it_for_cold(bench, clock):
+    await Host(bench.call).send(conversation(2))
+    clock.now_s += CACHE_S - 60
+    soon = (await shown(bench))["next_collection"]
+    clock.now_s += 60
+
+    cold = (await shown(bench))["next_collection"]
+
+    assert (soon["cold_in_s"], cold["cold_in_s"], cold["state"]) == (60.0, 0.0, "cold")
+    assert "cold in 60 s" in soon["words"]
+
+
+async def test_a_session_billed_for_an_hour_of_cache_stays_warm_for_an_hour(bench, clock):
+    await Host(bench.call, profile="cache_1h").send(conversation(2))
+    clock.now_s += 3000
+
+    assert (await shown(bench))["next_collection"]["cold_in_s"] == 600.0
+
+
+@pytest.mark.parametrize("mode", ["shadow", "on"])
+async def test_the_gateways_sessions_say_what_is_out_and_what_the_last_collection_promised(mode):
+    async with bench_on(TransientStash(), config=SMALL_WINDOW) as bench:
+        host = Host(bench.call, mode=mode)
+        for turns in range(1, 25):
+            await host.send(conversation(turns), usage={"input_tokens": 100, "cache_read_tokens": 300})
+
+        said = await shown(bench)
+        before = [(await shown(bench))["resident_tokens"] for _ in range(2)]
+
+    assert said["gateway"] == mode
+    assert said["freed_tokens"] == host.reply["window"]["freed_tokens"] > 0
+    assert said["last_collection"]["trigger"] == {"shadow": "shadow", "on": "hard_limit"}[mode]
+    assert said["last_collection"]["evicted"] > 0
+    assert said["cache_hit_rate"] == 0.75
+    assert before == [said["resident_tokens"]] * 2, "looking changes nothing"
+
+
+async def test_a_session_that_the_gateway_only_passes_on_is_said_to_be_off(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(2))
+    await bench.call("window.sync", session=S, format="anthropic_messages", mode="off")
+    off = await shown(bench)
+
+    await host.send(conversation(3))
+
+    assert (off["gateway"], off["next_collection"]["state"], off["mode"]) == ("off", "off", "observe")
+    assert (await shown(bench))["gateway"] == "on"
+
+
+async def test_a_window_that_roots_hold_over_its_limit_says_so(bench):
+    await Host(bench.call).send(conversation(3))
+    await bench.call("session.set", session=S, window_max_tokens=100)
+
+    said = (await shown(bench))["next_collection"]
+
+    assert (said["state"], said["limit_tokens"]) == ("limit", 100)
+    assert "over its hard limit" in said["words"]
