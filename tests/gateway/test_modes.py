@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from ctxgc.config import BadConfig, Config
+from ctxgc.config import BadConfig, Config, load
+from ctxgc.fronts.cli.mode import switched
 from ctxgc.fronts.gateway.identity import Identity, identity_of, identity_of_key
 from ctxgc.fronts.gateway.main import _reload
 from ctxgc.fronts.gateway.settings import settings_of
@@ -66,6 +67,26 @@ def test_a_mode_is_switched_while_the_session_runs_and_a_broken_file_switches_no
 
         _reload(stage.running, broken)
         assert stage.running.settings.mode == "off"
+
+
+def test_what_the_command_writes_switches_one_session_of_a_running_gateway_and_no_other(tmp_path):
+    other = {**CLAUDE, "x-claude-code-session-id": str(uuid4())}
+    with Stage(ScriptedDaemon(everything), mode="shadow", wait_s=5.0) as stage:
+        agent = ClaudeAgent().run(5)
+        file = tmp_path / "config.toml"
+        text = f'[gateway]\nupstream_anthropic = "{stage.upstream.url}"\nwait_ms = 5000\n'
+
+        def switched_to(mode, headers=CLAUDE):
+            nonlocal text
+            text = switched(text, f"claude_code:{SESSION}", mode)
+            file.write_text(text)
+            _reload(stage.running, lambda: settings_of(load(file, {})))
+            stage.ask(MESSAGES, agent.body(), headers)
+            return stage.ask(MESSAGES, agent.body(), headers).count(b"[evicted")
+
+        assert [switched_to(mode) for mode in ("on", "off", "on", "shadow", "on", "")] == [3, 0, 3, 0, 3, 0]
+        switched_to("on")
+        assert switched_to("on", other) == 0
 
 
 @pytest.mark.parametrize(

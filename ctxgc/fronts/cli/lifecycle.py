@@ -1,4 +1,4 @@
-"""The daemon's life: start it, stop it, look at it, have it examined."""
+"""The daemon's life: start it, stop it, have it examined."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import time
 
 from ctxgc.fronts.cli import present
-from ctxgc.fronts.cli.present import plain, plural, tokens
+from ctxgc.fronts.cli.present import plain
 from ctxgc.fronts.cli.shell import EXIT_BUSY, EXIT_CONFIG, EXIT_REFUSED, Refused, Shell
 from ctxgc.fronts.cli.table import Spec
 from ctxgc.protocol.line import CallFailed
@@ -101,69 +101,6 @@ def _state(pid: int) -> str:
         return ""
 
 
-def status(shell: Shell, args: argparse.Namespace) -> int:
-    """One screen; starts nothing."""
-    reply = shell.call("stats", {}, spawn=False)
-    if args.json:
-        shell.print_json(reply)
-        return 0
-    _say_daemon(shell.page, reply)
-    try:
-        window = shell.call("session.show", shell.session(), spawn=False)
-    except CallFailed:
-        shell.page.say("  no session of this directory yet; `ctxgc sessions` lists all", "dim")
-    else:
-        _say_window(shell.page, window)
-    return 0
-
-
-def _say_daemon(page: present.Page, reply: dict[str, Any]) -> None:
-    page.say(f"ctxgcd {reply['version']}, pid {reply['pid']}, up {present.duration(reply['uptime_s'])}", "bold")
-    page.facts(
-        (
-            ("socket", plain(reply["socket"])),
-            ("state", f"{plain(reply['state_folder'])}, {present.size(reply['stash_bytes'])}"),
-            (
-                "memory",
-                f"{present.size(reply['rss_bytes'])}, {present.size(reply['text_cache_bytes'])} of it cached text",
-            ),
-            (
-                "stash",
-                f"{plural(reply['segments'], 'segment')} in {plural(reply['sessions'], 'session')}, "
-                f"{plural(reply['heaps_loaded'], 'heap')} loaded",
-            ),
-            (
-                "work",
-                f"{plural(reply['collections'], 'collection')}, {plural(reply['faults'], 'page fault')}",
-            ),
-            ("served", f"{plural(reply['requests'], 'request')}, {plural(reply['errors'], 'refusal')}"),
-            ("follows", plural(reply["watched"], "path") if reply["watched"] else ""),
-            (
-                "erasing",
-                plural(reply["erasures_pending"], "erasure") + " pending" if reply["erasures_pending"] else "",
-            ),
-        )
-    )
-    if reply["read_only"]:
-        page.say(f"  the stash takes no writes: {plain(reply['read_only'])}", "red")
-    if 0 < reply["stash_bytes_max"] < reply["stash_bytes"]:
-        limit = present.size(reply["stash_bytes_max"])
-        page.say(f"  the stash is larger than {limit}; `ctxgc doctor` says what to forget", "yellow")
-    if reply["tokens_estimated"]:
-        page.say("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
-
-
-def _say_window(page: present.Page, reply: dict[str, Any]) -> None:
-    page.say()
-    page.say(plain(f"{reply['session']}  {reply['title']}").rstrip(), "bold")
-    limit = reply["budget_tokens"] or reply["window_max_tokens"]
-    window = f"{tokens(reply['billed_tokens'])} tokens"
-    if limit:
-        window = f"{page.bar(reply['billed_tokens'] / limit)} {window} of {tokens(limit)}"
-    freed = f"{tokens(reply['evictable_tokens'])} may go, {tokens(reply['garbage_tokens'])} are proven garbage"
-    page.facts((("window", window), ("of it", freed), ("mode", reply["mode"]), ("turn", str(reply["turn"]))))
-
-
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repair", action="store_true", help="stop the daemon and repair the stash, after a backup")
 
@@ -215,6 +152,5 @@ def _offline(shell: Shell, flag: str) -> int:
 COMMANDS = {
     "up": Spec(up),
     "down": Spec(down),
-    "status": Spec(status, has_session=True),
     "doctor": Spec(doctor, _doctor_arguments, timeout_s=120.0),
 }

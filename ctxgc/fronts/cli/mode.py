@@ -1,0 +1,179 @@
+"""`ctxgc mode`: in which mode the gateway serves a session or an agent, and switching it while it runs.
+
+    [gateway.modes] of the configuration ──one line set or taken out──▶ written in one step ──▶ the gateway reads it
+
+The file is the one truth: a gateway that starts tomorrow finds the same modes. It is edited as text, so that comments
+and order survive, and only where the outcome, read again, differs from before in that one mode and in nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import tomllib
+
+from ctxgc.fronts.cli.present import plain
+from ctxgc.fronts.cli.shell import Refused, Shell, usage
+from ctxgc.fronts.cli.table import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+    from typing import Any
+
+    from ctxgc.config import Config
+
+MODES = ("shadow", "on", "off")
+UNSET = "unset"
+SECTION = "[gateway.modes]"
+AGENT = re.compile(r"[a-z][a-z0-9_]{0,31}")
+BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+MEANINGS = {
+    "shadow": "everything is decided and journalled, nothing is edited",
+    "on": "what is evicted leaves the requests",
+    "off": "requests only pass through",
+}
+
+
+def mode(shell: Shell, args: argparse.Namespace) -> int:
+    """Say the mode in force for a session or an agent, after setting it if one is given."""
+    from pathlib import Path
+
+    from ctxgc.config import config_path
+
+    if args.agent and (args.session or not AGENT.fullmatch(args.agent)):
+        usage("an agent is named as in `claude_code`, and not together with a session")
+    path = Path(args.config) if args.config else config_path(os.environ)
+    name = args.agent or _session(shell)
+    if args.mode:
+        _switch(path, name, "" if args.mode == UNSET else args.mode)
+    reply = _in_force(_loaded(path, is_given=bool(args.config)), name)
+    reply["changed"] = f"{name}: {reply['mode']}, by {reply['by']}"
+    if args.mode:
+        reply["next"] = "from the session's next request on; a gateway that runs reads it within a second"
+
+    def say(page: Any) -> None:
+        page.say(f"{plain(name)}: {reply['mode']}  ({MEANINGS[reply['mode']]}; by {plain(reply['by'])})")
+        if args.mode:
+            page.say(reply["next"], "dim")
+
+    return shell.answer(reply, say)
+
+
+def _session(shell: Shell) -> str:
+    """The name of the session meant. Sub-agents are served as the session they belong to."""
+    name: str = shell.call("session.show", shell.session())["session"]
+    return name.partition("/")[0]
+
+
+def _loaded(path: Path, *, is_given: bool) -> Config:
+    from ctxgc.config import BadConfig, load
+
+    try:
+        return load(path if is_given else None, os.environ)
+    except BadConfig as error:
+        raise Refused(str(error), kind="config") from None
+
+
+def _in_force(config: Config, name: str) -> dict[str, Any]:
+    """The mode of a name and the key that sets it: its own, its agent's, or the one for all."""
+    ours = config.gateway
+    for key in (name, name.partition(":")[0]):
+        if key in ours.modes:
+            return {"name": name, "mode": ours.modes[key], "by": f"gateway.modes.{key}"}
+    return {"name": name, "mode": ours.mode, "by": "gateway.mode, unless the gateway was started with --mode"}
+
+
+def _switch(path: Path, name: str, wanted: str) -> None:
+    """Set one mode in the file, or take it out where `wanted` is empty."""
+    target = path.resolve()  # A link stays a link.
+    try:
+        text = target.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{path}: cannot be read: {error}", kind="config") from None
+    fresh = switched(text, name, wanted)
+    if fresh is None:
+        do = f"write {_line(name, wanted)}" if wanted else f"take {name} out"
+        raise Refused(
+            f"{path} is not laid out so that one mode in it can be changed for you", kind="config",
+            hint=f"{do} under {SECTION} by hand",
+        )  # fmt: skip
+    if fresh == text:
+        return
+    try:
+        _replace(target, fresh)
+    except OSError as error:
+        raise Refused(f"{path}: cannot be written: {error}", kind="config") from None
+
+
+def switched(text: str, name: str, wanted: str) -> str | None:
+    """The TOML text with that mode set, or taken out; None where that cannot be done by a line of its own."""
+    try:
+        expected = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+    gateway = expected.setdefault("gateway", {})
+    modes = gateway.setdefault("modes", {}) if isinstance(gateway, dict) else None
+    if not isinstance(modes, dict):
+        return None
+    if modes.get(name, "") == wanted:
+        return text
+    lines = text.splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    heads = [at for at, line in enumerate(lines) if line.split("#")[0].strip() == SECTION]
+    if not heads:
+        lines += ["\n"] * bool(lines) + [f"{SECTION}\n"]
+        heads = [len(lines) - 1]
+    own = re.compile(rf"\s*(?:{re.escape(json.dumps(name))}|'{re.escape(name)}'|{re.escape(name)})\s*=")
+    start = heads[0] + 1
+    end = next((at for at in range(start, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
+    lines[start:end] = [line for line in lines[start:end] if not own.match(line)]
+    if wanted:
+        lines.insert(start, _line(name, wanted) + "\n")
+        modes[name] = wanted
+    else:
+        modes.pop(name, None)
+    fresh = "".join(lines)
+    try:
+        return fresh if tomllib.loads(fresh) == expected else None
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _line(name: str, wanted: str) -> str:
+    key = name if BARE.fullmatch(name) else json.dumps(name)
+    return f'{key} = "{wanted}"'
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write the file in one step, with the rights it had: whoever reads it meanwhile reads the old one or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rights = path.stat().st_mode & 0o777 if path.exists() else 0o600
+    handle, scratch = tempfile.mkstemp(prefix=".config-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), rights)
+        os.replace(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "mode", nargs="?", choices=(*MODES, UNSET), metavar="MODE",
+        help="shadow, on, off, or unset: as its agent is served, or as all are; default: say what is in force",
+    )  # fmt: skip
+    parser.add_argument("--agent", default="", metavar="A", help="every session of claude_code, codex, opencode, …")
+    parser.add_argument("--config", default="", metavar="FILE", help="the gateway's configuration file")
+
+
+COMMANDS = {"mode": Spec(mode, _arguments, has_session=True)}

@@ -1,0 +1,200 @@
+"""`ctxgc status`: the daemon, its stash and the session at hand on one screen, or that session on one line.
+
+    stats, session.show ──▶ a screen · `--json`: both replies · `--line`: what an editor or agent shows all the time
+
+Starts nothing. A line is always printed, whatever is wrong: whoever shows it has no place for an error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from ctxgc.fronts.cli import present
+from ctxgc.fronts.cli.present import count, plain, plural, tokens
+from ctxgc.fronts.cli.shell import Shell, usage
+from ctxgc.fronts.cli.table import Spec
+from ctxgc.protocol.line import CallFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+LINE_S = 2.0
+"""How long a line may keep its reader waiting."""
+TOLD_BYTES_MAX = 2**20
+MODES = {
+    "shadow": "shadow: all is decided and journalled, nothing is edited; `ctxgc mode on` switches it on",
+    "on": "on: what is evicted leaves the requests",
+    "off": "off: the gateway only passes requests on; `ctxgc mode` switches it",
+    "observe": "observe: ctxgc watches, and changes nothing in the agent's window",
+    "client": "client: the program that opened it sends what ctxgc renders",
+    "wire": "on: what is evicted leaves the requests",
+}
+"""What a mode means, the gateway's and those of the daemon."""
+EDITED = ("on", "wire", "client")
+"""Modes in which what is evicted is out of what the model is sent; in the others, it would be."""
+NEXT = {"limit": "next at the limit", "cold": "next request: cold", "looking": "next when it pays"}
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--line", action="store_true", help="the session on one line, for a status line")
+    parser.add_argument(
+        "--stdin", action="store_true", help="with --line: the session is the one that Claude Code names on stdin"
+    )
+
+
+def status(shell: Shell, args: argparse.Namespace) -> int:
+    """One screen or one line; starts nothing."""
+    if args.line:
+        return _line(shell, args)
+    if args.stdin:
+        usage("--stdin goes with --line")
+    reply = shell.call("stats", {}, spawn=False)
+    try:
+        window = shell.call("session.show", shell.session(), spawn=False)
+    except CallFailed:
+        window = None
+    if args.json:
+        shell.print_json(reply | {"window": window})
+        return 0
+    _say_daemon(shell.page, reply)
+    if window is None:
+        shell.page.say("  no session of this directory yet; `ctxgc sessions` lists all", "dim")
+    else:
+        _say_window(shell.page, window)
+    return 0
+
+
+def _line(shell: Shell, args: argparse.Namespace) -> int:
+    args.timeout = min(args.timeout, LINE_S)
+    try:
+        shell.connect(spawn=False)
+        if args.stdin:
+            args.session = _told(sys.stdin.read(TOLD_BYTES_MAX)) or args.session
+        reply = shell.call("session.show", shell.session(), spawn=False)
+    except CallFailed as failure:
+        why = {"unreachable": "not running", "not_found": "no session", "deadline": "busy", "busy": "busy"}
+        text = f"ctxgc: {why.get(failure.kind, failure.kind)}"
+        return shell.answer({"line": text}, lambda page: page.say(text))
+    return shell.answer(reply, lambda page: page.say(plain(one_line(reply))))
+
+
+def _told(text: str) -> str:
+    """The session that Claude Code names in the JSON it gives its status line's command; empty if there is none."""
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return ""
+    named = told.get("session_id") if isinstance(told, dict) else None
+    return f"claude_code:{named}" if isinstance(named, str) and named else ""
+
+
+def one_line(reply: dict[str, Any]) -> str:
+    """A session's state as one short line."""
+    mode, waits = reply["gateway"] or reply["mode"], reply["next_collection"]
+    freed = _freed(reply)
+    parts = [f"ctxgc {mode}", f"{tokens(reply['billed_tokens'])} tokens"]
+    if freed:
+        parts.append(f"{tokens(freed)} {'freed' if mode in EDITED else 'could go'}")
+    if reply["cache_hit_rate"] is not None:
+        parts.append(f"{reply['cache_hit_rate']:.0%} cached")
+    if reply["faults"]:
+        parts.append(plural(reply["faults"], "fault"))
+    if waits["state"] == "growing":
+        parts.append(f"next in {tokens(waits['due_tokens'] - waits['grown_tokens'])}")
+    elif waits["state"] in NEXT:
+        parts.append(NEXT[waits["state"]])
+    return " · ".join(parts)
+
+
+def _freed(reply: dict[str, Any]) -> int:
+    """What is out of the window, as the model bills it: beside the window it is read."""
+    return round(int(reply["freed_tokens"]) * float(reply["ratio"]))
+
+
+def _say_daemon(page: present.Page, reply: dict[str, Any]) -> None:
+    page.say(f"ctxgcd {reply['version']}, pid {reply['pid']}, up {present.duration(reply['uptime_s'])}", "bold")
+    page.facts(
+        (
+            ("socket", plain(reply["socket"])),
+            ("state", f"{plain(reply['state_folder'])}, {present.size(reply['stash_bytes'])}"),
+            (
+                "memory",
+                f"{present.size(reply['rss_bytes'])}, {present.size(reply['text_cache_bytes'])} of it cached text",
+            ),
+            (
+                "stash",
+                f"{plural(reply['segments'], 'segment')} in {plural(reply['sessions'], 'session')}, "
+                f"{plural(reply['heaps_loaded'], 'heap')} loaded",
+            ),
+            (
+                "work",
+                f"{plural(reply['collections'], 'collection')}, {plural(reply['faults'], 'page fault')}",
+            ),
+            ("served", f"{plural(reply['requests'], 'request')}, {plural(reply['errors'], 'refusal')}"),
+            ("follows", plural(reply["watched"], "path") if reply["watched"] else ""),
+            (
+                "erasing",
+                plural(reply["erasures_pending"], "erasure") + " pending" if reply["erasures_pending"] else "",
+            ),
+        )
+    )
+    if reply["read_only"]:
+        page.say(f"  the stash takes no writes: {plain(reply['read_only'])}", "red")
+    if 0 < reply["stash_bytes_max"] < reply["stash_bytes"]:
+        limit = present.size(reply["stash_bytes_max"])
+        page.say(f"  the stash is larger than {limit}; `ctxgc doctor` says what to forget", "yellow")
+    if reply["tokens_estimated"]:
+        page.say("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
+
+
+def _say_window(page: present.Page, reply: dict[str, Any]) -> None:
+    page.say()
+    page.say(plain(f"{reply['session']}  {reply['title']}").rstrip(), "bold")
+    limit = reply["budget_tokens"] or reply["window_max_tokens"]
+    window = f"{tokens(reply['billed_tokens'])} tokens"
+    if limit:
+        window = f"{page.bar(reply['billed_tokens'] / limit)} {window} of {tokens(limit)}"
+    mode, freed = reply["gateway"] or reply["mode"], _freed(reply)
+    hits = reply["cache_hit_rate"]
+    page.facts(
+        (
+            ("window", window),
+            ("of it", f"{tokens(reply['evictable_tokens'])} may go, {tokens(reply['garbage_tokens'])} proven garbage"),
+            ("freed", f"{tokens(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else ""),
+            ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
+            ("faults", count(reply["faults"])),
+            ("mode", MODES.get(mode, plain(mode))),
+            ("turn", str(reply["turn"])),
+            ("last", _last(reply["last_collection"])),
+            ("next", plain(reply["next_collection"]["words"])),
+        )
+    )
+
+
+def _last(one: dict[str, Any] | None) -> str:
+    """The last collection: what it was, what it was to bring, what it brought."""
+    if one is None:
+        return "no collection yet"
+    verb = "would have evicted" if one["trigger"] == "shadow" else "evicted"
+    actual = "" if one["actual_cost"] is None else f", {_cost(one['actual_cost'])} by the bill"
+    return (
+        f"#{one['collection']}, {present.ago(one['wall_s'])}, {plain(one['trigger'])}: {verb} {count(one['evicted'])}, "
+        f"freed {tokens(one['before_tokens'] - one['after_tokens'])}; {_cost(one['predicted_cost'])} predicted{actual}"
+    )
+
+
+def _cost(cost: float) -> str:
+    return f"{'saves' if cost <= 0 else 'costs'} {tokens(abs(cost))}"
+
+
+COMMANDS = {
+    "status": Spec(
+        status,
+        _arguments,
+        has_session=True,
+        notes="With --json: what the daemon says of itself, and the session under `window`, null if there is none.",
+    ),
+}

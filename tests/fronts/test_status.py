@@ -1,0 +1,119 @@
+"""`ctxgc status`: the session at hand, on a screen, as JSON, or on a line that is always printed."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fronts import replies
+from tests.fronts.fake_daemon import Refusal
+
+ROOT = Path(__file__).parents[2]
+LINE_S = 1.0
+"""Of a line on a busy machine; it takes a twentieth of it."""
+WAITS = {"state": "growing", "words": "looks again after 1.2k more tokens that may go; cold in 3 min",
+         "grown_tokens": 800, "due_tokens": 2000, "cold_in_s": 180.0, "limit_tokens": 0}  # fmt: skip
+ON = replies.SHOW | {
+    "gateway": "on", "mode": "wire", "cache_hit_rate": 0.94, "faults": 2, "next_collection": WAITS,
+    "last_collection": replies.journal(3, trigger="value", actual_cost=-4100.0),
+}  # fmt: skip
+SHADOW = ON | {"gateway": "shadow", "mode": "observe", "last_collection": replies.journal(3)}
+
+
+def of(show):
+    return {"stats": replies.STATS, "session.show": show}
+
+
+def test_the_screen_says_what_is_out_what_it_cost_and_what_the_next_collection_waits_for(daemon, run):
+    page = run(daemon(of(ON)), "status").out
+
+    assert "4.8 k tokens" in page
+    assert "1.4 k tokens are out of it" in page  # 1,200 raw, at 1.2 billed for each.
+    assert "94% of the prompt tokens" in page
+    assert "evicted 3, freed 1.5 k; saves 5.2 k predicted, saves 4.1 k by the bill" in page
+    assert "looks again after 1.2k more tokens that may go; cold in 3 min" in page
+
+
+def test_in_shadow_nothing_is_said_to_have_left(daemon, run):
+    page = run(daemon(of(SHADOW)), "status").out
+
+    assert "would be out of it" in page
+    assert "would have evicted 3" in page
+    assert "by the bill" not in page
+    assert "`ctxgc mode on`" in page
+
+
+def test_json_holds_the_daemon_and_the_session_or_null(daemon, run):
+    known, none = daemon(of(ON)), daemon({"stats": replies.STATS})
+
+    assert json.loads(run(known, "status", "--json").out) == replies.STATS | {"window": ON}
+    assert json.loads(run(none, "status", "--json").out) == replies.STATS | {"window": None}
+
+
+@pytest.mark.parametrize(
+    ("show", "line"),
+    [
+        (ON, "ctxgc on · 4.8 k tokens · 1.4 k freed · 94% cached · 2 faults · next in 1.2 k"),
+        (SHADOW | {"faults": 0}, "ctxgc shadow · 4.8 k tokens · 1.4 k could go · 94% cached · next in 1.2 k"),
+        (ON | {"next_collection": WAITS | {"state": "cold"}, "faults": 0, "freed_tokens": 0},
+         "ctxgc on · 4.8 k tokens · 94% cached · next request: cold"),
+        (replies.SHOW | {"freed_tokens": 0}, "ctxgc observe · 4.8 k tokens"),
+    ],
+)  # fmt: skip
+def test_a_line_says_mode_window_and_next_and_nothing_that_is_not_known(show, line, daemon, run):
+    assert run(daemon(of(show)), "status", "--line").out == line + "\n"
+
+
+@pytest.mark.parametrize(
+    ("replied", "line"),
+    [
+        (Refusal("not_found", "no session"), "ctxgc: no session"),
+        (Refusal("busy", "later"), "ctxgc: busy"),
+        (Refusal("storage_failed", "the disk"), "ctxgc: storage_failed"),
+    ],
+)
+def test_a_line_is_printed_whatever_is_wrong(replied, line, daemon, run):
+    ran = run(daemon({"session.show": replied}), "status", "--line")
+
+    assert (ran.code, ran.out, ran.err) == (0, line + "\n", "")
+
+
+def test_a_line_without_a_daemon_starts_none(run, tmp_path):
+    ran = run(tmp_path / "none.sock", "status", "--line")
+
+    assert (ran.code, ran.out) == (0, "ctxgc: not running\n")
+
+
+def test_a_line_shows_the_session_that_claude_code_names(daemon, run, monkeypatch):
+    server = daemon(of(ON))
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"session_id": "6f0c", "cwd": "/p"}'))
+
+    run(server, "status", "--line", "--stdin")
+
+    assert server.params("session.show") == {"session": "claude_code:6f0c"}
+
+
+@pytest.mark.parametrize("told", ["", "no JSON", "[]", '{"session_id": 7}'])
+def test_a_line_of_whoever_names_no_session_is_of_this_directorys(told, daemon, run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    server = daemon(of(ON))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(told))
+
+    run(server, "status", "--line", "--stdin")
+
+    assert server.params("session.show") == {"cwd": str(tmp_path)}
+
+
+def test_a_line_is_there_at_once(daemon):
+    server = daemon(of(ON))
+    command = [sys.executable, "-S", "-m", "ctxgc.fronts.cli.main", "status", "--line", "--socket", server.path]
+    started_s = time.monotonic()
+
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+
+    assert done.stdout.startswith("ctxgc on")
+    assert time.monotonic() - started_s < LINE_S
