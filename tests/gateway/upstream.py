@@ -59,6 +59,8 @@ class Upstream:
     bills: dict[str, Bill] = field(default_factory=dict)
     keeps: bool = True
     """Whether bodies are kept."""
+    script: list[list[dict] | int] = field(default_factory=list)
+    """Blocks of the next answers of Anthropic's API, or their error's status, before it goes on by itself."""
     port: int = 0
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     """The other side of a stream went away."""
@@ -95,6 +97,8 @@ class Upstream:
         wire = FORMATS.get(request.path)
         if wire is None:
             return web.Response(body=b'{"path":"%s"}' % request.path.encode(), content_type="application/json")
+        if self.script and isinstance(self.script[0], int):
+            return self._error(self.script.pop(0), "not this one", **{"retry-after": "17"})
         session = request.headers.get("x-claude-code-session-id") or request.headers.get("x-ctxgc-session", "")
         try:
             asked = json.loads(body)
@@ -130,11 +134,26 @@ class Upstream:
     async def _answer(self, request, wire, asked, usage):
         done = sum(1 for item in asked.get("messages", asked.get("input", [])) if is_assistants(item))
         call = None if done >= self.turns or not asked.get("tools") else f"call_{done}"
+        if self.script:
+            return await self._scripted(request, asked, usage)
         if not asked.get("stream"):
             return web.json_response(ANSWERS[wire](call, done, usage))
         out = self.stream()
         await out.prepare(request)
         for event in EVENTS[wire](ANSWERS[wire](call, done, usage)):
+            await out.write(event)
+        await out.write_eof()
+        return out
+
+    async def _scripted(self, request, asked, usage):
+        answer = _anthropic(None, 0, usage) | {"content": self.script.pop(0), "model": asked["model"]}
+        is_calling = answer["content"][-1]["type"] == "tool_use"
+        answer["stop_reason"] = "tool_use" if is_calling else "end_turn"
+        if not asked.get("stream"):
+            return web.json_response(answer)
+        out = self.stream()
+        await out.prepare(request)
+        for event in deltas(answer):
             await out.write(event)
         await out.write_eof()
         return out
@@ -295,6 +314,31 @@ def _anthropic_events(answer):
         yield _event("content_block_start", {"index": index, "content_block": block})
     yield _event("message_delta", {"delta": {}, "usage": {"output_tokens": answer["usage"]["output_tokens"]}})
     yield _event("message_stop", {"type": "message_stop"})
+
+
+def deltas(answer):
+    """A stream as the API writes it: each block begun, grown and stopped."""
+    start = answer | {"content": [], "stop_reason": None, "usage": answer["usage"] | {"output_tokens": 1}}
+    yield _event("message_start", {"type": "message_start", "message": start})
+    yield _event("ping", {"type": "ping"})
+    for index, block in enumerate(answer["content"]):
+        grown = {key: value for key, value in block.items() if key not in ("text", "input", "thinking", "signature")}
+        empty = {key: {} if key == "input" else "" for key in block if key not in grown}
+        yield _block_event("content_block_start", index, content_block=grown | empty)
+        for key in empty:
+            kind, name = {"input": ("input_json_delta", "partial_json")}.get(key, (f"{key}_delta", key))
+            text = json.dumps(block["input"]) if key == "input" else block[key]
+            for part in (text[: len(text) // 2], text[len(text) // 2 :]):
+                yield _block_event("content_block_delta", index, delta={"type": kind, name: part})
+        yield _block_event("content_block_stop", index)
+    stop = {"stop_reason": answer["stop_reason"], "stop_sequence": None}
+    usage = {"output_tokens": answer["usage"]["output_tokens"]}
+    yield _event("message_delta", {"type": "message_delta", "delta": stop, "usage": usage})
+    yield _event("message_stop", {"type": "message_stop"})
+
+
+def _block_event(name, index, **more):
+    return _event(name, {"type": name, "index": index} | more)
 
 
 def _openai_events(answer):

@@ -54,6 +54,13 @@ class Counts:
     collections: int = 0
     would_free_tokens: int = 0
     """What the newest plan of each shadowed session would have freed, added up."""
+    recalls: int = 0
+    """Calls of the recall tool that were answered in here."""
+    recalls_failed: int = 0
+    recall_rounds: int = 0
+    """Requests of our own that carried their results on."""
+    recall_tokens: int = 0
+    """What those requests and the replies to them were billed as."""
     passed_unedited: Counter[str] = field(default_factory=Counter)
 
     def passed(self, reason: Reason) -> None:

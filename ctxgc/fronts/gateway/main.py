@@ -27,6 +27,7 @@ from ctxgc.config import BadConfig, config_path, load
 from ctxgc.fronts.gateway.counts import Counts
 from ctxgc.fronts.gateway.gate import Gate
 from ctxgc.fronts.gateway.link import Daemon, Link
+from ctxgc.fronts.gateway.recalling import Recaller
 from ctxgc.fronts.gateway.server import Proxy, client_session, listen
 from ctxgc.fronts.gateway.settings import Settings, settings_of
 from ctxgc.fronts.gateway.sync import Syncer
@@ -115,7 +116,9 @@ async def serving(settings: Settings, daemon: Daemon) -> AsyncIterator[Running]:
             syncer = Syncer(daemon, counts, lambda: running.settings, worker, urgent, spawn)
             running = Running(settings, counts, syncer)
             gate = Gate(syncer, counts, lambda: running.settings)
-            runner = await listen(Proxy(gate, counts, lambda: running.settings, upstream).app(), listener)
+            recaller = Recaller(daemon, counts, lambda: running.settings, syncer.family_of)
+            proxy = Proxy(gate, recaller, counts, lambda: running.settings, upstream)
+            runner = await listen(proxy.app(), listener)
             try:
                 running.port = int(listener.getsockname()[1])
                 yield running
@@ -142,4 +145,5 @@ def _reload(running: Running, settings: Callable[[], Settings]) -> None:
         _log.warning("the configuration stays as it was: %s", error)
         return
     running.settings = replace(fresh, host=running.settings.host, port=running.settings.port)
+    running.syncer.part()
     _log.info("configuration read again: mode %s, %s", fresh.mode, dict(fresh.modes))

@@ -30,6 +30,7 @@ from yarl import URL
 from ctxgc.fronts.gateway.body import EDITED_BYTES_MAX
 from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.gate import Gate, Sent
+from ctxgc.fronts.gateway.recalling import Conversation, Recaller, Talk, can_converse
 from ctxgc.fronts.gateway.routes import Route, route
 from ctxgc.fronts.gateway.settings import Settings
 from ctxgc.fronts.gateway.sync import Call
@@ -65,8 +66,16 @@ _log = logging.getLogger("ctxgc.gateway")
 class Proxy:
     """Serves agents. Keys and texts pass through it and are neither kept nor logged."""
 
-    def __init__(self, gate: Gate, counts: Counts, settings: Callable[[], Settings], upstream: ClientSession) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        recaller: Recaller,
+        counts: Counts,
+        settings: Callable[[], Settings],
+        upstream: ClientSession,
+    ) -> None:
         self._gate = gate
+        self._recaller = recaller
         self._counts = counts
         self._settings = settings
         self._upstream = upstream
@@ -104,14 +113,60 @@ class Proxy:
         length = _length(request)
         look = self._gate.look(way.format, request.headers, length or 0)
         body = _Body(request)
-        if look.holds and await body.read():
-            sent = await self._gate.held(look, b"".join(body.parts))
+        has_tool = self._recaller.has_tool(look)
+        if (look.holds or has_tool) and await body.read():
+            whole = b"".join(body.parts)
+            sent = await self._gate.held(look, whole) if look.holds else Sent(whole, self._gate.streamed(look, [whole]))
+            if has_tool and (talk := await self._recaller.dress(sent)) is not None:
+                return await self._converse(request, way, sent, talk)
             return await self._forward(request, way, _sliced(sent.body), len(sent.body), sent, None)
 
         def read() -> Call | None:
             return self._gate.streamed(look, body.parts if body.is_whole else None)
 
         return await self._forward(request, way, body.streamed(), length, None, read)
+
+    async def _converse(self, request: web.Request, way: Route, sent: Sent, talk: Talk) -> web.StreamResponse:
+        """A call whose model has the recall tool."""
+
+        async def ask(body: bytes) -> ClientResponse:
+            return await self._ask(request, way, _sliced(body), len(body), is_plain=True)
+
+        out: _Relayed | None = None
+
+        async def write(reply: ClientResponse, data: bytes) -> None:
+            nonlocal out
+            if out is None:
+                out = _Relayed(reply, is_framed=False)
+                await out.prepare(request)
+            await out.write(data)
+
+        reply = None
+        try:
+            reply = await ask(talk.request.body)
+            if reply.status == web.HTTPBadRequest.status_code:
+                reply = await self._ask_again(request, way, sent._replace(original=talk.call.body), reply)
+                if reply.status != web.HTTPBadRequest.status_code:
+                    talk.family.has_recall_tool = False
+                return await self._relay(request, reply, talk.call)
+            if not can_converse(reply):
+                return await self._relay(request, reply, talk.call)
+            reply = await Conversation(self._recaller, self._counts, talk, ask).relay(reply, write)
+        except ConnectionResetError:
+            return out or web.Response()  # The agent hung up.
+        except (ClientError, TimeoutError, OSError) as error:
+            self._counts.upstream_faults += 1
+            if out is not None or isinstance(error, ServerDisconnectedError):
+                return _hung_up(request, out)
+            return _failed(way, 502, f"{way.upstream} cannot be reached ({type(error).__name__})")
+        finally:
+            if reply is not None:
+                reply.close()
+        if out is None:
+            out = _Relayed(reply, is_framed=False)
+            await out.prepare(request)
+        await out.write_eof()
+        return out
 
     async def _forward(
         self,
@@ -139,14 +194,24 @@ class Proxy:
             reply.close()
 
     async def _ask(
-        self, request: web.Request, way: Route, body: AsyncIterator[bytes], length: int | None
+        self,
+        request: web.Request,
+        way: Route,
+        body: AsyncIterator[bytes],
+        length: int | None,
+        *,
+        is_plain: bool = False,
     ) -> ClientResponse:
+        """Send a request on; `is_plain` asks for a reply that is not compressed, because it will be looked into."""
         headers = _kept(request.raw_headers, _NOT_FORWARDED)
         for name in _listed(request.headers.getall(hdrs.CONNECTION, [])):
             headers.popall(name, None)
         headers.popall(hdrs.CONTENT_LENGTH, None)
         if length is not None and request.body_exists:
             headers[hdrs.CONTENT_LENGTH] = str(length)
+        if is_plain:
+            headers.popall(hdrs.ACCEPT_ENCODING, None)
+            headers[hdrs.ACCEPT_ENCODING] = "identity"
         return await self._upstream.request(
             request.method,
             URL(way.url, encoded=True),
@@ -163,7 +228,7 @@ class Proxy:
         reply = await self._ask(request, way, _sliced(sent.original), len(sent.original))
         if reply.status != refused.status and sent.call is not None and sent.call.thread is not None:
             sent.call.thread.bar()
-        self._counts.edited -= 1
+        self._counts.edited -= sent.call is None or bool(sent.call.edited)
         self._counts.passed(Reason.REFUSED)
         _log.warning("an edited request was refused upstream; it was sent again as it came")
         return reply
@@ -198,8 +263,10 @@ class Proxy:
 class _Relayed(web.StreamResponse):
     """An upstream's reply on its way through."""
 
-    def __init__(self, upstream: ClientResponse) -> None:
+    def __init__(self, upstream: ClientResponse, *, is_framed: bool = True) -> None:
         headers = _kept(upstream.raw_headers, _HOP_BY_HOP)
+        if not is_framed:  # Its body may come out longer or shorter.
+            headers.popall(hdrs.CONTENT_LENGTH, None)
         super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
         self.upstream = upstream
 

@@ -32,6 +32,9 @@ class Settings:
     context_edits_allowed: frozenset[str] = frozenset()
     """Types of edits under `context_management` that do not keep us from editing too."""
 
+    recall_tool: Literal["never", "always"] = "never"
+    """Whether sessions that begin now give the model a tool to recall with."""
+
     def mode_of(self, agent: str, session: str) -> Mode:
         """The mode of one session: its own, its agent's, or the one for all."""
         own = self.modes.get(f"{agent}:{session}") or self.modes.get(f"{agent}:{session.partition('/')[0]}")
@@ -54,6 +57,7 @@ def settings_of(config: Config, mode: str = "") -> Settings:
         modes=ours.modes,
         cache_ttl_s=PROFILES[config.pacer.profile].ttl_s,
         context_edits_allowed=frozenset(ours.context_edits_allowed),
+        recall_tool=ours.recall_tool,
     )
 
 

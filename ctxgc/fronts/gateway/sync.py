@@ -32,6 +32,7 @@ from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.editing import Evicted, edited
 from ctxgc.fronts.gateway.identity import Identity
 from ctxgc.fronts.gateway.link import Daemon
+from ctxgc.fronts.gateway.recall_tool import TOOL_NAME, WIRE
 from ctxgc.fronts.gateway.settings import Settings
 from ctxgc.fronts.gateway.threads import FAMILIES_MAX, Family, Reply, Thread
 from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
@@ -42,11 +43,15 @@ NEW_BYTES_MAX = 2 * 2**20
 """Of new segments in one sync; more go in further ones, so that no line is longer than the daemon takes."""
 TRIES_MAX = 3
 IDS_MAX = 10_000
+PART_WAIT_S = 0.05
 NEWEST_MAX = 100
 HEAD_START_S = 0.2
 """A reply that has begun by then is let pass first; parsing would delay its first byte."""
 WAITING_MAX = 256
 """Calls whose windows wait to be parsed; the daemon is not told of one more."""
+
+COMMAND = "ctxgc recall"
+"""What tombstones name as the way back."""
 
 _log = logging.getLogger("ctxgc.gateway")
 
@@ -130,6 +135,27 @@ class Syncer:
             return
         self._waiting += 1
         self._spawn(self._learn(call))
+
+    def part(self) -> None:
+        """Tell the daemon of the sessions that are only passed on from now: no request of theirs tells it any more."""
+        for family in self._families.values():
+            if self._settings().mode_of(*family.identity) == "off":
+                for thread in family.threads.values():
+                    if thread.asked_mode not in ("", "off"):
+                        self._spawn(self._part(thread))
+
+    async def _part(self, thread: Thread) -> None:
+        try:
+            async with asyncio.timeout(SYNC_TIMEOUT_S):
+                while thread in self._busy:  # What is under way still tells the mode before.
+                    await asyncio.sleep(PART_WAIT_S)
+            if self._settings().mode_of(thread.agent, thread.session) == "off":
+                # Told when it is on again, whether or not this reaches the daemon.
+                thread.asked_mode = "off"
+                params = {"session": thread.key, "format": "anthropic_messages", "new": [], "mode": "off"}
+                await self._link.call("window.sync", params, SYNC_TIMEOUT_S)
+        except (CallFailed, TimeoutError):
+            self._counts.sync_failures += 1
 
     async def _learn(self, call: Call) -> None:
         try:
@@ -262,7 +288,7 @@ class Syncer:
             self._counts.collections += answer["mode"] == "on"
             self._counts.would_free_tokens += plan["freed_tokens"] * (answer["mode"] == "shadow")
         tombstones = {
-            id_: Evicted(Tombstone(said["text"], said["marker"]), call.asked.digests[id_])
+            id_: Evicted(Tombstone(_way_back(call, said["text"]), said["marker"]), call.asked.digests[id_])
             for id_, said in answer["evicted"].items()
             if id_ in call.asked.digests
         }
@@ -284,6 +310,12 @@ class Syncer:
         call.failure = reason
         call.is_placed.set()
         call.is_told.set()
+
+
+def _way_back(call: Call, tombstone: str) -> str:
+    """A tombstone's text, naming our tool where the model has it and not the command."""
+    has_tool = call.family.has_recall_tool and call.wire == WIRE and call.asked is not None and call.asked.tools
+    return tombstone.replace(COMMAND, TOOL_NAME, 1) if has_tool else tombstone
 
 
 def _read(call: Call, edits_allowed: Set[str]) -> Asked:

@@ -20,6 +20,7 @@ from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.fronts.gateway.body import Asked
 from ctxgc.fronts.gateway.editing import Evicted, Memo
 from ctxgc.fronts.gateway.identity import CLIENT, Identity
+from ctxgc.fronts.gateway.recall_tool import Exchange
 from ctxgc.fronts.gateway.usage import Usage
 
 FAMILIES_MAX = 512
@@ -86,6 +87,10 @@ class Family:
         """When the daemon last heard of the main thread, on the monotonic clock; 0: never."""
         self.mode = ""
         """What the settings said last."""
+        self.has_recall_tool: bool | None = None
+        """Whether its model has our tool: fixed at its first request, for a changing list of tools breaks caches."""
+        self.exchanges: dict[tuple[object, ...], Exchange] = {}
+        """Calls of that tool with their results, which its agent never saw."""
         self._by_print: dict[tuple[bytes, str], Thread] = {}
 
     @property

@@ -1,0 +1,371 @@
+"""The recall tool: answered in the gateway, and never seen by the agent."""
+
+import http.client
+import json
+from copy import deepcopy
+
+import pytest
+
+from ctxgc.fronts.gateway.link import Link
+from ctxgc.fronts.gateway.recall_tool import TOOL, TOOL_NAME
+from ctxgc.fronts.gateway.recalling import REFUSED
+from ctxgc.fronts.gateway.sieve import NO_MORE, Shown, Sieve
+from ctxgc.protocol.line import CallFailed
+from tests.daemon.harness import DaemonProcess
+from tests.gateway.agent import ChatAgent, ClaudeAgent, file_text
+from tests.gateway.stage import CLAUDE, ScriptedDaemon, Stage
+from tests.gateway.upstream import deltas, sign
+
+TEXT = "def lost():\n    return 'and found'\n"
+OTHER = {"type": "tool_use", "id": "call_other", "name": "Read", "input": {"file_path": "/src/x.py"}}
+DONE = {"type": "text", "text": "That was it."}
+
+
+def recall(number=1, **given):
+    return {"type": "tool_use", "id": f"recall_{number}", "name": TOOL_NAME, "input": {"id": "#7"} | given}
+
+
+def signed(*blocks):
+    thought = {"type": "thinking", "thinking": "What was in it?", "signature": ""}
+    thought["signature"] = sign([thought, *blocks])
+    return [thought, *blocks]
+
+
+class Recalling(ScriptedDaemon):
+    """A daemon that has one text to bring back."""
+
+    text = TEXT
+
+    def __init__(self, *more):
+        super().__init__(*more)
+        self.recalled = []
+
+    async def call(self, method, params, timeout_s):
+        if method not in ("stash.recall", "segment.get"):
+            return await super().call(method, params, timeout_s)
+        self.recalled.append((method, params["session"], params["id"]))
+        if self.text is None:
+            raise CallFailed("not_found", -32003, "no such segment")
+        segment = {"pieces": [{"name": "result", "text": self.text, "bytes": len(self.text), "next_offset": -1}]}
+        return {"recalled": [segment]} if method == "stash.recall" else segment
+
+
+@pytest.fixture
+def stage():
+    with Stage(Recalling(), recall_tool="always") as made:
+        yield made
+        assert made.upstream.refused == []
+
+
+def message_of(reply):
+    """The blocks that an agent reads out of a reply; of a stream, with its rules checked."""
+    if "event-stream" not in reply.header("content-type"):
+        return json.loads(reply.body)["content"], json.loads(reply.body)["stop_reason"]
+    blocks, stop, is_open = [], None, None
+    for event in reply.body.decode().split("\n\n")[:-1]:
+        data = json.loads(event.partition("data: ")[2])
+        kind = data["type"]
+        assert is_open is None or kind.startswith("content_block") or kind == "ping"
+        if kind == "content_block_start":
+            assert data["index"] == len(blocks), "blocks are numbered without a gap"
+            blocks.append(data["content_block"] | {"partial": ""})
+            is_open = data["index"]
+        elif kind == "content_block_delta":
+            assert data["index"] == is_open
+            for name in data["delta"].keys() - {"type"}:
+                key = "partial" if name == "partial_json" else name
+                blocks[-1][key] += data["delta"][name]
+        elif kind == "content_block_stop":
+            assert data["index"] == is_open
+            is_open = None
+        elif kind == "message_delta":
+            stop = data["delta"]["stop_reason"]
+    assert reply.body.count(b"event: message_start") == reply.body.count(b"event: message_stop") == 1
+    for block in blocks:
+        partial = block.pop("partial")
+        if block["type"] == "tool_use":
+            block["input"] = json.loads(partial)
+    return blocks, stop
+
+
+def ask(stage, agent, *answers):
+    """One request of the agent, answered by these; what the agent reads."""
+    stage.upstream.script = deepcopy(list(answers))
+    reply = stage.send(agent.path, agent.body())
+    stage.settle()
+    assert reply.status == 200, reply.body
+    assert stage.upstream.script == []
+    assert TOOL_NAME.encode() not in reply.body
+    assert b"recall_" not in reply.body
+    return message_of(reply)
+
+
+def taken(agent, blocks, number=0):
+    """The agent goes on with these blocks as its own."""
+    if not agent.take({"content": blocks}, number):
+        agent.messages.append({"role": "user", "content": [{"type": "text", "text": "Go on."}]})
+    return agent
+
+
+def sent(stage):
+    return [json.loads(received.body) for received in stage.upstream.received]
+
+
+both_ways = pytest.mark.parametrize("is_stream", [True, False], ids=["stream", "json"])
+
+
+@both_ways
+def test_a_call_of_the_tool_alone_is_answered_before_the_agent_sees_anything(stage, is_stream):
+    agent = ClaudeAgent(stream=is_stream)
+
+    read = ask(stage, agent, signed(recall()), [DONE])
+
+    first, again = sent(stage)
+    assert read[0][-1:] == [DONE]
+    assert read[1] == "end_turn"
+    assert again["messages"][: len(first["messages"])] == first["messages"]
+    assert TEXT in again["messages"][-1]["content"][0]["content"]
+    assert stage.daemon.recalled == [("stash.recall", f"claude_code:{CLAUDE['x-claude-code-session-id']}", "#7")]
+
+
+@both_ways
+def test_after_text_the_same_message_goes_on(stage, is_stream):
+    said = {"type": "text", "text": "I look it up."}
+
+    blocks, stop = ask(stage, ClaudeAgent(stream=is_stream), [said, recall()], [said, recall(2)], [DONE, OTHER])
+
+    assert blocks == [said, said, DONE, OTHER]
+    assert stop == "tool_use"
+
+
+@both_ways
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_beside_other_calls_it_is_left_out_and_its_result_joins_theirs(stage, is_stream, is_signed):
+    blocks = [{"type": "text", "text": "Both."}, OTHER, recall()]
+    agent = ClaudeAgent(stream=is_stream)
+
+    read, stop = ask(stage, agent, signed(*blocks) if is_signed else blocks)
+    assert (read[-1], stop) == (OTHER, "tool_use")
+    ask(stage, taken(agent, read), [DONE])
+
+    (message, results) = sent(stage)[1]["messages"][-2:]
+    assert message["content"][-1] == recall()
+    assert [block["tool_use_id"] for block in results["content"]] == ["recall_1", "call_other"]
+
+
+@both_ways
+def test_what_was_exchanged_stands_in_every_later_request_so_that_the_prefix_is_the_same(stage, is_stream):
+    agent = ClaudeAgent(stream=is_stream)
+    said = {"type": "text", "text": "I look it up."}
+
+    read, _ = ask(stage, agent, signed(said, recall()), signed(recall(2)), signed(DONE, OTHER))
+    ask(stage, taken(agent, read), [OTHER | {"id": "call_2"}])
+    ask(stage, taken(agent, [OTHER | {"id": "call_2"}], 1), [DONE])
+
+    hidden, later, latest = (list(plain(request)) for request in sent(stage)[2:])
+    assert later[: len(hidden)] == hidden
+    assert latest[: len(later)] == later
+
+
+def plain(request):
+    """The messages as a cache sees them."""
+    text = json.dumps(request["messages"]).replace(', "cache_control": {"type": "ephemeral"}', "")
+    return json.loads(text)
+
+
+def test_everything_but_the_tool_goes_up_byte_for_byte(stage):
+    agent = ClaudeAgent("Zwölf\u2028\U0001f600").run(3)
+    body = agent.body(odd=1.50)
+
+    got = stage.ask(agent.path, body)
+
+    assert got.count(b"," + TOOL) == 1
+    assert got.replace(b"," + TOOL, b"") == body
+
+
+def test_a_reply_without_a_recall_passes_byte_for_byte(stage):
+    agent = ClaudeAgent()
+    stage.upstream.script = [signed(DONE, OTHER)]
+
+    got = stage.send(agent.path, agent.body()).body
+
+    with Stage(mode="off") as plain_stage:
+        plain_stage.upstream.script = [signed(DONE, OTHER)]
+        expected = plain_stage.send(agent.path, agent.body()).body
+    # What it was billed differs by the tool.
+    assert got.partition(b"event: ping")[2] == expected.partition(b"event: ping")[2]
+
+
+def test_the_tools_are_the_same_in_every_request_of_a_session(stage):
+    agent = ClaudeAgent()
+    stage.daemon.victims = lambda ids: [i for i in ids if i.startswith("call_")]
+    for number in range(4):
+        ask(stage, agent, [recall(number)], [OTHER | {"id": f"call_{number}"}])
+        taken(agent, [OTHER | {"id": f"call_{number}"}], number)
+
+    assert len({json.dumps(request["tools"]) for request in sent(stage)}) == 1
+    assert stage.counts.edited > 0
+
+
+def test_a_session_that_began_without_the_tool_never_gets_it():
+    with Stage(Recalling(), mode="shadow", recall_tool="always") as stage:
+        agent = ClaudeAgent().run(2)
+        stage.ask(agent.path, agent.body())
+        stage.running.settings = type(stage.running.settings)(
+            upstreams=stage.running.settings.upstreams, modes={}, mode="on", recall_tool="always"
+        )
+
+        got = stage.ask(agent.path, agent.body())
+
+    assert TOOL_NAME.encode() not in got
+
+
+@pytest.mark.parametrize("agent", [ClaudeAgent(tools=[]), ChatAgent()], ids=["no tools", "another format"])
+def test_a_request_that_cannot_carry_the_tool_is_left_alone(stage, agent):
+    assert stage.ask(agent.path, agent.body()) == agent.body()
+
+
+def test_tombstones_name_the_tool(stage):
+    victim = {"text": "[evicted by ctxgc: Read; get it back: ctxgc recall '#7']", "marker": "[gone]"}
+    agent = ClaudeAgent().run(3)
+    stage.daemon.victims = lambda ids: ["call_0"]
+    stage.daemon.out["call_0"] = victim
+
+    stage.ask(agent.path, agent.body())
+    got = stage.ask(agent.path, agent.body())
+
+    assert f"get it back: {TOOL_NAME} '#7'".encode() in got
+
+
+def test_a_recall_that_fails_says_so_to_the_model(stage):
+    stage.daemon.text = None
+
+    ask(stage, ClaudeAgent(), [recall()], [recall(2, id=7)], [DONE])
+
+    failed, badly_called = sent(stage)[1]["messages"][-1], sent(stage)[2]["messages"][-1]
+    assert failed["content"][0]["is_error"]
+    assert "no such segment" in failed["content"][0]["content"]
+    assert badly_called["content"][0]["is_error"]
+
+
+def test_a_long_text_comes_in_pages_and_only_the_first_is_a_fault(stage):
+    stage.daemon.text = "0123456789" * 15_000
+
+    ask(stage, ClaudeAgent(), [recall()], [recall(2, page=2)], [recall(3, page=3)], [DONE])
+
+    pages = [request["messages"][-1]["content"][0]["content"] for request in sent(stage)[1:]]
+    assert "".join(page.split("\n")[1] for page in pages) == stage.daemon.text
+    assert ["goes on with page" in page for page in pages] == [True, True, False]
+    assert [method for method, *_ in stage.daemon.recalled] == ["stash.recall", "segment.get", "segment.get"]
+
+
+@both_ways
+def test_a_model_that_recalls_without_end_is_stopped(stage, is_stream):
+    blocks, stop = ask(stage, ClaudeAgent(stream=is_stream), *([recall(number)] for number in range(6)))
+
+    assert blocks == [{"type": "text", "text": NO_MORE}]
+    assert stop == "end_turn"
+    assert len(stage.upstream.received) == 6
+
+
+def test_the_first_prompt_is_what_the_daemon_learns_from(stage):
+    agent = ClaudeAgent()
+    read, _ = ask(stage, agent, [recall()], [DONE])
+    ask(stage, taken(agent, read), [DONE])
+
+    first, again = stage.upstream.received[0].body, stage.upstream.received[1].body
+    told = stage.daemon.told[-1]["usage"]
+    assert told["cache_creation_tokens"] * 4 < len(first) < len(again)
+    assert told["output_tokens"] == 40
+    assert stage.counts.recall_tokens > 0
+
+
+def test_a_list_that_was_rewound_carries_nothing_of_what_was_exchanged_in_it(stage):
+    agent = ClaudeAgent()
+    ask(stage, agent, [recall()], [DONE])
+
+    ask(stage, taken(ClaudeAgent("Another beginning."), [DONE]), [DONE])
+
+    assert b"recall_1" not in stage.upstream.last
+
+
+@both_ways
+def test_a_request_refused_with_the_tool_goes_up_as_it_came_and_so_do_all_later_ones(stage, is_stream):
+    agent = ClaudeAgent(stream=is_stream)
+
+    ask(stage, agent, 400, [DONE])
+    assert stage.upstream.last == agent.body()
+    taken(agent, [DONE])
+
+    assert stage.ask(agent.path, agent.body()) == agent.body()
+
+
+@both_ways
+def test_where_the_result_is_refused_the_model_is_told_and_later_requests_say_the_same(stage, is_stream):
+    agent = ClaudeAgent(stream=is_stream)
+
+    read = ask(stage, agent, [recall()], 400, [DONE])
+    again = sent(stage)[-1]["messages"]
+    ask(stage, taken(agent, read[0]), [DONE])
+
+    assert read == ([DONE], "end_turn")
+    assert again[-1]["content"][0]["content"] == REFUSED
+    assert sent(stage)[-1]["messages"][1 : len(again)] == again[1:]
+
+
+def test_where_every_result_is_refused_after_text_the_message_is_ended(stage):
+    blocks, stop = ask(stage, ClaudeAgent(), [DONE, recall()], 400, 400)
+
+    assert blocks == [DONE, {"type": "text", "text": NO_MORE}]
+    assert stop == "end_turn"
+
+
+def test_an_upstream_that_limits_a_hidden_request_tells_the_agent(stage):
+    agent = ClaudeAgent()
+    stage.upstream.script = [[recall()], 429]
+
+    reply = stage.send(agent.path, agent.body())
+
+    assert (reply.status, reply.header("retry-after")) == (429, "17")
+
+
+def test_an_upstream_that_limits_in_the_middle_of_a_message_breaks_it_off(stage):
+    agent = ClaudeAgent()
+    stage.upstream.script = [[DONE, recall()], 529]
+
+    with pytest.raises(http.client.IncompleteRead):
+        stage.send(agent.path, agent.body())
+
+
+def test_a_real_daemon_brings_back_what_a_tombstone_names():
+    daemon, agent = DaemonProcess(), ClaudeAgent(size=8000).run(24)
+    try:
+        with Stage(Link(daemon.start().socket), wait_s=5.0, recall_tool="always") as stage:
+            stage.ask(agent.path, agent.body())
+            stage.pause()
+            tombstone = stage.ask(agent.run(1, 24).path, agent.body()).partition(b"get it back: ctxgc_recall '")[2]
+            name = tombstone.partition(b"'")[0].decode()
+
+            ask(stage, agent, [recall(id=name)], [DONE])
+
+            assert stage.upstream.refused == []
+    finally:
+        daemon.close()
+    (result,) = sent(stage)[-1]["messages"][-1]["content"]
+    assert not result.get("is_error")
+    assert "page 1 of 1" in result["content"]
+    assert any(file_text(number, 8000) in result["content"] for number in range(24))
+
+
+def test_a_stream_cut_anywhere_is_sieved_the_same():
+    answer = {"content": [*signed(DONE, OTHER), recall()], "stop_reason": "tool_use", "usage": {"output_tokens": 3}}
+    data = b"".join(deltas(answer))
+    whole = Sieve(Shown())
+    expected = whole.feed(data) + whole.end()
+
+    for size in (1, 7, 100):
+        sieve = Sieve(Shown())
+        got = b"".join(sieve.feed(data[at : at + size]) for at in range(0, len(data), size)) + sieve.end()
+        assert got == expected
+        assert [json.loads(block) for block in sieve.blocks()] == answer["content"]
+        assert [call.input for call in sieve.calls()] == [{"id": "#7"}]
