@@ -1,6 +1,7 @@
 """Shadow, on, off: for all, by agent, by session, and switched while sessions run; and who a session is."""
 
 import json
+import threading
 import time
 from uuid import uuid4
 
@@ -12,13 +13,20 @@ from ctxgc.fronts.gateway.identity import Identity, identity_of, identity_of_key
 from ctxgc.fronts.gateway.main import _reload
 from ctxgc.fronts.gateway.settings import settings_of
 from tests.gateway.agent import ClaudeAgent
-from tests.gateway.stage import CLAUDE, MESSAGES, SESSION, ScriptedDaemon, Stage
+from tests.gateway.stage import CLAUDE, MESSAGES, SESSION, WAIT_S, ScriptedDaemon, Stage
 
 UUID = str(uuid4())
 
 
 def everything(ids):
     return [id_ for id_ in ids if id_.startswith("call_")][:3]
+
+
+def reload(stage, settings):
+    """Have the gateway look at its configuration, on its own loop."""
+    is_done = threading.Event()
+    stage.loop.call_soon_threadsafe(lambda: (_reload(stage.running, settings), is_done.set()))
+    assert is_done.wait(WAIT_S)
 
 
 def test_in_shadow_the_daemon_is_told_and_nothing_is_edited():
@@ -56,7 +64,7 @@ def test_a_mode_is_switched_while_the_session_runs_and_a_broken_file_switches_no
 
         def switched(mode):
             ours = {"mode": mode, "upstream_anthropic": stage.upstream.url, "wait_ms": 5000}
-            _reload(stage.running, lambda: settings_of(Config.model_validate({"gateway": ours})))
+            reload(stage, lambda: settings_of(Config.model_validate({"gateway": ours})))
             stage.ask(MESSAGES, agent.body())
             return stage.ask(MESSAGES, agent.body()).count(b"[evicted")
 
@@ -65,7 +73,7 @@ def test_a_mode_is_switched_while_the_session_runs_and_a_broken_file_switches_no
         def broken():
             raise BadConfig("no")
 
-        _reload(stage.running, broken)
+        reload(stage, broken)
         assert stage.running.settings.mode == "off"
 
 
@@ -80,13 +88,32 @@ def test_what_the_command_writes_switches_one_session_of_a_running_gateway_and_n
             nonlocal text
             text = switched(text, f"claude_code:{SESSION}", mode)
             file.write_text(text)
-            _reload(stage.running, lambda: settings_of(load(file, {})))
+            reload(stage, lambda: settings_of(load(file, {})))
             stage.ask(MESSAGES, agent.body(), headers)
             return stage.ask(MESSAGES, agent.body(), headers).count(b"[evicted")
 
         assert [switched_to(mode) for mode in ("on", "off", "on", "shadow", "on", "")] == [3, 0, 3, 0, 3, 0]
         switched_to("on")
         assert switched_to("on", other) == 0
+
+
+def test_the_daemon_is_told_once_that_a_session_is_only_passed_on_and_again_when_it_is_not():
+    with Stage(ScriptedDaemon(everything)) as stage:
+        agent = ClaudeAgent().run(5)
+
+        def switch_to(mode):
+            ours = {"mode": mode, "upstream_anthropic": stage.upstream.url, "wait_ms": 5000}
+            reload(stage, lambda: settings_of(Config.model_validate({"gateway": ours})))
+
+        stage.ask(MESSAGES, agent.body())
+        for _ in range(2):
+            switch_to("off")
+            stage.until(lambda: stage.daemon.mode == "off")
+            stage.ask(MESSAGES, agent.body())
+        switch_to("on")
+        stage.ask(MESSAGES, agent.body())
+
+        assert [told["mode"] for told in stage.daemon.told if "mode" in told] == ["on", "off", "on"]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 import signal
 import time
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.fronts.gateway.link import Link
+from ctxgc.fronts.gateway.main import _reload
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
 from tests.gateway.stage import Stage
@@ -112,6 +114,32 @@ def test_a_new_session_is_told_of_in_shadow_and_journalled(daemon):
     journal = daemon.call("heap.log", session=f"claude_code:{session}")["collections"]
     assert shown["mode"] == "observe"
     assert {entry["trigger"] for entry in journal} == {"shadow"}
+
+
+def test_the_daemon_knows_at_once_that_a_session_was_switched_off_and_follows_it_when_it_is_on_again(daemon):
+    session, agent = str(uuid4()), ClaudeAgent(size=RESULT_BYTES).run(24)
+    headers, _ = named(ClaudeAgent, session)
+    key = {"session": f"claude_code:{session}"}
+    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+
+        def switch_to(mode):
+            settings = replace(stage.running.settings, mode=mode)
+            stage.loop.call_soon_threadsafe(_reload, stage.running, lambda: settings)
+            stage.until(lambda: stage.running.settings.mode == mode)
+
+        def said():
+            return daemon.call("session.show", **key)["gateway"]
+
+        stage.ask(agent.path, agent.body(), headers)
+        was = said()
+        switch_to("off")
+        stage.until(lambda: said() == "off")
+        stage.ask(agent.path, agent.body(), headers)
+        still = said()
+        switch_to("on")
+        stage.ask(agent.path, agent.body(), headers)
+
+        assert (was, still, said()) == ("on", "off", "on")
 
 
 @pytest.mark.slow

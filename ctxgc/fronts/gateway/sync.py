@@ -43,7 +43,6 @@ NEW_BYTES_MAX = 2 * 2**20
 """Of new segments in one sync; more go in further ones, so that no line is longer than the daemon takes."""
 TRIES_MAX = 3
 IDS_MAX = 10_000
-PART_WAIT_S = 0.05
 NEWEST_MAX = 100
 HEAD_START_S = 0.2
 """A reply that has begun by then is let pass first; parsing would delay its first byte."""
@@ -139,23 +138,22 @@ class Syncer:
     def part(self) -> None:
         """Tell the daemon of the sessions that are only passed on from now: no request of theirs tells it any more."""
         for family in self._families.values():
-            if self._settings().mode_of(*family.identity) == "off":
-                for thread in family.threads.values():
-                    if thread.asked_mode not in ("", "off"):
-                        self._spawn(self._part(thread))
+            for thread in family.threads.values():
+                self._part(thread)
 
-    async def _part(self, thread: Thread) -> None:
+    def _part(self, thread: Thread) -> None:
+        is_off = self._settings().mode_of(thread.agent, thread.session) == "off"
+        # What is under way still tells the mode before; this is looked at again when it has ended.
+        if is_off and thread not in self._busy and thread.asked_mode not in ("", "off"):
+            thread.asked_mode = "off"
+            self._spawn(self._tell_off(thread))
+
+    async def _tell_off(self, thread: Thread) -> None:
+        params = {"session": thread.key, "format": "anthropic_messages", "new": [], "mode": "off"}
         try:
-            async with asyncio.timeout(SYNC_TIMEOUT_S):
-                while thread in self._busy:  # What is under way still tells the mode before.
-                    await asyncio.sleep(PART_WAIT_S)
-            if self._settings().mode_of(thread.agent, thread.session) == "off":
-                # Told when it is on again, whether or not this reaches the daemon.
-                thread.asked_mode = "off"
-                params = {"session": thread.key, "format": "anthropic_messages", "new": [], "mode": "off"}
-                await self._link.call("window.sync", params, SYNC_TIMEOUT_S)
-        except (CallFailed, TimeoutError):
-            self._counts.sync_failures += 1
+            await self._link.call("window.sync", params, SYNC_TIMEOUT_S)
+        except CallFailed:
+            self._counts.sync_failures += 1  # The mode is told again with its next request, if that is on.
 
     async def _learn(self, call: Call) -> None:
         try:
@@ -228,6 +226,7 @@ class Syncer:
                     self._give_up(call, Reason.OWN_FAULT)
         finally:
             self._busy.discard(thread)
+        self._part(thread)
 
     async def _sync(self, thread: Thread, call: Call) -> None:
         assert call.asked is not None
