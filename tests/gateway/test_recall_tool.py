@@ -3,13 +3,16 @@
 import http.client
 import json
 from copy import deepcopy
+from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ctxgc.fronts.gateway.link import Link
-from ctxgc.fronts.gateway.recall_tool import TOOL, TOOL_NAME
+from ctxgc.fronts.gateway.recall_tool import TOOL, TOOL_NAME, Exchange, dressed
 from ctxgc.fronts.gateway.recalling import REFUSED
-from ctxgc.fronts.gateway.sieve import NO_MORE, Shown, Sieve
+from ctxgc.fronts.gateway.sieve import NO_MORE, Shown, Sieve, Whole
 from ctxgc.protocol.line import CallFailed
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ChatAgent, ClaudeAgent, file_text
@@ -355,6 +358,73 @@ def test_a_real_daemon_brings_back_what_a_tombstone_names():
     assert not result.get("is_error")
     assert "page 1 of 1" in result["content"]
     assert any(file_text(number, 8000) in result["content"] for number in range(24))
+
+
+BLOCKS = st.lists(st.sampled_from(["said", "recall"]), max_size=4)
+
+
+@given(st.lists(BLOCKS.filter(lambda kinds: "recall" in kinds), max_size=4), BLOCKS, st.booleans())
+def test_whatever_a_reply_was_made_of_the_next_request_says_it_as_it_was(hidden, last, calls_others):
+    """The list with its exchanges woven in is the one that the upstream would have seen with the tool in sight."""
+    numbers = count()
+    kinds = {
+        "said": lambda: {"type": "text", "text": f"Text {next(numbers)}."},
+        "recall": lambda: recall(next(numbers)),
+    }
+    first = {"role": "user", "content": [{"type": "text", "text": "Begin."}]}
+    last = [kind for kind in last if calls_others or kind == "said"]
+    replies = [[kinds[kind]() for kind in kinds_of] for kinds_of in (*hidden, last)]
+    replies[-1].append(OTHER if calls_others else DONE)
+    shown, exchanges, expected = Shown(), [], [first]
+    (empty,) = {dressed(asking([first]), asking([first]), []).anchor}
+    for blocks in replies:
+        read = Whole(shown, json.dumps({"content": blocks}).encode())
+        results = [{"type": "tool_result", "tool_use_id": call.id, "content": TEXT} for call in read.calls()]
+        expected += [{"role": "assistant", "content": blocks}, {"role": "user", "content": results}]
+        if results:
+            places = tuple((call.after, call.block) for call in read.calls())
+            text = b",".join(json.dumps(result).encode() for result in results)
+            exchanges.append(Exchange(1, empty, places, text, shown.blocks, read.has_others))
+    own = {"type": "tool_result", "tool_use_id": "call_other", "content": "x"} if calls_others else DONE
+    expected[-1]["content"].append(own)
+    merged = [json.loads(part) for part in shown.parts]
+
+    body = asking([first, {"role": "assistant", "content": merged}, {"role": "user", "content": [own]}])
+
+    assert json.loads(dressed(body, body, exchanges).body)["messages"] == expected
+
+
+def asking(messages):
+    return json.dumps({"tools": [{"name": "Read"}], "messages": messages}).encode()
+
+
+def test_events_of_another_shape_pass_as_they_came():
+    odd = [
+        b"data: [DONE]\n\n",
+        b"event: content_block_start\ndata: {}\n\n",
+        b'data: {"type":"content_block_delta","index":[1]}\n\n',
+        b'data: {"type":"content_block_start","index":"a","content_block":{}}\r\n\r\n',
+        b": a comment\n\n",
+        b"half an event",
+    ]
+    sieve = Sieve(Shown())
+
+    assert b"".join(map(sieve.feed, odd)) + sieve.end() == b"".join(odd)
+
+
+def test_an_agent_that_hangs_up_ends_what_is_asked_for_it(stage):
+    agent = ClaudeAgent()
+    body = agent.body()
+    head = (
+        f"POST {agent.path} HTTP/1.1\r\nHost: a\r\nx-claude-code-session-id: {CLAUDE['x-claude-code-session-id']}\r\n"
+    )
+    connection = stage.raw(f"{head}x-test: stalls\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    stage.until(lambda: stage.upstream.received)
+
+    connection.close()
+
+    stage.until(stage.upstream.hung_up.is_set)
+    assert stage.counts.upstream_faults == 0
 
 
 def test_a_stream_cut_anywhere_is_sieved_the_same():

@@ -97,6 +97,9 @@ class Recaller:
             made = await asyncio.to_thread(dressed, sent.body, call.body, tuple(family.exchanges.values()))
         except BadTranscript:
             return None
+        except Exception:
+            _log.exception("a request could not be given the recall tool; it goes on without")
+            return None
         if made is None:
             return None
         # Asked anew at this place: the answer to come replaces the one that had these exchanges.

@@ -152,9 +152,9 @@ class Proxy:
             if not can_converse(reply):
                 return await self._relay(request, reply, talk.call)
             reply = await Conversation(self._recaller, self._counts, talk, ask).relay(reply, write)
-        except ConnectionResetError:
-            return out or web.Response()  # The agent hung up.
         except (ClientError, TimeoutError, OSError) as error:
+            if request.transport is None or request.transport.is_closing():
+                return out or web.Response()  # The agent hung up.
             self._counts.upstream_faults += 1
             if out is not None or isinstance(error, ServerDisconnectedError):
                 return _hung_up(request, out)

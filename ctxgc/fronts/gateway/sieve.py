@@ -131,9 +131,11 @@ class Sieve:
         if name == "message_start":
             self._held += b"" if self._shown.is_begun else raw
             return b""
-        if name == "content_block_start" and isinstance(event.get("content_block"), dict):
-            return self._begin(raw, event)
         index = event.get("index")
+        if not isinstance(index, int):
+            index = -1
+        if name == "content_block_start" and index >= 0 and isinstance(event.get("content_block"), dict):
+            return self._begin(raw, event)
         if name.startswith("content_block_") and index in self._blocks:
             self._add(index, event.get("delta"))
             return b"" if index in self._ours else self._numbered(raw, event)
@@ -146,7 +148,7 @@ class Sieve:
         return self._release() + raw
 
     def _begin(self, raw: bytes, event: dict[str, Any]) -> bytes:
-        index, block = int(event.get("index", 0)), event["content_block"]
+        index, block = event["index"], event["content_block"]
         self._blocks[index] = block
         self._after[index] = self._shown.blocks
         if block.get("type") == "tool_use" and block.get("name") == TOOL_NAME:
@@ -166,7 +168,10 @@ class Sieve:
         def renumbered(text: JsonText) -> bytes:
             return spliced(text.data, [(text.members(text.extent)["index"], str(number).encode())])
 
-        return raw[:at] + read_json(raw[at:], renumbered)
+        try:
+            return raw[:at] + read_json(raw[at:], renumbered)
+        except BadTranscript:  # Cut into several lines, which this API does not do.
+            return _event(str(event.get("type")), event | {"index": number})
 
     def _add(self, index: int, delta: Any) -> None:
         if not isinstance(delta, dict):
