@@ -135,7 +135,7 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     if args.mode and mode != args.mode:
         raise Refused(
             f"the gateway at {url} serves {source} in mode {mode}",
-            hint=f'set {source} = "{args.mode}" under [gateway.modes] in the configuration: it is read again at once',
+            hint=f"`ctxgc mode {args.mode} --agent {source}` switches it while it runs",
         )
     words = [program, *way.words, *args.arguments]
     sys.stdout.flush()
