@@ -346,7 +346,11 @@ print(s.makefile().readline())
 async def test_a_real_process_of_another_user_is_refused_though_every_door_stands_open(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
-    opened = [tmp_path / "s", tmp_path, *(folder for folder in tmp_path.parents if "pytest" in folder.name or "popen" in folder.name)]
+    opened = [
+        tmp_path / "s",
+        tmp_path,
+        *(folder for folder in tmp_path.parents if "pytest" in folder.name or "popen" in folder.name),
+    ]
     async with serving(tmp_path) as daemon:
         for folder in opened:
             folder.chmod(0o755)
