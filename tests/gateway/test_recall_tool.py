@@ -360,6 +360,21 @@ def test_a_real_daemon_brings_back_what_a_tombstone_names():
     assert any(file_text(number, 8000) in result["content"] for number in range(24))
 
 
+def test_what_was_recalled_is_evicted_again_by_the_second_collection_and_never_between(stage):
+    agent, held = ClaudeAgent(), []
+    stage.daemon.victims = lambda ids: [f"call_{number}" for number in range(len(held) // 3)]
+    ask(stage, agent, [recall()], [OTHER | {"id": "call_0"}])
+    for number in range(12):
+        taken(agent, [OTHER | {"id": f"call_{number}"}], number)
+        ask(stage, agent, [OTHER | {"id": f"call_{number + 1}"}])
+        held.append((stage.upstream.last.count(b'"[evicted '), json.dumps(TEXT)[1:-1].encode() in stage.upstream.last))
+
+    collections, texts = zip(*held, strict=True)
+    assert max(collections) > 2
+    assert [count_ < 2 for count_ in collections] == list(texts)
+    assert b"evicted again" in stage.upstream.last
+
+
 BLOCKS = st.lists(st.sampled_from(["said", "recall"]), max_size=4)
 
 

@@ -28,6 +28,9 @@ TOOL = (
 )
 """The same bytes for ever: a cache holds the tools before everything else."""
 
+COLLECTIONS_MAX = 2
+EVICTED_AGAIN = "[ctxgc: this was read here, and evicted again; the same call brings it back]"
+
 
 class Exchange(NamedTuple):
     """One reply's calls of the tool with their results, which the agent never saw."""
@@ -44,6 +47,26 @@ class Exchange(NamedTuple):
     """How many blocks of the message came in this reply or before."""
     is_beside: bool
     """The agent ran other calls of the same reply: the results go next to theirs."""
+    thread: str = ""
+    """Whose it is."""
+    out: frozenset[str] = frozenset()
+    """What was evicted there when this was made, or when a collection passed it over."""
+    collections: int = 0
+    """That this was there for."""
+
+    def aged(self, out: frozenset[str]) -> Exchange:
+        """The exchange in a request with these ids evicted. The second collection after it takes the texts out again.
+
+        Each collection rewrites the cache, so that is the moment; the first one is passed over, because what was just
+        asked for is in use.
+        """
+        if not self.out < out:
+            return self
+        older = self._replace(out=out, collections=self.collections + 1)
+        if older.collections != COLLECTIONS_MAX:
+            return older
+        names = [str(json.loads(block)["id"]) for _, block in self.calls]
+        return older._replace(results=b",".join(result_block(name, EVICTED_AGAIN, is_error=False) for name in names))
 
 
 class Dressed(NamedTuple):

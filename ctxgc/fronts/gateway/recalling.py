@@ -93,6 +93,10 @@ class Recaller:
         if call is None or forbidden(call.body, self._settings().context_edits_allowed):
             return None
         family = call.family
+        if call.thread is not None and call.edited:
+            for key, one in family.exchanges.items():
+                if one.thread == call.thread.key:
+                    family.exchanges[key] = one.aged(call.edited)
         try:
             made = await asyncio.to_thread(dressed, sent.body, call.body, tuple(family.exchanges.values()))
         except BadTranscript:
@@ -111,8 +115,9 @@ class Recaller:
         """Answer these calls, and remember them for later requests; the result blocks. Never raises."""
         results = b",".join([await self._result(talk.call, one) for one in calls])
         pairs = tuple((one.after, one.block) for one in calls)
-        request = talk.request
-        talk.exchanges.append(Exchange(request.at, request.anchor, pairs, results, talk.shown.blocks, is_beside))
+        (_, at, anchor), end, call = talk.request, talk.shown.blocks, talk.call
+        thread = call.thread.key if call.thread is not None else ""
+        talk.exchanges.append(Exchange(at, anchor, pairs, results, end, is_beside, thread, call.edited))
         self._counts.recalls += len(calls)
         return results
 
