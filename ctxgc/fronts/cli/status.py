@@ -94,7 +94,7 @@ def _told(text: str) -> str:
 def one_line(reply: dict[str, Any]) -> str:
     """A session's state as one short line."""
     mode, waits = reply["gateway"] or reply["mode"], reply["next_collection"]
-    freed = _freed(reply)
+    freed = _billed(reply, "freed_tokens")
     parts = [f"ctxgc {mode}", f"{tokens(reply['billed_tokens'])} tokens"]
     if freed:
         parts.append(f"{tokens(freed)} {'freed' if mode in EDITED else 'could go'}")
@@ -109,9 +109,9 @@ def one_line(reply: dict[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def _freed(reply: dict[str, Any]) -> int:
-    """What is out of the window, as the model bills it: beside the window it is read."""
-    return round(int(reply["freed_tokens"]) * float(reply["ratio"]))
+def _billed(reply: dict[str, Any], name: str) -> int:
+    """Raw tokens of a part of the window as the model bills them: they are read beside the whole of it."""
+    return round(int(reply[name]) * float(reply["ratio"]))
 
 
 def _say_daemon(page: present.Page, reply: dict[str, Any]) -> None:
@@ -157,12 +157,13 @@ def _say_window(page: present.Page, reply: dict[str, Any]) -> None:
     window = f"{tokens(reply['billed_tokens'])} tokens"
     if limit:
         window = f"{page.bar(reply['billed_tokens'] / limit)} {window} of {tokens(limit)}"
-    mode, freed = reply["gateway"] or reply["mode"], _freed(reply)
+    mode, freed = reply["gateway"] or reply["mode"], _billed(reply, "freed_tokens")
+    may_go, garbage = (tokens(_billed(reply, f"{part}_tokens")) for part in ("evictable", "garbage"))
     hits = reply["cache_hit_rate"]
     page.facts(
         (
             ("window", window),
-            ("of it", f"{tokens(reply['evictable_tokens'])} may go, {tokens(reply['garbage_tokens'])} proven garbage"),
+            ("of it", f"{may_go} may go, {garbage} proven garbage"),
             ("freed", f"{tokens(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else ""),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
             ("faults", count(reply["faults"])),
