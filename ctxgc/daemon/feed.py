@@ -145,7 +145,7 @@ class Feed:
         slot = met.session.heap.slot_of.get(event.segment.id)
         if slot is None:
             # What the gateway tells is the window; beside it a transcript only knows more of what it holds.
-            return met.session.wiring is None
+            return not met.session.is_told
         return met.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
 
     def _apply(self, met: Pass, change: Change, batch: list[Event], prepared: Iterator[Prepared]) -> None:
@@ -173,7 +173,7 @@ class Feed:
                         met.unsettled[id_] = None
             elif isinstance(event, Opened):
                 _note_facts(met.session, change, event)
-            elif met.session.wiring is None:
+            elif not met.session.is_told:
                 _note_usage(met, change, event)
         if met.is_first:
             self._settle(met, change)
@@ -182,7 +182,7 @@ class Feed:
     def _settle(met: Pass, change: Change) -> None:
         """Bring the heap's window to what the transcript says; what we evicted stays evicted."""
         session, heap = met.session, met.session.heap
-        if session.wiring is not None:
+        if session.is_told:
             met.unsettled.clear()
             return
         # An older or shorter copy of a transcript knows less than we do: it adds facts, and moves nothing back.

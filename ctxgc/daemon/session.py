@@ -142,6 +142,11 @@ class Session:
         """The session's clock."""
         return Now(self.row.turn, wall_s)
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the gateway says what the window is; a transcript then only knows more of what is in it."""
+        return self.wiring is not None and not self.wiring.is_off
+
     def billed(self, raw_tokens: int) -> int:
         """Raw window tokens as the model bills them, the hidden prefix included."""
         return self.calibration.billed(raw_tokens) + self.row.hidden_tokens

@@ -388,21 +388,45 @@ async def test_a_mode_set_live_holds_for_the_next_request_and_off_lets_everythin
     assert (off["mode"], off["evicted"]) == ("off", {})
 
 
-async def test_a_transcript_of_the_same_session_adds_nothing_to_a_window_that_the_wire_tells(bench, tmp_path):
-    host = Host(bench.call)
-    await host.send(conversation(2))
+@pytest.fixture
+def its_log(tmp_path):
+    """A transcript of the session that knows more than its requests."""
     said = [TASK, {"role": "user", "content": "only the log has this"}]
     lines = [
         {"type": "user", "uuid": f"u{n}", "parentUuid": f"u{n - 1}" if n else None, "sessionId": "s", "message": one}
         for n, one in enumerate(said)
     ]
-    (tmp_path / "s.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path = tmp_path / "s.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+async def test_a_transcript_of_the_same_session_adds_nothing_to_a_window_that_the_wire_tells(bench, its_log):
+    host = Host(bench.call)
+    await host.send(conversation(2))
     before = await states(bench)
 
-    reply = await bench.call("import", paths=[str(tmp_path / "s.jsonl")])
+    reply = await bench.call("import", paths=[its_log])
 
     assert [one["session"] for one in reply["sessions"]] == ["claude_code:s"]
     assert await states(bench) == before
+
+
+async def test_a_session_that_the_gateway_only_passes_on_is_followed_by_its_transcript_until_it_is_told_again(
+    bench, its_log
+):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(2))
+    before = await states(bench)
+    await bench.call("window.sync", session="claude_code:s", format=WIRE.name, mode="off")
+
+    await bench.call("import", paths=[its_log])
+    off = await states(bench)
+    await host.send(conversation(3))
+
+    new = off.keys() - before.keys()
+    assert len(new) == 1
+    assert [(await states(bench))[id_] for id_ in new] == ["departed"]
 
 
 # The bill
