@@ -375,6 +375,36 @@ def test_what_was_recalled_is_evicted_again_by_the_second_collection_and_never_b
     assert b"evicted again" in stage.upstream.last
 
 
+def test_an_answer_asked_for_anew_takes_the_place_of_the_one_with_a_recall(stage):
+    agent = ClaudeAgent()
+    ask(stage, agent, [recall()], [DONE])
+
+    ask(stage, agent, [DONE])
+    ask(stage, taken(agent, [DONE]), [DONE])
+
+    assert b"recall_1" not in stage.upstream.last
+
+
+def test_a_message_that_its_agent_cut_short_carries_no_exchange_any_more(stage):
+    said = {"type": "text", "text": "I look it up."}
+    agent = ClaudeAgent()
+    ask(stage, agent, [said, said, recall()], [DONE])
+
+    agent = taken(agent, [said])
+    got = stage.ask(agent.path, agent.body())
+
+    assert got.replace(b"," + TOOL, b"") == agent.body()
+
+
+def test_a_reply_that_will_be_looked_into_is_asked_for_uncompressed(stage):
+    agent = ClaudeAgent()
+
+    stage.ask(agent.path, agent.body(), CLAUDE | {"Accept-Encoding": "gzip, br"})
+
+    asked = [value for name, value in stage.upstream.received[-1].headers if name.lower() == "accept-encoding"]
+    assert asked == ["identity"]
+
+
 BLOCKS = st.lists(st.sampled_from(["said", "recall"]), max_size=4)
 
 

@@ -258,7 +258,6 @@ class Conversation:
             self._recaller.keep(self._talk)
             await write(refused, self._sieve.end_early())
             return refused
-        self._talk.exchanges.clear()
         async for data in refused.content.iter_any():
             await write(refused, data)
         return refused
