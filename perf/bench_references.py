@@ -33,7 +33,9 @@ def main(argv: list[str]) -> None:
     for agent in AGENTS:
         paths = sorted(Path(folder, agent).glob("*.jsonl.gz")) if folder else []
         if not paths:
-            record(f"references/{agent}", {"skipped": "CTXGC_CORPUS is not set: no recorded sessions to look at"})
+            why = {"skipped": "CTXGC_CORPUS is not set: no recorded sessions to look at"}
+            record(f"references/{agent}", why)
+            record(f"references/{agent}/again", why)
             continue
         sessions = {path.name: segments for path in paths if (segments := told(path, agent))}
         record(f"references/{agent}", found(sessions))
