@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ctxgc.replay.lineup import LRU, NONE, WINDOWS, lineup
+from ctxgc.replay.lineup import LRU, NONE, WINDOWS, is_oracle, lineup
 from ctxgc.replay.prices import PRICE_PROFILES
 from ctxgc.replay.profile import Profile
 from ctxgc.replay.statistics import Bootstrap, Interval, median
@@ -111,6 +111,9 @@ def _policy(results: Sequence[Result], scope: str, name: str, draws: Bootstrap) 
         "prompt_tokens_pct": _percent(prompt, sum(one.prompt_tokens for one in base)),
         "faults_per_100_turns": _percent(sum(faults), sum(turns), 3),
         "explicit_faults_per_100_turns": _percent(sum(one.explicit_faults for one in own), sum(turns), 3),
+        "strict_faults_per_100_turns": None
+        if is_oracle(name)
+        else _percent(sum(one.strict_faults for one in own), sum(turns), 3),
         "faults_vs_lru": _ratio(sum(faults), sum(one.faults for one in lru)),
         "faults_interval": _interval(draws.ratio(faults, turns), 3),
         "placebo_faults_per_100_turns": _percent(

@@ -26,7 +26,7 @@ from ctxgc.core.paths import PathIndex
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, Weights
 from ctxgc.core.segment import Access, PathUse
-from ctxgc.replay.demand import Demand, Scope, cover, touches
+from ctxgc.replay.demand import THRESHOLD, Demand, Scope, cover, touches
 from ctxgc.replay.trace import Episode, Sized
 
 RECALL_GRACE_TURNS = 1
@@ -305,9 +305,18 @@ def cold_steps(script: Script, prices: Prices) -> list[bool]:
 
 
 def play(
-    script: Script, policy: Policy, prices: Prices, *, weights: Weights = SHIPPED, with_window: bool = False
+    script: Script,
+    policy: Policy,
+    prices: Prices,
+    *,
+    weights: Weights = SHIPPED,
+    with_window: bool = False,
+    threshold: int = THRESHOLD,
 ) -> Tally:
-    """Simulate a policy on an episode. Deterministic; O(turns · what the policy costs)."""
+    """Simulate a policy on an episode. Deterministic; O(turns · what the policy costs).
+
+    `threshold` is the uncovered weight that makes a fault: at 1 a single rare word does.
+    """
     run = Run(script, prices, weights)
     policy.begin(script)
     for number, (step, is_cold) in enumerate(zip(script.steps, cold_steps(script, prices), strict=True)):
@@ -318,7 +327,7 @@ def play(
         edited_at = run.clear(step.cleared)
         edited_at = min(edited_at, run.collect(policy.victims(run)))
         _bill(run, edited_at, with_window=with_window)
-        _serve(run, number)
+        _serve(run, number, threshold)
         run.seen_slots = len(run.heap)
         for admission in step.reply:
             run.admit(admission)
@@ -338,13 +347,13 @@ def _bill(run: Run, edited_at: int, *, with_window: bool) -> None:
         run.tally.window.append(prompt)
 
 
-def _serve(run: Run, number: int) -> None:
+def _serve(run: Run, number: int, threshold: int) -> None:
     """What the reply needed: uses touch, faults recall."""
     script, heap = run.script, run.heap
     slots, wants = script.slots, script.demand.wants[number]
     if not wants:
         return
-    missing = cover(wants, lambda provider: heap.state[slots[provider]] == RESIDENT)
+    missing = cover(wants, lambda provider: heap.state[slots[provider]] == RESIDENT, threshold)
     for provider in set(touches(wants)).difference(missing):
         heap.touch(slots[provider], run.turn)
     for provider in missing:

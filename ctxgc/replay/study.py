@@ -28,7 +28,7 @@ from ctxgc.replay.demand import Output
 from ctxgc.replay.lineup import Terms
 from ctxgc.replay.reading import read_file
 from ctxgc.replay.trace import Episode
-from ctxgc.replay.trial import Result, outputs_for_placebo, try_session
+from ctxgc.replay.trial import Result, enough_others, outputs_for_placebo, try_session
 
 WORKERS_DEFAULT = 2
 
@@ -77,8 +77,8 @@ class _Read(NamedTuple):
 
 class _Trial(NamedTuple):
     spill: str
-    placebo: str
-    """The spill of another session of the same agent, or empty."""
+    placebo: tuple[str, ...]
+    """Spills of other sessions of the same agent, in whose words its placebo speaks."""
     terms: Terms
 
 
@@ -160,12 +160,14 @@ def _size(path: str) -> int:
 
 
 def _trials(stubs: list[_Stub], terms: Terms) -> list[_Trial]:
-    """Each session with the next of the same agent for its placebo; the last with the first."""
+    """Each session with others of the same agent for its placebo."""
     trials = []
     for _, group in groupby(stubs, attrgetter("source")):
         kin = list(group)
-        for stub, after in zip(kin, [*kin[1:], kin[0]], strict=True):
-            trials.append(_Trial(stub.spill, after.spill if after is not stub else "", terms))
+        turns = [stub.turns for stub in kin]
+        for at, stub in enumerate(kin):
+            spills = tuple(kin[other].spill for other in enough_others(turns, at))
+            trials.append(_Trial(stub.spill, spills, terms))
     return trials
 
 
@@ -187,9 +189,9 @@ def _read(task: tuple[str, str]) -> _Read:
 def _try(trial: _Trial) -> Result:
     """In a worker: play every policy on one session."""
     placebo: list[Output] = []
-    if trial.placebo:
-        with open(trial.placebo, "rb") as file:
-            placebo = pickle.load(file)  # noqa: S301 - written by `_read`, in a folder of this user alone.
+    for spill in trial.placebo:
+        with open(spill, "rb") as file:
+            placebo += pickle.load(file)  # noqa: S301 - written by `_read`, in a folder of this user alone.
     with open(trial.spill, "rb") as file:
         pickle.load(file)  # noqa: S301 - its own outputs, which come first.
         episodes: list[Episode] = pickle.load(file)  # noqa: S301

@@ -15,7 +15,7 @@ from operator import attrgetter
 
 from ctxgc.core.tombstone import label
 from ctxgc.replay.demand import ALL, RESULTS, Output, Scope, demand_of, output_of
-from ctxgc.replay.lineup import NONE, SHIPPED, WINDOWS, Terms, lineup, watched
+from ctxgc.replay.lineup import NONE, SHIPPED, WINDOWS, Terms, is_oracle, lineup, watched
 from ctxgc.replay.oracle import certified_cost, certified_faults
 from ctxgc.replay.profile import Profile, profile_of
 from ctxgc.replay.simulate import Script, Tally, play, script_of
@@ -41,6 +41,8 @@ class Sums:
     evictions: int = 0
     collections: int = 0
     uses: int = 0
+    strict_faults: int = 0
+    """Where one rare word that is missing is a fault."""
     placebo_faults: int = 0
     placebo_uses: int = 0
 
@@ -98,10 +100,24 @@ class Result:
     worst: list[WorstFault] = field(default_factory=list)
 
 
+def enough_others(turns: Sequence[int], at: int) -> list[int]:
+    """Of sessions with so many turns each, the next ones after one of them that together say as much as it does.
+
+    After the last comes the first. Said twice, an output asks for nothing, because its words are fixed text by then:
+    so a placebo takes further sessions instead. All others, where they say less together.
+    """
+    found, said = [], 0
+    for other in (*range(at + 1, len(turns)), *range(at)):
+        if said >= turns[at]:
+            break
+        found.append(other)
+        said += turns[other]
+    return found
+
+
 def outputs_for_placebo(episodes: Iterable[Episode]) -> list[Output]:
-    """What another session's turns say in place of its own: the outputs of its longest episode."""
-    longest = max(episodes, key=lambda episode: len(episode.turns))
-    return [output_of(turn) for turn in longest.turns]
+    """What another session's turns say in place of its own."""
+    return [output_of(turn) for episode in episodes for turn in episode.turns]
 
 
 def try_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: Terms) -> Result:
@@ -137,6 +153,9 @@ def _play_all(
         eye = watched(policy)
         for script in scripts:
             sums.add(play(script, eye, terms.prices))
+            sums.strict_faults += (
+                0 if is_oracle(policy.name) else play(script, policy, terms.prices, threshold=1).faults
+            )
         if scope_name == "results":
             result.policy_us[policy.name] = median(eye.spent_us), max(eye.spent_us)
         for script in placebos:

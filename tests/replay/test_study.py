@@ -8,12 +8,15 @@ import sys
 import tempfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ctxgc.replay import reading
 from ctxgc.replay.lineup import Terms, lineup
 from ctxgc.replay.reading import read_file, transcripts_in
 from ctxgc.replay.report import report_of
 from ctxgc.replay.study import run_study
+from ctxgc.replay.trial import enough_others
 from tests.replay.made_sessions import claude_session
 
 
@@ -161,6 +164,7 @@ import json, resource, sys
 from ctxgc.replay.lineup import Terms
 from ctxgc.replay.reading import transcripts_in
 from ctxgc.replay.study import run_study
+from ctxgc.replay.trial import enough_others
 
 if __name__ == "__main__":
     study = run_study(transcripts_in(sys.argv[1:]), Terms())
@@ -194,3 +198,25 @@ def test_the_whole_corpus_is_replayed_within_its_bounds_and_2_gb(corpus):
     assert parent + 2 * largest_worker < 2_000_000
     assert not said["below_the_bound"]
     assert said["evicted_by_none"] == said["faults_of_liveness"] == 0
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=8), st.data())
+def test_a_placebo_says_as_much_as_the_session_if_the_others_can_and_never_the_same_twice(turns, data):
+    at = data.draw(st.integers(0, len(turns) - 1))
+
+    others = enough_others(turns, at)
+
+    assert at not in others
+    assert len(set(others)) == len(others)
+    said = sum(turns[other] for other in others)
+    assert said >= turns[at] or len(others) == len(turns) - 1
+    assert not others or said - turns[others[-1]] < turns[at]
+
+
+def test_policies_that_anyone_can_run_are_also_judged_by_single_rare_words(study):
+    report = report_of(study)["agents"]["claude_code"]
+    rows = {row["name"]: row["strict_faults_per_100_turns"] for row in report["policies"]}
+
+    assert rows["none"] == 0
+    assert rows["lru"] > 0
+    assert rows["liveness"] is None
