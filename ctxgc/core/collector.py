@@ -20,8 +20,9 @@ from itertools import compress, count
 from typing import NamedTuple
 
 from ctxgc.core.garbage import proven
-from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now, all_of, table
+from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
 from ctxgc.core.mark import mark
+from ctxgc.core.masks import all_of, table
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
 from ctxgc.core.reuse import ln_turns

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLAN_TOOLS, Heap, Now, all_of, ones, table
+from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLAN_TOOLS, Heap, Now
+from ctxgc.core.masks import all_of, ones, table
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
 from ctxgc.core.segment import Kind
