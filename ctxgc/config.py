@@ -116,6 +116,8 @@ class PacerConfig(_Section):
     """What a page fault is held to cost, in input tokens; higher collects less. 0: what was tuned for the profile."""
     horizon_turns: Annotated[int, Field(ge=0, le=1000)] = 0
     """Turns ahead over which a saving counts. 0: what was tuned for the profile."""
+    recent_turns: Turns = 2
+    """Turns whose segments the pacer leaves alone; where a budget is to be held, `collect.recent_turns` are."""
     window_max_tokens: Tokens = 0
     """Hard limit on a window in billed tokens; 0: none."""
     low_ratio: Annotated[float, Field(ge=0.05, le=1.0)] = 0.5

@@ -31,6 +31,7 @@ KEPT = (
     "prompt_tokens_pct",
     "faults_per_100_turns",
     "explicit_faults_per_100_turns",
+    "strict_faults_per_100_turns",
     "placebo_faults_per_100_turns",
     "faults_vs_lru",
     "median_session_cost_pct",
@@ -41,6 +42,7 @@ KNOWING = {"liveness": "no fault, no waste", "perfect_pacer": "knowing all"}
 WEIGHTS = {
     "sub_agent": "a sub-agent's report",
     "has_path": "names a file",
+    "mentions": "only names it, in a command",
     "full_read": "a whole file was read",
     "edits": "edits a file",
     "ranged_read": "part of a file was read",
@@ -53,6 +55,7 @@ WEIGHTS = {
 STEPS = {
     "size": "twice as large",
     "refs": "twice the references",
+    "known": "twice as often named before",
     "age": "twice as old",
     "idle": "twice as long unused",
 }

@@ -6,6 +6,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ctxgc.core.pacer import TUNED
+from perf.policy_prose import (
+    AIMS_NOTE,
+    BOUNDS_NOTE,
+    FOLD_NOTE,
+    FRONTIER_NOTE,
+    LAW,
+    MADE,
+    REREADS,
+    STORY,
+    TRIED,
+)
 
 AGENTS = {"claude_code": "Claude Code", "codex": "Codex", "all": "both"}
 Evidence = dict[str, Any]
@@ -16,12 +27,14 @@ def page(evidence: Evidence) -> str:
     parts = [
         STORY.format(**facts(evidence)),
         LAW,
-        "## What was aimed at, and what came of it\n\n" + AIMS_NOTE.format(shipped=shipped(evidence)) + aims(evidence),
+        "## What was aimed at, and what came of it\n\n"
+        + AIMS_NOTE.format(shipped=at(at_shipped(evidence, "results")["all"]))
+        + aims(evidence),
         "## Where the frontier lies\n\n" + FRONTIER_NOTE + pictures(),
         "## Out of fold, by agent\n\n" + out_of_fold(evidence),
         "## How far from perfect\n\n" + bounds(evidence),
         REREADS.format(**reread_facts(evidence)) + rereads(evidence),
-        TRIED,
+        TRIED.format(**gaps(evidence)),
         MADE,
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -74,11 +87,12 @@ def facts(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def shipped(evidence: Evidence) -> str:
-    """Tool results with the Φ that ships and a 5-minute cache, out of fold."""
+def at_shipped(evidence: Evidence, scope: str) -> dict[str, Any]:
+    """A scope with the Φ that ships and a 5-minute cache, out of fold, by agent."""
     thousands = f"{TUNED['cache_5m'].fault_price_tokens / 1000:.0f}"
-    told = next(one for one in evidence["settings"] if (one["profile"], one["scope"]) == ("cache_5m", "results"))
-    return at(told["frontier"][thousands]["all"])
+    told = next(one for one in evidence["settings"] if (one["profile"], one["scope"]) == ("cache_5m", scope))
+    found: dict[str, Any] = told["frontier"][thousands]
+    return found
 
 
 def verdict(is_reached: bool) -> str:
@@ -99,7 +113,9 @@ def aims(evidence: Evidence) -> str:
         good = [told[a]["cost_pct"] <= cost_max and told[a]["faults"] <= faults_max for a in AGENTS]
         cells = [at(told[agent]) for agent in AGENTS]
         rows.append((what, f"≤ {cost_max} % at ≤ {faults_max}", *cells, _which(good)))
-    rows += [_excess(evidence), _explicit(evidence), _clearing(evidence), _worst(evidence), _victims(evidence)]
+    rows += [_excess(evidence), _explicit(evidence)]
+    rows += [_clearing(evidence, "results", "tool results"), _clearing(evidence, "all", "what ships")]
+    rows += [_worst(evidence), _victims(evidence)]
     us, uncached = (evidence["replay"][profile]["policy_us"] for profile in ("cache_5m", "uncached"))
     rows.append(
         (
@@ -124,35 +140,30 @@ def _which(good: Sequence[bool]) -> str:
 
 
 def _excess(evidence: Evidence) -> tuple[str, ...]:
-    found = []
-    for agent in AGENTS:
-        row = played(evidence, "cache_5m", "results", agent)
-        found.append(row["faults_per_100_turns"] - row["placebo_faults_per_100_turns"])
-    return "faults beyond the placebo's", "≤ 0.3", *(f"{one:.2f}" for one in found), verdict(found[2] <= 0.3)
+    at_phi, folds = at_shipped(evidence, "results"), fold(evidence, "cache_5m", "results")
+    found = [at_phi[agent]["excess"] for agent in AGENTS]
+    said = f"{verdict(found[2] <= 0.3)}; by the folds' own Φ {folds['all']['excess']:.2f}"
+    return "faults beyond the placebo's, tool results", "≤ 0.3", *(f"{one:.2f}" for one in found), said
 
 
 def _explicit(evidence: Evidence) -> tuple[str, ...]:
-    told = fold(evidence, "cache_5m", "results")
-    found = [told[agent]["explicit"] for agent in AGENTS]
-    return (
-        "evicted lines read again",
-        "≤ 0.3",
-        *(f"{one:.2f}" for one in found),
-        verdict(found[2] <= 0.3) + "; see below",
-    )
+    at_phi = at_shipped(evidence, "results")
+    same, found = at_phi["all"]["same"], [at_phi[agent]["explicit"] for agent in AGENTS]
+    said = f"{verdict(found[2] <= 0.3)}; the very same lines {same:.2f}; see below"
+    return "evicted lines read again, tool results", "≤ 0.3", *(f"{one:.2f}" for one in found), said
 
 
-def _clearing(evidence: Evidence) -> tuple[str, ...]:
+def _clearing(evidence: Evidence, scope: str, what: str) -> tuple[str, ...]:
     cells, good = [], []
     for agent in AGENTS:
-        own = played(evidence, "cache_5m", "results", agent)
-        clear = played(evidence, "cache_5m", "results", agent, "clear_100k_keep_3")
+        own = played(evidence, "cache_5m", scope, agent)
+        clear = played(evidence, "cache_5m", scope, agent, "clear_100k_keep_3")
         cells.append(
             f"{own['cost_pct']:.1f} at {own['faults_per_100_turns']:.2f}, not "
             f"{clear['cost_pct']:.1f} at {clear['faults_per_100_turns']:.2f}"
         )
         good.append(own["cost_pct"] < clear["cost_pct"] and own["faults_per_100_turns"] < clear["faults_per_100_turns"])
-    return 'against "clear at 100 k, keep 3"', "cheaper, and fewer faults", *cells, _which(good)
+    return f'against "clear at 100 k, keep 3", {what}', "cheaper, and fewer faults", *cells, _which(good)
 
 
 def _worst(evidence: Evidence) -> tuple[str, ...]:
@@ -165,9 +176,18 @@ def _worst(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _victims(evidence: Evidence) -> tuple[str, ...]:
+    lru = played(evidence, "cache_5m", "results", "all", "lru")
+    lru_turns = evidence["replay"]["cache_5m"]["agents"]["all"]["turns"]
     found = [played(evidence, "cache_5m", "results", agent, "key_just_enough")["faults_vs_lru"] for agent in AGENTS]
-    what = "victims alone at 34 k raw, faults against LRU"
-    return what, "≤ 0.75", *(f"{one:.2f}" for one in found), verdict(found[2] <= 0.75) + "; 84 faults of LRU in all"
+    return (
+        "victims alone at 34 k raw, faults against LRU",
+        "≤ 0.75",
+        *(f"{one:.2f}" for one in found),
+        FEW.format(verdict=verdict(found[2] <= 0.75), faults=round(lru["faults_per_100_turns"] * lru_turns / 100)),
+    )
+
+
+FEW = "{verdict}; {faults} faults of LRU in all"
 
 
 def out_of_fold(evidence: Evidence) -> str:
@@ -213,13 +233,28 @@ def bounds(evidence: Evidence) -> str:
 KNOWING = ("ctxgc", "perfect_pacer", "liveness")
 
 
+def gaps(evidence: Evidence) -> dict[str, float]:
+    """What perfect knowledge would save, in points."""
+
+    def cost(profile: str, policy: str) -> float:
+        found: float = played(evidence, profile, "all", "all", policy)["cost_pct"]
+        return found
+
+    return {
+        "prediction": cost("cache_5m", "ctxgc") - cost("cache_5m", "perfect_pacer"),
+        "schedule": cost("cache_5m", "perfect_pacer") - cost("cache_5m", "liveness"),
+        "uncached": cost("uncached", "ctxgc") - cost("uncached", "perfect_pacer"),
+    }
+
+
 def reread_facts(evidence: Evidence) -> dict[str, Any]:
     """Numbers of the paragraph on explicit faults."""
-    row = fold(evidence, "cache_5m", "results")["all"]
+    row = at_shipped(evidence, "results")["all"]
     liveness = played(evidence, "cache_5m", "results", "all", "liveness")["explicit_faults_per_100_turns"]
     return {
         "rereads": row["rereads"],
         "explicit": row["explicit"],
+        "same": row["same"],
         "part": 100 * row["explicit"] / row["rereads"],
         "blind": row["blind"],
         "liveness": liveness,
@@ -228,7 +263,7 @@ def reread_facts(evidence: Evidence) -> dict[str, Any]:
 
 def rereads(evidence: Evidence) -> str:
     """The table beside it."""
-    told = fold(evidence, "cache_5m", "results")
+    told = at_shipped(evidence, "results")
     rows = [
         (
             name,
@@ -258,118 +293,3 @@ def pictures() -> str:
     """The drawings."""
     names = {"cache_5m": "5-minute cache", "cache_1h": "1-hour cache", "uncached": "no cache", "flat": "flat rate"}
     return "\n\n".join(f"![Cost against faults, {name}](policy-{profile}.svg)" for profile, name in names.items())
-
-
-# Prose
-
-STORY = """
-# The policy
-
-Which bodies leave a window, and when. The code is `ctxgc/core/reuse.py` (how likely a body is needed again),
-`pacer.py` (when, and how deep) and `account.py` (what it may cost). Every number here was played, without a model, over
-{sessions} recorded sessions of Claude Code and Codex, {turns} turns; `ctxgc replay` does the same with yours.
-
-Of all tokens that tool results hold in a window, turn by turn, {live:.0f} % will be used again, {drag:.0f} % never
-again, and {void:.0f} % were never used at all. What could go is plenty. What it costs to take it out decides: an edit
-makes the provider bill everything behind it again. Holding a budget by dropping the least recently used costs
-{lru:.0f} % of doing nothing.
-
-ctxgc costs {cost:.1f} % of doing nothing [{low:.1f}, {high:.1f}], with a 5-minute cache and tool inputs and old
-thinking included, at {faults:.2f} faults in 100 turns, on sessions that neither its weights nor its price of a fault
-were fitted to. The rest was chosen by looking at all of them: which features there are, the horizons H, the margin, the
-two constants of the account.
-
-## What is decided
-
-**Which:** one logistic estimate of whether a body will be used or read again. Fifteen numbers, fitted on recorded
-sessions by ridge regression. Each says how much more often such a body was needed, everything else being equal:
-
-![Weights of the reuse estimate](policy-weights.svg)
-
-A plan down to a budget takes the lowest odds for each token freed.
-
-**When:** a body goes when `freed · (w·[not cached] + r·H)` is worth more than `p · (r·P + 300 + w·(size + 60) + Φ)`
-([symbols](collector.md#when-the-pacer)). A cold cache is collected at once. In a warm one a cut pays for all behind it,
-so the best suffix goes, if it beats its rewrite by a quarter. It looks again when two thousand tokens have come, or
-one in 128 of a huge window.
-
-**Φ**, the price of a fault in input tokens, is the one dial. It ships so that about three faults come in 200 turns.
-"""
-
-LAW = """
-## Never dearer than doing nothing
-
-A warm cut pays now and earns later, and a session may end before it has earned: without a further rule single sessions
-cost up to 106 %. So the pacer keeps an account. It knows to the token what the session would have cost untouched, and
-what it has saved. No cut may leave the session, should it end soon, more than 1 % behind. "Soon" is a twentieth of the
-turns it has had: of things that last as sessions do, one in twenty ends within it.
-
-A property test holds this wherever a session is cut off, but for what recalls cost; a test on the recorded sessions
-holds each below 101 %, faults paid. At equal faults the law costs nothing. What it takes is the far end of the frontier
-with a 1-hour cache, where a rewrite costs 19 turns of reading: with tool results only, no Φ brings Claude Code below
-93 %, where without the law 90.4 % were had, at 0.65 faults and sessions at 105 %.
-"""
-
-AIMS_NOTE = """Costs are percent of doing nothing at faults per 100 turns. Out of fold in the first four rows and the
-sixth; by `ctxgc replay` with what ships in the others. The numbers that the aims start from were measured on other
-sessions of Claude Code. Where both agents together miss a row of faults by a few hundredths, a dearer fault would reach
-it with room in the cost; Φ was not chosen again for that, because it would be chosen on what it is reported on: at the
-Φ that ships, with weights of the other folds, tool results cost {shipped}.
-
-"""
-
-FRONTIER_NOTE = """Every point of a line is a Φ, out of fold. Left is fewer faults, down is cheaper.
-
-"""
-
-FOLD_NOTE = """Five folds by session. Weights and Φ were chosen on four, the row was played on the fifth: Φ is the
-smallest of a short list with at most 1.3 faults on the four. Intervals are 95 %, bootstrapped over sessions; sums over
-sessions, so long ones count more. "goes: all" includes tool inputs and old thinking.
-
-"""
-
-BOUNDS_NOTE = """Percent of doing nothing. The same pacer with certain knowledge of every later use says what prediction
-is worth; a policy that drops each body right after its last use says what the schedule is worth; no policy whatever
-costs less than the certified bound.
-
-"""
-
-REREADS = """
-## Reading again what was evicted
-
-An explicit fault is a read of lines whose newest copy is out. At most 0.3 in 100 turns was the aim; {explicit:.2f} it
-is. The recordings say why the aim is not a matter of eviction: their agents read again {rereads:.1f} times in 100 turns
-lines that stood **in front of them**, after an edit, to be sure, to quote. A replay is open loop. It cannot tell which
-of these would have been read anyway, and counts every one whose copy had left: {part:.0f} % of them. All of them were
-read in spite of a copy in view, so none is known to be caused by eviction; what an agent would
-have missed is what faults count. Where no other read of the file was left in
-the window either, {blind:.2f} remain. A policy that is never wrong, and has no fault at all, comes to {liveness:.1f}.
-"""
-
-TRIED = """
-## Tried without gain
-
-- The tool `wait`, the number of touches and the logarithm of the turn as features of the estimate.
-- Horizons of 15 and 28 turns in place of 20 (5-minute cache); 35 with the 1-hour cache was a little worse than 25.
-- Requiring a cut to beat its rewrite by nothing instead of a quarter: the same frontier.
-- A label of "used again" alone: counting "read again" as well lowered explicit re-reads by a third at the same cost.
-- A strict account, with no turn taken for sure: up to 2 points dearer with a 1-hour cache where faults are cheap.
-- Looking at every turn: at most 0.4 points cheaper, for three times the work.
-
-What fell short is prediction, not scheduling. Codex is where it shows: a third of its cost could still go, its faults
-beyond the placebo's are three times the aim, and its few long sessions make wide intervals.
-"""
-
-MADE = """
-## Made again by
-
-```sh
-export CTXGC_CORPUS=…                                              # a folder with claude_code/ and codex/
-python -m perf.tune --json tune.json                               # fit, five folds: a minute or two
-ctxgc replay $CTXGC_CORPUS/claude_code $CTXGC_CORPUS/codex --json --price cache_5m
-python -m perf.policy_page --take tune.json cache_5m.json …        # this page
-```
-
-A replay of every policy takes a quarter of a minute; its output and that of the other prices go into files. The
-numbers lie in `perf/policy.json`; the page and its drawings are written from them.
-"""

@@ -1,7 +1,8 @@
 """Which weights and which price of a fault are best?  Run: CTXGC_CORPUS=… python -m perf.tune [--json FILE] [PATH…]
 
 Five folds by session: the weights of the reuse estimate are fitted, and Φ is chosen, on four; what is reported was
-played on the fifth. The last line of each table is the setting for `core/reuse.py` and `core/pacer.py`, fitted on all.
+played on the fifth. What it would ship stands in the first lines: weights fitted on all sessions for `core/reuse.py`,
+and of each profile the least Φ at which the aims hold, for `core/pacer.py`.
 Needs numpy (`pip install -e '.[dev]'`).
 """
 
@@ -13,56 +14,30 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ctxgc.core.collector import Victim, evictable
-from ctxgc.core.garbage import proven
+from ctxgc.core.collector import Victim
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.mark import mark
 from ctxgc.core.pacer import PROFILES, TUNED, PacerRules
-from ctxgc.core.policy import Rules
-from ctxgc.core.reuse import Weights, fixed_terms, ln_turns
-from ctxgc.core.roots import find_roots
+from ctxgc.core.reuse import Weights
 from ctxgc.core.segment import Access
-from ctxgc.replay.demand import ALL, RESULTS, cover, demand_of, touches
 from ctxgc.replay.policies import NoCollection, Shipped
-from ctxgc.replay.reading import read_file, transcripts_in
-from ctxgc.replay.simulate import Admission, Run, Script, Tally, play, script_of
+from ctxgc.replay.reading import transcripts_in
+from ctxgc.replay.simulate import Admission, Run, Script, Tally, play
 from ctxgc.replay.statistics import Bootstrap
+from perf.samples import FOLDS, SCOPES, Played, deal, fit, prepare, read, with_placebos
 
-FOLDS = 5
-RIDGE = 3.0
-FAULTS_MAX = 1.3
-"""Faults per 100 turns that the choice of Φ aims at on the training sessions: unseen ones have some more."""
-SCOPES = {"results": RESULTS, "all": ALL}
+AIMS = {"faults": 1.5, "excess": 0.3}
+"""What Φ must come to on the training sessions, per 100 turns: faults, and faults beyond the placebo's."""
 GRID = {
-    "cache_5m": (8, 12, 16, 20, 24, 32),
-    "cache_1h": (4, 8, 12, 16, 22, 30),
-    "uncached": (180, 250, 290, 340),
-    "flat": (10, 14, 20, 26, 32),
+    "cache_5m": (12, 20, 24, 28, 36, 44, 52, 60),
+    "cache_1h": (12, 20, 28, 36, 44, 56),
+    "uncached": (200, 290, 380, 460, 540, 640),
+    "flat": (12, 20, 28, 36, 44, 52, 60),
 }
 """Φ in thousands of input tokens."""
-
-
-@dataclass(slots=True)
-class Played:
-    """One session, ready to be played and to be learned from."""
-
-    source: str
-    session: str
-    scripts: dict[str, list[Script]]
-    inputs: np.ndarray
-    labels: np.ndarray
-
-    @property
-    def fold(self) -> int:
-        """Its fold, by its id alone."""
-        return int.from_bytes(blake2b(self.session.encode(), digest_size=2).digest(), "big") % FOLDS
 
 
 class Score(NamedTuple):
@@ -75,101 +50,33 @@ class Score(NamedTuple):
     prompt: int
     base_prompt: int
     faults: int
+    placebo: int
+    """Faults of the placebo under the same setting."""
     explicit: int
+    same: int
+    """Reads of a very range of a file whose newest reading is out."""
     rereads: int
     """Reads of lines that an earlier read in the window shows, whatever the policy."""
     blind: int
     """Explicit faults of which no other read of the file was in the window."""
 
-
-def prepare(path: str) -> list[Played]:
-    """Read a transcript; scripts of both scopes, and what each body looked like at each turn with what became of it."""
-    found = []
-    for session, episodes in read_file(path).sessions.items():
-        scripts = {
-            name: [script_of(episode, scope, demand_of(episode, scope)) for episode in episodes]
-            for name, scope in SCOPES.items()
-        }
-        rows = [samples(script) for script in scripts["all"]]
-        found.append(
-            Played(
-                episodes[0].source,
-                session,
-                scripts,
-                np.array([features for part in rows for features, _ in part], float).reshape(-1, len(fields(Weights))),
-                np.array([label for part in rows for _, label in part], float),
-            )
-        )
-    return found
-
-
-def samples(script: Script) -> list[tuple[list[float], bool]]:
-    """(terms of the estimate, whether it was used or read again later) of each body that could go, at each turn."""
-    run = Run(script, PROFILES["cache_5m"])
-    last_use: dict[int, int] = {}
-    for number, wants in enumerate(script.demand.wants):
-        for pick in cover(wants, None):
-            last_use[script.slots[pick]] = number
-    for number, step in enumerate(script.steps):
-        for admission in step.reply:
-            for slot in admission.reads:
-                last_use[slot] = max(last_use.get(slot, -1), number)
-    rows = []
-    for number, step in enumerate(script.steps):
-        run.step, run.turn = number, step.turn
-        for admission in step.before:
-            run.admit(admission)
-        run.clear(step.cleared)
-        rows += [(terms, last_use.get(slot, -1) >= number) for slot, terms in _terms(run)]
-        for provider in touches(script.demand.wants[number]):
-            run.heap.touch(script.slots[provider], run.turn)
-        for admission in step.reply:
-            run.admit(admission)
-    return rows
-
-
-def _terms(run: Run) -> Iterable[tuple[int, list[float]]]:
-    heap, now, rules = run.heap, run.now, Rules()
-    roots = find_roots(heap, run.paths, now, rules)
-    reached, may_go = mark(heap.refs, roots), evictable(heap, roots)
-    for slot in range(len(heap)):
-        if not may_go[slot] or heap.body[slot] - heap.tombstone[slot] < rules.min_gain_tokens:
-            continue
-        fixed = fixed_terms(heap.kind_of(slot), heap.traits[slot], heap.body[slot], len(heap.refs[slot]))
-        moving = (
-            ln_turns(now.turn - heap.born[slot]),
-            ln_turns(now.turn - heap.touched[slot]),
-            float(reached[slot]),
-            float(proven(heap, slot, now, rules) is not None),
-        )
-        yield slot, [*fixed, *moving]
-
-
-def fit(sessions: Sequence[Played]) -> Weights:
-    """Ridge-regularised logistic regression by Newton's method; the bias is free."""
-    inputs = np.vstack([played.inputs for played in sessions])
-    labels = np.concatenate([played.labels for played in sessions])
-    beta = np.zeros(inputs.shape[1])
-    ridge = RIDGE * np.diag([0.0, *np.ones(inputs.shape[1] - 1)])
-    for _ in range(40):
-        chance = 1 / (1 + np.exp(-inputs @ beta))
-        slope = inputs.T @ (labels - chance) - ridge @ beta
-        curve = (inputs * (chance * (1 - chance) + 1e-9)[:, None]).T @ inputs + ridge
-        step = np.linalg.solve(curve, slope)
-        beta += step
-        if np.abs(step).max() < 1e-8:
-            break
-    return Weights(*(round(float(value), 3) for value in beta))
+    @property
+    def excess(self) -> int:
+        """Faults beyond the placebo's."""
+        return self.faults - self.placebo
 
 
 @dataclass(slots=True)
 class Witness:
-    """A policy, and beside it a count of reads whose lines an earlier read had shown."""
+    """A policy, and beside it counts of reads whose lines an earlier read had shown."""
 
     inner: Shipped
     name: str = "witness"
     rereads: int = 0
     blind: int = 0
+    same: int = 0
+    _read: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    """The newest slot that shows a very range of a file."""
     _readers: dict[str, set[int]] = field(default_factory=dict)
     """Slots that show a file."""
     _slots: int = 0
@@ -177,7 +84,7 @@ class Witness:
     def begin(self, script: Script) -> None:
         """A new window."""
         self.inner.begin(script)
-        self._readers, self._slots = {}, 0
+        self._readers, self._read, self._slots = {}, {}, 0
 
     def victims(self, run: Run) -> Sequence[Victim]:
         """What the policy names; nothing has left since what joined last was admitted."""
@@ -190,6 +97,9 @@ class Witness:
         state = run.heap.state
         self.rereads += bool(admission.reads)
         reads = [use.path for use in admission.uses if use.access is Access.READ]
+        ranges = {(use.path, use.first_line, use.last_line) for use in admission.uses if use.access is Access.READ}
+        self.same += any(state[self._read[part]] == EVICTED for part in ranges if part in self._read)
+        self._read.update(dict.fromkeys(ranges, self._slots))
         if any(state[slot] == EVICTED for slot in admission.reads):
             others = {slot for path in reads for slot in self._readers.get(path, ())}
             self.blind += not any(state[slot] == RESIDENT for slot in others)
@@ -209,6 +119,7 @@ def score(played: Played, scope: str, profile: str, weights: Weights, phi: float
         tallies.append(play(script, policy, prices, weights=weights))
         nothing = play(script, NoCollection(), prices)
         base, base_prompt = base + nothing.cost, base_prompt + nothing.prompt_tokens
+    placebos = [play(script, policy.inner, prices, weights=weights) for script in played.placebos[scope]]
     return Score(
         played.source,
         sum(tally.turns for tally in tallies),
@@ -217,36 +128,58 @@ def score(played: Played, scope: str, profile: str, weights: Weights, phi: float
         sum(tally.prompt_tokens for tally in tallies),
         base_prompt,
         sum(tally.faults for tally in tallies),
+        sum(tally.faults for tally in placebos),
         sum(tally.explicit_faults for tally in tallies),
+        policy.same,
         policy.rereads,
         policy.blind,
     )
 
 
-def grid_of(
-    sessions: list[Played], profile: str, scope: str, fitted: list[Weights]
-) -> dict[tuple[int, int], list[Score]]:
-    """(fold whose weights, Φ in thousands) → scores of all sessions."""
+Fitted = dict[frozenset[int], Weights]
+"""Weights by the folds that they were not fitted on: one, or two."""
+Grid = dict[tuple[frozenset[int], int, int], Score]
+"""(folds left out, Φ in thousands, session) → score."""
+
+
+def fit_all(sessions: Sequence[Played]) -> Fitted:
+    """Weights without each fold, and without each pair of folds: what a fold's Φ is chosen by saw neither."""
+    left_out = {frozenset((one, other)) for one in range(FOLDS) for other in range(FOLDS)}
+    return {out: fit([played for played in sessions if played.fold not in out]) for out in left_out}
+
+
+def grid_of(sessions: list[Played], profile: str, scope: str, fitted: Fitted) -> Grid:
+    """Every session by weights that never saw it, with and without another fold left out."""
     return {
-        (fold, phi): [score(played, scope, profile, fitted[fold], phi * 1000.0) for played in sessions]
-        for fold in range(FOLDS)
+        (out, phi, at): score(played, scope, profile, weights, phi * 1000.0)
+        for out, weights in fitted.items()
+        for at, played in enumerate(sessions)
+        if played.fold in out
         for phi in GRID[profile]
     }
 
 
-def cross_validated(
-    sessions: list[Played], grid: dict[tuple[int, int], list[Score]], phis: Sequence[int]
-) -> tuple[list[Score], list[int]]:
-    """Out-of-fold scores in the order of the sessions, and the Φ that each fold chose."""
-    chosen = []
-    for fold in range(FOLDS):
-        train = [at for at, played in enumerate(sessions) if played.fold != fold]
+def chosen_for(sessions: list[Played], grids: Iterable[Grid], phis: Sequence[int], fold: int) -> int:
+    """A fold's Φ: the least at which the aims hold in every scope on the four others.
 
-        def faults(phi: int, fold: int = fold, train: list[int] = train) -> float:
-            return rate([grid[fold, phi][at] for at in train], "faults")
+    Each of those is played by weights that saw neither it nor the fold.
+    """
+    others = [(at, played.fold) for at, played in enumerate(sessions) if played.fold != fold]
 
-        chosen.append(next((phi for phi in phis if faults(phi) <= FAULTS_MAX), phis[-1]))
-    return [grid[played.fold, chosen[played.fold]][at] for at, played in enumerate(sessions)], chosen
+    def is_good(phi: int) -> bool:
+        return all(reaches([grid[frozenset((fold, own)), phi, at] for at, own in others]) for grid in grids)
+
+    return next(filter(is_good, phis), phis[-1])
+
+
+def reaches(scores: Sequence[Score]) -> bool:
+    """Whether the aims hold."""
+    return all(rate(scores, name) <= most for name, most in AIMS.items())
+
+
+def out_of_fold(sessions: list[Played], grid: Grid, phis: Sequence[int]) -> list[Score]:
+    """Each session by the weights of the four other folds, at its Φ."""
+    return [grid[frozenset((p.fold,)), phi, at] for (at, p), phi in zip(enumerate(sessions), phis, strict=True)]
 
 
 def rate(scores: Iterable[Score], name: str) -> float:
@@ -268,7 +201,9 @@ def summary(scores: Sequence[Score]) -> dict[str, Any]:
         "cost_interval": [round(100 * end, 1) for end in cost] if cost else None,
         "faults": round(rate(scores, "faults"), 2),
         "faults_interval": [round(100 * end, 2) for end in faults] if faults else None,
+        "excess": round(rate(scores, "excess"), 2),
         "explicit": round(rate(scores, "explicit"), 2),
+        "same": round(rate(scores, "same"), 2),
         "rereads": round(rate(scores, "rereads"), 2),
         "blind": round(rate(scores, "blind"), 2),
         "prompt_pct": round(100 * sum(s.prompt for s in scores) / sum(s.base_prompt for s in scores), 2),
@@ -297,35 +232,48 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not paths:
         parser.error("name transcripts, or set CTXGC_CORPUS")
     with ProcessPoolExecutor(2) as pool:
-        sessions = [played for found in pool.map(prepare, transcripts_in(paths)) for played in found]
-        sessions.sort(key=lambda played: (played.source, played.session))
-        fitted = [fit([played for played in sessions if played.fold != fold]) for fold in range(FOLDS)]
+        found = [session for sessions in pool.map(read, transcripts_in(paths)) for session in sessions]
+        sessions = list(pool.map(prepare, with_placebos(found)))
+        deal(sessions)
+        fitted = fit_all(sessions)
         evidence: dict[str, Any] = {"sessions": len(sessions), "weights": asdict(fit(sessions)), "settings": []}
         print(f"{len(sessions)} sessions, {sum(len(p.labels) for p in sessions)} samples\n{fit(sessions)}")
-        plans = [(profile, scope) for profile in GRID for scope in SCOPES]
-        work = partial(_grid, sessions, fitted)
-        for (profile, scope), grid in zip(plans, pool.map(work, plans), strict=True):
-            scores, chosen = cross_validated(sessions, grid, GRID[profile])
-            table = by_agent(scores)
-            frontier = {
-                phi: by_agent([grid[p.fold, phi][at] for at, p in enumerate(sessions)]) for phi in GRID[profile]
-            }
-            evidence["settings"].append(
-                {"profile": profile, "scope": scope, "chosen": chosen, "table": table, "frontier": frontier}
-            )
-            print(f"\n{profile}, {scope}: Φ by fold {chosen} k")
-            for agent, row in table.items():
-                print(f"  {agent:12s} {row}")
-            for phi, rows in frontier.items():
-                print(f"    Φ {phi:3d}k  " + "  ".join(f"{a} {r['cost_pct']}@{r['faults']}" for a, r in rows.items()))
+        for profile, grids in zip(GRID, pool.map(partial(_grids, sessions, fitted), GRID), strict=True):
+            evidence["settings"] += told(sessions, profile, grids)
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump(evidence, file, indent=1)
             file.write("\n")
 
 
-def _grid(sessions: list[Played], fitted: list[Weights], plan: tuple[str, str]) -> dict[tuple[int, int], list[Score]]:
-    return grid_of(sessions, plan[0], plan[1], fitted)
+def told(sessions: list[Played], profile: str, grids: dict[str, Grid]) -> list[dict[str, Any]]:
+    """Print what came of a profile, scope by scope; the same for the evidence."""
+    phis = GRID[profile]
+    chosen = [chosen_for(sessions, grids.values(), phis, fold) for fold in range(FOLDS)]
+    at_phi = {
+        scope: {phi: out_of_fold(sessions, grid, [phi] * len(sessions)) for phi in phis}
+        for scope, grid in grids.items()
+    }
+    good = (phi for phi in phis if all(reaches(scores[phi]) for scores in at_phi.values()))
+    print(f"\n{profile}: Φ by fold {chosen} k; to ship: {next(good, phis[-1])} k")
+    evidence = []
+    for scope, grid in grids.items():
+        table = by_agent(out_of_fold(sessions, grid, [chosen[played.fold] for played in sessions]))
+        frontier = {phi: by_agent(scores) for phi, scores in at_phi[scope].items()}
+        for name, row in table.items():
+            print(f"  {scope:8s} {name:12s} {row}")
+        for phi, rows in frontier.items():
+            print(f"    Φ {phi:3d}k  " + "  ".join(f"{name} {_brief(row)}" for name, row in rows.items()))
+        evidence.append({"profile": profile, "scope": scope, "chosen": chosen, "table": table, "frontier": frontier})
+    return evidence
+
+
+def _brief(row: dict[str, Any]) -> str:
+    return f"{row['cost_pct']}@{row['faults']} +{row['excess']} explicit {row['explicit']}"
+
+
+def _grids(sessions: list[Played], fitted: Fitted, profile: str) -> dict[str, Grid]:
+    return {scope: grid_of(sessions, profile, scope, fitted) for scope in SCOPES}
 
 
 if __name__ == "__main__":

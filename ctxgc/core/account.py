@@ -5,11 +5,10 @@
     a body returns   ──▶ recalled:  a round trip is paid
 
 A warm cut pays now and earns later, and a session may end before it has earned. So no cut is made that would leave the
-session, should it end soon, more than `REGRET_PART` behind never having collected at all: what a rewrite costs must
-have been saved before, or be saved by the next few requests. What has lasted long lasts longer: a session is taken to
-go on for `SURE_PART` of the turns it has had. Where the cache is cold, a collection pays nothing and needs no leave.
-So "never dearer than doing nothing" holds for every session that does not end within a moment of a cut, but for what
-its recalls cost and for the will of a hard limit.
+session, should it end with the next request, more than `REGRET_PART` behind never having collected at all: what a
+rewrite costs must have been saved before. Where the cache is cold, a collection pays nothing and needs no leave.
+So "never dearer than doing nothing" holds for every session, wherever it ends, but for what its recalls cost and for
+the will of a hard limit.
 
 Costs are input-token equivalents in raw tokens.
 """
@@ -36,9 +35,6 @@ from ctxgc.core.policy import Rules
 
 REGRET_PART = 0.01
 """How far a session may fall behind never collecting, as a part of what that would have cost so far."""
-SURE_PART = 0.05
-"""How many more turns a session is sure to last, as a part of those it has had. One in twenty ends sooner, if what is
-to come is like what was (Lindy's law)."""
 
 
 class Account(NamedTuple):
@@ -55,7 +51,7 @@ class Account(NamedTuple):
 
     @property
     def slack_cost(self) -> float:
-        """What a cut may cost more than it is sure to save."""
+        """What a cut may cost more than the request that it is made in saves by it."""
         return self.saved_cost + REGRET_PART * self.full_cost
 
     def requested(
@@ -119,7 +115,6 @@ def paced(
         cached_tokens=cached,
         grown_tokens=grown,
         slack_cost=account.slack_cost,
-        sure_turns=SURE_PART * now.turn,
         chance=chance,
     )
     if decision:

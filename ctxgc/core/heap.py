@@ -15,12 +15,13 @@ Columns instead of objects: about 150 bytes a slot, references included, where a
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import log
 from typing import NamedTuple
 
+from ctxgc.core.masks import table
 from ctxgc.core.reuse import SHIPPED, Weights, fixed_logit, traits_of
 from ctxgc.core.segment import Kind, Segment, State, Status
 
@@ -35,27 +36,6 @@ PLAN_TOOLS = frozenset({"TodoWrite", "update_plan", "ExitPlanMode", "todowrite"}
 
 NAMES_MAX = 0xFFFF
 """Tools, and tasks, that a heap tells apart; further ones count as none (I12)."""
-
-
-def table(is_one: Callable[[int], bool]) -> bytes:
-    """A table for `bytes.translate` that maps each code to 1 or 0: a filter over a whole column at C speed."""
-    return bytes(is_one(code) for code in range(256))
-
-
-def all_of(*masks: bytes | bytearray) -> bytes:
-    """1 where every mask, of equal length, has 1: one wide AND instead of a loop over slots."""
-    both = int.from_bytes(masks[0], "little")
-    for mask in masks[1:]:
-        both &= int.from_bytes(mask, "little")
-    return both.to_bytes(len(masks[0]), "little")
-
-
-def ones(mask: bytes | bytearray) -> Iterator[int]:
-    """Positions of 1 in a mask, ascending."""
-    at = mask.find(1)
-    while at >= 0:
-        yield at
-        at = mask.find(1, at + 1)
 
 
 class Now(NamedTuple):
@@ -81,6 +61,8 @@ class Entry:
     task: str = ""
     flags: int = 0
     traits: int = 0
+    namings: int = 0
+    """How many earlier segments named the best known of its files (`PathIndex.name`)."""
     importance: float = 0.5
     touched_turn: int = -1
     touches: int = 0
@@ -113,6 +95,7 @@ def entry_of(
     piece_tokens: Iterable[tuple[str, int]],
     tombstone_tokens: int,
     has_evictable_inputs: bool,
+    namings: int = 0,
     is_pinned: bool = False,
 ) -> Entry:
     """A segment's heap entry, from its facts and its counts; its content is not looked at.
@@ -137,6 +120,7 @@ def entry_of(
         task=segment.task,
         flags=flags_of(segment, is_pinned=is_pinned),
         traits=traits_of(segment),
+        namings=namings,
         importance=segment.importance,
         touched_turn=segment.born_turn,
     )
@@ -175,6 +159,7 @@ class Heap:
         self.tombstone = array("i")
         self.importance = array("f")
         self.traits = bytearray()
+        self.namings = array("i")
         self.logit = array("d")
         """The part of the log-odds of reuse that time does not change (`core.reuse`)."""
         self.key = array("d")
@@ -213,11 +198,11 @@ class Heap:
         self.born_peak.append(self.born_peak[-1] if slot else entry.born_turn)
         for numbers in (self.place, self.born, self.touched, self.touches, self.skeleton, self.body, self.tombstone):
             numbers.append(0)
+        for numbers in (self.namings, self.tool, self.task):
+            numbers.append(0)
         self.importance.append(0.5)
         self.logit.append(0.0)
         self.key.append(0.0)
-        self.tool.append(0)
-        self.task.append(0)
         self.refs.append(())
         self.ref_kinds.append(b"")
         self.state[slot] = FORGOTTEN  # Costs nothing until _fill sets what it is.
@@ -252,6 +237,7 @@ class Heap:
         self.kind[slot] = KINDS.index(entry.kind)
         self.flags[slot] = entry.flags
         self.traits[slot] = entry.traits
+        self.namings[slot] = entry.namings
         self.place[slot] = entry.place
         self.born[slot] = entry.born_turn
         self.touched[slot] = max(entry.touched_turn, entry.born_turn)
@@ -281,7 +267,7 @@ class Heap:
     def _weigh(self, slot: int) -> None:
         kind, refs = KINDS[self.kind[slot]], len(self.refs[slot])
         body, importance = self.body[slot], self.importance[slot]
-        logit = fixed_logit(self.weights, kind, self.traits[slot], body, refs, importance)
+        logit = fixed_logit(self.weights, kind, self.traits[slot], body, refs, self.namings[slot], importance)
         self.logit[slot] = logit
         self.key[slot] = logit - log(max(body - self.tombstone[slot], 1))
 
@@ -337,6 +323,12 @@ class Heap:
         self.importance[slot] = importance
         self._weigh(slot)
 
+    def set_namings(self, slot: int, namings: int) -> None:
+        """At least so many earlier segments named one of the slot's files (`PathIndex.name`)."""
+        if namings > self.namings[slot]:
+            self.namings[slot] = namings
+            self._weigh(slot)
+
     def set_task(self, slot: int, task: str) -> None:
         """Put the slot into a task."""
         self.task[slot] = self._name("k:", task, self.tasks)
@@ -382,7 +374,7 @@ class Heap:
         assert all(peak >= born for peak, born in zip(self.born_peak, self.born, strict=True))
         assert all(a <= b for a, b in pairwise(self.born_peak))
         more = (self.body, self.tombstone, self.importance, self.key, self.refs, self.ref_kinds, self.tool, self.task)
-        assert all(len(column) == n for column in (*columns, *more, self.traits, self.logit))
+        assert all(len(column) == n for column in (*columns, *more, self.traits, self.namings, self.logit))
         assert self.slot_of == {id_: slot for slot, id_ in enumerate(self.ids)}
         assert self.resident_tokens == sum(map(self.cost_of, range(n))), "I4"
         absent = (self.body[s] - self.tombstone[s] for s in range(n) if self.state[s] == EVICTED)

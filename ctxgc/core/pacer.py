@@ -22,7 +22,7 @@ the caller. Source: measured by replay of recorded sessions, docs/design/collect
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import NamedTuple
 
@@ -76,12 +76,13 @@ class Dials(NamedTuple):
 
 
 TUNED = {
-    "cache_5m": Dials(20_000.0, 20.0),
-    "cache_1h": Dials(16_000.0, 25.0),
-    "uncached": Dials(290_000.0, 10.0),
-    "flat": Dials(26_000.0, 20.0),
+    "cache_5m": Dials(24_000.0, 20.0),
+    "cache_1h": Dials(20_000.0, 25.0),
+    "uncached": Dials(540_000.0, 10.0),
+    "flat": Dials(36_000.0, 20.0),
 }
-"""Chosen on recorded sessions to fault at most three times in two hundred turns: docs/design/policy.md."""
+"""Chosen on recorded sessions: at most three faults in two hundred turns, and three in a thousand that coincidence does
+not explain: docs/design/policy.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,8 @@ class PacerRules:
     prices: Prices = PROFILES["cache_5m"]
     fault_price_tokens: float = TUNED["cache_5m"].fault_price_tokens
     horizon_turns: float = TUNED["cache_5m"].horizon_turns
+    recent_turns: int = 2
+    """Turns whose segments stay. Fewer than where a budget is to be held: here every body is weighed before it goes."""
     window_max_tokens: int = 0
     """Hard limit on the window in raw tokens; 0: none."""
     low_ratio: float = 0.5
@@ -162,15 +165,14 @@ def decide(
     cached_tokens: int,
     grown_tokens: int = FREED_TOKENS_MIN,
     slack_cost: float = inf,
-    sure_turns: float = 0.0,
     chance: Probability = reuse_probability,
 ) -> Decision | None:
     """Whether to collect now, and what. `cached_tokens` is the length of the window's prefix that is cached.
 
     `grown_tokens`: evictable tokens admitted since this was last asked. A warm collection frees two thousand or does
     not happen, so before as many have come nobody looks: most turns cost nothing, and a cut that did not pay a moment
-    ago is not weighed again. `slack_cost`: what a warm cut may cost beyond what it saves in this request and the
-    `sure_turns` after it (`core.account`). Only reads; same arguments, same decision. O(slots + references) where it
+    ago is not weighed again. `slack_cost`: what a warm cut may cost beyond what it saves in this very request
+    (`core.account`). Only reads; same arguments, same decision. O(slots + references) where it
     looks. What the model has not seen yet and what was just recalled are roots, and stay like all of them (I2).
     """
     cached = 0 if is_cold else cached_tokens
@@ -179,10 +181,10 @@ def decide(
         return Decision("hard_limit", todo, cost_effect(heap, todo.victims, pacer, is_cold=False, cached_tokens=cached))
     if not is_cold and not is_due(heap, grown_tokens):
         return None
-    roots = find_roots(heap, paths, now, rules)
+    roots = find_roots(heap, paths, now, replace(rules, recent_turns=pacer.recent_turns))
     found = _worth_evicting(heap, roots, now, rules, pacer, cached, chance)
     if not is_cold:
-        found = _best_cut(heap, found, pacer, cached, slack_cost, 1 + sure_turns)
+        found = _best_cut(heap, found, pacer, cached, slack_cost)
     if not found:
         return None
     victims = [victim for _, victim in found]
@@ -256,11 +258,11 @@ def _worth_evicting(
 
 
 def _best_cut(
-    heap: Heap, found: list[Placed], pacer: PacerRules, cached_tokens: int, slack_cost: float, requests: float
+    heap: Heap, found: list[Placed], pacer: PacerRules, cached_tokens: int, slack_cost: float
 ) -> list[Placed]:
     """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind its first one.
 
-    No cut costs more than the slack beyond what so many requests save by it.
+    No cut costs the next request more than the slack.
     """
     read, write, _ = pacer.prices
     end = min(cached_tokens, heap.resident_tokens)
@@ -273,7 +275,7 @@ def _best_cut(
         gains, freed = gains + victim.score, freed + victim.freed_tokens
         rewrite = (write - read) * (max(0, end - position) - gone)
         net = gains - REWRITE_MARGIN * rewrite
-        if net > best_net and freed >= FREED_TOKENS_MIN and rewrite - read * freed * requests <= slack_cost:
+        if net > best_net and freed >= FREED_TOKENS_MIN and rewrite - read * freed <= slack_cost:
             best_net, depth = net, count
     return found[len(found) - depth :]
 

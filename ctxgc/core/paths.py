@@ -6,7 +6,8 @@ that a new read finds what it covers without looking at the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -52,6 +53,8 @@ class PathHistory:
     last_change: int = -1
     """Newest slot that wrote or edited the file."""
     touched_turn: int = -1
+    namers: list[int] = field(default_factory=list)
+    """Slots that named it, however their calls went, ascending: the first so many of them."""
 
 
 class PathIndex:
@@ -59,6 +62,23 @@ class PathIndex:
 
     def __init__(self) -> None:
         self.histories: dict[str, PathHistory] = {}
+
+    def name(self, slot: int, uses: Iterable[PathUse]) -> dict[int, int]:
+        """Record that a slot names these files: for it, and for each later slot that names one, how many did before.
+
+        A slot that names several files has the largest number of them all. A call that is answered late moves those
+        behind it, so that the numbers say the same in whatever order they came. O(later namers).
+        """
+        namings = {slot: 0}
+        for path in dict.fromkeys(use.path for use in uses):
+            namers = self._history(path).namers
+            at = bisect_left(namers, slot)
+            namers.insert(at, slot)
+            del namers[USES_PER_PATH_MAX:]
+            namings[slot] = max(namings[slot], at)
+            for number in range(at + 1, len(namers)):
+                namings[namers[number]] = max(namings.get(namers[number], 0), number)
+        return namings
 
     def newest_holder(self, use: PathUse, before: int) -> int:
         """The newest slot older than `before` that read or wrote a line of this range; -1 if there is none."""
@@ -96,10 +116,7 @@ class PathIndex:
 
     def add(self, use: PathUse, slot: int, turn: int) -> None:
         """Record a use. O(log uses) for a read, O(1) else."""
-        history = self.histories.get(use.path)
-        if history is None:
-            history = self.histories[use.path] = PathHistory()
-            drop_oldest(self.histories, PATHS_MAX)
+        history = self._history(use.path)
         history.touched_turn = max(history.touched_turn, turn)
         history.uses.append(Use(slot, use.access, use.first_line, use.last_line))
         if len(history.uses) > USES_PER_PATH_MAX:
@@ -111,6 +128,13 @@ class PathIndex:
                 history.uncovered.add(entry)
         elif use.access is not Access.MENTION:
             history.last_change = max(history.last_change, slot)
+
+    def _history(self, path: str) -> PathHistory:
+        history = self.histories.get(path)
+        if history is None:
+            history = self.histories[path] = PathHistory()
+            drop_oldest(self.histories, PATHS_MAX)
+        return history
 
     def reads(self, path: str) -> Iterator[int]:
         """Slots that read the path, the latest admitted first."""

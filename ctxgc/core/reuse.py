@@ -1,7 +1,8 @@
 """Will a body be needed again? One logistic estimate for which (the plan) and for when (the pacer).
 
     logit(x) = fixed(x) + age · ln turns lived + idle · ln turns since its last use + reached + garbage
-    fixed(x) = what the segment is: kind, how it was read, how large, how much it refers to; computed once
+    fixed(x) = what the segment is: kind, how it was read, how large, how much it refers to, how well known its
+               file was; computed once
 
 Only four terms move with time, so a whole heap is scored by one pass over columns. The weights are a fit on recorded
 sessions, tuned on four fifths of them and judged by replay on the rest: `python -m perf.tune`, docs/design/policy.md.
@@ -16,7 +17,7 @@ from operator import attrgetter, mul
 
 from ctxgc.core.segment import LINE_MAX, Access, Kind, Segment
 
-FULL_READ, RANGED_READ, SUB_AGENT, COMMAND, EDITS, SEARCHES, HAS_PATH = (1 << bit for bit in range(7))
+FULL_READ, RANGED_READ, SUB_AGENT, COMMAND, EDITS, SEARCHES, HAS_PATH, MENTIONS = (1 << bit for bit in range(8))
 """Traits of a segment, as bits."""
 
 SUB_AGENT_TOOLS = frozenset({"Task", "Agent", "task", "spawn_agent"})
@@ -32,7 +33,7 @@ LOGS_LAST = len(LOGS) - 1
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The terms of the estimate, in log-odds. `size`, `refs`, `age`, `idle` multiply a natural logarithm."""
+    """The terms of the estimate, in log-odds. `size`, `refs`, `known`, `age`, `idle` multiply a natural logarithm."""
 
     bias: float
     full_read: float
@@ -42,9 +43,11 @@ class Weights:
     edits: float
     searches: float
     has_path: float
+    mentions: float
     thinking: float
     size: float
     refs: float
+    known: float
     age: float
     idle: float
     reached: float
@@ -52,23 +55,25 @@ class Weights:
 
 
 SHIPPED = Weights(
-    bias=-7.475,
-    full_read=0.973,
-    ranged_read=0.61,
-    sub_agent=1.392,
-    command=0.449,
-    edits=0.764,
-    searches=-0.393,
-    has_path=1.396,
-    thinking=0.231,
-    size=0.636,
-    refs=0.527,
-    age=-0.265,
-    idle=-0.404,
-    reached=0.06,
-    garbage=-2.299,
+    bias=-6.938,
+    full_read=0.087,
+    ranged_read=-0.139,
+    sub_agent=1.629,
+    command=0.552,
+    edits=0.46,
+    searches=0.424,
+    has_path=2.564,
+    mentions=-1.714,
+    thinking=0.291,
+    size=0.6,
+    refs=0.34,
+    known=-0.365,
+    age=-0.396,
+    idle=-0.35,
+    reached=0.01,
+    garbage=-2.372,
 )
-"""Fitted on 201 321 body-turns of 40 sessions of two agents; nothing but these fifteen numbers is learned."""
+"""Fitted on 204 809 body-turns of 40 sessions of two agents; nothing but these seventeen numbers is learned."""
 
 
 def traits_of(segment: Segment) -> int:
@@ -86,15 +91,20 @@ def traits_of(segment: Segment) -> int:
         traits |= COMMAND
     if any(use.access is Access.EDIT for use in segment.paths):
         traits |= EDITS
+    if segment.paths and all(use.access is Access.MENTION for use in segment.paths):
+        traits |= MENTIONS
     return traits
 
 
-_FIXED_WEIGHTS = attrgetter(*[field.name for field in fields(Weights)[:11]])
-"""`bias` to `refs`: what `fixed_terms` goes with."""
+_FIXED_WEIGHTS = attrgetter(*[field.name for field in fields(Weights)[:13]])
+"""`bias` to `known`: what `fixed_terms` goes with."""
 
 
-def fixed_terms(kind: Kind, traits: int, body_tokens: int, refs: int) -> tuple[float, ...]:
-    """What multiplies the first eleven weights, from `bias` to `refs`."""
+def fixed_terms(kind: Kind, traits: int, body_tokens: int, refs: int, namings: int) -> tuple[float, ...]:
+    """What multiplies the first thirteen weights, from `bias` to `known`.
+
+    `namings`: how many earlier segments named the best known of its files.
+    """
     return (
         1.0,
         float(bool(traits & FULL_READ)),
@@ -104,15 +114,19 @@ def fixed_terms(kind: Kind, traits: int, body_tokens: int, refs: int) -> tuple[f
         float(bool(traits & EDITS)),
         float(bool(traits & SEARCHES)),
         float(bool(traits & HAS_PATH)),
+        float(bool(traits & MENTIONS)),
         float(kind is Kind.THINKING),
         log(max(body_tokens, 1)),
         log(1 + refs),
+        log(1 + namings),
     )
 
 
-def fixed_logit(weights: Weights, kind: Kind, traits: int, body_tokens: int, refs: int, importance: float) -> float:
+def fixed_logit(
+    weights: Weights, kind: Kind, traits: int, body_tokens: int, refs: int, namings: int, importance: float
+) -> float:
     """The part of a body's log-odds that time does not change."""
-    terms = fixed_terms(kind, traits, body_tokens, refs)
+    terms = fixed_terms(kind, traits, body_tokens, refs, namings)
     known: float = sum(map(mul, _FIXED_WEIGHTS(weights), terms))
     return known + IMPORTANCE_WEIGHT * (importance - 0.5)
 

@@ -252,8 +252,10 @@ class Session:
                 # A repair could not save this row. Slots are seqs, so something must stand in its slot.
                 self.heap.admit(_lost(len(self.heap)), [])
             segment = row.segment
+            is_said = row.state is not State.FORGOTTEN and segment.status is not Status.PENDING
+            namings = self.index.paths.name(row.seq, segment.paths)[row.seq] if is_said else 0
             entry = replace(
-                self._entry(row),
+                self._entry(row, namings),
                 state=STATES.index(row.state),
                 touched_turn=row.touched_turn,
                 touches=row.touches,
@@ -266,18 +268,19 @@ class Session:
                 self.left_evicted.add(row.seq)
             if row.garbage:
                 self.heap.prove_garbage(row.seq, Proof(row.garbage, row.garbage_by))
-            if row.state is not State.FORGOTTEN and segment.status is not Status.PENDING:
+            if is_said:
                 self.garbage.admit(row.seq, segment)
                 self.index.add_facts(row.seq, segment)
             self.place_max = max(self.place_max, segment.place)
 
-    def _entry(self, row: Stored) -> Entry:
+    def _entry(self, row: Stored, namings: int = 0) -> Entry:
         return entry_of(
             row.segment,
             skeleton_tokens=row.skeleton_tokens,
             piece_tokens=[(name, tokens) for name, _, tokens in row.pieces],
             tombstone_tokens=row.tombstone_tokens,
             has_evictable_inputs=self.settings.has_evictable_inputs,
+            namings=namings,
             is_pinned=row.is_pinned,
         )
 
@@ -312,6 +315,7 @@ class Session:
             return False
         refs = self.index.refer(slot, segment, [self.slot(name) for name in segment.refs])
         is_open = segment.status is Status.PENDING
+        namings = {} if is_open else self.index.paths.name(slot, segment.paths)
         proofs = [] if is_open else self.garbage.admit(slot, segment)
         row = Stored(
             key=self.key,
@@ -330,6 +334,8 @@ class Session:
             heap.complete(slot, self._entry(row), refs)
         else:
             heap.admit(self._entry(row), refs)
+        for later, number in namings.items():
+            heap.set_namings(later, number)
         if not is_open:
             self.index.add_facts(slot, segment)
             self.index.add_text(slot, segment)

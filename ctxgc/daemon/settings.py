@@ -42,6 +42,7 @@ def pacer_rules(config: Config, profile: str = "") -> PacerRules:
         rules,
         fault_price_tokens=float(config.pacer.fault_price_tokens or rules.fault_price_tokens),
         horizon_turns=float(config.pacer.horizon_turns or rules.horizon_turns),
+        recent_turns=config.pacer.recent_turns,
         low_ratio=config.pacer.low_ratio,
     )
 

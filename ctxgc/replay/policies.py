@@ -126,7 +126,7 @@ class PlanJustEnough:
 
     name: str = "key_just_enough"
     budget_tokens: int = BUDGET_TOKENS
-    rules: Rules = field(default_factory=lambda: Rules(recent_turns=2, file_turns=0))
+    rules: Rules = field(default_factory=Rules)
 
     def begin(self, script: Script) -> None:
         """Nothing to prepare."""

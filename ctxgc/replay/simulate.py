@@ -85,6 +85,7 @@ def script_of(episode: Episode, scope: Scope, demand: Demand) -> Script:
     def admission(sized: Sized) -> Admission:
         segment, slot = sized.segment, len(slot_of)
         slot_of[segment.id] = slot
+        namings = index.paths.name(slot, segment.paths)[slot]
         refs = index.refer(slot, segment)
         reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
         proofs = garbage.admit(slot, segment)
@@ -96,6 +97,7 @@ def script_of(episode: Episode, scope: Scope, demand: Demand) -> Script:
             piece_tokens=sized.piece_tokens,
             tombstone_tokens=sized.tombstone_tokens,
             has_evictable_inputs=scope.inputs,
+            namings=namings,
         )
         return Admission(entry, tuple(refs), tuple(proofs), segment.paths, tuple(r for r in reads if r >= 0))
 

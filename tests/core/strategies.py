@@ -28,7 +28,8 @@ def entries(draw, number: int) -> Entry:
         tool=draw(st.sampled_from(["", "Read", "Bash", "TodoWrite"])),
         task=draw(st.sampled_from(["", "", "port"])),
         flags=draw(FLAGS),
-        traits=draw(st.integers(0, 127)),
+        traits=draw(st.integers(0, 255)),
+        namings=draw(st.sampled_from([0, 0, 1, 30])),
         importance=draw(st.sampled_from([0.5, 0.5, 0.0, 1.0])),
         state=draw(st.sampled_from([0, 0, 0, 0, 1, 2, 3])),
     )

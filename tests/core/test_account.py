@@ -8,7 +8,8 @@ from ctxgc.core.policy import Rules
 from tests.core.test_heap import an_entry
 
 HIDDEN = 1000
-PACER = PacerRules(hidden_tokens=HIDDEN)
+PACER = PacerRules(hidden_tokens=HIDDEN, recent_turns=100)
+"""Everything is recent: no cut is ever found."""
 READ, WRITE, _ = PACER.prices
 
 
@@ -20,9 +21,8 @@ def grown_heap():
 
 
 def asked(heap, account, turn, was_cached):
-    rules = Rules(recent_turns=100)  # Everything is recent: no cut is ever found.
     return paced(
-        heap, PathIndex(), Now(turn), rules, PACER, account, is_cold=False,
+        heap, PathIndex(), Now(turn), Rules(), PACER, account, is_cold=False,
         cached_tokens=heap.resident_tokens, absent_tokens=0, was_cached_tokens=was_cached,
     )[1]  # fmt: skip
 

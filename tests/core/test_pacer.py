@@ -35,6 +35,7 @@ PACERS = st.builds(
     prices=st.sampled_from(list(PROFILES.values())),
     fault_price_tokens=st.sampled_from([0.0, 500.0, 14_000.0]),
     horizon_turns=st.sampled_from([5.0, 20.0, 60.0]),
+    recent_turns=st.integers(0, 5),
     window_max_tokens=st.sampled_from([0, 0, 500, 8000]),
     low_ratio=st.sampled_from([0.0, 0.3, 0.9]),
 )
@@ -42,13 +43,17 @@ CACHED = st.integers(0, 60_000)
 NO_LIMIT = PACERS.map(lambda pacer: replace(pacer, window_max_tokens=0))
 
 
+def own(rules, pacer):
+    """The rules by which the pacer finds what it may weigh; over the hard limit the others hold."""
+    return replace(rules, recent_turns=pacer.recent_turns)
+
+
 @given(heaps(), NOW, RULES, PACERS, CACHED, st.booleans())
 def test_the_pacer_never_takes_a_root_an_open_call_or_what_is_not_all_text_I2(made, now, rules, pacer, cached, cold):
     heap, paths = made
-    roots = find_roots(heap, paths, now, rules)
-
     decision = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
 
+    roots = find_roots(heap, paths, now, rules if decision and decision.trigger == "hard_limit" else own(rules, pacer))
     for victim in decision.plan.victims if decision else ():
         assert not roots[victim.slot]
         assert not heap.flags[victim.slot] & (PENDING | OPAQUE | PINNED)
@@ -65,14 +70,18 @@ def chance_of(heap, paths, slot, now, rules):
 
 def slow_cuts(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: PacerRules, cached_tokens: int):
     """(net, freed tokens, victims) of every suffix of what has a positive gain, each reckoned from the definition."""
-    may_go = evictable(heap, find_roots(heap, paths, now, rules))
+    may_go = evictable(heap, find_roots(heap, paths, now, own(rules, pacer)))
     window = list(heap.window())
     starts = {slot: sum(heap.cost_of(before) for before in window[:at]) for at, slot in enumerate(window)}
     gains = {}
     for slot in window:
         if may_go[slot] and heap.body[slot] - heap.tombstone[slot] >= max(rules.min_gain_tokens, 1):
             gains[slot] = gain_of(
-                heap, slot, chance_of(heap, paths, slot, now, rules), pacer, is_cached=starts[slot] < cached_tokens
+                heap,
+                slot,
+                chance_of(heap, paths, slot, now, own(rules, pacer)),
+                pacer,
+                is_cached=starts[slot] < cached_tokens,
             )
     worth = [slot for slot in window if gains.get(slot, 0) > 0]
     for at, first in enumerate(worth):
@@ -105,13 +114,13 @@ def test_the_cut_is_the_best_of_all_that_pay_and_free_enough(made, now, rules, p
 @given(heaps(), NOW, RULES, NO_LIMIT, CACHED)
 def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(made, now, rules, pacer, cached):
     heap, paths = made
-    may_go = evictable(heap, find_roots(heap, paths, now, rules))
+    may_go = evictable(heap, find_roots(heap, paths, now, own(rules, pacer)))
     worth = {
         slot
         for slot in heap.window()
         if may_go[slot]
         and heap.body[slot] - heap.tombstone[slot] >= max(rules.min_gain_tokens, 1)
-        and gain_of(heap, slot, chance_of(heap, paths, slot, now, rules), pacer, is_cached=False) > 0
+        and gain_of(heap, slot, chance_of(heap, paths, slot, now, own(rules, pacer)), pacer, is_cached=False) > 0
     }
 
     decision = decide(heap, paths, now, rules, pacer, is_cold=True, cached_tokens=cached)

@@ -102,3 +102,14 @@ def test_uses_and_paths_stay_within_their_bounds_I12(monkeypatch):
 
         assert len(index.histories) <= 16
         assert all(len(history.uses) <= 8 >= len(history.uncovered) for history in index.histories.values())
+
+
+@given(st.permutations(range(6)), st.lists(st.sets(st.sampled_from(["/a", "/b"])), min_size=6, max_size=6))
+def test_how_well_known_a_file_was_does_not_depend_on_the_order_of_the_answers(order, files):
+    index, found = PathIndex(), {}
+    for slot in order:
+        for named, number in index.name(slot, [PathUse(path, Access.MENTION) for path in sorted(files[slot])]).items():
+            found[named] = max(number, found.get(named, 0))
+
+    for slot, paths in enumerate(files):
+        assert found[slot] == max((sum(path in files[old] for old in range(slot)) for path in paths), default=0)

@@ -10,8 +10,10 @@ from ctxgc.core.heap import KINDS, Heap, Now
 from ctxgc.core.pacer import reuse_probability
 from ctxgc.core.reuse import (
     COMMAND,
+    EDITS,
     FULL_READ,
     HAS_PATH,
+    MENTIONS,
     RANGED_READ,
     SHIPPED,
     fixed_logit,
@@ -37,12 +39,12 @@ def test_a_body_is_needed_less_the_older_it_is_and_more_if_it_is_reached():
 
 
 def test_the_estimate_is_the_weighted_sum_of_its_terms():
-    terms = fixed_terms(Kind.EXCHANGE, FULL_READ | HAS_PATH, 1000, 2)
+    terms = fixed_terms(Kind.EXCHANGE, FULL_READ | HAS_PATH, 1000, 2, 5)
     known = sum(weight * term for weight, term in zip(astuple(SHIPPED), terms, strict=False))
 
-    assert fixed_logit(SHIPPED, Kind.EXCHANGE, FULL_READ | HAS_PATH, 1000, 2, 0.5) == pytest.approx(known)
-    assert fixed_logit(SHIPPED, Kind.EXCHANGE, 0, 1000, 2, 1.0) - fixed_logit(
-        SHIPPED, Kind.EXCHANGE, 0, 1000, 2, 0.5
+    assert fixed_logit(SHIPPED, Kind.EXCHANGE, FULL_READ | HAS_PATH, 1000, 2, 5, 0.5) == pytest.approx(known)
+    assert fixed_logit(SHIPPED, Kind.EXCHANGE, 0, 1000, 2, 0, 1.0) - fixed_logit(
+        SHIPPED, Kind.EXCHANGE, 0, 1000, 2, 0, 0.5
     ) == pytest.approx(3.0)
 
 
@@ -51,8 +53,9 @@ def test_the_heap_keeps_every_slot_as_the_formula_says(made):
     heap, _ = made
 
     for slot in range(len(heap)):
-        kind, refs = KINDS[heap.kind[slot]], len(heap.refs[slot])
-        expected = fixed_logit(SHIPPED, kind, heap.traits[slot], heap.body[slot], refs, heap.importance[slot])
+        kind, refs, namings = KINDS[heap.kind[slot]], len(heap.refs[slot]), heap.namings[slot]
+        traits, body, importance = heap.traits[slot], heap.body[slot], heap.importance[slot]
+        expected = fixed_logit(SHIPPED, kind, traits, body, refs, namings, importance)
         assert heap.logit[slot] == pytest.approx(expected)
 
 
@@ -74,4 +77,6 @@ def test_traits_tell_how_a_file_was_read():
 
     assert traits(PathUse("/a", Access.READ)) == FULL_READ | HAS_PATH
     assert traits(PathUse("/a", Access.READ, 3, 9)) == RANGED_READ | HAS_PATH
+    assert traits(PathUse("/a", Access.MENTION)) == MENTIONS | HAS_PATH
+    assert traits(PathUse("/a", Access.MENTION), PathUse("/b", Access.EDIT)) == EDITS | HAS_PATH
     assert traits(command="ls") == COMMAND

@@ -20,7 +20,7 @@ exchange = st.fixed_dictionaries(
         "tool": st.just("Read"),
         "status": st.sampled_from(["ok", "pending", "error"]),
         "text": st.sampled_from(["", "the tide\n" * 80, "the ferry\n" * 80]),
-        "paths": st.sampled_from([[], ["/pier.py"]]),
+        "paths": st.sampled_from([[], ["/pier.py"], ["/pier.py", "/quay.py"]]),
         "importance": st.sampled_from([0.5, 0.9]),
         "task": st.sampled_from(["", "port"]),
     }
@@ -45,7 +45,7 @@ async def memory(bench):
     heap, slots = session.heap, range(len(session.heap))
     heap.check()
     columns = (heap.ids, heap.state, heap.flags, heap.place, heap.born, heap.touched, heap.touches, heap.body)
-    more = (heap.kind, heap.skeleton, heap.tombstone, heap.importance, heap.traits)
+    more = (heap.kind, heap.skeleton, heap.tombstone, heap.importance, heap.traits, heap.namings)
     return {
         **{n: [column[slot] for slot in slots] for n, column in enumerate((*columns, *more))},
         "edges": [sorted(heap.edges_of(slot)) for slot in slots],

@@ -180,7 +180,7 @@ def everyone(budget_tokens: int = 1500) -> list[Policy]:
     found: list[Policy] = [*baselines(), *oracles(budget_tokens), ClearOld("clear_soon", 3000, 1), Masking("mask_1", 1)]
     found += [Shipped(f"phi{dial}", PacerRules(fault_price_tokens=dial)) for dial in (0.0, 300.0, 14_000.0)]
     found += [
-        Shipped("no_roots", PacerRules(fault_price_tokens=0.0, horizon_turns=200.0), Rules(recent_turns=1)),
+        Shipped("no_roots", PacerRules(fault_price_tokens=0.0, horizon_turns=200.0), Rules(file_turns=0)),
         Shipped("limit", PacerRules(window_max_tokens=2 * budget_tokens), Rules(recent_turns=1, file_turns=0)),
         KeyWatermarks("key_low", 0, 1000, 100, Rules(recent_turns=1, file_turns=0)),
     ]

@@ -1,0 +1,127 @@
+"""What docs/design/policy.md says between its numbers, with places for those in the text."""
+
+from __future__ import annotations
+
+STORY = """
+# The policy
+
+Which bodies leave a window, and when. The code is `ctxgc/core/reuse.py` (how likely a body is needed again),
+`pacer.py` (when, and how deep) and `account.py` (what it may cost). Every number here was played, without a model, over
+{sessions} recorded sessions of Claude Code and Codex, {turns} turns; `ctxgc replay` does the same with yours.
+
+Of all tokens that tool results hold in a window, turn by turn, {live:.0f} % will be used again, {drag:.0f} % never
+again, and {void:.0f} % were never used at all. What could go is plenty. What it costs to take it out decides: an edit
+makes the provider bill everything behind it again. Holding a budget by dropping the least recently used costs
+{lru:.0f} % of doing nothing.
+
+ctxgc costs {cost:.1f} % of doing nothing [{low:.1f}, {high:.1f}], with a 5-minute cache and tool inputs and old
+thinking included, at {faults:.2f} faults in 100 turns, on sessions that neither its weights nor its price of a fault
+were fitted to. The rest was chosen by looking at all of them: which features there are, the horizons H, the margin, how
+many recent turns stay, the constant of the account, and that Φ is chosen by faults beyond coincidence.
+
+## What is decided
+
+**Which:** one logistic estimate of whether a body will be used or read again. Seventeen numbers, fitted on recorded
+sessions by ridge regression. Each says how much more often such a body was needed, everything else being equal:
+
+![Weights of the reuse estimate](policy-weights.svg)
+
+A plan down to a budget takes the lowest odds for each token freed.
+
+**When:** a body goes when `freed · (w·[not cached] + r·H)` is worth more than `p · (r·P + 300 + w·(size + 60) + Φ)`
+([symbols](collector.md#when-the-pacer)). A cold cache is collected at once. In a warm one a cut pays for all behind it,
+so the best suffix goes, if it beats its rewrite by a quarter. It looks again when two thousand tokens have come, or
+one in 128 of a huge window.
+
+**Φ**, the price of a fault in input tokens, is the one dial. What ships is the least at which, on sessions that the
+weights were not fitted to, at most 1.5 faults come in 100 turns, and 0.3 beyond those of the placebo.
+"""
+
+LAW = """
+## Never dearer than doing nothing
+
+A warm cut pays now and earns later, and a session may end before it has earned: without a further rule single sessions
+cost up to 106 %. So the pacer keeps an account. It knows to the token what the session would have cost untouched, and
+what it has saved. No cut may leave the session, should it end with that request, more than 1 % behind: a rewrite is
+paid from what was saved before.
+
+A property test holds this wherever a session is cut off, but for what recalls cost; a test on the recorded sessions of
+all eight agents holds each below 101 %, faults paid. What it takes is the far end of the frontier with a 1-hour cache,
+where a rewrite costs 19 turns of reading.
+"""
+
+AIMS_NOTE = """Costs are percent of doing nothing at faults per 100 turns. The first four rows are out of fold, with the
+Φ that each fold chose on the others; the next two too, but with the Φ that ships (behind them what the folds' own Φ
+came to); the rest is what `ctxgc replay` says of what ships. The numbers that the aims start from were measured on
+other sessions of Claude Code. At the Φ that ships, with weights of the other folds, tool results cost {shipped}.
+
+"""
+
+FRONTIER_NOTE = """Every point of a line is a Φ, out of fold. Left is fewer faults, down is cheaper.
+
+"""
+
+FOLD_NOTE = """Five folds by session. Weights and Φ were chosen on four, the row was played on the fifth: Φ is the
+least of a short list at which, in both scopes, at most 1.5 faults come on the four, and 0.3 beyond the placebo's. What
+is played to choose it has weights that saw neither it nor the fifth fold. Intervals are 95 %, bootstrapped over
+sessions; sums over sessions, so long ones count more. "goes: all" includes tool inputs and old thinking.
+
+"""
+
+BOUNDS_NOTE = """Percent of doing nothing. The same pacer with certain knowledge of every later use says what prediction
+is worth; a policy that drops each body right after its last use says what the schedule is worth; no policy whatever
+costs less than the certified bound.
+
+"""
+
+REREADS = """
+## Reading again what was evicted
+
+An explicit fault is a read of lines whose newest copy is out: of any of them. {explicit:.2f} in 100 turns it is out of
+fold at the Φ that ships, where 0.3 was aimed at; reads of the very range of a file that was read and evicted come to
+{same:.2f}. A dearer fault brings the first below 0.3 too, for three points of cost
+([the frontier](#where-the-frontier-lies)). It was not chosen, for the recordings say that little of it is a matter of
+eviction: their agents read again {rereads:.1f} times in 100 turns lines that stood **in front of them**, after an edit,
+to be sure, to quote. A replay is open loop. It cannot tell which of these would have been read anyway, and counts every
+one whose copy had left: {part:.0f} % of them. Where no other read of the file was left in the window either,
+{blind:.2f} remain. A policy that is never wrong, and has no fault at all, comes to {liveness:.1f}.
+"""
+
+TRIED = """
+## Tried without gain
+
+- The tool `wait`, the number of touches and the logarithm of the turn as features of the estimate; the live rare words
+  and lines of a body, whether it is the newest holder of its file, later edits of it, how long file and folder were
+  left alone, user texts since its birth, references to it, a failed call, the sort of command: better by likelihood,
+  the same frontier. Two paid: that a command only names a file, and how often the file had been named before. At equal
+  cost they take a fifth of the faults.
+- Fewer recent turns than two: cheaper by half a point, and on unseen sessions single ones at 104 to 106 %, faults paid.
+- Taking a twentieth of a session's turns for sure to come: 0.1 to 0.5 points cheaper, and sessions of other agents at
+  103 %.
+- Pages of 1,500 tokens in place of whole results, [left out for now](../decisions/0025-whole-results-not-pages.md).
+- Horizons of 15 and 28 turns in place of 20 (5-minute cache); 35 with the 1-hour cache was a little worse than 25.
+- Requiring a cut to beat its rewrite by nothing instead of a quarter: the same frontier.
+- A label of "used again" alone: counting "read again" as well lowered explicit re-reads by a third at the same cost.
+- Looking at every turn: at most 0.4 points cheaper, for three times the work.
+
+## What is left
+
+With a 5-minute cache and all bodies, knowing every later use would save this pacer another {prediction:.1f} points; a
+schedule that drops each body at once, without a fault and without waste, {schedule:.1f} beyond that. Without a cache it
+is prediction alone: {uncached:.1f} points. Codex is where it shows, and its few long sessions make wide intervals.
+Attachments, which a daemon evicts as it ships, are not played: transcripts say too little of them.
+"""
+
+MADE = """
+## Made again by
+
+```sh
+export CTXGC_CORPUS=…                                              # a folder with claude_code/ and codex/
+python -m perf.tune --json tune.json                               # fit, five folds: a minute or two
+ctxgc replay $CTXGC_CORPUS/claude_code $CTXGC_CORPUS/codex --json --price cache_5m
+python -m perf.policy_page --take tune.json cache_5m.json …        # this page
+```
+
+A replay of every policy takes a quarter of a minute; its output and that of the other prices go into files. The
+numbers lie in `perf/policy.json`; the page and its drawings are written from them.
+"""

@@ -1,0 +1,163 @@
+"""Recorded sessions, ready to be learned from and played: what `perf.tune` works on.
+
+transcripts ──▶ episodes ──┬──▶ scripts, real and placebo, in both scopes
+                           └──▶ samples: what each body looked like at each turn, and what became of it
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from hashlib import blake2b
+
+import numpy as np
+
+from ctxgc.core.collector import evictable
+from ctxgc.core.garbage import proven
+from ctxgc.core.mark import mark
+from ctxgc.core.pacer import PROFILES
+from ctxgc.core.policy import Rules
+from ctxgc.core.reuse import Weights, fixed_terms, ln_turns
+from ctxgc.core.roots import find_roots
+from ctxgc.replay.demand import ALL, RESULTS, Output, cover, demand_of, touches
+from ctxgc.replay.reading import read_file
+from ctxgc.replay.simulate import Run, Script, script_of
+from ctxgc.replay.trace import Episode
+from ctxgc.replay.trial import enough_others, outputs_for_placebo
+
+FOLDS = 5
+RIDGE = 3.0
+REACHED_MIN = 0.01
+SCOPES = {"results": RESULTS, "all": ALL}
+RULES = Rules(recent_turns=2)
+"""What the pacer weighs at a turn: learned from are the bodies that it may take."""
+
+Session = list[Episode]
+
+
+@dataclass(slots=True)
+class Played:
+    """One session, ready to be played and to be learned from."""
+
+    source: str
+    session: str
+    scripts: dict[str, list[Script]]
+    placebos: dict[str, list[Script]]
+    inputs: np.ndarray
+    labels: np.ndarray
+    fold: int = 0
+
+
+def read(path: str) -> list[Session]:
+    """The sessions of a transcript."""
+    return list(read_file(path).sessions.values())
+
+
+def with_placebos(sessions: Sequence[Session]) -> list[tuple[Session, list[Output]]]:
+    """Each session in order of agent and id, with what others of its agent say in its place."""
+    kin: dict[str, list[Session]] = defaultdict(list)
+    for session in sorted(sessions, key=lambda episodes: (episodes[0].source, episodes[0].session)):
+        kin[session[0].source].append(session)
+    told = []
+    for group in kin.values():
+        turns = [sum(len(episode.turns) for episode in session) for session in group]
+        for at, session in enumerate(group):
+            others = [outputs_for_placebo(group[other]) for other in enough_others(turns, at)]
+            told.append((session, [output for outputs in others for output in outputs]))
+    return told
+
+
+def prepare(told: tuple[Session, list[Output]]) -> Played:
+    """Scripts of both scopes, and the samples."""
+    episodes, outputs = told
+    scripts, placebos = (
+        {
+            name: [script_of(episode, scope, demand_of(episode, scope, said)) for episode in episodes]
+            for name, scope in SCOPES.items()
+        }
+        for said in (None, outputs)
+    )
+    rows = [samples(script) for script in scripts["all"]]
+    return Played(
+        episodes[0].source,
+        episodes[0].session,
+        scripts,
+        placebos,
+        np.array([terms for part in rows for terms, _ in part], float).reshape(-1, len(fields(Weights))),
+        np.array([label for part in rows for _, label in part], float),
+    )
+
+
+def deal(sessions: Iterable[Played]) -> None:
+    """Give each session its fold: by the hash of its id, in turn within each agent, so that folds are alike in size."""
+    kin: dict[str, list[Played]] = defaultdict(list)
+    for played in sessions:
+        kin[played.source].append(played)
+    for group in kin.values():
+        group.sort(key=lambda played: blake2b(played.session.encode()).digest())
+        for at, played in enumerate(group):
+            played.fold = at % FOLDS
+
+
+def samples(script: Script) -> list[tuple[list[float], bool]]:
+    """(terms of the estimate, whether it was used or read again later) of each body that could go, at each turn."""
+    run = Run(script, PROFILES["cache_5m"])
+    last_use: dict[int, int] = {}
+    for number, wants in enumerate(script.demand.wants):
+        for pick in cover(wants, None):
+            last_use[script.slots[pick]] = number
+    for number, step in enumerate(script.steps):
+        for admission in step.reply:
+            for slot in admission.reads:
+                last_use[slot] = max(last_use.get(slot, -1), number)
+    rows = []
+    for number, step in enumerate(script.steps):
+        run.step, run.turn = number, step.turn
+        for admission in step.before:
+            run.admit(admission)
+        run.clear(step.cleared)
+        rows += [(terms, last_use.get(slot, -1) >= number) for slot, terms in _terms(run)]
+        for provider in touches(script.demand.wants[number]):
+            run.heap.touch(script.slots[provider], run.turn)
+        for admission in step.reply:
+            run.admit(admission)
+    return rows
+
+
+def _terms(run: Run) -> Iterable[tuple[int, list[float]]]:
+    heap, now = run.heap, run.now
+    roots = find_roots(heap, run.paths, now, RULES)
+    reached, may_go = mark(heap.refs, roots), evictable(heap, roots)
+    for slot in range(len(heap)):
+        if not may_go[slot] or heap.body[slot] - heap.tombstone[slot] < RULES.min_gain_tokens:
+            continue
+        kind, traits, body, refs = heap.kind_of(slot), heap.traits[slot], heap.body[slot], len(heap.refs[slot])
+        moving = (
+            ln_turns(now.turn - heap.born[slot]),
+            ln_turns(now.turn - heap.touched[slot]),
+            float(reached[slot]),
+            float(proven(heap, slot, now, RULES) is not None),
+        )
+        yield slot, [*fixed_terms(kind, traits, body, refs, heap.namings[slot]), *moving]
+
+
+def fit(sessions: Sequence[Played]) -> Weights:
+    """Ridge-regularised logistic regression by Newton's method; the bias is free.
+
+    What is reached never goes before its like: where its weight comes out below, it is `REACHED_MIN`.
+    """
+    inputs = np.vstack([played.inputs for played in sessions])
+    labels = np.concatenate([played.labels for played in sessions])
+    beta = np.zeros(inputs.shape[1])
+    ridge = RIDGE * np.diag([0.0, *np.ones(inputs.shape[1] - 1)])
+    for _ in range(40):
+        chance = 1 / (1 + np.exp(-inputs @ beta))
+        slope = inputs.T @ (labels - chance) - ridge @ beta
+        curve = (inputs * (chance * (1 - chance) + 1e-9)[:, None]).T @ inputs + ridge
+        step = np.linalg.solve(curve, slope)
+        beta += step
+        if np.abs(step).max() < 1e-8:
+            break
+    fitted = Weights(*(round(float(value), 3) for value in beta))
+    return replace(fitted, reached=max(fitted.reached, REACHED_MIN))
