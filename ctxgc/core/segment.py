@@ -207,6 +207,12 @@ def exchange_id(call_id: str, ordinal: int) -> str:
     return call_id if ordinal == 1 and "~" not in call_id else f"{call_id}~{ordinal}"
 
 
+def base_id(id_: str) -> str:
+    """The id without its ordinal: the same for all segments that `exchange_id` or `text_id` tell apart by one."""
+    base, tilde, ordinal = id_.rpartition("~")
+    return base if tilde and ordinal.isdecimal() else id_
+
+
 def text_id(role: Role, kind: Kind, text: bytes, ordinal: int) -> str:
     """The id of any other segment: its kind, a digest of its stripped text, and its ordinal among equals.
 

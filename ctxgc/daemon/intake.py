@@ -42,11 +42,13 @@ class Intake:
         self.counter = counter
         self._redacts = redacts
 
+    def redacted(self, segment: Segment) -> tuple[Segment, int]:
+        """A segment as it is kept, and how much was redacted."""
+        return redact_segment(segment) if self._redacts else (segment, 0)
+
     def prepare(self, segment: Segment) -> Prepared:
         """Redact, digest and count one segment. Linear in its text; raises nothing."""
-        redactions = 0
-        if self._redacts:
-            segment, redactions = redact_segment(segment)
+        segment, redactions = self.redacted(segment)
         count = self.counter.count
         pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)
         body_tokens = sum(tokens for _, _, tokens in pieces)

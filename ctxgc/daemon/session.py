@@ -23,7 +23,7 @@ from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
 from ctxgc.core.policy import Rules
 from ctxgc.core.reference import ReferenceIndex
-from ctxgc.core.segment import Kind, SessionKey, State, Status
+from ctxgc.core.segment import DIGEST_BYTES, Kind, SessionKey, State, Status
 from ctxgc.daemon.intake import Prepared, tombstone_tokens_at
 from ctxgc.daemon.wiring import Wiring
 from ctxgc.stash.contract import Edge, Mutation, Put, PutSession, SessionRow, SetGarbage, Stash, Stored
@@ -94,6 +94,7 @@ class Session:
         self.place_max = 0
         self.last_collection = 0
         self.calibration = Calibration.resumed(self.row.model, self.row.ratio)
+        self._digests = bytearray()
         self.redacted: set[int] = set()
         """Slots of which the stash holds less than was sent."""
         self.left_evicted: set[int] = set()
@@ -260,6 +261,7 @@ class Session:
             )
             refs = [edge for edge in row.edges if edge.target < row.seq]
             self.heap.admit(entry, refs)
+            self._note_digest(row.seq, row.digest)
             if row.redactions:
                 self.redacted.add(row.seq)
             if row.state is State.DEPARTED and row.collection:
@@ -330,6 +332,7 @@ class Session:
             heap.complete(slot, self._entry(row), refs)
         else:
             heap.admit(self._entry(row), refs)
+        self._note_digest(slot, prepared.digest)
         if not is_open:
             self.index.add_facts(slot, segment)
             self.index.add_text(slot, segment)
@@ -343,6 +346,15 @@ class Session:
         spoken = segment.kind in REPLY_KINDS
         self.set_row(change, turn=max(self.row.turn, segment.born_turn + spoken))
         return True
+
+    def digest_of(self, slot: int) -> bytes:
+        """The digest of a segment's content; zeros where it was forgotten or lost."""
+        return bytes(self._digests[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES]).ljust(DIGEST_BYTES, b"\0")
+
+    def _note_digest(self, slot: int, digest: bytes) -> None:
+        # One flat column: as objects of their own they would cost a heap's slot half as much again.
+        self._digests = self._digests.ljust(slot * DIGEST_BYTES, b"\0")
+        self._digests[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES] = digest.ljust(DIGEST_BYTES, b"\0")
 
     def set_row(self, change: Change, **fields: Any) -> None:
         """Change what is known of the session."""

@@ -47,3 +47,13 @@ def rewindow(session: Session, change: Change, slots: Sequence[int], fresh: int)
     for slot, place in places:
         heap.set_place(slot, place)
     return reason if gone else None
+
+
+def put_back(session: Session, change: Change, slots: Sequence[int]) -> None:
+    """These are not out of the window, whoever evicted them: where it is rendered they cannot be."""
+    heap = session.heap
+    back = [slot for slot in slots if heap.state[slot] == EVICTED]
+    if back:
+        change.add(SetState(session.key, back, State.RESIDENT))
+    for slot in back:
+        heap.set_state(slot, RESIDENT)

@@ -1,14 +1,15 @@
 """`messages.collect`: make a list of a model API fit a budget, for callers who render their own requests.
 
-    list ──parse──▶ segments ──admit──▶ session ──collect──▶ tombstones ──splice──▶ the caller's own bytes, shorter
+    list ──parse──▶ segments ──named──▶ admit ──▶ session ──collect──▶ tombstones ──splice──▶ the caller's own bytes
 
 The session's window becomes exactly the list. What an earlier call evicted stays evicted (I14); what is not in the
-list any more has departed, and is still found and recalled.
+list any more has departed, and is still found and recalled. A content is known by its digest, whatever the list calls
+it: no tombstone ever stands for another one.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -18,18 +19,28 @@ from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.core.collector import plan
 from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import EVICTED
-from ctxgc.core.segment import Segment, SessionKey
+from ctxgc.core.heap import EVICTED, OPAQUE
+from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.collecting import carried_out
 from ctxgc.daemon.describe import plan_reply
 from ctxgc.daemon.intake import Prepared
+from ctxgc.daemon.naming import named, stamped
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.windows import rewindow
+from ctxgc.daemon.verbs.told import Told, is_settled, on_clock, prepared
+from ctxgc.daemon.windows import put_back, rewindow
 from ctxgc.protocol.messages import MessagesCollect
 from ctxgc.stash.contract import SessionRow
+
+
+@dataclass(slots=True)
+class _Listed:
+    """The list as its session knows it: each segment under the session's id, and the new ones ready to be admitted."""
+
+    told: list[Told] = field(default_factory=list)
+    news: list[Prepared] = field(default_factory=list)
 
 
 async def collect_list(services: Services, params: MessagesCollect) -> Any:
@@ -41,23 +52,21 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
     request = msgspec.json.encode(params.messages)
     window: WireWindow = await on_worker(services, wire.parse, request)
     session = await services.registry.open(_row(services, params, request))
-    ours = [_bounded(segment, window) for segment in window.segments]
-    prepared: list[Prepared] = []
+    listed = _Listed()
+
+    async def before(session: Session) -> None:
+        await _read(services, session, window, listed)
 
     def apply(session: Session, change: Change) -> Reply:
-        fresh = len(session.heap)
-        for ready in prepared:
-            # What the stash holds of a redacted body is not what the caller sent: it could not be brought back (I9).
-            kept = replace(ready.segment, has_opaque=True) if ready.redactions else ready.segment
-            session.admit(change, replace(ready, segment=kept))
-        slots = [session.heap.slot_of[segment.id] for segment in ours]
-        rewindow(session, change, slots, fresh)
+        slots = _take(session, change, listed)
         target = session.raw_budget(params.budget_tokens, params.unit)
         todo = plan(session.heap, session.index.paths, target, session.now(), session.rules)
         outcome = carried_out(session, change, todo, "asked", services.pacer, services.clock())
         out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
         tombstones = {
-            ours[at].id: tombstone_of(session, slot, ours[at]) for at, slot in enumerate(slots) if slot in out
+            given.id: tombstone_of(session, slot, one.segment)
+            for given, one, slot in zip(window.segments, listed.told, slots, strict=True)
+            if slot in out
         }
         return {
             "session": str(session.key),
@@ -69,11 +78,6 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
             "plan": plan_reply(session, outcome, {}, unit=params.unit, limit=10, is_dry=False),
             "changed": f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
         }
-
-    async def before(session: Session) -> None:
-        await session.ensure_text()
-        news = [segment for segment in ours if segment.id not in session.heap.slot_of]
-        prepared.extend(await on_worker(services, services.intake.prepare_all, news))
 
     return await change_session(services, params, apply, session=session, before=before)
 
@@ -87,6 +91,26 @@ def _row(services: Services, params: MessagesCollect, request: bytes) -> Session
     return SessionRow(key=SessionKey(source, name), mode="client", project=params.cwd, created_s=services.clock())
 
 
-def _bounded(segment: Segment, window: WireWindow) -> Segment:
-    """A segment that the format cannot splice (pending, signed, not text) is opaque to the collector."""
-    return segment if window.spans.get(segment.id) else replace(segment, has_opaque=True)
+async def _read(services: Services, session: Session, window: WireWindow, listed: _Listed) -> None:
+    """Name the list's segments as the session does, and make ready what it does not hold yet."""
+    await session.ensure_text()
+    stamps = await on_worker(services, stamped, services.intake, window.segments)
+    ours = named(session, services.intake, window.segments, stamps)
+    listed.told = [Told(one, window.fixed(given)) for given, one in zip(window.segments, ours, strict=True)]
+    news = [one for one in listed.told if not is_settled(session, one.segment.id)]
+    clocked = on_clock(session, [one.segment.id for one in listed.told], news)
+    listed.news = await on_worker(services, prepared, services.intake, clocked)
+
+
+def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
+    """Make the session's window the list; its slots in order. What this list cannot do without is in it whole."""
+    heap, fresh = session.heap, len(session.heap)
+    for ready in listed.news:
+        session.admit(change, ready)
+    slots = [heap.slot_of[one.segment.id] for one in listed.told]
+    held = [slot for slot, one in zip(slots, listed.told, strict=True) if one.is_fixed or slot in session.redacted]
+    for slot in held:
+        heap.flags[slot] |= OPAQUE
+    rewindow(session, change, slots, fresh)
+    put_back(session, change, held)
+    return slots

@@ -23,7 +23,6 @@ import msgspec
 from ctxgc.adapters.contract import Tombstone, WireWindow
 from ctxgc.adapters.rendering import encode_json
 from ctxgc.adapters.segments_json import segment_fields
-from ctxgc.adapters.window_builder import INPUT_SPAN
 from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Segment, Status
@@ -337,10 +336,7 @@ def _loads(window: WireWindow, missing: set[str]) -> list[list[msgspec.Raw]]:
 def _records(segments: Sequence[Segment], window: WireWindow, missing: set[str]) -> Iterator[bytes]:
     for segment in segments:
         if segment.id in missing:
-            editable = {span.piece for span in window.spans.get(segment.id, ())}
-            names = [piece.name for piece in segment.body]
-            # One span may hold all large inputs of a call, because they lie in one JSON string.
-            fixed = [n for n in names if n not in editable and not (INPUT_SPAN in editable and n.startswith("input."))]
+            fixed = sorted(window.fixed(segment))
             yield encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
 
 
