@@ -5,9 +5,12 @@ Apart from the verbs, so that a family of verbs can have a module of its own.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
+
+from ctxgc.core.errors import BadParams
 
 Name = Annotated[str, Field(max_length=512)]
 Ids = Annotated[list[Name], Field(min_length=1, max_length=10_000)]
@@ -46,3 +49,19 @@ class MutatingSession(OfSession, Mutating):
 
 class Nothing(Params):
     """No params."""
+
+
+_decode = msgspec.json.Decoder().decode
+
+
+def read_params(raw: bytes) -> Any:
+    """The params of a request, for a model to validate. Raises `BadParams` for a number out of range.
+
+    The codec has seen that they are JSON, and skips over numbers: this is where one that no finite double is would
+    become infinite, and in an answer or a row nothing at all.
+    """
+    try:
+        return _decode(raw or b"{}")
+    except (msgspec.DecodeError, RecursionError) as error:
+        hint = "a number is a finite double, or an integer of at most 4300 digits"
+        raise BadParams(f"a value of the params is out of range: {error}", hint=hint) from None
