@@ -106,7 +106,7 @@ class Verbs:
 
     def _checked(self, method: str, raw: bytes) -> Params:
         try:
-            return self._adapters[method].validate_python(read_params(raw))
+            return self._adapters[method].validate_python(read_params(VERBS[method].params, raw))
         except ValidationError as error:
             place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
             field = str(place[0]) if place else ""

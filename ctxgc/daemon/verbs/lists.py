@@ -49,9 +49,8 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
     if wire is None:
         known = ", ".join(WIRE_FORMATS)
         raise BadParams(f"no list format {params.format!r}", hint=f"one of: {known}", field="format")
-    request = msgspec.json.encode(params.messages)
-    window: WireWindow = await on_worker(services, wire.parse, request)
-    session = await services.registry.open(_row(services, params, request))
+    window: WireWindow = await on_worker(services, wire.parse, params.messages)
+    session = await services.registry.open(_row(services, params))
     listed = _Listed()
 
     async def before(session: Session) -> None:
@@ -71,7 +70,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
         return {
             "session": str(session.key),
             "format": params.format,
-            "messages": msgspec.Raw(wire.splice(request, window, tombstones)),
+            "messages": msgspec.Raw(wire.splice(params.messages, window, tombstones)),
             "tokens": todo.remaining_tokens,
             "billed_tokens": session.billed(todo.remaining_tokens),
             "evicted": len(out),
@@ -82,12 +81,12 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
     return await change_session(services, params, apply, session=session, before=before)
 
 
-def _row(services: Services, params: MessagesCollect, request: bytes) -> SessionRow:
+def _row(services: Services, params: MessagesCollect) -> SessionRow:
     """The caller's session, or one of its own for this very list: never one guessed from how the list begins."""
     source, colon, name = params.session.partition(":")
     if not colon:
         source, name = "client", params.session
-    name = name or "once-" + blake2b(request, digest_size=8).hexdigest()
+    name = name or "once-" + blake2b(params.messages, digest_size=8).hexdigest()
     return SessionRow(key=SessionKey(source, name), mode="client", project=params.cwd, created_s=services.clock())
 
 
