@@ -42,7 +42,7 @@ def conversation(api, turns=12):
 
 async def collect(bench, api, messages, budget_tokens, **more):
     params = {"format": api, "messages": messages, "budget_tokens": budget_tokens, "unit": "raw"}
-    return await bench.call("messages.collect", **params, **more)
+    return await bench.call("messages.collect", **params | more)
 
 
 async def collect_bytes(bench, api, messages, budget_tokens):
@@ -173,3 +173,25 @@ async def test_what_is_no_list_of_objects_is_refused_as_its_schema_says(bench, m
 
     schema = (await bench.call("rpc.discover"))["verbs"]["messages.collect"]["params"]["properties"]["messages"]
     assert (schema["type"], schema["items"]["type"]) == ("array", "object")
+
+
+@pytest.mark.parametrize("api", FORMATS)
+@pytest.mark.parametrize("unit", ["raw", "billed"])
+async def test_i4_what_was_forgotten_is_still_in_the_callers_list_and_counts_against_its_budget(bench, api, unit):
+    messages, tokens = conversation(api), "tokens" if unit == "raw" else "billed_tokens"
+    before = await collect(bench, api, messages, 10**6, session="mine", unit=unit)
+    budget_tokens = before[tokens] * 2 // 3
+    await bench.call("stash.forget", session="client:mine", ids=["call_0", "call_1"])
+
+    after = await collect(bench, api, messages, 10**6, session="mine", unit=unit)
+    tight = await collect(bench, api, messages, budget_tokens, session="mine", unit=unit)
+    least = await collect(bench, api, messages, 0, session="mine", unit=unit)
+
+    assert after["messages"] == messages
+    assert (after["tokens"], after["billed_tokens"]) == (before["tokens"], before["billed_tokens"])
+    assert tight["messages"][:5] == messages[:5]
+    assert tight[tokens] <= budget_tokens
+    assert tight["plan"]["held_by"] == {}
+    assert least["plan"]["after_tokens"] == least[tokens]
+    assert sum(least["plan"]["held_by"].values()) == least["tokens"]
+    assert least["plan"]["held_by"]["forgotten"] > 0.15 * before["tokens"]

@@ -9,7 +9,7 @@ it: no tombstone ever stands for another one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -17,9 +17,9 @@ import msgspec
 
 from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
-from ctxgc.core.collector import plan
+from ctxgc.core.collector import Plan, plan
 from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import EVICTED, OPAQUE
+from ctxgc.core.heap import EVICTED, FORGOTTEN, OPAQUE
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.collecting import carried_out
 from ctxgc.daemon.describe import plan_reply
@@ -41,6 +41,20 @@ class _Listed:
 
     told: list[Told] = field(default_factory=list)
     news: list[Prepared] = field(default_factory=list)
+    forgotten_tokens: int = 0
+    """Of what the session was made to forget, and its caller sends all the same: it stays, and no heap counts it."""
+
+    def plan_of(self, todo: Plan, target_tokens: int) -> Plan:
+        """The plan of a session's window as the plan of the whole list."""
+        more = self.forgotten_tokens
+        is_over = more and todo.remaining_tokens + more > target_tokens
+        return replace(
+            todo,
+            target_tokens=target_tokens,
+            before_tokens=todo.before_tokens + more,
+            remaining_tokens=todo.remaining_tokens + more,
+            held_by=(*todo.held_by, ("forgotten", more)) if is_over else todo.held_by,
+        )
 
 
 async def collect_list(services: Services, params: MessagesCollect) -> Any:
@@ -59,8 +73,10 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
     def apply(session: Session, change: Change) -> Reply:
         slots = _take(session, change, listed)
         target = session.raw_budget(params.budget_tokens, params.unit)
-        todo = plan(session.heap, session.index.paths, target, session.now(), session.rules)
+        ours = max(target - listed.forgotten_tokens, 0)
+        todo = plan(session.heap, session.index.paths, ours, session.now(), session.rules)
         outcome = carried_out(session, change, todo, "asked", services.pacer, services.clock())
+        whole = listed.plan_of(todo, target)
         out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
         tombstones = {
             given.id: tombstone_of(session, slot, one.segment)
@@ -71,10 +87,10 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
             "session": str(session.key),
             "format": params.format,
             "messages": msgspec.Raw(wire.splice(params.messages, window, tombstones)),
-            "tokens": todo.remaining_tokens,
-            "billed_tokens": session.billed(todo.remaining_tokens),
+            "tokens": whole.remaining_tokens,
+            "billed_tokens": session.billed(whole.remaining_tokens),
             "evicted": len(out),
-            "plan": plan_reply(session, outcome, {}, unit=params.unit, limit=10, is_dry=False),
+            "plan": plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
             "changed": f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
         }
 
@@ -99,6 +115,14 @@ async def _read(services: Services, session: Session, window: WireWindow, listed
     news = [one for one in listed.told if not is_settled(session, one.segment.id)]
     clocked = on_clock(session, [one.segment.id for one in listed.told], news)
     listed.news = await on_worker(services, prepared, services.intake, clocked)
+    gone = [one for one in ours if _is_forgotten(session, one.id)]
+    counted = await on_worker(services, services.intake.prepare_all, gone) if gone else []
+    listed.forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
+
+
+def _is_forgotten(session: Session, id_: str) -> bool:
+    slot = session.heap.slot_of.get(id_)
+    return slot is not None and session.heap.state[slot] == FORGOTTEN
 
 
 def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
