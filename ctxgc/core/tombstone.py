@@ -7,7 +7,7 @@ trace in what was rendered; and it holds nothing that changes with time, so that
 
 from __future__ import annotations
 
-from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse, Segment
+from ctxgc.core.segment import LINE_MAX, Access, Address, Kind, PathUse, Segment
 
 LABEL_CHARS_MAX = 72
 """A label for people."""
@@ -67,8 +67,10 @@ def size_label(tokens: int) -> str:
     return f"{tokens / 1000:.1f}k" if tokens < 9950 else f"{round(tokens / 1000)}k"
 
 
-def tombstone_text(segment: Segment, seq: int, body_tokens: int) -> str:
-    """The tombstone of a segment: fixed for its life, whatever happens around it (I14)."""
+def tombstone_text(segment: Segment, address: Address, body_tokens: int) -> str:
+    """The tombstone of a segment: fixed for its life, whatever happens around it (I14).
+
+    Wherever a model types the command, it means this segment and no other session's.
+    """
     what = label(segment, TOMBSTONE_LABEL_BYTES_MAX)
-    # Quoted: to a shell, which is where a model will try this, a bare #6 begins a comment.
-    return f"[evicted by ctxgc: {what}, {size_label(body_tokens)} tokens; get it back: ctxgc recall '#{seq}']"
+    return f"[evicted by ctxgc: {what}, {size_label(body_tokens)} tokens; get it back: ctxgc recall {address}]"

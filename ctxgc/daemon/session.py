@@ -23,7 +23,7 @@ from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
 from ctxgc.core.policy import Rules
 from ctxgc.core.reference import ReferenceIndex
-from ctxgc.core.segment import DIGEST_BYTES, Kind, SessionKey, State, Status
+from ctxgc.core.segment import DIGEST_BYTES, Kind, SessionKey, State, Status, address_in, session_number
 from ctxgc.daemon.intake import Prepared, tombstone_tokens_at
 from ctxgc.daemon.wiring import Wiring
 from ctxgc.stash.contract import Edge, Mutation, Put, PutSession, SessionRow, SetGarbage, Stash, Stored
@@ -73,6 +73,8 @@ class Session:
 
     def __init__(self, row: SessionRow, stash: Stash, settings: SessionSettings, clock: Callable[[], float]) -> None:
         self.row = row
+        self.number = session_number(row.key)
+        """What its segments' addresses begin with."""
         self._clock = clock
         self.settings = settings
         self.open_paths: tuple[str, ...] = ()
@@ -157,12 +159,15 @@ class Session:
         return tokens if unit == "raw" else self.calibration.raw_budget(tokens, self.row.hidden_tokens)
 
     def slot(self, name: str) -> int:
-        """The slot a person or program means: an id, `#seq`, or an unambiguous prefix of an id."""
+        """The slot a person or program means: an id, `#seq`, an address, or an unambiguous prefix of an id."""
         found = self.heap.slot_of.get(name)
         if found is not None:
             return found
         if name.startswith("#") and name[1:].isdigit() and int(name[1:]) < len(self.heap):
             return int(name[1:])
+        address = address_in(name)
+        if address is not None and address.number == self.number and address.seq < len(self.heap):
+            return address.seq
         matches = [slot for id_, slot in self.heap.slot_of.items() if id_.startswith(name)] if len(name) >= 4 else []
         if len(matches) == 1:
             return matches[0]

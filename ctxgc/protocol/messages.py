@@ -130,7 +130,7 @@ class SegmentAddFile(MutatingSession):
 
 
 class OneSegment(OfSession):
-    """Params that name one segment: its id, or an unambiguous prefix of it."""
+    """Params that name one segment: its id, an unambiguous prefix of it, or its address, as a tombstone names it."""
 
     id: Annotated[str, Field(min_length=1, max_length=512)]
 

@@ -45,8 +45,8 @@ async def stood_for(bench, session, shown):
     """The text that a result in a reply is, or that its tombstone leads back to."""
     if not shown.startswith("[evicted by ctxgc"):
         return shown
-    number = re.search(r"#\d+", shown)[0]
-    segment = await bench.call("segment.get", session=session, id=number)
+    segment = await bench.call("segment.get", id=re.search(r"recall (\d+-\d+)\]", shown)[1])
+    assert segment["session"] == session
     return segment["pieces"][-1]["text"]
 
 
