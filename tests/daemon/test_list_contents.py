@@ -71,6 +71,7 @@ async def test_i1_another_text_under_a_known_id_is_stored_and_never_replaced_by_
     reply = await collect(bench, api, edited, budget_tokens, session=SESSION)
 
     assert await leads_back_to(bench, reply) == [text_of("EDITED"), *map(result_text, range(1, 12))]
+    assert (said(reply["messages"][2]) == text_of("EDITED")) is (budget_tokens == PLENTY)
     assert await found(bench, "EDITED") == [text_of("EDITED")]
     assert await found(bench, '"log 0"') == [result_text(0)]
 

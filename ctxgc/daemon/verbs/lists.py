@@ -29,7 +29,7 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.told import Told, is_settled, on_clock, prepared
+from ctxgc.daemon.verbs.told import Told, on_clock, prepared
 from ctxgc.daemon.windows import put_back, rewindow
 from ctxgc.protocol.messages import MessagesCollect
 from ctxgc.stash.contract import SessionRow
@@ -112,8 +112,7 @@ async def _read(services: Services, session: Session, window: WireWindow, listed
     stamps = await on_worker(services, stamped, services.intake, window.segments)
     ours = named(session, services.intake, window.segments, stamps)
     listed.told = [Told(one, window.fixed(given)) for given, one in zip(window.segments, ours, strict=True)]
-    news = [one for one in listed.told if not is_settled(session, one.segment.id)]
-    clocked = on_clock(session, [one.segment.id for one in listed.told], news)
+    clocked = on_clock(session, [one.id for one in ours], listed.told)
     listed.news = await on_worker(services, prepared, services.intake, clocked)
     gone = [one for one in ours if _is_forgotten(session, one.id)]
     counted = await on_worker(services, services.intake.prepare_all, gone) if gone else []

@@ -61,7 +61,7 @@ async def sync(services: Services, params: WindowSync) -> Reply:
             known = [one for one in told if is_settled(session, one.segment.id)]
             if news:
                 await session.ensure_text()
-            ready = await on_worker(services, prepared, services.intake, on_clock(session, params.ids, news))
+            ready = await on_worker(services, prepared, services.intake, on_clock(session, params.ids, told))
             conflicts = await conflicts_of(services, session, known)
             fixed = [*params.fixed, *conflicts, *(one.segment.id for one in told if one.is_fixed)]
             said = _take(services, session, change, params, ready, fixed)
