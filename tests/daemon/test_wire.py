@@ -376,6 +376,21 @@ async def test_a_call_id_that_now_stands_for_another_result_is_named_and_never_e
     assert host.evicted
 
 
+async def test_a_conflict_that_is_told_ahead_of_its_window_is_never_evicted_either(bench):
+    host, other = Host(bench.call, mode="on"), "another log altogether\n" * 90
+    await host.send(conversation(4))
+    window = WIRE.parse(json.dumps([TASK, *turn(0, other)]).encode())
+    ahead = [segment_fields(one) for one in window.segments if one.id == "call_0"]
+
+    reply = await bench.call("window.sync", session=host.session, format=WIRE.name, new=ahead)
+
+    assert reply["conflicts"] == ["call_0"]
+    for turns in range(2, 25):
+        await host.send([TASK, *turn(0, other), *conversation(turns)[3:]])
+    assert "call_0" not in host.evicted
+    assert host.evicted
+
+
 async def test_a_mode_set_live_holds_for_the_next_request_and_off_lets_everything_be(bench):
     host = Host(bench.call)
     for turns in range(1, 20):

@@ -96,12 +96,13 @@ def _take(
     wiring.is_off, wiring.pacer, wiring.heard_s = False, pacer, services.clock()
     if params.usage and not params.usage.is_of_this and not is_repeated:
         _learn(session, change, params.usage, pacer)
+    # Whatever window it is told of in: an old decision must not be applied to another content.
+    wiring.fixed.update(heap.slot_of[id_] for id_ in fixed if id_ in heap.slot_of)
     given = {one.segment.id for one in ready}
     said.unknown = [id_ for id_ in params.ids if not is_settled(session, id_) and id_ not in given]
     if said.unknown or not params.ids:
         return said
     slots = [heap.slot_of[id_] for id_ in dict.fromkeys(params.ids)]
-    wiring.fixed.update(heap.slot_of[id_] for id_ in fixed if id_ in heap.slot_of)
     held = wiring.fixed | session.redacted
     for slot in held:
         heap.flags[slot] |= OPAQUE
