@@ -8,8 +8,9 @@ In a session it stands for one content for good, because tombstones, pins and pe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ctxgc.adapters.window_builder import as_asked
@@ -17,6 +18,8 @@ from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.segment import Kind, Segment, Status, base_id, digest, exchange_id
 from ctxgc.daemon.intake import Intake
 from ctxgc.daemon.session import Session
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Stamp(NamedTuple):
@@ -37,20 +40,27 @@ def stamped(intake: Intake, segments: Sequence[Segment]) -> list[Stamp]:
     return [stamp_of(intake, segment) for segment in segments]
 
 
-def named(session: Session, intake: Intake, segments: Sequence[Segment], stamps: Sequence[Stamp]) -> list[Segment]:
+def named(
+    session: Session,
+    intake: Intake,
+    segments: Sequence[Segment],
+    stamps: Sequence[Stamp],
+    stood_for: Mapping[str, str] = NOTHING,
+) -> list[Segment]:
     """The segments under the session's own ids, each id once.
 
     An exchange whose call waits in the session for its result completes that one. What was forgotten is known by its
-    id alone, and what comes under this id is taken for it.
+    id alone, and what comes under this id is taken for it. `stood_for` says for which of the session's segments a
+    tombstone stands, by its id in the list.
     """
-    uses: dict[str, _Uses] = {}
-    found = []
-    for segment, stamp in zip(segments, stamps, strict=True):
-        base = base_id(segment.id)
-        if base not in uses:
-            uses[base] = _Uses(session, intake, base)
-        found.append(replace(segment, id=uses[base].take(segment, stamp)))
-    return found
+    bases = dict.fromkeys(base_id(id_) for id_ in [*(one.id for one in segments), *stood_for.values()])
+    uses = {base: _Uses(session, intake, base) for base in bases}
+    for id_ in stood_for.values():
+        uses[base_id(id_)].spare(id_)
+    return [
+        replace(one, id=stood_for.get(one.id) or uses[base_id(one.id)].take(one, stamp))
+        for one, stamp in zip(segments, stamps, strict=True)
+    ]
 
 
 class _Uses:
@@ -69,6 +79,10 @@ class _Uses:
             self._note(id_)
             self._next += 1
 
+    def _note_own(self, id_: str) -> None:
+        if id_ not in self._noted and id_ in self._session.heap.slot_of:
+            self._note(id_)
+
     def _note(self, id_: str) -> None:
         session = self._session
         slot = session.heap.slot_of[id_]
@@ -79,11 +93,17 @@ class _Uses:
         self._has_pending |= session.heap.is_set(slot, PENDING)
         self._by_content.setdefault(Stamp(session.digest_of(slot), slot in session.redacted), []).append(id_)
 
+    def spare(self, id_: str) -> None:
+        """Never take this one."""
+        self._note_own(id_)
+        for known in self._by_content.values():
+            if id_ in known:
+                known.remove(id_)
+
     def take(self, segment: Segment, stamp: Stamp) -> str:
         """The id of this content."""
         id_ = segment.id
-        if id_ not in self._noted and id_ in self._session.heap.slot_of:
-            self._note(id_)
+        self._note_own(id_)
         known = self._by_content.get(stamp)
         if not known and self._has_pending and segment.kind is Kind.EXCHANGE and segment.status is not Status.PENDING:
             known = self._by_content.get(stamp_of(self._intake, as_asked(segment)))

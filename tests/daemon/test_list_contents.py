@@ -163,6 +163,48 @@ async def test_what_came_under_a_signature_since_is_left_alone_although_it_was_o
     assert reply["messages"][1:3] == written
 
 
+@pytest.mark.parametrize("api", FORMATS)
+async def test_a_caller_may_go_on_with_the_list_that_it_got_back(bench, api):
+    first = await collect(bench, api, conversation(api), 1, session=SESSION)
+    longer = [*first["messages"], *one_turn(api, "call_12", result_text(12))]
+
+    same = await collect(bench, api, longer, PLENTY, session=SESSION)
+    less = await collect(bench, api, [*longer, *one_turn(api, "call_13", result_text(13))], 1, session=SESSION)
+
+    assert (same["messages"], same["evicted"]) == (longer, first["evicted"])
+    assert less["evicted"] > first["evicted"]
+    assert await leads_back_to(bench, less) == [result_text(n) for n in range(14)]
+    listed = (await bench.call("segment.list", session=SESSION))["segments"]
+    assert [one["id"] for one in listed][1:] == [f"call_{n}" for n in range(14)]
+    assert await found(bench, '"get it back"') == []
+
+
+async def test_a_tombstone_of_a_text_is_known_again_although_a_texts_name_is_made_of_it(bench):
+    reminder = {"role": "user", "content": f"<system-reminder>{text_of('REMINDER')}</system-reminder>"}
+    messages = [TASK, reminder, *conversation("anthropic_messages")[1:]]
+    first = await collect(bench, "anthropic_messages", messages, 1, session=SESSION)
+    assert first["messages"][1] != reminder
+
+    again = await collect(bench, "anthropic_messages", first["messages"], PLENTY, session=SESSION)
+
+    assert (again["messages"], again["evicted"]) == (first["messages"], first["evicted"])
+    assert await found(bench, '"get it back"') == []
+
+
+@pytest.mark.parametrize("api", FORMATS)
+async def test_a_tombstone_in_a_list_that_is_no_longer_true_is_a_text_like_any_other(bench, api):
+    first = await collect(bench, api, conversation(api), 1, session=SESSION)
+    stone = said(first["messages"][2])
+    elsewhere = [TASK, *one_turn(api, "another call", stone), *first["messages"][1:]]
+    await collect(bench, api, elsewhere, PLENTY, session=SESSION)
+    await bench.call("stash.forget", session="client:" + SESSION, ids=["call_0"])
+
+    reply = await collect(bench, api, elsewhere, 1, session=SESSION)
+
+    assert reply["messages"] == elsewhere
+    assert await found(bench, '"get it back"') == [stone]
+
+
 CALLS = st.lists(st.tuples(st.sampled_from(["a", "b", "a~2"]), st.integers(0, 5)), max_size=12)
 """Results of a call each: under which id, and which text."""
 

@@ -20,7 +20,8 @@ from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.core.collector import Plan, plan
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, FORGOTTEN, OPAQUE
-from ctxgc.core.segment import SessionKey
+from ctxgc.core.segment import Kind, Segment, SessionKey, base_id
+from ctxgc.core.tombstone import address_told
 from ctxgc.daemon.collecting import carried_out
 from ctxgc.daemon.describe import plan_reply
 from ctxgc.daemon.intake import Prepared
@@ -30,9 +31,12 @@ from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.told import Told, on_clock, prepared
-from ctxgc.daemon.windows import put_back, rewindow
+from ctxgc.daemon.windows import put_back, rewindow, take_out
 from ctxgc.protocol.messages import MessagesCollect
 from ctxgc.stash.contract import SessionRow
+
+TOMBSTONE_BYTES_MAX = 512
+"""No tombstone is longer: it has at most 60 tokens, and few of its bytes are a label's."""
 
 
 @dataclass(slots=True)
@@ -41,6 +45,8 @@ class _Listed:
 
     told: list[Told] = field(default_factory=list)
     news: list[Prepared] = field(default_factory=list)
+    stood_for: dict[str, str] = field(default_factory=dict)
+    """Tombstones that the caller got from us and sends back: the session's segment by the list's."""
     forgotten_tokens: int = 0
     """Of what the session was made to forget, and its caller sends all the same: it stays, and no heap counts it."""
 
@@ -81,7 +87,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
         tombstones = {
             given.id: tombstone_of(session, slot, one.segment)
             for given, one, slot in zip(window.segments, listed.told, slots, strict=True)
-            if slot in out
+            if slot in out and given.id not in listed.stood_for
         }
         return {
             "session": str(session.key),
@@ -110,13 +116,37 @@ async def _read(services: Services, session: Session, window: WireWindow, listed
     """Name the list's segments as the session does, and make ready what it does not hold yet."""
     await session.ensure_text()
     stamps = await on_worker(services, stamped, services.intake, window.segments)
-    ours = named(session, services.intake, window.segments, stamps)
+    listed.stood_for = await _stood_for(services, session, window)
+    ours = named(session, services.intake, window.segments, stamps, listed.stood_for)
     listed.told = [Told(one, window.fixed(given)) for given, one in zip(window.segments, ours, strict=True)]
     clocked = on_clock(session, [one.id for one in ours], listed.told)
     listed.news = await on_worker(services, prepared, services.intake, clocked)
     gone = [one for one in ours if _is_forgotten(session, one.id)]
     counted = await on_worker(services, services.intake.prepare_all, gone) if gone else []
     listed.forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
+
+
+async def _stood_for(services: Services, session: Session, window: WireWindow) -> dict[str, str]:
+    """For which segments of the session the list's own tombstones stand, where they still are what we would say."""
+    stones: dict[int, tuple[Segment, str]] = {}
+    for segment in window.segments:
+        for piece in segment.body:
+            address = address_told(piece.text) if len(piece.data) <= TOMBSTONE_BYTES_MAX else None
+            if address is not None and address.number == session.number and address.seq < len(session.heap):
+                stones[address.seq] = segment, piece.text
+    rows = await services.stash.rows(session.key, list(stones)) if stones else []
+    return {
+        given.id: row.segment.id
+        for row in rows
+        for given, text in [stones[row.seq]]
+        if _is_use_of(given, row.segment) and tombstone_of(session, row.seq, row.segment).text == text
+    }
+
+
+def _is_use_of(given: Segment, ours: Segment) -> bool:
+    """Whether a tombstone in this place may stand for that segment: of a call under its id, of a text anywhere."""
+    calls = [one.id for one in (given, ours) if one.kind is Kind.EXCHANGE]
+    return not calls or (len(calls) == 2 and base_id(calls[0]) == base_id(calls[1]))
 
 
 def _is_forgotten(session: Session, id_: str) -> bool:
@@ -130,9 +160,15 @@ def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
     for ready in listed.news:
         session.admit(change, ready)
     slots = [heap.slot_of[one.segment.id] for one in listed.told]
-    held = [slot for slot, one in zip(slots, listed.told, strict=True) if one.is_fixed or slot in session.redacted]
+    gone = {heap.slot_of[id_] for id_ in listed.stood_for.values()}
+    held = [
+        slot
+        for slot, one in zip(slots, listed.told, strict=True)
+        if slot not in gone and (one.is_fixed or slot in session.redacted)
+    ]
     for slot in held:
         heap.flags[slot] |= OPAQUE
     rewindow(session, change, slots, fresh)
     put_back(session, change, held)
+    take_out(session, change, gone)
     return slots
