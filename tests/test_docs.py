@@ -18,7 +18,7 @@ import pytest
 from ctxgc.config import Config
 from ctxgc.core.garbage import REASONS
 from ctxgc.core.roots import ROOTS
-from ctxgc.core.segment import Kind, Role, Segment, State
+from ctxgc.core.segment import Address, Kind, Role, Segment, State
 from ctxgc.core.tombstone import tombstone_text
 from ctxgc.fronts.cli import table
 from ctxgc.protocol.messages import VERBS
@@ -182,9 +182,9 @@ def test_every_command_that_the_program_recommends_exists():
 
 def test_what_a_tombstone_says_to_type_reaches_the_program_through_a_shell():
     segment = Segment(id="x", kind=Kind.EXCHANGE, role=Role.ASSISTANT, place=0, born_turn=0, tool="Read")
-    typed = tombstone_text(segment, 12, 99).partition("get it back: ")[2].removesuffix("]")
+    typed = tombstone_text(segment, Address(123456789, 12), 99).partition("get it back: ")[2].removesuffix("]")
 
-    assert shlex.split(typed, comments=True) == ["ctxgc", "recall", "#12"]
+    assert shlex.split(typed, comments=True) == ["ctxgc", "recall", "123456789-12"]
 
 
 def test_the_pages_show_no_machine_and_no_host():

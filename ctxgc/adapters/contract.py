@@ -26,6 +26,9 @@ LINE_BYTES_MAX = 64 * 2**20
 DOCUMENT_BYTES_MAX = 256 * 2**20
 """A single-document format (one JSON object a file) larger than this is refused: it cannot be streamed."""
 
+INPUT_SPAN = "input"
+"""A span that holds all large inputs of a call at once, because they lie in one JSON string."""
+
 INPUT_PIECE_CHARS_MIN = 400
 """A string inside a tool's input moves to the body from this length on; shorter ones stay in the skeleton."""
 
@@ -151,6 +154,12 @@ class WireWindow:
     segments: tuple[Segment, ...]
     spans: Mapping[str, tuple[Span, ...]]
     skipped: Counter[str] = field(default_factory=Counter)
+
+    def fixed(self, segment: Segment) -> frozenset[str]:
+        """The pieces of one of its segments that cannot be edited here: pending, signed, not text."""
+        editable = {span.piece for span in self.spans.get(segment.id, ())}
+        names = {piece.name for piece in segment.body} - editable
+        return frozenset(name for name in names if not (INPUT_SPAN in editable and name.startswith("input.")))
 
 
 class WireFormat(Protocol):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ctxgc.adapters.contract import INPUT_SPAN
 from ctxgc.adapters.rendering import encode_json, object_input
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE, place_strings
 from ctxgc.adapters.spans import Extent, JsonText, json_string, read_json, spliced
-from ctxgc.adapters.window_builder import INPUT_SPAN, WindowBuilder
+from ctxgc.adapters.window_builder import WindowBuilder
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import text_bytes
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
 from ctxgc.adapters.openai_calls import edited_arguments, parse_call
 from ctxgc.adapters.rendering import (
     NO_RESULT,
@@ -32,7 +32,7 @@ from ctxgc.adapters.rendering import (
     splice_window,
 )
 from ctxgc.adapters.spans import Extent, JsonText, json_string, read_json
-from ctxgc.adapters.window_builder import INPUT_SPAN, WindowBuilder
+from ctxgc.adapters.window_builder import WindowBuilder
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role
 

@@ -17,7 +17,7 @@ from typing import Any
 from ctxgc.adapters.assembly import block_text
 from ctxgc.adapters.codex import user_kind
 from ctxgc.adapters.codex_results import is_failure
-from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
 from ctxgc.adapters.openai_calls import edited_arguments, parse_call
 from ctxgc.adapters.rendering import (
     NO_RESULT,
@@ -34,7 +34,7 @@ from ctxgc.adapters.rendering import (
 )
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
 from ctxgc.adapters.spans import Extent, JsonText, json_string, read_json
-from ctxgc.adapters.window_builder import INPUT_SPAN, WindowBuilder
+from ctxgc.adapters.window_builder import WindowBuilder
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role
 

@@ -8,13 +8,14 @@ answered by the first result of its id before the assistant speaks again; what i
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctxgc.adapters.assembly import NO_FACTS, canonical, cut_input, cut_result
-from ctxgc.adapters.contract import Span, WireWindow
+from ctxgc.adapters.contract import INPUT_SPAN, Span, WireWindow
 from ctxgc.adapters.facts import Facts, facts_of
 from ctxgc.adapters.rendering import RESULT_PIECE
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, is_deeper, is_piece_name
@@ -22,10 +23,9 @@ from ctxgc.adapters.spans import Extent
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status, exchange_id, text_bytes, text_id
 
-INPUT_SPAN = "input"
-"""A span that holds all large inputs of a call at once, because they lie in one JSON string."""
-
 NAME_CHARS_MAX = 200
+
+_SAID_BY_RESULT = frozenset({"result_blocks", "opaque", "is_error"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -171,6 +171,13 @@ class WindowBuilder:
         self._drafts.append(draft)
         self.messages.append(self._message)
         return draft
+
+
+def as_asked(exchange: Segment) -> Segment:
+    """An exchange as it was while its call waited for the result."""
+    skeleton = {key: part for key, part in json.loads(exchange.skeleton).items() if key not in _SAID_BY_RESULT}
+    body = tuple(piece for piece in exchange.body if piece.name != RESULT_PIECE)
+    return replace(exchange, skeleton=canonical(skeleton), body=body, status=Status.PENDING)
 
 
 def clean_name(name: str) -> str:

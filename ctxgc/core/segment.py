@@ -16,6 +16,7 @@ returns exactly what was admitted (I9) and a transcript may hold NUL or lone sur
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -106,6 +107,40 @@ class SessionKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.source}:{self.session}"
+
+
+class Address(NamedTuple):
+    """Names a segment from anywhere: its session's number, and its seq there. Written `482915736-17`.
+
+    Digits, because o200k takes three of them for a token; a dash, because a shell takes it as it is and nobody takes
+    the whole for a number, of which a last zero could be left out.
+    """
+
+    number: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.number}-{self.seq}"
+
+
+_ADDRESS = re.compile(r"([1-9][0-9]{8})-([0-9]{1,10})")
+
+
+def address_in(text: str) -> Address | None:
+    """The address that the text is, if it is one."""
+    found = _ADDRESS.fullmatch(text)
+    return Address(int(found[1]), int(found[2])) if found else None
+
+
+def session_number(key: SessionKey) -> int:
+    """A session's number: nine digits made of its name, so that it is the same in every stash and for good.
+
+    Numbers may collide, though hardly: among a thousand sessions with a chance of one in two thousand.
+    """
+    # As the stash keeps names: without what no engine takes.
+    name = str(key).encode("utf-8", "replace").replace(b"\0", "\ufffd".encode())
+    stamp = blake2b(name, digest_size=8, person=b"ctxgc-session").digest()
+    return 10**8 + int.from_bytes(stamp, "little") % (9 * 10**8)
 
 
 class PathUse(NamedTuple):
@@ -205,6 +240,12 @@ def exchange_id(call_id: str, ordinal: int) -> str:
     gets its ordinal, or `a~2` would be two exchanges.
     """
     return call_id if ordinal == 1 and "~" not in call_id else f"{call_id}~{ordinal}"
+
+
+def base_id(id_: str) -> str:
+    """The id without its ordinal: the same for all segments that `exchange_id` or `text_id` tell apart by one."""
+    base, tilde, ordinal = id_.rpartition("~")
+    return base if tilde and ordinal.isdecimal() else id_
 
 
 def text_id(role: Role, kind: Kind, text: bytes, ordinal: int) -> str:

@@ -7,12 +7,13 @@ trace in what was rendered; and it holds nothing that changes with time, so that
 
 from __future__ import annotations
 
-from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse, Segment
+from ctxgc.core.segment import LINE_MAX, Access, Address, Kind, PathUse, Segment, address_in
 
 LABEL_CHARS_MAX = 72
 """A label for people."""
 TOMBSTONE_LABEL_BYTES_MAX = 32
 """A token is at least one byte, so a label of so many bytes keeps every tombstone within 60 tokens, in any script."""
+_BEGINS = "[evicted by ctxgc: "
 COMMAND_CHARS_CUT = 200
 """A command this long was cut, and its text may be a piece of the body: nothing of it is told."""
 
@@ -67,8 +68,17 @@ def size_label(tokens: int) -> str:
     return f"{tokens / 1000:.1f}k" if tokens < 9950 else f"{round(tokens / 1000)}k"
 
 
-def tombstone_text(segment: Segment, seq: int, body_tokens: int) -> str:
-    """The tombstone of a segment: fixed for its life, whatever happens around it (I14)."""
+def address_told(text: str) -> Address | None:
+    """The address that a tombstone tells, if the text may be one."""
+    if not (text.startswith(_BEGINS) and text.endswith("]")):
+        return None
+    return address_in(text.rpartition(" ")[2].removesuffix("]"))
+
+
+def tombstone_text(segment: Segment, address: Address, body_tokens: int) -> str:
+    """The tombstone of a segment: fixed for its life, whatever happens around it (I14).
+
+    Wherever a model types the command, it means this segment and no other session's.
+    """
     what = label(segment, TOMBSTONE_LABEL_BYTES_MAX)
-    # Quoted: to a shell, which is where a model will try this, a bare #6 begins a comment.
-    return f"[evicted by ctxgc: {what}, {size_label(body_tokens)} tokens; get it back: ctxgc recall '#{seq}']"
+    return f"{_BEGINS}{what}, {size_label(body_tokens)} tokens; get it back: ctxgc recall {address}]"

@@ -86,9 +86,10 @@ class Dispatch(Protocol):
     def call(self, method: str, params: Raw, context: CallContext) -> Any:
         """Answer a call.
 
-        `params` is one JSON object: well-formed UTF-8 without NaN or lone surrogates, but not validated, and
-        `bytes(params)` is its text. The answer is `bytes` or `msgspec.Raw` (JSON already), any value that msgspec
-        encodes, or an awaitable of one of these. Calls of one connection are made in the order they were sent.
+        `params` is one JSON object: well-formed UTF-8 without NaN or lone surrogates, but not validated, and its
+        numbers may be out of range; `bytes(params)` is its text. The answer is `bytes` or `msgspec.Raw` (JSON already),
+        any value that msgspec encodes, or an awaitable of one of these. Calls of one connection are made in the order
+        they were sent.
 
         Raises CtxgcError, which is answered as it is; anything else is a bug, answered as `internal` and logged
         without its message, because that may quote a session's text.

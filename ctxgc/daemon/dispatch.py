@@ -26,6 +26,7 @@ from ctxgc.daemon.session import Session
 from ctxgc.daemon.verbs import admin, heap, lists, segments, sessions, stash, wire
 from ctxgc.daemon.verbs.tx import first_fault, tx
 from ctxgc.protocol.messages import VERBS, Mutating, Params, SegmentGet
+from ctxgc.protocol.params import read_params
 
 _log = logging.getLogger("ctxgc.daemon")
 
@@ -105,7 +106,7 @@ class Verbs:
 
     def _checked(self, method: str, raw: bytes) -> Params:
         try:
-            return self._adapters[method].validate_json(raw or b"{}")
+            return self._adapters[method].validate_python(read_params(VERBS[method].params, raw))
         except ValidationError as error:
             place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
             field = str(place[0]) if place else ""

@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ctxgc.core.redact import redact_segment
-from ctxgc.core.segment import Segment, digest
+from ctxgc.core.segment import Address, Segment, digest
 from ctxgc.core.tombstone import tombstone_text
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.opaque import apart
 
+SOMEWHERE = Address(10**8, 100)
+"""An address as long as any: all sessions' numbers cost the same."""
 PIECE_MARKER_TOKENS = 6
 """What the marker of a further piece costs; its text is `[evicted]`."""
 
@@ -42,11 +44,13 @@ class Intake:
         self.counter = counter
         self._redacts = redacts
 
+    def redacted(self, segment: Segment) -> tuple[Segment, int]:
+        """A segment as it is kept, and how much was redacted."""
+        return redact_segment(segment) if self._redacts else (segment, 0)
+
     def prepare(self, segment: Segment) -> Prepared:
         """Redact, digest and count one segment. Linear in its text; raises nothing."""
-        redactions = 0
-        if self._redacts:
-            segment, redactions = redact_segment(segment)
+        segment, redactions = self.redacted(segment)
         count = self.counter.count
         pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)
         body_tokens = sum(tokens for _, _, tokens in pieces)
@@ -57,7 +61,7 @@ class Intake:
             digest=digest(segment.skeleton, segment.body),
             skeleton_tokens=count(frame) + opaque_tokens,
             pieces=pieces,
-            tombstone_tokens=count(tombstone_text(segment, 100, body_tokens)) + markers,
+            tombstone_tokens=count(tombstone_text(segment, SOMEWHERE, body_tokens)) + markers,
             redactions=redactions,
         )
 

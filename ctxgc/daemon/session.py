@@ -23,7 +23,7 @@ from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
 from ctxgc.core.policy import Rules
 from ctxgc.core.reference import ReferenceIndex
-from ctxgc.core.segment import Kind, SessionKey, State, Status
+from ctxgc.core.segment import DIGEST_BYTES, Kind, SessionKey, State, Status, address_in, session_number
 from ctxgc.daemon.intake import Prepared, tombstone_tokens_at
 from ctxgc.daemon.wiring import Wiring
 from ctxgc.stash.contract import Edge, Mutation, Put, PutSession, SessionRow, SetGarbage, Stash, Stored
@@ -73,6 +73,8 @@ class Session:
 
     def __init__(self, row: SessionRow, stash: Stash, settings: SessionSettings, clock: Callable[[], float]) -> None:
         self.row = row
+        self.number = session_number(row.key)
+        """What its segments' addresses begin with."""
         self._clock = clock
         self.settings = settings
         self.open_paths: tuple[str, ...] = ()
@@ -94,6 +96,7 @@ class Session:
         self.place_max = 0
         self.last_collection = 0
         self.calibration = Calibration.resumed(self.row.model, self.row.ratio)
+        self._digests = bytearray()
         self.redacted: set[int] = set()
         """Slots of which the stash holds less than was sent."""
         self.left_evicted: set[int] = set()
@@ -156,12 +159,15 @@ class Session:
         return tokens if unit == "raw" else self.calibration.raw_budget(tokens, self.row.hidden_tokens)
 
     def slot(self, name: str) -> int:
-        """The slot a person or program means: an id, `#seq`, or an unambiguous prefix of an id."""
+        """The slot a person or program means: an id, `#seq`, an address, or an unambiguous prefix of an id."""
         found = self.heap.slot_of.get(name)
         if found is not None:
             return found
         if name.startswith("#") and name[1:].isdigit() and int(name[1:]) < len(self.heap):
             return int(name[1:])
+        address = address_in(name)
+        if address is not None and address.number == self.number and address.seq < len(self.heap):
+            return address.seq
         matches = [slot for id_, slot in self.heap.slot_of.items() if id_.startswith(name)] if len(name) >= 4 else []
         if len(matches) == 1:
             return matches[0]
@@ -262,6 +268,7 @@ class Session:
             )
             refs = [edge for edge in row.edges if edge.target < row.seq]
             self.heap.admit(entry, refs)
+            self._note_digest(row.seq, row.digest)
             if row.redactions:
                 self.redacted.add(row.seq)
             if row.state is State.DEPARTED and row.collection:
@@ -336,6 +343,7 @@ class Session:
             heap.admit(self._entry(row), refs)
         for later, number in namings.items():
             heap.set_namings(later, number)
+        self._note_digest(slot, prepared.digest)
         if not is_open:
             self.index.add_facts(slot, segment)
             self.index.add_text(slot, segment)
@@ -349,6 +357,15 @@ class Session:
         spoken = segment.kind in REPLY_KINDS
         self.set_row(change, turn=max(self.row.turn, segment.born_turn + spoken))
         return True
+
+    def digest_of(self, slot: int) -> bytes:
+        """The digest of a segment's content; zeros where it was forgotten or lost."""
+        return bytes(self._digests[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES]).ljust(DIGEST_BYTES, b"\0")
+
+    def _note_digest(self, slot: int, digest: bytes) -> None:
+        # One flat column: as objects of their own they would cost a heap's slot half as much again.
+        self._digests = self._digests.ljust(slot * DIGEST_BYTES, b"\0")
+        self._digests[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES] = digest.ljust(DIGEST_BYTES, b"\0")
 
     def set_row(self, change: Change, **fields: Any) -> None:
         """Change what is known of the session."""

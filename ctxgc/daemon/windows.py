@@ -6,9 +6,9 @@ evicted it comes back evicted: a prompt cache that still holds the tombstone goe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT
+from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT, STATES
 from ctxgc.core.segment import Departure, Kind, State
 from ctxgc.daemon.session import Change, Session
 from ctxgc.stash.contract import SetPlaces, SetState
@@ -47,3 +47,22 @@ def rewindow(session: Session, change: Change, slots: Sequence[int], fresh: int)
     for slot, place in places:
         heap.set_place(slot, place)
     return reason if gone else None
+
+
+def put_back(session: Session, change: Change, slots: Iterable[int]) -> None:
+    """These are not out of the window, whoever evicted them: where it is rendered they cannot be."""
+    _move(session, change, slots, EVICTED, RESIDENT)
+
+
+def take_out(session: Session, change: Change, slots: Iterable[int]) -> None:
+    """These are out of the window: where it is rendered their tombstones stand."""
+    _move(session, change, slots, RESIDENT, EVICTED)
+
+
+def _move(session: Session, change: Change, slots: Iterable[int], old: int, new: int) -> None:
+    heap = session.heap
+    moved = [slot for slot in slots if heap.state[slot] == old]
+    if moved:
+        change.add(SetState(session.key, moved, STATES[new]))
+    for slot in moved:
+        heap.set_state(slot, new)

@@ -9,7 +9,7 @@ updated session of `cwd` or the nearest folder above it that has one; of all onl
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ from ctxgc.protocol.params import OfSession as OfSession
 from ctxgc.protocol.params import Params as Params
 from ctxgc.protocol.params import Tokens as Tokens
 from ctxgc.protocol.params import Unit as Unit
+from ctxgc.protocol.params import VerbatimObjects as VerbatimObjects
 from ctxgc.protocol.params import WireFormatName as WireFormatName
 from ctxgc.protocol.wire import WindowSync
 
@@ -129,7 +130,7 @@ class SegmentAddFile(MutatingSession):
 
 
 class OneSegment(OfSession):
-    """Params that name one segment: its id, or an unambiguous prefix of it."""
+    """Params that name one segment: its id, an unambiguous prefix of it, or its address, as a tombstone names it."""
 
     id: Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -254,8 +255,9 @@ class StashForget(MutatingSession):
 class MessagesCollect(MutatingSession):
     """Collect a list of a model API: the caller sends its list and gets back one that fits the budget."""
 
+    verbatim: ClassVar[frozenset[str]] = frozenset({"messages"})
     format: WireFormatName
-    messages: list[dict[str, Any]]
+    messages: VerbatimObjects
     budget_tokens: Tokens
     unit: Unit = "billed"
 

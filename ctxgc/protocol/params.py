@@ -5,9 +5,13 @@ Apart from the verbs, so that a family of verbs can have a module of its own.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from ctxgc.core.errors import BadParams
 
 Name = Annotated[str, Field(max_length=512)]
 Ids = Annotated[list[Name], Field(min_length=1, max_length=10_000)]
@@ -19,10 +23,36 @@ Unit = Literal["billed", "raw"]
 WireFormatName = Literal["anthropic_messages", "openai_chat", "openai_responses"]
 
 
+class Verbatim(NamedTuple):
+    """A param as its caller wrote it, and what it says."""
+
+    text: bytes
+    value: Any
+
+
+def _objects(given: Verbatim) -> bytes:
+    if not isinstance(given.value, list) or not all(isinstance(item, dict) for item in given.value):
+        raise PydanticCustomError("objects", "input should be a list of objects")
+    return given.text
+
+
+VerbatimObjects = Annotated[
+    bytes,
+    PlainValidator(_objects),
+    WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": True}}),
+]
+"""A list of objects as JSON text: what goes back to its caller keeps numbers, escapes and the order of keys (I5).
+
+A field of this type is named in its model's `verbatim`.
+"""
+
+
 class Params(BaseModel):
     """What every verb's params share: unknown fields are an error, so that a misspelt one is not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    verbatim: ClassVar[frozenset[str]] = frozenset()
+    """Fields of which the text is kept, and not what it says."""
 
 
 class Mutating(Params):
@@ -46,3 +76,24 @@ class MutatingSession(OfSession, Mutating):
 
 class Nothing(Params):
     """No params."""
+
+
+_decode = msgspec.json.Decoder().decode
+_decode_texts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def read_params(model: type[Params], raw: bytes) -> Any:
+    """The params of a request, for their model to validate. Raises `BadParams` for a number out of range.
+
+    The codec has seen that they are JSON, and skips over numbers: this is where one that no finite double is would
+    become infinite, and in an answer or a row nothing at all.
+    """
+    try:
+        said = _decode(raw or b"{}")
+    except (msgspec.DecodeError, RecursionError) as error:
+        hint = "a number is a finite double, or an integer of at most 4300 digits"
+        raise BadParams(f"a value of the params is out of range: {error}", hint=hint) from None
+    if kept := model.verbatim & said.keys():
+        texts = _decode_texts(raw)
+        said |= {name: Verbatim(bytes(texts[name]), said[name]) for name in kept}
+    return said

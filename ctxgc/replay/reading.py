@@ -14,7 +14,7 @@ from functools import lru_cache
 from ctxgc.adapters.formats import HEAD_BYTES, detect, open_transcript
 from ctxgc.adapters.lines import Inflater
 from ctxgc.core.errors import CtxgcError
-from ctxgc.core.segment import Segment
+from ctxgc.core.segment import Address, Segment
 from ctxgc.core.tombstone import tombstone_text
 from ctxgc.replay.trace import Episode, Recorder
 from ctxgc.tokens.counter import TokenCounter
@@ -22,8 +22,8 @@ from ctxgc.tokens.ranks import load_ranks
 
 READ_BYTES = 2**20
 ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
-TYPICAL_SEQ = 100
-"""A recall number of typical length, for the size of tombstones."""
+TYPICAL_ADDRESS = Address(10**8, 100)
+"""An address of typical length, for the size of tombstones."""
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ def _read_into(reading: Reading) -> None:
 
 
 def _tombstone_tokens(segment: Segment, body_tokens: int) -> int:
-    return token_counter().count(tombstone_text(segment, TYPICAL_SEQ, body_tokens))
+    return token_counter().count(tombstone_text(segment, TYPICAL_ADDRESS, body_tokens))
 
 
 def transcripts_in(paths: Iterable[str]) -> list[str]:

@@ -345,6 +345,10 @@ class Stash(Protocol):
         """Sessions a person may mean by `text`: `source:session`, a session id, or a prefix of one. At most 10."""
         ...
 
+    async def numbered(self, number: int) -> list[SessionKey]:
+        """Sessions of this number (`core.segment.session_number`); more than one where numbers collide. O(sessions)."""
+        ...
+
     async def holders(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id, the most recently updated first. At most 10."""
         ...

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from ctxgc.core.errors import StorageFailed
-from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, digest
+from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, digest, session_number
 from ctxgc.stash import columns, frame
 from ctxgc.stash.contract import Collection, Edge, Eviction, SessionRow, Stored
 
@@ -65,6 +65,12 @@ def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
         if found:
             return list(found)[:RESOLVED_MAX]
     return []
+
+
+def numbered(db: sqlite3.Connection, number: int) -> list[SessionKey]:
+    """Sessions of this number: all names are read, out of their index."""
+    keys = (SessionKey(*row) for row in db.execute("SELECT source, session FROM session"))
+    return [key for key in keys if session_number(key) == number]
 
 
 def holders(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:

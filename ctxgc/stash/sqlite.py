@@ -144,6 +144,10 @@ class SqliteStash:
         """Sessions a person may mean by `text`."""
         return await self._read(lambda db: reading.resolve(db, text))
 
+    async def numbered(self, number: int) -> list[SessionKey]:
+        """Sessions of this number."""
+        return await self._read(lambda db: reading.numbered(db, number))
+
     async def holders(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id."""
         return await self._read(lambda db: reading.holders(db, segment_id))

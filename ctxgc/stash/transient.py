@@ -13,7 +13,7 @@ from typing import Any
 
 from ctxgc.core.errors import Conflict, StorageFailed
 from ctxgc.core.ranking import CANDIDATES_MAX, Candidate, Term, parse, rank, snippet
-from ctxgc.core.segment import Piece, Segment, SessionKey, State, Status
+from ctxgc.core.segment import Piece, Segment, SessionKey, State, Status, session_number
 from ctxgc.core.words import WORD, stem
 from ctxgc.stash import lexemes
 from ctxgc.stash.columns import forgotten
@@ -103,6 +103,10 @@ class TransientStash:
         exact = [key for key in keys if text in (key.session, str(key))]
         named = [key for key in keys if key.session.startswith(text) or (":" in text and str(key).startswith(text))]
         return (exact or named)[:RESOLVED_MAX]
+
+    async def numbered(self, number: int) -> list[SessionKey]:
+        """Sessions of this number."""
+        return [key for key in self._sessions if session_number(key) == number]
 
     async def holders(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id."""

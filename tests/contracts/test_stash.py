@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import Conflict, CtxgcError
-from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, SessionKey, State, Status
+from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, SessionKey, State, Status, session_number
 from ctxgc.stash.contract import (
     OP_IDS_KEPT_PER_SESSION,
     ActualCost,
@@ -335,6 +335,14 @@ async def test_a_session_is_named_exactly_or_by_a_prefix(stash):
     assert await stash.resolve("codex:ab") == [keys[1]]
     assert await stash.resolve("codex:x") == [keys[2]]
     assert await stash.resolve("") == await stash.resolve("nothing%") == []
+
+
+async def test_a_session_is_found_by_its_number(stash):
+    keys = [SessionKey("client", "a"), SessionKey("codex", "a"), SessionKey("codex", "naïve\0 \udcff")]
+    await stash.apply([PutSession(SessionRow(key=key)) for key in keys[:1]])
+    await stash.apply([PutSession(SessionRow(key=key)) for key in keys[1:2]])
+
+    assert [await stash.numbered(session_number(key)) for key in keys] == [[keys[0]], [keys[1]], []]
 
 
 async def test_a_segment_is_traced_to_every_session_that_holds_its_id(stash):

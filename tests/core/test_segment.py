@@ -6,13 +6,17 @@ from hypothesis import strategies as st
 
 from ctxgc.core.segment import (
     DIGEST_BYTES,
+    Address,
     EdgeKind,
     Kind,
     Piece,
     Role,
     SessionKey,
+    address_in,
+    base_id,
     digest,
     exchange_id,
+    session_number,
     text_bytes,
     text_id,
 )
@@ -101,3 +105,43 @@ def test_the_numbers_of_edges_are_stored_and_never_change():
 def test_sessions_of_two_agents_with_one_id_are_two_sessions_I15():
     assert SessionKey("claude_code", "1") != SessionKey("codex", "1")
     assert str(SessionKey("codex", "1")) == "codex:1"
+
+
+NAMES = st.text(max_size=30)
+
+
+@given(NAMES, NAMES)
+def test_a_sessions_number_has_nine_digits_and_is_the_same_for_good(source, name):
+    number = session_number(SessionKey(source, name))
+
+    assert 10**8 <= number < 10**9
+    assert session_number(SessionKey("claude_code", "0b3c")) == 743863814
+
+
+@given(st.integers(10**8, 10**9 - 1), st.integers(0, 2**31))
+def test_an_address_reads_back_as_what_it_names(number, seq):
+    assert address_in(str(Address(number, seq))) == Address(number, seq)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1-2",
+        "123456789",
+        "123456789-",
+        "-5",
+        "023456789-5",
+        "123456789-5-6",
+        "1234567890-5",
+        "123456789.5",
+        "12345678٩-5",
+    ],
+)
+def test_what_is_no_address_is_none(text):
+    assert address_in(text) is None
+
+
+@given(st.text("ab~1", max_size=5), st.integers(1, 30))
+def test_the_ordinal_of_an_id_comes_off_whatever_the_host_calls_its_calls(call_id, ordinal):
+    assert base_id(exchange_id(call_id, ordinal)) == call_id

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse, Piece
+from ctxgc.core.segment import LINE_MAX, Access, Address, Kind, PathUse, Piece, SessionKey, session_number
 from ctxgc.core.tombstone import LABEL_CHARS_MAX, label, size_label, tombstone_text
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.ranks import load_ranks
@@ -14,6 +14,8 @@ COUNTER = TokenCounter(lambda: load_ranks({}))
 TOKENS_MAX = 60
 TEXTS = st.one_of(st.text(max_size=300), st.text("\x00\x1b\n\r\t\u202e/😀漢𐌰}{%", max_size=300), st.just("/x" * 400))
 LINES = st.integers(1, LINE_MAX)
+ADDRESSES = st.builds(Address, st.integers(10**8, 10**9 - 1), st.integers(0, 10**8))
+HERE = Address(123456789, 7)
 
 
 @st.composite
@@ -26,9 +28,16 @@ def segments(draw):
     return a_segment("body", kind=kind, paths=paths)
 
 
-@given(segments(), st.integers(0, 10**8), st.integers(0, 10**7))
-def test_a_tombstone_has_at_most_sixty_tokens_whatever_the_segment_is_called(segment, seq, body_tokens):
-    assert COUNTER.count(tombstone_text(segment, seq, body_tokens)) <= TOKENS_MAX
+@given(segments(), ADDRESSES, st.integers(0, 10**7))
+def test_a_tombstone_has_at_most_sixty_tokens_whatever_the_segment_is_called(segment, address, body_tokens):
+    assert COUNTER.count(tombstone_text(segment, address, body_tokens)) <= TOKENS_MAX
+
+
+@given(segments(), st.lists(st.text(max_size=40), min_size=2, max_size=2), st.integers(0, 999))
+def test_a_tombstone_costs_the_same_in_every_session(segment, names, seq):
+    one, other = (Address(session_number(SessionKey("client", name)), seq) for name in names)
+
+    assert COUNTER.count(tombstone_text(segment, one, 900)) == COUNTER.count(tombstone_text(segment, other, 900))
 
 
 @pytest.mark.parametrize("dense", ["𐌰" * 100, "x7q9z3k5" * 20, "}|~^" * 40, "/𐌰漢😀" * 30])
@@ -39,16 +48,16 @@ def test_not_even_text_of_a_token_a_byte_makes_a_tombstone_longer(dense):
         a_call(dense, "x"),
         a_call(dense, "x", PathUse(dense, Access.READ)),
     ):
-        assert COUNTER.count(tombstone_text(segment, 10**8, 10**7)) <= TOKENS_MAX
+        assert COUNTER.count(tombstone_text(segment, Address(123456789, 10**8), 10**7)) <= TOKENS_MAX
 
 
-@given(segments(), st.integers(0, 10**8), st.integers(0, 10**7))
-def test_a_tombstone_is_one_printable_line_and_the_same_every_time_I14(segment, seq, body_tokens):
-    text = tombstone_text(segment, seq, body_tokens)
+@given(segments(), ADDRESSES, st.integers(0, 10**7))
+def test_a_tombstone_is_one_printable_line_and_the_same_every_time_I14(segment, address, body_tokens):
+    text = tombstone_text(segment, address, body_tokens)
 
     assert text.isprintable()
-    assert text.endswith(f"ctxgc recall '#{seq}']")
-    assert text == tombstone_text(segment, seq, body_tokens)
+    assert text.endswith(f"ctxgc recall {address}]")
+    assert text == tombstone_text(segment, address, body_tokens)
 
 
 @given(segments())
@@ -63,13 +72,13 @@ def test_a_tombstone_holds_nothing_of_the_body(kind):
     segment = a_segment(kind=kind, body=(Piece("text", secret.encode()), Piece("input.command", secret.encode())))
     told = a_shell(secret[:200], result=secret) if kind is Kind.EXCHANGE else segment
 
-    assert "sesame" not in tombstone_text(told, 7, 900)
+    assert "sesame" not in tombstone_text(told, HERE, 900)
 
 
-def test_body_and_seq_apart_nothing_changes_a_tombstone_so_a_row_without_its_body_renders_it_too_I14():
+def test_body_and_address_apart_nothing_changes_a_tombstone_so_a_row_without_its_body_renders_it_too_I14():
     whole, bare = a_read("/src/a.py", 10, 40), a_read("/src/a.py", 10, 40, result="")
 
-    assert tombstone_text(whole, 7, 900) == tombstone_text(bare, 7, 900)
+    assert tombstone_text(whole, HERE, 900) == tombstone_text(bare, HERE, 900)
 
 
 @pytest.mark.parametrize(
@@ -86,14 +95,14 @@ def test_body_and_seq_apart_nothing_changes_a_tombstone_so_a_row_without_its_bod
 )
 def test_a_label_says_the_tool_and_what_it_was_about(segment, words):
     assert label(segment) == words
-    assert words in tombstone_text(segment, 7, 900)
+    assert words in tombstone_text(segment, HERE, 900)
 
 
 def test_of_a_long_path_the_end_is_kept_and_of_a_long_command_the_beginning():
     path = "/home/someone/work/project/" + "deep/" * 20 + "module.py"
 
     assert label(a_read(path, 10, 40)).endswith("/module.py:10-40")
-    assert "module.py:10-40" in tombstone_text(a_read(path, 10, 40), 7, 900)
+    assert "module.py:10-40" in tombstone_text(a_read(path, 10, 40), HERE, 900)
     assert label(a_shell("go test " + "x" * 150)).startswith("Bash: go test xxx")
 
 

@@ -97,11 +97,14 @@ class Bench:
         return task
 
     async def call(self, method, **params):
-        raw = msgspec.Raw(json.dumps(params).encode())
-        answer = self.verbs.call(method, raw, CallContext(NoClient()))
+        return msgspec.json.decode(await self.call_raw(method, json.dumps(params).encode()))
+
+    async def call_raw(self, method, params):
+        """The same with params as JSON; the reply as JSON."""
+        answer = self.verbs.call(method, msgspec.Raw(params), CallContext(NoClient()))
         if inspect.isawaitable(answer):
             answer = await answer
-        return msgspec.json.decode(answer if isinstance(answer, bytes) else msgspec.json.encode(answer))
+        return answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
 
     async def close(self):
         await self.watcher.close()

@@ -404,3 +404,32 @@ async def test_a_waking_session_is_the_one_that_fell_asleep():
 
         assert bench.services.registry.peek(("client", "sleeper")) is None
         assert await seen(bench, **session) == before
+
+
+@pytest.mark.parametrize("verb", ["segment.add", "segment.add_many", "tx"])
+async def test_i1_another_text_under_a_known_id_is_refused_and_never_dropped_in_silence(bench, verb):
+    session = await a_session(bench)
+    other = reading(0, "another text")
+    params = {
+        "segment.add": {"segment": other},
+        "segment.add_many": {"segments": [reading(90), other]},
+        "tx": {"calls": [{"method": "segment.add", "params": {"segment": one}} for one in (reading(90), other)]},
+    }[verb]
+
+    with pytest.raises(Conflict, match="has another content"):
+        await bench.call(verb, **session, **params)
+
+    assert "call90" not in await states(bench, **session)
+    assert (await bench.call("segment.add", **session, segment=reading(0)))["added"] == 0
+
+
+async def test_i1_a_call_is_completed_by_its_result_and_may_be_told_of_again_as_pending(bench):
+    await bench.call("session.open", session="s")
+    pending = {"kind": "exchange", "id": "c", "tool": "Read", "status": "pending"}
+
+    added = [
+        (await bench.call("segment.add", session="s", segment=one))["added"]
+        for one in (pending, pending, reading(0) | {"id": "c"}, pending, reading(0) | {"id": "c"})
+    ]
+
+    assert added == [1, 0, 1, 0, 0]

@@ -1,11 +1,17 @@
 """`messages.collect`: a caller's list comes back as it was, or shorter and valid, and nothing is lost."""
 
 import json
+import re
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from ctxgc.core.errors import CtxgcError
+from ctxgc.core.errors import BadParams, CtxgcError
+from ctxgc.stash.transient import TransientStash
 from tests.contracts import wire_rules
+from tests.daemon.harness import bench_on
 
 FORMATS = ("anthropic_messages", "openai_chat")
 TASK = {"role": "user", "content": "find out why the ferry is late"}
@@ -36,16 +42,69 @@ def conversation(api, turns=12):
 
 async def collect(bench, api, messages, budget_tokens, **more):
     params = {"format": api, "messages": messages, "budget_tokens": budget_tokens, "unit": "raw"}
-    return await bench.call("messages.collect", **params, **more)
+    return await bench.call("messages.collect", **params | more)
+
+
+async def collect_bytes(bench, api, messages, budget_tokens):
+    """The same with a list as JSON text; the reply's list as JSON text."""
+    head = json.dumps({"format": api, "budget_tokens": budget_tokens, "unit": "raw", "session": "mine"}).encode()
+    reply = await bench.call_raw("messages.collect", head[:-1] + b', "messages" : ' + messages + b" }")
+    return bytes(msgspec.json.decode(reply, type=dict[str, msgspec.Raw])["messages"])
+
+
+ODD = (
+    rb'[ {"role" : "user","z":1.0, "a":1e2,"n":-0.0 ,"big":12345678901234567890123,"pi":3.14159265358979323846,'
+    rb'"u":"\u00e9\/\ud83d\ude00", "content":"\u0066ind out","z2":[1E+2,0.10] } ]'
+)
 
 
 @pytest.mark.parametrize("api", FORMATS)
-async def test_i5_a_list_under_its_budget_comes_back_as_it_was(bench, api):
-    messages = conversation(api)
+async def test_i5_a_list_under_its_budget_comes_back_as_the_bytes_it_was(bench, api):
+    plain = json.dumps(conversation(api)).encode()
 
-    reply = await collect(bench, api, messages, 10**6)
+    assert await collect_bytes(bench, api, ODD, 10**6) == ODD
+    assert await collect_bytes(bench, api, plain, 10**6) == plain
 
-    assert (reply["messages"], reply["evicted"]) == (messages, 0)
+
+NUMBERS = st.one_of(
+    st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?", fullmatch=True).map(str.encode),
+    st.sampled_from([b"1.0", b"1e2", b"-0.0", b"1E+2", b"12345678901234567890123", b"0.1000"]),
+)
+CHARACTERS = st.sampled_from([*"aé😀 /", *(r"\u00e9", r"\/", r"\ud83d\ude00", r"\n", r"\u0041", r"\"")])
+STRINGS = st.lists(CHARACTERS, max_size=12).map(lambda parts: ('"' + "".join(parts) + '"').encode())
+KEYS = st.lists(st.sampled_from([b"zulu", b"alpha", b"mike", rb"\u00e9", rb"caf\u00e9"]), unique=True, max_size=5)
+
+
+LEAVES = st.one_of(NUMBERS, STRINGS, st.sampled_from([b"true", b"null"]))
+
+
+@st.composite
+def values(draw):
+    """JSON as no serialiser writes it: any number, any escape, keys in any order, white space."""
+    names = draw(KEYS)
+    space = draw(st.sampled_from([b"", b" ", b"\t "]))
+    members = [b'"%s"%s:%s%s' % (name, space, space, draw(LEAVES)) for name in names]
+    return b"{" + space + (space + b"," + space).join(members) + space + b"}"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(values(), STRINGS), min_size=4, max_size=10), st.sampled_from([0, 10**6]))
+async def test_i5_numbers_escapes_and_order_of_keys_survive_in_any_list_but_for_the_bodies_that_left(turns, budget):
+    body = b'"' + b"the ferry waits for the tide " * 40 + b'"'
+    listed = [b'{"role":"user","content":"go"}']
+    for n, (odd, text) in enumerate(turns):
+        call = b'{"name":"n","input":{"odd":%s,"t":%s},"id":"c%d","type":"tool_use"}' % (odd, text, n)
+        result = b'{"tool_use_id":"c%d","x":%s,"content":%s,"type":"tool_result"}' % (n, odd, body)
+        listed.append(b'{"extra":%s,"content":[%s],"role":"assistant"}' % (odd, call))
+        listed.append(b'{"role":"user","content":[%s]}' % result)
+    request = b"[" + b" , ".join(listed) + b"]"
+
+    async with bench_on(TransientStash()) as bench:
+        shown = await collect_bytes(bench, "anthropic_messages", request, budget)
+
+    assert (shown == request) is (budget > 0)
+    put_back = re.sub(rb'"\[evicted by ctxgc[^"]*"', lambda _: body, shown)
+    assert put_back == request
 
 
 @pytest.mark.parametrize("api", FORMATS)
@@ -105,3 +164,34 @@ async def test_a_strange_list_comes_back_as_it_was_or_is_refused_with_a_reason(b
         answer = error
 
     assert answer["messages"] == messages if isinstance(answer, dict) else answer.number == -32602
+
+
+@pytest.mark.parametrize("messages", ["x", {}, None, [5], [[]], [{}, "x"]])
+async def test_what_is_no_list_of_objects_is_refused_as_its_schema_says(bench, messages):
+    with pytest.raises(BadParams, match="messages: input should be a list of objects"):
+        await collect(bench, "openai_chat", messages, 10)
+
+    schema = (await bench.call("rpc.discover"))["verbs"]["messages.collect"]["params"]["properties"]["messages"]
+    assert (schema["type"], schema["items"]["type"]) == ("array", "object")
+
+
+@pytest.mark.parametrize("api", FORMATS)
+@pytest.mark.parametrize("unit", ["raw", "billed"])
+async def test_i4_what_was_forgotten_is_still_in_the_callers_list_and_counts_against_its_budget(bench, api, unit):
+    messages, tokens = conversation(api), "tokens" if unit == "raw" else "billed_tokens"
+    before = await collect(bench, api, messages, 10**6, session="mine", unit=unit)
+    budget_tokens = before[tokens] * 2 // 3
+    await bench.call("stash.forget", session="client:mine", ids=["call_0", "call_1"])
+
+    after = await collect(bench, api, messages, 10**6, session="mine", unit=unit)
+    tight = await collect(bench, api, messages, budget_tokens, session="mine", unit=unit)
+    least = await collect(bench, api, messages, 0, session="mine", unit=unit)
+
+    assert after["messages"] == messages
+    assert (after["tokens"], after["billed_tokens"]) == (before["tokens"], before["billed_tokens"])
+    assert tight["messages"][:5] == messages[:5]
+    assert tight[tokens] <= budget_tokens
+    assert tight["plan"]["held_by"] == {}
+    assert least["plan"]["after_tokens"] == least[tokens]
+    assert sum(least["plan"]["held_by"].values()) == least["tokens"]
+    assert least["plan"]["held_by"]["forgotten"] > 0.15 * before["tokens"]

@@ -1,8 +1,13 @@
 """What a recall does to the window depends on who renders it, and the reply says which it was."""
 
+import re
+from itertools import count
+
 import pytest
 
-from tests.daemon.test_laws import a_session, states
+from ctxgc.core.errors import NotFound
+from ctxgc.core.segment import Address, SessionKey, session_number
+from tests.daemon.test_laws import a_session, reading, states
 
 
 @pytest.mark.parametrize(
@@ -32,3 +37,58 @@ async def test_recalling_what_is_in_the_window_is_no_fault_and_says_so(bench):
 
     assert recalled["changed"] == "it had not been evicted"
     assert recalled["faults"] == 0
+
+
+async def way_back(bench, session):
+    """What the tombstone in a session's window says to type after `ctxgc recall`."""
+    messages = str((await bench.call("session.render", session=session))["messages"])
+    return re.search(r"ctxgc recall ([^\]]+)\]", messages)[1]
+
+
+async def out(bench, key, text, project=""):
+    """A session of one evicted exchange."""
+    source, _, name = key.partition(":")
+    await bench.call("session.open", source=source, session=name, project=project)
+    await bench.call("segment.add", session=key, segment=reading(0, text))
+    for _ in range(4):
+        await bench.call("segment.add", session=key, segment={"kind": "assistant", "text": "let me see"})
+    await bench.call("segment.evict", session=key, ids=["call0"])
+
+
+@pytest.mark.parametrize("where", [{}, {"cwd": "/work"}, {"cwd": "/elsewhere"}, {"session": "codex:other"}])
+async def test_what_a_tombstone_says_to_type_works_from_anywhere_and_never_means_another_session(bench, where):
+    await out(bench, "client:by header", "the one meant\n" * 60)
+    await out(bench, "codex:other", "another\n" * 60, project="/work")
+    await out(bench, "client:newest", "a third\n" * 60, project="/elsewhere")
+
+    recalled = await bench.call("stash.recall", id=await way_back(bench, "client:by header"), **where)
+
+    assert recalled["session"] == "client:by header"
+    assert recalled["recalled"][0]["pieces"][-1]["text"] == "the one meant\n" * 60
+
+
+async def test_a_way_back_whose_session_is_gone_leads_nowhere(bench):
+    await out(bench, "client:s", "the tide\n" * 60)
+
+    with pytest.raises(NotFound, match="no segment"):
+        await bench.call("stash.recall", id=str(Address(session_number(SessionKey("client", "gone")), 0)))
+
+
+async def test_where_two_sessions_have_one_number_both_are_named_and_neither_is_taken(bench):
+    seen = {}
+    for n in count():
+        name = f"s{n}"
+        twin = seen.setdefault(session_number(SessionKey("client", name)), name)
+        if twin != name:
+            break
+    for session in (twin, name):
+        await out(bench, f"client:{session}", f"of {session}\n" * 60)
+    address = await way_back(bench, f"client:{name}")
+
+    with pytest.raises(NotFound) as refused:
+        await bench.call("stash.recall", id=address)
+    recalled = await bench.call("stash.recall", id=address, session=f"client:{name}")
+
+    assert f"client:{twin}" in refused.value.hint
+    assert f"client:{name}" in refused.value.hint
+    assert recalled["recalled"][0]["pieces"][-1]["text"] == f"of {name}\n" * 60

@@ -304,3 +304,28 @@ async def test_what_a_search_found_is_found_again_from_any_folder_unless_two_ses
         await bench.call(verb, id="alone", session="here")
     with pytest.raises(NotFound):
         await bench.call("segment.pin", ids=["alone"], cwd="/here")
+
+
+OUT_OF_RANGE = [
+    ("segment.add", '{"session":"s","segment":{"kind":"user","text":"x","wall_s":%s}}'),
+    ("segment.add", '{"session":"s","segment":{"kind":"exchange","id":"i","input":{"a":[{"b":%s}]}}}'),
+    ("tx", '{"session":"s","calls":[{"method":"segment.add","params":{"segment":{"kind":"user","wall_s":%s}}}]}'),
+    ("stash.search", '{"query":"x","after_s":%s}'),
+    ("segment.get", '{"session":"s","id":"i","offset":%s}'),
+    ("window.sync", '{"session":"a:s","format":"openai_chat","new":[{"kind":"user","wall_s":%s}]}'),
+    ("messages.collect", '{"format":"openai_chat","budget_tokens":9,"messages":[{"role":"user","x":{"y":%s}}]}'),
+    ("ping", '{"unknown":%s}'),
+]
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400 + ".5", "1" * 5000])
+@pytest.mark.parametrize(("method", "params"), OUT_OF_RANGE)
+async def test_a_number_out_of_range_is_refused_wherever_it_stands_before_any_verb_sees_it(
+    bench, method, params, number
+):
+    await bench.call("session.open", session="s")
+
+    with pytest.raises(BadParams, match="out of range"):
+        await bench.call_raw(method, (params % number).encode())
+
+    assert (await bench.call("segment.list", session="s"))["segments"] == []

@@ -146,18 +146,20 @@ async def test_on_evicts_and_everything_that_left_is_recalled_as_it_was(bench):
 
 async def test_i14_between_two_collections_what_is_sent_only_grows(bench):
     host = Host(bench.call, mode="on")
-    before, rewrites = b"[", 0
+    before, rewrites, planned = b"[", 0, []
 
     for turns in range(1, 40):
         had = dict(host.evicted)
         await host.send(conversation(turns))
         rewrites += not host.sent.startswith(before[:-1])
         before = host.sent
-        assert host.reply["plan"] or host.evicted == had
+        planned.append(bool(host.reply["plan"]))
+        assert planned[-1] or host.evicted == had
         assert had.items() <= host.evicted.items()
 
     log = (await bench.call("heap.log", session="claude_code:s"))["collections"]
-    assert rewrites == len(log) > 1
+    assert sum(planned) == len(log)
+    assert rewrites == sum(planned[:-1]) > 1  # What the last answer decided would be seen in a request after it.
 
 
 async def test_telling_the_same_again_changes_nothing(bench):
@@ -370,6 +372,21 @@ async def test_a_call_id_that_now_stands_for_another_result_is_named_and_never_e
     assert reply["conflicts"] == ["call_0"]
     for turns in range(2, 25):
         await host.send([TASK, *turn(0, "another log altogether\n" * 90), *conversation(turns)[3:]])
+    assert "call_0" not in host.evicted
+    assert host.evicted
+
+
+async def test_a_conflict_that_is_told_ahead_of_its_window_is_never_evicted_either(bench):
+    host, other = Host(bench.call, mode="on"), "another log altogether\n" * 90
+    await host.send(conversation(4))
+    window = WIRE.parse(json.dumps([TASK, *turn(0, other)]).encode())
+    ahead = [segment_fields(one) for one in window.segments if one.id == "call_0"]
+
+    reply = await bench.call("window.sync", session=host.session, format=WIRE.name, new=ahead)
+
+    assert reply["conflicts"] == ["call_0"]
+    for turns in range(2, 25):
+        await host.send([TASK, *turn(0, other), *conversation(turns)[3:]])
     assert "call_0" not in host.evicted
     assert host.evicted
 

@@ -96,7 +96,7 @@ def test_what_was_evicted_is_recalled_as_the_agent_had_it(worked):
 
 def test_the_way_back_that_a_tombstone_names_works_where_the_agent_works(worked):
     through, _ = worked
-    command = re.search(r"get it back: ctxgc (recall '#\d+')", through.model.requests[-1].body.decode())[1]
+    command = re.search(r"get it back: ctxgc (recall [\d-]+)\]", through.model.requests[-1].body.decode())[1]
 
     done = subprocess.run(
         [*CTXGC, *shlex.split(command)],

@@ -152,7 +152,16 @@ def test_a_failure_is_one_json_object_too(daemon, run):
 
 
 @pytest.mark.parametrize(
-    "argv", [["frob"], ["pin"], ["collect", "--budget", "much"], ["recall"], ["call", "ping", "["]]
+    "argv",
+    [
+        ["frob"],
+        ["pin"],
+        ["collect", "--budget", "much"],
+        ["recall"],
+        ["call", "ping", "["],
+        ["call", "ping", '{"a": NaN}'],
+        ["call", "ping", '{"a": 1e999}'],
+    ],
 )
 def test_arguments_that_make_no_sense_are_code_2(argv, daemon, run):
     assert run(daemon({}), *argv).code == 2

@@ -44,6 +44,7 @@ class ScriptedDaemon:
         self.told = []
         self.known = set()
         self.out = {}
+        self.conflicts = set()
         self.mode = "shadow"
         self.fails_with = None
         self.delay_s = 0.0
@@ -69,7 +70,9 @@ class ScriptedDaemon:
             for id_ in self.victims([id_ for id_ in params.get("ids", ()) if id_ not in params.get("fixed", ())]):
                 self.out.setdefault(id_, {"text": f"[evicted {len(self.out)}]", "marker": "[gone]"})
         evicted = {id_: said for id_, said in self.out.items() if id_ in params.get("ids", ())}
-        return {"mode": self.mode, "evicted": evicted if self.mode == "on" else {}, "unknown": unknown, "plan": None}
+        conflicts = sorted(self.conflicts & {segment["id"] for segment in params["new"]})
+        evicted = evicted if self.mode == "on" else {}
+        return {"mode": self.mode, "evicted": evicted, "unknown": unknown, "conflicts": conflicts, "plan": None}
 
     def close(self):
         pass

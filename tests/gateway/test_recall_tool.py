@@ -229,7 +229,7 @@ def test_a_request_that_cannot_carry_the_tool_is_left_alone(stage, agent):
 
 
 def test_tombstones_name_the_tool(stage):
-    victim = {"text": "[evicted by ctxgc: Read; get it back: ctxgc recall '#7']", "marker": "[gone]"}
+    victim = {"text": "[evicted by ctxgc: Read; get it back: ctxgc recall 123456789-7]", "marker": "[gone]"}
     agent = ClaudeAgent().run(3)
     stage.daemon.victims = lambda ids: ["call_0"]
     stage.daemon.out["call_0"] = victim
@@ -237,7 +237,7 @@ def test_tombstones_name_the_tool(stage):
     stage.ask(agent.path, agent.body())
     got = stage.ask(agent.path, agent.body())
 
-    assert f"get it back: {TOOL_NAME} '#7'".encode() in got
+    assert f"get it back: {TOOL_NAME} 123456789-7".encode() in got
 
 
 def test_a_recall_that_fails_says_so_to_the_model(stage):
@@ -346,8 +346,8 @@ def test_a_real_daemon_brings_back_what_a_tombstone_names():
         with Stage(Link(daemon.start().socket), wait_s=5.0, recall_tool="always") as stage:
             stage.ask(agent.path, agent.body())
             stage.pause()
-            tombstone = stage.ask(agent.run(1, 24).path, agent.body()).partition(b"get it back: ctxgc_recall '")[2]
-            name = tombstone.partition(b"'")[0].decode()
+            tombstone = stage.ask(agent.run(1, 24).path, agent.body()).partition(b"get it back: ctxgc_recall ")[2]
+            name = tombstone.partition(b"]")[0].decode()
 
             ask(stage, agent, [recall(id=name)], [DONE])
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ctxgc.core.errors import NotFound
+from ctxgc.core.segment import address_in
 from ctxgc.daemon.collecting import SHADOW, Outcome
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
@@ -30,14 +31,21 @@ async def session_of(services: Services, params: OfSession) -> Session:
 async def session_holding(services: Services, params: OfSession, name: str) -> Session:
     """The session that the params mean; if they name none and it lacks this segment, the only one that has the id.
 
-    Search answers from all sessions, so what it found is found again from anywhere. Raises `NotFound`.
+    Search answers from all sessions, so what it found is found again from anywhere. An address says its session itself:
+    the session of a working directory is never asked for it. Raises `NotFound`.
     """
+    address = address_in(name)
     try:
+        if address is not None and not params.session:
+            raise NotFound(f"no segment {name!r} in this stash", hint="`ctxgc search WORDS` finds what is")
         session = await session_of(services, params)
         session.slot(name)
         return session
     except NotFound as unknown:
-        keys = [] if params.session else await services.stash.holders(name)
+        if address is not None:
+            keys = await services.stash.numbered(address.number)
+        else:
+            keys = [] if params.session else await services.stash.holders(name)
         if not keys:
             raise
         if len(keys) > 1:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ctxgc.core.errors import BadParams, Conflict, NotFound
-from ctxgc.core.heap import STATES
-from ctxgc.core.segment import EdgeKind, Segment, State
+from ctxgc.core.heap import PENDING, STATES
+from ctxgc.core.segment import EdgeKind, Segment, State, Status
 from ctxgc.daemon.collecting import evict_by_hand
 from ctxgc.daemon.describe import content_reply, labels_of, plan_reply, segment_reply
 from ctxgc.daemon.given import segment_of_file, segments_of
@@ -147,10 +147,18 @@ def apply_added(session: Session, change: Change, items: Sequence[NewSegment], p
 
 
 def _refuse_other_content(session: Session, ready: Prepared) -> None:
+    """An id stands for one content for good: another one under it would be acknowledged, and nowhere (I1)."""
     slot = session.heap.slot_of.get(ready.segment.id)
-    if slot is None or STATES[session.heap.state[slot]] is not State.FORGOTTEN:
+    if slot is None:
         return
-    raise Conflict(f"segment {ready.segment.id!r} was forgotten", hint="add it under another id")
+    if STATES[session.heap.state[slot]] is State.FORGOTTEN:
+        raise Conflict(f"segment {ready.segment.id!r} was forgotten", hint="add it under another id")
+    # A call that waits for its result is completed by it, and may be told of again when it no longer waits.
+    is_open = session.heap.is_set(slot, PENDING) or ready.segment.status is Status.PENDING
+    if not is_open and session.digest_of(slot) != ready.digest:
+        raise Conflict(
+            f"segment {ready.segment.id!r} has another content", hint="add it under another id, or under none"
+        )
 
 
 async def get(services: Services, params: SegmentGet) -> Reply:

@@ -1,6 +1,6 @@
 """What is new in a request, made ready for its session: facts, the session's clock, and what the wire cannot edit.
 
-records ──segments_told──▶ ──on_clock──▶ ──prepared──▶ to be admitted
+records ──told_in──▶ ──on_clock──▶ ──prepared──▶ to be admitted
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ctxgc.protocol.wire import WindowSync
 
 
 class Told(NamedTuple):
-    """A segment as the gateway told of it, and the names of its pieces that have no span in the request."""
+    """A segment of a request, and the names of its pieces that have no span in it."""
 
     segment: Segment
     fixed: frozenset[str]
@@ -88,17 +88,19 @@ def is_settled(session: Session, id_: str) -> bool:
     return slot is not None and not session.heap.is_set(slot, PENDING)
 
 
-def on_clock(session: Session, params: WindowSync, news: Sequence[Told]) -> list[Told]:
-    """The new segments on the session's clock, at their places.
+def on_clock(session: Session, ids: Sequence[str], told: Sequence[Told]) -> list[Told]:
+    """The new ones of these segments on the session's clock, at their places in a window of these ids.
 
     A request counts its own replies from 0; after a host compacted or rewound it starts low again, and its turns would
-    look old. Its end is now.
+    look old. Its end is now. What is new before the last reply that is known was changed there, and is as old as that.
     """
-    said = [one.segment for one in news]
-    fresh = {s.born_turn for s in said if s.kind in REPLY_KINDS and s.id not in session.heap.slot_of}
+    said = [one.segment for one in told]
+    replies = [s for s in said if s.kind in REPLY_KINDS]
+    last_known = max((s.born_turn for s in replies if s.id in session.heap.slot_of), default=-1)
+    now = session.row.turn + len({s.born_turn for s in replies if s.born_turn > last_known})
     end = max((s.born_turn + (s.kind in REPLY_KINDS) for s in said), default=0)
-    now = session.row.turn + len(fresh)
-    places = {id_: at * PLACE_STEP for at, id_ in enumerate(params.ids)}
+    news = [one for one in told if not is_settled(session, one.segment.id)]
+    places = {id_: at * PLACE_STEP for at, id_ in enumerate(ids)}
     clocked = []
     for at, (segment, fixed) in enumerate(news, 1):
         place = places.get(segment.id, session.place_max + at * PLACE_STEP)

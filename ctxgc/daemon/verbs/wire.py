@@ -17,7 +17,7 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.account import Account
 from ctxgc.core.heap import EVICTED, OPAQUE, RESIDENT
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.segment import SessionKey, State
+from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.collecting import SHADOW, Outcome, carried_out, foreseen
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.pacing import decided
@@ -27,10 +27,10 @@ from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.acting import Reply, announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.told import conflicts_of, is_settled, on_clock, prepared, told_in
-from ctxgc.daemon.windows import rewindow
+from ctxgc.daemon.windows import put_back, rewindow
 from ctxgc.daemon.wiring import Bill, Open, Sent, Wiring, actual_cost, as_if_out
 from ctxgc.protocol.wire import Usage, WindowSync
-from ctxgc.stash.contract import ActualCost, SessionRow, SetState
+from ctxgc.stash.contract import ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 
@@ -61,7 +61,7 @@ async def sync(services: Services, params: WindowSync) -> Reply:
             known = [one for one in told if is_settled(session, one.segment.id)]
             if news:
                 await session.ensure_text()
-            ready = await on_worker(services, prepared, services.intake, on_clock(session, params, news))
+            ready = await on_worker(services, prepared, services.intake, on_clock(session, params.ids, told))
             conflicts = await conflicts_of(services, session, known)
             fixed = [*params.fixed, *conflicts, *(one.segment.id for one in told if one.is_fixed)]
             said = _take(services, session, change, params, ready, fixed)
@@ -96,17 +96,20 @@ def _take(
     wiring.is_off, wiring.pacer, wiring.heard_s = False, pacer, services.clock()
     if params.usage and not params.usage.is_of_this and not is_repeated:
         _learn(session, change, params.usage, pacer)
+    # Whatever window it is told of in: an old decision must not be applied to another content.
+    wiring.fixed.update(heap.slot_of[id_] for id_ in fixed if id_ in heap.slot_of)
     given = {one.segment.id for one in ready}
     said.unknown = [id_ for id_ in params.ids if not is_settled(session, id_) and id_ not in given]
     if said.unknown or not params.ids:
         return said
     slots = [heap.slot_of[id_] for id_ in dict.fromkeys(params.ids)]
-    wiring.fixed.update(heap.slot_of[id_] for id_ in fixed if id_ in heap.slot_of)
-    for slot in wiring.fixed | session.redacted:
+    held = wiring.fixed | session.redacted
+    for slot in held:
         heap.flags[slot] |= OPAQUE
     reason = rewindow(session, change, slots, fresh)
     said.departed = reason.value if reason else ""
-    _put_back(session, change, slots)
+    if _is_on(session):
+        put_back(session, change, [slot for slot in slots if slot in held])
     if not is_repeated:
         said.outcome = _collect(services, session, change, params, pacer, said)
         wiring.sent = _sent(session, params, slots, said.outcome)
@@ -134,18 +137,6 @@ def _set_mode(session: Session, change: Change, params: WindowSync) -> None:
         session.set_row(change, mode="wire")
     elif params.mode and session.row.mode == "wire":
         session.set_row(change, mode="observe")
-
-
-def _put_back(session: Session, change: Change, slots: Sequence[int]) -> None:
-    """What cannot be out on the wire is not out of the window, whoever evicted it."""
-    heap, wiring = session.heap, session.wiring
-    assert wiring is not None
-    held = wiring.fixed | session.redacted
-    back = [slot for slot in slots if slot in held and heap.state[slot] == EVICTED] if _is_on(session) else []
-    if back:
-        change.add(SetState(session.key, back, State.RESIDENT))
-    for slot in back:
-        heap.set_state(slot, RESIDENT)
 
 
 def _is_on(session: Session) -> bool:

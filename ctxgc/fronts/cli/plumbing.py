@@ -29,6 +29,7 @@ def call(shell: Shell, args: argparse.Namespace) -> int:
     text = sys.stdin.read() if args.params == "-" else args.params
     try:
         params = json.loads(text)
+        json.dumps(params, allow_nan=False)  # Python reads NaN and 1e999; nobody could send them.
     except ValueError as fault:
         usage(f"the params are not JSON: {fault}", """for example: ctxgc call segment.list '{"limit": 3}'""")
     if not isinstance(params, dict):

@@ -83,7 +83,13 @@ def say_hits(page: present.Page, reply: dict[str, Any]) -> None:
 
 
 def _recall_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("segment", nargs="?", default="", metavar="SEGMENT", help="a segment's id, or a prefix of it")
+    parser.add_argument(
+        "segment",
+        nargs="?",
+        default="",
+        metavar="SEGMENT",
+        help="a segment's id or a prefix of it, or a tombstone's address",
+    )
     parser.add_argument("--query", default="", help="instead of an id: the best hits for these words")
     parser.add_argument(
         "--budget", metavar="N", type=int, default=4000, help="with --query: at most so many tokens; default: 4000"

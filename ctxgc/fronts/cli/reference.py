@@ -26,7 +26,7 @@ HEAD = """\
 
 Where a session is meant, `--session S` names it: `SOURCE:SESSION`, a session id, or a prefix of one. Without it the
 newest session of the working directory is meant. A segment is named by its id or a prefix of it; `recall`, `why` and
-`show SEGMENT` find a whole id in any session, if one session alone has it.
+`show SEGMENT` find a whole id in any session, if one session alone has it, and the address that a tombstone names.
 
 | exit code | meaning |
 |---|---|

@@ -21,10 +21,10 @@ WIRE = "anthropic_messages"
 TOOL_NAME = "ctxgc_recall"
 TOOL = (
     b'{"name":"ctxgc_recall","description":"Brings back content of this conversation that was evicted by ctxgc. '
-    b"Where a result reads [evicted by ctxgc: ...; get it back: ctxgc_recall '#12'], call this with id \\\"#12\\\". "
-    b'A long one comes in pages.","input_schema":{"type":"object","properties":{"id":{"type":"string","description":'
-    b'"As the mark names it, such as #12"},"page":{"type":"integer","description":"1 if left out"}},'
-    b'"required":["id"]}}'
+    b"Where a result reads [evicted by ctxgc: ...; get it back: ctxgc_recall 123456789-12], call this with id "
+    b'\\"123456789-12\\". A long one comes in pages.","input_schema":{"type":"object","properties":{"id":'
+    b'{"type":"string","description":"As the mark names it, such as 123456789-12"},"page":{"type":"integer",'
+    b'"description":"1 if left out"}},"required":["id"]}}'
 )
 """The same bytes for ever: a cache holds the tools before everything else."""
 

@@ -23,7 +23,6 @@ import msgspec
 from ctxgc.adapters.contract import Tombstone, WireWindow
 from ctxgc.adapters.rendering import encode_json
 from ctxgc.adapters.segments_json import segment_fields
-from ctxgc.adapters.window_builder import INPUT_SPAN
 from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Segment, Status
@@ -230,7 +229,9 @@ class Syncer:
 
     async def _sync(self, thread: Thread, call: Call) -> None:
         assert call.asked is not None
-        spans = call.asked.window.spans
+        spans, digests = call.asked.window.spans, call.asked.digests
+        thread.conflicts = {id_: was for id_, was in thread.conflicts.items() if digests.get(id_) == was}
+        bare = [s.id for s in call.asked.window.segments if s.id not in spans and s.status is not Status.PENDING]
         ids = [segment.id for segment in call.asked.window.segments]
         params: dict[str, Any] = {
             "session": thread.key,
@@ -239,7 +240,7 @@ class Syncer:
             "parent": thread.parent,
             "format": call.wire,
             "ids": ids,
-            "fixed": [s.id for s in call.asked.window.segments if s.id not in spans and s.status is not Status.PENDING],
+            "fixed": [*bare, *thread.conflicts],
             "usage": _usage(thread.reply),
             # In shadow nothing is edited, so that nothing need wait for it either.
             "is_cold": call.is_cold and (call.waits or call.mode == "shadow"),
@@ -258,7 +259,8 @@ class Syncer:
         thread.reply = call.reply
         thread.asked_mode = call.mode
         thread.ids = tuple(ids)
-        thread.known = call.asked.digests
+        thread.known = digests
+        thread.conflicts |= {id_: digests[id_] for id_ in answer["conflicts"]}
         await self._take(thread, call, answer)
         call.is_told.set()
 
@@ -266,17 +268,19 @@ class Syncer:
         """Send what the daemon does not have, then the window; its answer."""
         loop = asyncio.get_running_loop()
         missing = {id_ for id_, content in asked.digests.items() if thread.known.get(id_) != content}
+        conflicts: list[str] = []
         for _ in range(TRIES_MAX):
             loads = await loop.run_in_executor(self._worker, _loads, asked.window, missing)
             for load in loads[:-1]:
                 ahead = {"session": thread.key, "format": params["format"], "new": load}
-                await self._link.call("window.sync", ahead, SYNC_TIMEOUT_S)
+                conflicts += (await self._link.call("window.sync", ahead, SYNC_TIMEOUT_S))["conflicts"]
             params["new"] = loads[-1]
             answer: dict[str, Any] = await self._link.call("window.sync", params, SYNC_TIMEOUT_S)
             params["usage"] = None  # It is told once.
             missing = set(answer["unknown"])
+            conflicts += answer["conflicts"]
             if not missing:
-                return answer
+                return answer | {"conflicts": conflicts}
         raise CallFailed("conflict", 0, "the daemon asks for the same segments again and again")
 
     async def _take(self, thread: Thread, call: Call, answer: dict[str, Any]) -> None:
@@ -289,7 +293,7 @@ class Syncer:
         tombstones = {
             id_: Evicted(Tombstone(_way_back(call, said["text"]), said["marker"]), call.asked.digests[id_])
             for id_, said in answer["evicted"].items()
-            if id_ in call.asked.digests
+            if id_ in call.asked.digests and id_ not in thread.conflicts
         }
         if answer["mode"] != "on" or thread.is_barred:
             tombstones = {}
@@ -337,10 +341,7 @@ def _loads(window: WireWindow, missing: set[str]) -> list[list[msgspec.Raw]]:
 def _records(segments: Sequence[Segment], window: WireWindow, missing: set[str]) -> Iterator[bytes]:
     for segment in segments:
         if segment.id in missing:
-            editable = {span.piece for span in window.spans.get(segment.id, ())}
-            names = [piece.name for piece in segment.body]
-            # One span may hold all large inputs of a call, because they lie in one JSON string.
-            fixed = [n for n in names if n not in editable and not (INPUT_SPAN in editable and n.startswith("input."))]
+            fixed = sorted(window.fixed(segment))
             yield encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
 
 

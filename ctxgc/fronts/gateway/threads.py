@@ -52,6 +52,8 @@ class Thread:
     """The window that was told the daemon last."""
     known: Mapping[str, bytes] = field(default_factory=dict)
     """What each id of it stood for, by digest."""
+    conflicts: dict[str, bytes] = field(default_factory=dict)
+    """Ids of it under which the daemon has another content, which may be out: told as fixed with every window."""
     tombstones: dict[str, Evicted] = field(default_factory=dict)
     """In force: remembered here, so that a daemon that is gone does not bring bodies back (I14)."""
     memo: Memo | None = None
