@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence, Set
+from collections.abc import Callable, Coroutine, Sequence, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,12 +35,16 @@ from ctxgc.fronts.gateway.link import Daemon
 from ctxgc.fronts.gateway.recall_tool import TOOL_NAME, WIRE
 from ctxgc.fronts.gateway.settings import Settings
 from ctxgc.fronts.gateway.threads import FAMILIES_MAX, Family, Reply, Thread
+from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
 
 SYNC_TIMEOUT_S = 30.0
 ACQUAINT_TIMEOUT_S = 5.0
 NEW_BYTES_MAX = 2 * 2**20
 """Of new segments in one sync; more go in further ones, so that no line is longer than the daemon takes."""
+RECORD_BYTES_MAX = FRAME_BYTES_DEFAULT - 2**20
+"""What one segment may take of a line. A longer one (a document of many megabytes) is not told: it is never out, and
+the bill counts it with what is hidden."""
 TRIES_MAX = 3
 IDS_MAX = 10_000
 NEWEST_MAX = 100
@@ -231,7 +235,8 @@ class Syncer:
     async def _sync(self, thread: Thread, call: Call) -> None:
         assert call.asked is not None
         spans = call.asked.window.spans
-        ids = [segment.id for segment in call.asked.window.segments]
+        told = await asyncio.get_running_loop().run_in_executor(self._worker, _tellable, call.asked.window)
+        ids = [segment.id for segment in told]
         params: dict[str, Any] = {
             "session": thread.key,
             "model": call.asked.model,
@@ -239,7 +244,7 @@ class Syncer:
             "parent": thread.parent,
             "format": call.wire,
             "ids": ids,
-            "fixed": [s.id for s in call.asked.window.segments if s.id not in spans and s.status is not Status.PENDING],
+            "fixed": [s.id for s in told if s.id not in spans and s.status is not Status.PENDING],
             "usage": _usage(thread.reply),
             # In shadow nothing is edited, so that nothing need wait for it either.
             "is_cold": call.is_cold and (call.waits or call.mode == "shadow"),
@@ -265,7 +270,7 @@ class Syncer:
     async def _told(self, thread: Thread, params: dict[str, Any], asked: Asked) -> dict[str, Any]:
         """Send what the daemon does not have, then the window; its answer."""
         loop = asyncio.get_running_loop()
-        missing = {id_ for id_, content in asked.digests.items() if thread.known.get(id_) != content}
+        missing = {id_ for id_ in params["ids"] if thread.known.get(id_) != asked.digests[id_]}
         for _ in range(TRIES_MAX):
             loads = await loop.run_in_executor(self._worker, _loads, asked.window, missing)
             for load in loads[:-1]:
@@ -321,27 +326,42 @@ def _read(call: Call, edits_allowed: Set[str]) -> Asked:
     return read_body(call.body, call.wire, edits_allowed)
 
 
+def _tellable(window: WireWindow) -> list[Segment]:
+    """The segments that fit into a line each. Only what may be too long is written to find out."""
+    return [
+        segment
+        for segment in window.segments
+        # A byte of text is six of JSON at most.
+        if 6 * (len(segment.skeleton) + sum(len(piece.data) for piece in segment.body)) < RECORD_BYTES_MAX
+        or len(_record(segment, window)) < RECORD_BYTES_MAX
+    ]
+
+
 def _loads(window: WireWindow, missing: set[str]) -> list[list[msgspec.Raw]]:
-    """The missing segments as JSON, in window order, in loads that fit into one line each; at least one load."""
+    """The missing segments as JSON, in window order, in loads that fit into one line each; at least one load.
+
+    The last one, which goes with all the ids, is never long.
+    """
     loads: list[list[msgspec.Raw]] = [[]]
     load_bytes = 0
-    for record in _records(window.segments, window, missing):
+    for segment in window.segments:
+        if segment.id not in missing:
+            continue
+        record = _record(segment, window)
         load_bytes += len(record)
         if load_bytes > NEW_BYTES_MAX and loads[-1]:
             loads.append([])
             load_bytes = len(record)
         loads[-1].append(msgspec.Raw(record))
-    return loads
+    return [*loads, []] if load_bytes > NEW_BYTES_MAX else loads
 
 
-def _records(segments: Sequence[Segment], window: WireWindow, missing: set[str]) -> Iterator[bytes]:
-    for segment in segments:
-        if segment.id in missing:
-            editable = {span.piece for span in window.spans.get(segment.id, ())}
-            names = [piece.name for piece in segment.body]
-            # One span may hold all large inputs of a call, because they lie in one JSON string.
-            fixed = [n for n in names if n not in editable and not (INPUT_SPAN in editable and n.startswith("input."))]
-            yield encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
+def _record(segment: Segment, window: WireWindow) -> bytes:
+    editable = {span.piece for span in window.spans.get(segment.id, ())}
+    names = [piece.name for piece in segment.body]
+    # One span may hold all large inputs of a call, because they lie in one JSON string.
+    fixed = [n for n in names if n not in editable and not (INPUT_SPAN in editable and n.startswith("input."))]
+    return encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
 
 
 def _usage(reply: Reply | None) -> dict[str, int] | None:
