@@ -11,7 +11,8 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.adapters.segments_json import segment_fields
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.config import Config
-from ctxgc.core.segment import Status
+from ctxgc.core.errors import BadParams
+from ctxgc.core.segment import Status, digest
 from ctxgc.stash.sqlite import SqliteStash
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import COUNTER, DaemonProcess, FaultyStash, bench_on
@@ -54,7 +55,9 @@ class Host:
         news = [s for s in window.segments if s.id not in self.known]
         ids = [s.id for s in window.segments]
         bare = [s.id for s in window.segments if s.id not in window.spans]
-        params = {"session": self.session, "format": WIRE.name, "ids": ids, "fixed": bare, **self.fixed, **more}
+        digests = [digest(s.skeleton, s.body).hex() for s in window.segments]
+        params = {"session": self.session, "format": WIRE.name, "ids": ids, "digests": digests, "fixed": bare}
+        params |= self.fixed | more
         self.reply = await self.call("window.sync", **{"new": [segment_fields(s) for s in news]} | params)
         self.known |= {s.id for s in news if s.status is not Status.PENDING}
         self.evicted = self.reply["evicted"]
@@ -372,6 +375,64 @@ async def test_a_call_id_that_now_stands_for_another_result_is_named_and_never_e
         await host.send([TASK, *turn(0, "another log altogether\n" * 90), *conversation(turns)[3:]])
     assert "call_0" not in host.evicted
     assert host.evicted
+
+
+OTHER = "another log altogether\n" * 90
+
+
+def used_again(turns):
+    """A conversation whose host gave the id of its first call to another result."""
+    return [TASK, *turn(0, OTHER), *conversation(turns)[3:]]
+
+
+async def asked_until_known(host, messages, **more):
+    """As the gateway does: what comes back as unknown is sent."""
+    reply = await host.send(messages, **more)
+    host.known -= set(reply["unknown"])
+    return await host.send(messages, **more) if reply["unknown"] else reply
+
+
+async def test_a_daemon_that_was_restarted_evicts_nothing_that_it_does_not_have(tmp_path):
+    host = Host(None, mode="on")
+    for turns in (6, 30):
+        async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+            host.call = bench.call
+            await asked_until_known(host, conversation(2) if turns == 6 else used_again(6))
+            host.known.discard("call_0")  # The host has just changed it, or the gateway was restarted too.
+            for upto in range(turns - 3, turns + 1):
+                reply = await asked_until_known(host, used_again(upto))
+
+                assert reply["conflicts"] == ["call_0"]
+                assert "call_0" not in host.evicted
+
+    assert host.evicted
+
+
+async def test_a_daemon_asks_for_no_content_that_it_has_however_often_it_is_restarted(tmp_path):
+    for known in ((), ("call_0", "call_1"), ("call_0", "call_1")):
+        async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+            host = Host(bench.call, mode="on")
+            host.known = set(known)
+            reply = await host.send([*turn(0), *turn(1)])
+
+            assert (reply["unknown"], reply["conflicts"]) == ([], [])
+
+
+async def test_a_host_that_changes_a_result_back_has_it_collected_like_any_other(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(2))
+    assert (await asked_until_known(host, used_again(2)))["conflicts"] == ["call_0"]
+
+    for turns in range(2, 25):
+        reply = await asked_until_known(host, conversation(turns))
+
+    assert reply["conflicts"] == []
+    assert "call_0" in host.evicted
+
+
+async def test_digests_stand_one_for_each_id(bench):
+    with pytest.raises(BadParams):
+        await Host(bench.call).send(conversation(2), digests=["00"])
 
 
 async def test_a_mode_set_live_holds_for_the_next_request_and_off_lets_everything_be(bench):

@@ -244,6 +244,7 @@ class Syncer:
             "parent": thread.parent,
             "format": call.wire,
             "ids": ids,
+            "digests": [call.asked.digests[id_].hex() for id_ in ids],
             "fixed": [s.id for s in told if s.id not in spans and s.status is not Status.PENDING],
             "usage": _usage(thread.reply),
             # In shadow nothing is edited, so that nothing need wait for it either.
@@ -257,7 +258,7 @@ class Syncer:
             await _until(call.is_sent, HEAD_START_S)
             params["edited"] = sorted(call.edited)
         self._counts.syncs += 1
-        answer = await self._told(thread, params, call.asked)
+        answer = await self._told(call.family, thread, params, call.asked)
         self.trouble = None
         # The reply to this window is what the next sync will tell of.
         thread.reply = call.reply
@@ -267,10 +268,12 @@ class Syncer:
         await self._take(thread, call, answer)
         call.is_told.set()
 
-    async def _told(self, thread: Thread, params: dict[str, Any], asked: Asked) -> dict[str, Any]:
-        """Send what the daemon does not have, then the window; its answer."""
+    async def _told(self, family: Family, thread: Thread, params: dict[str, Any], asked: Asked) -> dict[str, Any]:
+        """Send what the daemon may not have, then the window; its answer. It asks for what it misses still."""
         loop = asyncio.get_running_loop()
         missing = {id_ for id_ in params["ids"] if thread.known.get(id_) != asked.digests[id_]}
+        if not thread.ids and not thread.parent:
+            missing -= family.known_ids or set()  # Met for the first time here, but not there.
         for _ in range(TRIES_MAX):
             loads = await loop.run_in_executor(self._worker, _loads, asked.window, missing)
             for load in loads[:-1]:
