@@ -11,7 +11,7 @@ first prompt; where its host rewound, compacted or forked it, by what it still s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -63,6 +63,12 @@ class Thread:
     """The mode that the daemon was told last."""
     asked_s: float = 0.0
     """When the last request came, on the monotonic clock; 0 before the first."""
+    cache_ttl_s: float | None = None
+    """How long the provider keeps what that request wrote."""
+
+    def is_cold(self, now_s: float) -> bool:
+        """Whether the provider's cache of it is gone."""
+        return self.cache_ttl_s is not None and bool(self.asked_s) and now_s - self.asked_s > self.cache_ttl_s
 
     def bar(self) -> None:
         """Edit it no more."""
@@ -85,8 +91,8 @@ class Family:
         """Ids that the daemon has under the family's own id; None until it was asked."""
         self.heard_s = 0.0
         """When the daemon last heard of the main thread, on the monotonic clock; 0: never."""
-        self.mode = ""
-        """What the settings said last."""
+        self.is_resumed = False
+        """The daemon keeps bodies of it out, and was not asked yet which."""
         self.has_recall_tool: bool | None = None
         """Whether its model has our tool: fixed at its first request, for a changing list of tools breaks caches."""
         self.exchanges: dict[tuple[object, ...], Exchange] = {}
@@ -98,21 +104,17 @@ class Family:
         """Whether any thread has something evicted."""
         return any(thread.tombstones for thread in self.threads.values())
 
-    def memos(self, body: bytes) -> Iterator[Thread]:
-        """Threads whose last edited request this body begins like, the longest first."""
-        ours = [thread for thread in self.threads.values() if thread.memo and body.startswith(thread.memo.head)]
-        yield from sorted(ours, key=lambda thread: -len(thread.memo.head) if thread.memo else 0)
+    def remembered(self, body: bytes) -> Thread | None:
+        """The thread whose last edited request this body begins like; of several the one with the longest beginning."""
+        ours = [t for t in self.threads.values() if t.memo is not None and body.startswith(t.memo.head)]
+        return max(ours, key=lambda thread: len(thread.memo.head) if thread.memo else 0, default=None)
 
-    def is_cold(self, now_s: float, ttl_s: float) -> bool:
+    def is_cold(self, now_s: float) -> bool:
         """Whether the provider's cache of its main thread, or of all of them, is gone."""
-        asked = [thread.asked_s for thread in self.threads.values() if thread.asked_s]
         main = self.threads.get(self.identity.session)
-        return any(now_s - last_s > ttl_s for last_s in (max(asked, default=now_s), main.asked_s if main else now_s))
-
-    def take_tombstones_back(self) -> None:
-        """Edit nothing any more: the user said so."""
-        for thread in self.threads.values():
-            thread.tombstones, thread.memo = {}, None
+        if main is not None and main.is_cold(now_s):
+            return True
+        return bool(self.threads) and all(thread.is_cold(now_s) for thread in self.threads.values())
 
     def thread_of(self, asked: Asked) -> Thread:
         """The thread that this request continues; a new one if it continues none."""
