@@ -7,6 +7,7 @@
     identifier    a rare code word → its newest holder                            yes
     chain         member of a task → the member before                            yes
     given         what a client said                                              yes
+    recalls       `ctxgc recall` in the shell → what it brought back              yes
     supersedes    newer read, plan, write → what it replaces                      no: it makes that garbage
     summarises    summary → what it stands for                                    no
 
@@ -20,10 +21,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.paths import PathIndex
+from ctxgc.core.recalled import recalled_by
 from ctxgc.core.segment import Access, EdgeKind, Kind, Segment, Status
 
 HOLDERS_MAX = 3
@@ -42,6 +45,8 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{5,63}")
 # Keys are the tool's words, not the speaker's; an escape would stick to the word behind it (`\\nfoo_bar`).
 _JSON_SYNTAX = re.compile(r'\\(?:u[0-9a-fA-F]{4}|.)|"[^"\\]*":')
 _LINE_NUMBER = re.compile(r"^\s*\d+(?:→|\t|: ?)")
+
+NOBODY: Mapping[str, int] = MappingProxyType({})
 
 Ref = tuple[int, int]
 
@@ -91,12 +96,17 @@ class ReferenceIndex:
             "tasks": len(self._task_member),
         }
 
-    def refer(self, slot: int, segment: Segment, given: Iterable[int] = ()) -> list[Ref]:
+    def refer(
+        self, slot: int, segment: Segment, given: Iterable[int] = (), *, slot_of: Mapping[str, int] = NOBODY
+    ) -> list[Ref]:
         """References of a segment that takes `slot`, newest evidence first, without duplicates.
 
-        Reads the index only; `add_facts` and `add_text` record the segment afterwards. O(words, lines and paths of it).
+        `slot_of` finds the segments that a command names. Reads the index only; `add_facts` and `add_text` record the
+        segment afterwards. O(words, lines and paths of it).
         """
         refs: list[Ref] = [(target, EdgeKind.GIVEN) for target in given if target < slot]
+        if (recalled := recalled_by(segment, slot, slot_of)) >= 0:
+            refs.append((recalled, EdgeKind.RECALLS))
         # A call that completes late may be older than the newest user text.
         users_before = bisect_left(self._users, slot)
         if segment.kind is Kind.EXCHANGE and users_before:

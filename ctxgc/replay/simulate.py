@@ -85,7 +85,7 @@ def script_of(episode: Episode, scope: Scope, demand: Demand) -> Script:
     def admission(sized: Sized) -> Admission:
         segment, slot = sized.segment, len(slot_of)
         slot_of[segment.id] = slot
-        refs = index.refer(slot, segment)
+        refs = index.refer(slot, segment, slot_of=slot_of)
         reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
         proofs = garbage.admit(slot, segment)
         index.add_facts(slot, segment)

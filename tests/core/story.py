@@ -71,7 +71,7 @@ class Story:
         """Admit, or complete what is pending under its id; the slot."""
         slot = self.heap.slot_of.get(segment.id, len(self.heap))
         is_open = segment.status is Status.PENDING
-        refs = self.index.refer(slot, segment)
+        refs = self.index.refer(slot, segment, slot_of=self.heap.slot_of)
         found = [] if is_open else self.garbage.admit(slot, segment)
         tokens = [(piece.name, len(piece.data)) for piece in segment.body]
         entry = entry_of(segment, skeleton_tokens=5, piece_tokens=tokens, tombstone_tokens=0, has_evictable_inputs=True)
