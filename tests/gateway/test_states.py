@@ -120,6 +120,39 @@ def test_a_cache_lives_as_long_as_the_request_that_wrote_it_said(stage, pause_s,
     assert (stage.daemon.told[-1]["profile"], stage.daemon.told[-1]["is_cold"]) == ("cache_1h", is_cold)
 
 
+# Twins
+
+
+@pytest.mark.parametrize("begin", ["at once", "one after the other"])
+def test_sub_agents_that_were_begun_with_the_same_words_are_sessions_of_their_own(stage, begin):
+    stage.ask(MESSAGES, ClaudeAgent("main").run(3).body())
+    twins = [ClaudeAgent("Explore the code", size=1500) for _ in range(2)]
+    names = [[], []]
+
+    def ask(which):
+        stage.ask(MESSAGES, twins[which].body())
+        names[which].append(stage.daemon.told[-1]["session"])
+        twins[which].run(1, 100 * (which + 1) + len(names[which]))
+
+    for which in (0, 1, 0, 1, 0, 1, 1, 0) if begin == "at once" else (0, 0, 0, 1, 1, 0, 1, 1):
+        ask(which)
+
+    one, other = (set(told[1:]) for told in names)
+    assert len(one) == len(other) == 1
+    assert one != other
+
+
+def test_a_sub_agent_that_asks_for_the_same_again_stays_who_it_was(stage):
+    stage.ask(MESSAGES, ClaudeAgent("main").run(3).body())
+    agent = ClaudeAgent("Explore the code", size=1500)
+    for _ in range(3):
+        for _ in range(2):
+            stage.ask(MESSAGES, agent.body())
+        agent.run(1, 100)
+
+    assert len({told["session"] for told in stage.daemon.told}) == 2
+
+
 # Restarts
 
 
