@@ -24,7 +24,7 @@ from ctxgc.fronts.gateway.gate import Gate, Look, Sent
 from ctxgc.fronts.gateway.recalling import Conversation, Recaller, Talk, can_converse
 from ctxgc.fronts.gateway.routes import Route, route
 from ctxgc.fronts.gateway.settings import Settings
-from ctxgc.fronts.gateway.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Upstreams, kept
+from ctxgc.fronts.gateway.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Accepts, Upstreams, kept
 from ctxgc.fronts.gateway.usage import UsageScanner
 
 READ_BYTES = 2**20
@@ -46,6 +46,7 @@ class _Outgoing:
     """The call, once its body has gone."""
     talk: Talk | None = None
     """Its model has the recall tool."""
+    accepts: Accepts = Accepts.ANY
 
 
 class Proxy:
@@ -100,14 +101,16 @@ class Proxy:
         body = _Body(request)
         has_tool = self._recaller.has_tool(look)
         if not ((look.holds or has_tool) and await body.read()):
-            return _Outgoing(body.streamed(), length, called=lambda: self._streamed(look, body))
+            accepts = Accepts.READABLE if look.identity is not None and look.passes is None else Accepts.ANY
+            return _Outgoing(body.streamed(), length, None, lambda: self._streamed(look, body), accepts=accepts)
         whole = b"".join(body.parts)
         sent = await self._gate.held(look, whole) if look.holds else Sent(whole, self._gate.streamed(look, [whole]))
         talk = await self._recaller.dress(sent) if has_tool else None
         if talk is not None:
             dressed = talk.request.body
-            return _Outgoing(dressed, len(dressed), talk.call.body, lambda: sent.call, talk)
-        return _Outgoing(sent.body, len(sent.body), sent.original, lambda: sent.call)
+            return _Outgoing(dressed, len(dressed), talk.call.body, lambda: sent.call, talk, Accepts.PLAIN)
+        accepts = Accepts.READABLE if sent.call is not None else Accepts.ANY
+        return _Outgoing(sent.body, len(sent.body), sent.original, lambda: sent.call, accepts=accepts)
 
     def _streamed(self, look: Look, body: _Body) -> Call | None:
         return self._gate.streamed(look, body.parts if body.is_whole else None)
@@ -118,7 +121,7 @@ class Proxy:
 
         async def ask(body: bytes | AsyncIterator[bytes], length: int | None = None) -> ClientResponse:
             size = len(body) if isinstance(body, bytes) else length
-            reply = await self._upstreams.ask(request, way.url, body, size, is_plain=out.talk is not None)
+            reply = await self._upstreams.ask(request, way.url, body, size, accepts=out.accepts)
             replies.append(reply)
             return reply
 

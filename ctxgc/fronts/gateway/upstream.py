@@ -8,6 +8,7 @@ No time-outs but that of connecting, no retries, no cookies, no redirects, no de
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Set
+from enum import Enum
 from ipaddress import ip_address
 from urllib.request import getproxies, proxy_bypass
 
@@ -16,6 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ctxgc.fronts.gateway.identity import OURS
+from ctxgc.fronts.gateway.usage import READABLE
 
 HEADER_BYTES_MAX = 256 * 2**10
 WRITE_BYTES = 256 * 2**10
@@ -39,6 +41,14 @@ _NOT_FORWARDED = HOP_BY_HOP | {"host", "expect", "content-length", OURS}
 _NOT_ADDED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
 
 
+class Accepts(Enum):
+    """In what codings a reply may come."""
+
+    ANY = "what the agent takes"
+    READABLE = "of those, what tells us what it was billed: there is no brotli here, and no zstd"
+    PLAIN = "none: it will be looked into before it is passed on"
+
+
 class Upstreams:
     """Sends requests on. Belongs to the loop that made its session."""
 
@@ -52,9 +62,9 @@ class Upstreams:
         body: bytes | AsyncIterator[bytes],
         length: int | None,
         *,
-        is_plain: bool = False,
+        accepts: Accepts = Accepts.ANY,
     ) -> ClientResponse:
-        """Send a request on with this body; `is_plain` asks for a reply that is not compressed.
+        """Send a request on with this body, and ask for its reply in these codings.
 
         The reply comes back as soon as its headers are there. Raises what aiohttp raises.
         """
@@ -63,9 +73,11 @@ class Upstreams:
             headers.popall(name, None)
         if length is not None and request.body_exists:
             headers[hdrs.CONTENT_LENGTH] = str(length)
-        if is_plain:
-            headers.popall(hdrs.ACCEPT_ENCODING, None)
+        if accepts is Accepts.PLAIN:
             headers[hdrs.ACCEPT_ENCODING] = "identity"
+        elif accepts is Accepts.READABLE and (asked := headers.getall(hdrs.ACCEPT_ENCODING, None)):
+            spelt = next(name for name in headers if name.lower() == "accept-encoding")
+            headers[spelt] = _readable(asked)
         target = URL(url, encoded=True)
         return await self._session.request(
             request.method,
@@ -103,6 +115,12 @@ def kept(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[s
         if written.lower() not in dropped:
             found.add(spelt.setdefault(written.lower(), written), _text(value))
     return found
+
+
+def _readable(asked: list[str]) -> str:
+    """Of the codings that an agent takes, with their weights, those that `usage.py` reads."""
+    readable = [one for one in _listed(asked) if one.partition(";")[0].strip().lower() in READABLE]
+    return ", ".join(readable) or "identity"
 
 
 def _text(value: bytes) -> str:
