@@ -7,9 +7,11 @@ from uuid import uuid4
 import pytest
 from yarl import URL
 
+from ctxgc.config import BadConfig, Config
 from ctxgc.fronts.gateway.gate import Gate
 from ctxgc.fronts.gateway.link import Link
 from ctxgc.fronts.gateway.main import _reload
+from ctxgc.fronts.gateway.settings import settings_of
 from ctxgc.fronts.gateway.upstream import _proxy_to
 from ctxgc.fronts.gateway.usage import UsageScanner
 from tests.daemon.harness import DaemonProcess
@@ -282,3 +284,14 @@ def test_a_proxy_of_the_environment_is_used_but_not_to_this_machine(monkeypatch)
     assert _proxy_to(URL("https://api.example/v1")) == "http://proxy.example:3128"
     for url in ("http://127.0.0.1:8000", "http://[::1]:8000", "http://localhost:8000", "https://inside.example"):
         assert _proxy_to(URL(url)) is None
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8787", "http://localhost:8787/v1", "http://[::1]:8787"])
+def test_a_gateway_is_not_its_own_upstream(url):
+    with pytest.raises(BadConfig, match="itself"):
+        settings_of(Config.model_validate({"gateway": {"upstream_openai": url}}))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8788", "http://localhost", "https://api.example:8787"])
+def test_another_server_may_be_the_upstream_of_a_gateway(url):
+    assert settings_of(Config.model_validate({"gateway": {"upstream_openai": url}})).upstreams["openai"] == url

@@ -149,12 +149,17 @@ def _proxy_to(url: URL) -> str | None:
     # Not `trust_env`: that takes passwords from ~/.netrc too, and would put one on a request without any of its own.
     host = url.raw_host or ""
     proxy = getproxies().get(url.scheme)
-    return proxy if proxy and not is_loopback(host) and not proxy_bypass(host) else None
+    return proxy if proxy and not is_here(host) and not proxy_bypass(host) else None
+
+
+def is_here(host: str) -> bool:
+    """Whether this names this machine."""
+    return host.lower() == "localhost" or is_loopback(host)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this names this machine."""
+    """Whether this is an address of this machine alone."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host.lower() == "localhost"
+        return False
