@@ -69,6 +69,17 @@ def test_a_request_refused_both_times_is_answered_as_it_was_sent_on(stage):
     assert len(stage.upstream.refused) == 2
 
 
+def test_the_bill_of_a_request_that_was_sent_again_as_it_came_teaches_nothing(stage):
+    agent = collected(stage)
+    stage.upstream.script = [400]
+    stage.ask(MESSAGES, agent.body())
+
+    agent.run(1, 6)
+    stage.ask(MESSAGES, agent.body())
+
+    assert [told["usage"] is None for told in stage.daemon.told[1:]] == [False, False, True]
+
+
 def test_a_session_that_may_not_be_edited_any_more_is_told_to_be_in_shadow(stage):
     agent = collected(stage)
     stage.upstream.script = [400]

@@ -158,8 +158,8 @@ class Proxy:
         if is_refused:
             return refused
         call, talk = out.called(), out.talk
-        out.talk = None
-        self._counts.edited -= call is None or bool(call.edited)
+        # The daemon knows of the request as we would have had it: the bill of another teaches nothing.
+        out.talk, out.called = None, lambda: None
         self._counts.passed(Reason.REFUSED)
         if again.ok:  # Else nobody knows yet whose fault it was.
             if call is not None and call.thread is not None:
