@@ -9,14 +9,13 @@ way back would grow by one command each time.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from ctxgc.core.heap import FORGOTTEN, Heap
 from ctxgc.core.segment import EdgeKind, Kind, Segment, Status
 
 COMMAND_CHARS_CUT = 200
 """A command this long was cut: what else it did is not known."""
-PREFIX_CHARS_MIN = 4
 
 # The command alone, or with what shows a part of its output: whatever it printed, the original holds it. What was
 # recalled out of another session is new to this one.
@@ -27,28 +26,22 @@ _RECALL = re.compile(
 )
 
 
-def recalled_by(segment: Segment, slot: int, slot_of: Mapping[str, int]) -> int:
-    """The older slot whose content this exchange printed, -1 if that is not what it did. `slot_of` finds ids."""
+def recalled_name(segment: Segment) -> str:
+    """The name under which this exchange recalled another segment and printed nothing else; empty if it did not."""
     command = segment.command.strip()
     if segment.kind is not Kind.EXCHANGE or segment.status is not Status.OK or len(command) >= COMMAND_CHARS_CUT:
-        return -1
+        return ""
     said = _RECALL.fullmatch(command)
-    if said is None:
-        return -1
-    name = said[2]
-    if name.startswith("#"):
-        found = [int(name[1:])]
-    elif name in slot_of:
-        found = [slot_of[name]]
-    else:
-        found = [at for id_, at in slot_of.items() if len(name) >= PREFIX_CHARS_MIN and id_.startswith(name)]
-    return found[0] if len(found) == 1 and found[0] < slot else -1
+    return said[2] if said else ""
+
+
+def copied(refs: Iterable[tuple[int, int]]) -> list[int]:
+    """Of (older slot, edge kind) the slots whose content was brought back."""
+    return [target for target, kind in refs if kind == EdgeKind.RECALLS]
 
 
 def original_of(heap: Heap, slot: int) -> int:
     """The slot that holds what a slot shows: itself, unless it only brought back another. O(recalls of recalls)."""
-    while True:
-        copied = next((target for target, kind in heap.edges_of(slot) if kind == EdgeKind.RECALLS), -1)
-        if copied < 0 or heap.state[copied] == FORGOTTEN:
-            return slot
-        slot = copied
+    while found := [target for target in copied(heap.edges_of(slot)) if heap.state[target] != FORGOTTEN]:
+        slot = found[0]
+    return slot

@@ -21,12 +21,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 
 from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.recalled import recalled_by
 from ctxgc.core.segment import Access, EdgeKind, Kind, Segment, Status
 
 HOLDERS_MAX = 3
@@ -45,8 +43,6 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{5,63}")
 # Keys are the tool's words, not the speaker's; an escape would stick to the word behind it (`\\nfoo_bar`).
 _JSON_SYNTAX = re.compile(r'\\(?:u[0-9a-fA-F]{4}|.)|"[^"\\]*":')
 _LINE_NUMBER = re.compile(r"^\s*\d+(?:→|\t|: ?)")
-
-NOBODY: Mapping[str, int] = MappingProxyType({})
 
 Ref = tuple[int, int]
 
@@ -96,16 +92,14 @@ class ReferenceIndex:
             "tasks": len(self._task_member),
         }
 
-    def refer(
-        self, slot: int, segment: Segment, given: Iterable[int] = (), *, slot_of: Mapping[str, int] = NOBODY
-    ) -> list[Ref]:
+    def refer(self, slot: int, segment: Segment, given: Iterable[int] = (), *, recalled: int = -1) -> list[Ref]:
         """References of a segment that takes `slot`, newest evidence first, without duplicates.
 
-        `slot_of` finds the segments that a command names. Reads the index only; `add_facts` and `add_text` record the
-        segment afterwards. O(words, lines and paths of it).
+        `recalled` is the slot that it brought back (`core.recalled`), if it did. Reads the index only; `add_facts` and
+        `add_text` record the segment afterwards. O(words, lines and paths of it).
         """
         refs: list[Ref] = [(target, EdgeKind.GIVEN) for target in given if target < slot]
-        if (recalled := recalled_by(segment, slot, slot_of)) >= 0:
+        if 0 <= recalled < slot:
             refs.append((recalled, EdgeKind.RECALLS))
         # A call that completes late may be older than the newest user text.
         users_before = bisect_left(self._users, slot)

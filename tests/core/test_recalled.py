@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctxgc.core.recalled import original_of
+from ctxgc.core.recalled import original_of, recalled_name
 from ctxgc.core.segment import EdgeKind, Status
 from tests.core.story import Story, a_read, a_segment, a_shell
 
@@ -15,7 +15,7 @@ COPIES = [
     "/home/dev/.local/bin/ctxgc recall '#1' 2>&1 | head -50",
     "ctxgc recall '#1' | grep -n 'def ' | sed -n 1,20p",
     "ctxgc recall {id}",
-    "ctxgc recall {prefix}",
+    "ctxgc recall {id} --json",
 ]
 NEWS = [
     "ctxgc recall '#1' && make",
@@ -35,7 +35,7 @@ NEWS = [
 def told(command, **fields):
     story = Story(a_segment("find it"), a_read())
     name = story.heap.ids[1]
-    return story, story.admit(a_shell(command.format(id=name, prefix=name[:5]), **fields))
+    return story, story.admit(a_shell(command.format(id=name), **fields))
 
 
 @pytest.mark.parametrize("command", COPIES)
@@ -67,3 +67,8 @@ def test_a_recall_of_a_recall_leads_to_the_first():
         slot = story.admit(a_shell(f"ctxgc recall '#{number}'"))
 
     assert original_of(story.heap, slot) == 1
+
+
+@pytest.mark.parametrize("name", ["#12", "toolu_01AbC", "call_7~2", "exec-0.1", "user-5e884898da28", "482915736-17"])
+def test_a_recall_may_use_any_name_that_a_segment_has(name):
+    assert recalled_name(a_shell(f"ctxgc recall '{name}'")) == name
