@@ -465,6 +465,22 @@ async def test_a_daemon_asks_for_no_content_that_it_has_however_often_it_is_rest
             assert (reply["unknown"], reply["conflicts"]) == ([], [])
 
 
+async def test_another_call_under_a_used_id_is_not_taken_for_the_first_because_it_ended_alike(bench):
+    def written(text):
+        use = {"type": "tool_use", "id": "call_0", "name": "Write", "input": {"file_path": "/a", "content": text}}
+        result = {"type": "tool_result", "tool_use_id": "call_0", "content": "written"}
+        return [TASK, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+
+    host = Host(bench.call, mode="on")
+    await host.send([*written("one line\n" * 300), *turn(1)])
+    for turns in range(2, 25):
+        reply = await host.send([*written("another line\n" * 300), *conversation(turns)[3:]])
+
+    assert reply["conflicts"] == ["call_0"]
+    assert host.evicted
+    assert "call_0" not in host.evicted
+
+
 async def test_a_host_that_changes_a_result_back_has_it_collected_like_any_other(bench):
     host = Host(bench.call, mode="on")
     await host.send(conversation(2))
