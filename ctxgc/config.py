@@ -168,7 +168,10 @@ class GatewayConfig(_Section):
     upstream_openai: Upstream = ""
     """Base URL that serves OpenAI's API; empty: OpenAI's own."""
     wait_ms: Annotated[int, Field(ge=1, le=10_000)] = 50
-    """Milliseconds that a request may be held back for a decision; after that it passes unedited."""
+    """Milliseconds that a request may be held back for a decision; after that it passes unedited.
+
+    The first request of a session with bodies out may wait up to a second after the gateway began.
+    """
     mode: Literal["shadow", "on", "off"] = "shadow"
     """`shadow` computes and journals, `on` edits requests too, `off` only passes them on."""
     modes: dict[str, Literal["shadow", "on", "off"]] = {}

@@ -7,6 +7,7 @@
     identifier    a rare code word → its newest holder                            yes
     chain         member of a task → the member before                            yes
     given         what a client said                                              yes
+    recalls       `ctxgc recall` in the shell → what it brought back              yes
     supersedes    newer read, plan, write → what it replaces                      no: it makes that garbage
     summarises    summary → what it stands for                                    no
 
@@ -91,12 +92,15 @@ class ReferenceIndex:
             "tasks": len(self._task_member),
         }
 
-    def refer(self, slot: int, segment: Segment, given: Iterable[int] = ()) -> list[Ref]:
+    def refer(self, slot: int, segment: Segment, given: Iterable[int] = (), *, recalled: int = -1) -> list[Ref]:
         """References of a segment that takes `slot`, newest evidence first, without duplicates.
 
-        Reads the index only; `add_facts` and `add_text` record the segment afterwards. O(words, lines and paths of it).
+        `recalled` is the slot that it brought back (`core.recalled`), if it did. Reads the index only; `add_facts` and
+        `add_text` record the segment afterwards. O(words, lines and paths of it).
         """
         refs: list[Ref] = [(target, EdgeKind.GIVEN) for target in given if target < slot]
+        if 0 <= recalled < slot:
+            refs.append((recalled, EdgeKind.RECALLS))
         # A call that completes late may be older than the newest user text.
         users_before = bisect_left(self._users, slot)
         if segment.kind is Kind.EXCHANGE and users_before:

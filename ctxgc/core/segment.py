@@ -97,6 +97,7 @@ class EdgeKind(IntEnum):
     GIVEN = 6
     SUPERSEDES = 7
     SUMMARISES = 8
+    RECALLS = 9
 
 
 class SessionKey(NamedTuple):

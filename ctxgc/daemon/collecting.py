@@ -186,7 +186,7 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
         session.account = session.account.recalled(prices, heap.resident_tokens, heap.body[slot])
     for slot in slots:
         heap.touch(slot, turn)
-        heap.grace_until[slot] = turn + session.settings.recall_grace_turns
+        session.spare(slot, turn)
     if out and session.row.mode != "wire":
         change.add(SetState(session.key, out, State.RESIDENT))
         for slot in out:

@@ -20,13 +20,14 @@ from typing import Any
 from ctxgc.core.account import Account
 from ctxgc.core.errors import NotFound
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
+from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
 from ctxgc.core.policy import Rules
+from ctxgc.core.recalled import copied, recalled_name
 from ctxgc.core.reference import ReferenceIndex
-from ctxgc.core.segment import DIGEST_BYTES, Kind, SessionKey, State, Status, address_in, session_number
+from ctxgc.core.segment import DIGEST_BYTES, Kind, Segment, SessionKey, State, Status, address_in, session_number
 from ctxgc.daemon.intake import Prepared, tombstone_tokens_at
 from ctxgc.daemon.wiring import Wiring
-from ctxgc.stash.contract import Edge, Mutation, Put, PutSession, SessionRow, SetGarbage, Stash, Stored
+from ctxgc.stash.contract import Edge, Mutation, Put, PutSession, SessionRow, SetGarbage, Stash, Stored, Touch
 from ctxgc.tokens.calibration import Calibration
 
 REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
@@ -269,6 +270,9 @@ class Session:
             refs = [edge for edge in row.edges if edge.target < row.seq]
             self.heap.admit(entry, refs)
             self._note_digest(row.seq, row.digest)
+            for target in copied(refs):
+                self.spare(target, segment.born_turn + 1)
+                self.spare(row.seq, segment.born_turn + 1)
             if row.redactions:
                 self.redacted.add(row.seq)
             if row.state is State.DEPARTED and row.collection:
@@ -320,7 +324,8 @@ class Session:
         is_known = slot < len(heap)
         if is_known and (not heap.is_set(slot, PENDING) or segment.status is Status.PENDING):
             return False
-        refs = self.index.refer(slot, segment, [self.slot(name) for name in segment.refs])
+        given = [self.slot(name) for name in segment.refs]
+        refs = self.index.refer(slot, segment, given, recalled=self._recalled_by(segment))
         is_open = segment.status is Status.PENDING
         namings = {} if is_open else self.index.paths.name(slot, segment.paths)
         proofs = [] if is_open else self.garbage.admit(slot, segment)
@@ -350,6 +355,7 @@ class Session:
         if prepared.redactions:
             self.redacted.add(slot)
         change.add(Put(row))
+        self._note_recalls(change, slot, segment.born_turn, copied(refs))
         new = [(old, proof) for old, proof in proofs if heap.prove_garbage(old, proof)]
         if new:
             change.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in new]))
@@ -366,6 +372,29 @@ class Session:
         # One flat column: as objects of their own they would cost a heap's slot half as much again.
         self._digests = self._digests.ljust(slot * DIGEST_BYTES, b"\0")
         self._digests[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES] = digest.ljust(DIGEST_BYTES, b"\0")
+
+    def _recalled_by(self, segment: Segment) -> int:
+        """The slot that a command brought back, -1 if it did not, or not out of this session."""
+        name = recalled_name(segment)
+        try:
+            return self.slot(name) if name else -1
+        except NotFound:
+            return -1
+
+    def _note_recalls(self, change: Change, slot: int, turn: int, recalled: Sequence[int]) -> None:
+        """What a command brought back was needed: a page fault, unless the daemon noted that when it answered."""
+        heap = self.heap
+        for target in recalled:
+            is_noted = heap.grace_until.get(target, -1) >= turn
+            self.set_row(change, faults=self.row.faults + (heap.state[target] == EVICTED and not is_noted))
+            heap.touch(target, turn)
+            change.add(Touch(self.key, [(target, turn)]))
+            self.spare(target, turn + 1)
+            self.spare(slot, turn + 1)
+
+    def spare(self, slot: int, recalled_turn: int) -> None:
+        """Keep what was recalled at this turn from collections for the grace period."""
+        self.heap.grace_until[slot] = recalled_turn + self.settings.recall_grace_turns
 
     def set_row(self, change: Change, **fields: Any) -> None:
         """Change what is known of the session."""

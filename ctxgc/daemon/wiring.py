@@ -3,13 +3,14 @@
     request ──▶ Sent (raw tokens, bodies out) ──its bill──▶ tokens per raw token, hidden prefix, cache hits
     collection ──▶ Open ──the first bill of a request it was in force in──▶ its actual cost
 
-A cache: a session that slept starts a new one, and a collection that nobody could price keeps no actual cost.
+A session that slept starts a new one: then the contents are compared again, and a collection that nobody could price
+keeps no actual cost.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -52,6 +53,35 @@ class Open(NamedTuple):
 
 
 @dataclass(slots=True)
+class Contents:
+    """What slots stand for on the wire, by digest, against what the stash holds under their ids.
+
+    told ──▶ held    the stash has it: the body may go
+         ├─▶ other   the stash has another: a host used the id again, and what stands there must stay (I1)
+         └─▶ neither to be looked up in the rows, and then asked for
+
+    Nothing is lost with it: what is not known is compared again.
+    """
+
+    held: dict[int, str] = field(default_factory=dict)
+    other: dict[int, str] = field(default_factory=dict)
+
+    def compared(self, slot: int, digest: str, *, is_held: bool) -> None:
+        """Take note of one comparison."""
+        (self.held if is_held else self.other)[slot] = digest
+        if is_held and self.other.get(slot) == digest:
+            del self.other[slot]
+
+    def doubtful(self, told: Mapping[int, str]) -> list[int]:
+        """Slots of which nobody knows whether the stash has what they stand for."""
+        return [slot for slot, said in told.items() if said not in (self.held.get(slot), self.other.get(slot))]
+
+    def conflicts(self, told: Mapping[int, str]) -> set[int]:
+        """Slots that stand for another content than the stash holds; those not told of stand for what they did."""
+        return {slot for slot, other in self.other.items() if told.get(slot, other) == other}
+
+
+@dataclass(slots=True)
 class Wiring:
     """One session's, written by `window.sync` alone."""
 
@@ -62,8 +92,11 @@ class Wiring:
     opened: deque[Open] = field(default_factory=lambda: deque(maxlen=OPEN_MAX))
     shadow: set[int] = field(default_factory=set)
     """Slots that would be out if the session were not in shadow."""
+    contents: Contents = field(default_factory=Contents)
     fixed: set[int] = field(default_factory=set)
-    """Slots that cannot be edited on the wire, or whose id stands for two contents."""
+    """Slots that cannot be edited on the wire."""
+    opaque: set[int] = field(default_factory=set)
+    """Slots that are opaque to the collector for what the wire says of them alone."""
     accounts_on: bool | None = None
     """Whether the session's account was kept of what is carried out (on), or of what would be (in shadow)."""
     tombstones: dict[int, str] = field(default_factory=dict)

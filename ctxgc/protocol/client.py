@@ -54,6 +54,11 @@ class Client(asyncio.Protocol):
     async def __aexit__(self, *error: object) -> None:
         self.close()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended, by whichever side: no call of it succeeds any more."""
+        return self._failure is not None
+
     def close(self) -> None:
         """Hang up; calls that wait fail with Unreachable."""
         self._transport.close()
@@ -165,6 +170,7 @@ class Client(asyncio.Protocol):
 
     def _fail(self, failure: CallFailed) -> None:
         self._failure = self._failure or failure
+        self._may_write.set()  # Nobody reads any more: who waits for that waits in vain.
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(self._failure)

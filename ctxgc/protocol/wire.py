@@ -14,6 +14,7 @@ from ctxgc.protocol.params import Name, Params, Tokens, WireFormatName
 
 WINDOW_SEGMENTS_MAX = 100_000
 
+Digest = Annotated[str, Field(max_length=64)]
 GatewayMode = Literal["shadow", "on", "off"]
 
 
@@ -45,6 +46,12 @@ class WindowSync(Params):
     parent_segment: Name = ""
     ids: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """The request's segments in order. Empty: only admit `new`, ahead of a window that does not fit in one line."""
+    digests: Annotated[list[Digest], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
+    """What each of `ids` stands for in this request, as hex; absent: what it stood for when it was told.
+
+    Hosts use ids again: a body is out only while its id stands for what the stash holds. Where the daemon cannot tell,
+    the id comes back in `unknown`. A digest is what the client makes of a segment, and equal for equal ones.
+    """
     new: Annotated[list[dict[str, Any]], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """Segments that the daemon may not know, as `export` writes them; `fixed` names pieces without a span of their own.
 
@@ -109,7 +116,7 @@ class SyncReply(TypedDict):
     unknown: list[str]
     """Ids to be sent in `new`; while there are any, the window stays as it was."""
     conflicts: list[str]
-    """Ids of `new` under which another content is stored: never evicted on the wire."""
+    """Ids that stand for another content here than the stash holds: not evicted on the wire while they do."""
     plan: SyncPlanReply | None
     window: WindowReply
     changed: str

@@ -14,7 +14,7 @@ Costs are input-token equivalents in raw tokens; relative to no collection they 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,9 +23,10 @@ from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Entry, Heap, Now, Proof, entry_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
+from ctxgc.core.recalled import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, Weights
-from ctxgc.core.segment import Access, PathUse
+from ctxgc.core.segment import Access, PathUse, Segment, SessionKey, address_in, session_number
 from ctxgc.replay.demand import THRESHOLD, Demand, Scope, cover, touches
 from ctxgc.replay.trace import Episode, Sized
 
@@ -76,17 +77,27 @@ class Script:
     scope: Scope
 
 
+def _recalled(segment: Segment, slot_of: Mapping[str, int], key: SessionKey) -> int:
+    """What a recorded command brought back. Slots are seqs: a transcript is admitted in its order here and there."""
+    name = recalled_name(segment)
+    address = address_in(name)
+    if address:
+        return address.seq if address.number == session_number(key) else -1
+    return int(name[1:]) if name.startswith("#") else slot_of.get(name, -1)
+
+
 def script_of(episode: Episode, scope: Scope, demand: Demand) -> Script:
     """Derive what no policy changes: references, proofs, paths. With a placebo's demand, the placebo's script."""
     index = ReferenceIndex()
     garbage = GarbageIndex(index.paths)
     slot_of: dict[str, int] = {}
+    key = SessionKey(episode.source, episode.session)
 
     def admission(sized: Sized) -> Admission:
         segment, slot = sized.segment, len(slot_of)
         slot_of[segment.id] = slot
         namings = index.paths.name(slot, segment.paths)[slot]
-        refs = index.refer(slot, segment)
+        refs = index.refer(slot, segment, recalled=_recalled(segment, slot_of, key))
         reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
         proofs = garbage.admit(slot, segment)
         index.add_facts(slot, segment)

@@ -6,6 +6,7 @@ from itertools import count
 from ctxgc.core.garbage import GarbageIndex, proven
 from ctxgc.core.heap import Heap, Now, entry_of
 from ctxgc.core.policy import Rules
+from ctxgc.core.recalled import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse, Piece, Role, Segment, Status
@@ -71,7 +72,9 @@ class Story:
         """Admit, or complete what is pending under its id; the slot."""
         slot = self.heap.slot_of.get(segment.id, len(self.heap))
         is_open = segment.status is Status.PENDING
-        refs = self.index.refer(slot, segment)
+        name = recalled_name(segment)
+        recalled = int(name[1:]) if name.startswith("#") else self.heap.slot_of.get(name, -1)
+        refs = self.index.refer(slot, segment, recalled=recalled)
         found = [] if is_open else self.garbage.admit(slot, segment)
         tokens = [(piece.name, len(piece.data)) for piece in segment.body]
         entry = entry_of(segment, skeleton_tokens=5, piece_tokens=tokens, tombstone_tokens=0, has_evictable_inputs=True)

@@ -99,6 +99,7 @@ def test_the_numbers_of_edges_are_stored_and_never_change():
         ("GIVEN", 6),
         ("SUPERSEDES", 7),
         ("SUMMARISES", 8),
+        ("RECALLS", 9),
     ]
 
 

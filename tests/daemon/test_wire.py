@@ -11,7 +11,8 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.adapters.segments_json import segment_fields
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.config import Config
-from ctxgc.core.segment import Status
+from ctxgc.core.errors import BadParams
+from ctxgc.core.segment import Status, digest
 from ctxgc.stash.sqlite import SqliteStash
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import COUNTER, DaemonProcess, FaultyStash, bench_on
@@ -54,8 +55,13 @@ class Host:
         news = [s for s in window.segments if s.id not in self.known]
         ids = [s.id for s in window.segments]
         bare = [s.id for s in window.segments if s.id not in window.spans]
-        params = {"session": self.session, "format": WIRE.name, "ids": ids, "fixed": bare, **self.fixed, **more}
+        digests = [digest(s.skeleton, s.body).hex() for s in window.segments]
+        params = {"session": self.session, "format": WIRE.name, "ids": ids, "digests": digests, "fixed": bare}
+        params |= self.fixed | more
         self.reply = await self.call("window.sync", **{"new": [segment_fields(s) for s in news]} | params)
+        if self.reply["unknown"] and "new" not in more:
+            asked = [s for s in window.segments if s.id in self.reply["unknown"]]
+            self.reply = await self.call("window.sync", **{"new": [segment_fields(s) for s in asked]} | params)
         self.known |= {s.id for s in news if s.status is not Status.PENDING}
         self.evicted = self.reply["evicted"]
         return self.reply
@@ -382,13 +388,130 @@ async def test_a_conflict_that_is_told_ahead_of_its_window_is_never_evicted_eith
     window = WIRE.parse(json.dumps([TASK, *turn(0, other)]).encode())
     ahead = [segment_fields(one) for one in window.segments if one.id == "call_0"]
 
-    reply = await bench.call("window.sync", session=host.session, format=WIRE.name, new=ahead)
+    await bench.call("window.sync", session=host.session, format=WIRE.name, new=ahead)
 
-    assert reply["conflicts"] == ["call_0"]
     for turns in range(2, 25):
         await host.send([TASK, *turn(0, other), *conversation(turns)[3:]])
     assert "call_0" not in host.evicted
     assert host.evicted
+
+
+def shell(n, command, text):
+    """One call of the shell."""
+    use = {"type": "tool_use", "id": f"call_{n}", "name": "Bash", "input": {"command": command}}
+    result = {"type": "tool_result", "tool_use_id": f"call_{n}", "content": text}
+    return [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+
+
+async def recalled_by_hand(host, is_told):
+    """A conversation of which a body is out, is recalled through the shell, and goes on."""
+    for turns in range(1, 25):
+        await host.send(conversation(turns))
+    id_, said = next(iter(host.evicted.items()))
+    command = said["text"].partition("get it back: ")[2].rstrip("]")
+    if is_told:
+        await host.call("stash.recall", session=host.session, id=id_)
+    text = f"log {id_[5:]}: wait for the tide\n" * 80
+    messages = [*conversation(24), *shell(24, command, text)]
+    await host.send(messages)
+    return id_, command, messages
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["the daemon answered", "another did"])
+async def test_a_recall_through_the_shell_is_a_page_fault_of_what_it_brought_back(bench, is_told):
+    host = Host(bench.call, mode="on")
+    id_, _, _ = await recalled_by_hand(host, is_told)
+
+    shown = await bench.call("session.show", session=host.session)
+    row = await bench.call("segment.get", session=host.session, id=id_)
+
+    assert shown["faults"] == 1
+    assert row["touches"] == 1
+
+
+async def test_what_was_recalled_through_the_shell_is_kept_for_a_while_and_then_named_by_its_original(tmp_path):
+    config = Config(pacer={"window_max_tokens": 6000}, collect={"recent_turns": 1, "recall_grace_turns": 6})
+    stayed = []
+    async with bench_on(SqliteStash(tmp_path / "state"), config=config) as bench:
+        host = Host(bench.call, mode="on")
+        _, command, messages = await recalled_by_hand(host, is_told=True)
+    async with bench_on(SqliteStash(tmp_path / "state"), config=config) as bench:
+        host.call = bench.call
+        for turns in range(25, 45):
+            messages += turn(turns)
+            await host.send(messages)
+            stayed.append("call_24" not in host.evicted)
+
+    assert stayed[:6] == [True] * 6
+    assert not stayed[-1]
+    assert host.evicted["call_24"]["text"].endswith(f"get it back: {command}]")
+
+
+OTHER = "another log altogether\n" * 90
+
+
+def used_again(turns):
+    """A conversation whose host gave the id of its first call to another result."""
+    return [TASK, *turn(0, OTHER), *conversation(turns)[3:]]
+
+
+async def test_a_daemon_that_was_restarted_evicts_nothing_that_it_does_not_have(tmp_path):
+    host = Host(None, mode="on")
+    for turns in (6, 30):
+        async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+            host.call = bench.call
+            await host.send(conversation(2) if turns == 6 else used_again(6))
+            host.known.discard("call_0")  # The host has just changed it, or the gateway was restarted too.
+            for upto in range(turns - 3, turns + 1):
+                reply = await host.send(used_again(upto))
+
+                assert reply["conflicts"] == ["call_0"]
+                assert "call_0" not in host.evicted
+
+    assert host.evicted
+
+
+async def test_a_daemon_asks_for_no_content_that_it_has_however_often_it_is_restarted(tmp_path):
+    for known in ((), ("call_0", "call_1"), ("call_0", "call_1")):
+        async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+            host = Host(bench.call, mode="on")
+            host.known = set(known)
+            reply = await host.send([*turn(0), *turn(1)], **({"new": []} if known else {}))
+
+            assert (reply["unknown"], reply["conflicts"]) == ([], [])
+
+
+async def test_another_call_under_a_used_id_is_not_taken_for_the_first_because_it_ended_alike(bench):
+    def written(text):
+        use = {"type": "tool_use", "id": "call_0", "name": "Write", "input": {"file_path": "/a", "content": text}}
+        result = {"type": "tool_result", "tool_use_id": "call_0", "content": "written"}
+        return [TASK, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+
+    host = Host(bench.call, mode="on")
+    await host.send([*written("one line\n" * 300), *turn(1)])
+    for turns in range(2, 25):
+        reply = await host.send([*written("another line\n" * 300), *conversation(turns)[3:]])
+
+    assert reply["conflicts"] == ["call_0"]
+    assert host.evicted
+    assert "call_0" not in host.evicted
+
+
+async def test_a_host_that_changes_a_result_back_has_it_collected_like_any_other(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(2))
+    assert (await host.send(used_again(2)))["conflicts"] == ["call_0"]
+
+    for turns in range(2, 25):
+        reply = await host.send(conversation(turns))
+
+    assert reply["conflicts"] == []
+    assert "call_0" in host.evicted
+
+
+async def test_digests_stand_one_for_each_id(bench):
+    with pytest.raises(BadParams):
+        await Host(bench.call).send(conversation(2), digests=["00"])
 
 
 async def test_a_mode_set_live_holds_for_the_next_request_and_off_lets_everything_be(bench):

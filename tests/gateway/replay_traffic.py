@@ -151,7 +151,8 @@ class Traffic:
         """Send an episode's requests, each after the daemon has been told of the one before."""
         source = episode.source if episode.source in WIRES else "client"
         session = f"{episode.session.replace('/', '.')}.{episode.number}"[:120]
-        headers = {"x-ctxgc-session": f"{source}:{session}"}
+        # The gateway keeps its own header to itself; the upstream bills by the other.
+        headers = dict.fromkeys(("x-ctxgc-session", "x-claude-code-session-id"), f"{source}:{session}")
         alone, counts, had = TokenUpstream(sizes=self.upstream.sizes), self.stage.counts, {}
         before, refused, number = counts.edited, len(self.upstream.refused), 0
         for number, asked in enumerate(requests_of(episode), 1):  # noqa: B007 (counted)

@@ -60,7 +60,9 @@ class ScriptedDaemon:
         if method == "segment.list":
             if not self.known:
                 raise CallFailed("not_found", -32003, "no such session")
-            return {"segments": [{"id": id_} for id_ in self.known]}
+            return {
+                "segments": [{"id": id_, "state": "evicted" if id_ in self.out else "resident"} for id_ in self.known]
+            }
         assert method == "window.sync"
         self.told.append(params)
         self.known |= {segment["id"] for segment in params["new"]}

@@ -164,21 +164,6 @@ def test_an_id_that_a_host_reuses_for_another_content_is_not_edited_by_the_old_d
     assert got.count(b"[evicted") >= 1
 
 
-def test_what_the_daemon_called_a_conflict_once_is_told_it_as_fixed_from_then_on_whether_it_remembers_or_not(stage):
-    agent = ClaudeAgent().run(5)
-    collected(stage, agent)
-    agent.messages[2]["content"][0]["content"] = "another result altogether, under the same id " * 50
-    stage.daemon.conflicts = {"call_0"}
-    stage.ask(agent.path, agent.body())
-    stage.daemon.conflicts = set()  # A restart, say.
-
-    for number in range(6, 9):
-        agent.run(1, number)
-        got = stage.ask(agent.path, agent.body())
-        assert b"another result altogether" in got
-        assert "call_0" in stage.daemon.told[-1]["fixed"]
-
-
 def test_two_chats_that_begin_alike_are_not_mixed(stage):
     one, other = ClaudeAgent().run(5), ClaudeAgent().run(5)
     collected(stage, one)

@@ -179,9 +179,7 @@ def test_a_cold_cache_is_used_for_the_very_request_that_finds_it_cold():
         stage.ask(MESSAGES, agent.body())
         stage.daemon.victims = everything
         agent.run(1, 5)
-        stage.until(
-            lambda: stage.running.syncer.family_of(Identity("claude_code", SESSION)).is_cold(time.monotonic(), 0.2)
-        )
+        stage.until(lambda: stage.running.syncer.family_of(Identity("claude_code", SESSION)).is_cold(time.monotonic()))
 
         got = stage.ask(MESSAGES, agent.body(), CLAUDE)
 

@@ -37,8 +37,30 @@ def test_every_header_passes_but_those_of_the_connection(stage):
     got = dict(stage.upstream.received[-1].headers)
     expected = {k: v for k, v in sent.items() if k not in ("te", "connection", "x-mine")}
     assert {k: v for k, v in got.items() if k.lower() not in ("host", "content-length")} == expected | {
-        "X-Odd-Case": "Ü"
+        "X-Odd-Case": "Ü",
+        "accept-encoding": "gzip",
     }
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"),
+    [
+        ("gzip, deflate, br, zstd", "gzip, deflate"),
+        ("br;q=1.0, gzip;q=0.5, *;q=0.1", "gzip;q=0.5"),
+        ("br, zstd", "identity"),
+        ("identity", "identity"),
+    ],
+)
+def test_a_reply_is_asked_for_in_a_coding_that_tells_what_it_was_billed(stage, asked, got):
+    stage.send(MESSAGES, b"{}", CLAUDE | {"accept-encoding": asked})
+
+    assert dict(stage.upstream.received[-1].headers)["accept-encoding"] == got
+
+
+def test_what_is_nobodys_is_asked_for_in_any_coding(stage):
+    stage.send(MESSAGES, b"{}", {"accept-encoding": "br", "x-api-key": "k"})
+
+    assert dict(stage.upstream.received[-1].headers)["accept-encoding"] == "br"
 
 
 def test_paths_that_are_no_calls_pass_with_escapes_and_query(stage):

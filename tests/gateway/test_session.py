@@ -101,6 +101,28 @@ def test_a_daemon_that_is_killed_and_started_again_changes_no_request(daemon):
     assert stage.upstream.refused == []
 
 
+@pytest.mark.slow
+def test_what_a_host_put_under_ids_of_its_own_never_leaves_a_request_whatever_the_daemon_forgot(daemon):
+    session, agent = str(uuid4()), ClaudeAgent(size=RESULT_BYTES).run(24)
+    headers, _ = named(ClaudeAgent, session)
+    results = [block for message in agent.messages[2::2] for block in message["content"]][:12]
+    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+        stage.ask(agent.path, agent.body(), headers)
+        for number, block in enumerate(results):
+            block["content"] = f"something else altogether, number {number}\n" * 200
+        agent.run(1, 24)
+        stage.ask(agent.path, agent.body(), headers)
+        daemon.kill()
+        daemon.start()
+        for number in range(25, 31):
+            stage.pause()
+            agent.run(1, number)
+            got = stage.ask(agent.path, agent.body(), headers)
+
+    assert b"evicted by ctxgc" in got
+    assert [number for number in range(12) if b"altogether, number %d" % number not in got] == []
+
+
 def test_a_new_session_is_told_of_in_shadow_and_journalled(daemon):
     session, agent = str(uuid4()), ClaudeAgent(size=RESULT_BYTES).run(24)
     headers, _ = named(ClaudeAgent, session)

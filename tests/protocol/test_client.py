@@ -8,6 +8,7 @@ import pytest
 
 import ctxgc
 from ctxgc.protocol.client import EVENTS_WAITING_MAX
+from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
 from tests.daemon.echo import serving
 
@@ -69,6 +70,17 @@ async def test_when_the_daemon_stops_every_waiting_call_fails(daemon, client):
     assert [type(failure) for failure in failures] == [Unreachable] * 3
     with pytest.raises(Unreachable):
         await client.call("echo")
+
+
+async def test_once_the_daemon_has_closed_over_a_line_too_long_no_call_waits(client):
+    with pytest.raises(CallFailed):
+        await client.call("echo", {"text": "x" * 2 * FRAME_BYTES_DEFAULT}, timeout_s=5.0)
+
+    with pytest.raises(CallFailed) as failed:
+        await client.call("echo", {}, timeout_s=5.0)
+
+    assert client.is_closed
+    assert not isinstance(failed.value, TimedOut)
 
 
 async def test_no_daemon_is_unreachable(tmp_path):

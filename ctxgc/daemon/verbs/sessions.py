@@ -12,6 +12,7 @@ from msgspec import Raw
 from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.core.heap import EVICTED
+from ctxgc.core.recalled import original_of
 from ctxgc.core.segment import Address, SessionKey
 from ctxgc.core.tombstone import tombstone_text
 from ctxgc.daemon.describe import session_reply, show_reply
@@ -131,8 +132,9 @@ async def slots_of(services: Services, session: Session) -> list[Slot]:
 
 
 def tombstone_of(session: Session, seq: int, segment: Any) -> Tombstone:
-    """The tombstone of a segment, the same at every rendering (I14)."""
-    return Tombstone(tombstone_text(segment, Address(session.number, seq), session.heap.body[seq]))
+    """The tombstone of a segment, the same at every rendering (I14). Of what was recalled it names the original."""
+    address = Address(session.number, original_of(session.heap, seq))
+    return Tombstone(tombstone_text(segment, address, session.heap.body[seq]))
 
 
 async def render_session(services: Services, params: SessionRender) -> Reply:

@@ -110,7 +110,10 @@ def on_clock(session: Session, ids: Sequence[str], told: Sequence[Told]) -> list
 
 
 async def conflicts_of(services: Services, session: Session, known: Sequence[Told]) -> list[str]:
-    """Ids under which another result is stored: a host used a call id again after its first use had left the window."""
+    """Ids under which another content is stored: a host used a call id again, or cut a result short.
+
+    Compared is what can leave the request. Around it a log and the wire may well put the same call differently.
+    """
     calls = {session.heap.slot_of[s.id]: s for s, _ in known if s.kind is Kind.EXCHANGE}
     if not calls:
         return []
@@ -119,7 +122,8 @@ async def conflicts_of(services: Services, session: Session, known: Sequence[Tol
     return [
         one.segment.id
         for slot, one in zip(stored, ready, strict=True)
-        if one.segment.status is not Status.PENDING and _result(one.segment.body) != _result(stored[slot][1])
+        if one.segment.status is not Status.PENDING
+        and not dict(one.segment.body).items() <= dict(stored[slot][1]).items()
     ]
 
 

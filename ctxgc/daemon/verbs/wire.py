@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.account import Account
+from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, OPAQUE, RESIDENT
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.segment import SessionKey
+from ctxgc.core.segment import Kind, SessionKey, digest
 from ctxgc.daemon.collecting import SHADOW, Outcome, carried_out, foreseen
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.pacing import decided
@@ -26,7 +27,7 @@ from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.acting import Reply, announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.told import conflicts_of, is_settled, on_clock, prepared, told_in
+from ctxgc.daemon.verbs.told import Told, conflicts_of, is_settled, on_clock, prepared, told_in
 from ctxgc.daemon.windows import put_back, rewindow
 from ctxgc.daemon.wiring import Bill, Open, Sent, Wiring, actual_cost, as_if_out
 from ctxgc.protocol.wire import Usage, WindowSync
@@ -48,6 +49,8 @@ class _Said:
 
 async def sync(services: Services, params: WindowSync) -> Reply:
     """`window.sync`."""
+    if params.digests and len(params.digests) != len(params.ids):
+        raise BadParams("digests stand beside ids: one for each", field="digests")
     told = await on_worker(services, told_in, params)
     session = await services.registry.open(_row(services, params))
     async with session.changing() as change:
@@ -62,10 +65,9 @@ async def sync(services: Services, params: WindowSync) -> Reply:
             if news:
                 await session.ensure_text()
             ready = await on_worker(services, prepared, services.intake, on_clock(session, params.ids, told))
-            conflicts = await conflicts_of(services, session, known)
-            fixed = [*params.fixed, *conflicts, *(one.segment.id for one in told if one.is_fixed)]
+            await _compare(services, session, params, known)
+            fixed = [*params.fixed, *(one.segment.id for one in told if one.is_fixed)]
             said = _take(services, session, change, params, ready, fixed)
-            said.conflicts = conflicts
     return await _reply(services, session, params, said)
 
 
@@ -73,6 +75,39 @@ def _row(services: Services, params: WindowSync) -> SessionRow:
     source, _, name = params.session.partition(":")
     mode = "wire" if params.mode == "on" else "observe"
     return SessionRow(key=SessionKey(source, name), mode=mode, created_s=services.clock())
+
+
+# What ids stand for
+
+
+async def _compare(services: Services, session: Session, params: WindowSync, known: Sequence[Told]) -> None:
+    """Hold what the request's ids stand for against the stash: what was sent now by content, the rest by digest."""
+    session.wiring = session.wiring or Wiring()
+    contents, slot_of = session.wiring.contents, session.heap.slot_of
+    differing = set(await conflicts_of(services, session, known))
+    said_of = await on_worker(services, _digests, known) | dict(zip(params.ids, params.digests, strict=False))
+    for id_ in (one.segment.id for one in known):
+        contents.compared(slot_of[id_], said_of[id_], is_held=id_ not in differing)
+    told = _told_digests(session, params)
+    doubtful = contents.doubtful(told)
+    for row in await services.stash.rows(session.key, doubtful) if doubtful else ():
+        if row.digest.hex() == told[row.seq]:
+            contents.compared(row.seq, told[row.seq], is_held=True)
+
+
+def _digests(told: Sequence[Told]) -> dict[str, str]:
+    return {one.segment.id: digest(one.segment.skeleton, one.segment.body).hex() for one in told}
+
+
+def _told_digests(session: Session, params: WindowSync) -> dict[int, str]:
+    """The digests of exchanges that were told before; the ids of all others are digests of their text themselves."""
+    heap = session.heap
+    slots = (
+        (heap.slot_of[id_], said)
+        for id_, said in zip(params.ids, params.digests, strict=False)
+        if is_settled(session, id_)
+    )
+    return {slot: said for slot, said in slots if heap.kind_of(slot) is Kind.EXCHANGE and slot not in session.redacted}
 
 
 # The window, the bill, the collection
@@ -87,25 +122,30 @@ def _take(
     fixed: list[str],
 ) -> _Said:
     """Everything a sync does to a session, inside its change."""
-    heap, fresh = session.heap, len(session.heap)
-    wiring = session.wiring = session.wiring or Wiring()
+    heap, wiring, fresh = session.heap, session.wiring, len(session.heap)
+    assert wiring is not None
     _note_facts(session, change, params)
+    told = _told_digests(session, params)
+    doubtful = {heap.ids[slot] for slot in wiring.contents.doubtful(told)}
     said = _Said(admitted=sum(session.admit(change, one) for one in ready))
+    for one in ready:
+        wiring.contents.compared(heap.slot_of[one.segment.id], one.digest.hex(), is_held=True)
     is_repeated = wiring.sent is not None and wiring.sent.ids == tuple(params.ids)
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     wiring.is_off, wiring.pacer, wiring.heard_s = False, pacer, services.clock()
     if params.usage and not params.usage.is_of_this and not is_repeated:
         _learn(session, change, params.usage, pacer)
-    # Whatever window it is told of in: an old decision must not be applied to another content.
-    wiring.fixed.update(heap.slot_of[id_] for id_ in fixed if id_ in heap.slot_of)
     given = {one.segment.id for one in ready}
-    said.unknown = [id_ for id_ in params.ids if not is_settled(session, id_) and id_ not in given]
+    known = {id_ for id_ in params.ids if is_settled(session, id_) and id_ not in doubtful}
+    said.unknown = [id_ for id_ in params.ids if id_ not in known and id_ not in given]
     if said.unknown or not params.ids:
         return said
     slots = [heap.slot_of[id_] for id_ in dict.fromkeys(params.ids)]
-    held = wiring.fixed | session.redacted
-    for slot in held:
-        heap.flags[slot] |= OPAQUE
+    wiring.fixed.update(heap.slot_of[id_] for id_ in fixed if id_ in heap.slot_of)
+    conflicts = wiring.contents.conflicts(told)
+    said.conflicts = [heap.ids[slot] for slot in slots if slot in conflicts]
+    held = wiring.fixed | session.redacted | conflicts
+    _keep_whole(session, held)
     reason = rewindow(session, change, slots, fresh)
     said.departed = reason.value if reason else ""
     if _is_on(session):
@@ -137,6 +177,17 @@ def _set_mode(session: Session, change: Change, params: WindowSync) -> None:
         session.set_row(change, mode="wire")
     elif params.mode and session.row.mode == "wire":
         session.set_row(change, mode="observe")
+
+
+def _keep_whole(session: Session, held: set[int]) -> None:
+    """What cannot be out on the wire is opaque to the collector, for as long as that is so."""
+    heap, wiring = session.heap, session.wiring
+    assert wiring is not None
+    for slot in wiring.opaque - held:
+        heap.flags[slot] &= ~OPAQUE
+    wiring.opaque = {slot for slot in held if slot in wiring.opaque or not heap.is_set(slot, OPAQUE)}
+    for slot in wiring.opaque:
+        heap.flags[slot] |= OPAQUE
 
 
 def _is_on(session: Session) -> bool:

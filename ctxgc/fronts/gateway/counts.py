@@ -39,6 +39,7 @@ class Counts:
     others: int = 0
     """Every other request."""
     edited: int = 0
+    """Sent on edited; one that was refused and sent again as it came stands under its reason too."""
     untouched: int = 0
     edited_from_prefix: int = 0
     """Edited without parsing: the request began with the bytes of the one before."""

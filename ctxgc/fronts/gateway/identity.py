@@ -68,7 +68,7 @@ def _codex(headers: Mapping[str, str]) -> str:
     """Its turn's metadata is a JSON object in a header; older versions name the session in a header of its own."""
     try:
         metadata = msgspec.json.decode(headers.get("x-codex-turn-metadata", "{}"))
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         metadata = {}
     named = metadata.get("session_id") if isinstance(metadata, dict) else None
     if isinstance(named, str):

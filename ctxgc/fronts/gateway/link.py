@@ -1,6 +1,8 @@
 """The gateway's connection to the daemon: opened when needed, again when it broke, and never waited for twice.
 
-down ──call──▶ connect ──▶ up ──hangs up, times out──▶ down, for a moment without another try
+down ──call──▶ connect ──▶ up ──the connection ends, for whatever reason──▶ down
+  ▲              └──fails──┐
+  └────────────────────────┘ for a moment without another try
 """
 
 from __future__ import annotations
@@ -41,14 +43,7 @@ class Link:
 
     async def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
         """The daemon's answer. Raises `CallFailed`."""
-        client = await self._connected()
-        try:
-            return await client.call(method, params, timeout_s=timeout_s)
-        except Unreachable as failure:
-            if self._client is client:
-                self.close()
-                self._failure = failure
-            raise
+        return await (await self._connected()).call(method, params, timeout_s=timeout_s)
 
     def close(self) -> None:
         """Hang up."""
@@ -58,7 +53,7 @@ class Link:
 
     async def _connected(self) -> Client:
         async with self._connecting:
-            if self._client is not None:
+            if self._client is not None and not self._client.is_closed:
                 return self._client
             if self._failure is not None and time.monotonic() - self._failed_s < RETRY_S:
                 raise self._failure

@@ -28,9 +28,10 @@ from ctxgc.fronts.gateway.counts import Counts
 from ctxgc.fronts.gateway.gate import Gate
 from ctxgc.fronts.gateway.link import Daemon, Link
 from ctxgc.fronts.gateway.recalling import Recaller
-from ctxgc.fronts.gateway.server import Proxy, client_session, listen
+from ctxgc.fronts.gateway.server import Proxy, listen
 from ctxgc.fronts.gateway.settings import Settings, settings_of
 from ctxgc.fronts.gateway.sync import Syncer
+from ctxgc.fronts.gateway.upstream import Upstreams, client_session
 
 SWITCH_S = 0.0005
 """How long a thread that parses may keep the interpreter while a stream waits for it."""
@@ -105,7 +106,7 @@ async def serving(settings: Settings, daemon: Daemon) -> AsyncIterator[Running]:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     with ThreadPoolExecutor(1, "parse") as worker, ThreadPoolExecutor(1, "urgent") as urgent:
-        async with asyncio.TaskGroup() as tasks, client_session() as upstream:
+        async with asyncio.TaskGroup() as tasks, client_session() as session:
 
             def spawn(work: Coroutine[Any, Any, None]) -> None:
                 task = tasks.create_task(work)
@@ -117,7 +118,7 @@ async def serving(settings: Settings, daemon: Daemon) -> AsyncIterator[Running]:
             running = Running(settings, counts, syncer)
             gate = Gate(syncer, counts, lambda: running.settings)
             recaller = Recaller(daemon, counts, lambda: running.settings, syncer.family_of)
-            proxy = Proxy(gate, recaller, counts, lambda: running.settings, upstream)
+            proxy = Proxy(gate, recaller, counts, lambda: running.settings, Upstreams(session))
             runner = await listen(proxy.app(), listener)
             try:
                 running.port = int(listener.getsockname()[1])

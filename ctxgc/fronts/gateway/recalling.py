@@ -23,13 +23,13 @@ from aiohttp import ClientResponse, hdrs, web
 from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.fronts.gateway.body import EDITED_BYTES_MAX, forbidden
+from ctxgc.fronts.gateway.call import Call
 from ctxgc.fronts.gateway.counts import Counts
 from ctxgc.fronts.gateway.gate import Look, Sent
 from ctxgc.fronts.gateway.link import Daemon
 from ctxgc.fronts.gateway.recall_tool import WIRE, Dressed, Exchange, appended, dressed, result_block
 from ctxgc.fronts.gateway.settings import Settings
 from ctxgc.fronts.gateway.sieve import Shown, Sieve, ToolCall, Whole
-from ctxgc.fronts.gateway.sync import Call
 from ctxgc.fronts.gateway.threads import Family
 from ctxgc.fronts.gateway.usage import Usage, UsageScanner
 from ctxgc.protocol.line import CallFailed

@@ -3,64 +3,50 @@
     agent ──▶ headers as they came ──▶ body: streamed, or edited by the gate ──▶ upstream
     agent ◀── status, headers, every byte as it comes, or the same broken connection ◀──
 
+One life of a request: `_serve` finds its way, `_outgoing` what goes upstream, `_exchange` carries both to their ends.
 No time-outs of our own and no retries, but one: an edited request that the upstream refuses is sent again as the agent
-wrote it, and its session is edited no more.
+wrote it. If that is taken, its session is edited no more.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Set
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
-from aiohttp import (
-    ClientError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    DummyCookieJar,
-    ServerDisconnectedError,
-    TCPConnector,
-    hdrs,
-    web,
-)
-from multidict import CIMultiDict
-from yarl import URL
+from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, web
 
 from ctxgc.fronts.gateway.body import EDITED_BYTES_MAX
+from ctxgc.fronts.gateway.call import Call
 from ctxgc.fronts.gateway.counts import Counts, Reason
-from ctxgc.fronts.gateway.gate import Gate, Sent
+from ctxgc.fronts.gateway.gate import Gate, Look, Sent
 from ctxgc.fronts.gateway.recalling import Conversation, Recaller, Talk, can_converse
 from ctxgc.fronts.gateway.routes import Route, route
 from ctxgc.fronts.gateway.settings import Settings
-from ctxgc.fronts.gateway.sync import Call
+from ctxgc.fronts.gateway.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Accepts, Upstreams, kept
 from ctxgc.fronts.gateway.usage import UsageScanner
 
-HEADER_BYTES_MAX = 256 * 2**10
 READ_BYTES = 2**20
 """What is read ahead of a slow reader, in each direction (half of it, before the other side is told to wait)."""
-WRITE_BYTES = 256 * 2**10
-IDLE_S = 15.0
-"""Upstreams hang up on connections that idle longer; a request sent into that would be lost."""
-CONNECT_S = 30.0
 STATUS_PATH = "/ctxgc/status"
 
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-_NOT_FORWARDED = _HOP_BY_HOP | {"host", "expect"}
-_NOT_ADDED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
-
 _log = logging.getLogger("ctxgc.gateway")
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    """A request on its way upstream."""
+
+    body: bytes | AsyncIterator[bytes]
+    length: int | None
+    original: bytes | None = None
+    """The agent's own bytes, to be sent if the upstream refuses the body."""
+    called: Callable[[], Call | None] = lambda: None
+    """The call, once its body has gone."""
+    talk: Talk | None = None
+    """Its model has the recall tool."""
+    accepts: Accepts = Accepts.ANY
 
 
 class Proxy:
@@ -72,13 +58,13 @@ class Proxy:
         recaller: Recaller,
         counts: Counts,
         settings: Callable[[], Settings],
-        upstream: ClientSession,
+        upstreams: Upstreams,
     ) -> None:
         self._gate = gate
         self._recaller = recaller
         self._counts = counts
         self._settings = settings
-        self._upstream = upstream
+        self._upstreams = upstreams
 
     def app(self) -> web.Application:
         """The application to run."""
@@ -104,171 +90,146 @@ class Proxy:
             return _failed(way, 501, "it speaks no WebSocket; set the agent to HTTP")
         if not way.format:
             self._counts.others += 1
-            return await self._forward(request, way, _streamed(request), _length(request), None, None)
+            return await self._exchange(request, way, _Outgoing(_streamed(request), _length(request)))
         self._counts.calls += 1
-        return await self._call(request, way)
+        return await self._exchange(request, way, await self._outgoing(request, way))
 
-    async def _call(self, request: web.Request, way: Route) -> web.StreamResponse:
-        """A call to a model."""
+    async def _outgoing(self, request: web.Request, way: Route) -> _Outgoing:
+        """What goes upstream for a call to a model."""
         length = _length(request)
         look = self._gate.look(way.format, request.headers, length or 0)
         body = _Body(request)
         has_tool = self._recaller.has_tool(look)
-        if (look.holds or has_tool) and await body.read():
-            whole = b"".join(body.parts)
-            sent = await self._gate.held(look, whole) if look.holds else Sent(whole, self._gate.streamed(look, [whole]))
-            if has_tool and (talk := await self._recaller.dress(sent)) is not None:
-                return await self._converse(request, way, sent, talk)
-            return await self._forward(request, way, _sliced(sent.body), len(sent.body), sent, None)
+        if not ((look.holds or has_tool) and await body.read()):
+            accepts = Accepts.READABLE if look.identity is not None and look.passes is None else Accepts.ANY
+            return _Outgoing(body.streamed(), length, None, lambda: self._streamed(look, body), accepts=accepts)
+        whole = b"".join(body.parts)
+        sent = await self._gate.held(look, whole) if look.holds else Sent(whole, self._gate.streamed(look, [whole]))
+        talk = await self._recaller.dress(sent) if has_tool else None
+        if talk is not None:
+            dressed = talk.request.body
+            return _Outgoing(dressed, len(dressed), talk.call.body, lambda: sent.call, talk, Accepts.PLAIN)
+        accepts = Accepts.READABLE if sent.call is not None else Accepts.ANY
+        return _Outgoing(sent.body, len(sent.body), sent.original, lambda: sent.call, accepts=accepts)
 
-        def read() -> Call | None:
-            return self._gate.streamed(look, body.parts if body.is_whole else None)
+    def _streamed(self, look: Look, body: _Body) -> Call | None:
+        return self._gate.streamed(look, body.parts if body.is_whole else None)
 
-        return await self._forward(request, way, body.streamed(), length, None, read)
+    async def _exchange(self, request: web.Request, way: Route, out: _Outgoing) -> web.StreamResponse:
+        """Send a request on and its reply back; whoever ends it early, the other side sees that."""
+        agent, replies = _Agent(request), list[ClientResponse]()
 
-    async def _converse(self, request: web.Request, way: Route, sent: Sent, talk: Talk) -> web.StreamResponse:
-        """A call whose model has the recall tool."""
+        async def ask(body: bytes | AsyncIterator[bytes], length: int | None = None) -> ClientResponse:
+            size = len(body) if isinstance(body, bytes) else length
+            reply = await self._upstreams.ask(request, way.url, body, size, accepts=out.accepts)
+            replies.append(reply)
+            return reply
 
-        async def ask(body: bytes) -> ClientResponse:
-            return await self._ask(request, way, _sliced(body), len(body), is_plain=True)
-
-        out: _Relayed | None = None
-
-        async def write(reply: ClientResponse, data: bytes) -> None:
-            nonlocal out
-            if out is None:
-                out = _Relayed(reply, is_framed=False)
-                await out.prepare(request)
-            await out.write(data)
-
-        reply = None
         try:
-            reply = await ask(talk.request.body)
-            if reply.status == web.HTTPBadRequest.status_code:
-                reply = await self._ask_again(request, way, sent._replace(original=talk.call.body), reply)
-                if reply.status != web.HTTPBadRequest.status_code:
-                    talk.family.has_recall_tool = False
-                return await self._relay(request, reply, talk.call)
-            if not can_converse(reply):
-                return await self._relay(request, reply, talk.call)
-            reply = await Conversation(self._recaller, self._counts, talk, ask).relay(reply, write)
+            reply = await ask(out.body, out.length)
+            if out.original is not None and reply.status == web.HTTPBadRequest.status_code:
+                reply = self._taken(out, reply, await ask(out.original))
+            if out.talk is not None and can_converse(reply):
+                last = await Conversation(self._recaller, self._counts, out.talk, ask).relay(reply, agent.write)
+                await agent.begin(last, is_framed=False)
+            else:
+                await self._relay(reply, agent, out.called())
+            return await agent.end()
         except (ClientError, TimeoutError, OSError) as error:
-            if request.transport is None or request.transport.is_closing():
-                return out or web.Response()  # The agent hung up.
+            if agent.has_hung_up:
+                return agent.reply or web.Response()
             self._counts.upstream_faults += 1
-            if out is not None or isinstance(error, ServerDisconnectedError):
-                return _hung_up(request, out)
-            return _failed(way, 502, f"{way.upstream} cannot be reached ({type(error).__name__})")
-        finally:
-            if reply is not None:
-                reply.close()
-        if out is None:
-            out = _Relayed(reply, is_framed=False)
-            await out.prepare(request)
-        await out.write_eof()
-        return out
-
-    async def _forward(
-        self,
-        request: web.Request,
-        way: Route,
-        body: AsyncIterator[bytes],
-        length: int | None,
-        sent: Sent | None,
-        streamed: Callable[[], Call | None] | None,
-    ) -> web.StreamResponse:
-        """Send a request on and its reply back. `streamed` names the call once its body has gone."""
-        try:
-            reply = await self._ask(request, way, body, length)
-            if sent is not None and sent.original is not None and reply.status == web.HTTPBadRequest.status_code:
-                reply = await self._ask_again(request, way, sent, reply)
-        except ServerDisconnectedError:
-            return _hung_up(request)
-        except (ClientError, TimeoutError, OSError) as error:
-            self._counts.upstream_faults += 1
-            return _failed(way, 502, f"{way.upstream} cannot be reached ({type(error).__name__})")
-        call = streamed() if streamed is not None else sent.call if sent is not None else None
-        try:
-            return await self._relay(request, reply, call)
-        finally:
-            reply.close()
-
-    async def _ask(
-        self,
-        request: web.Request,
-        way: Route,
-        body: AsyncIterator[bytes],
-        length: int | None,
-        *,
-        is_plain: bool = False,
-    ) -> ClientResponse:
-        """Send a request on; `is_plain` asks for a reply that is not compressed, because it will be looked into."""
-        headers = _kept(request.raw_headers, _NOT_FORWARDED)
-        for name in _listed(request.headers.getall(hdrs.CONNECTION, [])):
-            headers.popall(name, None)
-        headers.popall(hdrs.CONTENT_LENGTH, None)
-        if length is not None and request.body_exists:
-            headers[hdrs.CONTENT_LENGTH] = str(length)
-        if is_plain:
-            headers.popall(hdrs.ACCEPT_ENCODING, None)
-            headers[hdrs.ACCEPT_ENCODING] = "identity"
-        return await self._upstream.request(
-            request.method,
-            URL(way.url, encoded=True),
-            headers=headers,
-            data=body if request.body_exists and length != 0 else None,
-            allow_redirects=False,
-            skip_auto_headers=_NOT_ADDED,
-        )
-
-    async def _ask_again(self, request: web.Request, way: Route, sent: Sent, refused: ClientResponse) -> ClientResponse:
-        """An edited request was refused: send the original. If that is taken, the fault was ours."""
-        assert sent.original is not None
-        refused.close()
-        reply = await self._ask(request, way, _sliced(sent.original), len(sent.original))
-        if reply.status != refused.status and sent.call is not None and sent.call.thread is not None:
-            sent.call.thread.bar()
-        self._counts.edited -= sent.call is None or bool(sent.call.edited)
-        self._counts.passed(Reason.REFUSED)
-        _log.warning("an edited request was refused upstream; it was sent again as it came")
-        return reply
-
-    async def _relay(self, request: web.Request, reply: ClientResponse, call: Call | None) -> web.StreamResponse:
-        out = _Relayed(reply)
-        scanner = None
-        if call is not None:
-            scanner = UsageScanner(reply.content_type, reply.headers.get(hdrs.CONTENT_ENCODING, ""))
-        try:
-            await out.prepare(request)
-            async for data in reply.content.iter_any():
-                await out.write(data)
-                if call is not None and scanner is not None:
-                    call.reply.began.set()
-                    scanner.feed(data)
-        except ConnectionResetError:
-            return out  # The agent hung up. (The library's own error for this is a ClientError too.)
-        except ClientError as error:
+            if agent.reply is None and not isinstance(error, ServerDisconnectedError):
+                return _failed(way, 502, f"{way.upstream} cannot be reached ({type(error).__name__})")
             # What the upstream broke off breaks off here too: an end that looks like one would be a lie.
-            self._counts.upstream_faults += 1
-            _log.info("the upstream broke off a reply (%s)", type(error).__name__)
-            return _hung_up(request, out)
-        if call is not None and scanner is not None:
+            _log.info("the upstream broke off (%s)", type(error).__name__)
+            return agent.hang_up()
+        finally:
+            for reply in replies:
+                reply.close()
+
+    def _taken(self, out: _Outgoing, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
+        """Which reply the agent gets: its request was refused with our edits, and sent again without.
+
+        Refused both times, the request itself is at fault, and the agent is to hear of that fault which it can mend:
+        of its own bytes the upstream may say that they are too long, which is what the edits were for.
+        """
+        is_refused = again.status // 100 == 4 and again.status != web.HTTPTooManyRequests.status_code
+        if is_refused:
+            return refused
+        call, talk = out.called(), out.talk
+        # The daemon knows of the request as we would have had it: the bill of another teaches nothing.
+        out.talk, out.called = None, lambda: None
+        self._counts.passed(Reason.REFUSED)
+        if again.ok:  # Else nobody knows yet whose fault it was.
+            if call is not None and call.thread is not None:
+                call.thread.bar()
+            if talk is not None:
+                talk.family.has_recall_tool = False
+            _log.warning("an edited request was refused upstream; it was sent again as it came")
+        return again
+
+    async def _relay(self, reply: ClientResponse, agent: _Agent, call: Call | None) -> None:
+        """Pass a reply on as it comes, and read on the side what it cost."""
+        encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "")
+        scanner: UsageScanner | None = UsageScanner(reply.content_type, encoding)
+        await agent.begin(reply)
+        async for data in reply.content.iter_any():
+            await agent.write(reply, data)
+            if call is not None:
+                call.reply.began.set()
+                scanner = _overheard(scanner, data)
+        if call is not None:
             call.reply.began.set()
-            call.reply.usage = scanner.usage()
+            call.reply.usage = scanner.usage() if scanner else None
             self._counts.without_usage += call.reply.usage is None and reply.ok
-        await out.write_eof()
-        return out
 
 
 class _Relayed(web.StreamResponse):
     """An upstream's reply on its way through."""
 
-    def __init__(self, upstream: ClientResponse, *, is_framed: bool = True) -> None:
-        headers = _kept(upstream.raw_headers, _HOP_BY_HOP)
+    def __init__(self, upstream: ClientResponse, *, is_framed: bool) -> None:
+        headers = kept(upstream.raw_headers, HOP_BY_HOP)
         if not is_framed:  # Its body may come out longer or shorter.
             headers.popall(hdrs.CONTENT_LENGTH, None)
         super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
         self.upstream = upstream
+
+
+class _Agent:
+    """The agent's end of an exchange: with status and headers of the first reply of which something is passed on."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.reply: _Relayed | None = None
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether nobody reads any more."""
+        return self._request.transport is None or self._request.transport.is_closing()
+
+    async def begin(self, upstream: ClientResponse, *, is_framed: bool = True) -> _Relayed:
+        """Pass on status and headers, unless some were; `is_framed`: the body will be just the upstream's."""
+        if self.reply is None:
+            self.reply = _Relayed(upstream, is_framed=is_framed)
+            await self.reply.prepare(self._request)
+        return self.reply
+
+    async def write(self, upstream: ClientResponse, data: bytes) -> None:
+        """Pass on a part of a body."""
+        await (await self.begin(upstream, is_framed=False)).write(data)
+
+    async def end(self) -> web.StreamResponse:
+        """The reply is complete."""
+        assert self.reply is not None
+        await self.reply.write_eof()
+        return self.reply
+
+    def hang_up(self) -> web.StreamResponse:
+        """End the connection as the upstream did: what was written is sent, then nothing more."""
+        if self._request.transport is not None:
+            self._request.transport.close()
+        return self.reply or web.Response(status=502)
 
 
 class _Body:
@@ -287,7 +248,7 @@ class _Body:
 
     async def read(self) -> bool:
         """Read to the end; False if it is too long to be held, and then `streamed` goes on with it."""
-        async for data, _ in self._request.content.iter_chunks():
+        async for data in _streamed(self._request):
             self._keep(data)
             if self._bytes > EDITED_BYTES_MAX:
                 return False
@@ -298,7 +259,7 @@ class _Body:
         """What was read, then the rest as it comes."""
         for part in tuple(self.parts):
             yield part
-        async for data, _ in self._request.content.iter_chunks():
+        async for data in _streamed(self._request):
             self._keep(data)
             if self._bytes > EDITED_BYTES_MAX:
                 self.parts.clear()
@@ -308,18 +269,6 @@ class _Body:
     def _keep(self, data: bytes) -> None:
         self._bytes += len(data)
         self.parts.append(data)
-
-
-def client_session() -> ClientSession:
-    """The way to the upstreams: no cookies, no redirects, no decoding, no deadline but that of connecting."""
-    return ClientSession(
-        connector=TCPConnector(limit=0, keepalive_timeout=IDLE_S),
-        cookie_jar=DummyCookieJar(),
-        auto_decompress=False,
-        timeout=ClientTimeout(total=None, sock_connect=CONNECT_S),
-        max_line_size=HEADER_BYTES_MAX,
-        max_field_size=HEADER_BYTES_MAX,
-    )
 
 
 async def listen(app: web.Application, listener: socket.socket) -> web.AppRunner:
@@ -347,10 +296,15 @@ async def _unsigned(request: web.BaseRequest, response: web.StreamResponse) -> N
             response.headers.popall(name, None)
 
 
-def _kept(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
-    """Headers as they came, in order and spelling, without these."""
-    named = ((name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in raw)
-    return CIMultiDict((name, value) for name, value in named if name.lower() not in dropped)
+def _overheard(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:
+    """The scanner after these bytes; none any more if it failed: the agent's reply is not its business."""
+    try:
+        if scanner is not None:
+            scanner.feed(data)
+    except Exception:
+        _log.exception("a reply could not be read on the side; it passes on")
+        return None
+    return scanner
 
 
 async def _streamed(request: web.Request) -> AsyncIterator[bytes]:
@@ -358,23 +312,9 @@ async def _streamed(request: web.Request) -> AsyncIterator[bytes]:
         yield data
 
 
-async def _sliced(body: bytes) -> AsyncIterator[bytes]:
-    for part in _slices(body):
-        yield part
-
-
-def _slices(body: bytes) -> Iterator[bytes]:
-    for start in range(0, len(body), WRITE_BYTES):
-        yield body[start : start + WRITE_BYTES]
-
-
 def _length(request: web.Request) -> int | None:
     """The body's length if the request says it."""
     return request.content_length if request.body_exists else 0
-
-
-def _listed(values: list[str]) -> list[str]:
-    return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
 def _is_local(host: str) -> bool:
@@ -386,10 +326,3 @@ def _failed(way: Route, status: int, why: str) -> web.Response:
     """An answer of our own, in the shape that both APIs use."""
     fault = {"type": "api_error", "message": f"ctxgc gateway: {why}"}
     return web.json_response({"type": "error", "error": fault}, status=status)
-
-
-def _hung_up(request: web.Request, out: web.StreamResponse | None = None) -> web.StreamResponse:
-    """End the connection as the upstream did: what was written is sent, then nothing more."""
-    if request.transport is not None:
-        request.transport.close()
-    return out or web.Response(status=502)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Literal, cast
+
+from yarl import URL
 
 from ctxgc.config import BadConfig, Config
 from ctxgc.core.pacer import PROFILES
 from ctxgc.fronts.gateway.routes import ANTHROPIC, OPENAI, UPSTREAMS
+from ctxgc.fronts.gateway.upstream import is_here, is_loopback
 
 Mode = Literal["shadow", "on", "off"]
 """`shadow`: everything is computed and journalled, nothing edited; `on`: edited; `off`: the daemon is not told."""
@@ -42,16 +44,19 @@ class Settings:
 
 
 def settings_of(config: Config, mode: str = "") -> Settings:
-    """The settings of a configuration. Raises `BadConfig` for an address that others could reach."""
+    """The settings of a configuration. Raises `BadConfig` for an address that others could reach, and for a loop."""
     ours = config.gateway
     require_loopback(ours.host)
+    upstreams = {
+        ANTHROPIC: ours.upstream_anthropic or UPSTREAMS[ANTHROPIC],
+        OPENAI: ours.upstream_openai or UPSTREAMS[OPENAI],
+    }
+    for name, url in upstreams.items():
+        require_another(name, url, ours.port)
     return Settings(
         host=ours.host,
         port=ours.port,
-        upstreams={
-            ANTHROPIC: ours.upstream_anthropic or UPSTREAMS[ANTHROPIC],
-            OPENAI: ours.upstream_openai or UPSTREAMS[OPENAI],
-        },
+        upstreams=upstreams,
         wait_s=ours.wait_ms / 1000,
         mode=cast(Mode, mode) if mode else ours.mode,
         modes=ours.modes,
@@ -63,9 +68,12 @@ def settings_of(config: Config, mode: str = "") -> Settings:
 
 def require_loopback(host: str) -> None:
     """Refuse an address that is not this machine's alone: keys and whole conversations pass here."""
-    try:
-        is_loopback = ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
+    if not is_loopback(host):
         raise BadConfig(f"gateway.host: {host!r} is not a loopback address; only 127.0.0.0/8 and ::1 are served")
+
+
+def require_another(name: str, url: str, port: int) -> None:
+    """Refuse an upstream that is this gateway itself: each request would be sent on for ever."""
+    upstream = URL(url)
+    if upstream.port == port and is_here(upstream.host or ""):
+        raise BadConfig(f"gateway.upstream_{name}: {url} is this gateway itself; name the API behind it")

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence, Set
+from collections.abc import Callable, Coroutine, Set
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -25,8 +25,10 @@ from ctxgc.adapters.rendering import encode_json
 from ctxgc.adapters.segments_json import segment_fields
 from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.errors import BadTranscript
+from ctxgc.core.pacer import PROFILES
 from ctxgc.core.segment import Segment, Status
 from ctxgc.fronts.gateway.body import Asked, read_body
+from ctxgc.fronts.gateway.call import Call, Placed
 from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.editing import Evicted, edited
 from ctxgc.fronts.gateway.identity import Identity
@@ -34,12 +36,16 @@ from ctxgc.fronts.gateway.link import Daemon
 from ctxgc.fronts.gateway.recall_tool import TOOL_NAME, WIRE
 from ctxgc.fronts.gateway.settings import Settings
 from ctxgc.fronts.gateway.threads import FAMILIES_MAX, Family, Reply, Thread
+from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
 
 SYNC_TIMEOUT_S = 30.0
 ACQUAINT_TIMEOUT_S = 5.0
 NEW_BYTES_MAX = 2 * 2**20
 """Of new segments in one sync; more go in further ones, so that no line is longer than the daemon takes."""
+RECORD_BYTES_MAX = FRAME_BYTES_DEFAULT - 2**20
+"""What one segment may take of a line. A longer one (a document of many megabytes) is not told: it is never out, and
+the bill counts it with what is hidden."""
 TRIES_MAX = 3
 IDS_MAX = 10_000
 NEWEST_MAX = 100
@@ -52,40 +58,6 @@ COMMAND = "ctxgc recall"
 """What tombstones name as the way back."""
 
 _log = logging.getLogger("ctxgc.gateway")
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """One request to a model that has an identity, from its arrival until the daemon knows of it."""
-
-    family: Family
-    wire: str
-    parts: Sequence[bytes]
-    """The body as it was read."""
-    mode: str
-    reply: Reply = field(default_factory=Reply)
-    waits: bool = False
-    """The request is held back for the daemon's answer, which applies to it already."""
-    edited: frozenset[str] = frozenset()
-    """Ids whose tombstones stood in it as it was sent on."""
-    asked: Asked | None = None
-    thread: Thread | None = None
-    is_cold: bool = False
-    """After a pause longer than the provider keeps its cache."""
-    is_placed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Its thread is known, or why it cannot be."""
-    is_sent: asyncio.Event = field(default_factory=asyncio.Event)
-    """`edited` is final."""
-    is_told: asyncio.Event = field(default_factory=asyncio.Event)
-    """The daemon has answered, or will not."""
-    failure: Reason | None = None
-
-    @property
-    def body(self) -> bytes:
-        """The body in one piece. Joining is kept off the loop, where a megabyte would be felt."""
-        if len(self.parts) != 1:
-            self.parts = [b"".join(self.parts)]
-        return self.parts[0]
 
 
 class Syncer:
@@ -127,9 +99,9 @@ class Syncer:
         return family
 
     def begin(self, call: Call) -> None:
-        """Have the daemon told of this call: at once if it waits, else when its reply has begun."""
+        """Have the daemon told of this call: at once if it is held back, else when its reply has begun."""
         if self._waiting >= WAITING_MAX:
-            self._give_up(call, Reason.OWN_LATE)
+            call.fail(Reason.OWN_LATE)
             return
         self._waiting += 1
         self._spawn(self._learn(call))
@@ -156,42 +128,51 @@ class Syncer:
 
     async def _learn(self, call: Call) -> None:
         try:
-            if not call.waits:
+            if not call.is_held:
                 await _until(call.reply.began, HEAD_START_S)
             await self._place(call)
         except BadTranscript:
-            self._give_up(call, Reason.NOT_UNDERSTOOD)
+            call.fail(Reason.NOT_UNDERSTOOD)
         except CallFailed as failure:
             self._failed(call, failure)
         except Exception:
             _log.exception("a request could not be read; it passes unedited")
-            self._give_up(call, Reason.OWN_FAULT)
+            call.fail(Reason.OWN_FAULT)
         finally:
             self._waiting -= 1
 
     async def _place(self, call: Call) -> None:
         """Find the call's thread, and let its worker go on with it."""
-        loop = asyncio.get_running_loop()
-        allowed = self._settings().context_edits_allowed
-        worker = self._urgent if call.waits else self._worker
-        call.asked = await loop.run_in_executor(worker, _read, call, allowed)
-        await self._acquaint(call.family)
-        thread = call.thread = call.family.thread_of(call.asked)
-        now = time.monotonic()
-        call.is_cold = bool(thread.asked_s) and now - thread.asked_s > self._settings().cache_ttl_s
-        thread.asked_s = now
-        # Whoever waits has waited for the parsing alone, unless the daemon's word may change this very request.
-        call.waits = call.waits and (call.is_cold or not thread.ids)
-        if call.asked.forbids:
-            call.mode = "shadow"
-        call.is_placed.set()
+        # Both at once: a request that is held back waits for the longer of the two.
+        for failure in await asyncio.gather(self._read(call), self._acquaint(call.family), return_exceptions=True):
+            if failure is not None:
+                raise failure
+        asked = call.asked
+        assert asked is not None
+        thread = call.family.thread_of(asked)
+        now_s = time.monotonic()
+        ttl_s = PROFILES[asked.profile].ttl_s if asked.profile else self._settings().cache_ttl_s
+        # What is cached was written by the request before this one. Where that was served by another, it was as this.
+        thread.cache_ttl_s = ttl_s if thread.cache_ttl_s is None else thread.cache_ttl_s
+        is_cold = thread.is_cold(now_s)
+        thread.asked_s, thread.cache_ttl_s = now_s, ttl_s
+        mode = "shadow" if asked.forbids or thread.is_barred else call.mode
+        # Whoever is held back has waited long enough, unless the daemon's word may change this very request.
+        waits = call.is_held and (is_cold or not thread.ids)
+        call.is_placed.set(Placed(thread, mode, is_cold, waits))
         if (passed := self._newest.pop(thread, None)) is not None:
             self._counts.replaced_syncs += 1
-            passed.is_told.set()
+            passed.is_told.set(None)
         self._newest[thread] = call
         if thread not in self._busy:
             self._busy.add(thread)
             self._spawn(self._serve(thread))
+
+    async def _read(self, call: Call) -> None:
+        allowed = self._settings().context_edits_allowed
+        worker = self._urgent if call.is_held else self._worker
+        asked = await asyncio.get_running_loop().run_in_executor(worker, _read, call, allowed)
+        call.is_read.set(asked)
 
     async def _acquaint(self, family: Family) -> None:
         """Ask the daemon once which segments it knows under the family's own id, and when it last heard of it."""
@@ -209,6 +190,7 @@ class Syncer:
             if failure.kind != "not_found":
                 raise
             known = {"segments": []}
+        family.is_resumed = any(row["state"] == "evicted" for row in known["segments"])
         family.known_ids = frozenset(row["id"] for row in known["segments"])
 
     async def _serve(self, thread: Thread) -> None:
@@ -222,97 +204,91 @@ class Syncer:
                 except Exception:
                     _log.exception("session %s could not be synced", thread.key)
                     self._counts.sync_failures += 1
-                    self._give_up(call, Reason.OWN_FAULT)
+                    call.fail(Reason.OWN_FAULT)
         finally:
             self._busy.discard(thread)
         self._part(thread)
 
     async def _sync(self, thread: Thread, call: Call) -> None:
-        assert call.asked is not None
-        spans, digests = call.asked.window.spans, call.asked.digests
-        thread.conflicts = {id_: was for id_, was in thread.conflicts.items() if digests.get(id_) == was}
-        bare = [s.id for s in call.asked.window.segments if s.id not in spans and s.status is not Status.PENDING]
-        ids = [segment.id for segment in call.asked.window.segments]
+        asked, placed = call.asked, call.is_placed.now
+        assert asked is not None
+        assert isinstance(placed, Placed)
+        spans = asked.window.spans
+        told = await asyncio.get_running_loop().run_in_executor(self._worker, _tellable, asked.window)
+        ids = [segment.id for segment in told]
         params: dict[str, Any] = {
             "session": thread.key,
-            "model": call.asked.model,
-            "project": call.asked.project,
+            "model": asked.model,
+            "project": asked.project,
             "parent": thread.parent,
             "format": call.wire,
             "ids": ids,
-            "fixed": [*bare, *thread.conflicts],
+            "digests": [asked.digests[id_].hex() for id_ in ids],
+            "fixed": [s.id for s in told if s.id not in spans and s.status is not Status.PENDING],
             "usage": _usage(thread.reply),
             # In shadow nothing is edited, so that nothing need wait for it either.
-            "is_cold": call.is_cold and (call.waits or call.mode == "shadow"),
+            "is_cold": placed.is_cold and (placed.waits or placed.mode == "shadow"),
         }
-        if call.asked.profile:
-            params["profile"] = call.asked.profile
-        if call.mode != thread.asked_mode:
-            params["mode"] = call.mode  # Told when it changes, so that the daemon may be told another in between.
-        if not call.waits:
-            await _until(call.is_sent, HEAD_START_S)
-            params["edited"] = sorted(call.edited)
+        if asked.profile:
+            params["profile"] = asked.profile
+        if placed.mode != thread.asked_mode:
+            params["mode"] = placed.mode  # Told when it changes, so that the daemon may be told another in between.
+        if not placed.waits:
+            params["edited"] = sorted(await _edited_ids(call))
         self._counts.syncs += 1
-        answer = await self._told(thread, params, call.asked)
+        answer = await self._told(call.family, thread, params, asked)
         self.trouble = None
         # The reply to this window is what the next sync will tell of.
         thread.reply = call.reply
-        thread.asked_mode = call.mode
+        thread.asked_mode = placed.mode
         thread.ids = tuple(ids)
-        thread.known = digests
-        thread.conflicts |= {id_: digests[id_] for id_ in answer["conflicts"]}
-        await self._take(thread, call, answer)
-        call.is_told.set()
+        thread.known = asked.digests
+        await self._take(thread, call, asked, answer)
+        call.family.is_resumed &= bool(thread.parent)
+        call.is_told.set(None)
 
-    async def _told(self, thread: Thread, params: dict[str, Any], asked: Asked) -> dict[str, Any]:
-        """Send what the daemon does not have, then the window; its answer."""
+    async def _told(self, family: Family, thread: Thread, params: dict[str, Any], asked: Asked) -> dict[str, Any]:
+        """Send what the daemon may not have, then the window; its answer. It asks for what it misses still."""
         loop = asyncio.get_running_loop()
-        missing = {id_ for id_, content in asked.digests.items() if thread.known.get(id_) != content}
-        conflicts: list[str] = []
+        missing = {id_ for id_ in params["ids"] if thread.known.get(id_) != asked.digests[id_]}
+        if not thread.ids and not thread.parent:
+            missing -= family.known_ids or set()  # Met for the first time here, but not there.
         for _ in range(TRIES_MAX):
             loads = await loop.run_in_executor(self._worker, _loads, asked.window, missing)
             for load in loads[:-1]:
                 ahead = {"session": thread.key, "format": params["format"], "new": load}
-                conflicts += (await self._link.call("window.sync", ahead, SYNC_TIMEOUT_S))["conflicts"]
+                await self._link.call("window.sync", ahead, SYNC_TIMEOUT_S)
             params["new"] = loads[-1]
             answer: dict[str, Any] = await self._link.call("window.sync", params, SYNC_TIMEOUT_S)
             params["usage"] = None  # It is told once.
             missing = set(answer["unknown"])
-            conflicts += answer["conflicts"]
             if not missing:
-                return answer | {"conflicts": conflicts}
+                return answer
         raise CallFailed("conflict", 0, "the daemon asks for the same segments again and again")
 
-    async def _take(self, thread: Thread, call: Call, answer: dict[str, Any]) -> None:
+    async def _take(self, thread: Thread, call: Call, asked: Asked, answer: dict[str, Any]) -> None:
         """Remember what is evicted now, and make the memo for the next request."""
-        assert call.asked is not None
         plan = answer["plan"]
         if plan is not None:
             self._counts.collections += answer["mode"] == "on"
             self._counts.would_free_tokens += plan["freed_tokens"] * (answer["mode"] == "shadow")
         tombstones = {
-            id_: Evicted(Tombstone(_way_back(call, said["text"]), said["marker"]), call.asked.digests[id_])
+            id_: Evicted(Tombstone(_way_back(call, said["text"]), said["marker"]), asked.digests[id_])
             for id_, said in answer["evicted"].items()
-            if id_ in call.asked.digests and id_ not in thread.conflicts
+            if id_ in asked.digests
         }
         if answer["mode"] != "on" or thread.is_barred:
             tombstones = {}
         if tombstones == thread.tombstones:
             return
         loop = asyncio.get_running_loop()
-        _, memo = await loop.run_in_executor(self._worker, edited, call.body, call.wire, call.asked, tombstones)
+        _, memo = await loop.run_in_executor(self._worker, edited, call.body, call.wire, asked, tombstones)
         thread.tombstones, thread.memo = tombstones, memo
 
     def _failed(self, call: Call, failure: CallFailed) -> None:
         self._counts.sync_failures += 1
         self.trouble = _reason(failure)
-        self._give_up(call, self.trouble)
-
-    @staticmethod
-    def _give_up(call: Call, reason: Reason) -> None:
-        call.failure = reason
-        call.is_placed.set()
-        call.is_told.set()
+        call.fail(self.trouble)
 
 
 def _way_back(call: Call, tombstone: str) -> str:
@@ -325,24 +301,39 @@ def _read(call: Call, edits_allowed: Set[str]) -> Asked:
     return read_body(call.body, call.wire, edits_allowed)
 
 
+def _tellable(window: WireWindow) -> list[Segment]:
+    """The segments that fit into a line each. Only what may be too long is written to find out."""
+    return [
+        segment
+        for segment in window.segments
+        # A byte of text is six of JSON at most.
+        if 6 * (len(segment.skeleton) + sum(len(piece.data) for piece in segment.body)) < RECORD_BYTES_MAX
+        or len(_record(segment, window)) < RECORD_BYTES_MAX
+    ]
+
+
 def _loads(window: WireWindow, missing: set[str]) -> list[list[msgspec.Raw]]:
-    """The missing segments as JSON, in window order, in loads that fit into one line each; at least one load."""
+    """The missing segments as JSON, in window order, in loads that fit into one line each; at least one load.
+
+    The last one, which goes with all the ids, is never long.
+    """
     loads: list[list[msgspec.Raw]] = [[]]
     load_bytes = 0
-    for record in _records(window.segments, window, missing):
+    for segment in window.segments:
+        if segment.id not in missing:
+            continue
+        record = _record(segment, window)
         load_bytes += len(record)
         if load_bytes > NEW_BYTES_MAX and loads[-1]:
             loads.append([])
             load_bytes = len(record)
         loads[-1].append(msgspec.Raw(record))
-    return loads
+    return [*loads, []] if load_bytes > NEW_BYTES_MAX else loads
 
 
-def _records(segments: Sequence[Segment], window: WireWindow, missing: set[str]) -> Iterator[bytes]:
-    for segment in segments:
-        if segment.id in missing:
-            fixed = sorted(window.fixed(segment))
-            yield encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
+def _record(segment: Segment, window: WireWindow) -> bytes:
+    fixed = sorted(window.fixed(segment))
+    return encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
 
 
 def _usage(reply: Reply | None) -> dict[str, int] | None:
@@ -355,11 +346,16 @@ def _reason(failure: CallFailed) -> Reason:
     return Reason.DAEMON_GONE if isinstance(failure, Unreachable) else Reason.DAEMON_FAILED
 
 
-async def _until(event: asyncio.Event, timeout_s: float) -> bool:
-    """Whether the event came in time."""
-    try:
+async def _edited_ids(call: Call) -> frozenset[str]:
+    """What is out of the request as it is sent on: nothing, if that is not decided in time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HEAD_START_S):
+            await call.is_sent.wait()
+    return call.edited
+
+
+async def _until(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait for the event, and not for longer."""
+    with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()
-    except TimeoutError:
-        return False
-    return True

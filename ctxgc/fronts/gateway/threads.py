@@ -6,12 +6,14 @@
 
 Sub-agents, titles and summaries are asked for under the id of their session. A thread is known by its tools and its
 first prompt; where its host rewound, compacted or forked it, by what it still shares with what was there before.
+Children that begin alike are told apart by their calls, for as long as the gateway lives: after a restart the first
+that is met has the first one's name.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -48,12 +50,12 @@ class Thread:
     session: str
     parent: str = ""
     tools: bytes = b""
+    calls: frozenset[tuple[str, bytes]] = frozenset()
+    """The exchanges of its last request, each by id and content."""
     ids: tuple[str, ...] = ()
     """The window that was told the daemon last."""
     known: Mapping[str, bytes] = field(default_factory=dict)
     """What each id of it stood for, by digest."""
-    conflicts: dict[str, bytes] = field(default_factory=dict)
-    """Ids of it under which the daemon has another content, which may be out: told as fixed with every window."""
     tombstones: dict[str, Evicted] = field(default_factory=dict)
     """In force: remembered here, so that a daemon that is gone does not bring bodies back (I14)."""
     memo: Memo | None = None
@@ -65,6 +67,12 @@ class Thread:
     """The mode that the daemon was told last."""
     asked_s: float = 0.0
     """When the last request came, on the monotonic clock; 0 before the first."""
+    cache_ttl_s: float | None = None
+    """How long the provider keeps what that request wrote."""
+
+    def is_cold(self, now_s: float) -> bool:
+        """Whether the provider's cache of it is gone."""
+        return self.cache_ttl_s is not None and bool(self.asked_s) and now_s - self.asked_s > self.cache_ttl_s
 
     def bar(self) -> None:
         """Edit it no more."""
@@ -87,47 +95,45 @@ class Family:
         """Ids that the daemon has under the family's own id; None until it was asked."""
         self.heard_s = 0.0
         """When the daemon last heard of the main thread, on the monotonic clock; 0: never."""
-        self.mode = ""
-        """What the settings said last."""
+        self.is_resumed = False
+        """The daemon keeps bodies of it out, and was not asked yet which."""
         self.has_recall_tool: bool | None = None
         """Whether its model has our tool: fixed at its first request, for a changing list of tools breaks caches."""
         self.exchanges: dict[tuple[object, ...], Exchange] = {}
         """Calls of that tool with their results, which its agent never saw."""
-        self._by_print: dict[tuple[bytes, str], Thread] = {}
+        self._by_print: dict[tuple[bytes, str], tuple[Thread, ...]] = {}
 
     @property
     def has_tombstones(self) -> bool:
         """Whether any thread has something evicted."""
         return any(thread.tombstones for thread in self.threads.values())
 
-    def memos(self, body: bytes) -> Iterator[Thread]:
-        """Threads whose last edited request this body begins like, the longest first."""
-        ours = [thread for thread in self.threads.values() if thread.memo and body.startswith(thread.memo.head)]
-        yield from sorted(ours, key=lambda thread: -len(thread.memo.head) if thread.memo else 0)
+    def remembered(self, body: bytes) -> Thread | None:
+        """The thread whose last edited request this body begins like; of several the one with the longest beginning."""
+        ours = [t for t in self.threads.values() if t.memo is not None and body.startswith(t.memo.head)]
+        return max(ours, key=lambda thread: len(thread.memo.head) if thread.memo else 0, default=None)
 
-    def is_cold(self, now_s: float, ttl_s: float) -> bool:
+    def is_cold(self, now_s: float) -> bool:
         """Whether the provider's cache of its main thread, or of all of them, is gone."""
-        asked = [thread.asked_s for thread in self.threads.values() if thread.asked_s]
         main = self.threads.get(self.identity.session)
-        return any(now_s - last_s > ttl_s for last_s in (max(asked, default=now_s), main.asked_s if main else now_s))
-
-    def take_tombstones_back(self) -> None:
-        """Edit nothing any more: the user said so."""
-        for thread in self.threads.values():
-            thread.tombstones, thread.memo = {}, None
+        if main is not None and main.is_cold(now_s):
+            return True
+        return bool(self.threads) and all(thread.is_cold(now_s) for thread in self.threads.values())
 
     def thread_of(self, asked: Asked) -> Thread:
         """The thread that this request continues; a new one if it continues none."""
         said = [segment for segment in asked.window.segments if segment.kind is not Kind.SYSTEM]
+        calls = frozenset((s.id, asked.digests[s.id]) for s in said if s.kind is Kind.EXCHANGE)
         stamp = (asked.tools, _first_prompt(said))
-        thread = self._by_print.get(stamp) or self._continued(asked, said)
+        twins = self._by_print.get(stamp, ())
+        thread = _that_continues(twins, calls) or self._continued(asked, said)
         if thread is None:
-            name = self._name(asked, said, stamp)
+            name = self._name(asked, said, stamp, len(twins))
             # The print of a child may be new while its name is known: the same tools and prompt, told apart before.
             thread = self.threads.get(name) or self._opened(name)
-        self._by_print[stamp] = thread
+        self._by_print[stamp] = (*(twin for twin in twins if twin is not thread), thread)
         drop_oldest(self._by_print, 4 * THREADS_MAX)
-        thread.tools = asked.tools
+        thread.tools, thread.calls = asked.tools, calls
         return thread
 
     def _opened(self, name: str) -> Thread:
@@ -138,7 +144,8 @@ class Family:
             thread = Thread(identity.agent, name, parent=identity.session)
         self.threads[name] = thread
         for gone in drop_oldest(self.threads, THREADS_MAX):
-            self._by_print = {stamp: kept for stamp, kept in self._by_print.items() if kept.session != gone}
+            kept = {at: tuple(t for t in twins if t.session != gone) for at, twins in self._by_print.items()}
+            self._by_print = {stamp: twins for stamp, twins in kept.items() if twins}
         return thread
 
     def _continued(self, asked: Asked, said: Sequence[Segment]) -> Thread | None:
@@ -156,11 +163,12 @@ class Family:
             best = max(alike, key=lambda thread: thread.asked_s, default=None)
         return best
 
-    def _name(self, asked: Asked, said: Sequence[Segment], stamp: tuple[bytes, str]) -> str:
+    def _name(self, asked: Asked, said: Sequence[Segment], stamp: tuple[bytes, str], twins: int) -> str:
         own = self.identity.session
         if own not in self.threads and self._may_be_main(asked, said):
             return own
-        return f"{own}/{blake2b(stamp[0] + stamp[1].encode(), digest_size=4).hexdigest()}"
+        told_apart = stamp[0] + stamp[1].encode() + (b"~%d" % (twins + 1) if twins else b"")
+        return f"{own}/{blake2b(told_apart, digest_size=4).hexdigest()}"
 
     def _may_be_main(self, asked: Asked, said: Sequence[Segment]) -> bool:
         # Titles and the like carry no tools. A client that names its session by our header may well have none.
@@ -170,6 +178,18 @@ class Family:
         if not self.known_ids or is_summary or _first_prompt(said) in self.known_ids:
             return True
         return sum(s.id in self.known_ids for s in said if s.kind is Kind.EXCHANGE) >= SHARED_MIN
+
+
+def _that_continues(twins: Sequence[Thread], calls: frozenset[tuple[str, bytes]]) -> Thread | None:
+    """Which of the threads that begin alike has these calls.
+
+    A main thread has no twin: whatever its host does to it, it is the one. Of children that were begun with the same
+    words, at once or one after the other, each has calls of its own, or none yet.
+    """
+    for thread in reversed(twins):
+        if not thread.parent or thread.calls & calls or not thread.calls:
+            return thread
+    return None
 
 
 def _first_prompt(said: Iterable[Segment]) -> str:

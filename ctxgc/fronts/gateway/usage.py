@@ -19,6 +19,9 @@ BODY_BYTES_MAX = 8 * 2**20
 PLAIN_BYTES_MAX = 64 * 2**20
 """Of a compressed reply; beyond it we look no further."""
 
+READABLE = frozenset({"identity", "gzip", "deflate"})
+"""Codings of a reply that can be read on the side."""
+
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
@@ -39,7 +42,7 @@ class UsageScanner:
         self._is_stream = "event-stream" in content_type.lower()
         self._limit = LINE_BYTES_MAX if self._is_stream else BODY_BYTES_MAX
         self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB) if encoding.lower() in ("gzip", "deflate") else None
-        self._is_lost = encoding.lower() not in ("", "identity", "gzip", "deflate")
+        self._is_lost = bool(encoding) and encoding.lower() not in READABLE
         self._left = b""
         self._plain_bytes = 0
         self._found: dict[str, Any] = {}
