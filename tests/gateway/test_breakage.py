@@ -16,7 +16,7 @@ def stage():
         yield made
 
 
-def collected(stage, agent, headers=CLAUDE):
+def collected(stage, agent, headers=None):
     """A request after a collection; the agent's own and what was received."""
     stage.ask(agent.path, agent.body(), headers)
     agent.run(1, len([m for m in agent.messages if m["role"] == "assistant"]))

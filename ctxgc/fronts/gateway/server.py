@@ -99,9 +99,9 @@ class Proxy:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         way = route(request.method, request.raw_path, request.headers, self._settings().upstreams)
         if not way.url:
-            return _failed(way, 400, "this is no path of an API")
+            return _failed(400, way.why)
         if request.headers.get("upgrade", "").lower() == "websocket":
-            return _failed(way, 501, "it speaks no WebSocket; set the agent to HTTP")
+            return _failed(501, "it speaks no WebSocket; set the agent to HTTP")
         if not way.format:
             self._counts.others += 1
             return await self._forward(request, way, _streamed(request), _length(request), None, None)
@@ -158,7 +158,7 @@ class Proxy:
             self._counts.upstream_faults += 1
             if out is not None or isinstance(error, ServerDisconnectedError):
                 return _hung_up(request, out)
-            return _failed(way, 502, f"{way.upstream} cannot be reached ({type(error).__name__})")
+            return _failed(502, f"{way.upstream} cannot be reached ({type(error).__name__})")
         finally:
             if reply is not None:
                 reply.close()
@@ -186,7 +186,7 @@ class Proxy:
             return _hung_up(request)
         except (ClientError, TimeoutError, OSError) as error:
             self._counts.upstream_faults += 1
-            return _failed(way, 502, f"{way.upstream} cannot be reached ({type(error).__name__})")
+            return _failed(502, f"{way.upstream} cannot be reached ({type(error).__name__})")
         call = streamed() if streamed is not None else sent.call if sent is not None else None
         try:
             return await self._relay(request, reply, call)
@@ -382,7 +382,7 @@ def _is_local(host: str) -> bool:
     return name in ("localhost", "[::1]") or name.startswith("127.")
 
 
-def _failed(way: Route, status: int, why: str) -> web.Response:
+def _failed(status: int, why: str) -> web.Response:
     """An answer of our own, in the shape that both APIs use."""
     fault = {"type": "api_error", "message": f"ctxgc gateway: {why}"}
     return web.json_response({"type": "error", "error": fault}, status=status)
