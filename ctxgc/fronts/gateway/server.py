@@ -28,6 +28,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ctxgc.fronts.gateway.body import EDITED_BYTES_MAX
+from ctxgc.fronts.gateway.callers import only_programs
 from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.gate import Gate, Sent
 from ctxgc.fronts.gateway.recalling import Conversation, Recaller, Talk, can_converse
@@ -82,7 +83,7 @@ class Proxy:
 
     def app(self) -> web.Application:
         """The application to run."""
-        app = web.Application()
+        app = web.Application(middlewares=[only_programs(lambda: self._settings().hosts_allowed)])
         app.router.add_get(STATUS_PATH, self._status)
         app.router.add_route("*", "/{path:.*}", self._serve)
         app.on_response_prepare.append(_unsigned)
@@ -90,9 +91,6 @@ class Proxy:
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         settings = self._settings()
-        # A page of another site must not read this: its browser would send that site's name as the host.
-        if not _is_local(request.host):
-            raise web.HTTPForbidden
         modes = {"mode": settings.mode, "modes": dict(settings.modes)}
         return web.json_response(self._counts.report() | modes)
 
@@ -375,11 +373,6 @@ def _length(request: web.Request) -> int | None:
 
 def _listed(values: list[str]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
-
-
-def _is_local(host: str) -> bool:
-    name = host.rpartition(":")[0] or host
-    return name in ("localhost", "[::1]") or name.startswith("127.")
 
 
 def _failed(status: int, why: str) -> web.Response:
