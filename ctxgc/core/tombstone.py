@@ -67,8 +67,12 @@ def size_label(tokens: int) -> str:
     return f"{tokens / 1000:.1f}k" if tokens < 9950 else f"{round(tokens / 1000)}k"
 
 
-def tombstone_text(segment: Segment, seq: int, body_tokens: int) -> str:
-    """The tombstone of a segment: fixed for its life, whatever happens around it (I14)."""
+def tombstone_text(segment: Segment, seq: int, body_tokens: int, *, can_recall: bool = True) -> str:
+    """The tombstone of a segment: fixed for its life, whatever happens around it (I14).
+
+    Where the model's shell is kept from the daemon's socket (not `can_recall`), the way back is to make the call again.
+    """
     what = label(segment, TOMBSTONE_LABEL_BYTES_MAX)
     # Quoted: to a shell, which is where a model will try this, a bare #6 begins a comment.
-    return f"[evicted by ctxgc: {what}, {size_label(body_tokens)} tokens; get it back: ctxgc recall '#{seq}']"
+    way_back = f"get it back: ctxgc recall '#{seq}'" if can_recall else "get it back: make the call again"
+    return f"[evicted by ctxgc: {what}, {size_label(body_tokens)} tokens; {way_back}]"

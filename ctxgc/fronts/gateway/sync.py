@@ -239,6 +239,7 @@ class Syncer:
             "parent": thread.parent,
             "format": call.wire,
             "ids": ids,
+            "can_recall": call.asked.can_recall or _has_tool(call),
             "fixed": [s.id for s in call.asked.window.segments if s.id not in spans and s.status is not Status.PENDING],
             "usage": _usage(thread.reply),
             # In shadow nothing is edited, so that nothing need wait for it either.
@@ -313,8 +314,11 @@ class Syncer:
 
 def _way_back(call: Call, tombstone: str) -> str:
     """A tombstone's text, naming our tool where the model has it and not the command."""
-    has_tool = call.family.has_recall_tool and call.wire == WIRE and call.asked is not None and call.asked.tools
-    return tombstone.replace(COMMAND, TOOL_NAME, 1) if has_tool else tombstone
+    return tombstone.replace(COMMAND, TOOL_NAME, 1) if _has_tool(call) else tombstone
+
+
+def _has_tool(call: Call) -> bool:
+    return bool(call.family.has_recall_tool and call.wire == WIRE and call.asked is not None and call.asked.tools)
 
 
 def _read(call: Call, edits_allowed: Set[str]) -> Asked:
