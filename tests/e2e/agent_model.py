@@ -14,7 +14,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from ctxgc.fronts.gateway.identity import identity_of, identity_of_key
-from tests.gateway.upstream import FORMATS, Received, Upstream, sign
+from tests.gateway.upstream import FORMATS, Received, Upstream, seal, sign
 
 STAMP = "x-tap-number"
 """A header of the tests' own, which the gateway passes on as any other."""
@@ -149,7 +149,7 @@ def _messages(number, call, usage):
         blocks.insert(0, {"type": "thinking", "thinking": f"Now step {number}.", "signature": ""})
         blocks[0]["signature"] = sign(blocks)
     counted = {
-        "input_tokens": 0, "cache_read_input_tokens": usage[0], "cache_creation_input_tokens": usage[1],
+        "input_tokens": usage[2], "cache_read_input_tokens": usage[0], "cache_creation_input_tokens": usage[1],
         "output_tokens": 1,
     }  # fmt: skip
     message = {"id": f"msg_{number}", "type": "message", "role": "assistant", "model": "m", "content": []}
@@ -204,6 +204,8 @@ def _responses(number, call, usage):
     elif call:
         arguments = json.dumps(call.input)
         items.append({"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments})
+    if number % 2 and call:
+        items.insert(0, {"type": "reasoning", "id": f"rs_{number}", "summary": [], "encrypted_content": seal(items)})
     for index, item in enumerate(items):
         yield _typed({"type": "response.output_item.added", "output_index": index, "item": item})
         yield _typed({"type": "response.output_item.done", "output_index": index, "item": item})

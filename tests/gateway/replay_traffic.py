@@ -80,8 +80,8 @@ class TokenUpstream(Upstream):
     sizes: dict[bytes, int] = field(default_factory=dict)
 
     def _bill(self, wire, asked, session):
-        chain, read, total = b"", 0, 0
-        for unit in units(wire, asked):
+        chain, read, total = json.dumps(asked.get("model")).encode(), 0, 0
+        for unit, _ in units(wire, asked):  # Rendered without marks: as if its agent had set them well.
             name = blake2b(unit, digest_size=16).digest()
             if name not in self.sizes:
                 self.sizes[name] = token_counter().count("\n".join(said_in(json.loads(unit))).encode())
@@ -92,7 +92,7 @@ class TokenUpstream(Upstream):
         bill = self.bills.setdefault(session, Bill())
         bill.read += read
         bill.written += total - read
-        return read, total - read
+        return read, total - read, 0
 
 
 def said_in(value) -> Iterator[str]:
