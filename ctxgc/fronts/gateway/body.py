@@ -20,6 +20,8 @@ from ctxgc.fronts.gateway.counts import Reason
 EDITED_BYTES_MAX = 32 * 2**20
 """A longer body streams through and is not looked at."""
 
+SUMMARIES = "compaction"
+"""What a user's policy calls the items in which a host, or its server, has summed a session up."""
 _MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
 _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
 _FOLDER = re.compile(r"^[ \t-]*(?:Primary w|W)orking directory: *(/[^\n]*[^\s])|<cwd>(/[^<\n]+)</cwd>", re.M)
@@ -120,7 +122,8 @@ def _forbids(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str])
         return Reason.CONTEXT_MANAGEMENT
     if (previous := fields.get("previous_response_id")) is not None and text.value(previous) is not None:
         return Reason.PREVIOUS_RESPONSE
-    return Reason.HOST_SUMMARY if b'compaction"' in text.data and _HOST_SUMMARY.search(text.data) else None
+    is_summed_up = SUMMARIES not in edits_allowed and b'compaction"' in text.data and _HOST_SUMMARY.search(text.data)
+    return Reason.HOST_SUMMARY if is_summed_up else None
 
 
 def _is_allowed(managed: Any, edits_allowed: Set[str]) -> bool:
