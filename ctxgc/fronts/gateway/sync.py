@@ -27,7 +27,7 @@ from ctxgc.adapters.window_builder import INPUT_SPAN
 from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Segment, Status
-from ctxgc.fronts.gateway.body import Asked, read_body
+from ctxgc.fronts.gateway.body import Asked, forbidden, read_body
 from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.editing import Evicted, edited
 from ctxgc.fronts.gateway.identity import Identity
@@ -161,7 +161,7 @@ class Syncer:
                 await _until(call.reply.began, HEAD_START_S)
             await self._place(call)
         except BadTranscript:
-            self._give_up(call, Reason.NOT_UNDERSTOOD)
+            self._give_up(call, await self._why_not(call))
         except CallFailed as failure:
             self._failed(call, failure)
         except Exception:
@@ -169,6 +169,12 @@ class Syncer:
             self._give_up(call, Reason.OWN_FAULT)
         finally:
             self._waiting -= 1
+
+    async def _why_not(self, call: Call) -> Reason:
+        """Why a body cannot be read: most often a part of it is kept by the server, or managed there."""
+        allowed = self._settings().context_edits_allowed
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, forbidden, call.body, allowed) or Reason.NOT_UNDERSTOOD
 
     async def _place(self, call: Call) -> None:
         """Find the call's thread, and let its worker go on with it."""
