@@ -203,11 +203,15 @@ def _responses(number, call, usage):
         items.append({"type": "custom_tool_call", "call_id": call.id, "name": call.name, "input": call.input})
     elif call:
         arguments = json.dumps(call.input)
-        items.append({"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments})
+        named = {"type": "function_call", "id": f"fc_{number}", "call_id": call.id, "name": call.name}
+        items.append(named | {"arguments": arguments, "status": "completed"})
     if number % 2 and call:
         items.insert(0, {"type": "reasoning", "id": f"rs_{number}", "summary": [], "encrypted_content": seal(items)})
     for index, item in enumerate(items):
         yield _typed({"type": "response.output_item.added", "output_index": index, "item": item})
+        if item is message:
+            delta = {"item_id": message["id"], "output_index": index, "content_index": 0, "delta": said["text"]}
+            yield _typed({"type": "response.output_text.delta"} | delta)
         yield _typed({"type": "response.output_item.done", "output_index": index, "item": item})
     counted = {"input_tokens": sum(usage), "output_tokens": 20, "total_tokens": sum(usage) + 20}
     counted |= {"input_tokens_details": {"cached_tokens": usage[0]}, "output_tokens_details": {"reasoning_tokens": 0}}

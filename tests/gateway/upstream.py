@@ -320,8 +320,14 @@ def check_signature(message):
 
 def seal(items):
     """What stands for reasoning that only the server can read: it belongs to the items that follow it."""
+    # As the server reads it: clients write the arguments' JSON in their own way, and leave the type of a message out.
     said = [
-        [item.get(key) for key in ("type", "call_id", "name", "arguments", "input")] + [_texts(item)] for item in items
+        [
+            *(item.get(key) for key in ("call_id", "name", "input")),
+            json.loads(item.get("arguments") or "{}"),
+            _texts(item),
+        ]
+        for item in items
     ]
     return "sealed:" + blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()
 
