@@ -177,7 +177,9 @@ class GatewayConfig(_Section):
     modes: dict[str, Literal["shadow", "on", "off"]] = {}
     """Modes of agents (`codex`) or single sessions (`codex:ID`), before `mode`; read again when the file changes."""
     context_edits_allowed: Globs = ()
-    """Types of edits in a request's `context_management` that do not keep it from being edited here too."""
+    """Types of edits under `context_management` beside which we may edit too; `compaction`: beside a host's summary."""
+    hosts_allowed: Globs = ()
+    """Names for this machine that requests may come under, beside its loopback's: `host.docker.internal`."""
     recall_tool: Literal["never", "always"] = "never"
     """`always` gives the model a tool to recall with, in sessions on Anthropic's API that begin in mode `on`."""
 

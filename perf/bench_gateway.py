@@ -159,7 +159,7 @@ def request(messages: object, session: str, *, many: bool = False) -> bytes:
     """A whole request."""
     asked = {"model": "m", "max_tokens": 9, "stream": True, "tools": [{"name": "Read"}], "messages": messages}
     body = json.dumps(asked).encode()
-    lines = ["POST /v1/messages HTTP/1.1", "host: x", "x-api-key: k", f"content-length: {len(body)}"]
+    lines = ["POST /v1/messages HTTP/1.1", "host: localhost", "x-api-key: k", f"content-length: {len(body)}"]
     lines += [f"x-claude-code-session-id: {session}", *(["x-many: 1"] if many else [])]
     return "\r\n".join([*lines, "", ""]).encode() + body
 

@@ -66,7 +66,7 @@ def measure_retention():
                 gated.append((*bill, is_edit or is_cold))
                 plain.append((*asked(without, body, headers)[1:], is_cold))
                 last = got
-                agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0)), number)
+                agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0, 0)), number)
             costs = [next(iter(s.upstream.bills.values())).cost for s in (stage, without)]
             refused = len(stage.upstream.refused)
             collections = stage.counts.collections
@@ -101,7 +101,7 @@ def measure_edge(name, turns, result_bytes, limit_tokens):
                 misses += number > 0 and read < sum(last_bill)
                 last, last_bill = got, (read, written)
                 upstream.received.clear()
-                agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0)), number)
+                agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0, 0)), number)
         key = f"claude_code:{headers['x-claude-code-session-id']}"
         journal = daemon.call("heap.log", session=key, limit=1000)["collections"]
     finally:

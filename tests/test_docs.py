@@ -52,6 +52,7 @@ OTHERS_WORDS = {
     ("tokens", "chunk"): "a stretch of text that is counted at once",
     ("daemon", "handler"): "the function behind a verb; a verb is what the protocol names",
     ("fronts", "chunk"): "bytes of a file read at a time",
+    ("fronts", "handler"): "the HTTP library's and the log's own word",
     ("fronts", "message"): "the model APIs' own word, in the gateway",
     ("fronts", "block"): "the model APIs' own word, in the gateway",
 }

@@ -75,10 +75,12 @@ def address_told(text: str) -> Address | None:
     return address_in(text.rpartition(" ")[2].removesuffix("]"))
 
 
-def tombstone_text(segment: Segment, address: Address, body_tokens: int) -> str:
+def tombstone_text(segment: Segment, address: Address, body_tokens: int, *, can_recall: bool = True) -> str:
     """The tombstone of a segment: fixed for its life, whatever happens around it (I14).
 
-    Wherever a model types the command, it means this segment and no other session's.
+    Wherever a model types the command, it means this segment and no other session's. Where its shell is kept from the
+    daemon's socket (not `can_recall`), the way back is to make the call again.
     """
     what = label(segment, TOMBSTONE_LABEL_BYTES_MAX)
-    return f"{_BEGINS}{what}, {size_label(body_tokens)} tokens; get it back: ctxgc recall {address}]"
+    way_back = f"ctxgc recall {address}" if can_recall else "make the call again"
+    return f"{_BEGINS}{what}, {size_label(body_tokens)} tokens; get it back: {way_back}]"

@@ -66,6 +66,8 @@ class WindowSync(Params):
     """The prompt cache is gone, and the request waits for this answer: what is decided applies to it already."""
     mode: GatewayMode | None = None
     """Puts the session into this mode; absent: it stays as it is, and a new one is in shadow."""
+    can_recall: bool = True
+    """The agent can run `ctxgc recall`; else tombstones say to make the call again. The same in all of a session."""
     profile: Literal["cache_5m", "cache_1h", "uncached", "flat"] | None = None
     """How the provider bills this session's prompts; absent: as configured."""
 

@@ -155,6 +155,24 @@ def _check_content(item):
         assert part["type"] not in ("output_text", "input_text") or part["text"]
 
 
+def check_is_answered(name: str, request: bytes) -> None:
+    """Raise AssertionError where the last calls have no results: a host that asks a model has them all."""
+    asked = json.loads(request)
+    items = asked.get("messages", asked.get("input")) if isinstance(asked, dict) else asked
+    if name == "openai_responses":
+        called = [item["call_id"] for item in items if item.get("type") in CALLS]
+        answered = [item["call_id"] for item in items if item.get("type") in CALLS.values()]
+        assert sorted(called) == sorted(answered), "no tool output found for function call"
+        return
+    last = [item for item in items if item["role"] != "system"][-1:] or [{}]
+    blocks = last[0].get("content") if isinstance(last[0].get("content"), list) else []
+    is_calling = any(block.get("type") == "tool_use" for block in blocks) or last[0].get("tool_calls")
+    assert not is_calling, "the last calls have no results"
+    if name == "openai_chat":
+        called = [call["id"] for item in items for call in item.get("tool_calls") or ()]
+        assert len(called) == sum(item["role"] == "tool" for item in items), "tool_calls without tool messages"
+
+
 RULES = {
     "anthropic_messages": check_anthropic,
     "openai_chat": check_openai,

@@ -60,6 +60,14 @@ def test_a_tombstone_is_one_printable_line_and_the_same_every_time_I14(segment, 
     assert text == tombstone_text(segment, address, body_tokens)
 
 
+@given(segments(), st.integers(0, 10**8), st.integers(0, 10**7))
+def test_a_tombstone_that_cannot_name_the_command_is_no_longer_and_names_none(segment, seq, body_tokens):
+    text = tombstone_text(segment, seq, body_tokens, can_recall=False)
+
+    assert text.endswith("make the call again]")
+    assert COUNTER.count(text) <= TOKENS_MAX
+
+
 @given(segments())
 def test_a_label_is_one_short_printable_line(segment):
     assert len(label(segment)) <= LABEL_CHARS_MAX

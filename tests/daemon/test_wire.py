@@ -107,6 +107,20 @@ async def test_shadow_evicts_nothing_and_says_what_it_would_have_saved(bench):
     assert host.reply["window"]["freed_tokens"] == sum(one["before_tokens"] - one["after_tokens"] for one in log)
 
 
+async def test_where_recall_cannot_run_a_tombstone_says_to_make_the_call_again_for_all_its_life_I14(tmp_path):
+    async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+        host = Host(bench.call, mode="on", can_recall=False)
+        for turns in range(1, 25):
+            await host.send(conversation(turns))
+        before = dict(host.evicted)
+    async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+        host.call = bench.call
+        await host.send(conversation(24))
+
+    assert before == host.evicted
+    assert {said["text"].partition("; ")[2] for said in before.values()} == {"get it back: make the call again]"}
+
+
 async def test_the_journal_of_shadow_names_what_would_have_left_and_a_restart_does_not_evict_it(tmp_path):
     async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
         host = Host(bench.call)

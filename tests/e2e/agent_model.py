@@ -14,7 +14,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from ctxgc.fronts.gateway.identity import identity_of, identity_of_key
-from tests.gateway.upstream import FORMATS, Received, Upstream, sign
+from tests.gateway.upstream import FORMATS, Received, Upstream, seal, sign
 
 STAMP = "x-tap-number"
 """A header of the tests' own, which the gateway passes on as any other."""
@@ -149,7 +149,7 @@ def _messages(number, call, usage):
         blocks.insert(0, {"type": "thinking", "thinking": f"Now step {number}.", "signature": ""})
         blocks[0]["signature"] = sign(blocks)
     counted = {
-        "input_tokens": 0, "cache_read_input_tokens": usage[0], "cache_creation_input_tokens": usage[1],
+        "input_tokens": usage[2], "cache_read_input_tokens": usage[0], "cache_creation_input_tokens": usage[1],
         "output_tokens": 1,
     }  # fmt: skip
     message = {"id": f"msg_{number}", "type": "message", "role": "assistant", "model": "m", "content": []}
@@ -203,9 +203,15 @@ def _responses(number, call, usage):
         items.append({"type": "custom_tool_call", "call_id": call.id, "name": call.name, "input": call.input})
     elif call:
         arguments = json.dumps(call.input)
-        items.append({"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments})
+        named = {"type": "function_call", "id": f"fc_{number}", "call_id": call.id, "name": call.name}
+        items.append(named | {"arguments": arguments, "status": "completed"})
+    if number % 2 and call:
+        items.insert(0, {"type": "reasoning", "id": f"rs_{number}", "summary": [], "encrypted_content": seal(items)})
     for index, item in enumerate(items):
         yield _typed({"type": "response.output_item.added", "output_index": index, "item": item})
+        if item is message:
+            delta = {"item_id": message["id"], "output_index": index, "content_index": 0, "delta": said["text"]}
+            yield _typed({"type": "response.output_text.delta"} | delta)
         yield _typed({"type": "response.output_item.done", "output_index": index, "item": item})
     counted = {"input_tokens": sum(usage), "output_tokens": 20, "total_tokens": sum(usage) + 20}
     counted |= {"input_tokens_details": {"cached_tokens": usage[0]}, "output_tokens_details": {"reasoning_tokens": 0}}

@@ -65,6 +65,23 @@ CHAT = {
         }
     },
 }
+
+
+def opencode(provider):
+    """OpenCode with a provider of its own catalogue, whose base URL `ctxgc run` lays over this configuration."""
+    model = {"m": {"tool_call": True, "limit": {"context": 400_000, "output": 8000}}}
+    own = {"options": {"apiKey": "x"}, "models": model}
+    straight = {"provider": {provider: {"options": {"baseURL": "$URL/v1"}}}}
+    return Agent(
+        "opencode",
+        "opencode",
+        ("run", "--format", "json", PROMPT),
+        QUIET_OPENCODE,
+        ({"OPENCODE_CONFIG_CONTENT": json.dumps(straight)}, ()),
+        config={"model": f"{provider}/m", "small_model": f"{provider}/m", "provider": {provider: own}},
+    )
+
+
 AGENTS = {
     "claude": Agent(
         "claude",
@@ -80,7 +97,9 @@ AGENTS = {
         {"CODEX_API_KEY": "x"},
         ({}, ("-c", 'model_provider="own"', "-c", CODEX_PROVIDER)),
     ),
-    "opencode": Agent(
+    "opencode_anthropic": opencode("anthropic"),
+    "opencode_openai": opencode("openai"),
+    "opencode_own": Agent(
         "opencode", "opencode", ("run", "--format", "json", PROMPT), QUIET_OPENCODE, ({}, ()), config=CHAT
     ),
 }

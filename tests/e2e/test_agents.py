@@ -25,6 +25,7 @@ TURNS, FILE_BYTES = 80, 8000
 EDITED_MIN = 10
 SHADOW_TURNS = 6
 PLUGIN_TURNS = 60
+SANDBOX_TURNS = 40
 MARK = re.compile(r"\[(evicted by ctxgc\b|evicted\])")
 
 
@@ -107,6 +108,20 @@ def test_the_way_back_that_a_tombstone_names_works_where_the_agent_works(worked)
     assert any(text in done.stdout for text in files), done.stderr
 
 
+@pytest.mark.parametrize(("sandbox", "way"), [("workspace-write", "make the call again"), (None, "ctxgc recall")])
+def test_in_codexs_sandbox_a_tombstone_names_no_command_that_the_sandbox_forbids(installed, sandbox, way):
+    codex = AGENTS["codex"]
+    free = "--dangerously-bypass-approvals-and-sandbox"
+    words = [word for word in codex.words if word != free]
+    words[1:1] = ["-s", sandbox] if sandbox else [free]
+
+    with Through(codex._replace(words=tuple(words)), SANDBOX_TURNS, FILE_BYTES) as through:
+        said = re.findall(rb"get it back: ([a-z ]+)", through.model.requests[-1].body)
+
+    assert len(said) > 1
+    assert {text.decode().strip() for text in said} == {way}
+
+
 def parsed(wire, body) -> WireWindow:
     return WIRE_FORMATS[wire].parse(body)
 
@@ -141,7 +156,7 @@ def test_in_shadow_every_request_arrives_byte_for_byte(installed, name):
 
 
 def test_opencode_collects_by_its_plugin_without_a_gateway(installed):
-    agent, place = AGENTS["opencode"], Workplace(PLUGIN_TURNS, FILE_BYTES, CTXGC_OPENCODE_MODE="on")
+    agent, place = AGENTS["opencode_own"], Workplace(PLUGIN_TURNS, FILE_BYTES, CTXGC_OPENCODE_MODE="on")
     plugins = place.folder / "config" / "opencode" / "plugins"
     plugins.mkdir(parents=True)
     shutil.copy(ROOT / "agents" / "opencode" / "ctxgc.ts", plugins)

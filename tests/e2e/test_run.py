@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 
 AGENT = f"""#!{sys.executable}
 import json, os, sys, urllib.request
-with urllib.request.urlopen(os.environ["ANTHROPIC_BASE_URL"] + "/ctxgc/status") as reply:
+gateway = os.environ["ANTHROPIC_BASE_URL"].removesuffix("/anthropic")
+with urllib.request.urlopen(gateway + "/ctxgc/status") as reply:
     print(json.dumps({{"status": json.load(reply), "words": sys.argv[1:], "input": sys.stdin.read()}}))
 sys.exit(7)
 """

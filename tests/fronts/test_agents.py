@@ -81,7 +81,7 @@ def test_claude_code_gets_the_gateway_as_its_base_url_and_its_own_arguments(run,
     words, variables = run("run", "claude", "-p", "hi", "--json", "--socket", "x")
 
     assert words == [str(home / "claude"), "-p", "hi", "--json", "--socket", "x"]
-    assert variables["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{gateway.server_address[1]}"
+    assert variables["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{gateway.server_address[1]}/anthropic"
 
 
 def test_codex_gets_a_provider_of_this_run_alone(run, gateway):
@@ -89,7 +89,7 @@ def test_codex_gets_a_provider_of_this_run_alone(run, gateway):
 
     given = tomllib.loads("\n".join(word for flag, word in pairwise(words) if flag == "-c"))
     provider = given["model_providers"][given["model_provider"]]
-    assert provider["base_url"] == f"http://127.0.0.1:{gateway.server_address[1]}/v1"
+    assert provider["base_url"] == f"http://127.0.0.1:{gateway.server_address[1]}/openai/v1"
     assert provider["requires_openai_auth"]
     assert not provider["supports_websockets"]
     assert words[-2:] == ["exec", "hi"]
@@ -101,7 +101,7 @@ def test_an_upstream_with_a_path_of_its_own_gets_no_version_from_us(run, monkeyp
 
     words, _ = run("run", "codex")
 
-    assert f'"http://127.0.0.1:{gateway.server_address[1]}"' in words[-1]
+    assert f'"http://127.0.0.1:{gateway.server_address[1]}/openai"' in words[-1]
 
 
 def test_opencodes_own_overlay_stays_under_ours(run, monkeypatch):

@@ -37,7 +37,7 @@ class ClaudeAgent:
     def run(self, turns, start=0):
         """Go on for so many turns without asking anybody, as the fake upstream would have answered."""
         for number in range(start, start + turns):
-            self.take(ANSWERS[self.wire](f"call_{number}", number, (0, 0)), number)
+            self.take(ANSWERS[self.wire](f"call_{number}", number, (0, 0, 0)), number)
         return self
 
     def take(self, answer, number):
@@ -70,7 +70,7 @@ class ChatAgent:
 
     def run(self, turns, start=0):
         for number in range(start, start + turns):
-            self.take(ANSWERS[self.wire](f"call_{number}", number, (0, 0)), number)
+            self.take(ANSWERS[self.wire](f"call_{number}", number, (0, 0, 0)), number)
         return self
 
     def take(self, answer, number):
@@ -99,7 +99,7 @@ class ResponsesAgent:
 
     def run(self, turns, start=0):
         for number in range(start, start + turns):
-            self.take(ANSWERS[self.wire](f"call_{number}", number, (0, 0)), number)
+            self.take(ANSWERS[self.wire](f"call_{number}", number, (0, 0, 0)), number)
         return self
 
     def take(self, answer, number):

@@ -14,20 +14,22 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import islice
 from typing import NamedTuple
 
 from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.core.account import paced
+from ctxgc.core.pacer import PacerRules
 from ctxgc.core.segment import Kind
 from ctxgc.fronts.gateway.link import Link
 from ctxgc.replay.demand import Demand, Scope
 from ctxgc.replay.lineup import Terms, shipped
-from ctxgc.replay.policies import NoCollection
+from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.reading import read_file, token_counter, transcripts_in
-from ctxgc.replay.simulate import play, script_of
+from ctxgc.replay.simulate import Run, play, script_of
 from ctxgc.replay.trace import Episode
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.stage import CHAT, MESSAGES, RESPONSES, Stage
@@ -80,8 +82,8 @@ class TokenUpstream(Upstream):
     sizes: dict[bytes, int] = field(default_factory=dict)
 
     def _bill(self, wire, asked, session):
-        chain, read, total = b"", 0, 0
-        for unit in units(wire, asked):
+        chain, read, total = json.dumps(asked.get("model")).encode(), 0, 0
+        for unit, _ in units(wire, asked):  # Rendered without marks: as if its agent had set them well.
             name = blake2b(unit, digest_size=16).digest()
             if name not in self.sizes:
                 self.sizes[name] = token_counter().count("\n".join(said_in(json.loads(unit))).encode())
@@ -92,7 +94,7 @@ class TokenUpstream(Upstream):
         bill = self.bills.setdefault(session, Bill())
         bill.read += read
         bill.written += total - read
-        return read, total - read
+        return read, total - read, 0
 
 
 def said_in(value) -> Iterator[str]:
@@ -116,9 +118,17 @@ class Result:
     cost: float
     full_cost: float
     predicted_part: float
+    """By the simulator, which decides before a request goes."""
+    timed_part: float
+    """By the simulator with the gateway's timing."""
     refused: tuple[str, ...]
     lost: tuple[str, ...]
     """Ids of evicted segments that did not come back as they were sent."""
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether its host had cut the window before: here that begins a session, whose clock the simulator runs on."""
+        return not self.name.endswith("#0")
 
     @property
     def part(self) -> float:
@@ -130,12 +140,19 @@ class Result:
         """How far the cost lies over what was predicted."""
         return self.part / self.predicted_part - 1
 
+    @property
+    def timed_error(self) -> float:
+        """How far the cost lies over what was predicted with the gateway's timing."""
+        return self.part / self.timed_part - 1
+
 
 class Traffic:
     """A daemon, a gateway in mode `on` and an upstream, for as many episodes as are sent through."""
 
-    def __init__(self):
-        self.daemon = DaemonProcess(CTXGC_COLLECT__KINDS='["exchange"]').start()
+    def __init__(self, limit_tokens=0):
+        self.limit_tokens = limit_tokens
+        limit = {"CTXGC_PACER__WINDOW_MAX_TOKENS": str(limit_tokens)} if limit_tokens else {}
+        self.daemon = DaemonProcess(CTXGC_COLLECT__KINDS='["exchange"]', **limit).start()
         self.upstream = TokenUpstream(keeps=False)
         self.stage = Stage(Link(self.daemon.socket), mode="on", wait_s=5.0, upstream=self.upstream)
 
@@ -169,7 +186,8 @@ class Traffic:
             evicted=evicted,
             cost=self.upstream.bills[headers["x-ctxgc-session"]].cost,
             full_cost=alone.bills[session].cost,
-            predicted_part=predicted(episode),
+            predicted_part=predicted(episode, self.limit_tokens),
+            timed_part=predicted_on_the_wire(episode, self.limit_tokens),
             refused=tuple(self.upstream.refused[refused:]),
             lost=lost,
         )
@@ -190,12 +208,69 @@ def bodies(asked: Request) -> dict[str, dict[str, str]]:
     return {segment.id: {piece.name: piece.text for piece in segment.body} for segment in segments}
 
 
-def predicted(episode: Episode) -> float:
+@dataclass
+class Told(Shipped):
+    """The shipped policy as the gateway's daemon asks it: of a request that has gone already."""
+
+    was_cached_tokens: int = 0
+
+    def victims(self, run):
+        decision, self.account = paced(
+            run.heap,
+            run.paths,
+            run.now,
+            self.rules,
+            self._dials,
+            self.account,
+            is_cold=False,
+            cached_tokens=run.heap.resident_tokens,
+            absent_tokens=run.absent_tokens,
+            was_cached_tokens=self.was_cached_tokens,
+        )
+        self.was_cached_tokens = run.heap.resident_tokens
+        return decision.plan.victims if decision else ()
+
+
+def predicted(episode: Episode, limit_tokens: int = 0) -> float:
     """What the simulator makes of the same requests: their cost under the shipped policy, relative to none."""
     script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
     terms = Terms()
     assert (terms.prices.read, terms.prices.write) == (READ, WRITE)
-    return play(script, shipped(terms), terms.prices).cost / play(script, NoCollection(), terms.prices).cost
+    policy = shipped(terms)
+    policy.pacer = limited(policy.pacer, episode, limit_tokens)
+    return play(script, policy, terms.prices).cost / play(script, NoCollection(), terms.prices).cost
+
+
+def limited(pacer: PacerRules, episode: Episode, limit_tokens: int) -> PacerRules:
+    """These dials under a hard limit on the whole prompt: the window may have what the hidden prefix leaves."""
+    return replace(pacer, window_max_tokens=max(limit_tokens - episode.hidden_tokens, 1) if limit_tokens else 0)
+
+
+def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
+    """The same, had the simulator the gateway's timing: decided once a request has gone, in force with the next one."""
+    script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
+    terms = Terms()
+    policy = Told(pacer=limited(shipped(terms).pacer, episode, limit_tokens))
+    run, decided = Run(script, terms.prices), ()
+    policy.begin(script)
+    for number, step in enumerate(script.steps):
+        run.step, run.turn, run.is_cold = number, step.turn, number == 0
+        for admission in step.before:
+            run.admit(admission)
+        edited_at = min(run.clear(step.cleared), run.collect(decided))
+        bill(run, edited_at)
+        run.seen_slots = len(run.heap)
+        decided = policy.victims(run)
+        for admission in step.reply:
+            run.admit(admission)
+    return run.tally.cost / play(script, NoCollection(), terms.prices).cost
+
+
+def bill(run: Run, edited_at: int) -> None:
+    """One request, as the simulator bills it."""
+    cached = 0 if run.is_cold else min(run.cached_tokens, edited_at, run.prompt_tokens)
+    run.tally.cost += READ * cached + WRITE * (run.prompt_tokens - cached)
+    run.cached_tokens = run.prompt_tokens
 
 
 def episodes_in(paths, turns_max):
@@ -213,11 +288,12 @@ def episodes_in(paths, turns_max):
 
 def report(results):
     """Lines of a table, the sum last."""
-    yield f"{'requests':>8} {'edited':>7} {'evicted':>7} {'cost':>7} {'replay':>7} {'off by':>7}  session"
+    names = ("edited", "evicted", "cost", "replay", "off by", "timed", "off by")
+    yield f"{'requests':>8} " + " ".join(f"{name:>7}" for name in names) + "  session"
     for one in results:
         yield (
             f"{one.requests:8} {one.edited:7} {one.evicted:7} {one.part:7.1%} {one.predicted_part:7.1%} "
-            f"{one.error:+7.1%}  {one.name[:60]}"
+            f"{one.error:+7.1%} {one.timed_part:7.1%} {one.timed_error:+7.1%}  {one.name[:60]}"
         )
     cost, full, said = sums(results)
     yield (

@@ -24,6 +24,8 @@ from tests.gateway.upstream import Upstream
 WAIT_S = 10.0
 SESSION = "0b3c9e5e-0000-4000-8000-000000000001"
 CLAUDE = {"x-claude-code-session-id": SESSION, "x-api-key": "sk-secret", "anthropic-version": "2023-06-01"}
+OPENAI = {"x-claude-code-session-id": SESSION, "authorization": "Bearer sk-proj-secret"}
+"""The same session where the provider is another: nobody sends one's key to the other."""
 MESSAGES, CHAT, RESPONSES = "/v1/messages", "/v1/chat/completions", "/v1/responses"
 
 
@@ -125,8 +127,9 @@ class Stage:
     def passed(self):
         return dict(self.counts.passed_unedited)
 
-    def send(self, path, body=b"", headers=CLAUDE, method="POST", cuts=()):
+    def send(self, path, body=b"", headers=None, method="POST", cuts=()):
         """One request on a connection of its own; with `cuts`, written in as many pieces."""
+        headers = headers_for(path) if headers is None else headers
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         connection = http.client.HTTPConnection("127.0.0.1", self.running.port, timeout=WAIT_S)
         connection.connect()
@@ -171,12 +174,17 @@ class Stage:
             assert time.monotonic() < gives_up_at
             time.sleep(0.002)
 
-    def ask(self, path, body, headers=CLAUDE, **more):
+    def ask(self, path, body, headers=None, **more):
         """A call to a model, answered, with the daemon told of it; what the upstream received."""
         reply = self.send(path, body, headers, **more)
         self.settle()
         assert reply.status == 200, reply.body
         return self.upstream.last
+
+
+def headers_for(path):
+    """What an agent would send to this path."""
+    return OPENAI if path in (CHAT, RESPONSES) else CLAUDE
 
 
 def ids_of(wire, body):

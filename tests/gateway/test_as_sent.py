@@ -82,3 +82,26 @@ def test_where_an_agent_works_is_what_it_says_itself(text, project):
     asked = [{"role": "system", "content": text}, {"role": "user", "content": "Working directory: /not/said/by/it"}]
 
     assert read_body(json.dumps({"messages": asked}).encode(), "openai_chat", set()).project == project
+
+
+def permissions(network):
+    text = (
+        f"<permissions instructions>\n`sandbox_mode` is `workspace-write`. Network access is {network}.\n</permissions"
+    )
+    return {"role": "developer", "content": text}
+
+
+@pytest.mark.parametrize(
+    ("said", "can_recall"),
+    [
+        ([permissions("restricted")], False),
+        ([permissions("enabled")], True),
+        ([permissions("restricted"), {"role": "assistant", "content": "ok"}, permissions("enabled")], False),
+        ([{"role": "user", "content": "Network access is restricted, isn't it?"}], True),
+        ([], True),
+    ],
+)
+def test_a_sandbox_that_keeps_the_shell_from_our_socket_is_known_by_what_codex_first_said_of_it(said, can_recall):
+    asked = [{"role": "system", "content": "You are an agent."}, {"role": "user", "content": "hi"}, *said]
+
+    assert read_body(json.dumps({"messages": asked}).encode(), "openai_chat", set()).can_recall is can_recall

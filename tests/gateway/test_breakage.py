@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.gateway.agent import TOOLS, ChatAgent, ClaudeAgent, file_text
-from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, SESSION, ScriptedDaemon, Stage
+from tests.gateway.agent import TOOLS, ChatAgent, ClaudeAgent, ResponsesAgent, file_text
+from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, OPENAI, RESPONSES, SESSION, ScriptedDaemon, Stage
 from tests.gateway.upstream import sign
 
 
@@ -16,10 +16,11 @@ def stage():
         yield made
 
 
-def collected(stage, agent, headers=CLAUDE):
+def collected(stage, agent, headers=None):
     """A request after a collection; the agent's own and what was received."""
     stage.ask(agent.path, agent.body(), headers)
-    agent.run(1, len([m for m in agent.messages if m["role"] == "assistant"]))
+    said = agent.input if isinstance(agent, ResponsesAgent) else agent.messages
+    agent.run(1, sum(item.get("role") == "assistant" for item in said))
     body = agent.body()
     got = stage.ask(agent.path, body, headers)
     assert b"[evicted" in got
@@ -57,10 +58,47 @@ def test_deltas_of_thinking_and_signatures_reach_the_client(stage):
     agent = ClaudeAgent().run(5)
     collected(stage, agent)
 
-    reply = stage.send(MESSAGES, agent.body(), CLAUDE | {"x-test": "drips"})
+    blocks = [
+        {"type": "thinking", "thinking": "Größe: nachdenken 😀", "signature": ""},
+        {"type": "text", "text": "Fertig."},
+        {"type": "tool_use", "id": "call_9", "name": "Read", "input": {"file_path": "/src/größe.py"}},
+    ]
+    blocks[0]["signature"] = sign(blocks)
+    stage.upstream.script = [blocks]
 
-    assert reply.body == stage.upstream.last
-    assert '"thinking": "Now step 1…", "signature"'.encode() in reply.body
+    reply = stage.send(MESSAGES, agent.body())
+
+    assert b"[evicted" in stage.upstream.last
+    assert reassembled(reply.body) == blocks
+
+
+def reassembled(stream):
+    """The blocks of a stream as a client puts them together, delta by delta."""
+    blocks, inputs = [], {}
+    for line in stream.decode().splitlines():
+        event = json.loads(line[6:]) if line.startswith("data: ") else {}
+        if event.get("type") == "content_block_start":
+            blocks.append(event["content_block"])
+        elif event.get("type") == "content_block_delta":
+            (_, kind), (name, text) = event["delta"].items()
+            assert kind == ("input_json_delta" if name == "partial_json" else f"{name}_delta")
+            if name == "partial_json":
+                inputs[event["index"]] = inputs.get(event["index"], "") + text
+            else:
+                blocks[event["index"]][name] += text
+    return [block | ({"input": json.loads(inputs[at])} if at in inputs else {}) for at, block in enumerate(blocks)]
+
+
+def test_reasoning_that_only_the_server_can_read_passes_with_the_turn_that_it_led_to(stage):
+    agent = ResponsesAgent().run(7)
+    body, got = collected(stage, agent)
+
+    kept = [
+        [item for item in json.loads(raw)["input"] if item["type"] != "function_call_output"] for raw in (body, got)
+    ]
+    assert kept[0] == kept[1]
+    assert sum(item["type"] == "reasoning" for item in kept[1]) > 2
+    assert stage.upstream.refused == []
 
 
 def test_utf_8_may_be_cut_anywhere_in_the_request(stage):
@@ -115,9 +153,11 @@ def test_a_pending_call_is_never_edited(stage):
     call = {"type": "tool_use", "id": "call_9", "name": "Write", "input": {"text": file_text(9)}}
     agent.messages.append({"role": "assistant", "content": [call]})
 
-    got = stage.ask(MESSAGES, agent.body())
+    stage.send(MESSAGES, agent.body(), CLAUDE | {"x-test": "limited"})
 
-    assert json.loads(got)["messages"][-1]["content"][0]["input"] == {"text": file_text(9)}
+    got = json.loads(stage.upstream.last)
+    assert "[evicted" in json.dumps(got["messages"][:-1])
+    assert got["messages"][-1]["content"][0]["input"] == {"text": file_text(9)}
 
 
 MANAGED = {"edits": [{"type": "clear_tool_uses_20250919"}]}
@@ -127,17 +167,39 @@ MANAGED = {"edits": [{"type": "clear_tool_uses_20250919"}]}
     ("more", "reason"),
     [
         ({"context_management": MANAGED}, "context_management"),
-        ({"previous_response_id": "r1"}, "previous_response_id"),
-        ({"container": {"type": "compaction", "content": "x"}}, "compaction_item"),
+        ({"context_management": {"edits": [{"type": "compact_20260112"}]}}, "context_management"),
+        ({"block": {"type": "compaction", "content": "All was read."}}, "compaction_item"),
     ],
 )
 def test_what_another_hand_manages_is_left_to_it(stage, more, reason):
     agent = ClaudeAgent().run(5)
     collected(stage, agent)
+    if block := more.pop("block", None):
+        agent.messages[1]["content"].insert(0, block)
 
-    got = stage.ask(MESSAGES, agent.body(**more))
+    stage.send(MESSAGES, agent.body(**more), CLAUDE | {"x-test": "limited"})
 
-    assert got == agent.body(**more)
+    assert stage.upstream.last == agent.body(**more)
+    assert stage.passed == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "item", "reason"),
+    [
+        ({"previous_response_id": "resp_1"}, None, "previous_response_id"),
+        ({"context_management": [{"type": "compaction", "compact_threshold": 9}]}, None, "context_management"),
+        ({}, {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}, "compaction_item"),
+        ({}, {"type": "context_compaction", "encrypted_content": "sealed"}, "compaction_item"),
+    ],
+)
+def test_what_another_hand_manages_is_left_to_it_over_responses_too(stage, more, item, reason):
+    agent = ResponsesAgent().run(5)
+    collected(stage, agent)
+    agent.input += [item] if item else []
+
+    stage.send(RESPONSES, agent.body(**more), OPENAI | {"x-test": "limited"})
+
+    assert stage.upstream.last == agent.body(**more)
     assert stage.passed == {reason: 1}
 
 
@@ -151,6 +213,21 @@ def test_a_users_policy_may_allow_an_edit_of_the_host():
 
         assert b"[evicted 0]" in stage.ask(MESSAGES, agent.body(**more))
         assert stage.ask(MESSAGES, agent.body(context_management=MANAGED)).count(b"[evicted") == 0
+
+
+def test_a_users_policy_may_allow_editing_beside_a_summary_of_the_host():
+    with Stage(
+        ScriptedDaemon(lambda ids: ["call_0"]), wait_s=5.0, context_edits_allowed=frozenset({"compaction"})
+    ) as on:
+        agent = ClaudeAgent().run(4)
+        summary = {"type": "compaction", "content": "All was read."}
+        agent.messages[1]["content"].insert(0, summary)
+        for _ in range(2):
+            on.send(MESSAGES, agent.body(), CLAUDE | {"x-test": "limited"})
+            on.settle()
+
+    assert b"[evicted 0]" in on.upstream.last
+    assert json.loads(on.upstream.last)["messages"][1]["content"][0] == summary
 
 
 def test_an_id_that_a_host_reuses_for_another_content_is_not_edited_by_the_old_decision(stage):

@@ -176,7 +176,7 @@ def test_a_request_of_unknown_length_beyond_the_bound_streams_through(stage, mon
     agent = ClaudeAgent().run(5)
     stage.ask(MESSAGES, agent.body())
     monkeypatch.setattr("ctxgc.fronts.gateway.server.EDITED_BYTES_MAX", 1000)
-    head = f"POST {MESSAGES} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nx-test: limited\r\n"
+    head = f"POST {MESSAGES} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nx-test: limited\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in CLAUDE.items()) + "\r\n"
     parts = [agent.body()[at : at + 700] for at in range(0, len(agent.body()), 700)]
     coded = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in [*parts, b""])

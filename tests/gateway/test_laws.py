@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from tests.contracts import conversations, wire_rules
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
-from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, RESPONSES, ScriptedDaemon, Stage
+from tests.gateway.stage import CHAT, MESSAGES, RESPONSES, ScriptedDaemon, Stage, headers_for
 
 PATHS = {"anthropic_messages": MESSAGES, "openai_chat": CHAT, "openai_responses": RESPONSES}
 AGENTS = {"anthropic_messages": ClaudeAgent, "openai_chat": ChatAgent, "openai_responses": ResponsesAgent}
@@ -23,8 +23,8 @@ def stage():
         yield made
 
 
-def fresh(**more):
-    return CLAUDE | {"x-claude-code-session-id": str(uuid4()), "x-test": "limited"} | more
+def fresh(wire):
+    return headers_for(PATHS[wire]) | {"x-claude-code-session-id": str(uuid4()), "x-test": "limited"}
 
 
 def outside(body, spans):
@@ -56,7 +56,7 @@ def test_any_victims_of_any_list_in_any_cut_leave_valid_and_untouched_elsewhere(
     victims = data.draw(st.sets(st.sampled_from(sorted(window.spans)))) if window.spans else set()
     cuts = data.draw(st.sets(st.integers(1, len(body)), max_size=4))
     stage.daemon.__init__(lambda ids: victims & set(ids))
-    headers = fresh()
+    headers = fresh(wire)
 
     for _ in range(2):  # The second time from the memo.
         stage.send(PATHS[wire], body, headers, cuts=cuts)
@@ -80,7 +80,7 @@ def test_a_list_that_only_grows_is_edited_alike_from_its_beginning_and_parsed(st
     victims = data.draw(st.sets(st.sampled_from([f"call_{n}" for n in range(4)]), min_size=1))
     stage.daemon.__init__(lambda ids: victims & set(ids))
     stage.upstream.refused.clear()
-    headers = {key: value for key, value in fresh().items() if key != "x-test"}
+    headers = {key: value for key, value in fresh(wire).items() if key != "x-test"}
     stage.ask(agent.path, agent.body(), headers)
 
     for number in range(4, 7):
@@ -99,7 +99,7 @@ def test_a_list_that_only_grows_is_edited_alike_from_its_beginning_and_parsed(st
 @pytest.mark.parametrize("wire", AGENTS)
 def test_where_nothing_is_evicted_every_request_is_the_agents_own(stage, wire):
     stage.daemon.__init__()
-    agent, headers = AGENTS[wire]().run(3), {k: v for k, v in fresh().items() if k != "x-test"}
+    agent, headers = AGENTS[wire]().run(3), {k: v for k, v in fresh(wire).items() if k != "x-test"}
     for number in range(3, 8):
         agent.run(1, number)
 
@@ -109,7 +109,7 @@ def test_where_nothing_is_evicted_every_request_is_the_agents_own(stage, wire):
 @settings(max_examples=10)
 @given(st.sets(st.integers(1, 9), max_size=3))
 def test_between_collections_an_edited_request_only_appends(stage, collects_at):
-    agent, headers = ClaudeAgent(size=300), {k: v for k, v in fresh().items() if k != "x-test"}
+    agent, headers = ClaudeAgent(size=300), {k: v for k, v in fresh("anthropic_messages").items() if k != "x-test"}
     out, sent = set(), []
     stage.daemon.__init__(lambda ids: out & set(ids))
     for number in range(11):

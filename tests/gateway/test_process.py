@@ -115,7 +115,7 @@ async def test_a_slow_reader_holds_the_upstream_back():
             return out
 
     with Stage(mode="off", upstream=Flood()) as stage:
-        head = f"POST {MESSAGES} HTTP/1.1\r\nhost: x\r\nx-test: flood\r\ncontent-length: 2\r\n\r\n{{}}".encode()
+        head = f"POST {MESSAGES} HTTP/1.1\r\nhost: localhost\r\nx-test: flood\r\ncontent-length: 2\r\n\r\n{{}}".encode()
         with stage.raw(head) as connection:
             connection.recv(100)
             before = -1

@@ -16,7 +16,7 @@ from ctxgc.fronts.gateway.sieve import NO_MORE, Shown, Sieve, Whole
 from ctxgc.protocol.line import CallFailed
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ChatAgent, ClaudeAgent, file_text
-from tests.gateway.stage import CLAUDE, ScriptedDaemon, Stage
+from tests.gateway.stage import CLAUDE, SESSION, ScriptedDaemon, Stage
 from tests.gateway.upstream import deltas, sign
 
 TEXT = "def lost():\n    return 'and found'\n"
@@ -460,9 +460,7 @@ def test_events_of_another_shape_pass_as_they_came():
 def test_an_agent_that_hangs_up_ends_what_is_asked_for_it(stage):
     agent = ClaudeAgent()
     body = agent.body()
-    head = (
-        f"POST {agent.path} HTTP/1.1\r\nHost: a\r\nx-claude-code-session-id: {CLAUDE['x-claude-code-session-id']}\r\n"
-    )
+    head = f"POST {agent.path} HTTP/1.1\r\nHost: localhost\r\nx-claude-code-session-id: {SESSION}\r\n"
     connection = stage.raw(f"{head}x-test: stalls\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     stage.until(lambda: stage.upstream.received)
 

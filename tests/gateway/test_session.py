@@ -51,7 +51,7 @@ def test_a_long_session_lives_costs_less_and_loses_nothing(daemon, make, capsys)
             got = stage.ask(agent.path, body, headers)
             assert plain.ask(agent.path, body, headers) == body
             assert (b"evicted by ctxgc" in got) or got == body, "byte for byte where nothing was evicted"
-            agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0)), number)
+            agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0, 0)), number)
 
         (gated,), (ungated,) = stage.upstream.bills.values(), plain.upstream.bills.values()
         counts = stage.counts

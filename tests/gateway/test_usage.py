@@ -29,7 +29,7 @@ def read(content_type, parts, encoding=""):
 @pytest.mark.parametrize("wire", COSTS)
 @given(data=st.data())
 def test_usage_is_read_from_any_cut_of_a_stream(wire, data):
-    stream = b"".join(EVENTS[wire](ANSWERS[wire]("call_1", 1, (30, 12))))
+    stream = b"".join(EVENTS[wire](ANSWERS[wire]("call_1", 1, (30, 12, 0))))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=9)) | {0, len(stream)})
 
     found = read("text/event-stream; charset=utf-8", [stream[a:b] for a, b in pairwise(cuts)])
@@ -39,7 +39,7 @@ def test_usage_is_read_from_any_cut_of_a_stream(wire, data):
 
 @pytest.mark.parametrize("wire", COSTS)
 def test_usage_is_read_from_a_body_and_from_a_compressed_one(wire):
-    body = json.dumps(ANSWERS[wire](None, 1, (30, 12))).encode()
+    body = json.dumps(ANSWERS[wire](None, 1, (30, 12, 0))).encode()
 
     assert read("application/json", [body[:40], body[40:]]) == COSTS[wire]
     assert read("application/json", [gzip.compress(body)], "gzip") == COSTS[wire]

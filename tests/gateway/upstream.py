@@ -1,7 +1,9 @@
 """A model's API that refuses what the real ones refuse, and bills as they do.
 
-    request ──valid?──▶ 400, with the reason        orphaned pairs, edited signed turns, tools that change in a session
-            ──bill────▶ what an earlier request began with is read from the cache, the rest is written
+    request ──valid?──▶ 400, with the reason        orphaned pairs; signed turns edited or without their thinking;
+                                                    tools that change or go; too many marks of where to cache
+            ──bill────▶ what an earlier request began with is read from the cache, the rest is written; where the API
+                        wants marks of where to cache, only up to those
             ──answer──▶ a stream or a JSON body     the next tool call, until the session has run its turns
 
 Behaviours that a test asks for come as the header `x-test`. Everything received is kept, byte for byte.
@@ -25,6 +27,8 @@ FORMATS = {
 }
 READ, WRITE = 0.1, 1.25
 """Prices of a cached read and of a cache write, relative to input."""
+MARKS_MAX, LOOKBACK = 4, 20
+"""Marks of where to cache in one request; blocks before each of them where an earlier one's is found."""
 BYTES_PER_TOKEN = 4
 
 
@@ -39,14 +43,16 @@ class Received(NamedTuple):
 class Bill:
     read: int = 0
     written: int = 0
+    plain: int = 0
+    """Behind the last mark of where to cache."""
 
     @property
     def cost(self):
-        return self.read * READ + self.written * WRITE
+        return self.read * READ + self.written * WRITE + self.plain
 
     @property
     def hit_rate(self):
-        return self.read / max(self.read + self.written, 1)
+        return self.read / max(self.read + self.written + self.plain, 1)
 
 
 @dataclass
@@ -66,6 +72,8 @@ class Upstream:
     """The other side of a stream went away."""
     _cached: set[bytes] = field(default_factory=set)
     _tools: dict[str, str] = field(default_factory=dict)
+    _thought: dict[str, set[str]] = field(default_factory=dict)
+    """For each session: calls made by turns that thought."""
 
     async def start(self):
         app = web.Application(client_max_size=2**30)
@@ -112,24 +120,52 @@ class Upstream:
 
     def _check(self, wire, asked, session, body):
         wire_rules.check(wire, body, is_rendered=False)
-        tools = json.dumps(asked.get("tools"))
-        # A title and the like are asked for without any, under the same id.
-        assert not asked.get("tools") or self._tools.setdefault(session, tools) == tools, "the tools changed"
-        for message in asked.get("messages", []):
+        wire_rules.check_is_answered(wire, body)
+        items = asked.get("messages", asked.get("input", []))
+        tools = tools_of(asked)
+        # A title and the like are asked for without any, under the same id: but whoever has called has tools.
+        assert tools or not any(is_call(item) for item in items), "calls without tools"
+        assert not tools or self._tools.setdefault(session, tools) == tools, "the tools changed"
+        assert count_marks(asked) <= MARKS_MAX, f"more than {MARKS_MAX} blocks with cache_control"
+        check_seals(items)
+        for message in items:
             check_signature(message)
+            self._check_thinking(message, self._thought.setdefault(session, set()))
+
+    @staticmethod
+    def _check_thinking(message, thought):
+        blocks = message["content"] if isinstance(message.get("content"), list) else []
+        calls = {block["id"] for block in blocks if block.get("type") == "tool_use"}
+        if any(block.get("type") == "thinking" for block in blocks):
+            thought |= calls
+        else:
+            assert not calls & thought, "a turn lost its thinking"
 
     def _bill(self, wire, asked, session):
-        """The longest beginning that some request had before is read; everything else is written."""
-        chain, read, total = b"", 0, 0
-        for unit in units(wire, asked):
+        """The longest beginning that some request had before is read; everything else is written.
+
+        Anthropic's API caches up to a mark and reads what was cached up to one, a few blocks back at most; the others
+        need no marks.
+        """
+        chain, total, ends = json.dumps(asked.get("model")).encode(), 0, []
+        for unit, is_marked in units(wire, asked):
             chain = blake2b(chain + unit, digest_size=16).digest()
             total += len(unit) // BYTES_PER_TOKEN
-            read = total if chain in self._cached else read
-            self._cached.add(chain)
+            ends.append((chain, total, is_marked or wire != "anthropic_messages"))
+        marks = [at for at, (_, _, is_mark) in enumerate(ends) if is_mark]
+        found = [
+            ends[back][1]
+            for at in marks
+            for back in range(max(0, at - LOOKBACK), at + 1)
+            if ends[back][0] in self._cached
+        ]
+        read, kept = max(found, default=0), ends[marks[-1]][1] if marks else 0
+        self._cached |= {ends[at][0] for at in marks}
         bill = self.bills.setdefault(session, Bill())
         bill.read += read
-        bill.written += total - read
-        return read, total - read
+        bill.written += kept - read
+        bill.plain += total - kept
+        return read, kept - read, total - kept
 
     async def _answer(self, request, wire, asked, usage):
         done = sum(1 for item in asked.get("messages", asked.get("input", [])) if is_assistants(item))
@@ -220,17 +256,46 @@ class Upstream:
 
 
 def is_assistants(item):
-    return item.get("role") == "assistant" or item.get("type") == "function_call"
+    return item.get("role") == "assistant" or item.get("type") in wire_rules.CALLS
+
+
+NO_PROMPT = {"id", "status", "internal_chat_message_metadata_passthrough"}
+"""Of an item: what its API does not show the model."""
 
 
 def units(wire, asked):
-    """What a cache compares, in the order it does; marks of where to cache are no part of it."""
-    yield json.dumps(asked.get("tools")).encode()
-    yield json.dumps(_plain(asked.get("system", asked.get("instructions")))).encode()
+    """What a cache compares, in the order it does, and whether it is marked as where to cache."""
+    yield json.dumps(asked.get("tools")).encode(), count_marks(asked.get("tools")) > 0
+    system = asked.get("system", asked.get("instructions"))
+    yield json.dumps(_plain(system)).encode(), count_marks(system) > 0
     for item in asked.get("messages", asked.get("input", [])):
         content = item.get("content")
+        rest = {key: value for key, value in item.items() if key not in NO_PROMPT | {"content"}}
         for part in content if isinstance(content, list) else [content]:
-            yield json.dumps([item.get("role"), _plain(part), item.get("tool_calls"), item.get("output")]).encode()
+            yield json.dumps([_plain(rest), _plain(part)]).encode(), count_marks(part) > 0
+
+
+def tools_of(asked):
+    """A request's tools, wherever it lists them; empty without any."""
+    listed = asked.get("tools") or [
+        item["tools"]
+        for item in asked.get("input", ())
+        if isinstance(item, dict) and item.get("type") == "additional_tools"
+    ]
+    return json.dumps(_plain(listed)) if listed else ""
+
+
+def is_call(item):
+    content = item.get("content")
+    blocks = content if isinstance(content, list) else []
+    is_block = any(block.get("type") == "tool_use" for block in blocks)
+    return is_block or bool(item.get("tool_calls")) or item.get("type") in wire_rules.CALLS
+
+
+def count_marks(value):
+    if isinstance(value, dict):
+        return ("cache_control" in value) + sum(count_marks(part) for part in value.values())
+    return sum(map(count_marks, value)) if isinstance(value, list) else 0
 
 
 def _plain(value):
@@ -241,7 +306,7 @@ def _plain(value):
 
 def sign(blocks):
     """A signature over everything else that the assistant said in this turn."""
-    others = [block for block in blocks if block["type"] != "thinking"]
+    others = [_plain(block) for block in blocks if block["type"] != "thinking"]
     thought = [block["thinking"] for block in blocks if block["type"] == "thinking"]
     return blake2b(json.dumps([thought, others]).encode(), digest_size=8).hexdigest()
 
@@ -251,6 +316,38 @@ def check_signature(message):
     for block in blocks:
         if block.get("type") == "thinking" and message["role"] == "assistant":
             assert block["signature"] == sign(blocks), "a turn under a thinking signature was edited"
+
+
+def seal(items):
+    """What stands for reasoning that only the server can read: it belongs to the items that follow it."""
+    # As the server reads it: clients write the arguments' JSON in their own way, and leave the type of a message out.
+    said = [
+        [
+            *(item.get(key) for key in ("call_id", "name", "input")),
+            json.loads(item.get("arguments") or "{}"),
+            _texts(item),
+        ]
+        for item in items
+    ]
+    return "sealed:" + blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()
+
+
+def _texts(item):
+    content = item.get("content")
+    return [part.get("text") for part in content] if isinstance(content, list) else content
+
+
+def check_seals(items):
+    """Sealed reasoning is the server's own, and what it led to is what it led to."""
+    for at, item in enumerate(items):
+        if item.get("type") == "reasoning":
+            turn = []
+            for later in items[at + 1 :]:
+                if later.get("type") == "reasoning" or not is_assistants(later):
+                    break
+                turn.append(later)
+            assert turn, "reasoning without the item that it led to"
+            assert item.get("encrypted_content") == seal(turn), "a turn under encrypted reasoning was edited"
 
 
 # Answers
@@ -272,9 +369,10 @@ def _anthropic(call, number, usage):
         blocks[0]["signature"] = sign(blocks)
     else:
         del blocks[0]
-    read, written = usage
+    read, written, plain = usage
     counted = {
-        "input_tokens": 0, "cache_read_input_tokens": read, "cache_creation_input_tokens": written, "output_tokens": 20,
+        "input_tokens": plain, "cache_read_input_tokens": read, "cache_creation_input_tokens": written,
+        "output_tokens": 20,
     }  # fmt: skip
     return {"id": "m", "type": "message", "role": "assistant", "content": blocks, "usage": counted}
 
@@ -296,6 +394,8 @@ def _responses(call, number, usage):
         function = tool(number, ("read", "path"), "bash", "arguments")
         function["arguments"] = json.dumps(function["arguments"])
         output.append({"type": "function_call", "call_id": call, **function})
+    if number % 2:
+        output.insert(0, {"type": "reasoning", "id": f"rs_{number}", "summary": [], "encrypted_content": seal(output)})
     details = {"cached_tokens": usage[0]}
     return {
         "output": output,

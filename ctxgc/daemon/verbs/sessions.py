@@ -131,10 +131,10 @@ async def slots_of(services: Services, session: Session) -> list[Slot]:
     return slots
 
 
-def tombstone_of(session: Session, seq: int, segment: Any) -> Tombstone:
+def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool = True) -> Tombstone:
     """The tombstone of a segment, the same at every rendering (I14). Of what was recalled it names the original."""
     address = Address(session.number, original_of(session.heap, seq))
-    return Tombstone(tombstone_text(segment, address, session.heap.body[seq]))
+    return Tombstone(tombstone_text(segment, address, session.heap.body[seq], can_recall=can_recall))
 
 
 async def render_session(services: Services, params: SessionRender) -> Reply:

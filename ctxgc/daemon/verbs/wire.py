@@ -303,7 +303,7 @@ async def _reply(services: Services, session: Session, params: WindowSync, said:
     elif mode == "shadow":
         reply["next"] = "in shadow: no body leaves a request; `ctxgc log` shows what would have been saved"
     ids = {slot: heap.ids[slot] for slot in out}
-    texts = await _tombstones(services, session, wiring, out)
+    texts = await _tombstones(services, session, wiring, out, can_recall=params.can_recall)
     reply["evicted"] = {ids[slot]: texts[slot]._asdict() for slot in out}
     return reply
 
@@ -332,10 +332,10 @@ def _sentence(said: _Said) -> str:
 
 
 async def _tombstones(
-    services: Services, session: Session, wiring: Wiring, slots: Sequence[int]
+    services: Services, session: Session, wiring: Wiring, slots: Sequence[int], *, can_recall: bool
 ) -> dict[int, Tombstone]:
     """The tombstones of these slots, each the same for its life (I14): made from the row, which outlives the daemon."""
     missing = [slot for slot in slots if slot not in wiring.tombstones]
     for row in await services.stash.rows(session.key, missing) if missing else ():
-        wiring.tombstones[row.seq] = tombstone_of(session, row.seq, row.segment).text
+        wiring.tombstones[row.seq] = tombstone_of(session, row.seq, row.segment, can_recall=can_recall).text
     return {slot: Tombstone(wiring.tombstones[slot]) for slot in slots}

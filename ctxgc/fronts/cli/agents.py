@@ -3,7 +3,8 @@
     run   agent there? ─▶ daemon up ─▶ gateway up, in the mode asked ─▶ become the agent
     env   the same variables and words, for a shell to evaluate; starts nothing
 
-What an agent needs is its `Way`: variables for its process, and words before its own arguments.
+What an agent needs is its `Way`: variables for its process, and words before its own arguments. Its base URL names the
+upstream, so that nothing it asks for, with its key, can go to another.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> 
         if environment.get(name, "") not in ("", "0", "false"):
             raise Refused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
     _same_upstream("ANTHROPIC_BASE_URL", environment, url, gateway.upstream_anthropic, "upstream_anthropic")
-    return Way({"ANTHROPIC_BASE_URL": url})
+    return Way({"ANTHROPIC_BASE_URL": f"{url}/anthropic"})
 
 
 def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
@@ -80,7 +81,7 @@ def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -
         config = None
     if not isinstance(config, dict):
         raise Refused("OPENCODE_CONFIG_CONTENT is set to what is not a JSON object", hint="unset it, or mend it")
-    bases = {"anthropic": f"{url}/v1", "openai": _openai_base(url, gateway)}
+    bases = {"anthropic": f"{url}/anthropic/v1", "openai": _openai_base(url, gateway)}
     ours = {"provider": {name: {"options": {"baseURL": base}} for name, base in bases.items()}}
     return Way({"OPENCODE_CONFIG_CONTENT": json.dumps(_laid_over(config, ours))})
 
@@ -96,7 +97,7 @@ AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], W
 def _openai_base(url: str, gateway: GatewayConfig) -> str:
     """With `/v1`, unless the upstream was given with a path of its own (a login of ChatGPT has one without)."""
     has_path = gateway.upstream_openai.rstrip("/").count("/") > 2
-    return url if has_path else f"{url}/v1"
+    return f"{url}/openai" if has_path else f"{url}/openai/v1"
 
 
 def _same_upstream(name: str, environment: Mapping[str, str], url: str, upstream: str, key: str) -> None:

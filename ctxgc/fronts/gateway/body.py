@@ -20,12 +20,15 @@ from ctxgc.fronts.gateway.counts import Reason
 EDITED_BYTES_MAX = 32 * 2**20
 """A longer body streams through and is not looked at."""
 
+SUMMARIES = "compaction"
+"""What a user's policy calls the items in which a host, or its server, has summed a session up."""
 _MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
 _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
 _FOLDER = re.compile(r"^[ \t-]*(?:Primary w|W)orking directory: *(/[^\n]*[^\s])|<cwd>(/[^<\n]+)</cwd>", re.M)
+_NETWORK = re.compile(r"\bNetwork access is (\w+)|<network_access>(\w+)</network_access>")
 FOLDER_CHARS_MAX = 4096
 FOLDER_SEGMENTS_MAX = 12
-"""An agent says where it works before it begins to."""
+"""An agent says where it works, and what it may do, before it begins to."""
 _ONE_HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
 
 
@@ -40,6 +43,8 @@ class Asked(NamedTuple):
     """How its cache is billed, where the body says so."""
     project: str
     """Where the agent works, if it says so as the agents that we know do."""
+    can_recall: bool
+    """Whether its shell reaches the daemon's socket, as far as its agent says."""
     forbids: Reason | None
     """Why this body must not be edited, if so."""
     window: WireWindow
@@ -72,6 +77,7 @@ def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> Asked:
         cache_key=text.string(fields.get("prompt_cache_key")),
         profile="cache_1h" if b'"1h"' in text.data and _ONE_HOUR.search(text.data) else "",
         project=_project(window),
+        can_recall=_can_recall(window),
         forbids=_forbids(text, fields, edits_allowed),
         window=window,
         digests={segment.id: digest(segment.skeleton, segment.body) for segment in window.segments},
@@ -84,6 +90,18 @@ def _project(window: WireWindow) -> str:
             if found := _FOLDER.search(piece.text):
                 return (found[1] or found[2])[:FOLDER_CHARS_MAX]
     return ""
+
+
+def _can_recall(window: WireWindow) -> bool:
+    """By what Codex first told its model of its sandbox, which forbids sockets of every kind where it forbids the net.
+
+    Not by what it says of this turn: a tombstone stays as it was rendered (I14), and the beginning of a list stays too.
+    """
+    for segment in window.segments[:FOLDER_SEGMENTS_MAX]:
+        for piece in segment.body if segment.kind in (Kind.SYSTEM, Kind.ATTACHMENT) else ():
+            if found := _NETWORK.search(piece.text):
+                return (found[1] or found[2]) != "restricted"
+    return True
 
 
 def _tools(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
@@ -104,7 +122,8 @@ def _forbids(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str])
         return Reason.CONTEXT_MANAGEMENT
     if (previous := fields.get("previous_response_id")) is not None and text.value(previous) is not None:
         return Reason.PREVIOUS_RESPONSE
-    return Reason.HOST_SUMMARY if b'compaction"' in text.data and _HOST_SUMMARY.search(text.data) else None
+    is_summed_up = SUMMARIES not in edits_allowed and b'compaction"' in text.data and _HOST_SUMMARY.search(text.data)
+    return Reason.HOST_SUMMARY if is_summed_up else None
 
 
 def _is_allowed(managed: Any, edits_allowed: Set[str]) -> bool:

@@ -27,6 +27,7 @@ from ctxgc.config import BadConfig, config_path, load
 from ctxgc.fronts.gateway.counts import Counts
 from ctxgc.fronts.gateway.gate import Gate
 from ctxgc.fronts.gateway.link import Daemon, Link
+from ctxgc.fronts.gateway.logs import log_discreetly, on_fault
 from ctxgc.fronts.gateway.recalling import Recaller
 from ctxgc.fronts.gateway.server import Proxy, listen
 from ctxgc.fronts.gateway.settings import Settings, settings_of
@@ -38,7 +39,7 @@ SWITCH_S = 0.0005
 RELOAD_S = 1.0
 BACKLOG = 256
 
-EXIT_CONFIG, EXIT_BUSY = 78, 75
+EXIT_CONFIG, EXIT_BUSY, EXIT_FAULT = 78, 75, 70
 
 _log = logging.getLogger("ctxgc.gateway")
 
@@ -55,7 +56,7 @@ class Running:
 
 def run(*, config: str = "", socket: str = "", host: str = "", port: int | None = None, mode: str = "") -> int:
     """Serve until SIGINT or SIGTERM; the process's exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    log_discreetly()
     path = Path(config) if config else None
     given: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
 
@@ -75,11 +76,15 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
     except OSError as error:
         print(f"ctxgc gateway: cannot listen on {first.host}:{first.port}: {error.strerror}", file=sys.stderr)
         return EXIT_BUSY
+    except Exception:
+        _log.exception("the gateway failed")
+        return EXIT_FAULT
     return 0
 
 
 async def _serve(first: Settings, daemon: str, path: Path, settings: Callable[[], Settings]) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(on_fault)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)

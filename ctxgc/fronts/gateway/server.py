@@ -19,6 +19,7 @@ from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, 
 
 from ctxgc.fronts.gateway.body import EDITED_BYTES_MAX
 from ctxgc.fronts.gateway.call import Call
+from ctxgc.fronts.gateway.callers import only_programs
 from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.gate import Gate, Look, Sent
 from ctxgc.fronts.gateway.recalling import Conversation, Recaller, Talk, can_converse
@@ -68,7 +69,7 @@ class Proxy:
 
     def app(self) -> web.Application:
         """The application to run."""
-        app = web.Application()
+        app = web.Application(middlewares=[only_programs(lambda: self._settings().hosts_allowed)])
         app.router.add_get(STATUS_PATH, self._status)
         app.router.add_route("*", "/{path:.*}", self._serve)
         app.on_response_prepare.append(_unsigned)
@@ -76,18 +77,15 @@ class Proxy:
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         settings = self._settings()
-        # A page of another site must not read this: its browser would send that site's name as the host.
-        if not _is_local(request.host):
-            raise web.HTTPForbidden
         modes = {"mode": settings.mode, "modes": dict(settings.modes)}
         return web.json_response(self._counts.report() | modes)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         way = route(request.method, request.raw_path, request.headers, self._settings().upstreams)
         if not way.url:
-            return _failed(way, 400, "this is no path of an API")
+            return _failed(400, way.why)
         if request.headers.get("upgrade", "").lower() == "websocket":
-            return _failed(way, 501, "it speaks no WebSocket; set the agent to HTTP")
+            return _failed(501, "it speaks no WebSocket; set the agent to HTTP")
         if not way.format:
             self._counts.others += 1
             return await self._exchange(request, way, _Outgoing(_streamed(request), _length(request)))
@@ -140,7 +138,7 @@ class Proxy:
                 return agent.reply or web.Response()
             self._counts.upstream_faults += 1
             if agent.reply is None and not isinstance(error, ServerDisconnectedError):
-                return _failed(way, 502, f"{way.upstream} cannot be reached ({type(error).__name__})")
+                return _failed(502, f"{way.upstream} cannot be reached ({type(error).__name__})")
             # What the upstream broke off breaks off here too: an end that looks like one would be a lie.
             _log.info("the upstream broke off (%s)", type(error).__name__)
             return agent.hang_up()
@@ -317,12 +315,7 @@ def _length(request: web.Request) -> int | None:
     return request.content_length if request.body_exists else 0
 
 
-def _is_local(host: str) -> bool:
-    name = host.rpartition(":")[0] or host
-    return name in ("localhost", "[::1]") or name.startswith("127.")
-
-
-def _failed(way: Route, status: int, why: str) -> web.Response:
+def _failed(status: int, why: str) -> web.Response:
     """An answer of our own, in the shape that both APIs use."""
     fault = {"type": "api_error", "message": f"ctxgc gateway: {why}"}
     return web.json_response({"type": "error", "error": fault}, status=status)

@@ -33,7 +33,8 @@ class Settings:
     """After a pause this long the provider's cache is cold, and editing costs nothing."""
     context_edits_allowed: frozenset[str] = frozenset()
     """Types of edits under `context_management` that do not keep us from editing too."""
-
+    hosts_allowed: frozenset[str] = frozenset()
+    """Names of this machine, in lower case, that a request's `Host` may say beside those of the loopback."""
     recall_tool: Literal["never", "always"] = "never"
     """Whether sessions that begin now give the model a tool to recall with."""
 
@@ -62,6 +63,7 @@ def settings_of(config: Config, mode: str = "") -> Settings:
         modes=ours.modes,
         cache_ttl_s=PROFILES[config.pacer.profile].ttl_s,
         context_edits_allowed=frozenset(ours.context_edits_allowed),
+        hosts_allowed=frozenset(name.lower() for name in ours.hosts_allowed),
         recall_tool=ours.recall_tool,
     )
 

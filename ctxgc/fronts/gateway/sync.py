@@ -27,7 +27,7 @@ from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacer import PROFILES
 from ctxgc.core.segment import Segment, Status
-from ctxgc.fronts.gateway.body import Asked, read_body
+from ctxgc.fronts.gateway.body import Asked, forbidden, read_body
 from ctxgc.fronts.gateway.call import Call, Placed
 from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.editing import Evicted, edited
@@ -132,7 +132,7 @@ class Syncer:
                 await _until(call.reply.began, HEAD_START_S)
             await self._place(call)
         except BadTranscript:
-            call.fail(Reason.NOT_UNDERSTOOD)
+            call.fail(await self._why_not(call))
         except CallFailed as failure:
             self._failed(call, failure)
         except Exception:
@@ -140,6 +140,12 @@ class Syncer:
             call.fail(Reason.OWN_FAULT)
         finally:
             self._waiting -= 1
+
+    async def _why_not(self, call: Call) -> Reason:
+        """Why a body cannot be read: most often a part of it is kept by the server, or managed there."""
+        allowed = self._settings().context_edits_allowed
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, forbidden, call.body, allowed) or Reason.NOT_UNDERSTOOD
 
     async def _place(self, call: Call) -> None:
         """Find the call's thread, and let its worker go on with it."""
@@ -224,6 +230,7 @@ class Syncer:
             "format": call.wire,
             "ids": ids,
             "digests": [asked.digests[id_].hex() for id_ in ids],
+            "can_recall": asked.can_recall or _has_tool(call),
             "fixed": [s.id for s in told if s.id not in spans and s.status is not Status.PENDING],
             "usage": _usage(thread.reply),
             # In shadow nothing is edited, so that nothing need wait for it either.
@@ -293,8 +300,11 @@ class Syncer:
 
 def _way_back(call: Call, tombstone: str) -> str:
     """A tombstone's text, naming our tool where the model has it and not the command."""
-    has_tool = call.family.has_recall_tool and call.wire == WIRE and call.asked is not None and call.asked.tools
-    return tombstone.replace(COMMAND, TOOL_NAME, 1) if has_tool else tombstone
+    return tombstone.replace(COMMAND, TOOL_NAME, 1) if _has_tool(call) else tombstone
+
+
+def _has_tool(call: Call) -> bool:
+    return bool(call.family.has_recall_tool and call.wire == WIRE and call.asked is not None and call.asked.tools)
 
 
 def _read(call: Call, edits_allowed: Set[str]) -> Asked:

@@ -1,0 +1,59 @@
+"""What the gateway's log may hold: our own sentences, kinds of faults, and places in the code. No key, no text.
+
+    our record ────────▶ its sentence ┐
+    a library's record ─▶ its place   ├─▶ the kinds of its exceptions and where they arose, never what they say
+    a fault of the loop ─────────────┘
+
+Libraries put what they choked on into their messages: a header line with its key, a piece of a body. So what an
+exception says, and what others say, is left out wholesale instead of searched for secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+OURS = "ctxgc"
+
+_log = logging.getLogger("ctxgc.gateway")
+
+_Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class Discreet(logging.Formatter):
+    """Formats records without anything that came from a request."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One sentence, then what was raised."""
+        is_ours = record.name.partition(".")[0] == OURS
+        said = record.getMessage() if is_ours else f"{record.name} at {record.pathname}:{record.lineno}"
+        raised = self.formatException(record.exc_info) if record.exc_info else ""
+        return f"{record.levelname} {said}" + (f"\n{raised}" if raised else "")
+
+    def formatException(self, ei: _Raised) -> str:
+        """The kinds of an exception and of those that led to it, each with its frames."""
+        lines: list[str] = []
+        error, seen = ei[1], set[int]()
+        while error is not None and id(error) not in seen:
+            seen.add(id(error))
+            lines += [*traceback.format_tb(error.__traceback__), f"{type(error).__qualname__}\n"]
+            for one in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+                lines.append(self.formatException((type(one), one, None)) + "\n")
+            error = error.__cause__ or error.__context__
+        return "".join(lines).rstrip()
+
+
+def log_discreetly() -> None:
+    """Write the process's log to stderr, discreetly."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Discreet())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def on_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the loop does with an exception that nobody took: its own words show the objects at hand."""
+    _log.error("a task or callback failed", exc_info=context.get("exception"))
