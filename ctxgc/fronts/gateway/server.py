@@ -28,9 +28,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ctxgc.fronts.gateway.body import EDITED_BYTES_MAX
+from ctxgc.fronts.gateway.conversation import Conversation, can_converse
 from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.gate import Gate, Sent
-from ctxgc.fronts.gateway.recalling import Conversation, Recaller, Talk, can_converse
+from ctxgc.fronts.gateway.recalling import Recaller, Talk
 from ctxgc.fronts.gateway.routes import Route, route
 from ctxgc.fronts.gateway.settings import Settings
 from ctxgc.fronts.gateway.sync import Call
@@ -113,7 +114,7 @@ class Proxy:
         length = _length(request)
         look = self._gate.look(way.format, request.headers, length or 0)
         body = _Body(request)
-        has_tool = self._recaller.has_tool(look)
+        has_tool = self._recaller.may_have_tool(look)
         if (look.holds or has_tool) and await body.read():
             whole = b"".join(body.parts)
             sent = await self._gate.held(look, whole) if look.holds else Sent(whole, self._gate.streamed(look, [whole]))
@@ -151,7 +152,7 @@ class Proxy:
                 return await self._relay(request, reply, talk.call)
             if not can_converse(reply):
                 return await self._relay(request, reply, talk.call)
-            reply = await Conversation(self._recaller, self._counts, talk, ask).relay(reply, write)
+            reply = await Conversation(self._recaller, self._counts, talk, ask, write).relay(reply)
         except (ClientError, TimeoutError, OSError) as error:
             if request.transport is None or request.transport.is_closing():
                 return out or web.Response()  # The agent hung up.

@@ -32,8 +32,8 @@ from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.editing import Evicted, edited
 from ctxgc.fronts.gateway.identity import Identity
 from ctxgc.fronts.gateway.link import Daemon
-from ctxgc.fronts.gateway.recall_tool import TOOL_NAME, WIRE
 from ctxgc.fronts.gateway.settings import Settings
+from ctxgc.fronts.gateway.sieve import TOOL_NAME
 from ctxgc.fronts.gateway.threads import FAMILIES_MAX, Family, Reply, Thread
 from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
 
@@ -313,7 +313,7 @@ class Syncer:
 
 def _way_back(call: Call, tombstone: str) -> str:
     """A tombstone's text, naming our tool where the model has it and not the command."""
-    has_tool = call.family.has_recall_tool and call.wire == WIRE and call.asked is not None and call.asked.tools
+    has_tool = call.family.has_recall_tool and call.asked is not None and call.asked.tools
     return tombstone.replace(COMMAND, TOOL_NAME, 1) if has_tool else tombstone
 
 
