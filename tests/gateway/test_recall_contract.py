@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ctxgc.fronts.gateway import recalling
 from ctxgc.fronts.gateway.recall_tool import Exchange, dressed
 from ctxgc.fronts.gateway.recall_wires import WIRES
 from ctxgc.fronts.gateway.recalling import REFUSED
@@ -251,12 +252,61 @@ def test_a_fault_after_something_was_kept_out_breaks_the_reply_off_and_ends_the_
 
 @each_way
 def test_a_request_that_takes_too_long_to_dress_goes_up_as_it_came(way, monkeypatch):
-    monkeypatch.setattr("ctxgc.fronts.gateway.recalling.dressed", lambda *_, **__: time.sleep(0.3))
+    monkeypatch.setattr(recalling, "AT_ONCE_BYTES_MAX", 0)
+    monkeypatch.setattr(recalling, "dressed", lambda *_, **__: time.sleep(0.3))
     with talking(way, wait_s=0.05) as talker:
         body = talker.agent.body()
 
         assert talker.stage.ask(talker.agent.path, body, way.headers) == body
         assert talker.stage.counts.recall_left_out == 1
+
+
+@each_way
+def test_a_fault_of_our_own_in_dressing_lets_a_request_pass_as_it_came(way, monkeypatch):
+    monkeypatch.setattr(recalling, "dressed", lambda *_, **__: 1 / 0)
+    with talking(way) as talker:
+        body = talker.agent.body()
+
+        assert talker.stage.ask(talker.agent.path, body, way.headers) == body
+        assert talker.stage.counts.recall_left_out == 1
+
+
+@each_way
+def test_a_tool_that_is_there_stays_whoever_else_edits_the_window(way):
+    with talking(way) as talker:
+        talker.ask([recall()], [DONE])
+        others = {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}
+        talker.stage.ask(talker.agent.path, talker.agent.body(**others), way.headers)
+
+        assert len({json.dumps(one["tools"]) for one in talker.sent()}) == 1
+        assert b"recall_1" in talker.stage.upstream.last
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"store": True},
+        {"store": None},
+        {"background": True},
+        {"conversation": "conv_1"},
+        {"previous_response_id": "resp_1"},
+        {"input": [{"type": "additional_tools", "role": "developer", "tools": []}]},
+    ],
+)
+def test_where_the_server_keeps_a_part_of_the_window_the_tool_stands_back(more):
+    *_, way = WAYS
+    with talking(way) as talker:
+        body = talker.agent.body(**more)
+
+        assert talker.stage.ask(talker.agent.path, body, way.headers) == body
+
+
+def test_where_several_choices_are_asked_for_the_tool_stands_back():
+    way = WAYS[1]
+    with talking(way) as talker:
+        body = talker.agent.body(n=2)
+
+        assert talker.stage.ask(talker.agent.path, body, way.headers) == body
 
 
 @each_way

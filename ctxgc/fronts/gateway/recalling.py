@@ -14,6 +14,7 @@ import base64
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ctxgc.core.bounds import drop_oldest
@@ -32,6 +33,8 @@ from ctxgc.protocol.line import CallFailed
 
 EXCHANGES_MAX = 50
 """Kept for one session, the oldest being dropped."""
+AT_ONCE_BYTES_MAX = 2 * 2**20
+"""Dressing takes 1 to 3 ms a megabyte."""
 PAGE_BYTES = 60_000
 """At most 20 k tokens: of ordinary text and code one has more than 3 bytes."""
 PIECE_BYTES_MAX = 2 * 2**20
@@ -95,9 +98,15 @@ class Recaller:
                 if one.thread == call.thread.key:
                     family.exchanges[key] = one.aged(wire, call.edited)
         known = tuple(family.exchanges.values())
+        work = partial(dressed, wire, sent.body, call.body, known, is_first=is_first)
         try:
-            async with asyncio.timeout(settings.wait_s):
-                made = await asyncio.to_thread(dressed, wire, sent.body, call.body, known, is_first=is_first)
+            # A thread may come late, behind those that parse, and a request without the tool costs the whole cache: so
+            # what takes some milliseconds at most is done here.
+            if len(sent.body) <= AT_ONCE_BYTES_MAX:
+                made = work()
+            else:
+                async with asyncio.timeout(settings.wait_s):
+                    made = await asyncio.to_thread(work)
         except BadTranscript:
             made = None
         except TimeoutError:
