@@ -174,7 +174,7 @@ class GatewayConfig(_Section):
     context_edits_allowed: Globs = ()
     """Types of edits in a request's `context_management` that do not keep it from being edited here too."""
     recall_tool: Literal["never", "always"] = "never"
-    """`always` gives the model a tool to recall with, in sessions on Anthropic's API that begin in mode `on`."""
+    """`always` gives the model a tool to recall with, in sessions that begin in mode `on`."""
 
 
 class Config(_Section):
