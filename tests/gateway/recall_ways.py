@@ -147,7 +147,7 @@ class ChatWay:
             ids.add(chunk["id"])
             for choice in chunk["choices"]:
                 delta = choice["delta"]
-                assert delta or choice["finish_reason"]
+                assert delta or choice["finish_reason"] or self.name != "chat"
                 roles += "role" in delta
                 for name in ("content", "reasoning_content"):
                     message[name] = message.get(name, "") + (delta.get(name) or "")
@@ -168,6 +168,35 @@ class ChatWay:
     def take(self, agent, message, number):
         if not agent.take(message, number):
             agent.messages.append({"role": "user", "content": "Go on."})
+
+
+class TerseChatWay(ChatWay):
+    """Servers that say the role with every piece, and whole calls at once."""
+
+    name = "terse_chat"
+
+    def events(self, answer):
+        (choice,) = answer["choices"]
+        message = choice["message"]
+        pieces = [{name: message[name]} for name in ("reasoning_content", "content") if message.get(name)]
+        pieces += [{"tool_calls": [{"index": i} | call for i, call in enumerate(message.get("tool_calls", ()))]}]
+        for at, piece in enumerate(pieces):
+            finish = choice["finish_reason"] if at == len(pieces) - 1 else None
+            choices = [{"index": 0, "delta": {"role": "assistant"} | piece, "finish_reason": finish}]
+            yield self.event({"id": answer["id"], "choices": choices})
+        yield self.event({"id": answer["id"], "choices": [], "usage": answer["usage"]})
+        yield b"data: [DONE]\n\n"
+
+    def joined(self, body):
+        """The same rules, but for the role, which its first reply says again and again."""
+        pieces = [json.loads(line) for line in lines_of(body) if line != "[DONE]"]
+        once = [{"role": "assistant", "content": ""}]
+        for piece in pieces[:-1]:
+            piece["choices"][0]["delta"].pop("role", None)
+        begun = pieces[0] | {"choices": [{"index": 0, "delta": once[0], "finish_reason": None}]}
+        calls = [piece for piece in pieces if piece["choices"]]
+        assert all(one["id"] == calls[0]["id"] for one in calls)
+        return super().joined(b"".join(map(self.event, [begun, *pieces])) + b"data: [DONE]\n\n")
 
 
 class ResponsesWay:
@@ -259,16 +288,17 @@ class ResponsesWay:
             agent.input.append({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Go."}]})
 
 
-WAYS = [AnthropicWay(), ChatWay(), ResponsesWay()]
+WAYS = [AnthropicWay(), ChatWay(), TerseChatWay(), ResponsesWay()]
 
 
 class Scripted(Upstream):
     """Answers from a script of parts, of statuses, or of functions that write an answer of their own."""
 
+    way = None
     piece_bytes = 2**20
 
     async def _scripted(self, request, asked, usage):
-        way = next(way for way in WAYS if way.wire == FORMATS[request.path])
+        way = self.way or next(way for way in WAYS if way.wire == FORMATS[request.path])
         answer = way.answer(self.script.pop(0), asked, usage)
         out = self.stream()
         if not asked.get("stream"):

@@ -65,7 +65,9 @@ class Talker:
 
 @contextmanager
 def talking(way, is_stream=True, **settings_):
-    with Stage(Recalling(), recall_tool="always", upstream=Scripted(), **settings_) as stage:
+    upstream = Scripted()
+    upstream.way = way
+    with Stage(Recalling(), recall_tool="always", upstream=upstream, **settings_) as stage:
         yield Talker(stage, way, is_stream)
         assert stage.upstream.refused == []
 
@@ -312,10 +314,10 @@ def test_where_several_choices_are_asked_for_the_tool_stands_back():
 @each_way
 def test_a_reply_that_was_cut_short_is_not_answered(way):
     cut = {
-        "anthropic": (b'"tool_use", "stop_seq', b'"max_tokens", "stop_seq'),
-        "chat": (b'"tool_calls"}', b'"length"}'),
+        "anthropic_messages": (b'"tool_use", "stop_seq', b'"max_tokens", "stop_seq'),
+        "openai_chat": (b'"tool_calls"}', b'"length"}'),
     }
-    old, new = cut.get(way.name, (b"response.completed", b"response.incomplete"))
+    old, new = cut.get(way.wire, (b"response.completed", b"response.incomplete"))
     answer = way.answer([SAID, recall()], json.loads(way.agent_class().body()), (1, 1))
     data = b"".join(way.events(answer)).replace(old, new)
     assert new in data
@@ -380,7 +382,7 @@ def named(kind, numbers):
 
 def ordered(way, parts):
     """Chat has no order among what is said, thought and called."""
-    if way.name != "chat":
+    if way.wire != "openai_chat":
         return parts
     order = ["thought", "said", "recall", "other"]
     return sorted(parts, key=lambda part: order.index(part[0] if part[0] != "other" else "recall"))

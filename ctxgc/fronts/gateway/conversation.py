@@ -57,7 +57,8 @@ class Conversation:
         try:
             return await self._relay(reply)
         except (ClientError, TimeoutError, OSError) as fault:
-            self._talk.family.has_recall_tool = not isinstance(fault, Broken)
+            if isinstance(fault, Broken):
+                self._talk.family.has_recall_tool = False
             raise
         except Exception:
             _log.exception("a reply could not be passed on")

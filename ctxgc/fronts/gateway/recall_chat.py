@@ -213,11 +213,13 @@ class ChatSieve(EventSieve):
             edited = edited_event(edited, lambda text: [(_choice(text)["finish_reason"], b"null")])
         elif is_bare and not finish:
             if not self._shown.is_begun:
-                self._opening += [edited] if delta.get("role") else []
+                self._opening += [edited] if delta.get("role") or not had_ours else []
                 return b""
             if had_ours or not self._is_first:
                 return b""
-        return self._release() + edited
+        held = self._release()
+        self._shown.is_begun = True  # With no opening of its own, as where a server says the role with the first words.
+        return held + edited
 
     def _release(self) -> bytes:
         held = super()._release()
@@ -265,7 +267,10 @@ class ChatSieve(EventSieve):
         edits = self._same_id(text)
         choice = _choice(text)
         delta = choice.get("delta")
-        calls = text.members(delta).get("tool_calls") if delta is not None and text.first(delta) == b"{" else None
+        said = text.members(delta) if delta is not None and text.first(delta) == b"{" else {}
+        if delta is not None and "role" in said and not self._is_first and kept != []:
+            edits += without(text, delta, "role")
+        calls = said.get("tool_calls")
         if delta is None or calls is None or text.first(calls) != b"[":
             return edits
         if kept == []:
