@@ -181,7 +181,7 @@ class GatewayConfig(_Section):
     hosts_allowed: Globs = ()
     """Names for this machine that requests may come under, beside its loopback's: `host.docker.internal`."""
     recall_tool: Literal["never", "always"] = "never"
-    """`always` gives the model a tool to recall with, in sessions on Anthropic's API that begin in mode `on`."""
+    """`always` gives the model a tool to recall with, in sessions that begin in mode `on`."""
 
 
 class Config(_Section):

@@ -56,7 +56,7 @@ class AgentModel(Upstream):
 
     async def _answer(self, request, wire, asked, usage):
         done = len(calls_in(wire, asked))
-        call = call_for(wire, asked, done) if done < self.turns else None
+        call = self.next_call(wire, asked, done)
         if not asked.get("stream"):
             return web.json_response({"content": [{"type": "text", "text": "Done."}], "type": "message"})
         out = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -65,6 +65,10 @@ class AgentModel(Upstream):
             await out.write(event)
         await out.write_eof()
         return out
+
+    def next_call(self, wire, asked, done):
+        """The call that answers a request with so many calls in it; None at the end."""
+        return call_for(wire, asked, done) if done < self.turns else None
 
 
 def thread_of(headers, wire, asked):

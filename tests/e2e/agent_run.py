@@ -192,8 +192,8 @@ def file_text(number, size_bytes):
 class Served:
     """An `AgentModel` and a `Tap` on a loop in a thread of its own."""
 
-    def __init__(self, turns):
-        self.model = AgentModel(turns=turns, keeps=False)
+    def __init__(self, turns, model_class=AgentModel):
+        self.model = model_class(turns=turns, keeps=False)
         self.tap = Tap()
 
     def __enter__(self):
@@ -269,10 +269,10 @@ def straight(agent, turns, file_bytes):
 class Through:
     """An agent that was run through a gateway and a daemon, both still there to be asked until the end."""
 
-    def __init__(self, agent, turns, file_bytes, mode="on"):
+    def __init__(self, agent, turns, file_bytes, mode="on", model_class=AgentModel, **env):
         self.agent = agent
-        self.served = Served(turns)
-        self._turns, self._file_bytes, self._mode = turns, file_bytes, mode
+        self.served = Served(turns, model_class)
+        self._turns, self._file_bytes, self._mode, self._env = turns, file_bytes, mode, env
 
     def __enter__(self):
         self.served.__enter__()
@@ -284,6 +284,7 @@ class Through:
             CTXGC_GATEWAY__PORT=str(tap.port),
             CTXGC_GATEWAY__UPSTREAM_ANTHROPIC=model.url,
             CTXGC_GATEWAY__UPSTREAM_OPENAI=model.url,
+            **self._env,
         )
         self.log = self.place.folder / "gateway.log"
         with self.log.open("wb") as log:

@@ -10,18 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.fronts.gateway.link import Link
-from ctxgc.fronts.gateway.recall_tool import TOOL, TOOL_NAME, Exchange, dressed
+from ctxgc.fronts.gateway.recall_anthropic import AnthropicSieve, AnthropicTool, AnthropicWhole
+from ctxgc.fronts.gateway.recall_tool import Exchange, dressed
 from ctxgc.fronts.gateway.recalling import REFUSED
-from ctxgc.fronts.gateway.sieve import NO_MORE, Shown, Sieve, Whole
+from ctxgc.fronts.gateway.sieve import NO_MORE, TOOL_NAME, Shown
 from ctxgc.protocol.line import CallFailed
 from tests.daemon.harness import DaemonProcess
-from tests.gateway.agent import ChatAgent, ClaudeAgent, file_text
+from tests.gateway.agent import ClaudeAgent, file_text
 from tests.gateway.stage import CLAUDE, SESSION, ScriptedDaemon, Stage
 from tests.gateway.upstream import deltas, sign
 
 TEXT = "def lost():\n    return 'and found'\n"
 OTHER = {"type": "tool_use", "id": "call_other", "name": "Read", "input": {"file_path": "/src/x.py"}}
 DONE = {"type": "text", "text": "That was it."}
+WIRE = AnthropicTool()
+TOOL = WIRE.tool
 
 
 def recall(number=1, **given):
@@ -177,8 +180,9 @@ def plain(request):
 
 
 def test_everything_but_the_tool_goes_up_byte_for_byte(stage):
-    agent = ClaudeAgent("Zwölf\u2028\U0001f600").run(3)
-    body = agent.body(odd=1.50)
+    agent = ClaudeAgent("Zwölf\u2028\U0001f600")
+    stage.ask(agent.path, agent.body())
+    body = agent.run(3).body(odd=1.50)
 
     got = stage.ask(agent.path, body)
 
@@ -223,8 +227,9 @@ def test_a_session_that_began_without_the_tool_never_gets_it():
     assert TOOL_NAME.encode() not in got
 
 
-@pytest.mark.parametrize("agent", [ClaudeAgent(tools=[]), ChatAgent()], ids=["no tools", "another format"])
-def test_a_request_that_cannot_carry_the_tool_is_left_alone(stage, agent):
+def test_a_request_without_tools_is_left_alone(stage):
+    agent = ClaudeAgent(tools=[])
+
     assert stage.ask(agent.path, agent.body()) == agent.body()
 
 
@@ -235,6 +240,7 @@ def test_tombstones_name_the_tool(stage):
     stage.daemon.out["call_0"] = victim
 
     stage.ask(agent.path, agent.body())
+    stage.ask(agent.run(3).path, agent.body())
     got = stage.ask(agent.path, agent.body())
 
     assert f"get it back: {TOOL_NAME} 123456789-7".encode() in got
@@ -341,10 +347,11 @@ def test_an_upstream_that_limits_in_the_middle_of_a_message_breaks_it_off(stage)
 
 
 def test_a_real_daemon_brings_back_what_a_tombstone_names():
-    daemon, agent = DaemonProcess(), ClaudeAgent(size=8000).run(24)
+    daemon, agent = DaemonProcess(), ClaudeAgent(size=8000)
     try:
         with Stage(Link(daemon.start().socket), wait_s=5.0, recall_tool="always") as stage:
             stage.ask(agent.path, agent.body())
+            stage.ask(agent.run(24).path, agent.body())
             stage.pause()
             tombstone = stage.ask(agent.run(1, 24).path, agent.body()).partition(b"get it back: ctxgc_recall ")[2]
             name = tombstone.partition(b"]")[0].decode()
@@ -421,22 +428,22 @@ def test_whatever_a_reply_was_made_of_the_next_request_says_it_as_it_was(hidden,
     replies = [[kinds[kind]() for kind in kinds_of] for kinds_of in (*hidden, last)]
     replies[-1].append(OTHER if calls_others else DONE)
     shown, exchanges, expected = Shown(), [], [first]
-    (empty,) = {dressed(asking([first]), asking([first]), []).anchor}
+    empty = dressed(WIRE, asking([first]), asking([first]), []).anchor
     for blocks in replies:
-        read = Whole(shown, json.dumps({"content": blocks}).encode())
-        results = [{"type": "tool_result", "tool_use_id": call.id, "content": TEXT} for call in read.calls()]
+        read = AnthropicWhole(shown, json.dumps({"content": blocks}).encode())
+        names = [call.id for call in read.calls()]
+        results = [{"type": "tool_result", "tool_use_id": name, "content": TEXT} for name in names]
         expected += [{"role": "assistant", "content": blocks}, {"role": "user", "content": results}]
         if results:
-            places = tuple((call.after, call.block) for call in read.calls())
             text = b",".join(json.dumps(result).encode() for result in results)
-            exchanges.append(Exchange(1, empty, places, text, shown.blocks, read.has_others))
+            exchanges.append(Exchange(1, empty, read.said(), tuple(names), text, read.has_others))
     own = {"type": "tool_result", "tool_use_id": "call_other", "content": "x"} if calls_others else DONE
     expected[-1]["content"].append(own)
     merged = [json.loads(part) for part in shown.parts]
 
     body = asking([first, {"role": "assistant", "content": merged}, {"role": "user", "content": [own]}])
 
-    assert json.loads(dressed(body, body, exchanges).body)["messages"] == expected
+    assert json.loads(dressed(WIRE, body, body, exchanges).body)["messages"] == expected
 
 
 def asking(messages):
@@ -452,7 +459,7 @@ def test_events_of_another_shape_pass_as_they_came():
         b": a comment\n\n",
         b"half an event",
     ]
-    sieve = Sieve(Shown())
+    sieve = AnthropicSieve(Shown())
 
     assert b"".join(map(sieve.feed, odd)) + sieve.end() == b"".join(odd)
 
@@ -473,12 +480,12 @@ def test_an_agent_that_hangs_up_ends_what_is_asked_for_it(stage):
 def test_a_stream_cut_anywhere_is_sieved_the_same():
     answer = {"content": [*signed(DONE, OTHER), recall()], "stop_reason": "tool_use", "usage": {"output_tokens": 3}}
     data = b"".join(deltas(answer))
-    whole = Sieve(Shown())
+    whole = AnthropicSieve(Shown())
     expected = whole.feed(data) + whole.end()
 
     for size in (1, 7, 100):
-        sieve = Sieve(Shown())
+        sieve = AnthropicSieve(Shown())
         got = b"".join(sieve.feed(data[at : at + size]) for at in range(0, len(data), size)) + sieve.end()
         assert got == expected
-        assert [json.loads(block) for block in sieve.blocks()] == answer["content"]
+        assert json.loads(sieve.said())["content"] == answer["content"]
         assert [call.input for call in sieve.calls()] == [{"id": "#7"}]

@@ -60,6 +60,8 @@ class Counts:
     recalls_failed: int = 0
     recall_rounds: int = 0
     """Requests of our own that carried their results on."""
+    recall_left_out: int = 0
+    """Requests that went without the tool although their session has it: we were late, or at fault."""
     recall_tokens: int = 0
     """What those requests and the replies to them were billed as."""
     passed_unedited: Counter[str] = field(default_factory=Counter)

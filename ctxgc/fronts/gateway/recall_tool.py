@@ -1,50 +1,72 @@
-"""The recall tool in a request of Anthropic's API: its entry in `tools`, and what of its use only the gateway knows.
+"""The recall tool in a request: its entry in `tools`, and what of its use only the gateway knows.
 
     the agent's    tools [a]                user │ assistant [x, y]                                     │ user …
     as it goes     tools [a, ctxgc_recall]  user │ assistant [x, call] │ user [result] │ assistant [y]  │ user …
 
-Bytes in, bytes out: blocks are moved as they came, never re-serialised, and everything else is copied.
+Bytes in, bytes out: what the model said goes up as it came, the agent's own is moved or cut, never re-serialised, and
+everything else is copied. What differs between the APIs is behind `Wire`: one module each, listed in `recall_wires`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from ctxgc.adapters.spans import Extent, JsonText, json_string, read_json, spliced
-from ctxgc.core.errors import BadTranscript
+from ctxgc.adapters.spans import Extent, JsonText, read_json, spliced
+from ctxgc.fronts.gateway.sieve import TOOL_NAME, Reply, Shown, Stream
 
-WIRE = "anthropic_messages"
-"""The wire format whose requests can carry the tool."""
-TOOL_NAME = "ctxgc_recall"
-TOOL = (
-    b'{"name":"ctxgc_recall","description":"Brings back content of this conversation that was evicted by ctxgc. '
+DESCRIPTION = (
+    b'"Brings back content of this conversation that was evicted by ctxgc. '
     b"Where a result reads [evicted by ctxgc: ...; get it back: ctxgc_recall 123456789-12], call this with id "
-    b'\\"123456789-12\\". A long one comes in pages.","input_schema":{"type":"object","properties":{"id":'
-    b'{"type":"string","description":"As the mark names it, such as 123456789-12"},"page":{"type":"integer",'
-    b'"description":"1 if left out"}},"required":["id"]}}'
+    b'\\"123456789-12\\". '
+    b'A long one comes in pages."'
+)
+SCHEMA = (
+    b'{"type":"object","properties":{"id":{"type":"string","description":'
+    b'"As the mark names it, such as 123456789-12"},"page":{"type":"integer","description":"1 if left out"}},'
+    b'"required":["id"]}'
 )
 """The same bytes for ever: a cache holds the tools before everything else."""
 
 COLLECTIONS_MAX = 2
 EVICTED_AGAIN = "[ctxgc: this was read here, and evicted again; the same call brings it back]"
 
+_CONTENT = frozenset(
+    {
+        "role",
+        "content",
+        "type",
+        "call_id",
+        "tool_call_id",
+        "name",
+        "arguments",
+        "input",
+        "output",
+        "tool_calls",
+        "encrypted_content",
+    }
+)
+"""What an entry says. The rest (ids, marks of where to cache) an agent may change from request to request."""
+
+Edits = list[tuple[Extent, bytes]]
+Fields = Mapping[str, Extent]
+
 
 class Exchange(NamedTuple):
     """One reply's calls of the tool with their results, which the agent never saw."""
 
     at: int
-    """The message of the agent's list that the reply became, or became a part of."""
+    """The entry of the agent's list that the reply became, or became a part of, or began at."""
     anchor: bytes
-    """What the list has to be like for that, as `anchor_of` says it."""
-    calls: tuple[tuple[int, bytes], ...]
-    """Each call's block, after so many of the message's blocks."""
+    """What the list has to be like for that, as `_anchors` says it."""
+    said: bytes
+    """The reply, as it went up with the results: what the agent was shown, and what it was not."""
+    ids: tuple[str, ...]
+    """Of the calls."""
     results: bytes
-    """Their result blocks, with commas."""
-    end: int
-    """How many blocks of the message came in this reply or before."""
+    """Their results, with commas."""
     is_beside: bool
     """The agent ran other calls of the same reply: the results go next to theirs."""
     thread: str = ""
@@ -54,7 +76,7 @@ class Exchange(NamedTuple):
     collections: int = 0
     """That this was there for."""
 
-    def aged(self, out: frozenset[str]) -> Exchange:
+    def aged(self, wire: Wire, out: frozenset[str]) -> Exchange:
         """The exchange in a request with these ids evicted. The second collection after it takes the texts out again.
 
         Each collection rewrites the cache, so that is the moment; the first one is passed over, because what was just
@@ -65,157 +87,177 @@ class Exchange(NamedTuple):
         older = self._replace(out=out, collections=self.collections + 1)
         if older.collections != COLLECTIONS_MAX:
             return older
-        names = [str(json.loads(block)["id"]) for _, block in self.calls]
-        return older._replace(results=b",".join(result_block(name, EVICTED_AGAIN, is_error=False) for name in names))
+        return older._replace(results=b",".join(wire.result(name, EVICTED_AGAIN, is_error=False) for name in self.ids))
+
+
+class Part(NamedTuple):
+    """One part of a reply: a block, a call, an item."""
+
+    raw: bytes
+    mark: bytes
+    """What it is known by in the agent's list."""
+    is_hidden: bool
+    """A call of ours, or what belongs to one: the agent was not shown it."""
+    is_thought: bool = False
+    """The agent need not send it again."""
+
+
+class Lists(NamedTuple):
+    """A request's entries as it is, and as the agent sent it: tombstones must not hide a place."""
+
+    text: JsonText
+    entries: list[Extent]
+    own_text: JsonText
+    own: list[Extent]
+
+
+class Wire(Protocol):
+    """What the recall tool needs to know of one API."""
+
+    tool: bytes
+    """Its entry in `tools`."""
+    list_name: str
+    """The member that is the list."""
+
+    def takes(self, text: JsonText, fields: Fields) -> bool:
+        """Whether a request is of a kind that the tool may be added to."""
+
+    def is_reply(self, entry: Any) -> bool:
+        """Whether the model said this entry of the list."""
+
+    def woven(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
+        """Edits that put these exchanges, all of one place, where they stood; none if it is not like that any more."""
+
+    def result(self, call_id: str, text: str, *, is_error: bool) -> bytes:
+        """The result of a call."""
+
+    def turn(self, results: bytes) -> bytes:
+        """The entries that give these results, with commas between them."""
+
+    def stream(self, shown: Shown) -> Stream:
+        """Reads a streamed reply."""
+
+    def whole(self, shown: Shown, data: bytes) -> Reply:
+        """Reads a reply that is no stream. Raises `BadTranscript` for what is none."""
 
 
 class Dressed(NamedTuple):
     """A request that carries the tool."""
 
     body: bytes
+    end: int
+    """Where the last entry of its list ends."""
     at: int
-    """The message that the reply will be."""
+    """The entry that the reply will be."""
     anchor: bytes
-    """Of that message."""
+    """Of that entry."""
+
+    def appended(self, said: bytes, turn: bytes) -> Dressed:
+        """Asked again: with the reply and the results behind the last entry."""
+        more = b",".join((b"", said, turn))
+        return self._replace(body=self.body[: self.end] + more + self.body[self.end :], end=self.end + len(more))
 
 
-def dressed(body: bytes, original: bytes, known: Sequence[Exchange]) -> Dressed | None:
+def dressed(
+    wire: Wire, body: bytes, original: bytes, known: Sequence[Exchange], *, is_first: bool = False
+) -> Dressed | None:
     """The body with the tool and with every exchange that belongs into it; None if it has no tools to add to.
 
-    `original` is what the agent sent: tombstones, which come later than an exchange, must not hide its place.
-    Raises `BadTranscript` for what is not a request of this format.
+    `original` is what the agent sent. `is_first`: only if it begins a session. Raises `BadTranscript` for what is not a
+    request of this format.
     """
-    return read_json(body, lambda text: _dressed(text, original, known))
+
+    def both(text: JsonText) -> Dressed | None:
+        if original is body:
+            return _dressed(wire, text, text, known, is_first)
+        return read_json(original, lambda own: _dressed(wire, text, own, known, is_first))
+
+    return read_json(body, both)
 
 
-def _dressed(text: JsonText, original: bytes, known: Sequence[Exchange]) -> Dressed | None:
+def _dressed(
+    wire: Wire, text: JsonText, own_text: JsonText, known: Sequence[Exchange], is_first: bool
+) -> Dressed | None:
     fields = text.members(text.extent)
-    tools, listed = fields.get("tools"), fields.get("messages")
-    if tools is None or listed is None or text.first(tools) != b"[":
+    tools, listed = fields.get("tools"), fields.get(wire.list_name)
+    if tools is None or listed is None or text.first(tools) != b"[" or text.first(listed) != b"[":
         return None
-    own = text.elements(tools)
-    if not own or any(text.string(text.members(one).get("name")) == TOOL_NAME for one in own):
+    named = text.elements(tools)
+    if not named or text.data.count(TOOL_NAME.encode(), *tools) or not wire.takes(text, fields):
         return None
-    messages = text.elements(listed)
-    if not messages:
+    entries = text.elements(listed)
+    own = entries if own_text is text else own_text.elements(own_text.members(own_text.extent)[wire.list_name])
+    if not entries or len(entries) != len(own):
         return None
-    anchors = read_json(original, lambda first: _anchors(first, {*(one.at for one in known), len(messages)}))
-    edits = [(Extent(own[-1].end, own[-1].end), b"," + TOOL)]
-    here = [one for one in known if one.at < len(messages) and anchors.get(one.at) == one.anchor]
+    if is_first and any(wire.is_reply(own_text.value(entry)) for entry in own):
+        return None
+    anchors = _anchors(own_text, own, {*(one.at for one in known), len(own)})
+    edits: Edits = [(Extent(named[-1].end, named[-1].end), b"," + wire.tool)]
+    here = [one for one in known if one.at < len(own) and anchors.get(one.at) == one.anchor]
     for at in sorted({one.at for one in here}):
-        after = messages[at + 1] if at + 1 < len(messages) else None
-        edits += _woven(text, messages[at], after, [one for one in here if one.at == at])
-    return Dressed(spliced(text.data, edits), len(messages), anchors[len(messages)])
+        edits += wire.woven(Lists(text, entries, own_text, own), [one for one in here if one.at == at])
+    end = entries[-1].end + sum(len(new) - (old.end - old.start) for old, new in edits if old.end <= entries[-1].end)
+    return Dressed(spliced(text.data, edits), end, len(own), anchors[len(own)])
 
 
-def appended(body: bytes, blocks: Sequence[bytes], results: bytes) -> bytes:
-    """The body, asked again: with the reply's blocks and the results behind its last message."""
-    said = b',{"role":"assistant","content":[' + b",".join(blocks) + b"]}" + _user(results)
-
-    def end(text: JsonText) -> int:
-        return text.elements(text.members(text.extent)["messages"])[-1].end
-
-    at = read_json(body, end)
-    return body[:at] + said + body[at:]
+def joined(texts: Sequence[bytes]) -> bytes:
+    """A list of these values."""
+    return b"[" + b",".join(texts) + b"]"
 
 
-def result_block(call_id: str, text: str, *, is_error: bool) -> bytes:
-    """A tool's result."""
-    fault = b',"is_error":true' if is_error else b""
-    return (
-        b'{"type":"tool_result","tool_use_id":'
-        + json_string(call_id)
-        + b',"content":'
-        + json_string(text)
-        + fault
-        + b"}"
-    )
+def places(said: Sequence[Part], marks: Sequence[bytes]) -> list[int] | None:
+    """By how many of the shown parts came before: how many parts of the agent's did, if they begin alike."""
+    found = [0]
+    for part in said:
+        if part.is_hidden:
+            continue
+        at = found[-1]
+        if at < len(marks) and marks[at] == part.mark:
+            found.append(at + 1)
+        elif part.is_thought:
+            found.append(at)
+        else:
+            return None
+    return found
 
 
-def _anchors(text: JsonText, places: set[int]) -> dict[int, bytes]:
-    """By place: the first message of the list, and the last one before that place."""
-    messages = text.elements(text.members(text.extent)["messages"])
-    first = _print(text.value(messages[0]))
-    return {
-        at: blake2b(first + _print(text.value(messages[at - 1])), digest_size=16).digest()
-        for at in places
-        if 0 < at <= len(messages)
-    }
-
-
-def _print(message: Any) -> bytes:
-    """A message without what an agent changes about it from request to request: marks of where to cache."""
-    content = message.get("content") if isinstance(message, dict) else message
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return json.dumps(_plain(blocks)).encode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items() if key != "cache_control"}
-    return [_plain(part) for part in value] if isinstance(value, list) else value
-
-
-def _woven(
-    text: JsonText, message: Extent, after: Extent | None, exchanges: Sequence[Exchange]
-) -> list[tuple[Extent, bytes]]:
-    """Edits that put these exchanges into the message that they stood in; none if it is not like that any more."""
-    fields = text.members(message)
-    content = fields.get("content")
-    if content is None or text.string(fields.get("role")) != "assistant":
-        return []
-    blocks = _blocks(text, content)
-    if exchanges[-1].end > len(blocks):
-        return []
-    edits: list[tuple[Extent, bytes]] = []
-    parts, start = [], 0
-    for one in exchanges:
-        if one.is_beside:
-            place = _first_block(text, after)
-            if place is None:
-                return []
-            edits.append((Extent(place, place), one.results + b","))
-            blocks = [*blocks[:start], *_with_calls(blocks, start, len(blocks), one)]
-            break
-        said = b",".join(_with_calls(blocks, start, one.end, one))
-        parts.append(b'{"role":"assistant","content":[' + said + b"]}" + _user(one.results))
-        start = one.end
-    if start or edits:
-        head, tail = text.data[message.start : content.start], text.data[content.end : message.end]
-        last = [head + b"[" + b",".join(blocks[start:]) + b"]" + tail] if blocks[start:] else []
-        edits.append((message, b",".join([*parts, *last])))
-    else:  # All came before it: the message itself stays as it is.
-        edits.append((Extent(message.start, message.start), b",".join(parts) + b","))
-    return edits
-
-
-def _with_calls(blocks: Sequence[bytes], start: int, end: int, exchange: Exchange) -> list[bytes]:
+def with_hidden(own: Sequence[bytes], said: Sequence[Part], at: Sequence[int]) -> list[bytes]:
+    """The agent's parts with the hidden ones at their places, which `places` found."""
+    hidden: dict[int, list[bytes]] = {}
+    count = 0
+    for part in said:
+        if part.is_hidden:
+            hidden.setdefault(at[count], []).append(part.raw)
+        else:
+            count += 1
     woven: list[bytes] = []
-    for index in range(start, end + 1):
-        woven += [call for at, call in exchange.calls if at == index]
-        woven += [blocks[index]] if index < end else []
+    for index in range(len(own) + 1):
+        woven += hidden.get(index, ())
+        woven += own[index : index + 1]
     return woven
 
 
-def _blocks(text: JsonText, content: Extent) -> list[bytes]:
-    if text.first(content) == b'"':
-        return [b'{"type":"text","text":' + text.data[content.start : content.end] + b"}"]
-    if text.first(content) != b"[":
-        raise BadTranscript("the content of a message is neither text nor a list")
-    return [text.data[one.start : one.end] for one in text.elements(content)]
+def plain(value: Any) -> Any:
+    """A value without marks of where to cache."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items() if key != "cache_control"}
+    return [plain(part) for part in value] if isinstance(value, list) else value
 
 
-def _first_block(text: JsonText, message: Extent | None) -> int | None:
-    """Where a user's message begins its results."""
-    if message is None:
-        return None
-    fields = text.members(message)
-    content = fields.get("content")
-    if content is None or text.string(fields.get("role")) != "user" or text.first(content) != b"[":
-        return None
-    found = text.elements(content)
-    return found[0].start if found else None
+def _anchors(text: JsonText, entries: Sequence[Extent], wanted: set[int]) -> dict[int, bytes]:
+    """By place: the first entry of the list, and the last one before that place."""
+    first = _print(text.value(entries[0]))
+    return {
+        at: blake2b(first + _print(text.value(entries[at - 1])), digest_size=16).digest()
+        for at in wanted
+        if 0 < at <= len(entries)
+    }
 
 
-def _user(results: bytes) -> bytes:
-    return b',{"role":"user","content":[' + results + b"]}"
+def _print(entry: Any) -> bytes:
+    if not isinstance(entry, dict):
+        return json.dumps(entry).encode()
+    said = {key: plain(part) for key, part in entry.items() if key in _CONTENT}
+    if isinstance(said.get("content"), str):
+        said["content"] = [{"type": "text", "text": said["content"]}]
+    return json.dumps(said).encode()

@@ -20,9 +20,10 @@ from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, 
 from ctxgc.fronts.gateway.body import EDITED_BYTES_MAX
 from ctxgc.fronts.gateway.call import Call
 from ctxgc.fronts.gateway.callers import only_programs
+from ctxgc.fronts.gateway.conversation import Conversation, can_converse
 from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.gate import Gate, Look, Sent
-from ctxgc.fronts.gateway.recalling import Conversation, Recaller, Talk, can_converse
+from ctxgc.fronts.gateway.recalling import Recaller, Talk
 from ctxgc.fronts.gateway.routes import Route, route
 from ctxgc.fronts.gateway.settings import Settings
 from ctxgc.fronts.gateway.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Accepts, Upstreams, kept
@@ -97,7 +98,7 @@ class Proxy:
         length = _length(request)
         look = self._gate.look(way.format, request.headers, length or 0)
         body = _Body(request)
-        has_tool = self._recaller.has_tool(look)
+        has_tool = self._recaller.may_have_tool(look)
         if not ((look.holds or has_tool) and await body.read()):
             accepts = Accepts.READABLE if look.identity is not None and look.passes is None else Accepts.ANY
             return _Outgoing(body.streamed(), length, None, lambda: self._streamed(look, body), accepts=accepts)
@@ -128,7 +129,7 @@ class Proxy:
             if out.original is not None and reply.status == web.HTTPBadRequest.status_code:
                 reply = self._taken(out, reply, await ask(out.original))
             if out.talk is not None and can_converse(reply):
-                last = await Conversation(self._recaller, self._counts, out.talk, ask).relay(reply, agent.write)
+                last = await Conversation(self._recaller, self._counts, out.talk, ask, agent.write).relay(reply)
                 await agent.begin(last, is_framed=False)
             else:
                 await self._relay(reply, agent, out.called())

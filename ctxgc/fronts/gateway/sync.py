@@ -33,8 +33,8 @@ from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.editing import Evicted, edited
 from ctxgc.fronts.gateway.identity import Identity
 from ctxgc.fronts.gateway.link import Daemon
-from ctxgc.fronts.gateway.recall_tool import TOOL_NAME, WIRE
 from ctxgc.fronts.gateway.settings import Settings
+from ctxgc.fronts.gateway.sieve import TOOL_NAME
 from ctxgc.fronts.gateway.threads import FAMILIES_MAX, Family, Reply, Thread
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
@@ -304,7 +304,7 @@ def _way_back(call: Call, tombstone: str) -> str:
 
 
 def _has_tool(call: Call) -> bool:
-    return bool(call.family.has_recall_tool and call.wire == WIRE and call.asked is not None and call.asked.tools)
+    return bool(call.family.has_recall_tool and call.asked is not None and call.asked.tools)
 
 
 def _read(call: Call, edits_allowed: Set[str]) -> Asked:
