@@ -7,11 +7,12 @@ A part is a pair: ("said", text) | ("thought", text) | ("recall", id) | ("other"
 """
 
 import json
+from itertools import takewhile
 
 from ctxgc.fronts.gateway.sieve import TOOL_NAME
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
 from tests.gateway.stage import CLAUDE
-from tests.gateway.upstream import FORMATS, Upstream, deltas, sign
+from tests.gateway.upstream import FORMATS, Upstream, deltas, seal, sign
 
 CLIENT = {"x-ctxgc-session": "a-client-session"}
 
@@ -27,13 +28,13 @@ class AnthropicWay:
     list_name = "messages"
 
     def answer(self, parts, asked, usage):
-        read, written = usage
+        read, written, plain = usage
         blocks = [self.block(*part) for part in parts]
         for block in blocks:
             if block["type"] == "thinking":
                 block["signature"] = sign(blocks)
         calls = any(block["type"] == "tool_use" for block in blocks)
-        counted = {"input_tokens": 0, "cache_read_input_tokens": read, "cache_creation_input_tokens": written}
+        counted = {"input_tokens": plain, "cache_read_input_tokens": read, "cache_creation_input_tokens": written}
         return {
             "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": blocks,
             "stop_reason": "tool_use" if calls else "end_turn", "usage": counted | {"output_tokens": 20},
@@ -206,6 +207,10 @@ class ResponsesWay:
     def answer(self, parts, asked, usage):
         number = len(asked["input"])
         items = [self.item(index, number, *part) for index, part in enumerate(parts)]
+        for at, item in enumerate(items):
+            if item["type"] == "reasoning":
+                turn = takewhile(lambda later: later["type"] != "reasoning", items[at + 1 :])
+                item["encrypted_content"] += "|" + seal(list(turn))
         counted = {"input_tokens": sum(usage), "input_tokens_details": {"cached_tokens": usage[0]}, "output_tokens": 20}
         return {
             "id": f"resp_{number}", "object": "response", "status": "completed", "output": items,
@@ -258,7 +263,9 @@ class ResponsesWay:
                 found.append(("said", item["content"][0]["text"]))
             else:
                 found.append(
-                    ("other", item["call_id"]) if "call_id" in item else ("thought", item["encrypted_content"])
+                    ("other", item["call_id"])
+                    if "call_id" in item
+                    else ("thought", item["encrypted_content"].partition("|")[0])
                 )
         return found, response
 

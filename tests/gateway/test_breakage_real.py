@@ -16,7 +16,7 @@ from tests.gateway.upstream import ANSWERS
 
 LIMIT_TOKENS = 12_000
 RESULT_BYTES = 3000
-WAYS_BACK = re.compile(r"get it back: (ctxgc recall '[^']+'|make the call again)\]")
+WAYS_BACK = re.compile(r"get it back: (ctxgc recall [\d-]+|make the call again)\]")
 
 
 @pytest.fixture

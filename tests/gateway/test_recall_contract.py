@@ -318,7 +318,7 @@ def test_a_reply_that_was_cut_short_is_not_answered(way):
         "openai_chat": (b'"tool_calls"}', b'"length"}'),
     }
     old, new = cut.get(way.wire, (b"response.completed", b"response.incomplete"))
-    answer = way.answer([SAID, recall()], json.loads(way.agent_class().body()), (1, 1))
+    answer = way.answer([SAID, recall()], json.loads(way.agent_class().body()), (1, 1, 0))
     data = b"".join(way.events(answer)).replace(old, new)
     assert new in data
     sieve = WIRES[way.wire].stream(Shown())
@@ -347,7 +347,7 @@ def test_any_replies_in_any_cuts_are_one_valid_message_and_are_said_later_as_the
     request = dressed(wire, body, body, [])
     shown, exchanges, got = Shown(), [], b""
     for parts in replies:
-        events = b"".join(way.events(way.answer(parts, json.loads(request.body), (1, 1))))
+        events = b"".join(way.events(way.answer(parts, json.loads(request.body), (1, 1, 0))))
         cuts = sorted(data.draw(st.sets(st.integers(0, len(events)), max_size=5)) | {0, len(events)})
         sieve = wire.stream(shown)
         got += b"".join(sieve.feed(events[a:b]) for a, b in pairwise(cuts))

@@ -235,7 +235,7 @@ def test_a_request_without_tools_is_left_alone(stage):
 
 def test_tombstones_name_the_tool(stage):
     victim = {"text": "[evicted by ctxgc: Read; get it back: ctxgc recall 123456789-7]", "marker": "[gone]"}
-    agent = ClaudeAgent().run(3)
+    agent = ClaudeAgent()
     stage.daemon.victims = lambda ids: ["call_0"]
     stage.daemon.out["call_0"] = victim
 
