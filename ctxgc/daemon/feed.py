@@ -241,11 +241,11 @@ def _note_facts(session: Session, change: Change, event: Opened) -> None:
         session.calibration = Calibration.of(model)
     session.set_row(
         change,
-        project=event.project or known.project,
+        project=known.project if known.forgotten else event.project or known.project,
         parent=event.parent or known.parent,
         parent_segment=event.parent_segment or known.parent_segment,
         model=model,
-        title=event.title or known.title,
+        title=known.title if known.forgotten else event.title or known.title,
         hidden_tokens=event.hidden_tokens or known.hidden_tokens,
     )
 

@@ -25,7 +25,7 @@ COLUMNS = (
 SESSION_COLUMNS = (
     *("source", "session", "project", "parent", "parent_segment", "model", "title", "mode", "budget_tokens"),
     *("window_max_tokens", "task", "turn", "created_s", "updated_s", "hidden_tokens", "ratio", "skipped_records"),
-    *("faults", "closed"),
+    *("faults", "closed", "forgotten"),
 )
 
 _KINDS = {kind.value: kind for kind in Kind}
@@ -127,9 +127,9 @@ def stored(
 
 def session_row(row: Mapping[str, Any] | Sequence[Any]) -> SessionRow:
     """A row, in the order of `SESSION_COLUMNS`, as a `SessionRow`."""
-    source, session, *rest, closed = row
-    said = dict(zip(SESSION_COLUMNS[2:-1], rest, strict=True))
-    return SessionRow(key=SessionKey(source, session), closed=bool(closed), **said)
+    source, session, *rest, closed, is_forgotten = row
+    said = dict(zip(SESSION_COLUMNS[2:-2], rest, strict=True))
+    return SessionRow(key=SessionKey(source, session), closed=bool(closed), forgotten=bool(is_forgotten), **said)
 
 
 def session_values(row: SessionRow) -> tuple[Any, ...]:

@@ -99,7 +99,11 @@ INSERT INTO meta VALUES ('tokenizer_version', {TOKENIZER_VERSION}), ('unindexed_
 """  # noqa: S608 - a constant
 )
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+ALTER TABLE session ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 """Step n takes a file from version n to n + 1. Steps are never edited once released."""
 
 

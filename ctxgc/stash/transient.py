@@ -25,6 +25,7 @@ from ctxgc.stash.contract import (
     Collected,
     Collection,
     Forget,
+    ForgetSession,
     Found,
     Hit,
     Mutation,
@@ -189,6 +190,7 @@ class _Draft:
             Collected: self._collected,
             ActualCost: self._actual_cost,
             Forget: self._forget,
+            ForgetSession: self._forget_session,
             PutOp: self._put_op,
             PutPosition: lambda m: self.positions.update({m.path: (m.head, m.offset)}),
         }
@@ -294,6 +296,12 @@ class _Draft:
                 session.rows[seq] = forgotten(row)
                 session.bodies.pop(seq, None)
                 session.ops.clear()  # A remembered reply may quote what is now forgotten.
+
+    def _forget_session(self, mutation: ForgetSession) -> None:
+        session = self._session(mutation.key)
+        self._forget(Forget(mutation.key, list(session.rows)))
+        session.row = replace(session.row, title="", task="", project="", forgotten=True)
+        session.ops.clear()
 
     def _put_op(self, mutation: PutOp) -> None:
         ops = self._session(mutation.key).ops

@@ -33,6 +33,7 @@ from ctxgc.stash.contract import (
     Collected,
     Edge,
     Forget,
+    ForgetSession,
     Mutation,
     Put,
     PutOp,
@@ -98,6 +99,7 @@ class Writer:
             Collected: self._collected,
             ActualCost: self._actual_cost,
             Forget: self._forget,
+            ForgetSession: self._forget_session,
             PutOp: self._put_op,
             PutPosition: self._put_position,
         }
@@ -329,6 +331,15 @@ class Writer:
             self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", found)
         if has_news:  # A remembered reply may quote what is now forgotten.
             self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
+
+    def _forget_session(self, mutation: ForgetSession) -> None:
+        sid = self._sid(mutation.key)
+        seqs = self._db.execute("SELECT seq FROM segment WHERE sid = ? AND state != 'forgotten'", (sid,)).fetchall()
+        self._forget(Forget(mutation.key, [seq for (seq,) in seqs]))
+        self._db.execute("UPDATE session SET title = '', task = '', project = '', forgotten = 1 WHERE sid = ?", (sid,))
+        self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
+        # Segments await erasing by their rid, which is positive: below zero is a session.
+        self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", (-sid,))
 
     # The rest
 

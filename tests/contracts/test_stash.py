@@ -19,6 +19,7 @@ from ctxgc.stash.contract import (
     EdgeKind,
     Eviction,
     Forget,
+    ForgetSession,
     PutOp,
     PutPosition,
     PutSession,
@@ -286,6 +287,17 @@ async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
     assert await found(stash, "swordfish") == await found(stash, "", path="/k") == await found(stash) == []
     assert await stash.op(KEY, "op") is None
     assert await stash.erase() == 0
+
+
+async def test_a_session_forgotten_whole_leaves_its_key_its_counters_and_bare_ids(stash):
+    known = SessionRow(key=KEY, project="/p", title="the key", task="swordfish", model="m", turn=4)
+    await stash.apply([PutSession(known), *puts("one", "two"), PutOp(KEY, "op", b"reply")])
+
+    await stash.apply([ForgetSession(KEY)])
+
+    assert await stash.session(KEY) == SessionRow(key=KEY, model="m", turn=4, forgotten=True)
+    assert [(r.segment.id, r.state) for r in await stash.rows(KEY)] == [(f"seg-{n}", State.FORGOTTEN) for n in (0, 1)]
+    assert await stash.op(KEY, "op") is None
 
 
 async def test_what_is_forgotten_stays_forgotten(stash):

@@ -121,7 +121,7 @@ def _note_facts(session: Session, change: Change, params: WindowSync) -> None:
         session.calibration = Calibration.of(params.model)
     session.set_row(
         change,
-        project=known.project or params.project,
+        project=known.project if known.forgotten else known.project or params.project,
         model=params.model or known.model,
         parent=params.parent.removeprefix(f"{session.key.source}:") or known.parent,
         parent_segment=params.parent_segment or known.parent_segment,
