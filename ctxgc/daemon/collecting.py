@@ -15,7 +15,7 @@ from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.pacer import ALL_CACHED, PacerRules, Prices, cost_effect, rewrite_tokens
 from ctxgc.core.segment import State
 from ctxgc.daemon.session import Change, Session
-from ctxgc.stash.contract import Collected, Collection, Eviction, SetState, Touch
+from ctxgc.stash.contract import Collected, Collection, Eviction, Recalled, SetState, Touch
 
 SHADOW = "shadow"
 """The trigger of a journal entry of which nothing left: what a collection would have evicted."""
@@ -181,12 +181,12 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
     """
     heap, turn = session.heap, session.row.turn
     out = [slot for slot in slots if heap.state[slot] == EVICTED]
-    change.add(Touch(session.key, [(slot, turn) for slot in slots]))
+    change.add(Touch(session.key, [(slot, turn) for slot in slots]), Recalled(session.key, slots, turn))
     for slot in out:
         session.account = session.account.recalled(prices, heap.resident_tokens, heap.body[slot])
     for slot in slots:
         heap.touch(slot, turn)
-        heap.grace_until[slot] = turn + session.settings.recall_grace_turns
+        session.spare(slot, turn)
     if out and session.row.mode != "wire":
         change.add(SetState(session.key, out, State.RESIDENT))
         for slot in out:

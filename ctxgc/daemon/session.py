@@ -184,10 +184,9 @@ class Session:
         return slots
 
     def adopt(self, settings: SessionSettings) -> None:
-        """Take new settings. What may be evicted is built into the heap, so that is rebuilt before the next change."""
+        """Take new settings. All but the rules are built into the heap, so that is rebuilt before the next change."""
         old, self.settings = self.settings, settings
-        if (old.evictable_kinds, old.has_evictable_inputs) != (settings.evictable_kinds, settings.has_evictable_inputs):
-            self._is_stale = True
+        self._is_stale |= replace(old, rules=settings.rules) != settings
         self.version += 1
 
     @asynccontextmanager
@@ -260,6 +259,8 @@ class Session:
             )
             refs = [edge for edge in row.edges if edge.target < row.seq]
             self.heap.admit(entry, refs)
+            if row.recalled_turn >= 0:
+                self.spare(row.seq, row.recalled_turn)
             if row.redactions:
                 self.redacted.add(row.seq)
             if row.state is State.DEPARTED and row.collection:
@@ -270,6 +271,10 @@ class Session:
                 self.garbage.admit(row.seq, segment)
                 self.index.add_facts(row.seq, segment)
             self.place_max = max(self.place_max, segment.place)
+
+    def spare(self, slot: int, recalled_turn: int) -> None:
+        """Keep what was recalled at this turn from collections for the grace period."""
+        self.heap.grace_until[slot] = recalled_turn + self.settings.recall_grace_turns
 
     def _entry(self, row: Stored) -> Entry:
         return entry_of(

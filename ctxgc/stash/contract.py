@@ -68,6 +68,14 @@ class Touch(NamedTuple):
     uses: Sequence[tuple[int, int]]
 
 
+class Recalled(NamedTuple):
+    """These were recalled at this turn; an earlier one than is known changes nothing."""
+
+    key: SessionKey
+    seqs: Sequence[int]
+    turn: int
+
+
 class SetPinned(NamedTuple):
     """Pin or unpin."""
 
@@ -160,6 +168,7 @@ Mutation = (
     | SetState
     | SetPlaces
     | Touch
+    | Recalled
     | SetPinned
     | SetTags
     | AddEdges

@@ -38,6 +38,8 @@ class Stored:
     departure: Departure | None = None
     touched_turn: int = 0
     touches: int = 0
+    recalled_turn: int = -1
+    """When it was last recalled, -1 if never: for a few turns from then it is a root."""
     is_pinned: bool = False
     garbage: str = ""
     """Why it is proven garbage, or empty; `garbage_by` is the seq that proves it, or -1."""

@@ -34,6 +34,7 @@ from ctxgc.stash.contract import (
     PutPosition,
     PutSession,
     Query,
+    Recalled,
     SessionRow,
     SetGarbage,
     SetPinned,
@@ -181,6 +182,7 @@ class _Draft:
             SetState: self._set_state,
             SetPlaces: lambda m: self._each(m.key, [(seq, {"place": place}) for seq, place in m.places]),
             Touch: self._touch,
+            Recalled: self._recalled,
             SetPinned: lambda m: self._each(m.key, [(seq, {"is_pinned": m.is_pinned}) for seq in m.seqs]),
             SetTags: self._set_tags,
             AddEdges: self._add_edges,
@@ -254,6 +256,11 @@ class _Draft:
         for seq, turn in mutation.uses:
             if seq in rows and rows[seq].touched_turn < turn:
                 self._each(mutation.key, [(seq, {"touched_turn": turn, "touches": rows[seq].touches + 1})])
+
+    def _recalled(self, mutation: Recalled) -> None:
+        rows = self._session(mutation.key).rows
+        news = [seq for seq in mutation.seqs if seq in rows and rows[seq].recalled_turn < mutation.turn]
+        self._each(mutation.key, [(seq, {"recalled_turn": mutation.turn}) for seq in news])
 
     def _set_tags(self, mutation: SetTags) -> None:
         given = {"tags": mutation.tags, "task": mutation.task, "importance": mutation.importance}

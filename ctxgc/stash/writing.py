@@ -39,6 +39,7 @@ from ctxgc.stash.contract import (
     PutOp,
     PutPosition,
     PutSession,
+    Recalled,
     SetGarbage,
     SetPinned,
     SetPlaces,
@@ -92,6 +93,7 @@ class Writer:
             SetState: self._set_state,
             SetPlaces: self._set_places,
             Touch: self._touch,
+            Recalled: self._recalled,
             SetPinned: self._set_pinned,
             SetTags: self._set_tags,
             AddEdges: lambda m: self._add_edges(self._sid(m.key), m.seq, m.edges),
@@ -264,6 +266,10 @@ class Writer:
         sets = "touched_turn = ?, touches = touches + 1"
         self._update("touch", mutation.key, sets, rows, only="AND touched_turn < ?")
 
+    def _recalled(self, mutation: Recalled) -> None:
+        rows = [(mutation.turn, seq) for seq in mutation.seqs]
+        self._update("recalled", mutation.key, "recalled_turn = max(recalled_turn, ?)", rows)
+
     def _set_pinned(self, mutation: SetPinned) -> None:
         self._update("pin", mutation.key, "is_pinned = ?", [(mutation.is_pinned, seq) for seq in mutation.seqs])
 
@@ -378,5 +384,5 @@ _FORGET = """
 UPDATE segment SET kind = 'other', role = 'user', wall_s = 0, tool = '', status = 'ok', command = '', refs = '',
     reply = '', has_opaque = 0, importance = 0.5, task = '', tags = '', digest = x'', skeleton_tokens = 0, pieces = '',
     tombstone_tokens = 0, state = 'forgotten', departure = '', touched_turn = 0, touches = 0, is_pinned = 0,
-    garbage = '', garbage_by = -1, redactions = 0, collection = 0 WHERE rid = ?
+    garbage = '', garbage_by = -1, redactions = 0, collection = 0, recalled_turn = -1 WHERE rid = ?
 """

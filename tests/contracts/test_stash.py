@@ -24,6 +24,7 @@ from ctxgc.stash.contract import (
     PutPosition,
     PutSession,
     Query,
+    Recalled,
     SessionRow,
     SetGarbage,
     SetPinned,
@@ -107,6 +108,7 @@ async def test_rows_come_back_whole_but_for_their_content(stash):
         departure=Departure.REWOUND,
         touched_turn=4,
         touches=2,
+        recalled_turn=3,
         is_pinned=True,
         garbage="duplicate",
         garbage_by=7,
@@ -182,6 +184,8 @@ MUTATIONS = [
     SetState(KEY, [1, 2], State.RESIDENT),
     SetPlaces(KEY, [(0, 7), (2, 1)]),
     Touch(KEY, [(0, 4), (0, 5), (1, 2)]),
+    Recalled(KEY, [0, 2], 6),
+    Recalled(KEY, [2], 5),
     SetPinned(KEY, [2], True),
     SetTags(KEY, 1, tags=("a",), importance=0.9),
     AddEdges(KEY, 2, [Edge(0, 1), Edge(1, 2)]),
@@ -191,6 +195,7 @@ MUTATIONS = [
     Collected(KEY, journal(3, evictions=(Eviction(seq=2, reason="cold"),)), is_carried_out=False),
     ActualCost(KEY, 1, 12.5),
     Forget(KEY, [1]),
+    ForgetSession(KEY),
     PutOp(KEY, "op", b"reply"),
     PutPosition("/log", b"head", 99),
 ]
@@ -254,6 +259,12 @@ async def test_a_collection_that_was_not_carried_out_is_journalled_with_its_vict
 
     assert [(r.state, r.collection) for r in await stash.rows(KEY)] == [(State.RESIDENT, 0)] * 2
     assert await stash.collections(KEY) == [foreseen]
+
+
+async def test_the_latest_recall_of_a_segment_is_the_one_that_is_kept(stash):
+    await stash.apply([*puts("one", "two"), Recalled(KEY, [0], 4), Recalled(KEY, [0], 2)])
+
+    assert [r.recalled_turn for r in await stash.rows(KEY)] == [4, -1]
 
 
 async def test_the_journal_is_not_rewritten(stash):
