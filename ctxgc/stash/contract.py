@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from ctxgc.core.segment import Departure, Piece, SessionKey, State
 from ctxgc.core.segment import EdgeKind as EdgeKind
+from ctxgc.stash.records import SHADOW as SHADOW
 from ctxgc.stash.records import Collection as Collection
 from ctxgc.stash.records import Edge as Edge
 from ctxgc.stash.records import Eviction as Eviction
@@ -289,6 +290,14 @@ class Stash(Protocol):
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""
+        ...
+
+    async def collection(self, key: SessionKey, number: int) -> Collection | None:
+        """One line of the journal, however long it is."""
+        ...
+
+    async def standing(self, key: SessionKey) -> Collection | None:
+        """The newest collection that stands: carried out, no undo itself, and not taken back."""
         ...
 
     async def op(self, key: SessionKey, op_id: str) -> bytes | None:

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from ctxgc.core.segment import Departure, Segment, SessionKey, State
 
+SHADOW = "shadow"
+"""The trigger of a journal entry of which nothing left: what a collection would have evicted."""
+
 
 class Edge(NamedTuple):
     """A reference to the older segment with this seq."""
@@ -109,3 +112,5 @@ class Collection:
     actual_cost: float | None = None
     undoes: int = 0
     """The collection this one takes back, 0 if it is none."""
+    undone_by: int = 0
+    """The undo that took it back, 0 if it stands. Read from the journal, never written."""

@@ -164,6 +164,14 @@ class SqliteStash:
         """The journal, newest first."""
         return await self._read(lambda db: reading.collections(db, key, limit))
 
+    async def collection(self, key: SessionKey, number: int) -> Collection | None:
+        """One line of the journal."""
+        return await self._read(lambda db: reading.collection(db, key, number))
+
+    async def standing(self, key: SessionKey) -> Collection | None:
+        """The newest collection that stands."""
+        return await self._read(lambda db: reading.standing(db, key))
+
     async def op(self, key: SessionKey, op_id: str) -> bytes | None:
         """The remembered reply of a mutation."""
         return await self._read(lambda db: reading.op(db, key, op_id))

@@ -250,7 +250,7 @@ async def test_a_collection_evicts_its_victims_and_an_undo_brings_them_back(stas
     await stash.apply([ActualCost(KEY, 1, 3.5), Collected(KEY, undo, restores=[0, 1])])
 
     assert [r.state for r in await stash.rows(KEY)] == [State.RESIDENT] * 2
-    assert await stash.collections(KEY) == [undo, replace(first, actual_cost=3.5)]
+    assert await stash.collections(KEY) == [undo, replace(first, actual_cost=3.5, undone_by=2)]
 
 
 async def test_a_collection_that_was_not_carried_out_is_journalled_with_its_victims_and_moves_nobody(stash):
@@ -259,6 +259,23 @@ async def test_a_collection_that_was_not_carried_out_is_journalled_with_its_vict
 
     assert [(r.state, r.collection) for r in await stash.rows(KEY)] == [(State.RESIDENT, 0)] * 2
     assert await stash.collections(KEY) == [foreseen]
+
+
+async def test_any_line_of_a_long_journal_is_found_by_its_number(stash):
+    lines = [journal(n, evictions=(Eviction(seq=n, reason="cold"),)) for n in range(1, 1202)]
+    await stash.apply([Collected(KEY, line) for line in lines])
+
+    assert await stash.collection(KEY, 1) == lines[0]
+    assert await stash.collection(KEY, 1202) is await stash.collection(OTHER, 1) is None
+
+
+async def test_the_newest_collection_that_stands_is_found_below_any_number_of_undos(stash):
+    undone = [line for n in range(2, 1202, 2) for line in (journal(n), journal(n + 1, trigger="undo", undoes=n))]
+    foreseen = journal(1202, trigger="shadow")
+    await stash.apply([Collected(KEY, line) for line in (journal(1), *undone, foreseen)])
+
+    assert await stash.standing(KEY) == journal(1)
+    assert await stash.standing(OTHER) is None
 
 
 async def test_the_latest_recall_of_a_segment_is_the_one_that_is_kept(stash):

@@ -20,8 +20,6 @@ from ctxgc.daemon.verbs.acting import Reply, announce, change_session, session_h
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
 from ctxgc.stash.contract import Collection
 
-COLLECTIONS_MAX = 1000
-
 ROOT_REASONS = {
     "system": "it is a system prompt",
     "user": "it is what the user said",
@@ -89,8 +87,10 @@ async def undo_collection(services: Services, params: HeapUndo) -> Any:
     found: list[Collection] = []
 
     async def before(session: Session) -> None:
-        journal = await services.stash.collections(session.key, limit=COLLECTIONS_MAX)
-        found.append(to_undo(session, journal, params.collection, force=params.force))
+        number = params.collection
+        named = await services.stash.collection(session.key, number) if number else None
+        newest = await services.stash.standing(session.key)
+        found.append(to_undo(session, number, named, newest, force=params.force))
 
     def apply(session: Session, change: Change) -> Reply:
         outcome = undo(session, change, found[0], services.clock())
@@ -103,14 +103,13 @@ async def undo_collection(services: Services, params: HeapUndo) -> Any:
 async def log(services: Services, params: HeapLog) -> Reply:
     """`heap.log`."""
     session = await session_of(services, params)
-    wanted = COLLECTIONS_MAX if params.collection else params.limit
-    records = await services.stash.collections(session.key, limit=wanted)
     if params.collection:
-        records = [record for record in records if record.id == params.collection]
-        if not records:
+        record = await services.stash.collection(session.key, params.collection)
+        if record is None:
             raise NotFound(f"no collection {params.collection} in session {session.key}", hint="`ctxgc log` lists them")
-        labels = await _labels(services, session, (e.seq for record in records for e in record.evictions))
-        return {"session": str(session.key), "collections": [collection_reply(session, r, labels) for r in records]}
+        labels = await _labels(services, session, (e.seq for e in record.evictions))
+        return {"session": str(session.key), "collections": [collection_reply(session, record, labels)]}
+    records = await services.stash.collections(session.key, limit=params.limit)
     return {"session": str(session.key), "collections": [collection_reply(session, r) for r in records]}
 
 
@@ -183,8 +182,7 @@ async def _why_gone(services: Services, session: Session, slot: int) -> Reply:
         sentence = f"left the window by the host's hand ({reason.replace('_', ' ')}); stored: `ctxgc recall {name}`"
         return {"verdict": "departed", "reason": reason, "explanation": sentence}
     number = rows[0].collection if rows else 0
-    records = await services.stash.collections(session.key, limit=COLLECTIONS_MAX)
-    record = next((record for record in records if record.id == number), None)
+    record = await services.stash.collection(session.key, number)
     entry = next((e for e in record.evictions if e.seq == slot), None) if record else None
     if record is None or entry is None:
         return {"verdict": "evicted", "explanation": f"evicted; `ctxgc recall {name}` brings it back"}
