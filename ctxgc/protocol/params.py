@@ -29,7 +29,8 @@ class Mutating(Params):
     """Params of a verb that changes something."""
 
     op_id: Annotated[str, Field(max_length=128)] = ""
-    """Repeating a mutation with the same `op_id` in the same session answers as the first time, and does nothing."""
+    """Repeating a mutation with the same `op_id` in the same session answers as the first time, and does nothing.
+    With another verb or other params it is a `conflict`."""
     durability: Literal["commit", "async"] = "commit"
 
 

@@ -20,6 +20,7 @@ from ctxgc.stash.records import SHADOW as SHADOW
 from ctxgc.stash.records import Collection as Collection
 from ctxgc.stash.records import Edge as Edge
 from ctxgc.stash.records import Eviction as Eviction
+from ctxgc.stash.records import Op as Op
 from ctxgc.stash.records import SessionRow as SessionRow
 from ctxgc.stash.records import Stored as Stored
 
@@ -152,7 +153,7 @@ class PutOp(NamedTuple):
 
     key: SessionKey
     op_id: str
-    reply: bytes
+    op: Op
 
 
 class PutPosition(NamedTuple):
@@ -300,8 +301,8 @@ class Stash(Protocol):
         """The newest collection that stands: carried out, no undo itself, and not taken back."""
         ...
 
-    async def op(self, key: SessionKey, op_id: str) -> bytes | None:
-        """The remembered reply of a mutation, if it is among those kept."""
+    async def op(self, key: SessionKey, op_id: str) -> Op | None:
+        """What is remembered of a mutation, if it is among those kept."""
         ...
 
     async def position(self, path: str) -> tuple[bytes, int] | None:

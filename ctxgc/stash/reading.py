@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, digest
 from ctxgc.stash import columns, frame
-from ctxgc.stash.contract import SHADOW, Collection, Edge, Eviction, SessionRow, Stored
+from ctxgc.stash.contract import SHADOW, Collection, Edge, Eviction, Op, SessionRow, Stored
 
 CHUNK = 500
 """Values in one `IN (…)` list."""
@@ -232,12 +232,13 @@ def _evictions(db: sqlite3.Connection, sid: int | None, number: int) -> Iterator
         yield Eviction(seq=seq, reason=reason, by=by, freed_tokens=freed_tokens, score=score)
 
 
-def op(db: sqlite3.Connection, key: SessionKey, op_id: str) -> bytes | None:
-    """The remembered reply of a mutation."""
+def op(db: sqlite3.Connection, key: SessionKey, op_id: str) -> Op | None:
+    """What is remembered of a mutation."""
     row = db.execute(
-        "SELECT reply FROM op JOIN session USING (sid) WHERE source = ? AND session = ? AND op_id = ?", (*key, op_id)
+        "SELECT reply, call FROM op JOIN session USING (sid) WHERE source = ? AND session = ? AND op_id = ?",
+        (*key, op_id),
     ).fetchone()
-    return row[0] if row else None
+    return Op(*row) if row else None
 
 
 def position(db: sqlite3.Connection, path: str) -> tuple[bytes, int] | None:

@@ -11,6 +11,14 @@ SHADOW = "shadow"
 """The trigger of a journal entry of which nothing left: what a collection would have evicted."""
 
 
+class Op(NamedTuple):
+    """What is remembered of a mutation that a client named."""
+
+    reply: bytes
+    call: bytes
+    """A digest of what was asked for; empty where an older version remembered it."""
+
+
 class Edge(NamedTuple):
     """A reference to the older segment with this seq."""
 

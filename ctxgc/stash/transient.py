@@ -26,6 +26,7 @@ from ctxgc.stash.contract import (
     ForgetSession,
     Found,
     Mutation,
+    Op,
     Put,
     PutOp,
     PutPosition,
@@ -55,7 +56,7 @@ class _Session:
     seqs: dict[str, int] = field(default_factory=dict)
     bodies: dict[int, _Content] = field(default_factory=dict)
     collections: dict[int, Collection] = field(default_factory=dict)
-    ops: dict[str, bytes] = field(default_factory=dict)
+    ops: dict[str, Op] = field(default_factory=dict)
 
     def copy(self) -> _Session:
         return _Session(
@@ -136,8 +137,8 @@ class TransientStash:
         real = (record for record in self._journal(key) if record.trigger != SHADOW)
         return next((record for record in real if not record.undoes and not record.undone_by), None)
 
-    async def op(self, key: SessionKey, op_id: str) -> bytes | None:
-        """The remembered reply of a mutation."""
+    async def op(self, key: SessionKey, op_id: str) -> Op | None:
+        """What is remembered of a mutation."""
         return self._sessions[key].ops.get(op_id) if key in self._sessions else None
 
     async def position(self, path: str) -> tuple[bytes, int] | None:
@@ -322,7 +323,7 @@ class _Draft:
 
     def _put_op(self, mutation: PutOp) -> None:
         ops = self._session(mutation.key).ops
-        ops.setdefault(mutation.op_id, mutation.reply)
+        ops.setdefault(mutation.op_id, mutation.op)
         while len(ops) > OP_IDS_KEPT_PER_SESSION:
             del ops[next(iter(ops))]
 

@@ -353,8 +353,10 @@ class Writer:
         self._fail("op")
         sid = self._sid(mutation.key)
         n = self._db.execute("SELECT coalesce(max(n), 0) + 1 FROM op WHERE sid = ?", (sid,)).fetchone()[0]
-        values = (sid, n, mutation.op_id, mutation.reply)
-        if self._db.execute("INSERT OR IGNORE INTO op VALUES (?, ?, ?, ?)", values).rowcount:
+        values = (sid, n, mutation.op_id, *mutation.op)
+        if self._db.execute(
+            "INSERT OR IGNORE INTO op (sid, n, op_id, reply, call) VALUES (?, ?, ?, ?, ?)", values
+        ).rowcount:
             self._db.execute("DELETE FROM op WHERE sid = ? AND n <= ?", (sid, n - OP_IDS_KEPT_PER_SESSION))
 
     def _put_position(self, mutation: PutPosition) -> None:

@@ -20,6 +20,7 @@ from ctxgc.stash.contract import (
     Eviction,
     Forget,
     ForgetSession,
+    Op,
     PutOp,
     PutPosition,
     PutSession,
@@ -196,7 +197,7 @@ MUTATIONS = [
     ActualCost(KEY, 1, 12.5),
     Forget(KEY, [1]),
     ForgetSession(KEY),
-    PutOp(KEY, "op", b"reply"),
+    PutOp(KEY, "op", Op(b"reply", b"call")),
     PutPosition("/log", b"head", 99),
 ]
 
@@ -298,7 +299,7 @@ async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
     secret = put(
         0, "swordfish", tool="Bash", command="cat key", task="t", tags=("x",), paths=(PathUse("/k", Access.READ),)
     )
-    await stash.apply([secret, PutOp(KEY, "op", b"swordfish"), AddEdges(KEY, 0, [Edge(0, 1)])])
+    await stash.apply([secret, PutOp(KEY, "op", Op(b"swordfish", b"call")), AddEdges(KEY, 0, [Edge(0, 1)])])
 
     await stash.apply([Forget(KEY, [0])])
 
@@ -319,7 +320,7 @@ async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
 
 async def test_a_session_forgotten_whole_leaves_its_key_its_counters_and_bare_ids(stash):
     known = SessionRow(key=KEY, project="/p", title="the key", task="swordfish", model="m", turn=4)
-    await stash.apply([PutSession(known), *puts("one", "two"), PutOp(KEY, "op", b"reply")])
+    await stash.apply([PutSession(known), *puts("one", "two"), PutOp(KEY, "op", Op(b"reply", b"call"))])
 
     await stash.apply([ForgetSession(KEY)])
 
@@ -386,13 +387,13 @@ async def test_a_segment_is_traced_to_every_session_that_holds_its_id(stash):
 
 
 async def test_i12_the_oldest_op_ids_are_dropped_beyond_the_bound(stash):
-    ops = [PutOp(KEY, f"op{n}", str(n).encode()) for n in range(OP_IDS_KEPT_PER_SESSION + 2)]
+    ops = [PutOp(KEY, f"op{n}", Op(str(n).encode(), b"call")) for n in range(OP_IDS_KEPT_PER_SESSION + 2)]
 
-    await stash.apply([*ops, PutOp(KEY, "op9", b"again")])
+    await stash.apply([*ops, PutOp(KEY, "op9", Op(b"again", b"other"))])
 
     assert await stash.op(KEY, "op1") is None
-    assert await stash.op(KEY, "op2") == b"2"
-    assert await stash.op(KEY, "op9") == b"9"
+    assert await stash.op(KEY, "op2") == Op(b"2", b"call")
+    assert await stash.op(KEY, "op9") == Op(b"9", b"call")
 
 
 async def test_a_position_is_the_last_one_written(stash):

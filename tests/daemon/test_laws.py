@@ -242,6 +242,28 @@ async def test_a_repeated_op_id_answers_the_same_and_does_nothing(bench):
         assert await seen(bench, **session) == before, verb
 
 
+async def test_an_op_id_of_another_verb_or_other_params_is_refused_and_nothing_is_done(bench):
+    session = await a_session(bench)
+    op = {**session, "op_id": "one"}
+    await bench.call("segment.pin", **op, ids=["call0"])
+    before = await seen(bench, **session)
+
+    for verb, params in [("segment.pin", {"ids": ["call1"]}), ("segment.evict", {"ids": ["call0"]})]:
+        with pytest.raises(Conflict, match="op_id 'one'"):
+            await bench.call(verb, **op, **params)
+
+    assert await seen(bench, **session) == before
+
+
+async def test_a_call_is_the_same_however_its_session_is_named_and_its_members_are_ordered(bench):
+    session = await a_session(bench)
+    call = {"kind": "exchange", "id": "it", "tool": "Bash", "input": {"command": "ls", "timeout": 3}, "text": "a b"}
+    first = await bench.call("segment.add", **session, segment=call, op_id="one")
+    turned = dict(reversed(call.items())) | {"input": {"timeout": 3, "command": "ls"}}
+
+    assert await bench.call("segment.add", session="s", segment=turned, op_id="one", durability="commit") == first
+
+
 async def test_two_calls_with_one_op_id_at_once_are_one_mutation(bench):
     session = await a_session(bench)
     add = {"segment": {"kind": "user", "text": "again"}, "op_id": "one"}

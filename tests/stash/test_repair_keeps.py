@@ -51,6 +51,7 @@ async def test_repairing_a_file_of_the_first_version_keeps_its_rows(tmp_path):
 def _as_of_the_first_version(db):
     """Take back what later steps brought, as far as a repair looks at it."""
     db.execute("DROP INDEX collection_undoes")
+    db.execute("ALTER TABLE op DROP COLUMN call")
     db.execute("ALTER TABLE session DROP COLUMN forgotten")
     db.execute("ALTER TABLE segment DROP COLUMN recalled_turn")
     db.execute("PRAGMA user_version = 1")

@@ -10,7 +10,7 @@ import pytest
 from ctxgc.core.errors import Conflict, CtxgcError, Incompatible, NotFound, ReadOnly, StashDamaged, StorageFailed
 from ctxgc.core.segment import Access, Kind, PathUse, State
 from ctxgc.stash import schema
-from ctxgc.stash.contract import Forget, ForgetSession, PutOp, PutPosition, PutSession, Query, SessionRow
+from ctxgc.stash.contract import Forget, ForgetSession, Op, PutOp, PutPosition, PutSession, Query, SessionRow
 from ctxgc.stash.sqlite import SqliteStash
 from tests.stash.samples import KEY, OTHER, file_in, pending, put, puts, sqlite_in, text_of
 
@@ -150,7 +150,7 @@ async def test_after_erasing_no_byte_of_a_forgotten_text_is_left_in_any_file(tmp
 
 async def test_after_forgetting_a_whole_session_no_byte_of_what_it_was_called_is_left(tmp_path, stash):
     called = SessionRow(key=KEY, title=NEEDLES[0] * 9, task=NEEDLES[1], project=f"/home/{NEEDLES[2]}")
-    await stash.apply([PutSession(called), needled(3), PutOp(KEY, "op", NEEDLES[4].encode())])
+    await stash.apply([PutSession(called), needled(3), PutOp(KEY, "op", Op(NEEDLES[4].encode(), b"call"))])
     await stash.apply([PutSession(SessionRow(key=OTHER, title=NEEDLES[5])), ForgetSession(KEY)])
 
     assert await stash.erase() == 0

@@ -69,7 +69,7 @@ async def collect_now(services: Services, params: HeapCollect) -> Any:
         change.then(lambda: announce(services, session, outcome))
         return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False)
 
-    return await change_session(services, params, apply, session=session)
+    return await change_session(services, "heap.collect", params, apply, session=session)
 
 
 def _must_fit(outcome: Outcome) -> None:
@@ -97,7 +97,7 @@ async def undo_collection(services: Services, params: HeapUndo) -> Any:
         change.then(lambda: announce(services, session, outcome))
         return plan_reply(session, outcome, {}, unit="raw", limit=0, is_dry=False)
 
-    return await change_session(services, params, apply, before=before)
+    return await change_session(services, "heap.undo", params, apply, before=before)
 
 
 async def log(services: Services, params: HeapLog) -> Reply:

@@ -75,7 +75,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
         news = [segment for segment in ours if segment.id not in session.heap.slot_of]
         prepared.extend(await on_worker(services, services.intake.prepare_all, news))
 
-    return await change_session(services, params, apply, session=session, before=before)
+    return await change_session(services, "messages.collect", params, apply, session=session, before=before)
 
 
 def _row(services: Services, params: MessagesCollect, request: bytes) -> SessionRow:

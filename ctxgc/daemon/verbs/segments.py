@@ -48,12 +48,12 @@ FILE_BYTES_MAX = 256 * 2**20
 
 async def add(services: Services, params: SegmentAdd) -> Any:
     """`segment.add`."""
-    return await add_items(services, params, [params.segment])
+    return await add_items(services, "segment.add", params, [params.segment])
 
 
 async def add_many(services: Services, params: SegmentAddMany) -> Any:
     """`segment.add_many`."""
-    return await add_items(services, params, params.segments)
+    return await add_items(services, "segment.add_many", params, params.segments)
 
 
 async def add_file(services: Services, params: SegmentAddFile) -> Any:
@@ -64,7 +64,7 @@ async def add_file(services: Services, params: SegmentAddFile) -> Any:
     def segments(session: Session) -> list[Segment]:
         return [segment_of_file(session, item, data, services.clock())]
 
-    return await _add(services, params, [item], segments)
+    return await _add(services, "segment.add_file", params, [item], segments)
 
 
 def _read_file(path: str) -> bytes:
@@ -78,17 +78,18 @@ def _read_file(path: str) -> bytes:
     return data
 
 
-async def add_items(services: Services, params: MutatingSession, items: Sequence[NewSegment]) -> Any:
+async def add_items(services: Services, verb: str, params: MutatingSession, items: Sequence[NewSegment]) -> Any:
     """Admit segments at the end of a session's window, all or none."""
 
     def segments(session: Session) -> list[Segment]:
         return segments_of(session, items, services.clock())
 
-    return await _add(services, params, items, segments)
+    return await _add(services, verb, params, items, segments)
 
 
 async def _add(
     services: Services,
+    verb: str,
     params: MutatingSession,
     items: Sequence[NewSegment],
     segments: Callable[[Session], list[Segment]],
@@ -104,7 +105,7 @@ async def _add(
         reply = apply_added(session, change, items, prepared)
         return reply | _paced(services, session, change, cached)
 
-    return await change_session(services, params, apply, before=before)
+    return await change_session(services, verb, params, apply, before=before)
 
 
 def _paced(services: Services, session: Session, change: Change, cached_tokens: int) -> Reply:
@@ -262,27 +263,27 @@ def _changed(session: Session, slots: Sequence[int], sentence: str) -> Reply:
 
 async def pin(services: Services, params: SegmentIds) -> Any:
     """`segment.pin`."""
-    return await change_session(services, params, pinning(params.ids, is_pinned=True))
+    return await change_session(services, "segment.pin", params, pinning(params.ids, is_pinned=True))
 
 
 async def unpin(services: Services, params: SegmentIds) -> Any:
     """`segment.unpin`."""
-    return await change_session(services, params, pinning(params.ids, is_pinned=False))
+    return await change_session(services, "segment.unpin", params, pinning(params.ids, is_pinned=False))
 
 
 async def touch(services: Services, params: SegmentIds) -> Any:
     """`segment.touch`."""
-    return await change_session(services, params, touching(params.ids))
+    return await change_session(services, "segment.touch", params, touching(params.ids))
 
 
 async def tag(services: Services, params: SegmentTag) -> Any:
     """`segment.tag`."""
-    return await change_session(services, params, tagging(params))
+    return await change_session(services, "segment.tag", params, tagging(params))
 
 
 async def ref(services: Services, params: SegmentRef) -> Any:
     """`segment.ref`."""
-    return await change_session(services, params, referring(params))
+    return await change_session(services, "segment.ref", params, referring(params))
 
 
 async def evict(services: Services, params: SegmentIds) -> Any:
@@ -296,4 +297,4 @@ async def evict(services: Services, params: SegmentIds) -> Any:
         outcome = evict_by_hand(session, change, slots, services.pacer, services.clock())
         return plan_reply(session, outcome, labels, unit="raw", limit=len(slots), is_dry=False)
 
-    return await change_session(services, params, apply, session=session)
+    return await change_session(services, "segment.evict", params, apply, session=session)

@@ -57,8 +57,7 @@ async def open_session(services: Services, params: SessionOpen) -> Any:
         verb = "opened" if was_new else "was open already"
         return session_reply(session.row) | {"changed": f"session {session.key} {verb}"}
 
-    as_change = MutatingSession(op_id=params.op_id)
-    reply = await change_session(services, as_change, apply, session=session)
+    reply = await change_session(services, "session.open", params, apply, session=session)
     if was_new:
         services.events.publish("session", {"session": str(session.key), "what": "opened"})
     return reply
@@ -101,7 +100,7 @@ async def set_session(services: Services, params: SessionSet) -> Any:
         names = ", ".join([*fields, *(["open_paths"] if params.open_paths is not None else [])]) or "nothing"
         return session_reply(session.row) | {"changed": f"{names} set"} | over_budget_hint(session)
 
-    return await change_session(services, params, apply)
+    return await change_session(services, "session.set", params, apply)
 
 
 async def close_session(services: Services, params: MutatingSession) -> Any:
@@ -111,7 +110,7 @@ async def close_session(services: Services, params: MutatingSession) -> Any:
         session.set_row(change, closed=True)
         return session_reply(session.row) | {"changed": f"session {session.key} closed; everything in it stays"}
 
-    return await change_session(services, params, apply)
+    return await change_session(services, "session.close", params, apply)
 
 
 async def slots_of(services: Services, session: Session) -> list[Slot]:

@@ -151,7 +151,7 @@ async def _recall_ids(
     if params.op_id and params.query:
         raise BadParams("op_id goes with a recall by id", field="op_id")
     try:
-        return await change_session(services, params, apply, session=session, before=before)
+        return await change_session(services, "stash.recall", params, apply, session=session, before=before)
     except ReadOnly as full:  # Reading goes on when nothing can be noted down.
         await session.settled()
         return told(0, [f"the stash is read-only, so this is not noted as a page fault: {full}"])
@@ -197,7 +197,7 @@ async def forget(services: Services, params: StashForget) -> Any:
             "changed": f"{len(slots)} gone from every query; a background job erases the bytes (`ctxgc status`)",
         }
 
-    return await change_session(services, params, apply, session=session)
+    return await change_session(services, "stash.forget", params, apply, session=session)
 
 
 async def tiers(services: Services, params: Nothing) -> Reply:

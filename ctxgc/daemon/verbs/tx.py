@@ -57,7 +57,7 @@ async def tx(services: Services, params: Tx) -> Any:
             "changed": f"{len(replies)} calls applied as one",
         }
 
-    return await change_session(services, params, apply, before=before)
+    return await change_session(services, "tx", params, apply, before=before)
 
 
 def _items(sub: Any) -> list[NewSegment]:
