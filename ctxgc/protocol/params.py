@@ -15,6 +15,8 @@ PATH_CHARS_MAX = 4096
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=PATH_CHARS_MAX)]
 """The daemon has no working directory of the client's; and no file's name holds NUL."""
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
+KindName = Literal["system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other"]
+StateName = Literal["resident", "evicted", "departed", "forgotten"]
 Unit = Literal["billed", "raw"]
 WireFormatName = Literal["anthropic_messages", "openai_chat", "openai_responses"]
 

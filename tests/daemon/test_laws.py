@@ -242,6 +242,43 @@ async def test_a_repeated_op_id_answers_the_same_and_does_nothing(bench):
         assert await seen(bench, **session) == before, verb
 
 
+async def test_a_known_id_with_other_content_is_refused_and_with_the_same_it_is_passed_over(bench):
+    session = await a_session(bench)
+    before = await seen(bench, **session)
+    others = [reading(0, "other words"), reading(0) | {"input": {"path": "/x"}}, reading(0) | {"kind": "user"}]
+
+    again = await bench.call("segment.add", **session, segment=reading(0))
+    for other in others:
+        with pytest.raises(Conflict, match="'call0' is known with other content"):
+            await bench.call("segment.add", **session, segment=other)
+        with pytest.raises(Conflict):
+            await bench.call("tx", **session, calls=[{"method": "segment.add", "params": {"segment": other}}])
+
+    assert again["added"] == 0
+    assert await seen(bench, **session) == before
+
+
+async def test_one_call_that_gives_an_id_two_contents_admits_neither(bench):
+    session = await a_session(bench)
+    before = await seen(bench, **session)
+
+    with pytest.raises(Conflict, match="'call9'"):
+        await bench.call("segment.add_many", **session, segments=[reading(9), reading(9, "other words")])
+
+    assert await seen(bench, **session) == before
+
+
+async def test_a_pending_call_is_completed_and_given_again_it_changes_nothing(bench):
+    session = await a_session(bench)
+    pending = {"kind": "exchange", "id": "it", "tool": "Bash", "input": {"command": "ls"}, "status": "pending"}
+    done = pending | {"status": "error", "text": "no such folder"}
+
+    for call in (pending, pending, done, done, pending):
+        await bench.call("segment.add", **session, segment=call)
+
+    assert (await bench.call("segment.get", **session, id="it"))["status"] == "error"
+
+
 async def test_an_op_id_of_another_verb_or_other_params_is_refused_and_nothing_is_done(bench):
     session = await a_session(bench)
     op = {**session, "op_id": "one"}

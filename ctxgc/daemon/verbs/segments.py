@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ctxgc.core.errors import BadParams, Conflict, NotFound
-from ctxgc.core.heap import STATES
-from ctxgc.core.segment import EdgeKind, Segment, State
+from ctxgc.core.errors import BadParams, NotFound
+from ctxgc.core.segment import EdgeKind, Segment
 from ctxgc.daemon.collecting import evict_by_hand
 from ctxgc.daemon.describe import content_reply, labels_of, plan_reply, segment_reply
-from ctxgc.daemon.given import segment_of_file, segments_of
+from ctxgc.daemon.given import check_contents, segment_of_file, segments_of
 from ctxgc.daemon.importing import open_regular
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.pacing import pace
@@ -97,8 +96,7 @@ async def _add(
     prepared: list[Prepared] = []
 
     async def before(session: Session) -> None:
-        await session.ensure_text()
-        prepared.extend(await on_worker(services, services.intake.prepare_all, segments(session)))
+        prepared.extend(await prepared_for(services, session, segments(session)))
 
     def apply(session: Session, change: Change) -> Reply:
         cached = session.heap.resident_tokens
@@ -106,6 +104,16 @@ async def _add(
         return reply | _paced(services, session, change, cached)
 
     return await change_session(services, verb, params, apply, before=before)
+
+
+async def prepared_for(services: Services, session: Session, given: list[Segment]) -> list[Prepared]:
+    """What a client gives, ready to be admitted; inside the session's change. Raises `Conflict`."""
+    await session.ensure_text()
+    prepared: list[Prepared] = await on_worker(services, services.intake.prepare_all, given)
+    slot_of = session.heap.slot_of
+    known = sorted({slot_of[segment.id] for segment in given if segment.id in slot_of})
+    check_contents(session, prepared, await services.stash.bodies(session.key, known) if known else {})
+    return prepared
 
 
 def _paced(services: Services, session: Session, change: Change, cached_tokens: int) -> Reply:
@@ -133,7 +141,7 @@ def apply_added(session: Session, change: Change, items: Sequence[NewSegment], p
     turn = session.row.turn
     added = 0
     for item, ready in zip(items, prepared, strict=True):
-        _refuse_other_content(session, ready)
+        _refuse_unknown_refs(session, ready)
         added += session.admit(change, ready, is_pinned=item.is_pinned)
     if added and session.row.turn == turn and not any(p.segment.kind in REPLY_KINDS for p in prepared):
         session.set_row(change, turn=turn + 1)
@@ -147,11 +155,12 @@ def apply_added(session: Session, change: Change, items: Sequence[NewSegment], p
     return reply | over_budget_hint(session)
 
 
-def _refuse_other_content(session: Session, ready: Prepared) -> None:
-    slot = session.heap.slot_of.get(ready.segment.id)
-    if slot is None or STATES[session.heap.state[slot]] is not State.FORGOTTEN:
-        return
-    raise Conflict(f"segment {ready.segment.id!r} was forgotten", hint="add it under another id")
+def _refuse_unknown_refs(session: Session, ready: Prepared) -> None:
+    try:
+        session.slots(ready.segment.refs)
+    except NotFound as unknown:
+        hint = "a segment refers to older ones of its session; add those first"
+        raise BadParams(f"refs: {unknown}", hint=hint, field="refs") from None
 
 
 async def get(services: Services, params: SegmentGet) -> Reply:

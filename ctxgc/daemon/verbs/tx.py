@@ -12,8 +12,8 @@ from ctxgc.daemon.given import segments_of
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
-from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker
-from ctxgc.daemon.verbs.segments import apply_added, pinning, referring, tagging, touching
+from ctxgc.daemon.verbs.acting import Reply, change_session
+from ctxgc.daemon.verbs.segments import apply_added, pinning, prepared_for, referring, tagging, touching
 from ctxgc.protocol.messages import VERBS, MutatingSession, NewSegment, Params, SegmentAdd, Tx
 
 SIMPLE: dict[str, Callable[[Any], Callable[[Session, Change], Reply]]] = {
@@ -34,10 +34,9 @@ async def tx(services: Services, params: Tx) -> Any:
     prepared: list[list[Prepared]] = []
 
     async def before(session: Session) -> None:
-        await session.ensure_text()
         # Ids given twice in one tx would be numbered alike if each call were named by itself.
         items = [item for method, sub in calls if method in ADDING for item in _items(sub)]
-        ready = await on_worker(services, services.intake.prepare_all, segments_of(session, items, services.clock()))
+        ready = await prepared_for(services, session, segments_of(session, items, services.clock()))
         at = 0
         for method, sub in calls:
             count = len(_items(sub)) if method in ADDING else 0
