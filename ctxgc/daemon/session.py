@@ -239,11 +239,18 @@ class Session:
     async def _load(self) -> None:
         newest = await self._stash.collections(self.key, limit=1)
         rows = await self._stash.rows(self.key)
+        settings = None
+        while settings is not self.settings:  # A reload meanwhile changes what is built from them.
+            settings = self.settings
+            twin = Session(self.row, self._stash, settings, self._clock)
+            # Beside the loop, in an object that nobody else has: ten thousand rows would stall every other session.
+            await asyncio.to_thread(twin._fill, rows)
         # From here nothing waits: who reads without the lock sees the old heap or the new one, never half of one.
         self._is_stale = self._has_text = False
         self._reset()
         self.last_collection = newest[0].id if newest else 0
-        self._fill(rows)
+        self.heap, self.index, self.garbage = twin.heap, twin.index, twin.garbage
+        self.redacted, self.left_evicted, self.place_max = twin.redacted, twin.left_evicted, twin.place_max
 
     def _fill(self, rows: Sequence[Stored]) -> None:
         for row in rows:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from ctxgc.core.errors import BadParams, NotFound
 from ctxgc.core.segment import EdgeKind, Segment
 from ctxgc.daemon.collecting import evict_by_hand
@@ -40,6 +42,9 @@ from ctxgc.protocol.messages import (
     SegmentTag,
 )
 from ctxgc.stash.contract import AddEdges, Edge, SetPinned, SetTags, Touch
+
+LIST_SLICE = 512
+"""Segments described at a time."""
 
 FILE_BYTES_MAX = 256 * 2**20
 """The largest file that becomes one segment."""
@@ -196,10 +201,15 @@ async def list_segments(services: Services, params: SegmentList) -> Reply:
     wanted.sort(key=lambda slot: (heap.state[slot] > 1, heap.place[slot], slot))
     page = wanted[params.offset : params.offset + params.limit]
     rows = {row.seq: row for row in await services.stash.rows(session.key, page)}
+    described = []
+    for start in range(0, len(page), LIST_SLICE):
+        here = (rows[slot] for slot in page[start : start + LIST_SLICE] if slot in rows)
+        described.append(msgspec.json.encode([segment_reply(session, row) for row in here])[1:-1])
+        await asyncio.sleep(0)  # Others are served between the slices of a long list.
     more = params.offset + params.limit
     return {
         "session": str(session.key),
-        "segments": [segment_reply(session, rows[slot]) for slot in page if slot in rows],
+        "segments": msgspec.Raw(b"[" + b",".join(filter(None, described)) + b"]"),
         "total": len(wanted),
         "next_offset": more if more < len(wanted) else -1,
     }

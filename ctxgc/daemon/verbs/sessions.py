@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,8 @@ from ctxgc.core.tombstone import tombstone_text
 from ctxgc.daemon.describe import session_reply, show_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
-from ctxgc.daemon.verbs.acting import Reply, change_session, over_budget_hint, session_of
+from ctxgc.daemon.texts import Content
+from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker, over_budget_hint, session_of
 from ctxgc.daemon.waiting import pacing_reply
 from ctxgc.protocol.messages import (
     MutatingSession,
@@ -27,7 +29,7 @@ from ctxgc.protocol.messages import (
     SessionRender,
     SessionSet,
 )
-from ctxgc.stash.contract import SessionRow
+from ctxgc.stash.contract import SessionRow, Stored
 from ctxgc.tokens.calibration import Calibration
 
 CHILDREN_MAX = 1000
@@ -116,16 +118,25 @@ async def close_session(services: Services, params: MutatingSession) -> Any:
 async def slots_of(services: Services, session: Session) -> list[Slot]:
     """The window in order, with contents, and tombstones where bodies are out."""
     heap, window = session.heap, list(session.heap.window())
-    rows = {row.seq: row for row in await services.stash.rows(session.key, window)}
+    # As it is now: what the thread sees must not move under it.
+    out = {seq: heap.body[seq] for seq in window if heap.state[seq] == EVICTED}
+    rows = await services.stash.rows(session.key, window)
     contents = await services.texts.get(session.key, window)
+    slots: list[Slot] = await on_worker(services, _slots, window, out, rows, contents)
+    return slots
+
+
+def _slots(
+    window: Sequence[int], out: Mapping[int, int], rows: Sequence[Stored], contents: Mapping[int, Content]
+) -> list[Slot]:
+    """The same from values alone; `out` has the tokens of the bodies that are out."""
+    segments = {row.seq: row.segment for row in rows}
     slots = []
     for seq in window:
-        if seq not in contents:
-            continue
-        skeleton, body = contents[seq]
-        segment = replace(rows[seq].segment, skeleton=skeleton, body=body)
-        is_out = heap.state[seq] == EVICTED
-        slots.append(Slot(segment, tombstone_of(session, seq, segment) if is_out else None))
+        if seq in contents and seq in segments:
+            skeleton, body = contents[seq]
+            segment = replace(segments[seq], skeleton=skeleton, body=body)
+            slots.append(Slot(segment, Tombstone(tombstone_text(segment, seq, out[seq])) if seq in out else None))
     return slots
 
 
@@ -137,16 +148,21 @@ def tombstone_of(session: Session, seq: int, segment: Any) -> Tombstone:
 async def render_session(services: Services, params: SessionRender) -> Reply:
     """`session.render`."""
     session = await session_of(services, params)
-    slots = await slots_of(services, session)
     raw = session.heap.resident_tokens
+    slots = await slots_of(services, session)
+    rendered = await on_worker(services, _rendered, params.format, slots)
     return {
         "session": str(session.key),
         "format": params.format,
-        "messages": Raw(_unicode(WIRE_FORMATS[params.format].render(slots))),
+        "messages": Raw(rendered),
         "tokens": raw,
         "billed_tokens": session.billed(raw),
         "evicted": sum(slot.tombstone is not None for slot in slots),
     }
+
+
+def _rendered(format_name: str, slots: list[Slot]) -> bytes:
+    return _unicode(WIRE_FORMATS[format_name].render(slots))
 
 
 def _unicode(rendered: bytes) -> bytes:

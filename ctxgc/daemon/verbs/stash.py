@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from ctxgc.adapters.contract import Opened
 from ctxgc.adapters.segments_json import encode
 from ctxgc.core.errors import BadParams, Conflict, NotFound, ReadOnly
 from ctxgc.core.heap import FORGOTTEN
-from ctxgc.core.segment import SessionKey, State
+from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.collecting import recall
 from ctxgc.daemon.describe import content_reply, hit_reply
 from ctxgc.daemon.services import Services
@@ -216,15 +216,8 @@ async def tiers(services: Services, params: Nothing) -> Reply:
 async def export(services: Services, params: Export) -> Reply:
     """`export`: every segment of a session that is not forgotten, exactly, as plain JSON segments."""
     session = await session_of(services, params)
-    kept = (row for row in await services.stash.rows(session.key) if row.state is not State.FORGOTTEN)
-    rows = sorted(kept, key=lambda row: row.segment.place)
-    departed = {row.segment.id: row.departure for row in rows if row.departure is not None}
-    contents = await services.stash.bodies(session.key, [row.seq for row in rows])
-    segments = [
-        replace(row.segment, skeleton=contents[row.seq][0], body=contents[row.seq][1])
-        for row in rows
-        if row.seq in contents
-    ]
+    rows = await services.stash.rows(session.key)
+    contents = await services.stash.bodies(session.key, range(len(session.heap)))
     known = session.row
     opened = Opened(
         session.key.session,
@@ -234,14 +227,22 @@ async def export(services: Services, params: Export) -> Reply:
         model=known.model,
         title=known.title,
     )
-    size = await asyncio.to_thread(write_new, params.path, encode(session.key.source, opened, segments, departed))
+    size = await asyncio.to_thread(_exported, params.path, session.key.source, opened, rows, contents)
     return {
         "session": str(session.key),
         "path": params.path,
-        "segments": len(segments),
+        "segments": len(contents),
         "bytes": size,
-        "changed": f"{len(segments)} segments written to {params.path}",
+        "changed": f"{len(contents)} segments written to {params.path}",
     }
+
+
+def _exported(path: str, source: str, opened: Opened, rows: Sequence[Stored], contents: Mapping[int, Content]) -> int:
+    """Write the segments that have content in window order; bytes written."""
+    kept = sorted((row for row in rows if row.seq in contents), key=lambda row: row.segment.place)
+    departed = {row.segment.id: row.departure for row in kept if row.departure is not None}
+    segments = [replace(row.segment, skeleton=contents[row.seq][0], body=contents[row.seq][1]) for row in kept]
+    return write_new(path, encode(source, opened, segments, departed))
 
 
 def write_new(path: str, parts: Iterable[bytes]) -> int:
