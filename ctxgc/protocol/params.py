@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(max_length=512)]
+NAME_CHARS_MAX = 512
+Name = Annotated[str, Field(max_length=NAME_CHARS_MAX)]
 Ids = Annotated[list[Name], Field(min_length=1, max_length=10_000)]
 PATH_CHARS_MAX = 4096
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=PATH_CHARS_MAX)]
