@@ -279,6 +279,19 @@ async def test_a_pending_call_is_completed_and_given_again_it_changes_nothing(be
     assert (await bench.call("segment.get", **session, id="it"))["status"] == "error"
 
 
+async def test_settings_in_a_tx_hold_only_if_all_of_it_does(bench):
+    session = await a_session(bench)
+    task = {"method": "session.set", "params": {"task": "ferry", "open_paths": ["/tide"]}}
+    wrong = {"method": "segment.pin", "params": {"ids": ["nothing"]}}
+
+    with pytest.raises(NotFound):
+        await bench.call("tx", **session, calls=[task, wrong])
+    refused = (await bench.call("session.show", **session))["task"]
+    await bench.call("tx", **session, calls=[task])
+
+    assert (refused, (await bench.call("session.show", **session))["task"]) == ("", "ferry")
+
+
 async def test_an_op_id_of_another_verb_or_other_params_is_refused_and_nothing_is_done(bench):
     session = await a_session(bench)
     op = {**session, "op_id": "one"}

@@ -19,7 +19,7 @@ from ctxgc.daemon.describe import session_reply, show_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.texts import Content
-from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker, over_budget_hint, session_of
+from ctxgc.daemon.verbs.acting import Applied, Reply, change_session, on_worker, over_budget_hint, session_of
 from ctxgc.daemon.waiting import pacing_reply
 from ctxgc.protocol.messages import (
     MutatingSession,
@@ -87,8 +87,8 @@ async def show_session(services: Services, params: OfSession) -> Reply:
     return show_reply(session, children) | pacing
 
 
-async def set_session(services: Services, params: SessionSet) -> Any:
-    """`session.set`."""
+def setting(params: SessionSet) -> Applied:
+    """Change settings of a session."""
     fields = params.model_dump(
         include={"budget_tokens", "window_max_tokens", "mode", "task", "model"}, exclude_none=True
     )
@@ -98,11 +98,17 @@ async def set_session(services: Services, params: SessionSet) -> Any:
         if "model" in fields:
             session.calibration = Calibration.of(fields["model"])
         if params.open_paths is not None:
-            session.open_paths = tuple(params.open_paths)
+            paths = tuple(params.open_paths)
+            change.then(lambda: setattr(session, "open_paths", paths))
         names = ", ".join([*fields, *(["open_paths"] if params.open_paths is not None else [])]) or "nothing"
         return session_reply(session.row) | {"changed": f"{names} set"} | over_budget_hint(session)
 
-    return await change_session(services, "session.set", params, apply)
+    return apply
+
+
+async def set_session(services: Services, params: SessionSet) -> Any:
+    """`session.set`."""
+    return await change_session(services, "session.set", params, setting(params))
 
 
 async def close_session(services: Services, params: MutatingSession) -> Any:

@@ -14,6 +14,7 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Change, Session
 from ctxgc.daemon.verbs.acting import Reply, change_session
 from ctxgc.daemon.verbs.segments import apply_added, pinning, prepared_for, referring, tagging, touching
+from ctxgc.daemon.verbs.sessions import setting
 from ctxgc.protocol.messages import VERBS, MutatingSession, NewSegment, Params, SegmentAdd, Tx
 
 SIMPLE: dict[str, Callable[[Any], Callable[[Session, Change], Reply]]] = {
@@ -22,6 +23,7 @@ SIMPLE: dict[str, Callable[[Any], Callable[[Session, Change], Reply]]] = {
     "segment.touch": lambda params: touching(params.ids),
     "segment.tag": tagging,
     "segment.ref": referring,
+    "session.set": setting,
 }
 ADDING = ("segment.add", "segment.add_many")
 OUTER = frozenset(MutatingSession.model_fields)
