@@ -126,11 +126,13 @@ def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
     """Every readable row of a table; one that breaks a constraint of the new file is a duplicate or a ruin."""
     had, has = _columns(old, table), _columns(new, table)
+    if not had:
+        return
     # By name: an older file lacks the newest columns, and a table's own order is not that of COLUMNS.
     wanted = ("rid", *COLUMNS) if table == "segment" else tuple(has)
     names = ", ".join(name if name in had else has[name] for name in wanted)
     into = f"{table} ({', '.join(wanted)})"
-    for row in _readable_rows(old, table, names) if had else ():
+    for row in _readable_rows(old, table, names):
         marks = ", ".join("?" * len(row))
         with contextlib.suppress(sqlite3.Error, ValueError, TypeError, KeyError):
             if table == "segment":
