@@ -303,7 +303,9 @@ class ClaudeCode(LineTranscript):
     ) -> None:
         """A text, or a block that is none: kept verbatim. White space alone is sent to no model."""
         if text is not None:
-            if text and not text.isspace():
+            if text.isspace() and role is Role.USER:
+                self._skip("blank")
+            elif text and not text.isspace():
                 chain.text(kind, role, text, wall_s=wall_s, born_turn=turn, reply=reply)
         elif not isinstance(block, dict) or not isinstance(block.get("type"), str) or block["type"] == "text":
             self._skip("malformed")

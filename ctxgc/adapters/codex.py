@@ -219,6 +219,8 @@ class Codex(LineTranscript):
                 self._text(what, role, "", wall_s, {"opaque": [block]})
             elif text.strip():
                 self._text(what, role, text, wall_s)
+            elif text and role is Role.USER:
+                self._skip("blank")
 
     def _take_reasoning(self, payload: dict[str, Any], wall_s: float) -> None:
         """What can be read of the reasoning; most of it is encrypted, and only the provider reads that."""

@@ -31,10 +31,10 @@ from ctxgc.adapters.trajectories import (
 )
 from ctxgc.core.errors import BadTranscript
 
-HEAD_BYTES = 2**16
-"""How much of a file's beginning `detect` wants to see."""
+HEAD_BYTES = 2**22
+"""How much of a file's beginning `detect` looks at, at most: a first record may be long, and unknown ones many."""
 
-HEAD_LINES_MAX = 20
+HEAD_LINES_MAX = 10_000
 
 
 class TranscriptFormat(NamedTuple):

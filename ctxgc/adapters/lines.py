@@ -33,6 +33,11 @@ class Inflater:
         self._head: bytes | None = b""
         self._member: zlib._Decompress | None = None
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether a packed member has no end yet: if the file ends here, something of it is missing."""
+        return self._member is not None and not self._member.eof
+
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The plain bytes in `data`, in pieces of at most `INFLATE_BYTES` when they were packed."""
         if self._head is not None:

@@ -192,7 +192,9 @@ class Pi(LineTranscript):
 
     def _text(self, kind: Kind, text: str, wall_s: float, facts: Facts = NO_FACTS) -> None:
         """A text that the model is told."""
-        if text.strip():
+        if text.isspace():
+            self._skip("blank")
+        elif text:
             self._admit(self._session().text(kind, Role.USER, text, wall_s=wall_s, facts=facts))
 
     def _take_texts(self, content: object, kind: Kind, wall_s: float) -> None:

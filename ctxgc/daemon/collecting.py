@@ -14,11 +14,10 @@ from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.pacer import ALL_CACHED, PacerRules, Prices, cost_effect, rewrite_tokens
 from ctxgc.core.segment import State
-from ctxgc.daemon.session import Change, Session
-from ctxgc.stash.contract import Collected, Collection, Eviction, SetState, Touch
-
-SHADOW = "shadow"
-"""The trigger of a journal entry of which nothing left: what a collection would have evicted."""
+from ctxgc.daemon.change import Change
+from ctxgc.daemon.session import Session
+from ctxgc.stash.contract import SHADOW as SHADOW
+from ctxgc.stash.contract import Collected, Collection, Eviction, Recalled, SetState, Touch
 
 DEFAULT_BUDGET_PART = 3
 """Without a budget of its own a session is collected to a third of what it holds."""
@@ -117,60 +116,59 @@ def evict_by_hand(session: Session, change: Change, slots: Sequence[int], pacer:
     return carried_out(session, change, todo, "evicted_by_hand", pacer, wall_s)
 
 
-def to_undo(session: Session, journal: Sequence[Collection], number: int, *, force: bool) -> Collection:
-    """The collection to take back: the newest that still stands, or the one of this number.
+def to_undo(
+    session: Session, number: int, named: Collection | None, newest: Collection | None, *, force: bool
+) -> Collection:
+    """The collection to take back: the one of this number as it was `named`, or the `newest` that stands if it is 0.
 
-    Read the journal inside the change: another undo may have been under way. Raises `NotFound`, `Conflict`.
+    Read both inside the change: another undo may have been under way. Raises `NotFound`, `Conflict`.
     """
-    undone_by = {record.undoes: record.id for record in journal if record.undoes}
-    real = [record for record in journal if record.trigger != SHADOW]
-    standing = [record for record in real if not record.undoes and record.id not in undone_by]
-    found = next((record for record in real if record.id == number), None) if number else next(iter(standing), None)
+    found = named if number else newest
     if found is None:
-        raise NotFound(f"no collection to undo in session {session.key}", hint="`ctxgc log` lists them")
+        what = f"no collection {number}" if number else "no collection to undo"
+        raise NotFound(f"{what} in session {session.key}", hint="`ctxgc log` lists them")
+    if found.trigger == SHADOW:
+        raise Conflict(f"collection {found.id} took nothing out", hint="in shadow the journal says what would leave")
     if found.undoes:
         raise Conflict(f"collection {found.id} was an undo itself", hint="collect again instead")
-    if found.id in undone_by:
+    if found.undone_by:
         raise Conflict(
-            f"collection {found.id} was taken back by {undone_by[found.id]}", hint="`ctxgc log` lists those that stand"
+            f"collection {found.id} was taken back by {found.undone_by}", hint="`ctxgc log` lists those that stand"
         )
-    if found is not standing[0] and not force:
+    if newest is not None and newest.id != found.id and not force:
         raise Conflict(
-            f"collection {standing[0].id} ran after {found.id}",
+            f"collection {newest.id} ran after {found.id}",
             hint="undo that one first, or force: what both evicted comes back only once",
         )
     return found
 
 
-def undo(session: Session, change: Change, record: Collection, wall_s: float) -> Outcome:
+def undo(session: Session, change: Change, taken_back: Collection, wall_s: float) -> Outcome:
     """Bring back what a collection evicted and is still out. A collection of its own: it edits the prefix too."""
     heap = session.heap
-    back = [e.seq for e in record.evictions if heap.state[e.seq] == EVICTED]
+    back = [e.seq for e in taken_back.evictions if heap.state[e.seq] == EVICTED]
     before = heap.resident_tokens
     grown = sum(heap.body[slot] - heap.tombstone[slot] for slot in back)
     todo = Plan(target_tokens=before + grown, before_tokens=before, remaining_tokens=before + grown)
     number = session.last_collection + 1
-    change.add(
-        Collected(
-            session.key,
-            Collection(
-                id=number,
-                wall_s=wall_s,
-                turn=session.row.turn,
-                trigger="undo",
-                target_tokens=todo.target_tokens,
-                before_tokens=before,
-                after_tokens=todo.remaining_tokens,
-                undoes=record.id,
-            ),
-            restores=back,
-        )
-    )
-    session.last_collection = number
-    change.then(lambda: restore(heap, back))
-    return Outcome(
+    outcome = Outcome(
         plan=todo, trigger="undo", collection=number, predicted_cost=float(grown), cache_rewrite_tokens=before
     )
+    record = Collection(
+        id=number,
+        wall_s=wall_s,
+        turn=session.row.turn,
+        trigger=outcome.trigger,
+        target_tokens=todo.target_tokens,
+        before_tokens=before,
+        after_tokens=todo.remaining_tokens,
+        predicted_cost=outcome.predicted_cost,
+        undoes=taken_back.id,
+    )
+    change.add(Collected(session.key, record, restores=back))
+    session.last_collection = number
+    change.then(lambda: restore(heap, back))
+    return outcome
 
 
 def recall(session: Session, change: Change, slots: Sequence[int], prices: Prices) -> int:
@@ -181,7 +179,7 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
     """
     heap, turn = session.heap, session.row.turn
     out = [slot for slot in slots if heap.state[slot] == EVICTED]
-    change.add(Touch(session.key, [(slot, turn) for slot in slots]))
+    change.add(Touch(session.key, [(slot, turn) for slot in slots]), Recalled(session.key, slots, turn))
     for slot in out:
         session.account = session.account.recalled(prices, heap.resident_tokens, heap.body[slot])
     for slot in slots:

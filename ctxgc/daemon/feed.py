@@ -17,19 +17,21 @@ from itertools import groupby
 from typing import Any
 
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Transcript, Used
-from ctxgc.adapters.formats import detect, open_transcript
+from ctxgc.adapters.formats import HEAD_BYTES, detect, open_transcript
 from ctxgc.adapters.lines import Inflater
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, RESIDENT
 from ctxgc.core.segment import Departure, SessionKey, State, Status
+from ctxgc.daemon.change import Change
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.session import Session
+from ctxgc.protocol.params import NAME_CHARS_MAX
 from ctxgc.stash.contract import SessionRow, SetPlaces, SetState
 from ctxgc.tokens.calibration import Calibration
 
-HEAD_BYTES = 2**16
-"""So much of a file is gathered before its format is decided."""
+FIRST_LOOK_BYTES = 2**16
+"""So much of a file is gathered before its format is asked for; twice as much each time that it is not known yet."""
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class Feed:
         self._format = format_name
         self._inflater = Inflater()
         self._head = bytearray()
+        self._next_look_bytes = FIRST_LOOK_BYTES
         self._parser: Transcript | None = None
         self.passes: dict[str, Pass] = {}
 
@@ -81,26 +84,43 @@ class Feed:
     async def _feed_plain(self, plain: bytes) -> None:
         if self._parser is None:
             self._head += plain
-            if len(self._head) < HEAD_BYTES:
+            if len(self._head) < self._next_look_bytes:
                 return
-            plain = self._begin()
+            is_last = len(self._head) >= HEAD_BYTES
+            self._next_look_bytes = min(2 * len(self._head), HEAD_BYTES)
+            if not await self._begin(is_last=is_last):
+                return
+            plain = self._taken_head()
         await self._take(await self._work(self._parse, plain))
 
-    def _begin(self) -> bytes:
+    @property
+    def ends_early(self) -> str:
+        """Why the input may be only a part of the file, as the end of a sentence; empty if it is whole."""
+        if self._inflater.is_damaged:
+            return "its gzip is damaged; what came before the damage is in"
+        return "its gzip is cut off; what came before is in" if self._inflater.is_cut else ""
+
+    def _taken_head(self) -> bytes:
         head, self._head = bytes(self._head), bytearray()
-        name = self._format or detect(head)
+        return head
+
+    async def _begin(self, *, is_last: bool) -> bool:
+        """Open the parser if the head says which; where it does not, that is an error at the last look."""
+        name = self._format or await self._work(detect, bytes(self._head))
+        if name is None and not is_last:
+            return False
         if name is None:
             raise BadTranscript(
                 "not a transcript of a format this build reads", hint="`--format NAME` says what it is, if you know"
             )
         self._parser = open_transcript(name)
-        return head
+        return True
 
     async def finish(self) -> None:
         """The input ends here for now: take what is left, and settle every session with its window."""
         if self._parser is None:
-            plain = self._begin()
-            await self._take(await self._work(self._parse, plain))
+            await self._begin(is_last=True)
+            await self._take(await self._work(self._parse, self._taken_head()))
         assert self._parser is not None
         await self._take(await self._work(self._parser.finish))
         if self._inflater.is_damaged:
@@ -134,6 +154,11 @@ class Feed:
         if met is None:
             assert self._parser is not None
             key = SessionKey(self._parser.source, name)
+            if len(str(key)) > NAME_CHARS_MAX:
+                raise BadTranscript(
+                    f"the name of its session has {len(str(key))} characters or more, {NAME_CHARS_MAX} at most",
+                    hint="no command could name that session: give it a shorter id in the file",
+                )
             row = SessionRow(key=key, mode="observe", created_s=self._services.clock())
             session = await self._services.registry.open(row)
             await session.settled()
@@ -241,11 +266,11 @@ def _note_facts(session: Session, change: Change, event: Opened) -> None:
         session.calibration = Calibration.of(model)
     session.set_row(
         change,
-        project=event.project or known.project,
+        project=known.project if known.forgotten else event.project or known.project,
         parent=event.parent or known.parent,
         parent_segment=event.parent_segment or known.parent_segment,
         model=model,
-        title=event.title or known.title,
+        title=known.title if known.forgotten else event.title or known.title,
         hidden_tokens=event.hidden_tokens or known.hidden_tokens,
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ctxgc.adapters.assembly import canonical, cut_input
 from ctxgc.adapters.facts import facts_of
+from ctxgc.core.errors import Conflict
+from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.segment import (
     Access,
     Kind,
@@ -20,7 +22,9 @@ from ctxgc.core.segment import (
     text_bytes,
     text_id,
 )
+from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.session import Session
+from ctxgc.daemon.texts import Content
 from ctxgc.protocol.messages import NewSegment
 
 PLACE_STEP = 8
@@ -61,6 +65,37 @@ def segments_of(session: Session, items: Sequence[NewSegment], wall_s: float) ->
 def segment_of_file(session: Session, item: NewSegment, data: bytes, wall_s: float) -> Segment:
     """A file's bytes, exactly, as one segment; `item.text` is not looked at."""
     return _segment(Naming.of(session), item, data, wall_s)
+
+
+def check_contents(session: Session, prepared: Sequence[Prepared], stored: Mapping[int, Content]) -> None:
+    """Raise `Conflict` where an id stands for other content than before, in the session or in this call.
+
+    `stored` has what the session holds of the ids that are given again.
+    """
+    heap, said = session.heap, dict[str, Segment]()
+    for segment in (ready.segment for ready in prepared):
+        slot = heap.slot_of.get(segment.id)
+        if slot is not None and heap.state[slot] == FORGOTTEN:
+            raise Conflict(f"segment {segment.id!r} was forgotten", hint="add it under another id")
+        if slot is not None and slot in stored and segment.id not in said:
+            skeleton, body = stored[slot]
+            status = Status.PENDING if heap.is_set(slot, PENDING) else Status.OK
+            said[segment.id] = replace(segment, kind=heap.kind_of(slot), status=status, skeleton=skeleton, body=body)
+        before = said.setdefault(segment.id, segment)
+        if not _agree(before, segment):
+            hint = f"add this under another id; `ctxgc show {segment.id}` shows what is stored"
+            raise Conflict(f"segment {segment.id!r} is known with other content", hint=hint, field="id")
+        if before.status is Status.PENDING:
+            said[segment.id] = segment
+
+
+def _agree(before: Segment, after: Segment) -> bool:
+    """Whether what is given repeats what is known, completes it, or is the call that it completed."""
+    if before.kind is not after.kind:
+        return False
+    if after.status is Status.PENDING:
+        return set(after.body) <= set(before.body)
+    return before.status is Status.PENDING or (before.skeleton, before.body) == (after.skeleton, after.body)
 
 
 def _segment(naming: Naming, item: NewSegment, text: bytes, wall_s: float) -> Segment:

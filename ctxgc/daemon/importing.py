@@ -73,12 +73,16 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
             continue
         for file in files:
             try:
-                replies, file_bytes = await import_file(services, file, format_name)
+                replies, file_bytes, ends_early = await import_file(services, file, format_name)
             except (CtxgcError, OSError) as error:
                 failed.append(_failure(file, error))
                 continue
             sessions += replies
             size += file_bytes
+            if ends_early:
+                sentence = f"{_shown(file)} ends early: {ends_early}"
+                hint = "import the whole file again: what is known already is passed over"
+                failed.append({"path": _shown(file), "kind": "ends_early", "error": sentence, "hint": hint})
     added = sum(reply["added"] for reply in sessions)
     services.counts["imports"] += len(sessions)
     return {
@@ -90,8 +94,8 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
     }
 
 
-async def import_file(services: Services, path: str, format_name: str) -> tuple[list[dict[str, Any]], int]:
-    """Import one file: (`ImportedReply` of each of its sessions, bytes read)."""
+async def import_file(services: Services, path: str, format_name: str) -> tuple[list[dict[str, Any]], int, str]:
+    """Import one file: (`ImportedReply` of each of its sessions, bytes read, why they are not all of it)."""
     feed = Feed(services, format_name)
     with await asyncio.to_thread(open_regular, path) as file:
         total = os.fstat(file.fileno()).st_size
@@ -104,7 +108,7 @@ async def import_file(services: Services, path: str, format_name: str) -> tuple[
                 services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
     await feed.finish()
     services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
-    return imported_reply(feed, path), done
+    return imported_reply(feed, path), done, feed.ends_early
 
 
 def _is_text(path: str) -> bool:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from ctxgc.config import PacerConfig
 from ctxgc.core.account import Account, paced
 from ctxgc.core.pacer import Decision, PacerRules
+from ctxgc.daemon.change import Change
 from ctxgc.daemon.collecting import Outcome, carried_out
-from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.session import Session
 
 
 def pace(

@@ -20,18 +20,22 @@ from typing import Any
 from ctxgc.core.account import Account
 from ctxgc.core.errors import NotFound
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
+from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of, lost_entry
 from ctxgc.core.policy import Rules
 from ctxgc.core.recalled import copied, recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import DIGEST_BYTES, Kind, Segment, SessionKey, State, Status, address_in, session_number
+from ctxgc.daemon.change import Change
 from ctxgc.daemon.intake import Prepared, tombstone_tokens_at
 from ctxgc.daemon.wiring import Wiring
-from ctxgc.stash.contract import Edge, Mutation, Put, PutSession, SessionRow, SetGarbage, Stash, Stored, Touch
+from ctxgc.stash.contract import Edge, Put, PutSession, Recalled, SessionRow, SetGarbage, Stash, Stored, Touch
 from ctxgc.tokens.calibration import Calibration
 
 REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
 """Kinds that an assistant's reply consists of: with them the session's turn moves on."""
+
+FROM_ROWS = ("heap", "index", "garbage", "redacted", "left_evicted", "place_max", "_digests")
+"""What `_fill` makes of a session's rows."""
 
 TEXTS_PER_SLICE = 256
 """Bodies read at a time when the word index of a waking session is rebuilt."""
@@ -45,28 +49,6 @@ class SessionSettings:
     evictable_kinds: tuple[Kind, ...] = (Kind.EXCHANGE, Kind.ATTACHMENT, Kind.THINKING)
     has_evictable_inputs: bool = True
     recall_grace_turns: int = 3
-
-
-class Change:
-    """One atomic change in the making: what to commit, and what to do in memory once it is durable."""
-
-    def __init__(self) -> None:
-        self.mutations: list[Mutation] = []
-        self.is_row_changed = False
-        self._then: list[Callable[[], None]] = []
-
-    def add(self, *mutations: Mutation) -> None:
-        """Commit these too."""
-        self.mutations += mutations
-
-    def then(self, action: Callable[[], None]) -> None:
-        """Run this after the commit. It must not fail."""
-        self._then.append(action)
-
-    def settle(self) -> None:
-        """The commit is durable."""
-        for action in self._then:
-            action()
 
 
 class Session:
@@ -191,10 +173,9 @@ class Session:
         return slots
 
     def adopt(self, settings: SessionSettings) -> None:
-        """Take new settings. What may be evicted is built into the heap, so that is rebuilt before the next change."""
+        """Take new settings. All but the rules are built into the heap, so that is rebuilt before the next change."""
         old, self.settings = self.settings, settings
-        if (old.evictable_kinds, old.has_evictable_inputs) != (settings.evictable_kinds, settings.has_evictable_inputs):
-            self._is_stale = True
+        self._is_stale |= replace(old, rules=settings.rules) != settings
         self.version += 1
 
     @asynccontextmanager
@@ -247,17 +228,24 @@ class Session:
     async def _load(self) -> None:
         newest = await self._stash.collections(self.key, limit=1)
         rows = await self._stash.rows(self.key)
+        settings = None
+        while settings is not self.settings:  # A reload meanwhile changes what is built from them.
+            settings = self.settings
+            twin = Session(self.row, self._stash, settings, self._clock)
+            # Beside the loop, in an object that nobody else has: ten thousand rows would stall every other session.
+            await asyncio.to_thread(twin._fill, rows)
         # From here nothing waits: who reads without the lock sees the old heap or the new one, never half of one.
         self._is_stale = self._has_text = False
         self._reset()
         self.last_collection = newest[0].id if newest else 0
-        self._fill(rows)
+        for name in FROM_ROWS:
+            setattr(self, name, getattr(twin, name))
 
     def _fill(self, rows: Sequence[Stored]) -> None:
         for row in rows:
             while len(self.heap) < row.seq:
                 # A repair could not save this row. Slots are seqs, so something must stand in its slot.
-                self.heap.admit(_lost(len(self.heap)), [])
+                self.heap.admit(lost_entry(len(self.heap)), [])
             segment = row.segment
             is_said = row.state is not State.FORGOTTEN and segment.status is not Status.PENDING
             namings = self.index.paths.name(row.seq, segment.paths)[row.seq] if is_said else 0
@@ -270,9 +258,8 @@ class Session:
             refs = [edge for edge in row.edges if edge.target < row.seq]
             self.heap.admit(entry, refs)
             self._note_digest(row.seq, row.digest)
-            for target in copied(refs):
-                self.spare(target, segment.born_turn + 1)
-                self.spare(row.seq, segment.born_turn + 1)
+            if row.recalled_turn >= 0:
+                self.spare(row.seq, row.recalled_turn)
             if row.redactions:
                 self.redacted.add(row.seq)
             if row.state is State.DEPARTED and row.collection:
@@ -388,7 +375,7 @@ class Session:
             is_noted = heap.grace_until.get(target, -1) >= turn
             self.set_row(change, faults=self.row.faults + (heap.state[target] == EVICTED and not is_noted))
             heap.touch(target, turn)
-            change.add(Touch(self.key, [(target, turn)]))
+            change.add(Touch(self.key, [(target, turn)]), Recalled(self.key, [slot, target], turn + 1))
             self.spare(target, turn + 1)
             self.spare(slot, turn + 1)
 
@@ -402,17 +389,3 @@ class Session:
         if row != self.row:
             self.row = row
             change.is_row_changed = True
-
-
-def _lost(seq: int) -> Entry:
-    """What stands in the slot of a row that a repair could not save; its transcript may bring the segment back."""
-    return Entry(
-        id=f"lost#{seq}",
-        kind=Kind.OTHER,
-        place=0,
-        born_turn=0,
-        skeleton_tokens=0,
-        body_tokens=0,
-        tombstone_tokens=0,
-        state=FORGOTTEN,
-    )

@@ -9,6 +9,9 @@ from cachetools import LRUCache
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash.contract import Stash
 
+READ_SLICE = 512
+"""Contents read, and put into the cache, at a time."""
+
 Content = tuple[bytes, tuple[Piece, ...]]
 """Skeleton and body."""
 
@@ -43,8 +46,9 @@ class Texts:
         """Contents by seq; what is forgotten or unknown is absent."""
         found = {seq: content for seq in seqs if (content := self._cache.get((key, seq)))}
         missing = [seq for seq in seqs if seq not in found]
-        if missing:
-            for seq, content in (await self._stash.bodies(key, missing)).items():
+        # In slices: the loop serves others between them.
+        for start in range(0, len(missing), READ_SLICE):
+            for seq, content in (await self._stash.bodies(key, missing[start : start + READ_SLICE])).items():
                 found[seq] = content
                 if _size(content) <= self._cache.maxsize:
                     self._cache[key, seq] = content

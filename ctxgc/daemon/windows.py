@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT, STATES
 from ctxgc.core.segment import Departure, Kind, State
-from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.change import Change
+from ctxgc.daemon.session import Session
 from ctxgc.stash.contract import SetPlaces, SetState
 
 PLACE_STEP = 8

@@ -22,12 +22,14 @@ from ctxgc.protocol.limits import UNSENT_BYTES_MAX as UNSENT_BYTES_MAX
 from ctxgc.protocol.params import PATH_CHARS_MAX as PATH_CHARS_MAX
 from ctxgc.protocol.params import AbsolutePath as AbsolutePath
 from ctxgc.protocol.params import Ids as Ids
+from ctxgc.protocol.params import KindName as KindName
 from ctxgc.protocol.params import Mutating as Mutating
 from ctxgc.protocol.params import MutatingSession as MutatingSession
 from ctxgc.protocol.params import Name as Name
 from ctxgc.protocol.params import Nothing as Nothing
 from ctxgc.protocol.params import OfSession as OfSession
 from ctxgc.protocol.params import Params as Params
+from ctxgc.protocol.params import StateName as StateName
 from ctxgc.protocol.params import Tokens as Tokens
 from ctxgc.protocol.params import Unit as Unit
 from ctxgc.protocol.params import VerbatimObjects as VerbatimObjects
@@ -94,7 +96,7 @@ class NewSegment(Params):
 
     id: Name = ""
     """Empty: derived from kind and text."""
-    kind: Literal["system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other"]
+    kind: KindName
     text: str = ""
     tool: Name = ""
     input: dict[str, Any] | None = None
@@ -148,8 +150,8 @@ class SegmentGet(OneSegment):
 class SegmentList(OfSession):
     """Segments of a session in window order, without content."""
 
-    states: list[Literal["resident", "evicted", "departed", "forgotten"]] = []
-    kinds: list[Name] = []
+    states: list[StateName] = []
+    kinds: list[KindName] = []
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
     offset: Annotated[int, Field(ge=0)] = 0
 
@@ -223,12 +225,12 @@ class StashSearch(OfSession):
 
     query: Annotated[str, Field(max_length=4096)] = ""
     project: Annotated[str, Field(max_length=4096)] = ""
-    kinds: list[Name] = []
+    kinds: list[KindName] = []
     tools: list[Name] = []
     path: Annotated[str, Field(max_length=4096)] = ""
     task: Name = ""
     tags: list[Name] = []
-    states: list[Name] = []
+    states: list[StateName] = []
     after_s: float = 0.0
     before_s: float = 0.0
     limit: Annotated[int, Field(ge=1, le=100)] = 10

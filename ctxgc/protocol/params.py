@@ -13,12 +13,15 @@ from pydantic_core import PydanticCustomError
 
 from ctxgc.core.errors import BadParams
 
-Name = Annotated[str, Field(max_length=512)]
+NAME_CHARS_MAX = 512
+Name = Annotated[str, Field(max_length=NAME_CHARS_MAX)]
 Ids = Annotated[list[Name], Field(min_length=1, max_length=10_000)]
 PATH_CHARS_MAX = 4096
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=PATH_CHARS_MAX)]
 """The daemon has no working directory of the client's; and no file's name holds NUL."""
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
+KindName = Literal["system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other"]
+StateName = Literal["resident", "evicted", "departed", "forgotten"]
 Unit = Literal["billed", "raw"]
 WireFormatName = Literal["anthropic_messages", "openai_chat", "openai_responses"]
 
@@ -59,7 +62,8 @@ class Mutating(Params):
     """Params of a verb that changes something."""
 
     op_id: Annotated[str, Field(max_length=128)] = ""
-    """Repeating a mutation with the same `op_id` in the same session answers as the first time, and does nothing."""
+    """Repeating a mutation with the same `op_id` in the same session answers as the first time, and does nothing.
+    With another verb or other params it is a `conflict`."""
     durability: Literal["commit", "async"] = "commit"
 
 

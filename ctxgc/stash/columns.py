@@ -19,13 +19,13 @@ COLUMNS = (
     *("sid", "seq", "id", "place", "born_turn"),
     *CONTENT,
     *("importance", "task", "tags", "state", "departure", "touched_turn", "touches"),
-    *("is_pinned", "garbage", "garbage_by", "collection"),
+    *("is_pinned", "garbage", "garbage_by", "collection", "recalled_turn"),
 )
 
 SESSION_COLUMNS = (
     *("source", "session", "project", "parent", "parent_segment", "model", "title", "mode", "budget_tokens"),
     *("window_max_tokens", "task", "turn", "created_s", "updated_s", "hidden_tokens", "ratio", "skipped_records"),
-    *("faults", "closed"),
+    *("faults", "closed", "forgotten"),
 )
 
 _KINDS = {kind.value: kind for kind in Kind}
@@ -76,6 +76,7 @@ def values(sid: int, row: Stored) -> tuple[Any, ...]:
         row.garbage,
         row.garbage_by,
         row.collection,
+        row.recalled_turn,
     )
 
 
@@ -85,7 +86,7 @@ def stored(
     """A row, in the order of `COLUMNS`, as a `Stored` without content."""
     (_, seq, id_, place, born_turn, kind, role, wall_s, tool, status, command, refs, reply, has_opaque) = row[:14]
     (digest, skeleton_tokens, pieces, tombstone_tokens, redactions, importance, task, tags) = row[14:22]
-    (state, departure, touched_turn, touches, is_pinned, garbage, garbage_by, collection) = row[22:]
+    (state, departure, touched_turn, touches, is_pinned, garbage, garbage_by, collection, recalled_turn) = row[22:]
     segment = Segment(
         id=id_,
         kind=_KINDS[kind],
@@ -117,6 +118,7 @@ def stored(
         departure=Departure(departure) if departure else None,
         touched_turn=touched_turn,
         touches=touches,
+        recalled_turn=recalled_turn,
         is_pinned=bool(is_pinned),
         garbage=garbage,
         garbage_by=garbage_by,
@@ -127,9 +129,9 @@ def stored(
 
 def session_row(row: Mapping[str, Any] | Sequence[Any]) -> SessionRow:
     """A row, in the order of `SESSION_COLUMNS`, as a `SessionRow`."""
-    source, session, *rest, closed = row
-    said = dict(zip(SESSION_COLUMNS[2:-1], rest, strict=True))
-    return SessionRow(key=SessionKey(source, session), closed=bool(closed), **said)
+    source, session, *rest, closed, is_forgotten = row
+    said = dict(zip(SESSION_COLUMNS[2:-2], rest, strict=True))
+    return SessionRow(key=SessionKey(source, session), closed=bool(closed), forgotten=bool(is_forgotten), **said)
 
 
 def session_values(row: SessionRow) -> tuple[Any, ...]:

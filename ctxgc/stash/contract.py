@@ -14,110 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ctxgc.core.segment import Departure, Piece, Segment, SessionKey, State
+from ctxgc.core.segment import Departure, Piece, SessionKey, State
 from ctxgc.core.segment import EdgeKind as EdgeKind
+from ctxgc.stash.records import SHADOW as SHADOW
+from ctxgc.stash.records import Collection as Collection
+from ctxgc.stash.records import Edge as Edge
+from ctxgc.stash.records import Eviction as Eviction
+from ctxgc.stash.records import Op as Op
+from ctxgc.stash.records import SessionRow as SessionRow
+from ctxgc.stash.records import Stored as Stored
 
 SEARCH_LIMIT_MAX = 100
 OP_IDS_KEPT_PER_SESSION = 4096
-
-
-class Edge(NamedTuple):
-    """A reference to the older segment with this seq."""
-
-    target: int
-    kind: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """A segment as the stash keeps it. `seq` counts admissions of its session from 0 without gaps,
-    but for rows that a repair could not save.
-
-    Rows read without content have `segment.skeleton == b"{}"` and `segment.body == ()`; everything else is whole.
-    `segment.edit_sources` is never stored. Edges come back sorted, each once.
-    """
-
-    key: SessionKey
-    seq: int
-    segment: Segment
-    digest: bytes
-    skeleton_tokens: int
-    """Raw o200k, as all token counts in the stash."""
-    pieces: tuple[tuple[str, int, int], ...]
-    """(name, bytes, tokens) of each piece of the body."""
-    tombstone_tokens: int
-    edges: tuple[Edge, ...] = ()
-    state: State = State.RESIDENT
-    departure: Departure | None = None
-    touched_turn: int = 0
-    touches: int = 0
-    is_pinned: bool = False
-    garbage: str = ""
-    """Why it is proven garbage, or empty; `garbage_by` is the seq that proves it, or -1."""
-    garbage_by: int = -1
-    redactions: int = 0
-    collection: int = 0
-    """The collection that evicted it, 0 if none did."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRow:
-    """What is known of a session. Empty strings and zeros mean unknown."""
-
-    key: SessionKey
-    project: str = ""
-    parent: str = ""
-    parent_segment: str = ""
-    model: str = ""
-    title: str = ""
-    mode: str = "observe"
-    """`observe`, `client` or `wire`."""
-    budget_tokens: int = 0
-    window_max_tokens: int = 0
-    task: str = ""
-    turn: int = 0
-    created_s: float = 0.0
-    updated_s: float = 0.0
-    hidden_tokens: int = 0
-    ratio: float = 0.0
-    """Billed tokens per raw token, learned from usage; 0.0 until learned."""
-    skipped_records: int = 0
-    faults: int = 0
-    """Recalls so far."""
-    closed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Eviction:
-    """One line of a collection's journal. Refers to the segment; copies no text."""
-
-    seq: int
-    reason: str
-    by: int = -1
-    freed_tokens: int = 0
-    score: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collection:
-    """The journal of one collection (or undo): what left, why, and what it was expected to cost."""
-
-    id: int
-    """Counts from 1 within the session."""
-    wall_s: float
-    turn: int
-    trigger: str
-    """`asked`, `evicted_by_hand`, `hard_limit`, `value`, `undo`; `shadow`: it would have run, and nothing left."""
-    target_tokens: int
-    before_tokens: int
-    after_tokens: int
-    evictions: tuple[Eviction, ...] = ()
-    held_by: tuple[tuple[str, int], ...] = ()
-    predicted_cost: float = 0.0
-    """Input-token equivalents over the pacer's horizon, negative is a saving."""
-    actual_cost: float | None = None
-    undoes: int = 0
-    """The collection this one takes back, 0 if it is none."""
 
 
 class PutSession(NamedTuple):
@@ -160,6 +68,14 @@ class Touch(NamedTuple):
 
     key: SessionKey
     uses: Sequence[tuple[int, int]]
+
+
+class Recalled(NamedTuple):
+    """These were recalled at this turn; an earlier one than is known changes nothing."""
+
+    key: SessionKey
+    seqs: Sequence[int]
+    turn: int
 
 
 class SetPinned(NamedTuple):
@@ -223,12 +139,21 @@ class Forget(NamedTuple):
     seqs: Sequence[int]
 
 
+class ForgetSession(NamedTuple):
+    """Forget every segment, and what is known of the session in words: its title, task and project.
+
+    Its key stays, as the bare ids of its segments do, so that reading its transcript again brings nothing back.
+    """
+
+    key: SessionKey
+
+
 class PutOp(NamedTuple):
     """Remember a mutation's reply under the client's `op_id`; the oldest beyond the bound are dropped."""
 
     key: SessionKey
     op_id: str
-    reply: bytes
+    op: Op
 
 
 class PutPosition(NamedTuple):
@@ -245,6 +170,7 @@ Mutation = (
     | SetState
     | SetPlaces
     | Touch
+    | Recalled
     | SetPinned
     | SetTags
     | AddEdges
@@ -252,6 +178,7 @@ Mutation = (
     | Collected
     | ActualCost
     | Forget
+    | ForgetSession
     | PutOp
     | PutPosition
 )
@@ -303,7 +230,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StashStatus:
-    """How the stash is. `erasures_pending` counts forgotten segments of which bytes may still be on disk."""
+    """How the stash is. `erasures_pending` counts what was forgotten, segments and sessions,
+    of which bytes may still be on disk."""
 
     path: str
     segments: int
@@ -369,8 +297,16 @@ class Stash(Protocol):
         """The journal, newest first."""
         ...
 
-    async def op(self, key: SessionKey, op_id: str) -> bytes | None:
-        """The remembered reply of a mutation, if it is among those kept."""
+    async def collection(self, key: SessionKey, number: int) -> Collection | None:
+        """One line of the journal, however long it is."""
+        ...
+
+    async def standing(self, key: SessionKey) -> Collection | None:
+        """The newest collection that stands: carried out, no undo itself, and not taken back."""
+        ...
+
+    async def op(self, key: SessionKey, op_id: str) -> Op | None:
+        """What is remembered of a mutation, if it is among those kept."""
         ...
 
     async def position(self, path: str) -> tuple[bytes, int] | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, digest, session_number
 from ctxgc.stash import columns, frame
-from ctxgc.stash.contract import Collection, Edge, Eviction, SessionRow, Stored
+from ctxgc.stash.contract import SHADOW, Collection, Edge, Eviction, Op, SessionRow, Stored
 
 CHUNK = 500
 """Values in one `IN (…)` list."""
@@ -179,8 +179,30 @@ def _checked(
     )
 
 
+_COLLECTION = (
+    "SELECT c.number, c.wall_s, c.turn, c.asked, c.target_tokens, c.before_tokens, c.after_tokens, c.held_by,"
+    " c.predicted_cost, c.actual_cost, c.undoes, coalesce(u.number, 0) FROM collection AS c"
+    " LEFT JOIN collection AS u ON u.sid = c.sid AND u.undoes = c.number AND u.undoes != 0 WHERE c.sid = ?"
+)
+
+
 def collections(db: sqlite3.Connection, key: SessionKey, limit: int) -> list[Collection]:
     """The journal, newest first."""
+    return _journal(db, key, "ORDER BY c.number DESC LIMIT ?", limit)
+
+
+def collection(db: sqlite3.Connection, key: SessionKey, number: int) -> Collection | None:
+    """One line of the journal."""
+    return next(iter(_journal(db, key, "AND c.number = ?", number)), None)
+
+
+def standing(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
+    """The newest collection that was carried out and is no undo nor taken back."""
+    stands = "AND c.undoes = 0 AND c.asked != ? AND u.number IS NULL ORDER BY c.number DESC LIMIT 1"
+    return next(iter(_journal(db, key, stands, SHADOW)), None)
+
+
+def _journal(db: sqlite3.Connection, key: SessionKey, only: str, value: object) -> list[Collection]:
     db.execute("BEGIN")
     try:
         sid = sid_of(db, key)
@@ -198,10 +220,11 @@ def collections(db: sqlite3.Connection, key: SessionKey, limit: int) -> list[Col
                 predicted_cost=predicted,
                 actual_cost=actual,
                 undoes=undoes,
+                undone_by=undone_by,
             )
-            for _, number, wall_s, turn, asked, target, before, after, held_by, predicted, actual, undoes in db.execute(
-                "SELECT * FROM collection WHERE sid = ? ORDER BY number DESC LIMIT ?", (sid, limit)
-            ).fetchall()
+            for number, wall_s, turn, asked, target, before, after, held_by, predicted, actual, undoes, undone_by in (
+                db.execute(f"{_COLLECTION} {only}", (sid, value)).fetchall()
+            )
         ]
     finally:
         db.rollback()
@@ -215,12 +238,13 @@ def _evictions(db: sqlite3.Connection, sid: int | None, number: int) -> Iterator
         yield Eviction(seq=seq, reason=reason, by=by, freed_tokens=freed_tokens, score=score)
 
 
-def op(db: sqlite3.Connection, key: SessionKey, op_id: str) -> bytes | None:
-    """The remembered reply of a mutation."""
+def op(db: sqlite3.Connection, key: SessionKey, op_id: str) -> Op | None:
+    """What is remembered of a mutation."""
     row = db.execute(
-        "SELECT reply FROM op JOIN session USING (sid) WHERE source = ? AND session = ? AND op_id = ?", (*key, op_id)
+        "SELECT reply, call FROM op JOIN session USING (sid) WHERE source = ? AND session = ? AND op_id = ?",
+        (*key, op_id),
     ).fetchone()
-    return row[0] if row else None
+    return Op(*row) if row else None
 
 
 def position(db: sqlite3.Connection, path: str) -> tuple[bytes, int] | None:

@@ -125,15 +125,27 @@ def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
 
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
     """Every readable row of a table; one that breaks a constraint of the new file is a duplicate or a ruin."""
-    # What is checked is read by name: the table's own order of columns is not that of COLUMNS.
-    names = ", ".join(("rid", *COLUMNS)) if table == "segment" else "*"
-    into = f"{table} ({names})" if table == "segment" else table
+    had, has = _columns(old, table), _columns(new, table)
+    if not had:
+        return
+    # By name: an older file lacks the newest columns, and a table's own order is not that of COLUMNS.
+    wanted = ("rid", *COLUMNS) if table == "segment" else tuple(has)
+    names = ", ".join(name if name in had else has[name] for name in wanted)
+    into = f"{table} ({', '.join(wanted)})"
     for row in _readable_rows(old, table, names):
         marks = ", ".join("?" * len(row))
         with contextlib.suppress(sqlite3.Error, ValueError, TypeError, KeyError):
             if table == "segment":
                 stored(_NOBODY, row[1:])
             new.execute(f"INSERT OR IGNORE INTO {into} VALUES ({marks})", row)  # noqa: S608 - our own names
+
+
+def _columns(db: sqlite3.Connection, table: str) -> dict[str, str]:
+    """A table's columns, each with its default as SQL; none if the file cannot say."""
+    try:
+        return {name: default for _, name, _, _, default, _ in db.execute(f"PRAGMA table_info({table})")}
+    except sqlite3.Error:
+        return {}
 
 
 def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:

@@ -99,7 +99,14 @@ INSERT INTO meta VALUES ('tokenizer_version', {TOKENIZER_VERSION}), ('unindexed_
 """  # noqa: S608 - a constant
 )
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+ALTER TABLE session ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE segment ADD COLUMN recalled_turn INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE op ADD COLUMN call BLOB NOT NULL DEFAULT x'';
+CREATE INDEX collection_undoes ON collection (sid, undoes) WHERE undoes != 0;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 """Step n takes a file from version n to n + 1. Steps are never edited once released."""
 
 

@@ -1,11 +1,15 @@
-"""The filters of a search as a predicate over one row, for engines without a query language."""
+"""A search by looking at every segment, for engines without a query language: filters, then words, then rank."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
+from ctxgc.core.ranking import CANDIDATES_MAX, Candidate, Term, parse, rank, snippet
 from ctxgc.core.segment import State
-from ctxgc.stash.contract import Query, Stored
+from ctxgc.core.words import WORD, stem
+from ctxgc.stash import lexemes
+from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Found, Hit, Query, Stored
 
 
 def passes(query: Query, row: Stored, project: str) -> bool:
@@ -32,3 +36,57 @@ def path_matches(wanted: str, path: str) -> bool:
     glob = wanted.replace("[^", "[!")
     anywhere = glob if glob.startswith(("/", "*")) else f"*/{glob}"
     return fnmatchcase(path, glob) or fnmatchcase(path, anywhere)
+
+
+def sifted(scope: Iterator[tuple[Stored, str, str]], query: Query) -> Found:
+    """What a query finds among (row, project, text) that passed its filters, ranked."""
+    wanted = parse(query.text)
+    notes = [f"{wanted.dropped} further words of the query were left out"] if wanted.dropped else []
+    limit = min(query.limit, SEARCH_LIMIT_MAX)
+    end = query.offset + limit
+    rows: list[tuple[Stored, str]] = []
+    everything: list[Candidate] = []
+    some: list[Candidate] = []
+    total = 0
+    df: dict[Term, int] = dict.fromkeys(wanted.terms, 0)
+    for row, project, text in scope:
+        total += 1
+        stems = [stem(word) for word in WORD.findall(lexemes.prepared(text).lower())]
+        if any(_has(stems, term) for term in wanted.excluded):
+            continue
+        present = [term for term in wanted.terms if _has(stems, term)]
+        for term in present:
+            df[term] += 1
+        if present or not wanted.terms:
+            is_all = len(present) == len(wanted.terms)
+            (everything if is_all else some).append(Candidate(len(rows), text, is_all))
+            rows.append((row, project))
+    if wanted.terms:
+        pool = [*everything, *some][:CANDIDATES_MAX]
+        ranked = rank(wanted.terms, pool, df, total)
+        if some and len(everything) < end:
+            notes.append("not every segment has all words; the rest have some of them")
+    else:
+        newest = sorted(everything, key=lambda c: -rows[c.key][0].segment.wall_s)
+        ranked = [(c, 0.0) for c in newest]
+    hits = tuple(
+        Hit(
+            row=rows[c.key][0],
+            project=rows[c.key][1],
+            score=score,
+            snippet=snippet(c.text, wanted.terms),
+            match="recent" if not wanted.terms else "all" if c.is_all else "some",
+        )
+        for c, score in ranked[query.offset : end]
+    )
+    return Found(hits=hits, notes=tuple(notes), next_offset=end if len(ranked) > end else -1)
+
+
+def _has(stems: Sequence[str], term: Term) -> bool:
+    return any(_has_run(stems, [stem(word) for word in way], term.is_prefix) for way in term.ways)
+
+
+def _has_run(stems: Sequence[str], run: Sequence[str], is_prefix: bool) -> bool:
+    if is_prefix:
+        return any(found.startswith(run[0]) for found in stems)
+    return any(list(stems[at : at + len(run)]) == list(run) for at, found in enumerate(stems) if found == run[0])

@@ -20,7 +20,7 @@ from typing import TypeVar
 from ctxgc.core.errors import Conflict, CtxgcError, NotFound, ReadOnly, ShuttingDown, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, reading, schema, upkeep
-from ctxgc.stash.contract import Collection, Found, Mutation, Query, SessionRow, StashStatus, Stored
+from ctxgc.stash.contract import Collection, Found, Mutation, Op, Query, SessionRow, StashStatus, Stored
 from ctxgc.stash.group import GroupCommit
 from ctxgc.stash.lane import Lane
 from ctxgc.stash.lexemes import TOKENIZER_VERSION
@@ -168,8 +168,16 @@ class SqliteStash:
         """The journal, newest first."""
         return await self._read(lambda db: reading.collections(db, key, limit))
 
-    async def op(self, key: SessionKey, op_id: str) -> bytes | None:
-        """The remembered reply of a mutation."""
+    async def collection(self, key: SessionKey, number: int) -> Collection | None:
+        """One line of the journal."""
+        return await self._read(lambda db: reading.collection(db, key, number))
+
+    async def standing(self, key: SessionKey) -> Collection | None:
+        """The newest collection that stands."""
+        return await self._read(lambda db: reading.standing(db, key))
+
+    async def op(self, key: SessionKey, op_id: str) -> Op | None:
+        """What is remembered of a mutation."""
         return await self._read(lambda db: reading.op(db, key, op_id))
 
     async def position(self, path: str) -> tuple[bytes, int] | None:

@@ -12,27 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from ctxgc.core.errors import Conflict, StorageFailed
-from ctxgc.core.ranking import CANDIDATES_MAX, Candidate, Term, parse, rank, snippet
 from ctxgc.core.segment import Piece, Segment, SessionKey, State, Status, session_number
-from ctxgc.core.words import WORD, stem
 from ctxgc.stash import lexemes
 from ctxgc.stash.columns import forgotten
 from ctxgc.stash.contract import (
     OP_IDS_KEPT_PER_SESSION,
-    SEARCH_LIMIT_MAX,
+    SHADOW,
     ActualCost,
     AddEdges,
     Collected,
     Collection,
     Forget,
+    ForgetSession,
     Found,
-    Hit,
     Mutation,
+    Op,
     Put,
     PutOp,
     PutPosition,
     PutSession,
     Query,
+    Recalled,
     SessionRow,
     SetGarbage,
     SetPinned,
@@ -44,7 +44,7 @@ from ctxgc.stash.contract import (
     Touch,
 )
 from ctxgc.stash.reading import RESOLVED_MAX
-from ctxgc.stash.sieve import passes
+from ctxgc.stash.sieve import passes, sifted
 
 _Content = tuple[bytes, tuple[Piece, ...]]
 
@@ -56,7 +56,7 @@ class _Session:
     seqs: dict[str, int] = field(default_factory=dict)
     bodies: dict[int, _Content] = field(default_factory=dict)
     collections: dict[int, Collection] = field(default_factory=dict)
-    ops: dict[str, bytes] = field(default_factory=dict)
+    ops: dict[str, Op] = field(default_factory=dict)
 
     def copy(self) -> _Session:
         return _Session(
@@ -126,15 +126,23 @@ class TransientStash:
 
     async def search(self, query: Query) -> Found:
         """Ranked hits, by a scan of everything."""
-        return _search(self._scope(query), query)
+        return sifted(self._scope(query), query)
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""
-        journal = self._sessions[key].collections if key in self._sessions else {}
-        return [journal[number] for number in sorted(journal, reverse=True)[:limit]]
+        return self._journal(key)[:limit]
 
-    async def op(self, key: SessionKey, op_id: str) -> bytes | None:
-        """The remembered reply of a mutation."""
+    async def collection(self, key: SessionKey, number: int) -> Collection | None:
+        """One line of the journal."""
+        return next((record for record in self._journal(key) if record.id == number), None)
+
+    async def standing(self, key: SessionKey) -> Collection | None:
+        """The newest collection that stands."""
+        real = (record for record in self._journal(key) if record.trigger != SHADOW)
+        return next((record for record in real if not record.undoes and not record.undone_by), None)
+
+    async def op(self, key: SessionKey, op_id: str) -> Op | None:
+        """What is remembered of a mutation."""
         return self._sessions[key].ops.get(op_id) if key in self._sessions else None
 
     async def position(self, path: str) -> tuple[bytes, int] | None:
@@ -162,6 +170,11 @@ class TransientStash:
         """There is nothing to copy to a file."""
         raise StorageFailed(f"a stash in memory cannot be copied to {Path(path).name}", hint="export the session")
 
+    def _journal(self, key: SessionKey) -> list[Collection]:
+        kept = self._sessions[key].collections if key in self._sessions else {}
+        undone_by = {record.undoes: record.id for record in kept.values() if record.undoes}
+        return [replace(kept[n], undone_by=undone_by.get(n, 0)) for n in sorted(kept, reverse=True)]
+
     def _scope(self, query: Query) -> Iterator[tuple[Stored, str, str]]:
         """(row, project, text) of what the filters let through, newest admission first."""
         for session in reversed(self._sessions.values()):
@@ -184,6 +197,7 @@ class _Draft:
             SetState: self._set_state,
             SetPlaces: lambda m: self._each(m.key, [(seq, {"place": place}) for seq, place in m.places]),
             Touch: self._touch,
+            Recalled: self._recalled,
             SetPinned: lambda m: self._each(m.key, [(seq, {"is_pinned": m.is_pinned}) for seq in m.seqs]),
             SetTags: self._set_tags,
             AddEdges: self._add_edges,
@@ -193,6 +207,7 @@ class _Draft:
             Collected: self._collected,
             ActualCost: self._actual_cost,
             Forget: self._forget,
+            ForgetSession: self._forget_session,
             PutOp: self._put_op,
             PutPosition: lambda m: self.positions.update({m.path: (m.head, m.offset)}),
         }
@@ -257,6 +272,11 @@ class _Draft:
             if seq in rows and rows[seq].touched_turn < turn:
                 self._each(mutation.key, [(seq, {"touched_turn": turn, "touches": rows[seq].touches + 1})])
 
+    def _recalled(self, mutation: Recalled) -> None:
+        rows = self._session(mutation.key).rows
+        news = [seq for seq in mutation.seqs if seq in rows and rows[seq].recalled_turn < mutation.turn]
+        self._each(mutation.key, [(seq, {"recalled_turn": mutation.turn}) for seq in news])
+
     def _set_tags(self, mutation: SetTags) -> None:
         given = {"tags": mutation.tags, "task": mutation.task, "importance": mutation.importance}
         fields = {name: value for name, value in given.items() if value is not None}
@@ -299,9 +319,15 @@ class _Draft:
                 session.bodies.pop(seq, None)
                 session.ops.clear()  # A remembered reply may quote what is now forgotten.
 
+    def _forget_session(self, mutation: ForgetSession) -> None:
+        session = self._session(mutation.key)
+        self._forget(Forget(mutation.key, list(session.rows)))
+        session.row = replace(session.row, title="", task="", project="", forgotten=True)
+        session.ops.clear()
+
     def _put_op(self, mutation: PutOp) -> None:
         ops = self._session(mutation.key).ops
-        ops.setdefault(mutation.op_id, mutation.reply)
+        ops.setdefault(mutation.op_id, mutation.op)
         while len(ops) > OP_IDS_KEPT_PER_SESSION:
             del ops[next(iter(ops))]
 
@@ -321,56 +347,3 @@ def _completed(known: Stored, row: Stored, bare: Segment) -> Stored:
         tombstone_tokens=row.tombstone_tokens,
         redactions=row.redactions,
     )
-
-
-def _search(scope: Iterator[tuple[Stored, str, str]], query: Query) -> Found:
-    wanted = parse(query.text)
-    notes = [f"{wanted.dropped} further words of the query were left out"] if wanted.dropped else []
-    limit = min(query.limit, SEARCH_LIMIT_MAX)
-    end = query.offset + limit
-    rows: list[tuple[Stored, str]] = []
-    everything: list[Candidate] = []
-    some: list[Candidate] = []
-    total = 0
-    df: dict[Term, int] = dict.fromkeys(wanted.terms, 0)
-    for row, project, text in scope:
-        total += 1
-        stems = [stem(word) for word in WORD.findall(lexemes.prepared(text).lower())]
-        if any(_has(stems, term) for term in wanted.excluded):
-            continue
-        present = [term for term in wanted.terms if _has(stems, term)]
-        for term in present:
-            df[term] += 1
-        if present or not wanted.terms:
-            is_all = len(present) == len(wanted.terms)
-            (everything if is_all else some).append(Candidate(len(rows), text, is_all))
-            rows.append((row, project))
-    if wanted.terms:
-        pool = [*everything, *some][:CANDIDATES_MAX]
-        ranked = rank(wanted.terms, pool, df, total)
-        if some and len(everything) < end:
-            notes.append("not every segment has all words; the rest have some of them")
-    else:
-        newest = sorted(everything, key=lambda c: -rows[c.key][0].segment.wall_s)
-        ranked = [(c, 0.0) for c in newest]
-    hits = tuple(
-        Hit(
-            row=rows[c.key][0],
-            project=rows[c.key][1],
-            score=score,
-            snippet=snippet(c.text, wanted.terms),
-            match="recent" if not wanted.terms else "all" if c.is_all else "some",
-        )
-        for c, score in ranked[query.offset : end]
-    )
-    return Found(hits=hits, notes=tuple(notes), next_offset=end if len(ranked) > end else -1)
-
-
-def _has(stems: Sequence[str], term: Term) -> bool:
-    return any(_has_run(stems, [stem(word) for word in way], term.is_prefix) for way in term.ways)
-
-
-def _has_run(stems: Sequence[str], run: Sequence[str], is_prefix: bool) -> bool:
-    if is_prefix:
-        return any(found.startswith(run[0]) for found in stems)
-    return any(list(stems[at : at + len(run)]) == list(run) for at, found in enumerate(stems) if found == run[0])

@@ -33,11 +33,13 @@ from ctxgc.stash.contract import (
     Collected,
     Edge,
     Forget,
+    ForgetSession,
     Mutation,
     Put,
     PutOp,
     PutPosition,
     PutSession,
+    Recalled,
     SetGarbage,
     SetPinned,
     SetPlaces,
@@ -91,6 +93,7 @@ class Writer:
             SetState: self._set_state,
             SetPlaces: self._set_places,
             Touch: self._touch,
+            Recalled: self._recalled,
             SetPinned: self._set_pinned,
             SetTags: self._set_tags,
             AddEdges: lambda m: self._add_edges(self._sid(m.key), m.seq, m.edges),
@@ -98,6 +101,7 @@ class Writer:
             Collected: self._collected,
             ActualCost: self._actual_cost,
             Forget: self._forget,
+            ForgetSession: self._forget_session,
             PutOp: self._put_op,
             PutPosition: self._put_position,
         }
@@ -262,6 +266,10 @@ class Writer:
         sets = "touched_turn = ?, touches = touches + 1"
         self._update("touch", mutation.key, sets, rows, only="AND touched_turn < ?")
 
+    def _recalled(self, mutation: Recalled) -> None:
+        rows = [(mutation.turn, seq) for seq in mutation.seqs]
+        self._update("recalled", mutation.key, "recalled_turn = max(recalled_turn, ?)", rows)
+
     def _set_pinned(self, mutation: SetPinned) -> None:
         self._update("pin", mutation.key, "is_pinned = ?", [(mutation.is_pinned, seq) for seq in mutation.seqs])
 
@@ -330,14 +338,25 @@ class Writer:
         if has_news:  # A remembered reply may quote what is now forgotten.
             self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
 
+    def _forget_session(self, mutation: ForgetSession) -> None:
+        sid = self._sid(mutation.key)
+        seqs = self._db.execute("SELECT seq FROM segment WHERE sid = ? AND state != 'forgotten'", (sid,)).fetchall()
+        self._forget(Forget(mutation.key, [seq for (seq,) in seqs]))
+        self._db.execute("UPDATE session SET title = '', task = '', project = '', forgotten = 1 WHERE sid = ?", (sid,))
+        self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
+        # Segments await erasing by their rid, which is positive: below zero is a session.
+        self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", (-sid,))
+
     # The rest
 
     def _put_op(self, mutation: PutOp) -> None:
         self._fail("op")
         sid = self._sid(mutation.key)
         n = self._db.execute("SELECT coalesce(max(n), 0) + 1 FROM op WHERE sid = ?", (sid,)).fetchone()[0]
-        values = (sid, n, mutation.op_id, mutation.reply)
-        if self._db.execute("INSERT OR IGNORE INTO op VALUES (?, ?, ?, ?)", values).rowcount:
+        values = (sid, n, mutation.op_id, *mutation.op)
+        if self._db.execute(
+            "INSERT OR IGNORE INTO op (sid, n, op_id, reply, call) VALUES (?, ?, ?, ?, ?)", values
+        ).rowcount:
             self._db.execute("DELETE FROM op WHERE sid = ? AND n <= ?", (sid, n - OP_IDS_KEPT_PER_SESSION))
 
     def _put_position(self, mutation: PutPosition) -> None:
@@ -367,5 +386,5 @@ _FORGET = """
 UPDATE segment SET kind = 'other', role = 'user', wall_s = 0, tool = '', status = 'ok', command = '', refs = '',
     reply = '', has_opaque = 0, importance = 0.5, task = '', tags = '', digest = x'', skeleton_tokens = 0, pieces = '',
     tombstone_tokens = 0, state = 'forgotten', departure = '', touched_turn = 0, touches = 0, is_pinned = 0,
-    garbage = '', garbage_by = -1, redactions = 0, collection = 0 WHERE rid = ?
+    garbage = '', garbage_by = -1, redactions = 0, collection = 0, recalled_turn = -1 WHERE rid = ?
 """

@@ -19,10 +19,13 @@ from ctxgc.stash.contract import (
     EdgeKind,
     Eviction,
     Forget,
+    ForgetSession,
+    Op,
     PutOp,
     PutPosition,
     PutSession,
     Query,
+    Recalled,
     SessionRow,
     SetGarbage,
     SetPinned,
@@ -106,6 +109,7 @@ async def test_rows_come_back_whole_but_for_their_content(stash):
         departure=Departure.REWOUND,
         touched_turn=4,
         touches=2,
+        recalled_turn=3,
         is_pinned=True,
         garbage="duplicate",
         garbage_by=7,
@@ -181,6 +185,8 @@ MUTATIONS = [
     SetState(KEY, [1, 2], State.RESIDENT),
     SetPlaces(KEY, [(0, 7), (2, 1)]),
     Touch(KEY, [(0, 4), (0, 5), (1, 2)]),
+    Recalled(KEY, [0, 2], 6),
+    Recalled(KEY, [2], 5),
     SetPinned(KEY, [2], True),
     SetTags(KEY, 1, tags=("a",), importance=0.9),
     AddEdges(KEY, 2, [Edge(0, 1), Edge(1, 2)]),
@@ -190,7 +196,8 @@ MUTATIONS = [
     Collected(KEY, journal(3, evictions=(Eviction(seq=2, reason="cold"),)), is_carried_out=False),
     ActualCost(KEY, 1, 12.5),
     Forget(KEY, [1]),
-    PutOp(KEY, "op", b"reply"),
+    ForgetSession(KEY),
+    PutOp(KEY, "op", Op(b"reply", b"call")),
     PutPosition("/log", b"head", 99),
 ]
 
@@ -244,7 +251,7 @@ async def test_a_collection_evicts_its_victims_and_an_undo_brings_them_back(stas
     await stash.apply([ActualCost(KEY, 1, 3.5), Collected(KEY, undo, restores=[0, 1])])
 
     assert [r.state for r in await stash.rows(KEY)] == [State.RESIDENT] * 2
-    assert await stash.collections(KEY) == [undo, replace(first, actual_cost=3.5)]
+    assert await stash.collections(KEY) == [undo, replace(first, actual_cost=3.5, undone_by=2)]
 
 
 async def test_a_collection_that_was_not_carried_out_is_journalled_with_its_victims_and_moves_nobody(stash):
@@ -253,6 +260,29 @@ async def test_a_collection_that_was_not_carried_out_is_journalled_with_its_vict
 
     assert [(r.state, r.collection) for r in await stash.rows(KEY)] == [(State.RESIDENT, 0)] * 2
     assert await stash.collections(KEY) == [foreseen]
+
+
+async def test_any_line_of_a_long_journal_is_found_by_its_number(stash):
+    lines = [journal(n, evictions=(Eviction(seq=n, reason="cold"),)) for n in range(1, 1202)]
+    await stash.apply([Collected(KEY, line) for line in lines])
+
+    assert await stash.collection(KEY, 1) == lines[0]
+    assert await stash.collection(KEY, 1202) is await stash.collection(OTHER, 1) is None
+
+
+async def test_the_newest_collection_that_stands_is_found_below_any_number_of_undos(stash):
+    undone = [line for n in range(2, 1202, 2) for line in (journal(n), journal(n + 1, trigger="undo", undoes=n))]
+    foreseen = journal(1202, trigger="shadow")
+    await stash.apply([Collected(KEY, line) for line in (journal(1), *undone, foreseen)])
+
+    assert await stash.standing(KEY) == journal(1)
+    assert await stash.standing(OTHER) is None
+
+
+async def test_the_latest_recall_of_a_segment_is_the_one_that_is_kept(stash):
+    await stash.apply([*puts("one", "two"), Recalled(KEY, [0], 4), Recalled(KEY, [0], 2)])
+
+    assert [r.recalled_turn for r in await stash.rows(KEY)] == [4, -1]
 
 
 async def test_the_journal_is_not_rewritten(stash):
@@ -269,7 +299,7 @@ async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
     secret = put(
         0, "swordfish", tool="Bash", command="cat key", task="t", tags=("x",), paths=(PathUse("/k", Access.READ),)
     )
-    await stash.apply([secret, PutOp(KEY, "op", b"swordfish"), AddEdges(KEY, 0, [Edge(0, 1)])])
+    await stash.apply([secret, PutOp(KEY, "op", Op(b"swordfish", b"call")), AddEdges(KEY, 0, [Edge(0, 1)])])
 
     await stash.apply([Forget(KEY, [0])])
 
@@ -286,6 +316,17 @@ async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
     assert await found(stash, "swordfish") == await found(stash, "", path="/k") == await found(stash) == []
     assert await stash.op(KEY, "op") is None
     assert await stash.erase() == 0
+
+
+async def test_a_session_forgotten_whole_leaves_its_key_its_counters_and_bare_ids(stash):
+    known = SessionRow(key=KEY, project="/p", title="the key", task="swordfish", model="m", turn=4)
+    await stash.apply([PutSession(known), *puts("one", "two"), PutOp(KEY, "op", Op(b"reply", b"call"))])
+
+    await stash.apply([ForgetSession(KEY)])
+
+    assert await stash.session(KEY) == SessionRow(key=KEY, model="m", turn=4, forgotten=True)
+    assert [(r.segment.id, r.state) for r in await stash.rows(KEY)] == [(f"seg-{n}", State.FORGOTTEN) for n in (0, 1)]
+    assert await stash.op(KEY, "op") is None
 
 
 async def test_what_is_forgotten_stays_forgotten(stash):
@@ -354,13 +395,13 @@ async def test_a_segment_is_traced_to_every_session_that_holds_its_id(stash):
 
 
 async def test_i12_the_oldest_op_ids_are_dropped_beyond_the_bound(stash):
-    ops = [PutOp(KEY, f"op{n}", str(n).encode()) for n in range(OP_IDS_KEPT_PER_SESSION + 2)]
+    ops = [PutOp(KEY, f"op{n}", Op(str(n).encode(), b"call")) for n in range(OP_IDS_KEPT_PER_SESSION + 2)]
 
-    await stash.apply([*ops, PutOp(KEY, "op9", b"again")])
+    await stash.apply([*ops, PutOp(KEY, "op9", Op(b"again", b"other"))])
 
     assert await stash.op(KEY, "op1") is None
-    assert await stash.op(KEY, "op2") == b"2"
-    assert await stash.op(KEY, "op9") == b"9"
+    assert await stash.op(KEY, "op2") == Op(b"2", b"call")
+    assert await stash.op(KEY, "op9") == Op(b"9", b"call")
 
 
 async def test_a_position_is_the_last_one_written(stash):

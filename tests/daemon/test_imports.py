@@ -317,3 +317,54 @@ async def test_a_format_nobody_knows_is_refused_by_file(bench, log):
 
     assert [failure["kind"] for failure in reply["failed"]] == ["bad_transcript"]
     assert len((await imported(bench, log))["sessions"]) == 1
+
+
+async def test_a_transcript_is_known_behind_thousands_of_records_that_are_not(bench, tmp_path):
+    unknown = b"".join(b'{"kind":"weather","n":%d}\n' % n for n in range(5000))
+    path = tmp_path / "a1.jsonl"
+    path.write_bytes(unknown + worked(3).data)
+
+    reply = await imported(bench, path)
+
+    assert reply["sessions"][0]["segments"] == 4
+    assert reply["sessions"][0]["skipped_records"] == 5000
+
+
+async def test_a_transcript_is_known_behind_a_first_record_of_any_usual_length(bench, tmp_path):
+    path = tmp_path / "a1.jsonl"
+    path.write_bytes(json.dumps({"kind": "weather", "text": "rain " * 200_000}).encode() + b"\n" + worked(3).data)
+
+    assert (await imported(bench, path))["sessions"][0]["segments"] == 4
+
+
+async def test_a_gzip_that_is_cut_off_gives_what_it_has_and_says_that_it_ends_early(bench, tmp_path):
+    whole = gzip.compress(worked(60).data)
+    path = tmp_path / "a1.jsonl.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+
+    cut = await imported(bench, path)
+    path.write_bytes(whole)
+    again = await imported(bench, path)
+
+    assert 0 < cut["sessions"][0]["segments"] < 61
+    assert [(failure["kind"], "cut off" in failure["error"]) for failure in cut["failed"]] == [("ends_early", True)]
+    assert (again["sessions"][0]["segments"], again["failed"]) == (61, [])
+
+
+async def test_a_session_that_no_command_could_name_is_refused_with_the_reason(bench, tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_bytes(worked(2, session="x" * 600).data)
+
+    reply = await imported(bench, path)
+
+    assert "characters or more" in reply["failed"][0]["error"]
+    assert (await bench.call("session.list"))["sessions"] == []
+
+
+async def test_a_users_text_of_nothing_but_white_space_is_counted(bench, tmp_path):
+    log = worked(2)
+    log.user(" " * 2**20)
+    path = tmp_path / "a1.jsonl"
+    path.write_bytes(log.data)
+
+    assert (await imported(bench, path))["sessions"][0]["skipped"] == {"blank": 1}

@@ -242,6 +242,78 @@ async def test_a_repeated_op_id_answers_the_same_and_does_nothing(bench):
         assert await seen(bench, **session) == before, verb
 
 
+async def test_a_known_id_with_other_content_is_refused_and_with_the_same_it_is_passed_over(bench):
+    session = await a_session(bench)
+    before = await seen(bench, **session)
+    others = [reading(0, "other words"), reading(0) | {"input": {"path": "/x"}}, reading(0) | {"kind": "user"}]
+
+    again = await bench.call("segment.add", **session, segment=reading(0))
+    for other in others:
+        with pytest.raises(Conflict, match="'call0' is known with other content"):
+            await bench.call("segment.add", **session, segment=other)
+        with pytest.raises(Conflict):
+            await bench.call("tx", **session, calls=[{"method": "segment.add", "params": {"segment": other}}])
+
+    assert again["added"] == 0
+    assert await seen(bench, **session) == before
+
+
+async def test_one_call_that_gives_an_id_two_contents_admits_neither(bench):
+    session = await a_session(bench)
+    before = await seen(bench, **session)
+
+    with pytest.raises(Conflict, match="'call9'"):
+        await bench.call("segment.add_many", **session, segments=[reading(9), reading(9, "other words")])
+
+    assert await seen(bench, **session) == before
+
+
+async def test_a_pending_call_is_completed_and_given_again_it_changes_nothing(bench):
+    session = await a_session(bench)
+    pending = {"kind": "exchange", "id": "it", "tool": "Bash", "input": {"command": "ls"}, "status": "pending"}
+    done = pending | {"status": "error", "text": "no such folder"}
+
+    for call in (pending, pending, done, done, pending):
+        await bench.call("segment.add", **session, segment=call)
+
+    assert (await bench.call("segment.get", **session, id="it"))["status"] == "error"
+
+
+async def test_settings_in_a_tx_hold_only_if_all_of_it_does(bench):
+    session = await a_session(bench)
+    task = {"method": "session.set", "params": {"task": "ferry", "open_paths": ["/tide"]}}
+    wrong = {"method": "segment.pin", "params": {"ids": ["nothing"]}}
+
+    with pytest.raises(NotFound):
+        await bench.call("tx", **session, calls=[task, wrong])
+    refused = (await bench.call("session.show", **session))["task"]
+    await bench.call("tx", **session, calls=[task])
+
+    assert (refused, (await bench.call("session.show", **session))["task"]) == ("", "ferry")
+
+
+async def test_an_op_id_of_another_verb_or_other_params_is_refused_and_nothing_is_done(bench):
+    session = await a_session(bench)
+    op = {**session, "op_id": "one"}
+    await bench.call("segment.pin", **op, ids=["call0"])
+    before = await seen(bench, **session)
+
+    for verb, params in [("segment.pin", {"ids": ["call1"]}), ("segment.evict", {"ids": ["call0"]})]:
+        with pytest.raises(Conflict, match="op_id 'one'"):
+            await bench.call(verb, **op, **params)
+
+    assert await seen(bench, **session) == before
+
+
+async def test_a_call_is_the_same_however_its_session_is_named_and_its_members_are_ordered(bench):
+    session = await a_session(bench)
+    call = {"kind": "exchange", "id": "it", "tool": "Bash", "input": {"command": "ls", "timeout": 3}, "text": "a b"}
+    first = await bench.call("segment.add", **session, segment=call, op_id="one")
+    turned = dict(reversed(call.items())) | {"input": {"timeout": 3, "command": "ls"}}
+
+    assert await bench.call("segment.add", session="s", segment=turned, op_id="one", durability="commit") == first
+
+
 async def test_two_calls_with_one_op_id_at_once_are_one_mutation(bench):
     session = await a_session(bench)
     add = {"segment": {"kind": "user", "text": "again"}, "op_id": "one"}
@@ -416,7 +488,7 @@ async def test_i1_another_text_under_a_known_id_is_refused_and_never_dropped_in_
         "tx": {"calls": [{"method": "segment.add", "params": {"segment": one}} for one in (reading(90), other)]},
     }[verb]
 
-    with pytest.raises(Conflict, match="has another content"):
+    with pytest.raises(Conflict, match="known with other content"):
         await bench.call(verb, **session, **params)
 
     assert "call90" not in await states(bench, **session)

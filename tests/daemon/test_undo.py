@@ -1,10 +1,13 @@
 """Taking collections back: the newest first, each once, whoever asks at the same time."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from ctxgc.core.errors import Conflict, NotFound
+from ctxgc.core.segment import SessionKey
+from ctxgc.stash.contract import Collected, Collection
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import FaultyStash, bench_on
 from tests.daemon.test_laws import a_session, states
@@ -38,6 +41,43 @@ async def test_where_nothing_is_left_to_take_back_an_undo_says_so(bench):
 
     with pytest.raises(NotFound, match="no collection to undo"):
         await bench.call("heap.undo", **session)
+
+
+async def test_an_undo_of_a_number_that_no_collection_has_names_that_number(bench):
+    session = await a_session(bench)
+    await bench.call("segment.evict", **session, ids=["call0"])
+
+    with pytest.raises(NotFound, match="no collection 9"):
+        await bench.call("heap.undo", **session, collection=9)
+
+
+async def test_the_journal_has_the_predicted_cost_that_the_undo_answered_with(bench):
+    session = await a_session(bench)
+    await bench.call("segment.evict", **session, ids=["call0"])
+
+    undone = await bench.call("heap.undo", **session)
+
+    [newest, _] = (await bench.call("heap.log", **session))["collections"]
+    assert newest["predicted_cost"] == undone["predicted_cost"] > 0
+
+
+async def test_the_first_of_a_thousand_collections_still_has_its_reason_its_line_and_its_undo(bench):
+    session = await a_session(bench)
+    await bench.call("segment.evict", **session, ids=["call0"])
+    later = Collection(
+        id=2, wall_s=0.0, turn=9, trigger="asked", target_tokens=0, before_tokens=0, after_tokens=0
+    )  # fmt: skip
+    key = SessionKey("client", "s")
+    await bench.stash.apply([Collected(key, replace(later, id=n)) for n in range(2, 1203)])
+    bench.services.registry.peek(key).rebuild()
+
+    why = await bench.call("heap.why", **session, id="call0")
+    log = await bench.call("heap.log", **session, collection=1)
+    await bench.call("heap.undo", **session, collection=1, force=True)
+
+    assert (why["collection"], why["reason"]) == (1, "by_hand")
+    assert log["collections"][0]["collection"] == 1
+    assert (await states(bench, **session))["call0"] == "resident"
 
 
 async def test_a_collection_is_taken_back_once_even_by_force(bench):

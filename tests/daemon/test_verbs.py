@@ -7,8 +7,9 @@ import typing
 import pytest
 
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, UnknownVerb
+from ctxgc.core.segment import Kind, State
 from ctxgc.protocol import replies, reports, wire
-from ctxgc.protocol.messages import VERBS
+from ctxgc.protocol.messages import VERBS, KindName, StateName
 
 SESSION = {"session": "client:s"}
 LONG = "the tide tables of the harbour say when the ferry may leave " * 40
@@ -173,6 +174,10 @@ BAD = [
     ("segment.pin", {"ids": []}, "ids"),
     ("segment.pin", {"ids": ["a"], "sesion": "s"}, "sesion"),
     ("segment.add", {"segment": {"kind": "poem", "text": ""}}, "segment"),
+    ("segment.add", {"segment": {"kind": "user", "text": "", "refs": ["nothing"]}}, "refs"),
+    ("segment.list", {"kinds": ["poem"]}, "kinds"),
+    ("stash.search", {"query": "x", "kinds": ["poem"]}, "kinds"),
+    ("stash.search", {"query": "x", "states": ["lost"]}, "states"),
     ("segment.add_file", {"path": "relative"}, "path"),
     ("segment.add_file", {"path": "/a\0b"}, "path"),
     ("backup", {"path": "/a\0b"}, "path"),
@@ -204,6 +209,11 @@ async def test_bad_params_name_the_field_and_the_next_step(bench, verb, params, 
     assert refused.value.number == -32602
     assert refused.value.field == field
     assert refused.value.hint
+
+
+def test_the_filters_of_the_protocol_take_every_kind_and_state_there_is():
+    assert set(typing.get_args(KindName)) == {kind.value for kind in Kind}
+    assert set(typing.get_args(StateName)) == {state.value for state in State}
 
 
 NOWHERE = [

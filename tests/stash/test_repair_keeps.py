@@ -1,5 +1,6 @@
 """Repair of a sound file: nothing that the file says is lost by repairing it. And how damage is said."""
 
+import sqlite3
 from pathlib import Path
 
 from ctxgc.core.segment import State
@@ -28,6 +29,32 @@ async def test_repairing_a_sound_stash_keeps_every_row_as_it_was(tmp_path):
     assert (await stash.rows(KEY), await stash.collections(KEY)) == before
     assert [row.state for row in before[0]] == [State.EVICTED, State.RESIDENT, State.FORGOTTEN]
     await stash.close()
+
+
+async def test_repairing_a_file_of_the_first_version_keeps_its_rows(tmp_path):
+    stash = sqlite_in(tmp_path)
+    await stash.open()
+    await stash.apply([PutSession(SessionRow(key=KEY, title="old")), *puts("one", "two")])
+    before = await stash.rows(KEY), await stash.session(KEY)
+    await stash.close()
+    with sqlite3.connect(file_in(tmp_path)) as db:
+        _as_of_the_first_version(db)
+
+    report = repair(file_in(tmp_path))
+
+    await stash.open()
+    assert report.rebuilt == report.bodies_lost == 0
+    assert (await stash.rows(KEY), await stash.session(KEY)) == before
+    await stash.close()
+
+
+def _as_of_the_first_version(db):
+    """Take back what later steps brought, as far as a repair looks at it."""
+    db.execute("DROP INDEX collection_undoes")
+    db.execute("ALTER TABLE op DROP COLUMN call")
+    db.execute("ALTER TABLE session DROP COLUMN forgotten")
+    db.execute("ALTER TABLE segment DROP COLUMN recalled_turn")
+    db.execute("PRAGMA user_version = 1")
 
 
 def test_what_is_wrong_with_a_stash_is_said_in_one_line():

@@ -10,7 +10,7 @@ import pytest
 from ctxgc.core.errors import Conflict, CtxgcError, Incompatible, NotFound, ReadOnly, StashDamaged, StorageFailed
 from ctxgc.core.segment import Access, Kind, PathUse, State
 from ctxgc.stash import schema
-from ctxgc.stash.contract import Forget, PutPosition, PutSession, Query, SessionRow
+from ctxgc.stash.contract import Forget, ForgetSession, Op, PutOp, PutPosition, PutSession, Query, SessionRow
 from ctxgc.stash.sqlite import SqliteStash
 from tests.stash.samples import KEY, OTHER, file_in, pending, put, puts, sqlite_in, text_of
 
@@ -148,6 +148,26 @@ async def test_after_erasing_no_byte_of_a_forgotten_text_is_left_in_any_file(tmp
     assert await seqs(stash, left[3]) == [NEEDLES.index(left[3])]
 
 
+async def test_after_forgetting_a_whole_session_no_byte_of_what_it_was_called_is_left(tmp_path, stash):
+    called = SessionRow(key=KEY, title=NEEDLES[0] * 9, task=NEEDLES[1], project=f"/home/{NEEDLES[2]}")
+    await stash.apply([PutSession(called), needled(3), PutOp(KEY, "op", Op(NEEDLES[4].encode(), b"call"))])
+    await stash.apply([PutSession(SessionRow(key=OTHER, title=NEEDLES[5])), ForgetSession(KEY)])
+
+    assert await stash.erase() == 0
+
+    assert needles_on_disk(tmp_path) == [NEEDLES[5]]
+
+
+async def test_a_session_without_segments_awaits_erasing_like_any_other(tmp_path, stash):
+    await stash.apply([PutSession(SessionRow(key=KEY, title=NEEDLES[0]))])
+    await stash.apply([ForgetSession(KEY)])
+    assert (await stash.status()).erasures_pending == 1
+
+    assert await stash.erase() == 0
+
+    assert needles_on_disk(tmp_path) == []
+
+
 async def test_words_that_came_and_went_in_one_transaction_are_erased_too(tmp_path, stash):
     await stash.apply([needled(0), Forget(KEY, [0])])
 
@@ -272,9 +292,11 @@ async def test_an_older_file_is_brought_up_step_by_step_and_keeps_its_rows(tmp_p
     steps = (*schema.MIGRATIONS, "ALTER TABLE session ADD COLUMN note TEXT NOT NULL DEFAULT ''", "CREATE TABLE b (x)")
 
     with sqlite3.connect(file_in(tmp_path), isolation_level=None) as db:
-        assert schema.migrate(db, steps) == 3
+        assert schema.migrate(db, steps) == len(steps)
 
-        assert db.execute("SELECT note, user_version FROM session, pragma_user_version").fetchall() == [("", 3)]
+        assert db.execute("SELECT note, user_version FROM session, pragma_user_version").fetchall() == [
+            ("", len(steps))
+        ]
 
 
 def test_a_step_that_fails_leaves_the_version_before_it():

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-from ctxgc.core.errors import NotFound
+from ctxgc.core.errors import Conflict, NotFound
+from ctxgc.core.redact import redact
 from ctxgc.core.segment import address_in
+from ctxgc.daemon.change import Change
 from ctxgc.daemon.collecting import SHADOW, Outcome
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Change, Session
-from ctxgc.protocol.messages import MutatingSession, OfSession
-from ctxgc.stash.contract import PutOp
+from ctxgc.daemon.session import Session
+from ctxgc.protocol.messages import Mutating, MutatingSession, OfSession
+from ctxgc.stash.contract import Op, PutOp
 
 Reply = dict[str, Any]
+NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
+
 Applied = Callable[[Session, Change], Reply]
 """Changes a session's heap and collects what to commit; must not wait."""
 
@@ -58,26 +63,46 @@ async def session_holding(services: Services, params: OfSession, name: str) -> S
 
 async def change_session(
     services: Services,
-    params: MutatingSession,
+    verb: str,
+    params: Mutating,
     apply: Applied,
     *,
     session: Session | None = None,
     before: Callable[[Session], Awaitable[None]] | None = None,
 ) -> Any:
-    """Run `apply` as one atomic change, once per `op_id`. `before` runs inside the change, and may wait."""
+    """Run `apply` as one atomic change, once per `op_id`. `before` runs inside the change, and may wait.
+
+    Raises `Conflict` for an `op_id` that named another call: its reply would be an answer to something else.
+    """
     if session is None:
+        assert isinstance(params, MutatingSession)
         session = await session_of(services, params)
+    call = await on_worker(services, call_digest, verb, params) if params.op_id else b""
     async with session.changing() as change:
         if params.op_id:
             known = await services.stash.op(session.key, params.op_id)
+            if known is not None and known.call not in (b"", call):
+                hint = "give every mutation an op_id of its own; the same one repeats the same call"
+                raise Conflict(f"op_id {params.op_id!r} named another call before", hint=hint, field="op_id")
             if known is not None:
-                return msgspec.Raw(known)
+                return msgspec.Raw(known.reply)
         if before is not None:
             await before(session)
         reply = apply(session, change)
         if params.op_id:
-            change.add(PutOp(session.key, params.op_id, msgspec.json.encode(reply)))
+            change.add(PutOp(session.key, params.op_id, Op(msgspec.json.encode(reply), call)))
     return reply
+
+
+def call_digest(verb: str, params: Mutating) -> bytes:
+    """What tells a call from another one with the same `op_id`: all but how it is sent, and how its session is named.
+
+    Members of objects in any order: a client that encodes anew may change it. Secrets are taken out before, for the
+    digest of one can be guessed at. Heavy where the text is long.
+    """
+    said = msgspec.json.decode(params.model_dump_json(exclude=NOT_OF_THE_CALL))
+    bare, _ = redact(msgspec.json.encode([verb, said], order="sorted"))
+    return blake2b(bare, digest_size=16).digest()
 
 
 async def on_worker(services: Services, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -12,15 +12,14 @@ from ctxgc.core.mark import path_from_root
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import EdgeKind
 from ctxgc.core.tombstone import size_label
+from ctxgc.daemon.change import Change
 from ctxgc.daemon.collecting import Outcome, collect, planned, target_of, to_undo, undo
 from ctxgc.daemon.describe import collection_reply, labels_of, largest_victims, plan_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.session import Session
 from ctxgc.daemon.verbs.acting import Reply, announce, change_session, session_holding, session_of
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
 from ctxgc.stash.contract import Collection
-
-COLLECTIONS_MAX = 1000
 
 ROOT_REASONS = {
     "system": "it is a system prompt",
@@ -71,7 +70,7 @@ async def collect_now(services: Services, params: HeapCollect) -> Any:
         change.then(lambda: announce(services, session, outcome))
         return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False)
 
-    return await change_session(services, params, apply, session=session)
+    return await change_session(services, "heap.collect", params, apply, session=session)
 
 
 def _must_fit(outcome: Outcome) -> None:
@@ -89,28 +88,29 @@ async def undo_collection(services: Services, params: HeapUndo) -> Any:
     found: list[Collection] = []
 
     async def before(session: Session) -> None:
-        journal = await services.stash.collections(session.key, limit=COLLECTIONS_MAX)
-        found.append(to_undo(session, journal, params.collection, force=params.force))
+        number = params.collection
+        named = await services.stash.collection(session.key, number) if number else None
+        newest = await services.stash.standing(session.key)
+        found.append(to_undo(session, number, named, newest, force=params.force))
 
     def apply(session: Session, change: Change) -> Reply:
         outcome = undo(session, change, found[0], services.clock())
         change.then(lambda: announce(services, session, outcome))
         return plan_reply(session, outcome, {}, unit="raw", limit=0, is_dry=False)
 
-    return await change_session(services, params, apply, before=before)
+    return await change_session(services, "heap.undo", params, apply, before=before)
 
 
 async def log(services: Services, params: HeapLog) -> Reply:
     """`heap.log`."""
     session = await session_of(services, params)
-    wanted = COLLECTIONS_MAX if params.collection else params.limit
-    records = await services.stash.collections(session.key, limit=wanted)
     if params.collection:
-        records = [record for record in records if record.id == params.collection]
-        if not records:
+        record = await services.stash.collection(session.key, params.collection)
+        if record is None:
             raise NotFound(f"no collection {params.collection} in session {session.key}", hint="`ctxgc log` lists them")
-        labels = await _labels(services, session, (e.seq for record in records for e in record.evictions))
-        return {"session": str(session.key), "collections": [collection_reply(session, r, labels) for r in records]}
+        labels = await _labels(services, session, (e.seq for e in record.evictions))
+        return {"session": str(session.key), "collections": [collection_reply(session, record, labels)]}
+    records = await services.stash.collections(session.key, limit=params.limit)
     return {"session": str(session.key), "collections": [collection_reply(session, r) for r in records]}
 
 
@@ -183,8 +183,7 @@ async def _why_gone(services: Services, session: Session, slot: int) -> Reply:
         sentence = f"left the window by the host's hand ({reason.replace('_', ' ')}); stored: `ctxgc recall {name}`"
         return {"verdict": "departed", "reason": reason, "explanation": sentence}
     number = rows[0].collection if rows else 0
-    records = await services.stash.collections(session.key, limit=COLLECTIONS_MAX)
-    record = next((record for record in records if record.id == number), None)
+    record = await services.stash.collection(session.key, number)
     entry = next((e for e in record.evictions if e.seq == slot), None) if record else None
     if record is None or entry is None:
         return {"verdict": "evicted", "explanation": f"evicted; `ctxgc recall {name}` brings it back"}

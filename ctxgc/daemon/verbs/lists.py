@@ -22,12 +22,13 @@ from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, FORGOTTEN, OPAQUE
 from ctxgc.core.segment import Kind, Segment, SessionKey, base_id
 from ctxgc.core.tombstone import address_told
+from ctxgc.daemon.change import Change
 from ctxgc.daemon.collecting import carried_out
 from ctxgc.daemon.describe import plan_reply
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.naming import named, stamped
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.session import Session
 from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.told import Told, on_clock, prepared
@@ -100,7 +101,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
             "changed": f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
         }
 
-    return await change_session(services, params, apply, session=session, before=before)
+    return await change_session(services, "messages.collect", params, apply, session=session, before=before)
 
 
 def _row(services: Services, params: MessagesCollect) -> SessionRow:

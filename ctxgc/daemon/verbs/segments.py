@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ctxgc.core.errors import BadParams, Conflict, NotFound
-from ctxgc.core.heap import PENDING, STATES
-from ctxgc.core.segment import EdgeKind, Segment, State, Status
+import msgspec
+
+from ctxgc.core.errors import BadParams, NotFound
+from ctxgc.core.segment import EdgeKind, Segment
+from ctxgc.daemon.change import Change
 from ctxgc.daemon.collecting import evict_by_hand
 from ctxgc.daemon.describe import content_reply, labels_of, plan_reply, segment_reply
-from ctxgc.daemon.given import segment_of_file, segments_of
+from ctxgc.daemon.given import check_contents, segment_of_file, segments_of
 from ctxgc.daemon.importing import open_regular
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.pacing import pace
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import REPLY_KINDS, Change, Session
+from ctxgc.daemon.session import REPLY_KINDS, Session
 from ctxgc.daemon.verbs.acting import (
     Applied,
     Reply,
@@ -42,18 +44,21 @@ from ctxgc.protocol.messages import (
 )
 from ctxgc.stash.contract import AddEdges, Edge, SetPinned, SetTags, Touch
 
+LIST_SLICE = 512
+"""Segments described at a time."""
+
 FILE_BYTES_MAX = 256 * 2**20
 """The largest file that becomes one segment."""
 
 
 async def add(services: Services, params: SegmentAdd) -> Any:
     """`segment.add`."""
-    return await add_items(services, params, [params.segment])
+    return await add_items(services, "segment.add", params, [params.segment])
 
 
 async def add_many(services: Services, params: SegmentAddMany) -> Any:
     """`segment.add_many`."""
-    return await add_items(services, params, params.segments)
+    return await add_items(services, "segment.add_many", params, params.segments)
 
 
 async def add_file(services: Services, params: SegmentAddFile) -> Any:
@@ -64,7 +69,7 @@ async def add_file(services: Services, params: SegmentAddFile) -> Any:
     def segments(session: Session) -> list[Segment]:
         return [segment_of_file(session, item, data, services.clock())]
 
-    return await _add(services, params, [item], segments)
+    return await _add(services, "segment.add_file", params, [item], segments)
 
 
 def _read_file(path: str) -> bytes:
@@ -78,17 +83,18 @@ def _read_file(path: str) -> bytes:
     return data
 
 
-async def add_items(services: Services, params: MutatingSession, items: Sequence[NewSegment]) -> Any:
+async def add_items(services: Services, verb: str, params: MutatingSession, items: Sequence[NewSegment]) -> Any:
     """Admit segments at the end of a session's window, all or none."""
 
     def segments(session: Session) -> list[Segment]:
         return segments_of(session, items, services.clock())
 
-    return await _add(services, params, items, segments)
+    return await _add(services, verb, params, items, segments)
 
 
 async def _add(
     services: Services,
+    verb: str,
     params: MutatingSession,
     items: Sequence[NewSegment],
     segments: Callable[[Session], list[Segment]],
@@ -96,15 +102,24 @@ async def _add(
     prepared: list[Prepared] = []
 
     async def before(session: Session) -> None:
-        await session.ensure_text()
-        prepared.extend(await on_worker(services, services.intake.prepare_all, segments(session)))
+        prepared.extend(await prepared_for(services, session, segments(session)))
 
     def apply(session: Session, change: Change) -> Reply:
         cached = session.heap.resident_tokens
         reply = apply_added(session, change, items, prepared)
         return reply | _paced(services, session, change, cached)
 
-    return await change_session(services, params, apply, before=before)
+    return await change_session(services, verb, params, apply, before=before)
+
+
+async def prepared_for(services: Services, session: Session, given: list[Segment]) -> list[Prepared]:
+    """What a client gives, ready to be admitted; inside the session's change. Raises `Conflict`."""
+    await session.ensure_text()
+    prepared: list[Prepared] = await on_worker(services, services.intake.prepare_all, given)
+    slot_of = session.heap.slot_of
+    known = sorted({slot_of[segment.id] for segment in given if segment.id in slot_of})
+    check_contents(session, prepared, await services.stash.bodies(session.key, known) if known else {})
+    return prepared
 
 
 def _paced(services: Services, session: Session, change: Change, cached_tokens: int) -> Reply:
@@ -132,7 +147,7 @@ def apply_added(session: Session, change: Change, items: Sequence[NewSegment], p
     turn = session.row.turn
     added = 0
     for item, ready in zip(items, prepared, strict=True):
-        _refuse_other_content(session, ready)
+        _refuse_unknown_refs(session, ready)
         added += session.admit(change, ready, is_pinned=item.is_pinned)
     if added and session.row.turn == turn and not any(p.segment.kind in REPLY_KINDS for p in prepared):
         session.set_row(change, turn=turn + 1)
@@ -146,19 +161,12 @@ def apply_added(session: Session, change: Change, items: Sequence[NewSegment], p
     return reply | over_budget_hint(session)
 
 
-def _refuse_other_content(session: Session, ready: Prepared) -> None:
-    """An id stands for one content for good: another one under it would be acknowledged, and nowhere (I1)."""
-    slot = session.heap.slot_of.get(ready.segment.id)
-    if slot is None:
-        return
-    if STATES[session.heap.state[slot]] is State.FORGOTTEN:
-        raise Conflict(f"segment {ready.segment.id!r} was forgotten", hint="add it under another id")
-    # A call that waits for its result is completed by it, and may be told of again when it no longer waits.
-    is_open = session.heap.is_set(slot, PENDING) or ready.segment.status is Status.PENDING
-    if not is_open and session.digest_of(slot) != ready.digest:
-        raise Conflict(
-            f"segment {ready.segment.id!r} has another content", hint="add it under another id, or under none"
-        )
+def _refuse_unknown_refs(session: Session, ready: Prepared) -> None:
+    try:
+        session.slots(ready.segment.refs)
+    except NotFound as unknown:
+        hint = "a segment refers to older ones of its session; add those first"
+        raise BadParams(f"refs: {unknown}", hint=hint, field="refs") from None
 
 
 async def get(services: Services, params: SegmentGet) -> Reply:
@@ -194,10 +202,15 @@ async def list_segments(services: Services, params: SegmentList) -> Reply:
     wanted.sort(key=lambda slot: (heap.state[slot] > 1, heap.place[slot], slot))
     page = wanted[params.offset : params.offset + params.limit]
     rows = {row.seq: row for row in await services.stash.rows(session.key, page)}
+    described = []
+    for start in range(0, len(page), LIST_SLICE):
+        here = (rows[slot] for slot in page[start : start + LIST_SLICE] if slot in rows)
+        described.append(msgspec.json.encode([segment_reply(session, row) for row in here])[1:-1])
+        await asyncio.sleep(0)  # Others are served between the slices of a long list.
     more = params.offset + params.limit
     return {
         "session": str(session.key),
-        "segments": [segment_reply(session, rows[slot]) for slot in page if slot in rows],
+        "segments": msgspec.Raw(b"[" + b",".join(filter(None, described)) + b"]"),
         "total": len(wanted),
         "next_offset": more if more < len(wanted) else -1,
     }
@@ -270,27 +283,27 @@ def _changed(session: Session, slots: Sequence[int], sentence: str) -> Reply:
 
 async def pin(services: Services, params: SegmentIds) -> Any:
     """`segment.pin`."""
-    return await change_session(services, params, pinning(params.ids, is_pinned=True))
+    return await change_session(services, "segment.pin", params, pinning(params.ids, is_pinned=True))
 
 
 async def unpin(services: Services, params: SegmentIds) -> Any:
     """`segment.unpin`."""
-    return await change_session(services, params, pinning(params.ids, is_pinned=False))
+    return await change_session(services, "segment.unpin", params, pinning(params.ids, is_pinned=False))
 
 
 async def touch(services: Services, params: SegmentIds) -> Any:
     """`segment.touch`."""
-    return await change_session(services, params, touching(params.ids))
+    return await change_session(services, "segment.touch", params, touching(params.ids))
 
 
 async def tag(services: Services, params: SegmentTag) -> Any:
     """`segment.tag`."""
-    return await change_session(services, params, tagging(params))
+    return await change_session(services, "segment.tag", params, tagging(params))
 
 
 async def ref(services: Services, params: SegmentRef) -> Any:
     """`segment.ref`."""
-    return await change_session(services, params, referring(params))
+    return await change_session(services, "segment.ref", params, referring(params))
 
 
 async def evict(services: Services, params: SegmentIds) -> Any:
@@ -304,4 +317,4 @@ async def evict(services: Services, params: SegmentIds) -> Any:
         outcome = evict_by_hand(session, change, slots, services.pacer, services.clock())
         return plan_reply(session, outcome, labels, unit="raw", limit=len(slots), is_dry=False)
 
-    return await change_session(services, params, apply, session=session)
+    return await change_session(services, "segment.evict", params, apply, session=session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,12 @@ from ctxgc.core.heap import EVICTED
 from ctxgc.core.recalled import original_of
 from ctxgc.core.segment import Address, SessionKey
 from ctxgc.core.tombstone import tombstone_text
+from ctxgc.daemon.change import Change
 from ctxgc.daemon.describe import session_reply, show_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Change, Session
-from ctxgc.daemon.verbs.acting import Reply, change_session, over_budget_hint, session_of
+from ctxgc.daemon.session import Session
+from ctxgc.daemon.texts import Content
+from ctxgc.daemon.verbs.acting import Applied, Reply, change_session, on_worker, over_budget_hint, session_of
 from ctxgc.daemon.waiting import pacing_reply
 from ctxgc.protocol.messages import (
     MutatingSession,
@@ -28,7 +31,7 @@ from ctxgc.protocol.messages import (
     SessionRender,
     SessionSet,
 )
-from ctxgc.stash.contract import SessionRow
+from ctxgc.stash.contract import SessionRow, Stored
 from ctxgc.tokens.calibration import Calibration
 
 CHILDREN_MAX = 1000
@@ -58,8 +61,7 @@ async def open_session(services: Services, params: SessionOpen) -> Any:
         verb = "opened" if was_new else "was open already"
         return session_reply(session.row) | {"changed": f"session {session.key} {verb}"}
 
-    as_change = MutatingSession(op_id=params.op_id)
-    reply = await change_session(services, as_change, apply, session=session)
+    reply = await change_session(services, "session.open", params, apply, session=session)
     if was_new:
         services.events.publish("session", {"session": str(session.key), "what": "opened"})
     return reply
@@ -87,8 +89,8 @@ async def show_session(services: Services, params: OfSession) -> Reply:
     return show_reply(session, children) | pacing
 
 
-async def set_session(services: Services, params: SessionSet) -> Any:
-    """`session.set`."""
+def setting(params: SessionSet) -> Applied:
+    """Change settings of a session."""
     fields = params.model_dump(
         include={"budget_tokens", "window_max_tokens", "mode", "task", "model"}, exclude_none=True
     )
@@ -98,11 +100,17 @@ async def set_session(services: Services, params: SessionSet) -> Any:
         if "model" in fields:
             session.calibration = Calibration.of(fields["model"])
         if params.open_paths is not None:
-            session.open_paths = tuple(params.open_paths)
+            paths = tuple(params.open_paths)
+            change.then(lambda: setattr(session, "open_paths", paths))
         names = ", ".join([*fields, *(["open_paths"] if params.open_paths is not None else [])]) or "nothing"
         return session_reply(session.row) | {"changed": f"{names} set"} | over_budget_hint(session)
 
-    return await change_session(services, params, apply)
+    return apply
+
+
+async def set_session(services: Services, params: SessionSet) -> Any:
+    """`session.set`."""
+    return await change_session(services, "session.set", params, setting(params))
 
 
 async def close_session(services: Services, params: MutatingSession) -> Any:
@@ -112,22 +120,38 @@ async def close_session(services: Services, params: MutatingSession) -> Any:
         session.set_row(change, closed=True)
         return session_reply(session.row) | {"changed": f"session {session.key} closed; everything in it stays"}
 
-    return await change_session(services, params, apply)
+    return await change_session(services, "session.close", params, apply)
 
 
 async def slots_of(services: Services, session: Session) -> list[Slot]:
     """The window in order, with contents, and tombstones where bodies are out."""
     heap, window = session.heap, list(session.heap.window())
-    rows = {row.seq: row for row in await services.stash.rows(session.key, window)}
+    # As it is now: what the thread sees must not move under it.
+    out = {
+        seq: (Address(session.number, original_of(heap, seq)), heap.body[seq])
+        for seq in window
+        if heap.state[seq] == EVICTED
+    }
+    rows = await services.stash.rows(session.key, window)
     contents = await services.texts.get(session.key, window)
+    slots: list[Slot] = await on_worker(services, _slots, window, out, rows, contents)
+    return slots
+
+
+def _slots(
+    window: Sequence[int],
+    out: Mapping[int, tuple[Address, int]],
+    rows: Sequence[Stored],
+    contents: Mapping[int, Content],
+) -> list[Slot]:
+    """The same from values alone; `out` has address and tokens of the bodies that are out."""
+    segments = {row.seq: row.segment for row in rows}
     slots = []
     for seq in window:
-        if seq not in contents:
-            continue
-        skeleton, body = contents[seq]
-        segment = replace(rows[seq].segment, skeleton=skeleton, body=body)
-        is_out = heap.state[seq] == EVICTED
-        slots.append(Slot(segment, tombstone_of(session, seq, segment) if is_out else None))
+        if seq in contents and seq in segments:
+            skeleton, body = contents[seq]
+            segment = replace(segments[seq], skeleton=skeleton, body=body)
+            slots.append(Slot(segment, Tombstone(tombstone_text(segment, *out[seq])) if seq in out else None))
     return slots
 
 
@@ -140,16 +164,21 @@ def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool =
 async def render_session(services: Services, params: SessionRender) -> Reply:
     """`session.render`."""
     session = await session_of(services, params)
-    slots = await slots_of(services, session)
     raw = session.heap.resident_tokens
+    slots = await slots_of(services, session)
+    rendered = await on_worker(services, _rendered, params.format, slots)
     return {
         "session": str(session.key),
         "format": params.format,
-        "messages": Raw(_unicode(WIRE_FORMATS[params.format].render(slots))),
+        "messages": Raw(rendered),
         "tokens": raw,
         "billed_tokens": session.billed(raw),
         "evicted": sum(slot.tombstone is not None for slot in slots),
     }
+
+
+def _rendered(format_name: str, slots: list[Slot]) -> bytes:
+    return _unicode(WIRE_FORMATS[format_name].render(slots))
 
 
 def _unicode(rendered: bytes) -> bytes:

@@ -8,12 +8,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ctxgc.core.errors import BadParams
+from ctxgc.daemon.change import Change
 from ctxgc.daemon.given import segments_of
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Change, Session
-from ctxgc.daemon.verbs.acting import Reply, change_session, on_worker
-from ctxgc.daemon.verbs.segments import apply_added, pinning, referring, tagging, touching
+from ctxgc.daemon.session import Session
+from ctxgc.daemon.verbs.acting import Reply, change_session
+from ctxgc.daemon.verbs.segments import apply_added, pinning, prepared_for, referring, tagging, touching
+from ctxgc.daemon.verbs.sessions import setting
 from ctxgc.protocol.messages import VERBS, MutatingSession, NewSegment, Params, SegmentAdd, Tx
 
 SIMPLE: dict[str, Callable[[Any], Callable[[Session, Change], Reply]]] = {
@@ -22,6 +24,7 @@ SIMPLE: dict[str, Callable[[Any], Callable[[Session, Change], Reply]]] = {
     "segment.touch": lambda params: touching(params.ids),
     "segment.tag": tagging,
     "segment.ref": referring,
+    "session.set": setting,
 }
 ADDING = ("segment.add", "segment.add_many")
 OUTER = frozenset(MutatingSession.model_fields)
@@ -34,10 +37,9 @@ async def tx(services: Services, params: Tx) -> Any:
     prepared: list[list[Prepared]] = []
 
     async def before(session: Session) -> None:
-        await session.ensure_text()
         # Ids given twice in one tx would be numbered alike if each call were named by itself.
         items = [item for method, sub in calls if method in ADDING for item in _items(sub)]
-        ready = await on_worker(services, services.intake.prepare_all, segments_of(session, items, services.clock()))
+        ready = await prepared_for(services, session, segments_of(session, items, services.clock()))
         at = 0
         for method, sub in calls:
             count = len(_items(sub)) if method in ADDING else 0
@@ -57,7 +59,7 @@ async def tx(services: Services, params: Tx) -> Any:
             "changed": f"{len(replies)} calls applied as one",
         }
 
-    return await change_session(services, params, apply, before=before)
+    return await change_session(services, "tx", params, apply, before=before)
 
 
 def _items(sub: Any) -> list[NewSegment]:

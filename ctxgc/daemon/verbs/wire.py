@@ -19,11 +19,12 @@ from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, OPAQUE, RESIDENT
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.segment import Kind, SessionKey, digest
+from ctxgc.daemon.change import Change
 from ctxgc.daemon.collecting import SHADOW, Outcome, carried_out, foreseen
 from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.pacing import decided
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Change, Session
+from ctxgc.daemon.session import Session
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.acting import Reply, announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
@@ -164,7 +165,7 @@ def _note_facts(session: Session, change: Change, params: WindowSync) -> None:
         session.calibration = Calibration.of(params.model)
     session.set_row(
         change,
-        project=known.project or params.project,
+        project=known.project if known.forgotten else known.project or params.project,
         model=params.model or known.model,
         parent=params.parent.removeprefix(f"{session.key.source}:") or known.parent,
         parent_segment=params.parent_segment or known.parent_segment,

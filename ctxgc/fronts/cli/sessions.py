@@ -42,11 +42,11 @@ def import_(shell: Shell, args: argparse.Namespace) -> int:
                 for key in ("sessions", "failed", "bytes", "seconds"):
                     reply[key] += part[key]
                 bar.advance(progress.weight(path))
-    shell.answer(reply, lambda page: _say_import(page, reply))
+    shell.answer(reply, lambda page: _say_import(page, reply, args.format))
     return EXIT_REFUSED if reply["failed"] else 0
 
 
-def _say_import(page: present.Page, reply: dict[str, Any]) -> None:
+def _say_import(page: present.Page, reply: dict[str, Any], format_name: str) -> None:
     rows = [
         (
             count(one["segments"]),
@@ -60,12 +60,14 @@ def _say_import(page: present.Page, reply: dict[str, Any]) -> None:
     if rows:
         page.table((">segments", ">new", ">tokens", ">skipped", "session"), rows)
     for one in reply["failed"]:
-        page.say(f"  not read: {plain(unreadable(one))}", "red")
+        what = "read in part" if one["kind"] == "ends_early" else "not read"
+        page.say(f"  {what}: {plain(unreadable(one))}", "red")
         if one.get("hint"):
             page.say(f"  {plain(one['hint'])}", "dim")
     if not rows:
         if not reply["failed"]:
-            page.say("no session in it; without --format the format is detected")
+            hint = f"as {format_name}; without --format the format is detected" if format_name else "for ctxgc to read"
+            page.say(f"no session in it {hint}")
         return
     speed = reply["bytes"] / reply["seconds"] if reply["seconds"] else 0
     added = sum(one["added"] for one in reply["sessions"])

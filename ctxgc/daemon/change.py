@@ -1,0 +1,29 @@
+"""A change of a session in the making: what goes to the stash, and what waits until it is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ctxgc.stash.contract import Mutation
+
+
+class Change:
+    """One atomic change in the making: what to commit, and what to do in memory once it is durable."""
+
+    def __init__(self) -> None:
+        self.mutations: list[Mutation] = []
+        self.is_row_changed = False
+        self._then: list[Callable[[], None]] = []
+
+    def add(self, *mutations: Mutation) -> None:
+        """Commit these too."""
+        self.mutations += mutations
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Run this after the commit. It must not fail."""
+        self._then.append(action)
+
+    def settle(self) -> None:
+        """The commit is durable."""
+        for action in self._then:
+            action()

@@ -1,0 +1,50 @@
+"""Forgetting a session as a whole: nothing that was said in it or of it is left, and nothing brings it back."""
+
+import json
+
+from tests.daemon.transcripts import worked
+from tests.stash.test_sqlite import NEEDLES, needles_on_disk
+
+TITLE, TASK, PROJECT = NEEDLES[:3]
+
+
+async def listed(bench):
+    return json.dumps((await bench.call("session.list"))["sessions"])
+
+
+async def test_after_forgetting_a_session_its_title_task_and_project_are_in_no_reply_and_no_file(kept_bench, tmp_path):
+    said = {"title": TITLE, "task": TASK, "project": f"/home/{PROJECT}"}
+    await kept_bench.call("session.open", session="s", op_id="opened", **said)
+    await kept_bench.call("segment.add", session="s", segment={"kind": "user", "text": NEEDLES[3]})
+
+    await kept_bench.call("stash.forget", session="s", whole_session=True)
+    await kept_bench.stash.erase()
+
+    assert needles_on_disk(tmp_path) == []
+    assert "needle" not in await listed(kept_bench)
+
+
+async def test_a_session_of_which_only_a_title_is_known_is_forgotten_too(kept_bench, tmp_path):
+    await kept_bench.call("session.open", session="s", title=TITLE)
+
+    forgotten = await kept_bench.call("stash.forget", session="s", whole_session=True)
+    await kept_bench.stash.erase()
+
+    assert forgotten["erasures_pending"] == 1
+    assert needles_on_disk(tmp_path) == []
+
+
+async def test_importing_the_transcript_again_brings_nothing_back(kept_bench, tmp_path):
+    log = worked(4)
+    log.record("ai-title", aiTitle=TITLE)
+    path = tmp_path / "a1.jsonl"
+    path.write_bytes(log.data)
+    await kept_bench.call("import", paths=[str(path)])
+    assert TITLE in await listed(kept_bench)
+    await kept_bench.call("stash.forget", session="claude_code:a1", whole_session=True)
+    path.write_bytes(log.works(1).data)
+
+    await kept_bench.call("import", paths=[str(path)])
+
+    [session] = (await kept_bench.call("session.list"))["sessions"]
+    assert (session["title"], session["project"]) == ("", "")

@@ -1,0 +1,66 @@
+"""What is heavy in one session happens beside the loop, so that every other session is answered meanwhile."""
+
+import threading
+
+import pytest
+
+from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.daemon.session import Session
+from ctxgc.daemon.verbs import sessions, stash
+from tests.daemon.harness import bench_on
+from tests.daemon.test_laws import a_session
+
+
+@pytest.fixture
+def beside(monkeypatch):
+    """Watches a function: whether each of its calls ran on another thread than the loop's."""
+    loop, calls = threading.get_ident(), []
+
+    def watch(owner, name):
+        real = getattr(owner, name)
+
+        def watched(*arguments):
+            calls.append(threading.get_ident() != loop)
+            return real(*arguments)
+
+        monkeypatch.setattr(owner, name, watched)
+        return calls
+
+    return watch
+
+
+async def test_a_window_is_rendered_beside_the_loop(bench, beside):
+    session = await a_session(bench)
+    calls = beside(sessions, "_slots")
+    beside(type(WIRE_FORMATS["openai_chat"]), "render")
+
+    await bench.call("session.render", **session, format="openai_chat")
+
+    assert calls == [True, True]
+
+
+async def test_a_session_is_exported_beside_the_loop(bench, beside, tmp_path):
+    session = await a_session(bench)
+    calls = beside(stash, "_exported")
+
+    await bench.call("export", **session, path=str(tmp_path / "out.jsonl"))
+
+    assert calls == [True]
+
+
+async def test_a_session_wakes_beside_the_loop(bench, beside):
+    session = await a_session(bench)
+    calls = beside(Session, "_fill")
+
+    async with bench_on(bench.stash) as restarted:
+        await restarted.call("session.show", **session)
+
+    assert calls == [True]
+
+
+async def test_a_long_list_is_described_in_slices_and_whole(bench, monkeypatch):
+    session = await a_session(bench)
+    whole = await bench.call("segment.list", **session)
+    monkeypatch.setattr("ctxgc.daemon.verbs.segments.LIST_SLICE", 3)
+
+    assert await bench.call("segment.list", **session) == whole
