@@ -52,11 +52,17 @@ class Change:
     def __init__(self) -> None:
         self.mutations: list[Mutation] = []
         self.is_row_changed = False
+        self.heard_s = 0.0
+        """The latest moment of what it takes in: the session is as old as this. 0: nothing was said in it."""
         self._then: list[Callable[[], None]] = []
 
     def add(self, *mutations: Mutation) -> None:
         """Commit these too."""
         self.mutations += mutations
+
+    def hear(self, wall_s: float) -> None:
+        """Something was said in the session at this moment."""
+        self.heard_s = max(self.heard_s, wall_s)
 
     def then(self, action: Callable[[], None]) -> None:
         """Run this after the commit. It must not fail."""
@@ -202,8 +208,9 @@ class Session:
             change = Change()
             try:
                 yield change
+                # Not before: until here the pacer asks how long the session was silent.
+                self.set_row(change, updated_s=max(self.row.updated_s, min(change.heard_s, self._clock())))
                 if change.mutations or change.is_row_changed or self.is_new:
-                    self.row = replace(self.row, updated_s=self._clock())
                     await self._stash.apply([PutSession(self.row), *change.mutations])
                     self.is_new = False
             except BaseException:
@@ -340,6 +347,8 @@ class Session:
         if new:
             change.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in new]))
         self.place_max = max(self.place_max, segment.place)
+        # An observed session is told after the fact, by records with times; any other as it happens.
+        change.hear(segment.wall_s if self.row.mode == "observe" else self._clock())
         spoken = segment.kind in REPLY_KINDS
         self.set_row(change, turn=max(self.row.turn, segment.born_turn + spoken))
         return True

@@ -25,6 +25,7 @@ class SessionReply(TypedDict):
     window_max_tokens: int
     created_s: float
     updated_s: float
+    """When something was last said in it: its transcript's last record, or a request; no reading or pinning."""
     skipped_records: int
     closed: bool
     changed: NotRequired[str]
