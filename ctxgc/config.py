@@ -73,7 +73,8 @@ class DaemonConfig(_Section):
     state_dir: AbsolutePath = Field(default_factory=lambda: state_dir(os.environ))
     """Folder of the stash and its backups, mode 0700. Default: `$XDG_STATE_HOME/ctxgc`."""
     socket: AbsolutePath | None = None
-    """Path of the Unix socket. Default: `$CTXGC_SOCKET`, else `$XDG_RUNTIME_DIR/ctxgc/ctxgc.sock`."""
+    """Path of the Unix socket. Default: `$CTXGC_SOCKET`, else `$XDG_RUNTIME_DIR/ctxgc/ctxgc.sock`; without
+    `XDG_RUNTIME_DIR`, `~/.local/state/ctxgc/ctxgc.sock`."""
     idle_exit_s: Annotated[float, Field(ge=0)] = 0.0
     """Seconds without a client or a watch before the daemon exits; 0: never."""
     frame_bytes_max: Annotated[int, Field(ge=64 * 2**10, le=64 * 2**20)] = 8 * 2**20

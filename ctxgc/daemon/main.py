@@ -229,12 +229,14 @@ def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
     inherited = listen_fds(os.environ)
     path = "" if inherited else socket_path(flag or str(config.daemon.socket or ""), os.environ)
     # The state folder has one daemon, whatever socket it is reached by.
-    state = Instance(str(config.daemon.state_dir))
+    state = Instance(str(config.daemon.state_dir), path)
     at_socket = state
     try:
         if path and os.path.dirname(path) != state.folder:
-            at_socket = Instance(os.path.dirname(path))
+            at_socket = Instance(os.path.dirname(path), path)
         sockets = inherited or [at_socket.listen(path)]
+        for instance in {state, at_socket}:
+            instance.announce(path or os.fsdecode(sockets[0].getsockname()))
         uvloop.run(serve(config, config_file, path, sockets))
     except* CtxgcError as group:
         raise _first(group) from None
