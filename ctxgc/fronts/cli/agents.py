@@ -193,12 +193,12 @@ def _serving(url: str) -> dict[str, Any] | None:
 def _started(url: str, socket: str, args: argparse.Namespace) -> dict[str, Any]:
     """Start a gateway that outlives us; its status."""
     import subprocess
-    from importlib.util import find_spec
+
+    from ctxgc.fronts.cli.gateway import require_library
 
     if args.no_spawn:
         raise Refused(f"no gateway serves at {url}", kind="unreachable", hint="`ctxgc gateway` serves there")
-    if find_spec("aiohttp") is None:
-        raise Refused("the gateway needs aiohttp", hint="pip install 'ctxgc[gateway]'")
+    require_library()
     command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "gateway", "--socket", socket]
     command += ["--mode", args.mode] if args.mode else []
     log_path = os.path.join(os.path.dirname(socket), LOG_NAME)
