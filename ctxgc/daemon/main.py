@@ -258,7 +258,8 @@ def _look_after(config: Config, *, is_repair: bool) -> int:
     try:
         if is_repair:
             done = repair(path)
-            print(f"{done.bodies} of {done.segments} segments have their content; {done.bodies_lost} were lost")
+            lost = f"{done.bodies_lost} {'was' if done.bodies_lost == 1 else 'were'} lost"
+            print(f"{done.bodies} of {done.segments} segments have their content; {lost}")
             print(f"{done.rebuilt} rows were rebuilt from content; the damaged file is kept: {done.backup}")
             return 0
         found = check(path)

@@ -37,6 +37,10 @@ PROTOCOL = 1
 CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "tx", "op_id", "files", "wire")
 
 
+KindName = Literal["system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other"]
+"""What a segment can be."""
+
+
 class Hello(Params):
     """Who is there, and what it can do."""
 
@@ -93,7 +97,7 @@ class NewSegment(Params):
 
     id: Name = ""
     """Empty: derived from kind and text."""
-    kind: Literal["system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other"]
+    kind: KindName
     text: str = ""
     tool: Name = ""
     input: dict[str, Any] | None = None
@@ -148,7 +152,7 @@ class SegmentList(OfSession):
     """Segments of a session in window order, without content."""
 
     states: list[Literal["resident", "evicted", "departed", "forgotten"]] = []
-    kinds: list[Name] = []
+    kinds: list[KindName] = []
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
     offset: Annotated[int, Field(ge=0)] = 0
 
@@ -222,12 +226,12 @@ class StashSearch(OfSession):
 
     query: Annotated[str, Field(max_length=4096)] = ""
     project: Annotated[str, Field(max_length=4096)] = ""
-    kinds: list[Name] = []
+    kinds: list[KindName] = []
     tools: list[Name] = []
     path: Annotated[str, Field(max_length=4096)] = ""
     task: Name = ""
     tags: list[Name] = []
-    states: list[Name] = []
+    states: list[Literal["resident", "evicted", "departed", "forgotten"]] = []
     after_s: float = 0.0
     before_s: float = 0.0
     limit: Annotated[int, Field(ge=1, le=100)] = 10

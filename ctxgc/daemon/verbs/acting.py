@@ -32,12 +32,16 @@ async def session_holding(services: Services, params: OfSession, name: str) -> S
 
     Search answers from all sessions, so what it found is found again from anywhere. Raises `NotFound`.
     """
+    session: Session | None = None
     try:
         session = await session_of(services, params)
         session.slot(name)
         return session
     except NotFound as unknown:
         keys = [] if params.session else await services.stash.holders(name)
+        if not keys and session is None and not params.session:
+            hint = "`ctxgc search` finds ids; a part of one is understood with `--session S`"
+            raise NotFound(f"no segment {name!r} in any session; {unknown}", hint=hint) from None
         if not keys:
             raise
         if len(keys) > 1:

@@ -144,7 +144,9 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
 
 def env(shell: Shell, args: argparse.Namespace) -> int:
     """Print how to start the agent so that it goes through the gateway."""
-    _, way = _way(args.agent)
+    url, way = _way(args.agent)
+    if missing := _missing(url):  # Not on stdout, which a shell evaluates.
+        sys.stderr.write(f"ctxgc: {missing}: until then {args.agent} reaches no model this way\n")
     if args.json:
         shell.print_json({"variables": dict(way.variables), "words": way.words})
         return 0
@@ -153,6 +155,20 @@ def env(shell: Shell, args: argparse.Namespace) -> int:
     if way.words:
         print(f"alias {args.agent}={shlex.quote(shlex.join([args.agent, *way.words]))}")
     return 0
+
+
+def _missing(url: str) -> str:
+    """What keeps an agent from being served there, as a sentence with its next step; empty if nothing does."""
+    from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_library
+
+    try:
+        if _serving(url):
+            return ""
+    except Refused as taken:
+        return f"{taken} ({taken.hint})"
+    if not has_library():
+        return f"no gateway serves at {url}, and aiohttp, which it needs, is missing ({INSTALL_HINT})"
+    return f"no gateway serves at {url} (`ctxgc gateway` starts one)"
 
 
 def _way(agent: str) -> tuple[str, Way]:
