@@ -53,6 +53,24 @@ def _absolute(path: Path) -> Path:
     return path
 
 
+AGENTS = ("claude_code", "codex", "opencode", "client")
+"""Agents whose sessions the gateway knows by their own names; a program may give itself another in a header."""
+
+
+def agent_meant(name: str) -> str:
+    """The agent that an unknown name is a misspelling of, such as that of its program; empty if of none."""
+    short = [agent for agent in AGENTS if len(name) >= 4 and agent.startswith(name)]
+    return "" if name in AGENTS else next(iter(short or get_close_matches(name, AGENTS, n=1, cutoff=0.8)), "")
+
+
+def _known_agents(modes: dict[str, str]) -> dict[str, str]:
+    for name in modes:
+        # An unknown agent would never be met, and its mode silently never used.
+        if meant := agent_meant(name.partition(":")[0]):
+            raise ValueError(f"no agent is called `{name.partition(':')[0]}`; did you mean `{meant}`?")
+    return modes
+
+
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Bytes = Annotated[int, Field(ge=0, le=2**50)]
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
@@ -73,7 +91,8 @@ class DaemonConfig(_Section):
     state_dir: AbsolutePath = Field(default_factory=lambda: state_dir(os.environ))
     """Folder of the stash and its backups, mode 0700. Default: `$XDG_STATE_HOME/ctxgc`."""
     socket: AbsolutePath | None = None
-    """Path of the Unix socket. Default: `$CTXGC_SOCKET`, else `$XDG_RUNTIME_DIR/ctxgc/ctxgc.sock`."""
+    """Path of the Unix socket. Default: `$CTXGC_SOCKET`, else `$XDG_RUNTIME_DIR/ctxgc/ctxgc.sock`; without
+    `XDG_RUNTIME_DIR`, `~/.local/state/ctxgc/ctxgc.sock`."""
     idle_exit_s: Annotated[float, Field(ge=0)] = 0.0
     """Seconds without a client or a watch before the daemon exits; 0: never."""
     frame_bytes_max: Annotated[int, Field(ge=64 * 2**10, le=64 * 2**20)] = 8 * 2**20
@@ -174,7 +193,7 @@ class GatewayConfig(_Section):
     """
     mode: Literal["shadow", "on", "off"] = "shadow"
     """`shadow` computes and journals, `on` edits requests too, `off` only passes them on."""
-    modes: dict[str, Literal["shadow", "on", "off"]] = {}
+    modes: Annotated[dict[str, Literal["shadow", "on", "off"]], AfterValidator(_known_agents)] = {}
     """Modes of agents (`codex`) or single sessions (`codex:ID`), before `mode`; read again when the file changes."""
     context_edits_allowed: Globs = ()
     """Types of edits under `context_management` beside which we may edit too; `compaction`: beside a host's summary."""

@@ -130,6 +130,14 @@ def test_a_file_that_was_named_must_exist_and_be_readable(tmp_path):
     assert "cannot be read" in fault_of(tmp_path / "binary.toml")
 
 
+@pytest.mark.parametrize("name", ["claude", "claud", "claude:0b3c", "Claude_code"])
+def test_a_mode_of_an_agent_that_the_gateway_never_meets_is_not_silently_kept(tmp_path, name):
+    file = tmp_path / "config.toml"
+    file.write_text(f'[gateway.modes]\n"{name}" = "on"\n')
+
+    assert "did you mean `claude_code`?" in fault_of(file)
+
+
 def test_default_folders_follow_the_base_directory_specification():
     assert str(state_dir({"XDG_STATE_HOME": "/s", **HOME})) == "/s/ctxgc"
     assert str(state_dir({"XDG_STATE_HOME": "relative", **HOME})) == "/home/u/.local/state/ctxgc"

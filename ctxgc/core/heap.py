@@ -126,20 +126,6 @@ def entry_of(
     )
 
 
-def lost_entry(seq: int) -> Entry:
-    """What stands in the slot of a row that a repair could not save; its transcript may bring the segment back."""
-    return Entry(
-        id=f"lost#{seq}",
-        kind=Kind.OTHER,
-        place=0,
-        born_turn=0,
-        skeleton_tokens=0,
-        body_tokens=0,
-        tombstone_tokens=0,
-        state=FORGOTTEN,
-    )
-
-
 class Heap:
     """Columns over the slots of one session, and the sums that budgets are held against.
 

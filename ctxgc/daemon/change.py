@@ -13,11 +13,17 @@ class Change:
     def __init__(self) -> None:
         self.mutations: list[Mutation] = []
         self.is_row_changed = False
+        self.heard_s = 0.0
+        """The latest moment of what it takes in: the session is as old as this. 0: nothing was said in it."""
         self._then: list[Callable[[], None]] = []
 
     def add(self, *mutations: Mutation) -> None:
         """Commit these too."""
         self.mutations += mutations
+
+    def hear(self, wall_s: float) -> None:
+        """Something was said in the session at this moment."""
+        self.heard_s = max(self.heard_s, wall_s)
 
     def then(self, action: Callable[[], None]) -> None:
         """Run this after the commit. It must not fail."""

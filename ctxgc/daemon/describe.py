@@ -6,7 +6,7 @@ Shapes are those of `protocol.replies`; nothing in here decides or changes anyth
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ctxgc.core.collector import Plan, garbage_tokens
@@ -22,6 +22,14 @@ EFFECTS = {
     "client": "the next render of this session leaves these bodies out",
     "wire": "the next request through the gateway leaves these bodies out",
 }
+
+UNDONE = {
+    "observe": "planned: your agent's window is unchanged (ctxgc only watches this session)",
+    "client": "the next render of this session has these bodies again",
+    "wire": "the next request through the gateway has these bodies again",
+}
+HIDDEN = "hidden"
+"""What a host sends before the window it shows us: part of what is billed, and never ours to take."""
 
 
 def session_reply(row: SessionRow) -> dict[str, Any]:
@@ -157,9 +165,12 @@ def plan_reply(
 ) -> dict[str, Any]:
     """`PlanReply`; `labels` name the victims that are listed."""
     todo = outcome.plan
-    scale = session.billed if unit == "billed" else (lambda tokens: tokens)
+    is_billed = unit == "billed"
+    whole = session.billed if is_billed else int
+    part = session.calibration.billed if is_billed else int
     victims = largest_victims(todo, limit)
-    before, after = scale(todo.before_tokens), scale(todo.remaining_tokens)
+    before, after = whole(todo.before_tokens), whole(todo.remaining_tokens)
+    held_by = _held_by(todo, part, session.row.hidden_tokens if is_billed else 0)
     reply: dict[str, Any] = {
         "session": str(session.key),
         "unit": unit,
@@ -167,27 +178,46 @@ def plan_reply(
         "trigger": outcome.trigger,
         "before_tokens": before,
         "after_tokens": after,
-        "target_tokens": scale(todo.target_tokens),
+        "target_tokens": whole(todo.target_tokens),
         "freed_tokens": before - after,
         "evicted": len(todo.victims),
-        "victims": [_victim_reply(session, v.slot, v.reason, v.by, v.freed_tokens, v.score, labels) for v in victims],
-        "by_reason": _by_reason(todo),
-        "held_by": dict(todo.held_by),
-        "predicted_cost": outcome.predicted_cost,
-        "cache_rewrite_tokens": outcome.cache_rewrite_tokens,
+        "victims": [
+            _victim_reply(session, v.slot, v.reason, v.by, part(v.freed_tokens), v.score, labels) for v in victims
+        ],
+        "by_reason": _by_reason(todo, part),
+        "held_by": held_by,
+        "predicted_cost": outcome.predicted_cost * (session.calibration.ratio if is_billed else 1.0),
+        "cache_rewrite_tokens": part(outcome.cache_rewrite_tokens),
         "mode": session.row.mode,
-        "effect": EFFECTS[session.row.mode],
-        "changed": _sentence(len(todo.victims), before - after, is_dry),
+        "effect": (UNDONE if outcome.trigger == "undo" else EFFECTS)[session.row.mode],
+        "changed": _sentence(len(todo.victims), before - after, is_dry, is_held=bool(held_by)),
     }
-    if todo.held_by:
-        names = ", ".join(f"{name} {size_label(tokens)}" for name, tokens in todo.held_by[:3])
-        reply["next"] = f"the budget is not reached: {names} hold the rest; `ctxgc why SEGMENT` says why"
+    if held_by:
+        names = ", ".join(f"{name} {size_label(tokens)}" for name, tokens in held_by.items())
+        reply["next"] = (
+            f"the budget of {size_label(reply['target_tokens'])} is not reached: the {size_label(after)} that stay are "
+            f"{names}; `ctxgc why SEGMENT` says why"
+        )
     elif outcome.collection and todo.victims:
         reply["next"] = "`ctxgc undo` takes this back; `ctxgc search WORDS` finds what left"
     return reply
 
 
-def _sentence(victims: int, freed: int, is_dry: bool) -> str:
+def _held_by(todo: Plan, part: Callable[[int], int], hidden_tokens: int) -> dict[str, int]:
+    """What holds the window, in the reply's unit. The parts add up to the whole: each is rounded with those before."""
+    held: dict[str, int] = {}
+    raw = 0
+    for name, tokens in todo.held_by:
+        held[name] = part(raw + tokens) - part(raw)
+        raw += tokens
+    if held and hidden_tokens:
+        held[HIDDEN] = hidden_tokens
+    return dict(sorted(held.items(), key=lambda entry: -entry[1]))
+
+
+def _sentence(victims: int, freed: int, is_dry: bool, *, is_held: bool) -> str:
+    if not victims and is_held:
+        return "nothing more can go"
     if not victims:
         return "nothing had to go" if freed >= 0 else f"{size_label(-freed)} tokens are back in the window"
     verb = "would leave" if is_dry else "left"
@@ -199,12 +229,14 @@ def largest_victims(todo: Plan, limit: int) -> list[Any]:
     return sorted(todo.victims, key=lambda v: (-v.freed_tokens, v.slot))[:limit]
 
 
-def _by_reason(todo: Plan) -> dict[str, dict[str, int]]:
+def _by_reason(todo: Plan, part: Callable[[int], int]) -> dict[str, dict[str, int]]:
     sums: dict[str, dict[str, int]] = {}
     for victim in todo.victims:
         entry = sums.setdefault(victim.reason, {"segments": 0, "freed_tokens": 0})
         entry["segments"] += 1
         entry["freed_tokens"] += victim.freed_tokens
+    for entry in sums.values():
+        entry["freed_tokens"] = part(entry["freed_tokens"])
     return sums
 
 

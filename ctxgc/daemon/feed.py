@@ -47,6 +47,10 @@ class Pass:
     is_first: bool = True
     """Nothing of the session was known before this reading."""
     added: int = 0
+    is_timed: bool = False
+    """Its records say when they were written."""
+    dated: int = 0
+    """Of `added`, those that the session's time takes into account."""
     turn: int = -1
     prompt_tokens: int = 0
     """Raw tokens of the window when this turn's reply was asked for."""
@@ -130,6 +134,7 @@ class Feed:
             async with met.session.changing() as change:
                 self._settle(met, change)
                 self._note_learned(met, change)
+                self._note_time(met, change)
 
     def _parse(self, plain: bytes) -> list[Event]:
         assert self._parser is not None
@@ -178,6 +183,7 @@ class Feed:
         for event in batch:
             if isinstance(event, Admitted):
                 _note_turn(met, event.segment.born_turn)
+                met.is_timed |= event.segment.wall_s > 0
                 if waiting is not None and waiting.segment.id == event.segment.id:
                     known = met.session.heap.slot_of.get(event.segment.id)
                     if met.session.admit(change, waiting):
@@ -245,6 +251,13 @@ class Feed:
             # What was not understood belongs to the file; it is shown with the session the file is named after.
             fields["skipped_records"] = sum(self._parser.skipped.values())
         met.session.set_row(change, **fields)
+
+    def _note_time(self, met: Pass, change: Change) -> None:
+        """A transcript without times happened when it was read, for all we know: when that brought something."""
+        is_news = met.added > met.dated or not met.session.row.updated_s
+        met.dated = met.added
+        if is_news and not met.is_timed:
+            change.hear(self._services.clock())
 
 
 def _rewindow(met: Pass, event: Rewindowed) -> None:

@@ -1,6 +1,6 @@
 """One daemon per socket: a safe folder, a lock held for life, and a socket that appears ready or not at all.
 
-    open_folder ─▶ lock ─held by another─▶ AlreadyRunning (exit 75)
+    open_folder ─▶ lock ─held by another─▶ AlreadyRunning (exit 75); if that listens elsewhere, ServedElsewhere (78)
                      └─▶ bind to a temporary name ─▶ chmod 0600 ─▶ listen ─▶ rename onto the final name
 
 Only the holder of the lock ever removes or replaces the socket, so a stale one needs no guessing. A folder that
@@ -14,7 +14,9 @@ import os
 import socket
 import stat
 
-LOCK_NAME = "ctxgcd.lock"
+from ctxgc.protocol import whereabouts
+from ctxgc.protocol.whereabouts import LOCK_NAME
+
 BACKLOG = 512
 EXIT_BUSY = 75
 EXIT_CONFIG = 78
@@ -38,11 +40,18 @@ class AlreadyRunning(InstanceError):
     exit_code = EXIT_BUSY
 
 
-class Instance:
-    """The lock on a folder, held until `close` or the end of the process."""
+class ServedElsewhere(InstanceError):
+    """Another daemon holds the lock and listens at another socket: to wait for ours to appear would be in vain."""
 
-    def __init__(self, folder: str) -> None:
-        """Create `folder` if it is missing, check it and take its lock. Raises UnsafeFolder, AlreadyRunning."""
+
+class Instance:
+    """The lock on a folder, held until `close` or the end of the process. Its file says where the holder listens."""
+
+    def __init__(self, folder: str, socket_path: str = "") -> None:
+        """Create `folder` if it is missing, check it and take its lock, to listen at `socket_path` if that is known.
+
+        Raises UnsafeFolder, AlreadyRunning, ServedElsewhere.
+        """
         self.folder = folder
         self._socket_path = ""
         self._socket_identity = (0, 0)
@@ -56,7 +65,12 @@ class Instance:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise AlreadyRunning(f"another ctxgcd runs in {folder}; `ctxgc status` shows it") from None
+            raise _taken(folder, socket_path) from None
+        whereabouts.write(self._lock, "")
+
+    def announce(self, path: str) -> None:
+        """Say in the lock file that this instance is reached at `path`."""
+        whereabouts.write(self._lock, path)
 
     def listen(self, path: str, backlog: int = BACKLOG) -> socket.socket:
         """A listening socket at `path`, in this instance's folder, readable and writable by us alone.
@@ -91,8 +105,21 @@ class Instance:
             _remove(self._socket_path)
         self._socket_path = ""
         if self._lock >= 0:
+            whereabouts.write(self._lock, "")
             os.close(self._lock)
             self._lock = -1
+
+
+def _taken(folder: str, path: str) -> InstanceError:
+    pid, written = whereabouts.read(folder)
+    if not written:  # It has only just taken the lock.
+        return AlreadyRunning(f"another ctxgcd starts in {folder}")
+    if written == path:
+        return AlreadyRunning(f"another ctxgcd (pid {pid}) runs in {folder}")
+    return ServedElsewhere(
+        f"another ctxgcd (pid {pid}) runs in {folder} and listens at {written}: "
+        f"`--socket {written}` reaches it, `kill {pid}` ends it"
+    )
 
 
 def check_folder(folder: str) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ctxgc.core.heap import FORGOTTEN, Entry
 from ctxgc.core.redact import redact_segment
-from ctxgc.core.segment import Address, Segment, digest
+from ctxgc.core.segment import Address, Kind, Segment, digest
 from ctxgc.core.tombstone import tombstone_text
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.opaque import apart
@@ -73,3 +74,17 @@ class Intake:
 def tombstone_tokens_at(prepared: Prepared, seq: int) -> int:
     """The tombstone's tokens once its seq is known: o200k takes digits in threes."""
     return prepared.tombstone_tokens + (len(str(seq)) - 1) // 3
+
+
+def lost_entry(seq: int) -> Entry:
+    """What stands in the slot of a row that a repair could not save; its transcript may bring the segment back."""
+    return Entry(
+        id=f"lost#{seq}",
+        kind=Kind.OTHER,
+        place=0,
+        born_turn=0,
+        skeleton_tokens=0,
+        body_tokens=0,
+        tombstone_tokens=0,
+        state=FORGOTTEN,
+    )

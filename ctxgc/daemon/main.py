@@ -229,12 +229,14 @@ def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
     inherited = listen_fds(os.environ)
     path = "" if inherited else socket_path(flag or str(config.daemon.socket or ""), os.environ)
     # The state folder has one daemon, whatever socket it is reached by.
-    state = Instance(str(config.daemon.state_dir))
+    state = Instance(str(config.daemon.state_dir), path)
     at_socket = state
     try:
         if path and os.path.dirname(path) != state.folder:
-            at_socket = Instance(os.path.dirname(path))
+            at_socket = Instance(os.path.dirname(path), path)
         sockets = inherited or [at_socket.listen(path)]
+        for instance in {state, at_socket}:
+            instance.announce(path or os.fsdecode(sockets[0].getsockname()))
         uvloop.run(serve(config, config_file, path, sockets))
     except* CtxgcError as group:
         raise _first(group) from None
@@ -256,7 +258,8 @@ def _look_after(config: Config, *, is_repair: bool) -> int:
     try:
         if is_repair:
             done = repair(path)
-            print(f"{done.bodies} of {done.segments} segments have their content; {done.bodies_lost} were lost")
+            lost = f"{done.bodies_lost} {'was' if done.bodies_lost == 1 else 'were'} lost"
+            print(f"{done.bodies} of {done.segments} segments have their content; {lost}")
             print(f"{done.rebuilt} rows were rebuilt from content; the damaged file is kept: {done.backup}")
             return 0
         found = check(path)

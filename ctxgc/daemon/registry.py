@@ -26,6 +26,9 @@ NEWEST_LOOKED_AT = 50
 """Where no session is named, the newest that is no side chain is meant; so many side chains are passed over."""
 
 
+NAMED_MAX = 4
+"""Sessions that an ambiguous name may mean are named up to so many."""
+
 INDEX_ENTRIES_MAX = 300_000
 """Words and lines in the indexes of all sessions awake, about 150 bytes each."""
 
@@ -73,7 +76,7 @@ class Registry:
             if len(mains) == 1 and "/" not in name and await self._stash.session(min(mains)):
                 return min(mains)  # A session's own side chains do not make its name ambiguous.
             if matches:
-                some = ", ".join(map(str, matches[:4]))
+                some = ", ".join([*map(str, matches[:NAMED_MAX]), *["…"] * (len(matches) > NAMED_MAX)])
                 raise BadParams(f"{name!r} may mean {some}", hint="give more of the id", field="session")
             raise NotFound(f"no session {name!r}", hint="`ctxgc sessions` lists them", field="session")
         # A command may be run below the folder its agent works in; never does it mean another project's session.

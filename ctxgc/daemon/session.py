@@ -20,13 +20,13 @@ from typing import Any
 from ctxgc.core.account import Account
 from ctxgc.core.errors import NotFound
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of, lost_entry
+from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING, PINNED, STATES, Entry, Heap, Now, Proof, entry_of
 from ctxgc.core.policy import Rules
 from ctxgc.core.recalled import copied, recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import DIGEST_BYTES, Kind, Segment, SessionKey, State, Status, address_in, session_number
 from ctxgc.daemon.change import Change
-from ctxgc.daemon.intake import Prepared, tombstone_tokens_at
+from ctxgc.daemon.intake import Prepared, lost_entry, tombstone_tokens_at
 from ctxgc.daemon.wiring import Wiring
 from ctxgc.stash.contract import Edge, Put, PutSession, Recalled, SessionRow, SetGarbage, Stash, Stored, Touch
 from ctxgc.tokens.calibration import Calibration
@@ -190,8 +190,9 @@ class Session:
             change = Change()
             try:
                 yield change
+                # Not before: until here the pacer asks how long the session was silent.
+                self.set_row(change, updated_s=max(self.row.updated_s, min(change.heard_s, self._clock())))
                 if change.mutations or change.is_row_changed or self.is_new:
-                    self.row = replace(self.row, updated_s=self._clock())
                     await self._stash.apply([PutSession(self.row), *change.mutations])
                     self.is_new = False
             except BaseException:
@@ -347,6 +348,8 @@ class Session:
         if new:
             change.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in new]))
         self.place_max = max(self.place_max, segment.place)
+        # An observed session is told after the fact, by records with times; any other as it happens.
+        change.hear(segment.wall_s if self.row.mode == "observe" else self._clock())
         spoken = segment.kind in REPLY_KINDS
         self.set_row(change, turn=max(self.row.turn, segment.born_turn + spoken))
         return True

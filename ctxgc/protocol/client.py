@@ -19,7 +19,8 @@ from msgspec import UNSET
 
 from ctxgc.protocol.codec import Lines, Message, decode_message, encode_request
 from ctxgc.protocol.limits import DEADLINE_MS_MAX, FRAME_BYTES_DEFAULT, IN_FLIGHT_MAX
-from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable, peer_uid, socket_path
+from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable, peer_uid
+from ctxgc.protocol.whereabouts import places
 
 EVENTS_WAITING_MAX = 1000
 ANSWER_BYTES_MAX = 8 * FRAME_BYTES_DEFAULT
@@ -189,7 +190,17 @@ def _failure(message: Message) -> CallFailed:
 
 async def connect(socket: str = "", *, timeout_s: float = 30.0) -> Client:
     """Connect to the daemon at `socket`, or where `ctxgc` finds it. Starts none. Raises Unreachable."""
-    path = socket_path(socket, os.environ)
+    missing: Unreachable | None = None
+    for path in places(socket, os.environ):
+        try:
+            return await _connected(path, timeout_s)
+        except Unreachable as failure:
+            missing = missing or failure
+    assert missing is not None
+    raise missing
+
+
+async def _connected(path: str, timeout_s: float) -> Client:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):

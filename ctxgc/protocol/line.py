@@ -38,6 +38,7 @@ EXIT_BUSY = 75
 """Another daemon holds the socket: what the loser of a race exits with."""
 EXIT_CONFIG = 78
 """The daemon cannot use its configuration, or a folder it names."""
+CONFIG_HINT = "put that right, then run the command again: it starts the daemon"
 LOG_NAME = "ctxgcd.log"
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
 LOCK_NAME = "start.lock"
@@ -349,7 +350,7 @@ def _wait_for(path: str, pid: int, gives_up_at: float) -> None:
             # The loser of a race says so by EXIT_BUSY; then the winner's socket is about to appear.
             code = 0 if is_running else os.waitstatus_to_exitcode(status)
             if code == EXIT_CONFIG:
-                raise CallFailed("config", 0, f"the daemon did not start: {_last_words(path)}")
+                raise CallFailed("config", 0, f"the daemon did not start: {_last_words(path)}", CONFIG_HINT)
             if code not in (0, EXIT_BUSY):
                 raise Unreachable(f"the daemon did not start: {_last_words(path)}", "`ctxgc doctor` looks into it")
         if time.monotonic() + wait_s > gives_up_at:

@@ -25,6 +25,7 @@ class SessionReply(TypedDict):
     window_max_tokens: int
     created_s: float
     updated_s: float
+    """When something was last said in it: its transcript's last record, or a request; no reading or pinning."""
     skipped_records: int
     closed: bool
     changed: NotRequired[str]
@@ -211,6 +212,7 @@ class PlanReply(TypedDict):
 
     session: str
     unit: str
+    """`billed` or `raw`: of all numbers of tokens in here."""
     collection: int
     """0 for a plan or when nothing had to go."""
     trigger: str
@@ -224,7 +226,8 @@ class PlanReply(TypedDict):
     by_reason: dict[str, dict[str, int]]
     """`{reason: {"segments", "freed_tokens"}}`."""
     held_by: dict[str, int]
-    """Tokens by what holds them, where the target was not reached; else empty."""
+    """Tokens by what holds them, where the target was not reached; else empty. They add up to `after_tokens`;
+    `hidden`, where that is billed, is what the host sends before the window."""
     predicted_cost: float
     """Input-token equivalents over the pacer's horizon; negative is a saving."""
     cache_rewrite_tokens: int

@@ -362,3 +362,48 @@ def test_the_socket_comes_from_the_environment_where_no_flag_names_it(daemon, mo
     monkeypatch.setitem(os.environ, "CTXGC_SOCKET", daemon({"heap.why": replies.WHY}).path)
 
     assert main(["why", "toolu_3", "--no-spawn"]) == 0
+
+
+def test_hits_of_a_query_are_framed_and_told_apart_where_a_program_reads_them(daemon, run):
+    hits = [replies.content(replies.piece(text)) | {"id": f"toolu_{text}"} for text in ("one", "two")]
+    recalled = replies.recalled(hits[0])
+    server = daemon({"stash.recall": recalled | {"recalled": hits}})
+
+    lines = run(server, "recall", "--query", "ferry").out.splitlines()
+
+    heads = [at for at, line in enumerate(lines) if line.startswith("── ") and "toolu_" in line]
+    assert [lines[at + 1] for at in heads] == ["one", "two"]
+    assert any("data from a past session" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["call", "ping", '{"x":1e999}'], "not JSON"),
+        (["call", "ping", '{"x":' + "[" * 3000 + "]" * 3000 + "}"], "nested too deeply"),
+        (["search", "--kind", "foo"], "invalid choice: 'foo'"),
+        (["search", "--state", "foo"], "invalid choice: 'foo'"),
+        (["show", "--kind", "foo"], "invalid choice: 'foo'"),
+        (["search", "x", "--limit", "0"], "no whole number above 0"),
+        (["search", "x", "--limit=-1"], "no whole number above 0"),
+        (["add", ""], "no text to add"),
+    ],
+)
+def test_words_that_make_no_sense_are_refused_in_one_sentence(argv, says, daemon, run):
+    ran = run(daemon({}), *argv)
+
+    assert ran.code == 2
+    assert says in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(("redirect", "says"), [(">/dev/full", "No space left"), (">&-", "is closed")])
+@pytest.mark.parametrize("flag", ["", "--json"])
+def test_an_output_that_cannot_be_written_is_one_sentence(redirect, says, flag):
+    command = f"{sys.executable} -m ctxgc.fronts.cli.main version {flag} {redirect}"
+
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=ROOT)
+
+    assert ran.returncode == 1
+    assert says in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1

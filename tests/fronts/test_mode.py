@@ -126,3 +126,29 @@ def test_a_file_that_it_cannot_change_safely_is_left_alone_and_the_line_to_write
 def test_a_name_or_mode_that_the_gateway_would_not_know_is_refused(argv, run, server, file):
     assert run(server, "mode", *argv).code == 2
     assert not file.exists()
+
+
+def test_an_agent_may_be_named_by_its_program(run, tmp_path, file):
+    assert run(tmp_path / "none.sock", "mode", "on", "--agent", "claude").code == 0
+
+    assert tomllib.loads(file.read_text()) == {"gateway": {"modes": {"claude_code": "on"}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("claud", "did you mean `claude_code`?"), ("nonsense", "there are claude_code")]
+)
+def test_an_agent_that_nobody_has_met_is_refused_with_the_names_there_are(name, hint, run, daemon, file):
+    ran = run(daemon({"session.list": {"sessions": [], "next_offset": -1}}), "mode", "on", "--agent", name)
+
+    assert ran.code == 2
+    assert hint in ran.err
+    assert not file.exists()
+
+
+def test_a_program_that_named_its_sessions_itself_is_known_by_them(run, daemon, file):
+    ran = run(
+        daemon({"session.list": {"sessions": [replies.SESSION], "next_offset": -1}}), "mode", "on", "--agent", "mine"
+    )
+
+    assert ran.code == 0, ran.err
+    assert tomllib.loads(file.read_text()) == {"gateway": {"modes": {"mine": "on"}}}

@@ -61,15 +61,28 @@ def status(stage):
 
 @pytest.mark.parametrize(
     ("words", "code", "says"),
-    [(["--host", "0.0.0.0"], 78, "not a loopback address"), (["--port", "TAKEN"], 75, "cannot listen on 127.0.0.1")],
+    [
+        (["--host", "0.0.0.0"], 78, "not a loopback address"),
+        (["--port", "TAKEN"], 75, "cannot listen on 127.0.0.1"),
+        (["--port", "99999"], 2, "'99999' is no TCP port"),
+        (["--port=-1"], 2, "'-1' is no TCP port"),
+        (["--port", "http"], 2, "'http' is no TCP port"),
+    ],
 )
-def test_an_address_that_cannot_or_must_not_be_served_ends_it_with_one_sentence(words, code, says, tmp_path, capsys):
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_an_address_that_cannot_or_must_not_be_served_ends_it_with_one_sentence(
+    words, code, says, flags, tmp_path, capsys
+):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         words = [word.replace("TAKEN", str(taken.getsockname()[1])) for word in words]
 
-        assert main(["gateway", "--no-spawn", "--socket", str(tmp_path / "none"), *words]) == code
+        assert main(["gateway", "--no-spawn", "--socket", str(tmp_path / "none"), *words, *flags]) == code
 
-    assert says in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert says in said.err
+    assert "Traceback" not in said.err
+    if flags:
+        assert says in json.loads(said.out.splitlines()[-1])["error"]["message"]
 
 
 def test_without_its_library_it_says_how_to_get_it(monkeypatch, capsys):
@@ -77,7 +90,9 @@ def test_without_its_library_it_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "aiohttp" else find(name))
 
     assert main(["gateway", "--no-spawn"]) == 1
-    assert "pip install 'ctxgc[gateway]'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "pip install '.[gateway]'" in said
+    assert "ctxgc[gateway]" not in said, "no index has it, and anyone could put something there under this name"
 
 
 def test_sixty_four_streams_at_once_are_each_their_own():

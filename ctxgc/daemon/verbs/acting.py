@@ -40,6 +40,7 @@ async def session_holding(services: Services, params: OfSession, name: str) -> S
     the session of a working directory is never asked for it. Raises `NotFound`.
     """
     address = address_in(name)
+    session: Session | None = None
     try:
         if address is not None and not params.session:
             raise NotFound(f"no segment {name!r} in this stash", hint="`ctxgc search WORDS` finds what is")
@@ -51,6 +52,9 @@ async def session_holding(services: Services, params: OfSession, name: str) -> S
             keys = await services.stash.numbered(address.number)
         else:
             keys = [] if params.session else await services.stash.holders(name)
+        if not keys and session is None and not params.session and address is None:
+            hint = "`ctxgc search` finds ids; a part of one is understood with `--session S`"
+            raise NotFound(f"no segment {name!r} in any session; {unknown}", hint=hint) from None
         if not keys:
             raise
         if len(keys) > 1:

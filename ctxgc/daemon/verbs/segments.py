@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ctxgc.core.errors import BadParams, NotFound
+from ctxgc.core.heap import PINNED, RESIDENT
 from ctxgc.core.segment import EdgeKind, Segment
 from ctxgc.daemon.change import Change
 from ctxgc.daemon.collecting import evict_by_hand
@@ -220,12 +221,20 @@ def pinning(ids: Sequence[str], *, is_pinned: bool) -> Applied:
     """Pin or unpin."""
 
     def apply(session: Session, change: Change) -> Reply:
-        slots = session.kept(ids)
-        change.add(SetPinned(session.key, slots, is_pinned))
-        for slot in slots:
-            session.heap.set_pinned(slot, is_pinned)
+        slots, heap = session.kept(ids), session.heap
+        moved = [slot for slot in slots if heap.is_set(slot, PINNED) is not is_pinned]
+        if moved:
+            change.add(SetPinned(session.key, moved, is_pinned))
+        for slot in moved:
+            heap.set_pinned(slot, is_pinned)
         verb = "kept from now on" if is_pinned else "no longer pinned"
-        return _changed(session, slots, f"{len(slots)} {'segment' if len(slots) == 1 else 'segments'} {verb}")
+        done = f"{len(moved)} {'segment' if len(moved) == 1 else 'segments'} {verb}"
+        if not moved:
+            done = f"nothing changed: {'pinned already' if is_pinned else 'not pinned'}"
+        out = [heap.ids[slot] for slot in slots if heap.state[slot] != RESIDENT] if is_pinned else []
+        reply = _changed(session, slots, done)
+        # A pin holds what is in the window, and brings nothing back into it.
+        return reply | ({"next": f"out of the window: `ctxgc recall {out[0]}` brings it back"} if out else {})
 
     return apply
 

@@ -56,6 +56,7 @@ async def sync(services: Services, params: WindowSync) -> Reply:
     session = await services.registry.open(_row(services, params))
     async with session.changing() as change:
         if params.mode == "off":
+            change.hear(services.clock())
             _set_mode(session, change, params)
             session.wiring = session.wiring or Wiring()
             session.wiring.is_off = True
@@ -134,6 +135,8 @@ def _take(
     is_repeated = wiring.sent is not None and wiring.sent.ids == tuple(params.ids)
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     wiring.is_off, wiring.pacer, wiring.heard_s = False, pacer, services.clock()
+    if not is_repeated:
+        change.hear(wiring.heard_s)
     if params.usage and not params.usage.is_of_this and not is_repeated:
         _learn(session, change, params.usage, pacer)
     given = {one.segment.id for one in ready}

@@ -145,7 +145,9 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
 
 def env(shell: Shell, args: argparse.Namespace) -> int:
     """Print how to start the agent so that it goes through the gateway."""
-    _, way = _way(args.agent)
+    url, way = _way(args.agent)
+    if missing := _missing(url):  # Not on stdout, which a shell evaluates.
+        sys.stderr.write(f"ctxgc: {missing}: until then {args.agent} reaches no model this way\n")
     if args.json:
         shell.print_json({"variables": dict(way.variables), "words": way.words})
         return 0
@@ -154,6 +156,20 @@ def env(shell: Shell, args: argparse.Namespace) -> int:
     if way.words:
         print(f"alias {args.agent}={shlex.quote(shlex.join([args.agent, *way.words]))}")
     return 0
+
+
+def _missing(url: str) -> str:
+    """What keeps an agent from being served there, as a sentence with its next step; empty if nothing does."""
+    from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_library
+
+    try:
+        if _serving(url):
+            return ""
+    except Refused as taken:
+        return f"{taken} ({taken.hint})"
+    if not has_library():
+        return f"no gateway serves at {url}, and aiohttp, which it needs, is missing ({INSTALL_HINT})"
+    return f"no gateway serves at {url} (`ctxgc gateway` starts one)"
 
 
 def _way(agent: str) -> tuple[str, Way]:
@@ -194,12 +210,12 @@ def _serving(url: str) -> dict[str, Any] | None:
 def _started(url: str, socket: str, args: argparse.Namespace) -> dict[str, Any]:
     """Start a gateway that outlives us; its status."""
     import subprocess
-    from importlib.util import find_spec
+
+    from ctxgc.fronts.cli.gateway import require_library
 
     if args.no_spawn:
         raise Refused(f"no gateway serves at {url}", kind="unreachable", hint="`ctxgc gateway` serves there")
-    if find_spec("aiohttp") is None:
-        raise Refused("the gateway needs aiohttp", hint="pip install 'ctxgc[gateway]'")
+    require_library()
     command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "gateway", "--socket", socket]
     command += ["--mode", args.mode] if args.mode else []
     log_path = os.path.join(os.path.dirname(socket), LOG_NAME)

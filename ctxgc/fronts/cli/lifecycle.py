@@ -71,8 +71,9 @@ def _is_up(shell: Shell) -> bool:
 
 
 def down(shell: Shell, args: argparse.Namespace) -> int:
-    """Stop the daemon and wait until its process is gone; fine if there is none."""
+    """Stop the daemon and wait until its process is gone; fine if there is none, not if there is one out of reach."""
     if not _is_up(shell):
+        shell.refuse_out_of_reach()
         return shell.answer({"stopped": False}, lambda page: page.say("ctxgcd is not running"))
     pid = shell.call("stats", {}, spawn=False)["pid"]
     reply = shell.call("shutdown", {}, spawn=False)

@@ -22,6 +22,10 @@ VALUED = ("--socket", "--timeout", "--session")
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code. Never raises but for a programmer's error."""
+    if sys.stdout is None:  # Closed, as by `>&-`. What we open next would get its number, and our output with it.
+        if sys.stderr is not None:
+            sys.stderr.write("ctxgc: standard output is closed\n")
+        return EXIT_REFUSED
     before, name, after = split(sys.argv[1:] if argv is None else argv)
     if name in ("", "help"):
         return _help(before, after)
@@ -37,20 +41,35 @@ def main(argv: list[str] | None = None) -> int:
         return _misused([*before, *after], refused)
     shell = Shell(args)
     try:
-        code = spec.run(shell, args)
+        code = _ran(spec, shell, args)
         sys.stdout.flush()
         return code
-    except (CallFailed, Refused) as failure:
-        return shell.fail(failure)
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted\n")
         return 130
-    except BrokenPipeError:
-        # The reader (`head`) has enough. Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # The reader (`head`) has enough.
+        _silence()
+        return EXIT_REFUSED
+    except OSError as error:
+        if error.filename is not None:  # Of a file or folder. Of what is left, the daemon's is Unreachable.
+            raise
+        _silence()
+        sys.stderr.write(f"ctxgc: standard output cannot be written: {error.strerror}\n")
         return EXIT_REFUSED
     finally:
         shell.close()
+
+
+def _ran(spec: table.Spec, shell: Shell, args: argparse.Namespace) -> int:
+    try:
+        return spec.run(shell, args)
+    except (CallFailed, Refused) as failure:
+        return shell.fail(failure)
+
+
+def _silence() -> None:
+    """Give stdout up: Python would complain once more when it flushes it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def split(argv: list[str]) -> tuple[list[str], str, list[str]]:

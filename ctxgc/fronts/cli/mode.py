@@ -48,7 +48,7 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
     if args.agent and (args.session or not AGENT.fullmatch(args.agent)):
         usage("an agent is named as in `claude_code`, and not together with a session")
     path = Path(args.config) if args.config else config_path(os.environ)
-    name = args.agent or _session(shell)
+    name = _agent(shell, args.agent) if args.agent else _session(shell)
     if args.mode:
         _switch(path, name, "" if args.mode == UNSET else args.mode)
     reply = _in_force(_loaded(path, is_given=bool(args.config)), name)
@@ -62,6 +62,22 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
             page.say(reply["next"], "dim")
 
     return shell.answer(reply, say)
+
+
+def _agent(shell: Shell, name: str) -> str:
+    """The source of an agent's sessions, by that name or its program's. Raises `Refused` for one nobody has met.
+
+    A program that names itself in a header of its requests is known by its sessions.
+    """
+    from ctxgc.config import AGENTS, agent_meant
+    from ctxgc.fronts.cli.agents import AGENTS as PROGRAMS
+
+    source = PROGRAMS[name][0] if name in PROGRAMS else name
+    if source in AGENTS or shell.call("session.list", {"source": source, "limit": 1})["sessions"]:
+        return source
+    meant = agent_meant(name)
+    hint = f"did you mean `{meant}`?" if meant else f"there are {', '.join(AGENTS)}, and those `ctxgc sessions` lists"
+    raise Refused(f"no agent is called {name!r}", kind="usage", hint=hint)
 
 
 def _session(shell: Shell) -> str:
@@ -172,7 +188,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "mode", nargs="?", choices=(*MODES, UNSET), metavar="MODE",
         help="shadow, on, off, or unset: as its agent is served, or as all are; default: say what is in force",
     )  # fmt: skip
-    parser.add_argument("--agent", default="", metavar="A", help="every session of claude_code, codex, opencode, …")
+    parser.add_argument(
+        "--agent", default="", metavar="A", help="every session of claude_code (or claude), codex, opencode, …"
+    )
     parser.add_argument("--config", default="", metavar="FILE", help="the gateway's configuration file")
 
 

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
+EXAMPLE = """for example: ctxgc call segment.list '{"limit": 3}'"""
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -31,9 +32,11 @@ def call(shell: Shell, args: argparse.Namespace) -> int:
         params = json.loads(text)
         json.dumps(params, allow_nan=False)  # Python reads NaN and 1e999; nobody could send them.
     except ValueError as fault:
-        usage(f"the params are not JSON: {fault}", """for example: ctxgc call segment.list '{"limit": 3}'""")
+        usage(f"the params are not JSON: {fault}", EXAMPLE)
+    except RecursionError:
+        usage("the params are nested too deeply", EXAMPLE)
     if not isinstance(params, dict):
-        usage("the params must be a JSON object", """for example: ctxgc call segment.list '{"limit": 3}'""")
+        usage("the params must be a JSON object", EXAMPLE)
     reply = shell.call(args.method, params)
     if args.json or not shell.page.is_terminal:
         shell.print_json(reply)

@@ -14,7 +14,7 @@ import sys
 from ctxgc.fronts.cli import present
 from ctxgc.fronts.cli.present import plain, plural, tokens
 from ctxgc.fronts.cli.shell import Shell, say_changed, usage
-from ctxgc.fronts.cli.table import Spec
+from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,17 +31,19 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
         "query", nargs="*", metavar="WORD", help="words to find; none: the newest that match the filters"
     )
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
-    parser.add_argument("--kind", action="append", default=[], help="only this kind; may be repeated")
+    parser.add_argument("--kind", action="append", default=[], choices=KINDS, help="only this kind; may be repeated")
     parser.add_argument("--tool", action="append", default=[], help="only this tool; may be repeated")
     parser.add_argument("--path", default="", help="only segments that touch this path, or a glob of paths")
     parser.add_argument("--tag", action="append", default=[], help="only with this tag; may be repeated")
     parser.add_argument("--task", default="", help="only of this task")
-    parser.add_argument("--state", action="append", default=[], help="only in this state; may be repeated")
+    parser.add_argument(
+        "--state", action="append", default=[], choices=STATES, help="only in this state; may be repeated"
+    )
     parser.add_argument(
         "--since", metavar="TIME", type=_moment, default=0.0, help="only after: 2026-01-31, or 3d, 5h, 20min ago"
     )
     parser.add_argument("--until", metavar="TIME", type=_moment, default=0.0, help="only before")
-    parser.add_argument("--limit", type=int, default=10, help="how many; default: 10")
+    parser.add_argument("--limit", type=at_least_one, default=10, help="how many; default: 10")
     parser.add_argument("--offset", type=int, default=0, help="where to go on")
 
 
@@ -63,6 +65,8 @@ def search(shell: Shell, args: argparse.Namespace) -> int:
         "offset": args.offset,
     }
     reply = shell.call("stash.search", {name: value for name, value in params.items() if value})
+    if args.tool and not reply["hits"]:
+        reply["notes"] = [*reply["notes"], "a tool's name is matched as its agent writes it: Edit, not edit"]
     return shell.answer(reply, lambda page: say_hits(page, reply))
 
 
@@ -99,7 +103,7 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def recall(shell: Shell, args: argparse.Namespace) -> int:
-    """Bring content back: exact where a program reads it, framed where a person does."""
+    """Bring content back: one segment exact where a program reads it, framed where a person does, or are several."""
     if bool(args.segment) == bool(args.query):
         usage("recall takes a segment or --query, one of them", "`ctxgc search WORDS` finds ids")
     params: dict[str, Any] = {**shell.session()}
@@ -108,7 +112,9 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
     if args.json:
         shell.print_json(reply)
         return 0
-    if args.raw or not shell.page.is_terminal:
+    # A program reads one segment as it is. Several run together would be no segment's bytes, and nobody could tell
+    # where one ends: they are framed for it as for a person.
+    if args.raw or (args.segment and not shell.page.is_terminal):
         for segment in reply["recalled"]:
             for _, data in contents(shell.call, segment, args.piece):
                 sys.stdout.buffer.write(data)

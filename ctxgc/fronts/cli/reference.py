@@ -20,7 +20,8 @@ HEAD = """\
 | option | meaning |
 |---|---|
 | `--json` | print the daemon's reply as one JSON object; a failure is `{"error": {"kind", "message", "hint"}}` |
-| `--socket PATH` | the daemon's socket; default: `$CTXGC_SOCKET`, else `ctxgc/ctxgc.sock` in `$XDG_RUNTIME_DIR` |
+| `--socket PATH` | the daemon's socket; default: `$CTXGC_SOCKET`, else `ctxgc/ctxgc.sock` in `$XDG_RUNTIME_DIR`, or \
+in `~/.local/state` without that, or [where a running daemon says](protocol.md#the-socket) |
 | `--timeout SECONDS` | give up waiting for a reply after this long |
 | `--no-spawn` | do not start the daemon; `down` and `status` never do |
 

@@ -8,7 +8,7 @@ import sys
 from ctxgc.fronts.cli import present, progress
 from ctxgc.fronts.cli.present import count, plain, plural, tokens
 from ctxgc.fronts.cli.shell import EXIT_REFUSED, Shell, say_changed, usage
-from ctxgc.fronts.cli.table import Spec
+from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 LONG_S = 3600.0
-STATES = ("resident", "evicted", "departed", "forgotten")
+NAME_COLUMNS = 60
+"""On a terminal a session's name is cut to this, or one long name pushes every other column out of sight."""
 IN_WINDOW = STATES[:2]
 """States of a place in the window: the text itself, or a tombstone in its stead."""
 
@@ -122,7 +123,7 @@ def _say_watched(page: present.Page, reply: dict[str, Any]) -> None:
 def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument("--source", default="", help="only sessions of this agent: claude_code, codex, …")
-    parser.add_argument("--limit", type=int, default=20, help="how many; default: 20")
+    parser.add_argument("--limit", type=at_least_one, default=20, help="how many; default: 20")
     parser.add_argument("--offset", type=int, default=0, help="where to go on")
 
 
@@ -140,7 +141,7 @@ def _say_sessions(page: present.Page, reply: dict[str, Any]) -> None:
         return
     rows = [
         (
-            one["session"],
+            present.fit(one["session"], NAME_COLUMNS).rstrip() if page.is_terminal else one["session"],
             present.ago(one["updated_s"]),
             count(one["turn"]),
             one["mode"],
@@ -157,8 +158,8 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("segment", nargs="?", default="", metavar="SEGMENT", help="look at this segment")
     parser.add_argument("--segments", action="store_true", help="with --json: the list of segments, of every state")
     parser.add_argument("--state", action="append", default=[], choices=STATES, help="only segments in this state")
-    parser.add_argument("--kind", action="append", default=[], help="only segments of this kind")
-    parser.add_argument("--limit", type=int, default=30, help="how many segments, the newest; default: 30")
+    parser.add_argument("--kind", action="append", default=[], choices=KINDS, help="only segments of this kind")
+    parser.add_argument("--limit", type=at_least_one, default=30, help="how many segments, the newest; default: 30")
 
 
 def show(shell: Shell, args: argparse.Namespace) -> int:
@@ -275,7 +276,7 @@ def _render_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         default="anthropic_messages",
-        choices=("anthropic_messages", "openai_chat"),
+        choices=("anthropic_messages", "openai_chat", "openai_responses"),
         help="which API's list; default: anthropic_messages",
     )
 

@@ -11,12 +11,12 @@ import os
 import sys
 
 from ctxgc.fronts.cli import present
-from ctxgc.protocol import line
+from ctxgc.protocol import line, whereabouts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, NoReturn
 
 EXIT_REFUSED = 1
@@ -36,6 +36,8 @@ EXITS = {
 }
 """Exit code by the kind of a failure; any other kind is a refusal."""
 
+
+OUT_OF_REACH_HINT = "end it with `kill` and its pid where it was started; the next command starts another"
 
 SESSION_VARIABLES = (("claude_code", "CLAUDE_CODE_SESSION_ID"), ("codex", "CODEX_THREAD_ID"))
 """By source: where an agent tells the commands it runs which session they are run in."""
@@ -65,18 +67,40 @@ class Shell:
         return reply
 
     def connect(self, *, spawn: bool = True) -> line.LineClient:
-        """The connection, opened once."""
+        """The connection, opened once: to a daemon that runs, wherever it says it listens, or to one started now."""
         if self._client is None:
-            self.path = line.socket_path(self.args.socket, os.environ)
-            client = line.LineClient(self.path, self.args.timeout)
             try:
-                client.connect()
+                self._client = self._dial(whereabouts.places(self.args.socket, os.environ))
             except line.Unreachable:
                 if not spawn or self.args.no_spawn:
+                    self.refuse_out_of_reach()
                     raise
-                line.ensure_daemon(self.path)
-            self._client = client
+                usual = line.socket_path(self.args.socket, os.environ)
+                line.ensure_daemon(usual)
+                self._client = self._dial([usual])
         return self._client
+
+    def _dial(self, paths: Iterable[str]) -> line.LineClient:
+        """A connection to the first of these that answers. Raises what is wrong with the first."""
+        missing: line.Unreachable | None = None
+        for path in paths:
+            client = line.LineClient(path, self.args.timeout)
+            try:
+                client.connect()
+            except line.Unreachable as failure:
+                missing = missing or failure
+            else:
+                self.path = path
+                return client
+        assert missing is not None
+        raise missing
+
+    def refuse_out_of_reach(self) -> None:
+        """Raise Unreachable where a daemon of ours runs that we cannot reach: to start another would be refused."""
+        asked = whereabouts.is_asked_for(self.args.socket, os.environ)
+        found = "" if asked else whereabouts.out_of_reach(os.environ)
+        if found:
+            raise line.Unreachable(found, OUT_OF_REACH_HINT)
 
     def session(self) -> dict[str, str]:
         """The params that name the session meant: the one given, our agent's, or this directory's newest.

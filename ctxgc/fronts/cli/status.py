@@ -133,7 +133,10 @@ def _say_daemon(page: present.Page, reply: dict[str, Any]) -> None:
                 "work",
                 f"{plural(reply['collections'], 'collection')}, {plural(reply['faults'], 'page fault')}",
             ),
-            ("served", f"{plural(reply['requests'], 'request')}, {plural(reply['errors'], 'refusal')}"),
+            (
+                "served",
+                f"{plural(reply['requests'], 'request')}, {count(reply['errors'])} of them answered with an error",
+            ),
             ("follows", plural(reply["watched"], "path") if reply["watched"] else ""),
             (
                 "erasing",

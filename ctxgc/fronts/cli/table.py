@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 PACKAGE = "ctxgc.fronts.cli"
 HELP_COLUMNS = 100
 
+KINDS = ("system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other")
+STATES = ("resident", "evicted", "departed", "forgotten")
+"""Kinds and states of segments, for options that take one."""
+
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Start here": {
         "demo": ("demo", "collect a sample session, or the transcripts given, in a private daemon"),
@@ -153,6 +157,13 @@ def build_parser(name: str, spec: Spec) -> argparse.ArgumentParser:
 def _sentence(name: str) -> str:
     text = help_of(name)
     return text[0].upper() + text[1:] + "."
+
+
+def at_least_one(text: str) -> int:
+    """A number of things to list."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _positive(text: str) -> float:

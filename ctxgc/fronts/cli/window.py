@@ -9,13 +9,12 @@ import sys
 from ctxgc.fronts.cli import present
 from ctxgc.fronts.cli.present import count, plain, plural, tokens
 from ctxgc.fronts.cli.shell import Shell, say_changed, usage
-from ctxgc.fronts.cli.table import Spec
+from ctxgc.fronts.cli.table import KINDS, Spec, at_least_one
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-KINDS = ("system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other")
 FILE_KINDS = ("attachment", "other", "user", "system")
 COLLECT_S = 300.0
 SESSION_CHARS_MAX = 400
@@ -59,6 +58,8 @@ def _new_segment(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         if sys.stdin.isatty():
             usage("there is no text to add", "ctxgc add TEXT, ctxgc add --file PATH, or pipe it in")
         text = _piped_text()
+    if not text:
+        usage("there is no text to add: it is empty", "ctxgc add TEXT, ctxgc add --file PATH, or pipe it in")
     segment = {"id": args.id, "kind": args.kind or "other", "text": text, "tags": args.tag, "task": args.task}
     more = {"refs": args.ref, "importance": args.importance, "is_pinned": args.pin}
     return "segment.add", {"segment": {**segment, **more}}
@@ -135,6 +136,7 @@ def say_plan(page: present.Page, reply: dict[str, Any]) -> None:
             ("session", plain(reply["session"])),
             ("window", f"{tokens(before)} → {tokens(after)} tokens ({reply['unit']})"),
             ("", page.bar(after / before if before else 0.0)),
+            ("budget", tokens(reply["target_tokens"]) if reply["trigger"] == "asked" else ""),
             (
                 "evicted",
                 f"{plural(reply['evicted'], 'segment')}, {tokens(reply['freed_tokens'])} freed",
@@ -157,7 +159,9 @@ VICTIM_HEAD = (">freed", "why", "segment", "what")
 
 def victim_row(victim: dict[str, Any]) -> tuple[str, ...]:
     """A victim as a row under `VICTIM_HEAD`."""
-    reason = victim["reason"] + (f" by {victim['by']}" if victim["by"] else f", {victim['age_turns']} turns old")
+    reason = victim["reason"] + (
+        f" by {victim['by']}" if victim["by"] else f", {plural(victim['age_turns'], 'turn')} old"
+    )
     return (count(victim["freed_tokens"]), present.fit(reason, 44).rstrip(), victim["id"], victim["label"])
 
 
@@ -209,7 +213,7 @@ def _say_undone(page: present.Page, reply: dict[str, Any]) -> None:
 
 def _log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("collection", nargs="?", type=int, default=0, metavar="N", help="this one, with its victims")
-    parser.add_argument("--limit", type=int, default=20, help="how many, the newest; default: 20")
+    parser.add_argument("--limit", type=at_least_one, default=20, help="how many, the newest; default: 20")
 
 
 def log(shell: Shell, args: argparse.Namespace) -> int:

@@ -39,9 +39,13 @@ SWITCH_S = 0.0005
 RELOAD_S = 1.0
 BACKLOG = 256
 
-EXIT_CONFIG, EXIT_BUSY, EXIT_FAULT = 78, 75, 70
+EXIT_FAULT = 70
 
 _log = logging.getLogger("ctxgc.gateway")
+
+
+class CannotListen(Exception):
+    """The address is not to be had."""
 
 
 @dataclass(slots=True)
@@ -55,7 +59,7 @@ class Running:
 
 
 def run(*, config: str = "", socket: str = "", host: str = "", port: int | None = None, mode: str = "") -> int:
-    """Serve until SIGINT or SIGTERM; the process's exit code."""
+    """Serve until SIGINT or SIGTERM; the process's exit code. Raises `BadConfig`, `CannotListen`."""
     log_discreetly()
     path = Path(config) if config else None
     given: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
@@ -65,17 +69,12 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
         known = known.model_copy(update={"gateway": known.gateway.model_copy(update=given)})
         return settings_of(known, mode)
 
-    try:
-        first = settings()
-    except BadConfig as error:
-        print(f"ctxgc gateway: {error}", file=sys.stderr)
-        return EXIT_CONFIG
+    first = settings()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(first, socket, path or config_path(os.environ), settings))
     except OSError as error:
-        print(f"ctxgc gateway: cannot listen on {first.host}:{first.port}: {error.strerror}", file=sys.stderr)
-        return EXIT_BUSY
+        raise CannotListen(f"the gateway cannot listen on {first.host}:{first.port}: {error.strerror}") from error
     except Exception:
         _log.exception("the gateway failed")
         return EXIT_FAULT
