@@ -119,6 +119,7 @@ def test_every_invariant_names_a_test_that_exists_or_says_that_it_is_open():
         named = re.findall(r"`(\S+?)::(\w+)`", evidence)
         assert named or evidence.startswith("open: "), number
         assert not [name for path, name in named if f"def {name}(" not in (ROOT / path).read_text()], number
+        assert not [name for _, name in named if f"_{number.lower()}_" not in f"{name.lower()}_"], number
 
 
 # What the pages say

@@ -37,7 +37,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("reason", FAILURES)
-def test_a_daemon_that_fails_costs_an_edit_and_nothing_else(stage, reason):
+def test_a_daemon_that_fails_costs_an_edit_and_nothing_else_I13(stage, reason):
     stage.daemon.fails_with = FAILURES[reason]
     agent = ClaudeAgent().run(5)
 
