@@ -13,7 +13,7 @@ from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
 from tests.gateway.agent import ChatAgent, ClaudeAgent
 from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, ScriptedDaemon, Stage
 
-WAIT_S = 0.05
+WAIT_S = 0.5
 NEVER_S = 60.0
 """Longer than any client of these tests waits: a request that comes back was not held for it."""
 
