@@ -8,8 +8,8 @@ READY := $(VENV)/.ready
 run: $(READY)           ## Collect a sample session, or: make run ARGS="PATH…"
 	@$(BIN)/ctxgc demo $(ARGS)
 
-test: $(READY)          ## The whole suite.
-	$(BIN)/python -m pytest
+test: $(READY)          ## The whole suite, on two processes.
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(READY)         ## Format, lint, strict types, fast tests: under a minute.
 	$(BIN)/ruff format --check .

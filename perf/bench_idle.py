@@ -31,11 +31,12 @@ def main(argv: list[str]) -> None:
 def idle(pid: int) -> dict[str, int | float | str]:
     """Processor per cent over some seconds of doing nothing, and memory at their end."""
     time.sleep(SETTLE_S)
-    before_ns = on_cpu_ns(pid)
+    before_ns, slept = on_cpu_ns(pid), sleeps(pid)
     time.sleep(IDLE_S)
     used_ns = on_cpu_ns(pid) - before_ns
     return {
         "cpu_percent": used_ns / IDLE_S / 1e7,
+        "wakeups_per_s": (sleeps(pid) - slept) / IDLE_S,
         "rss_mb": memory_mb(pid, "VmRSS"),
         "threads": len(list(Path(f"/proc/{pid}/task").iterdir())),
     }
@@ -44,6 +45,13 @@ def idle(pid: int) -> dict[str, int | float | str]:
 def on_cpu_ns(pid: int) -> int:
     """Nanoseconds on a processor of all threads: clock ticks are too coarse for a process that sleeps."""
     return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def sleeps(pid: int) -> int:
+    """How often its threads went to sleep: once for each time that something woke one."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    lines = [line for task in tasks for line in (task / "status").read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
 
 
 if __name__ == "__main__":

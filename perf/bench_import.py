@@ -44,11 +44,15 @@ TURNS_PER_SESSION = 400
 
 
 def main(argv: list[str]) -> None:
-    for size_mb in SIZES_MB:
-        for name, turns in (("sessions", TURNS_PER_SESSION), ("one-session", sys.maxsize)):
+    for name, turns in (("sessions", TURNS_PER_SESSION), ("one-session", sys.maxsize)):
+        peaks_mb = []
+        for size_mb in SIZES_MB:
             with tempfile.TemporaryDirectory() as folder:
                 write(Path(folder), size_mb * 10**6, turns)
-                record(f"import/{size_mb}MB/{name}", imported(Path(folder)))
+                numbers = imported(Path(folder))
+            record(f"import/{size_mb}MB/{name}", numbers)
+            peaks_mb.append(float(numbers["rss_peak_mb"]))
+        record(f"import/memory/{name}", {"peak_of_five_times_the_bytes": peaks_mb[1] / peaks_mb[0]})
 
 
 def imported(folder: Path) -> dict[str, int | float | str]:

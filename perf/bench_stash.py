@@ -9,6 +9,7 @@ import random
 import sqlite3
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -142,6 +143,47 @@ async def single_latency(folder: Path, prose: Prose) -> dict[str, float]:
     }
 
 
+async def counted(folder: Path, prose: Prose) -> dict[str, float]:
+    """What one `apply` of a batch, and one search, ask of SQLite: statements, rows, transactions."""
+    stash = SqliteStash(folder / "counted" / "stash.db")
+    await stash.open()
+    key = SessionKey("client", "s")
+    batches = [[put(key, n * BATCH + m, prose.of_bytes(500)) for m in range(BATCH)] for n in range(11)]
+    await stash.apply(batches[0])
+    said: list[str] = []
+    assert stash._lane is not None
+    rows_before = await stash._lane.run(_listening(said))
+    for batch in batches[1:]:
+        await stash.apply(batch)
+    rows = await stash._lane.run(_listening(None)) - rows_before
+    written = [sql for sql in said if not sql.startswith("--")]  # An index's own statements are its business.
+    lanes = [stash._readers.get_nowait() for _ in range(stash._reader_count)]
+    asked: list[str] = []
+    for lane, deadline in lanes:
+        await lane.run(_listening(asked))
+        stash._readers.put_nowait((lane, deadline))
+    words = prose.text(40).split()
+    for n in range(20):
+        await stash.search(Query(text=" ".join(words[n : n + 1 + n % 4])))
+    await stash.close()
+    return {
+        "statements_per_segment": len(written) / (10 * BATCH),
+        "rows_per_segment": rows / (10 * BATCH),
+        "commits_per_batch": sum(sql.startswith("COMMIT") for sql in written) / 10,
+        "statements_per_search": sum(not sql.startswith("--") for sql in asked) / 20,
+    }
+
+
+def _listening(said: list[str] | None) -> Callable[[sqlite3.Connection], int]:
+    """Have a connection note its statements from now on, or no longer; how many rows it has changed so far."""
+
+    def listen(db: sqlite3.Connection) -> int:
+        db.set_trace_callback(None if said is None else said.append)
+        return db.total_changes
+
+    return listen
+
+
 async def until_merged(path: Path) -> None:
     """Wait for idle upkeep to join the pieces of the index, as it would between two bursts of work."""
     sql = "SELECT count(DISTINCT segid) FROM search_idx"
@@ -205,6 +247,7 @@ async def measure(segments: int) -> None:
     with tempfile.TemporaryDirectory(prefix="ctxgc-bench-") as name:
         folder = Path(name)
         record("stash/add_many", await durable_rate(folder, prose))
+        record("stash/counted", await counted(folder, prose))
         record("stash/add", await single_latency(folder, prose))
         record("stash/search", await search_latency(folder, prose, segments))
 

@@ -120,6 +120,7 @@ def test_every_invariant_names_a_test_that_exists_or_says_that_it_is_open():
         named = re.findall(r"`(\S+?)::(\w+)`", evidence)
         assert named or evidence.startswith("open: "), number
         assert not [name for path, name in named if f"def {name}(" not in (ROOT / path).read_text()], number
+        assert not [name for _, name in named if f"_{number.lower()}_" not in f"{name.lower()}_"], number
 
 
 # What the pages say
@@ -307,6 +308,34 @@ def test_the_tutorial_works_as_written(reader):
 @pytest.mark.slow
 def test_the_collection_in_the_readme_is_a_real_one(reader):
     follow(reader, ROOT / "README.md")
+
+
+@pytest.mark.slow
+def test_the_commands_in_the_readme_run_on_a_session_of_the_readers_own(reader):
+    project, log = reader.home / "src" / "my-project", reader.home / ".claude" / "projects" / "p" / "s.jsonl"
+    for folder in (project, log.parent):
+        folder.mkdir(parents=True)
+    sample = (PACKAGE / "fronts" / "cli" / "sample" / "quayside.jsonl").read_text()
+    log.write_text(sample.replace('"cwd":"/home/dev/quayside"', f'"cwd":"{project}"'))
+    (script,) = (block for block in blocks(ROOT / "README.md", "sh") if "ctxgc import" in block)
+
+    # What a reader puts there themselves: an error of their own, a segment of their own.
+    own = script.replace("that error message", "berth").replace("SEGMENT", "toolu_sample0005")
+
+    assert own.count("\n") == script.count("\n")
+    assert "toolu_sample0005" in reader.run("set -e\n" + own)
+
+
+@pytest.mark.slow
+def test_the_make_targets_that_the_readme_begins_with_run(reader):
+    if not (ROOT / ".venv" / ".ready").exists():
+        pytest.skip("NO .venv of this checkout: `make` would install one")
+    (script,) = (block for block in blocks(ROOT / "README.md", "sh") if "make run" in block)
+    targets = [line.split("#")[0].split()[1] for line in script.splitlines()]
+
+    assert "freed" in reader.run(f"make -C {ROOT} --no-print-directory run")
+    for target in targets:  # The tests are running: that they would be run is enough.
+        assert "pytest" in reader.run(f"make -C {ROOT} -n {target}") or target == "run"
 
 
 @pytest.mark.slow

@@ -2,11 +2,15 @@
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from ctxgc.core.heap import Now
+from perf import bench_mark, bench_plan
 from perf import record as record_module
+from perf.heaps import session_like
 from perf.record import record
 from perf.run import broken_limits, main
 
@@ -67,3 +71,35 @@ def test_history_is_written_only_when_asked_and_says_on_what(monkeypatch, tmp_pa
     entry = json.loads(Path(tmp_path / "history.jsonl").read_text())
     assert set(entry) == {"date", "commit", "machine", "bench", "numbers"}
     assert set(entry["machine"]) == {"cpu", "cores", "python"}
+
+
+# A limit that nothing can pass is no gate: work that is done twice must break it.
+
+
+def broken(bench, numbers):
+    limits = tomllib.loads((Path(bench_mark.__file__).parent / "limits.toml").read_text())
+    assert bench in limits
+    return broken_limits([{"bench": bench, "numbers": numbers}], {bench: limits[bench]}, are_all=False)
+
+
+def twice(function):
+    return lambda *given: (function(*given), function(*given))[1]
+
+
+def test_a_mark_that_looks_at_a_reference_twice_breaks_its_limit(monkeypatch):
+    heap, _ = session_like(200)
+    roots = bytearray(len(heap) - 1) + b"\1"
+    assert not broken("mark/10k", bench_mark.counted(heap.refs, roots))
+
+    monkeypatch.setattr(bench_mark, "mark", twice(bench_mark.mark))
+
+    assert broken("mark/10k", bench_mark.counted(heap.refs, roots))
+
+
+@pytest.mark.parametrize("work", ["scans", "scored_per_evictable", "made_per_victim", "over_target_tokens"])
+def test_a_plan_that_does_a_part_of_its_work_twice_breaks_its_limit(work):
+    heap, paths = session_like(600)
+    numbers = bench_plan.work_of(heap, paths, Now(201), 30)
+
+    assert not broken("plan/10k/30%", numbers)
+    assert broken("plan/10k/30%", numbers | {work: 2 * numbers[work] + 1})

@@ -13,9 +13,8 @@ Source: mark-sweep, McCarthy 1960; keys that need no re-scoring, forward decay, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop
 from itertools import compress, count
 from typing import NamedTuple
 
@@ -69,7 +68,7 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
 
     Only reads `heap`. Roots are never victims (I2); a body whose eviction frees less than `rules.min_gain_tokens` is
     none either (I7). Same arguments, same plan, in every process (I10). Raises nothing.
-    O(slots + references + victims · log slots).
+    O(slots + references + candidates · log candidates).
     """
     before = heap.resident_tokens
     if before <= target_tokens:
@@ -79,12 +78,11 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     garbage, cold = candidates(heap, roots, reached, now, rules)
     remaining = before
     victims: list[Victim] = []
-    for queue in (garbage, cold):
-        heapify(queue)
-        while queue and remaining > target_tokens:
-            key, slot = heappop(queue)
-            victims.append(_victim(heap, slot, key, reached, queue is garbage))
-            remaining -= victims[-1].freed_tokens
+    for victim in _in_order(heap, garbage, cold, reached):
+        victims.append(victim)
+        remaining -= victim.freed_tokens
+        if remaining <= target_tokens:
+            break
     held_by = _held_by(heap, roots, {victim.slot for victim in victims}) if remaining > target_tokens else ()
     return Plan(
         target_tokens=target_tokens,
@@ -112,8 +110,9 @@ def candidates(
             if body[slot] >= tombstone[slot] + gain:
                 garbage.append((key[slot], slot))
     linked = heap.weights.reached
-    ages = map(_by_turn(heap.weights.age, heap.last_turn, now.turn).__getitem__, heap.born)
-    idles = map(_by_turn(heap.weights.idle, heap.last_turn, now.turn).__getitem__, heap.touched)
+    logs = [ln_turns(now.turn - then) for then in range(heap.last_turn + 1)]  # Turns are few where slots are many.
+    ages = map([heap.weights.age * log for log in logs].__getitem__, heap.born)
+    idles = map([heap.weights.idle * log for log in logs].__getitem__, heap.touched)
     columns = zip(count(), body, tombstone, key, reached, ages, idles)
     cold = [
         (fixed + linked * is_reached + age + idle, slot)
@@ -121,11 +120,6 @@ def candidates(
         if body_tokens >= tombstone_tokens + gain
     ]
     return garbage, cold
-
-
-def _by_turn(weight: float, last_turn: int, turn: int) -> list[float]:
-    """A weight's term for each turn that something may have happened in: turns are few where slots are many."""
-    return [weight * ln_turns(turn - then) for then in range(last_turn + 1)]
 
 
 def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:
@@ -138,12 +132,19 @@ def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:
     )
 
 
-def _victim(heap: Heap, slot: int, key: float, reached: bytes | bytearray, is_garbage: bool) -> Victim:
-    freed = heap.body[slot] - heap.tombstone[slot]
-    if is_garbage:
-        proof = heap.proofs[slot]
-        return Victim(slot, proof.reason, proof.by, freed, key)
-    return Victim(slot, COLD_REACHED if reached[slot] else COLD, -1, freed, key)
+def _in_order(
+    heap: Heap, garbage: Iterable[Candidate], cold: Iterable[Candidate], reached: bytes | bytearray
+) -> Iterator[Victim]:
+    """Garbage, then what is cold, each from its lowest key.
+
+    Sorting costs what popping a third of a queue does. What is cold is sorted only if garbage is not enough.
+    """
+    body, tombstone, proofs = heap.body, heap.tombstone, heap.proofs
+    for key, slot in sorted(garbage):
+        proof = proofs[slot]
+        yield Victim(slot, proof.reason, proof.by, body[slot] - tombstone[slot], key)
+    for key, slot in sorted(cold):
+        yield Victim(slot, COLD_REACHED if reached[slot] else COLD, -1, body[slot] - tombstone[slot], key)
 
 
 def plan_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:

@@ -388,7 +388,6 @@ class Session:
 
     def set_row(self, change: Change, **fields: Any) -> None:
         """Change what is known of the session."""
-        row = replace(self.row, **fields)
-        if row != self.row:
-            self.row = row
+        if any(getattr(self.row, name) != value for name, value in fields.items()):
+            self.row = replace(self.row, **fields)
             change.is_row_changed = True

@@ -39,6 +39,9 @@ _DEFAULTS: dict[str, Any] = {
     if f.name in {"wall_s", "tool", "status", "command", "refs", "reply", "has_opaque", "importance", "task", "tags"}
 }
 
+_JSON = json.JSONEncoder(separators=(",", ":"))
+"""Made once: `json.dumps` with other separators makes one at each call."""
+
 
 def compressor() -> Transform:
     """A function that compresses; not to be shared between threads."""
@@ -68,7 +71,7 @@ def encode(row: Stored, compress: Transform) -> bytes:
         facts["paths"] = segment.paths
     if row.redactions:
         facts["redactions"] = row.redactions
-    head = json.dumps(facts, separators=(",", ":")).encode()
+    head = _JSON.encode(facts).encode()
     parts = [len(head).to_bytes(_LENGTH_BYTES, "little"), head, segment.skeleton]
     return compress(b"".join([*parts, *(piece.data for piece in segment.body)]))
 

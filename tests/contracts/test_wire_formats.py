@@ -103,6 +103,23 @@ def test_splicing_is_monotone_between_collections_i14(wire, data):
 
 
 @each_format
+@given(data=st.data())
+def test_a_call_and_its_result_stay_together_and_leave_together_i3(wire, data):
+    request = data.draw(requests(wire.name))
+    window = wire.parse(request)
+    gone = some_of(data, list(window.spans))
+
+    after = wire.parse(wire.splice(request, window, gone)).segments
+
+    pairs = [(old, new) for old, new in zip(window.segments, after, strict=True) if old.kind is Kind.EXCHANGE]
+    assert all((new.kind, new.status) == (old.kind, old.status) for old, new in pairs)
+    for old, new in pairs:
+        out = {span.piece for span in window.spans[old.id]} if old.id in gone else set()
+        stays = {piece.text for piece in old.body if not out & {piece.name, piece.name.partition(".")[0]}}
+        assert {piece.text for piece in new.body} <= stays | ({*GONE, ""} if out else set())
+
+
+@each_format
 @given(turns=CONVERSATIONS)
 def test_what_is_rendered_reads_back_as_the_same_texts_in_the_same_order(wire, turns):
     for source in WIRE_FORMATS.values():

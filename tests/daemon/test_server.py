@@ -234,7 +234,7 @@ async def test_the_server_starts_no_more_requests_than_the_bound_and_reads_no_fu
     assert ids == set(range(IN_FLIGHT_MAX * 3))
 
 
-async def test_a_client_that_never_reads_neither_grows_nor_disturbs(tmp_path):
+async def test_a_client_that_never_reads_neither_grows_nor_disturbs_I12(tmp_path):
     limits = Limits(unsent_bytes_max=100_000, linger_s=0.2)
     async with serving(tmp_path, limits=limits) as daemon:
         deaf, other = await daemon.connect(), await daemon.connect()

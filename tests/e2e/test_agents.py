@@ -17,7 +17,8 @@ from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from tests.e2e.agent_run import AGENTS, CTXGC, ROOT, Served, Through, Workplace, agents_folder, straight
 
-pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow]
+# One worker runs them all: what an agent did in a long session is looked at by several tests, and made once.
+pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group("agents")]
 
 INSTALL = Path(__file__).parent / "install_agents.sh"
 INSTALL_S = 300

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -62,6 +63,10 @@ def test_in_shadow_nothing_is_edited_and_the_daemon_knows_the_session(node, daem
     said = hosted(node, daemon, turns=12)
 
     assert not any(said["edited"])
+    for _ in range(100):  # What the plugin tells in passing may be under way when its host has ended.
+        if any(session["session"] == SESSION for session in daemon.call("session.list")["sessions"]):
+            break
+        time.sleep(0.1)
     assert daemon.call("session.show", session=SESSION)["mode"] == "observe"
 
 
