@@ -28,7 +28,7 @@ THIRD_PARTY = {
     "adapters": {"msgspec"},
     "stash": {"aiosqlite", "zstandard"},
     "config": {"pydantic"},
-    "protocol": {"msgspec", "pydantic"},
+    "protocol": {"msgspec", "pydantic", "pydantic_core"},
     "replay": set(),
     "daemon": {"uvloop", "watchfiles", "cachetools", "msgspec", "pydantic"},
     "fronts": {"msgspec"},

@@ -193,5 +193,5 @@ async def test_i4_what_was_forgotten_is_still_in_the_callers_list_and_counts_aga
     assert tight[tokens] <= budget_tokens
     assert tight["plan"]["held_by"] == {}
     assert least["plan"]["after_tokens"] == least[tokens]
-    assert sum(least["plan"]["held_by"].values()) == least["tokens"]
-    assert least["plan"]["held_by"]["forgotten"] > 0.15 * before["tokens"]
+    assert sum(least["plan"]["held_by"].values()) == least[tokens]
+    assert least["plan"]["held_by"]["forgotten"] > 0.15 * before[tokens]

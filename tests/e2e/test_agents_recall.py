@@ -16,14 +16,14 @@ pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow]
 TURNS = 60
 RECALLS = 4
 STAND_BACK_TURNS = 4
-NAMED = re.compile(rf"get it back: {TOOL_NAME} '(#\d+)'")
+NAMED = re.compile(rf"get it back: {TOOL_NAME} (\d+-\d+)")
 
 assert installed  # The fixture.
 
 CODEX = AGENTS["codex"]
 WITH_TOOLS = CODEX._replace(words=(*CODEX.words[:-1], "-c", 'model="gpt-5"', CODEX.words[-1]))
 """Codex with a model for which it puts its tools where the API has them."""
-SERVED = {"claude": AGENTS["claude"], "codex": WITH_TOOLS, "opencode": AGENTS["opencode"]}
+SERVED = {"claude": AGENTS["claude"], "codex": WITH_TOOLS, "opencode": AGENTS["opencode_own"]}
 
 
 @dataclass
