@@ -105,7 +105,7 @@ class Shell:
     def session(self) -> dict[str, str]:
         """The params that name the session meant: the one given, our agent's, or this directory's newest.
 
-        A model may run `ctxgc recall 743863814-7`, and two agents may work in one directory.
+        A model may run `ctxgc recall '#7'`, and two agents may work in one directory.
         """
         if self.args.session:
             return {"session": self.args.session}
