@@ -1,6 +1,7 @@
 """`ctxgc replay` at the terminal: it needs no daemon, asks before it reads what is the user's own, and says no well."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -35,6 +36,13 @@ def test_a_table_names_the_shipped_policy_and_the_baselines(replay, session):
     assert ran.code == 0, ran.err
     assert "claude_code: 1 session, 12 turns" in ran.out
     assert all(name in ran.out for name in ("ctxgc", "lru", "clear_100k_keep_3", "drag"))
+
+
+def test_the_answer_comes_before_the_tables(replay, session):
+    ran = replay(session)
+
+    answer = re.search(r"ctxgc as it ships would have cost [\d.]+ % of doing nothing, and", ran.out)
+    assert 0 <= answer.start() < ran.out.index("claude_code: 1 session")
 
 
 def test_a_table_fits_a_terminal_of_80_columns(replay, session, terminal):

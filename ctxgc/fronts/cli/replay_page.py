@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ctxgc.fronts.cli.present import Page, count, plain, plural, tokens
+from ctxgc.replay.lineup import SHIPPED
 from ctxgc.replay.page import REASONS
 from ctxgc.replay.report import ALL_AGENTS
 
@@ -34,6 +35,7 @@ def say(page: Page, report: dict[str, Any], html: str = "") -> None:
     prices, agents = report["prices"], dict(report["agents"])
     if len(agents) == 2:  # One agent and its double.
         del agents[ALL_AGENTS]
+    _say_what_it_would_have_been(page, report["agents"][ALL_AGENTS])
     for name, agent in agents.items():
         _say_agent(page, report, name, agent)
     page.say()
@@ -43,6 +45,19 @@ def say(page: Page, report: dict[str, Any], html: str = "") -> None:
         page.say("A flat plan has no bill: judge it by prompt % and cache misses %.", "dim")
     if html:
         page.say(f"The page is {plain(html)}")
+
+
+def _say_what_it_would_have_been(page: Page, everything: dict[str, Any]) -> None:
+    """The answer, before the tables that it stands in."""
+    rows = {row["name"]: row for row in everything["policies_with_inputs_and_thinking"]}
+    if SHIPPED not in rows:
+        return
+    row = rows[SHIPPED]
+    faults, chance = row["faults_per_100_turns"], row["placebo_faults_per_100_turns"]
+    missed = f"missed something {_number(faults, 2)} times in 100 turns"
+    by_chance = f", {_number(chance, 2)} of them by coincidence alone" if chance is not None else ""
+    page.say(f"ctxgc as it ships would have cost {_number(row['cost_pct'], 1)} % of doing nothing, and", "bold")
+    page.say(f"{missed}{by_chance}.", "bold")
 
 
 def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, Any]) -> None:
