@@ -78,8 +78,8 @@ class Dials(NamedTuple):
 TUNED = {
     "cache_5m": Dials(24_000.0, 20.0),
     "cache_1h": Dials(20_000.0, 25.0),
-    "uncached": Dials(540_000.0, 10.0),
-    "flat": Dials(36_000.0, 20.0),
+    "uncached": Dials(460_000.0, 10.0),
+    "flat": Dials(28_000.0, 20.0),
 }
 """Chosen on recorded sessions: at most three faults in two hundred turns, and three in a thousand that coincidence does
 not explain: docs/design/policy.md."""

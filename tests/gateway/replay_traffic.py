@@ -126,11 +126,6 @@ class Result:
     """Ids of evicted segments that did not come back as they were sent."""
 
     @property
-    def is_continued(self) -> bool:
-        """Whether its host had cut the window before: here that begins a session, whose clock the simulator runs on."""
-        return not self.name.endswith("#0")
-
-    @property
     def part(self) -> float:
         """The cost, relative to never collecting."""
         return self.cost / self.full_cost
@@ -295,20 +290,22 @@ def report(results):
             f"{one.requests:8} {one.edited:7} {one.evicted:7} {one.part:7.1%} {one.predicted_part:7.1%} "
             f"{one.error:+7.1%} {one.timed_part:7.1%} {one.timed_error:+7.1%}  {one.name[:60]}"
         )
-    cost, full, said = sums(results)
+    cost, full, said, timed = sums(results)
     yield (
         f"{sum(r.requests for r in results):8} {sum(r.edited for r in results):7} "
-        f"{sum(r.evicted for r in results):7} {cost / full:7.1%} {said / full:7.1%} {cost / said - 1:+7.1%}  all; "
+        f"{sum(r.evicted for r in results):7} {cost / full:7.1%} {said / full:7.1%} {cost / said - 1:+7.1%} "
+        f"{timed / full:7.1%} {cost / timed - 1:+7.1%}  all; "
         f"refused {sum(len(r.refused) for r in results)}, lost {sum(len(r.lost) for r in results)}"
     )
 
 
 def sums(results):
-    """Cost through the gateway, without it, and as predicted, of all sessions together."""
+    """Cost through the gateway, without it, as predicted, and with the gateway's timing; of all sessions together."""
     return (
         sum(r.cost for r in results),
         sum(r.full_cost for r in results),
         sum(r.full_cost * r.predicted_part for r in results),
+        sum(r.full_cost * r.timed_part for r in results),
     )
 
 
