@@ -22,6 +22,7 @@ import re
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 
 from ctxgc.core.bounds import drop_oldest
 from ctxgc.core.paths import PathIndex
@@ -73,6 +74,8 @@ class ReferenceIndex:
         self.paths = PathIndex()
         self._words: dict[int, tuple[int, ...] | int] = {}
         self._lines: dict[int, int] = {}
+        self._spoken: tuple[Segment | None, list[str]] = (None, [])
+        """The code words that the segment looked at last speaks: it is referred from, and then recorded."""
         self._users: list[int] = []
         self._task_member: dict[str, int] = {}
 
@@ -129,7 +132,7 @@ class ReferenceIndex:
 
     def _identifiers(self, slot: int, segment: Segment) -> list[Ref]:
         votes: Counter[int] = Counter()
-        for word in code_words(_spoken_text(segment)):
+        for word in self._spoken_words(segment):
             holders = self._words.get(hash(word), ())
             if isinstance(holders, tuple):
                 newest = max((holder for holder in holders if holder < slot), default=-1)
@@ -152,18 +155,23 @@ class ReferenceIndex:
 
     def add_text(self, slot: int, segment: Segment) -> None:
         """Record the words and lines that the segment in `slot` holds. Twice is as good as once."""
-        text = _spoken_text(segment)
-        for piece in segment.body:
-            if piece.name == "result":
-                text += "\n" + piece.text
-        self._add_words(slot, text)
+        results = [piece.text for piece in segment.body if piece.name == "result"]
+        self._add_words(slot, [*self._spoken_words(segment), *code_words("\n".join(results))])
+        self._spoken = None, []  # It would keep the text.
         is_ok = segment.status is not Status.ERROR
         if is_ok and any(use.access is not Access.MENTION for use in segment.paths):
             self._add_lines(slot, segment)
 
-    def _add_words(self, slot: int, text: str) -> None:
+    def _spoken_words(self, segment: Segment) -> list[str]:
+        known, words = self._spoken
+        if known is not segment:
+            words = code_words(_spoken_text(segment))
+            self._spoken = segment, words
+        return words
+
+    def _add_words(self, slot: int, said: list[str]) -> None:
         words = self._words
-        for word in code_words(text):
+        for word in islice(dict.fromkeys(said), WORDS_PER_SEGMENT_MAX):
             key = hash(word)
             holders = words.get(key, ())
             if isinstance(holders, tuple) and slot not in holders:
