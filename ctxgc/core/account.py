@@ -15,6 +15,7 @@ Costs are input-token equivalents in raw tokens.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from ctxgc.core.heap import Heap, Now
@@ -95,7 +96,8 @@ def paced(
 
     `was_cached_tokens`: the request has gone already, with so much of its window cached (0: nothing, not even what
     comes before it), and the decision is for the next one. What the request brought is written by then, so the turn in
-    which the window grew is the worst to cut it: there, once enough has grown, every turn is looked at.
+    which the window grew is the worst to cut it: there, once enough has grown, every turn is looked at. By the next one
+    everything is a turn older, so one recent turn less stays: else each body would go a request later than it should.
     """
     cached = 0 if is_cold else min(cached_tokens, heap.resident_tokens)
     if now.turn > account.turn:
@@ -104,6 +106,8 @@ def paced(
         prompt, prefix = heap.resident_tokens + hidden, 0 if is_cold or was_cached_tokens == 0 else was + hidden
         account = account.requested(pacer.prices, prompt, prefix, absent_tokens, is_cold=is_cold)
         account = account._replace(turn=now.turn)
+    if was_cached_tokens is not None:
+        pacer = replace(pacer, recent_turns=max(pacer.recent_turns - 1, 0))
     grown = heap.evictable_tokens - account.asked_tokens
     decision = decide(
         heap,

@@ -45,3 +45,19 @@ def test_where_requests_go_first_a_window_that_grew_is_looked_at_until_it_is_cut
     after = asked(heap, Account(), 0, was_cached=0)
 
     assert (before.asked_tokens, after.asked_tokens) == (heap.evictable_tokens, 0)
+
+
+def test_what_is_decided_for_the_next_request_is_decided_as_if_it_were_that_ones_turn():
+    pacer = PacerRules(hidden_tokens=HIDDEN, fault_price_tokens=0.0, horizon_turns=500.0, recent_turns=3)
+    heap = Heap()
+    for number in range(12):
+        heap.admit(an_entry(f"s{number}", body=3000, born=number))
+
+    def victims(turn, was_cached):
+        decision, _ = paced(
+            heap, PathIndex(), Now(turn), Rules(), pacer, Account(full_cost=1e9), is_cold=False,
+            cached_tokens=heap.resident_tokens, absent_tokens=0, was_cached_tokens=was_cached,
+        )  # fmt: skip
+        return [victim.slot for victim in decision.plan.victims]
+
+    assert victims(11, was_cached=heap.resident_tokens) == victims(12, was_cached=None) != victims(11, was_cached=None)

@@ -15,12 +15,10 @@ LIMITED, LIMIT_TOKENS = ("mini_swe_agent",), 12_000
 REGRET = 1.02
 """By the simulator it is 1.01: on the wire a cut is made a request later than it was decided on."""
 OFF_MAX = 0.02
-"""Of all sessions together, from the simulator with the gateway's timing."""
-LATE_MAX = 0.03
-"""The same from the simulator as it is, which decides before a request goes: what deciding after it costs."""
-OFF_ALONE_MAX, OFF_LIMITED_MAX = 0.02, 0.05
+"""Of all sessions together, from the simulator."""
+OFF_ALONE_MAX = 0.05
 """Of each alone, from the simulator with the gateway's timing: the daemon is told of a request once it has gone, and
-decides for the next. Most are within 0.003; under a hard limit, which every request presses on, within 0.02."""
+decides for the next. Most are within 0.005."""
 
 
 def sent(corpus, folders, limit_tokens=0):
@@ -63,10 +61,11 @@ def test_the_cost_of_recorded_sessions_is_near_what_replay_predicts(results, lim
         print("", *report(results), f"under a hard limit of {LIMIT_TOKENS:,} tokens:", *report(limited), sep="\n")
 
     cost, full, said, timed = sums(results)
+    assert abs(cost - said) / full < OFF_MAX
     assert abs(cost - timed) / full < OFF_MAX
-    assert abs(cost - said) / full < LATE_MAX
 
 
 def test_each_recorded_session_costs_what_replay_predicts_with_the_gateways_timing(results, limited):
-    assert [(one.name, one.timed_error) for one in results if abs(one.timed_error) > OFF_ALONE_MAX] == []
-    assert [(one.name, one.timed_error) for one in limited if abs(one.timed_error) > OFF_LIMITED_MAX] == []
+    every = results + limited
+
+    assert [(one.name, one.timed_error) for one in every if abs(one.timed_error) > OFF_ALONE_MAX] == []
