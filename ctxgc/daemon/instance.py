@@ -114,7 +114,7 @@ def _taken(folder: str, path: str) -> InstanceError:
     pid, written = whereabouts.read(folder)
     if not written:  # It has only just taken the lock.
         return AlreadyRunning(f"another ctxgcd starts in {folder}")
-    if written == path:
+    if path in ("", written):  # Who names no socket waits for none: it only wants the folder to itself.
         return AlreadyRunning(f"another ctxgcd (pid {pid}) runs in {folder}")
     return ServedElsewhere(
         f"another ctxgcd (pid {pid}) runs in {folder} and listens at {written}: "

@@ -26,7 +26,7 @@ TURNS, FILE_BYTES = 80, 8000
 EDITED_MIN = 10
 SHADOW_TURNS = 6
 PLUGIN_TURNS = 60
-SANDBOX_TURNS = 40
+SANDBOX_TURNS = 64
 MARK = re.compile(r"\[(evicted by ctxgc\b|evicted\])")
 
 

@@ -13,7 +13,7 @@ from tests.e2e.test_agents import FILE_BYTES, installed
 
 pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow]
 
-TURNS = 60
+TURNS = 70
 RECALLS = 4
 STAND_BACK_TURNS = 4
 NAMED = re.compile(rf"get it back: {TOOL_NAME} (\d+-\d+)")
