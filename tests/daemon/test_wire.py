@@ -773,7 +773,10 @@ async def test_what_was_out_when_the_host_rewound_is_out_when_it_returns_after_a
         had = dict(host.evicted)
         await host.send([TASK])
 
-    async with bench_on(SqliteStash(path, reserve_bytes=0)) as bench:
+    # The pacer has no reason of its own to take anything out.
+    async with bench_on(
+        SqliteStash(path, reserve_bytes=0), config=Config(pacer={"fault_price_tokens": 10**9})
+    ) as bench:
         host.call = bench.call
         await host.send(conversation(20))
 
