@@ -785,7 +785,8 @@ async def test_what_was_out_when_the_host_rewound_is_out_when_it_returns_after_a
 
 @pytest.mark.slow
 async def test_killed_and_started_again_the_daemon_knows_the_window_and_gives_the_same_tombstones():
-    daemon = DaemonProcess(CTXGC_PACER__WINDOW_MAX_TOKENS="6000")
+    # Under its limit the pacer has no reason of its own to take anything out.
+    daemon = DaemonProcess(CTXGC_PACER__WINDOW_MAX_TOKENS="6000", CTXGC_PACER__FAULT_PRICE_TOKENS="1000000000")
     try:
         daemon.start()
 
