@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, takewhile
 from typing import NamedTuple
 
 from ctxgc.core.words import WORD, camel_parts, stem
@@ -85,8 +86,10 @@ def _term(token: str, *, is_quoted: bool) -> Term | None:
     return Term((words, parts) if parts else (words,), is_prefix)
 
 
-def occurrences(text: str, lowered: str, word: str, *, is_prefix: bool = False) -> Iterator[tuple[int, int]]:
-    """Where `text` has the word, by stem: half-open character ranges. `lowered` is `text.lower()`.
+def occurrences(
+    text: str, lowered: str, word: str, *, is_prefix: bool = False, first: int = 0
+) -> Iterator[tuple[int, int]]:
+    """Where `text` has the word, by stem, from `first` on: half-open character ranges. `lowered` is `text.lower()`.
 
     A word starts at a boundary or at a hump of a camelCase word. O(text), at C speed between near misses.
     """
@@ -95,28 +98,31 @@ def occurrences(text: str, lowered: str, word: str, *, is_prefix: bool = False) 
     head = wanted[:-1] if wanted.endswith("i") and len(wanted) > 1 else wanted
     if len(lowered) != len(text):
         text = lowered  # A few letters grow when lowered; humps are lost, offsets stay true.
-    start = lowered.find(head)
+    start = lowered.find(head, first)
     while start >= 0:
         if start == 0 or not lowered[start - 1].isalnum() or _is_hump(text, start):
-            for end in _ends(text, start):
-                found = stem(lowered[start:end])
-                if found.startswith(wanted) if is_prefix else found == wanted:
+            whole = WORD.match(lowered, start, start + WORD_CHARS_MAX)
+            for end in _ends(text, start, whole.end() if whole else start):
+                found = lowered[start:end]
+                if found == word or (stem(found).startswith(wanted) if is_prefix else stem(found) == wanted):
                     yield start, end
                     break
         start = lowered.find(head, start + 1)
 
 
 def _is_hump(text: str, at: int) -> bool:
-    here, before = text[at], text[at - 1]
+    here = text[at]
+    if here.islower():
+        return text[at - 1].isdigit()
+    before = text[at - 1]
     is_start = here.isupper() and (not before.isupper() or text[at + 1 : at + 2].islower())
     return is_start or here.isdigit() != before.isdigit()
 
 
-def _ends(text: str, start: int) -> Iterator[int]:
+def _ends(text: str, start: int, whole: int) -> Iterator[int]:
     """Where a word that starts here may end: at its first hump, and at the end of the whole run."""
-    match = WORD.match(text, start, start + WORD_CHARS_MAX)
-    whole = match.end() if match else start
-    if match and not (match[0].isalpha() and match[0].islower()):
+    run = text[start:whole]
+    if not (run.islower() and run.isalpha()):
         for at in range(start + 1, whole):
             if _is_hump(text, at):
                 yield at
@@ -176,12 +182,13 @@ def idf(df: int, total: int) -> float:
 def snippet(text: str, terms: Sequence[Term]) -> str:
     """The part of a text around its first match, matches marked; the head of the text if nothing matches."""
     lowered = text.lower()
-    spans = sorted(_spans(text, lowered, terms))
-    first = spans[0][0] if spans else 0
+    words = [(word, term.is_prefix) for term in terms for word in dict.fromkeys(chain.from_iterable(term.ways))]
+    starts = (next(occurrences(text, lowered, word, is_prefix=is_prefix), None) for word, is_prefix in words)
+    first = min((span[0] for span in starts if span), default=-1)
     start = max(0, first - SNIPPET_CHARS // 4)
     end = min(len(text), start + SNIPPET_CHARS)
     out, at = ["…"] if start else [], start
-    for low, high in spans:
+    for low, high in sorted(_spans(text, lowered, words, first, end)) if first >= 0 else ():
         if low >= at and high <= end:
             out += [_plain(text[at:low]), MARK_OPEN, _plain(text[low:high]), MARK_CLOSE]
             at = high
@@ -191,13 +198,14 @@ def snippet(text: str, terms: Sequence[Term]) -> str:
     return "".join(out)
 
 
-def _spans(text: str, lowered: str, terms: Sequence[Term]) -> Iterator[tuple[int, int]]:
-    for term in terms:
-        for word in dict.fromkeys(word for way in term.ways for word in way):
-            for seen, span in enumerate(occurrences(text, lowered, word, is_prefix=term.is_prefix)):
-                if seen >= COUNT_MAX:
-                    break
-                yield span
+def _spans(
+    text: str, lowered: str, words: Iterable[tuple[str, bool]], first: int, end: int
+) -> Iterator[tuple[int, int]]:
+    """Where a text has any of the words, of those places that begin in a range."""
+    for word, is_prefix in words:
+        yield from takewhile(
+            lambda span: span[0] < end, occurrences(text, lowered, word, is_prefix=is_prefix, first=first)
+        )
 
 
 def _plain(text: str) -> str:

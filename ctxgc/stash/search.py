@@ -37,17 +37,19 @@ SEARCH_S_MAX = 0.25
 FALLBACK_S_MAX = 0.04
 FALLBACK_SEGMENTS = 300
 
-DF_COUNTED_MAX = 1_000
+DF_COUNTED_MAX = 500
 """Segments with a word are counted this far; from how far that came, the rest is estimated."""
 
 RANKED_ROWS_MAX = 20_000
 """The engine's bm25 walks every posting of every word (0.3 µs each; 1 µs in an OR): more takes too long …"""
 RANKED_SHARE = 50
 """… and in a small stash words in more than one segment of so many tell little."""
-AND_ROWS_MIN, FILL_ROWS_MIN = 8_000, 2_000
+AND_ROWS_MIN, RAREST_ROWS_MIN = 8_000, 2_000
 """But so many are always affordable."""
+FILL_ROWS_MAX = 500
+"""The rarest word fills a page alone if it is in as many; more words make the page no better, only dearer."""
 
-CANDIDATES_MIN = 24
+CANDIDATES_MIN = 16
 SCORED_CHARS_MAX = 32_768
 """So much of a candidate's text is counted for its score."""
 
@@ -74,6 +76,8 @@ class Gathered:
     rids: dict[int, bool] = field(default_factory=dict)
     """rid → whether it has all words, in order of finding."""
     df: dict[Term, int] = field(default_factory=dict)
+    total: int = 0
+    """About how many segments there are."""
     notes: list[str] = field(default_factory=list)
     is_partial: bool = False
 
@@ -112,30 +116,33 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
 
 def _gather(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, out: Gathered) -> None:
     """Candidates: those with all words, then those with some of the rarer ones."""
-    total = _newest(db)
-    share = min(RANKED_ROWS_MAX, total // RANKED_SHARE)
+    out.total = _newest(db)
+    share = min(RANKED_ROWS_MAX, out.total // RANKED_SHARE)
     for term in wanted.terms:
-        out.df[term] = _document_count(db, term, total)
-    pool = min(CANDIDATES_MAX, max(CANDIDATES_MIN, 2 * need))
-    rids = _matching(db, _match(wanted.terms, "AND", wanted, scope), scope, pool + 1)
-    if len(rids) > pool:
-        if sum(out.df.values()) <= max(AND_ROWS_MIN, share):
-            rids = _matching(db, _match(wanted.terms, "AND", wanted, scope), scope, pool, is_ranked=True)
-        else:
-            out.notes.append(f"many segments match; the newest {pool} of them were ranked")
-            rids = rids[:pool]
-    out.rids.update(dict.fromkeys(rids, True))
+        out.df[term] = _document_count(db, term, out.total)
+    pool = min(CANDIDATES_MAX, max(CANDIDATES_MIN, need + need // 2))
+    match = _match(wanted.terms, "AND", wanted, scope)
+    can_rank = sum(out.df.values()) <= max(AND_ROWS_MIN, share)
+    # Of one word all is walked either way; what several have in common is often little, and found faster unranked.
+    is_ranked = can_rank and len(wanted.terms) == 1
+    rids = _matching(db, match, scope, pool + 1, is_ranked=is_ranked)
+    if len(rids) > pool and can_rank and not is_ranked:
+        rids = _matching(db, match, scope, pool, is_ranked=True)
+    elif len(rids) > pool and not can_rank:
+        out.notes.append(f"many segments match; the newest {pool} of them were ranked")
+    out.rids.update(dict.fromkeys(rids[:pool], True))
     if len(out.rids) < need and len(wanted.terms) > 1:
-        _fill(db, wanted, scope, pool, max(FILL_ROWS_MIN, share), out)
+        _fill(db, wanted, scope, pool, max(RAREST_ROWS_MIN, share), out)
 
 
 def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, pool: int, rows_max: int, out: Gathered) -> None:
     """Add segments that have some of the words, the rare ones first."""
     present = sorted((term for term in wanted.terms if out.df[term]), key=lambda term: out.df[term])
-    rare, rows = [], 0
+    rare: list[Term] = []
+    rows = 0
     for term in present:
         rows += out.df[term]
-        if rows > rows_max:
+        if rows > (FILL_ROWS_MAX if rare else rows_max):
             break
         rare.append(term)
     asked = rare or present
@@ -253,7 +260,7 @@ def _fallback(
 def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered, match: str) -> Found:
     """Rank the candidates and cut the page."""
     candidates = sorted(_texts(db, list(out.rids), out), key=lambda c: -c.key)
-    ranked = rank(wanted.terms, candidates, out.df, _newest(db))
+    ranked = rank(wanted.terms, candidates, out.df, out.total)
     end = query.offset + min(query.limit, SEARCH_LIMIT_MAX)
     hits = _hits(db, ranked[query.offset : end], wanted, match)
     if query.offset >= CANDIDATES_MAX:

@@ -115,7 +115,7 @@ async def test_common_words_are_ranked_among_the_newest_and_the_reply_says_so(st
 
 
 async def test_a_fill_asks_for_the_rare_words_only(stash, monkeypatch):
-    monkeypatch.setattr(planner, "FILL_ROWS_MIN", 5)
+    monkeypatch.setattr(planner, "FILL_ROWS_MAX", 5)
     await stash.apply([put(n, "common") for n in range(9, 60)])
     await stash.apply([put(60, "rare")])
 
