@@ -1,8 +1,8 @@
 """The collector: from a heap, a target and a clock to a plan, and from a plan to a smaller window.
 
-    find_roots ──▶ mark ──▶ candidates ──▶ garbage first, then the coldest ──▶ Plan
-                                                                                │   the caller makes it durable
-    heap, bodies out, tombstones in   ◀────────────── sweep ◀───────────────────┘
+    find_roots ──▶ proven garbage ──not enough?──▶ mark ──▶ the coldest ──▶ Plan
+                                                                             │   the caller makes it durable
+    heap, bodies out, tombstones in   ◀────────────── sweep ◀────────────────┘
 
 A plan only reads; a sweep cannot fail. Between the two lies the commit: no body leaves the window before the stash
 has the decision on disk (I1), and a crash in between is repaired by sweeping again from rows.
@@ -12,10 +12,12 @@ Source: mark-sweep, McCarthy 1960; keys that need no re-scoring, forward decay, 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress, count
+from itertools import accumulate, compress, count, islice
+from operator import add, sub
 from typing import NamedTuple
 
 from ctxgc.core.garbage import proven
@@ -24,7 +26,7 @@ from ctxgc.core.mark import mark
 from ctxgc.core.masks import all_of, table
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
-from ctxgc.core.reuse import ln_turns
+from ctxgc.core.reuse import ln_turns_since
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import Kind
 
@@ -36,8 +38,6 @@ _IS_RESIDENT = table(lambda state: state == RESIDENT)
 _IS_WHOLE = table(lambda flags: not flags & (OPAQUE | PENDING))
 _IS_NO_ROOT = table(lambda root: root == 0)
 
-Candidate = tuple[float, int]
-
 
 class Victim(NamedTuple):
     """A segment to evict: why, what proves it (-1: nothing had to), what it frees, and how it ranked."""
@@ -47,6 +47,15 @@ class Victim(NamedTuple):
     by: int
     freed_tokens: int
     score: float
+
+
+class Ranked(NamedTuple):
+    """Bodies that may be evicted, in the order in which they go: columns of one length."""
+
+    slots: list[int]
+    keys: list[float]
+    freed: list[int]
+    """Tokens that evicting each frees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +83,22 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     if before <= target_tokens:
         return Plan(target_tokens=target_tokens, before_tokens=before, remaining_tokens=before)
     roots = find_roots(heap, paths, now, rules)
-    reached = mark(heap.refs, roots)
-    garbage, cold = candidates(heap, roots, reached, now, rules)
-    remaining = before
-    victims: list[Victim] = []
-    for victim in _in_order(heap, garbage, cold, reached):
-        victims.append(victim)
-        remaining -= victim.freed_tokens
-        if remaining <= target_tokens:
-            break
+    may_go = bytearray(evictable(heap, roots))
+    garbage = proven_garbage(heap, may_go, now, rules)
+    proofs, is_cold = heap.proofs, (COLD, COLD_REACHED)
+    victims = [
+        Victim(slot, proofs[slot].reason, proofs[slot].by, freed, key)
+        for slot, key, freed in _enough(garbage, before - target_tokens)
+    ]
+    remaining = before - sum(victim.freed_tokens for victim in victims)
+    if remaining > target_tokens:
+        reached = mark(heap.refs, roots)
+        cold = coldest(heap, may_go, reached, now, rules)
+        victims += [
+            Victim(slot, is_cold[reached[slot]], -1, freed, key)
+            for slot, key, freed in _enough(cold, remaining - target_tokens)
+        ]
+        remaining = before - sum(victim.freed_tokens for victim in victims)
     held_by = _held_by(heap, roots, {victim.slot for victim in victims}) if remaining > target_tokens else ()
     return Plan(
         target_tokens=target_tokens,
@@ -93,33 +109,45 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     )
 
 
-def candidates(
-    heap: Heap, roots: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules
-) -> tuple[list[Candidate], list[Candidate]]:
-    """(key, slot) of every body that may be evicted and is worth it: proven garbage, and the rest. O(slots).
+def proven_garbage(heap: Heap, may_go: bytearray, now: Now, rules: Rules) -> Ranked:
+    """What is proven garbage and worth evicting, the lowest key first; takes all garbage off `may_go`.
 
-    The key is the log of the odds that the body is needed again per token that evicting it frees: the lowest is the
-    cheapest token to have back. Within garbage the same order, without age.
+    The key is the log of the odds that the body is needed again per token that evicting it frees, without age: the
+    lowest is the cheapest token to have back. O(proofs · log proofs).
     """
-    may_go = bytearray(evictable(heap, roots))
-    gain, key, body, tombstone = rules.min_gain_tokens, heap.key, heap.body, heap.tombstone
-    garbage = []
-    for slot in heap.proofs:
-        if may_go[slot] and proven(heap, slot, now, rules):
-            may_go[slot] = 0
-            if body[slot] >= tombstone[slot] + gain:
-                garbage.append((key[slot], slot))
-    linked = heap.weights.reached
-    logs = [ln_turns(now.turn - then) for then in range(heap.last_turn + 1)]  # Turns are few where slots are many.
-    ages = map([heap.weights.age * log for log in logs].__getitem__, heap.born)
-    idles = map([heap.weights.idle * log for log in logs].__getitem__, heap.touched)
-    columns = zip(count(), body, tombstone, key, reached, ages, idles)
-    cold = [
-        (fixed + linked * is_reached + age + idle, slot)
-        for slot, body_tokens, tombstone_tokens, fixed, is_reached, age, idle in compress(columns, may_go)
-        if body_tokens >= tombstone_tokens + gain
-    ]
-    return garbage, cold
+    found = [slot for slot in sorted(heap.proofs) if may_go[slot] and proven(heap, slot, now, rules)]
+    for slot in found:
+        may_go[slot] = 0
+    freed = [heap.body[slot] - heap.tombstone[slot] for slot in found]
+    worth = bytes(map(rules.min_gain_tokens.__le__, freed))
+    slots = list(compress(found, worth))
+    return _ranked(slots, [heap.key[slot] for slot in slots], list(compress(freed, worth)))
+
+
+def coldest(heap: Heap, may_go: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules) -> Ranked:
+    """Every body that may go and is worth it, the lowest key first: as for garbage, but with age and marks.
+
+    O(slots + candidates · log candidates), column by column: only the sorting runs Python's own code for each slot.
+    """
+    freed = list(map(sub, heap.body, heap.tombstone))
+    worth = all_of(may_go, bytes(map(rules.min_gain_tokens.__le__, freed)))
+    weights, logs = heap.weights, ln_turns_since(now.turn, heap.last_turn)
+    terms = (
+        ((0.0, weights.reached), reached),
+        ([weights.age * log for log in logs], heap.born),
+        ([weights.idle * log for log in logs], heap.touched),
+    )
+    keys: Iterable[float] = compress(heap.key, worth)
+    for term, column in terms:
+        keys = map(add, keys, map(term.__getitem__, compress(column, worth)))
+    return _ranked(list(compress(count(), worth)), list(keys), list(compress(freed, worth)))
+
+
+def _ranked(slots: Sequence[int], keys: Sequence[float], freed: Sequence[int]) -> Ranked:
+    """Columns over ascending slots, in the order of their keys; among equals the older slot goes first."""
+    # Sorting costs what popping a third of a queue does, and numbers are sorted three times faster than pairs.
+    order = sorted(range(len(slots)), key=keys.__getitem__)
+    return Ranked([slots[at] for at in order], [keys[at] for at in order], [freed[at] for at in order])
 
 
 def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:
@@ -132,19 +160,9 @@ def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:
     )
 
 
-def _in_order(
-    heap: Heap, garbage: Iterable[Candidate], cold: Iterable[Candidate], reached: bytes | bytearray
-) -> Iterator[Victim]:
-    """Garbage, then what is cold, each from its lowest key.
-
-    Sorting costs what popping a third of a queue does. What is cold is sorted only if garbage is not enough.
-    """
-    body, tombstone, proofs = heap.body, heap.tombstone, heap.proofs
-    for key, slot in sorted(garbage):
-        proof = proofs[slot]
-        yield Victim(slot, proof.reason, proof.by, body[slot] - tombstone[slot], key)
-    for key, slot in sorted(cold):
-        yield Victim(slot, COLD_REACHED if reached[slot] else COLD, -1, body[slot] - tombstone[slot], key)
+def _enough(ranked: Ranked, tokens: int) -> Iterator[tuple[int, float, int]]:
+    """(slot, key, freed tokens) of the first that free so many tokens, or of all."""
+    return islice(zip(*ranked, strict=True), bisect_left(list(accumulate(ranked.freed)), tokens) + 1)
 
 
 def plan_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:
@@ -194,9 +212,8 @@ def restore(heap: Heap, slots: Sequence[int]) -> None:
 def garbage_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> int:
     """What evicting proven garbage alone would free, roots spared."""
     roots = find_roots(heap, paths, now, rules)
-    nothing = bytes(len(heap))
-    garbage, _ = candidates(heap, roots, nothing, now, rules)
-    return sum(heap.body[slot] - heap.tombstone[slot] for _, slot in garbage)
+    garbage = proven_garbage(heap, bytearray(evictable(heap, roots)), now, rules)
+    return sum(garbage.freed)
 
 
 def _held_by(heap: Heap, roots: bytes | bytearray, evicted: Collection[int]) -> tuple[tuple[str, int], ...]:
