@@ -27,7 +27,6 @@ from ctxgc.core.pacer import (
     Prices,
     Probability,
     decide,
-    edit_cost,
     is_due,
     reuse_probability,
 )
@@ -123,7 +122,7 @@ def paced(
     )
     if decision:
         victims = decision.plan.victims
-        account = account.collected(edit_cost(heap, victims, pacer, cached_tokens=cached))
+        account = account.collected(decision.effects.edit_cost(pacer.prices))
         freed = sum(victim.freed_tokens for victim in victims)
         return decision, account._replace(asked_tokens=heap.evictable_tokens - freed)
     if is_cold or (was_cached_tokens is None and is_due(heap, grown)):

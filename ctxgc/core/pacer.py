@@ -108,11 +108,11 @@ def tuned(profile: str) -> PacerRules:
 
 
 class Decision(NamedTuple):
-    """Collect now: what triggered it (`value`, `hard_limit`), the plan, and its predicted cost (negative saves)."""
+    """Collect now: what triggered it (`value`, `hard_limit`), the plan, and what it does to the bill."""
 
     trigger: str
     plan: Plan
-    predicted_cost: float
+    effects: Effects
 
 
 Probability = Callable[[Heap, int, Now, int, bool], float]
@@ -178,7 +178,7 @@ def decide(
     cached = 0 if is_cold else cached_tokens
     todo = _over_limit(heap, paths, now, rules, pacer)
     if todo:
-        return Decision("hard_limit", todo, cost_effect(heap, todo.victims, pacer, is_cold=False, cached_tokens=cached))
+        return Decision("hard_limit", todo, effects_of(heap, todo.victims, cached))
     if not is_cold and not is_due(heap, grown_tokens):
         return None
     roots = find_roots(heap, paths, now, replace(rules, recent_turns=pacer.recent_turns))
@@ -195,7 +195,7 @@ def decide(
         remaining_tokens=remaining,
         victims=tuple(victims),
     )
-    return Decision("value", todo, cost_effect(heap, victims, pacer, is_cold=False, cached_tokens=cached))
+    return Decision("value", todo, effects_of(heap, victims, cached))
 
 
 def is_due(heap: Heap, grown_tokens: int) -> bool:
@@ -280,43 +280,46 @@ def _best_cut(
     return found[len(found) - depth :]
 
 
-def rewrite_tokens(heap: Heap, victims: Sequence[Victim], cached_tokens: int = ALL_CACHED) -> int:
+class Effects(NamedTuple):
+    """What an edit does to the requests after it, in raw tokens."""
+
+    rewritten: int
     """Cached tokens of the window that stay, from the first victim on: what the next request writes again."""
-    return _effects(heap, victims, cached_tokens)[0]
+    cached_freed: int
+    """Freed tokens that were cached: they are not read any more."""
+    uncached_freed: int
+    """Freed tokens that were not: they are not even written."""
+
+    def edit_cost(self, prices: Prices) -> float:
+        """What the edit makes the very next request cost more: the rewrite, less what is not read or written."""
+        read, write, _ = prices
+        return (write - read) * self.rewritten - read * self.cached_freed - write * self.uncached_freed
+
+    def predicted_cost(self, pacer: PacerRules) -> float:
+        """Predicted change of the bill over the horizon, in input-token equivalents; negative is a saving.
+
+        The rewrite once (nothing if the cache is cold), minus what later turns do not read. Faults are not in it.
+        """
+        saved = _saving(self.cached_freed, pacer, is_cached=True) + _saving(self.uncached_freed, pacer, is_cached=False)
+        return round((pacer.prices.write - pacer.prices.read) * self.rewritten - saved, 1)
 
 
-def edit_cost(heap: Heap, victims: Sequence[Victim], pacer: PacerRules, *, cached_tokens: int) -> float:
-    """What an edit makes the very next request cost more: the rewrite, less what is not read or written any more."""
-    read, write, _ = pacer.prices
-    rewritten, cached_freed, uncached_freed = _effects(heap, victims, cached_tokens)
-    return (write - read) * rewritten - read * cached_freed - write * uncached_freed
-
-
-def cost_effect(
-    heap: Heap, victims: Sequence[Victim], pacer: PacerRules, *, is_cold: bool, cached_tokens: int = ALL_CACHED
-) -> float:
-    """Predicted change of the bill over the horizon, in input-token equivalents; negative is a saving.
-
-    The rewrite once (nothing if the cache is cold), minus what later turns do not read. Faults are not in it.
-    """
-    rewritten, cached_freed, uncached_freed = _effects(heap, victims, 0 if is_cold else cached_tokens)
-    saved = _saving(cached_freed, pacer, is_cached=True) + _saving(uncached_freed, pacer, is_cached=False)
-    return round((pacer.prices.write - pacer.prices.read) * rewritten - saved, 1)
-
-
-def _effects(heap: Heap, victims: Sequence[Victim], cached_tokens: int) -> tuple[int, int, int]:
-    """(cached tokens kept from the first victim on, freed tokens that were cached, freed tokens that were not)."""
+def effects_of(heap: Heap, victims: Sequence[Victim], cached_tokens: int = ALL_CACHED) -> Effects:
+    """What evicting these does, `cached_tokens` of the window's prefix being cached (none: a cold cache). O(slots)."""
     out = {victim.slot: victim.freed_tokens for victim in victims}
-    rewritten = cached_freed = uncached_freed = position = 0
+    if not out:
+        return Effects(0, 0, 0)
+    state, skeleton, body, tombstone = heap.state, heap.skeleton, heap.body, heap.tombstone
+    rewritten = cached_freed = position = 0
     is_behind = False
     for slot in heap.window():
-        cost, freed = heap.cost_of(slot), out.get(slot, 0)
-        is_behind = is_behind or slot in out
-        if is_behind:
+        if position >= cached_tokens:
+            break  # Behind the cache nothing is written twice.
+        cost = skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot])
+        freed = out.get(slot, 0)
+        if is_behind or freed:
+            is_behind = True
             rewritten += max(0, min(cost, cached_tokens - position) - freed)
-        if position < cached_tokens:
             cached_freed += freed
-        else:
-            uncached_freed += freed
         position += cost
-    return rewritten, cached_freed, uncached_freed
+    return Effects(rewritten, cached_freed, sum(out.values()) - cached_freed)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal, restore, sweep
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacer import ALL_CACHED, PacerRules, Prices, cost_effect, rewrite_tokens
+from ctxgc.core.pacer import ALL_CACHED, PacerRules, Prices, effects_of
 from ctxgc.core.segment import State
 from ctxgc.daemon.change import Change
 from ctxgc.daemon.session import Session
@@ -43,9 +43,13 @@ def target_of(session: Session, budget_tokens: int | None, unit: str) -> int:
     return session.heap.resident_tokens // DEFAULT_BUDGET_PART
 
 
-def planned(session: Session, target_tokens: int, pacer: PacerRules) -> Outcome:
+def planned(session: Session, target_tokens: int) -> Plan:
     """What a collection would do now. Changes nothing."""
-    todo = plan(session.heap, session.index.paths, target_tokens, session.now(), session.rules)
+    return plan(session.heap, session.index.paths, target_tokens, session.now(), session.rules)
+
+
+def not_carried_out(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
+    """A plan with what it would do to the bill."""
     return _outcome(session, todo, "asked", 0, pacer)
 
 
@@ -97,12 +101,6 @@ def _journal(session: Session, change: Change, outcome: Outcome, wall_s: float) 
     )
     change.add(Collected(session.key, record, is_carried_out=outcome.trigger != SHADOW))
     session.last_collection = outcome.collection
-
-
-def collect(session: Session, change: Change, target_tokens: int, pacer: PacerRules, wall_s: float) -> Outcome:
-    """Collect to a raw target, at once."""
-    todo = plan(session.heap, session.index.paths, target_tokens, session.now(), session.rules)
-    return carried_out(session, change, todo, "asked", pacer, wall_s)
 
 
 def evict_by_hand(session: Session, change: Change, slots: Sequence[int], pacer: PacerRules, wall_s: float) -> Outcome:
@@ -196,11 +194,11 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
 def _outcome(
     session: Session, todo: Plan, trigger: str, number: int, pacer: PacerRules, cached_tokens: int = ALL_CACHED
 ) -> Outcome:
-    predicted = cost_effect(session.heap, todo.victims, pacer, is_cold=False, cached_tokens=cached_tokens)
+    effects = effects_of(session.heap, todo.victims, cached_tokens)
     return Outcome(
         plan=todo,
         trigger=trigger,
         collection=number,
-        predicted_cost=predicted if todo.victims else 0.0,
-        cache_rewrite_tokens=rewrite_tokens(session.heap, todo.victims, cached_tokens),
+        predicted_cost=effects.predicted_cost(pacer),
+        cache_rewrite_tokens=effects.rewritten,
     )

@@ -17,11 +17,10 @@ from ctxgc.core.pacer import (
     PROFILES,
     REWRITE_MARGIN,
     PacerRules,
-    cost_effect,
     decide,
+    effects_of,
     gain_of,
     reuse_probability,
-    rewrite_tokens,
 )
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
@@ -158,7 +157,7 @@ def test_what_the_pacer_does_by_itself_is_always_predicted_to_save(made, now, ru
 
     decision = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
 
-    assert decision is None or decision.predicted_cost < 0
+    assert decision is None or decision.effects.predicted_cost(pacer) < 0
 
 
 @given(heaps(), st.data())
@@ -169,20 +168,20 @@ def test_a_colder_cache_never_makes_a_collection_dearer(made, data):
     victims = [Victim(slot, "value", -1, heap.body[slot] - heap.tombstone[slot], 0.0) for slot in sorted(chosen)]
     edges = sorted(data.draw(st.lists(CACHED, min_size=2, max_size=5)))
 
-    costs = [cost_effect(heap, victims, PacerRules(), is_cold=False, cached_tokens=cached) for cached in edges]
+    costs = [effects_of(heap, victims, cached).predicted_cost(PacerRules()) for cached in edges]
 
     assert all(less <= more + 0.11 for less, more in pairwise(costs))
-    assert cost_effect(heap, victims, PacerRules(), is_cold=True) <= costs[0] + 0.11
-    assert cost_effect(heap, [], PacerRules(), is_cold=False) == 0
+    assert effects_of(heap, victims, 0).predicted_cost(PacerRules()) <= costs[0] + 0.11
+    assert effects_of(heap, []).predicted_cost(PacerRules()) == 0
 
 
 def test_the_rewrite_is_what_stays_behind_the_first_victim_and_was_cached():
     heap = a_session([1000, 400, 300])
     victim = Victim(1, "value", -1, 380, 0.0)
 
-    assert rewrite_tokens(heap, [victim]) == 20 + 300
-    assert rewrite_tokens(heap, [victim], cached_tokens=1500) == 20 + 100
-    assert rewrite_tokens(heap, [victim], cached_tokens=1000) == 0
+    assert effects_of(heap, [victim]).rewritten == 20 + 300
+    assert effects_of(heap, [victim], 1500).rewritten == 20 + 100
+    assert effects_of(heap, [victim], 1000).rewritten == 0
 
 
 def test_gain_is_the_published_formula():

@@ -6,7 +6,7 @@ import pytest
 
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.daemon.session import Session
-from ctxgc.daemon.verbs import sessions, stash
+from ctxgc.daemon.verbs import heap, sessions, stash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_laws import a_session
 
@@ -44,6 +44,15 @@ async def test_a_session_is_exported_beside_the_loop(bench, beside, tmp_path):
     calls = beside(stash, "_exported")
 
     await bench.call("export", **session, path=str(tmp_path / "out.jsonl"))
+
+    assert calls == [True]
+
+
+async def test_a_collection_is_planned_once_and_beside_the_loop(bench, beside):
+    session = await a_session(bench)
+    calls = beside(heap, "planned")
+
+    await bench.call("heap.collect", **session, budget_tokens=0, must_fit=False)
 
     assert calls == [True]
 

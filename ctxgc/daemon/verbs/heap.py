@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ctxgc.core.collector import Plan
 from ctxgc.core.errors import NotFound, OverBudget
 from ctxgc.core.garbage import proven
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Proof
@@ -13,11 +14,11 @@ from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import EdgeKind
 from ctxgc.core.tombstone import size_label
 from ctxgc.daemon.change import Change
-from ctxgc.daemon.collecting import Outcome, collect, planned, target_of, to_undo, undo
+from ctxgc.daemon.collecting import carried_out, not_carried_out, planned, target_of, to_undo, undo
 from ctxgc.daemon.describe import collection_reply, labels_of, largest_victims, plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import Session
-from ctxgc.daemon.verbs.acting import Reply, announce, change_session, session_holding, session_of
+from ctxgc.daemon.verbs.acting import Reply, announce, change_session, on_worker, session_holding, session_of
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
 from ctxgc.stash.contract import Collection
 
@@ -41,15 +42,16 @@ async def _labels(services: Services, session: Session, slots: Iterable[int]) ->
     return labels_of(await services.stash.rows(session.key, sorted(set(slots))))
 
 
-async def _listed(services: Services, session: Session, outcome: Outcome, limit: int) -> dict[int, str]:
-    return await _labels(services, session, (v.slot for v in largest_victims(outcome.plan, limit)))
+async def _listed(services: Services, session: Session, todo: Plan, limit: int) -> dict[int, str]:
+    return await _labels(services, session, (v.slot for v in largest_victims(todo, limit)))
 
 
 async def plan(services: Services, params: HeapPlan) -> Reply:
     """`heap.plan`."""
     session = await session_of(services, params)
-    outcome = planned(session, target_of(session, params.budget_tokens, params.unit), services.pacer)
-    labels = await _listed(services, session, outcome, params.limit)
+    todo = planned(session, target_of(session, params.budget_tokens, params.unit))
+    outcome = not_carried_out(session, todo, services.pacer)
+    labels = await _listed(services, session, todo, params.limit)
     return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=True)
 
 
@@ -57,24 +59,26 @@ async def collect_now(services: Services, params: HeapCollect) -> Any:
     """`heap.collect`."""
     if params.dry_run:
         return await plan(services, params)
-    session = await session_of(services, params)
-    # What it will most likely evict, to have its labels at hand: nothing waits between plan and commit.
-    draft = planned(session, target_of(session, params.budget_tokens, params.unit), services.pacer)
-    labels = await _listed(services, session, draft, params.limit)
+    found: list[tuple[Plan, dict[int, str]]] = []
+
+    async def before(session: Session) -> None:
+        # Nothing else moves the heap while this change holds the session: others are served meanwhile.
+        target = target_of(session, params.budget_tokens, params.unit)
+        todo: Plan = await on_worker(services, planned, session, target)
+        if params.must_fit:
+            _must_fit(todo)
+        found.append((todo, await _listed(services, session, todo, params.limit)))
 
     def apply(session: Session, change: Change) -> Reply:
-        target = target_of(session, params.budget_tokens, params.unit)
-        if params.must_fit:
-            _must_fit(planned(session, target, services.pacer))
-        outcome = collect(session, change, target, services.pacer, services.clock())
+        [(todo, labels)] = found
+        outcome = carried_out(session, change, todo, "asked", services.pacer, services.clock())
         change.then(lambda: announce(services, session, outcome))
         return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False)
 
-    return await change_session(services, "heap.collect", params, apply, session=session)
+    return await change_session(services, "heap.collect", params, apply, before=before)
 
 
-def _must_fit(outcome: Outcome) -> None:
-    todo = outcome.plan
+def _must_fit(todo: Plan) -> None:
     if todo.held_by:
         names = ", ".join(f"{name} {size_label(tokens)}" for name, tokens in todo.held_by[:3])
         size = f"{size_label(todo.remaining_tokens)} tokens must stay, {size_label(todo.target_tokens)} are allowed"
