@@ -182,7 +182,7 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
         session.account = session.account.recalled(prices, heap.resident_tokens, heap.body[slot])
     for slot in slots:
         heap.touch(slot, turn)
-        session.spare(slot, turn)
+        session.holdings.spare(slot, turn)
     if out and session.row.mode != "wire":
         change.add(SetState(session.key, out, State.RESIDENT))
         for slot in out:

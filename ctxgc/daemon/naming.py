@@ -91,7 +91,8 @@ class _Uses:
             self._forgotten.add(id_)
             return
         self._has_pending |= session.heap.is_set(slot, PENDING)
-        self._by_content.setdefault(Stamp(session.digest_of(slot), slot in session.redacted), []).append(id_)
+        stamp = Stamp(session.holdings.digest_of(slot), slot in session.holdings.redacted)
+        self._by_content.setdefault(stamp, []).append(id_)
 
     def spare(self, id_: str) -> None:
         """Never take this one."""

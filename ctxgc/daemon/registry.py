@@ -19,7 +19,8 @@ from weakref import WeakValueDictionary
 
 from ctxgc.core.errors import BadParams, NotFound
 from ctxgc.core.segment import SessionKey
-from ctxgc.daemon.session import Session, SessionSettings
+from ctxgc.daemon.holdings import SessionSettings
+from ctxgc.daemon.session import Session
 from ctxgc.stash.contract import SessionRow, Stash
 
 NEWEST_LOOKED_AT = 50

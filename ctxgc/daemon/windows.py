@@ -33,15 +33,15 @@ def rewindow(session: Session, change: Change, slots: Sequence[int], fresh: int)
         change.add(SetState(session.key, gone, State.DEPARTED, reason))
     for slot in gone:
         if heap.state[slot] == EVICTED:
-            session.left_evicted.add(slot)
+            session.holdings.left_evicted.add(slot)
         heap.set_state(slot, DEPARTED)
     for state, code in ((State.EVICTED, EVICTED), (State.RESIDENT, RESIDENT)):
-        returning = [slot for slot in back if (slot in session.left_evicted) == (code == EVICTED)]
+        returning = [slot for slot in back if (slot in session.holdings.left_evicted) == (code == EVICTED)]
         if returning:
             change.add(SetState(session.key, returning, state))
         for slot in returning:
             heap.set_state(slot, code)
-    session.left_evicted -= inside
+    session.holdings.left_evicted -= inside
     places = [(slot, at * PLACE_STEP) for at, slot in enumerate(slots) if heap.place[slot] != at * PLACE_STEP]
     if places:
         change.add(SetPlaces(session.key, places))

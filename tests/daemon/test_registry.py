@@ -4,8 +4,8 @@ import pytest
 
 from ctxgc.core.errors import BadParams, NotFound
 from ctxgc.core.segment import SessionKey
+from ctxgc.daemon.holdings import SessionSettings
 from ctxgc.daemon.registry import Registry
-from ctxgc.daemon.session import SessionSettings
 from ctxgc.stash.contract import PutSession, SessionRow
 from ctxgc.stash.transient import TransientStash
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
-from ctxgc.daemon.session import Session
+from ctxgc.daemon.holdings import Holdings
 from ctxgc.daemon.verbs import heap, sessions, stash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_laws import a_session
@@ -59,7 +59,7 @@ async def test_a_collection_is_planned_once_and_beside_the_loop(bench, beside):
 
 async def test_a_session_wakes_beside_the_loop(bench, beside):
     session = await a_session(bench)
-    calls = beside(Session, "_fill")
+    calls = beside(Holdings, "of_rows")
 
     async with bench_on(bench.stash) as restarted:
         await restarted.call("session.show", **session)

@@ -165,7 +165,7 @@ def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
     held = [
         slot
         for slot, one in zip(slots, listed.told, strict=True)
-        if slot not in gone and (one.is_fixed or slot in session.redacted)
+        if slot not in gone and (one.is_fixed or slot in session.holdings.redacted)
     ]
     for slot in held:
         heap.flags[slot] |= OPAQUE

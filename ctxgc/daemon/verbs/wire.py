@@ -109,7 +109,11 @@ def _told_digests(session: Session, params: WindowSync) -> dict[int, str]:
         for id_, said in zip(params.ids, params.digests, strict=False)
         if is_settled(session, id_)
     )
-    return {slot: said for slot, said in slots if heap.kind_of(slot) is Kind.EXCHANGE and slot not in session.redacted}
+    return {
+        slot: said
+        for slot, said in slots
+        if heap.kind_of(slot) is Kind.EXCHANGE and slot not in session.holdings.redacted
+    }
 
 
 # The window, the bill, the collection
@@ -148,7 +152,7 @@ def _take(
     wiring.fixed.update(heap.slot_of[id_] for id_ in fixed if id_ in heap.slot_of)
     conflicts = wiring.contents.conflicts(told)
     said.conflicts = [heap.ids[slot] for slot in slots if slot in conflicts]
-    held = wiring.fixed | session.redacted | conflicts
+    held = wiring.fixed | session.holdings.redacted | conflicts
     _keep_whole(session, held)
     reason = rewindow(session, change, slots, fresh)
     said.departed = reason.value if reason else ""
