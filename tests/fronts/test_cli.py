@@ -186,7 +186,7 @@ def test_down_is_content_where_nothing_runs(run, tmp_path):
 def test_down_waits_until_the_process_is_gone(daemon, run):
     child = subprocess.Popen([sys.executable, "-c", "input(); import time; time.sleep(0.1)"], stdin=subprocess.PIPE)
     canned = {"ping": {}, "stats": replies.STATS | {"pid": child.pid}}
-    server = daemon(canned | {"shutdown": lambda params: child.stdin.close()})
+    server = daemon(canned | {"shutdown": lambda params: child.stdin.close() or {}})
 
     ran = run(server, "down")
 

@@ -51,8 +51,8 @@ def test_in_shadow_nothing_is_said_to_have_left(daemon, run):
 def test_json_holds_the_daemon_and_the_session_or_null(daemon, run):
     known, none = daemon(of(ON)), daemon({"stats": replies.STATS})
 
-    assert json.loads(run(known, "status", "--json").out) == replies.STATS | {"window": ON}
-    assert json.loads(run(none, "status", "--json").out) == replies.STATS | {"window": None}
+    assert json.loads(run(known, "status", "--json").out) == replies.STATS | {"window": ON, "gateways": []}
+    assert json.loads(run(none, "status", "--json").out) == replies.STATS | {"window": None, "gateways": []}
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,11 @@ def gateway(home, *words, **env):
     return subprocess.Popen(command, env=home.env | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def ctxgc(home, *words):
+    command = [sys.executable, "-m", "ctxgc.fronts.cli.main", *words]
+    return subprocess.run(command, env=home.env, capture_output=True, text=True, check=True).stdout
+
+
 def test_the_process_serves_reads_its_modes_again_and_ends_when_told_to(home):
     with Stage(mode="off") as stage:
         config = home.folder / "config" / "ctxgc" / "config.toml"
@@ -53,6 +58,32 @@ def test_the_process_serves_reads_its_modes_again_and_ends_when_told_to(home):
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
+
+
+def test_a_running_gateway_is_shown_outlives_the_daemon_and_is_stopped_by_the_command(home):
+    process = gateway(home)
+    url = (process.stdout.readline() + process.stdout.readline()).rpartition("http://")[2].partition(",")[0]
+
+    ctxgc(home, "up")
+    assert f"gateway at http://{url}, pid {process.pid}" in ctxgc(home, "status")
+    assert f"still runs at http://{url} (pid {process.pid})" in ctxgc(home, "down")
+    assert f"http://{url} (pid {process.pid}) has stopped" in ctxgc(home, "gateway", "--stop")
+
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "gateway" not in ctxgc(home, "down")
+
+
+def test_a_gateway_that_cannot_write_its_file_serves_all_the_same(home):
+    (home.folder / "taken").write_text("no folder")
+    process = gateway(home, CTXGC_DAEMON__STATE_DIR=str(home.folder / "taken"))
+    said = process.stdout.readline() + process.stdout.readline()
+
+    assert "mode shadow" in said
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "will not show this gateway" in errors
 
 
 def status(stage):

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from ctxgc.fronts.cli import gateways
 from ctxgc.fronts.cli.present import harmless
 from ctxgc.fronts.cli.shell import Refused, Shell
 from ctxgc.fronts.cli.table import Spec
@@ -31,10 +32,8 @@ if TYPE_CHECKING:
     from ctxgc.config import GatewayConfig
 
 START_S = 15.0
-ASK_S = 2.0
 POLL_S = 0.05
 LOG_NAME = "gateway.log"
-STATUS_PATH = "/ctxgc/status"
 WORDS_BYTES_MAX = 2000
 PROVIDER = "ctxgc"
 """What Codex calls its way to the model when it goes through us."""
@@ -189,22 +188,13 @@ def _way(agent: str) -> tuple[str, Way]:
 
 def _serving(url: str) -> dict[str, Any] | None:
     """The status of the gateway there; None where nobody listens. Raises `Refused` if it is somebody else."""
-    from http.client import HTTPConnection, HTTPException
-
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=ASK_S)
     try:
-        connection.request("GET", STATUS_PATH)
-        answer = connection.getresponse()
-        status = json.loads(answer.read(2**20)) if answer.status == 200 else None
+        return gateways.status_of(url)
     except ConnectionRefusedError:
         return None
-    except (OSError, HTTPException, ValueError):
-        status = None
-    finally:
-        connection.close()
-    if not (isinstance(status, dict) and isinstance(status.get("modes"), dict) and "mode" in status):
-        raise Refused(f"something else than the gateway answers at {url}", hint="set another `port` under [gateway]")
-    return status
+    except (OSError, ValueError):
+        hint = "set another `port` under [gateway]"
+        raise Refused(f"something else than the gateway answers at {url}", hint=hint) from None
 
 
 def _started(url: str, socket: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -228,6 +218,7 @@ def _started(url: str, socket: str, args: argparse.Namespace) -> dict[str, Any]:
         os.close(log)
     status = _awaited(url, child, log_path)
     sys.stderr.write(f"ctxgc: started the gateway at {url}, pid {child.pid}, mode {status['mode']}; log {log_path}\n")
+    sys.stderr.write("       it goes on when the agent has ended; `ctxgc gateway --stop` ends it\n")
     return status
 
 

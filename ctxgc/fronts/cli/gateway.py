@@ -1,13 +1,22 @@
-"""`ctxgc gateway`: run the local server between agents and their models' APIs. An extra: it needs aiohttp."""
+"""`ctxgc gateway`: run the local server between agents and their models' APIs, or stop it. It needs aiohttp to run."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
+from pathlib import Path
 
-from ctxgc.fronts.cli.shell import Refused, Shell
+from ctxgc.fronts import presence
+from ctxgc.fronts.cli import gateways
+from ctxgc.fronts.cli.present import plain
+from ctxgc.fronts.cli.shell import EXIT_BUSY, Refused, Shell, usage
 from ctxgc.fronts.cli.table import Spec
 from ctxgc.protocol.line import CallFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ctxgc.fronts.cli.present import Page
 
 MODES = ("shadow", "on", "off")
 PORT_MAX = 65535
@@ -17,6 +26,8 @@ INSTALL_HINT = "in the checkout of ctxgc: pip install '.[gateway]', or pipx inst
 
 def gateway(shell: Shell, args: argparse.Namespace) -> int:
     """Serve until interrupted. The daemon is started if it may be; without one, requests pass unedited."""
+    if args.stop:
+        return _stop(shell, args)
     require_library()
     try:
         shell.connect()
@@ -32,6 +43,46 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
         raise Refused(str(error), kind="config") from None
     except CannotListen as error:
         raise Refused(str(error), kind="busy") from None
+
+
+def _stop(shell: Shell, args: argparse.Namespace) -> int:
+    """Stop every gateway of the state folder, or the one on a port; fine if there is none."""
+    from ctxgc.config import BadConfig, load
+
+    if args.host or args.mode:
+        usage("--stop goes with --port, or alone", "`ctxgc status` lists the gateways that run")
+    try:
+        config = load(Path(args.config) if args.config else None, os.environ)
+    except BadConfig as error:
+        raise Refused(str(error), kind="config") from None
+    folder = str(config.daemon.state_dir)
+    ends = "" if args.port is None else f":{args.port}"
+    meant = [one for one in presence.running(folder) if one.url.endswith(ends)]
+    if not meant:
+        _refuse_stranger(f"http://{config.gateway.host}:{args.port or config.gateway.port}", folder)
+    gone = gateways.stop(meant, args.timeout)
+    left = [one for one in meant if one not in gone]
+
+    def say(page: Page) -> None:
+        for one in meant:
+            ended = "is still finishing" if one in left else "has stopped"
+            page.say(f"the gateway at {plain(one.url)} (pid {one.pid}) {ended}")
+        if not meant:
+            page.say("no gateway runs" + (f" on port {args.port}" if ends else ""))
+
+    shell.answer({"stopped": gateways.named(gone), "finishing": gateways.named(left)}, say)
+    return EXIT_BUSY if left else 0
+
+
+def _refuse_stranger(url: str, folder: str) -> None:
+    """Raise `Refused` where a gateway serves that said nothing in this folder."""
+    try:
+        gateways.status_of(url)
+    except (OSError, ValueError):
+        return
+    raise Refused(
+        f"the gateway at {url} is none of the state folder {folder}", hint="stop it where, and as whom, it was started"
+    )
 
 
 def has_library() -> bool:
@@ -52,6 +103,7 @@ def _port(text: str) -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stop", action="store_true", help="stop those that run; with --port: the one there")
     parser.add_argument("--host", default="", metavar="ADDRESS", help="loopback address to listen on")
     parser.add_argument("--port", type=_port, default=None, metavar="N", help="TCP port to listen on; 0: any free one")
     parser.add_argument("--mode", choices=MODES, default="", help="mode of sessions that the settings do not name")

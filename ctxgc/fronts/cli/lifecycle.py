@@ -6,10 +6,11 @@ import os
 import sys
 import time
 
-from ctxgc.fronts.cli import present
+from ctxgc.fronts.cli import gateways, present
 from ctxgc.fronts.cli.present import plain
 from ctxgc.fronts.cli.shell import EXIT_BUSY, EXIT_CONFIG, EXIT_REFUSED, Refused, Shell
 from ctxgc.fronts.cli.table import Spec
+from ctxgc.protocol import whereabouts
 from ctxgc.protocol.line import CallFailed
 
 TYPE_CHECKING = False
@@ -74,8 +75,9 @@ def down(shell: Shell, args: argparse.Namespace) -> int:
     """Stop the daemon and wait until its process is gone; fine if there is none, not if there is one out of reach."""
     if not _is_up(shell):
         shell.refuse_out_of_reach()
-        return shell.answer({"stopped": False}, lambda page: page.say("ctxgcd is not running"))
-    pid = shell.call("stats", {}, spawn=False)["pid"]
+        return _say_down(shell, {"stopped": False}, whereabouts.state_folder(os.environ), "ctxgcd is not running")
+    stats = shell.call("stats", {}, spawn=False)
+    pid = stats["pid"]
     reply = shell.call("shutdown", {}, spawn=False)
     shell.close()
     give_up_s = time.monotonic() + max(args.timeout, STOP_S)
@@ -83,7 +85,17 @@ def down(shell: Shell, args: argparse.Namespace) -> int:
         if time.monotonic() > give_up_s:
             raise Refused(f"ctxgcd (pid {pid}) is still finishing", kind="busy", hint="`ctxgc down` again in a moment")
         time.sleep(POLL_S)
-    return shell.answer(reply, lambda page: page.say(f"ctxgcd (pid {pid}) has stopped"))
+    return _say_down(shell, reply, stats["state_folder"], f"ctxgcd (pid {pid}) has stopped")
+
+
+def _say_down(shell: Shell, reply: dict[str, Any], folder: str, text: str) -> int:
+    running = gateways.still(folder)
+
+    def say(page: present.Page) -> None:
+        page.say(text)
+        gateways.say_still(page, running)
+
+    return shell.answer(reply | {"gateways": running}, say)
 
 
 def _is_alive(pid: int) -> bool:

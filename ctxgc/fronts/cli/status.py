@@ -1,6 +1,6 @@
-"""`ctxgc status`: the daemon, its stash and the session at hand on one screen, or that session on one line.
+"""`ctxgc status`: the daemon, the gateways and the session at hand on one screen, or that session on one line.
 
-    stats, session.show ──▶ a screen · `--json`: both replies · `--line`: what an editor or agent shows all the time
+    stats, session.show, gateways ──▶ a screen · `--json`: all three · `--line`: what an editor shows all the time
 
 Starts nothing. A line is always printed, whatever is wrong: whoever shows it has no place for an error.
 """
@@ -8,13 +8,15 @@ Starts nothing. A line is always printed, whatever is wrong: whoever shows it ha
 from __future__ import annotations
 
 import json
+import os
 import sys
 
-from ctxgc.fronts.cli import present
+from ctxgc.fronts.cli import gateways, present
 from ctxgc.fronts.cli.present import count, plain, plural, tokens
 from ctxgc.fronts.cli.shell import Shell, usage
 from ctxgc.fronts.cli.table import Spec
-from ctxgc.protocol.line import CallFailed
+from ctxgc.protocol import whereabouts
+from ctxgc.protocol.line import CallFailed, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,17 +53,20 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
         return _line(shell, args)
     if args.stdin:
         usage("--stdin goes with --line")
-    reply = shell.call("stats", {}, spawn=False)
+    reply = _stats(shell)
     try:
         window = shell.call("session.show", shell.session(), spawn=False)
     except CallFailed:
         window = None
+    running = gateways.found(reply["state_folder"])
     if args.json:
-        shell.print_json(reply | {"window": window})
+        shell.print_json(reply | {"window": window, "gateways": running})
         return 0
-    _say_daemon(shell.page, reply)
+    _say_daemon(shell.page, reply, has_gateway=bool(running))
+    gateways.say(shell.page, running)
     if window is None:
-        shell.page.say("  no session of this directory yet; `ctxgc sessions` lists all", "dim")
+        shell.page.say()
+        shell.page.say("no session of this directory yet; `ctxgc sessions` lists all", "dim")
     else:
         _say_window(shell.page, window)
     return 0
@@ -114,7 +119,15 @@ def _billed(reply: dict[str, Any], name: str) -> int:
     return round(int(reply[name]) * float(reply["ratio"]))
 
 
-def _say_daemon(page: present.Page, reply: dict[str, Any]) -> None:
+def _stats(shell: Shell) -> dict[str, Any]:
+    try:
+        return shell.call("stats", {}, spawn=False)
+    except Unreachable as failure:
+        failure.hint += gateways.hint_still(whereabouts.state_folder(os.environ))
+        raise
+
+
+def _say_daemon(page: present.Page, reply: dict[str, Any], *, has_gateway: bool) -> None:
     page.say(f"ctxgcd {reply['version']}, pid {reply['pid']}, up {present.duration(reply['uptime_s'])}", "bold")
     page.facts(
         (
@@ -138,6 +151,7 @@ def _say_daemon(page: present.Page, reply: dict[str, Any]) -> None:
                 f"{plural(reply['requests'], 'request')}, {count(reply['errors'])} of them answered with an error",
             ),
             ("follows", plural(reply["watched"], "path") if reply["watched"] else ""),
+            ("gateway", "" if has_gateway else "none runs; `ctxgc run AGENT` starts one"),
             (
                 "erasing",
                 plural(reply["erasures_pending"], "erasure") + " pending" if reply["erasures_pending"] else "",
@@ -199,6 +213,7 @@ COMMANDS = {
         status,
         _arguments,
         has_session=True,
-        notes="With --json: what the daemon says of itself, and the session under `window`, null if there is none.",
+        notes="With --json: what the daemon says of itself, the session under `window`, null if there is none, and "
+        "`gateways`, each with what it counts.",
     ),
 }

@@ -32,14 +32,14 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "replay": ("replay", "what policies would have cost on recorded sessions, and would have missed"),
         "up": ("lifecycle", "start the daemon"),
         "down": ("lifecycle", "stop the daemon"),
-        "status": ("status", "the daemon, its stash and the session at hand on one screen, or on one line"),
+        "status": ("status", "the daemon, its gateways and the session at hand on one screen, or on one line"),
         "doctor": ("lifecycle", "check folder, socket, stash and ranks; repair a damaged stash"),
     },
     "Agents": {
         "run": ("agents", "start an agent through the gateway: claude, codex, opencode"),
         "env": ("agents", "print how `ctxgc run` would start an agent, for a shell to evaluate"),
         "mode": ("mode", "shadow, on or off: how the gateway serves a session or an agent"),
-        "gateway": ("gateway", "run the local server between agents and their models' APIs"),
+        "gateway": ("gateway", "run the local server between agents and their models' APIs; or stop it"),
     },
     "Sessions": {
         "import": ("sessions", "read transcripts: files, or folders of them"),

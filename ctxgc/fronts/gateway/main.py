@@ -1,6 +1,6 @@
 """The gateway's process: one loop, one task group, one connection to the daemon.
 
-settings ──▶ link, syncer, gate, proxy ──▶ listen ──▶ serve until told to stop
+settings ──▶ link, syncer, gate, proxy ──▶ listen ──▶ say where in the state folder ──▶ serve until told to stop
     ▲
     └── the configuration file, looked at again when it changes: modes are switched while sessions run
 """
@@ -14,16 +14,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
-from ctxgc.config import BadConfig, config_path, load
+from ctxgc.config import BadConfig, Config, config_path, load
+from ctxgc.fronts import presence
 from ctxgc.fronts.gateway.counts import Counts
 from ctxgc.fronts.gateway.gate import Gate
 from ctxgc.fronts.gateway.link import Daemon, Link
@@ -59,47 +60,78 @@ class Running:
 
 
 def run(*, config: str = "", socket: str = "", host: str = "", port: int | None = None, mode: str = "") -> int:
-    """Serve until SIGINT or SIGTERM; the process's exit code. Raises `BadConfig`, `CannotListen`."""
+    """Serve until SIGINT or SIGTERM; the process's exit code. Raises `BadConfig`, `CannotListen`, OSError of stdout."""
     log_discreetly()
     path = Path(config) if config else None
     given: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
 
-    def settings() -> Settings:
-        known = load(path, os.environ)
-        known = known.model_copy(update={"gateway": known.gateway.model_copy(update=given)})
-        return settings_of(known, mode)
+    def known() -> Config:
+        ours = load(path, os.environ)
+        return ours.model_copy(update={"gateway": ours.gateway.model_copy(update=given)})
 
-    first = settings()
+    def settings() -> Settings:
+        return settings_of(known(), mode)
+
+    first, folder = settings(), str(known().daemon.state_dir)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(first, socket, path or config_path(os.environ), settings))
-    except OSError as error:
-        raise CannotListen(f"the gateway cannot listen on {first.host}:{first.port}: {error.strerror}") from error
+            runner.run(_serve(first, socket, folder, path or config_path(os.environ), settings))
+    except (CannotListen, OSError):
+        raise
     except Exception:
         _log.exception("the gateway failed")
         return EXIT_FAULT
     return 0
 
 
-async def _serve(first: Settings, daemon: str, path: Path, settings: Callable[[], Settings]) -> None:
+async def _serve(first: Settings, daemon: str, folder: str, path: Path, settings: Callable[[], Settings]) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(on_fault)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    unsaid: OSError | None = None
     async with serving(first, Link(daemon)) as running:
         sys.setswitchinterval(SWITCH_S)
         gc.freeze()
-        print(f"ctxgc gateway: http://{first.host}:{running.port}, mode {first.mode}", flush=True)
-        seen = _stamp(path)
-        while not stop.is_set():
-            try:
-                async with asyncio.timeout(RELOAD_S):
-                    await stop.wait()
-            except TimeoutError:
-                if (now := _stamp(path)) != seen:
-                    seen = now
-                    _reload(running, settings)
+        url = f"http://{f'[{first.host}]' if ':' in first.host else first.host}:{running.port}"
+        try:
+            print(f"ctxgc gateway: {url}, mode {first.mode}", flush=True)
+        except OSError as error:
+            unsaid = error
+            stop.set()
+        with _announced(folder, url):
+            await _stopped(stop, running, path, settings)
+    if unsaid is not None:  # Out here, for the task group would wrap it.
+        raise unsaid
+
+
+async def _stopped(stop: asyncio.Event, running: Running, path: Path, settings: Callable[[], Settings]) -> None:
+    """Return when told to stop; meanwhile look at the configuration file."""
+    seen = _stamp(path)
+    while not stop.is_set():
+        try:
+            async with asyncio.timeout(RELOAD_S):
+                await stop.wait()
+        except TimeoutError:
+            if (now := _stamp(path)) != seen:
+                seen = now
+                _reload(running, settings)
+
+
+@contextmanager
+def _announced(folder: str, url: str) -> Iterator[None]:
+    """`ctxgc status` and `--stop` find us by what we say here. Where it cannot be said we serve all the same."""
+    try:
+        lock = presence.announce(folder, url)
+    except OSError as error:
+        _log.warning("`ctxgc status` will not show this gateway: %s: %s", folder, error.strerror)
+        yield
+        return
+    try:
+        yield
+    finally:
+        presence.withdraw(folder, lock)
 
 
 @asynccontextmanager
@@ -108,7 +140,11 @@ async def serving(settings: Settings, daemon: Daemon) -> AsyncIterator[Running]:
     background: set[asyncio.Task[None]] = set()
     # Before the task group, which would wrap an address in use into a group of errors.
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise CannotListen(f"the gateway cannot listen on {where}: {error.strerror}") from error
     with ThreadPoolExecutor(1, "parse") as worker, ThreadPoolExecutor(1, "urgent") as urgent:
         async with asyncio.TaskGroup() as tasks, client_session() as session:
 

@@ -1,0 +1,102 @@
+"""Which gateways run: each keeps a locked file in the state folder, with its pid and its address.
+
+    gateway   written, locked, then named `gateway-PID.lock` ─▶ … ─▶ removed     command   each one that is locked: runs
+
+The lock goes with its process, however that ends, so nobody is ever told to stop a stranger that got the same number.
+The folder is the daemon's, because it is the same for every command; see `protocol.whereabouts`. A gateway may be on
+any port, and there may be several. Standard library only: `ctxgc status` imports this module.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+BEGINS, ENDS = "gateway-", ".lock"
+FILE_BYTES_MAX = 4096
+
+
+class Present:
+    """A gateway that runs."""
+
+    __slots__ = ("path", "pid", "since_s", "url")
+
+    def __init__(self, path: str, pid: int, url: str, since_s: float) -> None:
+        self.path = path
+        self.pid = pid
+        self.url = url
+        self.since_s = since_s
+        """When it began to serve, as Unix time."""
+
+
+def announce(folder: str, url: str) -> int:
+    """Say that this process serves there; the descriptor that says so as long as it is open. Raises OSError."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    for path in _files(folder):
+        if _read(path) is None:  # One that was killed.
+            _remove(path)
+    scratch, path = (os.path.join(folder, f"{dot}{BEGINS}{os.getpid()}{ENDS}") for dot in (".", ""))
+    lock = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        # Its name comes last: whoever finds it finds it locked.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(lock, os.fsencode(f"{os.getpid()}\n{url}\n"))
+        os.rename(scratch, path)
+    except BaseException:
+        os.close(lock)
+        _remove(scratch)
+        raise
+    return lock
+
+
+def withdraw(folder: str, lock: int) -> None:
+    """Say no more that this process serves."""
+    _remove(os.path.join(folder, f"{BEGINS}{os.getpid()}{ENDS}"))
+    os.close(lock)
+
+
+def running(folder: str) -> list[Present]:
+    """The gateways that serve now, the oldest first; none where the folder cannot be read."""
+    found = [present for present in map(_read, _files(folder)) if present is not None]
+    return sorted(found, key=lambda present: present.since_s)
+
+
+def is_running(present: Present) -> bool:
+    """Whether it serves still."""
+    return _read(present.path) is not None
+
+
+def _files(folder: str) -> list[str]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names if name.startswith(BEGINS) and name.endswith(ENDS)]
+
+
+def _read(path: str) -> Present | None:
+    """Who holds this file; None if nobody does, or if it is not ours."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        state = os.fstat(lock)
+        if state.st_uid != os.geteuid():
+            return None
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid, _, url = os.fsdecode(os.read(lock, FILE_BYTES_MAX)).partition("\n")
+        return Present(path, int(pid), url.rstrip("\n"), state.st_mtime) if pid.isdecimal() else None
+    except OSError:
+        return None
+    finally:
+        os.close(lock)
+    return None
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
