@@ -397,13 +397,36 @@ def test_words_that_make_no_sense_are_refused_in_one_sentence(argv, says, daemon
     assert "Traceback" not in ran.err
 
 
-@pytest.mark.parametrize(("redirect", "says"), [(">/dev/full", "No space left"), (">&-", "is closed")])
-@pytest.mark.parametrize("flag", ["", "--json"])
-def test_an_output_that_cannot_be_written_is_one_sentence(redirect, says, flag):
-    command = f"{sys.executable} -m ctxgc.fronts.cli.main version {flag} {redirect}"
+WORDS = ["version", "version --json", "", "help", "help show", "show --help", "--version", "nonsense --json"]
+"""Of commands that print without a daemon, each on another way through the program."""
 
-    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=ROOT)
+
+def redirected(words, redirect, **streams):
+    command = f"{sys.executable} -m ctxgc.fronts.cli.main {words} {redirect}"
+    return subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, cwd=ROOT, **streams)
+
+
+@pytest.mark.parametrize(("redirect", "says"), [(">/dev/full", "No space left"), (">&-", "is closed")])
+@pytest.mark.parametrize("words", WORDS)
+def test_an_output_that_cannot_be_written_is_one_sentence(redirect, says, words):
+    ran = redirected(words, redirect)
 
     assert ran.returncode == 1
-    assert says in ran.stderr
-    assert len(ran.stderr.splitlines()) == 1
+    *before, last = ran.stderr.splitlines()
+    assert says in last
+    assert not before or "no command" in before[0]
+
+
+@pytest.mark.parametrize("words", WORDS[:-1])
+def test_a_reader_that_has_enough_is_told_nothing(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    ran = redirected(words, "", stdout=writer)
+
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (1, "")
+
+
+def test_without_any_stream_to_speak_on_it_ends_by_its_code():
+    assert redirected("nonsense", "2>&-", stdout=subprocess.DEVNULL).returncode == 2

@@ -26,22 +26,10 @@ def main(argv: list[str] | None = None) -> int:
         if sys.stderr is not None:
             sys.stderr.write("ctxgc: standard output is closed\n")
         return EXIT_REFUSED
-    before, name, after = split(sys.argv[1:] if argv is None else argv)
-    if name in ("", "help"):
-        return _help(before, after)
-    if name not in table.names():
-        return _unknown(name, [*before, *after])
-    spec = table.load(name)
-    parser = table.build_parser(name, spec)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
     try:
-        args = parser.parse_args([*before, *after])
-    except SystemExit as stop:  # argparse has printed the help asked for.
-        return stop.code if isinstance(stop.code, int) else EXIT_USAGE
-    except Refused as refused:
-        return _misused([*before, *after], refused)
-    shell = Shell(args)
-    try:
-        code = _ran(spec, shell, args)
+        code = _command(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -56,15 +44,30 @@ def main(argv: list[str] | None = None) -> int:
         _silence()
         sys.stderr.write(f"ctxgc: standard output cannot be written: {error.strerror}\n")
         return EXIT_REFUSED
-    finally:
-        shell.close()
 
 
-def _ran(spec: table.Spec, shell: Shell, args: argparse.Namespace) -> int:
+def _command(argv: list[str]) -> int:
+    """Find the command, parse its words, run it; its exit code. Raises OSError where stdout takes no more."""
+    before, name, after = split(argv)
+    if name in ("", "help"):
+        return _help(before, after)
+    if name not in table.names():
+        return _unknown(name, [*before, *after])
+    spec = table.load(name)
+    parser = table.build_parser(name, spec)
+    try:
+        args = parser.parse_args([*before, *after])
+    except SystemExit as stop:  # argparse has printed the help asked for.
+        return stop.code if isinstance(stop.code, int) else EXIT_USAGE
+    except Refused as refused:
+        return _misused([*before, *after], refused)
+    shell = Shell(args)
     try:
         return spec.run(shell, args)
     except (CallFailed, Refused) as failure:
         return shell.fail(failure)
+    finally:
+        shell.close()
 
 
 def _silence() -> None:
@@ -84,10 +87,10 @@ def split(argv: list[str]) -> tuple[list[str], str, list[str]]:
 
 def _help(before: list[str], after: list[str]) -> int:
     if after and after[0] in table.names():
-        table.build_parser(after[0], table.load(after[0])).print_help()
+        sys.stdout.write(table.build_parser(after[0], table.load(after[0])).format_help())
         return 0
     if "--version" in before:
-        return main(["version"])
+        return _command(["version"])
     asked = after or not before or any(flag in before for flag in ("-h", "--help"))
     (sys.stdout if asked else sys.stderr).write(overview())
     return 0 if asked else EXIT_USAGE

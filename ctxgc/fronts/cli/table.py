@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 
 from ctxgc.fronts.cli.shell import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from ctxgc.fronts.cli.shell import Shell
 
@@ -100,6 +101,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, text: str) -> NoReturn:
         """The arguments make no sense. Raises `Refused`."""
         raise Refused(text, kind="usage", hint=f"`{self.prog} --help` says what it takes")
+
+    def print_help(self, file: Any = None) -> None:
+        """The help asked for. Unlike the parent's, it does not keep to itself that nothing could be written."""
+        (file or sys.stdout).write(self.format_help())
 
 
 class _Formatter(argparse.HelpFormatter):
