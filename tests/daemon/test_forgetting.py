@@ -48,3 +48,24 @@ async def test_importing_the_transcript_again_brings_nothing_back(kept_bench, tm
 
     [session] = (await kept_bench.call("session.list"))["sessions"]
     assert (session["title"], session["project"]) == ("", "")
+
+
+async def test_what_was_forgotten_already_is_said_to_be_and_no_erasure_is_claimed_for_it(kept_bench):
+    await kept_bench.call("session.open", session="s")
+    for name in ("a", "b", "c"):
+        await kept_bench.call("segment.add", session="s", segment={"kind": "user", "text": name * 9, "id": name})
+
+    first = await kept_bench.call("stash.forget", session="s", ids=["a"])
+    again = await kept_bench.call("stash.forget", session="s", ids=["a"])
+    mixed = await kept_bench.call("stash.forget", session="s", ids=["a", "b"])
+    whole = await kept_bench.call("stash.forget", session="s", whole_session=True)
+    whole_again = await kept_bench.call("stash.forget", session="s", whole_session=True)
+
+    assert first["changed"].startswith("1 segment gone from every query")
+    assert "erases the bytes" in first["changed"]
+    assert again["changed"] == "nothing changed: forgotten already"
+    assert mixed["changed"].startswith("1 segment gone from every query")
+    assert mixed["changed"].endswith("; 1 was forgotten already")
+    assert whole["changed"].startswith("the session is gone from every query, its 1 segment with it")
+    assert whole_again["changed"] == "nothing changed: forgotten already"
+    assert [reply["erasures_pending"] for reply in (first, again, mixed, whole, whole_again)] == [1, 0, 1, 2, 0]

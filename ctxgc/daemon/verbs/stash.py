@@ -174,9 +174,10 @@ async def forget(services: Services, params: StashForget) -> Any:
 
     def apply(session: Session, change: Change) -> Reply:
         heap = session.heap
-        slots = list(range(len(heap))) if params.whole_session else session.slots(params.ids)
-        slots = [slot for slot in slots if heap.state[slot] != FORGOTTEN]
-        if params.whole_session:
+        named = list(range(len(heap))) if params.whole_session else session.slots(params.ids)
+        slots = [slot for slot in named if heap.state[slot] != FORGOTTEN]
+        is_whole = params.whole_session and not (session.row.forgotten and not slots)
+        if is_whole:
             change.add(ForgetSession(session.key))
             session.set_row(change, title="", task="", project="", forgotten=True)
             session.open_paths = ()
@@ -193,12 +194,22 @@ async def forget(services: Services, params: StashForget) -> Any:
         return {
             "session": str(session.key),
             "forgotten": len(slots),
-            "erasures_pending": len(slots) + params.whole_session,
+            "erasures_pending": len(slots) + is_whole,
             **budget_fields(session),
-            "changed": f"{len(slots)} gone from every query; a background job erases the bytes (`ctxgc status`)",
+            "changed": _forgot(len(slots), len(named) - len(slots), is_whole=is_whole),
         }
 
     return await change_session(services, "stash.forget", params, apply, session=session)
+
+
+def _forgot(segments: int, already: int, *, is_whole: bool) -> str:
+    """What became of it, with the erasures that are still to come, and with none where nothing is left to erase."""
+    if not segments and not is_whole:
+        return "nothing changed: forgotten already"
+    what = f"{segments} {'segment' if segments == 1 else 'segments'}"
+    gone = f"the session is gone from every query, its {what} with it" if is_whole else f"{what} gone from every query"
+    rest = f"; {already} {'was' if already == 1 else 'were'} forgotten already" if already and not is_whole else ""
+    return f"{gone}; a background job erases the bytes (`ctxgc status`){rest}"
 
 
 async def tiers(services: Services, params: Nothing) -> Reply:
