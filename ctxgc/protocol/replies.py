@@ -316,10 +316,14 @@ class CollectionReply(TypedDict):
 
 
 class LogReply(TypedDict):
-    """`heap.log`."""
+    """`heap.log`. Tokens are raw: what the journal holds stays what it was, while the ratio is still being learnt."""
 
     session: str
     collections: list[CollectionReply]
+    ratio: float
+    """Billed tokens for each raw one, now."""
+    hidden_tokens: int
+    """Billed tokens of a window beside those."""
 
 
 class HitReply(TypedDict):

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from math import ceil
 
 import pytest
 
@@ -57,8 +58,24 @@ async def test_the_journal_has_the_predicted_cost_that_the_undo_answered_with(be
 
     undone = await bench.call("heap.undo", **session)
 
-    [newest, _] = (await bench.call("heap.log", **session))["collections"]
-    assert newest["predicted_cost"] == undone["predicted_cost"] > 0
+    logged = await bench.call("heap.log", **session)
+    [newest, _] = logged["collections"]
+    assert newest["predicted_cost"] * logged["ratio"] == pytest.approx(undone["predicted_cost"])
+    assert undone["predicted_cost"] > 0
+
+
+async def test_what_is_evicted_by_hand_undone_and_planned_is_told_in_one_unit_and_the_journal_in_the_other(bench):
+    session = await a_session(bench)
+
+    evicted = await bench.call("segment.evict", **session, ids=["call0"])
+    undone = await bench.call("heap.undo", **session)
+    planned = await bench.call("heap.plan", **session)
+    logged = await bench.call("heap.log", **session)
+
+    assert {reply["unit"] for reply in (evicted, undone, planned)} == {"billed"}
+    assert evicted["before_tokens"] == undone["after_tokens"] == planned["before_tokens"]
+    [_, first] = logged["collections"]
+    assert evicted["before_tokens"] == ceil(first["before_tokens"] * logged["ratio"]) + logged["hidden_tokens"]
 
 
 async def test_the_first_of_a_thousand_collections_still_has_its_reason_its_line_and_its_undo(bench):

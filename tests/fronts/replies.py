@@ -72,6 +72,9 @@ PLAN = {
 }  # fmt: skip
 
 
+LOG = {"session": "claude_code:s1", "collections": [], "ratio": 1.2, "hidden_tokens": 500}
+
+
 def journal(number, **fields):
     return {
         "collection": number, "wall_s": 1.0, "turn": 9, "trigger": "shadow", "target_tokens": 2500,

@@ -32,7 +32,7 @@ CASES = {
     "collect --dry-run": (["collect", "--dry-run"], {"heap.plan": replies.PLAN}),
     "undo": (["undo"], {"heap.undo": replies.PLAN}),
     "why": (["why", "toolu_3"], {"heap.why": replies.WHY}),
-    "log": (["log"], {"heap.log": {"session": "s", "collections": []}}),
+    "log": (["log"], {"heap.log": replies.LOG}),
     "search": (["search", "clock"], {"stash.search": {"hits": [replies.HIT], "notes": [], "next_offset": -1}}),
     "recall": (["recall", "toolu_1"], {"stash.recall": replies.recalled(replies.content(replies.piece("x")))}),
     "forget": (["forget", "a", "--yes"], {"stash.forget": {"forgotten": 1, "changed": "forgot 1 segment"}}),

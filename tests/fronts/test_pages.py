@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.core.roots import ROOTS
 from ctxgc.fronts.cli import present
 from tests.fronts import replies
 
@@ -51,7 +52,20 @@ def test_collect_says_what_left_why_the_cost_and_what_it_means(daemon, run):
     for part in ("Read src/clock.py:1-80", "superseded by toolu_12", "4.8 k → 1.6 k", "saves 5.2 k", "and 6 smaller"):
         assert part in ran.out
     assert "your agent's window is unchanged" in ran.out
-    assert "recent 1.2 k" in ran.out
+    assert "held by  the newest turns 1.2 k, what the user said 400" in ran.out
+    assert "the budget is not reached: what stays may not go" in ran.out
+
+
+def test_a_budget_below_what_is_billed_beside_the_window_is_not_said_to_be_another(daemon, run):
+    server = daemon({"heap.collect": replies.PLAN})
+
+    assert "10, less than the 1.5 k that are billed beside the window" in run(server, "collect", "--budget", "10").out
+    assert "less than" not in run(server, "collect", "--budget", "9k").out
+
+
+def test_everything_that_may_hold_a_window_is_said_in_words():
+    assert not set(ROOTS[1:]) - present.HOLDERS.keys()
+    assert not {"skeleton", "tombstone", "small", "opaque", "hidden"} - present.HOLDERS.keys()
 
 
 def test_show_lists_the_newest_of_the_window_and_not_what_a_host_took_out_of_it(daemon, run):
@@ -75,18 +89,19 @@ def test_show_with_a_filter_gives_a_program_the_list(daemon, run):
 
 def test_the_journal_of_a_session_in_shadow_says_what_would_have_left_and_what_that_would_have_saved(daemon, run):
     entries = [replies.journal(2, before_tokens=9000, after_tokens=5000), replies.journal(1, predicted_cost=-300.0)]
-    ran = run(daemon({"heap.log": {"session": "claude_code:s1", "collections": entries}}), "log")
+    ran = run(daemon({"heap.log": replies.LOG | {"collections": entries}}), "log")
 
-    assert "would have evicted 3, freed 4.0 k" in ran.out
-    assert "2 collections would have freed 5.5 k tokens and saved 5.5 k input tokens" in ran.out
+    assert "would have evicted 3, freed 4.8 k" in ran.out
+    assert "2 collections would have freed 6.6 k tokens and saved 6.6 k input tokens" in ran.out
 
 
 def test_the_journal_of_a_session_that_is_on_says_what_left_and_what_the_bill_said(daemon, run):
     entry = replies.journal(1, trigger="value", actual_cost=-4100.0)
-    ran = run(daemon({"heap.log": {"session": "claude_code:s1", "collections": [entry]}}), "log")
+    ran = run(daemon({"heap.log": replies.LOG | {"collections": [entry]}}), "log")
 
-    assert "evicted 3, freed 1.5 k" in ran.out
-    assert "-4.1 k" in ran.out
+    assert "evicted 3, freed 1.8 k" in ran.out  # 4,000 to 2,500 raw tokens, at 1.2 billed for each.
+    assert "5.3 k → 3.5 k" in ran.out  # With the 500 hidden ones.
+    assert "-4.9 k" in ran.out
     assert "would" not in ran.out
 
 

@@ -35,7 +35,7 @@ def test_the_screen_says_what_is_out_what_it_cost_and_what_the_next_collection_w
     assert "3.6 k may go, 1.2 k proven garbage" in page  # 3,000 and 1,000 raw, at 1.2 billed for each.
     assert "1.4 k tokens are out of it" in page
     assert "94% of the prompt tokens" in page
-    assert "evicted 3, freed 1.5 k; saves 5.2 k predicted, saves 4.1 k by the bill" in page
+    assert "evicted 3, freed 1.8 k; saves 6.2 k predicted, saves 4.9 k by the bill" in page
     assert "looks again after 1.2k more tokens that may go; cold in 3 min" in page
 
 

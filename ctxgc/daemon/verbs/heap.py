@@ -100,7 +100,7 @@ async def undo_collection(services: Services, params: HeapUndo) -> Any:
     def apply(session: Session, change: Change) -> Reply:
         outcome = undo(session, change, found[0], services.clock())
         change.then(lambda: announce(services, session, outcome))
-        return plan_reply(session, outcome, {}, unit="raw", limit=0, is_dry=False)
+        return plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False)
 
     return await change_session(services, "heap.undo", params, apply, before=before)
 
@@ -113,9 +113,14 @@ async def log(services: Services, params: HeapLog) -> Reply:
         if record is None:
             raise NotFound(f"no collection {params.collection} in session {session.key}", hint="`ctxgc log` lists them")
         labels = await _labels(services, session, (e.seq for e in record.evictions))
-        return {"session": str(session.key), "collections": [collection_reply(session, record, labels)]}
+        return _logged(session, [collection_reply(session, record, labels)])
     records = await services.stash.collections(session.key, limit=params.limit)
-    return {"session": str(session.key), "collections": [collection_reply(session, r) for r in records]}
+    return _logged(session, [collection_reply(session, r) for r in records])
+
+
+def _logged(session: Session, collections: list[Reply]) -> Reply:
+    ratio, hidden = round(session.calibration.ratio, 4), session.row.hidden_tokens
+    return {"session": str(session.key), "collections": collections, "ratio": ratio, "hidden_tokens": hidden}
 
 
 async def why(services: Services, params: HeapWhy) -> Reply:
@@ -193,9 +198,10 @@ async def _why_gone(services: Services, session: Session, slot: int) -> Reply:
         return {"verdict": "evicted", "explanation": f"evicted; `ctxgc recall {name}` brings it back"}
     by = heap.ids[entry.by] if entry.by >= 0 else ""
     cause = f" because of {by}" if by else ""
+    freed = size_label(session.calibration.billed(entry.freed_tokens))
     sentence = (
         f"evicted by collection {number} at turn {record.turn}: {entry.reason.replace('_', ' ')}{cause}, "
-        f"freed {size_label(entry.freed_tokens)} tokens; `ctxgc recall {name}` brings it back"
+        f"freed {freed} tokens; `ctxgc recall {name}` brings it back"
     )
     fields = {"reason": entry.reason, "by": by, "collection": number, "wall_s": record.wall_s}
     return fields | {"verdict": "evicted", "explanation": sentence, "next": f"ctxgc recall {name}"}

@@ -324,6 +324,6 @@ async def evict(services: Services, params: SegmentIds) -> Any:
     def apply(session: Session, change: Change) -> Reply:
         slots = session.slots(params.ids)
         outcome = evict_by_hand(session, change, slots, services.pacer, services.clock())
-        return plan_reply(session, outcome, labels, unit="raw", limit=len(slots), is_dry=False)
+        return plan_reply(session, outcome, labels, unit="billed", limit=len(slots), is_dry=False)
 
     return await change_session(services, "segment.evict", params, apply, session=session)

@@ -46,7 +46,9 @@ def _say_sessions(page: present.Page, story: Story) -> None:
             count(report["evicted"]),
             f"{report['recalls_exact']}/{report['recalls_tried']}",
             count(report["lost"]),
-            "" if report["tokens_after"] <= report["budget_tokens"] else "held by " + held_by(report["held_by"]),
+            ""
+            if report["tokens_after"] <= report["budget_tokens"]
+            else "held by " + present.held_by(report["held_by"]),
         )
         for root in story.roots()
         for is_child, report in [(False, root), *((True, child) for child in root["children"])]
@@ -57,18 +59,26 @@ def _say_sessions(page: present.Page, story: Story) -> None:
 
 def _say_window(page: present.Page, story: Story, totals: dict[str, Any]) -> None:
     before, after = totals["tokens_before"], totals["tokens_after"]
-    page.title("The window, in tokens")
+    page.title("The window, in raw tokens")
     most = max((sums[0] for sums in story.kinds.values()), default=0) or 1
     page.say(f"  {'':10}  {'before':>8}  {'after':>8}", "dim")
     for kind, (then, now) in sorted(story.kinds.items(), key=lambda item: -item[1][0]):
         page.say(f"  {kind:10}  {tokens(then):>8}  {tokens(now):>8}  {_bars(page, then, now, most)}")
     line = f"  {'all':10}  {tokens(before):>8}  {tokens(after):>8}"
-    page.say(
-        f"{line}  {present.percent(before - after, before)} freed; the budget was {tokens(totals['budget_tokens'])}",
-        "bold",
-    )
-    if after > totals["budget_tokens"]:
-        page.say(f"  what may not go holds the rest: {held_by(totals['held_by'])}", "yellow")
+    page.say(f"{line}  {present.percent(before - after, before)} freed; {_reached(totals)}", "bold")
+    over = [report for report in story.reports.values() if report["tokens_after"] > report["budget_tokens"]]
+    if over:
+        which = "" if len(story.reports) == 1 else f"of {_which(len(over))} over its budget "
+        page.say(f"  what stays {which}may not go: {present.held_by(totals['held_by'])}", "yellow")
+
+
+def _which(sessions: int) -> str:
+    return "the session" if sessions == 1 else f"each of {count(sessions)} sessions"
+
+
+def _reached(totals: dict[str, Any]) -> str:
+    budget, over = tokens(totals["budget_tokens"]), totals["tokens_after"] - totals["budget_tokens"]
+    return f"{tokens(over)} over the budget of {budget}" if over > 0 else f"the budget was {budget}"
 
 
 def _bars(page: present.Page, before: int, after: int, most: int, width: int = 30) -> str:
@@ -77,12 +87,6 @@ def _bars(page: present.Page, before: int, after: int, most: int, width: int = 3
     left = max(round(width * before / most) - full, 0)
     solid, light = ("█", "░") if page.can_utf8 else ("#", ".")
     return page.paint(solid * full, "cyan") + page.paint(light * left, "dim")
-
-
-def held_by(sums: dict[str, int]) -> str:
-    """What holds tokens, the most first."""
-    ranked = sorted(sums.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {tokens(held)}" for name, held in ranked) or "nothing"
 
 
 def _say_proof(page: present.Page, totals: dict[str, Any]) -> None:

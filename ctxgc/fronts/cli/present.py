@@ -19,6 +19,30 @@ WIDTH_DEFAULT = 100
 WIDTH_UNCUT = 10_000
 """Of a file or pipe: what a program reads is never cut to fit."""
 WIDTH_MAX = 140
+HOLDERS = {
+    "system": "system prompts",
+    "user": "what the user said",
+    "assistant": "what the model said",
+    "thinking": "thoughts",
+    "pinned": "pins",
+    "recent": "the newest turns",
+    "pending": "open calls",
+    "plan": "the newest plan",
+    "file": "files in use",
+    "summary": "summaries",
+    "task": "the task at hand",
+    "open": "open files",
+    "protected": "what the configuration protects",
+    "recalled": "recalled just now",
+    "skeleton": "the calls themselves",
+    "tombstone": "tombstones",
+    "small": "too small to gain by",
+    "opaque": "images and the like",
+    "hidden": "hidden from the transcript",
+}
+"""What keeps tokens in a window, in words; a kind of segment that may not go goes by its own name."""
+SHADOW = "shadow"
+"""The trigger of a journal entry of which nothing left."""
 MATCH_START, MATCH_END = "\x02", "\x03"
 SNIPPET_INDENT = 4
 
@@ -158,6 +182,25 @@ def tokens(number: float) -> str:
     return f"{number / 1e6:.2f} M"
 
 
+class Billing:
+    """Raw tokens of a session as its model bills them: the unit of all that is said of a window."""
+
+    __slots__ = ("hidden_tokens", "ratio")
+
+    def __init__(self, reply: Mapping[str, Any]) -> None:
+        """By the `ratio` and `hidden_tokens` of a reply."""
+        self.ratio = float(reply["ratio"])
+        self.hidden_tokens = int(reply["hidden_tokens"])
+
+    def part(self, raw_tokens: float) -> int:
+        """Of a part of the window; rounded up, as the daemon does."""
+        return -int(-raw_tokens * self.ratio // 1)
+
+    def whole(self, raw_tokens: float) -> int:
+        """Of a window, with what is billed beside it."""
+        return self.part(raw_tokens) + self.hidden_tokens
+
+
 def size(number: float) -> str:
     """Bytes, short: `950 B`, `12.3 KB`, `4.56 MB`."""
     for unit in ("B", "KB", "MB", "GB"):
@@ -190,6 +233,21 @@ def ago(wall_s: float) -> str:
 def plural(number: int, noun: str) -> str:
     """`1 segment`, `2 segments`."""
     return f"{count(number)} {noun}" + ("" if number == 1 else "s")
+
+
+def held_by(sums: Mapping[str, int]) -> str:
+    """What holds so many tokens each, the most first."""
+    ranked = sorted(sums.items(), key=lambda item: -item[1])
+    return ", ".join(f"{HOLDERS.get(name, name)} {tokens(held)}" for name, held in ranked)
+
+
+def what_left(one: Mapping[str, Any], billing: Billing) -> str:
+    """What a collection of the journal did, or would have done, or brought back."""
+    freed = billing.whole(one["before_tokens"]) - billing.whole(one["after_tokens"])
+    if one["undoes"]:
+        return f"{tokens(-freed)} came back"
+    verb = "would have evicted" if one["trigger"] == SHADOW else "evicted"
+    return f"{verb} {count(one['evicted'])}, freed {tokens(freed)}"
 
 
 def label(segment: Mapping[str, Any]) -> str:

@@ -73,7 +73,13 @@ def search(shell: Shell, args: argparse.Namespace) -> int:
 def say_hits(page: present.Page, reply: dict[str, Any]) -> None:
     """Ranked hits: what and where, then the snippet with its matches highlighted."""
     for rank, hit in enumerate(reply["hits"], 1):
-        facts = (hit["id"], hit["session"], hit["state"], f"{tokens(hit['tokens'])} tokens", present.ago(hit["wall_s"]))
+        facts = (
+            hit["id"],
+            hit["session"],
+            hit["state"],
+            f"{tokens(hit['tokens'])} raw tokens",
+            present.ago(hit["wall_s"]),
+        )
         page.say(f"{rank:2}. {page.paint(plain(hit['label']), 'bold')}")
         page.say(f"    {page.paint(plain('  '.join(facts)).rstrip(), 'dim')}")
         if hit["snippet"].strip():
@@ -96,7 +102,7 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--query", default="", help="instead of an id: the best hits for these words")
     parser.add_argument(
-        "--budget", metavar="N", type=int, default=4000, help="with --query: at most so many tokens; default: 4000"
+        "--budget", metavar="N", type=int, default=4000, help="with --query: at most so many raw tokens; default: 4000"
     )
     parser.add_argument("--raw", action="store_true", help="the exact bytes and nothing else, on a terminal too")
     parser.add_argument("--piece", default="", metavar="NAME", help="only this piece: text, result, input.KEY, …")

@@ -59,7 +59,7 @@ def _say_import(page: present.Page, reply: dict[str, Any], format_name: str) -> 
         for one in reply["sessions"]
     ]
     if rows:
-        page.table((">segments", ">new", ">tokens", ">skipped", "session"), rows)
+        page.table((">segments", ">new", ">raw tokens", ">skipped", "session"), rows)
     for one in reply["failed"]:
         what = "read in part" if one["kind"] == "ends_early" else "not read"
         page.say(f"  {what}: {plain(unreadable(one))}", "red")
@@ -180,13 +180,14 @@ def show(shell: Shell, args: argparse.Namespace) -> int:
         return 0
     reply = shell.call("session.show", shell.session())
     _say_session(shell.page, reply)
-    _say_segments(shell.page, listed)
+    _say_segments(shell.page, listed, present.Billing(reply))
     return 0
 
 
 def _say_session(page: present.Page, reply: dict[str, Any]) -> None:
     page.say(plain(f"{reply['session']}  {reply['title']}").rstrip(), "bold")
-    budget = reply["budget_tokens"]
+    budget, billing = reply["budget_tokens"], present.Billing(reply)
+    hidden = f", {tokens(billing.hidden_tokens)} of them hidden from the transcript" if billing.hidden_tokens else ""
     states = ", ".join(f"{count(reply[state])} {state}" for state in STATES if reply[state])
     page.facts(
         (
@@ -198,17 +199,15 @@ def _say_session(page: present.Page, reply: dict[str, Any]) -> None:
             ("mode", reply["mode"]),
             ("turn", f"{reply['turn']}, updated {present.ago(reply['updated_s'])}"),
             ("segments", f"{count(reply['segments'])}: {states}; {count(reply['pinned'])} pinned"),
-            (
-                "window",
-                f"{tokens(reply['resident_tokens'])} tokens, {tokens(reply['billed_tokens'])} billed",
-            ),
+            ("window", f"{tokens(reply['billed_tokens'])} tokens{hidden}"),
             (
                 "budget",
                 f"{page.bar(reply['pressure'])} {reply['pressure']:.0%} of {tokens(budget)}" if budget else "",
             ),
             (
                 "may go",
-                f"{tokens(reply['evictable_tokens'])} tokens, {tokens(reply['garbage_tokens'])} proven garbage",
+                f"{tokens(billing.part(reply['evictable_tokens']))} tokens, "
+                f"{tokens(billing.part(reply['garbage_tokens']))} proven garbage",
             ),
             (
                 "so far",
@@ -222,18 +221,21 @@ def _say_session(page: present.Page, reply: dict[str, Any]) -> None:
     for kind in sorted(reply["kinds"], key=lambda one: -int(one["resident_tokens"])):
         page.say(
             f"  {kind['kind']:10}  {page.bar(kind['resident_tokens'] / most)}  "
-            f"{tokens(kind['resident_tokens']):>8} tokens  of {plural(kind['segments'], 'segment')}"
+            f"{tokens(billing.part(kind['resident_tokens'])):>8} tokens  of {plural(kind['segments'], 'segment')}"
             + (f", {count(kind['evicted_segments'])} evicted" if kind["evicted_segments"] else "")
         )
 
 
-def _say_segments(page: present.Page, reply: dict[str, Any]) -> None:
+def _say_segments(page: present.Page, reply: dict[str, Any], billing: present.Billing) -> None:
     page.say()
+    if not reply["segments"]:
+        page.say("  no such segment; `ctxgc show --segments --json` lists those of every state", "dim")
+        return
     rows = [
         (
             one["id"],
             one["state"] + (" pin" if one["is_pinned"] else ""),
-            count(one["tokens"]),
+            count(billing.part(one["tokens"])),
             str(one["born_turn"]),
             present.label(one) + (f" · {one['garbage']}" if one["garbage"] else ""),
         )
@@ -254,7 +256,7 @@ def _say_segment(page: present.Page, reply: dict[str, Any]) -> None:
                 "kind",
                 f"{reply['kind']} by {reply['role']}, {reply['status']}" + (", pinned" if reply["is_pinned"] else ""),
             ),
-            ("tokens", f"{count(reply['tokens'])}, of them body {count(reply['body_tokens'])}"),
+            ("tokens", f"{count(reply['tokens'])} raw, of them body {count(reply['body_tokens'])}"),
             (
                 "turns",
                 f"born {reply['born_turn']}, touched {reply['touched_turn']}, {plural(reply['touches'], 'time')}",
@@ -267,6 +269,9 @@ def _say_segment(page: present.Page, reply: dict[str, Any]) -> None:
             ("digest", reply["digest"]),
         )
     )
+    if reply["state"] == "forgotten":
+        page.say("nothing is left of it but its id", "dim")
+        return
     page.say(
         f"`ctxgc recall {reply['id']}` prints its content, `ctxgc why {reply['id']}` says why it is where it is", "dim"
     )

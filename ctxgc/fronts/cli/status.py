@@ -99,7 +99,7 @@ def _told(text: str) -> str:
 def one_line(reply: dict[str, Any]) -> str:
     """A session's state as one short line."""
     mode, waits = reply["gateway"] or reply["mode"], reply["next_collection"]
-    freed = _billed(reply, "freed_tokens")
+    freed = present.Billing(reply).part(reply["freed_tokens"])
     parts = [f"ctxgc {mode}", f"{tokens(reply['billed_tokens'])} tokens"]
     if freed:
         parts.append(f"{tokens(freed)} {'freed' if mode in EDITED else 'could go'}")
@@ -112,11 +112,6 @@ def one_line(reply: dict[str, Any]) -> str:
     elif waits["state"] in NEXT:
         parts.append(NEXT[waits["state"]])
     return " · ".join(parts)
-
-
-def _billed(reply: dict[str, Any], name: str) -> int:
-    """Raw tokens of a part of the window as the model bills them: they are read beside the whole of it."""
-    return round(int(reply[name]) * float(reply["ratio"]))
 
 
 def _stats(shell: Shell) -> dict[str, Any]:
@@ -174,34 +169,33 @@ def _say_window(page: present.Page, reply: dict[str, Any]) -> None:
     window = f"{tokens(reply['billed_tokens'])} tokens"
     if limit:
         window = f"{page.bar(reply['billed_tokens'] / limit)} {window} of {tokens(limit)}"
-    mode, freed = reply["gateway"] or reply["mode"], _billed(reply, "freed_tokens")
-    may_go, garbage = (tokens(_billed(reply, f"{part}_tokens")) for part in ("evictable", "garbage"))
+    billing = present.Billing(reply)
+    mode = reply["gateway"] or reply["mode"]
+    freed, may_go, garbage = (billing.part(reply[f"{part}_tokens"]) for part in ("freed", "evictable", "garbage"))
     hits = reply["cache_hit_rate"]
     page.facts(
         (
             ("window", window),
-            ("of it", f"{may_go} may go, {garbage} proven garbage"),
+            ("of it", f"{tokens(may_go)} may go, {tokens(garbage)} proven garbage"),
             ("freed", f"{tokens(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else ""),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
             ("faults", count(reply["faults"])),
             ("mode", MODES.get(mode, plain(mode))),
             ("turn", str(reply["turn"])),
-            ("last", _last(reply["last_collection"])),
+            ("last", _last(reply["last_collection"], billing)),
             ("next", plain(reply["next_collection"]["words"])),
         )
     )
 
 
-def _last(one: dict[str, Any] | None) -> str:
+def _last(one: dict[str, Any] | None, billing: present.Billing) -> str:
     """The last collection: what it was, what it was to bring, what it brought."""
     if one is None:
         return "no collection yet"
-    verb = "would have evicted" if one["trigger"] == "shadow" else "evicted"
-    actual = "" if one["actual_cost"] is None else f", {_cost(one['actual_cost'])} by the bill"
-    return (
-        f"#{one['collection']}, {present.ago(one['wall_s'])}, {plain(one['trigger'])}: {verb} {count(one['evicted'])}, "
-        f"freed {tokens(one['before_tokens'] - one['after_tokens'])}; {_cost(one['predicted_cost'])} predicted{actual}"
-    )
+    actual = "" if one["actual_cost"] is None else f", {_cost(billing.part(one['actual_cost']))} by the bill"
+    head = f"#{one['collection']}, {present.ago(one['wall_s'])}, {plain(one['trigger'])}"
+    costs = f"{_cost(billing.part(one['predicted_cost']))} predicted{actual}"
+    return f"{head}: {present.what_left(one, billing)}; {costs}"
 
 
 def _cost(cost: float) -> str:

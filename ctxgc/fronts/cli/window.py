@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 FILE_KINDS = ("attachment", "other", "user", "system")
 COLLECT_S = 300.0
 SESSION_CHARS_MAX = 400
-SHADOW = "shadow"
-"""The trigger of a journal entry of which nothing left."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,10 +114,10 @@ def collect(shell: Shell, args: argparse.Namespace) -> int:
     if args.budget is not None:
         params["budget_tokens"] = args.budget
     reply = shell.call("heap.plan" if args.dry_run else "heap.collect", params)
-    return shell.answer(reply, lambda page: say_plan(page, reply))
+    return shell.answer(reply, lambda page: say_plan(page, reply, args.budget))
 
 
-def say_plan(page: present.Page, reply: dict[str, Any]) -> None:
+def say_plan(page: present.Page, reply: dict[str, Any], asked_tokens: int | None = None) -> None:
     """A plan or a collection: what left and why, before and after, the cost, what it means for the agent."""
     before, after = reply["before_tokens"], reply["after_tokens"]
     if reply["victims"]:
@@ -128,21 +126,20 @@ def say_plan(page: present.Page, reply: dict[str, Any]) -> None:
             page.say(f"  and {count(reply['evicted'] - len(reply['victims']))} smaller ones", "dim")
         page.say()
     by_reason = sorted(reply["by_reason"].items(), key=lambda item: -int(item[1]["freed_tokens"]))
-    held = sorted(reply["held_by"].items(), key=lambda item: -int(item[1]))
     cost = reply["predicted_cost"]
     verdict = "saves" if cost < 0 else "costs"
     page.facts(
         (
             ("session", plain(reply["session"])),
-            ("window", f"{tokens(before)} → {tokens(after)} tokens ({reply['unit']})"),
+            ("window", f"{tokens(before)} → {tokens(after)} {_unit(reply)}"),
             ("", page.bar(after / before if before else 0.0)),
-            ("budget", tokens(reply["target_tokens"]) if reply["trigger"] == "asked" else ""),
+            ("budget", _budget(reply, asked_tokens) if reply["trigger"] == "asked" else ""),
             (
                 "evicted",
                 f"{plural(reply['evicted'], 'segment')}, {tokens(reply['freed_tokens'])} freed",
             ),
             ("why", "; ".join(f"{name} {tokens(sums['freed_tokens'])}" for name, sums in by_reason)),
-            ("held by", ", ".join(f"{name} {tokens(sum_)}" for name, sum_ in held)),
+            ("held by", present.held_by(reply["held_by"])),
             ("cost", f"{verdict} {tokens(abs(cost))} input tokens, predicted" if cost else ""),
             (
                 "cache",
@@ -151,7 +148,21 @@ def say_plan(page: present.Page, reply: dict[str, Any]) -> None:
             ("effect", plain(reply["effect"])),
         )
     )
+    if reply["held_by"]:  # Said above, in the words of this page.
+        reply = reply | {"next": "the budget is not reached: what stays may not go; `ctxgc why SEGMENT` says why"}
     say_changed(page, reply)
+
+
+def _unit(reply: dict[str, Any]) -> str:
+    return "tokens" if reply["unit"] == "billed" else "raw tokens"
+
+
+def _budget(reply: dict[str, Any], asked_tokens: int | None) -> str:
+    """The budget; one below what is billed beside the window means as little of the window as can be."""
+    target = tokens(reply["target_tokens"])
+    if asked_tokens is None or asked_tokens >= reply["target_tokens"]:
+        return target
+    return f"{tokens(asked_tokens)}, less than the {target} that are billed beside the window"
 
 
 VICTIM_HEAD = (">freed", "why", "segment", "what")
@@ -203,7 +214,7 @@ def _say_undone(page: present.Page, reply: dict[str, Any]) -> None:
     page.facts(
         (
             ("session", plain(reply["session"])),
-            ("window", f"{tokens(reply['before_tokens'])} → {tokens(reply['after_tokens'])} tokens ({reply['unit']})"),
+            ("window", f"{tokens(reply['before_tokens'])} → {tokens(reply['after_tokens'])} {_unit(reply)}"),
             ("cache", f"{tokens(reply['cache_rewrite_tokens'])} tokens to write again"),
             ("effect", plain(reply["effect"])),
         )
@@ -223,25 +234,27 @@ def log(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _say_log(page: present.Page, reply: dict[str, Any]) -> None:
+    billing = present.Billing(reply)
     rows = [
         (
             str(one["collection"]),
             present.ago(one["wall_s"]),
             one["trigger"] + (f" undoes {one['undoes']}" if one["undoes"] else ""),
-            f"{tokens(one['before_tokens'])} → {tokens(one['after_tokens'])}",
-            tokens(one["predicted_cost"]),
-            "–" if one["actual_cost"] is None else tokens(one["actual_cost"]),
-            _what_left(one),
+            f"{tokens(billing.whole(one['before_tokens']))} → {tokens(billing.whole(one['after_tokens']))}",
+            tokens(billing.part(one["predicted_cost"])),
+            "–" if one["actual_cost"] is None else tokens(billing.part(one["actual_cost"])),
+            present.what_left(one, billing),
         )
         for one in reply["collections"]
     ]
     if not rows:
         page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
         return
-    page.table((">#", "when", "trigger", "window (raw)", ">predicted cost", ">actual", "what"), rows)
-    foreseen = [one for one in reply["collections"] if one["trigger"] == SHADOW]
+    page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", "what"), rows)
+    foreseen = [one for one in reply["collections"] if one["trigger"] == present.SHADOW]
     if foreseen:
-        freed, cost = (sum(numbers) for numbers in zip(*map(_freed_and_cost, foreseen), strict=True))
+        freed = billing.part(sum(one["before_tokens"] - one["after_tokens"] for one in foreseen))
+        cost = billing.part(sum(one["predicted_cost"] for one in foreseen))
         verdict = "saved" if cost <= 0 else "cost"
         page.say(
             f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed {tokens(freed)} "
@@ -250,19 +263,8 @@ def _say_log(page: present.Page, reply: dict[str, Any]) -> None:
     for one in reply["collections"]:
         if one.get("victims"):
             page.say()
-            page.table(VICTIM_HEAD, [victim_row(victim) for victim in one["victims"]])
-
-
-def _what_left(one: dict[str, Any]) -> str:
-    freed, _ = _freed_and_cost(one)
-    if one["undoes"]:
-        return f"{tokens(-freed)} came back"
-    verb = "would have evicted" if one["trigger"] == SHADOW else "evicted"
-    return f"{verb} {count(one['evicted'])}, freed {tokens(freed)}"
-
-
-def _freed_and_cost(one: dict[str, Any]) -> tuple[int, float]:
-    return one["before_tokens"] - one["after_tokens"], one["predicted_cost"]
+            victims = [one | {"freed_tokens": billing.part(one["freed_tokens"])} for one in one["victims"]]
+            page.table(VICTIM_HEAD, [victim_row(victim) for victim in victims])
 
 
 def tokens_argument(text: str) -> int:
