@@ -22,6 +22,7 @@ from ctxgc.adapters.codex_results import call_input, is_failure
 from ctxgc.adapters.contract import Opened, Used
 from ctxgc.adapters.facts import facts_of
 from ctxgc.adapters.lines import LineTranscript, lenient_object
+from ctxgc.adapters.running import Running
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.core.segment import Departure, Kind, Role, exchange_id, text_bytes, text_id
 
@@ -78,6 +79,7 @@ class Codex(LineTranscript):
         self._billed_turn = 0
         self._billed_total = -1
         self._kinds: dict[str, Kind] = {}
+        self._running = Running()
 
     def _read(self, line: bytes) -> bool:
         try:
@@ -245,7 +247,7 @@ class Codex(LineTranscript):
             call_id,
             tool,
             value,
-            facts_of(tool, value, self._cwd),
+            self._running.goes_on(value, facts_of(tool, value, self._cwd)),
             wall_s=wall_s,
             born_turn=self._turn(),
             reply=self._reply_id(),
@@ -257,8 +259,11 @@ class Codex(LineTranscript):
     def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
         output = payload.get("output", payload.get("tools"))
         call_id = as_text(payload.get("call_id"))
-        if self._session().close_call(call_id, output, True if is_failure(output) else None, wall_s) is None:
+        segment = self._session().close_call(call_id, output, True if is_failure(output) else None, wall_s)
+        if segment is None:
             self._skip("orphan_result")
+        else:
+            self._running.ended(segment.command, output)
 
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))

@@ -139,7 +139,7 @@ def _of_text(text: str, cwd: str) -> Facts:
         unique(use for part in parts for use in part.paths),
         tuple(source for part in parts for source in part.edit_sources),
     )
-    return _of_touched(touched, script.command or text)
+    return _of_touched(touched, script.command or ("" if is_patch(text) else text))
 
 
 def _touches(text: str, cwd: str) -> Touched:

@@ -29,6 +29,7 @@ class Script(NamedTuple):
 
     parts: tuple[str, ...]
     command: str
+    """Where it runs no command: the tool that it calls first. Empty where it does neither, or applies a patch."""
     workdir: str
 
 
@@ -72,6 +73,7 @@ def _flush(seen: list[str], sources: list[str]) -> None:
 _LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'((?:[^\'\\\n]|\\.)*)\'|`((?:[^`\\]|\\.)*)`', re.DOTALL)
 _WORKDIR = re.compile(r"""\bworkdir["']?\s*:\s*["'`]([^"'`\n]+)["'`]""")
 _CMD_BEFORE = re.compile(r"""\bcmd["']?\s*:\s*$""")
+_TOOL = re.compile(r"\btools\.(\w{1,100})\(")
 _ESCAPE = re.compile(r"\\(?:u\{?([0-9a-fA-F]{4,6})\}?|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "\n": ""}
 
@@ -92,7 +94,9 @@ def script_parts(script: str) -> Script:
     patches = [literal for literal in literals if is_patch(literal)]
     parts = commands + patches if commands else literals
     place = _WORKDIR.search(text)
-    return Script(tuple(parts), commands[0] if commands else "", place[1] if place else "")
+    called = _TOOL.search(text) if not commands and not patches else None
+    command = commands[0] if commands else called[1] if called else ""
+    return Script(tuple(parts), command, place[1] if place else "")
 
 
 def _unescaped(match: re.Match[str]) -> str:

@@ -18,6 +18,7 @@ from ctxgc.adapters.assembly import NO_FACTS, canonical, cut_input, cut_result
 from ctxgc.adapters.contract import INPUT_SPAN, Span, WireWindow
 from ctxgc.adapters.facts import Facts, facts_of
 from ctxgc.adapters.rendering import RESULT_PIECE
+from ctxgc.adapters.running import Running
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, is_deeper, is_piece_name
 from ctxgc.adapters.spans import Extent
 from ctxgc.core.errors import BadTranscript
@@ -58,6 +59,7 @@ class WindowBuilder:
         self._message = -1
         self._reply = ""
         self._speaks_assistant = False
+        self._running = Running()
 
     def message(self, index: int, is_assistant: bool) -> None:
         """The next message of the list begins. Each of the assistant's is a turn."""
@@ -109,7 +111,7 @@ class WindowBuilder:
         draft.skeleton = {"call_id": call_id, "name": name, "input": small}
         if is_text:
             draft.skeleton["is_text_input"] = True
-        draft.facts = facts_of(name, value, self._cwd)
+        draft.facts = self._running.goes_on(value, facts_of(name, value, self._cwd))
         draft.call_id = clean_name(call_id) or "call"
         draft.is_pending = True
         self._open.setdefault(call_id, deque()).append(draft)
@@ -128,6 +130,7 @@ class WindowBuilder:
             draft.skeleton["is_error"] = is_error
         draft.body.append(Piece(RESULT_PIECE, text))
         draft.facts = draft.facts.answered(text)
+        self._running.ended(draft.facts.command, content)
         if extent is not None and text:
             draft.spans.append(Span(RESULT_PIECE, *extent))
 

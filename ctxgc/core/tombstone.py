@@ -16,6 +16,7 @@ TOMBSTONE_LABEL_BYTES_MAX = 32
 _BEGINS = "[evicted by ctxgc: "
 COMMAND_CHARS_CUT = 200
 """A command this long was cut, and its text may be a piece of the body: nothing of it is told."""
+LONG_COMMAND = "a long command"
 
 
 def path_label(use: PathUse) -> str:
@@ -37,7 +38,8 @@ def label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
     if command and is_exchange:
         return _begin(f"{head}: {_printable(' '.join(command.split()))}", LABEL_CHARS_MAX, bytes_max)
     if not touched:
-        return _begin(head, LABEL_CHARS_MAX, bytes_max)
+        is_cut = is_exchange and segment.command and not command
+        return _begin(f"{head}: {LONG_COMMAND}" if is_cut else head, LABEL_CHARS_MAX, bytes_max)
     more = f" +{len(touched) - 1}" if len(touched) > 1 and is_exchange else ""
     head = _begin(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + " "
     path = _printable(path_label(touched[0]))
