@@ -15,6 +15,8 @@ def replay(run, tmp_path, monkeypatch):
     """Run `ctxgc replay` where no daemon is, in a home of its own, in this process."""
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for variable in ("CLAUDE_CONFIG_DIR", "CODEX_HOME"):
+        monkeypatch.delenv(variable, raising=False)
     return lambda *argv, **more: run(tmp_path / "no-daemon", "replay", "--workers", "1", *map(str, argv), **more)
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from ctxgc.fronts.cli import present, progress
+from ctxgc.fronts.cli import own_sessions, present, progress
 from ctxgc.fronts.cli.sessions import unreadable
 from ctxgc.fronts.cli.shell import EXIT_REFUSED, Refused, Shell
 from ctxgc.fronts.cli.table import Spec
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sample", "quayside.jsonl")
 SAMPLE_QUERY = "double review"
 TRANSCRIPT_ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
-OWN_SESSIONS = ("~/.claude/projects", "~/.codex/sessions")
 DEMO_S = 3600.0
 
 
@@ -83,10 +82,10 @@ def transcripts(paths: list[str]) -> list[str]:
 
 def _offer_own_sessions(shell: Shell) -> None:
     """Say where the user's own sessions are and how to try them. Looks whether the folders exist, never into them."""
-    for folder in OWN_SESSIONS:
-        if os.path.isdir(os.path.expanduser(folder)):
-            text = f"You have sessions of your own in {folder}; `ctxgc demo {folder}` does the same with them."
-            (sys.stderr if shell.args.json else sys.stdout).write(text + "\n")
+    for folder in filter(os.path.isdir, own_sessions.folders(os.environ)):
+        typed = present.plain(own_sessions.shown(folder, os.environ))
+        text = f"You have sessions of your own in {typed}; `ctxgc demo {typed}` does the same with them."
+        (sys.stderr if shell.args.json else sys.stdout).write(text + "\n")
 
 
 COMMANDS = {"demo": Spec(demo, _demo_arguments, timeout_s=DEMO_S)}

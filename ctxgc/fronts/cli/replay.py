@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ctxgc.fronts.cli import present, progress
+from ctxgc.fronts.cli import own_sessions, present, progress
 from ctxgc.fronts.cli.shell import Refused, Shell, usage
 from ctxgc.fronts.cli.table import Spec
 from ctxgc.fronts.cli.window import tokens_argument
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from ctxgc.replay.lineup import Terms
 
-OWN_SESSIONS = ("~/.claude/projects", "~/.codex/sessions")
 PARTS = 1000
 """Steps of the progress bar."""
 WORKERS_MAX = 64
@@ -117,16 +116,17 @@ def _files(args: argparse.Namespace) -> list[str]:
 
     for path in args.paths:
         if not os.path.exists(path):
-            raise Refused(f"there is no {path}", kind="usage")
+            raise Refused(f"there is no {path}", kind="usage", hint="name transcripts, or folders of them")
     if args.paths:
         files = transcripts_in(args.paths)
         if not files:
             raise Refused("no transcript in these folders", hint="transcripts end in .jsonl or .json, perhaps .gz")
         return files
-    own = [folder for folder in map(os.path.expanduser, OWN_SESSIONS) if os.path.isdir(folder)]
+    usual = own_sessions.folders(os.environ)
+    own = list(filter(os.path.isdir, usual))
     files = transcripts_in(own)
     if not files:
-        where = " and ".join(OWN_SESSIONS)
+        where = " and ".join(own_sessions.shown(folder, os.environ) for folder in usual)
         raise Refused(f"no sessions of yours in {where}", hint="name transcripts: `ctxgc replay PATH`")
     if not args.yes:
         _ask(own, files)

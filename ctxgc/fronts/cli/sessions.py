@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ctxgc.fronts.cli import present, progress
+from ctxgc.fronts.cli import own_sessions, present, progress
 from ctxgc.fronts.cli.present import count, plain, plural, tokens
 from ctxgc.fronts.cli.shell import EXIT_REFUSED, Shell, say_changed, usage
 from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one
@@ -117,7 +117,8 @@ def _say_watched(page: present.Page, reply: dict[str, Any]) -> None:
     if rows:
         page.table(("followed", ">files", ">read", "error"), rows)
     elif not reply.get("changed"):
-        page.say("nothing is followed; `ctxgc watch ~/.claude/projects` follows Claude Code's sessions")
+        folder = plain(own_sessions.shown(own_sessions.folders(os.environ)[0], os.environ))
+        page.say(f"nothing is followed; `ctxgc watch {folder}` follows Claude Code's sessions")
 
 
 def _sessions_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,41 @@
+"""Where the user's own sessions are: Claude Code's and Codex's, in the folders that these agents are told to use.
+
+Nobody looks into them unless the user says so.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FOLDERS = (
+    ("CLAUDE_CONFIG_DIR", ".claude", "projects"),
+    ("CODEX_HOME", ".codex", "sessions"),
+)
+"""For each agent: the variable that names its home, where that is without it, and the folder of sessions in there."""
+
+
+def folders(environment: Mapping[str, str]) -> list[str]:
+    """The folders in which sessions of the user's would be, whether they are there or not."""
+    home = environment.get("HOME") or os.path.expanduser("~")
+    return [
+        os.path.join(os.path.abspath(environment.get(variable) or os.path.join(home, usual)), sessions)
+        for variable, usual, sessions in FOLDERS
+    ]
+
+
+def shown(folder: str, environment: Mapping[str, str]) -> str:
+    """A folder as one types it: `~/.claude/projects`; quoted where a shell would take it for something else."""
+    home = environment.get("HOME") or os.path.expanduser("~")
+    if (
+        folder.startswith(home.rstrip("/") + "/")
+        and folder.isascii()
+        and not set(folder) & set(" '\"$`\\*?[]&;|<>()#!")
+    ):
+        return "~" + folder[len(home.rstrip("/")) :]
+    import shlex
+
+    return shlex.quote(folder)
