@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 HEAVY = {"asyncio", "pydantic", "msgspec", "aiosqlite", "tiktoken", "typing", "dataclasses", "subprocess", "shutil"}
 
 CASES = {
-    "status": (["status"], {"stats": replies.STATS}),
+    "status": (["status"], {"stats": replies.STATS, "session.show": replies.SHOW}),
     "up": (["up"], {"ping": {}, "stats": replies.STATS}),
     "doctor": (["doctor"], {"doctor": {"ok": True, "checks": []}}),
     "sessions": (["sessions"], {"session.list": {"sessions": [replies.SESSION], "next_offset": -1}}),
@@ -387,6 +387,11 @@ def test_hits_of_a_query_are_framed_and_told_apart_where_a_program_reads_them(da
         (["search", "x", "--limit", "0"], "no whole number above 0"),
         (["search", "x", "--limit=-1"], "no whole number above 0"),
         (["add", ""], "no text to add"),
+        (["collect", "--limit=-3"], "'-3' is no whole number"),
+        (["sessions", "--offset=-1"], "'-1' is no whole number"),
+        (["search", "x", "--offset=-1"], "'-1' is no whole number"),
+        (["undo", "x"], "'x' is no whole number above 0"),
+        (["log", "0"], "'0' is no whole number above 0"),
     ],
 )
 def test_words_that_make_no_sense_are_refused_in_one_sentence(argv, says, daemon, run):

@@ -73,6 +73,12 @@ def test_a_sub_agents_mode_is_that_of_its_session(run, server, file):
     assert tomllib.loads(file.read_text()) == {"gateway": {"modes": {SESSION: "off"}}}
 
 
+def test_a_session_that_is_named_after_a_folder_keeps_its_name(run, daemon, file):
+    ran = run(daemon({"session.show": replies.SHOW | {"session": "client:/home/me/src"}}), "mode", "on")
+
+    assert ran.out.startswith("client:/home/me/src: on")
+
+
 def test_an_agents_mode_needs_no_session_and_no_daemon(run, tmp_path, file):
     ran = run(tmp_path / "none.sock", "mode", "on", "--agent", "codex")
 

@@ -48,8 +48,16 @@ def test_in_shadow_nothing_is_said_to_have_left(daemon, run):
     assert "`ctxgc mode on`" in page
 
 
+def test_a_session_that_was_named_and_is_not_there_is_refused_and_so_is_a_daemon_at_fault(daemon, run):
+    none, ill = Refusal("not_found", "no session 'x'", "`ctxgc sessions` lists them"), Refusal("storage_failed", "ill")
+
+    assert "no session 'x'" in run(daemon(of(none)), "status", "--session", "x").err
+    assert "ill" in run(daemon(of(ill)), "status").err
+    assert "no session of this directory yet" in run(daemon(of(none)), "status").out
+
+
 def test_json_holds_the_daemon_and_the_session_or_null(daemon, run):
-    known, none = daemon(of(ON)), daemon({"stats": replies.STATS})
+    known, none = daemon(of(ON)), daemon(of(Refusal("not_found", "no session")))
 
     assert json.loads(run(known, "status", "--json").out) == replies.STATS | {"window": ON, "gateways": []}
     assert json.loads(run(none, "status", "--json").out) == replies.STATS | {"window": None, "gateways": []}

@@ -83,7 +83,8 @@ def _agent(shell: Shell, name: str) -> str:
 def _session(shell: Shell) -> str:
     """The name of the session meant. Sub-agents are served as the session they belong to."""
     name: str = shell.call("session.show", shell.session())["session"]
-    return name.partition("/")[0]
+    main = name.partition("/")[0]
+    return name if main.endswith(":") else main  # `client:/home/me/src` is named after a folder.
 
 
 def _loaded(path: Path, *, is_given: bool) -> Config:

@@ -14,7 +14,7 @@ import sys
 from ctxgc.fronts.cli import present
 from ctxgc.fronts.cli.present import plain, plural, tokens
 from ctxgc.fronts.cli.shell import Shell, say_changed, usage
-from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one
+from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one, none_or_more
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--until", metavar="TIME", type=_moment, default=0.0, help="only before")
     parser.add_argument("--limit", type=at_least_one, default=10, help="how many; default: 10")
-    parser.add_argument("--offset", type=int, default=0, help="where to go on")
+    parser.add_argument("--offset", type=none_or_more, default=0, help="where to go on")
 
 
 def search(shell: Shell, args: argparse.Namespace) -> int:

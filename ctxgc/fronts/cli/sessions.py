@@ -8,7 +8,7 @@ import sys
 from ctxgc.fronts.cli import own_sessions, present, progress
 from ctxgc.fronts.cli.present import count, plain, plural, tokens
 from ctxgc.fronts.cli.shell import EXIT_REFUSED, Shell, say_changed, usage
-from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one
+from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one, none_or_more
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument("--source", default="", help="only sessions of this agent: claude_code, codex, …")
     parser.add_argument("--limit", type=at_least_one, default=20, help="how many; default: 20")
-    parser.add_argument("--offset", type=int, default=0, help="where to go on")
+    parser.add_argument("--offset", type=none_or_more, default=0, help="where to go on")
 
 
 def sessions(shell: Shell, args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import sys
 
 from ctxgc.fronts.cli import gateways, present
 from ctxgc.fronts.cli.present import count, plain, plural, tokens
-from ctxgc.fronts.cli.shell import Shell, usage
+from ctxgc.fronts.cli.shell import Refused, Shell, usage
 from ctxgc.fronts.cli.table import Spec
 from ctxgc.protocol import whereabouts
 from ctxgc.protocol.line import CallFailed, Unreachable
@@ -56,7 +56,11 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
     reply = _stats(shell)
     try:
         window = shell.call("session.show", shell.session(), spawn=False)
-    except CallFailed:
+    except CallFailed as failure:
+        if args.session or failure.kind != "not_found":
+            raise
+        window = None
+    except Refused:  # The working directory is gone.
         window = None
     running = gateways.found(reply["state_folder"])
     if args.json:

@@ -9,7 +9,7 @@ import sys
 from ctxgc.fronts.cli import present
 from ctxgc.fronts.cli.present import count, plain, plural, tokens
 from ctxgc.fronts.cli.shell import Shell, say_changed, usage
-from ctxgc.fronts.cli.table import KINDS, Spec, at_least_one
+from ctxgc.fronts.cli.table import KINDS, Spec, at_least_one, none_or_more
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ def _collect_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--raw", action="store_true", help="N counts o200k tokens, not what the model bills")
     parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
-    parser.add_argument("--limit", type=int, default=20, help="how many victims to list, the largest; default: 20")
+    parser.add_argument(
+        "--limit", type=none_or_more, default=20, help="how many victims to list, the largest; default: 20"
+    )
 
 
 def collect(shell: Shell, args: argparse.Namespace) -> int:
@@ -199,7 +201,9 @@ def say_why(page: present.Page, reply: dict[str, Any]) -> None:
 
 
 def _undo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("collection", nargs="?", type=int, default=0, metavar="N", help="which; default: the newest")
+    parser.add_argument(
+        "collection", nargs="?", type=at_least_one, default=0, metavar="N", help="which; default: the newest"
+    )
     parser.add_argument("--force", action="store_true", help="even if a later collection ran")
 
 
@@ -223,7 +227,9 @@ def _say_undone(page: present.Page, reply: dict[str, Any]) -> None:
 
 
 def _log_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("collection", nargs="?", type=int, default=0, metavar="N", help="this one, with its victims")
+    parser.add_argument(
+        "collection", nargs="?", type=at_least_one, default=0, metavar="N", help="this one, with its victims"
+    )
     parser.add_argument("--limit", type=at_least_one, default=20, help="how many, the newest; default: 20")
 
 
