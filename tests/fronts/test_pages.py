@@ -2,13 +2,17 @@
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.roots import ROOTS
+from ctxgc.core.segment import Departure, EdgeKind
 from ctxgc.fronts.cli import present
+from ctxgc.fronts.cli.status import MODES, NEXT
+from ctxgc.fronts.cli.table import STATES
 from tests.fronts import replies
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=60)
@@ -167,3 +171,11 @@ def test_one_piece_can_be_asked_for_alone(daemon, run):
 )
 def test_tokens_are_short(number, shown):
     assert present.tokens(number) == shown
+
+
+def test_every_word_that_a_page_prints_for_a_state_of_things_is_in_the_glossary():
+    said = (Path(__file__).parents[2] / "docs" / "reference" / "glossary.md").read_text()
+    triggers = {"asked", "evicted_by_hand", "value", "hard_limit", "undo", present.SHADOW}
+    words = {*triggers, *MODES, *NEXT, *STATES, *Departure, *(edge.name.lower() for edge in EdgeKind)}
+
+    assert not sorted(word for word in words if f"**{word}**" not in said)
