@@ -435,3 +435,12 @@ def test_a_reader_that_has_enough_is_told_nothing(words):
 
 def test_without_any_stream_to_speak_on_it_ends_by_its_code():
     assert redirected("nonsense", "2>&-", stdout=subprocess.DEVNULL).returncode == 2
+
+
+def test_a_number_of_tokens_is_typed_alike_in_every_command(daemon, run):
+    server = daemon({"stash.recall": replies.recalled(), "heap.collect": replies.PLAN})
+
+    run(server, "recall", "--query", "x", "--budget", "4k")
+    run(server, "collect", "--budget", "4k")
+
+    assert [params["budget_tokens"] for _, params in server.calls] == [4000, 4000]

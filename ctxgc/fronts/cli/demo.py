@@ -12,8 +12,7 @@ import time
 from ctxgc.fronts.cli import own_sessions, present, progress
 from ctxgc.fronts.cli.sessions import unreadable
 from ctxgc.fronts.cli.shell import EXIT_REFUSED, Refused, Shell
-from ctxgc.fronts.cli.table import Spec
-from ctxgc.fronts.cli.window import tokens_argument
+from ctxgc.fronts.cli.table import Spec, tokens_argument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

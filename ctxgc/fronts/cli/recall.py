@@ -14,7 +14,7 @@ import sys
 from ctxgc.fronts.cli import present
 from ctxgc.fronts.cli.present import plain, plural, tokens
 from ctxgc.fronts.cli.shell import Shell, say_changed, usage
-from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one, none_or_more
+from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one, none_or_more, tokens_argument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +102,11 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--query", default="", help="instead of an id: the best hits for these words")
     parser.add_argument(
-        "--budget", metavar="N", type=int, default=4000, help="with --query: at most so many raw tokens; default: 4000"
+        "--budget",
+        metavar="N",
+        type=tokens_argument,
+        default=4000,
+        help="with --query: at most so many raw tokens; default: 4000",
     )
     parser.add_argument("--raw", action="store_true", help="the exact bytes and nothing else, on a terminal too")
     parser.add_argument("--piece", default="", metavar="NAME", help="only this piece: text, result, input.KEY, …")

@@ -12,8 +12,7 @@ import sys
 
 from ctxgc.fronts.cli import own_sessions, present, progress
 from ctxgc.fronts.cli.shell import Refused, Shell, usage
-from ctxgc.fronts.cli.table import Spec
-from ctxgc.fronts.cli.window import tokens_argument
+from ctxgc.fronts.cli.table import Spec, tokens_argument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -178,6 +178,18 @@ def none_or_more(text: str) -> int:
     return int(text)
 
 
+def tokens_argument(text: str) -> int:
+    """`40000`, `40k` or `1.5m` as a number of tokens."""
+    scale = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    try:
+        value = float(text[:-1] if scale > 1 else text.replace("_", "").replace(",", "")) * scale
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 2**40:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens, as 40000 or 40k is")
+    return int(value)
+
+
 def _positive(text: str) -> float:
     try:
         value = float(text)

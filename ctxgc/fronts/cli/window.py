@@ -9,7 +9,7 @@ import sys
 from ctxgc.fronts.cli import present
 from ctxgc.fronts.cli.present import count, plain, plural, tokens
 from ctxgc.fronts.cli.shell import Shell, say_changed, usage
-from ctxgc.fronts.cli.table import KINDS, Spec, at_least_one, none_or_more
+from ctxgc.fronts.cli.table import KINDS, Spec, at_least_one, none_or_more, tokens_argument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -271,18 +271,6 @@ def _say_log(page: present.Page, reply: dict[str, Any]) -> None:
             page.say()
             victims = [one | {"freed_tokens": billing.part(one["freed_tokens"])} for one in one["victims"]]
             page.table(VICTIM_HEAD, [victim_row(victim) for victim in victims])
-
-
-def tokens_argument(text: str) -> int:
-    """`40000`, `40k` or `1.5m` as a number of tokens."""
-    scale = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
-    try:
-        value = float(text[:-1] if scale > 1 else text.replace("_", "").replace(",", "")) * scale
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 2**40:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens, as 40000 or 40k is")
-    return int(value)
 
 
 COMMANDS = {
