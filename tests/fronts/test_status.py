@@ -54,6 +54,8 @@ def test_a_session_that_was_named_and_is_not_there_is_refused_and_so_is_a_daemon
     assert "no session 'x'" in run(daemon(of(none)), "status", "--session", "x").err
     assert "ill" in run(daemon(of(ill)), "status").err
     assert "no session of this directory yet" in run(daemon(of(none)), "status").out
+    empty = of(none) | {"stats": replies.STATS | {"sessions": 0}}
+    assert "`ctxgc import PATH` reads a transcript" in run(daemon(empty), "status").out
 
 
 def test_json_holds_the_daemon_and_the_session_or_null(daemon, run):

@@ -104,7 +104,7 @@ def _say_proof(page: present.Page, totals: dict[str, Any]) -> None:
             ),
             (
                 "skipped",
-                f"{plural(totals['skipped_records'], 'record')}, which hold no part of a window"
+                f"{plural(totals['skipped_records'], 'record')} without any part of a window"
                 if totals["skipped_records"]
                 else "",
             ),

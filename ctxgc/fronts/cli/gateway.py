@@ -42,7 +42,8 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None
     except CannotListen as error:
-        raise Refused(str(error), kind="busy") from None
+        hint = "`ctxgc status` shows the gateways that run; `--port N` takes another port"
+        raise Refused(str(error), kind="busy", hint=hint) from None
 
 
 def _stop(shell: Shell, args: argparse.Namespace) -> int:

@@ -70,7 +70,8 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
     gateways.say(shell.page, running)
     if window is None:
         shell.page.say()
-        shell.page.say("no session of this directory yet; `ctxgc sessions` lists all", "dim")
+        none = "no session of this directory yet; `ctxgc sessions` lists all"
+        shell.page.say(none if reply["sessions"] else "no sessions yet; `ctxgc import PATH` reads a transcript", "dim")
     else:
         _say_window(shell.page, window)
     return 0
