@@ -58,6 +58,10 @@ class JsonText:
         """The value's first byte, which tells its type: `{`, `[`, `"`, or another for numbers and words."""
         return self.data[extent.start : extent.start + 1]
 
+    def raw(self, extent: Extent) -> bytes:
+        """The value's own bytes."""
+        return self.data[extent.start : extent.end]
+
     def members(self, extent: Extent) -> dict[str, Extent]:
         """An object's members in order. One that names a key twice is refused: who knows which counts."""
         scanned = self._scanned

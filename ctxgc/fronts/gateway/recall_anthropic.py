@@ -14,21 +14,11 @@ from typing import Any
 
 from ctxgc.adapters.spans import Extent, JsonText, json_string, read_json, spliced
 from ctxgc.core.errors import BadTranscript
-from ctxgc.fronts.gateway.recall_tool import (
-    DESCRIPTION,
-    SCHEMA,
-    Edits,
-    Exchange,
-    Fields,
-    Lists,
-    Part,
-    joined,
-    places,
-    with_hidden,
-)
+from ctxgc.fronts.gateway.recall_tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, places, with_hidden
 from ctxgc.fronts.gateway.sieve import (
     NO_MORE,
     TOOL_NAME,
+    Edits,
     EventSieve,
     Shown,
     ToolCall,
@@ -36,7 +26,10 @@ from ctxgc.fronts.gateway.sieve import (
     encoded,
     event,
     given,
+    joined,
+    listed,
     read_event,
+    renumbered,
 )
 
 _PIECES = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
@@ -45,19 +38,11 @@ _CUT = frozenset({"max_tokens", "refusal", "model_context_window_exceeded"})
 """Reasons to stop in the middle of a call."""
 
 
-class AnthropicTool:
+class AnthropicTool(Wire):
     """The `Wire` of Anthropic Messages."""
 
     tool = b'{"name":"ctxgc_recall","description":' + DESCRIPTION + b',"input_schema":' + SCHEMA + b"}"
     list_name = "messages"
-
-    def takes(self, text: JsonText, fields: Fields) -> bool:
-        """See `Wire.takes`."""
-        return True
-
-    def is_reply(self, entry: Any) -> bool:
-        """See `Wire.is_reply`."""
-        return isinstance(entry, dict) and entry.get("role") == "assistant"
 
     def woven(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
         """See `Wire.woven`. The message's own blocks stay as the agent sent them, but those that went up already."""
@@ -111,18 +96,12 @@ class AnthropicTool:
         return AnthropicWhole(shown, data)
 
 
-def _content(text: JsonText, message: Extent) -> list[Part]:
-    """The blocks of what the model said; none if it did not say this."""
-    fields = text.members(message)
-    content = fields.get("content")
-    if content is None or text.string(fields.get("role")) != "assistant":
-        return []
-    if text.first(content) == b'"':
-        raw = b'{"type":"text","text":' + text.data[content.start : content.end] + b"}"
-        return [_part(raw, {"type": "text", "text": text.string(content)})]
-    if text.first(content) != b"[":
-        raise BadTranscript("the content of a message is neither text nor a list")
-    return [_part(text.data[one.start : one.end], text.value(one)) for one in text.elements(content)]
+def _is_ours(block: dict[str, Any]) -> bool:
+    return block.get("type") == "tool_use" and block.get("name") == TOOL_NAME
+
+
+def _call(block: dict[str, Any]) -> ToolCall:
+    return ToolCall(str(block.get("id", "")), block.get("input"))
 
 
 def _part(raw: bytes, block: Any) -> Part:
@@ -131,8 +110,18 @@ def _part(raw: bytes, block: Any) -> Part:
     return Part(raw, json.dumps(mark).encode(), _is_ours(block), block.get("type") in _THOUGHTS)
 
 
-def _is_ours(block: dict[str, Any]) -> bool:
-    return block.get("type") == "tool_use" and block.get("name") == TOOL_NAME
+def _content(text: JsonText, message: Extent) -> list[Part]:
+    """The blocks of what the model said; none if it did not say this."""
+    fields = text.members(message)
+    content = fields.get("content")
+    if content is None or text.string(fields.get("role")) != "assistant":
+        return []
+    if text.first(content) == b'"':
+        raw = b'{"type":"text","text":' + text.raw(content) + b"}"
+        return [_part(raw, {"type": "text", "text": text.string(content)})]
+    if text.first(content) != b"[":
+        raise BadTranscript("the content of a message is neither text nor a list")
+    return [_part(text.raw(one), text.value(one)) for one in text.elements(content)]
 
 
 def _first_block(text: JsonText, message: Extent | None) -> int | None:
@@ -157,17 +146,13 @@ class AnthropicSieve(EventSieve):
     def __init__(self, shown: Shown) -> None:
         super().__init__(shown)
         self._ours: set[int] = set()
-        self._numbers: dict[int, int] = {}
         self._blocks: dict[int, dict[str, Any]] = {}
         self._inputs: dict[int, str] = {}
         self._is_cut = False
 
     def calls(self) -> list[ToolCall]:
         """See `Reply.calls`."""
-        if self._is_cut:
-            return []
-        found = [self._whole(index) for index in sorted(self._ours)]
-        return [ToolCall(str(block.get("id", "")), block.get("input")) for block in found]
+        return [] if self._is_cut else [_call(self._whole(index)) for index in sorted(self._ours)]
 
     def said(self) -> bytes:
         """See `Reply.said`."""
@@ -182,9 +167,7 @@ class AnthropicSieve(EventSieve):
             "content_block_stop": {},
         }
         text = b"".join(event(name, {"type": name, "index": index} | value) for name, value in parts.items())
-        tail = b"".join(edited_event(raw, _ending) for raw in self._tail)
-        self._tail = []
-        return begun + text + tail
+        return begun + text + self._closing(_ending)
 
     def _whole(self, index: int) -> dict[str, Any]:
         block = self._blocks[index]
@@ -221,15 +204,12 @@ class AnthropicSieve(EventSieve):
             self._is_pristine = False
             return b""
         self.has_others = self.has_others or block.get("type") == "tool_use"
-        self._numbers[index] = self._shown.count
-        self._shown.count += 1
         return self._release() + self._numbered(raw, index)
 
     def _numbered(self, raw: bytes, index: int) -> bytes:
-        number = self._numbers[index]
-        if number == index:
+        if self._number(index) == index:
             return raw
-        return edited_event(raw, lambda text: [(text.members(text.extent)["index"], str(number).encode())])
+        return edited_event(raw, lambda text: renumbered(text, text.members(text.extent), "index", self._numbers))
 
     def _add(self, index: int, delta: Any) -> None:
         if not isinstance(delta, dict):
@@ -258,44 +238,29 @@ class AnthropicWhole:
         self._data = data
         self._shown = shown
         self._has_earlier = bool(shown.parts)
-        self._places, self._stop, self._found = read_json(data, _reply)
-        others = [block for block in self._blocks() if not _is_ours(block)]
-        self.has_others = any(block.get("type") == "tool_use" for block in others)
-        shown.parts += [raw for raw, block in self._found if not _is_ours(block)]
-
-    def _blocks(self) -> list[dict[str, Any]]:
-        return [block for _, block in self._found]
+        self._fields, self._stop, self._parts = read_json(data, lambda text: listed(text, "content", "stop_reason"))
+        self._ours = [block for _, block in self._parts if _is_ours(block)]
+        self.has_others = any(block.get("type") == "tool_use" and not _is_ours(block) for _, block in self._parts)
+        shown.parts += [raw for raw, block in self._parts if not _is_ours(block)]
 
     def calls(self) -> list[ToolCall]:
         """See `Reply.calls`."""
-        ours = [block for block in self._blocks() if _is_ours(block) and self._stop not in _CUT]
-        return [ToolCall(str(block.get("id", "")), block.get("input")) for block in ours]
+        return [] if self._stop in _CUT else [_call(block) for block in self._ours]
 
     def said(self) -> bytes:
         """See `Reply.said`."""
-        return _message([raw for raw, _ in self._found])
+        return _message([raw for raw, _ in self._parts])
 
     def end(self) -> bytes:
         """See `Reply.end`: this reply, with what earlier ones said before it and without our calls."""
-        if not self._has_earlier and not any(map(_is_ours, self._blocks())):
+        if not self._has_earlier and not self._ours:
             return self._data
-        return spliced(self._data, [(self._places["content"], joined(self._shown.parts))])
+        return spliced(self._data, [(self._fields["content"], joined(self._shown.parts))])
 
     def end_early(self) -> bytes:
         """See `Reply.end_early`."""
         said = encoded({"type": "text", "text": NO_MORE})
-        edits = [(self._places["content"], joined([*self._shown.parts, said]))]
-        if "stop_reason" in self._places:
-            edits.append((self._places["stop_reason"], b'"end_turn"'))
+        edits = [(self._fields["content"], joined([*self._shown.parts, said]))]
+        if "stop_reason" in self._fields:
+            edits.append((self._fields["stop_reason"], b'"end_turn"'))
         return spliced(self._data, edits)
-
-
-def _reply(text: JsonText) -> tuple[dict[str, Extent], str, list[tuple[bytes, dict[str, Any]]]]:
-    """Where a reply has what, why it stopped, and its blocks."""
-    fields = text.members(text.extent)
-    content = fields.get("content")
-    if content is None or text.first(content) != b"[":
-        raise BadTranscript("a reply without content")
-    values = [(text.data[one.start : one.end], text.value(one)) for one in text.elements(content)]
-    blocks = [(raw, block if isinstance(block, dict) else {}) for raw, block in values]
-    return fields, text.string(fields.get("stop_reason")), blocks

@@ -15,29 +15,22 @@ from typing import Any
 
 from ctxgc.adapters.spans import Extent, JsonText, json_string, read_json, spliced
 from ctxgc.core.errors import BadTranscript
-from ctxgc.fronts.gateway.recall_tool import (
-    DESCRIPTION,
-    SCHEMA,
-    Edits,
-    Exchange,
-    Fields,
-    Lists,
-    Part,
-    joined,
-    places,
-    with_hidden,
-)
+from ctxgc.fronts.gateway.recall_tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, places, with_hidden
 from ctxgc.fronts.gateway.sieve import (
     NO_MORE,
     TOOL_NAME,
+    Edits,
     EventSieve,
+    Fields,
     Shown,
     ToolCall,
     edited_event,
     encoded,
     event,
     given,
+    joined,
     read_event,
+    renumbered,
     without,
 )
 
@@ -46,7 +39,7 @@ _TEXTS = ("content", "reasoning_content", "reasoning")
 _CUT = frozenset({"length", "content_filter"})
 
 
-class ChatTool:
+class ChatTool(Wire):
     """The `Wire` of Chat Completions."""
 
     tool = (
@@ -61,10 +54,6 @@ class ChatTool:
     def takes(self, text: JsonText, fields: Fields) -> bool:
         """See `Wire.takes`."""
         return "n" not in fields or text.value(fields["n"]) in (None, 1)
-
-    def is_reply(self, entry: Any) -> bool:
-        """See `Wire.is_reply`."""
-        return isinstance(entry, dict) and entry.get("role") == "assistant"
 
     def woven(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
         """See `Wire.woven`."""
@@ -104,10 +93,6 @@ class ChatTool:
         head = b'{"role":"tool","tool_call_id":' + json_string(call_id)
         return head + b',"content":' + json_string(text) + b"}"
 
-    def turn(self, results: bytes) -> bytes:
-        """See `Wire.turn`."""
-        return results
-
     def stream(self, shown: Shown) -> ChatSieve:
         """See `Wire.stream`."""
         return ChatSieve(shown)
@@ -115,6 +100,19 @@ class ChatTool:
     def whole(self, shown: Shown, data: bytes) -> ChatWhole:
         """See `Wire.whole`."""
         return ChatWhole(shown, data)
+
+
+def _is_ours(call: Any) -> bool:
+    function = call.get("function") if isinstance(call, dict) else None
+    return isinstance(function, dict) and function.get("name") == TOOL_NAME
+
+
+def _call(call: dict[str, Any]) -> ToolCall:
+    return ToolCall(str(call.get("id", "")), given(call["function"].get("arguments")))
+
+
+def _part(raw: bytes, call: Any) -> Part:
+    return Part(raw, encoded(call.get("id")) if isinstance(call, dict) else b"", _is_ours(call))
 
 
 def _text(content: Any) -> str:
@@ -138,22 +136,8 @@ def _beside(text: JsonText, fields: Fields, own: dict[str, Any], said: dict[str,
     found = places(parts, [_part(b"", call).mark for call in own["tool_calls"]])
     if found is None:
         return []
-    raws = [text.data[one.start : one.end] for one in text.elements(calls)]
-    return [(calls, joined(with_hidden(raws, parts, found)))]
-
-
-def _part(raw: bytes, call: Any) -> Part:
-    return Part(raw, encoded(call.get("id")) if isinstance(call, dict) else b"", _is_ours(call))
-
-
-def _is_ours(call: Any) -> bool:
-    function = call.get("function") if isinstance(call, dict) else None
-    return isinstance(function, dict) and function.get("name") == TOOL_NAME
-
-
-def _calls(message: dict[str, Any], finish: Any) -> list[ToolCall]:
-    ours = [call for call in message.get("tool_calls") or () if _is_ours(call) and finish not in _CUT]
-    return [ToolCall(str(call.get("id", "")), given(call["function"].get("arguments"))) for call in ours]
+    raws = map(text.raw, text.elements(calls))
+    return [(calls, joined(with_hidden(list(raws), parts, found)))]
 
 
 class ChatSieve(EventSieve):
@@ -161,16 +145,14 @@ class ChatSieve(EventSieve):
 
     def __init__(self, shown: Shown) -> None:
         super().__init__(shown)
-        self._is_first = not shown.is_begun
         self._head: dict[str, Any] = {}
         self._message: dict[str, Any] = {"role": "assistant", "content": None}
         self._found: dict[int, dict[str, Any]] = {}
-        self._numbers: dict[int, int] = {}
         self._finish: Any = None
 
     def calls(self) -> list[ToolCall]:
         """See `Reply.calls`."""
-        return _calls({"tool_calls": list(self._found.values())}, self._finish)
+        return [] if self._finish in _CUT else [_call(call) for call in self._found.values() if _is_ours(call)]
 
     def said(self) -> bytes:
         """See `Reply.said`."""
@@ -180,9 +162,7 @@ class ChatSieve(EventSieve):
         """See `Reply.end_early`."""
         choice = {"index": 0, "delta": {"content": NO_MORE}, "finish_reason": None}
         begun = self._release() + edited_event(event("", self._head | {"choices": [choice]}), self._same_id)
-        tail = b"".join(edited_event(raw, _ending) for raw in self._tail)
-        self._tail = []
-        return begun + tail
+        return begun + self._closing(_ending)
 
     def _take(self, raw: bytes) -> bytes:
         if self._tail:
@@ -249,9 +229,7 @@ class ChatSieve(EventSieve):
             if _is_ours(call):
                 self._is_pristine = False
                 continue
-            if index not in self._numbers:
-                self._numbers[index] = self._shown.count
-                self._shown.count += 1
+            self._number(index)
             self.has_others = True
             kept.append(place)
         return None if len(kept) == len(calls) else kept
@@ -277,20 +255,15 @@ class ChatSieve(EventSieve):
             return edits + without(text, delta, "tool_calls")
         raws = text.elements(calls)
         shown = raws if kept is None else [raws[place] for place in kept]
-        renumbered = [self._renumbered(text, one) for one in shown]
+        named = [text.members(one) if text.first(one) == b"{" else {} for one in shown]
+        numbered = [renumbered(text, fields, "index", self._numbers) for fields in named]
         if kept is None:
-            return edits + [edit for each in renumbered for edit in each]
+            return edits + [edit for each in numbered for edit in each]
         moved = [
             spliced(text.data, each)[one.start : one.end + _growth(each)]
-            for one, each in zip(shown, renumbered, strict=True)
+            for one, each in zip(shown, numbered, strict=True)
         ]
         return [*edits, (calls, joined(moved))]
-
-    def _renumbered(self, text: JsonText, call: Extent) -> Edits:
-        fields = text.members(call) if text.first(call) == b"{" else {}
-        index = text.value(fields["index"]) if "index" in fields else None
-        number = self._numbers.get(index) if isinstance(index, int) else None
-        return [] if number is None or number == index else [(fields["index"], str(number).encode())]
 
 
 def _growth(edits: Edits) -> int:
@@ -334,9 +307,8 @@ class ChatWhole:
         self._has_earlier = shown.is_begun
         self._message, self._finish = read_json(data, _message)
         calls = self._message.get("tool_calls") or []
-        self._has_ours = any(map(_is_ours, calls))
-        self.has_others = not all(map(_is_ours, calls))
-        self._texts = dict(shown.texts)
+        self._ours = [call for call in calls if _is_ours(call)]
+        self.has_others = len(self._ours) != len(calls)
         for name in _TEXTS:
             if said := _text(self._message.get(name)):
                 shown.texts[name] = shown.texts.get(name, "") + said
@@ -344,7 +316,7 @@ class ChatWhole:
 
     def calls(self) -> list[ToolCall]:
         """See `Reply.calls`."""
-        return _calls(self._message, self._finish)
+        return [] if self._finish in _CUT else [_call(call) for call in self._ours]
 
     def said(self) -> bytes:
         """See `Reply.said`."""
@@ -352,7 +324,7 @@ class ChatWhole:
 
     def end(self) -> bytes:
         """See `Reply.end`."""
-        if not self._has_ours and not self._has_earlier:
+        if not self._has_earlier and not self._ours:
             return self._data
         return read_json(self._data, lambda text: spliced(text.data, self._edits(text, "")))
 
@@ -373,11 +345,10 @@ class ChatWhole:
                     edits.append((fields[name], json_string(said)))
                 else:
                     added += b"," + json_string(name) + b":" + json_string(said)
-        if self._has_ours and not self.has_others:
+        if self._ours and not self.has_others:
             edits += without(text, message, "tool_calls")
-        elif self._has_ours:
-            calls = text.elements(fields["tool_calls"])
-            shown = [text.data[one.start : one.end] for one in calls if not _is_ours(text.value(one))]
+        elif self._ours:
+            shown = [text.raw(one) for one in text.elements(fields["tool_calls"]) if not _is_ours(text.value(one))]
             edits.append((fields["tool_calls"], joined(shown)))
         return [*edits, (Extent(message.end - 1, message.end - 1), added)] if added else edits
 

@@ -11,23 +11,27 @@ on over all replies of a message, and the last event's `output` is that of all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ctxgc.adapters.spans import Extent, JsonText, json_string, read_json, spliced
-from ctxgc.core.errors import BadTranscript
-from ctxgc.fronts.gateway.recall_tool import DESCRIPTION, SCHEMA, Edits, Exchange, Fields, Lists, Part, joined, places
+from ctxgc.fronts.gateway.recall_tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, hidden_at, places
 from ctxgc.fronts.gateway.sieve import (
     NO_MORE,
     TOOL_NAME,
+    Edits,
     EventSieve,
+    Fields,
     Shown,
     ToolCall,
     edited_event,
     encoded,
     event,
     given,
+    joined,
+    listed,
     read_event,
+    renumbered,
 )
 
 _OPENING = frozenset({"response.created", "response.queued", "response.in_progress"})
@@ -43,7 +47,7 @@ _ELSEWHERE = ("previous_response_id", "conversation", "prompt", "background")
 """Members by which a part of the window, or the reply itself, is kept by the server."""
 
 
-class ResponsesTool:
+class ResponsesTool(Wire):
     """The `Wire` of OpenAI Responses."""
 
     tool = (
@@ -81,12 +85,8 @@ class ResponsesTool:
             found = places(said, marks[used:])
             if found is None:
                 return []
-            count = 0
-            for part in said:
-                if part.is_hidden:
-                    into.setdefault(used + found[count], []).append(part.raw)
-                else:
-                    count += 1
+            for before, raws in hidden_at(said, found).items():
+                into.setdefault(used + before, []).extend(raws)
             used += found[-1]
             if one.is_beside:
                 rest = lists.own[at + used :]
@@ -112,10 +112,6 @@ class ResponsesTool:
         head = b'{"type":"function_call_output","call_id":' + json_string(call_id)
         return head + b',"output":' + json_string(text) + b"}"
 
-    def turn(self, results: bytes) -> bytes:
-        """See `Wire.turn`."""
-        return results
-
     def stream(self, shown: Shown) -> ResponsesSieve:
         """See `Wire.stream`."""
         return ResponsesSieve(shown)
@@ -123,6 +119,22 @@ class ResponsesTool:
     def whole(self, shown: Shown, data: bytes) -> ResponsesWhole:
         """See `Wire.whole`."""
         return ResponsesWhole(shown, data)
+
+
+def _is_ours(item: dict[str, Any]) -> bool:
+    return item.get("type") == "function_call" and item.get("name") == TOOL_NAME
+
+
+def _call(item: dict[str, Any]) -> ToolCall:
+    return ToolCall(str(item.get("call_id", "")), given(item.get("arguments")))
+
+
+def _part(raw: bytes, item: Any) -> Part:
+    item = item if isinstance(item, dict) else {}
+    kind, content = item.get("type", "message"), item.get("content")
+    texts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else content
+    mark = [kind, item.get("call_id"), item.get("encrypted_content"), texts if kind == "message" else None]
+    return Part(raw, encoded(mark), _is_ours(item), _is_thought(item))
 
 
 def _type(text: JsonText, item: Extent) -> str:
@@ -133,17 +145,9 @@ def _parts(text: JsonText) -> list[Part]:
     """The items of what the model said."""
     items = text.elements(text.extent)
     values = [text.value(one) for one in items]
-    parts = [_part(text.data[one.start : one.end], value) for one, value in zip(items, values, strict=True)]
+    parts = [_part(text.raw(one), value) for one, value in zip(items, values, strict=True)]
     hidden = _hidden(values)
     return [part._replace(is_hidden=index in hidden) for index, part in enumerate(parts)]
-
-
-def _part(raw: bytes, item: Any) -> Part:
-    item = item if isinstance(item, dict) else {}
-    kind, content = item.get("type", "message"), item.get("content")
-    texts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else content
-    mark = [kind, item.get("call_id"), item.get("encrypted_content"), texts if kind == "message" else None]
-    return Part(raw, encoded(mark), _is_ours(item), _is_thought(item))
 
 
 def _hidden(items: Sequence[dict[str, Any]]) -> set[int]:
@@ -161,10 +165,6 @@ def _is_thought(item: dict[str, Any]) -> bool:
     return item.get("type") == "reasoning" or item.get("type") in _SERVERS_OWN
 
 
-def _is_ours(item: dict[str, Any]) -> bool:
-    return item.get("type") == "function_call" and item.get("name") == TOOL_NAME
-
-
 def _is_others(item: dict[str, Any]) -> bool:
     return not _is_ours(item) and item.get("type") not in _SAID
 
@@ -180,7 +180,7 @@ def _tools(text: JsonText, fields: Fields) -> Edits:
     if tools is None or text.first(tools) != b"[":
         return []
     named = [(one, text.string(text.members(one).get("name"))) for one in text.elements(tools)]
-    kept = [text.data[one.start : one.end] for one, name in named if name != TOOL_NAME]
+    kept = [text.raw(one) for one, name in named if name != TOOL_NAME]
     return [(tools, joined(kept))] if len(kept) != len(named) else []
 
 
@@ -194,20 +194,18 @@ class ResponsesSieve(EventSieve):
 
     def __init__(self, shown: Shown) -> None:
         super().__init__(shown)
-        self._is_first = not shown.is_begun
         self._earlier = tuple(shown.parts)
         self._thoughts: list[tuple[int, bytes]] = []
         self._items: dict[int, dict[str, Any]] = {}
         self._raws: dict[int, bytes] = {}
         self._hidden: set[int] = set()
-        self._numbers: dict[int, int] = {}
         self._is_done = False
 
     def calls(self) -> list[ToolCall]:
         """See `Reply.calls`."""
-        found = [self._items[index] for index in sorted(self._items) if _is_ours(self._items[index])]
-        calls = [ToolCall(str(item.get("call_id", "")), given(item.get("arguments"))) for item in found]
-        return calls if self._is_done else []
+        if not self._is_done:
+            return []
+        return [_call(self._items[index]) for index in sorted(self._items) if _is_ours(self._items[index])]
 
     def said(self) -> bytes:
         """See `Reply.said`."""
@@ -234,14 +232,7 @@ class ResponsesSieve(EventSieve):
             out += event(name, {"type": name} | numbered | value)
             if self._shown.next_number is not None:
                 self._shown.next_number += 1
-        tail, self._tail = self._tail, []
-        return out + b"".join(self._edited(raw, (encoded(item),)) for raw in tail)
-
-    def end(self) -> bytes:
-        """See `Reply.end`."""
-        tail, self._tail = self._tail, []
-        begun = self._release()
-        return begun + b"".join(self._edited(raw) for raw in tail) + super().end()
+        return out + self._closing(lambda text: self._edits(text, (encoded(item),)))
 
     def _take(self, raw: bytes) -> bytes:
         name, said = read_event(raw)
@@ -291,9 +282,7 @@ class ResponsesSieve(EventSieve):
         if any(held == index for held, _ in self._thoughts):
             self._thoughts.append((index, raw))
             return b""
-        if index not in self._numbers:
-            self._numbers[index] = self._shown.count
-            self._shown.count += 1
+        self._number(index)
         return self._edited(raw)
 
     def _release(self) -> bytes:
@@ -307,11 +296,14 @@ class ResponsesSieve(EventSieve):
         self._opening += [raw for _, raw in self._thoughts]
         return super()._lost(event)
 
-    def _edited(self, raw: bytes, more: Sequence[bytes] = ()) -> bytes:
-        """An event with its numbers as the agent has to read them, and nothing of ours in it."""
-        return edited_event(raw, lambda text: self._edits(text, more))
+    def _closing(self, edits: Callable[[JsonText], Edits] | None = None) -> bytes:
+        return super()._closing(edits or self._edits)
 
-    def _edits(self, text: JsonText, more: Sequence[bytes]) -> Edits:
+    def _edited(self, raw: bytes) -> bytes:
+        """An event with its numbers as the agent has to read them, and nothing of ours in it."""
+        return edited_event(raw, self._edits)
+
+    def _edits(self, text: JsonText, more: Sequence[bytes] = ()) -> Edits:
         fields = text.members(text.extent)
         edits: Edits = []
         number = text.value(fields["sequence_number"]) if "sequence_number" in fields else None
@@ -321,9 +313,7 @@ class ResponsesSieve(EventSieve):
             if shown != number:
                 edits.append((fields["sequence_number"], str(shown).encode()))
             self._shown.next_number = shown + 1
-        index = text.value(fields["output_index"]) if "output_index" in fields else None
-        if index in self._numbers and self._numbers[index] != index:
-            edits.append((fields["output_index"], str(self._numbers[index]).encode()))
+        edits += renumbered(text, fields, "output_index", self._numbers)
         if "response" in fields and text.first(fields["response"]) == b"{":
             edits += self._of_response(text, text.members(fields["response"]), more)
         return edits
@@ -332,13 +322,13 @@ class ResponsesSieve(EventSieve):
         edits = _tools(text, fields)
         own = fields.get("id")
         if own is not None and not self._shown.id:
-            self._shown.id = text.data[own.start : own.end]
-        elif own is not None and text.data[own.start : own.end] != self._shown.id:
+            self._shown.id = text.raw(own)
+        elif own is not None and text.raw(own) != self._shown.id:
             edits.append((own, self._shown.id))
         output = fields.get("output")
         if output is None or text.first(output) != b"[":
             return edits
-        raws = [text.data[one.start : one.end] for one in text.elements(output)]
+        raws = [text.raw(one) for one in text.elements(output)]
         kept = [raw for index, raw in enumerate(raws) if index not in self._hidden]
         if raws and (self._earlier or more or len(kept) != len(raws)):  # Some servers say it in events alone.
             edits.append((output, joined([*self._earlier, *kept, *more])))
@@ -346,8 +336,7 @@ class ResponsesSieve(EventSieve):
 
 
 def _item_of(text: JsonText) -> bytes:
-    start, end = text.members(text.extent)["item"]
-    return text.data[start:end]
+    return text.raw(text.members(text.extent)["item"])
 
 
 class ResponsesWhole:
@@ -357,28 +346,28 @@ class ResponsesWhole:
         self._data = data
         self._shown = shown
         self._has_earlier = shown.is_begun
-        self._fields, self._tools, self._status, self._found = read_json(data, _reply)
-        self._items = [item for _, item in self._found]
-        self.has_others = any(map(_is_others, self._items))
-        hidden = _hidden(self._items)
-        self._has_ours = bool(hidden)
-        kept = [raw for index, (raw, _) in enumerate(self._found) if index not in hidden]
+        self._fields, self._status, self._parts = read_json(data, lambda text: listed(text, "output", "status"))
+        self._tools = read_json(data, lambda text: _tools(text, self._fields))
+        items = [item for _, item in self._parts]
+        hidden = _hidden(items)
+        self._ours = [item for item in items if _is_ours(item)]
+        self.has_others = any(map(_is_others, items))
+        kept = [raw for index, (raw, _) in enumerate(self._parts) if index not in hidden]
         shown.parts += kept
         shown.is_begun = shown.is_begun or bool(kept)
 
     def calls(self) -> list[ToolCall]:
         """See `Reply.calls`."""
-        ours = [item for item in self._items if _is_ours(item) and self._status in ("completed", "")]
-        return [ToolCall(str(item.get("call_id", "")), given(item.get("arguments"))) for item in ours]
+        return [_call(item) for item in self._ours] if self._status in ("completed", "") else []
 
     def said(self) -> bytes:
         """See `Reply.said`."""
-        return b",".join(raw for raw, item in self._found if not _is_lost_thought(item))
+        return b",".join(raw for raw, item in self._parts if not _is_lost_thought(item))
 
     def end(self) -> bytes:
         """See `Reply.end`."""
         output: Edits = []
-        if self._has_earlier or self._has_ours:
+        if self._has_earlier or self._ours:
             output = [(self._fields["output"], joined(self._shown.parts))]
         return spliced(self._data, [*self._tools, *output])
 
@@ -386,14 +375,3 @@ class ResponsesWhole:
         """See `Reply.end_early`."""
         output = joined([*self._shown.parts, encoded(_no_more())])
         return spliced(self._data, [*self._tools, (self._fields["output"], output)])
-
-
-def _reply(text: JsonText) -> tuple[dict[str, Extent], Edits, str, list[tuple[bytes, dict[str, Any]]]]:
-    """Where a reply has what, its echo of the tools, how it ended, and its items."""
-    fields = text.members(text.extent)
-    output = fields.get("output")
-    if output is None or text.first(output) != b"[":
-        raise BadTranscript("a reply without output")
-    values = [(text.data[one.start : one.end], text.value(one)) for one in text.elements(output)]
-    items = [(raw, item if isinstance(item, dict) else {}) for raw, item in values]
-    return fields, _tools(text, fields), text.string(fields.get("status")), items

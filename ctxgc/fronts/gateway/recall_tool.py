@@ -10,12 +10,12 @@ everything else is copied. What differs between the APIs is behind `Wire`: one m
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 from ctxgc.adapters.spans import Extent, JsonText, read_json, spliced
-from ctxgc.fronts.gateway.sieve import TOOL_NAME, Reply, Shown, Stream
+from ctxgc.fronts.gateway.sieve import TOOL_NAME, Edits, Fields, Reply, Shown, Stream
 
 DESCRIPTION = (
     b'"Brings back content of this conversation that was evicted by ctxgc. '
@@ -49,9 +49,6 @@ _CONTENT = frozenset(
     }
 )
 """What an entry says. The rest (ids, marks of where to cache) an agent may change from request to request."""
-
-Edits = list[tuple[Extent, bytes]]
-Fields = Mapping[str, Extent]
 
 
 class Exchange(NamedTuple):
@@ -112,7 +109,7 @@ class Lists(NamedTuple):
 
 
 class Wire(Protocol):
-    """What the recall tool needs to know of one API."""
+    """What the recall tool needs to know of one API. Defaults are what most of them have in common."""
 
     tool: bytes
     """Its entry in `tools`."""
@@ -121,9 +118,11 @@ class Wire(Protocol):
 
     def takes(self, text: JsonText, fields: Fields) -> bool:
         """Whether a request is of a kind that the tool may be added to."""
+        return True
 
     def is_reply(self, entry: Any) -> bool:
         """Whether the model said this entry of the list."""
+        return isinstance(entry, dict) and entry.get("role") == "assistant"
 
     def woven(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
         """Edits that put these exchanges, all of one place, where they stood; none if it is not like that any more."""
@@ -133,6 +132,7 @@ class Wire(Protocol):
 
     def turn(self, results: bytes) -> bytes:
         """The entries that give these results, with commas between them."""
+        return results
 
     def stream(self, shown: Shown) -> Stream:
         """Reads a streamed reply."""
@@ -200,11 +200,6 @@ def _dressed(
     return Dressed(spliced(text.data, edits), end, len(own), anchors[len(own)])
 
 
-def joined(texts: Sequence[bytes]) -> bytes:
-    """A list of these values."""
-    return b"[" + b",".join(texts) + b"]"
-
-
 def places(said: Sequence[Part], marks: Sequence[bytes]) -> list[int] | None:
     """By how many of the shown parts came before: how many parts of the agent's did, if they begin alike."""
     found = [0]
@@ -221,8 +216,8 @@ def places(said: Sequence[Part], marks: Sequence[bytes]) -> list[int] | None:
     return found
 
 
-def with_hidden(own: Sequence[bytes], said: Sequence[Part], at: Sequence[int]) -> list[bytes]:
-    """The agent's parts with the hidden ones at their places, which `places` found."""
+def hidden_at(said: Sequence[Part], at: Sequence[int]) -> dict[int, list[bytes]]:
+    """The hidden parts, by how many of the agent's come before them, which `places` found."""
     hidden: dict[int, list[bytes]] = {}
     count = 0
     for part in said:
@@ -230,6 +225,12 @@ def with_hidden(own: Sequence[bytes], said: Sequence[Part], at: Sequence[int]) -
             hidden.setdefault(at[count], []).append(part.raw)
         else:
             count += 1
+    return hidden
+
+
+def with_hidden(own: Sequence[bytes], said: Sequence[Part], at: Sequence[int]) -> list[bytes]:
+    """The agent's parts with the hidden ones at their places, which `places` found."""
+    hidden = hidden_at(said, at)
     woven: list[bytes] = []
     for index in range(len(own) + 1):
         woven += hidden.get(index, ())

@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from ctxgc.adapters.spans import Extent, JsonText, read_json, spliced
+from ctxgc.core.errors import BadTranscript
 
 TOOL_NAME = "ctxgc_recall"
 EVENT_BYTES_MAX = 8 * 2**20
@@ -29,6 +30,9 @@ _END = re.compile(rb"\r?\n\r?\n")
 _END_BYTES = 4
 
 _log = logging.getLogger("ctxgc.gateway")
+
+Edits = list[tuple[Extent, bytes]]
+Fields = Mapping[str, Extent]
 
 
 class ToolCall(NamedTuple):
@@ -94,11 +98,13 @@ class EventSieve:
     def __init__(self, shown: Shown) -> None:
         self.has_others = False
         self._shown = shown
-        self._is_pristine = not shown.is_begun
+        self._is_first = not shown.is_begun
+        self._is_pristine = self._is_first
         self._is_lost = False
         self._left = b""
         self._opening: list[bytes] = []
         self._tail: list[bytes] = []
+        self._numbers: dict[int, int] = {}
 
     def feed(self, data: bytes) -> bytes:
         """See `Stream.feed`."""
@@ -126,8 +132,8 @@ class EventSieve:
 
     def end(self) -> bytes:
         """See `Reply.end`."""
-        rest = self._release() + b"".join(self._tail) + self._left
-        self._tail, self._left = [], b""
+        rest = self._release() + self._closing() + self._left
+        self._left = b""
         return rest
 
     def _take(self, raw: bytes) -> bytes:
@@ -138,6 +144,18 @@ class EventSieve:
         held, self._opening = b"".join(self._opening), []
         self._shown.is_begun = self._shown.is_begun or bool(held)
         return held
+
+    def _closing(self, edits: Callable[[JsonText], Edits] | None = None) -> bytes:
+        """What closes the message, which was held back with these calls of ours."""
+        held, self._tail = self._tail, []
+        return b"".join(edited_event(raw, edits) if edits else raw for raw in held)
+
+    def _number(self, index: int) -> int:
+        """What the agent counts a part as that this reply counts as `index`."""
+        if index not in self._numbers:
+            self._numbers[index] = self._shown.count
+            self._shown.count += 1
+        return self._numbers[index]
 
     def _lost(self, event: bytes) -> bytes:
         if not self._is_pristine:
@@ -160,7 +178,41 @@ def read_event(raw: bytes) -> tuple[str, dict[str, Any]]:
     return str(event.get("type") or named.decode("latin-1")), event
 
 
-def edited_event(raw: bytes, edits: Callable[[JsonText], list[tuple[Extent, bytes]]]) -> bytes:
+class Listed(NamedTuple):
+    """A reply that is no stream, and says its parts in a list."""
+
+    fields: Fields
+    """Where it has what."""
+    status: str
+    """How it ended, as the member says that tells."""
+    parts: list[tuple[bytes, dict[str, Any]]]
+    """Blocks, items: each as it came, and read."""
+
+
+def listed(text: JsonText, name: str, status: str) -> Listed:
+    """A reply with its parts in the member `name`. Raises `BadTranscript` for one without."""
+    fields = text.members(text.extent)
+    found = fields.get(name)
+    if found is None or text.first(found) != b"[":
+        raise BadTranscript(f"a reply without {name}")
+    values = [(text.raw(one), text.value(one)) for one in text.elements(found)]
+    parts = [(raw, part if isinstance(part, dict) else {}) for raw, part in values]
+    return Listed(fields, text.string(fields.get(status)), parts)
+
+
+def joined(texts: Sequence[bytes]) -> bytes:
+    """A list of these values."""
+    return b"[" + b",".join(texts) + b"]"
+
+
+def renumbered(text: JsonText, fields: Fields, name: str, numbers: Mapping[int, int]) -> Edits:
+    """The edit by which a member says what the agent counts this part as; none if that is what it says."""
+    index = text.value(fields[name]) if name in fields else None
+    number = numbers.get(index) if isinstance(index, int) else None
+    return [] if number is None or number == index else [(fields[name], str(number).encode())]
+
+
+def edited_event(raw: bytes, edits: Callable[[JsonText], Edits]) -> bytes:
     """An event with these edits of its data; the same object if there are none."""
     lines = raw.splitlines()
     data = [line[5:].strip() for line in lines if line.startswith(b"data:")]
@@ -172,9 +224,9 @@ def edited_event(raw: bytes, edits: Callable[[JsonText], list[tuple[Extent, byte
     else:  # One value may be cut into several lines; a line break in it is white space.
         head = b"".join(line + b"\n" for line in lines if line and not line.startswith(b"data:")) + b"data: "
         tail = b"\n\n"
-    joined = b" ".join(data)
-    changed = read_json(joined, lambda text: spliced(text.data, edits(text)))
-    return raw if changed is joined or changed == joined else head + changed + tail
+    whole = b" ".join(data)
+    changed = read_json(whole, lambda text: spliced(text.data, edits(text)))
+    return raw if changed is whole or changed == whole else head + changed + tail
 
 
 def event(name: str, value: Any) -> bytes:
@@ -196,7 +248,7 @@ def given(arguments: Any) -> Any:
         return {}
 
 
-def without(text: JsonText, holder: Extent, name: str) -> list[tuple[Extent, bytes]]:
+def without(text: JsonText, holder: Extent, name: str) -> Edits:
     """The edit that takes a member out of an object, comma and all."""
     fields = text.members(holder)
     if name not in fields:
