@@ -123,6 +123,17 @@ def test_every_invariant_names_a_test_that_exists_or_says_that_it_is_open():
         assert not [name for _, name in named if f"_{number.lower()}_" not in f"{name.lower()}_"], number
 
 
+def test_every_way_to_break_a_client_names_a_test_that_exists():
+    page = (ROOT / "docs" / "design" / "gateway.md").read_text()
+    rows = re.findall(r"^\|(.*)\|(.*)\|$", page.partition("## Ways to break a client\n")[2].partition("\n## ")[0], re.M)
+
+    assert len(rows) > 18  # With the head of the table.
+    for way, evidence in rows[2:]:
+        named = re.findall(r"`(\S+?)::(\w+)`", evidence)
+        assert named, way
+        assert not [name for path, name in named if f"def {name}(" not in (ROOT / path).read_text()], way
+
+
 # What the pages say
 
 

@@ -1,4 +1,7 @@
-"""The ways in which rewriting gateways have broken clients, one test each; editing is in force in all of them."""
+"""The ways in which rewriting gateways have broken clients, one test each; editing is in force in all of them.
+
+The whole list, with tests elsewhere too: docs/design/gateway.md.
+"""
 
 import json
 

@@ -10,12 +10,14 @@ import pytest
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.fronts.gateway.link import Link
 from tests.daemon.harness import DaemonProcess
-from tests.gateway.agent import ClaudeAgent, ResponsesAgent
+from tests.gateway.agent import ClaudeAgent, ResponsesAgent, file_text
 from tests.gateway.stage import Stage, headers_for
 from tests.gateway.upstream import ANSWERS
 
 LIMIT_TOKENS = 12_000
 RESULT_BYTES = 3000
+GRACE_TURNS = 3
+"""As a daemon has it that was told nothing else (`collect.recall_grace_turns`)."""
 WAYS_BACK = re.compile(r"get it back: (ctxgc recall [\d-]+|make the call again)\]")
 
 
@@ -107,3 +109,29 @@ def test_every_tombstone_names_a_way_back_and_no_marker_stands_without_one(daemo
     assert marked
     assert all(WAYS_BACK.search(json.dumps(results[id_])) for id_ in marked)
     assert all(WAYS_BACK.search(json.dumps(text)) for text in results.values() if "[evicted" in json.dumps(text))
+
+
+def test_what_the_shell_recalled_is_not_evicted_at_once_and_leaves_for_the_name_of_its_original(daemon):
+    agent, headers = ClaudeAgent(size=RESULT_BYTES), {"x-claude-code-session-id": str(uuid4())}
+    key = f"claude_code:{headers['x-claude-code-session-id']}"
+    copies = {}
+    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+        for number in range(60):
+            got = json.loads(stage.ask(agent.path, agent.body(), headers))
+            results = {b["tool_use_id"]: b["content"] for m in got["messages"][2::2] for b in m["content"]}
+            young = [id_ for id_ in copies if number - int(id_.removeprefix("copy_")) <= GRACE_TURNS]
+            assert [id_ for id_ in young if WAYS_BACK.search(results[id_])] == []
+            newest = next(reversed(copies), "call_0")
+            if (mark := WAYS_BACK.search(results.get(newest, ""))) is None:
+                agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0, 0)), number)
+                continue
+            command = mark[1]
+            (back,) = daemon.call("stash.recall", session=key, id=command.rpartition(" ")[2])["recalled"]
+            copies[f"copy_{number}"] = command, back["pieces"][-1]["text"]
+            call = {"type": "tool_use", "id": f"copy_{number}", "name": "Bash", "input": {"command": command}}
+            result = {"type": "tool_result", "tool_use_id": call["id"], "content": copies[call["id"]][1]}
+            agent.messages += [{"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+
+    assert len(copies) > 2
+    assert len(set(copies.values())) == 1, "each mark names the first one, and none was brought back for a text"
+    assert next(iter(copies.values()))[1] == file_text(0, RESULT_BYTES)
