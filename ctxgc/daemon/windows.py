@@ -50,6 +50,14 @@ def rewindow(session: Session, change: Change, slots: Sequence[int], fresh: int)
     return reason if gone else None
 
 
+def depart(session: Session, change: Change, slots: Sequence[int]) -> None:
+    """Take these out of the window as a host does: they are found and recalled."""
+    if slots:
+        change.add(SetState(session.key, slots, State.DEPARTED, Departure.REWOUND))
+    for slot in slots:
+        session.heap.set_state(slot, DEPARTED)
+
+
 def put_back(session: Session, change: Change, slots: Iterable[int]) -> None:
     """These are not out of the window, whoever evicted them: where it is rendered they cannot be."""
     _move(session, change, slots, EVICTED, RESIDENT)

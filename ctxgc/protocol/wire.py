@@ -118,7 +118,10 @@ class SyncReply(TypedDict):
     unknown: list[str]
     """Ids to be sent in `new`; while there are any, the window stays as it was."""
     conflicts: list[str]
-    """Ids that stand for another content here than the stash holds: not evicted on the wire while they do."""
+    """Ids that stand for another content here than the stash holds under them: not evicted while they do.
+
+    That other content is stored too, once it was told, under a name of its own and as departed.
+    """
     plan: SyncPlanReply | None
     window: WindowReply
     changed: str

@@ -192,6 +192,19 @@ def test_the_first_request_after_a_restart_is_what_it_would_have_been_without_on
     assert after.startswith(before[: before.rindex(b"evicted by ctxgc")])
 
 
+def test_contents_that_came_under_known_ids_are_counted_once_each(stage):
+    agent = ClaudeAgent().run(5)
+    stage.ask(MESSAGES, agent.body())
+    for number in (1, 2):
+        agent.messages[2 * number]["content"][0]["content"] = "what its host made of it"
+        stage.daemon.conflicts.add(f"call_{number - 1}")
+        for _ in range(3):
+            stage.ask(MESSAGES, agent.body())
+
+    assert stage.counts.conflicts == 2
+    assert stage.counts.report()["conflicts"] == 2
+
+
 def test_a_session_that_the_daemon_knows_is_told_of_without_its_content_after_a_restart(stage):
     agent = collected(stage)
 

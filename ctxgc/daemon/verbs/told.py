@@ -15,13 +15,16 @@ from ctxgc.adapters.rendering import RESULT_PIECE
 from ctxgc.adapters.segments_json import segments_of
 from ctxgc.adapters.skeletons import join_input
 from ctxgc.core.heap import PENDING
-from ctxgc.core.segment import Kind, Segment, Status
+from ctxgc.core.segment import Kind, Segment, Status, exchange_id
 from ctxgc.daemon.intake import PIECE_MARKER_TOKENS, Intake, Prepared
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import REPLY_KINDS, Session
 from ctxgc.daemon.verbs.acting import on_worker
 from ctxgc.daemon.windows import PLACE_STEP
 from ctxgc.protocol.wire import WindowSync
+
+ASIDE_DIGITS = 12
+"""Of a digest, in the name of what is stored aside: it has to be another than those of the same id alone."""
 
 
 class Told(NamedTuple):
@@ -125,6 +128,15 @@ async def conflicts_of(services: Services, session: Session, known: Sequence[Tol
         if one.segment.status is not Status.PENDING
         and not dict(one.segment.body).items() <= dict(stored[slot][1]).items()
     ]
+
+
+def aside_of(told: Told, digest: str) -> Told:
+    """What stands under an id that is another's, under a name of its own: the same one for the same content.
+
+    It is no ordinal of the id, for those are what a log of the session names its later uses.
+    """
+    segment = told.segment
+    return told._replace(segment=replace(segment, id=exchange_id(f"{segment.id}~{digest[:ASIDE_DIGITS]}", 1)))
 
 
 def _result(body: Sequence[Any]) -> bytes:

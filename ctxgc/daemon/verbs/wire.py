@@ -2,7 +2,9 @@
 
     ids, new segments ──admit──▶ window exactly as sent ──▶ learn from the bill ──▶ pacer ──▶ tombstones in force
                  │ some unknown
-                 └──▶ asked for; the window stays as it was
+                 ├──▶ asked for; the window stays as it was
+                 │ some other than their ids stand for
+                 └──▶ stored aside, and left in every request
 
 In shadow all is done but the eviction: the journal says what a collection would have saved. Between collections what
 is in force does not change (I14); telling the same again changes nothing.
@@ -10,7 +12,7 @@ is in force does not change (I14); telling the same again changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import Tombstone
@@ -28,8 +30,8 @@ from ctxgc.daemon.session import Session
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.acting import Reply, announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.told import Told, conflicts_of, is_settled, on_clock, prepared, told_in
-from ctxgc.daemon.windows import put_back, rewindow
+from ctxgc.daemon.verbs.told import Told, aside_of, conflicts_of, is_settled, on_clock, prepared, told_in
+from ctxgc.daemon.windows import depart, put_back, rewindow
 from ctxgc.daemon.wiring import Bill, Open, Sent, Wiring, actual_cost, as_if_out
 from ctxgc.protocol.wire import Usage, WindowSync
 from ctxgc.stash.contract import ActualCost, SessionRow
@@ -43,6 +45,8 @@ class _Said:
     unknown: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     admitted: int = 0
+    aside: int = 0
+    """Of these, what stands under an id that is another's."""
     departed: str = ""
     outcome: Outcome | None = None
     trigger: str = ""
@@ -64,12 +68,14 @@ async def sync(services: Services, params: WindowSync) -> Reply:
         else:
             news = [one for one in told if not is_settled(session, one.segment.id)]
             known = [one for one in told if is_settled(session, one.segment.id)]
-            if news:
+            others = await _compare(services, session, params, known)
+            if news or others:
                 await session.ensure_text()
-            ready = await on_worker(services, prepared, services.intake, on_clock(session, params.ids, told))
-            await _compare(services, session, params, known)
+            clocked = on_clock(session, params.ids, [*told, *others])
+            ready = await on_worker(services, prepared, services.intake, clocked)
             fixed = [*params.fixed, *(one.segment.id for one in told if one.is_fixed)]
-            said = _take(services, session, change, params, ready, fixed)
+            aside = {one.segment.id for one in others}
+            said = _take(services, session, change, params, ready, fixed, aside)
     return await _reply(services, session, params, said)
 
 
@@ -82,8 +88,11 @@ def _row(services: Services, params: WindowSync) -> SessionRow:
 # What ids stand for
 
 
-async def _compare(services: Services, session: Session, params: WindowSync, known: Sequence[Told]) -> None:
-    """Hold what the request's ids stand for against the stash: what was sent now by content, the rest by digest."""
+async def _compare(services: Services, session: Session, params: WindowSync, known: Sequence[Told]) -> list[Told]:
+    """Hold what the request's ids stand for against the stash: what was sent now by content, the rest by digest.
+
+    Those of `known` that stand for another content than is stored, each under a name of its own.
+    """
     session.wiring = session.wiring or Wiring()
     contents, slot_of = session.wiring.contents, session.heap.slot_of
     differing = set(await conflicts_of(services, session, known))
@@ -95,6 +104,7 @@ async def _compare(services: Services, session: Session, params: WindowSync, kno
     for row in await services.stash.rows(session.key, doubtful) if doubtful else ():
         if row.digest.hex() == told[row.seq]:
             contents.compared(row.seq, told[row.seq], is_held=True)
+    return [aside_of(one, said_of[one.segment.id]) for one in known if one.segment.id in differing]
 
 
 def _digests(told: Sequence[Told]) -> dict[str, str]:
@@ -126,6 +136,7 @@ def _take(
     params: WindowSync,
     ready: list[Prepared],
     fixed: list[str],
+    aside: Set[str],
 ) -> _Said:
     """Everything a sync does to a session, inside its change."""
     heap, wiring, fresh = session.heap, session.wiring, len(session.heap)
@@ -136,6 +147,9 @@ def _take(
     said = _Said(admitted=sum(session.admit(change, one) for one in ready))
     for one in ready:
         wiring.contents.compared(heap.slot_of[one.segment.id], one.digest.hex(), is_held=True)
+    others = [heap.slot_of[one.segment.id] for one in ready if one.segment.id in aside]
+    depart(session, change, others)
+    said.aside = len(others)
     is_repeated = wiring.sent is not None and wiring.sent.ids == tuple(params.ids)
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     wiring.is_off, wiring.pacer, wiring.heard_s = False, pacer, services.clock()
@@ -331,6 +345,8 @@ def _plan(said: _Said) -> Reply:
 
 def _sentence(said: _Said) -> str:
     parts = [f"{said.admitted} admitted"]
+    if said.aside:
+        parts.append(f"{said.aside} of them aside, under names of their own: their ids stand for something else")
     if said.departed:
         parts.append(f"others departed ({said.departed})")
     if said.outcome:

@@ -50,6 +50,8 @@ class Counts:
     sync_failures: int = 0
     replaced_syncs: int = 0
     """Syncs that a newer request made superfluous before they began."""
+    conflicts: int = 0
+    """Contents that came under an id that the stash knows for another: stored aside, and never evicted."""
     without_usage: int = 0
     """Replies of which nobody could read what they cost."""
     collections: int = 0

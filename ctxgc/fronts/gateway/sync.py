@@ -260,6 +260,7 @@ class Syncer:
         missing = {id_ for id_ in params["ids"] if thread.known.get(id_) != asked.digests[id_]}
         if not thread.ids and not thread.parent:
             missing -= family.known_ids or set()  # Met for the first time here, but not there.
+        said: set[str] = set()
         for _ in range(TRIES_MAX):
             loads = await loop.run_in_executor(self._worker, _loads, asked.window, missing)
             for load in loads[:-1]:
@@ -268,8 +269,11 @@ class Syncer:
             params["new"] = loads[-1]
             answer: dict[str, Any] = await self._link.call("window.sync", params, SYNC_TIMEOUT_S)
             params["usage"] = None  # It is told once.
+            said |= missing
             missing = set(answer["unknown"])
             if not missing:
+                # An id is in conflict in each answer; it is counted when what it stands for is told.
+                self._counts.conflicts += len(said.intersection(answer["conflicts"]))
                 return answer
         raise CallFailed("conflict", 0, "the daemon asks for the same segments again and again")
 

@@ -1,0 +1,165 @@
+"""`window.sync`, where a host gives an id that is known to another content: what becomes of both (I1, I9)."""
+
+import pytest
+
+from ctxgc.core.errors import CtxgcError
+from ctxgc.stash.sqlite import SqliteStash
+from ctxgc.stash.transient import TransientStash
+from tests.daemon.harness import bench_on
+from tests.daemon.test_wire import SMALL_WINDOW, TASK, Host, conversation, states, turn
+
+KEY = {"session": "claude_code:s"}
+FIRST = "log 0: wait for the tide\n" * 80
+OTHER = "another log altogether\n" * 90
+CUT = FIRST[:300] + "[cut by its host]"
+CLEARED = "[old result cleared]"
+
+
+@pytest.fixture
+async def bench():
+    async with bench_on(TransientStash(), config=SMALL_WINDOW) as made:
+        yield made
+
+
+def changed(turns, text):
+    """A conversation whose host has put this text under the id of its first call."""
+    return [TASK, *turn(0, text), *conversation(turns)[3:]]
+
+
+async def texts(bench):
+    """Every result that the session has, in whatever state, as it comes back."""
+    rows = (await bench.call("segment.list", **KEY, limit=1000))["segments"]
+    found = {}
+    for row in rows:
+        if row["kind"] == "exchange" and row["state"] != "forgotten":
+            (back,) = (await bench.call("stash.recall", **KEY, id=row["id"]))["recalled"]
+            found[row["id"]] = back["pieces"][-1]["text"]
+    return found
+
+
+@pytest.mark.parametrize("mode", ["on", "shadow"])
+@pytest.mark.parametrize("text", [OTHER, CUT, CLEARED])
+async def test_i1_what_came_under_a_known_id_is_stored_beside_what_the_id_stands_for(bench, text, mode):
+    host = Host(bench.call, mode=mode)
+    await host.send(conversation(3))
+    host.known.discard("call_0")
+
+    await host.send(changed(3, text))
+    await host.send(changed(4, text))
+
+    found = await texts(bench)
+    assert found["call_0"] == FIRST
+    assert list(found.values()).count(text) == 1
+    assert len(found) == 5
+
+
+async def test_i1_what_came_under_a_known_id_is_found_when_its_host_has_dropped_it(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(3))
+    host.known.discard("call_0")
+    await host.send(changed(3, OTHER))
+    await host.send([TASK, *turn(2)])
+
+    found = (await bench.call("stash.search", **KEY, query="another altogether"))["hits"]
+
+    (name,) = [hit["id"] for hit in found]
+    (back,) = (await bench.call("stash.recall", **KEY, id=name))["recalled"]
+    assert back["pieces"][-1]["text"] == OTHER
+
+
+async def test_what_is_stored_beside_an_id_is_no_part_of_the_window_and_of_no_later_plan(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(3))
+    before = (await host.send(conversation(3)))["window"]
+    host.known.discard("call_0")
+
+    after = (await host.send(changed(3, OTHER)))["window"]
+    for turns in range(4, 25):
+        await host.send(changed(turns, OTHER))
+
+    assert {name: after[name] for name in ("segments", "resident_tokens")} == {
+        name: before[name] for name in ("segments", "resident_tokens")
+    }
+    assert host.evicted
+    assert host.evicted.keys() <= {f"call_{n}" for n in range(1, 25)}
+    assert [state for id_, state in (await states(bench)).items() if id_.startswith("call_0~")] == ["departed"]
+
+
+async def test_what_waits_for_more_content_takes_nothing_into_the_window(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(2))
+    before = host.reply["window"]
+    host.known.discard("call_0")
+
+    reply = await host.send(changed(4, OTHER), new=[])
+
+    assert set(reply["unknown"]) >= {"call_2", "call_3"}
+    assert reply["window"] == before
+
+
+@pytest.mark.parametrize("is_restarted", [True, False])
+async def test_the_same_content_under_the_same_id_is_stored_once_however_often_it_is_told(tmp_path, is_restarted):
+    for _ in range(3):
+        async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+            host = Host(bench.call, mode="on")
+            await host.send(conversation(3))
+            for _ in range(1 if is_restarted else 3):
+                host.known.discard("call_0")
+                await host.send(changed(3, OTHER))
+            found = await texts(bench)
+
+    assert list(found.values()).count(OTHER) == 1
+    assert len(found) == 4
+
+
+async def test_each_content_that_an_id_stood_for_is_there(bench):
+    host = Host(bench.call, mode="on")
+    said = [f"state of the ferry: {n}\n" * 40 for n in range(5)]
+    for n, text in enumerate(said):
+        host.known.discard("call_0")
+        await host.send(changed(n + 2, text))
+
+    assert set(said) <= set((await texts(bench)).values())
+
+
+async def test_i9_what_was_out_when_its_id_was_used_again_comes_back_exactly(bench):
+    host = Host(bench.call, mode="on")
+    for turns in range(2, 25):
+        await host.send(conversation(turns))
+    out = sorted(host.evicted)
+    assert "call_0" in out
+    host.known -= set(out)
+    again = [TASK, *(message for n in range(25) for message in turn(n, f"{OTHER}{n}" if f"call_{n}" in out else None))]
+
+    for _ in range(2):
+        await host.send(again)
+
+    found = await texts(bench)
+    assert [found[id_] for id_ in out] == [f"log {id_[5:]}: wait for the tide\n" * 80 for id_ in out]
+    assert {f"{OTHER}{id_[5:]}" for id_ in out} <= set(found.values())
+    assert not host.evicted.keys() & set(out)
+
+
+async def test_what_was_forgotten_stays_so_whatever_comes_under_its_id(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(3))
+    await bench.call("stash.forget", **KEY, ids=["call_0"])
+
+    for text in (FIRST, OTHER):
+        host.known.discard("call_0")
+        await host.send(changed(3, text))
+
+    assert (await states(bench))["call_0"] == "forgotten"
+    assert set(await texts(bench)) == {"call_1", "call_2"}
+    with pytest.raises(CtxgcError):
+        await bench.call("stash.recall", **KEY, id="call_0")
+
+
+async def test_a_secret_in_what_came_under_a_known_id_never_reaches_the_stash(bench):
+    host, secret = Host(bench.call, mode="on"), "AKIA" + "IOSFODNN7EXAMPLF"
+    await host.send(conversation(3))
+    host.known.discard("call_0")
+
+    await host.send(changed(3, f"aws_access_key_id = {secret}\n" * 3))
+
+    assert not [text for text in (await texts(bench)).values() if secret in text]
