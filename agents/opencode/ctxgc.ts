@@ -8,9 +8,13 @@
  * CTXGC_OPENCODE_MODE: `shadow` (default: everything is computed and journalled, nothing edited), `on`, `off`.
  *
  * Nothing waits for the daemon but the first list of a session that this process meets, and that for WAIT_MS. Whatever
- * fails here or there, OpenCode sends what it would have sent. Plain JavaScript that TypeScript takes too.
+ * fails here or there, OpenCode sends what it would have sent. While the daemon is gone what was out stays out, so that
+ * the prompt cache goes on to fit. A tombstone stands only where the content is that it was decided on, by digest: hosts
+ * change outputs under their ids. Plain JavaScript that TypeScript takes too.
  */
 
+import { createHash } from "node:crypto"
+import { lstatSync, readFileSync } from "node:fs"
 import { connect } from "node:net"
 import { homedir } from "node:os"
 import { join } from "node:path"
@@ -21,19 +25,36 @@ const RETRY_MS = 1_000
 const NEW_CHARS_MAX = 1_000_000
 const TRIES_MAX = 3
 const SESSIONS_MAX = 64
+const LINE_CHARS_MAX = 16_000_000
+const DIGEST_CHARS = 32
 /** A string of a tool's input is a piece of the body from this length on. */
 const INPUT_PIECE_CHARS_MIN = 400
 
-/** Where the daemon listens; the same rule as the `ctxgc` command's. */
-function socketPath(env) {
+/** Where a daemon may listen, as the `ctxgc` command has it: the usual place, then what one wrote into its lock. */
+function placesIn(env) {
+  if (env.CTXGC_SOCKET) return [env.CTXGC_SOCKET].filter(isOurs)
   const state = env.XDG_STATE_HOME || join(env.HOME || homedir(), ".local", "state")
-  return env.CTXGC_SOCKET || join(env.XDG_RUNTIME_DIR || state, "ctxgc", "ctxgc.sock")
+  const usual = join(env.XDG_RUNTIME_DIR || state, "ctxgc", "ctxgc.sock")
+  const lock = join(env.CTXGC_DAEMON__STATE_DIR || join(state, "ctxgc"), "ctxgcd.lock")
+  return [...new Set([usual, writtenIn(lock)])].filter(isOurs)
+}
+
+function writtenIn(lock) {
+  if (!isOurs(lock)) return ""
+  const [pid, path] = readFileSync(lock, "utf8").split("\n")
+  return /^\d+$/.test(pid) && path?.startsWith("/") ? path : ""
+}
+
+/** Not what another user put there: what we would send are transcripts. */
+function isOurs(path) {
+  return path !== "" && lstatSync(path, { throwIfNoEntry: false })?.uid === process.getuid()
 }
 
 /** A connection that is opened when it is needed, and again after it broke. */
 class Link {
-  constructor(path) {
-    this.path = path
+  constructor(env) {
+    this.env = env
+    this.drops = 0
     this.socket = null
     this.waiting = new Map()
     this.lastId = 0
@@ -43,27 +64,36 @@ class Link {
   /** The result of one verb; rejects if there is none. */
   call(method, params) {
     return new Promise((resolve, reject) => {
-      if (!this.socket && performance.now() - this.failedMs < RETRY_MS) return reject(new Error("no daemon"))
+      const socket = this.open()
       const id = ++this.lastId
-      const timer = setTimeout(() => this.drop(new Error("the daemon does not answer")), CALL_MS)
+      const timer = setTimeout(() => this.drop(new Error("the daemon does not answer"), socket), CALL_MS)
       timer.unref?.()
       this.waiting.set(id, { resolve, reject, timer })
-      this.open().write(JSON.stringify({ id, method, params }) + "\n")
+      socket.write(JSON.stringify({ id, method, params }) + "\n")
     })
   }
 
   open() {
     if (this.socket) return this.socket
-    const socket = connect(this.path)
+    const places = performance.now() - this.failedMs < RETRY_MS ? [] : placesIn(this.env)
+    if (!places.length) throw new Error("no daemon")
+    // At the usual place a daemon may have left its socket when it died: the next try is for the other one.
+    const socket = connect(places[this.drops % places.length])
     let rest = ""
     socket.setEncoding("utf8")
     socket.unref?.()
     socket.on("error", (error) => this.drop(error, socket))
     socket.on("close", () => this.drop(new Error("the daemon hung up"), socket))
     socket.on("data", (text) => {
-      const lines = (rest + text).split("\n")
-      rest = lines.pop()
-      for (const line of lines) this.take(JSON.parse(line))
+      // What fails in here is caught by nobody else, and would end OpenCode.
+      try {
+        const lines = (rest + text).split("\n")
+        rest = lines.pop()
+        if (rest.length > LINE_CHARS_MAX) throw new Error("an answer without end")
+        for (const line of lines) this.take(JSON.parse(line))
+      } catch (error) {
+        this.drop(error, socket)
+      }
     })
     return (this.socket = socket)
   }
@@ -77,11 +107,12 @@ class Link {
     else call.reject(new Error(answer.error?.message ?? "refused"))
   }
 
-  drop(error, socket = this.socket) {
+  drop(error, socket) {
     if (socket !== this.socket) return
     this.failedMs = performance.now()
+    this.drops++
     this.socket = null
-    socket?.destroy()
+    socket.destroy()
     const calls = [...this.waiting.values()]
     this.waiting.clear()
     for (const call of calls) {
@@ -91,52 +122,66 @@ class Link {
   }
 }
 
-/** What a list holds: records as `window.sync` takes them, and the ids that cannot be edited. */
+/** What a list holds: records as `window.sync` takes them, ids that cannot be edited, and where each part stands. */
 function windowOf(messages) {
   const records = []
   const fixed = []
+  const places = new Map()
+  const uses = new Map()
   for (const { info, parts } of messages) {
-    for (const part of parts) {
+    for (const [at, part] of parts.entries()) {
       const record = info.role === "user" ? ofUser(part) : ofAssistant(part, info.id)
       if (!record) continue
+      const { kind, tool, input, text, status } = record
+      record.digest = digestOf([kind, tool, input, text, status])
+      // Some servers count their calls anew in each reply. A text has no name but its part's, and may be another later.
+      record.id = kind === "exchange" ? numbered(part.callID, uses) : `${part.id}-${record.digest.slice(0, 8)}`
       records.push(record)
-      if (record.kind !== "exchange" || record.status === "error" || isCleared(part)) fixed.push(record.id)
+      places.set(record.id, { parts, at, digest: record.digest })
+      if (kind !== "exchange" || status === "error") fixed.push(record.id)
     }
   }
-  return { records, fixed }
+  return { records, fixed, places }
 }
 
 function ofUser(part) {
   if (part.type !== "text" || part.ignored || !part.text?.trim()) return null
-  return { id: part.id, kind: part.synthetic ? "attachment" : "user", role: "user", text: part.text }
+  return { kind: part.synthetic ? "attachment" : "user", role: "user", text: part.text }
 }
 
 function ofAssistant(part, reply) {
-  if (part.type === "text" && part.text?.trim()) return { id: part.id, kind: "assistant", text: part.text, reply }
-  if (part.type === "reasoning" && part.text?.trim()) return { id: part.id, kind: "thinking", text: part.text, reply }
-  if (part.type !== "tool" || !part.callID) return null
+  if (part.type === "text" && part.text?.trim()) return { kind: "assistant", text: part.text, reply }
+  if (part.type === "reasoning" && part.text?.trim()) return { kind: "thinking", text: part.text, reply }
+  // What OpenCode itself has cleared is out of the window, by its hand.
+  if (part.type !== "tool" || !part.callID || part.state.time?.compacted) return null
   const { state } = part
-  const call = { id: part.callID, kind: "exchange", tool: part.tool, input: state.input ?? {}, reply }
-  if (state.status === "completed") return { ...call, text: isCleared(part) ? "" : state.output }
+  const call = { kind: "exchange", tool: part.tool, input: state.input ?? {}, reply }
+  if (state.status === "completed") return { ...call, text: state.output }
   if (state.status === "error") return { ...call, text: state.error ?? "", status: "error" }
   return { ...call, status: "pending" }
 }
 
-/** OpenCode itself has dropped the result. */
-function isCleared(part) {
-  return Boolean(part.state?.time?.compacted)
+/** A call's id: the first use is bare, the n-th is `ID~n`, as everywhere in ctxgc. */
+function numbered(callID, uses) {
+  const use = (uses.get(callID) ?? 0) + 1
+  uses.set(callID, use)
+  return use === 1 && !callID.includes("~") ? callID : `${callID}~${use}`
+}
+
+/** What a content is known by: two that differ in anything have two. */
+function digestOf(content) {
+  return createHash("sha256").update(JSON.stringify(content)).digest("hex").slice(0, DIGEST_CHARS)
 }
 
 /** Put tombstones where bodies are out; the ids of those that were found. Parts are replaced, never changed. */
-function edit(messages, evicted) {
+function edit(places, evicted) {
   const edited = []
-  for (const { parts } of messages) {
-    for (const [at, part] of parts.entries()) {
-      const out = part.type === "tool" && part.state.status === "completed" && !isCleared(part) && evicted[part.callID]
-      if (!out) continue
-      parts[at] = { ...part, state: { ...part.state, input: marked(part.state.input, out.marker), output: out.text } }
-      edited.push(part.callID)
-    }
+  for (const [id, out] of evicted) {
+    const { parts, at, digest } = places.get(id) ?? {}
+    if (!parts || digest !== out.digest) continue
+    const { state } = parts[at]
+    parts[at] = { ...parts[at], state: { ...state, input: marked(state.input, out.marker), output: out.text } }
+    edited.push(id)
   }
   return edited
 }
@@ -154,7 +199,7 @@ class Session {
     this.link = link
     this.about = { session: `opencode:${name}`, format: "openai_chat", project, mode }
     this.known = new Map()
-    this.evicted = {}
+    this.evicted = new Map()
     this.usageOf = ""
     this.next = null
     this.telling = null
@@ -177,26 +222,24 @@ class Session {
 
   async sync({ records, fixed, edited, usage, model }) {
     const ids = records.map((record) => record.id)
-    let missing = records.filter((record) => this.known.get(record.id) !== stamp(record))
+    const digests = records.map((record) => record.digest)
+    const digestsOf = new Map(records.map((record) => [record.id, record.digest]))
+    let missing = records.filter((record) => this.known.get(record.id) !== record.digest)
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const loads = loadsOf(missing)
       for (const load of loads.slice(0, -1)) await this.link.call("window.sync", { ...this.about, new: load })
-      const params = { ...this.about, model, ids, fixed, edited, usage, new: loads.at(-1) }
+      const params = { ...this.about, model, ids, digests, fixed, edited, usage, new: loads.at(-1) }
       const answer = await this.link.call("window.sync", params)
       usage = null
-      this.known = new Map(records.map((record) => [record.id, stamp(record)]))
+      this.known = digestsOf
       missing = records.filter((record) => answer.unknown.includes(record.id))
       if (!missing.length) {
-        this.evicted = answer.evicted
+        const out = Object.entries(answer.evicted)
+        this.evicted = new Map(out.map(([id, said]) => [id, { ...said, digest: digestsOf.get(id) }]))
         return
       }
     }
   }
-}
-
-/** Tells a segment's states apart: pending, answered, cleared. */
-function stamp(record) {
-  return `${record.status ?? ""} ${record.text?.length ?? -1}`
 }
 
 function loadsOf(records) {
@@ -226,7 +269,7 @@ function usageIn(messages, session) {
 export const ctxgc = async ({ directory }) => {
   const mode = process.env.CTXGC_OPENCODE_MODE || "shadow"
   if (mode === "off") return {}
-  const link = new Link(socketPath(process.env))
+  const link = new Link(process.env)
   const sessions = new Map()
 
   function sessionOf(name) {
@@ -242,15 +285,16 @@ export const ctxgc = async ({ directory }) => {
     if (!last?.sessionID) return
     const isNew = !sessions.has(last.sessionID)
     const session = sessionOf(last.sessionID)
-    const told = { ...windowOf(messages), usage: usageIn(messages, session), model: modelOf(messages) }
+    const { places, ...list } = windowOf(messages)
+    const told = { ...list, usage: usageIn(messages, session), model: modelOf(messages) }
     if (isNew) {
       // Another process may have collected this session before: what was out stays out.
       const asked = session.tell({ ...told, edited: [] }).catch(() => {})
       await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, WAIT_MS))])
-      edit(messages, session.evicted)
+      edit(places, session.evicted)
       return
     }
-    const edited = edit(messages, session.evicted)
+    const edited = edit(places, session.evicted)
     session.tell({ ...told, edited }).catch(() => {})
   }
 

@@ -14,7 +14,9 @@ from ctxgc.protocol.params import Name, Params, Tokens, WireFormatName
 
 WINDOW_SEGMENTS_MAX = 100_000
 
-Digest = Annotated[str, Field(max_length=64)]
+DIGEST_CHARS_MAX = 64
+
+Digest = Annotated[str, Field(max_length=DIGEST_CHARS_MAX)]
 GatewayMode = Literal["shadow", "on", "off"]
 
 
@@ -53,7 +55,8 @@ class WindowSync(Params):
     the id comes back in `unknown`. A digest is what the client makes of a segment, and equal for equal ones.
     """
     new: Annotated[list[dict[str, Any]], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
-    """Segments that the daemon may not know, as `export` writes them; `fixed` names pieces without a span of their own.
+    """Segments that the daemon may not know, as `export` writes them; `fixed` names pieces without a span of their own,
+    and `digest` is as in `digests`, for a client that makes its own.
 
     Again what was pending before, and what has another content than an id stood for before.
     """

@@ -163,3 +163,66 @@ async def test_a_secret_in_what_came_under_a_known_id_never_reaches_the_stash(be
     await host.send(changed(3, f"aws_access_key_id = {secret}\n" * 3))
 
     assert not [text for text in (await texts(bench)).values() if secret in text]
+
+
+class OwnDigests:
+    """A client whose digests are not the daemon's, as an agent's plugin's."""
+
+    def __init__(self, call):
+        self.call, self.known, self.asked = call, {}, []
+
+    async def send(self, outputs, is_ahead=False):
+        """Tell a window of these outputs, by id, in `new` what is another than it was; the last reply."""
+        records = [
+            {
+                "id": id_,
+                "kind": "exchange",
+                "tool": "look_up",
+                "input": {"log": id_},
+                "text": text,
+                "digest": f"d{len(text)}{text[:9]}",
+            }
+            for id_, text in outputs.items()
+        ]
+        said = {record["id"]: record["digest"] for record in records}
+        news = [record for record in records if self.known.get(record["id"]) != record["digest"]]
+        about = KEY | {"format": "openai_chat", "mode": "on"}
+        for _ in range(3):
+            if is_ahead:
+                await self.call("window.sync", **about, new=news)
+                news = []
+            params = {"ids": list(said), "digests": list(said.values()), "new": news}
+            reply = await self.call("window.sync", **about, **params)
+            self.known = said
+            news = [record for record in records if record["id"] in reply["unknown"]]
+            self.asked += reply["unknown"]
+            if not news:
+                return reply
+        raise AssertionError("asked for the same again and again")
+
+
+@pytest.mark.parametrize("is_ahead", [True, False])
+async def test_a_client_that_makes_its_own_digests_is_asked_for_nothing_twice(bench, is_ahead):
+    client, outputs = OwnDigests(bench.call), {}
+    for n in range(12):
+        outputs[f"call_{n}"] = f"log {n}: wait for the tide\n" * 80
+        reply = await client.send(outputs, is_ahead)
+
+    assert client.asked == []
+    assert reply["evicted"]
+
+
+async def test_a_restarted_daemon_asks_a_client_with_its_own_digests_once_and_evicts_nothing_it_does_not_have(tmp_path):
+    client, outputs = OwnDigests(None), {}
+    for turns in (range(3), range(3, 24)):
+        async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+            client.call, client.asked = bench.call, []
+            for n in turns:
+                outputs[f"call_{n}"] = f"log {n}: wait for the tide\n" * 80
+                reply = await client.send(outputs)
+                if n == 1:
+                    outputs["call_0"] = OTHER
+
+    assert sorted(client.asked) == ["call_0", "call_1", "call_2"]
+    assert reply["conflicts"] == ["call_0"]
+    assert reply["evicted"].keys() >= {"call_1", "call_2"}

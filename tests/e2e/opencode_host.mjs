@@ -1,9 +1,16 @@
 // Stands for OpenCode: keeps a session, and before each request gives its plugin a fresh copy of the list to transform.
-// usage: node opencode_host.mjs PLUGIN TURNS FILE_CHARS
+// usage: node opencode_host.mjs PLUGIN TURNS FILE_CHARS [STEPS]
+// STEPS is JSON: {"TURN": {"pause": true, "outputs": {"CALL": TEXT}, "cleared": [CALL]}}. A pause says its turn on
+// stderr and lasts until a line comes in; outputs and clearings are what OpenCode itself does to its past.
 import { writeFileSync } from "node:fs"
+import { createInterface } from "node:readline"
 import { pathToFileURL } from "node:url"
 
 const [plugin, turns, chars] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])]
+const steps = JSON.parse(process.argv[5] ?? "{}")
+const uid = process.getuid() + Number(process.env.HOST_UID_OFFSET ?? 0)
+process.getuid = () => uid
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
 const { ctxgc } = await import(pathToFileURL(plugin))
 const hooks = await ctxgc({ directory: "/work" })
 const transform = hooks["experimental.chat.messages.transform"] ?? (async () => {})
@@ -12,14 +19,12 @@ const sessionID = "ses_0000000000000000000001"
 const prompt = { type: "text", id: "prt_prompt", text: "Read every part." }
 const messages = [{ info: { id: "msg_0", role: "user", sessionID, model: { modelID: "gpt-5" } }, parts: [prompt] }]
 const edited = []
-const waits = []
 let before = 0
 
 for (let turn = 0; turn < turns; turn++) {
+  await step(steps[turn] ?? {}, turn)
   const list = structuredClone(messages)
-  const started = performance.now()
   await transform({}, { messages: list })
-  waits.push(performance.now() - started)
   const ids = []
   for (const [at, { info, parts }] of list.entries()) {
     for (const [n, part] of parts.entries()) {
@@ -41,8 +46,18 @@ for (let turn = 0; turn < turns; turn++) {
   messages.push({ info, parts: [said, { type: "tool", id: `prt_t${turn}`, callID: `call_${turn}`, tool: "read", state }] })
   await new Promise((resolve) => setTimeout(resolve, 25))
 }
-writeFileSync(1, JSON.stringify({ edited, waits, files: [0, 1, 2].map(textOf) })) // All of it, before the exit.
+writeFileSync(1, JSON.stringify({ edited, files: [0, 1, 2].map(textOf) })) // All of it, before the exit.
 process.exit(0)
+
+async function step({ pause, outputs = {}, cleared = [] }, turn) {
+  for (const part of messages.flatMap(({ parts }) => parts)) {
+    if (part.callID in outputs) part.state.output = outputs[part.callID]
+    if (cleared.includes(part.callID)) part.state.time = { compacted: 1 }
+  }
+  if (!pause) return
+  writeFileSync(2, `${turn}\n`)
+  await lines.next()
+}
 
 function textOf(file) {
   const lines = []

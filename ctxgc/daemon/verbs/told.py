@@ -21,7 +21,7 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import REPLY_KINDS, Session
 from ctxgc.daemon.verbs.acting import on_worker
 from ctxgc.daemon.windows import PLACE_STEP
-from ctxgc.protocol.wire import WindowSync
+from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowSync
 
 ASIDE_DIGITS = 12
 """Of a digest, in the name of what is stored aside: it has to be another than those of the same id alone."""
@@ -46,6 +46,16 @@ def told_in(params: WindowSync) -> list[Told]:
         Told(_with_facts(segment, params.project), _names(record.get("fixed")))
         for segment, record in zip(segments, params.new, strict=True)
     ]
+
+
+def digests_told(params: WindowSync) -> dict[str, str]:
+    """What ids stand for in this request, where the client says it: beside them, and in the records of `new`."""
+    recorded = {str(record.get("id")): record["digest"] for record in params.new if _is_digest(record.get("digest"))}
+    return dict(zip(params.ids, params.digests, strict=False)) | recorded
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= DIGEST_CHARS_MAX
 
 
 def _names(value: object) -> frozenset[str]:

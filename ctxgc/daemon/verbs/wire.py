@@ -30,7 +30,7 @@ from ctxgc.daemon.session import Session
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.acting import Reply, announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.told import Told, aside_of, conflicts_of, is_settled, on_clock, prepared, told_in
+from ctxgc.daemon.verbs.told import Told, aside_of, conflicts_of, digests_told, is_settled, on_clock, prepared, told_in
 from ctxgc.daemon.windows import depart, put_back, rewindow
 from ctxgc.daemon.wiring import Bill, Open, Sent, Wiring, actual_cost, as_if_out
 from ctxgc.protocol.wire import Usage, WindowSync
@@ -96,7 +96,7 @@ async def _compare(services: Services, session: Session, params: WindowSync, kno
     session.wiring = session.wiring or Wiring()
     contents, slot_of = session.wiring.contents, session.heap.slot_of
     differing = set(await conflicts_of(services, session, known))
-    said_of = await on_worker(services, _digests, known) | dict(zip(params.ids, params.digests, strict=False))
+    said_of = await on_worker(services, _digests, known) | digests_told(params)
     for id_ in (one.segment.id for one in known):
         contents.compared(slot_of[id_], said_of[id_], is_held=id_ not in differing)
     told = _told_digests(session, params)
@@ -145,8 +145,10 @@ def _take(
     told = _told_digests(session, params)
     doubtful = {heap.ids[slot] for slot in wiring.contents.doubtful(told)}
     said = _Said(admitted=sum(session.admit(change, one) for one in ready))
+    said_of = digests_told(params)
     for one in ready:
-        wiring.contents.compared(heap.slot_of[one.segment.id], one.digest.hex(), is_held=True)
+        as_told = said_of.get(one.segment.id, one.digest.hex())
+        wiring.contents.compared(heap.slot_of[one.segment.id], as_told, is_held=True)
     others = [heap.slot_of[one.segment.id] for one in ready if one.segment.id in aside]
     depart(session, change, others)
     said.aside = len(others)
