@@ -11,6 +11,8 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +24,8 @@ from ctxgc.protocol.line import CallFailed
 from tests.gateway.upstream import Upstream
 
 WAIT_S = 10.0
+LOOP_ROUNDS = 20
+"""More than the callbacks from a timer to what it lets go on."""
 SESSION = "0b3c9e5e-0000-4000-8000-000000000001"
 CLAUDE = {"x-claude-code-session-id": SESSION, "x-api-key": "sk-secret", "anthropic-version": "2023-06-01"}
 OPENAI = {"x-claude-code-session-id": SESSION, "authorization": "Bearer sk-proj-secret"}
@@ -43,6 +47,7 @@ class ScriptedDaemon:
 
     def __init__(self, victims=lambda ids: ()):
         self.victims = victims
+        self.asked = 0
         self.told = []
         self.known = set()
         self.out = {}
@@ -53,6 +58,7 @@ class ScriptedDaemon:
 
     async def call(self, method, params, timeout_s):
         params = msgspec.json.decode(msgspec.json.encode(params))
+        self.asked += 1
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         if self.fails_with is not None:
@@ -82,6 +88,25 @@ class ScriptedDaemon:
         pass
 
 
+class StandingClock(asyncio.SelectorEventLoop):
+    """A loop whose clock a test can stop and move: what is waited for meanwhile is counted, not measured."""
+
+    _stands_at_s = None
+    _ahead_s = 0.0
+
+    def time(self):
+        return super().time() + self._ahead_s if self._stands_at_s is None else self._stands_at_s
+
+    def stop_clock(self):
+        self._stands_at_s = self.time()
+
+    def move_clock(self, seconds):
+        self._stands_at_s += seconds
+
+    def start_clock(self):
+        self._ahead_s, self._stands_at_s = self._stands_at_s - super().time(), None
+
+
 class Stage:
     """Everything a test needs, between `with` and its end."""
 
@@ -90,7 +115,7 @@ class Stage:
         self.upstream = upstream or Upstream()
         self._settings = {"mode": mode, "modes": modes or {}, "wait_s": wait_s, "cache_ttl_s": cache_ttl_s} | settings
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread = threading.Thread(target=self._run_loop)
         self._failure = None
 
     def __enter__(self):
@@ -103,6 +128,10 @@ class Stage:
         self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(WAIT_S)
         assert not self._thread.is_alive()
+
+    def _run_loop(self):
+        with asyncio.Runner(loop_factory=StandingClock) as runner:
+            runner.run(self._run())
 
     async def _run(self):
         self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -150,6 +179,26 @@ class Stage:
         finally:
             connection.close()
 
+    @contextmanager
+    def waiting(self, path, body, headers=None):
+        """A call to a model while the gateway's clock stands: `passes(seconds)` lets so much time go by.
+
+        Whatever holds the call back within the block is timers of the loop, and `reply()` comes by them or not at all.
+        """
+        with ThreadPoolExecutor(1) as client:
+            self._on_loop(self.loop.stop_clock)
+            try:
+                yield Waiting(self, client.submit(self.send, path, body, headers))
+            finally:
+                self._on_loop(self.loop.start_clock)
+
+    def _on_loop(self, work, *given):
+        """Do this on the loop, and wait until what it brought about has been done too."""
+        for step in (lambda: work(*given), *[lambda: None] * LOOP_ROUNDS):
+            done = threading.Event()
+            self.loop.call_soon_threadsafe(lambda step=step, done=done: (step(), done.set()))
+            assert done.wait(WAIT_S)
+
     def raw(self, text):
         """A connection on which these bytes were written."""
         connection = socket.create_connection(("127.0.0.1", self.running.port), timeout=WAIT_S)
@@ -180,6 +229,26 @@ class Stage:
         self.settle()
         assert reply.status == 200, reply.body
         return self.upstream.last
+
+
+class Waiting:
+    """A call that its gateway holds back, and the clock that it waits by."""
+
+    def __init__(self, stage, answer):
+        self._stage, self._answer = stage, answer
+
+    def passes(self, seconds):
+        """So much time goes by for the gateway."""
+        self._stage._on_loop(self._stage.loop.move_clock, seconds)
+
+    @property
+    def is_held(self):
+        """Whether nothing of it has gone upstream."""
+        return not self._stage.upstream.received and not self._answer.done()
+
+    def reply(self):
+        """What the agent gets; fails where that takes more of the gateway's time than has gone by."""
+        return self._answer.result(WAIT_S)
 
 
 def headers_for(path):

@@ -1,5 +1,9 @@
-"""I13: whatever happens to the daemon, or to us, the agent's own bytes go upstream, in time, and it is counted."""
+"""I13: whatever happens to the daemon, or to us, the agent's own bytes go upstream, in time, and it is counted.
 
+How long a request is held is told by the gateway's own clock, which stands still meanwhile: no test measures it.
+"""
+
+import asyncio
 import threading
 from contextlib import contextmanager
 
@@ -8,6 +12,7 @@ import pytest
 from ctxgc.adapters.anthropic_messages import AnthropicMessages
 from ctxgc.adapters.openai_chat import OpenAiChat
 from ctxgc.core.errors import BadTranscript
+from ctxgc.fronts.gateway.gate import RESUME_S
 from ctxgc.fronts.gateway.link import Link
 from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
 from tests.gateway.agent import ChatAgent, ClaudeAgent
@@ -25,12 +30,17 @@ def stage():
 
 
 @contextmanager
-def held(monkeypatch, owner, method):
-    """Within the block a method does not return: what comes back meanwhile did not wait for it."""
-    inner, released = getattr(owner, method), threading.Event()
-    monkeypatch.setattr(owner, method, lambda *given: released.wait(NEVER_S) and inner(*given))
+def parsing_held(monkeypatch):
+    """Within the block no body is parsed to its end: what comes back meanwhile did not wait for it."""
+    inner, begun, released = OpenAiChat.parse, threading.Event(), threading.Event()
+
+    def parse(*given):
+        begun.set()
+        return released.wait(NEVER_S) and inner(*given)
+
+    monkeypatch.setattr(OpenAiChat, "parse", parse)
     try:
-        yield
+        yield begun
     finally:
         released.set()
 
@@ -53,14 +63,67 @@ def test_a_daemon_that_fails_costs_an_edit_and_nothing_else_I13(stage, reason):
     assert stage.passed == {reason: 1}
 
 
-def test_a_slow_daemon_is_not_waited_for(stage):
+def test_a_slow_daemon_is_waited_for_as_long_as_is_set_and_no_longer_I13(stage):
     stage.daemon.delay_s = NEVER_S
     agent = ClaudeAgent().run(5)
 
-    stage.send(agent.path, agent.body())
+    with stage.waiting(agent.path, agent.body()) as call:
+        stage.until(lambda: stage.daemon.asked)
+        call.passes(WAIT_S * 0.99)
+        was_held = call.is_held
+        call.passes(WAIT_S * 0.01)
+        call.reply()
 
+    assert was_held
     assert stage.upstream.last == agent.body()
-    assert stage.passed == {"daemon_late": 1}
+    assert stage.passed in ({"daemon_late": 1}, {"own_late": 1}), "the parser may be late too"
+
+
+def test_a_request_that_begins_like_the_last_one_waits_for_no_daemon_at_all_I13(stage):
+    agent = ClaudeAgent().run(5)
+    stage.ask(MESSAGES, agent.body())
+    stage.daemon.delay_s = NEVER_S
+    agent.run(1, 5)
+
+    with stage.waiting(agent.path, agent.body()) as call:
+        call.reply()
+
+    assert stage.upstream.last.count(b"[evicted") == 3
+
+
+@pytest.mark.parametrize("has_more", [True, False])
+def test_after_a_restart_a_session_with_bodies_out_is_waited_for_a_second_and_no_longer_I13(stage, has_more):
+    agent = ClaudeAgent().run(5)
+    stage.ask(MESSAGES, agent.body())
+    slow = Knowing(stage.daemon if has_more else ScriptedDaemon())
+    with Stage(slow, wait_s=WAIT_S) as restarted:
+        with restarted.waiting(agent.path, agent.body()) as call:
+            restarted.until(lambda: slow.syncs)
+            call.passes(WAIT_S)
+            was_held = call.is_held
+            call.passes(RESUME_S - WAIT_S)
+            call.reply()
+
+        assert was_held == has_more
+        assert restarted.upstream.last == agent.body()
+        assert restarted.passed == {"daemon_late": 1}
+
+
+class Knowing:
+    """Says at once what it knows of a session, and never what is to be out of it."""
+
+    def __init__(self, inner):
+        self._inner = inner
+        self.syncs = 0
+
+    async def call(self, method, params, timeout_s):
+        if method == "window.sync":
+            self.syncs += 1
+            await asyncio.sleep(NEVER_S)
+        return await self._inner.call(method, params, timeout_s)
+
+    def close(self):
+        pass
 
 
 def test_a_daemon_that_comes_back_is_used_again(stage):
@@ -122,9 +185,15 @@ def test_a_parser_that_takes_its_time_is_not_waited_for(stage, monkeypatch):
     stage.ask(CHAT, agent.body())
     agent.messages[1]["content"] = "No memo begins like this."
 
-    with held(monkeypatch, OpenAiChat, "parse"):
-        stage.send(agent.path, agent.body())
+    with parsing_held(monkeypatch) as begun:
+        stage.upstream.received.clear()
+        with stage.waiting(agent.path, agent.body()) as call:
+            assert begun.wait(NEVER_S)
+            was_held = call.is_held
+            call.passes(WAIT_S)
+            call.reply()
 
+        assert was_held
         assert stage.upstream.last == agent.body()
         assert stage.passed == {"own_late": 1}
 
@@ -135,8 +204,11 @@ def test_even_a_late_parser_leaves_in_force_what_was_in_force(stage, monkeypatch
     stage.pause()  # So that this one is parsed, and the daemon asked.
     agent.run(1, 5)
 
-    with held(monkeypatch, OpenAiChat, "parse"):
-        stage.send(agent.path, agent.body())
+    with parsing_held(monkeypatch) as begun:
+        with stage.waiting(agent.path, agent.body()) as call:
+            assert begun.wait(NEVER_S)
+            call.passes(WAIT_S)
+            call.reply()
 
         assert stage.upstream.last.startswith(before[: before.rindex(b"[evicted")])
         assert stage.passed == {}
