@@ -145,7 +145,7 @@ def _take(
     told = _told_digests(session, params)
     doubtful = {heap.ids[slot] for slot in wiring.contents.doubtful(told)}
     said = _Said(admitted=sum(session.admit(change, one) for one in ready))
-    said_of = digests_told(params)
+    said_of = digests_told(params) if ready else {}
     for one in ready:
         as_told = said_of.get(one.segment.id, one.digest.hex())
         wiring.contents.compared(heap.slot_of[one.segment.id], as_told, is_held=True)
