@@ -184,7 +184,10 @@ def test_the_first_request_after_a_restart_is_what_it_would_have_been_without_on
             before = stage.ask(agent.path, agent.body(), headers)
         with Stage(Link(daemon.socket), wait_s=0.05) as stage:
             agent.run(1, turns + 4)
-            after = stage.ask(agent.path, agent.body(), headers)
+            with stage.waiting(agent.path, agent.body(), headers) as call:  # However busy the machine is.
+                call.reply()
+            stage.settle()
+            after = stage.upstream.last
             assert stage.passed == {}
     finally:
         daemon.close()
@@ -219,8 +222,12 @@ def test_a_session_that_the_daemon_knows_is_told_of_without_its_content_after_a_
 class SlowToTell(ScriptedDaemon):
     """Says at once what it knows of a session, and takes its time over what is to be out of it."""
 
+    syncs = 0
+
     async def call(self, method, params, timeout_s):
-        await asyncio.sleep(0.3 * (method == "window.sync"))
+        if method == "window.sync":
+            self.syncs += 1
+            await asyncio.sleep(0.3)
         return await super().call(method, params, timeout_s)
 
 
@@ -231,8 +238,15 @@ def test_after_a_restart_a_session_is_waited_for_only_if_something_of_it_is_out(
         agent = ClaudeAgent().run(6)
         before = stage.ask(MESSAGES, agent.body())
 
+    told = daemon.syncs
     with Stage(daemon, wait_s=0.05) as restarted:
-        assert restarted.ask(MESSAGES, agent.body()) == before
+        with restarted.waiting(MESSAGES, agent.body()) as call:
+            restarted.until(lambda: daemon.syncs > told)
+            call.passes(0.05)
+            call.passes(0.25)
+            call.reply()
+        restarted.settle()
+        assert restarted.upstream.last == before
         assert restarted.passed == passed
 
 
