@@ -289,7 +289,7 @@ export const ctxgc = async ({ directory }) => {
     const told = { ...list, usage: usageIn(messages, session), model: modelOf(messages) }
     if (isNew) {
       // Another process may have collected this session before: what was out stays out.
-      const asked = session.tell({ ...told, edited: [] }).catch(() => {})
+      const asked = session.tell(told).catch(() => {})
       await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, WAIT_MS))])
       edit(places, session.evicted)
       return

@@ -147,6 +147,15 @@ def test_what_opencode_has_cleared_departs_and_is_recalled(node, daemon):
     assert recalled["pieces"][-1]["text"] == said["files"][0]
 
 
+def test_a_list_that_waits_for_what_is_out_does_not_say_that_nothing_is(node, daemon):
+    with answering(daemon.socket, b"") as heard:
+        hosted(node, daemon, turns=1, CTXGC_OPENCODE_MODE="on")
+
+    params = json.loads(heard[0])["params"]
+    assert len(params["ids"]) == len(params["digests"]) == len(params["new"]) == 1
+    assert "edited" not in params, "whatever is in force stands in it"
+
+
 # A daemon that is not as it should be
 
 
