@@ -63,8 +63,7 @@ def single(path: str, pid: int) -> dict[str, int | float | str]:
 
     def one(number: int) -> None:
         with LineClient(path) as client:
-            session = f"client:s{number}"
-            client.call("session.open", {"session": session})
+            session = client.call("session.open", {"session": f"s{number}"})["session"]
             ready.wait()
             for at in range(ADDS_PER_CLIENT):
                 sent = segment(number * ADDS_PER_CLIENT + at)
