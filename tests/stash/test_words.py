@@ -1,6 +1,7 @@
 """Stems, camelCase parts and occurrences: the same words for every engine."""
 
 import random
+import re
 import sqlite3
 import time
 
@@ -74,6 +75,15 @@ def test_camel_case_falls_into_its_parts():
     assert camel_parts("HTTPServer") == ("http", "server")
     assert camel_parts("plain") == camel_parts("URLs") == camel_parts("a" * 65 + "B") == ()
     assert camel_words("aaB x aaB ccD") == ["aaB", "ccD"]
+
+
+@given(st.text(alphabet="abAB0_é ß.", max_size=90))
+def test_a_camel_case_word_is_a_run_of_letters_and_digits_with_a_hump_and_nothing_else(text):
+    """The index takes a row out by the text it was made from: another choice of words would leave its postings."""
+    runs = re.findall(r"(?<![^\W_])[^\W_]{3,64}(?![^\W_])", text)
+    humped = [run for run in runs if re.search(r"[a-z0-9][A-Z]|[A-Z]{2}[a-z]{2}", run)]
+
+    assert camel_words(text) == list(dict.fromkeys(humped))
 
 
 def test_a_megabyte_of_anything_is_split_in_linear_time():
