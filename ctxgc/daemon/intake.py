@@ -2,13 +2,13 @@
 
     parsed ──redact──▶ ──digest──▶ ──count──▶ Prepared
 
-Pure work on values, heavy on the processor: run it on the worker thread. Redaction comes first, so that nothing
-secret is hashed, counted, indexed or written.
+Pure work on values, heavy on the processor: run it on the worker thread unless `is_quick`. Redaction comes first, so
+that nothing secret is hashed, counted, indexed or written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ctxgc.core.heap import FORGOTTEN, Entry
@@ -22,6 +22,10 @@ SOMEWHERE = Address(10**8, 100)
 """An address as long as any: all sessions' numbers cost the same."""
 PIECE_MARKER_TOKENS = 6
 """What the marker of a further piece costs; its text is `[evicted]`."""
+
+INLINE_SEGMENTS_MAX = 4
+INLINE_BYTES_MAX = 4096
+"""Preparing so little costs about what a hop to another thread and back does; the worst text of this length, 1 ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,13 @@ class Intake:
             tombstone_tokens=count(tombstone_text(segment, SOMEWHERE, body_tokens)) + markers,
             redactions=redactions,
         )
+
+    def is_quick(self, segments: Sequence[Segment]) -> bool:
+        """Whether these are prepared as fast as they are handed to another thread, so that the loop may do it."""
+        if len(segments) > INLINE_SEGMENTS_MAX or not self.counter.is_loaded:
+            return False
+        sizes = (len(segment.skeleton) + sum(len(piece.data) for piece in segment.body) for segment in segments)
+        return sum(sizes) <= INLINE_BYTES_MAX
 
     def prepare_all(self, segments: Iterable[Segment]) -> list[Prepared]:
         """Each in order."""

@@ -5,10 +5,14 @@ import threading
 import pytest
 
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.core.segment import DIGEST_BYTES
 from ctxgc.daemon.holdings import Holdings
+from ctxgc.daemon.intake import INLINE_BYTES_MAX, INLINE_SEGMENTS_MAX, Intake
 from ctxgc.daemon.verbs import heap, sessions, stash
-from tests.daemon.harness import bench_on
-from tests.daemon.test_laws import a_session
+from ctxgc.tokens.counter import TokenCounter
+from ctxgc.tokens.ranks import load_ranks
+from tests.daemon.harness import COUNTER, bench_on
+from tests.daemon.test_laws import a_session, reading
 
 
 @pytest.fixture
@@ -65,6 +69,40 @@ async def test_a_session_wakes_beside_the_loop(bench, beside):
         await restarted.call("session.show", **session)
 
     assert calls == [True]
+
+
+async def test_only_what_is_prepared_as_fast_as_it_is_handed_over_is_prepared_on_the_loop(bench, beside):
+    COUNTER.count("the ranks are read")
+    session = await a_session(bench)
+    few = [reading(100 + n, "a line") for n in range(INLINE_SEGMENTS_MAX)]
+    calls = beside(Intake, "prepare_all")
+
+    await bench.call("segment.add_many", **session, segments=few)
+    await bench.call("segment.add_many", **session, segments=[*few, reading(200, "a line")])
+    await bench.call("segment.add", **session, segment=reading(300, "word " * (INLINE_BYTES_MAX // 5)))
+
+    assert calls == [False, True, True]
+
+
+async def test_the_ranks_are_never_read_on_the_loop(bench, beside):
+    bench.services.intake.counter = TokenCounter(lambda: load_ranks({}))
+    calls = beside(Intake, "prepare_all")
+
+    await a_session(bench, exchanges=1)
+
+    assert calls[:2] == [True, False]
+
+
+async def test_a_digest_more_leaves_the_column_of_them_where_it_is(bench):
+    """A copy of the column a segment would make a session's cost the square of its length."""
+    named = await a_session(bench)
+    session = await bench.services.registry.named(named["session"])
+    column = session.holdings._digests
+
+    await bench.call("segment.add", **named, segment=reading(100))
+
+    assert session.holdings._digests is column
+    assert len(column) == len(session.heap) * DIGEST_BYTES
 
 
 async def test_a_long_list_is_described_in_slices_and_whole(bench, monkeypatch):

@@ -116,7 +116,9 @@ async def _add(
 async def prepared_for(services: Services, session: Session, given: list[Segment]) -> list[Prepared]:
     """What a client gives, ready to be admitted; inside the session's change. Raises `Conflict`."""
     await session.ensure_text()
-    prepared: list[Prepared] = await on_worker(services, services.intake.prepare_all, given)
+    intake = services.intake
+    is_quick = intake.is_quick(given)
+    prepared = intake.prepare_all(given) if is_quick else await on_worker(services, intake.prepare_all, given)
     slot_of = session.heap.slot_of
     known = sorted({slot_of[segment.id] for segment in given if segment.id in slot_of})
     check_contents(session, prepared, await services.stash.bodies(session.key, known) if known else {})
