@@ -28,6 +28,9 @@ SESSION_COLUMNS = (
     *("faults", "closed", "forgotten"),
 )
 
+encode_json = json.JSONEncoder(separators=(",", ":")).encode
+"""Made once: `json.dumps` with other separators makes an encoder at each call."""
+
 _KINDS = {kind.value: kind for kind in Kind}
 _ROLES = {role.value: role for role in Role}
 _STATUSES = {status.value: status for status in Status}
@@ -157,7 +160,7 @@ def forgotten(row: Stored) -> Stored:
 
 def packed(items: Sequence[Any]) -> str:
     """A short list as JSON; nothing as the empty string, which takes no space."""
-    return json.dumps(items, separators=(",", ":")) if items else ""
+    return encode_json(items) if items else ""
 
 
 def unpacked(text: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from ctxgc.core.segment import (
     Status,
     digest,
 )
+from ctxgc.stash.columns import encode_json
 from ctxgc.stash.contract import Stored
 
 ZSTD_LEVEL = 3
@@ -38,9 +39,6 @@ _DEFAULTS: dict[str, Any] = {
     for f in fields(Segment)
     if f.name in {"wall_s", "tool", "status", "command", "refs", "reply", "has_opaque", "importance", "task", "tags"}
 }
-
-_JSON = json.JSONEncoder(separators=(",", ":"))
-"""Made once: `json.dumps` with other separators makes one at each call."""
 
 
 def compressor() -> Transform:
@@ -71,7 +69,7 @@ def encode(row: Stored, compress: Transform) -> bytes:
         facts["paths"] = segment.paths
     if row.redactions:
         facts["redactions"] = row.redactions
-    head = _JSON.encode(facts).encode()
+    head = encode_json(facts).encode()
     parts = [len(head).to_bytes(_LENGTH_BYTES, "little"), head, segment.skeleton]
     return compress(b"".join([*parts, *(piece.data for piece in segment.body)]))
 

@@ -1,7 +1,7 @@
 """Group commit: callers that come while a commit runs share the next one.
 
     submit ──▶ waiting (in order of arrival) ──▶ one transaction ──▶ each caller hears its own outcome
-                 └─ prepared meanwhile, on another thread if large
+                 └─ if large, prepared meanwhile on another thread
 
 There is no timer: a lone caller is committed at once, and under load the commit in flight is the window in which
 the next group gathers.
@@ -23,8 +23,8 @@ GROUP_ROWS_MAX = 100
 
 WAITING_MAX = 4096
 
-INLINE_BYTES_MAX = 4096
-"""Preparing less than this is faster than a hop to another thread and back."""
+SHORT_BYTES_MAX = 4096
+"""The writer prepares so little itself: faster than a hop to another thread, and without holding up the loop."""
 
 Commit = Callable[[list[Batch]], Awaitable[Sequence[CtxgcError | None]]]
 
@@ -62,15 +62,13 @@ class GroupCommit:
         self._is_idle.clear()
         self._has_work.set()
         try:
-            if _size(mutations) <= INLINE_BYTES_MAX:
-                entry.batch = prepare(mutations)
-            else:
-                entry.batch = await asyncio.to_thread(prepare, mutations)
+            is_short = _size(mutations) <= SHORT_BYTES_MAX
+            entry.batch = tuple(mutations) if is_short else await asyncio.to_thread(prepare, mutations)
         except (ValueError, TypeError) as error:
             raise StorageFailed(f"the stash cannot hold this: {error}", hint="nothing was written") from error
         finally:
             entry.is_ready.set()
-        outcome = await asyncio.shield(entry.outcome)
+        outcome = await entry.outcome
         if outcome is not None:
             raise outcome
 

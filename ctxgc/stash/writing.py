@@ -3,7 +3,7 @@
     batches ──▶ BEGIN IMMEDIATE ─ each mutation in order ─ COMMIT ──▶ one outcome a batch
                        └─ failed with several callers aboard? each alone, so that one's bad data is its own trouble
 
-Compressed frames and index text arrive prepared (`prepare` runs on any thread), so that the writer only writes.
+Frames and index texts of what is long arrive prepared (`prepare` runs on any thread), so that the writer only writes.
 """
 
 # ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
@@ -69,10 +69,11 @@ Batch = Sequence[Mutation | Prepared]
 def prepare(mutations: Sequence[Mutation]) -> list[Mutation | Prepared]:
     """Compress and split every `Put` of a batch. Pure; for any thread."""
     compress = frame.compressor()
-    return [
-        Prepared(m.row, frame.encode(m.row, compress), index_text(m.row)) if isinstance(m, Put) else m
-        for m in mutations
-    ]
+    return [_prepared(m, compress) if isinstance(m, Put) else m for m in mutations]
+
+
+def _prepared(mutation: Put, compress: frame.Transform) -> Prepared:
+    return Prepared(mutation.row, frame.encode(mutation.row, compress), index_text(mutation.row))
 
 
 def index_text(row: Stored) -> str:
@@ -87,9 +88,11 @@ class Writer:
         self._db = connection
         self._fail = failpoint
         self._sids: dict[SessionKey, int] = {}
+        compress = frame.compressor()  # Made once: making one costs more than a short text does.
         self._actions: dict[type, Callable[[Any], None]] = {
             PutSession: self._put_session,
             Prepared: self._put,
+            Put: lambda m: self._put(_prepared(m, compress)),
             SetState: self._set_state,
             SetPlaces: self._set_places,
             Touch: self._touch,
@@ -110,7 +113,7 @@ class Writer:
         """One transaction for all; what went wrong for each, in order."""
         try:
             self._transact(batches)
-        except (CtxgcError, sqlite3.Error, ValueError) as error:
+        except (CtxgcError, sqlite3.Error, ValueError, TypeError) as error:
             if len(batches) == 1:
                 return [as_ctxgc(error)]
             return [outcome for batch in batches for outcome in self.commit([batch])]
@@ -136,13 +139,7 @@ class Writer:
 
     def _put_session(self, mutation: PutSession) -> None:
         self._fail("session")
-        rest = ", ".join(f"{name} = excluded.{name}" for name in SESSION_COLUMNS[2:])
-        marks = ", ".join("?" * len(SESSION_COLUMNS))
-        self._db.execute(
-            f"INSERT INTO session ({', '.join(SESSION_COLUMNS)}) VALUES ({marks})"
-            f" ON CONFLICT (source, session) DO UPDATE SET {rest}",
-            session_values(mutation.row),
-        )
+        self._db.execute(_PUT_SESSION, session_values(mutation.row))
 
     def _sid(self, key: SessionKey) -> int:
         """The session's number; a session nobody described yet gets a bare row."""
@@ -381,6 +378,11 @@ def as_ctxgc(error: Exception) -> CtxgcError:
 
 
 _INSERT = f"INSERT OR IGNORE INTO segment ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+
+_PUT_SESSION = (
+    f"INSERT INTO session ({', '.join(SESSION_COLUMNS)}) VALUES ({', '.join('?' * len(SESSION_COLUMNS))})"
+    f" ON CONFLICT (source, session) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in SESSION_COLUMNS[2:])}"
+)
 
 _FORGET = """
 UPDATE segment SET kind = 'other', role = 'user', wall_s = 0, tool = '', status = 'ok', command = '', refs = '',

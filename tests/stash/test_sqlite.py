@@ -98,6 +98,28 @@ async def test_a_caller_that_goes_away_disturbs_nobody(stash):
     assert 1 in [r.seq for r in await stash.rows(KEY)]
 
 
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_what_no_frame_can_hold_is_its_own_callers_trouble_however_short(stash, size):
+    bad = put(1, "x" * size, tags=(object(),))
+
+    outcomes = await asyncio.gather(*(stash.apply([row]) for row in (put(0), bad, put(2))), return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), StorageFailed, type(None)]
+    assert [r.seq for r in await stash.rows(KEY)] == [0, 2]
+
+
+async def test_what_was_taken_is_committed_though_its_caller_goes_away(stash):
+    gone = asyncio.ensure_future(stash.apply([put(0, "taken")]))
+    stays = asyncio.ensure_future(stash.apply([put(1, "stays")]))
+    await asyncio.sleep(0)  # Both are short: they are taken, and wait for the disk.
+    gone.cancel()
+
+    await stays
+
+    assert gone.cancelled()
+    assert [r.seq for r in await stash.rows(KEY)] == [0, 1]
+
+
 async def test_a_body_that_changed_on_disk_is_never_handed_out(tmp_path, stash):
     await stash.apply(puts("true", "other"))
     with sqlite3.connect(file_in(tmp_path)) as db:
