@@ -120,9 +120,9 @@ class GarbageIndex:
             failed.append(slot)
             del failed[:-FAILED_KEPT_MAX]
             return found
-        for old in self._failed.pop(_attempt(segment), ()):
+        for old in self._failed.pop(_attempt(segment), ()) if self._failed else ():
             found.append((old, Proof("failed_then_succeeded", slot)))
-        is_shown = shows_its_lines(segment)
+        is_shown = bool(segment.paths) and shows_its_lines(segment)
         for use in segment.paths:
             if use.access is Access.READ and is_shown:
                 found += self._read(slot, use)

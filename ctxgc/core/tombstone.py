@@ -13,7 +13,7 @@ LABEL_CHARS_MAX = 72
 """A label for people."""
 TOMBSTONE_LABEL_BYTES_MAX = 32
 """A token is at least one byte, so a label of so many bytes keeps every tombstone within 60 tokens, in any script."""
-_BEGINS = "[evicted by ctxgc: "
+_BEGINS = "[evicted by ctxgc:"
 COMMAND_CHARS_CUT = 200
 """A command this long was cut, and its text may be a piece of the body: nothing of it is told."""
 LONG_COMMAND = "a long command"
@@ -83,6 +83,19 @@ def tombstone_text(segment: Segment, address: Address, body_tokens: int, *, can_
     Wherever a model types the command, it means this segment and no other session's. Where its shell is kept from the
     daemon's socket (not `can_recall`), the way back is to make the call again.
     """
-    what = label(segment, TOMBSTONE_LABEL_BYTES_MAX)
+    begin, end = tombstone_frame(address, can_recall=can_recall)
+    return begin + tombstone_words(segment, body_tokens) + end
+
+
+def tombstone_frame(address: Address, *, can_recall: bool = True) -> tuple[str, str]:
+    """What stands before and behind the `tombstone_words` of every segment.
+
+    They are parted where a word or a sign ends, so that no token of o200k goes across: the counts add up.
+    """
     way_back = f"ctxgc recall {address}" if can_recall else "make the call again"
-    return f"{_BEGINS}{what}, {size_label(body_tokens)} tokens; get it back: {way_back}]"
+    return _BEGINS, f"; get it back: {way_back}]"
+
+
+def tombstone_words(segment: Segment, body_tokens: int) -> str:
+    """What is the segment's own in its tombstone: what it was, and its size."""
+    return f" {label(segment, TOMBSTONE_LABEL_BYTES_MAX)}, {size_label(body_tokens)} tokens"

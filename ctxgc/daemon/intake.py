@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ctxgc.core.heap import FORGOTTEN, Entry
 from ctxgc.core.redact import redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, digest
-from ctxgc.core.tombstone import tombstone_text
+from ctxgc.core.tombstone import tombstone_frame, tombstone_words
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.opaque import apart
 
@@ -49,6 +50,10 @@ class Intake:
         self.counter = counter
         self._redacts = redacts
 
+    @cached_property
+    def _frame_tokens(self) -> int:
+        return sum(map(self.counter.count, tombstone_frame(SOMEWHERE)))
+
     def redacted(self, segment: Segment) -> tuple[Segment, int]:
         """A segment as it is kept, and how much was redacted."""
         return redact_segment(segment) if self._redacts else (segment, 0)
@@ -66,7 +71,7 @@ class Intake:
             digest=digest(segment.skeleton, segment.body),
             skeleton_tokens=count(frame) + opaque_tokens,
             pieces=pieces,
-            tombstone_tokens=count(tombstone_text(segment, SOMEWHERE, body_tokens)) + markers,
+            tombstone_tokens=self._frame_tokens + count(tombstone_words(segment, body_tokens)) + markers,
             redactions=redactions,
         )
 

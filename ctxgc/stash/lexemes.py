@@ -33,7 +33,8 @@ def readable(skeleton: bytes, body: Sequence[Piece]) -> str:
     # UTF-8 takes at most four bytes a character: decoding more than that is never needed.
     parts += [piece.data[: 4 * INDEX_CHARS_MAX].decode("utf-8", "replace") for piece in body]
     text = "\n".join(parts)[:INDEX_CHARS_MAX]
-    return text.encode("utf-8", "replace").decode().replace("\0", " ")
+    sound = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return sound.replace("\0", " ")
 
 
 def prepared(text: str) -> str:

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.segment import LINE_MAX, Access, Address, Kind, PathUse, Piece, SessionKey, session_number
-from ctxgc.core.tombstone import LABEL_CHARS_MAX, label, size_label, tombstone_text
+from ctxgc.core.tombstone import (
+    LABEL_CHARS_MAX,
+    label,
+    size_label,
+    tombstone_frame,
+    tombstone_text,
+    tombstone_words,
+)
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.ranks import load_ranks
 from tests.core.story import a_call, a_read, a_segment, a_shell
@@ -38,6 +45,16 @@ def test_a_tombstone_costs_the_same_in_every_session(segment, names, seq):
     one, other = (Address(session_number(SessionKey("client", name)), seq) for name in names)
 
     assert COUNTER.count(tombstone_text(segment, one, 900)) == COUNTER.count(tombstone_text(segment, other, 900))
+
+
+@given(segments(), ADDRESSES, st.integers(0, 10**7), st.booleans())
+def test_no_token_goes_across_the_parts_of_a_tombstone(segment, address, body_tokens, can_recall):
+    begin, end = tombstone_frame(address, can_recall=can_recall)
+    words = tombstone_words(segment, body_tokens)
+
+    whole = COUNTER.count(tombstone_text(segment, address, body_tokens, can_recall=can_recall))
+
+    assert COUNTER.count(begin) + COUNTER.count(words) + COUNTER.count(end) == whole
 
 
 @pytest.mark.parametrize("dense", ["𐌰" * 100, "x7q9z3k5" * 20, "}|~^" * 40, "/𐌰漢😀" * 30])
