@@ -122,6 +122,8 @@ class ReferenceIndex:
         return [ref for ref in dict.fromkeys(refs) if ref[0] != slot]
 
     def _edit_source(self, slot: int, segment: Segment) -> int:
+        if not segment.edit_sources:
+            return -1
         votes: Counter[int] = Counter()
         for text in segment.edit_sources:
             for line in source_lines(text):
@@ -131,13 +133,13 @@ class ReferenceIndex:
         return max(votes, key=lambda holder: (votes[holder], holder), default=-1)
 
     def _identifiers(self, slot: int, segment: Segment) -> list[Ref]:
-        votes: Counter[int] = Counter()
+        votes: dict[int, int] = {}
         for word in self._spoken_words(segment):
             holders = self._words.get(hash(word), ())
             if isinstance(holders, tuple):
                 newest = max((holder for holder in holders if holder < slot), default=-1)
                 if newest >= 0:
-                    votes[newest] += 1
+                    votes[newest] = votes.get(newest, 0) + 1
         ranked = sorted(votes, key=lambda holder: (-votes[holder], -holder))
         return [(holder, EdgeKind.IDENTIFIER) for holder in ranked[:IDENTIFIER_EDGES_MAX]]
 
@@ -170,11 +172,12 @@ class ReferenceIndex:
         return words
 
     def _add_words(self, slot: int, said: list[str]) -> None:
-        words = self._words
-        for word in islice(dict.fromkeys(said), WORDS_PER_SEGMENT_MAX):
-            key = hash(word)
-            holders = words.get(key, ())
-            if isinstance(holders, tuple) and slot not in holders:
+        words, alone = self._words, (slot,)  # Most words have one holder: a tuple for all of a segment's.
+        for key in map(hash, islice(dict.fromkeys(said), WORDS_PER_SEGMENT_MAX)):
+            holders = words.get(key)
+            if holders is None:
+                words[key] = alone
+            elif isinstance(holders, tuple) and slot not in holders:
                 words[key] = (*holders, slot) if len(holders) < HOLDERS_MAX else _COMMON
         drop_oldest(words, WORDS_MAX)
 
