@@ -91,6 +91,11 @@ class SessionRender(OfSession):
     format: WireFormatName = "anthropic_messages"
 
 
+def _empty() -> Any:
+    """An empty list where none is given; a plain default would be copied deeply for each segment, at half its cost."""
+    return Field(default_factory=list, json_schema_extra={"default": []})
+
+
 class NewSegment(Params):
     """A segment as a client gives it. `text` is the body; for an exchange the result, with `input` beside it."""
 
@@ -101,11 +106,11 @@ class NewSegment(Params):
     tool: Name = ""
     input: dict[str, Any] | None = None
     status: Literal["ok", "error", "pending"] = "ok"
-    paths: list[Annotated[str, Field(max_length=PATH_CHARS_MAX)]] = []
-    refs: list[Name] = []
+    paths: list[Annotated[str, Field(max_length=PATH_CHARS_MAX)]] = _empty()
+    refs: list[Name] = _empty()
     importance: Annotated[float, Field(ge=0, le=1)] = 0.5
     task: Name = ""
-    tags: list[Name] = []
+    tags: list[Name] = _empty()
     wall_s: float = 0.0
     is_pinned: bool = False
 
