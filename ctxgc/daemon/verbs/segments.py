@@ -26,6 +26,7 @@ from ctxgc.daemon.verbs.acting import (
     announce,
     budget_fields,
     change_session,
+    in_step,
     on_worker,
     over_budget_hint,
     session_holding,
@@ -117,8 +118,12 @@ async def prepared_for(services: Services, session: Session, given: list[Segment
     """What a client gives, ready to be admitted; inside the session's change. Raises `Conflict`."""
     await session.ensure_text()
     intake = services.intake
-    is_quick = intake.is_quick(given)
-    prepared = intake.prepare_all(given) if is_quick else await on_worker(services, intake.prepare_all, given)
+    if intake.is_quick(given):
+        await in_step()
+        prepared = intake.prepare_all(given)
+        await in_step()
+    else:
+        prepared = await on_worker(services, intake.prepare_all, given)
     slot_of = session.heap.slot_of
     known = sorted({slot_of[segment.id] for segment in given if segment.id in slot_of})
     check_contents(session, prepared, await services.stash.bodies(session.key, known) if known else {})
