@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import replace
+from urllib.request import getproxies
 from uuid import uuid4
 
 import pytest
 from yarl import URL
 
 from ctxgc.config import BadConfig, Config
+from ctxgc.fronts.gateway import upstream
 from ctxgc.fronts.gateway.gate import Gate
 from ctxgc.fronts.gateway.link import Link
 from ctxgc.fronts.gateway.main import _reload
@@ -319,9 +321,19 @@ def test_a_proxy_of_the_environment_is_used_but_not_to_this_machine(monkeypatch)
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", "inside.example")
 
-    assert _proxy_to(URL("https://api.example/v1")) == "http://proxy.example:3128"
+    proxies = getproxies()
+    assert _proxy_to(URL("https://api.example/v1"), proxies) == "http://proxy.example:3128"
     for url in ("http://127.0.0.1:8000", "http://[::1]:8000", "http://localhost:8000", "https://inside.example"):
-        assert _proxy_to(URL(url)) is None
+        assert _proxy_to(URL(url), proxies) is None
+
+
+def test_the_environment_is_looked_through_when_the_gateway_starts_and_for_no_request(stage, monkeypatch):
+    read = []
+    monkeypatch.setattr(upstream, "getproxies", lambda: read.append("again") or {})
+
+    stage.send(MESSAGES, b"{}")
+
+    assert not read
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8787", "http://localhost:8787/v1", "http://[::1]:8787"])

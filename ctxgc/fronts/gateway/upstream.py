@@ -7,7 +7,7 @@ No time-outs but that of connecting, no retries, no cookies, no redirects, no de
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Set
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
 from enum import Enum
 from ipaddress import ip_address
 from urllib.request import getproxies, proxy_bypass
@@ -50,10 +50,15 @@ class Accepts(Enum):
 
 
 class Upstreams:
-    """Sends requests on. Belongs to the loop that made its session."""
+    """Sends requests on. Belongs to the loop that made its session.
+
+    The proxies are those that the environment names when it is made: to look through all of it costs a request more
+    than to find its connection.
+    """
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
+        self._proxies = getproxies()
 
     async def ask(
         self,
@@ -86,7 +91,7 @@ class Upstreams:
             data=(_sliced(body) if isinstance(body, bytes) else body) if request.body_exists and length != 0 else None,
             allow_redirects=False,
             skip_auto_headers=_NOT_ADDED,
-            proxy=_proxy_to(target),
+            proxy=_proxy_to(target, self._proxies),
         )
 
 
@@ -144,11 +149,11 @@ def _slices(body: bytes) -> Iterator[bytes]:
         yield body[start : start + WRITE_BYTES]
 
 
-def _proxy_to(url: URL) -> str | None:
-    """The proxy that the environment names for this URL, as the APIs' own clients take it; none to this machine."""
+def _proxy_to(url: URL, proxies: Mapping[str, str]) -> str | None:
+    """Of these proxies the one for this URL, as the APIs' own clients take it; none to this machine."""
     # Not `trust_env`: that takes passwords from ~/.netrc too, and would put one on a request without any of its own.
     host = url.raw_host or ""
-    proxy = getproxies().get(url.scheme)
+    proxy = proxies.get(url.scheme)
     return proxy if proxy and not is_here(host) and not proxy_bypass(host) else None
 
 
