@@ -90,7 +90,6 @@ class Upstreams:
             headers=headers,
             data=(_sliced(body) if isinstance(body, bytes) else body) if request.body_exists and length != 0 else None,
             allow_redirects=False,
-            skip_auto_headers=_NOT_ADDED,
             proxy=_proxy_to(target, self._proxies),
         )
 
@@ -101,6 +100,7 @@ def client_session() -> ClientSession:
         connector=TCPConnector(limit=0, keepalive_timeout=IDLE_S),
         cookie_jar=DummyCookieJar(),
         auto_decompress=False,
+        skip_auto_headers=_NOT_ADDED,
         timeout=ClientTimeout(total=None, sock_connect=CONNECT_S),
         max_line_size=HEADER_BYTES_MAX,
         max_field_size=HEADER_BYTES_MAX,
