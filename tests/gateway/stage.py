@@ -175,9 +175,11 @@ class Stage:
             at = cut
         try:
             reply = connection.getresponse()
-            return Reply(reply.status, reply.getheaders(), reply.read())
+            got = Reply(reply.status, reply.getheaders(), reply.read())
         finally:
             connection.close()
+        self.turn()
+        return got
 
     @contextmanager
     def waiting(self, path, body, headers=None):
@@ -205,8 +207,13 @@ class Stage:
         connection.sendall(text)
         return connection
 
+    def turn(self):
+        """Let the gateway end what it is at: what is known of a call follows behind the first bytes of its reply."""
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result(WAIT_S)
+
     def settle(self):
         """Wait until the daemon has been told of everything."""
+        self.turn()
         self.until(lambda: self.running.syncer.is_idle)
 
     def pause(self):

@@ -1,10 +1,12 @@
 """What passes through the gateway arrives as it was sent: both ways, faults included."""
 
 import json
+import threading
 import time
 
 import pytest
 
+from ctxgc.fronts.gateway.gate import Gate
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, Stage
 
@@ -170,6 +172,25 @@ def test_the_first_event_of_a_stream_does_not_wait_for_the_second(stage):
             got += connection.recv(1000)
 
     assert time.monotonic() - started_s < 1.0
+
+
+def test_the_first_bytes_of_a_reply_wait_for_nothing_that_the_gateway_does_for_itself(monkeypatch):
+    came, seen, streamed = threading.Event(), [], Gate.streamed
+
+    def waits(gate, look, parts):
+        seen.append(came.wait(2.0))
+        return streamed(gate, look, parts)
+
+    monkeypatch.setattr(Gate, "streamed", waits)
+    # On a stage of its own: on another the call of the test before may begin only now, and wait for these bytes.
+    with Stage(mode="shadow") as stage, stage.raw(head(b"{}", **{"x-test": "stalls"})) as connection:
+        got = b""
+        while b"ping" not in got:
+            got += connection.recv(1000)
+        came.set()
+        stage.until(lambda: seen)
+
+    assert all(seen)
 
 
 def test_keys_and_texts_are_never_logged(stage, caplog):

@@ -132,7 +132,7 @@ class Proxy:
                 last = await Conversation(self._recaller, self._counts, out.talk, ask, agent.write).relay(reply)
                 await agent.begin(last, is_framed=False)
             else:
-                await self._relay(reply, agent, out.called())
+                await self._relay(reply, agent, out.called)
             return await agent.end()
         except (ClientError, TimeoutError, OSError) as error:
             if agent.has_hung_up:
@@ -168,16 +168,23 @@ class Proxy:
             _log.warning("an edited request was refused upstream; it was sent again as it came")
         return again
 
-    async def _relay(self, reply: ClientResponse, agent: _Agent, call: Call | None) -> None:
+    async def _relay(self, reply: ClientResponse, agent: _Agent, called: Callable[[], Call | None]) -> None:
         """Pass a reply on as it comes, and read on the side what it cost."""
+        passed = await agent.begin(reply)
+        try:
+            data = await reply.content.readany()
+            await passed.write(data)
+        finally:
+            # Behind the first bytes: the agent waits for those, and for nothing that follows from them.
+            call = called()
         encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "")
         scanner: UsageScanner | None = UsageScanner(reply.content_type, encoding)
-        await agent.begin(reply)
-        async for data in reply.content.iter_any():
-            await agent.write(reply, data)
+        while data:
             if call is not None:
                 call.reply.began.set()
                 scanner = _overheard(scanner, data)
+            data = await reply.content.readany()
+            await passed.write(data)
         if call is not None:
             call.reply.began.set()
             call.reply.usage = scanner.usage() if scanner else None
