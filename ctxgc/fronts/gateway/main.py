@@ -35,8 +35,8 @@ from ctxgc.fronts.gateway.settings import Settings, settings_of
 from ctxgc.fronts.gateway.sync import Syncer
 from ctxgc.fronts.gateway.upstream import Upstreams, client_session
 
-SWITCH_S = 0.0005
-"""How long a thread that parses may keep the interpreter while a stream waits for it."""
+SWITCH_S = 0.0001
+"""How long a thread that parses may keep the interpreter while a stream waits for it: an event waits several times."""
 RELOAD_S = 1.0
 BACKLOG = 256
 
