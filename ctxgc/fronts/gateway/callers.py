@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Set
-from ipaddress import ip_address
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+
+from ctxgc.fronts.gateway.upstream import is_here
 
 _HOST = re.compile(r"(\[(?P<in_brackets>[^]]+)\]|(?P<bare>[^][:]+))(:[0-9]+)?")
 NO_SITE = "none"
@@ -39,11 +40,7 @@ def only_programs(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
 
 def is_loopback(host: str) -> bool:
     """Whether a `Host` header, port or none, names the loopback: by its address, or as `localhost`."""
-    name = _name(host)
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
+    return is_here(_name(host))
 
 
 def _name(host: str) -> str:

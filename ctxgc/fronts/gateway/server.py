@@ -254,7 +254,7 @@ class _Body:
 
     async def read(self) -> bool:
         """Read to the end; False if it is too long to be held, and then `streamed` goes on with it."""
-        async for data in _streamed(self._request):
+        async for data, _ in self._request.content.iter_chunks():
             self._keep(data)
             if self._bytes > EDITED_BYTES_MAX:
                 return False
@@ -265,7 +265,7 @@ class _Body:
         """What was read, then the rest as it comes."""
         for part in tuple(self.parts):
             yield part
-        async for data in _streamed(self._request):
+        async for data, _ in self._request.content.iter_chunks():
             self._keep(data)
             if self._bytes > EDITED_BYTES_MAX:
                 self.parts.clear()
