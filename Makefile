@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Else every process that a test starts would compile all of ctxgc anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test check bench docs format clean
 run: $(READY)           ## Collect a sample session, or: make run ARGS="PATH…"
 	@$(BIN)/ctxgc demo $(ARGS)
