@@ -425,7 +425,10 @@ async def test_a_subscriber_that_does_not_read_is_cut_off_and_the_others_hear_ev
         for n in range(100):
             daemon.server.events.publish("session", {"n": n, "text": "x" * 20_000})
             assert (await other.receive())["params"]["n"] == n
-        await asyncio.sleep(0.5)
+        for _ in range(1000):
+            await asyncio.sleep(0.01)
+            if daemon.server.traffic.connections == 1:
+                break
 
         assert daemon.server.traffic.connections == 1
         assert (await other.ask(call(2)))["id"] == 2

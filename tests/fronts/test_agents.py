@@ -37,7 +37,7 @@ def gateway():
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.status = MODES
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # Else it ends after 0.5 s.
     yield server
     server.shutdown()
     server.server_close()

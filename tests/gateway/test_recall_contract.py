@@ -2,7 +2,7 @@
 
 import http.client
 import json
-import time
+import threading
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ctxgc.fronts.gateway import recalling
+from ctxgc.fronts.gateway import recalling, sync
 from ctxgc.fronts.gateway.recall_tool import Exchange, dressed
 from ctxgc.fronts.gateway.recall_wires import WIRES
 from ctxgc.fronts.gateway.recalling import REFUSED
@@ -19,10 +19,18 @@ from tests.gateway.recall_ways import WAYS, Scripted
 from tests.gateway.stage import Stage
 from tests.gateway.test_recall_tool import TEXT, Recalling
 
+NEVER_S = 60.0
+"""Longer than any client of these tests waits."""
 SAID, DONE, OTHER = ("said", "I look it up. "), ("said", "That was it."), ("other", "call_other")
 
 each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 both_ways = pytest.mark.parametrize("is_stream", [True, False], ids=["stream", "json"])
+
+
+@pytest.fixture(autouse=True)
+def no_head_start(monkeypatch):
+    """This upstream answers at once; a recall in its reply would wait for what a real one's first byte is ahead of."""
+    monkeypatch.setattr(sync, "HEAD_START_S", 0.01)
 
 
 def recall(number=1):
@@ -254,12 +262,14 @@ def test_a_fault_after_something_was_kept_out_breaks_the_reply_off_and_ends_the_
 
 @each_way
 def test_a_request_that_takes_too_long_to_dress_goes_up_as_it_came(way, monkeypatch):
+    has_passed = threading.Event()
     monkeypatch.setattr(recalling, "AT_ONCE_BYTES_MAX", 0)
-    monkeypatch.setattr(recalling, "dressed", lambda *_, **__: time.sleep(0.3))
+    monkeypatch.setattr(recalling, "dressed", lambda *_, **__: has_passed.wait(NEVER_S))
     with talking(way, wait_s=0.05) as talker:
         body = talker.agent.body()
 
         assert talker.stage.ask(talker.agent.path, body, way.headers) == body
+        has_passed.set()
         assert talker.stage.counts.recall_left_out == 1
 
 

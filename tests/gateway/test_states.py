@@ -110,6 +110,7 @@ def test_no_request_is_edited_in_shadow_even_if_the_daemon_was_asked_before_the_
         stage.send(MESSAGES, agent.body())
         stage.until(lambda: any(f.has_tombstones for f in stage.running.syncer._families.values()))
 
+        stage.daemon.delay_s = 0.0
         for number in range(7, 9):
             agent.run(1, number)
             stage.send(MESSAGES, agent.body())

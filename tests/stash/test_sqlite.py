@@ -9,7 +9,7 @@ import pytest
 
 from ctxgc.core.errors import Conflict, CtxgcError, Incompatible, NotFound, ReadOnly, StashDamaged, StorageFailed
 from ctxgc.core.segment import Access, Kind, PathUse, State
-from ctxgc.stash import schema
+from ctxgc.stash import schema, sqlite
 from ctxgc.stash.contract import Forget, ForgetSession, Op, PutOp, PutPosition, PutSession, Query, SessionRow
 from ctxgc.stash.sqlite import SqliteStash
 from tests.stash.samples import KEY, OTHER, file_in, pending, put, puts, sqlite_in, text_of
@@ -205,11 +205,12 @@ async def test_a_completed_segment_takes_its_pending_words_along_when_forgotten(
     assert needles_on_disk(tmp_path) == []
 
 
-async def test_erasures_wait_through_a_restart_and_then_run_by_themselves(tmp_path):
+async def test_erasures_wait_through_a_restart_and_then_run_by_themselves(tmp_path, monkeypatch):
     def only_when_allowed(name):
         if name == "erase" and not allowed:
             raise sqlite3.OperationalError("not now")
 
+    monkeypatch.setattr(sqlite, "ERASE_QUIET_S", 0.05)
     allowed = False
     stash = sqlite_in(tmp_path, failpoint=only_when_allowed)
     await stash.open()
