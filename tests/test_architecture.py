@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -43,6 +44,10 @@ PURE = {
 BAD_NAMES = {"utils", "helpers", "common", "misc", "util", "helper", "manager"}
 
 
+tree_of = cache(ast.parse)
+"""Each file is looked at by several rules."""
+
+
 def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
@@ -50,7 +55,7 @@ def room_of(path: Path) -> str:
 def imports(source: str) -> list[str]:
     """Every name that is imported, in full: `from a.b import c` is `a.b.c`, a module or a name in one."""
     found: list[str] = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree_of(source)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -125,7 +130,7 @@ def test_a_door_that_is_not_listed_is_refused(place, line):
 @each_file()
 def test_files_and_functions_are_small_and_say_what_they_are(path):
     text = path.read_text()
-    tree = ast.parse(text)
+    tree = tree_of(text)
     assert text.count("\n") <= 400, "two ideas in one room?"
     assert ast.get_docstring(tree), "a module opens with what it is"
     assert path.stem not in BAD_NAMES
@@ -138,7 +143,7 @@ def test_files_and_functions_are_small_and_say_what_they_are(path):
 def test_imports_stand_at_the_top_except_where_a_front_loads_what_is_heavy(path):
     if room_of(path) in ("fronts", "__init__"):
         return
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert not [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)], node.name

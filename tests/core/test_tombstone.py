@@ -14,10 +14,10 @@ from ctxgc.core.tombstone import (
     tombstone_words,
 )
 from ctxgc.tokens.counter import TokenCounter
-from ctxgc.tokens.ranks import load_ranks
 from tests.core.story import a_call, a_read, a_segment, a_shell
+from tests.ranks import shipped_ranks
 
-COUNTER = TokenCounter(lambda: load_ranks({}))
+COUNTER = TokenCounter(shipped_ranks)
 TOKENS_MAX = 60
 TEXTS = st.one_of(st.text(max_size=300), st.text("\x00\x1b\n\r\t\u202e/😀漢𐌰}{%", max_size=300), st.just("/x" * 400))
 LINES = st.integers(1, LINE_MAX)

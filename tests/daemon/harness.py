@@ -35,12 +35,12 @@ from ctxgc.daemon.texts import Texts
 from ctxgc.daemon.watch import Watcher
 from ctxgc.protocol.line import LineClient, Unreachable
 from ctxgc.tokens.counter import TokenCounter
-from ctxgc.tokens.ranks import load_ranks
+from tests.ranks import shipped_ranks
 
 START_S = 20.0
 STOP_S = 20.0
-COUNTER = TokenCounter(lambda: load_ranks(os.environ))
-"""One for all tests of a run: reading the ranks takes longer than most tests."""
+COUNTER = TokenCounter(shipped_ranks)
+"""One for all tests of a run."""
 
 
 class NoClient:

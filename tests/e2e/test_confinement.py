@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 FAMILIES = ("tcp", "tcp6", "udp", "udp6", "raw", "raw6")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def busy():
     """A daemon that has done of everything a little."""
     made = DaemonProcess()

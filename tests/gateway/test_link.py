@@ -12,8 +12,9 @@ from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import Stage
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def daemon():
+    """One for all: each test has a session of its own, or none."""
     made = DaemonProcess()
     try:
         yield made.start()
@@ -54,6 +55,7 @@ def test_a_result_longer_than_a_line_costs_only_that_it_stays_in_every_request(d
     assert calls_told(daemon, session) == [f"call_{n}" for n in range(1, 6)]
 
 
+@pytest.mark.slow
 def test_a_result_nearly_as_long_as_a_line_is_told(daemon):
     session, agent = str(uuid4()), ClaudeAgent(size=500).run(3)
     agent.messages[2]["content"][0]["content"] = "x y z " * (2**20)

@@ -1,15 +1,16 @@
-"""One loaded encoding for all token tests: loading takes a sixth of a second."""
+"""One loaded encoding for all token tests."""
 
 import pytest
 
 from ctxgc.tokens.counter import TokenCounter
-from ctxgc.tokens.ranks import Ranks, load_ranks
+from ctxgc.tokens.ranks import Ranks
+from tests.ranks import shipped_ranks
 
 
 @pytest.fixture(scope="session")
 def ranks() -> Ranks:
     """The shipped ranks."""
-    return load_ranks({})
+    return shipped_ranks()
 
 
 @pytest.fixture

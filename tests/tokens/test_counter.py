@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from ctxgc.tokens import counter as counter_module
 from ctxgc.tokens.counter import CHUNK_CHARS, SAFE_CUT, IncrementalCount, TokenCounter, token_bounds
-from ctxgc.tokens.ranks import Ranks, load_ranks
+from ctxgc.tokens.ranks import Ranks
+from tests.ranks import shipped_ranks
 
-RANKS = load_ranks({})
+RANKS = shipped_ranks()
 CODE = (
     "def f():\n",
     "    return x\n",
