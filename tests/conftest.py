@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.effort import EXAMPLES
+
 OFFLINE = Path(__file__).parent / "offline"
 runpy.run_path(str(OFFLINE / "sitecustomize.py"))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(OFFLINE), os.environ.get("PYTHONPATH"))))
 
 SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-settings.register_profile("fast", max_examples=40, deadline=None, suppress_health_check=SLOW_OK)
-settings.register_profile("deep", max_examples=1000, deadline=None, suppress_health_check=SLOW_OK)
-settings.load_profile(os.environ.get("CTXGC_HYPOTHESIS", "fast"))
+for name, examples in EXAMPLES.items():
+    settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=SLOW_OK)
+settings.load_profile(os.environ.get("CTXGC_HYPOTHESIS", "test"))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from ctxgc.core.errors import Busy, Conflict, NotFound, StorageFailed
 from ctxgc.daemon.dispatch import BACKGROUND_MAX
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import FaultyStash, bench_on
+from tests.effort import effort
 
 SECRET = "gh" + "p_" + "aB3" * 12
 names = itertools.count()
@@ -65,7 +66,7 @@ async def test_i9_a_text_that_was_added_is_read_back_exactly(bench, text):
     assert "".join(piece["text"] for piece in pieces) == text
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(effort(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=300))
 async def test_i9_any_bytes_of_a_file_are_recalled_as_they_are(bench, tmp_path, data):
     name = f"s{next(names)}"

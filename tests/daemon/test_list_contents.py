@@ -209,7 +209,7 @@ CALLS = st.lists(st.tuples(st.sampled_from(["a", "b", "a~2"]), st.integers(0, 5)
 """Results of a call each: under which id, and which text."""
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(CALLS, st.sampled_from([1, 1500, PLENTY])), min_size=1, max_size=6), st.sampled_from(FORMATS))
 async def test_i1_i9_whatever_lists_a_host_sends_each_body_is_there_or_its_tombstone_leads_back_to_it(lists, api):
     async with bench_on(TransientStash()) as bench:

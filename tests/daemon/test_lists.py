@@ -12,6 +12,7 @@ from ctxgc.core.errors import BadParams, CtxgcError
 from ctxgc.stash.transient import TransientStash
 from tests.contracts import wire_rules
 from tests.daemon.harness import bench_on
+from tests.effort import effort
 
 FORMATS = ("anthropic_messages", "openai_chat")
 TASK = {"role": "user", "content": "find out why the ferry is late"}
@@ -87,7 +88,7 @@ def values(draw):
     return b"{" + space + (space + b"," + space).join(members) + space + b"}"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(effort(60), suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(values(), STRINGS), min_size=4, max_size=10), st.sampled_from([0, 10**6]))
 async def test_i5_numbers_escapes_and_order_of_keys_survive_in_any_list_but_for_the_bodies_that_left(turns, budget):
     body = b'"' + b"the ferry waits for the tide " * 40 + b'"'

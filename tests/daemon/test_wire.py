@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import Tombstone
@@ -16,6 +16,7 @@ from ctxgc.core.segment import Status, digest
 from ctxgc.stash.sqlite import SqliteStash
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import COUNTER, DaemonProcess, FaultyStash, bench_on
+from tests.effort import effort
 
 WIRE = WIRE_FORMATS["anthropic_messages"]
 TASK = {"role": "user", "content": "find out why the ferry is late"}
@@ -722,7 +723,7 @@ def stepped(messages, past, step, turns, number):
 
 
 @given(STEPS)
-@settings(max_examples=12, deadline=None)
+@effort(12)
 def test_whatever_a_host_does_the_window_is_its_list_and_what_is_out_stays_out(steps):
     async def live():
         async with bench_on(TransientStash(), config=SMALL_WINDOW) as bench:

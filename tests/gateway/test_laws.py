@@ -5,11 +5,12 @@ from itertools import pairwise
 from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from tests.contracts import conversations, wire_rules
+from tests.effort import effort
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
 from tests.gateway.stage import CHAT, MESSAGES, RESPONSES, ScriptedDaemon, Stage, headers_for
 
@@ -48,7 +49,7 @@ def is_edited_only_in(got, parts):
 
 
 @pytest.mark.parametrize("wire", PATHS)
-@settings(max_examples=25)
+@effort(25)
 @given(data=st.data())
 def test_any_victims_of_any_list_in_any_cut_leave_valid_and_untouched_elsewhere(stage, wire, data):
     body = data.draw(conversations.requests(wire))
@@ -73,7 +74,7 @@ def test_any_victims_of_any_list_in_any_cut_leave_valid_and_untouched_elsewhere(
 
 
 @pytest.mark.parametrize("wire", AGENTS)
-@settings(max_examples=8)
+@effort(8)
 @given(data=st.data())
 def test_a_list_that_only_grows_is_edited_alike_from_its_beginning_and_parsed(stage, wire, data):
     agent = AGENTS[wire](size=300).run(4)
@@ -106,7 +107,7 @@ def test_where_nothing_is_evicted_every_request_is_the_agents_own(stage, wire):
         assert stage.ask(agent.path, agent.body(), headers) == agent.body()
 
 
-@settings(max_examples=10)
+@effort(10)
 @given(st.sets(st.integers(1, 9), max_size=3))
 def test_between_collections_an_edited_request_only_appends(stage, collects_at):
     agent, headers = ClaudeAgent(size=300), {k: v for k, v in fresh("anthropic_messages").items() if k != "x-test"}

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import CtxgcError, NotFound
@@ -26,6 +26,7 @@ from ctxgc.protocol.codec import (
     encode_result,
 )
 from ctxgc.protocol.limits import BAD_LINES_MAX, BATCH_MAX, FRAME_BYTES_DEFAULT
+from tests.effort import effort
 
 GOOD = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{}}\n'
 json_values = st.recursive(
@@ -326,7 +327,7 @@ def test_no_bytes_make_the_decoder_raise_or_depend_on_the_cut():
         assert not any(isinstance(f, Refusal) and f.closes for f in whole[:-1]), f"seed {seed}"
 
 
-@settings(max_examples=300)
+@effort(300)
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_never_raise(stream):
     for frame in decode(stream):

@@ -3,7 +3,6 @@
 import json
 from itertools import pairwise
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from ctxgc.core.collector import Victim
@@ -16,13 +15,14 @@ from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import ClearOld, JustEnough, KeyWatermarks, Masking, PlanJustEnough, Shipped, baselines
 from ctxgc.replay.simulate import Policy, Run, Script, script_of
 from ctxgc.replay.trace import Episode, Sized, Turn
+from tests.effort import effort
 
 PRICES = PROFILES["cache_5m"]
 WORDS = [f"code_word_{letter}" for letter in "abcdefghij"]
 LINES = [f"return the_value_{letter} + one" for letter in "abcd"]
 PATHS = ["/src/a.py", "/src/b.py"]
 
-few = settings(max_examples=settings().max_examples // 2)
+few = effort(20)
 """For laws whose every example plays whole episodes, or every policy on them."""
 
 scopes = st.sampled_from([RESULTS, ALL, Scope(inputs=True)])

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.segment import Kind
 from ctxgc.replay.demand import ALL, RESULTS, Scope, Want, cover, demand_of, lines_of, output_of, touches, words_of
+from tests.effort import effort
 from tests.replay.episodes import asked, episode_of, episodes, few, free_turns, result, said, scopes, sized
 
 provider_sets = st.sets(st.integers(0, 4), min_size=1, max_size=3).map(lambda found: tuple(sorted(found)))
@@ -31,7 +32,7 @@ def cover_by_definition(wants, resident=frozenset()):
 
 
 @given(wants, st.none() | st.frozensets(st.integers(0, 4)))
-@settings(max_examples=150)
+@effort(150)
 def test_the_cover_is_the_greedy_one_of_the_definition(wants, resident):
     picks = cover(wants, resident.__contains__ if resident is not None else None)
 

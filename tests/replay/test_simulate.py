@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.collector import Victim
@@ -13,6 +13,7 @@ from ctxgc.core.pacer import PacerRules, Prices
 from ctxgc.core.segment import Access, PathUse
 from ctxgc.replay.policies import JustEnough, NoCollection, Shipped, by_touch
 from ctxgc.replay.simulate import play
+from tests.effort import effort
 from tests.replay.episodes import (
     PRICES,
     Scripted,
@@ -221,7 +222,7 @@ def test_what_the_model_has_not_seen_stays():
 
 
 @given(st.lists(scripts(max_turns=5), min_size=2, max_size=3))
-@settings(max_examples=6)
+@effort(6)
 def test_a_policy_carries_nothing_from_one_episode_into_the_next(played):
     policies = everyone()
 
