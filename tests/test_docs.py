@@ -312,6 +312,7 @@ def follow(reader, page):
             assert re.fullmatch(shown(lines) + more, printed), f"$ {command}\n{printed}"
 
 
+@pytest.mark.slow
 def test_the_tutorial_works_as_written(reader):
     follow(reader, ROOT / "docs" / "tutorial.md")
 

@@ -97,6 +97,7 @@ def test_a_configuration_that_will_not_do_is_code_78(empty_home):
     assert "must be an absolute path" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_stash_is_reported_and_repaired_without_the_daemon(empty_home):
     empty_home.run("import", SAMPLE)
     empty_home.run("down")
@@ -217,6 +218,7 @@ def test_the_demo_loses_nothing_and_recalls_everything(empty_home):
     assert totals["tokens_before"] == session["tokens_before"] + session["children"][0]["tokens_before"]
 
 
+@pytest.mark.slow
 def test_the_demo_is_a_page_and_leaves_nothing_behind(empty_home):
     (empty_home.folder / ".claude" / "projects").mkdir(parents=True)
 
@@ -228,6 +230,7 @@ def test_the_demo_is_a_page_and_leaves_nothing_behind(empty_home):
     assert not list(empty_home.folder.glob("ctxgc-demo-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_takes_its_daemon_and_folder_with_it(empty_home, number):
     command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "demo"]
@@ -243,6 +246,7 @@ def test_an_interrupted_demo_takes_its_daemon_and_folder_with_it(empty_home, num
     assert not list(empty_home.folder.glob("ctxgc-demo-*"))
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_transcript_is_named_and_the_rest_goes_on(empty_home):
     bad = empty_home.folder / "bad.jsonl"
     bad.write_bytes(bytes(range(256)) * 100)

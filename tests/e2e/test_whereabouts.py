@@ -73,6 +73,7 @@ def test_a_daemon_that_was_started_without_a_runtime_folder_is_found_with_one_an
     assert whereabouts.read(house.state) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_daemon_whose_socket_is_gone_is_named_by_whatever_is_tried(house):
     house.run("up", **house.logged_in)
     pid = house.pid(**house.logged_in)
@@ -95,6 +96,7 @@ def test_a_daemon_that_died_in_a_crash_is_not_waited_for(house):
     assert (code, err) == (0, "")
 
 
+@pytest.mark.slow
 def test_who_asks_for_another_socket_is_told_at_once_who_has_the_state_folder(house):
     house.run("up", **house.logged_in)
     pid = house.pid(**house.logged_in)

@@ -60,6 +60,7 @@ def test_a_damaged_stash_is_refused_with_the_next_step_and_left_as_it_is(home):
     assert home.stash_path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_stash_is_never_replaced_in_silence(home):
     content = b"not a database at all" * 500
     filled(home, 1)
@@ -126,6 +127,7 @@ def test_a_sound_stash_is_called_sound_and_a_running_one_is_left_alone(home):
         assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_where_no_stash_is_check_and_repair_say_so(home):
     for flag in ("--check", "--repair"):
         code, said = home.run(flag)

@@ -56,6 +56,7 @@ def test_a_window_at_its_limit_is_edited_no_more_often_than_a_batch_is_freed(dae
     assert stage.upstream.refused == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [ClaudeAgent, ResponsesAgent])
 def test_what_was_evicted_before_the_daemon_was_killed_is_recalled_after(daemon, make):
     session, agent = str(uuid4()), make(size=RESULT_BYTES)
@@ -76,6 +77,7 @@ def test_what_was_evicted_before_the_daemon_was_killed_is_recalled_after(daemon,
     assert len(evicted) >= stones(last)
 
 
+@pytest.mark.slow
 def test_results_that_a_host_changes_under_ids_it_has_used_stay_in_the_request(daemon):
     agent, headers = ClaudeAgent(size=RESULT_BYTES), {"x-claude-code-session-id": str(uuid4())}
     with Stage(Link(daemon.socket), wait_s=5.0) as stage:

@@ -256,6 +256,7 @@ told()
 """
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_hash_seed():
     def told(seed):
         environment = {**os.environ, "PYTHONHASHSEED": seed}

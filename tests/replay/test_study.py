@@ -43,6 +43,7 @@ def steady(study):
     return json.dumps(report)
 
 
+@pytest.mark.slow
 def test_neither_the_order_of_files_nor_the_number_of_workers_changes_the_report(sessions, study):
     other = run_study(sessions[::-1], Terms(), workers=2)
 
