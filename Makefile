@@ -18,7 +18,7 @@ check: $(READY)         ## Format, lint, strict types, fast tests: under a minut
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	CTXGC_HYPOTHESIS=check $(BIN)/python -m pytest -m "not slow and not corpus" -x -n 2
+	CTXGC_HYPOTHESIS=check $(BIN)/python -m pytest -m "not slow and not corpus" -x -n 2 --dist worksteal
 
 bench: $(READY)         ## Every benchmark; counted work is held against perf/limits.toml.
 	$(BIN)/python -m perf.run $(ARGS)
