@@ -24,7 +24,12 @@ def test_the_agents_own_variables_say_where_else():
 
 @pytest.mark.parametrize(
     ("folder", "typed"),
-    [("/h/.codex/sessions", "~/.codex/sessions"), ("/c d/projects", "'/c d/projects'"), ("/h/a b", "'/h/a b'")],
+    [
+        ("/h/.codex/sessions", "~/.codex/sessions"),
+        ("/c d/projects", "'/c d/projects'"),
+        ("/h/a b", "'/h/a b'"),
+        ("/h/{a,b}", "'/h/{a,b}'"),
+    ],
 )
 def test_a_folder_is_shown_as_one_types_it(folder, typed):
     assert own_sessions.shown(folder, {"HOME": "/h"}) == typed

@@ -29,13 +29,10 @@ def folders(environment: Mapping[str, str]) -> list[str]:
 
 def shown(folder: str, environment: Mapping[str, str]) -> str:
     """A folder as one types it: `~/.claude/projects`; quoted where a shell would take it for something else."""
-    home = environment.get("HOME") or os.path.expanduser("~")
-    if (
-        folder.startswith(home.rstrip("/") + "/")
-        and folder.isascii()
-        and not set(folder) & set(" '\"$`\\*?[]&;|<>()#!")
-    ):
-        return "~" + folder[len(home.rstrip("/")) :]
     import shlex
 
+    home = (environment.get("HOME") or os.path.expanduser("~")).rstrip("/")
+    below = folder.removeprefix(home)
+    if folder.startswith(f"{home}/") and shlex.quote(below) == below:
+        return f"~{below}"
     return shlex.quote(folder)
