@@ -86,7 +86,7 @@ def test_sessions_that_share_no_word_have_a_placebo_without_faults(study):
 
 
 def test_a_session_whose_double_is_its_placebo_needs_as_much_by_coincidence(tmp_path):
-    twins = [str(claude_session(tmp_path / f"{name}.jsonl", name, seed=4)) for name in ("a", "b")]
+    twins = [str(claude_session(tmp_path / f"{name}.jsonl", name, seed=4, turns=12)) for name in ("a", "b")]
 
     study = run_study(twins, Terms(), workers=1)
 
@@ -151,10 +151,11 @@ def test_no_text_of_a_session_is_left_behind(sessions, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("ctxgc-replay-*"))
 
 
-def test_progress_only_grows_and_ends_at_one(sessions):
+def test_progress_only_grows_and_ends_at_one(tmp_path):
+    short = [str(claude_session(tmp_path / f"{name}.jsonl", name, turns=6)) for name in ("a", "b")]
     shares = []
 
-    run_study(sessions[:2], Terms(), workers=1, tell=lambda share, note: shares.append(share))
+    run_study(short, Terms(), workers=1, tell=lambda share, note: shares.append(share))
 
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
