@@ -1,5 +1,6 @@
 """Settings every test shares: no way off this machine, how hard properties search, where recorded sessions are."""
 
+import gc
 import os
 import runpy
 from pathlib import Path
@@ -17,6 +18,11 @@ SLOW_OK = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_
 for name, examples in EXAMPLES.items():
     settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=SLOW_OK)
 settings.load_profile(os.environ.get("CTXGC_HYPOTHESIS", "test"))
+
+
+def pytest_collection_finish():
+    """What was collected stays to the end: the garbage collector need not look through it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
