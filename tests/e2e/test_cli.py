@@ -224,7 +224,7 @@ def test_the_demo_is_a_page_and_leaves_nothing_behind(empty_home):
 
     page = empty_home.run("demo").decode()
 
-    for part in ("The window, in tokens", "that left, and why", "ctxgc why", "ctxgc search", "nothing was lost"):
+    for part in ("The window, in raw tokens", "that left, and why", "ctxgc why", "ctxgc search", "nothing was lost"):
         assert part in page
     assert "ctxgc demo ~/.claude/projects" in page
     assert not list(empty_home.folder.glob("ctxgc-demo-*"))
