@@ -3,7 +3,7 @@
     all words ──▶ few hits? all of them are candidates
        │          many hits? the best by the engine's bm25 if the words are rare, else the newest
        └─ too few for the page? fill with segments that have some of the rarer words
-    candidates ──core.ranking──▶ order, scores, snippets
+    candidates, a lot at a time ──core.ranking──▶ order, scores, snippets
     out of time (250 ms)? the newest segments of the scope that have any word, and the reply says so
 
 A user's text reaches the index only as quoted words. Runs on a reader connection's thread.
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 
 from ctxgc.core.ranking import (
     CANDIDATES_MAX,
@@ -76,10 +77,27 @@ class Gathered:
     rids: dict[int, bool] = field(default_factory=dict)
     """rid → whether it has all words, in order of finding."""
     df: dict[Term, int] = field(default_factory=dict)
+    lot: int = CANDIDATES_MAX
+    """So many are ranked against each other, then the next: what a later page needs besides moves nothing before it."""
+    begins: list[int] = field(default_factory=lambda: [0])
+    """Where in that order lots begin anew, because from there on another question was asked."""
     total: int = 0
     """About how many segments there are."""
     notes: list[str] = field(default_factory=list)
     is_partial: bool = False
+
+    def pool(self, need: int) -> int:
+        """How many candidates there have to be for so many hits, in whole lots from where the next ones begin."""
+        start = len(self.rids)
+        self.begins.append(start)
+        return min(start + -(-(need - start) // self.lot) * self.lot, CANDIDATES_MAX)
+
+    def lots(self) -> Iterator[list[int]]:
+        """The candidates, those together that are ranked together."""
+        found = list(self.rids)
+        for first, last in pairwise([*self.begins, len(found)]):
+            for start in range(first, last, self.lot):
+                yield found[start : min(start + self.lot, last)]
 
 
 def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: float = SEARCH_S_MAX) -> Found:
@@ -97,9 +115,10 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
             return Found(hits=(), notes=tuple(gathered.notes))
         if not wanted.terms:
             return _listed(db, query, wanted, scope, gathered)
-        need = min(query.offset + min(query.limit, SEARCH_LIMIT_MAX) + 1, CANDIDATES_MAX)
+        limit = min(query.limit, SEARCH_LIMIT_MAX)
+        gathered.lot = min(max(CANDIDATES_MIN, (limit + 1) * 3 // 2), CANDIDATES_MAX)
         try:
-            _gather(db, wanted, scope, need, gathered)
+            _gather(db, wanted, scope, min(query.offset + limit + 1, CANDIDATES_MAX), gathered)
         except sqlite3.OperationalError as error:
             if "interrupted" not in str(error):
                 raise
@@ -115,47 +134,52 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
 
 
 def _gather(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, out: Gathered) -> None:
-    """Candidates: those with all words, then those with some of the rarer ones."""
+    """Candidates for so many hits: those with all words, then those with some of the rarer ones.
+
+    Blocks of a smaller need are the first ones of a larger: a page goes on where the last one ended.
+    """
     out.total = _newest(db)
     share = min(RANKED_ROWS_MAX, out.total // RANKED_SHARE)
     for term in wanted.terms:
         out.df[term] = _document_count(db, term, out.total)
-    pool = min(CANDIDATES_MAX, max(CANDIDATES_MIN, need + need // 2))
+    pool = out.pool(need)
     match = _match(wanted.terms, "AND", wanted, scope)
     can_rank = sum(out.df.values()) <= max(AND_ROWS_MIN, share)
     # Of one word all is walked either way; what several have in common is often little, and found faster unranked.
     is_ranked = can_rank and len(wanted.terms) == 1
-    rids = _matching(db, match, scope, pool + 1, is_ranked=is_ranked)
-    if len(rids) > pool and can_rank and not is_ranked:
+    is_tried = can_rank and not is_ranked
+    rids = _matching(db, match, scope, (out.lot if is_tried else pool) + 1, is_ranked=is_ranked)
+    if is_tried and len(rids) > out.lot:
         rids = _matching(db, match, scope, pool, is_ranked=True)
     elif len(rids) > pool and not can_rank:
         out.notes.append(f"many segments match; the newest {pool} of them were ranked")
     out.rids.update(dict.fromkeys(rids[:pool], True))
     if len(out.rids) < need and len(wanted.terms) > 1:
-        _fill(db, wanted, scope, pool, max(RAREST_ROWS_MIN, share), out)
+        _fill(db, wanted, scope, need, max(RAREST_ROWS_MIN, share), out)
 
 
-def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, pool: int, rows_max: int, out: Gathered) -> None:
-    """Add segments that have some of the words, the rare ones first."""
+def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, rows_max: int, out: Gathered) -> None:
+    """Add segments that have some of the words, the rare ones first; more words only where those fill no page."""
     present = sorted((term for term in wanted.terms if out.df[term]), key=lambda term: out.df[term])
-    rare: list[Term] = []
-    rows = 0
-    for term in present:
-        rows += out.df[term]
-        if rows > (FILL_ROWS_MAX if rare else rows_max):
-            break
-        rare.append(term)
-    asked = rare or present
-    if not asked:
-        return
-    found = _matching(db, _match(asked, "OR", wanted, scope), scope, pool, is_ranked=bool(rare))
     before = len(out.rids)
-    for rid in found:
-        if len(out.rids) < pool:
-            out.rids.setdefault(rid, False)
+    asked: list[Term] = []
+    for rows in (FILL_ROWS_MAX, rows_max):
+        rare = _rarest(present, out.df, rows, rows_max)
+        if len(out.rids) >= need or (rare or present) == asked:
+            break
+        asked, pool = rare or present, out.pool(need)
+        for rid in _matching(db, _match(asked, "OR", wanted, scope), scope, pool, is_ranked=bool(rare)):
+            if len(out.rids) < pool:
+                out.rids.setdefault(rid, False)
     if len(out.rids) > before:
         whole = f"{before} segments have" if before > 1 else "one segment has" if before else "no segment has"
         out.notes.append(f"{whole} all words; the rest have some of: {', '.join(map(str, asked))}")
+
+
+def _rarest(present: Sequence[Term], df: Mapping[Term, int], rows_max: int, first_rows_max: int) -> list[Term]:
+    """The first of these that are in so many segments together; the very first may be in `first_rows_max`."""
+    rows = [*accumulate(df[term] for term in present)]
+    return [term for at, term in enumerate(present) if rows[at] <= (rows_max if at else first_rows_max)]
 
 
 def _document_count(db: sqlite3.Connection, term: Term, total: int) -> int:
@@ -254,13 +278,16 @@ def _fallback(
         if _has_any(candidate.text, wanted.terms) and not _has_any(candidate.text, wanted.excluded):
             out.rids[candidate.key] = False
     out.rids = dict(list(out.rids.items())[:CANDIDATES_MAX])
+    out.lot, out.begins = CANDIDATES_MAX, [0]
     return _answer(db, query, wanted, out, match="recent")
 
 
 def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered, match: str) -> Found:
     """Rank the candidates and cut the page."""
-    candidates = sorted(_texts(db, list(out.rids), out), key=lambda c: -c.key)
-    ranked = rank(wanted.terms, candidates, out.df, out.total)
+    ranked: list[tuple[Candidate, float]] = []
+    for lot in out.lots():
+        candidates = sorted(_texts(db, lot, out), key=lambda c: -c.key)
+        ranked += rank(wanted.terms, candidates, out.df, out.total)
     end = query.offset + min(query.limit, SEARCH_LIMIT_MAX)
     hits = _hits(db, ranked[query.offset : end], wanted, match)
     if query.offset >= CANDIDATES_MAX:

@@ -1,10 +1,12 @@
 """The planner: which queries it asks of SQLite, and what it says when time runs out."""
 
+import random
 import sqlite3
 import time
 
 import pytest
 
+from ctxgc.core.ranking import CANDIDATES_MAX
 from ctxgc.core.segment import Access, Kind, PathUse
 from ctxgc.stash import search as planner
 from ctxgc.stash.contract import PutSession, Query, SessionRow
@@ -116,6 +118,7 @@ async def test_common_words_are_ranked_among_the_newest_and_the_reply_says_so(st
 
 async def test_a_fill_asks_for_the_rare_words_only(stash, monkeypatch):
     monkeypatch.setattr(planner, "FILL_ROWS_MAX", 5)
+    monkeypatch.setattr(planner, "RAREST_ROWS_MIN", 5)
     await stash.apply([put(n, "common") for n in range(9, 60)])
     await stash.apply([put(60, "rare")])
 
@@ -123,6 +126,40 @@ async def test_a_fill_asks_for_the_rare_words_only(stash, monkeypatch):
 
     assert [hit.row.seq for hit in reply.hits] == [60]
     assert reply.notes == ("no segment has all words; the rest have some of: rare",)
+
+
+async def test_where_the_rarest_word_does_not_fill_a_page_the_next_ones_do(stash, monkeypatch):
+    monkeypatch.setattr(planner, "FILL_ROWS_MAX", 5)
+    await stash.apply([put(n, "usual") for n in range(9, 60)])
+    await stash.apply([put(60, "rare")])
+
+    reply = await stash.search(Query(text="usual rare missing", limit=10))
+
+    assert reply.hits[0].row.seq == 60
+    assert len(reply.hits) == 10
+    assert reply.next_offset == 10
+    assert reply.notes == ("no segment has all words; the rest have some of: rare, usual",)
+
+
+@pytest.mark.parametrize("text", ["ferry", "ferry lamp", "ferry lamp missing", "rare ferry"])
+@pytest.mark.parametrize("limit", [7, 10])
+async def test_pages_follow_each_other_without_repeat_whatever_the_engine_and_the_ranking_each_put_first(
+    stash, text, limit
+):
+    dice = random.Random(5)
+    said = [
+        dice.choices(["ferry", "lamp", *(f"w{n}" for n in range(60))], k=dice.randrange(5, 300)) for _ in range(300)
+    ]
+    said += [["rare"]] * 3
+    await stash.apply([put(n, " ".join(words)) for n, words in enumerate(said, 9)])
+
+    seen, offset = [], 0
+    while offset >= 0:
+        reply = await stash.search(Query(text=text, limit=limit, offset=offset))
+        seen += [hit.row.seq for hit in reply.hits]
+        offset = reply.next_offset
+
+    assert len(seen) == len(set(seen)) == CANDIDATES_MAX
 
 
 async def test_a_match_deep_in_a_long_text_still_has_its_snippet(stash):
