@@ -155,6 +155,34 @@ async def test_what_was_forgotten_stays_so_whatever_comes_under_its_id(bench):
         await bench.call("stash.recall", **KEY, id="call_0")
 
 
+async def test_what_was_stored_aside_under_an_id_is_forgotten_with_it(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(3))
+    for text in (CUT, OTHER):
+        host.known.discard("call_0")
+        await host.send(changed(3, text))
+
+    reply = await bench.call("stash.forget", **KEY, ids=["call_0"])
+
+    assert reply["forgotten"] == 3
+    assert set(await texts(bench)) == {"call_1", "call_2"}
+    assert not (await bench.call("stash.search", **KEY, query="cut host another"))["hits"]
+
+
+async def test_what_is_forgotten_aside_stays_so_and_what_its_id_stands_for_stays_too(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(3))
+    host.known.discard("call_0")
+    await host.send(changed(3, OTHER))
+    (aside,) = [id_ for id_ in await texts(bench) if id_.startswith("call_0~")]
+
+    await bench.call("stash.forget", **KEY, ids=[aside])
+    host.known.discard("call_0")
+    await host.send(changed(3, OTHER))
+
+    assert set(await texts(bench)) == {"call_0", "call_1", "call_2"}
+
+
 async def test_a_secret_in_what_came_under_a_known_id_never_reaches_the_stash(bench):
     host, secret = Host(bench.call, mode="on"), "AKIA" + "IOSFODNN7EXAMPLF"
     await host.send(conversation(3))
@@ -226,3 +254,24 @@ async def test_a_restarted_daemon_asks_a_client_with_its_own_digests_once_and_ev
     assert sorted(client.asked) == ["call_0", "call_1", "call_2"]
     assert reply["conflicts"] == ["call_0"]
     assert reply["evicted"].keys() >= {"call_1", "call_2"}
+
+
+def look_up(text, digest):
+    """A window of one call, whose client says this digest of it."""
+    record = {"id": "call_0", "kind": "exchange", "tool": "look_up", "input": {}, "text": text, "digest": digest}
+    return KEY | {"format": "openai_chat", "mode": "on", "ids": ["call_0"], "digests": [digest], "new": [record]}
+
+
+async def test_i1_contents_whose_digests_begin_alike_are_stored_both(bench):
+    said = {f"version-0001-{n}": f"{OTHER}{n}" for n in range(3)}
+    for digest, text in said.items():
+        await bench.call("window.sync", **look_up(text, digest))
+
+    assert set(said.values()) == set((await texts(bench)).values())
+
+
+async def test_what_a_client_says_for_a_digest_is_in_no_id(bench):
+    for digest, text in {"d1": FIRST, "a b\n\x1b[31m": OTHER}.items():
+        await bench.call("window.sync", **look_up(text, digest))
+
+    assert all(id_.isprintable() and " " not in id_ for id_ in await states(bench))

@@ -27,6 +27,7 @@ from ctxgc.daemon.verbs.acting import (
     session_holding,
     session_of,
 )
+from ctxgc.daemon.verbs.told import asides_of
 from ctxgc.protocol.messages import Backup, Export, Nothing, StashForget, StashRecall, StashSearch
 from ctxgc.stash.contract import Forget, ForgetSession, Found, Query, Stored
 
@@ -175,6 +176,9 @@ async def forget(services: Services, params: StashForget) -> Any:
     def apply(session: Session, change: Change) -> Reply:
         heap = session.heap
         named = list(range(len(heap))) if params.whole_session else session.slots(params.ids)
+        if not params.whole_session:
+            # A host cuts a result short and keeps its id: what is stored aside may say the same.
+            named = list(dict.fromkeys([*named, *asides_of(session, named)]))
         slots = [slot for slot in named if heap.state[slot] != FORGOTTEN]
         is_whole = params.whole_session and not (session.row.forgotten and not slots)
         if is_whole:

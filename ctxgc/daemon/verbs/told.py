@@ -6,6 +6,7 @@ records ──told_in──▶ ──on_clock──▶ ──prepared──▶ t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowSync
 
 ASIDE_DIGITS = 12
 """Of a digest, in the name of what is stored aside: it has to be another than those of the same id alone."""
+_ASIDE = re.compile(rf"(.*)~[0-9a-f]{{{ASIDE_DIGITS}}}~1", re.DOTALL)
 
 
 class Told(NamedTuple):
@@ -122,31 +124,40 @@ def on_clock(session: Session, ids: Sequence[str], told: Sequence[Told]) -> list
     return clocked
 
 
-async def conflicts_of(services: Services, session: Session, known: Sequence[Told]) -> list[str]:
+async def conflicts_of(services: Services, session: Session, known: Sequence[Told]) -> dict[str, bytes]:
     """Ids under which another content is stored: a host used a call id again, or cut a result short.
 
-    Compared is what can leave the request. Around it a log and the wire may well put the same call differently.
+    With each the digest of what came, secrets out. Compared is what can leave the request. Around it a log and the wire
+    may well put the same call differently.
     """
     calls = {session.heap.slot_of[s.id]: s for s, _ in known if s.kind is Kind.EXCHANGE}
     if not calls:
-        return []
+        return {}
     stored = await services.stash.bodies(session.key, list(calls))
     ready = await on_worker(services, services.intake.prepare_all, [calls[slot] for slot in stored])
-    return [
-        one.segment.id
+    return {
+        one.segment.id: one.digest
         for slot, one in zip(stored, ready, strict=True)
         if one.segment.status is not Status.PENDING
         and not dict(one.segment.body).items() <= dict(stored[slot][1]).items()
-    ]
+    }
 
 
-def aside_of(told: Told, digest: str) -> Told:
+def aside_of(told: Told, digest: bytes) -> Told:
     """What stands under an id that is another's, under a name of its own: the same one for the same content.
 
-    It is no ordinal of the id, for those are what a log of the session names its later uses.
+    It is no ordinal of the id, for those are what a log of the session names its later uses. `digest` is of what is
+    stored: a client's own may be any text, may begin as another's does, and may be of a secret.
     """
     segment = told.segment
-    return told._replace(segment=replace(segment, id=exchange_id(f"{segment.id}~{digest[:ASIDE_DIGITS]}", 1)))
+    return told._replace(segment=replace(segment, id=exchange_id(f"{segment.id}~{digest.hex()[:ASIDE_DIGITS]}", 1)))
+
+
+def asides_of(session: Session, slots: Sequence[int]) -> list[int]:
+    """The slots of what is stored aside under the ids of these."""
+    ids = {session.heap.ids[slot] for slot in slots}
+    named = ((_ASIDE.fullmatch(id_), slot) for id_, slot in session.heap.slot_of.items() if id_.endswith("~1"))
+    return [slot for match, slot in named if match and match[1] in ids]
 
 
 def _result(body: Sequence[Any]) -> bytes:

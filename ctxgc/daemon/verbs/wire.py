@@ -95,7 +95,7 @@ async def _compare(services: Services, session: Session, params: WindowSync, kno
     """
     session.wiring = session.wiring or Wiring()
     contents, slot_of = session.wiring.contents, session.heap.slot_of
-    differing = set(await conflicts_of(services, session, known))
+    differing = await conflicts_of(services, session, known)
     said_of = await on_worker(services, _digests, known) | digests_told(params)
     for id_ in (one.segment.id for one in known):
         contents.compared(slot_of[id_], said_of[id_], is_held=id_ not in differing)
@@ -104,7 +104,7 @@ async def _compare(services: Services, session: Session, params: WindowSync, kno
     for row in await services.stash.rows(session.key, doubtful) if doubtful else ():
         if row.digest.hex() == told[row.seq]:
             contents.compared(row.seq, told[row.seq], is_held=True)
-    return [aside_of(one, said_of[one.segment.id]) for one in known if one.segment.id in differing]
+    return [aside_of(one, differing[one.segment.id]) for one in known if one.segment.id in differing]
 
 
 def _digests(told: Sequence[Told]) -> dict[str, str]:
