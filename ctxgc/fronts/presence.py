@@ -3,6 +3,7 @@
     gateway   written, locked, then named `gateway-PID.lock` ─▶ … ─▶ removed     command   each one that is locked: runs
 
 The lock goes with its process, however that ends, so nobody is ever told to stop a stranger that got the same number.
+Where containers or hosts share the folder, each says whose numbers its own is one of, and the others look past it.
 The folder is the daemon's, because it is the same for every command; see `protocol.whereabouts`. A gateway may be on
 any port, and there may be several. Standard library only: `ctxgc status` imports this module.
 """
@@ -19,14 +20,25 @@ FILE_BYTES_MAX = 4096
 class Present:
     """A gateway that runs."""
 
-    __slots__ = ("path", "pid", "since_s", "url")
+    __slots__ = ("numbers", "path", "pid", "since_s", "url")
 
-    def __init__(self, path: str, pid: int, url: str, since_s: float) -> None:
+    def __init__(self, path: str, pid: int, url: str, numbers: str, since_s: float) -> None:
         self.path = path
         self.pid = pid
         self.url = url
+        self.numbers = numbers
+        """Whose number `pid` is; see `pid_numbers`."""
         self.since_s = since_s
         """When it began to serve, as Unix time."""
+
+
+def pid_numbers() -> str:
+    """Among what a pid names a process: this boot of this host, and its pid namespace where it has such."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return os.uname().nodename
 
 
 def announce(folder: str, url: str) -> int:
@@ -40,7 +52,7 @@ def announce(folder: str, url: str) -> int:
     try:
         # Its name comes last: whoever finds it finds it locked.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(lock, os.fsencode(f"{os.getpid()}\n{url}\n"))
+        os.write(lock, os.fsencode(f"{os.getpid()}\n{url}\n{pid_numbers()}\n"))
         os.rename(scratch, path)
     except BaseException:
         os.close(lock)
@@ -56,8 +68,9 @@ def withdraw(folder: str, lock: int) -> None:
 
 
 def running(folder: str) -> list[Present]:
-    """The gateways that serve now, the oldest first; none where the folder cannot be read."""
-    found = [present for present in map(_read, _files(folder)) if present is not None]
+    """The gateways that serve here now, the oldest first; none where the folder cannot be read."""
+    numbers = pid_numbers()
+    found = [present for present in map(_read, _files(folder)) if present is not None and present.numbers == numbers]
     return sorted(found, key=lambda present: present.since_s)
 
 
@@ -86,8 +99,8 @@ def _read(path: str) -> Present | None:
             return None
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid, _, url = os.fsdecode(os.read(lock, FILE_BYTES_MAX)).partition("\n")
-        return Present(path, int(pid), url.rstrip("\n"), state.st_mtime) if pid.isdecimal() else None
+        pid, url, numbers, *_ = [*os.fsdecode(os.read(lock, FILE_BYTES_MAX)).split("\n"), "", ""]
+        return Present(path, int(pid), url, numbers, state.st_mtime) if pid.isdecimal() else None
     except OSError:
         return None
     finally:

@@ -69,6 +69,19 @@ def test_a_gateway_is_found_as_long_as_its_process_lives_however_it_ends(ends, a
     assert presence.running(str(tmp_path)) == []
 
 
+def test_a_gateway_of_another_container_or_host_is_neither_stopped_by_its_number_nor_taken_for_dead(
+    another, here, tmp_path, monkeypatch
+):
+    another()
+    monkeypatch.setattr(presence, "pid_numbers", lambda: "another host's")
+
+    assert presence.running(str(tmp_path)) == []
+    here("http://127.0.0.1:1")
+
+    assert len(os.listdir(tmp_path)) == 2
+    assert [one.pid for one in presence.running(str(tmp_path))] == [os.getpid()]
+
+
 def test_what_a_killed_gateway_left_behind_goes_with_the_next_that_starts(another, here, tmp_path):
     process = another()
     process.kill()
