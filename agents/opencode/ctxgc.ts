@@ -131,11 +131,13 @@ function windowOf(messages) {
   for (const { info, parts } of messages) {
     for (const [at, part] of parts.entries()) {
       const record = info.role === "user" ? ofUser(part) : ofAssistant(part, info.id)
+      // Some servers count their calls anew in each reply. What is left out counts too, or all later ones were renamed.
+      const callId = part.type === "tool" && part.callID ? numbered(part.callID, uses) : ""
       if (!record) continue
       const { kind, tool, input, text, status } = record
       record.digest = digestOf([kind, tool, input, text, status])
-      // Some servers count their calls anew in each reply. A text has no name but its part's, and may be another later.
-      record.id = kind === "exchange" ? numbered(part.callID, uses) : `${part.id}-${record.digest.slice(0, 8)}`
+      // A text has no name but its part's, and may be another later.
+      record.id = callId || `${part.id}-${record.digest.slice(0, 8)}`
       records.push(record)
       places.set(record.id, { parts, at, digest: record.digest })
       if (kind !== "exchange" || status === "error") fixed.push(record.id)

@@ -1,7 +1,8 @@
 // Stands for OpenCode: keeps a session, and before each request gives its plugin a fresh copy of the list to transform.
 // usage: node opencode_host.mjs PLUGIN TURNS FILE_CHARS [STEPS]
 // STEPS is JSON: {"TURN": {"pause": true, "outputs": {"CALL": TEXT}, "cleared": [CALL]}}. A pause says its turn on
-// stderr and lasts until a line comes in; outputs and clearings are what OpenCode itself does to its past.
+// stderr and lasts until a line comes in; outputs and clearings are what OpenCode itself does to its past. A call is
+// meant by its id or its part's. HOST_CALL_ID: every call's id, as of a server that counts them anew in each reply.
 import { writeFileSync } from "node:fs"
 import { createInterface } from "node:readline"
 import { pathToFileURL } from "node:url"
@@ -43,7 +44,8 @@ for (let turn = 0; turn < turns; turn++) {
   const state = { status: "completed", input: { filePath: `/work/${file}` }, output: textOf(turn % 3), title: file }
   const info = { id: `msg_${turn + 1}`, role: "assistant", sessionID, modelID: "gpt-5", tokens }
   const said = { type: "text", id: `prt_${turn}`, text: `Step ${turn}.` }
-  messages.push({ info, parts: [said, { type: "tool", id: `prt_t${turn}`, callID: `call_${turn}`, tool: "read", state }] })
+  const callID = process.env.HOST_CALL_ID ?? `call_${turn}`
+  messages.push({ info, parts: [said, { type: "tool", id: `prt_t${turn}`, callID, tool: "read", state }] })
   await new Promise((resolve) => setTimeout(resolve, 25))
 }
 writeFileSync(1, JSON.stringify({ edited, files: [0, 1, 2].map(textOf) })) // All of it, before the exit.
@@ -52,7 +54,7 @@ process.exit(0)
 async function step({ pause, outputs = {}, cleared = [] }, turn) {
   for (const part of messages.flatMap(({ parts }) => parts)) {
     if (part.callID in outputs) part.state.output = outputs[part.callID]
-    if (cleared.includes(part.callID)) part.state.time = { compacted: 1 }
+    if (cleared.includes(part.callID) || cleared.includes(part.id)) part.state.time = { compacted: 1 }
   }
   if (!pause) return
   writeFileSync(2, `${turn}\n`)

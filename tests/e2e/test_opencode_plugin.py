@@ -147,6 +147,18 @@ def test_what_opencode_has_cleared_departs_and_is_recalled(node, daemon):
     assert recalled["pieces"][-1]["text"] == said["files"][0]
 
 
+def test_a_call_that_opencode_has_cleared_gives_its_name_to_no_later_one_of_its_id(node, daemon):
+    daemon.start()
+    steps = {6: {"pause": True}, 7: {"cleared": ["prt_t0"]}, 12: {"pause": True}}
+    told = iter(["call~4", "call~9"])
+
+    hosted(node, daemon, 13, steps=steps, at_pause=lambda: until_known(daemon, next(told)), HOST_CALL_ID="call")
+
+    rows = {id_: row["state"] for id_, row in segments(daemon).items() if row["kind"] == "exchange"}
+    assert rows["call"] == "departed"
+    assert rows.keys() <= {"call", *(f"call~{n}" for n in range(2, 14))}, "nothing was taken for another"
+
+
 def test_a_list_that_waits_for_what_is_out_does_not_say_that_nothing_is(node, daemon):
     with answering(daemon.socket, b"") as heard:
         hosted(node, daemon, turns=1, CTXGC_OPENCODE_MODE="on")
