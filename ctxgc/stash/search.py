@@ -149,11 +149,11 @@ def _gather(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, out
     is_ranked = can_rank and len(wanted.terms) == 1
     is_tried = can_rank and not is_ranked
     rids = _matching(db, match, scope, (out.lot if is_tried else pool) + 1, is_ranked=is_ranked)
+    out.rids = dict.fromkeys(rids[:pool], True)
     if is_tried and len(rids) > out.lot:
-        rids = _matching(db, match, scope, pool, is_ranked=True)
+        out.rids = dict.fromkeys(_matching(db, match, scope, pool, is_ranked=True), True)
     elif len(rids) > pool and not can_rank:
         out.notes.append(f"many segments match; the newest {pool} of them were ranked")
-    out.rids.update(dict.fromkeys(rids[:pool], True))
     if len(out.rids) < need and len(wanted.terms) > 1:
         _fill(db, wanted, scope, need, max(RAREST_ROWS_MIN, share), out)
 

@@ -106,6 +106,24 @@ async def test_what_was_found_before_time_ran_out_is_not_thrown_away(stash, monk
     assert reply.is_partial
 
 
+async def test_segments_with_all_words_are_not_thrown_away_when_time_runs_out_while_they_are_ranked(stash, monkeypatch):
+    matching = planner._matching
+
+    def too_slow(*arguments, is_ranked=False):
+        if is_ranked:
+            raise sqlite3.OperationalError("interrupted")
+        return matching(*arguments)
+
+    monkeypatch.setattr(planner, "_matching", too_slow)
+    await stash.apply([put(n, "common needle") for n in range(9, 60)])
+    await stash.apply([put(n, "common") for n in range(60, 500)])
+
+    reply = await stash.search(Query(text="common needle", limit=10))
+
+    assert reply.is_partial
+    assert [hit.match for hit in reply.hits] == ["all"] * 10
+
+
 async def test_common_words_are_ranked_among_the_newest_and_the_reply_says_so(stash, monkeypatch):
     monkeypatch.setattr(planner, "AND_ROWS_MIN", 50)
     await stash.apply([put(n, "common word") for n in range(9, 200)])
