@@ -21,7 +21,7 @@ import re
 from ctxgc.core.heap import EVICTED, PENDING, PLAN_TOOLS, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
-from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, digest, text_bytes
+from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, aside_base, digest, text_bytes
 
 REASONS = (
     "duplicate",
@@ -108,9 +108,10 @@ class GarbageIndex:
     def admit(self, slot: int, segment: Segment) -> Found:
         """Proofs that the exchange in `slot` brings, older slots first. Call before the paths are recorded.
 
+        What is stored aside stands in no window: its proof would not hold, and would keep out a later one that does.
         Of a segment without content everything but duplicates and emptiness is found.
         """
-        if segment.kind is not Kind.EXCHANGE or segment.status is Status.PENDING:
+        if segment.kind is not Kind.EXCHANGE or segment.status is Status.PENDING or aside_base(segment.id):
             return []
         found = self.duplicates(slot, segment) + self._plan(slot, segment)
         if _is_empty(segment):
@@ -135,7 +136,7 @@ class GarbageIndex:
 
     def duplicates(self, slot: int, segment: Segment) -> Found:
         """The older exchange with the same call and result, if there is one; records this one."""
-        if not segment.body:
+        if not segment.body or aside_base(segment.id):
             return []
         call = text_bytes(f"{segment.tool} {segment.status}") + _CALL_ID.sub(b"", segment.skeleton, 1)
         key = digest(call, segment.body)

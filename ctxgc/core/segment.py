@@ -27,6 +27,9 @@ LINE_MAX = 2**31 - 1
 """The last line of a range that runs to the end of its file."""
 
 DIGEST_BYTES = 16
+ASIDE_DIGITS = 12
+"""Of a digest, in an `aside_id`: it has to be another than those of the same id alone."""
+_ASIDE = re.compile(rf"(.*)~[0-9a-f]{{{ASIDE_DIGITS}}}~1", re.DOTALL)
 
 
 class Kind(StrEnum):
@@ -247,6 +250,20 @@ def base_id(id_: str) -> str:
     """The id without its ordinal: the same for all segments that `exchange_id` or `text_id` tell apart by one."""
     base, tilde, ordinal = id_.rpartition("~")
     return base if tilde and ordinal.isdecimal() else id_
+
+
+def aside_id(id_: str, stamp: bytes) -> str:
+    """The id of a content that came under an id that is another's: the same one for the same digest.
+
+    It is no ordinal of the id, for those are what a log of the session names its later uses.
+    """
+    return exchange_id(f"{id_}~{stamp.hex()[:ASIDE_DIGITS]}", 1)
+
+
+def aside_base(id_: str) -> str:
+    """The id under which the content of this one came; empty if it is none of `aside_id`."""
+    found = _ASIDE.fullmatch(id_) if id_.endswith("~1") else None
+    return found[1] if found else ""
 
 
 def text_id(role: Role, kind: Kind, text: bytes, ordinal: int) -> str:

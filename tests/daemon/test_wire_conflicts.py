@@ -275,3 +275,29 @@ async def test_what_a_client_says_for_a_digest_is_in_no_id(bench):
         await bench.call("window.sync", **look_up(text, digest))
 
     assert all(id_.isprintable() and " " not in id_ for id_ in await states(bench))
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_what_is_stored_aside_takes_the_place_of_no_proof(tmp_path, is_restarted):
+    said = {}
+
+    async def read(bench, number, text):
+        about = look_up(text, f"d{len(text)}{number}")
+        (record,) = about["new"]
+        record |= {"id": f"call_{number}", "tool": "Read", "input": {"file_path": "/a.py"}}
+        said[record["id"]] = record["digest"]
+        await bench.call("window.sync", **(about | {"ids": list(said), "digests": list(said.values())}))
+
+    async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+        for number, text in ((0, FIRST), (1, OTHER), (0, CLEARED)):
+            await read(bench, number, text)
+        if not is_restarted:
+            await read(bench, 2, FIRST * 2)
+            why = await bench.call("heap.why", **KEY, id="call_1")
+    if is_restarted:
+        async with bench_on(SqliteStash(tmp_path / "state"), config=SMALL_WINDOW) as bench:
+            for number, text in ((0, CLEARED), (1, OTHER), (2, FIRST * 2)):
+                await read(bench, number, text)
+            why = await bench.call("heap.why", **KEY, id="call_1")
+
+    assert (why["reason"], why["by"]) == ("superseded_read", "call_2")

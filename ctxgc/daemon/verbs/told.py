@@ -6,7 +6,6 @@ records ──told_in──▶ ──on_clock──▶ ──prepared──▶ t
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,17 +15,13 @@ from ctxgc.adapters.rendering import RESULT_PIECE
 from ctxgc.adapters.segments_json import segments_of
 from ctxgc.adapters.skeletons import join_input
 from ctxgc.core.heap import PENDING
-from ctxgc.core.segment import Kind, Segment, Status, exchange_id
+from ctxgc.core.segment import Kind, Segment, Status, aside_base, aside_id
 from ctxgc.daemon.intake import PIECE_MARKER_TOKENS, Intake, Prepared
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.session import REPLY_KINDS, Session
 from ctxgc.daemon.verbs.acting import on_worker
 from ctxgc.daemon.windows import PLACE_STEP
 from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowSync
-
-ASIDE_DIGITS = 12
-"""Of a digest, in the name of what is stored aside: it has to be another than those of the same id alone."""
-_ASIDE = re.compile(rf"(.*)~[0-9a-f]{{{ASIDE_DIGITS}}}~1", re.DOTALL)
 
 
 class Told(NamedTuple):
@@ -143,21 +138,19 @@ async def conflicts_of(services: Services, session: Session, known: Sequence[Tol
     }
 
 
-def aside_of(told: Told, digest: bytes) -> Told:
-    """What stands under an id that is another's, under a name of its own: the same one for the same content.
+def aside_of(told: Told, stamp: bytes) -> Told:
+    """What stands under an id that is another's, under a name of its own.
 
-    It is no ordinal of the id, for those are what a log of the session names its later uses. `digest` is of what is
-    stored: a client's own may be any text, may begin as another's does, and may be of a secret.
+    `stamp` is the digest of what is stored: a client's own may be any text, may begin as another's does, and may be of
+    a secret.
     """
-    segment = told.segment
-    return told._replace(segment=replace(segment, id=exchange_id(f"{segment.id}~{digest.hex()[:ASIDE_DIGITS]}", 1)))
+    return told._replace(segment=replace(told.segment, id=aside_id(told.segment.id, stamp)))
 
 
 def asides_of(session: Session, slots: Sequence[int]) -> list[int]:
     """The slots of what is stored aside under the ids of these."""
     ids = {session.heap.ids[slot] for slot in slots}
-    named = ((_ASIDE.fullmatch(id_), slot) for id_, slot in session.heap.slot_of.items() if id_.endswith("~1"))
-    return [slot for match, slot in named if match and match[1] in ids]
+    return [slot for id_, slot in session.heap.slot_of.items() if aside_base(id_) in ids]
 
 
 def _result(body: Sequence[Any]) -> bytes:
