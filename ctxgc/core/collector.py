@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress, count, islice
-from operator import add, sub
+from itertools import accumulate, compress, islice
 from typing import NamedTuple
 
-from ctxgc.core.garbage import proven
+from ctxgc.core.garbage import all_proven
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
 from ctxgc.core.mark import mark
 from ctxgc.core.masks import all_of, table
@@ -115,39 +114,36 @@ def proven_garbage(heap: Heap, may_go: bytearray, now: Now, rules: Rules) -> Ran
     The key is the log of the odds that the body is needed again per token that evicting it frees, without age: the
     lowest is the cheapest token to have back. O(proofs · log proofs).
     """
-    found = [slot for slot in sorted(heap.proofs) if may_go[slot] and proven(heap, slot, now, rules)]
+    body, tombstone, gain = heap.body, heap.tombstone, rules.min_gain_tokens
+    found = all_proven(heap, may_go, now, rules)
     for slot in found:
         may_go[slot] = 0
-    freed = [heap.body[slot] - heap.tombstone[slot] for slot in found]
-    worth = bytes(map(rules.min_gain_tokens.__le__, freed))
-    slots = list(compress(found, worth))
-    return _ranked(slots, [heap.key[slot] for slot in slots], list(compress(freed, worth)))
+    slots = [slot for slot in found if body[slot] - tombstone[slot] >= gain]
+    return _ranked(heap, slots, [heap.key[slot] for slot in slots])
 
 
 def coldest(heap: Heap, may_go: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules) -> Ranked:
     """Every body that may go and is worth it, the lowest key first: as for garbage, but with age and marks.
 
-    O(slots + candidates · log candidates), column by column: only the sorting runs Python's own code for each slot.
+    O(slots + candidates · log candidates).
     """
-    freed = list(map(sub, heap.body, heap.tombstone))
-    worth = all_of(may_go, bytes(map(rules.min_gain_tokens.__le__, freed)))
-    weights, logs = heap.weights, ln_turns_since(now.turn, heap.last_turn)
-    terms = (
-        ((0.0, weights.reached), reached),
-        ([weights.age * log for log in logs], heap.born),
-        ([weights.idle * log for log in logs], heap.touched),
-    )
-    keys: Iterable[float] = compress(heap.key, worth)
-    for term, column in terms:
-        keys = map(add, keys, map(term.__getitem__, compress(column, worth)))
-    return _ranked(list(compress(count(), worth)), list(keys), list(compress(freed, worth)))
+    body, tombstone, gain = heap.body, heap.tombstone, rules.min_gain_tokens
+    key, born, touched, weights = heap.key, heap.born, heap.touched, heap.weights
+    logs = ln_turns_since(now.turn, heap.last_turn)  # Turns are few where slots are many.
+    ages, idles = [weights.age * log for log in logs], [weights.idle * log for log in logs]
+    linked = (0.0, weights.reached)
+    slots = [slot for slot in compress(range(len(heap)), may_go) if body[slot] - tombstone[slot] >= gain]
+    keys = [key[slot] + linked[reached[slot]] + ages[born[slot]] + idles[touched[slot]] for slot in slots]
+    return _ranked(heap, slots, keys)
 
 
-def _ranked(slots: Sequence[int], keys: Sequence[float], freed: Sequence[int]) -> Ranked:
-    """Columns over ascending slots, in the order of their keys; among equals the older slot goes first."""
+def _ranked(heap: Heap, slots: Sequence[int], keys: Sequence[float]) -> Ranked:
+    """Ascending slots in the order of their keys; among equals the older one goes first."""
     # Sorting costs what popping a third of a queue does, and numbers are sorted three times faster than pairs.
     order = sorted(range(len(slots)), key=keys.__getitem__)
-    return Ranked([slots[at] for at in order], [keys[at] for at in order], [freed[at] for at in order])
+    ranked = [slots[at] for at in order]
+    freed = [heap.body[slot] - heap.tombstone[slot] for slot in ranked]
+    return Ranked(ranked, [keys[at] for at in order], freed)
 
 
 def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.collector import COLD, COLD_REACHED, plan, plan_by_hand, sweep
-from ctxgc.core.garbage import REASONS
-from ctxgc.core.heap import EVICTED, PINNED, RESIDENT, Heap, Now, Proof
+from ctxgc.core.garbage import REASONS, all_proven, proven
+from ctxgc.core.heap import EVICTED, PENDING, PINNED, RESIDENT, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
 from ctxgc.core.roots import find_roots
@@ -29,6 +29,16 @@ def test_roots_are_never_evicted_I2(made, target, now, rules):
 
     assert not [victim for victim in todo.victims if roots[victim.slot]]
     assert all(heap.state[victim.slot] == RESIDENT for victim in todo.victims)
+
+
+@given(heaps(), NOW, RULES)
+def test_what_is_proven_among_many_is_what_is_proven_one_by_one(made, now, rules):
+    heap, _ = made
+    among = bytes(not heap.is_set(slot, PENDING) and slot % 3 > 0 for slot in range(len(heap)))
+
+    one_by_one = [slot for slot in range(len(heap)) if among[slot] and proven(heap, slot, now, rules)]
+
+    assert all_proven(heap, among, now, rules) == one_by_one
 
 
 @given(heaps(), TARGETS, NOW, RULES)
