@@ -22,13 +22,13 @@ from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import (
     FAULT_CALL_TOKENS,
     FAULT_FIXED_TOKENS,
+    Chances,
     Decision,
     PacerRules,
     Prices,
-    Probability,
     decide,
     is_due,
-    reuse_probability,
+    reuse_chances,
 )
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
@@ -86,7 +86,7 @@ def paced(
     cached_tokens: int,
     absent_tokens: int,
     was_cached_tokens: int | None = None,
-    chance: Probability = reuse_probability,
+    chances: Chances = reuse_chances,
 ) -> tuple[Decision | None, Account]:
     """The pacer's decision before a request, within what the account allows; and the account if it is carried out.
 
@@ -118,7 +118,7 @@ def paced(
         cached_tokens=cached,
         grown_tokens=grown,
         slack_cost=account.slack_cost,
-        chance=chance,
+        chances=chances,
     )
     if decision:
         victims = decision.plan.victims

@@ -21,18 +21,19 @@ the caller. Source: measured by replay of recorded sessions, docs/design/collect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import inf
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, evictable, plan
-from ctxgc.core.garbage import proven
+from ctxgc.core.garbage import all_proven
 from ctxgc.core.heap import RESIDENT, Heap, Now
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
-from ctxgc.core.reuse import ln_turns, probability
+from ctxgc.core.reuse import ln_turns_since, probability
 from ctxgc.core.roots import find_roots
 
 FAULT_CALL_TOKENS = 60
@@ -115,20 +116,25 @@ class Decision(NamedTuple):
     effects: Effects
 
 
-Probability = Callable[[Heap, int, Now, int, bool], float]
-"""How likely a body is needed again, given whether it is reached and whether it is proven garbage."""
+Chances = Callable[[Heap, Sequence[int], Now, Sequence[int], Container[int]], Sequence[float]]
+"""How likely each of these slots' bodies is needed again, given which slots are reached and which proven garbage."""
 
 
-def reuse_probability(heap: Heap, slot: int, now: Now, is_reached: int, is_garbage: bool) -> float:
+def reuse_chances(
+    heap: Heap, slots: Sequence[int], now: Now, reached: Sequence[int], garbage: Container[int]
+) -> list[float]:
     """The estimate of `core.reuse`. A replay may put perfect knowledge in its place."""
-    weights = heap.weights
-    return probability(
-        heap.logit[slot]
-        + weights.age * ln_turns(now.turn - heap.born[slot])
-        + weights.idle * ln_turns(now.turn - heap.touched[slot])
-        + weights.reached * is_reached
-        + weights.garbage * is_garbage
-    )
+    weights, logit, born, touched = heap.weights, heap.logit, heap.born, heap.touched
+    logs = ln_turns_since(now.turn, heap.last_turn)  # Turns are few where slots are many.
+    ages, idles = [weights.age * log for log in logs], [weights.idle * log for log in logs]
+    linked = (0.0, weights.reached)
+    proof = weights.garbage
+    return [
+        probability(
+            logit[slot] + ages[born[slot]] + idles[touched[slot]] + linked[reached[slot]] + proof * (slot in garbage)
+        )
+        for slot in slots
+    ]
 
 
 def gain_of(heap: Heap, slot: int, chance: float, rules: PacerRules, *, is_cached: bool) -> float:
@@ -165,7 +171,7 @@ def decide(
     cached_tokens: int,
     grown_tokens: int = FREED_TOKENS_MIN,
     slack_cost: float = inf,
-    chance: Probability = reuse_probability,
+    chances: Chances = reuse_chances,
 ) -> Decision | None:
     """Whether to collect now, and what. `cached_tokens` is the length of the window's prefix that is cached.
 
@@ -182,7 +188,7 @@ def decide(
     if not is_cold and not is_due(heap, grown_tokens):
         return None
     roots = find_roots(heap, paths, now, replace(rules, recent_turns=pacer.recent_turns))
-    found = _worth_evicting(heap, roots, now, rules, pacer, cached, chance)
+    found = _worth_evicting(heap, roots, now, rules, pacer, cached, chances)
     if not is_cold:
         found = _best_cut(heap, found, pacer, cached, slack_cost)
     if not found:
@@ -231,27 +237,28 @@ def _worth_evicting(
     rules: Rules,
     pacer: PacerRules,
     cached_tokens: int,
-    chance: Probability,
+    chances: Chances,
 ) -> list[Placed]:
     """Every body with a positive gain, in window order; the score is the gain."""
-    found = []
     may_go = evictable(heap, roots)
-    reached = mark(heap.refs, roots)
     state, skeleton, body, tombstone = heap.state, heap.skeleton, heap.body, heap.tombstone
-    proofs, gain_min = heap.proofs, max(rules.min_gain_tokens, 1)
-    # This loop is the pacer's time: what `gain_of` says, the part that is the same for all of them taken out.
+    window, gain_min = heap.window(), max(rules.min_gain_tokens, 1)
+    costs = [skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot]) for slot in window]
+    starts = {
+        slot: start
+        for slot, start in zip(window, accumulate(costs, initial=0), strict=False)  # One more: the window's end.
+        if may_go[slot] and body[slot] - tombstone[slot] >= gain_min
+    }
+    garbage = frozenset(all_proven(heap, may_go, now, rules))
+    needed = chances(heap, list(starts), now, mark(heap.refs, roots), garbage)
+    # What `gain_of` says, the part that is the same for all of them taken out.
     fault_cost, write = _fault_cost(heap, pacer), pacer.prices.write
     saving, saving_uncached = _saving(1, pacer, is_cached=True), _saving(1, pacer, is_cached=False)
-    position = 0
-    for slot in heap.window():
-        size, stone, start = body[slot], tombstone[slot], position
-        position += skeleton[slot] + (size if state[slot] == RESIDENT else stone)
-        freed = size - stone
-        if not may_go[slot] or freed < gain_min:
-            continue
-        is_garbage = slot in proofs and proven(heap, slot, now, rules) is not None
-        needed = chance(heap, slot, now, reached[slot], is_garbage)
-        gain = freed * (saving if start < cached_tokens else saving_uncached) - needed * (fault_cost + write * size)
+    found = []
+    for (slot, start), chance in zip(starts.items(), needed, strict=True):
+        freed = body[slot] - tombstone[slot]
+        saved = freed * (saving if start < cached_tokens else saving_uncached)
+        gain = saved - chance * (fault_cost + write * body[slot])
         if gain > 0:
             found.append((start, Victim(slot, "value", -1, freed, gain)))
     return found

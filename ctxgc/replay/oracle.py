@@ -16,7 +16,7 @@ Source: lower bounds by intervals, PFOO, Berger, Beckmann and Harchol-Balter 201
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, takewhile
 from typing import NamedTuple
@@ -99,7 +99,7 @@ class PerfectPacer:
     def begin(self, script: Script) -> None:
         """Look up the last uses."""
         self._last_use = last_uses(script)
-        self._inner = Shipped(self.name, self.pacer, self.rules, self._chance)
+        self._inner = Shipped(self.name, self.pacer, self.rules, self._chances)
         self._inner.begin(script)
 
     def victims(self, run: Run) -> Sequence[Victim]:
@@ -107,8 +107,10 @@ class PerfectPacer:
         self._step = run.step
         return self._inner.victims(run)
 
-    def _chance(self, heap: Heap, slot: int, now: Now, is_reached: int, is_garbage: bool) -> float:
-        return float(self._last_use.get(slot, -1) >= self._step)
+    def _chances(
+        self, heap: Heap, slots: Sequence[int], now: Now, reached: Sequence[int], garbage: Container[int]
+    ) -> list[float]:
+        return [float(self._last_use.get(slot, -1) >= self._step) for slot in slots]
 
 
 def oracles(budget_tokens: int = BUDGET_TOKENS, pacer: PacerRules | None = None) -> list[Policy]:

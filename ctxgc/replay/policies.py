@@ -14,7 +14,7 @@ from hashlib import blake2b
 from ctxgc.core.account import Account, paced
 from ctxgc.core.collector import Victim, evictable, plan
 from ctxgc.core.garbage import proven
-from ctxgc.core.pacer import PacerRules, Probability, reuse_probability
+from ctxgc.core.pacer import Chances, PacerRules, reuse_chances
 from ctxgc.core.policy import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.simulate import Run, Script
@@ -222,7 +222,7 @@ class Shipped:
     name: str = "ctxgc"
     pacer: PacerRules = field(default_factory=PacerRules)
     rules: Rules = field(default_factory=Rules)
-    chance: Probability = reuse_probability
+    chances: Chances = reuse_chances
     account: Account = field(default_factory=Account)
     _dials: PacerRules = field(default_factory=PacerRules)
     _recalls: int = 0
@@ -248,7 +248,7 @@ class Shipped:
             is_cold=run.is_cold,
             cached_tokens=max(run.cached_tokens - run.script.hidden_tokens - run.left_tokens, 0),
             absent_tokens=run.absent_tokens,
-            chance=self.chance,
+            chances=self.chances,
         )
         return decision.plan.victims if decision else ()
 

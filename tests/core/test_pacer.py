@@ -20,7 +20,7 @@ from ctxgc.core.pacer import (
     decide,
     effects_of,
     gain_of,
-    reuse_probability,
+    reuse_chances,
 )
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
@@ -63,8 +63,8 @@ def chance_of(heap, paths, slot, now, rules):
     """The shipped estimate of one slot, with what mark and garbage say of it."""
     roots = find_roots(heap, paths, now, rules)
     reached = mark(heap.refs, roots)
-    is_garbage = slot in heap.proofs and proven(heap, slot, now, rules) is not None
-    return reuse_probability(heap, slot, now, reached[slot], is_garbage)
+    garbage = {slot} if slot in heap.proofs and proven(heap, slot, now, rules) is not None else ()
+    return reuse_chances(heap, [slot], now, reached, garbage)[0]
 
 
 def slow_cuts(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: PacerRules, cached_tokens: int):

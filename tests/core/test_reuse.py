@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.heap import KINDS, Heap, Now
-from ctxgc.core.pacer import reuse_probability
+from ctxgc.core.pacer import reuse_chances
 from ctxgc.core.reuse import (
     COMMAND,
     EDITS,
@@ -33,10 +33,10 @@ def test_a_body_is_needed_less_the_older_it_is_and_more_if_it_is_reached():
     for number, born in enumerate((90, 10)):
         heap.admit(an_entry(f"s{number}", body=500, born=born))
 
-    fresh, old = (reuse_probability(heap, slot, Now(100), 0, False) for slot in (0, 1))
+    fresh, old = reuse_chances(heap, [0, 1], Now(100), [0, 0], ())
 
-    assert 0 < old < fresh < reuse_probability(heap, 0, Now(100), 1, False) < 1
-    assert reuse_probability(heap, 0, Now(100), 0, True) < fresh
+    assert 0 < old < fresh < reuse_chances(heap, [0], Now(100), [1, 0], ())[0] < 1
+    assert reuse_chances(heap, [0], Now(100), [0, 0], {0})[0] < fresh
 
 
 def test_the_estimate_is_the_weighted_sum_of_its_terms():
