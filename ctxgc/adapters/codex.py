@@ -247,7 +247,7 @@ class Codex(LineTranscript):
             call_id,
             tool,
             value,
-            self._running.goes_on(value, facts_of(tool, value, self._cwd)),
+            self._running.goes_on(tool, value, facts_of(tool, value, self._cwd)),
             wall_s=wall_s,
             born_turn=self._turn(),
             reply=self._reply_id(),

@@ -33,13 +33,13 @@ class Running:
     def __init__(self) -> None:
         self._commands: dict[str, str] = {}
 
-    def goes_on(self, value: object, facts: Facts) -> Facts:
+    def goes_on(self, tool: str, value: object, facts: Facts) -> Facts:
         """The facts of a call; with the command that it asks for the rest of, if it asks for one."""
         name = ""
-        if isinstance(value, dict) and "cell_id" in value:
-            name = f"cell {value['cell_id']}"
-        elif isinstance(value, dict) and "session_id" in value:
-            name = str(value["session_id"])
+        if tool == "wait" and isinstance(value, dict):
+            name = f"cell {value.get('cell_id')}"
+        elif tool == "write_stdin" and isinstance(value, dict):
+            name = str(value.get("session_id"))
         elif isinstance(value, str) and facts.command == "write_stdin" and (asked := _ASKED.search(value)):
             name = asked[1]
         command = self._commands.get(name, "")

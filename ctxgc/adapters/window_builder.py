@@ -111,7 +111,7 @@ class WindowBuilder:
         draft.skeleton = {"call_id": call_id, "name": name, "input": small}
         if is_text:
             draft.skeleton["is_text_input"] = True
-        draft.facts = self._running.goes_on(value, facts_of(name, value, self._cwd))
+        draft.facts = self._running.goes_on(name, value, facts_of(name, value, self._cwd))
         draft.call_id = clean_name(call_id) or "call"
         draft.is_pending = True
         self._open.setdefault(call_id, deque()).append(draft)

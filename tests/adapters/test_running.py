@@ -64,6 +64,11 @@ STORIES = {
         (call("exec", POLL), "Script completed\n"),
         ["exec: cargo test -q lock", "exec: …cargo test -q lock"],
     ),
+    "of which another tool has the number": (
+        (call("exec_command", {"cmd": "make"}), "Process running with session ID 7\n"),
+        (call("browser_close", {"session_id": 7, "cell_id": "7"}), "closed"),
+        ["exec_command: make", "browser_close"],
+    ),
     "of which nothing is known": (
         (call("exec", POLL), "Script completed\n"),
         (call("wait", {"cell_id": "9"}), "Script completed\n"),
@@ -85,16 +90,16 @@ def test_the_rest_of_an_output_is_labelled_with_its_command(story, read):
 def test_the_rest_of_the_rest_is_the_rest_of_the_same_command():
     running = Running()
     running.ended("make", "session ID 1")
-    again = running.goes_on({"session_id": 1}, Facts())
+    again = running.goes_on("write_stdin", {"session_id": 1}, Facts())
     running.ended(again.command, "session ID 1")
 
-    assert running.goes_on({"session_id": 1}, Facts()).command == again.command == "…make"
+    assert running.goes_on("write_stdin", {"session_id": 1}, Facts()).command == again.command == "…make"
 
 
 def test_the_rest_of_a_read_is_no_read_that_proves_an_older_one_garbage():
     running = Running()
     running.ended("cat a.py", "session ID 1")
-    facts = running.goes_on({"session_id": 1}, Facts((PathUse("a.py", Access.READ),)))
+    facts = running.goes_on("write_stdin", {"session_id": 1}, Facts((PathUse("a.py", Access.READ),)))
     [segment, _] = read_from_log(asked((call("exec_command", {"cmd": "cat a.py"}), "x"), (call("wait", {}), "y")))
 
     assert is_pure_read(segment)
@@ -106,14 +111,14 @@ def test_what_runs_on_is_remembered_within_bounds_I12():
     for number in range(2 * RUNNING_MAX):
         running.ended("x" * COMMAND_CHARS_MAX, f"session ID {number}")
 
-    assert running.goes_on({"session_id": 0}, Facts()).command == ""
-    newest = running.goes_on({"session_id": 2 * RUNNING_MAX - 1}, Facts()).command
+    assert running.goes_on("write_stdin", {"session_id": 0}, Facts()).command == ""
+    newest = running.goes_on("write_stdin", {"session_id": 2 * RUNNING_MAX - 1}, Facts()).command
     assert newest == ("…" + "x" * COMMAND_CHARS_MAX)[:COMMAND_CHARS_MAX]
 
 
 @pytest.mark.parametrize("number", [None, True, [], {}, "x" * 9000, 1e99])
 def test_a_number_that_is_none_names_nothing(number):
-    assert Running().goes_on({"session_id": number, "cmd": "x"}, Facts(command="x")).command == "x"
+    assert Running().goes_on("write_stdin", {"session_id": number, "cmd": "x"}, Facts(command="x")).command == "x"
 
 
 @pytest.mark.parametrize(
