@@ -40,8 +40,8 @@ BUSY_PAUSE_S = 0.2
 ERASE_QUIET_S = 1.0
 ERASE_WAIT_S_MAX = 30.0
 RETRY_S = 5.0
-INTERRUPT_OPS = 500
-"""SQLite asks the deadline once in so many of its own instructions."""
+INTERRUPT_OPS = 2000
+"""SQLite asks the deadline once in so many of its own instructions, a fraction of a millisecond; asking costs Python."""
 
 T = TypeVar("T")
 
