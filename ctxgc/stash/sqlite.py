@@ -41,7 +41,7 @@ ERASE_QUIET_S = 1.0
 ERASE_WAIT_S_MAX = 30.0
 RETRY_S = 5.0
 INTERRUPT_OPS = 2000
-"""SQLite asks the deadline once in so many of its own instructions: a fraction of a millisecond, and a call of Python."""
+"""SQLite asks the deadline once in so many of its own instructions: each time costs a call of Python."""
 
 T = TypeVar("T")
 
