@@ -205,6 +205,11 @@ def restore(heap: Heap, slots: Sequence[int]) -> None:
             heap.set_state(slot, RESIDENT)
 
 
+def evictable_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> int:
+    """Tokens of the bodies that may be evicted now: roots, and what may never go, are none of them. O(slots)."""
+    return sum(compress(heap.body, evictable(heap, find_roots(heap, paths, now, rules))))
+
+
 def garbage_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> int:
     """What evicting proven garbage alone would free, roots spared."""
     roots = find_roots(heap, paths, now, rules)

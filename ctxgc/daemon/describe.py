@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ctxgc.core.collector import Plan, garbage_tokens
+from ctxgc.core.collector import Plan, evictable_tokens, garbage_tokens
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece
 from ctxgc.core.tombstone import label, size_label
@@ -62,7 +62,7 @@ def show_reply(session: Session, children: list[str]) -> dict[str, Any]:
         **{state.value: states.count(state.value) for state in STATES},
         "pinned": sum(bool(flags & PINNED) for flags in heap.flags),
         "resident_tokens": heap.resident_tokens,
-        "evictable_tokens": heap.evictable_tokens,
+        "evictable_tokens": evictable_tokens(heap, session.index.paths, session.now(), session.rules),
         "garbage_tokens": garbage_tokens(heap, session.index.paths, session.now(), session.rules),
         "billed_tokens": billed,
         "hidden_tokens": row.hidden_tokens,
