@@ -64,6 +64,36 @@ async def test_the_journal_has_the_predicted_cost_that_the_undo_answered_with(be
     assert undone["predicted_cost"] > 0
 
 
+async def test_what_was_taken_back_is_left_alone_for_a_while_as_what_was_recalled_is(bench):
+    session = await a_session(bench)
+    await bench.call("heap.collect", **session, budget_tokens=0)
+    out = {id_ for id_, state in (await states(bench, **session)).items() if state == "evicted"}
+    await bench.call("heap.undo", **session)
+
+    async with bench_on(bench.stash) as restarted:
+        for awake in (bench, restarted):
+            await awake.call("heap.collect", **session, budget_tokens=0)
+            assert set((await states(awake, **session)).values()) == {"resident"}
+        assert (await restarted.call("heap.why", **session, id=min(out)))["root"] == "recalled"
+        for _ in range(bench.services.config.collect.recall_grace_turns + 1):
+            await restarted.call("segment.add", **session, segment={"kind": "assistant", "text": "on we go"})
+        again = await restarted.call("heap.collect", **session, budget_tokens=0)
+
+    assert out
+    assert again["evicted"] >= len(out)
+
+
+async def test_what_may_go_is_what_no_root_is(bench):
+    session = await a_session(bench)
+    before = (await bench.call("session.show", **session))["evictable_tokens"]
+
+    await bench.call("segment.pin", **session, ids=["call0"])
+
+    size = (await bench.call("segment.get", **session, id="call0"))["body_tokens"]
+    assert (await bench.call("session.show", **session))["evictable_tokens"] == before - size
+    assert size > 0
+
+
 async def test_what_is_evicted_by_hand_undone_and_planned_is_told_in_one_unit_and_the_journal_in_the_other(bench):
     session = await a_session(bench)
 
