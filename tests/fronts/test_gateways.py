@@ -182,6 +182,17 @@ def test_stop_ends_the_gateways_meant_and_says_which(words, stopped, another, ru
     assert (presence.running(str(tmp_path)) == []) is stopped
 
 
+def test_to_stop_one_needs_no_sound_configuration(another, run, tmp_path, monkeypatch):
+    process = another()
+    monkeypatch.setenv("CTXGC_DAEMON__STATE_DIR", str(tmp_path))
+    broken = tmp_path / "config.toml"
+    broken.write_text("[gateway]\nmode = 'onn'\n")
+
+    ran = run(tmp_path / "none", "gateway", "--stop", "--config", str(broken))
+
+    assert f"(pid {process.pid}) has stopped" in ran.out
+
+
 def test_to_stop_what_is_not_there_is_fine_and_says_so(run, tmp_path, monkeypatch):
     monkeypatch.setenv("CTXGC_DAEMON__STATE_DIR", str(tmp_path))
     monkeypatch.setenv("CTXGC_GATEWAY__PORT", "9")

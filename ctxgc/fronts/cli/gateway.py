@@ -13,6 +13,7 @@ from ctxgc.fronts.cli.present import plain
 from ctxgc.fronts.cli.shell import EXIT_BUSY, Refused, Shell, usage
 from ctxgc.fronts.cli.table import Spec
 from ctxgc.protocol.line import CallFailed
+from ctxgc.protocol.whereabouts import state_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,12 +55,12 @@ def _stop(shell: Shell, args: argparse.Namespace) -> int:
         usage("--stop goes with --port, or alone", "`ctxgc status` lists the gateways that run")
     try:
         config = load(Path(args.config) if args.config else None, os.environ)
-    except BadConfig as error:
-        raise Refused(str(error), kind="config") from None
-    folder = str(config.daemon.state_dir)
+        folder = str(config.daemon.state_dir)
+    except BadConfig:  # To stop what runs needs no configuration, least of all one that is broken.
+        config, folder = None, state_folder(os.environ)
     ends = "" if args.port is None else f":{args.port}"
     meant = [one for one in presence.running(folder) if one.url.endswith(ends)]
-    if not meant:
+    if not meant and config is not None:
         _refuse_stranger(f"http://{config.gateway.host}:{args.port or config.gateway.port}", folder)
     gone = gateways.stop(meant, args.timeout)
     left = [one for one in meant if one not in gone]
