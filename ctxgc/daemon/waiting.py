@@ -96,7 +96,7 @@ def _paced(session: Session, pacer: PacerRules, wall_s: float) -> Waiting:
         return Waiting("growing", words, grown, due, round(left_s, 1))
     debt = -session.account.saved_cost
     why = f", and {size_label(round(debt))} input tokens are still to be earned back" if debt >= 1 else ""
-    words = f"looks at each request: no cut pays for its rewrite yet{why}; {cold}"
+    words = f"looks at each request: no cut pays for its rewrite yet, out of what was saved so far{why}; {cold}"
     return Waiting("looking", words, grown, due, round(left_s, 1))
 
 
