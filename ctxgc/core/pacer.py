@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, evictable, plan
 from ctxgc.core.garbage import all_proven
-from ctxgc.core.heap import RESIDENT, Heap, Now
+from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.policy import Rules
@@ -106,6 +106,10 @@ class PacerRules:
 def tuned(profile: str) -> PacerRules:
     """The dials that ship for a price profile. Raises `KeyError` for a profile that is not in `PROFILES`."""
     return PacerRules(prices=PROFILES[profile], **TUNED[profile]._asdict())
+
+
+VALUE = Proof("value", -1)
+"""Why a body goes that nothing proves garbage: what it frees is worth more than what having it back may cost."""
 
 
 class Decision(NamedTuple):
@@ -260,7 +264,8 @@ def _worth_evicting(
         saved = freed * (saving if start < cached_tokens else saving_uncached)
         gain = saved - chance * (fault_cost + write * body[slot])
         if gain > 0:
-            found.append((start, Victim(slot, "value", -1, freed, gain)))
+            reason, by = heap.proofs[slot] if slot in garbage else VALUE
+            found.append((start, Victim(slot, reason, by, freed, gain)))
     return found
 
 
