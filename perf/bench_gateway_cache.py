@@ -81,6 +81,7 @@ def measure_retention():
             "gated_percent": retained(gated),
             "ungated_percent": retained(plain),
             "of_ungated_percent": 100 * retained(gated) / retained(plain),
+            "lost_percent": 100 - 100 * retained(gated) / retained(plain),
             "cost_percent": 100 * costs[0] / costs[1],
         },
     )
