@@ -160,6 +160,17 @@ def test_what_the_pacer_does_by_itself_is_always_predicted_to_save(made, now, ru
     assert decision is None or decision.effects.predicted_cost(pacer) < 0
 
 
+@given(heaps(), NOW, RULES, NO_LIMIT, CACHED, st.booleans())
+def test_the_pacer_says_of_proven_garbage_what_proves_it(made, now, rules, pacer, cached, cold):
+    heap, paths = made
+
+    decision = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+
+    for victim in decision.plan.victims if decision else ():
+        proof = proven(heap, victim.slot, now, rules) or ("value", -1)
+        assert (victim.reason, victim.by) == tuple(proof)
+
+
 @given(heaps(), st.data())
 def test_a_colder_cache_never_makes_a_collection_dearer(made, data):
     heap, _ = made
