@@ -6,9 +6,10 @@ import pytest
 
 from ctxgc.adapters.wire_formats import WIRE_FORMATS
 from ctxgc.fronts.gateway.body import read_body
-from ctxgc.fronts.gateway.identity import Identity, identity_of
+from ctxgc.fronts.gateway.identity import Identity, identity_of, parent_of, side_of
 from ctxgc.fronts.gateway.threads import Family
 
+SOME_UUID = "0199a2b4-1111-7222-8333-444455556666"
 TOOLS = {"type": "additional_tools", "role": "developer", "tools": [{"type": "custom", "name": "exec"}]}
 SETTING = {"type": "configuration_update", "reasoning": {"effort": "low"}}
 PROMPT = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Read the files."}]}
@@ -67,6 +68,19 @@ def test_a_word_of_the_system_in_the_middle_of_a_conversation_is_understood():
 )
 def test_opencode_names_its_session_to_other_providers_by_their_affinity_header(value, identity):
     assert identity_of({"x-session-affinity": value}) == identity
+
+
+@pytest.mark.parametrize(
+    ("headers", "parent", "side"),
+    [
+        ({"x-parent-session-id": "ses_e080a04daffepnHJyZBSTASXWZ"}, "ses_e080a04daffepnHJyZBSTASXWZ", ""),
+        ({"x-codex-parent-thread-id": SOME_UUID}, SOME_UUID, ""),
+        ({"x-claude-code-agent-id": "a7c41f9"}, "", "a7c41f9"),
+        ({"x-parent-session-id": "p/q", "x-codex-parent-thread-id": "p", "x-claude-code-agent-id": "a:b/c"}, "", ""),
+    ],
+)
+def test_whose_child_a_session_is_and_which_sub_agent_asks_is_read_from_headers_alone(headers, parent, side):
+    assert (parent_of(headers), side_of(headers)) == (parent, side)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.gateway.agent import TOOLS, ChatAgent, ClaudeAgent, ResponsesAgent, file_text
-from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, OPENAI, RESPONSES, SESSION, ScriptedDaemon, Stage
+from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, OPENAI, RESPONSES, SESSION, ScriptedDaemon, Stage, headers_for
 from tests.gateway.upstream import sign
 
 
@@ -325,6 +325,25 @@ def test_an_edited_request_that_is_refused_is_sent_as_it_came_and_never_edited_a
     assert stage.passed == {"refused": 1}
     assert stage.ask(CHAT, agent.body()) == agent.body()
     assert len(stage.upstream.refused) == 1
+
+
+def test_a_sub_agent_that_its_agent_names_has_the_name_that_the_watcher_gives_it(stage):
+    main, side = ClaudeAgent().run(5), ClaudeAgent("You are a helper: find the bug.", size=900).run(3)
+    collected(stage, main)
+
+    stage.ask(MESSAGES, side.body(), headers_for(MESSAGES) | {"x-claude-code-agent-id": "a7c41f9"})
+
+    told = stage.daemon.told[-1]
+    assert (told["session"], told["parent"]) == (f"claude_code:{SESSION}/a7c41f9", SESSION)
+
+
+def test_a_sub_agent_with_an_id_of_its_own_is_the_child_that_its_headers_say(stage):
+    parent, child = "ses_e080a04daffepnHJyZBSTASXWZ", "ses_f080a04daffepnHJyZBSTASXWZ"
+
+    stage.ask(MESSAGES, ClaudeAgent().run(3).body(), {"x-opencode-session": child, "x-parent-session-id": parent})
+
+    told = stage.daemon.told[-1]
+    assert (told["session"], told["parent"]) == (f"opencode:{child}", parent)
 
 
 def test_a_sub_agent_under_the_id_of_its_parent_is_a_session_of_its_own(stage):

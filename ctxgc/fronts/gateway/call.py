@@ -75,6 +75,8 @@ class Call:
     parts: Sequence[bytes]
     """The body as it was read."""
     mode: str
+    side: str = ""
+    """The sub-agent that asks, where its headers name it."""
     is_held: bool = False
     """The request itself waits until it is placed."""
     reply: Reply = field(default_factory=Reply)

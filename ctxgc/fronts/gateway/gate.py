@@ -20,7 +20,7 @@ from ctxgc.fronts.gateway.body import EDITED_BYTES_MAX, forbidden
 from ctxgc.fronts.gateway.call import Call, Edit, Placed
 from ctxgc.fronts.gateway.counts import Counts, Reason
 from ctxgc.fronts.gateway.editing import edited, edited_by
-from ctxgc.fronts.gateway.identity import Identity, identity_of, identity_of_key
+from ctxgc.fronts.gateway.identity import Identity, identity_of, identity_of_key, parent_of, side_of
 from ctxgc.fronts.gateway.settings import Settings
 from ctxgc.fronts.gateway.sync import Syncer
 from ctxgc.fronts.gateway.threads import Thread
@@ -42,6 +42,8 @@ class Look(NamedTuple):
     """Why it is not ours to touch, if it is not."""
     holds: bool
     """The body must be known before it is sent on."""
+    side: str = ""
+    """The sub-agent that asks, where its headers name it."""
 
 
 class Sent(NamedTuple):
@@ -79,7 +81,9 @@ class Gate:
         if identity is None:
             is_in_body = wire == "openai_responses"
             return Look(wire, None, "", None if is_in_body else Reason.NO_IDENTITY, holds=is_in_body)
-        return self._look_at(wire, identity)
+        if parent := parent_of(headers):
+            self._syncer.family_of(identity).parent = parent
+        return self._look_at(wire, identity)._replace(side=side_of(headers))
 
     def _look_at(self, wire: str, identity: Identity) -> Look:
         mode = self._settings().mode_of(*identity)
@@ -133,7 +137,7 @@ class Gate:
 
     def _call(self, look: Look, identity: Identity, parts: Sequence[bytes], *, is_held: bool) -> Call:
         family = self._syncer.family_of(identity)
-        return Call(family=family, wire=look.wire, parts=parts, mode=look.mode, is_held=is_held)
+        return Call(family=family, wire=look.wire, parts=parts, mode=look.mode, side=look.side, is_held=is_held)
 
     def _remembered(self, look: Look, body: bytes, *, even_if_cold: bool = False) -> Thread | None:
         """The thread whose last edited request this one begins like, if that is all that need be known to edit it."""

@@ -44,6 +44,18 @@ def identity_of(headers: Mapping[str, str]) -> Identity | None:
     return None
 
 
+def parent_of(headers: Mapping[str, str]) -> str:
+    """The session of the same agent that started this one, if its headers say so; empty else."""
+    opencode, codex = headers.get("x-parent-session-id", ""), headers.get("x-codex-parent-thread-id", "")
+    return opencode if _OPENCODE.fullmatch(opencode) else codex if _UUID.fullmatch(codex) else ""
+
+
+def side_of(headers: Mapping[str, str]) -> str:
+    """Which sub-agent asks under its session's own id, as Claude Code and its transcripts name it; empty: none does."""
+    side = headers.get("x-claude-code-agent-id", "")
+    return side if _SESSION.fullmatch(side) else ""
+
+
 def identity_of_key(wire: str, cache_key: str) -> Identity | None:
     """Codex's `prompt_cache_key` is its session's id. Other clients share a key between chats: only a UUID counts."""
     return Identity(CODEX, cache_key) if wire == "openai_responses" and _UUID.fullmatch(cache_key) else None

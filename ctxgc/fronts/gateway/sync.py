@@ -155,7 +155,7 @@ class Syncer:
                 raise failure
         asked = call.asked
         assert asked is not None
-        thread = call.family.thread_of(asked)
+        thread = call.family.thread_of(asked, call.side)
         now_s = time.monotonic()
         ttl_s = PROFILES[asked.profile].ttl_s if asked.profile else self._settings().cache_ttl_s
         # What is cached was written by the request before this one. Where that was served by another, it was as this.
@@ -226,7 +226,7 @@ class Syncer:
             "session": thread.key,
             "model": asked.model,
             "project": asked.project,
-            "parent": thread.parent,
+            "parent": thread.parent or call.family.parent,
             "format": call.wire,
             "ids": ids,
             "digests": [asked.digests[id_].hex() for id_ in ids],

@@ -91,6 +91,8 @@ class Family:
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.threads: dict[str, Thread] = {}
+        self.parent = ""
+        """The session that started this one, where its agent gives it an id of its own and says so."""
         self.known_ids: frozenset[str] | None = None
         """Ids that the daemon has under the family's own id; None until it was asked."""
         self.heard_s = 0.0
@@ -120,10 +122,18 @@ class Family:
             return True
         return bool(self.threads) and all(thread.is_cold(now_s) for thread in self.threads.values())
 
-    def thread_of(self, asked: Asked) -> Thread:
-        """The thread that this request continues; a new one if it continues none."""
+    def thread_of(self, asked: Asked, side: str = "") -> Thread:
+        """The thread that this request continues; a new one if it continues none.
+
+        `side` is the sub-agent that its agent says it is from: then nothing is guessed, and the name is the watcher's.
+        """
         said = [segment for segment in asked.window.segments if segment.kind is not Kind.SYSTEM]
         calls = frozenset((s.id, asked.digests[s.id]) for s in said if s.kind is Kind.EXCHANGE)
+        if side:
+            name = f"{self.identity.session}/{side}"
+            named = self.threads.get(name) or self._opened(name)
+            named.tools, named.calls = asked.tools, calls
+            return named
         stamp = (asked.tools, _first_prompt(said))
         twins = self._by_print.get(stamp, ())
         thread = _that_continues(twins, calls) or self._continued(asked, said)
