@@ -6,8 +6,11 @@ How long a request is held is told by the gateway's own clock, which stands stil
 import asyncio
 import threading
 from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ctxgc.adapters.anthropic_messages import AnthropicMessages
 from ctxgc.adapters.openai_chat import OpenAiChat
@@ -16,7 +19,7 @@ from ctxgc.fronts.gateway.gate import RESUME_S
 from ctxgc.fronts.gateway.link import Link
 from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
 from tests.gateway.agent import ChatAgent, ClaudeAgent
-from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, ScriptedDaemon, Stage
+from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, ScriptedDaemon, Stage, headers_for
 
 WAIT_S = 0.5
 NEVER_S = 60.0
@@ -61,6 +64,27 @@ def test_a_daemon_that_fails_costs_an_edit_and_nothing_else_I13(stage, reason):
 
     assert stage.upstream.last == agent.body()
     assert stage.passed == {reason: 1}
+
+
+TROUBLE = st.sampled_from([None, *FAILURES.values(), RuntimeError("our own"), KeyError("session")])
+
+
+@given(trouble=st.lists(TROUBLE, min_size=1, max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_daemon_does_in_turn_each_request_goes_up_valid_and_is_counted_I13(stage, trouble):
+    agent, session = ClaudeAgent(), str(uuid4())
+    stage.daemon.known, stage.daemon.out = set(), {}  # Of the sessions before this one it knows nothing.
+    before = stage.counts.calls
+
+    for fault in trouble:
+        stage.daemon.fails_with = fault
+        agent.run(2)
+        reply = stage.send(agent.path, agent.body(), headers_for(agent.path) | {"x-claude-code-session-id": session})
+
+        assert reply.status == 200
+        assert stage.upstream.last == agent.body() or b"[evicted " in stage.upstream.last
+    assert stage.counts.calls == before + len(trouble)
+    assert stage.upstream.refused == []
 
 
 def test_a_slow_daemon_is_waited_for_as_long_as_is_set_and_no_longer_I13(stage):
