@@ -164,11 +164,11 @@ def undo(session: Session, change: Change, taken_back: Collection, wall_s: float
         undoes=taken_back.id,
     )
     change.add(Collected(session.key, record, restores=back))
-    # It stays for as long as what is recalled: else the next request would go without it again.
-    if back:
+    if back and session.row.mode == "wire":
+        # Nobody asks for the next collection there: what comes back stays for as long as what is recalled does.
         change.add(Recalled(session.key, back, session.row.turn))
-    for slot in back:
-        session.holdings.spare(slot, session.row.turn)
+        for slot in back:
+            session.holdings.spare(slot, session.row.turn)
     session.last_collection = number
     change.then(lambda: restore(heap, back))
     return outcome

@@ -64,8 +64,10 @@ async def test_the_journal_has_the_predicted_cost_that_the_undo_answered_with(be
     assert undone["predicted_cost"] > 0
 
 
-async def test_what_was_taken_back_is_left_alone_for_a_while_as_what_was_recalled_is(bench):
+async def test_on_the_wire_what_was_taken_back_is_left_alone_for_a_while_as_what_was_recalled_is(bench):
     session = await a_session(bench)
+    awake = bench.services.registry.peek(SessionKey("client", "s"))
+    awake.row = replace(awake.row, mode="wire")
     await bench.call("heap.collect", **session, budget_tokens=0)
     out = {id_ for id_, state in (await states(bench, **session)).items() if state == "evicted"}
     await bench.call("heap.undo", **session)
@@ -81,6 +83,14 @@ async def test_what_was_taken_back_is_left_alone_for_a_while_as_what_was_recalle
 
     assert out
     assert again["evicted"] >= len(out)
+
+
+async def test_where_collections_are_asked_for_the_next_one_takes_what_was_taken_back(bench):
+    session = await a_session(bench)
+    before = await bench.call("heap.collect", **session, budget_tokens=0)
+    await bench.call("heap.undo", **session)
+
+    assert (await bench.call("heap.collect", **session, budget_tokens=0))["evicted"] == before["evicted"] > 0
 
 
 async def test_what_may_go_is_what_no_root_is(bench):
