@@ -71,16 +71,22 @@ def test_opencode_names_its_session_to_other_providers_by_their_affinity_header(
 
 
 @pytest.mark.parametrize(
-    ("headers", "parent", "side"),
+    ("agent", "headers", "parent", "side"),
     [
-        ({"x-parent-session-id": "ses_e080a04daffepnHJyZBSTASXWZ"}, "ses_e080a04daffepnHJyZBSTASXWZ", ""),
-        ({"x-codex-parent-thread-id": SOME_UUID}, SOME_UUID, ""),
-        ({"x-claude-code-agent-id": "a7c41f9"}, "", "a7c41f9"),
-        ({"x-parent-session-id": "p/q", "x-codex-parent-thread-id": "p", "x-claude-code-agent-id": "a:b/c"}, "", ""),
+        ("opencode", {"x-parent-session-id": "ses_e080a04daffepnHJyZBSTASXWZ"}, "ses_e080a04daffepnHJyZBSTASXWZ", ""),
+        ("codex", {"x-codex-parent-thread-id": SOME_UUID}, SOME_UUID, ""),
+        ("claude_code", {"x-claude-code-agent-id": "a7c41f9"}, "", "a7c41f9"),
+        ("codex", {"x-codex-parent-thread-id": "s"}, "", ""),  # No session is its own child.
+        ("claude_code", {"x-codex-parent-thread-id": SOME_UUID}, "", ""),
+        ("opencode", {"x-claude-code-agent-id": "a7c41f9"}, "", ""),
+        ("opencode", {"x-parent-session-id": "p/q"}, "", ""),
+        ("claude_code", {"x-claude-code-agent-id": "a:b/c"}, "", ""),
     ],
 )
-def test_whose_child_a_session_is_and_which_sub_agent_asks_is_read_from_headers_alone(headers, parent, side):
-    assert (parent_of(headers), side_of(headers)) == (parent, side)
+def test_whose_child_a_session_is_and_which_sub_agent_asks_is_read_from_headers_alone(agent, headers, parent, side):
+    identity = Identity(agent, "s")
+
+    assert (parent_of(identity, headers), side_of(identity, headers)) == (parent, side)
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,9 @@ class Gate:
         if identity is None:
             is_in_body = wire == "openai_responses"
             return Look(wire, None, "", None if is_in_body else Reason.NO_IDENTITY, holds=is_in_body)
-        if parent := parent_of(headers):
+        if parent := parent_of(identity, headers):
             self._syncer.family_of(identity).parent = parent
-        return self._look_at(wire, identity)._replace(side=side_of(headers))
+        return self._look_at(wire, identity)._replace(side=side_of(identity, headers))
 
     def _look_at(self, wire: str, identity: Identity) -> Look:
         mode = self._settings().mode_of(*identity)

@@ -24,6 +24,8 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OPENCODE = re.compile(r"ses_[A-Za-z0-9]{16,64}")
 _AGENT = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
+_PARENTS = {OPENCODE: "x-parent-session-id", CODEX: "x-codex-parent-thread-id"}
+
 
 class Identity(NamedTuple):
     """One session of one agent, as the agent names it."""
@@ -44,16 +46,16 @@ def identity_of(headers: Mapping[str, str]) -> Identity | None:
     return None
 
 
-def parent_of(headers: Mapping[str, str]) -> str:
+def parent_of(identity: Identity, headers: Mapping[str, str]) -> str:
     """The session of the same agent that started this one, if its headers say so; empty else."""
-    opencode, codex = headers.get("x-parent-session-id", ""), headers.get("x-codex-parent-thread-id", "")
-    return opencode if _OPENCODE.fullmatch(opencode) else codex if _UUID.fullmatch(codex) else ""
+    found = _checked(identity.agent, headers.get(_PARENTS.get(identity.agent, ""), ""))
+    return found.session if found and found != identity else ""
 
 
-def side_of(headers: Mapping[str, str]) -> str:
+def side_of(identity: Identity, headers: Mapping[str, str]) -> str:
     """Which sub-agent asks under its session's own id, as Claude Code and its transcripts name it; empty: none does."""
-    side = headers.get("x-claude-code-agent-id", "")
-    return side if _SESSION.fullmatch(side) else ""
+    found = _checked(CLAUDE_CODE, headers.get("x-claude-code-agent-id", ""))
+    return found.session if found and identity.agent == CLAUDE_CODE else ""
 
 
 def identity_of_key(wire: str, cache_key: str) -> Identity | None:
