@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ctxgc.adapters.assembly import block_text, blocks
 from ctxgc.adapters.facts import COMMAND_CHARS_MAX, Facts
+from ctxgc.core.bounds import drop_oldest
 
 RUNNING_MAX = 256
 GOES_ON = "…"
@@ -53,5 +54,4 @@ class Running:
             for part in (text[:HEAD_CHARS], text[max(HEAD_CHARS, len(text) - TAIL_CHARS) :]):
                 for left in _LEFT.finditer(part) if any(sign in part for sign in _SIGNS) else ():
                     self._commands[f"cell {left[1]}" if left[1] else left[2]] = command.removeprefix(GOES_ON)
-        while len(self._commands) > RUNNING_MAX:
-            del self._commands[next(iter(self._commands))]
+        drop_oldest(self._commands, RUNNING_MAX)

@@ -205,16 +205,13 @@ def restore(heap: Heap, slots: Sequence[int]) -> None:
             heap.set_state(slot, RESIDENT)
 
 
-def evictable_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> int:
-    """Tokens of the bodies that may be evicted now: roots, and what may never go, are none of them. O(slots)."""
-    return sum(compress(heap.body, evictable(heap, find_roots(heap, paths, now, rules))))
+def freeable_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> tuple[int, int]:
+    """(tokens of the bodies that may be evicted now, what evicting proven garbage alone would free). O(slots).
 
-
-def garbage_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> int:
-    """What evicting proven garbage alone would free, roots spared."""
-    roots = find_roots(heap, paths, now, rules)
-    garbage = proven_garbage(heap, bytearray(evictable(heap, roots)), now, rules)
-    return sum(garbage.freed)
+    Roots, and what may never go, are in neither.
+    """
+    may_go = bytearray(evictable(heap, find_roots(heap, paths, now, rules)))
+    return sum(compress(heap.body, may_go)), sum(proven_garbage(heap, may_go, now, rules).freed)
 
 
 def _held_by(heap: Heap, roots: bytes | bytearray, evicted: Collection[int]) -> tuple[tuple[str, int], ...]:

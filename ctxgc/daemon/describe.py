@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ctxgc.core.collector import Plan, evictable_tokens, garbage_tokens
+from ctxgc.core.collector import Plan, freeable_tokens
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece
 from ctxgc.core.tombstone import label, size_label
@@ -57,13 +57,14 @@ def show_reply(session: Session, children: list[str]) -> dict[str, Any]:
     heap, row = session.heap, session.row
     states = [STATES[state].value for state in heap.state]
     billed = session.billed(heap.resident_tokens)
+    may_go, garbage = freeable_tokens(heap, session.index.paths, session.now(), session.rules)
     return session_reply(row) | {
         "segments": len(heap),
         **{state.value: states.count(state.value) for state in STATES},
         "pinned": sum(bool(flags & PINNED) for flags in heap.flags),
         "resident_tokens": heap.resident_tokens,
-        "evictable_tokens": evictable_tokens(heap, session.index.paths, session.now(), session.rules),
-        "garbage_tokens": garbage_tokens(heap, session.index.paths, session.now(), session.rules),
+        "evictable_tokens": may_go,
+        "garbage_tokens": garbage,
         "billed_tokens": billed,
         "hidden_tokens": row.hidden_tokens,
         "ratio": round(session.calibration.ratio, 4),

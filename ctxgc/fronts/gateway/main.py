@@ -66,13 +66,14 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
     given: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
 
     def known() -> Config:
-        ours = load(path, os.environ)
-        return ours.model_copy(update={"gateway": ours.gateway.model_copy(update=given)})
+        read = load(path, os.environ)
+        return read.model_copy(update={"gateway": read.gateway.model_copy(update=given)})
 
     def settings() -> Settings:
         return settings_of(known(), mode)
 
-    first, folder = settings(), str(known().daemon.state_dir)
+    ours = known()
+    first, folder = settings_of(ours, mode), str(ours.daemon.state_dir)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(first, socket, folder, path or config_path(os.environ), settings))
