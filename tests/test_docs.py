@@ -20,7 +20,7 @@ from ctxgc.core.garbage import REASONS
 from ctxgc.core.roots import ROOTS
 from ctxgc.core.segment import Address, Kind, Role, Segment, State
 from ctxgc.core.tombstone import tombstone_text
-from ctxgc.fronts.cli import table
+from ctxgc.fronts.cli import commands
 from ctxgc.protocol.messages import VERBS
 from docs import generate
 
@@ -52,9 +52,10 @@ OTHERS_WORDS = {
     ("tokens", "chunk"): "a stretch of text that is counted at once",
     ("daemon", "handler"): "the function behind a verb; a verb is what the protocol names",
     ("fronts", "chunk"): "bytes of a file read at a time",
-    ("fronts", "handler"): "the HTTP library's and the log's own word",
-    ("fronts", "message"): "the model APIs' own word, in the gateway",
-    ("fronts", "block"): "the model APIs' own word, in the gateway",
+    ("gateway", "chunk"): "a part of a stream, however it was cut",
+    ("gateway", "handler"): "the HTTP library's and the log's own word",
+    ("gateway", "message"): "the model APIs' own word",
+    ("gateway", "block"): "the model APIs' own word",
 }
 """(room, word): why it may stand in a name there."""
 
@@ -71,7 +72,7 @@ def test_the_generated_pages_are_current():
 def test_every_command_verb_setting_and_error_is_documented():
     said = {name: (generate.FOLDER / f"{name}.md").read_text() for name in ("cli", "protocol", "config", "errors")}
 
-    assert not [name for name in table.names() if f"### `ctxgc {name}`" not in said["cli"]]
+    assert not [name for name in commands.names() if f"### `ctxgc {name}`" not in said["cli"]]
     assert not [name for name in VERBS if f"### `{name}`" not in said["protocol"]]
     for name, section in Config.model_fields.items():
         part = said["config"].partition(f"## `[{name}]`")[2].partition("\n## ")[0]
@@ -86,7 +87,7 @@ def test_no_setting_is_without_a_word_of_meaning():
 
 
 def test_every_setting_is_read_by_a_process_that_serves():
-    rooms = (PACKAGE / "daemon", PACKAGE / "fronts" / "gateway")
+    rooms = (PACKAGE / "daemon", PACKAGE / "gateway")
     text = "".join(path.read_text() for room in rooms for path in room.rglob("*.py"))
 
     keys = [key for section in Config.model_fields.values() for key in section.annotation.model_fields]
@@ -162,7 +163,7 @@ def blocks(page, *languages):
     return [text for language, text in found if language in languages]
 
 
-def commands(page):
+def commands_shown(page):
     """Every call of `ctxgc` that a page shows, as words."""
     for block in blocks(page, "sh", "console"):
         for line in block.splitlines():
@@ -175,8 +176,8 @@ def commands(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_that_a_page_shows_is_one_that_the_program_takes(page):
-    for name, *arguments in commands(page):
-        parser = table.build_parser(name, table.load(name))
+    for name, *arguments in commands_shown(page):
+        parser = commands.build_parser(name, commands.load(name))
         assert parser.parse_args([word for word in arguments if word != "-"]), (name, arguments)
 
 
@@ -187,7 +188,7 @@ def test_every_configuration_that_a_page_shows_is_valid(page):
 
 
 def test_every_command_that_the_program_recommends_exists():
-    known = {*table.names(), "COMMAND", "help"}
+    known = {*commands.names(), "COMMAND", "help"}
     for path in PACKAGE.rglob("*.py"):
         for name in re.findall(r"`ctxgc ([\w-]+)", path.read_text()):
             assert name in known or name == "call", f"{path.name} recommends `ctxgc {name}`"

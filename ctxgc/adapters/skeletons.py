@@ -1,6 +1,6 @@
 """The way back from a skeleton: where its large inputs lie in a request, and the input made whole again.
 
-tool input ──cut_input──▶ small input, {"$piece": NAME} where a large string was, and the pieces   (assembly.py)
+tool input ──cut_input──▶ small input, {"$piece": NAME} where a large string was, and the pieces   (session_builder.py)
            ──place_strings──▶ where each piece lies in the request
 small input and a string for each name ──join_input──▶ tool input
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN
-from ctxgc.adapters.spans import Extent, JsonText
+from ctxgc.adapters.wire.json_spans import Extent, JsonText
 
 SKELETON_DEPTH_MAX = 100
 """A call or block nested deeper than this is refused: whatever reads it later recurses too."""

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from ctxgc.adapters.codex import Codex, user_kind
-from ctxgc.adapters.codex_results import is_failure
 from ctxgc.adapters.contract import Admitted, Opened, Rewindowed, Used
+from ctxgc.adapters.transcripts.codex import Codex, user_kind
+from ctxgc.adapters.transcripts.codex_results import is_failure
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
 from tests.contracts.transcript_state import state_of
 
