@@ -26,6 +26,9 @@ LINE_BYTES_MAX = 64 * 2**20
 DOCUMENT_BYTES_MAX = 256 * 2**20
 """A single-document format (one JSON object a file) larger than this is refused: it cannot be streamed."""
 
+RESULT_PIECE = "result"
+"""The piece of an exchange that its tool answered with."""
+
 INPUT_SPAN = "input"
 """A span that holds all large inputs of a call at once, because they lie in one JSON string."""
 
@@ -149,7 +152,10 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WireWindow:
-    """A parsed request: its segments in order, and for each the spans of its evictable pieces."""
+    """A parsed request: its segments in order, and for each the spans of its evictable pieces.
+
+    The segments have no facts yet (`with_facts`): most of a request is known, and only what is news needs them.
+    """
 
     segments: tuple[Segment, ...]
     spans: Mapping[str, tuple[Span, ...]]

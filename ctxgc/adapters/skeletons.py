@@ -1,8 +1,9 @@
-"""The way back from a skeleton: where its large inputs lie in a request, and the input made whole again.
+"""A call's input and result as skeleton and pieces, and the way back.
 
-tool input ──cut_input──▶ small input, {"$piece": NAME} where a large string was, and the pieces   (session_builder.py)
+tool input ──cut_input──▶ small input, {"$piece": NAME} where a large string was, and the pieces
            ──place_strings──▶ where each piece lies in the request
 small input and a string for each name ──join_input──▶ tool input
+result ──cut_result──▶ what it adds to the skeleton, and one piece
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN
+from ctxgc.adapters.json_values import block_text
 from ctxgc.adapters.wire.json_spans import Extent, JsonText
+from ctxgc.core.segment import Piece, text_bytes
 
 SKELETON_DEPTH_MAX = 100
 """A call or block nested deeper than this is refused: whatever reads it later recurses too."""
@@ -23,6 +26,55 @@ PIECE_NAME_BYTES_MAX = 512
 
 Places = dict[str, Extent]
 """Where each piece of an input lies, by its name."""
+
+
+def cut_input(value: object) -> tuple[object, tuple[Piece, ...]]:
+    """Move long strings of a tool's input to the body: (what stays, pieces).
+
+    A piece is named by its path, `input.KEY` or `input.edits.0.old_string`; an input that is one string, `input.text`.
+    An input that itself holds a `$piece` key stays whole: the mark would be ambiguous.
+    """
+    pieces: dict[str, Piece] = {}
+    if isinstance(value, str):
+        if len(value) < INPUT_PIECE_CHARS_MIN:
+            return value, ()
+        return {"$piece": TEXT_INPUT_PIECE}, (Piece(TEXT_INPUT_PIECE, text_bytes(value)),)
+    try:
+        kept = _cut(value, "input", pieces)
+    except (_Ambiguous, RecursionError):
+        return value, ()
+    if not all(is_piece_name(name) for name in pieces):
+        return value, ()
+    return kept, tuple(pieces.values())
+
+
+def cut_result(content: object) -> tuple[dict[str, object], bytes]:
+    """A tool's result as (what it adds to the skeleton, the piece `result`).
+
+    A list of blocks joins its texts; `result_blocks` then holds, in order, the byte length of each text and null
+    for each block of `opaque`, so that the list can be built again.
+    """
+    if content is None:
+        return {}, b""
+    if isinstance(content, str):
+        return {}, text_bytes(content)
+    if not isinstance(content, list):
+        return {"opaque": [content], "result_blocks": [None]}, b""
+    texts: list[bytes] = []
+    opaque: list[object] = []
+    lengths: list[int | None] = []
+    for block in content:
+        text = block_text(block)
+        if text is None:
+            opaque.append(block)
+            lengths.append(None)
+        else:
+            texts.append(text_bytes(text))
+            lengths.append(len(texts[-1]))
+    extra: dict[str, object] = {"result_blocks": lengths}
+    if opaque:
+        extra["opaque"] = opaque
+    return extra, b"".join(texts)
 
 
 def place_strings(text: JsonText, extent: Extent, name: str = "input", depth_left: int = SKELETON_DEPTH_MAX) -> Places:
@@ -65,3 +117,22 @@ def is_piece_name(name: str) -> bool:
     return len(name.encode("utf-8", "surrogatepass")) <= PIECE_NAME_BYTES_MAX and name == name.encode(
         "utf-8", "ignore"
     ).decode("utf-8")
+
+
+class _Ambiguous(Exception):
+    """The input holds our own mark."""
+
+
+def _cut(value: object, name: str, pieces: dict[str, Piece]) -> object:
+    if isinstance(value, str):
+        if len(value) < INPUT_PIECE_CHARS_MIN or name in pieces:
+            return value
+        pieces[name] = Piece(name, text_bytes(value))
+        return {"$piece": name}
+    if isinstance(value, dict):
+        if "$piece" in value:
+            raise _Ambiguous
+        return {key: _cut(item, f"{name}.{key}", pieces) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_cut(item, f"{name}.{at}", pieces) for at, item in enumerate(value)]
+    return value

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 
-from ctxgc.core.heap import EVICTED, PENDING, PLAN_TOOLS, Heap, Now, Proof
+from ctxgc.core.heap import EVICTED, PENDING, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, aside_base, digest, text_bytes
@@ -33,64 +33,13 @@ REASONS = (
     "empty",
 )
 
-READ_TOOLS = frozenset({"Read", "read", "read_file", "view", "open"})
-WRITE_TOOLS = frozenset({"Write", "write", "write_file", "create"})
-
 # A skeleton is canonical JSON with sorted keys, so an exchange's begins with its call id.
 _CALL_ID = re.compile(rb'^\{"call_id":"(?:[^"\\]|\\.)*"')
 
-# Readers one after the other, each of files named in full, and nothing that could print more or less than their lines.
-_COUNT = r"(?: -n ?\d+| -\d+)?"
-_SED = r"sed -n (['\"]?)\d+(?:,(?:\d+|\$))?p"
-_PATHS = r"((?: [\w./@%+:=~][\w./@%+,:=~-]*)+)"
-_WHOLE = re.compile(rf"(?:cat(?: -[A-Za-z]+)*|nl(?: -[a-z]+)*|head{_COUNT}){_PATHS}")
-_RANGE = re.compile(rf"(?:{_SED}\1{_PATHS}|(?:cat|nl)(?: -[a-z]+)*{_PATHS} \| (?:head{_COUNT}|{_SED}\4))")
-_MOVE = re.compile(r"(?:cd [\w./@%+:=~-]+ *(?:&&|;|\n)\s*)+")
-_NEXT = re.compile(r"\s*(?:&&|;|\n)\s*")
-COMMAND_CHARS_CUT = 200
-"""A command this long was cut: what else it did is not known."""
-
-# How hosts say that they show less than was asked for.
-_CUT_PHRASES = (
-    *(b"tokens truncated", b"lines truncated", b"characters truncated", b"utput truncated", b"elided"),
-    *(b"<persisted-output>", b"unchanged since last read"),
-)
 FAILED_KEPT_MAX = 64
 """Failures of one attempt that wait for a success (I12)."""
-ATTEMPT_WORDS = 3
 
 Found = list[tuple[int, Proof]]
-
-
-def is_pure_read(segment: Segment) -> bool:
-    """Whether the result is file text only, so that another read of the lines can replace all of it."""
-    if segment.tool in READ_TOOLS:
-        return True
-    if not 0 < len(segment.command) < COMMAND_CHARS_CUT:
-        return False
-    named = 0
-    for statement in _NEXT.split(_MOVE.sub("", segment.command.strip(), 1)):
-        files = _files_of(statement)
-        if not files:
-            return False
-        named += files
-    # A word that the adapter did not take for a file, or a file named twice, leaves lines unaccounted for.
-    return named == sum(use.access is Access.READ for use in segment.paths) == len(segment.paths)
-
-
-def _files_of(statement: str) -> int:
-    """How many files a reader prints; 0 if it is none that is understood."""
-    if whole := _WHOLE.fullmatch(statement):
-        return len(whole[1].split())
-    part = _RANGE.fullmatch(statement)
-    # Of several files a range would count lines through all of them.
-    return 1 if part and len((part[2] or part[3]).split()) == 1 else 0
-
-
-def shows_its_lines(segment: Segment) -> bool:
-    """Whether the result holds every line that the call asked for, so that it can replace older reads."""
-    results = [piece.data for piece in segment.body if piece.name == "result"]
-    return is_pure_read(segment) and not any(phrase in data for data in results for phrase in _CUT_PHRASES)
 
 
 class GarbageIndex:
@@ -102,7 +51,7 @@ class GarbageIndex:
         self._unread_parts: dict[int, int] = {}
         """Pure reads: how many of their path ranges no later read has covered."""
         self._written: dict[str, int] = {}
-        self._failed: dict[tuple[str, ...], list[int]] = {}
+        self._failed: dict[tuple[str, str, str], list[int]] = {}
         self._plans: dict[str, int] = {}
 
     def admit(self, slot: int, segment: Segment) -> Found:
@@ -123,14 +72,14 @@ class GarbageIndex:
             return found
         for old in self._failed.pop(_attempt(segment), ()) if self._failed else ():
             found.append((old, Proof("failed_then_succeeded", slot)))
-        is_shown = bool(segment.paths) and shows_its_lines(segment)
+        facts = segment.facts
         for use in segment.paths:
-            if use.access is Access.READ and is_shown:
+            if use.access is Access.READ and facts.is_pure_read and not facts.is_cut:
                 found += self._read(slot, use)
-            elif use.access is Access.WRITE and segment.tool in WRITE_TOOLS:
+            elif use.access is Access.WRITE and facts.is_pure_write:
                 found += self._write(slot, use)
         reads = sum(use.access is Access.READ for use in segment.paths)
-        if reads and is_pure_read(segment):
+        if reads and facts.is_pure_read:
             self._unread_parts[slot] = reads
         return sorted(entry for entry in found if entry[0] < slot or entry[1].by == -1)
 
@@ -144,7 +93,7 @@ class GarbageIndex:
         return [(old, Proof("duplicate", slot))] if old < slot else []
 
     def _plan(self, slot: int, segment: Segment) -> Found:
-        if segment.tool not in PLAN_TOOLS or segment.status is Status.ERROR:
+        if not segment.facts.is_plan or segment.status is Status.ERROR:
             return []
         # A todo list follows from a plan, it does not replace it: each tool has its own newest.
         old = self._plans.get(segment.tool, -1)
@@ -176,11 +125,10 @@ def _is_empty(segment: Segment) -> bool:
     return 0 < len(results) == len(segment.body) and not any(piece.data.strip() for piece in results)
 
 
-def _attempt(segment: Segment) -> tuple[str, ...]:
-    """What makes two calls attempts at the same thing: the tool with the file, or with the command's first words."""
-    if segment.paths and not segment.command:
-        return (segment.tool, segment.paths[0].path)
-    return (segment.tool, *_MOVE.sub("", segment.command.strip(), 1).split()[:ATTEMPT_WORDS])
+def _attempt(segment: Segment) -> tuple[str, str, str]:
+    """The key of the calls that try the same thing: the tool, with the file or with the command's first words."""
+    path = segment.paths[0].path if segment.paths and not segment.command else ""
+    return segment.tool, segment.facts.attempt, path
 
 
 def proven(heap: Heap, slot: int, now: Now, rules: Rules) -> Proof | None:

@@ -30,9 +30,7 @@ STATES = tuple(State)
 RESIDENT, EVICTED, DEPARTED, FORGOTTEN = range(4)
 assert STATES == (State.RESIDENT, State.EVICTED, State.DEPARTED, State.FORGOTTEN)
 
-PINNED, OPAQUE, PENDING, ERRORED = (1 << bit for bit in range(4))
-
-PLAN_TOOLS = frozenset({"TodoWrite", "update_plan", "ExitPlanMode", "todowrite"})
+PINNED, OPAQUE, PENDING, ERRORED, PLANNING = (1 << bit for bit in range(5))
 
 NAMES_MAX = 0xFFFF
 """Tools, and tasks, that a heap tells apart; further ones count as none (I12)."""
@@ -81,6 +79,8 @@ def flags_of(segment: Segment, *, is_pinned: bool = False) -> int:
     flags = PINNED if is_pinned else 0
     if segment.has_opaque:
         flags |= OPAQUE
+    if segment.facts.is_plan:
+        flags |= PLANNING
     if segment.status is Status.PENDING:
         flags |= PENDING
     elif segment.status is Status.ERROR:

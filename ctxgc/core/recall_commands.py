@@ -8,31 +8,15 @@ way back would grow by one command each time.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from ctxgc.core.heap import FORGOTTEN, Heap
-from ctxgc.core.segment import EdgeKind, Kind, Segment, Status
-
-COMMAND_CHARS_CUT = 200
-"""A command this long was cut: what else it did is not known."""
-
-# The command alone, or with what shows a part of its output: whatever it printed, the original holds it. What was
-# recalled out of another session is new to this one.
-_FLAG = r"(?: --(?:raw|json|piece[ =][\w.]+))*"
-_RECALL = re.compile(
-    rf"(?:cd [^;&|\n]+ ?&& ?)?(?:[\w./~-]*/)?ctxgc recall{_FLAG} (['\"]?)(#\d+|[\w.:~-]+)\1{_FLAG}"
-    r"(?: 2>(?:&1|/dev/null))?(?: ?\| ?(?:head|tail|sed|grep|rg|cat|less|nl|cut|fold)\b[^|;&`$>\n]*)*"
-)
+from ctxgc.core.segment import EdgeKind, Segment, Status
 
 
 def recalled_name(segment: Segment) -> str:
     """The name under which this exchange recalled another segment and printed nothing else; empty if it did not."""
-    command = segment.command.strip()
-    if segment.kind is not Kind.EXCHANGE or segment.status is not Status.OK or len(command) >= COMMAND_CHARS_CUT:
-        return ""
-    said = _RECALL.fullmatch(command)
-    return said[2] if said else ""
+    return segment.facts.recalls if segment.status is Status.OK else ""
 
 
 def copied(refs: Iterable[tuple[int, int]]) -> list[int]:

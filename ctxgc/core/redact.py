@@ -17,9 +17,8 @@ from dataclasses import replace
 from math import log2
 from typing import Any, NamedTuple
 
-from ctxgc.core.segment import Piece, Segment, text_bytes
+from ctxgc.core.segment import COMMAND_CHARS_MAX, Piece, Segment, text_bytes
 
-COMMAND_CHARS_MAX = 200
 ENTROPY_BITS_MIN = 3.0
 """Bits a character; English and identifiers of this length have less variety, random text has more."""
 JUMBLED_CHARS_MIN = 8
@@ -199,7 +198,10 @@ def redact_segment(segment: Segment) -> tuple[Segment, int]:
     sources = tuple(map(_redact_text, segment.edit_sources))
     if not count and command == segment.command and sources == segment.edit_sources:
         return segment, 0
-    return replace(segment, skeleton=skeleton, body=tuple(body), command=command, edit_sources=sources), count
+    # The attempt is words of the command: a secret among them would outlive its own redaction.
+    facts = segment.facts if command == segment.command else segment.facts._replace(attempt=command)
+    cleaned = replace(segment, skeleton=skeleton, body=tuple(body), command=command, edit_sources=sources, facts=facts)
+    return cleaned, count
 
 
 def find_secrets(data: bytes) -> list[Span]:

@@ -20,9 +20,6 @@ from ctxgc.core.segment import LINE_MAX, Access, Kind, Segment
 FULL_READ, RANGED_READ, SUB_AGENT, COMMAND, EDITS, SEARCHES, HAS_PATH, MENTIONS = (1 << bit for bit in range(8))
 """Traits of a segment, as bits."""
 
-SUB_AGENT_TOOLS = frozenset({"Task", "Agent", "task", "spawn_agent"})
-SEARCH_TOOLS = frozenset({"Grep", "Glob", "grep", "glob"})
-
 IMPORTANCE_WEIGHT = 6.0
 """What an importance of 1 adds over 0.5 is half of this: twenty times the odds."""
 
@@ -83,9 +80,9 @@ def traits_of(segment: Segment) -> int:
     if len(reads) == 1:
         whole = reads[0].first_line == 1 and reads[0].last_line == LINE_MAX
         traits |= FULL_READ if whole else RANGED_READ
-    if segment.tool in SUB_AGENT_TOOLS:
+    if segment.facts.is_delegation:
         traits |= SUB_AGENT
-    if segment.tool in SEARCH_TOOLS:
+    if segment.facts.is_search:
         traits |= SEARCHES
     if segment.command:
         traits |= COMMAND

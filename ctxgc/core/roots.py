@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLAN_TOOLS, Heap, Now
+from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLANNING, Heap, Now
 from ctxgc.core.masks import all_of, ones, table
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
@@ -37,6 +37,7 @@ _BY_KIND = bytes({Kind.SYSTEM: SYSTEM, Kind.USER: USER}.get(kind, 0) for kind in
 _IS_PLAN = table(lambda kind: kind == KINDS.index(Kind.PLAN))
 _IS_SUMMARY = table(lambda kind: kind == KINDS.index(Kind.SUMMARY))
 _IS_PINNED = table(lambda flags: bool(flags & PINNED))
+_IS_PLAN_CALL = table(lambda flags: bool(flags & PLANNING) and not flags & (PENDING | ERRORED))
 _IS_PENDING = table(lambda flags: bool(flags & PENDING))
 _IS_INSIDE = table(lambda state: state <= EVICTED)
 _IS_OUTSIDE = table(lambda state: state > EVICTED)
@@ -91,13 +92,11 @@ def _newest_of_a_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
 
 def _newest_plan_calls(heap: Heap, inside: bytes | bytearray, roots: bytearray) -> None:
     """The newest call of each plan tool that went well: a todo list does not replace the plan it follows."""
-    awaited = {number for number, tool in enumerate(heap.tools) if tool in PLAN_TOOLS}
-    for slot in range(len(heap) - 1, -1, -1) if awaited else ():
-        if heap.tool[slot] in awaited and inside[slot] and not heap.flags[slot] & (PENDING | ERRORED):
+    tools: set[int] = set()
+    for slot in reversed(list(ones(all_of(inside, heap.flags.translate(_IS_PLAN_CALL))))):
+        if heap.tool[slot] not in tools:
+            tools.add(heap.tool[slot])
             roots[slot] = roots[slot] or PLAN
-            awaited.discard(heap.tool[slot])
-            if not awaited:
-                break
 
 
 def _files(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots: bytearray) -> None:

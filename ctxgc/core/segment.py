@@ -26,6 +26,9 @@ from typing import NamedTuple
 LINE_MAX = 2**31 - 1
 """The last line of a range that runs to the end of its file."""
 
+COMMAND_CHARS_MAX = 200
+"""Of a command so much is kept; what else a command of this length did is not known."""
+
 DIGEST_BYTES = 16
 ASIDE_DIGITS = 12
 """Of a digest, in an `aside_id`: it has to be another than those of the same id alone."""
@@ -174,6 +177,32 @@ class Piece(NamedTuple):
             return self.data.decode("utf-8", "replace")
 
 
+class CallFacts(NamedTuple):
+    """What an adapter knows of a tool call: the core asks these, and knows no host's tools, phrases or shell.
+
+    Facts are set once, where the host's format is read, and travel with the segment.
+    """
+
+    attempt: str = ""
+    """Calls of one tool with the same attempt, and the same file, try the same thing. Empty: no facts are known."""
+    recalls: str = ""
+    """The name of the segment that the call brings back, where the call prints nothing else."""
+    is_pure_read: bool = False
+    """The result is text of the files it reads and nothing else: another read of the lines replaces all of it."""
+    is_pure_write: bool = False
+    """The call itself holds everything that the file holds since."""
+    is_cut: bool = False
+    """The host shows less of the result than the call asked for."""
+    is_plan: bool = False
+    """The call sets a plan or todo list, which stands until the tool's next one."""
+    is_search: bool = False
+    is_delegation: bool = False
+    """The call starts a sub-agent."""
+
+
+NO_FACTS = CallFacts()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """What an adapter says about one span: its content, and the facts references are derived from.
@@ -204,7 +233,8 @@ class Segment:
     edit_sources: tuple[str, ...] = ()
     """Text an edit must have seen before: `old_string`, or the context lines of a patch. Not stored."""
     command: str = ""
-    """First words of a shell command, for `why` and for matching a retry; at most 200 characters."""
+    """First words of a shell command, for `why` and for search; at most `COMMAND_CHARS_MAX` characters."""
+    facts: CallFacts = NO_FACTS
     refs: tuple[str, ...] = ()
     """Ids of older segments of the session that a client says this one refers to."""
     reply: str = ""

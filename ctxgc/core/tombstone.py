@@ -7,15 +7,13 @@ trace in what was rendered; and it holds nothing that changes with time, so that
 
 from __future__ import annotations
 
-from ctxgc.core.segment import LINE_MAX, Access, Address, Kind, PathUse, Segment, address_in
+from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, Access, Address, Kind, PathUse, Segment, address_in
 
 LABEL_CHARS_MAX = 72
 """A label for people."""
 TOMBSTONE_LABEL_BYTES_MAX = 32
 """A token is at least one byte, so a label of so many bytes keeps every tombstone within 60 tokens, in any script."""
 _BEGINS = "[evicted by ctxgc:"
-COMMAND_CHARS_CUT = 200
-"""A command this long was cut, and its text may be a piece of the body: nothing of it is told."""
 LONG_COMMAND = "a long command"
 
 
@@ -34,7 +32,8 @@ def label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
     is_exchange = segment.kind is Kind.EXCHANGE
     head = _printable(segment.tool or "exchange") if is_exchange else segment.kind.value
     touched = [use for use in segment.paths if use.access is not Access.MENTION or not is_exchange]
-    command = segment.command if len(segment.command) < COMMAND_CHARS_CUT else ""
+    # A command of that length was cut, and its text may be a piece of the body: a label holds nothing of it.
+    command = segment.command if len(segment.command) < COMMAND_CHARS_MAX else ""
     if command and is_exchange:
         return _begin(f"{head}: {_printable(' '.join(command.split()))}", LABEL_CHARS_MAX, bytes_max)
     if not touched:

@@ -26,7 +26,7 @@ from ctxgc.core.segment import (
     Status,
     digest,
 )
-from ctxgc.stash.columns import encode_json
+from ctxgc.stash.columns import encode_json, packed_facts, unpacked_facts
 from ctxgc.stash.contract import Stored
 
 ZSTD_LEVEL = 3
@@ -67,6 +67,8 @@ def encode(row: Stored, compress: Transform) -> bytes:
     facts |= {name: getattr(segment, name) for name, plain in _DEFAULTS.items() if getattr(segment, name) != plain}
     if segment.paths:
         facts["paths"] = segment.paths
+    if segment.facts.attempt:
+        facts["facts"] = packed_facts(segment.facts)
     if row.redactions:
         facts["redactions"] = row.redactions
     head = encode_json(facts).encode()
@@ -100,6 +102,7 @@ def stored(blob: bytes, decompress: Transform) -> Stored:
             skeleton=skeleton,
             body=body,
             paths=tuple(PathUse(p, Access(a), first, last) for p, a, first, last in facts.get("paths", ())),
+            facts=unpacked_facts(facts.get("facts", "")),
             **said,
         )
         return Stored(

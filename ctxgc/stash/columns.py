@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ctxgc.core.segment import Departure, Kind, PathUse, Role, Segment, SessionKey, State, Status
+from ctxgc.core.segment import NO_FACTS, CallFacts, Departure, Kind, PathUse, Role, Segment, SessionKey, State, Status
 from ctxgc.stash.contract import Edge, SessionRow, Stored
 
 CONTENT = (
-    *("kind", "role", "wall_s", "tool", "status", "command", "refs", "reply", "has_opaque"),
+    *("kind", "role", "wall_s", "tool", "status", "command", "refs", "reply", "has_opaque", "facts"),
     *("digest", "skeleton_tokens", "pieces", "tombstone_tokens", "redactions"),
 )
 """What completing a pending segment replaces. Everything else of a row belongs to the session by then."""
@@ -50,6 +50,7 @@ def content_values(row: Stored) -> tuple[Any, ...]:
         packed(segment.refs),
         clean(segment.reply),
         segment.has_opaque,
+        clean(packed_facts(segment.facts)),
         row.digest,
         row.skeleton_tokens,
         packed(row.pieces),
@@ -88,8 +89,9 @@ def stored(
 ) -> Stored:
     """A row, in the order of `COLUMNS`, as a `Stored` without content."""
     (_, seq, id_, place, born_turn, kind, role, wall_s, tool, status, command, refs, reply, has_opaque) = row[:14]
-    (digest, skeleton_tokens, pieces, tombstone_tokens, redactions, importance, task, tags) = row[14:22]
-    (state, departure, touched_turn, touches, is_pinned, garbage, garbage_by, collection, recalled_turn) = row[22:]
+    facts = row[14]
+    (digest, skeleton_tokens, pieces, tombstone_tokens, redactions, importance, task, tags) = row[15:23]
+    (state, departure, touched_turn, touches, is_pinned, garbage, garbage_by, collection, recalled_turn) = row[23:]
     segment = Segment(
         id=id_,
         kind=_KINDS[kind],
@@ -101,6 +103,7 @@ def stored(
         status=_STATUSES[status],
         paths=paths,
         command=command,
+        facts=unpacked_facts(facts),
         refs=unpacked(refs),
         reply=reply,
         has_opaque=bool(has_opaque),
@@ -166,6 +169,20 @@ def packed(items: Sequence[Any]) -> str:
 def unpacked(text: str) -> tuple[str, ...]:
     """What `packed` packed, for a list of strings."""
     return tuple(json.loads(text)) if text else ()
+
+
+def packed_facts(facts: CallFacts) -> str:
+    """Facts as a JSON list: the texts, then the names of what holds; the empty string where none are known."""
+    flags = [name for name in CallFacts._fields[2:] if getattr(facts, name)]
+    return encode_json([facts.attempt, facts.recalls, *flags]) if facts.attempt else ""
+
+
+def unpacked_facts(text: str) -> CallFacts:
+    """What `packed_facts` packed; facts that only a later version knows are passed over."""
+    if not text:
+        return NO_FACTS
+    attempt, recalls, *flags = json.loads(text)
+    return CallFacts(attempt, recalls, **{name: True for name in flags if name in CallFacts._fields})
 
 
 def clean(value: Any) -> Any:

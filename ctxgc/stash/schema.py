@@ -106,7 +106,11 @@ ALTER TABLE op ADD COLUMN call BLOB NOT NULL DEFAULT x'';
 CREATE INDEX collection_undoes ON collection (sid, undoes) WHERE undoes != 0;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
+_THIRD = """
+ALTER TABLE segment ADD COLUMN facts TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
 """Step n takes a file from version n to n + 1. Steps are never edited once released."""
 
 

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from ctxgc.adapters.contract import Admitted
-from ctxgc.adapters.facts.background_commands import RUNNING_MAX, Running
-from ctxgc.adapters.facts.tool_facts import COMMAND_CHARS_MAX, Facts, facts_of
+from ctxgc.adapters.facts.background_commands import COMMANDS_MAX, BackgroundCommands
+from ctxgc.adapters.facts.segment_facts import with_facts
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of
 from ctxgc.adapters.transcripts.codex import Codex
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.core.garbage import is_pure_read
-from ctxgc.core.segment import Access, PathUse
+from ctxgc.core.segment import COMMAND_CHARS_MAX, Access, PathUse
 from ctxgc.core.tombstone import label
 
 EXEC = 'const r = await tools.exec_command({cmd:"cargo test -q lock"}); text(JSON.stringify(r));'
@@ -40,7 +40,7 @@ def read_from_log(items):
 
 
 def read_from_request(items):
-    return list(WIRE_FORMATS["openai_responses"].parse(json.dumps({"input": items}).encode()).segments)
+    return with_facts(WIRE_FORMATS["openai_responses"].parse(json.dumps({"input": items}).encode()).segments, "")
 
 
 STORIES = {
@@ -88,37 +88,40 @@ def test_the_rest_of_an_output_is_labelled_with_its_command(story, read):
 
 
 def test_the_rest_of_the_rest_is_the_rest_of_the_same_command():
-    running = Running()
-    running.ended("make", "session ID 1")
-    again = running.goes_on("write_stdin", {"session_id": 1}, Facts())
-    running.ended(again.command, "session ID 1")
+    running = BackgroundCommands()
+    running.note_output("make", ["session ID 1"])
+    again = running.name_poll("write_stdin", {"session_id": 1}, Facts())
+    running.note_output(again.command, ["session ID 1"])
 
-    assert running.goes_on("write_stdin", {"session_id": 1}, Facts()).command == again.command == "…make"
+    assert running.name_poll("write_stdin", {"session_id": 1}, Facts()).command == again.command == "…make"
 
 
 def test_the_rest_of_a_read_is_no_read_that_proves_an_older_one_garbage():
-    running = Running()
-    running.ended("cat a.py", "session ID 1")
-    facts = running.goes_on("write_stdin", {"session_id": 1}, Facts((PathUse("a.py", Access.READ),)))
+    running = BackgroundCommands()
+    running.note_output("cat a.py", ["session ID 1"])
+    facts = running.name_poll("write_stdin", {"session_id": 1}, Facts((PathUse("a.py", Access.READ),)))
     [segment, _] = read_from_log(asked((call("exec_command", {"cmd": "cat a.py"}), "x"), (call("wait", {}), "y")))
 
-    assert is_pure_read(segment)
-    assert not facts.command.startswith("cat")
+    assert segment.facts.is_pure_read
+    assert not facts.call.is_pure_read
 
 
 def test_what_runs_on_is_remembered_within_bounds_I12():
-    running = Running()
-    for number in range(2 * RUNNING_MAX):
-        running.ended("x" * COMMAND_CHARS_MAX, f"session ID {number}")
+    running = BackgroundCommands()
+    for number in range(2 * COMMANDS_MAX):
+        running.note_output("x" * COMMAND_CHARS_MAX, [f"session ID {number}"])
 
-    assert running.goes_on("write_stdin", {"session_id": 0}, Facts()).command == ""
-    newest = running.goes_on("write_stdin", {"session_id": 2 * RUNNING_MAX - 1}, Facts()).command
+    assert running.name_poll("write_stdin", {"session_id": 0}, Facts()).command == ""
+    newest = running.name_poll("write_stdin", {"session_id": 2 * COMMANDS_MAX - 1}, Facts()).command
     assert newest == ("…" + "x" * COMMAND_CHARS_MAX)[:COMMAND_CHARS_MAX]
 
 
 @pytest.mark.parametrize("number", [None, True, [], {}, "x" * 9000, 1e99])
 def test_a_number_that_is_none_names_nothing(number):
-    assert Running().goes_on("write_stdin", {"session_id": number, "cmd": "x"}, Facts(command="x")).command == "x"
+    assert (
+        BackgroundCommands().name_poll("write_stdin", {"session_id": number, "cmd": "x"}, Facts(command="x")).command
+        == "x"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import Admitted, Opened
 from ctxgc.adapters.transcripts.segments_json import SegmentDocument, SegmentLines, encode
-from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment, Status
+from ctxgc.core.segment import NO_FACTS, Access, CallFacts, Kind, PathUse, Piece, Role, Segment, Status
 
 HEADER = {"format": "ctxgc-segments", "version": 1, "session": "s"}
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
@@ -19,6 +19,11 @@ def read(*records):
     data = b"".join(json.dumps(record).encode() + b"\n" for record in (HEADER, *records))
     events = transcript.feed(data) + transcript.finish()
     return [event.segment for event in events if isinstance(event, Admitted)], transcript
+
+
+FACTS = st.builds(
+    CallFacts, attempt=NAMES.map("a{}".format), recalls=NAMES, is_pure_read=st.booleans(), is_cut=st.booleans()
+)
 
 
 @st.composite
@@ -43,6 +48,7 @@ def segments(draw, number):
         status=status,
         paths=draw(st.sampled_from([(), (PathUse("/a", Access.READ, 3, 9), PathUse("b", Access.EDIT))])),
         command=draw(NAMES),
+        facts=draw(FACTS) if kind is Kind.EXCHANGE else NO_FACTS,
         refs=draw(st.sampled_from([(), ("x", "y")])),
         reply=draw(NAMES),
         has_opaque=draw(st.booleans()),

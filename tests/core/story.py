@@ -3,6 +3,7 @@
 import json
 from itertools import count
 
+from ctxgc.adapters.facts.tool_facts import Facts, call_facts
 from ctxgc.core.garbage import GarbageIndex, proven
 from ctxgc.core.heap import Heap, Now, entry_of
 from ctxgc.core.recall_commands import recalled_name
@@ -25,12 +26,14 @@ def a_call(tool: str, result: str, *paths: PathUse, turn: int = 0, said: dict | 
     id_ = f"call{next(_NUMBERS)}"
     skeleton = {"call_id": id_, "input": said or {}, "name": tool}
     body = (*fields.pop("more", ()), *((Piece("result", result.encode()),) if result else ()))
+    facts = Facts(call=call_facts(tool, fields.get("command", ""), paths)).answered(result.encode())
     return a_segment(
         id=id_,
         kind=Kind.EXCHANGE,
         turn=turn,
         tool=tool,
         paths=paths,
+        facts=facts.call,
         body=body,
         skeleton=json.dumps(skeleton, sort_keys=True, separators=(",", ":")).encode(),
         **fields,

@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from ctxgc.adapters.facts.shell import Stage, pipes_of
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
 PATHS_MAX = 64
-COMMAND_CHARS_READ_MAX = 2**16
 PATH_CHARS_MAX = 1024
 
 
@@ -29,16 +29,6 @@ class Touched(NamedTuple):
     edit_sources: tuple[str, ...] = ()
 
 
-# A word, a quoted word, an operator, or a redirection; joined pieces ("a"'b') are rare enough to stand apart.
-_TOKEN = re.compile(
-    r"""(?P<op>\|\|?|&&|;|\n|&(?!>)|\(|\))"""
-    r"""|(?P<redirect>(?:\d|&)?>>?\|?(?:&\d?-?)?|<<<|<<-?|<)"""
-    r"""|'(?P<single>[^']*)'"""
-    r'''|"(?P<double>(?:[^"\\]|\\.)*)"'''
-    r"""|(?P<word>(?:[^\s|&;<>()'"\\]|\\.)+)""",
-    re.DOTALL,
-)
-_HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _SED_RANGE = re.compile(r"^(\d+)(?:,(\d+|\$|\+\d+))?p(?:;\s*\d+q)?$")
 _COUNT = re.compile(r"^-(?:n\s*|c\s*|-lines=)?(\d+)$")
 _PLAIN_PATH = re.compile(r"^[~\w./@%+,:=\[\]-]+$")
@@ -101,79 +91,28 @@ def unique(uses: Iterable[PathUse]) -> tuple[PathUse, ...]:
 
 def shell_touches(command: str, cwd: str) -> Touched:
     """The files that a shell command names, with what it does to them and the lines it shows."""
-    text = command[:COMMAND_CHARS_READ_MAX]
     uses: list[PathUse] = []
-    for pipe in _pipes(_without_heredocs(text) if "<<" in text else text):
-        moved = _moved_to(pipe[0], cwd)
+    for pipe in pipes_of(command):
+        moved = _moved_to(pipe.stages[0], cwd)
         if moved:
             cwd = moved
-        uses += _of_pipe(pipe, cwd)
+        uses += _of_pipe(pipe.stages, cwd)
         if len(uses) > PATHS_MAX:
             break
     return Touched(unique(uses))
 
 
-def _without_heredocs(text: str) -> str:
-    """The text without the bodies of here-documents, which are data."""
-    kept: list[str] = []
-    end = ""
-    for line in text.split("\n"):
-        if end:
-            end = "" if line.strip() == end else end
-            continue
-        kept.append(line)
-        if match := _HEREDOC.search(line):
-            end = match[2]
-    return "\n".join(kept)
-
-
-class _Stage(NamedTuple):
-    """One command of a pipe: its words (unquoted, and whether each was quoted), and where its output goes."""
-
-    words: list[str]
-    quoted: list[bool]
-    targets: list[str]
-
-
-def _pipes(text: str) -> Iterator[list[_Stage]]:
-    """The pipes of a command line; `&&`, `;` and newlines separate them."""
-    stage = _Stage([], [], [])
-    pipe = [stage]
-    redirect = ""
-    for token in _TOKEN.finditer(text):
-        kind = token.lastgroup
-        if kind == "op":
-            redirect = ""
-            if token.group() != "|":
-                yield pipe
-                pipe = []
-            stage = _Stage([], [], [])
-            pipe.append(stage)
-        elif kind == "redirect":
-            redirect = "" if token.group().endswith(("&1", "&2", "-")) else token.group()
-        else:
-            word = token.group(kind or 0)
-            if redirect:
-                if ">" in redirect:
-                    stage.targets.append(word)
-                redirect = ""
-            else:
-                stage.words.append(word)
-                stage.quoted.append(kind != "word")
-    yield pipe
-
-
-def _moved_to(stage: _Stage, cwd: str) -> str:
+def _moved_to(stage: Stage, cwd: str) -> str:
     """The directory after `cd DIR`, or nothing."""
     if len(stage.words) == 2 and stage.words[0] == "cd":
         return resolve(stage.words[1], cwd)
     return ""
 
 
-def _of_pipe(pipe: list[_Stage], cwd: str) -> list[PathUse]:
+def _of_pipe(stages: list[Stage], cwd: str) -> list[PathUse]:
     """Uses of one pipe. `nl a | sed -n 5,9p` and `cat a | head -20` read the lines that come out at the end."""
     uses: list[PathUse] = []
-    for stage in pipe:
+    for stage in stages:
         found, lines = _of_stage(stage, cwd)
         if lines and not found:
             uses = [_narrowed(use, lines) for use in uses]
@@ -193,7 +132,7 @@ def _narrowed(use: PathUse, lines: tuple[int, int]) -> PathUse:
     return use._replace(first_line=first, last_line=last) if first <= last else PathUse(use.path, Access.MENTION)
 
 
-def _of_stage(stage: _Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
+def _of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
     """Uses of one command, and the lines it lets through if it names a range."""
     words, quoted = stage.words, stage.quoted
     at = 0

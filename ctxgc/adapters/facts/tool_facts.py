@@ -1,25 +1,31 @@
-"""What a tool call says about files: paths with ranges, texts an edit must have seen, the shell command.
+"""What a tool call says: paths with ranges, texts an edit must have seen, the shell command, and what it is a case of.
 
-One table for all agents: tools are known by their lower-cased name, paths by the key they stand under. What is
-not in the table but carries a path counts as a mention of it.
+    call ──facts_of──▶ Facts ──answered(result)──▶ Facts ──▶ Segment          stored row ──row_facts──▶ Segment
+
+One table for all agents: tools are known by their lower-cased name, paths by the key they stand under. A path in the
+input of a tool that the table lacks counts as a mention.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ctxgc.adapters.facts.patch_paths import is_patch, patch_touches, script_parts
+from ctxgc.adapters.facts.shell_facts import attempt_of, is_pure_read, recalls
 from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, Touched, resolve, shell_touches, unique
-from ctxgc.core.segment import LINE_MAX, Access, PathUse
+from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, NO_FACTS, Access, CallFacts, Kind, PathUse, Segment
 
 EDIT_SOURCES_MAX = 64
-COMMAND_CHARS_MAX = 200
 READ_LINES_DEFAULT = 2000
 """Lines that Claude Code's Read returns when it is not told how many."""
 UNCHANGED = b"unchanged since last read"
 """What Claude Code answers instead of a file that it has shown already."""
 UNCHANGED_WITHIN_BYTES = 100
+CUT_PHRASES = (b"tokens truncated", b"lines truncated", b"characters truncated", b"utput truncated")
+CUT_SIGNS = (b"elided", b"<persisted-output>", UNCHANGED)
+"""How hosts say that they show less than was asked for."""
 
 PATH_KEYS = ("file_path", "filePath", "notebook_path", "path", "filename", "paths")
 FILE_TOOLS = {
@@ -43,17 +49,21 @@ EDITOR_COMMANDS = {
     "str_replace": Access.EDIT,
     "insert": Access.EDIT,
 }
+PLAN_TOOLS = frozenset({"todowrite", "update_plan", "exitplanmode"})
+SUB_AGENT_TOOLS = frozenset({"task", "agent", "spawn_agent"})
+SEARCH_TOOLS = frozenset({"grep", "glob"})
 SHELL_TOOLS = frozenset({"bash", "shell", "exec_command", "local_shell", "container.exec", "run_shell_command"})
 OLD_KEYS = ("old_string", "oldString", "old_str", "old_text", "oldText")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What references are derived from."""
+    """What references and proofs are derived from."""
 
     paths: tuple[PathUse, ...] = ()
     edit_sources: tuple[str, ...] = ()
     command: str = ""
+    call: CallFacts = NO_FACTS
     reads_to_default: bool = False
     """A read that named no limit: only its result tells whether it reached the end of the file."""
 
@@ -62,17 +72,65 @@ class Facts:
 
         A read that only says the file is what it was shows no line of it: what it points to must not be replaced.
         """
+        paths = self.paths
         if not self.command and UNCHANGED in result[:UNCHANGED_WITHIN_BYTES]:
-            return replace(self, paths=tuple(use._replace(access=Access.MENTION) for use in self.paths))
-        if not self.reads_to_default or result.count(b"\n") < READ_LINES_DEFAULT - 1:
+            paths = tuple(use._replace(access=Access.MENTION) for use in paths)
+        elif self.reads_to_default and result.count(b"\n") >= READ_LINES_DEFAULT - 1:
+            paths = tuple(use._replace(last_line=use.first_line + READ_LINES_DEFAULT - 1) for use in paths)
+        is_cut = self.call.is_pure_read and _is_cut(result)
+        if paths is self.paths and not is_cut:
             return self
-        cut = (use._replace(last_line=use.first_line + READ_LINES_DEFAULT - 1) for use in self.paths)
-        return replace(self, paths=tuple(cut))
+        return replace(self, paths=paths, call=self.call._replace(is_cut=is_cut))
+
+
+def _is_cut(result: bytes) -> bool:
+    for sign in CUT_SIGNS:
+        if sign in result:
+            return True
+    return b" truncated" in result and any(phrase in result for phrase in CUT_PHRASES)
 
 
 def facts_of(tool: str, value: object, cwd: str) -> Facts:
     """The facts of one call. `value` is its input, an object or free text; `cwd` resolves relative paths."""
+    facts = _of_input(tool.lower(), value, cwd)
+    call = call_facts(tool, facts.command, facts.paths)
+    return Facts(facts.paths, facts.edit_sources, facts.command, call, facts.reads_to_default)
+
+
+def call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
+    """What a call is a case of, by its tool, its command and its files: all of them stand in a stored row."""
     name = tool.lower()
+    access = paths[0].access if paths and name in EDITOR_TOOLS else FILE_TOOLS.get(name)
+    return CallFacts(
+        attempt=attempt_of(command) or name or "call",
+        recalls=recalls(command) if command else "",
+        is_pure_read=is_pure_read(command, paths) if command else access is Access.READ,
+        is_pure_write=access is Access.WRITE and not command,
+        is_plan=name in PLAN_TOOLS,
+        is_search=name in SEARCH_TOOLS,
+        is_delegation=name in SUB_AGENT_TOOLS,
+    )
+
+
+def row_facts(segment: Segment) -> Segment:
+    """A stored exchange with its facts; a stash of an older version kept none, and then the row says what they are."""
+    if segment.kind is not Kind.EXCHANGE or segment.facts.attempt:
+        return segment
+    return replace(segment, facts=call_facts(segment.tool, segment.command, segment.paths))
+
+
+def given_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> Segment:
+    """An exchange of which a client says the files or the command: both are taken for what the call is about."""
+    paths, command = paths or segment.paths, command or segment.command
+    if (paths, command) == (segment.paths, segment.command):
+        return segment
+    facts = segment.facts
+    if segment.kind is Kind.EXCHANGE:
+        facts = call_facts(segment.tool, command, paths)._replace(is_cut=segment.facts.is_cut)
+    return replace(segment, paths=paths, command=command, facts=facts)
+
+
+def _of_input(name: str, value: object, cwd: str) -> Facts:
     if isinstance(value, str):
         return _of_text(value, cwd)
     if not isinstance(value, dict):

@@ -12,7 +12,7 @@ from typing import Any
 
 from ctxgc.adapters.facts.shell_paths import resolve
 from ctxgc.adapters.facts.tool_facts import Facts
-from ctxgc.adapters.session_builder import as_count, as_dict, as_text, block_text, blocks
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks
 from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse
 
 HOST_TAGS = (

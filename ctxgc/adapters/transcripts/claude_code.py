@@ -16,14 +16,15 @@ from typing import Any
 
 import msgspec
 
+from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Opened, Used
-from ctxgc.adapters.facts.tool_facts import facts_of
-from ctxgc.adapters.session_builder import Chain, as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.claude_attachments import attached, user_kind
 from ctxgc.adapters.transcripts.claude_record import Record, record_of
 from ctxgc.adapters.transcripts.claude_tree import Tree, stamp
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
+from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role
 
 AGENT_CALLS_MAX = 1024
@@ -46,7 +47,7 @@ class _Usage:
 class _Session:
     """One session of the file."""
 
-    chain: Chain
+    chain: SessionBuilder
     tree: Tree = field(default_factory=Tree)
     last_uuid: str = ""
     reply: str = ""
@@ -106,7 +107,7 @@ class ClaudeCode(LineTranscript):
         elif kind == "system":
             self._take_system(session, record)
         elif kind in ("ai-title", "custom-title"):
-            session.chain.tell(title=as_text(record.aiTitle) or as_text(record.customTitle))
+            session.chain.note(title=as_text(record.aiTitle) or as_text(record.customTitle))
         else:
             self._skip(kind)
 
@@ -123,12 +124,12 @@ class ClaudeCode(LineTranscript):
         if session is None:
             if record.type not in ("user", "assistant", "attachment", "system"):
                 return None  # Bookkeeping alone opens no session.
-            session = self._sessions[name] = _Session(Chain(name, self._events))
+            session = self._sessions[name] = _Session(SessionBuilder(name, self._events))
             if parent:
                 self._events.append(Opened(name, clean_name(as_text(record.cwd)), parent, self._caller(parent, record)))
                 session.chain.known["project"] = clean_name(as_text(record.cwd))
         if not session.chain.known.get("project"):
-            session.chain.tell(project=as_text(record.cwd))
+            session.chain.note(project=as_text(record.cwd))
         return session
 
     def _side_of(self, parent: str, record: Record) -> str:
@@ -173,11 +174,11 @@ class ClaudeCode(LineTranscript):
         said = [(block, block_text(block)) for block in rest]
         kinds = [user_kind(text or "", record.isMeta is True) for _, text in said]
         if Kind.USER in kinds:
-            chain.end_calls()
+            chain.note_prompt()
         if said and not has_result and session.last_uuid:
             self._take_fork(session, above, is_prompt=Kind.USER in kinds)
-        for (block, text), kind in zip(said, kinds, strict=True):
-            self._take_block(chain, block, text, kind, Role.USER, wall_s, chain.turn, "")
+        for (block, _), kind in zip(said, kinds, strict=True):
+            self._take_block(chain, block, kind, Role.USER, Birth(chain.turn, wall_s))
 
     def _take_fork(self, session: _Session, above: int, is_prompt: bool) -> None:
         slots = session.tree.fork(above, session.chain.window, is_prompt)
@@ -185,14 +186,14 @@ class ClaudeCode(LineTranscript):
             session.chain.drop_calls()
             session.chain.rewindow(slots, Departure.REWOUND)
 
-    def _take_result(self, chain: Chain, block: dict[str, Any], wall_s: float) -> None:
+    def _take_result(self, chain: SessionBuilder, block: dict[str, Any], wall_s: float) -> None:
         content = block.get("content")
         if is_deeper(content, SKELETON_DEPTH_MAX):
             self._skip("too_deep")
             return
         is_error = block.get("is_error")
         call_id = as_text(block.get("tool_use_id"))
-        if chain.close_call(call_id, content, is_error if isinstance(is_error, bool) else None, wall_s) is None:
+        if chain.result(call_id, content, is_error if isinstance(is_error, bool) else None, wall_s) is None:
             self._skip("orphan_result")
 
     def _take_assistant(self, session: _Session, record: Record) -> None:
@@ -209,25 +210,26 @@ class ClaudeCode(LineTranscript):
         reply = as_text(message.get("id")) or as_text(record.uuid)
         wall_s = unix_s(record.timestamp)
         turn = self._turn_of(session, reply)
-        chain.tell(model=model)
+        birth = Birth(turn, wall_s, reply)
+        chain.note(model=model)
         self._note_usage(session, turn, model, message.get("usage"), wall_s)
         for block in blocks(content):
             kind = as_dict(block).get("type")
             if kind == "tool_use":
-                self._take_call(chain, as_dict(block), as_text(record.cwd), wall_s, turn, reply)
+                self._take_call(chain, as_dict(block), as_text(record.cwd), birth)
             elif kind == "thinking":
-                self._take_thinking(chain, as_dict(block), wall_s, turn, reply)
+                self._take_thinking(chain, as_dict(block), birth)
             else:
                 text = block_text(block)
                 what = Kind.ASSISTANT if text is not None else Kind.OTHER
-                self._take_block(chain, block, text, what, Role.ASSISTANT, wall_s, turn, reply)
+                self._take_block(chain, block, what, Role.ASSISTANT, birth)
 
     def _turn_of(self, session: _Session, reply: str) -> int:
         """The turn of a reply; a new one ends what waited for the one before."""
         key = stamp(reply)
         if key not in session.turns:
             self._bill(session)
-            session.chain.forget_ended_calls()
+            session.chain.end_late_calls()
             session.turns[key] = session.chain.turn
             session.usage = _Usage(session.chain.turn)
             session.chain.turn += 1
@@ -260,7 +262,7 @@ class ClaudeCode(LineTranscript):
             )
         )
 
-    def _take_call(self, chain: Chain, block: dict[str, Any], cwd: str, wall_s: float, turn: int, reply: str) -> None:
+    def _take_call(self, chain: SessionBuilder, block: dict[str, Any], cwd: str, birth: Birth) -> None:
         call_id, tool, value = block.get("id"), block.get("name"), block.get("input")
         if not (isinstance(call_id, str) and call_id and isinstance(tool, str)):
             self._skip("malformed")
@@ -268,51 +270,32 @@ class ClaudeCode(LineTranscript):
         if is_deeper(value, SKELETON_DEPTH_MAX):
             self._skip("too_deep")
             return
-        facts = facts_of(tool, value, cwd)
-        segment_id = chain.open_call(call_id, tool, value, facts, wall_s=wall_s, born_turn=turn, reply=reply)
+        segment_id = chain.call(call_id, tool, value, birth, cwd=cwd)
         prompt = as_dict(value).get("prompt")
         if isinstance(prompt, str) and len(self._agent_calls) < AGENT_CALLS_MAX:
             self._agent_calls[stamp(prompt)] = (chain.session, segment_id)
 
-    def _take_thinking(self, chain: Chain, block: dict[str, Any], wall_s: float, turn: int, reply: str) -> None:
+    def _take_thinking(self, chain: SessionBuilder, block: dict[str, Any], birth: Birth) -> None:
         text, signature = as_text(block.get("thinking")), as_text(block.get("signature"))
         if not text and not signature:
             self._skip("thinking_empty")
             return
-        chain.text(
-            Kind.THINKING,
-            Role.ASSISTANT,
-            text,
-            piece="thinking",
-            skeleton={"signature": signature} if signature else None,
-            wall_s=wall_s,
-            born_turn=turn,
-            reply=reply,
-        )
+        chain.text(Kind.THINKING, Role.ASSISTANT, text, birth, {"signature": signature} if signature else None)
 
-    def _take_block(
-        self,
-        chain: Chain,
-        block: object,
-        text: str | None,
-        kind: Kind,
-        role: Role,
-        wall_s: float,
-        turn: int,
-        reply: str,
-    ) -> None:
+    def _take_block(self, chain: SessionBuilder, block: object, kind: Kind, role: Role, birth: Birth) -> None:
         """A text, or a block that is none: kept verbatim. White space alone is sent to no model."""
+        text = block_text(block)
         if text is not None:
             if text.isspace() and role is Role.USER:
                 self._skip("blank")
             elif text and not text.isspace():
-                chain.text(kind, role, text, wall_s=wall_s, born_turn=turn, reply=reply)
+                chain.text(kind, role, text, birth)
         elif not isinstance(block, dict) or not isinstance(block.get("type"), str) or block["type"] == "text":
             self._skip("malformed")
         elif is_deeper(block, SKELETON_DEPTH_MAX):
             self._skip("too_deep")
         else:
-            chain.text(kind, role, "", skeleton={"opaque": [block]}, wall_s=wall_s, born_turn=turn, reply=reply)
+            chain.text(kind, role, "", birth, {"opaque": [block]})
 
     def _take_attachment(self, session: _Session, record: Record) -> None:
         attachment = as_dict(record.attachment)
@@ -324,7 +307,8 @@ class ClaudeCode(LineTranscript):
         # A prompt typed while the agent worked comes as an attachment, but it is the user who speaks.
         is_typed = attachment.get("type") == "queued_command" and attachment.get("isMeta") is not True
         kind = user_kind(text, is_meta=not is_typed)
-        session.chain.text(kind, Role.USER, text, wall_s=unix_s(record.timestamp), facts=facts)
+        birth = Birth(session.chain.turn, unix_s(record.timestamp))
+        session.chain.text(kind, Role.USER, text, birth, paths=facts.paths)
 
     def _take_system(self, session: _Session, record: Record) -> None:
         if record.subtype == "compact_boundary":
@@ -335,9 +319,9 @@ class ClaudeCode(LineTranscript):
         else:
             self._skip(f"system.{as_text(record.subtype)}")
 
-    def _take_clearing(self, chain: Chain, calls: list[object]) -> None:
+    def _take_clearing(self, chain: SessionBuilder, calls: list[object]) -> None:
         """Only what was answered has a body to clear."""
-        known = [chain.newest(call) for call in calls if isinstance(call, str) and call not in chain.calls]
+        known = [chain.names.newest(call) for call in calls if isinstance(call, str) and not chain.is_open(call)]
         ids = [segment_id for segment_id in known if segment_id is not None]
         if ids:
             chain.clear(ids, Departure.HOST_CLEARED)
@@ -345,15 +329,14 @@ class ClaudeCode(LineTranscript):
     def _take_compaction(self, session: _Session, metadata: dict[str, Any]) -> None:
         """The window is what the host preserved, behind a place for the summary that comes next."""
         chain = session.chain
-        chain.end_calls()
+        chain.note_prompt()
         chain.drop_calls()
         kept = as_dict(metadata.get("preservedSegment"))
         head = session.tree.node(as_text(kept.get("headUuid")))
         end = session.tree.place_after(as_text(kept.get("tailUuid")), chain.next_place)
         ids = [name for name, place in chain.window if head and head.place <= place < end]
         left = chain.window
-        session.summary_place = chain.next_place
-        chain.next_place += 1
+        session.summary_place = chain.take_place()
         chain.replace(ids, Departure.HOST_COMPACTED)
         session.tree.start_over(left, chain.window)
 
@@ -362,4 +345,4 @@ class ClaudeCode(LineTranscript):
             self._take_compaction(session, {})
         text = "\n".join(text for block in blocks(content) if (text := block_text(block)))
         place, session.summary_place = session.summary_place, None
-        session.chain.text(Kind.SUMMARY, Role.USER, text, wall_s=wall_s, front_place=place)
+        session.chain.text(Kind.SUMMARY, Role.USER, text, Birth(session.chain.turn, wall_s, place=place))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
 
-from ctxgc.adapters.session_builder import Slots
+from ctxgc.adapters.transcripts.session_builder import Slots
 
 ROOT = 0
 """Stands for "no parent"."""

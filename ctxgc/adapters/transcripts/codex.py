@@ -17,23 +17,13 @@ from typing import Any
 
 import msgspec
 
+from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Opened, Used
-from ctxgc.adapters.facts.background_commands import Running
-from ctxgc.adapters.facts.tool_facts import facts_of
-from ctxgc.adapters.session_builder import (
-    Chain,
-    as_count,
-    as_dict,
-    as_text,
-    block_text,
-    blocks,
-    canonical,
-    clean_name,
-    unix_s,
-)
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, canonical, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.codex_results import call_input, is_failure
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role, exchange_id, text_bytes, text_id
 
 INSTRUCTION_STARTS = (
@@ -82,14 +72,13 @@ class Codex(LineTranscript):
 
     def __init__(self) -> None:
         super().__init__()
-        self._chain: Chain | None = None
+        self._chain: SessionBuilder | None = None
         self._cwd = ""
         self._model = ""
         self._is_replying = False
         self._billed_turn = 0
         self._billed_total = -1
         self._kinds: dict[str, Kind] = {}
-        self._running = Running()
 
     def _read(self, line: bytes) -> bool:
         try:
@@ -122,9 +111,9 @@ class Codex(LineTranscript):
         else:
             self._skip(record.type)
 
-    def _session(self) -> Chain:
+    def _session(self) -> SessionBuilder:
         if self._chain is None:
-            self._chain = Chain(NO_SESSION, self._events)
+            self._chain = SessionBuilder(NO_SESSION, self._events)
             self._events.append(Opened(NO_SESSION))
         return self._chain
 
@@ -133,7 +122,7 @@ class Codex(LineTranscript):
         session = clean_name(as_text(payload.get("id")) or as_text(payload.get("session_id")))
         if self._chain is not None or not session:
             return
-        self._chain = Chain(session, self._events)
+        self._chain = SessionBuilder(session, self._events)
         self._cwd = clean_name(as_text(payload.get("cwd")))
         self._chain.known["project"] = self._cwd
         spawned = as_dict(as_dict(as_dict(payload.get("source")).get("subagent")).get("thread_spawn"))
@@ -147,7 +136,7 @@ class Codex(LineTranscript):
         chain = self._session()
         self._cwd = clean_name(as_text(payload.get("cwd"))) or self._cwd
         self._model = clean_name(as_text(payload.get("model"))) or self._model
-        chain.tell(project="" if chain.known.get("project") else self._cwd, model=self._model)
+        chain.note(project="" if chain.known.get("project") else self._cwd, model=self._model)
 
     def _take_item(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
@@ -177,7 +166,7 @@ class Codex(LineTranscript):
         if not self._is_replying:
             self._is_replying = True
             chain = self._session()
-            chain.forget_ended_calls()
+            chain.end_late_calls()
             chain.turn += 1
 
     def _turn(self) -> int:
@@ -188,16 +177,8 @@ class Codex(LineTranscript):
         return f"turn-{self._turn()}" if self._is_replying else ""
 
     def _text(self, kind: Kind, role: Role, text: str, wall_s: float, skeleton: dict[str, object] | None = None) -> str:
-        segment_id = self._session().text(
-            kind,
-            role,
-            text,
-            wall_s=wall_s,
-            born_turn=self._turn(),
-            reply=self._reply_id() if role is Role.ASSISTANT else "",
-            piece="thinking" if kind is Kind.THINKING else "text",
-            skeleton=skeleton,
-        )
+        birth = Birth(self._turn(), wall_s, self._reply_id() if role is Role.ASSISTANT else "")
+        segment_id = self._session().text(kind, role, text, birth, skeleton)
         self._kinds[segment_id] = kind
         return segment_id
 
@@ -224,7 +205,7 @@ class Codex(LineTranscript):
             text = block_text(block)
             what = kind or user_kind(text or "")
             if what is Kind.USER:
-                self._session().end_calls()
+                self._session().note_prompt()
             if text is None and not as_text(as_dict(block).get("type")):
                 self._skip("malformed")
             elif text is None:
@@ -253,27 +234,16 @@ class Codex(LineTranscript):
         tool = as_text(payload.get("name")) or kind.removesuffix("_call")
         value, is_text = call_input(payload)
         chain = self._session()
-        chain.open_call(
-            call_id,
-            tool,
-            value,
-            self._running.goes_on(tool, value, facts_of(tool, value, self._cwd)),
-            wall_s=wall_s,
-            born_turn=self._turn(),
-            reply=self._reply_id(),
-            is_text_input=is_text,
-        )
+        birth = Birth(self._turn(), wall_s, self._reply_id())
+        chain.call(call_id, tool, value, birth, cwd=self._cwd, is_text=is_text)
         if kind in SELF_ANSWERED:
-            chain.close_call(call_id, None, None, wall_s)
+            chain.result(call_id, None, None, wall_s)
 
     def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
         output = payload.get("output", payload.get("tools"))
         call_id = as_text(payload.get("call_id"))
-        segment = self._session().close_call(call_id, output, True if is_failure(output) else None, wall_s)
-        if segment is None:
+        if self._session().result(call_id, output, True if is_failure(output) else None, wall_s) is None:
             self._skip("orphan_result")
-        else:
-            self._running.ended(segment.command, output)
 
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
@@ -313,7 +283,7 @@ class Codex(LineTranscript):
         chain = self._session()
         prompts = [at for at, (name, _) in enumerate(chain.window) if self._kinds.get(name) is Kind.USER]
         if turns and prompts:
-            chain.end_calls()
+            chain.note_prompt()
             chain.drop_calls()
             cut = prompts[-min(turns, len(prompts))]
             chain.rewindow(chain.window[:cut], Departure.REWOUND)
@@ -322,7 +292,7 @@ class Codex(LineTranscript):
         """The window becomes the replacement history; without one, what the user and the host said stays."""
         self._is_replying = False
         chain = self._session()
-        chain.end_calls()
+        chain.note_prompt()
         chain.drop_calls()
         history = payload.get("replacement_history")
         before = [name for name, _ in chain.window]
@@ -350,7 +320,7 @@ class Codex(LineTranscript):
                 ids += self._matched_message(item, used, wall_s)
             elif kind in ("compaction", "compaction_summary"):
                 ids.append(self._summary("", {"opaque": [item]}, wall_s))
-            elif kind in CALLS and (known := chain.newest(as_text(item.get("call_id")))):
+            elif kind in CALLS and (known := chain.names.newest(as_text(item.get("call_id")))):
                 ids.append(known)
             elif kind not in OUTPUTS:
                 self._skip(f"history.{kind}")
@@ -372,7 +342,7 @@ class Codex(LineTranscript):
                 continue
             first = text_id(Role(role), kind, data, 1)
             ordinal = used[first] = used.get(first, 0) + 1
-            if ordinal <= chain.ordinals.get(first, 0):
+            if ordinal <= chain.names.uses(first):
                 ids.append(exchange_id(first, ordinal))
             else:
                 ids.append(self._text(kind, Role(role), text or "", wall_s, skeleton))

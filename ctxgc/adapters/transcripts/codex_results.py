@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from ctxgc.adapters.session_builder import block_text, blocks
+from ctxgc.adapters.json_values import block_text, blocks
 
 HEAD_CHARS = 600
 TAIL_CHARS = 300

@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Opened
-from ctxgc.adapters.facts.tool_facts import facts_of
-from ctxgc.adapters.session_builder import Chain, Slots, as_dict, as_text, clean_name, unix_s
+from ctxgc.adapters.json_values import as_dict, as_text, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.transcripts.session_builder import SessionBuilder, Slots
 from ctxgc.core.segment import Departure, Kind, Role
 
 NO_SESSION = "session"
@@ -44,7 +45,7 @@ def is_copilot_cli(head: bytes) -> bool:
 class _Thread:
     """The window of the session, or of one sub-agent, while it is read."""
 
-    chain: Chain
+    chain: SessionBuilder
     reply: str = ""
     """The request whose messages come now."""
     system: tuple[str, int, str] | None = None
@@ -89,7 +90,7 @@ class CopilotCli(LineTranscript):
         return self._threads.get("") or self._open(NO_SESSION)
 
     def _open(self, session: str) -> _Thread:
-        thread = self._threads[""] = _Thread(Chain(session, self._events))
+        thread = self._threads[""] = _Thread(SessionBuilder(session, self._events))
         thread.chain.known["project"] = self._cwd
         self._events.append(Opened(session, self._cwd))
         return thread
@@ -102,8 +103,8 @@ class CopilotCli(LineTranscript):
         thread = self._threads.get(agent)
         if thread is None:
             session = clean_name(f"{main.chain.session}.{agent}")
-            thread = self._threads[agent] = _Thread(Chain(session, self._events))
-            parent_segment = main.chain.newest(agent) or ""
+            thread = self._threads[agent] = _Thread(SessionBuilder(session, self._events))
+            parent_segment = main.chain.names.newest(agent) or ""
             self._events.append(Opened(session, self._cwd, main.chain.session, parent_segment))
         return thread
 
@@ -111,14 +112,14 @@ class CopilotCli(LineTranscript):
         if kind in ("session.start", "session.resume"):
             self._take_start(data)
         elif kind == "session.model_change":
-            self._main().chain.tell(model=as_text(data.get("newModel")))
+            self._main().chain.note(model=as_text(data.get("newModel")))
         elif kind == "session.title_changed":
-            self._main().chain.tell(title=as_text(data.get("title")))
+            self._main().chain.note(title=as_text(data.get("title")))
         elif kind == "session.context_changed":
             self._cwd = clean_name(as_text(data.get("cwd"))) or self._cwd
         elif kind == "session.compaction_start":
             main = self._main()
-            main.summary_place = _reserve(main.chain)
+            main.summary_place = main.chain.take_place()
         elif kind == "session.compaction_complete":
             self._take_compaction(data, wall_s)
         elif kind == "session.snapshot_rewind":
@@ -131,7 +132,7 @@ class CopilotCli(LineTranscript):
         self._cwd = clean_name(as_text(as_dict(data.get("context")).get("cwd"))) or self._cwd
         session = clean_name(as_text(data.get("sessionId")))
         main = self._threads.get("") or self._open(session or NO_SESSION)
-        main.chain.tell(model=as_text(data.get("selectedModel")))
+        main.chain.note(model=as_text(data.get("selectedModel")))
 
     def _take_event(self, kind: str, record: dict[str, Any], data: dict[str, Any], agent: str) -> None:
         wall_s = unix_s(record.get("timestamp"))
@@ -161,8 +162,8 @@ class CopilotCli(LineTranscript):
         kind = Kind.SYSTEM if source in INSTRUCTION_SOURCES else Kind.ATTACHMENT
         if source in ("", "user"):
             kind = Kind.USER
-            thread.chain.end_calls()
-        thread.chain.text(kind, Role.USER, text, wall_s=wall_s)
+            thread.chain.note_prompt()
+        thread.chain.text(kind, Role.USER, text, Birth(thread.chain.turn, wall_s))
 
     def _take_system(self, thread: _Thread, text: str, wall_s: float) -> None:
         chain, before = thread.chain, thread.system
@@ -174,7 +175,7 @@ class CopilotCli(LineTranscript):
             place = before[1]
             chain.show_pending()
             chain.rewindow([slot for slot in chain.window if slot[0] != before[0]], Departure.HOST_CLEARED)
-        segment_id = chain.text(Kind.SYSTEM, Role.SYSTEM, text, wall_s=wall_s, front_place=place)
+        segment_id = chain.text(Kind.SYSTEM, Role.SYSTEM, text, Birth(chain.turn, wall_s, place=place))
         chain.window.sort(key=_place)
         thread.system = (segment_id, dict(chain.window)[segment_id], text)
 
@@ -183,16 +184,14 @@ class CopilotCli(LineTranscript):
         chain = thread.chain
         reply = _reply_of(data)
         if not reply or reply != thread.reply:
-            chain.forget_ended_calls()
+            chain.end_late_calls()
             chain.turn += 1
             thread.reply = reply = reply or f"turn-{chain.turn - 1}"
-        chain.tell(model=as_text(data.get("model")))
+        chain.note(model=as_text(data.get("model")))
         for kind, key in ((Kind.THINKING, "reasoningText"), (Kind.ASSISTANT, "content")):
             text = as_text(data.get(key))
             if text.strip():
-                piece = "thinking" if kind is Kind.THINKING else "text"
-                born = chain.turn - 1
-                chain.text(kind, Role.ASSISTANT, text, wall_s=wall_s, born_turn=born, reply=reply, piece=piece)
+                chain.text(kind, Role.ASSISTANT, text, Birth(chain.turn - 1, wall_s, reply))
         for request in _requests(data):
             self._take_call(thread, request, wall_s)
 
@@ -205,17 +204,8 @@ class CopilotCli(LineTranscript):
         if not call_id:
             self._skip("malformed")
             return
-        chain = thread.chain
-        chain.open_call(
-            call_id,
-            tool,
-            value,
-            facts_of(tool, value, self._cwd),
-            wall_s=wall_s,
-            born_turn=chain.turn - 1,
-            reply=thread.reply,
-            is_text_input=isinstance(value, str),
-        )
+        birth = Birth(thread.chain.turn - 1, wall_s, thread.reply)
+        thread.chain.call(call_id, tool, value, birth, cwd=self._cwd, is_text=isinstance(value, str))
 
     def _take_result(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
         content: object = as_dict(data.get("result")).get("content")
@@ -224,7 +214,7 @@ class CopilotCli(LineTranscript):
         exit_code = _EXIT_CODE.search(content[-300:]) if isinstance(content, str) else None
         is_failure = data.get("success") is False or (exit_code is not None and int(exit_code[1]) != 0)
         call_id = as_text(data.get("toolCallId"))
-        if thread.chain.close_call(call_id, content, True if is_failure else None, wall_s) is None:
+        if thread.chain.result(call_id, content, True if is_failure else None, wall_s) is None:
             self._skip("orphan_result")
 
     def _take_compaction(self, data: dict[str, Any], wall_s: float) -> None:
@@ -236,12 +226,12 @@ class CopilotCli(LineTranscript):
         if data.get("success") is False or not text.strip():
             self._skip("session.compaction_complete")
             return
-        place = _reserve(chain) if place is None else place
+        place = chain.take_place() if place is None else place
         chain.show_pending()
         system = thread.system[0] if thread.system else ""
         kept: Slots = [slot for slot in chain.window if slot[0] == system or slot[1] > place]
         chain.rewindow(kept, Departure.HOST_COMPACTED)
-        chain.text(Kind.SUMMARY, Role.USER, text, wall_s=wall_s, front_place=place)
+        chain.text(Kind.SUMMARY, Role.USER, text, Birth(chain.turn, wall_s, place=place))
         chain.window.sort(key=_place)
 
     def _rewind(self, event_id: str) -> None:
@@ -251,20 +241,13 @@ class CopilotCli(LineTranscript):
         if start is None:
             self._skip("session.snapshot_rewind")
             return
-        chain.end_calls()
+        chain.note_prompt()
         chain.drop_calls()
         chain.rewindow([slot for slot in chain.window if slot[1] < start], Departure.REWOUND)
 
 
 def _place(slot: tuple[str, int]) -> int:
     return slot[1]
-
-
-def _reserve(chain: Chain) -> int:
-    """A place that nothing else gets."""
-    place = chain.next_place
-    chain.next_place += 1
-    return place
 
 
 def _reply_of(data: dict[str, Any]) -> str:

@@ -19,13 +19,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Event, Opened, Used
-from ctxgc.adapters.facts.tool_facts import Facts, facts_of
-from ctxgc.adapters.session_builder import NO_FACTS, Chain, as_count, as_dict, as_text, clean_name
+from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
+from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.segment import Departure, Kind, Role
+from ctxgc.core.segment import Departure, Kind, PathUse, Role
 
 _START = re.compile(rb'\s*\{\s*"info"\s*:\s*\{')
 _OWN_KEY = re.compile(rb'"(?:projectID|sessionID|slug)"\s*:\s*"')
@@ -92,11 +94,11 @@ class _Reader:
     """Prompts that asked for a compaction: the id of each to the message its kept tail starts with."""
     clears: list[tuple[float, str]] = field(default_factory=list)
     """When the host dropped which result."""
-    chain: Chain = field(init=False)
+    chain: SessionBuilder = field(init=False)
 
     def __post_init__(self) -> None:
         """Open the session."""
-        self.chain = Chain(self.session, self.events)
+        self.chain = SessionBuilder(self.session, self.events)
         self.cwd = clean_name(as_text(self.info.get("directory")))
         model = clean_name(as_text(as_dict(self.info.get("model")).get("id")))
         title = clean_name(as_text(self.info.get("title")))
@@ -144,42 +146,43 @@ class _Reader:
         return True
 
     def _take_prompt(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
-        self.chain.forget_ended_calls()
-        facts = NO_FACTS
+        self.chain.end_late_calls()
+        paths: tuple[PathUse, ...] = ()
         for part in parts:
             self._mark(part)
             kind, text = part.get("type"), as_text(part.get("text"))
             if kind == "text" and part.get("ignored") is not True:
                 if text.strip():
-                    self._prompt_text(text, part.get("synthetic") is True, facts, wall_s)
-                    facts = self._mentioned(text)
+                    self._prompt_text(text, part.get("synthetic") is True, paths, wall_s)
+                    paths = self._mentioned(text)
             elif kind == "file" and part.get("mime") not in SENT_AS_TEXT:
                 opaque = {key: part[key] for key in ("type", "mime", "filename", "url") if key in part}
-                self._text(Kind.ATTACHMENT, Role.USER, "", wall_s, skeleton={"opaque": [opaque]})
+                self._text(Kind.ATTACHMENT, Role.USER, "", Birth(self.chain.turn, wall_s), {"opaque": [opaque]})
             elif kind == "compaction":
                 self.markers[as_text(info.get("id"))] = as_text(part.get("tail_start_id"))
             else:
                 self._skip(kind)
 
-    def _prompt_text(self, text: str, is_synthetic: bool, facts: Facts, wall_s: float) -> None:
+    def _prompt_text(self, text: str, is_synthetic: bool, paths: tuple[PathUse, ...], wall_s: float) -> None:
         if not is_synthetic:
-            self.chain.end_calls()
-        self._text(Kind.ATTACHMENT if is_synthetic else Kind.USER, Role.USER, text, wall_s, facts=facts)
+            self.chain.note_prompt()
+        kind = Kind.ATTACHMENT if is_synthetic else Kind.USER
+        self._text(kind, Role.USER, text, Birth(self.chain.turn, wall_s), paths=paths)
 
-    def _mentioned(self, text: str) -> Facts:
+    def _mentioned(self, text: str) -> tuple[PathUse, ...]:
         """The file whose text comes next, if this says that it was read."""
         if not text.startswith(_MENTIONED):
-            return NO_FACTS
+            return ()
         try:
-            return facts_of("read", json.loads(text.removeprefix(_MENTIONED)), self.cwd)
+            return facts_of("read", json.loads(text.removeprefix(_MENTIONED)), self.cwd).paths
         except (ValueError, RecursionError):
-            return NO_FACTS
+            return ()
 
     def _take_reply(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
-        self.chain.forget_ended_calls()
+        self.chain.end_late_calls()
         before = len(self.ids)
         model = clean_name(as_text(info.get("modelID")))
-        self.chain.tell(model=model)
+        self.chain.note(model=model)
         self.cwd = clean_name(as_text(as_dict(info.get("path")).get("cwd"))) or self.cwd
         done_s = _ms(as_dict(info.get("time")).get("completed")) or wall_s
         step = _Step(clean_name(as_text(info.get("id"))), wall_s, done_s, model, info.get("summary") is True)
@@ -207,7 +210,7 @@ class _Reader:
                 what = Kind.THINKING if kind == "reasoning" else Kind.SUMMARY if step.is_summary else Kind.ASSISTANT
                 wall_s = _ms(as_dict(part.get("time")).get("end")) or step.wall_s
                 self._begin(step)
-                self._text(what, Role.ASSISTANT, text, wall_s, reply=step.reply)
+                self._text(what, Role.ASSISTANT, text, Birth(self.chain.turn - 1, wall_s, step.reply))
         elif kind == "tool":
             self._take_tool(step, part)
         elif kind == "step-finish":
@@ -226,25 +229,11 @@ class _Reader:
         kind: Kind,
         role: Role,
         text: str,
-        wall_s: float,
-        *,
-        reply: str = "",
+        birth: Birth,
         skeleton: dict[str, object] | None = None,
-        facts: Facts = NO_FACTS,
+        paths: tuple[PathUse, ...] = (),
     ) -> None:
-        self.ids.append(
-            self.chain.text(
-                kind,
-                role,
-                text,
-                wall_s=wall_s,
-                born_turn=self.chain.turn - (1 if role is Role.ASSISTANT else 0),
-                reply=reply,
-                piece="thinking" if kind is Kind.THINKING else "text",
-                skeleton=skeleton,
-                facts=facts,
-            )
-        )
+        self.ids.append(self.chain.text(kind, role, text, birth, skeleton, paths))
 
     def _take_tool(self, step: _Step, part: dict[str, Any]) -> None:
         """A call with its result, as far as it got."""
@@ -256,18 +245,11 @@ class _Reader:
         self._begin(step)
         value = as_dict(state.get("input"))
         times = as_dict(state.get("time"))
-        segment_id = self.chain.open_call(
-            call_id,
-            tool,
-            value,
-            facts_of(tool, value, self.cwd),
-            wall_s=_ms(times.get("start")) or step.wall_s,
-            born_turn=self.chain.turn - 1,
-            reply=step.reply,
-        )
+        birth = Birth(self.chain.turn - 1, _ms(times.get("start")) or step.wall_s, step.reply)
+        segment_id = self.chain.call(call_id, tool, value, birth, cwd=self.cwd)
         self.ids.append(segment_id)
         if state.get("status") in ("completed", "error"):
-            self.chain.close_call(call_id, _result(state), True if _is_failure(state) else None, _ms(times.get("end")))
+            self.chain.result(call_id, _result(state), True if _is_failure(state) else None, _ms(times.get("end")))
         if cleared_s := _ms(times.get("compacted")):
             self.clears.append((cleared_s, segment_id))
 
@@ -290,7 +272,7 @@ class _Reader:
         ids = self.ids[before:] + self.ids[tail_at:asked_at] + self.ids[asked_at:before]
         # What the host had taken from the window before does not come back with the tail.
         present = {name for name, _ in self.chain.window}
-        self.chain.end_calls()
+        self.chain.note_prompt()
         self.chain.drop_calls()
         self.chain.replace([name for name in ids if name in present], Departure.HOST_COMPACTED)
 

@@ -18,12 +18,14 @@ from dataclasses import dataclass, field
 from itertools import chain as joined
 from typing import Any
 
+from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Opened, Used
-from ctxgc.adapters.facts.tool_facts import Facts, facts_of
-from ctxgc.adapters.session_builder import Chain, as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
+from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
-from ctxgc.core.segment import Departure, Kind, Role
+from ctxgc.adapters.transcripts.session_builder import SessionBuilder
+from ctxgc.core.segment import Departure, Kind, PathUse, Role
 
 NO_SESSION = "session"
 """The session of a file that does not begin with its header."""
@@ -33,7 +35,6 @@ NOT_SENT = frozenset({"error", "aborted"})
 
 _START = re.compile(rb'\s*\{\s*"type"\s*:\s*"session"\s*,\s*"(?:version|id)"\s*:')
 _FILE_ID = re.compile(r"([^/\\_]+)\.jsonl$")
-NO_FACTS = Facts()
 
 
 def is_pi(head: bytes) -> bool:
@@ -59,7 +60,7 @@ class Pi(LineTranscript):
 
     def __init__(self) -> None:
         super().__init__()
-        self._chain: Chain | None = None
+        self._chain: SessionBuilder | None = None
         self._cwd = ""
         self._entries: dict[str, _Entry] = {}
         self._leaf = ""
@@ -84,9 +85,9 @@ class Pi(LineTranscript):
         if self._chain is not None:
             self._chain.show_pending()
 
-    def _session(self) -> Chain:
+    def _session(self) -> SessionBuilder:
         if self._chain is None:
-            self._chain = Chain(NO_SESSION, self._events)
+            self._chain = SessionBuilder(NO_SESSION, self._events)
             self._events.append(Opened(NO_SESSION))
         return self._chain
 
@@ -95,7 +96,7 @@ class Pi(LineTranscript):
         if self._chain is not None or not session:
             self._skip("session")
             return
-        self._chain = Chain(session, self._events)
+        self._chain = SessionBuilder(session, self._events)
         self._cwd = clean_name(as_text(record.get("cwd")))
         self._chain.known["project"] = self._cwd
         # A fork names the file it was copied from; that ends in the session's id.
@@ -124,7 +125,7 @@ class Pi(LineTranscript):
         chain = self._session()
         ids = self._path_ids()
         if ids != [name for name, _ in chain.window]:
-            chain.end_calls()
+            chain.note_prompt()
             chain.drop_calls()
             chain.replace(ids, reason)
 
@@ -159,9 +160,9 @@ class Pi(LineTranscript):
         elif kind == "compaction":
             self._take_compaction(record, wall_s)
         elif kind == "model_change":
-            self._session().tell(model=as_text(record.get("modelId")))
+            self._session().note(model=as_text(record.get("modelId")))
         elif kind == "session_info":
-            self._session().tell(title=as_text(record.get("name")))
+            self._session().note(title=as_text(record.get("name")))
         else:
             self._skip(kind)
 
@@ -169,7 +170,7 @@ class Pi(LineTranscript):
         message = as_dict(record.get("message"))
         role = message.get("role")
         if role == "user":
-            self._session().end_calls()
+            self._session().note_prompt()
             self._take_texts(message.get("content"), Kind.USER, wall_s)
         elif role == "assistant":
             self._take_reply(message, as_text(record.get("id")), wall_s)
@@ -190,12 +191,15 @@ class Pi(LineTranscript):
         if entry is not None:
             entry.ids.append(segment_id)
 
-    def _text(self, kind: Kind, text: str, wall_s: float, facts: Facts = NO_FACTS) -> None:
+    def _birth(self, wall_s: float) -> Birth:
+        return Birth(self._session().turn, wall_s)
+
+    def _text(self, kind: Kind, text: str, wall_s: float, paths: tuple[PathUse, ...] = ()) -> None:
         """A text that the model is told."""
         if text.isspace():
             self._skip("blank")
         elif text:
-            self._admit(self._session().text(kind, Role.USER, text, wall_s=wall_s, facts=facts))
+            self._admit(self._session().text(kind, Role.USER, text, self._birth(wall_s), paths=paths))
 
     def _take_texts(self, content: object, kind: Kind, wall_s: float) -> None:
         if not isinstance(content, str | list):
@@ -206,7 +210,7 @@ class Pi(LineTranscript):
             if text is not None:
                 self._text(kind, text, wall_s)
             elif as_text(as_dict(block).get("type")):
-                self._admit(self._session().text(kind, Role.USER, "", wall_s=wall_s, skeleton={"opaque": [block]}))
+                self._admit(self._session().text(kind, Role.USER, "", self._birth(wall_s), {"opaque": [block]}))
             else:
                 self._skip("malformed")
 
@@ -216,8 +220,8 @@ class Pi(LineTranscript):
             self._skip("message.bashExecution")
             return
         command, output = as_text(message.get("command")), as_text(message.get("output"))
-        facts = facts_of("bash", {"command": command}, self._cwd)
-        self._text(Kind.ATTACHMENT, f"Ran `{command}`\n```\n{output}\n```", wall_s, facts)
+        paths = facts_of("bash", {"command": command}, self._cwd).paths
+        self._text(Kind.ATTACHMENT, f"Ran `{command}`\n```\n{output}\n```", wall_s, paths)
 
     def _take_reply(self, message: dict[str, Any], entry_id: str, wall_s: float) -> None:
         """One request: its blocks share a turn and a reply."""
@@ -226,41 +230,33 @@ class Pi(LineTranscript):
             self._skip(f"assistant.{stop}")
             return
         chain = self._session()
-        chain.forget_ended_calls()
+        chain.end_late_calls()
         chain.turn += 1
         turn = chain.turn - 1
         reply = entry_id or f"turn-{turn}"
         model = clean_name(as_text(message.get("model")))
-        chain.tell(model=model)
+        chain.note(model=model)
         for block in map(as_dict, blocks(message.get("content"))):
             kind = block.get("type")
             if kind == "toolCall" and as_text(block.get("id")):
-                self._take_call(block, reply, wall_s)
+                self._take_call(block, Birth(turn, wall_s, reply))
             elif kind in ("text", "thinking"):
-                what, piece = (Kind.ASSISTANT, "text") if kind == "text" else (Kind.THINKING, "thinking")
                 text = as_text(block.get(kind))
                 if text.strip():
-                    self._admit(
-                        chain.text(what, Role.ASSISTANT, text, wall_s=wall_s, born_turn=turn, reply=reply, piece=piece)
-                    )
+                    what = Kind.ASSISTANT if kind == "text" else Kind.THINKING
+                    self._admit(chain.text(what, Role.ASSISTANT, text, Birth(turn, wall_s, reply)))
             else:
                 self._skip(f"block.{kind}" if isinstance(kind, str) and kind != "toolCall" else "malformed")
         self._bill(as_dict(message.get("usage")), model, turn, wall_s)
 
-    def _take_call(self, block: dict[str, Any], reply: str, wall_s: float) -> None:
-        chain = self._session()
+    def _take_call(self, block: dict[str, Any], birth: Birth) -> None:
         tool, value = as_text(block.get("name")), block.get("arguments")
-        facts = facts_of(tool, value, self._cwd)
-        self._admit(
-            chain.open_call(
-                as_text(block["id"]), tool, value, facts, wall_s=wall_s, born_turn=chain.turn - 1, reply=reply
-            )
-        )
+        self._admit(self._session().call(as_text(block["id"]), tool, value, birth, cwd=self._cwd))
 
     def _take_result(self, message: dict[str, Any], wall_s: float) -> None:
         is_error = True if message.get("isError") is True else None
         call_id = as_text(message.get("toolCallId"))
-        if self._session().close_call(call_id, message.get("content"), is_error, wall_s) is None:
+        if self._session().result(call_id, message.get("content"), is_error, wall_s) is None:
             self._skip("orphan_result")
 
     def _bill(self, usage: dict[str, Any], model: str, turn: int, wall_s: float) -> None:

@@ -15,22 +15,27 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened
-from ctxgc.adapters.facts.tool_facts import facts_of
-from ctxgc.adapters.session_builder import as_count, as_dict, as_text, canonical, cut_input
+from ctxgc.adapters.builder import ROLES, Birth, Names, Plain, SegmentBuilder
+from ctxgc.adapters.contract import RESULT_PIECE, Admitted, Cleared, Event, Opened
+from ctxgc.adapters.facts.segment_facts import with_facts
+from ctxgc.adapters.facts.shell_paths import resolve
+from ctxgc.adapters.facts.tool_facts import EDIT_SOURCES_MAX, given_facts
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper, is_piece_name
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
-from ctxgc.adapters.window_builder import clean_name
-from ctxgc.adapters.wire.rendering import RESULT_PIECE, encode_json
+from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import (
+    COMMAND_CHARS_MAX,
     LINE_MAX,
     Access,
+    CallFacts,
     Departure,
     Kind,
     PathUse,
@@ -39,7 +44,6 @@ from ctxgc.core.segment import (
     Segment,
     Status,
     text_bytes,
-    text_id,
 )
 
 FORMAT = "ctxgc-segments"
@@ -50,13 +54,6 @@ SOURCE_DEFAULT = "client"
 
 _SOURCE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _E = TypeVar("_E", bound=StrEnum)
-_ROLES = {
-    Kind.SYSTEM: Role.SYSTEM,
-    Kind.ASSISTANT: Role.ASSISTANT,
-    Kind.THINKING: Role.ASSISTANT,
-    Kind.EXCHANGE: Role.ASSISTANT,
-}
-
 
 _NAMED = re.compile(rb'\s*\{\s*(?:"\w+"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)*?"format"\s*:\s*"ctxgc-segments"')
 
@@ -88,7 +85,7 @@ def encode(
 
 
 def segment_fields(segment: Segment) -> dict[str, Any]:
-    """Everything a segment is as plain JSON, without fields that say nothing; `edit_sources` is left out."""
+    """Everything a segment is as plain JSON, without fields that say nothing."""
     fields: dict[str, Any] = {
         "id": segment.id,
         "kind": segment.kind.value,
@@ -103,7 +100,9 @@ def segment_fields(segment: Segment) -> dict[str, Any]:
         "tool": segment.tool,
         "status": "" if segment.status is Status.OK else segment.status.value,
         "paths": [use._asdict() for use in segment.paths],
+        "edit_sources": list(segment.edit_sources),
         "command": segment.command,
+        "facts": {name: value for name, value in segment.facts._asdict().items() if value},
         "refs": list(segment.refs),
         "reply": segment.reply,
         "has_opaque": segment.has_opaque,
@@ -123,9 +122,12 @@ def _said(data: bytes) -> dict[str, str]:
         return {"data_b64": b64encode(data).decode()}
 
 
-def segments_of(records: Iterable[object]) -> list[Segment]:
-    """Segments from what `segment_fields` made of them. Raises `BadTranscript` if one is not as it should be."""
-    reader = _Reader({"format": FORMAT, "version": VERSION, "session": FORMAT})
+def segments_of(records: Iterable[object], project: str = "") -> list[Segment]:
+    """Segments from what `segment_fields` made of them. Raises `BadTranscript` if one is not as it should be.
+
+    `project` resolves relative paths in records of an older version, which have no facts.
+    """
+    reader = _Reader({"format": FORMAT, "version": VERSION, "session": FORMAT, "project": project})
     try:
         return [reader.admitted(record).segment for record in records]
     except (ValueError, RecursionError) as error:
@@ -194,7 +196,7 @@ class _Reader:
         told = {key: as_text(fields.get(key)) for key in ("project", "parent", "parent_segment", "model", "title")}
         self.opened = Opened(session, **told)  # type: ignore[arg-type]  # All of them are strings.
         self._ids: set[str] = set()
-        self._next_place = 0
+        self._builder = SegmentBuilder(Names(self._ids.__contains__))
         self._turn = 0
         self._reply = ""
 
@@ -209,56 +211,77 @@ class _Reader:
         """One segment. An id that was there before is refused: a session names each of its segments once."""
         fields = as_dict(record)
         kind = _member(Kind, fields.get("kind"))
-        role = _member(Role, fields.get("role", _ROLES.get(kind, Role.USER).value))
-        skeleton, body = _exact(fields) if "pieces" in fields else _by_hand(fields, kind)
-        segment_id = self._fresh_id(clean_name(as_text(fields.get("id"))), role, kind, body)
-        if kind is Kind.EXCHANGE and "pieces" not in fields:
-            skeleton = canonical(json.loads(skeleton) | {"call_id": segment_id})
-        status = _member(Status, fields.get("status", "ok"))
-        is_answered = any(piece.name == RESULT_PIECE for piece in body)
-        if kind is Kind.EXCHANGE and is_answered == (status is Status.PENDING):
+        role = _member(Role, fields.get("role", ROLES.get(kind, Role.USER).value))
+        reply = clean_name(as_text(fields.get("reply")))
+        birth = Birth(self._born_turn(fields, kind, role), _number(fields.get("wall_s"), 0.0), reply)
+        birth = birth._replace(place=self._place(fields))
+        make = self._exact if "pieces" in fields else self._plain
+        segment = make(fields, Plain(kind, role, b"", status=_member(Status, fields.get("status", "ok"))), birth)
+        is_answered = any(piece.name == RESULT_PIECE for piece in segment.body)
+        if kind is Kind.EXCHANGE and is_answered == (segment.status is Status.PENDING):
             raise ValueError("an exchange has a result unless it is pending (I3)")
-        tool = clean_name(as_text(fields.get("tool")))
-        facts = facts_of(tool, fields.get("input"), self.opened.project)
-        segment = Segment(
-            id=segment_id,
-            kind=kind,
-            role=role,
-            place=self._place(fields),
-            born_turn=self._born_turn(fields, kind, role),
-            wall_s=_number(fields.get("wall_s"), 0.0),
-            skeleton=skeleton,
-            body=body,
-            tool=tool,
-            status=status,
-            paths=_paths(fields["paths"]) if "paths" in fields else facts.paths,
-            edit_sources=facts.edit_sources,
-            command=clean_name(as_text(fields.get("command"))) or facts.command,
+        if segment.id in self._ids:
+            raise ValueError(f"a second segment {segment.id!r}")
+        self._ids.add(segment.id)
+        segment = replace(
+            self._with_facts(segment, fields),
             refs=_strings(fields.get("refs")),
-            reply=clean_name(as_text(fields.get("reply"))),
-            has_opaque=fields.get("has_opaque") is True or b'"opaque":' in skeleton,
             importance=min(max(_number(fields.get("importance"), 0.5), 0.0), 1.0),
             task=as_text(fields.get("task")),
             tags=_strings(fields.get("tags")),
         )
         return Admitted(self.opened.session, segment)
 
-    def _fresh_id(self, given: str, role: Role, kind: Kind, body: tuple[Piece, ...]) -> str:
-        text = body[-1].data if body else b""
-        segment_id, ordinal = given or text_id(role, kind, text, 1), 1
-        while not given and segment_id in self._ids:
-            ordinal += 1
-            segment_id = text_id(role, kind, text, ordinal)
-        if segment_id in self._ids:
-            raise ValueError(f"a second segment {segment_id!r}")
-        self._ids.add(segment_id)
-        return segment_id
+    def _with_facts(self, segment: Segment, fields: Mapping[str, Any]) -> Segment:
+        """The segment with what its record says of it; what a record of an older version leaves out is derived."""
+        paths, command = _paths(fields.get("paths")), clean_name(as_text(fields.get("command")))
+        if "facts" in fields:
+            return replace(segment, paths=paths, command=command, facts=_facts(fields["facts"]))
+        if segment.kind is not Kind.EXCHANGE:
+            return replace(segment, paths=paths, command=command)
+        if "pieces" in fields:
+            # An older gateway did not know the folder that its paths lie in.
+            paths = tuple(use._replace(path=resolve(use.path, self.opened.project)) for use in paths)
+        [known] = with_facts([segment], self.opened.project)
+        return given_facts(known, paths, command)
+
+    def _exact(self, fields: Mapping[str, Any], plain: Plain, birth: Birth) -> Segment:
+        """A segment as it was exported, with the facts it had."""
+        skeleton, body = _exact(fields)
+        segment_id = clean_name(as_text(fields.get("id")))
+        return Segment(
+            id=segment_id or self._builder.names.text(plain.role, plain.kind, body[-1].data if body else b""),
+            kind=plain.kind,
+            role=plain.role,
+            place=birth.place or 0,
+            born_turn=birth.turn,
+            wall_s=birth.wall_s,
+            skeleton=skeleton,
+            body=body,
+            tool=clean_name(as_text(fields.get("tool"))),
+            status=plain.status,
+            edit_sources=_strings(fields.get("edit_sources"))[:EDIT_SOURCES_MAX],
+            reply=birth.reply,
+            has_opaque=fields.get("has_opaque") is True or b'"opaque":' in skeleton,
+        )
+
+    def _plain(self, fields: Mapping[str, Any], plain: Plain, birth: Birth) -> Segment:
+        """A segment written by hand: `text`, and `input` where there is one."""
+        tool = clean_name(as_text(fields.get("tool")))
+        value = fields.get("input") or {}
+        if is_deeper(value, SKELETON_DEPTH_MAX):
+            raise ValueError("an input nested too deep")
+        text = text_bytes(as_text(fields.get("text")))
+        segment_id = clean_name(as_text(fields.get("id")))
+        plain = plain._replace(text=text, tool=tool, input=value, id=segment_id)
+        draft = self._builder.draft_plain(plain, birth, self.opened.project)
+        return replace(draft.segment(), status=plain.status, tool=tool)
 
     def _place(self, fields: Mapping[str, Any]) -> int:
         """As told, as long as places grow."""
-        place = max(as_count(fields.get("place")), self._next_place)
-        self._next_place = place + 1
-        return place
+        builder = self._builder
+        builder.next_place = max(as_count(fields.get("place")), builder.next_place)
+        return builder.take_place()
 
     def _born_turn(self, fields: Mapping[str, Any], kind: Kind, role: Role) -> int:
         """As told, else by counting: what the assistant says is a turn each, unless a `reply` joins it to the last."""
@@ -286,21 +309,6 @@ def _exact(fields: Mapping[str, Any]) -> tuple[bytes, tuple[Piece, ...]]:
     return skeleton, pieces
 
 
-def _by_hand(fields: Mapping[str, Any], kind: Kind) -> tuple[bytes, tuple[Piece, ...]]:
-    """Skeleton and body from `text`, and `input` where there is one."""
-    data = text_bytes(as_text(fields.get("text")))
-    if kind is not Kind.EXCHANGE:
-        name = "thinking" if kind is Kind.THINKING else "text"
-        return b"{}", (Piece(name, data),) if data else ()
-    value = fields.get("input") or {}
-    if is_deeper(value, SKELETON_DEPTH_MAX):
-        raise ValueError("an input nested too deep")
-    kept, pieces = cut_input(value)
-    skeleton = {"name": clean_name(as_text(fields.get("tool"))), "input": kept}
-    is_pending = fields.get("status") == Status.PENDING.value
-    return canonical(skeleton), pieces if is_pending else (*pieces, Piece(RESULT_PIECE, data))
-
-
 def _data(said: Mapping[str, Any]) -> bytes:
     if "data_b64" in said:
         return b64decode(as_text(said["data_b64"]), validate=True)
@@ -316,6 +324,18 @@ def _paths(value: object) -> tuple[PathUse, ...]:
         first, last = as_count(use.get("first_line")) or 1, as_count(use.get("last_line")) or LINE_MAX
         found.append(PathUse(as_text(use.get("path")), access, min(first, LINE_MAX), min(last, LINE_MAX)))
     return tuple(found)
+
+
+def _facts(value: object) -> CallFacts:
+    """Facts as `segment_fields` writes them. Raises `ValueError` for any other."""
+    fields = as_dict(value)
+    attempt, recalls = fields.get("attempt"), fields.get("recalls", "")
+    flags = {name: fields[name] for name in CallFacts._fields[2:] if name in fields}
+    if not (isinstance(attempt, str) and attempt and isinstance(recalls, str)):
+        raise ValueError("facts say what a call attempts, and what it recalls")
+    if any(flag is not True for flag in flags.values()):
+        raise ValueError("a fact that holds is true; one that does not is left out")
+    return CallFacts(clean_name(attempt)[:COMMAND_CHARS_MAX], clean_name(recalls)[:COMMAND_CHARS_MAX], **flags)
 
 
 def _member(enum: type[_E], value: object) -> _E:

@@ -17,14 +17,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ctxgc.adapters.contract import Admitted, Event, Opened, Used
+from ctxgc.adapters.contract import RESULT_PIECE, Admitted, Event, Opened, Used
+from ctxgc.adapters.facts.segment_facts import with_facts
 from ctxgc.adapters.facts.tool_facts import facts_of
-from ctxgc.adapters.session_builder import as_count, as_dict, as_text
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, digest_of
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
-from ctxgc.adapters.window_builder import clean_name
 from ctxgc.adapters.wire.openai_chat import read_messages
-from ctxgc.adapters.wire.rendering import RESULT_PIECE, encode_json
+from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Segment, Status
 
@@ -153,10 +153,11 @@ def _messages(document: Any, key: str) -> list[dict[str, Any]]:
 def _told(run: _Run, skipped: Counter[str]) -> list[Event]:
     """The session and its segments, all or nothing."""
     request = encode_json([_wire_message(message) for message in run.messages])
-    window, indexes = read_messages(request, run.opened.project, run.kinds)
+    window, indexes = read_messages(request, run.kinds)
     skipped.update(window.skipped)
     session = run.opened.session
-    segments = (_informed(run, segment, index) for segment, index in zip(window.segments, indexes, strict=True))
+    known = with_facts(window.segments, run.opened.project)
+    segments = (_informed(run, segment, index) for segment, index in zip(known, indexes, strict=True))
     return [run.opened, *(Admitted(session, segment) for segment in segments)]
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
 from ctxgc.adapters.skeletons import place_strings
 from ctxgc.adapters.transcripts.claude_attachments import user_kind
-from ctxgc.adapters.window_builder import WindowBuilder
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
+from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,
     SESSION_START,
@@ -73,7 +73,7 @@ class AnthropicMessages:
 
 
 def _parse(text: JsonText) -> WireWindow:
-    builder = WindowBuilder()
+    builder = ListBuilder()
     messages = text.extent
     if text.first(text.extent) == b"{":
         fields = text.members(text.extent)
@@ -89,7 +89,7 @@ def _parse(text: JsonText) -> WireWindow:
     return builder.window()
 
 
-def _parse_message(text: JsonText, extent: Extent, builder: WindowBuilder, index: int) -> None:
+def _parse_message(text: JsonText, extent: Extent, builder: ListBuilder, index: int) -> None:
     if text.first(extent) != b"{":
         builder.skipped["message"] += 1
         return
@@ -107,7 +107,7 @@ def _parse_message(text: JsonText, extent: Extent, builder: WindowBuilder, index
         _parse_texts(text, content, builder, Kind.SYSTEM, Role.SYSTEM)
 
 
-def _blocks(text: JsonText, content: Extent, builder: WindowBuilder) -> list[tuple[str, Extent, dict[str, Extent]]]:
+def _blocks(text: JsonText, content: Extent, builder: ListBuilder) -> list[tuple[str, Extent, dict[str, Extent]]]:
     """(type, extent, members) of each block of a list."""
     found = []
     for extent in text.elements(content) if text.first(content) == b"[" else ():
@@ -119,7 +119,7 @@ def _blocks(text: JsonText, content: Extent, builder: WindowBuilder) -> list[tup
     return found
 
 
-def _parse_texts(text: JsonText, said: Extent, builder: WindowBuilder, kind: Kind, role: Role) -> None:
+def _parse_texts(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
     """The user's or the system's content: texts, results of calls, and blocks that are not text."""
     if text.first(said) == b'"':
         _add_text(text, kind, role, said, builder)
@@ -135,13 +135,13 @@ def _parse_texts(text: JsonText, said: Extent, builder: WindowBuilder, kind: Kin
             builder.opaque(kind, role, text.value(extent))
 
 
-def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: WindowBuilder) -> None:
+def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: ListBuilder) -> None:
     said = text.string(extent)
     # The host speaks in the user's name too; a transcript tells the two apart by the same rule.
     builder.text(user_kind(said, is_meta=False) if kind is Kind.USER else kind, role, said, extent)
 
 
-def _parse_assistant(text: JsonText, content: Extent, builder: WindowBuilder) -> None:
+def _parse_assistant(text: JsonText, content: Extent, builder: ListBuilder) -> None:
     if text.first(content) == b'"':
         builder.text(Kind.ASSISTANT, Role.ASSISTANT, text.string(content), content)
     blocks = _blocks(text, content, builder)

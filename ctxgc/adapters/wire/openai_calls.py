@@ -9,15 +9,15 @@ from collections.abc import Mapping
 
 from ctxgc.adapters.contract import INPUT_SPAN
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE, place_strings
-from ctxgc.adapters.window_builder import WindowBuilder
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json, spliced
+from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.rendering import encode_json, object_input
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import text_bytes
 
 
 def parse_call(
-    text: JsonText, function: Extent, call_id: str, builder: WindowBuilder, *, is_editable: bool = True
+    text: JsonText, function: Extent, call_id: str, builder: ListBuilder, *, is_editable: bool = True
 ) -> None:
     """A call of a function: an object with `name` and `arguments`.
 

@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
-from ctxgc.adapters.window_builder import WindowBuilder
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
+from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.openai_calls import edited_arguments, parse_call
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,
@@ -82,18 +82,15 @@ class OpenAiChat:
         return encode_json({"messages": messages})
 
 
-def read_messages(
-    request: bytes, cwd: str = "", kinds: Mapping[int, Kind] = NO_KINDS
-) -> tuple[WireWindow, Sequence[int]]:
+def read_messages(request: bytes, kinds: Mapping[int, Kind] = NO_KINDS) -> tuple[WireWindow, Sequence[int]]:
     """A parsed request, and for each segment the index of its message.
 
-    `cwd` resolves relative paths in commands. `kinds` says, by index, which messages are something else than their role
-    tells. Raises `BadTranscript`.
+    `kinds` says, by index, which messages are something else than their role says. Raises `BadTranscript`.
     """
-    return read_json(request, lambda text: _read(text, WindowBuilder(cwd), kinds))
+    return read_json(request, lambda text: _read(text, ListBuilder(), kinds))
 
 
-def _read(text: JsonText, builder: WindowBuilder, kinds: Mapping[int, Kind]) -> tuple[WireWindow, Sequence[int]]:
+def _read(text: JsonText, builder: ListBuilder, kinds: Mapping[int, Kind]) -> tuple[WireWindow, Sequence[int]]:
     messages = text.extent
     if text.first(text.extent) == b"{":
         fields = text.members(text.extent)
@@ -111,7 +108,7 @@ def _read(text: JsonText, builder: WindowBuilder, kinds: Mapping[int, Kind]) -> 
 
 
 def _read_message(
-    text: JsonText, fields: dict[str, Extent], builder: WindowBuilder, index: int, kinds: Mapping[int, Kind]
+    text: JsonText, fields: dict[str, Extent], builder: ListBuilder, index: int, kinds: Mapping[int, Kind]
 ) -> None:
     role = text.string(fields.get("role"))
     builder.message(index, role == "assistant")
@@ -131,7 +128,7 @@ def _read_message(
         builder.skipped[f"role {role}"[:40]] += 1
 
 
-def _parse_content(text: JsonText, content: Extent, builder: WindowBuilder, kind: Kind, role: Role) -> None:
+def _parse_content(text: JsonText, content: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
     if text.first(content) == b'"':
         builder.text(kind, role, text.string(content), content)
     for extent in text.elements(content) if text.first(content) == b"[" else ():
@@ -142,7 +139,7 @@ def _parse_content(text: JsonText, content: Extent, builder: WindowBuilder, kind
             builder.opaque(kind, role, text.value(extent))
 
 
-def _parse_thinking(text: JsonText, fields: dict[str, Extent], builder: WindowBuilder) -> None:
+def _parse_thinking(text: JsonText, fields: dict[str, Extent], builder: ListBuilder) -> None:
     """Thinking as some servers of this API send it; the first field that holds any counts."""
     for name in _THINKING_FIELDS:
         thought = text.string(fields.get(name))
@@ -151,7 +148,7 @@ def _parse_thinking(text: JsonText, fields: dict[str, Extent], builder: WindowBu
             return
 
 
-def _parse_calls(text: JsonText, fields: dict[str, Extent], builder: WindowBuilder) -> None:
+def _parse_calls(text: JsonText, fields: dict[str, Extent], builder: ListBuilder) -> None:
     calls = fields.get("tool_calls")
     for extent in text.elements(calls) if calls and text.first(calls) == b"[" else ():
         call = text.members(extent) if text.first(extent) == b"{" else {}

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
-from ctxgc.adapters.session_builder import block_text
+from ctxgc.adapters.json_values import block_text
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
 from ctxgc.adapters.transcripts.codex import user_kind
 from ctxgc.adapters.transcripts.codex_results import is_failure
-from ctxgc.adapters.window_builder import WindowBuilder
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
+from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.openai_calls import edited_arguments, parse_call
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,
@@ -98,7 +98,7 @@ class OpenAiResponses:
 class _Run:
     """Whose items come now: the model's, one reply, or another's; and whether its reply is sealed so far."""
 
-    builder: WindowBuilder
+    builder: ListBuilder
     index: int = -1
     is_assistant: bool = False
     is_sealed: bool = False
@@ -112,7 +112,7 @@ class _Run:
 
 
 def _parse(text: JsonText) -> WireWindow:
-    builder = WindowBuilder()
+    builder = ListBuilder()
     items = text.extent
     if text.first(text.extent) == b"{":
         fields = text.members(text.extent)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.contract import RESULT_PIECE, Slot, Tombstone, WireWindow
 from ctxgc.adapters.skeletons import join_input
 from ctxgc.adapters.wire.json_spans import Extent, spliced
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status
@@ -26,8 +26,6 @@ NO_RESULT = "(no result yet)"
 
 SESSION_START = "(start of the session)"
 """The user's message before a window that starts with the assistant."""
-
-RESULT_PIECE = "result"
 
 CALL_ID_CHARS_MAX = 40
 TOOL_NAME_CHARS_MAX = 64

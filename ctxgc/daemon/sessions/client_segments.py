@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ctxgc.adapters.facts.tool_facts import facts_of
-from ctxgc.adapters.session_builder import canonical, cut_input
+from ctxgc.adapters.builder import ROLES, Birth, Names, Plain, SegmentBuilder
+from ctxgc.adapters.facts.tool_facts import given_facts
 from ctxgc.core.errors import Conflict
 from ctxgc.core.heap import FORGOTTEN, PENDING
-from ctxgc.core.segment import (
-    Access,
-    Kind,
-    PathUse,
-    Piece,
-    Role,
-    Segment,
-    Status,
-    digest,
-    exchange_id,
-    text_bytes,
-    text_id,
-)
+from ctxgc.core.segment import Access, Kind, PathUse, Role, Segment, Status, text_bytes
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.session import Session
@@ -30,41 +18,17 @@ from ctxgc.protocol.messages import NewSegment
 PLACE_STEP = 8
 """Room between the places of neighbours."""
 
-ROLES = {Kind.SYSTEM: Role.SYSTEM, Kind.ASSISTANT: Role.ASSISTANT, Kind.THINKING: Role.ASSISTANT}
-
-
-@dataclass(slots=True)
-class Naming:
-    """Gives ids and places to segments that are added together, after what the session holds already."""
-
-    session: Session
-    place: int
-    given: set[str]
-
-    @classmethod
-    def of(cls, session: Session) -> Naming:
-        """Start after the end of the session's window."""
-        return cls(session, session.holdings.place_max, set())
-
-    def is_taken(self, id_: str) -> bool:
-        """Whether the id names a segment of the session, or one before it in the same call."""
-        return id_ in self.session.heap.slot_of or id_ in self.given
-
-    def next_place(self) -> int:
-        """The next place at the end of the window."""
-        self.place += PLACE_STEP
-        return self.place
-
 
 def segments_of(session: Session, items: Sequence[NewSegment], wall_s: float) -> list[Segment]:
     """Segments of one call, in order. An id given by the client that is known already names that segment again."""
-    naming = Naming.of(session)
-    return [_segment(naming, item, text_bytes(item.text), wall_s) for item in items]
+    given: set[str] = set()
+    builder = _builder(session, given)
+    return [_segment(session, builder, given, item, text_bytes(item.text), wall_s) for item in items]
 
 
 def segment_of_file(session: Session, item: NewSegment, data: bytes, wall_s: float) -> Segment:
     """A file's bytes, exactly, as one segment; `item.text` is not looked at."""
-    return _segment(Naming.of(session), item, data, wall_s)
+    return _segment(session, _builder(session, set()), set(), item, data, wall_s)
 
 
 def check_contents(session: Session, prepared: Sequence[Prepared], stored: Mapping[int, Content]) -> None:
@@ -98,51 +62,28 @@ def _agree(before: Segment, after: Segment) -> bool:
     return before.status is Status.PENDING or (before.skeleton, before.body) == (after.skeleton, after.body)
 
 
-def _segment(naming: Naming, item: NewSegment, text: bytes, wall_s: float) -> Segment:
+def _builder(session: Session, given: set[str]) -> SegmentBuilder:
+    """A builder that names and places segments after those of the session, and after those of the same call."""
+    builder = SegmentBuilder(Names(lambda id_: id_ in session.heap.slot_of or id_ in given))
+    builder.next_place = session.holdings.place_max
+    return builder
+
+
+def _segment(
+    session: Session, builder: SegmentBuilder, given: set[str], item: NewSegment, text: bytes, wall_s: float
+) -> Segment:
     kind = Kind(item.kind)
-    facts = facts_of(item.tool, item.input or {}, naming.session.row.project)
-    paths = tuple(PathUse(path, Access.READ) for path in item.paths) or facts.paths
-    skeleton: dict[str, object] = {}
-    body = (Piece("thinking" if kind is Kind.THINKING else "text", text),) if text else ()
-    id_ = item.id
-    if kind is Kind.EXCHANGE:
-        kept, pieces = cut_input(item.input or {})
-        pending = item.status == "pending"
-        body = (*pieces, *(() if pending else (Piece("result", text),)))
-        id_ = id_ or _free(naming, "call-" + digest(canonical(kept), body).hex()[:12], exchange_id)
-        skeleton = {"call_id": id_, "name": item.tool or "tool", "input": kept}
-        if item.status == "error":
-            skeleton["is_error"] = True
-    else:
-        role = ROLES.get(kind, Role.USER)
-        id_ = id_ or _free(naming, text_id(role, kind, text, 1), lambda base, n: text_id(role, kind, text, n))
-    naming.given.add(id_)
-    return Segment(
-        id=id_,
-        kind=kind,
-        role=Role.ASSISTANT if kind is Kind.EXCHANGE else ROLES.get(kind, Role.USER),
-        place=naming.next_place(),
-        born_turn=naming.session.row.turn,
-        wall_s=item.wall_s or wall_s,
-        skeleton=canonical(skeleton),
-        body=body,
-        tool=item.tool,
+    builder.next_place += PLACE_STEP
+    birth = Birth(session.row.turn, item.wall_s or wall_s, place=builder.next_place)
+    plain = Plain(kind, ROLES.get(kind, Role.USER), text, item.tool, item.input, Status(item.status), item.id)
+    segment = builder.draft_plain(plain, birth, session.row.project).segment()
+    given.add(segment.id)
+    paths = tuple(PathUse(path, Access.READ) for path in item.paths)
+    return replace(
+        given_facts(replace(segment, tool=item.tool), paths, ""),
         status=Status(item.status),
-        paths=paths,
-        edit_sources=facts.edit_sources,
-        command=facts.command,
         refs=tuple(item.refs),
         importance=item.importance,
-        task=item.task or naming.session.row.task,
+        task=item.task or session.row.task,
         tags=tuple(item.tags),
     )
-
-
-def _free(naming: Naming, base: str, numbered: object) -> str:
-    """The first of `base`, its second, third … that names nothing yet."""
-    assert callable(numbered)
-    id_, ordinal = base, 1
-    while naming.is_taken(id_):
-        ordinal += 1
-        id_ = numbered(base, ordinal)
-    return id_

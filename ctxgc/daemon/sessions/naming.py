@@ -13,7 +13,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ctxgc.adapters.window_builder import as_asked
+from ctxgc.adapters.builder import as_asked
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.segment import Kind, Segment, Status, base_id, digest, exchange_id
 from ctxgc.daemon.sessions.intake import Intake

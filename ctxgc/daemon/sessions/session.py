@@ -112,6 +112,10 @@ class Session:
             return rules
         return replace(rules, task=self.row.task, open_paths=self.open_paths)
 
+    def clock_s(self) -> float:
+        """Unix time."""
+        return self._clock()
+
     def now(self, wall_s: float = 0.0) -> Now:
         """The session's clock."""
         return Now(self.row.turn, wall_s)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from ctxgc.adapters.facts.tool_facts import row_facts
 from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import PENDING, PINNED, STATES, Entry, Heap, Proof, entry_of
 from ctxgc.core.reference import Ref, ReferenceIndex
@@ -70,6 +71,7 @@ class Holdings:
         while len(self.heap) < row.seq:
             # A repair could not save this row. Slots are seqs, so something must stand in its slot.
             self.heap.admit(lost_entry(len(self.heap)), [])
+        row = replace(row, segment=row_facts(row.segment))
         segment = row.segment
         is_said = row.state is not State.FORGOTTEN and segment.status is not Status.PENDING
         namings = self.index.paths.name(row.seq, segment.paths)[row.seq] if is_said else 0

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.facts.segment_facts import with_facts
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.collector import Plan, plan
 from ctxgc.core.errors import BadParams
@@ -32,7 +33,7 @@ from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.sessions.window_update import put_back, rewindow, take_out
 from ctxgc.daemon.verbs.mutation import Reply, change_session, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.window_sync_intake import Told, on_clock, prepared
+from ctxgc.daemon.verbs.window_sync_intake import Told, is_settled, on_clock, prepared
 from ctxgc.protocol.messages import MessagesCollect
 from ctxgc.stash.contract import SessionRow
 
@@ -75,7 +76,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
     listed = _Listed()
 
     async def before(session: Session) -> None:
-        await _read(services, session, window, listed)
+        await _read(services, session, window, listed, params.cwd)
 
     def apply(session: Session, change: Change) -> Reply:
         slots = _take(session, change, listed)
@@ -113,12 +114,14 @@ def _row(services: Services, params: MessagesCollect) -> SessionRow:
     return SessionRow(key=SessionKey(source, name), mode="client", project=params.cwd, created_s=services.clock())
 
 
-async def _read(services: Services, session: Session, window: WireWindow, listed: _Listed) -> None:
+async def _read(services: Services, session: Session, window: WireWindow, listed: _Listed, cwd: str) -> None:
     """Name the list's segments as the session does, and make ready what it does not hold yet."""
     await session.ensure_text()
     stamps = await on_worker(services, stamped, services.intake, window.segments)
     listed.stood_for = await _stood_for(services, session, window)
     ours = named(session, services.intake, window.segments, stamps, listed.stood_for)
+    news = {one.id for one in ours if not is_settled(session, one.id)}
+    ours = await on_worker(services, with_facts, ours, cwd, news)
     listed.told = [Told(one, window.fixed(given)) for given, one in zip(window.segments, ours, strict=True)]
     clocked = on_clock(session, [one.id for one in ours], listed.told)
     listed.news = await on_worker(services, prepared, services.intake, clocked)

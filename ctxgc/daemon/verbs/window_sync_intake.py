@@ -5,15 +5,11 @@ records ──told_in──▶ ──on_clock──▶ ──prepared──▶ t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ctxgc.adapters.facts.tool_facts import facts_of
-from ctxgc.adapters.skeletons import join_input
 from ctxgc.adapters.transcripts.segments_json import segments_of
-from ctxgc.adapters.wire.rendering import RESULT_PIECE
 from ctxgc.core.heap import PENDING
 from ctxgc.core.segment import Kind, Segment, Status, aside_base, aside_id
 from ctxgc.daemon.services import Services
@@ -37,12 +33,9 @@ class Told(NamedTuple):
 
 
 def told_in(params: WindowSync) -> list[Told]:
-    """What `new` holds, with the facts that the working directory adds. Heavy: for the worker thread."""
-    segments = segments_of(params.new)
-    return [
-        Told(_with_facts(segment, params.project), _names(record.get("fixed")))
-        for segment, record in zip(segments, params.new, strict=True)
-    ]
+    """What `new` holds, with the facts that came with it. Heavy: for the worker thread."""
+    segments = segments_of(params.new, params.project)
+    return [Told(segment, _names(record.get("fixed"))) for segment, record in zip(segments, params.new, strict=True)]
 
 
 def digests_told(params: WindowSync) -> dict[str, str]:
@@ -57,17 +50,6 @@ def _is_digest(value: object) -> bool:
 
 def _names(value: object) -> frozenset[str]:
     return frozenset(name for name in value if isinstance(name, str)) if isinstance(value, list) else frozenset()
-
-
-def _with_facts(segment: Segment, project: str) -> Segment:
-    if segment.kind is not Kind.EXCHANGE:
-        return segment
-    texts = {piece.name: piece.text for piece in segment.body}
-    value = join_input(json.loads(segment.skeleton).get("input"), texts)
-    facts = facts_of(segment.tool, value, project)
-    if segment.status is not Status.PENDING:
-        facts = facts.answered(_result(segment.body))
-    return replace(segment, paths=facts.paths, edit_sources=facts.edit_sources, command=facts.command)
 
 
 def prepared(intake: Intake, told: Sequence[Told]) -> list[Prepared]:
@@ -103,6 +85,7 @@ def on_clock(session: Session, ids: Sequence[str], told: Sequence[Told]) -> list
 
     A request counts its own replies from 0; after a host compacted or rewound it starts low again, and its turns would
     look old. Its end is now. What is new before the last reply that is known was changed there, and is as old as that.
+    A request says no times: what is new in it came now.
     """
     said = [one.segment for one in told]
     replies = [s for s in said if s.kind in REPLY_KINDS]
@@ -110,12 +93,13 @@ def on_clock(session: Session, ids: Sequence[str], told: Sequence[Told]) -> list
     now = session.row.turn + len({s.born_turn for s in replies if s.born_turn > last_known})
     end = max((s.born_turn + (s.kind in REPLY_KINDS) for s in said), default=0)
     news = [one for one in told if not is_settled(session, one.segment.id)]
+    wall_s = session.clock_s()
     places = {id_: at * PLACE_STEP for at, id_ in enumerate(ids)}
     clocked = []
     for at, (segment, fixed) in enumerate(news, 1):
         place = places.get(segment.id, session.holdings.place_max + at * PLACE_STEP)
         born_turn = max(0, now - (end - segment.born_turn))
-        clocked.append(Told(replace(segment, born_turn=born_turn, place=place), fixed))
+        clocked.append(Told(replace(segment, born_turn=born_turn, place=place, wall_s=wall_s), fixed))
     return clocked
 
 
@@ -151,7 +135,3 @@ def asides_of(session: Session, slots: Sequence[int]) -> list[int]:
     """The slots of what is stored aside under the ids of these."""
     ids = {session.heap.ids[slot] for slot in slots}
     return [slot for id_, slot in session.heap.slot_of.items() if aside_base(id_) in ids]
-
-
-def _result(body: Sequence[Any]) -> bytes:
-    return next((piece.data for piece in body if piece.name == RESULT_PIECE), b"")

@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Coroutine, Set
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from ctxgc.adapters.contract import Tombstone, WireWindow
+from ctxgc.adapters.facts.segment_facts import with_facts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.bounded_dict import drop_oldest
@@ -262,7 +264,7 @@ class Syncer:
             missing -= family.known_ids or set()  # Met for the first time here, but not there.
         said: set[str] = set()
         for _ in range(TRIES_MAX):
-            loads = await loop.run_in_executor(self._worker, _loads, asked.window, missing)
+            loads = await loop.run_in_executor(self._worker, _loads, asked.window, missing, asked.project)
             for load in loads[:-1]:
                 ahead = {"session": thread.key, "format": params["format"], "new": load}
                 await self._link.call("window.sync", ahead, SYNC_TIMEOUT_S)
@@ -326,14 +328,14 @@ def _tellable(window: WireWindow) -> list[Segment]:
     ]
 
 
-def _loads(window: WireWindow, missing: set[str]) -> list[list[msgspec.Raw]]:
+def _loads(window: WireWindow, missing: set[str], project: str) -> list[list[msgspec.Raw]]:
     """The missing segments as JSON, in window order, in loads that fit into one line each; at least one load.
 
-    The last one, which goes with all the ids, is never long.
+    The last one, which goes with all the ids, is never long. Facts are derived here, for the daemon sets none anew.
     """
     loads: list[list[msgspec.Raw]] = [[]]
     load_bytes = 0
-    for segment in window.segments:
+    for segment in with_facts(window.segments, project, missing) if missing else ():
         if segment.id not in missing:
             continue
         record = _record(segment, window)
@@ -347,7 +349,10 @@ def _loads(window: WireWindow, missing: set[str]) -> list[list[msgspec.Raw]]:
 
 def _record(segment: Segment, window: WireWindow) -> bytes:
     fixed = sorted(window.fixed(segment))
-    return encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
+    record = encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
+    if segment.edit_sources and len(record) >= RECORD_BYTES_MAX:  # An edit says twice what it replaces.
+        return _record(replace(segment, edit_sources=()), window)
+    return record
 
 
 def _usage(reply: Reply | None) -> dict[str, int] | None:

@@ -1,0 +1,259 @@
+"""One way to make segments, for transcripts, lists of a model API, plain JSON and clients: names, calls, results.
+
+    draft_text()  ─────────────────────────────▶ Draft ──segment()──▶ Segment
+    open_call()  ──▶ open ──join_result()──────▶ Draft (call and result together, I3)
+
+The same conversation gets the same ids, pieces and digests on every way. What differs stands beside: a log has a
+window that its host rewinds and calls that end (`transcripts/session_builder.py`), a list has spans (`wire/`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from ctxgc.adapters.contract import RESULT_PIECE
+from ctxgc.adapters.facts.background_commands import BackgroundCommands
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.json_values import block_text, blocks, canonical, clean_name
+from ctxgc.adapters.skeletons import cut_input, cut_result
+from ctxgc.core.segment import Kind, PathUse, Piece, Role, Segment, Status, exchange_id, text_id
+
+CALL_ID_CHARS_MAX = 480
+"""Of a call id in a segment's id: with an ordinal or a digest behind it the id has to fit a name of the protocol."""
+
+NO_CALL_FACTS = Facts()
+
+ROLES = {
+    Kind.SYSTEM: Role.SYSTEM,
+    Kind.ASSISTANT: Role.ASSISTANT,
+    Kind.THINKING: Role.ASSISTANT,
+    Kind.EXCHANGE: Role.ASSISTANT,
+}
+"""Who speaks a kind of segment where nothing else is known; every other kind is the user's."""
+
+_SAID_BY_RESULT = frozenset({"result_blocks", "opaque", "is_error"})
+
+
+class Birth(NamedTuple):
+    """Where a segment enters its session."""
+
+    turn: int
+    """Assistant replies before it."""
+    wall_s: float = 0.0
+    reply: str = ""
+    """The host's id of the reply that the segment belongs to."""
+    place: int | None = None
+    """A place kept free for the segment; None takes the next one of the window."""
+
+
+class Plain(NamedTuple):
+    """A segment in the words of a client: a text, or a call with its result as text."""
+
+    kind: Kind
+    role: Role
+    text: bytes
+    tool: str = ""
+    input: object = None
+    status: Status = Status.OK
+    id: str = ""
+    """Empty: named by its content."""
+
+
+class Names:
+    """The ids of one session's segments, each once, in the order of the window: the one naming law.
+
+    A call has its call id, a text its digest; the second of an id is `ID~2`. Counting is by session, so a log read in
+    pieces and a request read whole name alike.
+    """
+
+    def __init__(self, is_taken: Callable[[str], bool] | None = None) -> None:
+        self._uses: dict[str, int] = {}
+        self._is_taken = is_taken
+
+    def call(self, call_id: str) -> str:
+        """The next id of a call."""
+        return self._next(call_base(call_id))
+
+    def text(self, role: Role, kind: Kind, text: bytes) -> str:
+        """The next id of a text, or of any other content."""
+        return self._next(text_id(role, kind, text, 1))
+
+    def newest(self, call_id: str) -> str | None:
+        """The id of the last call with this call id, if there was one."""
+        base = call_base(call_id)
+        return exchange_id(base, self._uses[base]) if base in self._uses else None
+
+    def uses(self, base: str) -> int:
+        """How many segments were named after this first id."""
+        return self._uses.get(base, 0)
+
+    def _next(self, base: str) -> str:
+        while True:
+            ordinal = self._uses[base] = self._uses.get(base, 0) + 1
+            segment_id = exchange_id(base, ordinal)
+            if self._is_taken is None or not self._is_taken(segment_id):
+                return segment_id
+
+
+def call_base(call_id: str) -> str:
+    """A host's call id made fit for a segment's id."""
+    return clean_name(call_id)[:CALL_ID_CHARS_MAX] or "call"
+
+
+@dataclass(slots=True)
+class Draft:
+    """A segment in the making."""
+
+    id: str
+    kind: Kind
+    role: Role
+    place: int
+    birth: Birth
+    skeleton: dict[str, object]
+    body: tuple[Piece, ...]
+    facts: Facts = NO_CALL_FACTS
+    status: Status = Status.OK
+    is_late: bool = False
+    """A user text came before the result: the call is kept a little longer for one."""
+    is_shown: bool = False
+    """The open call is admitted as pending."""
+
+    def segment(self) -> Segment:
+        """The segment as it stands."""
+        facts = self.facts
+        return Segment(
+            id=self.id,
+            kind=self.kind,
+            role=self.role,
+            place=self.place,
+            born_turn=self.birth.turn,
+            wall_s=self.birth.wall_s,
+            skeleton=canonical(self.skeleton) if self.skeleton else b"{}",
+            body=self.body,
+            tool=clean_name(str(self.skeleton.get("name", ""))) if self.kind is Kind.EXCHANGE else "",
+            status=self.status,
+            paths=facts.paths,
+            edit_sources=facts.edit_sources,
+            command=clean_name(facts.command) if facts.command else "",
+            facts=facts.call,
+            reply=self.birth.reply,
+            has_opaque="opaque" in self.skeleton,
+        )
+
+    def answer(self, content: object, is_error: bool | None) -> None:
+        """Join the call with its result: a string, a list of blocks, or nothing."""
+        extra, text = cut_result(content)
+        self.skeleton |= extra
+        if is_error is not None:
+            self.skeleton["is_error"] = is_error
+        self.body = (*self.body, Piece(RESULT_PIECE, text))
+        self.status = Status.ERROR if is_error else Status.OK
+        if self.facts.call.attempt:
+            self.facts = self.facts.answered(text)
+
+
+class SegmentBuilder:
+    """Makes the segments of one session, or one list, in window order. Mutable; belongs to one reader."""
+
+    def __init__(self, names: Names | None = None) -> None:
+        self.names = names or Names()
+        self.next_place = 0
+        self._open: dict[str, list[Draft]] = {}
+        """Calls without a result, by the host's call id; of equal ids the first is answered first."""
+        self._background = BackgroundCommands()
+
+    def draft_text(
+        self,
+        kind: Kind,
+        role: Role,
+        text: bytes,
+        birth: Birth,
+        skeleton: dict[str, object],
+        paths: tuple[PathUse, ...] = (),
+    ) -> Draft:
+        """A text; or, with `opaque` in its skeleton and no text, a block that is none and is known by what it holds."""
+        draft = _text(kind, text, birth)
+        draft.id = self.names.text(role, kind, text or canonical(skeleton))
+        draft.role, draft.skeleton, draft.facts = role, skeleton, Facts(paths) if paths else NO_CALL_FACTS
+        return self._placed(draft)
+
+    def open_call(
+        self, call_id: str, tool: str, value: object, birth: Birth, *, is_text: bool = False, cwd: str | None = None
+    ) -> Draft:
+        """A call begins: pending until its result. Without a `cwd` no facts are derived yet."""
+        draft = self._placed(_call(self.names.call(call_id), call_id, tool, value, birth))
+        if is_text:
+            draft.skeleton["is_text_input"] = True
+        if cwd is not None:
+            draft.facts = self._background.name_poll(tool, value, facts_of(tool, value, cwd))
+        self._open.setdefault(call_id, []).append(draft)
+        return draft
+
+    def join_result(self, call_id: str, content: object, is_error: bool | None) -> Draft | None:
+        """A result arrives: the call it answers, whole. None if no such call is open."""
+        waiting = self._open.get(call_id)
+        if not waiting:
+            return None
+        draft = waiting.pop(0)
+        if not waiting:
+            del self._open[call_id]
+        draft.answer(content, is_error)
+        if draft.facts.command:
+            self._background.note_output(draft.facts.command, filter(None, map(block_text, blocks(content))))
+        return draft
+
+    def draft_plain(self, plain: Plain, birth: Birth, cwd: str) -> Draft:
+        """A segment in the words of a client; its own id, or one by what it holds."""
+        if plain.kind is Kind.EXCHANGE:
+            draft = _call("", "", plain.tool or "tool", plain.input or {}, birth)
+            draft.facts = facts_of(plain.tool, plain.input or {}, cwd)
+            if plain.status is not Status.PENDING:
+                is_error = True if plain.status is Status.ERROR else None
+                draft.answer(plain.text.decode("utf-8", "surrogatepass"), is_error)
+            held = canonical(draft.skeleton) + b"".join(piece.data for piece in draft.body)
+        else:
+            draft, held = _text(plain.kind, plain.text, birth), plain.text
+        draft.role = plain.role
+        draft.id = plain.id or self.names.text(plain.role, plain.kind, held)
+        if plain.kind is Kind.EXCHANGE:
+            draft.skeleton["call_id"] = draft.id
+        return self._placed(draft)
+
+    def _placed(self, draft: Draft) -> Draft:
+        draft.place = self.take_place() if draft.birth.place is None else draft.birth.place
+        return draft
+
+    def take_place(self) -> int:
+        """The next place of the window."""
+        self.next_place += 1
+        return self.next_place - 1
+
+
+def _text(kind: Kind, text: bytes, birth: Birth) -> Draft:
+    name = "thinking" if kind is Kind.THINKING else "text"
+    body = (Piece(name, text),) if text else ()
+    return Draft(id="", kind=kind, role=ROLES.get(kind, Role.USER), place=-1, birth=birth, skeleton={}, body=body)
+
+
+def _call(segment_id: str, call_id: str, tool: str, value: object, birth: Birth) -> Draft:
+    kept, pieces = cut_input(value)
+    return Draft(
+        id=segment_id,
+        kind=Kind.EXCHANGE,
+        role=Role.ASSISTANT,
+        place=-1,
+        birth=birth,
+        skeleton={"call_id": call_id, "name": tool, "input": kept},
+        body=pieces,
+        status=Status.PENDING,
+    )
+
+
+def as_asked(exchange: Segment) -> Segment:
+    """An exchange as it was while its call waited for the result."""
+    skeleton = {key: part for key, part in json.loads(exchange.skeleton).items() if key not in _SAID_BY_RESULT}
+    body = tuple(piece for piece in exchange.body if piece.name != RESULT_PIECE)
+    return replace(exchange, skeleton=canonical(skeleton), body=body, status=Status.PENDING)

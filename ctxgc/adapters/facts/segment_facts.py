@@ -1,0 +1,82 @@
+"""Facts of segments that came without: a parsed request has none, nor has what an older client sends.
+
+    segments in window order ──with_facts──▶ the same, each exchange with the facts its transcript would have given it
+
+The shell grammar runs over what is news, not over a whole window at every request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+from ctxgc.adapters.contract import RESULT_PIECE
+from ctxgc.adapters.facts.background_commands import BackgroundCommands, may_run_on
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.json_values import as_text, clean_name
+from ctxgc.adapters.skeletons import join_input
+from ctxgc.core.segment import Kind, Segment, Status
+
+
+def with_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = None) -> list[Segment]:
+    """The segments of one window, in its order, with facts: all of them, or those with an id in `wanted`.
+
+    `cwd` resolves relative paths. A segment that has facts keeps them. Calls of one reply are read before any of their
+    results, as their host made them.
+    """
+    background = BackgroundCommands()
+    informed: list[Segment] = []
+    for _, group in groupby(segments, lambda segment: segment.born_turn):
+        turn = list(group)
+        calls: dict[str, tuple[dict[str, Any], Facts]] = {}
+        for segment in turn:
+            if segment.kind is Kind.EXCHANGE and not segment.facts.attempt and _is_wanted(segment, wanted):
+                skeleton = json.loads(segment.skeleton)
+                calls[segment.id] = skeleton, _facts_of_call(segment, skeleton, background, cwd)
+        for segment in turn:
+            skeleton, facts = calls.get(segment.id, ({}, None))
+            if facts is not None and segment.status is not Status.PENDING:
+                result = _result(segment)
+                facts = facts.answered(result)
+                background.note_output(facts.command, _texts(result, skeleton))
+            informed.append(segment if facts is None else _informed(segment, facts))
+    return informed
+
+
+def _is_wanted(segment: Segment, wanted: Set[str] | None) -> bool:
+    return wanted is None or segment.id in wanted or may_run_on(_result(segment))
+
+
+def _informed(segment: Segment, facts: Facts) -> Segment:
+    """The segment with these facts."""
+    return replace(
+        segment,
+        paths=facts.paths,
+        edit_sources=facts.edit_sources,
+        command=clean_name(facts.command),
+        facts=facts.call,
+    )
+
+
+def _facts_of_call(segment: Segment, skeleton: dict[str, Any], background: BackgroundCommands, cwd: str) -> Facts:
+    texts = {piece.name: piece.text for piece in segment.body if piece.name != RESULT_PIECE}
+    value = join_input(skeleton.get("input"), texts)
+    tool = as_text(skeleton.get("name"))
+    return background.name_poll(tool, value, facts_of(tool, value, cwd))
+
+
+def _result(segment: Segment) -> bytes:
+    return next((piece.data for piece in segment.body if piece.name == RESULT_PIECE), b"")
+
+
+def _texts(result: bytes, skeleton: dict[str, Any]) -> Iterator[str]:
+    """The texts of a result, block by block."""
+    lengths = skeleton.get("result_blocks")
+    at = 0
+    for length in lengths if isinstance(lengths, list) else [len(result)]:
+        if isinstance(length, int):
+            yield result[at : at + length].decode("utf-8", "replace")
+            at += length

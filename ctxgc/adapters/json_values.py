@@ -1,0 +1,70 @@
+"""Values of a host's JSON, read leniently: a value of another type than expected counts as an empty one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+NAME_CHARS_MAX = 512
+"""Of a tool, a title, a path: what comes from a host and ends up as a key."""
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys and no spaces. What is not UTF-8 (lone surrogates) comes out as escapes."""
+    try:
+        return _ENCODER.encode(value)
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
+
+
+def clean_name(name: str) -> str:
+    """A host's name made fit for a key: it has a UTF-8 form, no NUL, and an end."""
+    return name.encode("utf-8", "backslashreplace").decode().replace("\0", "")[:NAME_CHARS_MAX]
+
+
+def block_text(block: object) -> str | None:
+    """The text of a text block (`text`, `input_text`, `output_text`), None for any other block."""
+    if isinstance(block, dict) and block.get("type") in ("text", "input_text", "output_text"):
+        text = block.get("text")
+        return text if isinstance(text, str) else None
+    return None
+
+
+def blocks(content: object) -> Iterator[object]:
+    """The blocks of a message's content: a bare string is one text block."""
+    if isinstance(content, str):
+        yield {"type": "text", "text": content}
+    elif isinstance(content, list):
+        yield from content
+
+
+def as_dict(value: object) -> dict[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_text(value: object) -> str:
+    """The value if it is a string, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def as_count(value: object) -> int:
+    """The value if it is a count that fits a row, else 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
+
+
+def unix_s(value: object) -> float:
+    """Unix time of an ISO 8601 stamp, 0.0 if it is none. Without a zone it is UTC, wherever this runs."""
+    if not isinstance(value, str):
+        return 0.0
+    try:
+        stamp = datetime.fromisoformat(value)
+        return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0

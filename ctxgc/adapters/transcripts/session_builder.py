@@ -1,0 +1,155 @@
+"""One session while its log is read: its window, and when an open call is admitted or ends.
+
+    text() ──────────────────────────────────▶ Admitted
+    call() ──▶ open ──result()───────────────▶ Admitted (call and result together, I3)
+                └─ a user text comes first ──▶ Admitted (pending: a late result still completes it)
+                      └─ the next reply ─────▶ Admitted (error, empty result)
+    rewindow(), replace(), clear() ──────────▶ Rewindowed, Cleared
+
+A session builder keeps ids, places and open calls, never the text of what it has admitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
+from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed
+from ctxgc.adapters.json_values import clean_name
+from ctxgc.core.segment import Departure, Kind, PathUse, Role, Segment, Status, text_bytes
+
+OPEN_CALLS_MAX = 4096
+"""More call ids than that with open calls in one session: the oldest are ended."""
+SAME_ID_MAX = 64
+"""More open calls than that under one id: the oldest is ended."""
+
+Slots = list[tuple[str, int]]
+
+
+class SessionBuilder(SegmentBuilder):
+    """One session of a log. `events` is where its events go; the transcript empties it."""
+
+    def __init__(self, session: str, events: list[Event]) -> None:
+        super().__init__()
+        self.session = session
+        self.events = events
+        self.turn = 0
+        """Assistant replies seen so far."""
+        self.window: Slots = []
+        self.cleared: set[str] = set()
+        self.known: dict[str, str] = {}
+        """The last `project`, `model` and `title` of the session: an event names each when it changes."""
+
+    def note(self, *, project: str = "", model: str = "", title: str = "") -> None:
+        """Note what the log says of the session; what is new becomes an event. Empty values add nothing."""
+        noted = {"project": clean_name(project), "model": clean_name(model), "title": clean_name(title)}
+        news = {key: value for key, value in noted.items() if value and self.known.get(key) != value}
+        if news:
+            self.known.update(news)
+            opened = Opened(
+                self.session, news.get("project", ""), model=news.get("model", ""), title=news.get("title", "")
+            )
+            self.events.append(opened)
+
+    def text(
+        self,
+        kind: Kind,
+        role: Role,
+        text: str,
+        birth: Birth,
+        skeleton: dict[str, object] | None = None,
+        paths: tuple[PathUse, ...] = (),
+    ) -> str:
+        """Admit a text (or, with `opaque` in its skeleton and no text, a block that is none); its id.
+
+        At a reserved place the text stands before all others.
+        """
+        draft = self.draft_text(kind, role, text_bytes(text), birth, skeleton or {}, paths)
+        self.window.insert(len(self.window) if birth.place is None else 0, (draft.id, draft.place))
+        self._admit(draft)
+        return draft.id
+
+    def call(
+        self, call_id: str, tool: str, value: object, birth: Birth, *, cwd: str = "", is_text: bool = False
+    ) -> str:
+        """A call begins; it is admitted with its result, a user text, or the end of the input. Its id."""
+        for draft in [draft for draft in self._open.get(call_id, ()) if draft.birth.turn != birth.turn]:
+            self._end(call_id, draft)
+        if len(self._open.get(call_id, ())) >= SAME_ID_MAX:
+            self._end(call_id, self._open[call_id][0])
+        while len(self._open) >= OPEN_CALLS_MAX and call_id not in self._open:
+            oldest = next(iter(self._open))
+            self._end(oldest, self._open[oldest][0])
+        draft = self.open_call(call_id, tool, value, birth, is_text=is_text, cwd=cwd)
+        self.window.append((draft.id, draft.place))
+        return draft.id
+
+    def result(self, call_id: str, content: object, is_error: bool | None, wall_s: float = 0.0) -> Segment | None:
+        """A result arrives: the exchange is admitted whole. None if no such call is open."""
+        draft = self.join_result(call_id, content, is_error)
+        if draft is None:
+            return None
+        draft.birth = draft.birth._replace(wall_s=wall_s or draft.birth.wall_s)
+        return self._admit(draft)
+
+    def is_open(self, call_id: str) -> bool:
+        """Whether a call of this id waits for its result."""
+        return call_id in self._open
+
+    def note_prompt(self) -> None:
+        """A user text arrives: what is open will hardly get a result."""
+        for _, draft in self._open_calls():
+            draft.is_late = True
+        self.show_pending()
+
+    def end_late_calls(self) -> None:
+        """The next reply begins: the late results have had their chance."""
+        for call_id, draft in [entry for entry in self._open_calls() if entry[1].is_late]:
+            self._end(call_id, draft)
+
+    def drop_calls(self) -> None:
+        """The window is another: no result is awaited any more."""
+        self.end_late_calls()
+        self._open.clear()
+
+    def show_pending(self) -> None:
+        """Admit the open calls as pending, each once."""
+        for _, draft in self._open_calls():
+            if not draft.is_shown:
+                draft.is_shown = True
+                self._admit(draft)
+
+    def rewindow(self, slots: Slots, reason: Departure) -> None:
+        """From now on the window is exactly `slots`."""
+        self.window = [slot for slot in slots if slot[0] not in self.cleared]
+        self.events.append(Rewindowed(self.session, tuple(self.window), reason))
+
+    def replace(self, ids: Iterable[str], reason: Departure) -> None:
+        """From now on the window is these segments, at fresh places, in this order."""
+        self.rewindow([(segment_id, self.take_place()) for segment_id in ids], reason)
+
+    def clear(self, ids: Sequence[str], reason: Departure) -> None:
+        """The host dropped the bodies of these; they do not come back with a branch."""
+        self.cleared.update(ids)
+        self.window = [slot for slot in self.window if slot[0] not in self.cleared]
+        self.events.append(Cleared(self.session, tuple(ids), reason))
+
+    def _open_calls(self) -> Iterator[tuple[str, Draft]]:
+        for call_id, drafts in self._open.items():
+            for draft in drafts:
+                yield call_id, draft
+
+    def _admit(self, draft: Draft) -> Segment:
+        segment = draft.segment()
+        self.events.append(Admitted(self.session, segment))
+        return segment
+
+    def _end(self, call_id: str, draft: Draft) -> None:
+        """The call ends without a result: an error that nothing was printed of."""
+        waiting = self._open[call_id]
+        waiting.remove(draft)
+        if not waiting:
+            del self._open[call_id]
+        draft.answer(None, None)
+        draft.status = Status.ERROR
+        self._admit(draft)

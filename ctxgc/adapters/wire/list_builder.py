@@ -1,0 +1,107 @@
+"""A list of a model API while it is read: turns, the message of each segment, and the spans of what can be edited.
+
+    message(role) ─▶ text(…) opaque(…) thinking(…) call(…) result(…) ─▶ … ─▶ window()
+
+The parsers of all APIs speak to a list builder while they walk a list; what differs between APIs stays with them. A
+call is answered by the first result of its id before the assistant speaks again; what is still open then stays pending.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
+from ctxgc.adapters.contract import INPUT_SPAN, RESULT_PIECE, Span, WireWindow
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, is_deeper
+from ctxgc.adapters.wire.json_spans import Extent
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import Kind, Role, Segment, Status, text_bytes
+
+
+class ListBuilder(SegmentBuilder):
+    """Collects the segments of one list, without facts. Mutable, used by one parse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skipped: Counter[str] = Counter()
+        self.messages: list[int] = []
+        """For each segment the message it comes from."""
+        self._drafts: list[Draft] = []
+        self._spans: dict[str, list[Span]] = {}
+        self._birth = Birth(0)
+        self._message = -1
+        self._speaks_assistant = False
+
+    def message(self, index: int, is_assistant: bool) -> None:
+        """The next message of the list begins. Each of the assistant's is a turn."""
+        if is_assistant and not self._speaks_assistant:
+            self._open.clear()  # Hosts reuse ids: a late result must not answer a call of an older reply.
+        turn = self._birth.turn + self._speaks_assistant
+        self._birth = Birth(turn, reply=f"m{index}" if is_assistant else "")
+        self._speaks_assistant = is_assistant
+        self._message = index
+
+    def text(self, kind: Kind, role: Role, text: str, extent: Extent | None) -> None:
+        """A text. Nothing but white space is no segment: the APIs refuse it or ignore it."""
+        if text.isspace() or not text:
+            return
+        draft = self._add(self.draft_text(kind, role, text_bytes(text), self._birth, {}))
+        if extent is not None:
+            self._spans[draft.id] = [Span("text", *extent)]
+
+    def thinking(self, text: str, signature: str, extent: Extent | None) -> None:
+        """Thinking. Under a signature nothing may be edited, so only unsigned thinking has a span."""
+        if not text and not signature:
+            return
+        skeleton: dict[str, object] = {"signature": signature} if signature else {}
+        data = text_bytes(text)
+        draft = self._add(self.draft_text(Kind.THINKING, Role.ASSISTANT, data, self._birth, skeleton))
+        if extent is not None and text and not signature:
+            self._spans[draft.id] = [Span("thinking", *extent)]
+
+    def opaque(self, kind: Kind, role: Role, block: Any) -> None:
+        """A block that is not text: kept verbatim, never evicted."""
+        _check_depth(block, SKELETON_DEPTH_MAX - 2)
+        self._add(self.draft_text(kind, role, b"", self._birth, {"opaque": [block]}))
+
+    def call(
+        self, call_id: str, name: str, value: Any, places: Callable[[], Places] | None, *, is_text: bool = False
+    ) -> None:
+        """A tool call. `places` says where its large inputs lie, asked only if there are any; `None`: leave them be."""
+        _check_depth(value, SKELETON_DEPTH_MAX - 1)
+        draft = self._add(self.open_call(call_id, name, value, self._birth, is_text=is_text))
+        if draft.body and places is not None:
+            names = {INPUT_SPAN, *(piece.name for piece in draft.body)}
+            self._spans[draft.id] = [Span(at, *extent) for at, extent in places().items() if at in names]
+
+    def result(self, call_id: str, content: Any, extent: Extent | None, is_error: bool | None = None) -> None:
+        """A call's result: a string or a list of blocks. What answers no open call is counted and left as it is."""
+        _check_depth(content, SKELETON_DEPTH_MAX - 1 if isinstance(content, list) else SKELETON_DEPTH_MAX - 2)
+        draft = self.join_result(call_id, content, is_error)
+        if draft is None:
+            self.skipped["orphan_result"] += 1
+        elif extent is not None and draft.body[-1].data:
+            self._spans.setdefault(draft.id, []).append(Span(RESULT_PIECE, *extent))
+
+    def window(self) -> WireWindow:
+        """Every segment with its id. Pending exchanges and segments with opaque blocks have no spans."""
+        segments = tuple(draft.segment() for draft in self._drafts)
+        editable = {segment.id for segment in segments if _is_editable(segment)}
+        spans = {id_: tuple(spans) for id_, spans in self._spans.items() if spans and id_ in editable}
+        return WireWindow(segments, spans, self.skipped)
+
+    def _add(self, draft: Draft) -> Draft:
+        self._drafts.append(draft)
+        self.messages.append(self._message)
+        return draft
+
+
+def _is_editable(segment: Segment) -> bool:
+    return segment.status is not Status.PENDING and not segment.has_opaque
+
+
+def _check_depth(value: Any, levels: int) -> None:
+    if is_deeper(value, levels):
+        raise BadTranscript(f"a call or block is nested deeper than {SKELETON_DEPTH_MAX} levels")
