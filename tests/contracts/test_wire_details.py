@@ -7,6 +7,7 @@ import pytest
 from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN, Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status
+from tests.contracts.conversations import WRITERS, Call, Turn
 from tests.contracts.wire_rules import check
 
 ANTHROPIC, OPENAI = WIRE_FORMATS["anthropic_messages"], WIRE_FORMATS["openai_chat"]
@@ -162,6 +163,19 @@ def test_a_result_without_a_call_is_counted_and_left_alone():
 
     assert window.skipped == {"orphan_result": 1}
     assert [segment.kind for segment in window.segments] == [Kind.USER]
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_a_late_result_never_answers_a_call_of_an_older_reply_i3(name):
+    lost = Turn(["go"], ["let me look"], "", "", [Call("a", "Read", {"path": "x"}, "1")])
+    again = Turn(["go on"], ["once more"], "", "", [Call("a", "Read", {"path": "y"}, "2")])
+    items = WRITERS[name]([lost, again])
+    items = [item for item in items if '"1"' not in json.dumps(item)]
+
+    segments = WIRE_FORMATS[name].parse(json.dumps(items).encode()).segments
+
+    calls = [(segment.id, segment.status) for segment in segments if segment.kind is Kind.EXCHANGE]
+    assert calls == [("a", Status.PENDING), ("a~2", Status.OK)]
 
 
 def test_a_legacy_function_call_is_an_exchange():
