@@ -21,7 +21,6 @@ from ctxgc.adapters.spans import Extent, JsonText
 from ctxgc.adapters.wrappers import TYPED_STARTS
 
 _OPEN, _CLOSE = "<system-reminder>", "</system-reminder>"
-_LAST = re.compile(rf"(?:^|\n)[^\S\n]*({_OPEN}(?:(?!{_OPEN}|{_CLOSE}).)*{_CLOSE})\s*\Z", re.DOTALL)
 _TYPED = re.compile(rf"(?:^|(?<=\n)){_OPEN}\s*(?:{'|'.join(map(re.escape, TYPED_STARTS))})")
 _TOOLS_OWN = re.compile(
     rf"{_OPEN}\s*(?:Whenever you read a file, you should consider|Warning: the file exists but)", re.DOTALL
@@ -106,11 +105,24 @@ def _fold_start(text: str) -> int:
     typed = _TYPED.search(text) if text.rstrip().endswith(_CLOSE) else None
     start = typed.start() if typed else -1
     end = len(text) if start < 0 else start
-    while found := _LAST.search(text[:end]):
-        end = found.start(1)
-        if start >= 0 or not _TOOLS_OWN.match(found[1]):
+    while (end := _last_reminder(text, end)) >= 0:
+        if start >= 0 or not _TOOLS_OWN.match(text, end):
             start = end
     return start
+
+
+def _last_reminder(text: str, end: int) -> int:
+    """Where the reminder begins that ends here, with white space apart, on a line of its own; -1 if none does."""
+    while end and text[end - 1].isspace():
+        end -= 1
+    start = text.rfind(_OPEN, 0, end)
+    if start < 0 or text.find(_CLOSE, start, end) != end - len(_CLOSE):
+        return -1
+    before = start
+    while before and text[before - 1] in " \t":
+        before -= 1
+    is_apart = not before or text[before - 1] == "\n" or text.endswith(_CLOSE, 0, before)
+    return start if is_apart else -1
 
 
 def _reminders(tail: str) -> list[str]:

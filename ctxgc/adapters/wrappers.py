@@ -21,10 +21,10 @@ NO_FACTS = Facts()
 _OPENING = re.compile(r"<([A-Za-z][\w -]{0,63}?)((?:\s+[\w-]+\s*=\s*\"[^\"<>]*\")*)\s*>")
 TYPED_STARTS = ("The user sent a new message while you were working:", "The user sent the following message:")
 """How Claude Code begins what the user typed while the model worked. Nobody loses by it, and so it counts for all."""
-_TYPED_END = re.compile(
-    r"\s*\n(?:IMPORTANT: After completing your current task, you MUST address the user's message above\.[^\n]*"
-    r"|This is how Claude Code surfaces messages the user sends mid-turn[^\n]*"
-    r"|Please address this message and continue with your tasks\.)\s*$"
+_TYPED_ENDS = (
+    "IMPORTANT: After completing your current task, you MUST address the user's message above.",
+    "This is how Claude Code surfaces messages the user sends mid-turn",
+    "Please address this message and continue with your tasks.",
 )
 _PROTECTED_FIRST = (Kind.USER, Kind.SUMMARY, Kind.SYSTEM, Kind.ATTACHMENT)
 
@@ -106,7 +106,10 @@ def typed_words(text: str) -> str | None:
     said = text.strip()
     said = said.removeprefix("<system-reminder>").removesuffix("</system-reminder>").strip()
     start = next((start for start in TYPED_STARTS if said.startswith(start)), None)
-    return None if start is None else _TYPED_END.sub("", said[len(start) :]).strip("\n")
+    if start is None:
+        return None
+    words, _, last = said[len(start) :].rpartition("\n")
+    return (words.rstrip() if last.startswith(_TYPED_ENDS) else said[len(start) :]).strip("\n")
 
 
 def member(inner: str, tag: str) -> str:
