@@ -10,8 +10,8 @@ __all__ = ["CallFailed", "Client", "__version__", "connect"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ctxgc.protocol.blocking_client import CallFailed
     from ctxgc.protocol.client import Client, connect
-    from ctxgc.protocol.line import CallFailed
 
 
 def __getattr__(name: str) -> object:
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> object:
 
         return getattr(client, name)
     if name == "CallFailed":
-        from ctxgc.protocol import line
+        from ctxgc.protocol import blocking_client
 
-        return line.CallFailed
+        return blocking_client.CallFailed
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

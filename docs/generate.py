@@ -23,9 +23,9 @@ import ctxgc
 from ctxgc.config import Config
 from ctxgc.core.errors import CtxgcError
 from ctxgc.fronts.cli import reference as cli_reference
-from ctxgc.fronts.cli.shell import EXIT_REFUSED, EXITS
+from ctxgc.fronts.cli.context import EXIT_REFUSED, EXITS
 from ctxgc.protocol import limits, messages, replies, reports, wire
-from ctxgc.protocol.line import BadSocketPath, CallFailed, TimedOut, Unreachable
+from ctxgc.protocol.blocking_client import BadSocketPath, CallFailed, TimedOut, Unreachable
 from ctxgc.protocol.messages import (
     CAPABILITIES,
     VERBS,

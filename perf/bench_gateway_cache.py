@@ -12,7 +12,7 @@ import sys
 from itertools import pairwise
 from uuid import uuid4
 
-from ctxgc.fronts.gateway.link import Link
+from ctxgc.gateway.daemon_client import Link
 from perf.record import record
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent

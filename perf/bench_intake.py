@@ -13,7 +13,7 @@ import threading
 import time
 
 from ctxgc.fronts.cli.private_daemon import PrivateDaemon
-from ctxgc.protocol.line import LineClient
+from ctxgc.protocol.blocking_client import LineClient
 from perf.bench_import import cpu_s
 from perf.bench_stash import quantile
 from perf.record import record

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.mark import mark
-from ctxgc.core.policy import Rules
 from ctxgc.core.roots import find_roots
+from ctxgc.core.rules import Rules
 from perf.heaps import SEGMENTS_PER_TURN, session_like
 from perf.record import Number, best_s, record
 

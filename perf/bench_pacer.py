@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from time import perf_counter_ns
 
-from ctxgc.core.account import Account, paced
 from ctxgc.core.collector import sweep
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import FREED_TOKENS_MIN, PacerRules
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
+from ctxgc.core.regret_budget import Account, paced
+from ctxgc.core.rules import Rules
 from perf.heaps import SEGMENTS_PER_TURN, lived, session_like
 from perf.record import best_s, record
 

@@ -15,8 +15,8 @@ from ctxgc.core.collector import Plan, evictable, plan
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import PacerRules, decide
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
 from ctxgc.core.roots import find_roots
+from ctxgc.core.rules import Rules
 from perf.heaps import SEGMENTS_PER_TURN, session_like
 from perf.record import best_s, record
 

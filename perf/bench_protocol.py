@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 import msgspec
 import uvloop
 
-from ctxgc.daemon.calls import CallContext
-from ctxgc.daemon.instance import Instance
-from ctxgc.daemon.server import Server
-from ctxgc.protocol.line import LineClient
+from ctxgc.daemon.server.rpc import CallContext
+from ctxgc.daemon.server.single_instance import Instance
+from ctxgc.daemon.server.socket_server import Server
+from ctxgc.protocol.blocking_client import LineClient
 from ctxgc.protocol.messages import SegmentGet
 from perf.record import record
 

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ctxgc.adapters.contract import Admitted
-from ctxgc.adapters.formats import open_transcript
+from ctxgc.adapters.transcripts.formats import open_transcript
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse, Segment, Status
 from perf.record import Number, record

@@ -17,9 +17,9 @@ from ctxgc.core.collector import evictable
 from ctxgc.core.garbage import proven
 from ctxgc.core.mark import mark
 from ctxgc.core.pacer import PROFILES
-from ctxgc.core.policy import Rules
 from ctxgc.core.reuse import Weights, fixed_terms, ln_turns
 from ctxgc.core.roots import find_roots
+from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, Output, cover, demand_of, touches
 from ctxgc.replay.reading import read_file
 from ctxgc.replay.simulate import Run, Script, script_of

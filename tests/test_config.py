@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from ctxgc.config import BadConfig, Config, config_path, load, state_dir
 from ctxgc.core.pacer import PROFILES
-from ctxgc.core.policy import Rules
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 
 HOME = {"HOME": "/home/u"}

@@ -17,7 +17,7 @@ import json
 import re
 from typing import Any
 
-from ctxgc.adapters.facts import Facts
+from ctxgc.adapters.facts.tool_facts import Facts
 from ctxgc.adapters.wrappers import Reading, Wrapper, member, most_protected, named, typed_words, wrappers
 from ctxgc.core.segment import Access, Kind, PathUse
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ctxgc.adapters.facts import Facts
+from ctxgc.adapters.facts.tool_facts import Facts
 from ctxgc.adapters.wrappers import AnyTexts, Reading, Wrapper, member, most_protected, named, wrappers
 from ctxgc.core.segment import Kind
 

@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ctxgc.adapters.assembly import block_text
 from ctxgc.adapters.contract import RESULT_HEAD_SPAN, RESULT_REST_SPAN, RESULT_SPAN, Span
-from ctxgc.adapters.spans import Extent, JsonText
+from ctxgc.adapters.session_builder import block_text
+from ctxgc.adapters.wire.json_spans import Extent, JsonText
 from ctxgc.adapters.wrappers import TYPED_STARTS
 
 _OPEN, _CLOSE = "<system-reminder>", "</system-reminder>"

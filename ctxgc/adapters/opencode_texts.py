@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ctxgc.adapters.facts import Facts, facts_of
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of
 from ctxgc.adapters.wrappers import Reading, named, wrappers
 from ctxgc.core.segment import Kind
 

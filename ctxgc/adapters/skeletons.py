@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN
-from ctxgc.adapters.spans import Extent, JsonText
+from ctxgc.adapters.wire.json_spans import Extent, JsonText
 
 SKELETON_DEPTH_MAX = 100
 """A call or block nested deeper than this is refused: whatever reads it later recurses too."""

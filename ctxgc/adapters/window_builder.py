@@ -14,14 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ctxgc.adapters.assembly import NO_FACTS, canonical, cut_input, cut_result
 from ctxgc.adapters.contract import INPUT_SPAN, Span, WireWindow
-from ctxgc.adapters.facts import Facts, facts_of
+from ctxgc.adapters.facts.background_commands import Running
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of
 from ctxgc.adapters.folded import Result
-from ctxgc.adapters.rendering import RESULT_PIECE
-from ctxgc.adapters.running import Running
+from ctxgc.adapters.session_builder import NO_FACTS, canonical, cut_input, cut_result
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, is_deeper, is_piece_name
-from ctxgc.adapters.spans import Extent
+from ctxgc.adapters.wire.json_spans import Extent
+from ctxgc.adapters.wire.rendering import RESULT_PIECE
 from ctxgc.adapters.wrappers import AnyTexts, HostTexts
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status, exchange_id, text_bytes, text_id

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ctxgc.adapters.facts import COMMAND_CHARS_MAX, Facts
+from ctxgc.adapters.facts.tool_facts import COMMAND_CHARS_MAX, Facts
 from ctxgc.core.segment import Kind
 
 NO_FACTS = Facts()

@@ -24,9 +24,9 @@ from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, No
 from ctxgc.core.mark import mark
 from ctxgc.core.masks import all_of, table
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
 from ctxgc.core.reuse import ln_turns_since
 from ctxgc.core.roots import ROOTS, find_roots
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 
 COLD = "cold"

@@ -20,7 +20,7 @@ import re
 
 from ctxgc.core.heap import EVICTED, PENDING, PLAN_TOOLS, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, aside_base, digest, text_bytes
 
 REASONS = (

@@ -32,9 +32,9 @@ from ctxgc.core.garbage import all_proven
 from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
 from ctxgc.core.reuse import ln_turns_since, probability
 from ctxgc.core.roots import find_roots
+from ctxgc.core.rules import Rules
 
 FAULT_CALL_TOKENS = 60
 """The recall's own call, written once and read again."""

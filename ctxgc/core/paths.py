@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
-from ctxgc.core.bounds import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
 USES_PER_PATH_MAX = 4096

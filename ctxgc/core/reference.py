@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 
-from ctxgc.core.bounds import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.segment import Access, EdgeKind, Kind, Segment, Status
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLAN_TOOLS, Heap, Now
 from ctxgc.core.masks import all_of, ones, table
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 
 ROOTS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ctxgc.daemon.server import Server
-from ctxgc.daemon.watch import Watcher
+from ctxgc.daemon.feeds.watch import Watcher
+from ctxgc.daemon.server.socket_server import Server
 
 
 @dataclass(slots=True)

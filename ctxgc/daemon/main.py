@@ -27,20 +27,20 @@ import uvloop
 from ctxgc import __version__
 from ctxgc.config import EXIT_CODE, BadConfig, Config, load
 from ctxgc.core.errors import CtxgcError
-from ctxgc.daemon.calls import Limits
 from ctxgc.daemon.control import Control
-from ctxgc.daemon.dispatch import Verbs
-from ctxgc.daemon.events import Events
-from ctxgc.daemon.instance import Instance, InstanceError
-from ctxgc.daemon.intake import Intake
-from ctxgc.daemon.registry import Registry
-from ctxgc.daemon.server import Server
+from ctxgc.daemon.feeds.watch import Watcher
+from ctxgc.daemon.server.dispatch import Verbs
+from ctxgc.daemon.server.events import Events
+from ctxgc.daemon.server.rpc import Limits
+from ctxgc.daemon.server.single_instance import Instance, InstanceError
+from ctxgc.daemon.server.socket_server import Server
+from ctxgc.daemon.server.systemd import listen_fds, sd_notify, watchdog_interval_s
 from ctxgc.daemon.services import Services
+from ctxgc.daemon.sessions.content_cache import Texts
+from ctxgc.daemon.sessions.intake import Intake
+from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.daemon.settings import in_force, pacer_rules, session_settings
-from ctxgc.daemon.systemd import listen_fds, sd_notify, watchdog_interval_s
-from ctxgc.daemon.texts import Texts
-from ctxgc.daemon.watch import Watcher
-from ctxgc.protocol.line import BadSocketPath, socket_path
+from ctxgc.protocol.blocking_client import BadSocketPath, socket_path
 from ctxgc.stash.repair import check, repair
 from ctxgc.stash.sqlite import SqliteStash
 from ctxgc.tokens.counter import TokenCounter

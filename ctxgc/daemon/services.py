@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from ctxgc.config import Config
 from ctxgc.core.pacer import PacerRules
-from ctxgc.daemon.events import Events
-from ctxgc.daemon.intake import Intake
-from ctxgc.daemon.registry import Registry
-from ctxgc.daemon.texts import Texts
+from ctxgc.daemon.server.events import Events
+from ctxgc.daemon.sessions.content_cache import Texts
+from ctxgc.daemon.sessions.intake import Intake
+from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.stash.contract import Stash
 
 

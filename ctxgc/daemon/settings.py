@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from ctxgc.config import Config
 from ctxgc.core.pacer import PacerRules, tuned
-from ctxgc.core.policy import Rules
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
-from ctxgc.daemon.holdings import SessionSettings
 from ctxgc.daemon.services import Services
+from ctxgc.daemon.sessions.session_index import SessionSettings
 
 LIVE_SECTIONS = ("collect", "pacer", "protect")
 """Sections that a reload puts in force; the others wait for a restart."""

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, cast
 import msgspec
 from msgspec import UNSET
 
+from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable, peer_uid
 from ctxgc.protocol.codec import Lines, Message, decode_message, encode_request
+from ctxgc.protocol.discovery import places
 from ctxgc.protocol.limits import DEADLINE_MS_MAX, FRAME_BYTES_DEFAULT, IN_FLIGHT_MAX
-from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable, peer_uid
-from ctxgc.protocol.whereabouts import places
 
 EVENTS_WAITING_MAX = 1000
 ANSWER_BYTES_MAX = 8 * FRAME_BYTES_DEFAULT

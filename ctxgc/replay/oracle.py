@@ -24,7 +24,7 @@ from typing import NamedTuple
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import OPAQUE, PENDING, Heap, Now
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
-from ctxgc.core.policy import Rules
+from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want
 from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, name_victims, results
 from ctxgc.replay.simulate import Policy, Run, Script, cold_steps

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
-from ctxgc.core.account import Account, paced
 from ctxgc.core.collector import Victim, evictable, plan
 from ctxgc.core.garbage import proven
 from ctxgc.core.pacer import Chances, PacerRules, reuse_chances
-from ctxgc.core.policy import Rules
+from ctxgc.core.regret_budget import Account, paced
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.simulate import Run, Script
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ctxgc.replay.lineup import LRU, NONE, WINDOWS, is_oracle, lineup
+from ctxgc.replay.policy_registry import LRU, NONE, WINDOWS, is_oracle, lineup
 from ctxgc.replay.prices import PRICE_PROFILES
 from ctxgc.replay.profile import Profile
 from ctxgc.replay.statistics import Bootstrap, Interval, median

@@ -23,7 +23,7 @@ from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Entry, Heap, Now, Proof, entry_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.recalled import recalled_name
+from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, Weights
 from ctxgc.core.segment import Access, PathUse, Segment, SessionKey, address_in, session_number

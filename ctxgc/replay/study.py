@@ -25,7 +25,7 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
 
 from ctxgc.replay.demand import Output
-from ctxgc.replay.lineup import Terms
+from ctxgc.replay.policy_registry import Terms
 from ctxgc.replay.reading import read_file
 from ctxgc.replay.trace import Episode
 from ctxgc.replay.trial import Result, enough_others, outputs_for_placebo, try_session

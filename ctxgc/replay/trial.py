@@ -15,8 +15,8 @@ from operator import attrgetter
 
 from ctxgc.core.tombstone import label
 from ctxgc.replay.demand import ALL, RESULTS, Output, Scope, demand_of, output_of
-from ctxgc.replay.lineup import NONE, SHIPPED, WINDOWS, Terms, is_oracle, lineup, watched
 from ctxgc.replay.oracle import certified_cost, certified_faults
+from ctxgc.replay.policy_registry import NONE, SHIPPED, WINDOWS, Terms, is_oracle, lineup, watched
 from ctxgc.replay.profile import Profile, profile_of
 from ctxgc.replay.simulate import Script, Tally, play, script_of
 from ctxgc.replay.statistics import median

@@ -14,7 +14,7 @@ from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.tombstone import label
 from ctxgc.replay.demand import RESULTS, Scope, Want, cover, demand_of
-from ctxgc.replay.lineup import Terms, shipped
+from ctxgc.replay.policy_registry import Terms, shipped
 from ctxgc.replay.reading import read_file
 from ctxgc.replay.simulate import Fault, Policy, Run, Script, play, script_of
 from ctxgc.replay.trace import Episode

@@ -16,13 +16,13 @@ from typing import NamedTuple, Protocol
 
 from ctxgc.core.segment import Departure, Piece, SessionKey, State
 from ctxgc.core.segment import EdgeKind as EdgeKind
-from ctxgc.stash.records import SHADOW as SHADOW
-from ctxgc.stash.records import Collection as Collection
-from ctxgc.stash.records import Edge as Edge
-from ctxgc.stash.records import Eviction as Eviction
-from ctxgc.stash.records import Op as Op
-from ctxgc.stash.records import SessionRow as SessionRow
-from ctxgc.stash.records import Stored as Stored
+from ctxgc.stash.model import SHADOW as SHADOW
+from ctxgc.stash.model import Collection as Collection
+from ctxgc.stash.model import Edge as Edge
+from ctxgc.stash.model import Eviction as Eviction
+from ctxgc.stash.model import Op as Op
+from ctxgc.stash.model import SessionRow as SessionRow
+from ctxgc.stash.model import Stored as Stored
 
 SEARCH_LIMIT_MAX = 100
 OP_IDS_KEPT_PER_SESSION = 4096

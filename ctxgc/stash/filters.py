@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ctxgc.stash import lexemes
+from ctxgc.stash import index_text
 from ctxgc.stash.columns import clean
 from ctxgc.stash.contract import Query
 from ctxgc.stash.reading import sid_of
@@ -50,7 +50,7 @@ def scope_of(db: sqlite3.Connection, query: Query) -> Scope | None:
         if sid is None:
             return None
         limit("s.sid = ?", sid)
-        tags.append(lexemes.session_tag(sid))
+        tags.append(index_text.session_tag(sid))
     if query.project:
         found = db.execute(
             "SELECT sid FROM session WHERE project = ? LIMIT ?", (query.project, TAGGED_SESSIONS_MAX + 1)
@@ -59,13 +59,13 @@ def scope_of(db: sqlite3.Connection, query: Query) -> Scope | None:
             return None
         limit("s.sid IN (SELECT sid FROM session WHERE project = ?)", query.project)
         if len(found) <= TAGGED_SESSIONS_MAX:
-            tags.append(_any(lexemes.session_tag(row[0]) for row in found))
+            tags.append(_any(index_text.session_tag(row[0]) for row in found))
     if query.kinds:
         limit(f"s.kind IN ({_marks(query.kinds)})", *query.kinds)
-        tags.append(_any(map(lexemes.kind_tag, query.kinds)))
+        tags.append(_any(map(index_text.kind_tag, query.kinds)))
     if query.tools:
         limit(f"s.tool IN ({_marks(query.tools)})", *map(clean, query.tools))
-        tags.append(_any(map(lexemes.tool_tag, map(clean, query.tools))))
+        tags.append(_any(map(index_text.tool_tag, map(clean, query.tools))))
     if query.path:
         clause, bound = _path_clause(clean(query.path))
         limit(f"s.rid IN (SELECT rid FROM path JOIN path_use USING (pid) WHERE {clause})", *bound)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, digest, session_number
-from ctxgc.stash import columns, frame
+from ctxgc.stash import body_codec, columns
 from ctxgc.stash.contract import SHADOW, Collection, Edge, Eviction, Op, SessionRow, Stored
 
 CHUNK = 500
@@ -151,7 +151,7 @@ def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict
     """(skeleton, body) by seq, checked against the digest taken at admission (I9)."""
     sid = sid_of(db, key)
     found: dict[int, tuple[bytes, tuple[Piece, ...]]] = {}
-    decompress = frame.decompressor()
+    decompress = body_codec.decompressor()
     for chunk in chunks(seqs if sid is not None else ()):
         marks = ", ".join("?" * len(chunk))
         for seq, id_, stamp, blob in db.execute(
@@ -164,10 +164,10 @@ def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict
 
 
 def _checked(
-    key: SessionKey, id_: str, stamp: bytes, blob: bytes, decompress: frame.Transform
+    key: SessionKey, id_: str, stamp: bytes, blob: bytes, decompress: body_codec.Transform
 ) -> tuple[bytes, tuple[Piece, ...]]:
     try:
-        skeleton, body = frame.content(blob, decompress)
+        skeleton, body = body_codec.content(blob, decompress)
         if digest(skeleton, body) == stamp:
             return skeleton, body
         trouble = "its digest differs"

@@ -21,7 +21,7 @@ from typing import Any
 
 from ctxgc.core.errors import NotFound
 from ctxgc.core.segment import SessionKey, State, digest
-from ctxgc.stash import files, frame, schema
+from ctxgc.stash import body_codec, files, schema
 from ctxgc.stash.carving import carve
 from ctxgc.stash.columns import COLUMNS, stored, values
 from ctxgc.stash.writing import Prepared, Writer, index_text
@@ -63,7 +63,7 @@ def check(path: Path) -> Checked:
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
     troubles: list[str] = []
     bodies = damaged = 0
-    decompress = frame.decompressor()
+    decompress = body_codec.decompressor()
     try:
         with contextlib.closing(_connect(path, "ro")) as db:
             troubles += [row[0] for row in db.execute("PRAGMA quick_check(10)") if row[0] != "ok"]
@@ -151,7 +151,7 @@ def _columns(db: sqlite3.Connection, table: str) -> dict[str, str]:
 def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:
     """Put bodies beside their rows, and make rows for those that have none; how many rows were made."""
     homeless: list[Prepared] = []
-    decompress = frame.decompressor()
+    decompress = body_codec.decompressor()
     sids = {row[0] for row in new.execute("SELECT sid FROM session")}
     for rid, blob in bodies:
         found = new.execute("SELECT digest, sid, state FROM segment WHERE rid = ?", (rid,)).fetchone()
@@ -160,12 +160,12 @@ def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> in
         if found is not None and _is_sound(blob, found[0], decompress):
             new.execute("INSERT OR IGNORE INTO body VALUES (?, ?)", (rid, blob))
             if found[1] not in sids:
-                key = frame.stored(blob, decompress).key
+                key = body_codec.stored(blob, decompress).key
                 new.execute("INSERT OR IGNORE INTO session (sid, source, session) VALUES (?, ?, ?)", (found[1], *key))
                 sids.add(found[1])
             continue
         with contextlib.suppress(ValueError):
-            row = frame.stored(blob, decompress)
+            row = body_codec.stored(blob, decompress)
             homeless.append(Prepared(row, blob, index_text(row)))
     # New rows reuse the rids of lost ones: nothing of theirs may be left.
     new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
@@ -209,9 +209,9 @@ def _readable_rows(db: sqlite3.Connection, table: str, names: str = "*") -> Iter
             last, misses = last + 1, misses + 1
 
 
-def _is_sound(blob: bytes | None, stamp: bytes, decompress: frame.Transform) -> bool:
+def _is_sound(blob: bytes | None, stamp: bytes, decompress: body_codec.Transform) -> bool:
     try:
-        return blob is not None and digest(*frame.content(blob, decompress)) == stamp
+        return blob is not None and digest(*body_codec.content(blob, decompress)) == stamp
     except ValueError:
         return False
 

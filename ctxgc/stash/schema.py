@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from ctxgc.core.errors import Incompatible, StashDamaged
-from ctxgc.stash.lexemes import TOKENIZER_VERSION
+from ctxgc.stash.index_text import TOKENIZER_VERSION
 
 APPLICATION_ID = 0x63747867
 """`ctxg`: tells our files from those of other programs."""

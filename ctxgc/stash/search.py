@@ -29,7 +29,7 @@ from ctxgc.core.ranking import (
     rank,
     snippet,
 )
-from ctxgc.stash import frame, lexemes, reading
+from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Found, Hit, Query
 from ctxgc.stash.filters import Scope, scope_of
 from ctxgc.stash.schema import meta
@@ -303,10 +303,10 @@ def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered,
 def _texts(db: sqlite3.Connection, rids: Sequence[int], out: Gathered) -> list[Candidate]:
     """The candidates' texts, the order kept."""
     texts: dict[int, str] = {}
-    decompress = frame.decompressor()
+    decompress = body_codec.decompressor()
     for rid, blob in _frames(db, rids):
         try:
-            texts[rid] = lexemes.readable(*frame.peek(blob, SCORED_CHARS_MAX, decompress))
+            texts[rid] = index_text.readable(*body_codec.peek(blob, SCORED_CHARS_MAX, decompress))
         except ValueError:
             out.notes.append("a segment could not be read; run `ctxgc doctor`")
     return [Candidate(rid, texts[rid], out.rids.get(rid, False)) for rid in rids if rid in texts]
@@ -337,8 +337,8 @@ def _hits(
 def _deep_snippet(db: sqlite3.Connection, rid: int, wanted: Wanted) -> str:
     """The match lies beyond what was scored: look through all that is indexed."""
     for _, blob in _frames(db, [rid]):
-        content = frame.peek(blob, 4 * lexemes.INDEX_CHARS_MAX, frame.decompressor())
-        return snippet(lexemes.readable(*content), wanted.terms)
+        content = body_codec.peek(blob, 4 * index_text.INDEX_CHARS_MAX, body_codec.decompressor())
+        return snippet(index_text.readable(*content), wanted.terms)
     return ""
 
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from ctxgc.core.ranking import CANDIDATES_MAX, Candidate, Term, parse, rank, snippet
 from ctxgc.core.segment import State
 from ctxgc.core.words import WORD, stem
-from ctxgc.stash import lexemes
+from ctxgc.stash import index_text
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Found, Hit, Query, Stored
 
 
@@ -51,7 +51,7 @@ def sifted(scope: Iterator[tuple[Stored, str, str]], query: Query) -> Found:
     df: dict[Term, int] = dict.fromkeys(wanted.terms, 0)
     for row, project, text in scope:
         total += 1
-        stems = [stem(word) for word in WORD.findall(lexemes.prepared(text).lower())]
+        stems = [stem(word) for word in WORD.findall(index_text.prepared(text).lower())]
         if any(_has(stems, term) for term in wanted.excluded):
             continue
         present = [term for term in wanted.terms if _has(stems, term)]

@@ -19,11 +19,11 @@ from typing import TypeVar
 
 from ctxgc.core.errors import Conflict, CtxgcError, NotFound, ReadOnly, ShuttingDown, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
-from ctxgc.stash import files, reading, schema, upkeep
+from ctxgc.stash import files, maintenance, reading, schema
 from ctxgc.stash.contract import Collection, Found, Mutation, Op, Query, SessionRow, StashStatus, Stored
-from ctxgc.stash.group import GroupCommit
-from ctxgc.stash.lane import Lane
-from ctxgc.stash.lexemes import TOKENIZER_VERSION
+from ctxgc.stash.db_thread import Lane
+from ctxgc.stash.group_commit import GroupCommit
+from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.search import SEARCH_S_MAX, Deadline, search
 from ctxgc.stash.writing import Batch, Failpoint, Writer, as_ctxgc
 
@@ -194,7 +194,7 @@ class SqliteStash:
             await self._erase()
         except sqlite3.Error as error:
             self._trouble = f"erasing failed: {error}"
-        return await self._read(upkeep.erasures)
+        return await self._read(maintenance.erasures)
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
@@ -221,13 +221,13 @@ class SqliteStash:
     def _finish(self, db: sqlite3.Connection) -> None:
         self._fail("close")
         schema.set_meta(db, "is_clean", 1)
-        upkeep.checkpoint(db, self._fail)
+        maintenance.checkpoint(db, self._fail)
 
     def _status(self, db: sqlite3.Connection) -> StashStatus:
         segments, sessions = db.execute(
             "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)"
         ).fetchone()
-        extra = {"sqlite": sqlite3.sqlite_version, "unindexed": str(upkeep.unindexed(db))}
+        extra = {"sqlite": sqlite3.sqlite_version, "unindexed": str(maintenance.unindexed(db))}
         if self._trouble:
             extra["upkeep"] = self._trouble
         return StashStatus(
@@ -237,7 +237,7 @@ class SqliteStash:
             bytes_on_disk=files.size_bytes(self._path),
             is_read_only=bool(self._read_only),
             read_only_reason=self._read_only,
-            erasures_pending=upkeep.erasures(db),
+            erasures_pending=maintenance.erasures(db),
             schema_version=db.execute("PRAGMA user_version").fetchone()[0],
             extra=extra,
         )
@@ -283,17 +283,17 @@ class SqliteStash:
             await asyncio.sleep(QUIET_S)
             try:
                 await self._step_while_useful()
-                if await self._read(upkeep.erasures):
+                if await self._read(maintenance.erasures):
                     await self._wait_for_quiet()
                     await self._erase()
                 self._trouble = ""
-            except Exception as error:  # Whatever it is: the stash works without upkeep, and `status` says so.
+            except Exception as error:  # Whatever it is: the stash works without maintenance, and `status` says so.
                 self._trouble = f"upkeep failed: {error}"
                 await asyncio.sleep(RETRY_S)
                 self._has_changed.set()
 
     async def _step_while_useful(self) -> None:
-        for step in (upkeep.reindex, upkeep.merge):
+        for step in (maintenance.reindex, maintenance.merge):
             while self._lane is not None and await self._lane.run(lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
                 if self._has_changed.is_set():  # Writers first.
                     await asyncio.sleep(BUSY_PAUSE_S)
@@ -312,11 +312,11 @@ class SqliteStash:
             lane = self._lane
             if lane is None:
                 return
-            rids = await lane.run(lambda db: upkeep.begin_erasing(db, self._fail))
+            rids = await lane.run(lambda db: maintenance.begin_erasing(db, self._fail))
             if rids:
-                while await lane.run(lambda db: upkeep.merge(db, self._fail)):
+                while await lane.run(lambda db: maintenance.merge(db, self._fail)):
                     pass
-                await lane.run(lambda db: upkeep.finish_erasing(db, self._fail, rids))
+                await lane.run(lambda db: maintenance.finish_erasing(db, self._fail, rids))
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         return await self._read_timed(lambda db, _: function(db))

@@ -13,7 +13,7 @@ from typing import Any
 
 from ctxgc.core.errors import Conflict, StorageFailed
 from ctxgc.core.segment import Piece, Segment, SessionKey, State, Status, session_number
-from ctxgc.stash import lexemes
+from ctxgc.stash import index_text
 from ctxgc.stash.columns import forgotten
 from ctxgc.stash.contract import (
     OP_IDS_KEPT_PER_SESSION,
@@ -181,7 +181,7 @@ class TransientStash:
             for seq in sorted(session.bodies, reverse=True):
                 row = session.rows[seq]
                 if passes(query, row, session.row.project):
-                    yield row, session.row.project, lexemes.readable(*session.bodies[seq])
+                    yield row, session.row.project, index_text.readable(*session.bodies[seq])
 
 
 class _Draft:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ctxgc.core.errors import Conflict, CtxgcError, ReadOnly, StorageFailed
 from ctxgc.core.segment import SessionKey, State, Status
-from ctxgc.stash import frame, lexemes
+from ctxgc.stash import body_codec, index_text
 from ctxgc.stash.columns import (
     COLUMNS,
     CONTENT,
@@ -56,7 +56,7 @@ Failpoint = Callable[[str], None]
 
 
 class Prepared(NamedTuple):
-    """A `Put` with the costly part done: its frame, and its text for the index."""
+    """A `Put` with the costly part done: its body_codec, and its text for the index."""
 
     row: Stored
     frame: bytes
@@ -68,17 +68,17 @@ Batch = Sequence[Mutation | Prepared]
 
 def prepare(mutations: Sequence[Mutation]) -> list[Mutation | Prepared]:
     """Compress and split every `Put` of a batch. Pure; for any thread."""
-    compress = frame.compressor()
+    compress = body_codec.compressor()
     return [_prepared(m, compress) if isinstance(m, Put) else m for m in mutations]
 
 
-def _prepared(mutation: Put, compress: frame.Transform) -> Prepared:
-    return Prepared(mutation.row, frame.encode(mutation.row, compress), index_text(mutation.row))
+def _prepared(mutation: Put, compress: body_codec.Transform) -> Prepared:
+    return Prepared(mutation.row, body_codec.encode(mutation.row, compress), index_text(mutation.row))
 
 
 def index_text(row: Stored) -> str:
     """What the index is given of a segment; exactly this takes it out again."""
-    return lexemes.prepared(lexemes.readable(row.segment.skeleton, row.segment.body))
+    return index_text.prepared(index_text.readable(row.segment.skeleton, row.segment.body))
 
 
 class Writer:
@@ -88,7 +88,7 @@ class Writer:
         self._db = connection
         self._fail = failpoint
         self._sids: dict[SessionKey, int] = {}
-        compress = frame.compressor()  # Made once: making one costs more than a short text does.
+        compress = body_codec.compressor()  # Made once: making one costs more than a short text does.
         self._actions: dict[type, Callable[[Any], None]] = {
             PutSession: self._put_session,
             Prepared: self._put,
@@ -193,7 +193,7 @@ class Writer:
         self._fail("body")
         self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))
         self._fail("index")
-        tags = lexemes.tags(sid, segment.kind, segment.tool)
+        tags = index_text.tags(sid, segment.kind, segment.tool)
         self._db.execute("INSERT INTO search (rowid, text, meta) VALUES (?, ?, ?)", (rid, mutation.text, tags))
         for n, use in enumerate(segment.paths):
             path = clean(use.path)
@@ -209,19 +209,19 @@ class Writer:
         """Body, postings and paths. A frame that cannot be read costs the whole index, which is then made anew."""
         self._fail("unindex")
         found = self._db.execute(
-            "SELECT frame, kind, tool FROM body JOIN segment USING (rid) WHERE rid = ?", (rid,)
+            "SELECT body_codec, kind, tool FROM body JOIN segment USING (rid) WHERE rid = ?", (rid,)
         ).fetchone()
         self._db.execute("DELETE FROM body WHERE rid = ?", (rid,))
         if found is not None and rid >= meta(self._db, "unindexed_below"):
             try:
-                skeleton, body = frame.content(found[0], frame.decompressor())
+                skeleton, body = body_codec.content(found[0], body_codec.decompressor())
             except ValueError:
                 start_reindexing(self._db)
             else:
-                text = lexemes.prepared(lexemes.readable(skeleton, body))
+                text = index_text.prepared(index_text.readable(skeleton, body))
                 self._db.execute(
                     "INSERT INTO search (search, rowid, text, meta) VALUES ('delete', ?, ?, ?)",
-                    (rid, text, lexemes.tags(sid, found[1], found[2])),
+                    (rid, text, index_text.tags(sid, found[1], found[2])),
                 )
         pids = self._db.execute("SELECT DISTINCT pid FROM path_use WHERE rid = ?", (rid,)).fetchall()
         self._db.execute("DELETE FROM path_use WHERE rid = ?", (rid,))

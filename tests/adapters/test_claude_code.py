@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from ctxgc.adapters.claude_code import ClaudeCode
 from ctxgc.adapters.contract import Admitted, Cleared, Opened, Rewindowed, Used
+from ctxgc.adapters.transcripts.claude_code import ClaudeCode
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Status
 from tests.contracts.transcript_state import state_of
 

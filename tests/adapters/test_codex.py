@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from ctxgc.adapters.codex import Codex
-from ctxgc.adapters.codex_results import is_failure
 from ctxgc.adapters.codex_texts import CodexTexts
 from ctxgc.adapters.contract import Admitted, Opened, Rewindowed, Used
+from ctxgc.adapters.transcripts.codex import Codex
+from ctxgc.adapters.transcripts.codex_results import is_failure
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
 from tests.contracts.transcript_state import state_of
 

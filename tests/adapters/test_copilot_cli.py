@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ctxgc.adapters.contract import Admitted, Opened, Rewindowed, Used
-from ctxgc.adapters.copilot_cli import CopilotCli
+from ctxgc.adapters.transcripts.copilot_cli import CopilotCli
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
 from tests.contracts.transcript_state import check, read, state_of
 

@@ -8,7 +8,7 @@ from time import process_time
 import pytest
 
 from ctxgc.adapters.contract import Rewindowed
-from ctxgc.adapters.formats import detect, open_transcript
+from ctxgc.adapters.transcripts.formats import detect, open_transcript
 from ctxgc.core.segment import Departure, Kind, Status
 from tests.contracts.transcript_state import check, read, state_of
 

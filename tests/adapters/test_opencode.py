@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ctxgc.adapters.contract import Admitted, Cleared, Opened, Rewindowed, Used
-from ctxgc.adapters.opencode import OpenCode
+from ctxgc.adapters.transcripts.opencode import OpenCode
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
 from tests.contracts.transcript_state import check, read, state_of
 

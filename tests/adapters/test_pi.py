@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ctxgc.adapters.contract import Admitted, Opened, Rewindowed, Used
-from ctxgc.adapters.pi import Pi
+from ctxgc.adapters.transcripts.pi import Pi
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Status
 from tests.contracts.transcript_state import check, read, state_of
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from ctxgc.adapters.codex import Codex
 from ctxgc.adapters.contract import Admitted
-from ctxgc.adapters.facts import COMMAND_CHARS_MAX, Facts, facts_of
-from ctxgc.adapters.running import RUNNING_MAX, Running
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.facts.background_commands import RUNNING_MAX, Running
+from ctxgc.adapters.facts.tool_facts import COMMAND_CHARS_MAX, Facts, facts_of
+from ctxgc.adapters.transcripts.codex import Codex
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.garbage import is_pure_read
 from ctxgc.core.segment import Access, PathUse
 from ctxgc.core.tombstone import label

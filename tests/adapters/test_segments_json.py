@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import Admitted, Opened
-from ctxgc.adapters.segments_json import SegmentDocument, SegmentLines, encode
+from ctxgc.adapters.transcripts.segments_json import SegmentDocument, SegmentLines, encode
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment, Status
 
 HEADER = {"format": "ctxgc-segments", "version": 1, "session": "s"}

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.facts import facts_of
-from ctxgc.adapters.patch_paths import patch_touches, script_parts
-from ctxgc.adapters.shell_paths import PATHS_MAX, shell_touches
+from ctxgc.adapters.facts.patch_paths import patch_touches, script_parts
+from ctxgc.adapters.facts.shell_paths import PATHS_MAX, shell_touches
+from ctxgc.adapters.facts.tool_facts import facts_of
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
 R, W, E, M = Access.READ, Access.WRITE, Access.EDIT, Access.MENTION

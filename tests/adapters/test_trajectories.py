@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ctxgc.adapters.contract import Admitted, Opened, Used
-from ctxgc.adapters.documents import DocumentTranscript
-from ctxgc.adapters.trajectories import MiniSweAgent, OpenAiChatDocument, SweAgent, TauBench
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.transcripts.json_document import DocumentTranscript
+from ctxgc.adapters.transcripts.trajectories import MiniSweAgent, OpenAiChatDocument, SweAgent, TauBench
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Access, Kind, PathUse, Status
 

@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.segment import Kind
 from tests.contracts.test_wire_corpus import windows_of
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN, Slot, Tombstone
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role, Status
 from tests.contracts.wire_rules import check

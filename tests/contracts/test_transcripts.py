@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import Admitted
-from ctxgc.adapters.formats import FORMATS, detect, open_transcript
+from ctxgc.adapters.transcripts.formats import FORMATS, detect, open_transcript
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind
 from tests.contracts.transcript_state import check, read, state_of

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ctxgc.adapters.claude_texts import ClaudeTexts
 from ctxgc.adapters.codex_texts import CodexTexts
 from ctxgc.adapters.contract import Tombstone
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.segment import Kind
 from tests.contracts.test_wire_corpus import windows_of
 

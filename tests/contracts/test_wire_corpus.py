@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from ctxgc.adapters.contract import Admitted, Cleared, Opened, Rewindowed, Slot, Tombstone
-from ctxgc.adapters.formats import detect, open_transcript
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.transcripts.formats import detect, open_transcript
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.segment import Kind, Segment, Status
 from tests.contracts.wire_rules import check
 

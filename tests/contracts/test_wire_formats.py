@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import Slot, Tombstone
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status, text_bytes
 from tests.contracts.conversations import CONVERSATIONS, SAID, TEXT, WRITERS, requests

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import Admitted, Cleared, Opened, Rewindowed, Used
-from ctxgc.adapters.formats import open_transcript
+from ctxgc.adapters.transcripts.formats import open_transcript
 from ctxgc.core.segment import Kind, Segment, Status
 
 

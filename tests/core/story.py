@@ -5,10 +5,10 @@ from itertools import count
 
 from ctxgc.core.garbage import GarbageIndex, proven
 from ctxgc.core.heap import Heap, Now, entry_of
-from ctxgc.core.policy import Rules
-from ctxgc.core.recalled import recalled_name
+from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.roots import ROOTS, find_roots
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse, Piece, Role, Segment, Status
 
 _NUMBERS = count()

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, Entry, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse
 
 FLAGS = st.sampled_from([0, 0, 0, 0, PINNED, OPAQUE, PENDING, ERRORED])

@@ -1,10 +1,10 @@
 """The account, and the pacer within it, where a request has gone before the pacer is asked."""
 
-from ctxgc.core.account import Account, paced
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
+from ctxgc.core.regret_budget import Account, paced
+from ctxgc.core.rules import Rules
 from tests.core.test_heap import an_entry
 
 HIDDEN = 1000

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.bounds import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest
 
 
 @given(st.lists(st.integers(0, 60)), st.integers(0, 20))

@@ -11,8 +11,8 @@ from ctxgc.core.collector import COLD, COLD_REACHED, plan, plan_by_hand, sweep
 from ctxgc.core.garbage import REASONS, all_proven, proven
 from ctxgc.core.heap import EVICTED, PENDING, PINNED, RESIDENT, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
 from ctxgc.core.roots import find_roots
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from tests.core.strategies import NOW, RULES, heaps
 from tests.core.test_heap import an_entry
@@ -93,7 +93,7 @@ def test_every_process_and_hash_seed_makes_the_same_plan_I10():
         "from perf.heaps import session_like\n"
         "from ctxgc.core.collector import plan\n"
         "from ctxgc.core.heap import Now\n"
-        "from ctxgc.core.policy import Rules\n"
+        "from ctxgc.core.rules import Rules\n"
         "heap, paths = session_like(600)\n"
         "print(json.dumps(plan(heap, paths, heap.resident_tokens // 3, Now(200), Rules()).victims))\n"
     )

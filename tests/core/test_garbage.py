@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.facts import facts_of
+from ctxgc.adapters.facts.tool_facts import facts_of
 from ctxgc.core.collector import plan
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Now
-from ctxgc.core.policy import Rules
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import LINE_MAX, Access, PathUse, Piece, Status
 from tests.core.story import Story, a_call, a_read, a_shell, a_write, an_edit
 

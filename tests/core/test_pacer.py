@@ -23,8 +23,8 @@ from ctxgc.core.pacer import (
     reuse_chances,
 )
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
 from ctxgc.core.roots import find_roots
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from tests.core.strategies import NOW, RULES, heaps
 from tests.core.test_heap import an_entry

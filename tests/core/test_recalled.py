@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctxgc.core.recalled import original_of, recalled_name
+from ctxgc.core.recall_commands import original_of, recalled_name
 from ctxgc.core.segment import EdgeKind, Status
 from tests.core.story import Story, a_read, a_segment, a_shell
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, PINNED, Heap, Now
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.policy import Rules
 from ctxgc.core.roots import find_roots
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse, Status
 from tests.core.story import Story, a_call, a_read, a_segment, a_shell
 from tests.core.strategies import NOW, RULES, heaps

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from ctxgc.core.errors import NotFound
-from ctxgc.daemon.calls import CallContext, Limits
-from ctxgc.daemon.instance import Instance
-from ctxgc.daemon.server import Server
+from ctxgc.daemon.server.rpc import CallContext, Limits
+from ctxgc.daemon.server.single_instance import Instance
+from ctxgc.daemon.server.socket_server import Server
 
 
 class EchoDispatch:

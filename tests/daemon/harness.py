@@ -22,18 +22,18 @@ import msgspec
 
 from ctxgc.config import Config
 from ctxgc.core.errors import StorageFailed
-from ctxgc.daemon.calls import CallContext
 from ctxgc.daemon.control import Control
-from ctxgc.daemon.dispatch import Verbs
-from ctxgc.daemon.events import Events
-from ctxgc.daemon.intake import Intake
-from ctxgc.daemon.registry import Registry
-from ctxgc.daemon.server import Server
+from ctxgc.daemon.feeds.watch import Watcher
+from ctxgc.daemon.server.dispatch import Verbs
+from ctxgc.daemon.server.events import Events
+from ctxgc.daemon.server.rpc import CallContext
+from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.services import Services
+from ctxgc.daemon.sessions.content_cache import Texts
+from ctxgc.daemon.sessions.intake import Intake
+from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.daemon.settings import in_force, pacer_rules, session_settings
-from ctxgc.daemon.texts import Texts
-from ctxgc.daemon.watch import Watcher
-from ctxgc.protocol.line import LineClient, Unreachable
+from ctxgc.protocol.blocking_client import LineClient, Unreachable
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks
 

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from ctxgc.daemon.instance import AlreadyRunning, Instance, UnsafeFolder
-from ctxgc.protocol.line import BadSocketPath, socket_path
+from ctxgc.daemon.server.single_instance import AlreadyRunning, Instance, UnsafeFolder
+from ctxgc.protocol.blocking_client import BadSocketPath, socket_path
 
 CONTENDER = """
 import sys, time
-from ctxgc.daemon.instance import Instance, InstanceError
+from ctxgc.daemon.server.single_instance import Instance, InstanceError
 try:
     listener = Instance(sys.argv[1]).listen(sys.argv[1] + "/ctxgc.sock")
 except InstanceError as error:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ctxgc.config import Config, RedactConfig
 from ctxgc.core.errors import Busy, Conflict, NotFound, StorageFailed
-from ctxgc.daemon.dispatch import BACKGROUND_MAX
+from ctxgc.daemon.server.dispatch import BACKGROUND_MAX
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import FaultyStash, bench_on
 from tests.effort import effort

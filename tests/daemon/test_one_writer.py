@@ -6,7 +6,7 @@ import pytest
 
 from ctxgc.config import Config
 from ctxgc.core.errors import NotFound, StorageFailed
-from ctxgc.daemon import registry
+from ctxgc.daemon.sessions import registry
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import FaultyStash, bench_on
 from tests.daemon.test_laws import a_session, reading

@@ -4,8 +4,8 @@ import pytest
 
 from ctxgc.core.errors import BadParams, NotFound
 from ctxgc.core.segment import SessionKey
-from ctxgc.daemon.holdings import SessionSettings
-from ctxgc.daemon.registry import Registry
+from ctxgc.daemon.sessions.registry import Registry
+from ctxgc.daemon.sessions.session_index import SessionSettings
 from ctxgc.stash.contract import PutSession, SessionRow
 from ctxgc.stash.transient import TransientStash
 

@@ -12,10 +12,10 @@ import sys
 
 import pytest
 
-from ctxgc.daemon.calls import Limits, SlowCall, Slowlog
-from ctxgc.daemon.events import Events
+from ctxgc.daemon.server.events import Events
+from ctxgc.daemon.server.rpc import Limits, SlowCall, Slowlog
+from ctxgc.protocol.blocking_client import CallFailed, LineClient
 from ctxgc.protocol.limits import BAD_LINES_MAX, IN_FLIGHT_MAX
-from ctxgc.protocol.line import CallFailed, LineClient
 from tests.daemon.echo import call, serving
 
 

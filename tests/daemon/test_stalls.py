@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.segment import DIGEST_BYTES
-from ctxgc.daemon.holdings import Holdings
-from ctxgc.daemon.intake import INLINE_BYTES_MAX, INLINE_SEGMENTS_MAX, Intake
+from ctxgc.daemon.sessions.intake import INLINE_BYTES_MAX, INLINE_SEGMENTS_MAX, Intake
+from ctxgc.daemon.sessions.session_index import Holdings
 from ctxgc.daemon.verbs import heap, sessions, stash
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.ranks import load_ranks

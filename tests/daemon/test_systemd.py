@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ctxgc.core.errors import Incompatible
-from ctxgc.daemon.systemd import listen_fds, sd_notify, watchdog_interval_s
+from ctxgc.daemon.server.systemd import listen_fds, sd_notify, watchdog_interval_s
 
 UNITS = Path(__file__).parents[2] / "systemd"
 ME = str(os.getpid())
@@ -39,7 +39,7 @@ def passed(monkeypatch):
     def passing(*sockets):
         copies = [os.dup(each.fileno()) for each in sockets]
         assert copies == list(range(copies[0], copies[0] + len(copies)))
-        monkeypatch.setattr("ctxgc.daemon.systemd.FIRST_FD", copies[0])
+        monkeypatch.setattr("ctxgc.daemon.server.systemd.FIRST_FD", copies[0])
         return {"LISTEN_PID": ME, "LISTEN_FDS": str(len(copies))}
 
     return passing

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from ctxgc.daemon.watch import Watched
+from ctxgc.daemon.feeds.watch import Watched
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_imports import everything, once
@@ -119,7 +119,7 @@ async def test_a_bug_in_reading_one_file_is_shown_and_ends_nothing(bench, tmp_pa
     async def broken(*arguments, **more):
         raise RecursionError("secret text")
 
-    monkeypatch.setattr("ctxgc.daemon.feed.Feed.feed", broken)
+    monkeypatch.setattr("ctxgc.daemon.feeds.feed.Feed.feed", broken)
     await bench.call("watch.add", path=str(tmp_path))
 
     async def is_shown():

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import Tombstone
-from ctxgc.adapters.segments_json import segment_fields
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.transcripts.segments_json import segment_fields
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.config import Config
 from ctxgc.core.errors import BadParams
 from ctxgc.core.segment import Status, digest

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from ctxgc.fronts.gateway.identity import identity_of, identity_of_key
+from ctxgc.gateway.identity.headers import identity_of, identity_of_key
 from tests.gateway.upstream import FORMATS, Received, Upstream, seal, sign
 
 STAMP = "x-tap-number"

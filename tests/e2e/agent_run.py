@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from aiohttp import ClientSession, ClientTimeout, web
 
-from ctxgc.protocol.line import LineClient
+from ctxgc.protocol.blocking_client import LineClient
 from tests.e2e.agent_model import STAMP, AgentModel
 
 ROOT = Path(__file__).parent.parent.parent

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ctxgc.adapters.contract import WireWindow
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from tests.e2e.agent_run import AGENTS, CTXGC, ROOT, Served, Through, Workplace, agents_folder, straight
 
 # One worker runs them all: what an agent did in a long session is looked at by several tests, and made once.

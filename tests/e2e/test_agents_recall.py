@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ctxgc.fronts.gateway.sieve import TOOL_NAME
+from ctxgc.gateway.recall.reply_filter import TOOL_NAME
 from tests.e2e.agent_model import AgentModel, Call, _tool_names
 from tests.e2e.agent_run import AGENTS, Through
 from tests.e2e.test_agents import FILE_BYTES, installed

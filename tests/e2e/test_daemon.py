@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from ctxgc.protocol.line import Unreachable
+from ctxgc.protocol.blocking_client import Unreachable
 from tests.daemon.harness import STOP_S, DaemonProcess
 from tests.daemon.transcripts import worked
 

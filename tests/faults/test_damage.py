@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from ctxgc.daemon.instance import EXIT_BUSY
+from ctxgc.daemon.server.single_instance import EXIT_BUSY
 
 PAGE = 4096
 TEXT = "the tide tables of the harbour, page {}\n" * 200

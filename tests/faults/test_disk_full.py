@@ -10,7 +10,7 @@ import pytest
 
 SCENE = """
 import contextlib, json, os, time
-from ctxgc.protocol.line import CallFailed
+from ctxgc.protocol.blocking_client import CallFailed
 from tests.daemon.harness import DaemonProcess
 
 home = DaemonProcess()

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
+from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable
 
 CYCLES = 55
 WRITERS = 2

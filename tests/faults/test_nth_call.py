@@ -10,7 +10,7 @@ import sqlite3
 import pytest
 
 from ctxgc.core.errors import Conflict, NotFound, ReadOnly, StorageFailed
-from ctxgc.daemon.watch import Watched
+from ctxgc.daemon.feeds.watch import Watched
 from ctxgc.stash.sqlite import SqliteStash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_laws import reading, seen

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
+from ctxgc.fronts.cli.context import SESSION_VARIABLES
 from ctxgc.fronts.cli.main import main
-from ctxgc.fronts.cli.shell import SESSION_VARIABLES
 from tests.fronts.fake_daemon import FakeDaemon
 
 

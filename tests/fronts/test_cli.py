@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ctxgc.fronts.cli import table
+from ctxgc.fronts.cli import commands
 from ctxgc.fronts.cli.completion import SHELLS_KNOWN, script
 from ctxgc.fronts.cli.reference import reference
 from ctxgc.protocol.messages import VERBS
@@ -330,7 +330,7 @@ def test_the_page_of_the_reference_is_current():
 def test_completions_know_every_command_and_option(shell):
     text = script(shell)
 
-    assert all(name in text for name in table.names())
+    assert all(name in text for name in commands.names())
     assert "dry-run" in text
 
 

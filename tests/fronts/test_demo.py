@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from ctxgc.core.segment import Piece, digest
-from ctxgc.fronts.cli import demo, expectation, progress
-from ctxgc.fronts.cli.expectation import Expected, Stamp
-from ctxgc.fronts.cli.story import Story
-from ctxgc.protocol.line import LineClient
+from ctxgc.fronts.cli import demo, demo_verify, progress
+from ctxgc.fronts.cli.demo_run import Story
+from ctxgc.fronts.cli.demo_verify import Expected, Stamp
+from ctxgc.protocol.blocking_client import LineClient
 from tests.fronts import replies
 from tests.fronts.fake_daemon import Refusal
 
@@ -23,7 +23,7 @@ def tell(daemon, monkeypatch):
     """Run a story of one evicted segment against these replies; its one report."""
 
     def run_story(**changed):
-        monkeypatch.setattr(expectation, "parse", lambda path: {KEY: {"toolu_1": STAMP}})
+        monkeypatch.setattr(demo_verify, "parse", lambda path: {KEY: {"toolu_1": STAMP}})
         imported = {"session": KEY, "parent": "", "skipped_records": 2, "resident_tokens": 4000}
         stored = replies.segment(state="evicted", digest=STAMP.whole)
         canned = {
@@ -95,8 +95,8 @@ def test_a_file_that_is_no_transcript_is_expected_to_hold_nothing(tmp_path):
     for name, data in {"empty": b"", "binary": bytes(range(256)), "truncated.gz": b"\x1f\x8b\x08\x00"}.items():
         (tmp_path / name).write_bytes(data)
 
-        assert expectation.parse(str(tmp_path / name)) == {}
-    assert expectation.parse(str(tmp_path / "absent")) == {}
+        assert demo_verify.parse(str(tmp_path / name)) == {}
+    assert demo_verify.parse(str(tmp_path / "absent")) == {}
 
 
 def test_a_folder_means_the_transcripts_in_it(tmp_path):
@@ -134,7 +134,7 @@ def test_the_sample_holds_what_real_sessions_hold():
 
 
 def test_the_sample_is_two_sessions_and_every_call_is_answered():
-    found = expectation.parse(demo.SAMPLE)
+    found = demo_verify.parse(demo.SAMPLE)
 
     main, side = sorted(found, key=len)
     assert side.startswith(main + "/")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ctxgc.core.roots import ROOTS
 from ctxgc.core.segment import Departure, EdgeKind
-from ctxgc.fronts.cli import present
+from ctxgc.fronts.cli import terminal
+from ctxgc.fronts.cli.commands import STATES
 from ctxgc.fronts.cli.status import MODES, NEXT
-from ctxgc.fronts.cli.table import STATES
 from tests.fronts import replies
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=60)
@@ -20,15 +20,15 @@ ANY_TEXT = st.text(st.characters(codec=None), max_size=60)
 
 @given(ANY_TEXT)
 def test_text_of_a_session_never_steers_the_terminal(text):
-    assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 for char in present.plain(text))
-    assert present.plain(text).isprintable() or "\u00a0" in text
+    assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 for char in terminal.plain(text))
+    assert terminal.plain(text).isprintable() or "\u00a0" in text
 
 
 @given(ANY_TEXT, st.integers(1, 40))
 def test_a_cell_is_exactly_as_wide_as_its_column(text, width):
-    fitted = present.fit(present.plain(text), width)
+    fitted = terminal.fit(terminal.plain(text), width)
 
-    assert present.columns(fitted) in (width, width - 1)  # A wide character may leave one column empty.
+    assert terminal.columns(fitted) in (width, width - 1)  # A wide character may leave one column empty.
 
 
 def test_a_person_sees_matches_in_colour_and_escapes_as_signs(daemon, run, terminal):
@@ -68,8 +68,8 @@ def test_a_budget_below_what_is_billed_beside_the_window_is_not_said_to_be_anoth
 
 
 def test_everything_that_may_hold_a_window_is_said_in_words():
-    assert not set(ROOTS[1:]) - present.HOLDERS.keys()
-    assert not {"skeleton", "tombstone", "small", "opaque", "hidden"} - present.HOLDERS.keys()
+    assert not set(ROOTS[1:]) - terminal.HOLDERS.keys()
+    assert not {"skeleton", "tombstone", "small", "opaque", "hidden"} - terminal.HOLDERS.keys()
 
 
 def test_show_lists_the_newest_of_the_window_and_not_what_a_host_took_out_of_it(daemon, run):
@@ -170,12 +170,12 @@ def test_one_piece_can_be_asked_for_alone(daemon, run):
     ("number", "shown"), [(0, "0"), (999, "999"), (1000, "1.0 k"), (999_949, "999.9 k"), (999_951, "1.00 M")]
 )
 def test_tokens_are_short(number, shown):
-    assert present.tokens(number) == shown
+    assert terminal.tokens(number) == shown
 
 
 def test_every_word_that_a_page_prints_for_a_state_of_things_is_in_the_glossary():
     said = (Path(__file__).parents[2] / "docs" / "reference" / "glossary.md").read_text()
-    triggers = {"asked", "evicted_by_hand", "value", "hard_limit", "undo", present.SHADOW}
+    triggers = {"asked", "evicted_by_hand", "value", "hard_limit", "undo", terminal.SHADOW}
     words = {*triggers, *MODES, *NEXT, *STATES, *Departure, *(edge.name.lower() for edge in EdgeKind)}
 
     assert not sorted(word for word in words if f"**{word}**" not in said)

@@ -9,7 +9,7 @@ A part is a pair: ("said", text) | ("thought", text) | ("recall", id) | ("other"
 import json
 from itertools import takewhile
 
-from ctxgc.fronts.gateway.sieve import TOOL_NAME
+from ctxgc.gateway.recall.reply_filter import TOOL_NAME
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
 from tests.gateway.stage import CLAUDE
 from tests.gateway.upstream import FORMATS, Upstream, deltas, seal, sign

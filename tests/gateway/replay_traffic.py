@@ -20,14 +20,14 @@ from itertools import islice
 from typing import NamedTuple
 
 from ctxgc.adapters.contract import Slot, Tombstone
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
-from ctxgc.core.account import paced
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.pacer import PacerRules
+from ctxgc.core.regret_budget import paced
 from ctxgc.core.segment import Kind
-from ctxgc.fronts.gateway.link import Link
+from ctxgc.gateway.daemon_client import Link
 from ctxgc.replay.demand import Demand, Scope
-from ctxgc.replay.lineup import Terms, shipped
 from ctxgc.replay.policies import NoCollection, Shipped
+from ctxgc.replay.policy_registry import Terms, shipped
 from ctxgc.replay.reading import read_file, token_counter, transcripts_in
 from ctxgc.replay.simulate import Run, play, script_of
 from ctxgc.replay.trace import Episode

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
-from ctxgc.fronts.gateway.main import serving
-from ctxgc.fronts.gateway.settings import Settings
-from ctxgc.protocol.line import CallFailed
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
+from ctxgc.gateway.main import serving
+from ctxgc.gateway.settings import Settings
+from ctxgc.protocol.blocking_client import CallFailed
 from tests.gateway.upstream import Upstream
 
 WAIT_S = 10.0

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
-from ctxgc.fronts.gateway.body import read_body
-from ctxgc.fronts.gateway.identity import Identity, identity_of, parent_of, side_of
-from ctxgc.fronts.gateway.threads import Family
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
+from ctxgc.gateway.editing.request_body import read_body
+from ctxgc.gateway.identity.agent_session import Family
+from ctxgc.gateway.identity.headers import Identity, identity_of, parent_of, side_of
 from tests.gateway.stage import ScriptedDaemon, Stage
 
 SOME_UUID = "0199a2b4-1111-7222-8333-444455556666"

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
-from ctxgc.fronts.gateway.link import Link
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
+from ctxgc.gateway.daemon_client import Link
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent, ResponsesAgent, file_text
 from tests.gateway.stage import Stage, headers_for

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctxgc.fronts.gateway.callers import is_loopback
+from ctxgc.gateway.http.origin_guard import is_loopback
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, Stage
 

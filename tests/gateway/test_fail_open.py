@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ctxgc.adapters.anthropic_messages import AnthropicMessages
-from ctxgc.adapters.openai_chat import OpenAiChat
+from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
+from ctxgc.adapters.wire.openai_chat import OpenAiChat
 from ctxgc.core.errors import BadTranscript
-from ctxgc.fronts.gateway.gate import RESUME_S
-from ctxgc.fronts.gateway.link import Link
-from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
+from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.editing.request_editor import RESUME_S
+from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable
 from tests.gateway.agent import ChatAgent, ClaudeAgent
 from tests.gateway.stage import CHAT, CLAUDE, MESSAGES, ScriptedDaemon, Stage, headers_for
 
@@ -264,7 +264,7 @@ def test_a_request_beyond_the_bound_streams_through(stage, monkeypatch):
     agent = ClaudeAgent().run(5)
     stage.ask(MESSAGES, agent.body())
     for module in ("gate", "server"):
-        monkeypatch.setattr(f"ctxgc.fronts.gateway.{module}.EDITED_BYTES_MAX", 1000)
+        monkeypatch.setattr(f"ctxgc.gateway.{module}.EDITED_BYTES_MAX", 1000)
 
     assert stage.ask(MESSAGES, agent.body()) == agent.body()
     assert stage.passed == {"too_large": 1}
@@ -273,7 +273,7 @@ def test_a_request_beyond_the_bound_streams_through(stage, monkeypatch):
 def test_a_request_of_unknown_length_beyond_the_bound_streams_through(stage, monkeypatch):
     agent = ClaudeAgent().run(5)
     stage.ask(MESSAGES, agent.body())
-    monkeypatch.setattr("ctxgc.fronts.gateway.server.EDITED_BYTES_MAX", 1000)
+    monkeypatch.setattr("ctxgc.gateway.http.server.EDITED_BYTES_MAX", 1000)
     head = f"POST {MESSAGES} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nx-test: limited\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in CLAUDE.items()) + "\r\n"
     parts = [agent.body()[at : at + 700] for at in range(0, len(agent.body()), 700)]

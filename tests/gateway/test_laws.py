@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from tests.contracts import conversations, wire_rules
 from tests.effort import effort
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent

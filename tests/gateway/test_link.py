@@ -4,9 +4,9 @@ from uuid import uuid4
 
 import pytest
 
-from ctxgc.fronts.gateway.link import Link
+from ctxgc.gateway.daemon_client import Link
+from ctxgc.protocol.blocking_client import CallFailed, TimedOut
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
-from ctxgc.protocol.line import CallFailed, TimedOut
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import Stage

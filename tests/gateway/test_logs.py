@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ctxgc.fronts.gateway.logs import Discreet, on_fault
+from ctxgc.gateway.logs import Discreet, on_fault
 from tests.daemon.harness import DaemonProcess
 
 SECRET = "sk-ant-SECRET"

@@ -9,9 +9,9 @@ import pytest
 
 from ctxgc.config import BadConfig, Config, load
 from ctxgc.fronts.cli.mode import switched
-from ctxgc.fronts.gateway.identity import Identity, identity_of, identity_of_key
-from ctxgc.fronts.gateway.main import _reload
-from ctxgc.fronts.gateway.settings import settings_of
+from ctxgc.gateway.identity.headers import Identity, identity_of, identity_of_key
+from ctxgc.gateway.main import _reload
+from ctxgc.gateway.settings import settings_of
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, SESSION, WAIT_S, ScriptedDaemon, Stage
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ctxgc.fronts.gateway.gate import Gate
+from ctxgc.gateway.editing.request_editor import Gate
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, Stage
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ctxgc.fronts.gateway import recalling, sync
-from ctxgc.fronts.gateway.recall_tool import Exchange, dressed
-from ctxgc.fronts.gateway.recall_wires import WIRES
-from ctxgc.fronts.gateway.recalling import REFUSED
-from ctxgc.fronts.gateway.sieve import NO_MORE, TOOL_NAME, Shown
+from ctxgc.gateway.editing import window_sync
+from ctxgc.gateway.recall import service
+from ctxgc.gateway.recall.reply_filter import NO_MORE, TOOL_NAME, Shown
+from ctxgc.gateway.recall.service import REFUSED
+from ctxgc.gateway.recall.tool import Exchange, dressed
+from ctxgc.gateway.recall.wires import WIRES
 from tests.gateway.recall_ways import WAYS, Scripted
 from tests.gateway.stage import Stage
 from tests.gateway.test_recall_tool import TEXT, Recalling
@@ -30,7 +31,7 @@ both_ways = pytest.mark.parametrize("is_stream", [True, False], ids=["stream", "
 @pytest.fixture(autouse=True)
 def no_head_start(monkeypatch):
     """This upstream answers at once; a recall in its reply would wait for what a real one's first byte is ahead of."""
-    monkeypatch.setattr(sync, "HEAD_START_S", 0.01)
+    monkeypatch.setattr(window_sync, "HEAD_START_S", 0.01)
 
 
 def recall(number=1):
@@ -263,8 +264,8 @@ def test_a_fault_after_something_was_kept_out_breaks_the_reply_off_and_ends_the_
 @each_way
 def test_a_request_that_takes_too_long_to_dress_goes_up_as_it_came(way, monkeypatch):
     has_passed = threading.Event()
-    monkeypatch.setattr(recalling, "AT_ONCE_BYTES_MAX", 0)
-    monkeypatch.setattr(recalling, "dressed", lambda *_, **__: has_passed.wait(NEVER_S))
+    monkeypatch.setattr(service, "AT_ONCE_BYTES_MAX", 0)
+    monkeypatch.setattr(service, "dressed", lambda *_, **__: has_passed.wait(NEVER_S))
     with talking(way, wait_s=0.05) as talker:
         body = talker.agent.body()
 
@@ -275,7 +276,7 @@ def test_a_request_that_takes_too_long_to_dress_goes_up_as_it_came(way, monkeypa
 
 @each_way
 def test_a_fault_of_our_own_in_dressing_lets_a_request_pass_as_it_came(way, monkeypatch):
-    monkeypatch.setattr(recalling, "dressed", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(service, "dressed", lambda *_, **__: 1 / 0)
     with talking(way) as talker:
         body = talker.agent.body()
 

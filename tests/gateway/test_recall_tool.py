@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.fronts.gateway.link import Link
-from ctxgc.fronts.gateway.recall_anthropic import AnthropicSieve, AnthropicTool, AnthropicWhole
-from ctxgc.fronts.gateway.recall_tool import Exchange, dressed
-from ctxgc.fronts.gateway.recalling import REFUSED
-from ctxgc.fronts.gateway.sieve import NO_MORE, TOOL_NAME, Shown
-from ctxgc.protocol.line import CallFailed
+from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.recall.anthropic import AnthropicSieve, AnthropicTool, AnthropicWhole
+from ctxgc.gateway.recall.reply_filter import NO_MORE, TOOL_NAME, Shown
+from ctxgc.gateway.recall.service import REFUSED
+from ctxgc.gateway.recall.tool import Exchange, dressed
+from ctxgc.protocol.blocking_client import CallFailed
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent, file_text
 from tests.gateway.stage import CLAUDE, SESSION, ScriptedDaemon, Stage

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctxgc.fronts.gateway.routes import UPSTREAMS, route
+from ctxgc.gateway.http.routes import UPSTREAMS, route
 
 OPENAIS, ANTHROPICS = {"authorization": "Bearer sk-proj-1"}, {"authorization": "Bearer sk-ant-oat01-1"}
 UNKNOWN = {"authorization": "Bearer made-by-a-proxy"}

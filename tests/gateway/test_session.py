@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
-from ctxgc.fronts.gateway.link import Link
-from ctxgc.fronts.gateway.main import _reload
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
+from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.main import _reload
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
 from tests.gateway.stage import Stage

@@ -9,13 +9,13 @@ import pytest
 from yarl import URL
 
 from ctxgc.config import BadConfig, Config
-from ctxgc.fronts.gateway import upstream
-from ctxgc.fronts.gateway.gate import Gate
-from ctxgc.fronts.gateway.link import Link
-from ctxgc.fronts.gateway.main import _reload
-from ctxgc.fronts.gateway.settings import settings_of
-from ctxgc.fronts.gateway.upstream import _proxy_to
-from ctxgc.fronts.gateway.usage import UsageScanner
+from ctxgc.gateway.billing.usage import UsageScanner
+from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.editing.request_editor import Gate
+from ctxgc.gateway.http import upstream
+from ctxgc.gateway.http.upstream import _proxy_to
+from ctxgc.gateway.main import _reload
+from ctxgc.gateway.settings import settings_of
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent, ResponsesAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, RESPONSES, ScriptedDaemon, Stage

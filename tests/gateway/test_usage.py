@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.fronts.gateway import usage as module
-from ctxgc.fronts.gateway.usage import Usage, UsageScanner
+from ctxgc.gateway.billing import usage as module
+from ctxgc.gateway.billing.usage import Usage, UsageScanner
 from tests.gateway.upstream import ANSWERS, EVENTS
 
 COSTS = {

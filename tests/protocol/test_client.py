@@ -7,9 +7,9 @@ import sys
 import pytest
 
 import ctxgc
+from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable
 from ctxgc.protocol.client import EVENTS_WAITING_MAX
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
-from ctxgc.protocol.line import CallFailed, TimedOut, Unreachable
 from tests.daemon.echo import serving
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ctxgc.protocol.line import (
+from ctxgc.protocol.blocking_client import (
     BadSocketPath,
     CallFailed,
     LineClient,
@@ -22,7 +22,7 @@ from ctxgc.protocol.line import (
 
 FAKE_DAEMON = """
 import os, socket, sys, time, json
-from ctxgc.daemon.instance import Instance, InstanceError
+from ctxgc.daemon.server.single_instance import Instance, InstanceError
 path = sys.argv[sys.argv.index("--socket") + 1]
 open(os.path.dirname(path) + "/starts", "a").write("x")
 if "--broken" in sys.argv:
@@ -161,7 +161,7 @@ def test_no_daemon_is_unreachable_with_the_next_step(path):
 def test_nothing_is_said_to_a_socket_that_another_user_serves(serve, monkeypatch):
     heard = []
     client = serve(lambda connection, lines: heard.extend(lines))
-    monkeypatch.setattr("ctxgc.protocol.line.peer_uid", lambda _: os.geteuid() + 1)
+    monkeypatch.setattr("ctxgc.protocol.blocking_client.peer_uid", lambda _: os.geteuid() + 1)
 
     with client, pytest.raises(Unreachable, match="not by you"):
         client.call("segment.add", {"text": "private"})
@@ -234,7 +234,7 @@ def test_ensuring_a_daemon_starts_one_that_outlives_us_and_only_if_there_is_none
 
 CLIENT = """
 import sys
-from ctxgc.protocol.line import LineClient, ensure_daemon
+from ctxgc.protocol.blocking_client import LineClient, ensure_daemon
 ensure_daemon(sys.argv[1], command=(sys.executable, "-c", sys.argv[2]))
 print(LineClient(sys.argv[1]).call("ping"))
 """
@@ -267,7 +267,7 @@ def test_a_folder_that_cannot_be_made_is_named(folder):
 
 
 def test_importing_the_client_loads_nothing_heavy():
-    code = "import ctxgc.protocol.line, sys; print(*sys.modules)"
+    code = "import ctxgc.protocol.blocking_client, sys; print(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
 
     assert not loaded & {"asyncio", "typing", "subprocess", "pydantic", "msgspec", "pathlib", "argparse", "logging"}

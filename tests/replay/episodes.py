@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.pacer import PROFILES, PacerRules
-from ctxgc.core.policy import Rules
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment
 from ctxgc.replay.demand import ALL, RESULTS, Scope, demand_of
 from ctxgc.replay.oracle import oracles

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.account import REGRET_PART, Account
 from ctxgc.core.pacer import PROFILES, PacerRules, tuned
-from ctxgc.core.policy import Rules
+from ctxgc.core.regret_budget import REGRET_PART, Account
+from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.reading import read_file, transcripts_in

@@ -5,10 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.account import Account, paced
 from ctxgc.core.garbage import proven
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.policy import Rules
+from ctxgc.core.regret_budget import Account, paced
+from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.policies import (
     ClearOld,

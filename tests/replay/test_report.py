@@ -11,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.replay.demand import RESULTS, demand_of
-from ctxgc.replay.drawing import dot_plot, share_bars, window_lines
-from ctxgc.replay.lineup import Terms, lineup
-from ctxgc.replay.page import html_of
 from ctxgc.replay.policies import NoCollection
+from ctxgc.replay.policy_registry import Terms, lineup
 from ctxgc.replay.profile import Profile, profile_of
 from ctxgc.replay.reading import read_file
 from ctxgc.replay.report import report_of
@@ -23,6 +21,8 @@ from ctxgc.replay.statistics import Bootstrap, median
 from ctxgc.replay.study import Study, run_study
 from ctxgc.replay.trial import SCOPES, Result, Sums
 from ctxgc.replay.why import explain, find_session
+from ctxgc.report.charts import dot_plot, share_bars, window_lines
+from ctxgc.report.replay_page import html_of
 from tests.replay.made_sessions import claude_session
 
 POLICY_KEYS = {

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.replay import reading
-from ctxgc.replay.lineup import Terms, lineup
+from ctxgc.replay.policy_registry import Terms, lineup
 from ctxgc.replay.reading import read_file, transcripts_in
 from ctxgc.replay.report import report_of
 from ctxgc.replay.study import run_study
@@ -163,7 +163,7 @@ def test_progress_only_grows_and_ends_at_one(tmp_path):
 
 CORPUS_STUDY = """
 import json, resource, sys
-from ctxgc.replay.lineup import Terms
+from ctxgc.replay.policy_registry import Terms
 from ctxgc.replay.reading import transcripts_in
 from ctxgc.replay.study import run_study
 from ctxgc.replay.trial import enough_others

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ctxgc.core.ranking import COUNT_MAX, Candidate, Term, count, occurrences, parse, rank, snippet
 from ctxgc.core.segment import Piece
 from ctxgc.core.words import WORD, camel_parts, camel_words, stem
-from ctxgc.stash import lexemes
+from ctxgc.stash import index_text
 from tests.stash.samples import any_bytes, any_text
 
 STARTS = [
@@ -90,14 +90,14 @@ def test_a_megabyte_of_anything_is_split_in_linear_time():
     for text in (" " * 2**20, "aB" * 2**19, "QWxhZGRpbjpvcGVuIHNlc2FtZQ" * 40_000, "Aa " * 300_000):
         start = time.process_time()
 
-        lexemes.prepared(text)
+        index_text.prepared(text)
 
         assert time.process_time() - start < 2.0
 
 
 @given(any_bytes)
 def test_index_text_holds_nothing_an_engine_refuses(data):
-    text = lexemes.readable(b"{}", (Piece("text", data),))
+    text = index_text.readable(b"{}", (Piece("text", data),))
 
     assert text.encode("utf-8").decode("utf-8") == text
     assert "\0" not in text

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.segment import Kind, Role, Segment
-from ctxgc.daemon.intake import Intake
+from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.tokens.opaque import BASE64_CHARS_MIN, IMAGE_TOKENS_UNKNOWN, apart, image_tokens
 from tests.daemon.harness import COUNTER
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from ctxgc import __version__
 from ctxgc.core.errors import Incompatible
-from ctxgc.daemon.calls import CallContext
 from ctxgc.daemon.control import Control
-from ctxgc.daemon.importing import import_paths
+from ctxgc.daemon.feeds.importing import import_paths
+from ctxgc.daemon.server.rpc import CallContext
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.verbs.acting import Reply
+from ctxgc.daemon.verbs.mutation import Reply
 from ctxgc.protocol.limits import BAD_LINES_MAX, BATCH_MAX, IN_FLIGHT_MAX, UNSENT_BYTES_MAX
 from ctxgc.protocol.messages import CAPABILITIES, PROTOCOL, VERBS, Hello, Import, Nothing, Subscribe, WatchAdd
 from ctxgc.stash.contract import StashStatus

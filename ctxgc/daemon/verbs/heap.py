@@ -13,12 +13,12 @@ from ctxgc.core.mark import path_from_root
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import EdgeKind
 from ctxgc.core.tombstone import size_label
-from ctxgc.daemon.change import Change
-from ctxgc.daemon.collecting import carried_out, not_carried_out, planned, target_of, to_undo, undo
-from ctxgc.daemon.describe import collection_reply, labels_of, largest_victims, plan_reply
+from ctxgc.daemon.serialize import collection_reply, labels_of, largest_victims, plan_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Session
-from ctxgc.daemon.verbs.acting import Reply, announce, change_session, on_worker, session_holding, session_of
+from ctxgc.daemon.sessions.collecting import carried_out, not_carried_out, planned, target_of, to_undo, undo
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.verbs.mutation import Reply, announce, change_session, on_worker, session_holding, session_of
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
 from ctxgc.stash.contract import Collection
 

@@ -11,16 +11,16 @@ import msgspec
 from ctxgc.core.errors import BadParams, NotFound
 from ctxgc.core.heap import PINNED, RESIDENT
 from ctxgc.core.segment import EdgeKind, Segment
-from ctxgc.daemon.change import Change
-from ctxgc.daemon.collecting import evict_by_hand
-from ctxgc.daemon.describe import content_reply, labels_of, plan_reply, segment_reply
-from ctxgc.daemon.given import check_contents, segment_of_file, segments_of
-from ctxgc.daemon.importing import open_regular
-from ctxgc.daemon.intake import Prepared
-from ctxgc.daemon.pacing import pace
+from ctxgc.daemon.feeds.importing import open_regular
+from ctxgc.daemon.serialize import content_reply, labels_of, plan_reply, segment_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import REPLY_KINDS, Session
-from ctxgc.daemon.verbs.acting import (
+from ctxgc.daemon.sessions.client_segments import check_contents, segment_of_file, segments_of
+from ctxgc.daemon.sessions.collecting import evict_by_hand
+from ctxgc.daemon.sessions.intake import Prepared
+from ctxgc.daemon.sessions.pacer_driver import pace
+from ctxgc.daemon.sessions.session import REPLY_KINDS, Session
+from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.verbs.mutation import (
     Applied,
     Reply,
     announce,

@@ -11,18 +11,18 @@ from typing import Any
 from msgspec import Raw
 
 from ctxgc.adapters.contract import Slot, Tombstone
-from ctxgc.adapters.wire_formats import WIRE_FORMATS
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.heap import EVICTED
-from ctxgc.core.recalled import original_of
+from ctxgc.core.recall_commands import original_of
 from ctxgc.core.segment import Address, SessionKey
 from ctxgc.core.tombstone import tombstone_text
-from ctxgc.daemon.change import Change
-from ctxgc.daemon.describe import session_reply, show_reply
+from ctxgc.daemon.serialize import session_reply, show_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Session
-from ctxgc.daemon.texts import Content
-from ctxgc.daemon.verbs.acting import Applied, Reply, change_session, on_worker, over_budget_hint, session_of
-from ctxgc.daemon.waiting import pacing_reply
+from ctxgc.daemon.sessions.content_cache import Content
+from ctxgc.daemon.sessions.pacer_status import pacing_reply
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.verbs.mutation import Applied, Reply, change_session, on_worker, over_budget_hint, session_of
 from ctxgc.protocol.messages import (
     MutatingSession,
     OfSession,

@@ -9,17 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from ctxgc.adapters.contract import Opened
-from ctxgc.adapters.segments_json import encode
+from ctxgc.adapters.transcripts.segments_json import encode
 from ctxgc.core.errors import BadParams, Conflict, NotFound, ReadOnly
 from ctxgc.core.heap import FORGOTTEN
 from ctxgc.core.segment import SessionKey
-from ctxgc.daemon.change import Change
-from ctxgc.daemon.collecting import recall
-from ctxgc.daemon.describe import content_reply, hit_reply
+from ctxgc.daemon.serialize import content_reply, hit_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Session
-from ctxgc.daemon.texts import Content
-from ctxgc.daemon.verbs.acting import (
+from ctxgc.daemon.sessions.collecting import recall
+from ctxgc.daemon.sessions.content_cache import Content
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.verbs.mutation import (
     Reply,
     budget_fields,
     change_session,
@@ -27,7 +27,7 @@ from ctxgc.daemon.verbs.acting import (
     session_holding,
     session_of,
 )
-from ctxgc.daemon.verbs.told import asides_of
+from ctxgc.daemon.verbs.window_sync_intake import asides_of
 from ctxgc.protocol.messages import Backup, Export, Nothing, StashForget, StashRecall, StashSearch
 from ctxgc.stash.contract import Forget, ForgetSession, Found, Query, Stored
 

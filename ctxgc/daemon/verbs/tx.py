@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from ctxgc.core.errors import BadParams
-from ctxgc.daemon.change import Change
-from ctxgc.daemon.given import segments_of
-from ctxgc.daemon.intake import Prepared
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.session import Session
-from ctxgc.daemon.verbs.acting import Reply, change_session
+from ctxgc.daemon.sessions.client_segments import segments_of
+from ctxgc.daemon.sessions.intake import Prepared
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.verbs.mutation import Reply, change_session
 from ctxgc.daemon.verbs.segments import apply_added, pinning, prepared_for, referring, tagging, touching
 from ctxgc.daemon.verbs.sessions import setting
 from ctxgc.protocol.messages import VERBS, MutatingSession, NewSegment, Params, SegmentAdd, Tx

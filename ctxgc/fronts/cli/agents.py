@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ctxgc.fronts.cli import gateways
-from ctxgc.fronts.cli.present import harmless
-from ctxgc.fronts.cli.shell import Refused, Shell
-from ctxgc.fronts.cli.table import Spec
-from ctxgc.protocol.line import LOG_FLAGS
+from ctxgc.fronts.cli import gateway_status
+from ctxgc.fronts.cli.commands import Spec
+from ctxgc.fronts.cli.context import Refused, Shell
+from ctxgc.fronts.cli.terminal import harmless
+from ctxgc.protocol.blocking_client import LOG_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _way(agent: str) -> tuple[str, Way]:
 def _serving(url: str) -> dict[str, Any] | None:
     """The status of the gateway there; None where nobody listens. Raises `Refused` if it is somebody else."""
     try:
-        return gateways.status_of(url)
+        return gateway_status.status_of(url)
     except ConnectionRefusedError:
         return None
     except (OSError, ValueError):

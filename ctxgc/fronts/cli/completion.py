@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from ctxgc.fronts.cli import table
+from ctxgc.fronts.cli import commands
 
 SHELLS_KNOWN = ("bash", "zsh", "fish")
 
@@ -16,7 +16,7 @@ class Words:
     """What may follow one command: its options with their help, those that take a value, choices by option."""
 
     def __init__(self, name: str) -> None:
-        parser = table.build_parser(name, table.load(name))
+        parser = commands.build_parser(name, commands.load(name))
         self.options: dict[str, str] = {}
         self.choices: dict[str, list[str]] = {}
         self.valued: set[str] = set()
@@ -41,7 +41,7 @@ class Words:
 
 def script(shell: str) -> str:
     """The completion script for one of `SHELLS_KNOWN`."""
-    words = {name: Words(name) for name in table.names()}
+    words = {name: Words(name) for name in commands.names()}
     return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](words)
 
 
@@ -79,7 +79,7 @@ def _bash(words: dict[str, Words]) -> str:
 def _zsh(words: dict[str, Words]) -> str:
     lines = ["#compdef ctxgc", "# ctxgc completion for zsh: ctxgc completion zsh > a folder of your $fpath, as _ctxgc"]
     lines += ["_ctxgc() {", "    local -a commands", "    commands=("]
-    lines += [f"        {_single(f'{name}:{table.help_of(name)}')}" for name in words]
+    lines += [f"        {_single(f'{name}:{commands.help_of(name)}')}" for name in words]
     lines += [
         "    )",
         "    if (( CURRENT == 2 )); then _describe command commands; return; fi",
@@ -108,7 +108,7 @@ def _zsh_option(option: str, help_: str, known: Words) -> str:
 def _fish(words: dict[str, Words]) -> str:
     lines = ["# ctxgc completion for fish: ctxgc completion fish | source", "complete -c ctxgc -f"]
     for name, known in words.items():
-        lines.append(f"complete -c ctxgc -n __fish_use_subcommand -a {name} -d {_single(table.help_of(name))}")
+        lines.append(f"complete -c ctxgc -n __fish_use_subcommand -a {name} -d {_single(commands.help_of(name))}")
         here = f"-n '__fish_seen_subcommand_from {name}'"
         if known.takes_files:
             lines.append(f"complete -c ctxgc {here} -F")

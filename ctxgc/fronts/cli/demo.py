@@ -9,10 +9,10 @@ import os
 import sys
 import time
 
-from ctxgc.fronts.cli import own_sessions, present, progress
+from ctxgc.fronts.cli import own_sessions, progress, terminal
+from ctxgc.fronts.cli.commands import Spec, tokens_argument
+from ctxgc.fronts.cli.context import EXIT_REFUSED, Refused, Shell
 from ctxgc.fronts.cli.sessions import unreadable
-from ctxgc.fronts.cli.shell import EXIT_REFUSED, Refused, Shell
-from ctxgc.fronts.cli.table import Spec, tokens_argument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 def demo(shell: Shell, args: argparse.Namespace) -> int:
     """Run the demonstration; 1 if anything was lost, not exact, or not readable."""
     # The adapters and their JSON library cost 50 ms: not for those who only ask for help or completions.
-    from ctxgc.fronts.cli import demo_page
+    from ctxgc.fronts.cli import demo_view
+    from ctxgc.fronts.cli.demo_run import Story
     from ctxgc.fronts.cli.private_daemon import PrivateDaemon
-    from ctxgc.fronts.cli.story import Story
 
     started_s = time.monotonic()
     files = transcripts(args.paths) if args.paths else [SAMPLE]
@@ -53,12 +53,12 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
     totals = {**story.totals(), "seconds": round(time.monotonic() - started_s, 3)}
     shell.answer(
         {"sessions": story.roots(), "totals": totals},
-        lambda page: demo_page.say(page, story, totals, "" if args.paths else "a sample session that ships with ctxgc"),
+        lambda page: demo_view.say(page, story, totals, "" if args.paths else "a sample session that ships with ctxgc"),
     )
     if not args.paths:
         _offer_own_sessions(shell)
     for failed in story.failed:
-        sys.stderr.write(f"ctxgc: not read: {present.plain(unreadable(failed))}\n")
+        sys.stderr.write(f"ctxgc: not read: {terminal.plain(unreadable(failed))}\n")
     is_sound = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"] and not story.failed
     return 0 if is_sound else EXIT_REFUSED
 
@@ -82,7 +82,7 @@ def transcripts(paths: list[str]) -> list[str]:
 def _offer_own_sessions(shell: Shell) -> None:
     """Say where the user's own sessions are and how to try them. Looks whether the folders exist, never into them."""
     for folder in filter(os.path.isdir, own_sessions.folders(os.environ)):
-        typed = present.plain(own_sessions.shown(folder, os.environ))
+        typed = terminal.plain(own_sessions.shown(folder, os.environ))
         text = f"You have sessions of your own in {typed}; `ctxgc demo {typed}` does the same with them."
         (sys.stderr if shell.args.json else sys.stdout).write(text + "\n")
 

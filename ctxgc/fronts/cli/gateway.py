@@ -7,17 +7,17 @@ import importlib.util
 import os
 from pathlib import Path
 
-from ctxgc.fronts import presence
-from ctxgc.fronts.cli import gateways
-from ctxgc.fronts.cli.present import plain
-from ctxgc.fronts.cli.shell import EXIT_BUSY, Refused, Shell, usage
-from ctxgc.fronts.cli.table import Spec
-from ctxgc.protocol.line import CallFailed
-from ctxgc.protocol.whereabouts import state_folder
+from ctxgc.fronts.cli import gateway_status
+from ctxgc.fronts.cli.commands import Spec
+from ctxgc.fronts.cli.context import EXIT_BUSY, Refused, Shell, usage
+from ctxgc.fronts.cli.terminal import plain
+from ctxgc.gateway import pidfile
+from ctxgc.protocol.blocking_client import CallFailed
+from ctxgc.protocol.discovery import state_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ctxgc.fronts.cli.present import Page
+    from ctxgc.fronts.cli.terminal import Page
 
 MODES = ("shadow", "on", "off")
 PORT_MAX = 65535
@@ -36,7 +36,7 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
         shell.page.say("no daemon yet: requests pass unedited until there is one", "dim")
     shell.close()
     from ctxgc.config import BadConfig
-    from ctxgc.fronts.gateway.main import CannotListen, run
+    from ctxgc.gateway.main import CannotListen, run
 
     try:
         return run(config=args.config, socket=args.socket, host=args.host, port=args.port, mode=args.mode)
@@ -59,10 +59,10 @@ def _stop(shell: Shell, args: argparse.Namespace) -> int:
     except BadConfig:  # To stop what runs needs no configuration, least of all one that is broken.
         config, folder = None, state_folder(os.environ)
     ends = "" if args.port is None else f":{args.port}"
-    meant = [one for one in presence.running(folder) if one.url.endswith(ends)]
+    meant = [one for one in pidfile.running(folder) if one.url.endswith(ends)]
     if not meant and config is not None:
         _refuse_stranger(f"http://{config.gateway.host}:{args.port or config.gateway.port}", folder)
-    gone = gateways.stop(meant, args.timeout)
+    gone = gateway_status.stop(meant, args.timeout)
     left = [one for one in meant if one not in gone]
 
     def say(page: Page) -> None:
@@ -72,14 +72,14 @@ def _stop(shell: Shell, args: argparse.Namespace) -> int:
         if not meant:
             page.say("no gateway runs" + (f" on port {args.port}" if ends else ""))
 
-    shell.answer({"stopped": gateways.named(gone), "finishing": gateways.named(left)}, say)
+    shell.answer({"stopped": gateway_status.named(gone), "finishing": gateway_status.named(left)}, say)
     return EXIT_BUSY if left else 0
 
 
 def _refuse_stranger(url: str, folder: str) -> None:
     """Raise `Refused` where a gateway serves that said nothing in this folder."""
     try:
-        gateways.status_of(url)
+        gateway_status.status_of(url)
     except (OSError, ValueError):
         return
     raise Refused(

@@ -6,12 +6,12 @@ import os
 import sys
 import time
 
-from ctxgc.fronts.cli import gateways, present
-from ctxgc.fronts.cli.present import plain
-from ctxgc.fronts.cli.shell import EXIT_BUSY, EXIT_CONFIG, EXIT_REFUSED, Refused, Shell
-from ctxgc.fronts.cli.table import Spec
-from ctxgc.protocol import whereabouts
-from ctxgc.protocol.line import CallFailed
+from ctxgc.fronts.cli import gateway_status, terminal
+from ctxgc.fronts.cli.commands import Spec
+from ctxgc.fronts.cli.context import EXIT_BUSY, EXIT_CONFIG, EXIT_REFUSED, Refused, Shell
+from ctxgc.fronts.cli.terminal import plain
+from ctxgc.protocol import discovery
+from ctxgc.protocol.blocking_client import CallFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def up(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: _say_up(page, reply, was_up))
 
 
-def _say_up(page: present.Page, reply: dict[str, Any], was_up: bool) -> None:
+def _say_up(page: terminal.Page, reply: dict[str, Any], was_up: bool) -> None:
     page.say(f"ctxgcd {reply['version']} {'is already running' if was_up else 'is up'}", "bold")
     by = "systemd starts it when something connects (ctxgcd.socket is active)" if _systemd_listens() else ""
     page.facts(
@@ -75,7 +75,7 @@ def down(shell: Shell, args: argparse.Namespace) -> int:
     """Stop the daemon and wait until its process is gone; fine if there is none, not if there is one out of reach."""
     if not _is_up(shell):
         shell.refuse_out_of_reach()
-        return _say_down(shell, {"stopped": False}, whereabouts.state_folder(os.environ), "ctxgcd is not running")
+        return _say_down(shell, {"stopped": False}, discovery.state_folder(os.environ), "ctxgcd is not running")
     stats = shell.call("stats", {}, spawn=False)
     pid = stats["pid"]
     reply = shell.call("shutdown", {}, spawn=False)
@@ -89,11 +89,11 @@ def down(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _say_down(shell: Shell, reply: dict[str, Any], folder: str, text: str) -> int:
-    running = gateways.still(folder)
+    running = gateway_status.still(folder)
 
-    def say(page: present.Page) -> None:
+    def say(page: terminal.Page) -> None:
         page.say(text)
-        gateways.say_still(page, running)
+        gateway_status.say_still(page, running)
 
     return shell.answer(reply | {"gateways": running}, say)
 
@@ -130,13 +130,13 @@ def doctor(shell: Shell, args: argparse.Namespace) -> int:
     except CallFailed as failure:
         if failure.kind != "unreachable" or args.no_spawn:
             raise
-        sys.stderr.write(f"ctxgc: {present.harmless(str(failure))}\n       checking the stash without the daemon\n")
+        sys.stderr.write(f"ctxgc: {terminal.harmless(str(failure))}\n       checking the stash without the daemon\n")
         return _offline(shell, "--check")
     shell.answer(reply, lambda page: _say_checks(page, reply))
     return 0 if reply["ok"] else EXIT_REFUSED
 
 
-def _say_checks(page: present.Page, reply: dict[str, Any]) -> None:
+def _say_checks(page: terminal.Page, reply: dict[str, Any]) -> None:
     for check in reply["checks"]:
         sign = page.paint("ok  ", "green") if check["ok"] else page.paint("FAIL", "red", "bold")
         page.say(f"  {sign}  {check['name']:14} {plain(check['detail'])}")

@@ -12,9 +12,9 @@ import argparse
 import os
 import sys
 
-from ctxgc.fronts.cli import table
-from ctxgc.fronts.cli.shell import EXIT_REFUSED, EXIT_USAGE, Refused, Shell
-from ctxgc.protocol.line import CallFailed
+from ctxgc.fronts.cli import commands
+from ctxgc.fronts.cli.context import EXIT_REFUSED, EXIT_USAGE, Refused, Shell
+from ctxgc.protocol.blocking_client import CallFailed
 
 VALUED = ("--socket", "--timeout", "--session")
 """Options that may stand before the command and take a value."""
@@ -51,10 +51,10 @@ def _command(argv: list[str]) -> int:
     before, name, after = split(argv)
     if name in ("", "help"):
         return _help(before, after)
-    if name not in table.names():
+    if name not in commands.names():
         return _unknown(name, [*before, *after])
-    spec = table.load(name)
-    parser = table.build_parser(name, spec)
+    spec = commands.load(name)
+    parser = commands.build_parser(name, spec)
     try:
         args = parser.parse_args([*before, *after])
     except SystemExit as stop:  # argparse has printed the help asked for.
@@ -86,8 +86,8 @@ def split(argv: list[str]) -> tuple[list[str], str, list[str]]:
 
 
 def _help(before: list[str], after: list[str]) -> int:
-    if after and after[0] in table.names():
-        sys.stdout.write(table.build_parser(after[0], table.load(after[0])).format_help())
+    if after and after[0] in commands.names():
+        sys.stdout.write(commands.build_parser(after[0], commands.load(after[0])).format_help())
         return 0
     if "--version" in before:
         return _command(["version"])
@@ -99,7 +99,7 @@ def _help(before: list[str], after: list[str]) -> int:
 def overview() -> str:
     """The help of the whole command: its groups, one line each."""
     lines = ["usage: ctxgc COMMAND [ARGUMENTS]", "", "A garbage collector for the context of LLM sessions.", ""]
-    for title, group in table.GROUPS.items():
+    for title, group in commands.GROUPS.items():
         lines.append(title)
         lines += [f"  {name:11} {text}" for name, (_, text) in group.items()]
         lines.append("")
@@ -108,7 +108,7 @@ def overview() -> str:
 
 
 def _unknown(name: str, words: list[str]) -> int:
-    near = [known for known in table.names() if known.startswith(name[:2])]
+    near = [known for known in commands.names() if known.startswith(name[:2])]
     hint = f"did you mean {' or '.join(f'`ctxgc {known}`' for known in near)}?" if near else "`ctxgc help` lists them"
     return _misused(words, Refused(f"there is no command {name!r}", kind="usage", hint=hint))
 

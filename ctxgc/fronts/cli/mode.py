@@ -14,9 +14,9 @@ import re
 import tempfile
 import tomllib
 
-from ctxgc.fronts.cli.present import plain
-from ctxgc.fronts.cli.shell import Refused, Shell, usage
-from ctxgc.fronts.cli.table import Spec
+from ctxgc.fronts.cli.commands import Spec
+from ctxgc.fronts.cli.context import Refused, Shell, usage
+from ctxgc.fronts.cli.terminal import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import json
 import sys
 
 from ctxgc import __version__
-from ctxgc.fronts.cli import present
-from ctxgc.fronts.cli.shell import Shell, usage
-from ctxgc.fronts.cli.table import Spec
+from ctxgc.fronts.cli import terminal
+from ctxgc.fronts.cli.commands import Spec
+from ctxgc.fronts.cli.context import Shell, usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def call(shell: Shell, args: argparse.Namespace) -> int:
     if args.json or not shell.page.is_terminal:
         shell.print_json(reply)
     else:
-        shell.page.say(present.harmless(json.dumps(reply, indent=2, ensure_ascii=False)))
+        shell.page.say(terminal.harmless(json.dumps(reply, indent=2, ensure_ascii=False)))
     return 0
 
 

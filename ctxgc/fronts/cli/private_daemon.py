@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from ctxgc.protocol.line import SOCKET_PATH_BYTES_MAX, LineClient, Unreachable
+from ctxgc.protocol.blocking_client import SOCKET_PATH_BYTES_MAX, LineClient, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from ctxgc.fronts.cli import present
+from ctxgc.fronts.cli import terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Bar:
     """Counts work done against work in all; silent where stderr is not a terminal."""
 
     def __init__(self, name: str, total: int, stream: TextIO | None = None) -> None:
-        self.page = present.Page(stream or sys.stderr)
+        self.page = terminal.Page(stream or sys.stderr)
         self.name = name
         self.total = max(total, 1)
         self.done = 0
@@ -40,7 +40,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """What is being worked on now."""
-        self._note = present.plain(text)
+        self._note = terminal.plain(text)
         self._draw(must=True)
 
     def advance(self, work: int) -> None:
@@ -55,9 +55,9 @@ class Bar:
         self._drawn_s = now_s
         share = min(self.done / self.total, 1.0)
         spent_s = now_s - self._started_s
-        left = f" · {present.duration(spent_s / share - spent_s)} left" if share > 0.05 and spent_s > 2 else ""
+        left = f" · {terminal.duration(spent_s / share - spent_s)} left" if share > 0.05 and spent_s > 2 else ""
         room = max(self.page.width - 48 - len(self.name), 8)
-        line = f"{self.name} {self.page.bar(share)} {share:4.0%}{left} {present.fit(self._note, room).rstrip()}"
+        line = f"{self.name} {self.page.bar(share)} {share:4.0%}{left} {terminal.fit(self._note, room).rstrip()}"
         self.page.stream.write(f"\r\x1b[K{line}")
         self.page.stream.flush()
 

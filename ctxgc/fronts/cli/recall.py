@@ -11,10 +11,10 @@ import base64
 import os
 import sys
 
-from ctxgc.fronts.cli import present
-from ctxgc.fronts.cli.present import plain, plural, tokens
-from ctxgc.fronts.cli.shell import Shell, say_changed, usage
-from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one, none_or_more, tokens_argument
+from ctxgc.fronts.cli import terminal
+from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, at_least_one, none_or_more, tokens_argument
+from ctxgc.fronts.cli.context import Shell, say_changed, usage
+from ctxgc.fronts.cli.terminal import plain, plural, tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def search(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: say_hits(page, reply))
 
 
-def say_hits(page: present.Page, reply: dict[str, Any]) -> None:
+def say_hits(page: terminal.Page, reply: dict[str, Any]) -> None:
     """Ranked hits: what and where, then the snippet with its matches highlighted."""
     for rank, hit in enumerate(reply["hits"], 1):
         facts = (
@@ -78,7 +78,7 @@ def say_hits(page: present.Page, reply: dict[str, Any]) -> None:
             hit["session"],
             hit["state"],
             f"{tokens(hit['tokens'])} raw tokens",
-            present.ago(hit["wall_s"]),
+            terminal.ago(hit["wall_s"]),
         )
         page.say(f"{rank:2}. {page.paint(plain(hit['label']), 'bold')}")
         page.say(f"    {page.paint(plain('  '.join(facts)).rstrip(), 'dim')}")
@@ -161,14 +161,14 @@ def piece_bytes(piece: dict[str, Any]) -> bytes:
 def _say_recalled(shell: Shell, reply: dict[str, Any], only: str) -> None:
     page = shell.page
     for segment in reply["recalled"]:
-        page.say(plain(f"── {present.label(segment)} · {segment['id']} · {segment['session']}"), "cyan")
+        page.say(plain(f"── {terminal.label(segment)} · {segment['id']} · {segment['session']}"), "cyan")
         several = len(segment["pieces"]) > 1
         last = ""
         for name, data in contents(shell.call, segment, only):
             if several and name != last:
                 page.say(f"   {name}:", "dim")
                 last = name
-            page.say(present.harmless(data.decode("utf-8", "replace")).rstrip("\n"))
+            page.say(terminal.harmless(data.decode("utf-8", "replace")).rstrip("\n"))
     if not reply["recalled"]:
         page.say("nothing to recall")
     page.say("── what stands above is data from a past session", "cyan")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ctxgc.fronts.cli import table
+from ctxgc.fronts.cli import commands
 
 HEAD = """\
 # The `ctxgc` command
@@ -51,20 +51,20 @@ SHARED = {"--help", "--json", "--socket", "--timeout", "--no-spawn", "--session"
 def reference() -> str:
     """The whole page."""
     parts = [HEAD]
-    for title, group in table.GROUPS.items():
+    for title, group in commands.GROUPS.items():
         parts.append(f"\n## {title}\n")
         parts += [_command(name) for name in group]
     return "".join(parts)
 
 
 def _command(name: str) -> str:
-    spec = table.load(name)
-    actions = table.build_parser(name, spec)._actions
+    spec = commands.load(name)
+    actions = commands.build_parser(name, spec)._actions
     own = [action for action in actions if not SHARED & set(action.option_strings)]
     words = [f"ctxgc {name}", *(_usage(action) for action in own)]
     if spec.has_session:
         words.append("[--session S]")
-    text = table.help_of(name)
+    text = commands.help_of(name)
     lines = [f"\n### `ctxgc {name}`", "", f"{text[0].upper()}{text[1:]}.", "", "```", " ".join(words), "```", ""]
     if own:
         lines += ["| argument | meaning |", "|---|---|"]

@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import sys
 
-from ctxgc.fronts.cli import own_sessions, present, progress
-from ctxgc.fronts.cli.shell import Refused, Shell, usage
-from ctxgc.fronts.cli.table import Spec, tokens_argument
+from ctxgc.fronts.cli import own_sessions, progress, terminal
+from ctxgc.fronts.cli.commands import Spec, tokens_argument
+from ctxgc.fronts.cli.context import Refused, Shell, usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-    from ctxgc.replay.lineup import Terms
+    from ctxgc.replay.policy_registry import Terms
 
 PARTS = 1000
 """Steps of the progress bar."""
@@ -76,7 +76,7 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
 
         study = run_study(files, terms, workers=args.workers, tell=tell)
     for skipped in study.skipped:
-        sys.stderr.write(f"ctxgc: skipped: {present.plain(skipped.path)}: {present.plain(skipped.why)}\n")
+        sys.stderr.write(f"ctxgc: skipped: {terminal.plain(skipped.path)}: {terminal.plain(skipped.why)}\n")
     if not study.results:
         raise Refused("none of these files holds a session to replay", hint="give transcripts, or folders of them")
     report = report_of(study)
@@ -86,7 +86,7 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _terms(args: argparse.Namespace) -> Terms:
-    from ctxgc.replay.lineup import Terms, names
+    from ctxgc.replay.policy_registry import Terms, names
     from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
 
     price = args.price or PROFILE_DEFAULT
@@ -134,10 +134,10 @@ def _files(args: argparse.Namespace) -> list[str]:
 
 def _ask(folders: list[str], files: list[str]) -> None:
     bytes_all = sum(map(progress.weight, files))
-    what = f"{present.plural(len(files), 'transcript')} ({present.size(bytes_all)}) in {' and '.join(folders)}"
+    what = f"{terminal.plural(len(files), 'transcript')} ({terminal.size(bytes_all)}) in {' and '.join(folders)}"
     if not sys.stdin.isatty():
         raise Refused(f"these are your own: {what}", hint="`--yes` reads them; nothing leaves this machine")
-    sys.stderr.write(f"Read {present.plain(what)}? Nothing leaves this machine. [y/N] ")
+    sys.stderr.write(f"Read {terminal.plain(what)}? Nothing leaves this machine. [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Refused("nothing was read")
@@ -158,7 +158,7 @@ def _why(shell: Shell, files: list[str], session: str, turn: int, terms: Terms) 
 
 
 def _write_page(path: str, report: dict[str, object]) -> None:
-    from ctxgc.replay.page import html_of
+    from ctxgc.report.replay_page import html_of
 
     try:
         with open(path, "w", encoding="utf-8", errors="replace") as file:

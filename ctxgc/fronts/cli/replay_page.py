@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ctxgc.fronts.cli.present import Page, count, plain, plural, tokens
-from ctxgc.replay.lineup import SHIPPED
-from ctxgc.replay.page import REASONS
+from ctxgc.fronts.cli.terminal import Page, count, plain, plural, tokens
+from ctxgc.replay.policy_registry import SHIPPED
 from ctxgc.replay.report import ALL_AGENTS
+from ctxgc.report.replay_page import REASONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

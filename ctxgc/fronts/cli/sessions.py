@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from ctxgc.fronts.cli import own_sessions, present, progress
-from ctxgc.fronts.cli.present import count, plain, plural, tokens
-from ctxgc.fronts.cli.shell import EXIT_REFUSED, Shell, say_changed, usage
-from ctxgc.fronts.cli.table import KINDS, STATES, Spec, at_least_one, none_or_more
+from ctxgc.fronts.cli import own_sessions, progress, terminal
+from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, at_least_one, none_or_more
+from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, say_changed, usage
+from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def import_(shell: Shell, args: argparse.Namespace) -> int:
     return EXIT_REFUSED if reply["failed"] else 0
 
 
-def _say_import(page: present.Page, reply: dict[str, Any], format_name: str) -> None:
+def _say_import(page: terminal.Page, reply: dict[str, Any], format_name: str) -> None:
     rows = [
         (
             count(one["segments"]),
@@ -74,7 +74,7 @@ def _say_import(page: present.Page, reply: dict[str, Any], format_name: str) -> 
     added = sum(one["added"] for one in reply["sessions"])
     page.say(
         f"{plural(added, 'segment')} new in {plural(len(rows), 'session')}; "
-        f"{present.size(reply['bytes'])} in {reply['seconds']:.1f} s ({present.size(speed)}/s)"
+        f"{terminal.size(reply['bytes'])} in {reply['seconds']:.1f} s ({terminal.size(speed)}/s)"
     )
     page.say("`ctxgc show --session S` looks into one, `ctxgc collect --dry-run --session S` says what would go", "dim")
 
@@ -102,14 +102,14 @@ def watch(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: _say_watched(page, reply))
 
 
-def _say_watched(page: present.Page, reply: dict[str, Any]) -> None:
+def _say_watched(page: terminal.Page, reply: dict[str, Any]) -> None:
     if reply.get("changed"):
         say_changed(page, reply)
     rows = [
         (
             one["path"],
             count(one.get("files", 0)),
-            present.size(one.get("bytes_read", 0)),
+            terminal.size(one.get("bytes_read", 0)),
             one.get("error") or "",
         )
         for one in reply["watched"]
@@ -136,14 +136,14 @@ def sessions(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: _say_sessions(page, reply))
 
 
-def _say_sessions(page: present.Page, reply: dict[str, Any]) -> None:
+def _say_sessions(page: terminal.Page, reply: dict[str, Any]) -> None:
     if not reply["sessions"]:
         page.say("no sessions yet; `ctxgc import PATH` reads a transcript, `ctxgc demo` shows a sample")
         return
     rows = [
         (
-            present.fit(one["session"], NAME_COLUMNS).rstrip() if page.is_terminal else one["session"],
-            present.ago(one["updated_s"]),
+            terminal.fit(one["session"], NAME_COLUMNS).rstrip() if page.is_terminal else one["session"],
+            terminal.ago(one["updated_s"]),
             count(one["turn"]),
             one["mode"],
             one["title"] or one["project"],
@@ -181,13 +181,13 @@ def show(shell: Shell, args: argparse.Namespace) -> int:
         return 0
     reply = shell.call("session.show", shell.session())
     _say_session(shell.page, reply)
-    _say_segments(shell.page, listed, present.Billing(reply))
+    _say_segments(shell.page, listed, terminal.Billing(reply))
     return 0
 
 
-def _say_session(page: present.Page, reply: dict[str, Any]) -> None:
+def _say_session(page: terminal.Page, reply: dict[str, Any]) -> None:
     page.say(plain(f"{reply['session']}  {reply['title']}").rstrip(), "bold")
-    budget, billing = reply["budget_tokens"], present.Billing(reply)
+    budget, billing = reply["budget_tokens"], terminal.Billing(reply)
     hidden = f", {tokens(billing.hidden_tokens)} of them hidden from the transcript" if billing.hidden_tokens else ""
     states = ", ".join(f"{count(reply[state])} {state}" for state in STATES if reply[state])
     page.facts(
@@ -198,7 +198,7 @@ def _say_session(page: present.Page, reply: dict[str, Any]) -> None:
             ("parent", plain(reply["parent"])),
             ("children", plain(", ".join(reply["children"]))),
             ("mode", reply["mode"]),
-            ("turn", f"{reply['turn']}, updated {present.ago(reply['updated_s'])}"),
+            ("turn", f"{reply['turn']}, updated {terminal.ago(reply['updated_s'])}"),
             ("segments", f"{count(reply['segments'])}: {states}; {count(reply['pinned'])} pinned"),
             ("window", f"{tokens(reply['billed_tokens'])} tokens{hidden}"),
             (
@@ -227,7 +227,7 @@ def _say_session(page: present.Page, reply: dict[str, Any]) -> None:
         )
 
 
-def _say_segments(page: present.Page, reply: dict[str, Any], billing: present.Billing) -> None:
+def _say_segments(page: terminal.Page, reply: dict[str, Any], billing: terminal.Billing) -> None:
     page.say()
     if not reply["segments"]:
         page.say("  no such segment; `ctxgc show --segments --json` lists those of every state", "dim")
@@ -238,7 +238,7 @@ def _say_segments(page: present.Page, reply: dict[str, Any], billing: present.Bi
             one["state"] + (" pin" if one["is_pinned"] else ""),
             count(billing.part(one["tokens"])),
             str(one["born_turn"]),
-            present.label(one) + (f" · {one['garbage']}" if one["garbage"] else ""),
+            terminal.label(one) + (f" · {one['garbage']}" if one["garbage"] else ""),
         )
         for one in reply["segments"]
     ]
@@ -247,8 +247,8 @@ def _say_segments(page: present.Page, reply: dict[str, Any], billing: present.Bi
         page.say(f"  the newest {len(rows)} of {count(reply['total'])}; `--limit N` shows more", "dim")
 
 
-def _say_segment(page: present.Page, reply: dict[str, Any]) -> None:
-    page.say(plain(f"{reply['id']}  {present.label(reply)}"), "bold")
+def _say_segment(page: terminal.Page, reply: dict[str, Any]) -> None:
+    page.say(plain(f"{reply['id']}  {terminal.label(reply)}"), "bold")
     page.facts(
         (
             ("session", plain(reply["session"])),
@@ -266,7 +266,7 @@ def _say_segment(page: present.Page, reply: dict[str, Any]) -> None:
             ("tags", plain(", ".join(reply["tags"]))),
             ("task", plain(reply["task"])),
             ("redacted", plural(reply["redactions"], "place") if reply["redactions"] else ""),
-            ("pieces", ", ".join(f"{piece['name']} {present.size(piece['bytes'])}" for piece in reply["pieces"])),
+            ("pieces", ", ".join(f"{piece['name']} {terminal.size(piece['bytes'])}" for piece in reply["pieces"])),
             ("digest", reply["digest"]),
         )
     )
@@ -292,7 +292,7 @@ def render(shell: Shell, args: argparse.Namespace) -> int:
     import json
 
     reply = shell.call("session.render", {**shell.session(), "format": args.format})
-    return shell.answer(reply, lambda page: page.say(present.harmless(json.dumps(reply["messages"], indent=2))))
+    return shell.answer(reply, lambda page: page.say(terminal.harmless(json.dumps(reply["messages"], indent=2))))
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:

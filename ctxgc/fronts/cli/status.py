@@ -11,12 +11,12 @@ import json
 import os
 import sys
 
-from ctxgc.fronts.cli import gateways, present
-from ctxgc.fronts.cli.present import count, plain, plural, tokens
-from ctxgc.fronts.cli.shell import Refused, Shell, usage
-from ctxgc.fronts.cli.table import Spec
-from ctxgc.protocol import whereabouts
-from ctxgc.protocol.line import CallFailed, Unreachable
+from ctxgc.fronts.cli import gateway_status, terminal
+from ctxgc.fronts.cli.commands import Spec
+from ctxgc.fronts.cli.context import Refused, Shell, usage
+from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
+from ctxgc.protocol import discovery
+from ctxgc.protocol.blocking_client import CallFailed, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
         window = None
     except Refused:  # The working directory is gone.
         window = None
-    running = gateways.found(reply["state_folder"])
+    running = gateway_status.found(reply["state_folder"])
     if args.json:
         shell.print_json(reply | {"window": window, "gateways": running})
         return 0
     _say_daemon(shell.page, reply, has_gateway=bool(running))
-    gateways.say(shell.page, running)
+    gateway_status.say(shell.page, running)
     if window is None:
         shell.page.say()
         none = "no session of this directory yet; `ctxgc sessions` lists all"
@@ -104,7 +104,7 @@ def _told(text: str) -> str:
 def one_line(reply: dict[str, Any]) -> str:
     """A session's state as one short line."""
     mode, waits = reply["gateway"] or reply["mode"], reply["next_collection"]
-    freed = present.Billing(reply).part(reply["freed_tokens"])
+    freed = terminal.Billing(reply).part(reply["freed_tokens"])
     parts = [f"ctxgc {mode}", f"{tokens(reply['billed_tokens'])} tokens"]
     if freed:
         parts.append(f"{tokens(freed)} {'freed' if mode in EDITED else 'could go'}")
@@ -123,19 +123,19 @@ def _stats(shell: Shell) -> dict[str, Any]:
     try:
         return shell.call("stats", {}, spawn=False)
     except Unreachable as failure:
-        failure.hint += gateways.hint_still(whereabouts.state_folder(os.environ))
+        failure.hint += gateway_status.hint_still(discovery.state_folder(os.environ))
         raise
 
 
-def _say_daemon(page: present.Page, reply: dict[str, Any], *, has_gateway: bool) -> None:
-    page.say(f"ctxgcd {reply['version']}, pid {reply['pid']}, up {present.duration(reply['uptime_s'])}", "bold")
+def _say_daemon(page: terminal.Page, reply: dict[str, Any], *, has_gateway: bool) -> None:
+    page.say(f"ctxgcd {reply['version']}, pid {reply['pid']}, up {terminal.duration(reply['uptime_s'])}", "bold")
     page.facts(
         (
             ("socket", plain(reply["socket"])),
-            ("state", f"{plain(reply['state_folder'])}, {present.size(reply['stash_bytes'])}"),
+            ("state", f"{plain(reply['state_folder'])}, {terminal.size(reply['stash_bytes'])}"),
             (
                 "memory",
-                f"{present.size(reply['rss_bytes'])}, {present.size(reply['text_cache_bytes'])} of it cached text",
+                f"{terminal.size(reply['rss_bytes'])}, {terminal.size(reply['text_cache_bytes'])} of it cached text",
             ),
             (
                 "stash",
@@ -161,20 +161,20 @@ def _say_daemon(page: present.Page, reply: dict[str, Any], *, has_gateway: bool)
     if reply["read_only"]:
         page.say(f"  the stash takes no writes: {plain(reply['read_only'])}", "red")
     if 0 < reply["stash_bytes_max"] < reply["stash_bytes"]:
-        limit = present.size(reply["stash_bytes_max"])
+        limit = terminal.size(reply["stash_bytes_max"])
         page.say(f"  the stash is larger than {limit}; `ctxgc doctor` says what to forget", "yellow")
     if reply["tokens_estimated"]:
         page.say("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
 
 
-def _say_window(page: present.Page, reply: dict[str, Any]) -> None:
+def _say_window(page: terminal.Page, reply: dict[str, Any]) -> None:
     page.say()
     page.say(plain(f"{reply['session']}  {reply['title']}").rstrip(), "bold")
     limit = reply["budget_tokens"] or reply["window_max_tokens"]
     window = f"{tokens(reply['billed_tokens'])} tokens"
     if limit:
         window = f"{page.bar(reply['billed_tokens'] / limit)} {window} of {tokens(limit)}"
-    billing = present.Billing(reply)
+    billing = terminal.Billing(reply)
     mode = reply["gateway"] or reply["mode"]
     freed, may_go, garbage = (billing.part(reply[f"{part}_tokens"]) for part in ("freed", "evictable", "garbage"))
     hits = reply["cache_hit_rate"]
@@ -193,14 +193,14 @@ def _say_window(page: present.Page, reply: dict[str, Any]) -> None:
     )
 
 
-def _last(one: dict[str, Any] | None, billing: present.Billing) -> str:
+def _last(one: dict[str, Any] | None, billing: terminal.Billing) -> str:
     """The last collection: what it was, what it was to bring, what it brought."""
     if one is None:
         return "no collection yet"
     actual = "" if one["actual_cost"] is None else f", {_cost(billing.part(one['actual_cost']))} by the bill"
-    head = f"#{one['collection']}, {present.ago(one['wall_s'])}, {plain(one['trigger'])}"
+    head = f"#{one['collection']}, {terminal.ago(one['wall_s'])}, {plain(one['trigger'])}"
     costs = f"{_cost(billing.part(one['predicted_cost']))} predicted{actual}"
-    return f"{head}: {present.what_left(one, billing)}; {costs}"
+    return f"{head}: {terminal.what_left(one, billing)}; {costs}"
 
 
 def _cost(cost: float) -> str:

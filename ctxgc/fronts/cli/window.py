@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 
-from ctxgc.fronts.cli import present
-from ctxgc.fronts.cli.present import count, plain, plural, tokens
-from ctxgc.fronts.cli.shell import Shell, say_changed, usage
-from ctxgc.fronts.cli.table import KINDS, Spec, at_least_one, none_or_more, tokens_argument
+from ctxgc.fronts.cli import terminal
+from ctxgc.fronts.cli.commands import KINDS, Spec, at_least_one, none_or_more, tokens_argument
+from ctxgc.fronts.cli.context import Shell, say_changed, usage
+from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _piped_text() -> str:
         usage("standard input is not UTF-8 text", "ctxgc add --file PATH takes any bytes")
 
 
-def _say_added(page: present.Page, reply: dict[str, Any]) -> None:
+def _say_added(page: terminal.Page, reply: dict[str, Any]) -> None:
     for segment_id in reply["ids"]:
         page.say(f"{plain(segment_id)}  {page.paint('in ' + plain(reply['session']), 'dim')}", "bold")
     say_changed(page, reply)
@@ -119,7 +119,7 @@ def collect(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: say_plan(page, reply, args.budget))
 
 
-def say_plan(page: present.Page, reply: dict[str, Any], asked_tokens: int | None = None) -> None:
+def say_plan(page: terminal.Page, reply: dict[str, Any], asked_tokens: int | None = None) -> None:
     """A plan or a collection: what left and why, before and after, the cost, what it means for the agent."""
     before, after = reply["before_tokens"], reply["after_tokens"]
     if reply["victims"]:
@@ -141,7 +141,7 @@ def say_plan(page: present.Page, reply: dict[str, Any], asked_tokens: int | None
                 f"{plural(reply['evicted'], 'segment')}, {tokens(reply['freed_tokens'])} freed",
             ),
             ("why", "; ".join(f"{name} {tokens(sums['freed_tokens'])}" for name, sums in by_reason)),
-            ("held by", present.held_by(reply["held_by"])),
+            ("held by", terminal.held_by(reply["held_by"])),
             ("cost", f"{verdict} {tokens(abs(cost))} input tokens, predicted" if cost else ""),
             (
                 "cache",
@@ -175,7 +175,7 @@ def victim_row(victim: dict[str, Any]) -> tuple[str, ...]:
     reason = victim["reason"] + (
         f" by {victim['by']}" if victim["by"] else f", {plural(victim['age_turns'], 'turn')} old"
     )
-    return (count(victim["freed_tokens"]), present.fit(reason, 44).rstrip(), victim["id"], victim["label"])
+    return (count(victim["freed_tokens"]), terminal.fit(reason, 44).rstrip(), victim["id"], victim["label"])
 
 
 def _why_arguments(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +188,7 @@ def why(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: say_why(page, reply))
 
 
-def say_why(page: present.Page, reply: dict[str, Any]) -> None:
+def say_why(page: terminal.Page, reply: dict[str, Any]) -> None:
     """The explanation, and the retaining path as a small tree: the root first."""
     page.say(f"{plain(reply['label'])}  {page.paint(plain(reply['id']), 'dim')}", "bold")
     page.say(plain(reply["explanation"]))
@@ -214,7 +214,7 @@ def undo(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: _say_undone(page, reply))
 
 
-def _say_undone(page: present.Page, reply: dict[str, Any]) -> None:
+def _say_undone(page: terminal.Page, reply: dict[str, Any]) -> None:
     page.facts(
         (
             ("session", plain(reply["session"])),
@@ -239,17 +239,17 @@ def log(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: _say_log(page, reply))
 
 
-def _say_log(page: present.Page, reply: dict[str, Any]) -> None:
-    billing = present.Billing(reply)
+def _say_log(page: terminal.Page, reply: dict[str, Any]) -> None:
+    billing = terminal.Billing(reply)
     rows = [
         (
             str(one["collection"]),
-            present.ago(one["wall_s"]),
+            terminal.ago(one["wall_s"]),
             one["trigger"] + (f" undoes {one['undoes']}" if one["undoes"] else ""),
             f"{tokens(billing.whole(one['before_tokens']))} → {tokens(billing.whole(one['after_tokens']))}",
             tokens(billing.part(one["predicted_cost"])),
             "–" if one["actual_cost"] is None else tokens(billing.part(one["actual_cost"])),
-            present.what_left(one, billing),
+            terminal.what_left(one, billing),
         )
         for one in reply["collections"]
     ]
@@ -257,7 +257,7 @@ def _say_log(page: present.Page, reply: dict[str, Any]) -> None:
         page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
         return
     page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", "what"), rows)
-    foreseen = [one for one in reply["collections"] if one["trigger"] == present.SHADOW]
+    foreseen = [one for one in reply["collections"] if one["trigger"] == terminal.SHADOW]
     if foreseen:
         freed = billing.part(sum(one["before_tokens"] - one["after_tokens"] for one in foreseen))
         cost = billing.part(sum(one["predicted_cost"] for one in foreseen))

@@ -1,0 +1,1 @@
+"""Transcripts: the logs that hosts write, read only."""

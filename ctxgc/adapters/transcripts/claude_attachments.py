@@ -1,0 +1,109 @@
+"""What Claude Code's attachment records put into the prompt, and which of it may go.
+
+An attachment reaches the model as a reminder beside a user message. Those that carry text of weight become
+segments; bookkeeping (a hook that said nothing, a token countdown, a permission list) is skipped and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ctxgc.adapters.claude_texts import ClaudeTexts, skill_facts
+from ctxgc.adapters.facts.shell_paths import resolve
+from ctxgc.adapters.facts.tool_facts import Facts
+from ctxgc.adapters.session_builder import as_count, as_dict, as_text, block_text, blocks
+from ctxgc.adapters.wrappers import Reading
+from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse
+
+SHOWN = frozenset({"file", "edited_text_file", "invoked_skills"})
+"""Attachments that show a file or a skill, and so may go. Rules, memory, listings and what hooks say stay."""
+
+
+def attached(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) -> Reading | None:
+    """What an attachment puts into the prompt, with the file it shows; None if it puts nothing there."""
+    kind = as_text(attachment.get("type"))
+    read = _READERS.get(kind)
+    text = read(attachment) if read else ""
+    if not text.strip():
+        return None
+    if kind == "queued_command":
+        # A prompt typed while the agent worked comes as an attachment, but it is the user who speaks.
+        return Reading(Kind.USER, text) if _is_typed(attachment) else texts.reading(text)
+    path = as_text(attachment.get("filename")) or as_text(attachment.get("path"))
+    facts = Facts((_shown(path, attachment, cwd),)) if path and path.isprintable() else Facts()
+    if kind == "invoked_skills":
+        facts = skill_facts([as_text(as_dict(item).get("name")) for item in attachment["skills"]])
+    return Reading(Kind.ATTACHMENT if kind in SHOWN else Kind.SYSTEM, text, facts)
+
+
+def _is_typed(attachment: dict[str, Any]) -> bool:
+    """Whether a queued prompt is a person's: not of another agent, nor of a task that ended."""
+    origin = as_text(as_dict(attachment.get("origin")).get("kind")) or "human"
+    is_prompt = as_text(attachment.get("commandMode")) in ("", "prompt")
+    return is_prompt and origin == "human" and attachment.get("isMeta") is not True
+
+
+def _shown(path: str, attachment: dict[str, Any], cwd: str) -> PathUse:
+    if attachment.get("type") == "edited_text_file":
+        # A snippet around the change: which lines it shows is only in its text.
+        return PathUse(resolve(path, cwd), Access.MENTION)
+    file = as_dict(as_dict(attachment.get("content")).get("file"))
+    first = as_count(file.get("startLine")) or 1
+    count = as_count(file.get("numLines"))
+    is_whole = not count or (first == 1 and count == as_count(file.get("totalLines")))
+    last = LINE_MAX if is_whole else min(first + count - 1, LINE_MAX)
+    return PathUse(resolve(path, cwd), Access.READ, min(first, LINE_MAX), last)
+
+
+def _strings(value: object) -> str:
+    """A string, or strings of a list, joined."""
+    if isinstance(value, list):
+        return "\n".join(item for item in value if isinstance(item, str))
+    return as_text(value)
+
+
+def _file(attachment: dict[str, Any]) -> str:
+    content = as_dict(attachment.get("content"))
+    return as_text(as_dict(content.get("file")).get("content")) or as_text(content.get("content"))
+
+
+def _tasks(attachment: dict[str, Any]) -> str:
+    content = attachment.get("content")
+    if not isinstance(content, list):
+        return as_text(content)
+    keys = ("id", "status", "subject", "content", "description")
+    rows = (" ".join(as_text(as_dict(item).get(key)) for key in keys) for item in content)
+    return "\n".join(" ".join(row.split()) for row in rows)
+
+
+def _skills(attachment: dict[str, Any]) -> str:
+    skills = attachment.get("skills")
+    return "\n\n".join(as_text(as_dict(item).get("content")) for item in skills) if isinstance(skills, list) else ""
+
+
+def _prompt(attachment: dict[str, Any]) -> str:
+    return "\n".join(text for block in blocks(attachment.get("prompt")) if (text := block_text(block)))
+
+
+_READERS: Mapping[str, Callable[[dict[str, Any]], str]] = MappingProxyType(
+    {
+        "hook_additional_context": lambda a: _strings(a.get("content")),
+        "hook_success": lambda a: _strings(a.get("content")),
+        "hook_blocking_error": lambda a: _strings(as_dict(a.get("blockingError")).get("blockingError")),
+        "file": _file,
+        "edited_text_file": lambda a: as_text(a.get("snippet")),
+        "nested_memory": lambda a: as_text(as_dict(a.get("content")).get("content")),
+        "skill_listing": lambda a: _strings(a.get("content")),
+        "invoked_skills": _skills,
+        "queued_command": _prompt,
+        "task_reminder": _tasks,
+        "todo_reminder": _tasks,
+        "todo": _tasks,
+        "mcp_instructions_delta": lambda a: _strings(a.get("addedBlocks")),
+        "deferred_tools_delta": lambda a: _strings(a.get("addedLines")),
+        "agent_listing_delta": lambda a: _strings(a.get("addedLines")),
+        "critical_system_reminder": lambda a: _strings(a.get("content")),
+    }
+)

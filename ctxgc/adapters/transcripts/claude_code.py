@@ -1,0 +1,380 @@
+"""Claude Code's session logs: one JSON object a line, one assistant record a content block.
+
+    user ──▶ prompt, attachment, or results ──close──▶ exchange      compact_boundary ─▶ Rewindowed, then a summary
+    assistant (blocks of one message.id = one reply) ─▶ texts, thinking, open calls      microcompact ─▶ Cleared
+    attachment ─▶ what the host put beside a prompt                  isSidechain ─▶ session PARENT/AGENT
+
+What a record is in the prompt is in its `message`; `toolUseResult`, 43 % of the bytes, is the screen's copy and is
+never even built. `born_turn` of a reply's segments, and `turn` of its `Used`, is the number of replies before it.
+A new root is a window from nothing, as for the host itself; `/clear` begins another session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ctxgc.adapters.claude_texts import ClaudeTexts
+from ctxgc.adapters.contract import Opened, Used
+from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.folded import unfolded
+from ctxgc.adapters.session_builder import Chain, as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.transcripts.claude_attachments import attached
+from ctxgc.adapters.transcripts.claude_record import Record, record_of
+from ctxgc.adapters.transcripts.claude_tree import Tree, stamp
+from ctxgc.adapters.transcripts.jsonl import LineTranscript
+from ctxgc.adapters.wrappers import Reading
+from ctxgc.core.segment import Departure, Kind, Role
+
+AGENT_CALLS_MAX = 1024
+"""Prompts of sub-agent calls remembered, to find the call that a side chain answers."""
+
+
+@dataclass(slots=True)
+class _Usage:
+    """The bill of a reply: its records repeat it, and the last ones have the most output."""
+
+    turn: int
+    model: str = ""
+    wall_s: float = 0.0
+    output_tokens: int = -1
+    raw: dict[str, Any] = field(default_factory=dict)
+    is_news: bool = False
+
+
+@dataclass(slots=True)
+class _Session:
+    """One session of the file."""
+
+    chain: Chain
+    tree: Tree = field(default_factory=Tree)
+    last_uuid: str = ""
+    reply: str = ""
+    usage: _Usage | None = None
+    turns: dict[int, int] = field(default_factory=dict)
+    """Turn of each reply, by the stamp of its message id."""
+    texts: ClaudeTexts = field(default_factory=ClaudeTexts)
+    summary_place: int | None = None
+    """Kept free by a compaction for the summary that follows it."""
+
+
+class ClaudeCode(LineTranscript):
+    """Parses one file of `~/.claude/projects`: a session, its side chains, or several of either."""
+
+    source = "claude_code"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sessions: dict[str, _Session] = {}
+        self._last_session = ""
+        self._sides: dict[int, str] = {}
+        self._agent_calls: dict[int, tuple[str, str]] = {}
+
+    def _read(self, line: bytes) -> bool:
+        record = record_of(line)
+        if record is None:
+            return False
+        self._take_record(record)
+        return True
+
+    def _rest(self) -> None:
+        for session in self._sessions.values():
+            session.chain.show_pending()
+            self._bill(session)
+
+    def _take_record(self, record: Record) -> None:
+        session = self._session_of(record)
+        if session is None:
+            self._skip(record.type if isinstance(record.type, str) and record.type else "no_session")
+            return
+        kind = record.type
+        uuid = as_text(record.uuid)
+        if uuid and uuid in session.tree:
+            self._skip("duplicate")
+            return
+        above = 0
+        if uuid:
+            parent = session.last_uuid if record.parentUuid is msgspec.UNSET else as_text(record.parentUuid)
+            is_solid = kind in ("user", "assistant") or record.subtype == "compact_boundary"
+            above = session.tree.add(uuid, parent, is_solid, session.chain.next_place)
+            session.last_uuid = uuid
+        if kind == "user":
+            self._take_user(session, record, above)
+        elif kind == "assistant":
+            self._take_assistant(session, record)
+        elif kind == "attachment":
+            self._take_attachment(session, record)
+        elif kind == "system":
+            self._take_system(session, record)
+        elif kind in ("ai-title", "custom-title"):
+            session.chain.tell(title=as_text(record.aiTitle) or as_text(record.customTitle))
+        else:
+            self._skip(kind)
+
+    def _session_of(self, record: Record) -> _Session | None:
+        """The session a record belongs to, opened if it is new; None if no record has named one yet."""
+        name = clean_name(as_text(record.sessionId)) or self._last_session
+        if not name:
+            return None
+        self._last_session = name
+        parent = ""
+        if record.isSidechain is True:
+            parent, name = name, self._side_of(name, record)
+        session = self._sessions.get(name)
+        if session is None:
+            if record.type not in ("user", "assistant", "attachment", "system"):
+                return None  # Bookkeeping alone opens no session.
+            session = self._sessions[name] = _Session(Chain(name, self._events))
+            if parent:
+                self._events.append(Opened(name, clean_name(as_text(record.cwd)), parent, self._caller(parent, record)))
+                session.chain.known["project"] = clean_name(as_text(record.cwd))
+        if not session.chain.known.get("project"):
+            session.chain.tell(project=as_text(record.cwd))
+        return session
+
+    def _side_of(self, parent: str, record: Record) -> str:
+        """The session of a side chain: named by its agent, else by its first record."""
+        uuid = as_text(record.uuid)
+        agent = clean_name(as_text(record.agentId))
+        above = self._sides.get(stamp(as_text(record.parentUuid))) if record.parentUuid else None
+        name = f"{parent}/{agent}" if agent else above or f"{parent}/{clean_name(uuid[:8]) or 'side'}"
+        if uuid and not agent:
+            self._sides[stamp(uuid)] = name
+        return name
+
+    def _caller(self, parent: str, record: Record) -> str:
+        """The exchange of the parent that started a side chain: the call whose prompt is the chain's first text."""
+        for block in blocks(as_dict(record.message).get("content")):
+            session, call = self._agent_calls.get(stamp(block_text(block) or ""), ("", ""))
+            if session == parent:
+                return call
+        return ""
+
+    def _take_user(self, session: _Session, record: Record, above: int) -> None:
+        chain = session.chain
+        content = as_dict(record.message).get("content")
+        if not isinstance(content, str | list):
+            self._skip("malformed")
+            return
+        wall_s = unix_s(record.timestamp)
+        if record.isCompactSummary is True:
+            self._take_summary(session, content, wall_s)
+            return
+        if record.isVisibleInTranscriptOnly is True:
+            self._skip("not_sent")
+            return
+        has_result = False
+        rest: list[object] = []
+        for block in blocks(content):
+            if as_dict(block).get("type") == "tool_result":
+                has_result = True
+                self._take_result(session, as_dict(block), wall_s)
+            else:
+                rest.append(block)
+        is_meta = record.isMeta is True
+        said = [(block, session.texts.reading(block_text(block) or "", is_meta=is_meta)) for block in rest]
+        is_prompt = not is_meta and any(reading.kind is Kind.USER for _, reading in said)
+        if is_prompt:
+            chain.end_calls()
+        if said and not has_result and session.last_uuid:
+            self._take_fork(session, above, is_prompt=is_prompt)
+        for block, reading in said:
+            self._take_said(chain, block, reading, wall_s)
+
+    def _take_said(self, chain: Chain, block: object, reading: Reading, wall_s: float) -> None:
+        """A block in the user's name."""
+        if block_text(block) is None:
+            self._take_block(chain, block, None, Kind.USER, Role.USER, wall_s, chain.turn, "")
+        elif reading.words.strip():
+            chain.text(reading.kind, Role.USER, reading.words, wall_s=wall_s, facts=reading.facts)
+        elif reading.words:
+            self._skip("blank")
+
+    def _take_fork(self, session: _Session, above: int, is_prompt: bool) -> None:
+        slots = session.tree.fork(above, session.chain.window, is_prompt)
+        if slots is not None:
+            session.chain.drop_calls()
+            session.chain.rewindow(slots, Departure.REWOUND)
+
+    def _take_result(self, session: _Session, block: dict[str, Any], wall_s: float) -> None:
+        chain, content = session.chain, block.get("content")
+        if is_deeper(content, SKELETON_DEPTH_MAX):
+            self._skip("too_deep")
+            return
+        is_error = block.get("is_error")
+        call_id = as_text(block.get("tool_use_id"))
+        result = unfolded(content)
+        if chain.close_call(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s) is None:
+            self._skip("orphan_result")
+        for reading in map(session.texts.folded, result.folds):
+            chain.text(reading.kind, Role.USER, reading.words, wall_s=wall_s, facts=reading.facts)
+
+    def _take_assistant(self, session: _Session, record: Record) -> None:
+        chain = session.chain
+        message = as_dict(record.message)
+        content = message.get("content")
+        if not isinstance(content, str | list):
+            self._skip("malformed")
+            return
+        model = as_text(message.get("model"))
+        if model == "<synthetic>" or record.isApiErrorMessage is True:
+            self._skip("synthetic")
+            return
+        reply = as_text(message.get("id")) or as_text(record.uuid)
+        wall_s = unix_s(record.timestamp)
+        turn = self._turn_of(session, reply)
+        chain.tell(model=model)
+        self._note_usage(session, turn, model, message.get("usage"), wall_s)
+        for block in blocks(content):
+            kind = as_dict(block).get("type")
+            if kind == "tool_use":
+                self._take_call(chain, as_dict(block), as_text(record.cwd), wall_s, turn, reply)
+            elif kind == "thinking":
+                self._take_thinking(chain, as_dict(block), wall_s, turn, reply)
+            else:
+                text = block_text(block)
+                what = Kind.ASSISTANT if text is not None else Kind.OTHER
+                self._take_block(chain, block, text, what, Role.ASSISTANT, wall_s, turn, reply)
+
+    def _turn_of(self, session: _Session, reply: str) -> int:
+        """The turn of a reply; a new one ends what waited for the one before."""
+        key = stamp(reply)
+        if key not in session.turns:
+            self._bill(session)
+            session.chain.forget_ended_calls()
+            session.turns[key] = session.chain.turn
+            session.usage = _Usage(session.chain.turn)
+            session.chain.turn += 1
+        return session.turns[key]
+
+    def _note_usage(self, session: _Session, turn: int, model: str, usage: object, wall_s: float) -> None:
+        kept = session.usage
+        if kept is None or kept.turn != turn or not isinstance(usage, dict):
+            return
+        output_tokens = as_count(usage.get("output_tokens"))
+        if output_tokens > kept.output_tokens:
+            session.usage = _Usage(turn, model, wall_s, output_tokens, usage, is_news=True)
+
+    def _bill(self, session: _Session) -> None:
+        """Tell what the current reply cost; again for the same turn if later records know better."""
+        usage = session.usage
+        if usage is None or not usage.is_news:
+            return
+        usage.is_news = False
+        self._events.append(
+            Used(
+                session=session.chain.session,
+                turn=usage.turn,
+                model=usage.model,
+                wall_s=usage.wall_s,
+                input_tokens=as_count(usage.raw.get("input_tokens")),
+                cache_read_tokens=as_count(usage.raw.get("cache_read_input_tokens")),
+                cache_creation_tokens=as_count(usage.raw.get("cache_creation_input_tokens")),
+                output_tokens=usage.output_tokens,
+            )
+        )
+
+    def _take_call(self, chain: Chain, block: dict[str, Any], cwd: str, wall_s: float, turn: int, reply: str) -> None:
+        call_id, tool, value = block.get("id"), block.get("name"), block.get("input")
+        if not (isinstance(call_id, str) and call_id and isinstance(tool, str)):
+            self._skip("malformed")
+            return
+        if is_deeper(value, SKELETON_DEPTH_MAX):
+            self._skip("too_deep")
+            return
+        self._sessions[chain.session].texts.called(tool, value)
+        facts = facts_of(tool, value, cwd)
+        segment_id = chain.open_call(call_id, tool, value, facts, wall_s=wall_s, born_turn=turn, reply=reply)
+        prompt = as_dict(value).get("prompt")
+        if isinstance(prompt, str) and len(self._agent_calls) < AGENT_CALLS_MAX:
+            self._agent_calls[stamp(prompt)] = (chain.session, segment_id)
+
+    def _take_thinking(self, chain: Chain, block: dict[str, Any], wall_s: float, turn: int, reply: str) -> None:
+        text, signature = as_text(block.get("thinking")), as_text(block.get("signature"))
+        if not text and not signature:
+            self._skip("thinking_empty")
+            return
+        chain.text(
+            Kind.THINKING,
+            Role.ASSISTANT,
+            text,
+            piece="thinking",
+            skeleton={"signature": signature} if signature else None,
+            wall_s=wall_s,
+            born_turn=turn,
+            reply=reply,
+        )
+
+    def _take_block(
+        self,
+        chain: Chain,
+        block: object,
+        text: str | None,
+        kind: Kind,
+        role: Role,
+        wall_s: float,
+        turn: int,
+        reply: str,
+    ) -> None:
+        """A text, or a block that is none: kept verbatim. White space alone is sent to no model."""
+        if text is not None:
+            if text.isspace() and role is Role.USER:
+                self._skip("blank")
+            elif text and not text.isspace():
+                chain.text(kind, role, text, wall_s=wall_s, born_turn=turn, reply=reply)
+        elif not isinstance(block, dict) or not isinstance(block.get("type"), str) or block["type"] == "text":
+            self._skip("malformed")
+        elif is_deeper(block, SKELETON_DEPTH_MAX):
+            self._skip("too_deep")
+        else:
+            chain.text(kind, role, "", skeleton={"opaque": [block]}, wall_s=wall_s, born_turn=turn, reply=reply)
+
+    def _take_attachment(self, session: _Session, record: Record) -> None:
+        attachment = as_dict(record.attachment)
+        found = attached(attachment, as_text(record.cwd), session.texts)
+        if found is None:
+            self._skip(f"attachment.{as_text(attachment.get('type'))}")
+            return
+        kind, words, facts = found
+        session.chain.text(kind, Role.USER, words, wall_s=unix_s(record.timestamp), facts=facts)
+
+    def _take_system(self, session: _Session, record: Record) -> None:
+        if record.subtype == "compact_boundary":
+            self._take_compaction(session, as_dict(record.compactMetadata))
+        elif record.subtype == "microcompact_boundary":
+            calls = as_dict(record.microcompactMetadata).get("compactedToolIds")
+            self._take_clearing(session.chain, calls if isinstance(calls, list) else [])
+        else:
+            self._skip(f"system.{as_text(record.subtype)}")
+
+    def _take_clearing(self, chain: Chain, calls: list[object]) -> None:
+        """Only what was answered has a body to clear."""
+        known = [chain.newest(call) for call in calls if isinstance(call, str) and call not in chain.calls]
+        ids = [segment_id for segment_id in known if segment_id is not None]
+        if ids:
+            chain.clear(ids, Departure.HOST_CLEARED)
+
+    def _take_compaction(self, session: _Session, metadata: dict[str, Any]) -> None:
+        """The window is what the host preserved, behind a place for the summary that comes next."""
+        chain = session.chain
+        chain.end_calls()
+        chain.drop_calls()
+        kept = as_dict(metadata.get("preservedSegment"))
+        head = session.tree.node(as_text(kept.get("headUuid")))
+        end = session.tree.place_after(as_text(kept.get("tailUuid")), chain.next_place)
+        ids = [name for name, place in chain.window if head and head.place <= place < end]
+        left = chain.window
+        session.summary_place = chain.next_place
+        chain.next_place += 1
+        chain.replace(ids, Departure.HOST_COMPACTED)
+        session.tree.start_over(left, chain.window)
+
+    def _take_summary(self, session: _Session, content: str | list[Any], wall_s: float) -> None:
+        if session.summary_place is None:
+            self._take_compaction(session, {})
+        text = "\n".join(text for block in blocks(content) if (text := block_text(block)))
+        place, session.summary_place = session.summary_place, None
+        session.chain.text(Kind.SUMMARY, Role.USER, text, wall_s=wall_s, front_place=place)

@@ -1,0 +1,49 @@
+"""One record of a Claude Code log, with the fields that matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ctxgc.adapters.transcripts.jsonl import lenient_object
+
+
+class Record(msgspec.Struct):
+    """The fields that matter; all others are skipped while decoding. Any may hold anything."""
+
+    type: Any = None
+    subtype: Any = None
+    uuid: Any = None
+    parentUuid: Any = msgspec.UNSET
+    sessionId: Any = None
+    timestamp: Any = None
+    cwd: Any = None
+    isSidechain: Any = None
+    agentId: Any = None
+    isMeta: Any = None
+    isCompactSummary: Any = None
+    isVisibleInTranscriptOnly: Any = None
+    isApiErrorMessage: Any = None
+    message: Any = None
+    attachment: Any = None
+    compactMetadata: Any = None
+    microcompactMetadata: Any = None
+    aiTitle: Any = None
+    customTitle: Any = None
+
+
+_FIELDS = frozenset(Record.__struct_fields__)
+_DECODER = msgspec.json.Decoder(Record)
+
+
+def record_of(line: bytes) -> Record | None:
+    """The record on a line; None if the line is no JSON object."""
+    try:
+        return _DECODER.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # The standard library takes what msgspec refuses: lone surrogates, NaN.
+        found = lenient_object(line)
+        if found is None:
+            return None
+        return Record(**{key: value for key, value in found.items() if key in _FIELDS})

@@ -1,0 +1,151 @@
+"""The tree of a Claude Code log: which branch a record stands on, and what the window of a branch is.
+
+    prompt 1 ── reply ── prompt 2 ── reply          the branch left behind: departs as rewound
+                   └──── prompt 2' ── reply         the newest branch: the window
+
+Records point at their parent. Branches inside one reply (parallel calls) and those made by progress, system and
+attachment records are no forks: only a user's text is, whose parent has such a text already, or lies on a branch
+left behind. Parents are compared by the nearest record that says something (its `solid` parent). A compaction
+starts a branch with nothing before it. Keeps 8-byte hashes and numbers, about 150 bytes a record, never texts.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+from ctxgc.adapters.session_builder import Slots
+
+ROOT = 0
+"""Stands for "no parent"."""
+
+
+def stamp(text: str) -> int:
+    """A text as 64 bits, the same in every process."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
+
+
+class Node(NamedTuple):
+    """A record of the tree."""
+
+    solid: int
+    """The stamp of the nearest record, from this one up, that says something."""
+    branch: int
+    place: int
+    """The next place of the window when the record came."""
+
+
+class _Child(NamedTuple):
+    """The first text below a parent: a second one makes a fork there."""
+
+    branch: int
+    place: int
+    at: int
+
+
+@dataclass(slots=True)
+class _Branch:
+    """Segments before place `cut` (of records before number `cut_at`) are the parent's; then come its own."""
+
+    parent: int
+    cut: int
+    cut_at: int
+    slots: Slots
+
+
+@dataclass(slots=True)
+class Tree:
+    """Of one session. The current branch's slots are the chain's window, saved here when the branch is left."""
+
+    current: int = 0
+    _at: dict[int, int] = field(default_factory=dict)
+    _solid: array[int] = field(default_factory=lambda: array("Q"))
+    _branch: array[int] = field(default_factory=lambda: array("l"))
+    _place: array[int] = field(default_factory=lambda: array("q"))
+    _texts: dict[int, _Child] = field(default_factory=dict)
+    _branches: list[_Branch] = field(default_factory=lambda: [_Branch(-1, 0, 0, [])])
+
+    def __contains__(self, uuid: str) -> bool:
+        return stamp(uuid) in self._at
+
+    def add(self, uuid: str, parent: str | None, is_solid: bool, place: int) -> int:
+        """Record a node; its solid parent."""
+        key = stamp(uuid)
+        above = ROOT if not parent else self._solid_of(stamp(parent))
+        self._at[key] = len(self._solid)
+        # A root that says nothing stands for itself: hooks at each start of a session are not one parent.
+        self._solid.append(key if is_solid or above == ROOT else above)
+        self._branch.append(self.current)
+        self._place.append(place)
+        return above
+
+    def node(self, uuid: str) -> Node | None:
+        """What is known of a record."""
+        at = self._at.get(stamp(uuid))
+        return None if at is None else Node(self._solid[at], self._branch[at], self._place[at])
+
+    def place_after(self, uuid: str, otherwise: int) -> int:
+        """The next place of the window when the record after this one came."""
+        at = self._at.get(stamp(uuid), len(self._place))
+        return self._place[at + 1] if at + 1 < len(self._place) else otherwise
+
+    def fork(self, parent: int, window: Slots, is_prompt: bool) -> Slots | None:
+        """The record added last is a text below the solid `parent`: its window if that is another, else None.
+
+        A text of the host (not a prompt) makes no fork, but a prompt beside it does.
+        """
+        last = len(self._solid) - 1
+        first = self._texts.get(parent)
+        if first is not None and not is_prompt:
+            return None
+        if first is not None:
+            self._save(window)
+            self._branches.append(_Branch(first.branch, first.place, first.at, []))
+            self.current = len(self._branches) - 1
+        else:
+            self._texts[parent] = _Child(self.current, self._place[last], last)
+            at = self._at.get(parent)
+            if not is_prompt or at is None or self._is_on_line(self._branch[at], at):
+                return None
+            self._save(window)
+            self.current = self._branch[at]
+            self._texts[parent] = _Child(self.current, self._place[last], last)
+        self._branch[last] = self.current
+        return self._window(self.current)
+
+    def start_over(self, window: Slots, kept: Slots) -> None:
+        """A compaction: a branch with nothing before it but what the host kept."""
+        self._save(window)
+        self._branches.append(_Branch(-1, 0, 0, list(kept)))
+        self.current = len(self._branches) - 1
+        self._branch[-1:] = array("l", [self.current]) if self._branch else array("l")
+
+    def _solid_of(self, key: int) -> int:
+        at = self._at.get(key)
+        return key if at is None else self._solid[at]
+
+    def _save(self, window: Slots) -> None:
+        branch = self._branches[self.current]
+        branch.slots = [slot for slot in window if slot[1] >= branch.cut]
+
+    def _window(self, number: int) -> Slots:
+        slots: Slots = []
+        cut: int | None = None
+        while number >= 0:
+            branch = self._branches[number]
+            slots = [slot for slot in branch.slots if cut is None or slot[1] < cut] + slots
+            cut = branch.cut if cut is None else min(cut, branch.cut)
+            number = branch.parent
+        return slots
+
+    def _is_on_line(self, branch: int, at: int) -> bool:
+        """Whether record number `at` of that branch is an ancestor of what comes now, not left behind by a fork."""
+        number, cut = self.current, len(self._solid)
+        while number >= 0:
+            if number == branch:
+                return at < cut
+            cut = min(cut, self._branches[number].cut_at)
+            number = self._branches[number].parent
+        return False

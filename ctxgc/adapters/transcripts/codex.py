@@ -1,0 +1,379 @@
+"""Codex rollouts: lines of `{timestamp, type, payload}`; `response_item` is what the model sees.
+
+    message developer│user│assistant ─▶ texts            reasoning with a summary ─▶ thinking
+    function_call, custom_tool_call, … ──output──▶ exchange
+    compacted ─▶ Rewindowed: its replacement history, matched to known segments by role and text
+    session_meta, turn_context ─▶ Opened                  token_count ─▶ Used
+
+A turn is one model request: it begins with the first item the model says after anything that is not its own.
+User messages that the host writes are told by their wrappers (codex_texts.py): instructions are `system` and so are
+never evicted, what shows a skill or an output is `attachment`.
+`event_msg` repeats items for a screen and `world_state` what messages say: both are skipped and counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ctxgc.adapters.codex_texts import CodexTexts, agent_message
+from ctxgc.adapters.contract import Opened, Used
+from ctxgc.adapters.facts.background_commands import Running
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.session_builder import (
+    NO_FACTS,
+    Chain,
+    as_count,
+    as_dict,
+    as_text,
+    block_text,
+    blocks,
+    canonical,
+    clean_name,
+    unix_s,
+)
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.transcripts.codex_results import call_input, is_failure
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.wrappers import Reading
+from ctxgc.core.segment import Departure, Kind, Role, exchange_id, text_bytes, text_id
+
+CALLS = frozenset({"function_call", "custom_tool_call", "local_shell_call", "web_search_call", "tool_search_call"})
+OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output", "tool_search_output"})
+SELF_ANSWERED = frozenset({"web_search_call"})
+"""Calls that the provider runs: no output item follows."""
+
+NO_SESSION = "rollout"
+"""The session of a file that does not begin with its `session_meta`."""
+
+
+class Record(msgspec.Struct):
+    """A line."""
+
+    timestamp: Any = None
+    type: Any = None
+    payload: Any = None
+
+
+_DECODER = msgspec.json.Decoder(Record)
+
+
+class Codex(LineTranscript):
+    """Parses one rollout file: one session."""
+
+    source = "codex"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chain: Chain | None = None
+        self._cwd = ""
+        self._model = ""
+        self._is_replying = False
+        self._billed_turn = 0
+        self._billed_total = -1
+        self._kinds: dict[str, Kind] = {}
+        self._running = Running()
+        self._texts = CodexTexts()
+
+    def _read(self, line: bytes) -> bool:
+        try:
+            record = _DECODER.decode(line)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            found = lenient_object(line)
+            if found is None:
+                return False
+            record = Record(found.get("timestamp"), found.get("type"), found.get("payload"))
+        self._take_record(record)
+        return True
+
+    def _rest(self) -> None:
+        if self._chain is not None:
+            self._chain.show_pending()
+
+    def _take_record(self, record: Record) -> None:
+        payload = as_dict(record.payload)
+        wall_s = unix_s(record.timestamp)
+        if record.type == "session_meta":
+            self._take_meta(payload, wall_s)
+        elif record.type == "turn_context":
+            self._take_context(payload)
+        elif record.type == "response_item":
+            self._take_item(payload, wall_s)
+        elif record.type == "compacted":
+            self._take_compaction(payload, wall_s)
+        elif record.type == "event_msg":
+            self._take_event(payload, wall_s)
+        else:
+            self._skip(record.type)
+
+    def _session(self) -> Chain:
+        if self._chain is None:
+            self._chain = Chain(NO_SESSION, self._events)
+            self._events.append(Opened(NO_SESSION))
+        return self._chain
+
+    def _take_meta(self, payload: dict[str, Any], wall_s: float) -> None:
+        """The first one names the session; one after a resume, or copied from the session forked, adds nothing."""
+        session = clean_name(as_text(payload.get("id")) or as_text(payload.get("session_id")))
+        if self._chain is not None or not session:
+            return
+        self._chain = Chain(session, self._events)
+        self._cwd = clean_name(as_text(payload.get("cwd")))
+        self._chain.known["project"] = self._cwd
+        spawned = as_dict(as_dict(as_dict(payload.get("source")).get("subagent")).get("thread_spawn"))
+        parent = as_text(spawned.get("parent_thread_id")) or as_text(payload.get("forked_from_id"))
+        self._events.append(Opened(session, self._cwd, clean_name(parent)))
+        instructions = as_text(as_dict(payload.get("base_instructions")).get("text"))
+        if instructions.strip():
+            self._text(Kind.SYSTEM, Role.SYSTEM, instructions, wall_s)
+
+    def _take_context(self, payload: dict[str, Any]) -> None:
+        chain = self._session()
+        self._cwd = clean_name(as_text(payload.get("cwd"))) or self._cwd
+        self._model = clean_name(as_text(payload.get("model"))) or self._model
+        chain.tell(project="" if chain.known.get("project") else self._cwd, model=self._model)
+
+    def _take_item(self, payload: dict[str, Any], wall_s: float) -> None:
+        kind = as_text(payload.get("type"))
+        if is_deeper(payload, SKELETON_DEPTH_MAX):
+            self._skip("too_deep")
+        elif kind == "message":
+            self._take_message(payload, wall_s)
+        elif kind == "agent_message":
+            self._is_replying = False
+            kind, facts = agent_message(as_text(payload.get("author")), as_text(payload.get("recipient")))
+            self._take_blocks(payload.get("content"), Role.USER, Reading(kind, "", facts), wall_s)
+        elif kind == "reasoning":
+            self._reply()
+            self._take_reasoning(payload, wall_s)
+        elif kind in CALLS:
+            self._reply()
+            self._take_call(payload, wall_s)
+        elif kind in OUTPUTS:
+            self._is_replying = False
+            self._take_output(payload, wall_s)
+        elif kind in ("compaction", "compaction_summary"):
+            self._summary("", {"opaque": [payload]}, wall_s)
+        else:
+            self._skip(f"response_item.{kind}")
+
+    def _reply(self) -> None:
+        """The model speaks: a new turn if it did not speak just before."""
+        if not self._is_replying:
+            self._is_replying = True
+            chain = self._session()
+            chain.forget_ended_calls()
+            chain.turn += 1
+
+    def _turn(self) -> int:
+        """The turn a segment is born in: a reply's own items belong to the turn it makes."""
+        return self._session().turn - (1 if self._is_replying else 0)
+
+    def _reply_id(self) -> str:
+        return f"turn-{self._turn()}" if self._is_replying else ""
+
+    def _text(
+        self,
+        kind: Kind,
+        role: Role,
+        text: str,
+        wall_s: float,
+        skeleton: dict[str, object] | None = None,
+        facts: Facts = NO_FACTS,
+    ) -> str:
+        segment_id = self._session().text(
+            kind,
+            role,
+            text,
+            wall_s=wall_s,
+            born_turn=self._turn(),
+            reply=self._reply_id() if role is Role.ASSISTANT else "",
+            piece="thinking" if kind is Kind.THINKING else "text",
+            skeleton=skeleton,
+            facts=facts,
+        )
+        self._kinds[segment_id] = kind
+        return segment_id
+
+    def _take_message(self, payload: dict[str, Any], wall_s: float) -> None:
+        role = as_text(payload.get("role"))
+        if role == "assistant":
+            self._reply()
+            self._take_blocks(payload.get("content"), Role.ASSISTANT, Reading(Kind.ASSISTANT, ""), wall_s)
+        elif role in ("developer", "system"):
+            self._is_replying = False
+            self._take_blocks(payload.get("content"), Role(role), Reading(Kind.SYSTEM, ""), wall_s)
+        elif role == "user":
+            self._is_replying = False
+            self._take_blocks(payload.get("content"), Role.USER, None, wall_s)
+        else:
+            self._skip("malformed")
+
+    def _take_blocks(self, content: object, role: Role, speaker: Reading | None, wall_s: float) -> None:
+        """Each block is a segment; without a speaker, the host's own texts are told from the user's."""
+        if not isinstance(content, str | list):
+            self._skip("malformed")
+            return
+        for block in blocks(content):
+            text = block_text(block)
+            kind, _, facts = speaker or self._texts.reading(text or "")
+            if kind is Kind.USER:
+                self._session().end_calls()
+            if text is None and not as_text(as_dict(block).get("type")):
+                self._skip("malformed")
+            elif text is None:
+                self._text(kind, role, "", wall_s, {"opaque": [block]})
+            elif text.strip():
+                self._text(kind, role, text, wall_s, facts=facts)
+            elif text and role is Role.USER:
+                self._skip("blank")
+
+    def _take_reasoning(self, payload: dict[str, Any], wall_s: float) -> None:
+        """What can be read of the reasoning; most of it is encrypted, and only the provider reads that."""
+        parts = [payload.get("summary"), payload.get("content")]
+        items = [as_text(as_dict(item).get("text")) for part in parts if isinstance(part, list) for item in part]
+        text = "\n\n".join(item for item in items if item.strip())
+        if text:
+            self._text(Kind.THINKING, Role.ASSISTANT, text, wall_s)
+        else:
+            self._skip("reasoning_encrypted")
+
+    def _take_call(self, payload: dict[str, Any], wall_s: float) -> None:
+        kind = as_text(payload.get("type"))
+        call_id = as_text(payload.get("call_id")) or as_text(payload.get("id"))
+        if not call_id:
+            self._skip("malformed")
+            return
+        tool = as_text(payload.get("name")) or kind.removesuffix("_call")
+        value, is_text = call_input(payload)
+        chain = self._session()
+        chain.open_call(
+            call_id,
+            tool,
+            value,
+            self._running.goes_on(tool, value, facts_of(tool, value, self._cwd)),
+            wall_s=wall_s,
+            born_turn=self._turn(),
+            reply=self._reply_id(),
+            is_text_input=is_text,
+        )
+        if kind in SELF_ANSWERED:
+            chain.close_call(call_id, None, None, wall_s)
+
+    def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
+        output = payload.get("output", payload.get("tools"))
+        call_id = as_text(payload.get("call_id"))
+        segment = self._session().close_call(call_id, output, True if is_failure(output) else None, wall_s)
+        if segment is None:
+            self._skip("orphan_result")
+        else:
+            self._running.ended(segment.command, output)
+
+    def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
+        kind = as_text(payload.get("type"))
+        if kind == "token_count":
+            self._take_usage(as_dict(payload.get("info")), wall_s)
+        elif kind == "thread_rolled_back":
+            self._roll_back(as_count(payload.get("num_turns")))
+        else:
+            self._skip(f"event_msg.{kind}")
+
+    def _take_usage(self, info: dict[str, Any], wall_s: float) -> None:
+        """Once a turn: the event comes again for rate limits, after a resume, and as a guess after a compaction."""
+        total = as_count(as_dict(info.get("total_token_usage")).get("total_tokens"))
+        last = as_dict(info.get("last_token_usage"))
+        chain = self._session()
+        if not last or chain.turn == self._billed_turn or total == self._billed_total:
+            return
+        self._billed_turn, self._billed_total = chain.turn, total
+        self._is_replying = False
+        cached = as_count(last.get("cached_input_tokens"))
+        written = as_count(last.get("cache_write_input_tokens"))
+        self._events.append(
+            Used(
+                session=chain.session,
+                turn=chain.turn - 1,
+                model=self._model,
+                wall_s=wall_s,
+                input_tokens=max(0, as_count(last.get("input_tokens")) - cached - written),
+                cache_read_tokens=cached,
+                cache_creation_tokens=written,
+                output_tokens=as_count(last.get("output_tokens")),
+            )
+        )
+
+    def _roll_back(self, turns: int) -> None:
+        """The user took back the last prompts: the window ends before the first of them."""
+        chain = self._session()
+        prompts = [at for at, (name, _) in enumerate(chain.window) if self._kinds.get(name) is Kind.USER]
+        if turns and prompts:
+            chain.end_calls()
+            chain.drop_calls()
+            cut = prompts[-min(turns, len(prompts))]
+            chain.rewindow(chain.window[:cut], Departure.REWOUND)
+
+    def _take_compaction(self, payload: dict[str, Any], wall_s: float) -> None:
+        """The window becomes the replacement history; without one, what the user and the host said stays."""
+        self._is_replying = False
+        chain = self._session()
+        chain.end_calls()
+        chain.drop_calls()
+        history = payload.get("replacement_history")
+        before = [name for name, _ in chain.window]
+        if isinstance(history, list):
+            ids = self._matched(history, wall_s)
+        else:
+            ids = [name for name in before if self._kinds.get(name) in (Kind.SYSTEM, Kind.USER)]
+        message = as_text(payload.get("message"))
+        if message.strip():
+            ids.append(self._text(Kind.SUMMARY, Role.USER, message, wall_s))
+        if before[:1] and before[0] not in ids and self._kinds.get(before[0]) is Kind.SYSTEM:
+            ids.insert(0, before[0])  # The base instructions are no item: they are sent with every request.
+        chain.replace(ids, Departure.HOST_COMPACTED)
+
+    def _matched(self, history: list[Any], wall_s: float) -> list[str]:
+        """Ids for a replacement history: known texts keep theirs, what is new is admitted."""
+        chain = self._session()
+        used: dict[str, int] = {}
+        ids: list[str] = []
+        for item in map(as_dict, history):
+            kind = as_text(item.get("type"))
+            if is_deeper(item, SKELETON_DEPTH_MAX):
+                self._skip("too_deep")
+            elif kind == "message":
+                ids += self._matched_message(item, used, wall_s)
+            elif kind in ("compaction", "compaction_summary"):
+                ids.append(self._summary("", {"opaque": [item]}, wall_s))
+            elif kind in CALLS and (known := chain.newest(as_text(item.get("call_id")))):
+                ids.append(known)
+            elif kind not in OUTPUTS:
+                self._skip(f"history.{kind}")
+        return list(dict.fromkeys(ids))
+
+    def _matched_message(self, item: dict[str, Any], used: dict[str, int], wall_s: float) -> list[str]:
+        chain = self._session()
+        role = as_text(item.get("role"))
+        if role not in ("developer", "system", "user", "assistant"):
+            self._skip("malformed")
+            return []
+        ids: list[str] = []
+        for block in blocks(item.get("content")):
+            text = block_text(block)
+            read = self._texts.reading(text or "")
+            kind = {"assistant": Kind.ASSISTANT, "user": read.kind}.get(role, Kind.SYSTEM)
+            skeleton: dict[str, object] | None = None if text is not None else {"opaque": [block]}
+            data = canonical(skeleton) if skeleton else text_bytes(text or "")
+            if not data.strip():
+                continue
+            first = text_id(Role(role), kind, data, 1)
+            ordinal = used[first] = used.get(first, 0) + 1
+            if ordinal <= chain.ordinals.get(first, 0):
+                ids.append(exchange_id(first, ordinal))
+            else:
+                facts = read.facts if role == "user" else NO_FACTS
+                ids.append(self._text(kind, Role(role), text or "", wall_s, skeleton, facts))
+        return ids
+
+    def _summary(self, text: str, skeleton: dict[str, object], wall_s: float) -> str:
+        return self._text(Kind.SUMMARY, Role.USER, text, wall_s, skeleton)

@@ -1,0 +1,281 @@
+"""Copilot CLI logs: events `{type, id, parentId, timestamp, data}`, one session and its sub-agents a file.
+
+    user.message (as the model gets it) ─▶ user; what the host adds ─▶ system, attachment
+    assistant.message ─▶ thinking, text, calls          tool.execution_complete ─▶ exchange
+    system.message ─▶ system: the host repeats it; a changed one takes the place of the one before
+    session.compaction_start … _complete ─▶ Rewindowed: system, summary, what came since the start
+    session.snapshot_rewind ─▶ Rewindowed: what came before that event
+    session.start, .resume, .model_change, .title_changed ─▶ Opened
+
+Messages of one `turnId` are one request, so one turn. Events of a sub-agent name the call that started it: they are a
+session of their own. The log bills only output, so nothing is told as used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ctxgc.adapters.contract import Opened
+from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.session_builder import NO_FACTS, Chain, Slots, as_dict, as_text, clean_name, unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.wrappers import named
+from ctxgc.core.segment import Departure, Kind, Role
+
+NO_SESSION = "session"
+"""The session of a file that does not begin with its start."""
+
+SKILL_SOURCE = "skill-"
+"""A user message in which the host shows a skill. What else it writes in the user's name are rules, and stay."""
+
+_START = re.compile(rb'\s*\{\s*"type"\s*:\s*"session\.(?:start|resume)"\s*,\s*"data"\s*:')
+_EXIT_CODE = re.compile(r"<shellId: [^<>\n]{1,200} completed with exit code (-?\d{1,10})>\s*$")
+
+
+def is_copilot_cli(head: bytes) -> bool:
+    """A first line that starts, or resumes, a session."""
+    return _START.match(head) is not None
+
+
+@dataclass(slots=True)
+class _Thread:
+    """The window of the session, or of one sub-agent, while it is read."""
+
+    chain: Chain
+    reply: str = ""
+    """The request whose messages come now."""
+    system: tuple[str, int, str] | None = None
+    """The system message: its id, place and text."""
+    summary_place: int | None = None
+    """Kept free since a compaction began: what comes after it survives."""
+    starts: dict[str, int] = field(default_factory=dict)
+    """The next place of the window when a message came, by its event."""
+
+
+class CopilotCli(LineTranscript):
+    """Parses one `events.jsonl`."""
+
+    source = "copilot_cli"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads: dict[str, _Thread] = {}
+        self._cwd = ""
+
+    def _read(self, line: bytes) -> bool:
+        record = lenient_object(line)
+        if record is None:
+            return False
+        kind, data = record.get("type"), record.get("data")
+        if is_deeper(record, SKELETON_DEPTH_MAX):
+            self._skip("too_deep")
+        elif not isinstance(kind, str) or not isinstance(data, dict):
+            self._skip(kind)
+        elif kind.startswith("session."):
+            self._take_session(kind, data, unix_s(record.get("timestamp")))
+        else:
+            agent = as_text(data.get("parentToolCallId")) or as_text(record.get("agentId"))
+            self._take_event(kind, record, data, agent)
+        return True
+
+    def _rest(self) -> None:
+        for thread in self._threads.values():
+            thread.chain.show_pending()
+
+    def _main(self) -> _Thread:
+        return self._threads.get("") or self._open(NO_SESSION)
+
+    def _open(self, session: str) -> _Thread:
+        thread = self._threads[""] = _Thread(Chain(session, self._events))
+        thread.chain.known["project"] = self._cwd
+        self._events.append(Opened(session, self._cwd))
+        return thread
+
+    def _thread(self, agent: str) -> _Thread:
+        """The window these events belong to: the session's, or a sub-agent's."""
+        main = self._main()
+        if not agent:
+            return main
+        thread = self._threads.get(agent)
+        if thread is None:
+            session = clean_name(f"{main.chain.session}.{agent}")
+            thread = self._threads[agent] = _Thread(Chain(session, self._events))
+            parent_segment = main.chain.newest(agent) or ""
+            self._events.append(Opened(session, self._cwd, main.chain.session, parent_segment))
+        return thread
+
+    def _take_session(self, kind: str, data: dict[str, Any], wall_s: float) -> None:
+        if kind in ("session.start", "session.resume"):
+            self._take_start(data)
+        elif kind == "session.model_change":
+            self._main().chain.tell(model=as_text(data.get("newModel")))
+        elif kind == "session.title_changed":
+            self._main().chain.tell(title=as_text(data.get("title")))
+        elif kind == "session.context_changed":
+            self._cwd = clean_name(as_text(data.get("cwd"))) or self._cwd
+        elif kind == "session.compaction_start":
+            main = self._main()
+            main.summary_place = _reserve(main.chain)
+        elif kind == "session.compaction_complete":
+            self._take_compaction(data, wall_s)
+        elif kind == "session.snapshot_rewind":
+            self._rewind(as_text(data.get("upToEventId")))
+        else:
+            self._skip(kind)
+
+    def _take_start(self, data: dict[str, Any]) -> None:
+        """The first one names the session."""
+        self._cwd = clean_name(as_text(as_dict(data.get("context")).get("cwd"))) or self._cwd
+        session = clean_name(as_text(data.get("sessionId")))
+        main = self._threads.get("") or self._open(session or NO_SESSION)
+        main.chain.tell(model=as_text(data.get("selectedModel")))
+
+    def _take_event(self, kind: str, record: dict[str, Any], data: dict[str, Any], agent: str) -> None:
+        wall_s = unix_s(record.get("timestamp"))
+        if kind not in ("user.message", "assistant.message", "system.message", "tool.execution_complete"):
+            self._skip(kind)
+            return
+        thread = self._thread(agent)
+        if kind == "tool.execution_complete":
+            self._take_result(thread, data, wall_s)
+            return
+        if event_id := as_text(record.get("id")):
+            thread.starts[event_id] = thread.chain.next_place
+        if kind == "user.message":
+            self._take_prompt(thread, data, wall_s)
+        elif kind == "assistant.message":
+            self._take_reply(thread, data, wall_s)
+        else:
+            self._take_system(thread, as_text(data.get("content")), wall_s)
+
+    def _take_prompt(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
+        """What the model gets is the transformed content: the user's words, with reminders around them."""
+        text = as_text(data.get("transformedContent")) or as_text(data.get("content"))
+        source = as_text(data.get("source"))
+        if not text.strip():
+            self._skip("user.message.empty")
+            return
+        kind, facts = Kind.SYSTEM, NO_FACTS
+        if source.startswith(SKILL_SOURCE):
+            kind, facts = Kind.ATTACHMENT, named(source.removeprefix(SKILL_SOURCE) or "skill", "skill")
+        if source in ("", "user"):
+            kind = Kind.USER
+            thread.chain.end_calls()
+        thread.chain.text(kind, Role.USER, text, wall_s=wall_s, facts=facts)
+
+    def _take_system(self, thread: _Thread, text: str, wall_s: float) -> None:
+        chain, before = thread.chain, thread.system
+        if not text.strip() or (before is not None and before[2] == text):
+            self._skip("system.message.repeated")
+            return
+        place = None
+        if before is not None:
+            place = before[1]
+            chain.show_pending()
+            chain.rewindow([slot for slot in chain.window if slot[0] != before[0]], Departure.HOST_CLEARED)
+        segment_id = chain.text(Kind.SYSTEM, Role.SYSTEM, text, wall_s=wall_s, front_place=place)
+        chain.window.sort(key=_place)
+        thread.system = (segment_id, dict(chain.window)[segment_id], text)
+
+    def _take_reply(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
+        """A message of a request: several share one, the earlier ones often empty."""
+        chain = thread.chain
+        reply = _reply_of(data)
+        if not reply or reply != thread.reply:
+            chain.forget_ended_calls()
+            chain.turn += 1
+            thread.reply = reply = reply or f"turn-{chain.turn - 1}"
+        chain.tell(model=as_text(data.get("model")))
+        for kind, key in ((Kind.THINKING, "reasoningText"), (Kind.ASSISTANT, "content")):
+            text = as_text(data.get(key))
+            if text.strip():
+                piece = "thinking" if kind is Kind.THINKING else "text"
+                born = chain.turn - 1
+                chain.text(kind, Role.ASSISTANT, text, wall_s=wall_s, born_turn=born, reply=reply, piece=piece)
+        for request in _requests(data):
+            self._take_call(thread, request, wall_s)
+
+    def _take_call(self, thread: _Thread, request: dict[str, Any], wall_s: float) -> None:
+        call_id, tool, value = (
+            as_text(request.get("toolCallId")),
+            as_text(request.get("name")),
+            request.get("arguments"),
+        )
+        if not call_id:
+            self._skip("malformed")
+            return
+        chain = thread.chain
+        chain.open_call(
+            call_id,
+            tool,
+            value,
+            facts_of(tool, value, self._cwd),
+            wall_s=wall_s,
+            born_turn=chain.turn - 1,
+            reply=thread.reply,
+            is_text_input=isinstance(value, str),
+        )
+
+    def _take_result(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
+        content: object = as_dict(data.get("result")).get("content")
+        if content is None:
+            content = as_dict(data.get("error")).get("message")
+        exit_code = _EXIT_CODE.search(content[-300:]) if isinstance(content, str) else None
+        is_failure = data.get("success") is False or (exit_code is not None and int(exit_code[1]) != 0)
+        call_id = as_text(data.get("toolCallId"))
+        if thread.chain.close_call(call_id, content, True if is_failure else None, wall_s) is None:
+            self._skip("orphan_result")
+
+    def _take_compaction(self, data: dict[str, Any], wall_s: float) -> None:
+        """The host summarises while the session goes on: what came since it began stays behind the summary."""
+        thread = self._main()
+        chain = thread.chain
+        place, thread.summary_place = thread.summary_place, None
+        text = as_text(data.get("summaryContent"))
+        if data.get("success") is False or not text.strip():
+            self._skip("session.compaction_complete")
+            return
+        place = _reserve(chain) if place is None else place
+        chain.show_pending()
+        system = thread.system[0] if thread.system else ""
+        kept: Slots = [slot for slot in chain.window if slot[0] == system or slot[1] > place]
+        chain.rewindow(kept, Departure.HOST_COMPACTED)
+        chain.text(Kind.SUMMARY, Role.USER, text, wall_s=wall_s, front_place=place)
+        chain.window.sort(key=_place)
+
+    def _rewind(self, event_id: str) -> None:
+        """The user went back: this event and all after it are gone."""
+        chain = self._main().chain
+        start = self._main().starts.get(event_id)
+        if start is None:
+            self._skip("session.snapshot_rewind")
+            return
+        chain.end_calls()
+        chain.drop_calls()
+        chain.rewindow([slot for slot in chain.window if slot[1] < start], Departure.REWOUND)
+
+
+def _place(slot: tuple[str, int]) -> int:
+    return slot[1]
+
+
+def _reserve(chain: Chain) -> int:
+    """A place that nothing else gets."""
+    place = chain.next_place
+    chain.next_place += 1
+    return place
+
+
+def _reply_of(data: dict[str, Any]) -> str:
+    """The request a message belongs to: turns are numbered anew in every interaction."""
+    turn = as_text(data.get("turnId"))
+    return clean_name(f"{as_text(data.get('interactionId'))}.{turn}" if turn else as_text(data.get("messageId")))
+
+
+def _requests(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    requests = data.get("toolRequests")
+    yield from map(as_dict, requests if isinstance(requests, list) else ())

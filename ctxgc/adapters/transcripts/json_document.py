@@ -1,0 +1,71 @@
+"""A transcript that is one JSON document a file: held until it is whole, then read at once.
+
+    bytes ──feed──▶ held (gunzipped, at most DOCUMENT_BYTES_MAX) ──finish──▶ value ──_events──▶ events
+
+Such a file cannot be streamed, and a host that is still writing it rewrites it whole. A document that is cut short is
+counted as `malformed` and stays held: `finish` may be tried again after more was fed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+from ctxgc.adapters.contract import DOCUMENT_BYTES_MAX, Event
+from ctxgc.adapters.transcripts.jsonl import Inflater
+from ctxgc.core.errors import BadTranscript
+
+
+class DocumentTranscript:
+    """What every document format shares; a format says in `_events` what its document means."""
+
+    source = ""
+
+    def __init__(self, document_bytes_max: int = DOCUMENT_BYTES_MAX) -> None:
+        self.records = 0
+        self.skipped: Counter[str] = Counter()
+        self._bytes_max = document_bytes_max
+        self._inflater = Inflater()
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Hold more of the document; nothing is told before `finish`. Raises `BadTranscript` where it is too large."""
+        for plain in self._inflater.feed(data):
+            self._size += len(plain)
+            if self._size > self._bytes_max:
+                self._parts = []
+                raise BadTranscript(
+                    f"a {self.source} document is read whole and may have {self._bytes_max} bytes; this one has more",
+                    hint="convert it to JSON lines of ctxgc-segments",
+                )
+            self._parts.append(plain)
+        return []
+
+    def finish(self) -> list[Event]:
+        """Read the document, if it is whole. Afterwards nothing of it is held."""
+        data = b"".join(self._parts)
+        self._parts = [data]
+        if not data or data.isspace():
+            return []
+        self.skipped.pop("malformed", None)
+        try:
+            events = list(self._events(json.loads(data), digest_of(data)))
+        except (ValueError, RecursionError, BadTranscript):
+            self.skipped["malformed"] = 1
+            return []
+        self._parts = []
+        self._size = 0
+        return events
+
+    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+        """What the document says. Raises `BadTranscript` or `ValueError` if it is not of this format."""
+        raise NotImplementedError
+
+
+def digest_of(data: bytes) -> str:
+    """Names a document, or a record, that has no id of its own: the same bytes, the same name."""
+    return blake2b(data, digest_size=8, person=b"ctxgc-document").hexdigest()

@@ -1,0 +1,322 @@
+"""OpenCode exports: one document `{info, messages[{info, parts[]}]}`, one session.
+
+    user       text ─▶ user     synthetic text ─▶ attachment if it shows a file, else system
+               file ─▶ attachment, if it is no text
+    assistant  reasoning ─▶ thinking    text ─▶ assistant    tool (call and result in one part) ─▶ exchange
+               step-start … step-finish: one model request, one turn; its tokens ─▶ Used
+    compaction (a user's part) and the summary that answers it ─▶ Rewindowed: summary, kept tail, what came since
+    state.time.compacted of a tool part ─▶ Cleared        info.revert ─▶ Rewindowed: what was taken back departs
+
+A request that failed before it said anything is no turn. Text of a file that the user mentioned comes as a
+synthetic call of `read` followed by its result: the result then knows its file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ctxgc.adapters.contract import Event, Opened, Used
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.opencode_texts import OpenCodeTexts
+from ctxgc.adapters.session_builder import NO_FACTS, Chain, as_count, as_dict, as_text, clean_name
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.transcripts.json_document import DocumentTranscript
+from ctxgc.adapters.wrappers import Reading
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import Departure, Kind, Role
+
+_START = re.compile(rb'\s*\{\s*"info"\s*:\s*\{')
+_OWN_KEY = re.compile(rb'"(?:projectID|sessionID|slug)"\s*:\s*"')
+
+SILENT_PARTS = frozenset({"step-start", "step-finish", "compaction"})
+"""Parts that say something, but are no segments."""
+
+SENT_AS_TEXT = ("text/plain", "application/x-directory")
+"""Files of these types go to the model as synthetic text; the part itself does not."""
+
+
+def is_opencode(head: bytes) -> bool:
+    """An object that begins with the session's info, under OpenCode's own keys."""
+    return _START.match(head) is not None and _OWN_KEY.search(head) is not None
+
+
+class OpenCode(DocumentTranscript):
+    """`opencode export SESSION`."""
+
+    source = "opencode"
+
+    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+        info = as_dict(as_dict(document).get("info"))
+        messages = as_dict(document).get("messages")
+        if not isinstance(messages, list):
+            raise BadTranscript("no list `messages` in this document")
+        self.records = len(messages)
+        reader = _Reader(info, clean_name(as_text(info.get("id"))) or digest, self.skipped)
+        for message in messages:
+            reader.take_message(as_dict(message))
+        yield from reader.finish()
+
+
+@dataclass(slots=True)
+class _Step:
+    """One model request while its parts are read."""
+
+    reply: str
+    wall_s: float
+    done_s: float
+    model: str
+    is_summary: bool
+    number: int = 0
+    """Requests of the message before this one: hosts before 2026 put all of a prompt's into one message."""
+    has_begun: bool = False
+    is_billed: bool = False
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads the messages of one session in order."""
+
+    info: dict[str, Any]
+    session: str
+    skipped: Counter[str]
+    events: list[Event] = field(default_factory=list)
+    cwd: str = ""
+    starts: dict[str, int] = field(default_factory=dict)
+    """How many segments there were when a message, or a part, began: its id to a count."""
+    ids: list[str] = field(default_factory=list)
+    """All segments, in order."""
+    markers: dict[str, str] = field(default_factory=dict)
+    """Prompts that asked for a compaction: the id of each to the message its kept tail starts with."""
+    clears: list[tuple[float, str]] = field(default_factory=list)
+    """When the host dropped which result."""
+    chain: Chain = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the session."""
+        self.chain = Chain(self.session, self.events)
+        self.cwd = clean_name(as_text(self.info.get("directory")))
+        model = clean_name(as_text(as_dict(self.info.get("model")).get("id")))
+        title = clean_name(as_text(self.info.get("title")))
+        self.chain.known.update(project=self.cwd, model=model, title=title)
+        parent = clean_name(as_text(self.info.get("parentID")))
+        self.events.append(Opened(self.session, self.cwd, parent, model=model, title=title))
+
+    def take_message(self, message: dict[str, Any]) -> None:
+        """One message with all its parts."""
+        info = as_dict(message.get("info"))
+        parts = message.get("parts")
+        role = info.get("role")
+        if role not in ("user", "assistant") or not isinstance(parts, list):
+            self.skipped["malformed"] += 1
+            return
+        wall_s = _ms(as_dict(info.get("time")).get("created"))
+        self._clear_until(wall_s)
+        self._mark(info)
+        kept = [part for part in map(as_dict, parts) if self._is_shallow(part)]
+        if role == "user":
+            self._take_prompt(info, kept, wall_s)
+        else:
+            self._take_reply(info, kept, wall_s)
+
+    def finish(self) -> list[Event]:
+        """The document ends: what is open is pending, what was taken back departs."""
+        self.chain.show_pending()
+        self._clear_until(float("inf"))
+        revert = as_dict(self.info.get("revert"))
+        start = self.starts.get(as_text(revert.get("partID")), self.starts.get(as_text(revert.get("messageID"))))
+        if start is not None:
+            gone = set(self.ids[start:])
+            self.chain.rewindow([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
+        return self.events
+
+    def _mark(self, owner: dict[str, Any]) -> None:
+        """A message or a part begins here."""
+        if name := as_text(owner.get("id")):
+            self.starts.setdefault(name, len(self.ids))
+
+    def _is_shallow(self, part: dict[str, Any]) -> bool:
+        if is_deeper(part, SKELETON_DEPTH_MAX):
+            self.skipped["too_deep"] += 1
+            return False
+        return True
+
+    def _take_prompt(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
+        self.chain.forget_ended_calls()
+        texts = OpenCodeTexts(self.cwd)
+        for part in parts:
+            self._mark(part)
+            kind, text = part.get("type"), as_text(part.get("text"))
+            if kind == "text" and part.get("ignored") is not True:
+                if text.strip():
+                    is_synthetic = part.get("synthetic") is True
+                    self._prompt_text(texts.reading(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
+            elif kind == "file" and part.get("mime") not in SENT_AS_TEXT:
+                opaque = {key: part[key] for key in ("type", "mime", "filename", "url") if key in part}
+                self._text(Kind.ATTACHMENT, Role.USER, "", wall_s, skeleton={"opaque": [opaque]})
+            elif kind == "compaction":
+                self.markers[as_text(info.get("id"))] = as_text(part.get("tail_start_id"))
+            else:
+                self._skip(kind)
+
+    def _prompt_text(self, reading: Reading, is_synthetic: bool, wall_s: float) -> None:
+        if not is_synthetic:
+            self.chain.end_calls()
+        # What a person typed is theirs, however it looks.
+        kind = reading.kind if is_synthetic else Kind.USER
+        self._text(kind, Role.USER, reading.words, wall_s, facts=reading.facts if is_synthetic else NO_FACTS)
+
+    def _take_reply(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
+        self.chain.forget_ended_calls()
+        before = len(self.ids)
+        model = clean_name(as_text(info.get("modelID")))
+        self.chain.tell(model=model)
+        self.cwd = clean_name(as_text(as_dict(info.get("path")).get("cwd"))) or self.cwd
+        done_s = _ms(as_dict(info.get("time")).get("completed")) or wall_s
+        step = _Step(clean_name(as_text(info.get("id"))), wall_s, done_s, model, info.get("summary") is True)
+        for part in parts:
+            self._mark(part)
+            if part.get("type") == "step-start" and step.has_begun:
+                step = self._next(step)
+            self._take_part(step, part)
+        if step.number == 0:
+            self._bill(step, as_dict(info.get("tokens")))
+        is_whole = bool(info.get("finish")) and not info.get("error")
+        if step.is_summary and is_whole:
+            self._compact(as_text(info.get("parentID")), before)
+
+    def _next(self, step: _Step) -> _Step:
+        number = step.number + 1
+        head = step.reply.removesuffix(f".{step.number}")
+        return replace(step, reply=f"{head}.{number}", number=number, has_begun=False, is_billed=False)
+
+    def _take_part(self, step: _Step, part: dict[str, Any]) -> None:
+        kind = part.get("type")
+        text = as_text(part.get("text"))
+        if kind in ("text", "reasoning"):
+            if text.strip():
+                what = Kind.THINKING if kind == "reasoning" else Kind.SUMMARY if step.is_summary else Kind.ASSISTANT
+                wall_s = _ms(as_dict(part.get("time")).get("end")) or step.wall_s
+                self._begin(step)
+                self._text(what, Role.ASSISTANT, text, wall_s, reply=step.reply)
+        elif kind == "tool":
+            self._take_tool(step, part)
+        elif kind == "step-finish":
+            self._bill(step, as_dict(part.get("tokens")))
+        elif as_text(kind) not in SILENT_PARTS:
+            self._skip(kind)
+
+    def _begin(self, step: _Step) -> None:
+        """The model says something: a turn, if it is the first of its request."""
+        if not step.has_begun:
+            step.has_begun = True
+            self.chain.turn += 1
+
+    def _text(
+        self,
+        kind: Kind,
+        role: Role,
+        text: str,
+        wall_s: float,
+        *,
+        reply: str = "",
+        skeleton: dict[str, object] | None = None,
+        facts: Facts = NO_FACTS,
+    ) -> None:
+        self.ids.append(
+            self.chain.text(
+                kind,
+                role,
+                text,
+                wall_s=wall_s,
+                born_turn=self.chain.turn - (1 if role is Role.ASSISTANT else 0),
+                reply=reply,
+                piece="thinking" if kind is Kind.THINKING else "text",
+                skeleton=skeleton,
+                facts=facts,
+            )
+        )
+
+    def _take_tool(self, step: _Step, part: dict[str, Any]) -> None:
+        """A call with its result, as far as it got."""
+        call_id, tool = as_text(part.get("callID")), as_text(part.get("tool"))
+        state = as_dict(part.get("state"))
+        if not call_id:
+            self.skipped["malformed"] += 1
+            return
+        self._begin(step)
+        value = as_dict(state.get("input"))
+        times = as_dict(state.get("time"))
+        segment_id = self.chain.open_call(
+            call_id,
+            tool,
+            value,
+            facts_of(tool, value, self.cwd),
+            wall_s=_ms(times.get("start")) or step.wall_s,
+            born_turn=self.chain.turn - 1,
+            reply=step.reply,
+        )
+        self.ids.append(segment_id)
+        if state.get("status") in ("completed", "error"):
+            self.chain.close_call(call_id, _result(state), True if _is_failure(state) else None, _ms(times.get("end")))
+        if cleared_s := _ms(times.get("compacted")):
+            self.clears.append((cleared_s, segment_id))
+
+    def _bill(self, step: _Step, tokens: dict[str, Any]) -> None:
+        """Once a request: the message repeats what its last step said."""
+        cache = as_dict(tokens.get("cache"))
+        fresh, read, written = as_count(tokens.get("input")), as_count(cache.get("read")), as_count(cache.get("write"))
+        if step.is_billed or not fresh + read + written:
+            return
+        self._begin(step)
+        step.is_billed = True
+        output = as_count(tokens.get("output")) + as_count(tokens.get("reasoning"))
+        turn = self.chain.turn - 1
+        self.events.append(Used(self.session, turn, step.model, step.done_s, fresh, read, written, output))
+
+    def _compact(self, marker: str, before: int) -> None:
+        """The summary is whole: the window becomes it, the tail the host kept, and what came after the request."""
+        asked_at = self.starts.get(marker, before)
+        tail_at = self.starts.get(self.markers.get(marker, ""), asked_at)
+        ids = self.ids[before:] + self.ids[tail_at:asked_at] + self.ids[asked_at:before]
+        # What the host had taken from the window before does not come back with the tail.
+        present = {name for name, _ in self.chain.window}
+        self.chain.end_calls()
+        self.chain.drop_calls()
+        self.chain.replace([name for name in ids if name in present], Departure.HOST_COMPACTED)
+
+    def _clear_until(self, wall_s: float) -> None:
+        """Tell what the host cleared before this moment."""
+        due = [name for cleared_s, name in self.clears if cleared_s <= wall_s]
+        if due:
+            self.clears = [entry for entry in self.clears if entry[0] > wall_s]
+            present = {name for name, _ in self.chain.window}
+            if gone := [name for name in due if name in present]:
+                self.chain.clear(gone, Departure.HOST_CLEARED)
+
+    def _skip(self, kind: object) -> None:
+        self.skipped[f"part.{kind[:48]}" if isinstance(kind, str) else "malformed"] += 1
+
+
+def _result(state: dict[str, Any]) -> object:
+    """What the model was told: the output, with attachments if there are any, or the error."""
+    if state.get("status") == "error":
+        return as_text(state.get("error"))
+    output, attachments = as_text(state.get("output")), state.get("attachments")
+    if isinstance(attachments, list) and attachments:
+        return [{"type": "text", "text": output}, *attachments]
+    return output
+
+
+def _is_failure(state: dict[str, Any]) -> bool:
+    """The host's word, or a shell's exit code other than 0."""
+    code = as_dict(state.get("metadata")).get("exit")
+    return state.get("status") == "error" or (isinstance(code, int) and not isinstance(code, bool) and code != 0)
+
+
+def _ms(value: object) -> float:
+    """Unix time of a stamp in milliseconds, 0.0 if it is none."""
+    return as_count(value) / 1000

@@ -1,0 +1,292 @@
+"""Pi session files: lines `{type, id, parentId, timestamp, …}`, a tree whose newest leaf is the session.
+
+    message user ─▶ user         assistant (thinking, text, toolCall) ──toolResult──▶ exchange; its usage ─▶ Used
+            bashExecution, custom ─▶ attachment          branchSummary, compactionSummary ─▶ summary
+    session, model_change, session_info ─▶ Opened
+    compaction ─▶ Rewindowed: its summary, then all from the first entry kept
+    an entry whose parent is not the entry before it ─▶ Rewindowed: the path from the root to that parent
+
+One assistant message is one request, so one turn. A reply that failed or was stopped is skipped and counted: Pi leaves
+it out of later prompts. Keeps entry and segment ids, about 300 bytes an entry, never texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain as joined
+from typing import Any
+
+from ctxgc.adapters.contract import Opened, Used
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.session_builder import Chain, as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.core.segment import Departure, Kind, Role
+
+NO_SESSION = "session"
+"""The session of a file that does not begin with its header."""
+
+NOT_SENT = frozenset({"error", "aborted"})
+"""How a reply stopped that no later prompt holds."""
+
+_START = re.compile(rb'\s*\{\s*"type"\s*:\s*"session"\s*,\s*"(?:version|id)"\s*:')
+_FILE_ID = re.compile(r"([^/\\_]+)\.jsonl$")
+NO_FACTS = Facts()
+
+
+def is_pi(head: bytes) -> bool:
+    """A first line that is a session's header."""
+    return _START.match(head) is not None
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A node of the tree."""
+
+    parent: str
+    ids: list[str] = field(default_factory=list)
+    is_compaction: bool = False
+    first_kept: str = ""
+    """For a compaction: the oldest entry that stays."""
+
+
+class Pi(LineTranscript):
+    """Parses one session file."""
+
+    source = "pi"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chain: Chain | None = None
+        self._cwd = ""
+        self._entries: dict[str, _Entry] = {}
+        self._leaf = ""
+
+    def _read(self, line: bytes) -> bool:
+        record = lenient_object(line)
+        if record is None:
+            return False
+        kind = record.get("type")
+        if is_deeper(record, SKELETON_DEPTH_MAX):
+            self._skip("too_deep")
+        elif kind == "session":
+            self._take_header(record)
+        elif not isinstance(kind, str) or not kind:
+            self._skip("malformed")
+        else:
+            self._grow(record)
+            self._take_entry(kind, record)
+        return True
+
+    def _rest(self) -> None:
+        if self._chain is not None:
+            self._chain.show_pending()
+
+    def _session(self) -> Chain:
+        if self._chain is None:
+            self._chain = Chain(NO_SESSION, self._events)
+            self._events.append(Opened(NO_SESSION))
+        return self._chain
+
+    def _take_header(self, record: dict[str, Any]) -> None:
+        session = clean_name(as_text(record.get("id")))
+        if self._chain is not None or not session:
+            self._skip("session")
+            return
+        self._chain = Chain(session, self._events)
+        self._cwd = clean_name(as_text(record.get("cwd")))
+        self._chain.known["project"] = self._cwd
+        # A fork names the file it was copied from; that ends in the session's id.
+        origin = _FILE_ID.search(as_text(record.get("parentSession")))
+        self._events.append(Opened(session, self._cwd, clean_name(origin[1]) if origin else ""))
+
+    def _grow(self, record: dict[str, Any]) -> None:
+        """Add the entry to the tree; the window is another one if it does not follow the entry before it.
+
+        The first version of the format had no ids: all of its entries follow each other, as do those whose parent was
+        lost.
+        """
+        entry_id = as_text(record.get("id"))
+        if not entry_id or entry_id in self._entries:
+            return
+        parent = as_text(record.get("parentId"))
+        is_known = parent in self._entries or ("parentId" in record and record["parentId"] is None)
+        if is_known and parent != self._leaf:
+            self._leaf = parent
+            self._follow(Departure.REWOUND)
+        self._entries[entry_id] = _Entry(self._leaf)
+        self._leaf = entry_id
+
+    def _follow(self, reason: Departure) -> None:
+        """The window becomes what the path to the leaf holds, unless it is that already."""
+        chain = self._session()
+        ids = self._path_ids()
+        if ids != [name for name, _ in chain.window]:
+            chain.end_calls()
+            chain.drop_calls()
+            chain.replace(ids, reason)
+
+    def _path_ids(self) -> list[str]:
+        """Segments on the path to the leaf: the newest compaction's summary, then all from its first kept entry."""
+        path = list(self._path())
+        head: list[str] = []
+        newest = next((at for at, (_, entry) in enumerate(path) if entry.is_compaction), None)
+        if newest is not None:
+            summary = path[newest][1]
+            older = range(newest, len(path))
+            first = next((at for at in older if path[at][0] == summary.first_kept), newest)
+            head, path = summary.ids, path[: first + 1]
+        kept = (entry.ids for _, entry in reversed(path) if not entry.is_compaction)
+        return [*head, *joined.from_iterable(kept)]
+
+    def _path(self) -> Iterator[tuple[str, _Entry]]:
+        """From the leaf to the root."""
+        name = self._leaf
+        while (entry := self._entries.get(name)) is not None:
+            yield name, entry
+            name = entry.parent
+
+    def _take_entry(self, kind: str, record: dict[str, Any]) -> None:
+        wall_s = unix_s(record.get("timestamp"))
+        if kind == "message":
+            self._take_message(record, wall_s)
+        elif kind == "custom_message":
+            # An extension says so: neither a file nor an output that anybody knows of.
+            self._take_texts(record.get("content"), Kind.SYSTEM, wall_s)
+        elif kind == "branch_summary":
+            self._text(Kind.SUMMARY, as_text(record.get("summary")), wall_s)
+        elif kind == "compaction":
+            self._take_compaction(record, wall_s)
+        elif kind == "model_change":
+            self._session().tell(model=as_text(record.get("modelId")))
+        elif kind == "session_info":
+            self._session().tell(title=as_text(record.get("name")))
+        else:
+            self._skip(kind)
+
+    def _take_message(self, record: dict[str, Any], wall_s: float) -> None:
+        message = as_dict(record.get("message"))
+        role = message.get("role")
+        if role == "user":
+            self._session().end_calls()
+            self._take_texts(message.get("content"), Kind.USER, wall_s)
+        elif role == "assistant":
+            self._take_reply(message, as_text(record.get("id")), wall_s)
+        elif role == "toolResult":
+            self._take_result(message, wall_s)
+        elif role == "bashExecution":
+            self._take_shell(message, wall_s)
+        elif role in ("custom", "hookMessage"):
+            self._take_texts(message.get("content"), Kind.SYSTEM, wall_s)
+        elif role in ("branchSummary", "compactionSummary"):
+            self._text(Kind.SUMMARY, as_text(message.get("summary")), wall_s)
+        else:
+            self._skip(f"message.{role}" if isinstance(role, str) and role else "malformed")
+
+    def _admit(self, segment_id: str) -> None:
+        """The segment belongs to the entry that is being read."""
+        entry = self._entries.get(self._leaf)
+        if entry is not None:
+            entry.ids.append(segment_id)
+
+    def _text(self, kind: Kind, text: str, wall_s: float, facts: Facts = NO_FACTS) -> None:
+        """A text that the model is told."""
+        if text.isspace():
+            self._skip("blank")
+        elif text:
+            self._admit(self._session().text(kind, Role.USER, text, wall_s=wall_s, facts=facts))
+
+    def _take_texts(self, content: object, kind: Kind, wall_s: float) -> None:
+        if not isinstance(content, str | list):
+            self._skip("malformed")
+            return
+        for block in blocks(content):
+            text = block_text(block)
+            if text is not None:
+                self._text(kind, text, wall_s)
+            elif as_text(as_dict(block).get("type")):
+                self._admit(self._session().text(kind, Role.USER, "", wall_s=wall_s, skeleton={"opaque": [block]}))
+            else:
+                self._skip("malformed")
+
+    def _take_shell(self, message: dict[str, Any], wall_s: float) -> None:
+        """A command the user ran; its output is told to the model unless the user said otherwise."""
+        if message.get("excludeFromContext") is True:
+            self._skip("message.bashExecution")
+            return
+        command, output = as_text(message.get("command")), as_text(message.get("output"))
+        facts = facts_of("bash", {"command": command}, self._cwd)
+        self._text(Kind.ATTACHMENT, f"Ran `{command}`\n```\n{output}\n```", wall_s, facts)
+
+    def _take_reply(self, message: dict[str, Any], entry_id: str, wall_s: float) -> None:
+        """One request: its blocks share a turn and a reply."""
+        stop = as_text(message.get("stopReason"))
+        if stop in NOT_SENT:
+            self._skip(f"assistant.{stop}")
+            return
+        chain = self._session()
+        chain.forget_ended_calls()
+        chain.turn += 1
+        turn = chain.turn - 1
+        reply = entry_id or f"turn-{turn}"
+        model = clean_name(as_text(message.get("model")))
+        chain.tell(model=model)
+        for block in map(as_dict, blocks(message.get("content"))):
+            kind = block.get("type")
+            if kind == "toolCall" and as_text(block.get("id")):
+                self._take_call(block, reply, wall_s)
+            elif kind in ("text", "thinking"):
+                what, piece = (Kind.ASSISTANT, "text") if kind == "text" else (Kind.THINKING, "thinking")
+                text = as_text(block.get(kind))
+                if text.strip():
+                    self._admit(
+                        chain.text(what, Role.ASSISTANT, text, wall_s=wall_s, born_turn=turn, reply=reply, piece=piece)
+                    )
+            else:
+                self._skip(f"block.{kind}" if isinstance(kind, str) and kind != "toolCall" else "malformed")
+        self._bill(as_dict(message.get("usage")), model, turn, wall_s)
+
+    def _take_call(self, block: dict[str, Any], reply: str, wall_s: float) -> None:
+        chain = self._session()
+        tool, value = as_text(block.get("name")), block.get("arguments")
+        facts = facts_of(tool, value, self._cwd)
+        self._admit(
+            chain.open_call(
+                as_text(block["id"]), tool, value, facts, wall_s=wall_s, born_turn=chain.turn - 1, reply=reply
+            )
+        )
+
+    def _take_result(self, message: dict[str, Any], wall_s: float) -> None:
+        is_error = True if message.get("isError") is True else None
+        call_id = as_text(message.get("toolCallId"))
+        if self._session().close_call(call_id, message.get("content"), is_error, wall_s) is None:
+            self._skip("orphan_result")
+
+    def _bill(self, usage: dict[str, Any], model: str, turn: int, wall_s: float) -> None:
+        counts = {key: as_count(usage.get(key)) for key in ("input", "cacheRead", "cacheWrite", "output")}
+        if not any(counts.values()):
+            return
+        self._events.append(
+            Used(
+                session=self._session().session,
+                turn=turn,
+                model=model,
+                wall_s=wall_s,
+                input_tokens=counts["input"],
+                cache_read_tokens=counts["cacheRead"],
+                cache_creation_tokens=counts["cacheWrite"],
+                output_tokens=counts["output"],
+            )
+        )
+
+    def _take_compaction(self, record: dict[str, Any], wall_s: float) -> None:
+        entry = self._entries.get(self._leaf)
+        if entry is None or not as_text(record.get("id")):
+            self._skip("compaction")
+            return
+        entry.is_compaction = True
+        entry.first_kept = as_text(record.get("firstKeptEntryId"))
+        self._text(Kind.SUMMARY, as_text(record.get("summary")), wall_s)
+        self._follow(Departure.HOST_COMPACTED)

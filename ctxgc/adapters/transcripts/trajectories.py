@@ -1,0 +1,231 @@
+"""Trajectories: runs of agents as lists of OpenAI-style chat messages, in four wrappings.
+
+    mini_swe_agent  {instance_id, info, messages[]}                  one document, one session
+    swe_agent       {environment, trajectory[], history[], info}     one document, one session
+    tau_bench       {task_id, trial, info, traj[]} a line            each line a session
+    openai_chat     [messages], or an object that holds them         one document, one session
+
+Each is brought into the form the OpenAI wire format reads, so that a run and the requests it was made of give the same
+segments; what the wrapping knows besides (directory, times, return codes, usage) is added afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ctxgc.adapters.contract import Admitted, Event, Opened, Used
+from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.session_builder import as_count, as_dict, as_text
+from ctxgc.adapters.transcripts.json_document import DocumentTranscript, digest_of
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.window_builder import clean_name
+from ctxgc.adapters.wire.openai_chat import read_messages
+from ctxgc.adapters.wire.rendering import RESULT_PIECE, encode_json
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import Kind, Segment, Status
+
+_WIRE_FIELDS = ("role", "content", "tool_calls", "tool_call_id", "function_call", "reasoning_content")
+_RETURN_CODE = re.compile(r"\s*<returncode>(-?\d+)</returncode>")
+
+
+_MINI_SWE = re.compile(rb'"(?:mini_version|trajectory_format)"\s*:\s*"')
+_SWE_START = re.compile(rb'\s*\{\s*"(?:environment|trajectory|history)"\s*:\s*[\["]')
+_TAU_START = re.compile(rb'\s*\{\s*"task_id"\s*:')
+_CHAT_LIST = rb'\[\s*\{\s*"(?:role|content|tool_calls)"\s*:'
+_CHAT = re.compile(rb"\s*" + _CHAT_LIST)
+_CHAT_OBJECT = re.compile(rb'"messages"\s*:\s*' + _CHAT_LIST)
+
+
+def is_mini_swe_agent(head: bytes) -> bool:
+    """An object that names its program's version, or its format, as a key of its own."""
+    return head.lstrip()[:1] == b"{" and _MINI_SWE.search(head) is not None
+
+
+def is_swe_agent(head: bytes) -> bool:
+    """An object that begins with one of the four parts of a trajectory."""
+    return _SWE_START.match(head) is not None
+
+
+def is_tau_bench(head: bytes) -> bool:
+    """Lines that begin with the task's number."""
+    return _TAU_START.match(head) is not None
+
+
+def is_openai_chat(head: bytes) -> bool:
+    """A list of messages, bare or in an object: the least strict of all, so ask it last."""
+    return bool(_CHAT.match(head) or (head.lstrip()[:1] == b"{" and _CHAT_OBJECT.search(head)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One session as its wrapping gives it. The mappings are by index of the message."""
+
+    opened: Opened
+    messages: list[dict[str, Any]]
+    kinds: Mapping[int, Kind] = field(default_factory=dict)
+    actions: Mapping[int, str] = field(default_factory=dict)
+    """The shell command that a message shows the outcome of."""
+    walls: Mapping[int, float] = field(default_factory=dict)
+
+
+class MiniSweAgent(DocumentTranscript):
+    """`*.traj.json` of mini-SWE-agent: tool calls of one bash, results with a return code, usage of each reply."""
+
+    source = "mini_swe_agent"
+
+    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+        messages = _messages(document, "messages")
+        self.records = len(messages)
+        config = as_dict(as_dict(document.get("info")).get("config"))
+        cwd = as_text(as_dict(config.get("environment")).get("cwd"))
+        model = as_text(as_dict(config.get("model")).get("model_name"))
+        session = clean_name(as_text(document.get("instance_id"))) or digest
+        walls = {index: _wall_s(message) for index, message in enumerate(messages)}
+        opened = Opened(session, project=cwd, model=model, title=session)
+        yield from _told(_Run(opened=opened, messages=messages, walls=walls), self.skipped)
+        yield from _usage(session, messages)
+
+
+class SweAgent(DocumentTranscript):
+    """`*.traj` of SWE-agent: tool calls, or a thought with an action whose outcome comes as the user's next message."""
+
+    source = "swe_agent"
+
+    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+        messages = _messages(document, "history")
+        self.records = len(messages)
+        session = clean_name(as_text(document.get("instance_id"))) or digest
+        title = as_text(document.get("environment"))
+        kinds, actions = _observations(messages)
+        run = _Run(opened=Opened(session, title=title), messages=messages, kinds=kinds, actions=actions)
+        yield from _told(run, self.skipped)
+
+
+class OpenAiChatDocument(DocumentTranscript):
+    """A plain list of chat messages, or an object that holds one under `messages`."""
+
+    source = "openai_chat"
+
+    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+        holder = {"messages": document} if isinstance(document, list) else document
+        messages = _messages(holder, "messages")
+        self.records = len(messages)
+        names = (as_text(holder.get(key)) for key in ("session", "session_id", "conversation_id", "id"))
+        session = clean_name(next(filter(None, names), "")) or digest
+        yield from _told(
+            _Run(opened=Opened(session, model=as_text(holder.get("model"))), messages=messages), self.skipped
+        )
+
+
+class TauBench(LineTranscript):
+    """Result lines of tau-bench. Several models run the same trials: a digest of the line tells their runs apart."""
+
+    source = "tau_bench"
+
+    def _read(self, line: bytes) -> bool:
+        record = lenient_object(line)
+        if record is None:
+            return False
+        if "traj" not in record:
+            self._skip(record.get("type"))
+            return True
+        session = f"task{_number(record.get('task_id'))}-trial{_number(record.get('trial'))}-{digest_of(line)[:8]}"
+        try:
+            messages = _messages(record, "traj")
+            self._events += _told(_Run(opened=Opened(session, title=session), messages=messages), self.skipped)
+        except (BadTranscript, ValueError, RecursionError):
+            self._skip("malformed")
+        return True
+
+
+def _messages(document: Any, key: str) -> list[dict[str, Any]]:
+    """The list of messages under this key. Raises `BadTranscript` where there is none."""
+    messages = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(messages, list):
+        raise BadTranscript(f"no list `{key}` in this document")
+    return [as_dict(message) for message in messages]
+
+
+def _told(run: _Run, skipped: Counter[str]) -> list[Event]:
+    """The session and its segments, all or nothing."""
+    request = encode_json([_wire_message(message) for message in run.messages])
+    window, indexes = read_messages(request, run.opened.project, run.kinds)
+    skipped.update(window.skipped)
+    session = run.opened.session
+    segments = (_informed(run, segment, index) for segment, index in zip(window.segments, indexes, strict=True))
+    return [run.opened, *(Admitted(session, segment) for segment in segments)]
+
+
+def _wire_message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message as the API knows it: SWE-agent names the call it answers in a list of its own."""
+    wire = {key: message[key] for key in _WIRE_FIELDS if message.get(key) is not None}
+    answered = message.get("tool_call_ids")
+    if "tool_call_id" not in wire and isinstance(answered, list) and answered:
+        wire["tool_call_id"] = answered[0]
+    return wire
+
+
+def _informed(run: _Run, segment: Segment, index: int) -> Segment:
+    """The segment with what only the wrapping knows."""
+    wall_s = run.walls.get(index, 0.0)
+    action = run.actions.get(index, "")
+    if action:
+        facts = facts_of("bash", {"command": action}, run.opened.project)
+        return replace(segment, wall_s=wall_s, paths=facts.paths, command=facts.command)
+    command = segment.command or ("demonstration" if segment.kind is Kind.ATTACHMENT else "")
+    return replace(segment, wall_s=wall_s, status=_status(segment), command=command)
+
+
+def _status(segment: Segment) -> Status:
+    """A shell's return code other than 0 is an error, whatever the host says."""
+    result = next((piece for piece in segment.body if piece.name == RESULT_PIECE), None)
+    code = _RETURN_CODE.match(result.text[:64]) if result else None
+    return Status.ERROR if code and code[1].strip("-0") else segment.status
+
+
+def _observations(messages: list[dict[str, Any]]) -> tuple[dict[int, Kind], dict[int, str]]:
+    """Which of the user's messages show the outcome of an action, or a demonstration, and the actions they show."""
+    kinds: dict[int, Kind] = {}
+    actions: dict[int, str] = {}
+    action = ""
+    for index, message in enumerate(messages):
+        if message.get("is_demo") is True:
+            kinds[index] = Kind.ATTACHMENT
+        elif message.get("role") == "user" and action:
+            kinds[index] = Kind.ATTACHMENT
+            actions[index] = action
+        action = as_text(message.get("action")) if message.get("role") == "assistant" else ""
+    return kinds, actions
+
+
+def _usage(session: str, messages: list[dict[str, Any]]) -> Iterator[Event]:
+    """What was billed, once for each reply that says so."""
+    replies = (message for message in messages if message.get("role") == "assistant")
+    for turn, message in enumerate(replies):
+        response = as_dict(as_dict(message.get("extra")).get("response"))
+        usage = as_dict(response.get("usage"))
+        if usage:
+            cached = as_count(as_dict(usage.get("prompt_tokens_details")).get("cached_tokens"))
+            yield Used(
+                session,
+                turn,
+                as_text(response.get("model")),
+                _wall_s(message),
+                input_tokens=max(as_count(usage.get("prompt_tokens")) - cached, 0),
+                cache_read_tokens=cached,
+                cache_creation_tokens=0,
+                output_tokens=as_count(usage.get("completion_tokens")),
+            )
+
+
+def _wall_s(message: Mapping[str, Any]) -> float:
+    stamp = as_dict(message.get("extra")).get("timestamp")
+    return float(stamp) if isinstance(stamp, int | float) and 0 < stamp < 2**40 else 0.0
+
+
+def _number(value: object) -> str:
+    return str(value) if isinstance(value, int) else "?"

@@ -1,0 +1,240 @@
+"""Anthropic Messages as a wire format: `{"system": …, "messages": […]}`, or a bare list of messages.
+
+    assistant  [text] [thinking] [tool_use a] [tool_use b]          a, b ─┐  one exchange each: the call, and the
+    user       [tool_result a] [tool_result b] [text] ◀───────────────────┘  result in the next user message
+
+Blocks of an assistant message that holds signed thinking are never edited, because the signature covers their turn;
+results lie in the user's message and may go. Blocks this module does not know are kept verbatim and never edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.dialects import texts_of
+from ctxgc.adapters.folded import read_result
+from ctxgc.adapters.skeletons import place_strings
+from ctxgc.adapters.window_builder import WindowBuilder
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
+from ctxgc.adapters.wire.rendering import (
+    NO_RESULT,
+    SESSION_START,
+    Call,
+    Line,
+    Opaque,
+    Said,
+    Thought,
+    calls_of,
+    encode_json,
+    lines,
+    object_input,
+    replies,
+    splice_window,
+)
+from ctxgc.adapters.wrappers import typed_words
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import Kind, Role
+
+NO_OUTPUT = "(no output)"
+"""What a failed call with an empty result renders as: the API takes no empty error."""
+
+_OPAQUE_OF_USER = frozenset({"image", "document", "search_result", "container_upload"})
+_OPAQUE_OF_RESULT = frozenset({"image", "document", "search_result", "tool_reference"})
+_OPAQUE_OF_ASSISTANT = frozenset({"redacted_thinking"})
+
+
+class AnthropicMessages:
+    """The `WireFormat` of Anthropic Messages."""
+
+    name = "anthropic_messages"
+
+    def parse(self, request: bytes, agent: str = "") -> WireWindow:
+        """See `WireFormat.parse`. Strings are decoded once; what is not text is only skipped."""
+        return read_json(request, lambda text: _parse(text, WindowBuilder(texts=texts_of(agent))))
+
+    def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
+        """See `WireFormat.splice`. A result that was a list of blocks becomes a list of one text block."""
+        return splice_window(request, window, tombstones, _replacement)
+
+    def render(self, slots: Iterable[Slot]) -> bytes:
+        """See `WireFormat.render`: an object with `system` (if there is any) and `messages`.
+
+        System text after the first message renders as the user's: the API takes it only in front, and moving it there
+        would edit the prefix (I14). Thinking without a signature is left out, since the API refuses it, and so is
+        evicted thinking, blank text, and blocks of other APIs. A window that starts with the assistant gets a user
+        message before it, because the API wants one.
+        """
+        shown = [line for line in lines(slots) if _is_shown(line)]
+        front = next((i for i, line in enumerate(shown) if not _is_system(line)), len(shown))
+        system = [{"type": "text", "text": line.text} for line in shown[:front] if isinstance(line, Said)]
+        messages = _messages(shown[front:])
+        return encode_json({"system": system, "messages": messages} if system else {"messages": messages})
+
+
+def _parse(text: JsonText, builder: WindowBuilder) -> WireWindow:
+    messages = text.extent
+    if text.first(text.extent) == b"{":
+        fields = text.members(text.extent)
+        if "messages" not in fields:
+            raise BadTranscript("no `messages` in this request")
+        messages = fields["messages"]
+        if "system" in fields:
+            _parse_texts(text, fields["system"], builder, Kind.SYSTEM, Role.SYSTEM)
+    if text.first(messages) != b"[":
+        raise BadTranscript("`messages` is not a list")
+    for index, extent in enumerate(text.elements(messages)):
+        _parse_message(text, extent, builder, index)
+    return builder.window()
+
+
+def _parse_message(text: JsonText, extent: Extent, builder: WindowBuilder, index: int) -> None:
+    if text.first(extent) != b"{":
+        builder.skipped["message"] += 1
+        return
+    fields = text.members(extent)
+    role = text.string(fields.get("role"))
+    content = fields.get("content")
+    builder.message(index, role == "assistant")
+    if content is None or role not in ("user", "assistant", "system"):
+        builder.skipped[f"role {role}"[:40]] += 1
+    elif role == "assistant":
+        _parse_assistant(text, content, builder)
+    elif role == "user":
+        _parse_texts(text, content, builder, Kind.USER, Role.USER)
+    else:
+        _parse_texts(text, content, builder, Kind.SYSTEM, Role.SYSTEM)
+
+
+def _blocks(text: JsonText, content: Extent, builder: WindowBuilder) -> list[tuple[str, Extent, dict[str, Extent]]]:
+    """(type, extent, members) of each block of a list."""
+    found = []
+    for extent in text.elements(content) if text.first(content) == b"[" else ():
+        if text.first(extent) == b"{":
+            fields = text.members(extent)
+            found.append((text.string(fields.get("type")), extent, fields))
+        else:
+            builder.skipped["block"] += 1
+    return found
+
+
+def _parse_texts(text: JsonText, said: Extent, builder: WindowBuilder, kind: Kind, role: Role) -> None:
+    """The user's or the system's content: texts, results of calls, and blocks that are not text."""
+    if text.first(said) == b'"':
+        _add_text(text, kind, role, said, builder)
+    for block, extent, fields in _blocks(text, said, builder):
+        if block == "text":
+            _add_text(text, kind, role, fields.get("text"), builder)
+        elif block == "tool_result":
+            is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None
+            result = read_result(text, fields.get("content"), unfolds=builder.unfolds)
+            builder.result(text.string(fields.get("tool_use_id")), result, is_error)
+        else:
+            builder.opaque(kind, role, text.value(extent))
+
+
+def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: WindowBuilder) -> None:
+    said = text.string(extent)
+    if kind is Kind.USER:
+        builder.user_text(said, extent)
+    elif role is Role.SYSTEM and (words := typed_words(said)) is not None:
+        builder.text(Kind.USER, Role.USER, words, None)  # Some models get what the user typed as a system message.
+    else:
+        builder.text(kind, role, said, extent)
+
+
+def _parse_assistant(text: JsonText, content: Extent, builder: WindowBuilder) -> None:
+    if text.first(content) == b'"':
+        builder.text(Kind.ASSISTANT, Role.ASSISTANT, text.string(content), content)
+    blocks = _blocks(text, content, builder)
+    is_signed = any(block == "redacted_thinking" or text.string(f.get("signature")) for block, _, f in blocks)
+    for block, extent, fields in blocks:
+        if block == "text":
+            editable = None if is_signed else fields.get("text")
+            builder.text(Kind.ASSISTANT, Role.ASSISTANT, text.string(fields.get("text")), editable)
+        elif block == "thinking":
+            signature = text.string(fields.get("signature"))
+            editable = None if is_signed else fields.get("thinking")
+            builder.thinking(text.string(fields.get("thinking")), signature, editable)
+        elif block == "tool_use":
+            value = text.value(fields["input"]) if "input" in fields else {}
+            places = None if is_signed or "input" not in fields else partial(place_strings, text, fields["input"])
+            builder.call(text.string(fields.get("id")), text.string(fields.get("name")), value, places)
+        else:
+            builder.opaque(Kind.ASSISTANT, Role.ASSISTANT, text.value(extent))
+
+
+def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:
+    text = json_string(texts[piece])
+    return b'[{"type":"text","text":' + text + b"}]" if old[:1] == b"[" else text
+
+
+def _is_system(line: Line) -> bool:
+    return isinstance(line, Said) and line.role in (Role.SYSTEM, Role.DEVELOPER)
+
+
+def _is_shown(line: Line) -> bool:
+    if isinstance(line, Thought):
+        return bool(line.signature)
+    if isinstance(line, Opaque):
+        known = _OPAQUE_OF_ASSISTANT if line.role is Role.ASSISTANT else _OPAQUE_OF_USER
+        return _type_of(line.block) in known
+    return True
+
+
+def _type_of(block: Any) -> str:
+    return str(block.get("type", "")) if isinstance(block, dict) else ""
+
+
+def _messages(shown: list[Line]) -> list[dict[str, Any]]:
+    """Alternating messages: every group of calls is followed at once by all its results."""
+    messages: list[dict[str, Any]] = []
+    left = len(shown)
+    for group in replies(shown):
+        left -= len(group)
+        is_assistant = group[0].role is Role.ASSISTANT
+        _say(messages, "assistant" if is_assistant else "user", [_block(line) for line in group])
+        calls = calls_of(group)
+        if left or any(call.result is not None for call in calls):
+            _say(messages, "user", [_result_block(call) for call in calls])
+    if messages and messages[0]["role"] == "assistant":
+        messages.insert(0, {"role": "user", "content": [{"type": "text", "text": SESSION_START}]})
+    return messages
+
+
+def _say(messages: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]) -> None:
+    """Add blocks: to the last message if it has this role, else as a new one."""
+    # The API takes no assistant message that ends in thinking.
+    while role == "assistant" and blocks and blocks[-1]["type"] in ("thinking", "redacted_thinking"):
+        blocks.pop()
+    if not blocks:
+        return
+    if messages and messages[-1]["role"] == role:
+        messages[-1]["content"] += blocks
+    else:
+        messages.append({"role": role, "content": blocks})
+
+
+def _block(line: Line) -> dict[str, Any]:
+    match line:
+        case Said():
+            return {"type": "text", "text": line.text}
+        case Thought():
+            return {"type": "thinking", "thinking": line.text, "signature": line.signature}
+        case Call():
+            return {"type": "tool_use", "id": line.call_id, "name": line.name, "input": object_input(line.value)}
+        case Opaque():
+            return dict(line.block)
+
+
+def _result_block(call: Call) -> dict[str, Any]:
+    text = NO_RESULT if call.result is None else call.result
+    if call.is_error and not text.strip():
+        text = NO_OUTPUT
+    opaque = [block for block in call.opaque if _type_of(block) in _OPAQUE_OF_RESULT]
+    blocks = [{"type": "text", "text": text}] if text.strip() else []
+    content = [*blocks, *opaque] if opaque else text
+    error = {} if call.is_error is None else {"is_error": bool(call.is_error)}
+    return {"type": "tool_result", "tool_use_id": call.call_id, "content": content, **error}

@@ -1,0 +1,62 @@
+"""A function call as both of OpenAI's APIs write it: its `arguments` are JSON inside a JSON string.
+
+All large inputs of a call share one span, the whole string; the inner JSON is edited in place and quoted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ctxgc.adapters.contract import INPUT_SPAN
+from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE, place_strings
+from ctxgc.adapters.window_builder import WindowBuilder
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json, spliced
+from ctxgc.adapters.wire.rendering import encode_json, object_input
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import text_bytes
+
+
+def parse_call(
+    text: JsonText, function: Extent, call_id: str, builder: WindowBuilder, *, is_editable: bool = True
+) -> None:
+    """A call of a function: an object with `name` and `arguments`.
+
+    Arguments that are not JSON, as models send them, are one free text.
+    """
+    if text.first(function) != b"{":
+        return
+    fields = text.members(function)
+    place = fields.get("arguments")
+    arguments = text.string(place)
+    if place is not None and text.first(place) != b'"':
+        builder.call(call_id, text.string(fields.get("name")), text.value(place), None)
+        return
+    inner = _json_of(arguments)
+    value = {} if not arguments.strip() else inner.value(inner.extent) if inner else arguments
+    places = {INPUT_SPAN: place} if place is not None and is_editable else {}
+    is_text = inner is None and bool(arguments.strip())
+    builder.call(call_id, text.string(fields.get("name")), value, lambda: places, is_text=is_text)
+
+
+def _json_of(arguments: str) -> JsonText | None:
+    """The arguments as JSON that can be edited in place; `None` if they are not."""
+    try:
+        return read_json(text_bytes(arguments), _checked)
+    except BadTranscript:
+        return None
+
+
+def _checked(inner: JsonText) -> JsonText:
+    inner.value(inner.extent)
+    place_strings(inner, inner.extent)
+    return inner
+
+
+def edited_arguments(quoted: JsonText, texts: Mapping[str, str]) -> bytes:
+    """The arguments with each large input replaced: key order, numbers and white space inside survive."""
+    inner = _json_of(quoted.string(quoted.extent))
+    if inner is None:
+        return json_string(encode_json(object_input(texts[TEXT_INPUT_PIECE])).decode())
+    places = place_strings(inner, inner.extent)
+    edits = [(extent, json_string(texts[name])) for name, extent in places.items() if name in texts]
+    return json_string(spliced(inner.data, edits).decode())

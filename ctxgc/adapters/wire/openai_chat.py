@@ -1,0 +1,217 @@
+"""OpenAI Chat Completions as a wire format: `{"messages": […]}`, or a bare list of messages.
+
+    assistant  content, tool_calls [a, b]          a, b ─┐  one exchange each: the call, and the result
+    tool       tool_call_id a                            │  in the `tool` message that follows
+    tool       tool_call_id b  ◀─────────────────────────┘
+
+A call's `arguments` are JSON inside a JSON string: its large inputs share one span, the whole string, and splicing
+edits the inner JSON in place before it is quoted again. The legacy `function_call` and role `function` are read as a
+call and its result under the id `function_call`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
+from ctxgc.adapters.dialects import texts_of
+from ctxgc.adapters.folded import read_result
+from ctxgc.adapters.window_builder import WindowBuilder
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
+from ctxgc.adapters.wire.openai_calls import edited_arguments, parse_call
+from ctxgc.adapters.wire.rendering import (
+    NO_RESULT,
+    Call,
+    Line,
+    Opaque,
+    Said,
+    Thought,
+    calls_of,
+    encode_json,
+    lines,
+    object_input,
+    replies,
+    splice_window,
+)
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import Kind, Role
+
+NO_KINDS: Mapping[int, Kind] = MappingProxyType({})
+
+LEGACY_CALL_ID = "function_call"
+
+_KINDS = {
+    "system": (Kind.SYSTEM, Role.SYSTEM),
+    "developer": (Kind.SYSTEM, Role.DEVELOPER),
+    "user": (Kind.USER, Role.USER),
+    "assistant": (Kind.ASSISTANT, Role.ASSISTANT),
+}
+_THINKING_FIELDS = ("reasoning_content", "reasoning")
+_OPAQUE_OF_USER = frozenset({"image_url", "input_audio", "file"})
+
+
+class OpenAiChat:
+    """The `WireFormat` of OpenAI Chat Completions."""
+
+    name = "openai_chat"
+
+    def parse(self, request: bytes, agent: str = "") -> WireWindow:
+        """See `WireFormat.parse`. Strings are decoded once; what is not text is only skipped."""
+        return read_json(request, lambda text: _read(text, WindowBuilder(texts=texts_of(agent)), NO_KINDS))[0]
+
+    def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
+        """See `WireFormat.splice`. Content that was a list of parts becomes a list of one text part."""
+        return splice_window(request, window, tombstones, _replacement)
+
+    def render(self, slots: Iterable[Slot]) -> bytes:
+        """See `WireFormat.render`: an object with `messages`.
+
+        Thinking is left out, since the API has no place for it, and so is blank text and blocks of other APIs. Where a
+        reply speaks again after a call it renders as two messages, so that order is kept. That a call failed shows in
+        its text only.
+        """
+        shown = [line for line in lines(slots) if _is_shown(line)]
+        messages: list[dict[str, Any]] = []
+        left = len(shown)
+        for group in _groups(shown):
+            left -= len(group)
+            messages.append(_message(group))
+            calls = calls_of(group)
+            if left or any(call.result is not None for call in calls):
+                messages += [_answer(call) for call in calls]
+        return encode_json({"messages": messages})
+
+
+def read_messages(
+    request: bytes, cwd: str = "", kinds: Mapping[int, Kind] = NO_KINDS
+) -> tuple[WireWindow, Sequence[int]]:
+    """A parsed request, and for each segment the index of its message.
+
+    `cwd` resolves relative paths in commands. `kinds` says, by index, which messages are something else than their role
+    tells. Raises `BadTranscript`.
+    """
+    return read_json(request, lambda text: _read(text, WindowBuilder(cwd), kinds))
+
+
+def _read(text: JsonText, builder: WindowBuilder, kinds: Mapping[int, Kind]) -> tuple[WireWindow, Sequence[int]]:
+    messages = text.extent
+    if text.first(text.extent) == b"{":
+        fields = text.members(text.extent)
+        if "messages" not in fields:
+            raise BadTranscript("no `messages` in this request")
+        messages = fields["messages"]
+    if text.first(messages) != b"[":
+        raise BadTranscript("`messages` is not a list")
+    for index, extent in enumerate(text.elements(messages)):
+        if text.first(extent) == b"{":
+            _read_message(text, text.members(extent), builder, index, kinds)
+        else:
+            builder.skipped["message"] += 1
+    return builder.window(), builder.messages
+
+
+def _read_message(
+    text: JsonText, fields: dict[str, Extent], builder: WindowBuilder, index: int, kinds: Mapping[int, Kind]
+) -> None:
+    role = text.string(fields.get("role"))
+    builder.message(index, role == "assistant")
+    if role in ("tool", "function"):
+        content = fields.get("content")
+        call_id = text.string(fields.get("tool_call_id")) if role == "tool" else LEGACY_CALL_ID
+        builder.result(call_id, read_result(text, content, unfolds=builder.unfolds))
+    elif role in _KINDS:
+        if role == "assistant":
+            _parse_thinking(text, fields, builder)
+        kind, speaker = _KINDS[role]
+        if "content" in fields:
+            _parse_content(text, fields["content"], builder, kinds.get(index, kind), speaker)
+        if role == "assistant":
+            _parse_calls(text, fields, builder)
+    else:
+        builder.skipped[f"role {role}"[:40]] += 1
+
+
+def _parse_content(text: JsonText, content: Extent, builder: WindowBuilder, kind: Kind, role: Role) -> None:
+    if text.first(content) == b'"':
+        _add_text(text, content, builder, kind, role)
+    for extent in text.elements(content) if text.first(content) == b"[" else ():
+        fields = text.members(extent) if text.first(extent) == b"{" else {}
+        if text.string(fields.get("type")) == "text":
+            _add_text(text, fields.get("text"), builder, kind, role)
+        else:
+            builder.opaque(kind, role, text.value(extent))
+
+
+def _add_text(text: JsonText, extent: Extent | None, builder: WindowBuilder, kind: Kind, role: Role) -> None:
+    if kind is Kind.USER:
+        builder.user_text(text.string(extent), extent)
+    else:
+        builder.text(kind, role, text.string(extent), extent)
+
+
+def _parse_thinking(text: JsonText, fields: dict[str, Extent], builder: WindowBuilder) -> None:
+    """Thinking as some servers of this API send it; the first field that holds any counts."""
+    for name in _THINKING_FIELDS:
+        thought = text.string(fields.get(name))
+        if thought:
+            builder.thinking(thought, "", fields[name])
+            return
+
+
+def _parse_calls(text: JsonText, fields: dict[str, Extent], builder: WindowBuilder) -> None:
+    calls = fields.get("tool_calls")
+    for extent in text.elements(calls) if calls and text.first(calls) == b"[" else ():
+        call = text.members(extent) if text.first(extent) == b"{" else {}
+        function = call.get("function", extent)
+        parse_call(text, function, text.string(call.get("id")), builder)
+    if "function_call" in fields:
+        parse_call(text, fields["function_call"], LEGACY_CALL_ID, builder)
+
+
+def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:
+    if piece == INPUT_SPAN:
+        return edited_arguments(JsonText(old), texts)
+    text = json_string(texts[piece])
+    return b'[{"type":"text","text":' + text + b"}]" if old[:1] == b"[" else text
+
+
+def _is_shown(line: Line) -> bool:
+    if isinstance(line, Opaque):
+        return line.role is Role.USER and isinstance(line.block, dict) and line.block.get("type") in _OPAQUE_OF_USER
+    return not isinstance(line, Thought)
+
+
+def _groups(shown: list[Line]) -> Iterable[list[Line]]:
+    """One list per assistant message: what is said, then calls. A text after a call begins another."""
+    for group in replies(shown):
+        start = 0
+        for at in range(1, len(group)):
+            if isinstance(group[at - 1], Call) and not isinstance(group[at], Call):
+                yield group[start:at]
+                start = at
+        yield group[start:]
+
+
+def _message(group: list[Line]) -> dict[str, Any]:
+    first = group[0]
+    if isinstance(first, Opaque):
+        return {"role": first.role.value, "content": [first.block]}
+    texts = [line.text for line in group if isinstance(line, Said)]
+    parts = [{"type": "text", "text": text} for text in texts]
+    message: dict[str, Any] = {"role": first.role.value, "content": parts if len(texts) > 1 else "".join(texts) or None}
+    calls = calls_of(group)
+    if calls:
+        message["tool_calls"] = [_tool_call(call) for call in calls]
+    return message
+
+
+def _tool_call(call: Call) -> dict[str, Any]:
+    arguments = encode_json(object_input(call.value)).decode()
+    return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _answer(call: Call) -> dict[str, Any]:
+    text = NO_RESULT if call.result is None else call.result
+    return {"role": "tool", "tool_call_id": call.call_id, "content": text}

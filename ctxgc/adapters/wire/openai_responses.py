@@ -1,0 +1,281 @@
+"""OpenAI Responses as a wire format: `{"instructions": …, "input": […]}`, or a bare list of items.
+
+    reasoning, message assistant, function_call a, function_call b     a, b ─┐  one exchange each: the call, and the
+    function_call_output a, function_call_output b  ◀────────────────────────┘  output item that follows
+
+A reply is a run of items that the model said. Reasoning is never edited, nor what follows it in its reply where it is
+encrypted: only outputs go. An item this module does not know, one that the server keeps (`previous_response_id`, an
+`item_reference`), and a summary that only the server reads make the whole request one that is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ctxgc.adapters.codex_texts import ResponsesTexts, agent_message
+from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
+from ctxgc.adapters.dialects import texts_of
+from ctxgc.adapters.facts.tool_facts import Facts
+from ctxgc.adapters.folded import Result, read_result
+from ctxgc.adapters.session_builder import NO_FACTS, block_text
+from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
+from ctxgc.adapters.transcripts.codex_results import is_failure
+from ctxgc.adapters.window_builder import WindowBuilder
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
+from ctxgc.adapters.wire.openai_calls import edited_arguments, parse_call
+from ctxgc.adapters.wire.rendering import (
+    NO_RESULT,
+    Call,
+    Line,
+    Opaque,
+    Thought,
+    calls_of,
+    encode_json,
+    lines,
+    object_input,
+    replies,
+    splice_window,
+)
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import Kind, Role
+
+_KEPT_BY_THE_SERVER = ("previous_response_id", "conversation", "prompt", "context_management")
+"""Members that put something into the prompt which the request does not show."""
+
+
+class _Speaker(NamedTuple):
+    """Who says the texts of an item, and what they show."""
+
+    kind: Kind
+    role: Role
+    facts: Facts = NO_FACTS
+
+
+_THE_USER = _Speaker(Kind.USER, Role.USER)
+"""The host writes in the user's name too: each text is read for itself."""
+_SPEAKERS = {
+    "system": _Speaker(Kind.SYSTEM, Role.SYSTEM),
+    "developer": _Speaker(Kind.SYSTEM, Role.DEVELOPER),
+    "assistant": _Speaker(Kind.ASSISTANT, Role.ASSISTANT),
+}
+_CALLS = {
+    "function_call": "function_call_output",
+    "custom_tool_call": "custom_tool_call_output",
+    "local_shell_call": "local_shell_call_output",
+    "tool_search_call": "tool_search_output",
+    "web_search_call": "",
+}
+"""Each kind of call, and the item that answers it; a search on the web is answered where nobody sees it."""
+_OUTPUTS = frozenset(filter(None, _CALLS.values()))
+_SETTINGS = frozenset({"additional_tools", "configuration_update"})
+"""Items that say what the model may do from here on; nobody said them, and they stay as they are."""
+_OPAQUE_OF_USER = frozenset({"input_image", "input_file", "input_audio"})
+_OPAQUE_OF_RESULT = frozenset({"input_image", "input_file"})
+
+Members = Mapping[str, Extent]
+
+
+class OpenAiResponses:
+    """The `WireFormat` of OpenAI Responses."""
+
+    name = "openai_responses"
+
+    def parse(self, request: bytes, agent: str = "") -> WireWindow:
+        """See `WireFormat.parse`. Raises `BadTranscript` too for what is JSON but must be left alone."""
+        return read_json(request, lambda text: _parse(text, WindowBuilder(texts=texts_of(agent) or ResponsesTexts())))
+
+    def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
+        """See `WireFormat.splice`. An output that was a list of parts becomes a list of one text part."""
+        return splice_window(request, window, tombstones, _replacement)
+
+    def render(self, slots: Iterable[Slot]) -> bytes:
+        """See `WireFormat.render`: an object with `input`.
+
+        Reasoning is left out, since only what the server encrypted may be sent back, and so is blank text and blocks of
+        other APIs. Inputs that are free text render as calls of a custom tool. That a call failed shows in its text.
+        """
+        shown = [line for line in lines(slots) if _is_shown(line)]
+        items: list[dict[str, Any]] = []
+        left = len(shown)
+        for group in replies(shown):
+            left -= len(group)
+            items += [_item(line) for line in group]
+            calls = calls_of(group)
+            if left or any(call.result is not None for call in calls):
+                items += [_output(call) for call in calls]
+        return encode_json({"input": items})
+
+
+@dataclass(slots=True)
+class _Run:
+    """Whose items come now: the model's, one reply, or another's; and whether its reply is sealed so far."""
+
+    builder: WindowBuilder
+    index: int = -1
+    is_assistant: bool = False
+    is_sealed: bool = False
+
+    def goes_on(self, is_assistant: bool) -> None:
+        """The next item is the model's or not."""
+        self.index += 1
+        if not self.index or is_assistant != self.is_assistant:
+            self.builder.message(self.index, is_assistant)
+            self.is_assistant, self.is_sealed = is_assistant, False
+
+
+def _parse(text: JsonText, builder: WindowBuilder) -> WireWindow:
+    items = text.extent
+    if text.first(text.extent) == b"{":
+        fields = text.members(text.extent)
+        for name in _KEPT_BY_THE_SERVER:
+            if name in fields and text.first(fields[name]) not in (b"n", b"f"):
+                raise BadTranscript(f"`{name}`: the server keeps a part of this prompt")
+        if "input" not in fields:
+            raise BadTranscript("no `input` in this request")
+        items = fields["input"]
+        if "instructions" in fields:
+            said = fields["instructions"]
+            builder.text(Kind.SYSTEM, Role.SYSTEM, text.string(said), said)
+        if text.first(items) == b'"':
+            builder.user_text(text.string(items), items)
+            return builder.window()
+    if text.first(items) != b"[":
+        raise BadTranscript("`input` is neither a list nor a text")
+    run = _Run(builder)
+    for extent in text.elements(items):
+        if text.first(extent) != b"{":
+            raise BadTranscript("an item of `input` is no object")
+        _parse_item(text, extent, text.members(extent), run)
+    return builder.window()
+
+
+def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _Run) -> None:
+    kind = text.string(fields.get("type")) or ("message" if "role" in fields else "")
+    if kind == "message":
+        _parse_message(text, fields, run)
+    elif kind == "agent_message":
+        run.goes_on(False)
+        kind, facts = agent_message(text.string(fields.get("author")), text.string(fields.get("recipient")))
+        _parse_content(text, fields, run, _Speaker(kind, Role.USER, facts))
+    elif kind == "reasoning":
+        run.goes_on(True)
+        _parse_reasoning(text, fields, run)
+    elif kind in _CALLS:
+        run.goes_on(True)
+        _parse_call(text, extent, fields, kind, run)
+    elif kind in _OUTPUTS:
+        run.goes_on(False)
+        output = fields.get("output", fields.get("tools"))
+        result = read_result(text, output, unfolds=run.builder.unfolds)
+        is_error = True if is_failure(result.content) else None
+        run.builder.result(text.string(fields.get("call_id")), result, is_error)
+    elif kind in _SETTINGS:
+        run.builder.skipped[kind] += 1
+    else:
+        raise BadTranscript(f"an item of type {kind[:40]!r} is not understood")
+
+
+def _parse_message(text: JsonText, fields: Members, run: _Run) -> None:
+    role = text.string(fields.get("role"))
+    if role != "user" and role not in _SPEAKERS:
+        raise BadTranscript(f"a message of role {role[:40]!r} is not understood")
+    run.goes_on(role == "assistant")
+    _parse_content(text, fields, run, _SPEAKERS.get(role, _THE_USER))
+
+
+def _parse_content(text: JsonText, fields: Members, run: _Run, speaker: _Speaker) -> None:
+    """A text, or parts of which each is a segment."""
+    content = fields.get("content")
+    if content is None:
+        return
+    if text.first(content) == b'"':
+        _add_text(text, content, run, speaker)
+        return
+    for extent in text.elements(content) if text.first(content) == b"[" else ():
+        part = text.members(extent) if text.first(extent) == b"{" else {}
+        if block_text({"type": text.string(part.get("type")), "text": ""}) is not None and "text" in part:
+            _add_text(text, part["text"], run, speaker)
+        else:
+            run.builder.opaque(speaker.kind, speaker.role, text.value(extent))
+
+
+def _add_text(text: JsonText, extent: Extent, run: _Run, speaker: _Speaker) -> None:
+    said, editable = text.string(extent), None if run.is_sealed else extent
+    if speaker is _THE_USER:
+        run.builder.user_text(said, editable)
+    else:
+        run.builder.text(speaker.kind, speaker.role, said, editable, speaker.facts)
+
+
+def _parse_reasoning(text: JsonText, fields: Members, run: _Run) -> None:
+    """What can be read of it; the rest is the server's, and seals what follows in the reply."""
+    run.is_sealed |= bool(text.string(fields.get("encrypted_content")))
+    parts = [text.value(fields[name]) for name in ("summary", "content") if name in fields]
+    items = [part.get("text") for each in parts if isinstance(each, list) for part in each if isinstance(part, dict)]
+    said = "\n\n".join(item for item in items if isinstance(item, str) and item.strip())
+    if said:
+        run.builder.thinking(said, "", None)
+    else:
+        run.builder.skipped["reasoning_encrypted"] += 1
+
+
+def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run: _Run) -> None:
+    call_id = text.string(fields.get("call_id")) or text.string(fields.get("id"))
+    name = text.string(fields.get("name")) or kind.removesuffix("_call")
+    if kind == "function_call":
+        parse_call(text, extent, call_id, run.builder, is_editable=not run.is_sealed)
+    elif kind == "custom_tool_call":
+        said = fields.get("input")
+        places = {} if said is None or run.is_sealed else {TEXT_INPUT_PIECE: said}
+        run.builder.call(call_id, name, text.string(said), lambda: places, is_text=True)
+    else:
+        place = fields.get("arguments", fields.get("action"))
+        run.builder.call(call_id, name, {} if place is None else text.value(place), None)
+    if not _CALLS[kind]:
+        run.builder.result(call_id, Result())
+
+
+def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:
+    if piece == INPUT_SPAN:
+        return edited_arguments(JsonText(old), texts)
+    text = json_string(texts[piece])
+    return b'[{"type":"input_text","text":' + text + b"}]" if old[:1] == b"[" else text
+
+
+def _is_shown(line: Line) -> bool:
+    if isinstance(line, Opaque):
+        return line.role is Role.USER and _type_of(line.block) in _OPAQUE_OF_USER
+    return not isinstance(line, Thought)
+
+
+def _type_of(block: Any) -> str:
+    return str(block.get("type", "")) if isinstance(block, dict) else ""
+
+
+def _item(line: Line) -> dict[str, Any]:
+    match line:
+        case Call():
+            return _call_item(line)
+        case Opaque():
+            return {"type": "message", "role": line.role.value, "content": [line.block]}
+        case _:
+            kind = "output_text" if line.role is Role.ASSISTANT else "input_text"
+            content = [{"type": kind, "text": line.text}]
+            return {"type": "message", "role": line.role.value, "content": content}
+
+
+def _call_item(call: Call) -> dict[str, Any]:
+    named = {"call_id": call.call_id, "name": call.name}
+    if isinstance(call.value, str):
+        return {"type": "custom_tool_call", **named, "input": call.value}
+    return {"type": "function_call", **named, "arguments": encode_json(object_input(call.value)).decode()}
+
+
+def _output(call: Call) -> dict[str, Any]:
+    text = NO_RESULT if call.result is None else call.result
+    opaque = [block for block in call.opaque if _type_of(block) in _OPAQUE_OF_RESULT]
+    parts = [{"type": "input_text", "text": text}] if text.strip() else []
+    kind = "custom_tool_call_output" if isinstance(call.value, str) else "function_call_output"
+    return {"type": kind, "call_id": call.call_id, "output": [*parts, *opaque] if opaque else text}

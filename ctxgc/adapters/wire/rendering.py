@@ -1,0 +1,225 @@
+"""What the wire formats share: stored segments as lines to be said, and tombstones where bodies were.
+
+    slots ──lines──▶ Said · Thought · Opaque · Call ──replies──▶ groups of one reply ──(a format)──▶ messages
+
+Lines carry final text: tombstones and large inputs are in place, call ids are unique and names fit every API, so that
+a format only arranges them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from ctxgc.adapters.contract import RESULT_HEAD_SPAN, RESULT_REST_SPAN, RESULT_SPAN, Slot, Span, Tombstone, WireWindow
+from ctxgc.adapters.skeletons import join_input
+from ctxgc.adapters.wire.json_spans import Extent, json_string, spliced
+from ctxgc.core.segment import Kind, Piece, Role, Segment, Status
+
+NO_RESULT = "(no result yet)"
+"""The result of a pending call, where the API demands one."""
+
+SESSION_START = "(start of the session)"
+"""The user's message before a window that starts with the assistant."""
+
+RESULT_PIECE = RESULT_SPAN
+
+CALL_ID_CHARS_MAX = 40
+TOOL_NAME_CHARS_MAX = 64
+
+_ORDINAL_CHARS_MAX = 8
+_UNFIT = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text that someone says; never blank."""
+
+    role: Role
+    text: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """Resident thinking."""
+
+    text: str
+    signature: str
+    reply: str
+    role: Role = Role.ASSISTANT
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A block that is not text, verbatim from the API it came from."""
+
+    role: Role
+    block: Any
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call with its result; `result` is `None` while it is pending."""
+
+    call_id: str
+    name: str
+    value: Any
+    result: str | None
+    is_error: bool | None
+    """`None` where neither the host said nor the status tells."""
+    opaque: tuple[Any, ...]
+    reply: str
+    role: Role = Role.ASSISTANT
+
+
+Line = Said | Thought | Opaque | Call
+
+
+def lines(slots: Iterable[Slot]) -> Iterator[Line]:
+    """Every slot as what is said, in order. Evicted thinking and blank text say nothing.
+
+    Raises `ValueError` for a tombstone on a pending exchange: its call is still open.
+    """
+    ids = _CallIds()
+    for segment, tombstone in slots:
+        _refuse_pending(segment, tombstone)
+        skeleton = json.loads(segment.skeleton)
+        texts = _texts(segment.body, tombstone)
+        if segment.kind is Kind.EXCHANGE or "call_id" in skeleton:
+            yield _call(segment, skeleton, texts, ids)
+            continue
+        text = tombstone.text if tombstone and segment.body else "".join(texts.values())
+        if segment.kind is Kind.THINKING:
+            if tombstone is None and segment.body:
+                yield Thought(text, str(skeleton.get("signature", "")), segment.reply)
+        elif text and not text.isspace():
+            yield Said(segment.role, text, segment.reply)
+        for block in skeleton.get("opaque", ()):
+            yield Opaque(segment.role, block, segment.reply)
+
+
+def replies(said: Iterable[Line]) -> Iterator[list[Line]]:
+    """Runs of the assistant's lines that belong to one reply; every other line alone."""
+    group: list[Line] = []
+    for line in said:
+        if group and not _is_same_reply(group[-1], line):
+            yield group
+            group = []
+        group.append(line)
+    if group:
+        yield group
+
+
+def _is_same_reply(line: Line, following: Line) -> bool:
+    is_assistants = line.role is Role.ASSISTANT and following.role is Role.ASSISTANT
+    return is_assistants and bool(line.reply) and line.reply == following.reply
+
+
+def calls_of(group: Iterable[Line]) -> list[Call]:
+    """The calls among these lines."""
+    return [line for line in group if isinstance(line, Call)]
+
+
+def object_input(value: Any) -> dict[str, Any]:
+    """A tool's input as the object that APIs want: anything else stands under the key `input`."""
+    return value if isinstance(value, dict) else {"input": value}
+
+
+def encode_json(value: Any) -> bytes:
+    """JSON in key order: UTF-8, or ASCII escapes throughout where some text has no UTF-8."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+Replace = Callable[[bytes, str, Mapping[str, str]], bytes]
+"""(bytes of a span, its piece, what stands for each piece) → the bytes to put there."""
+
+
+def splice_window(request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone], replace: Replace) -> bytes:
+    """Put stand-ins into the spans of these segments; the same object if there is nothing to do (I5).
+
+    Ids that are not in this window are passed over: a host may have dropped what we evicted. Raises `ValueError` for a
+    segment of the window that has no spans, such as a pending exchange.
+    """
+    if not tombstones:
+        return request
+    edits: list[tuple[Extent, bytes]] = []
+    for segment in window.segments:
+        tombstone = tombstones.get(segment.id)
+        if tombstone is None:
+            continue
+        _refuse_pending(segment, tombstone)
+        if segment.id not in window.spans:
+            raise ValueError(f"segment {segment.id!r} cannot be evicted on the wire")
+        texts = _texts(segment.body, tombstone)
+        for span in window.spans[segment.id]:
+            extent = Extent(span.start, span.end)
+            edits.append((extent, _stand_in(request, span, texts, replace)))
+    return spliced(request, edits)
+
+
+def _stand_in(request: bytes, span: Span, texts: Mapping[str, str], replace: Replace) -> bytes:
+    """What stands in the place of a span."""
+    if span.piece == RESULT_HEAD_SPAN:
+        return json_string(texts[RESULT_PIECE])[:-1]
+    if span.piece == RESULT_REST_SPAN:
+        return b""
+    return replace(request[span.start : span.end], span.piece, texts)
+
+
+def _refuse_pending(segment: Segment, tombstone: Tombstone | None) -> None:
+    if tombstone is not None and segment.status is Status.PENDING:
+        raise ValueError(f"segment {segment.id!r} is pending and cannot be evicted")
+
+
+def _texts(body: tuple[Piece, ...], tombstone: Tombstone | None) -> dict[str, str]:
+    """What is said for each piece: its own text, or the tombstone's for the result (else the first) and markers."""
+    if tombstone is None:
+        return {piece.name: piece.text for piece in body}
+    names = [piece.name for piece in body]
+    first = RESULT_PIECE if RESULT_PIECE in names else names[0] if names else ""
+    return {name: tombstone.text if name == first else tombstone.marker for name in names}
+
+
+def _call(segment: Segment, skeleton: dict[str, Any], texts: dict[str, str], ids: _CallIds) -> Call:
+    is_pending = segment.status is Status.PENDING
+    return Call(
+        call_id=ids.fit(str(skeleton.get("call_id") or segment.id)),
+        name=_UNFIT.sub("_", str(skeleton.get("name") or segment.tool))[:TOOL_NAME_CHARS_MAX] or "tool",
+        value=join_input(skeleton.get("input", {}), texts),
+        result=None if is_pending else texts.get(RESULT_PIECE, ""),
+        is_error=True if segment.status is Status.ERROR else skeleton.get("is_error"),
+        opaque=tuple(skeleton.get("opaque", ())),
+        reply=segment.reply,
+    )
+
+
+class _CallIds:
+    """Call ids of one list: hosts reuse them, APIs want them unique, short and plain.
+
+    An id depends on the slots before it alone, so that a longer window keeps the ids of a shorter one (I14).
+    """
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        self._tries: Counter[str] = Counter()
+
+    def fit(self, call_id: str) -> str:
+        """The id if it may be used as it is, else one made from it."""
+        base = fit = _UNFIT.sub("_", call_id)
+        if len(base) > CALL_ID_CHARS_MAX:
+            base = fit = "call_" + blake2b(call_id.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        while fit in self._used:
+            self._tries[base] += 1
+            fit = f"{base[: CALL_ID_CHARS_MAX - _ORDINAL_CHARS_MAX]}_{self._tries[base] + 1}"
+        self._used.add(fit)
+        return fit

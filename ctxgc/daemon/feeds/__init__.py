@@ -1,0 +1,1 @@
+"""Transcripts on their way into sessions: imports, and files followed as they grow."""

@@ -1,0 +1,126 @@
+"""Reading transcript files: slice by slice, never a whole file in memory, one bad file never the end of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from ctxgc.core.errors import BadTranscript, CtxgcError, NotFound
+from ctxgc.daemon.feeds.feed import Feed, imported_reply
+from ctxgc.daemon.services import Services
+
+SLICE_BYTES = 256 * 2**10
+PROGRESS_BYTES = 2**20
+"""An `import` event is published about every so many bytes of a file."""
+FILES_MAX = 100_000
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+
+
+def transcript_files(path: str) -> list[str]:
+    """The transcripts a path means: itself, or those below a folder. Raises `NotFound`, `BadTranscript`.
+
+    The last written comes last, so that the session it holds is the newest for whoever asks for a folder's newest.
+    """
+    if os.path.isdir(path):
+        found = (str(file) for file in Path(path).rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+        files = sorted(sorted(found)[:FILES_MAX], key=_written_ns)
+        if not files:
+            raise NotFound(f"no transcript below {path}", hint=f"looked for {', '.join(SUFFIXES)}")
+        return files
+    if not os.path.exists(path):
+        raise NotFound(f"no file {path}", hint="give the path of a transcript, or of a folder of them")
+    return [path]
+
+
+def _written_ns(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0  # Opening it will say what is wrong.
+
+
+def open_regular(path: str) -> IO[bytes]:
+    """Open a regular file for reading. A pipe or device would stall us, so it is refused.
+
+    So is a name that is not text: no reply, event or row could say it. Raises `BadTranscript`, `OSError`.
+    """
+    if not _is_text(path):
+        raise BadTranscript(f"{_shown(path)} has a name that is not UTF-8", hint="give it another name")
+    # Without O_NONBLOCK the open itself would wait for a writer of a pipe.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadTranscript(f"{path} is not a regular file", hint="copy its content into one")
+    return os.fdopen(descriptor, "rb")
+
+
+async def import_paths(services: Services, paths: Sequence[str], format_name: str) -> dict[str, Any]:
+    """Import files and folders: `ImportReply`. Failures are listed by file; the rest goes in."""
+    started = time.monotonic()
+    sessions: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    size = 0
+    for path in paths:
+        try:
+            files = await asyncio.to_thread(transcript_files, path)
+        except (CtxgcError, OSError) as error:
+            failed.append(_failure(path, error))
+            continue
+        for file in files:
+            try:
+                replies, file_bytes, ends_early = await import_file(services, file, format_name)
+            except (CtxgcError, OSError) as error:
+                failed.append(_failure(file, error))
+                continue
+            sessions += replies
+            size += file_bytes
+            if ends_early:
+                sentence = f"{_shown(file)} ends early: {ends_early}"
+                hint = "import the whole file again: what is known already is passed over"
+                failed.append({"path": _shown(file), "kind": "ends_early", "error": sentence, "hint": hint})
+    added = sum(reply["added"] for reply in sessions)
+    services.counts["imports"] += len(sessions)
+    return {
+        "sessions": sessions,
+        "failed": failed,
+        "bytes": size,
+        "seconds": round(time.monotonic() - started, 3),
+        "changed": f"{added} segments of {len(sessions)} sessions are new",
+    }
+
+
+async def import_file(services: Services, path: str, format_name: str) -> tuple[list[dict[str, Any]], int, str]:
+    """Import one file: (`ImportedReply` of each of its sessions, bytes read, why they are not all of it)."""
+    feed = Feed(services, format_name)
+    with await asyncio.to_thread(open_regular, path) as file:
+        total = os.fstat(file.fileno()).st_size
+        done = reported = 0
+        while data := await asyncio.to_thread(file.read, SLICE_BYTES):
+            await feed.feed(data)
+            done += len(data)
+            if done - reported >= PROGRESS_BYTES:
+                reported = done
+                services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
+    await feed.finish()
+    services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
+    return imported_reply(feed, path), done, feed.ends_early
+
+
+def _is_text(path: str) -> bool:
+    return _shown(path) == path
+
+
+def _shown(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _failure(path: str, error: CtxgcError | OSError) -> dict[str, str]:
+    path = _shown(path)
+    if isinstance(error, CtxgcError):
+        return {"path": path, "kind": error.kind, "error": str(error), "hint": error.hint}
+    return {"path": path, "kind": "unreadable", "error": f"{path}: {error.strerror}", "hint": "check its permissions"}

@@ -1,0 +1,229 @@
+"""Watching: transcripts followed as they grow.
+
+    path ──watchfiles──▶ changed files ──read on from where we were──▶ feed ──▶ position committed
+      ▲                                                                  │ gone, or the system refuses
+      └──────────────────────── look again in a while ───────────────────┘
+
+A parser needs its file's beginning, so a file is read from its start once per run of the daemon, which changes
+nothing that is known; a file that has not grown since its last committed position is not read at all. Of a log only
+whole lines are taken, since a host may be in the middle of writing one; any other file is read anew when it changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import traceback
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from watchfiles import awatch
+
+from ctxgc.adapters.contract import LINE_BYTES_MAX
+from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound
+from ctxgc.daemon.feeds.feed import Feed
+from ctxgc.daemon.feeds.importing import SLICE_BYTES, SUFFIXES, open_regular, transcript_files
+from ctxgc.daemon.services import Services
+from ctxgc.stash.contract import PutPosition
+
+WATCHED_MAX = 32
+"""Each takes a thread, and there are forty for all."""
+FEEDS_MAX = 256
+"""Files followed at once; the longest silent are closed and read again when they speak."""
+HEAD_BYTES = 4096
+STEP_MS = 250
+"""How often the watching thread looks; a shorter step costs an idle daemon a tenth of a per cent of a processor."""
+QUIET_MS = 5000
+"""After so long without a change we look whether the path is still there."""
+RETRY_S = 1.0
+LOG_SUFFIX = ".jsonl"
+
+_log = logging.getLogger("ctxgc.daemon")
+
+
+@dataclass(slots=True)
+class Followed:
+    """One file: its feed, and how far it was taken in."""
+
+    feed: Feed
+    identity: tuple[int, int]
+    """Device and inode: another file of the same name is read from its start."""
+    offset: int = 0
+    held: bytearray = field(default_factory=bytearray)
+    """The line that is still being written, as long as a line may be."""
+
+    async def take(self, data: bytes, *, is_log: bool) -> None:
+        """Feed what is whole, and hold back the rest of a log."""
+        if not is_log:
+            await self.feed.feed(data)
+            return
+        end = data.rfind(b"\n") + 1
+        if not end and len(self.held) + len(data) <= LINE_BYTES_MAX:
+            self.held += data
+            return
+        # A line that grew beyond all bounds goes to the parser as it is: it drops it, and counts it.
+        end = end or len(data)
+        whole, self.held = bytes(self.held) + data[:end], bytearray(data[end:])
+        await self.feed.feed(whole)
+
+
+@dataclass(slots=True)
+class Watched:
+    """One path that somebody asked to follow."""
+
+    path: str
+    task: asyncio.Task[None] | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    files: dict[str, Followed] = field(default_factory=dict)
+    bytes_read: int = 0
+    error: str = ""
+
+
+class Watcher:
+    """Follows paths, each in a task of its own, all of them ended by `close`."""
+
+    def __init__(self, services: Services, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
+        self._services = services
+        self._spawn = spawn
+        self._watched: dict[str, Watched] = {}
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def add(self, path: str, *, must_exist: bool = True) -> bool:
+        """Follow a path from now on; False if it is followed already. Raises `NotFound`, `Busy`, `BadParams`."""
+        if path in self._watched:
+            return False
+        if len(self._watched) >= WATCHED_MAX:
+            raise Busy(f"{WATCHED_MAX} paths are followed already", hint="follow a folder above them instead")
+        if must_exist and not os.path.exists(path):
+            raise NotFound(f"no file or folder {path}", hint="name one that exists", field="path")
+        if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
+            raise BadParams(f"{path} is neither a file nor a folder", hint="follow transcripts", field="path")
+        watched = self._watched[path] = Watched(path)
+        watched.task = self._spawn(self._follow(watched))
+        return True
+
+    async def remove(self, path: str) -> bool:
+        """Stop following a path, as it was given to `add`; False if it was not followed."""
+        watched = self._watched.pop(path, None)
+        if watched is None or watched.task is None:
+            return False
+        watched.stop.set()
+        watched.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await watched.task
+        return True
+
+    async def close(self) -> None:
+        """Stop following everything."""
+        for path in list(self._watched):
+            await self.remove(path)
+
+    def reply(self) -> list[dict[str, Any]]:
+        """What is followed, and how far: the `watched` of `WatchReply`."""
+        return [
+            {
+                "path": watched.path,
+                "files": len(watched.files),
+                "bytes_read": watched.bytes_read,
+                "sessions": sorted({str(key) for file in watched.files.values() for key in file.feed.keys}),
+                "error": watched.error,
+            }
+            for watched in self._watched.values()
+        ]
+
+    async def _follow(self, watched: Watched) -> None:
+        while not watched.stop.is_set():
+            try:
+                await self._follow_while_there(watched)
+            except (CtxgcError, OSError) as error:
+                watched.error = f"{watched.path}: {error}"
+            except Exception as error:  # One watch must not end the daemon; the message may quote a session's text.
+                watched.error = f"{watched.path}: {_bug(error)}"
+            with suppress(TimeoutError):
+                await asyncio.wait_for(watched.stop.wait(), RETRY_S)
+
+    async def _follow_while_there(self, watched: Watched) -> None:
+        await self._read_all(watched)
+        changes = awatch(
+            watched.path,
+            stop_event=watched.stop,
+            step=STEP_MS,
+            debounce=STEP_MS * 2,
+            rust_timeout=QUIET_MS,
+            yield_on_timeout=True,
+        )
+        is_first = True
+        async for changed in changes:
+            if is_first:  # What changed between our look at the files and the system's first word, or its silence.
+                await self._read_all(watched)
+                is_first = False
+            for path in sorted({path for _, path in changed if path.endswith(SUFFIXES)}):
+                await self._read_on(watched, path, is_start=False)
+            if not await asyncio.to_thread(os.path.exists, watched.path):
+                raise NotFound("it is gone; followed again when it is back")
+
+    async def _read_all(self, watched: Watched) -> None:
+        for path in await asyncio.to_thread(self._present, watched.path):
+            await self._read_on(watched, path, is_start=path not in watched.files)
+
+    @staticmethod
+    def _present(path: str) -> list[str]:
+        try:
+            return transcript_files(path)
+        except CtxgcError:
+            return []  # An empty folder is fine to watch.
+
+    async def _read_on(self, watched: Watched, path: str, *, is_start: bool) -> None:
+        try:
+            await self._read_file(watched, path, is_start=is_start)
+            watched.error = ""
+        except (CtxgcError, OSError) as error:
+            # One bad file must not end the watch; the file is begun anew when it changes again.
+            watched.files.pop(path, None)
+            watched.error = f"{path}: {error}"
+        except Exception as error:
+            watched.files.pop(path, None)
+            watched.error = f"{path}: {_bug(error)}"
+
+    async def _read_file(self, watched: Watched, path: str, *, is_start: bool) -> None:
+        if not await asyncio.to_thread(os.path.isfile, path):
+            watched.files.pop(path, None)
+            return
+        with await asyncio.to_thread(open_regular, path) as file:
+            found = os.fstat(file.fileno())
+            size, identity = found.st_size, (found.st_dev, found.st_ino)
+            head = blake2b(file.read(HEAD_BYTES), digest_size=16).digest() if size >= HEAD_BYTES else b""
+            known = await self._services.stash.position(path)
+            if is_start and known is not None and head and known == (head, size):
+                return
+            followed = watched.files.get(path)
+            if followed is None or size < followed.offset or identity != followed.identity:
+                followed = watched.files[path] = Followed(Feed(self._services), identity)
+            elif size == followed.offset:
+                return
+            elif not path.endswith(LOG_SUFFIX):
+                followed = watched.files[path] = Followed(Feed(self._services), identity)
+            file.seek(followed.offset)
+            while data := await asyncio.to_thread(file.read, SLICE_BYTES):
+                followed.offset += len(data)
+                watched.bytes_read += len(data)
+                await followed.take(data, is_log=path.endswith(LOG_SUFFIX))
+        if followed.offset > len(followed.held):
+            await followed.feed.finish()
+            position = PutPosition(path, head, followed.offset - len(followed.held))
+            await self._services.stash.apply([position])
+        while len(watched.files) > FEEDS_MAX:
+            del watched.files[next(iter(watched.files))]
+
+
+def _bug(error: Exception) -> str:
+    """A bug by its type alone: its message may quote a session's text. The frames go to the log."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("watching failed with %s\n%s", type(error).__qualname__, frames)
+    return f"reading failed inside the daemon ({type(error).__qualname__}); its log says where"

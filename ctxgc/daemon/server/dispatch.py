@@ -1,0 +1,184 @@
+"""From a method's name to its verb: validate the params once, call, and answer.
+
+(method, raw params) ──cached?──▶ bytes, at once
+        │ no
+        ▼
+     pydantic ──▶ verb ──▶ reply | awaitable reply
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import msgspec
+from cachetools import LRUCache
+from msgspec import Raw
+from pydantic import TypeAdapter, ValidationError
+
+from ctxgc.core.errors import BadParams, Busy, CtxgcError, UnknownVerb
+from ctxgc.core.segment import SessionKey
+from ctxgc.daemon.control import Control
+from ctxgc.daemon.server.rpc import CallContext
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_sync
+from ctxgc.daemon.verbs.tx import first_fault, tx
+from ctxgc.protocol.messages import VERBS, Mutating, Params, SegmentGet
+from ctxgc.protocol.params import read_params
+
+_log = logging.getLogger("ctxgc.daemon")
+
+ANSWERS_BYTES_MAX = 16 * 2**20
+BACKGROUND_MAX = 1024
+"""Mutations under way that nobody waits for."""
+
+Handler = Callable[[Any, CallContext], Any]
+
+
+class Answers:
+    """Encoded replies of `segment.get`, each good for one version of its session.
+
+    A cache of caches: the reply is a function of the params and of a session that has not changed since.
+    """
+
+    def __init__(self, bytes_max: int = ANSWERS_BYTES_MAX) -> None:
+        self._cache: LRUCache[bytes, tuple[Session, int, bytes]] = LRUCache(
+            bytes_max, getsizeof=lambda entry: len(entry[2]) + 500
+        )
+
+    def get(self, params: bytes) -> bytes | None:
+        """The reply, if nothing changed since it was made."""
+        entry = self._cache.get(params)
+        if entry is None or entry[0].version != entry[1]:
+            return None
+        return entry[2]
+
+    def put(self, params: bytes, session: Session, reply: bytes) -> None:
+        """Keep a reply; too large ones are not kept."""
+        if len(reply) + 500 <= self._cache.maxsize:
+            self._cache[params] = (session, session.version, reply)
+
+
+class Verbs:
+    """The `Dispatch` of the daemon: every row of `VERBS`, bound to this daemon's objects."""
+
+    def __init__(
+        self, services: Services, control: Control, spawn: Callable[[Coroutine[Any, Any, Any]], object]
+    ) -> None:
+        self._services = services
+        self._spawn = spawn
+        self._answers = Answers()
+        self._background = 0
+        self._handlers = handlers(services, control)
+        self._adapters = {name: TypeAdapter(verb.params) for name, verb in VERBS.items()}
+
+    def call(self, method: str, params: Raw, context: CallContext) -> Any:
+        """Answer a call; see `calls.Dispatch`."""
+        if method == "segment.get":
+            raw = bytes(params)
+            known = self._answers.get(raw)
+            return known if known is not None else self._get(raw)
+        handler = self._handlers.get(method)
+        if handler is None:
+            raise UnknownVerb(f"no verb {method!r}", hint="`rpc.discover` lists them")
+        checked = self._checked(method, bytes(params))
+        if isinstance(checked, Mutating) and checked.durability == "async":
+            if self._background >= BACKGROUND_MAX:
+                raise Busy("too many mutations are under way in the background", hint='wait, or use "commit"')
+            self._background += 1
+            self._spawn(self._in_background(handler(checked, context)))
+            return {"durability": "async", "changed": "taken, not durable yet: ask again to see it"}
+        return handler(checked, context)
+
+    async def _in_background(self, result: Any) -> None:
+        """Finish a mutation whose client did not wait: a refusal reaches nobody, and must not end the daemon."""
+        try:
+            if isinstance(result, Awaitable):
+                await result
+        except CtxgcError:
+            return
+        except Exception as error:  # A bug, named by its type alone: its message may quote a session's text.
+            _log.error("a background mutation failed: %s", type(error).__name__)
+        finally:
+            self._background -= 1
+
+    def _checked(self, method: str, raw: bytes) -> Params:
+        try:
+            return self._adapters[method].validate_python(read_params(VERBS[method].params, raw))
+        except ValidationError as error:
+            place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+            field = str(place[0]) if place else ""
+            raise BadParams(first_fault(error), field=field, hint=f"`rpc.discover` shows what {method} takes") from None
+
+    async def _get(self, raw: bytes) -> bytes:
+        checked = self._checked("segment.get", raw)
+        assert isinstance(checked, SegmentGet)
+        source, colon, name = checked.session.partition(":")
+        session = self._services.registry.peek(SessionKey(source, name)) if colon else None
+        version = session.version if session else 0
+        reply = msgspec.json.encode(await segments.get(self._services, checked))
+        # Only a full name means the same session tomorrow; and only an unchanged one gives the same reply.
+        if session is not None and session.version == version:
+            self._answers.put(raw, session, reply)
+        return reply
+
+
+def handlers(services: Services, control: Control) -> dict[str, Handler]:
+    """Method to handler; a test holds its keys equal to those of `VERBS`."""
+
+    def of(function: Callable[..., Any], *bound: object) -> Handler:
+        return lambda params, context: function(*bound, params)
+
+    return {
+        "hello": of(admin.hello, services, control),
+        "ping": of(admin.ping),
+        "rpc.discover": of(admin.discover),
+        "session.open": of(sessions.open_session, services),
+        "session.list": of(sessions.list_sessions, services),
+        "session.show": of(sessions.show_session, services),
+        "session.set": of(sessions.set_session, services),
+        "session.close": of(sessions.close_session, services),
+        "session.render": of(sessions.render_session, services),
+        "segment.add": of(segments.add, services),
+        "segment.add_many": of(segments.add_many, services),
+        "segment.add_file": of(segments.add_file, services),
+        "segment.get": of(segments.get, services),
+        "segment.list": of(segments.list_segments, services),
+        "segment.pin": of(segments.pin, services),
+        "segment.unpin": of(segments.unpin, services),
+        "segment.touch": of(segments.touch, services),
+        "segment.tag": of(segments.tag, services),
+        "segment.ref": of(segments.ref, services),
+        "segment.evict": of(segments.evict, services),
+        "heap.plan": of(heap.plan, services),
+        "heap.collect": of(heap.collect_now, services),
+        "heap.why": of(heap.why, services),
+        "heap.refs": of(heap.refs, services),
+        "heap.path": of(heap.path, services),
+        "heap.undo": of(heap.undo_collection, services),
+        "heap.log": of(heap.log, services),
+        "stash.search": of(stash.search, services),
+        "stash.recall": of(stash.recall_content, services),
+        "stash.forget": of(stash.forget, services),
+        "stash.tiers": of(stash.tiers, services),
+        "messages.collect": of(messages_collect.collect_list, services),
+        "window.sync": of(window_sync.sync, services),
+        "import": of(admin.import_transcripts, services),
+        "export": of(stash.export, services),
+        "backup": of(stash.backup, services),
+        "watch.add": of(admin.watch_add, control),
+        "watch.list": of(admin.watch_list, control),
+        "watch.remove": of(admin.watch_remove, control),
+        "subscribe": lambda params, context: admin.subscribe(services, params, context),
+        "unsubscribe": lambda params, context: admin.unsubscribe(params, context),
+        "tx": of(tx, services),
+        "stats": of(admin.stats, services, control),
+        "metrics": of(admin.metrics, services, control),
+        "slowlog": of(admin.slowlog, control),
+        "config.get": of(admin.config_get, services),
+        "config.reload": of(admin.config_reload, control),
+        "doctor": of(admin.doctor, services, control),
+        "shutdown": of(admin.shutdown, control),
+    }

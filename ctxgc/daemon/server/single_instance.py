@@ -1,0 +1,167 @@
+"""One daemon per socket: a safe folder, a lock held for life, and a socket that appears ready or not at all.
+
+    open_folder ─▶ lock ─held by another─▶ AlreadyRunning (exit 75); if that listens elsewhere, ServedElsewhere (78)
+                     └─▶ bind to a temporary name ─▶ chmod 0600 ─▶ listen ─▶ rename onto the final name
+
+Only the holder of the lock ever removes or replaces the socket, so a stale one needs no guessing. A folder that
+others could write to is refused and not repaired: whatever made it so is not ours to hide.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+
+from ctxgc.protocol import discovery
+from ctxgc.protocol.discovery import LOCK_NAME
+
+BACKLOG = 512
+EXIT_BUSY = 75
+EXIT_CONFIG = 78
+FOLDER_MODE = 0o700
+SOCKET_MODE = 0o600
+
+
+class InstanceError(Exception):
+    """The daemon cannot start here; `exit_code` says so to scripts."""
+
+    exit_code = EXIT_CONFIG
+
+
+class UnsafeFolder(InstanceError):
+    """Another user could write to the folder, or it is not what it seems."""
+
+
+class AlreadyRunning(InstanceError):
+    """Another daemon holds the lock."""
+
+    exit_code = EXIT_BUSY
+
+
+class ServedElsewhere(InstanceError):
+    """Another daemon holds the lock and listens at another socket: to wait for ours to appear would be in vain."""
+
+
+class Instance:
+    """The lock on a folder, held until `close` or the end of the process. Its file says where the holder listens."""
+
+    def __init__(self, folder: str, socket_path: str = "") -> None:
+        """Create `folder` if it is missing, check it and take its lock, to listen at `socket_path` if that is known.
+
+        Raises UnsafeFolder, AlreadyRunning, ServedElsewhere.
+        """
+        self.folder = folder
+        self._socket_path = ""
+        self._socket_identity = (0, 0)
+        check_folder(folder)
+        path = os.path.join(folder, LOCK_NAME)
+        try:
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, SOCKET_MODE)
+        except OSError as error:
+            raise UnsafeFolder(f"the lock {path} cannot be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise _taken(folder, socket_path) from None
+        discovery.write(self._lock, "")
+
+    def announce(self, path: str) -> None:
+        """Say in the lock file that this instance is reached at `path`."""
+        discovery.write(self._lock, path)
+
+    def listen(self, path: str, backlog: int = BACKLOG) -> socket.socket:
+        """A listening socket at `path`, in this instance's folder, readable and writable by us alone.
+
+        What stood there before is replaced in one step: a client meets the old socket or the new one, never none.
+        Raises UnsafeFolder if something other than a socket is there.
+        """
+        if os.path.dirname(path) != self.folder:
+            raise ValueError(f"{path} is not in the folder that this instance locks")
+        # As long as the final name, so that a path within the system's limit stays within it.
+        temporary = path[:-1] + ("_" if path.endswith("~") else "~")
+        for stale in (path, temporary):
+            _refuse_other_than_socket(stale)
+        _remove(temporary)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            listener.bind(temporary)
+            os.chmod(temporary, SOCKET_MODE)
+            listener.listen(backlog)
+            os.rename(temporary, path)
+        except BaseException:
+            listener.close()
+            _remove(temporary)
+            raise
+        self._socket_path = path
+        self._socket_identity = _identity(path)
+        return listener
+
+    def close(self) -> None:
+        """Remove our socket, if it is still ours, and let go of the lock. The lock file stays: it is the lock."""
+        if self._socket_path and _identity(self._socket_path) == self._socket_identity:
+            _remove(self._socket_path)
+        self._socket_path = ""
+        if self._lock >= 0:
+            discovery.write(self._lock, "")
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _taken(folder: str, path: str) -> InstanceError:
+    pid, written = discovery.read(folder)
+    if not written:  # It has only just taken the lock.
+        return AlreadyRunning(f"another ctxgcd starts in {folder}")
+    if path in ("", written):  # Who names no socket waits for none: it only wants the folder to itself.
+        return AlreadyRunning(f"another ctxgcd (pid {pid}) runs in {folder}")
+    return ServedElsewhere(
+        f"another ctxgcd (pid {pid}) runs in {folder} and listens at {written}: "
+        f"`--socket {written}` reaches it, `kill {pid}` ends it"
+    )
+
+
+def check_folder(folder: str) -> None:
+    """Create `folder` as ours alone, or raise UnsafeFolder if it exists and is not."""
+    try:
+        os.makedirs(os.path.dirname(folder), mode=FOLDER_MODE, exist_ok=True)
+        os.mkdir(folder, FOLDER_MODE)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise UnsafeFolder(f"the folder {folder} cannot be created: {error.strerror}") from error
+    found = os.lstat(folder)  # Not stat: a link would lead the check elsewhere than the names we use.
+    if not stat.S_ISDIR(found.st_mode):
+        raise UnsafeFolder(f"{folder} is a link or no folder; remove it or choose another")
+    if found.st_uid != os.geteuid():
+        raise UnsafeFolder(f"{folder} belongs to user {found.st_uid}, not to you; choose another")
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise UnsafeFolder(
+            f"others may enter {folder} (mode {mode:04o}); `chmod 0700 {folder}` if you trust what is in it"
+        )
+
+
+def _refuse_other_than_socket(path: str) -> None:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise UnsafeFolder(f"{path} exists and is no socket; remove it or choose another path")
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return (-1, -1)
+    return (found.st_dev, found.st_ino)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return

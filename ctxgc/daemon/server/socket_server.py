@@ -1,0 +1,86 @@
+"""The socket server: listens, keeps its connections, and stops without dropping what it accepted.
+
+    start(socket) ──▶ Connection per client ──▶ Dispatch
+    stop: close the listeners ─▶ new requests get ShuttingDown ─▶ wait for what is in flight ─▶ close
+
+Which socket is `daemon/instance.py`'s business (or systemd's: it is never unlinked here); what a request means is the
+`Dispatch`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from socket import socket
+from typing import Any
+
+from ctxgc.daemon.server.connection import Connection, Hub
+from ctxgc.daemon.server.events import Events
+from ctxgc.daemon.server.rpc import CallContext as CallContext
+from ctxgc.daemon.server.rpc import Dispatch as Dispatch
+from ctxgc.daemon.server.rpc import Limits as Limits
+from ctxgc.daemon.server.rpc import SlowCall, Traffic
+from ctxgc.daemon.server.single_instance import BACKLOG
+from ctxgc.protocol.blocking_client import peer_uid
+
+
+class Server:
+    """Serves `dispatch` on any number of listening Unix sockets."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        *,
+        limits: Limits | None = None,
+        events: Events | None = None,
+        credentials: Callable[[socket], int] = peer_uid,
+    ) -> None:
+        self.events = events or Events()
+        self.limits = limits or Limits()
+        self._hub = Hub(dispatch, self.limits, self.events, os.geteuid(), credentials)
+        self._listeners: list[asyncio.Server] = []
+
+    @property
+    def traffic(self) -> Traffic:
+        """Counts of connections, requests and errors."""
+        return self._hub.traffic
+
+    def slowlog(self) -> list[SlowCall]:
+        """The slowest requests since the start, slowest first."""
+        return self._hub.slowlog.slowest()
+
+    async def start(self, listener: socket) -> None:
+        """Accept connections on a bound socket; may be called once for each of several."""
+        # Python 3.13 unlinks the path when it closes the server; a socket of systemd must outlive us.
+        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(self._connection, sock=listener, backlog=BACKLOG, **keep)
+        self._listeners.append(server)
+
+    async def stop(self) -> None:
+        """Accept nothing new, answer what is in flight (up to `stop_s`), close every connection.
+
+        Not to be awaited by a verb: it would wait for itself.
+        """
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        self._hub.is_stopping = True
+        if self._hub.tasks:
+            await asyncio.wait(self._hub.tasks, timeout=self.limits.stop_s)
+        for task in tuple(self._hub.tasks):
+            task.cancel()
+        if self._hub.tasks:
+            await asyncio.wait(self._hub.tasks, timeout=self.limits.linger_s)
+        for connection in tuple(self._hub.connections):
+            connection.close()
+        if self._hub.connections:
+            # Each connection aborts itself after `linger_s`.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hub.all_closed.wait(), self.limits.linger_s * 2)
+
+    def _connection(self) -> Connection:
+        return Connection(self._hub)

@@ -1,0 +1,1 @@
+"""The sessions that are awake: heap, indexes, transactions, collections."""

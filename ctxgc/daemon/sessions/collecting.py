@@ -1,0 +1,209 @@
+"""Collections of one session: plan, commit, sweep, in this order and no other; and their undoing.
+
+Everything here runs inside a session's change: the journal and the evictions are one transaction, and the heap is
+swept only when it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal, restore, sweep
+from ctxgc.core.errors import Conflict, NotFound
+from ctxgc.core.heap import EVICTED, RESIDENT
+from ctxgc.core.pacer import ALL_CACHED, PacerRules, Prices, effects_of
+from ctxgc.core.segment import State
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.stash.contract import SHADOW as SHADOW
+from ctxgc.stash.contract import Collected, Collection, Eviction, Recalled, SetState, Touch
+
+DEFAULT_BUDGET_PART = 3
+"""Without a budget of its own a session is collected to a third of what it holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A plan, made or carried out, with its predicted cost. `collection` is 0 for one that was not carried out."""
+
+    plan: Plan
+    trigger: str
+    collection: int
+    predicted_cost: float
+    cache_rewrite_tokens: int
+
+
+def target_of(session: Session, budget_tokens: int | None, unit: str) -> int:
+    """The raw target of a collection: what was asked for, else the session's budget, else a third."""
+    if budget_tokens is not None:
+        return session.raw_budget(budget_tokens, unit)
+    if session.row.budget_tokens:
+        return session.raw_budget(session.row.budget_tokens, "billed")
+    return session.heap.resident_tokens // DEFAULT_BUDGET_PART
+
+
+def planned(session: Session, target_tokens: int) -> Plan:
+    """What a collection would do now. Changes nothing."""
+    return plan(session.heap, session.index.paths, target_tokens, session.now(), session.rules)
+
+
+def not_carried_out(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
+    """A plan with what it would do to the bill."""
+    return _outcome(session, todo, "asked", 0, pacer)
+
+
+def carried_out(
+    session: Session,
+    change: Change,
+    todo: Plan,
+    trigger: str,
+    pacer: PacerRules,
+    wall_s: float,
+    *,
+    cached_tokens: int = ALL_CACHED,
+) -> Outcome:
+    """Put a plan into the change: journal and states to commit, and the sweep for when they are durable."""
+    if not todo.victims:
+        return _outcome(session, todo, trigger, 0, pacer, cached_tokens)
+    outcome = _outcome(session, todo, trigger, session.last_collection + 1, pacer, cached_tokens)
+    _journal(session, change, outcome, wall_s)
+    change.then(lambda: sweep(session.heap, todo.victims))
+    return outcome
+
+
+def foreseen(
+    session: Session, change: Change, todo: Plan, pacer: PacerRules, wall_s: float, *, cached_tokens: int
+) -> Outcome:
+    """Put a plan into the journal alone: what a collection would have done to a session that is in shadow."""
+    outcome = _outcome(session, todo, SHADOW, session.last_collection + 1, pacer, cached_tokens)
+    _journal(session, change, outcome, wall_s)
+    return outcome
+
+
+def _journal(session: Session, change: Change, outcome: Outcome, wall_s: float) -> None:
+    todo = outcome.plan
+    evictions = tuple(
+        Eviction(seq=v.slot, reason=v.reason, by=v.by, freed_tokens=v.freed_tokens, score=round(v.score, 3))
+        for v in todo.victims
+    )
+    record = Collection(
+        id=outcome.collection,
+        wall_s=wall_s,
+        turn=session.row.turn,
+        trigger=outcome.trigger,
+        target_tokens=todo.target_tokens,
+        before_tokens=todo.before_tokens,
+        after_tokens=todo.remaining_tokens,
+        evictions=evictions,
+        held_by=todo.held_by,
+        predicted_cost=outcome.predicted_cost,
+    )
+    change.add(Collected(session.key, record, is_carried_out=outcome.trigger != SHADOW))
+    session.last_collection = outcome.collection
+
+
+def evict_by_hand(session: Session, change: Change, slots: Sequence[int], pacer: PacerRules, wall_s: float) -> Outcome:
+    """Evict these. Raises `Conflict` if none of them can go, with the reason of the first."""
+    todo = plan_by_hand(session.heap, slots, session.rules)
+    if not todo.victims:
+        slot = slots[0]
+        why = refusal(session.heap, slot, session.rules)
+        hint = "`ctxgc unpin` takes the pin back" if why == "pinned" else "`ctxgc why` says more"
+        raise Conflict(f"segment {session.heap.ids[slot]!r} cannot be evicted: it is {why}", hint=hint)
+    return carried_out(session, change, todo, "evicted_by_hand", pacer, wall_s)
+
+
+def to_undo(
+    session: Session, number: int, named: Collection | None, newest: Collection | None, *, force: bool
+) -> Collection:
+    """The collection to take back: the one of this number as it was `named`, or the `newest` that stands if it is 0.
+
+    Read both inside the change: another undo may have been under way. Raises `NotFound`, `Conflict`.
+    """
+    found = named if number else newest
+    if found is None:
+        what = f"no collection {number}" if number else "no collection to undo"
+        raise NotFound(f"{what} in session {session.key}", hint="`ctxgc log` lists them")
+    if found.trigger == SHADOW:
+        raise Conflict(f"collection {found.id} took nothing out", hint="in shadow the journal says what would leave")
+    if found.undoes:
+        raise Conflict(f"collection {found.id} was an undo itself", hint="collect again instead")
+    if found.undone_by:
+        raise Conflict(
+            f"collection {found.id} was taken back by {found.undone_by}", hint="`ctxgc log` lists those that stand"
+        )
+    if newest is not None and newest.id != found.id and not force:
+        raise Conflict(
+            f"collection {newest.id} ran after {found.id}",
+            hint="undo that one first, or force: what both evicted comes back only once",
+        )
+    return found
+
+
+def undo(session: Session, change: Change, taken_back: Collection, wall_s: float) -> Outcome:
+    """Bring back what a collection evicted and is still out. A collection of its own: it edits the prefix too."""
+    heap = session.heap
+    back = [e.seq for e in taken_back.evictions if heap.state[e.seq] == EVICTED]
+    before = heap.resident_tokens
+    grown = sum(heap.body[slot] - heap.tombstone[slot] for slot in back)
+    todo = Plan(target_tokens=before + grown, before_tokens=before, remaining_tokens=before + grown)
+    number = session.last_collection + 1
+    outcome = Outcome(
+        plan=todo, trigger="undo", collection=number, predicted_cost=float(grown), cache_rewrite_tokens=before
+    )
+    record = Collection(
+        id=number,
+        wall_s=wall_s,
+        turn=session.row.turn,
+        trigger=outcome.trigger,
+        target_tokens=todo.target_tokens,
+        before_tokens=before,
+        after_tokens=todo.remaining_tokens,
+        predicted_cost=outcome.predicted_cost,
+        undoes=taken_back.id,
+    )
+    change.add(Collected(session.key, record, restores=back))
+    if back and session.row.mode == "wire":
+        # Nobody asks for the next collection there: what comes back stays for as long as what is recalled does.
+        change.add(Recalled(session.key, back, session.row.turn))
+        for slot in back:
+            session.holdings.spare(slot, session.row.turn)
+    session.last_collection = number
+    change.then(lambda: restore(heap, back))
+    return outcome
+
+
+def recall(session: Session, change: Change, slots: Sequence[int], prices: Prices) -> int:
+    """Note a page fault on each: touched now, safe for a grace period, and back in the window where we render it.
+
+    On the wire a recalled text goes to the tail, in the reply; its old place keeps the tombstone, or the cache breaks.
+    Returns how many of them were out of the window.
+    """
+    heap, turn = session.heap, session.row.turn
+    out = [slot for slot in slots if heap.state[slot] == EVICTED]
+    change.add(Touch(session.key, [(slot, turn) for slot in slots]), Recalled(session.key, slots, turn))
+    for slot in out:
+        session.account = session.account.recalled(prices, heap.resident_tokens, heap.body[slot])
+    for slot in slots:
+        heap.touch(slot, turn)
+        session.holdings.spare(slot, turn)
+    if out and session.row.mode != "wire":
+        change.add(SetState(session.key, out, State.RESIDENT))
+        for slot in out:
+            heap.set_state(slot, RESIDENT)
+    session.set_row(change, faults=session.row.faults + len(out))
+    return len(out)
+
+
+def _outcome(
+    session: Session, todo: Plan, trigger: str, number: int, pacer: PacerRules, cached_tokens: int = ALL_CACHED
+) -> Outcome:
+    effects = effects_of(session.heap, todo.victims, cached_tokens)
+    return Outcome(
+        plan=todo,
+        trigger=trigger,
+        collection=number,
+        predicted_cost=effects.predicted_cost(pacer),
+        cache_rewrite_tokens=effects.rewritten,
+    )

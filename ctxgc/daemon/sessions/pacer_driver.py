@@ -1,0 +1,73 @@
+"""Pacing: the pacer's decision for one session, taken when something was admitted to it.
+
+A session that is only observed is never collected unasked: its window is another's. A hard limit of the session, or
+of the configuration, always holds; the value pacer runs where it is switched on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ctxgc.config import PacerConfig
+from ctxgc.core.pacer import Decision, PacerRules
+from ctxgc.core.regret_budget import Account, paced
+from ctxgc.daemon.sessions.collecting import Outcome, carried_out
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.transaction import Change
+
+
+def pace(
+    session: Session, change: Change, config: PacerConfig, pacer: PacerRules, *, cached_tokens: int, wall_s: float
+) -> Outcome | None:
+    """Collect now if the pacer says so; the outcome, or None. `cached_tokens` is the window before the admission."""
+    if session.row.mode == "observe" or not (limit_of(session, config) or config.enabled):
+        return None
+    idle_s = wall_s - session.row.updated_s if session.row.updated_s else 0.0
+    is_cold = idle_s > pacer.prices.ttl_s
+    cached = 0 if is_cold else cached_tokens
+    decision, account = decided(session, config, pacer, is_cold=is_cold, cached_tokens=cached, wall_s=wall_s)
+    if decision is not None and decision.trigger == "value" and not config.enabled:
+        return None
+    session.account = account
+    if decision is None:
+        return None
+    return carried_out(session, change, decision.plan, decision.trigger, pacer, wall_s, cached_tokens=cached)
+
+
+def decided(
+    session: Session,
+    config: PacerConfig,
+    pacer: PacerRules,
+    *,
+    is_cold: bool,
+    cached_tokens: int,
+    wall_s: float,
+    was_cached_tokens: int | None = None,
+) -> tuple[Decision | None, Account]:
+    """What the pacer would have a session do now, and its account if that is done. Changes nothing.
+
+    `was_cached_tokens` where the request has gone already: see `core.account.paced`.
+    """
+    limit = limit_of(session, config)
+    rules = replace(
+        pacer,
+        window_max_tokens=session.raw_budget(limit, "billed") if limit else 0,
+        hidden_tokens=int(session.row.hidden_tokens / session.calibration.ratio),
+    )
+    return paced(
+        session.heap,
+        session.index.paths,
+        session.now(wall_s),
+        session.rules,
+        rules,
+        session.account,
+        is_cold=is_cold,
+        cached_tokens=cached_tokens,
+        absent_tokens=session.heap.absent_tokens,
+        was_cached_tokens=was_cached_tokens,
+    )
+
+
+def limit_of(session: Session, config: PacerConfig) -> int:
+    """The hard limit on the session's window in billed tokens, its own before the configured one; 0: none."""
+    return session.row.window_max_tokens or config.window_max_tokens

@@ -1,0 +1,143 @@
+"""Which sessions are awake: an LRU of heaps, bounded by the segments they hold.
+
+    named ──resolve──▶ key ──awake?──▶ Session
+                              │ no: rows of the stash
+                              ▼
+                            wake, and put the longest unused to sleep
+
+Sleep is free: everything is in rows. A session that somebody still holds is found again while it lives, so that no
+session is ever in memory twice: each has a single writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import PurePath
+from weakref import WeakValueDictionary
+
+from ctxgc.core.errors import BadParams, NotFound
+from ctxgc.core.segment import SessionKey
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.session_index import SessionSettings
+from ctxgc.stash.contract import SessionRow, Stash
+
+NEWEST_LOOKED_AT = 50
+"""Where no session is named, the newest that is no side chain is meant; so many side chains are passed over."""
+
+
+NAMED_MAX = 4
+"""Sessions that an ambiguous name may mean are named up to so many."""
+
+INDEX_ENTRIES_MAX = 300_000
+"""Words and lines in the indexes of all sessions awake, about 150 bytes each."""
+
+
+class Registry:
+    """Sessions by key. One of them awake at most once, so that it has one writer."""
+
+    def __init__(
+        self, stash: Stash, settings: SessionSettings, clock: Callable[[], float], *, segments_max: int
+    ) -> None:
+        self.settings = settings
+        self._stash = stash
+        self._clock = clock
+        self._segments_max = segments_max
+        self._awake: OrderedDict[SessionKey, Session] = OrderedDict()
+        self._living: WeakValueDictionary[SessionKey, Session] = WeakValueDictionary()
+        self._waking: dict[SessionKey, asyncio.Lock] = {}
+
+    @property
+    def awake(self) -> list[Session]:
+        """Sessions in memory, the longest unused first."""
+        return list(self._awake.values())
+
+    def adopt(self, settings: SessionSettings) -> None:
+        """Give every session new settings: those awake take the rules at once, the rest when they wake."""
+        self.settings = settings
+        for session in self._living.values():
+            session.adopt(settings)
+
+    def peek(self, key: SessionKey) -> Session | None:
+        """The session if it is awake; its place in the LRU does not change."""
+        return self._awake.get(key)
+
+    async def resolve(self, name: str, cwd: str = "") -> SessionKey:
+        """The session a person or program means; see `protocol.messages`. Raises `NotFound` with the next step."""
+        if name:
+            source, colon, rest = name.partition(":")
+            awake = self._awake.get(SessionKey(source, rest)) if colon else None
+            if awake is not None and not awake.is_new:  # What was never written does not exist yet.
+                return awake.key
+            matches = await self._stash.resolve(name)
+            if len(matches) == 1:
+                return matches[0]
+            mains = {SessionKey(key.source, key.session.partition("/")[0]) for key in matches}
+            if len(mains) == 1 and "/" not in name and await self._stash.session(min(mains)):
+                return min(mains)  # A session's own side chains do not make its name ambiguous.
+            if matches:
+                some = ", ".join([*map(str, matches[:NAMED_MAX]), *["…"] * (len(matches) > NAMED_MAX)])
+                raise BadParams(f"{name!r} may mean {some}", hint="give more of the id", field="session")
+            raise NotFound(f"no session {name!r}", hint="`ctxgc sessions` lists them", field="session")
+        # A command may be run below the folder its agent works in; never does it mean another project's session.
+        for folder in (cwd, *map(str, PurePath(cwd).parents)) if cwd else ("",):
+            newest = await self._stash.sessions(project=folder, limit=NEWEST_LOOKED_AT)
+            if newest:
+                return next((row.key for row in newest if not row.parent), newest[0].key)
+        if cwd:
+            raise NotFound(f"no session belongs to {cwd}", hint="`--session S` names one; `ctxgc sessions` lists them")
+        raise NotFound("there is no session yet", hint="`ctxgc import PATH` reads transcripts")
+
+    async def get(self, key: SessionKey) -> Session:
+        """The session, awake. Raises `NotFound`."""
+        session = await self._session(key, None)
+        if session is None:
+            raise NotFound(f"no session {str(key)!r}", hint="`ctxgc sessions` lists them", field="session")
+        return session
+
+    async def named(self, name: str, cwd: str = "") -> Session:
+        """`resolve` and `get`."""
+        return await self.get(await self.resolve(name, cwd))
+
+    async def open(self, row: SessionRow) -> Session:
+        """The session of this key; a new one with this row if there is none, written with its first change."""
+        session = await self._session(row.key, row)
+        assert session is not None
+        return session
+
+    async def _session(self, key: SessionKey, new: SessionRow | None) -> Session | None:
+        session = self._awake.get(key)
+        if session is None:
+            async with self._waking.setdefault(key, asyncio.Lock()):
+                session = self._living.get(key) or await self._wake(key, new)
+            self._waking.pop(key, None)
+            if session is None:
+                return None
+            self._awake[key] = session
+            self._put_to_sleep()
+        self._awake.move_to_end(key)
+        return session
+
+    async def _wake(self, key: SessionKey, new: SessionRow | None) -> Session | None:
+        row = await self._stash.session(key)
+        if row is None and new is None:
+            return None
+        session = await Session.wake(
+            row or new or SessionRow(key=key), self._stash, self.settings, self._clock, is_new=row is None
+        )
+        self._living[key] = session
+        return session
+
+    def _put_to_sleep(self) -> None:
+        """Make room, now that one more woke. What the newest holds does not count: it is in use, and bounded itself."""
+        others = list(self._awake.items())[:-1]
+        segments = sum(len(session.heap) for _, session in others)
+        entries = sum(session.index.entries for _, session in others)
+        for key, session in others:
+            if segments <= self._segments_max and entries <= INDEX_ENTRIES_MAX:
+                return
+            if not session.is_changing and not session.is_new:
+                segments -= len(session.heap)
+                entries -= session.index.entries
+                del self._awake[key]

@@ -1,0 +1,286 @@
+"""A session that is awake: its heap and indexes, and the one place that changes them.
+
+    asleep ──rows──▶ awake ──change: heap and stash together──▶ awake
+                       ▲            │ the commit failed
+                       └───rows─────┘ stale: what is in memory is thrown away, the table is the truth
+
+Mutations of a session run one at a time, across their commits: `changing()` holds the session's lock until the stash
+has answered. Admissions, pins and the like touch the heap at once and are thrown away with it if the commit fails;
+evictions wait (`Change.then`): no body leaves the window before the decision is durable (I1, I2). Reads take no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from ctxgc.core.errors import NotFound
+from ctxgc.core.heap import EVICTED, FORGOTTEN, Heap, Now
+from ctxgc.core.recall_commands import copied, recalled_name
+from ctxgc.core.reference import ReferenceIndex
+from ctxgc.core.regret_budget import Account
+from ctxgc.core.rules import Rules
+from ctxgc.core.segment import Kind, Segment, SessionKey, address_in, session_number
+from ctxgc.daemon.sessions.intake import Prepared
+from ctxgc.daemon.sessions.request_ledger import Wiring
+from ctxgc.daemon.sessions.session_index import Holdings, SessionSettings
+from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.stash.contract import Put, PutSession, Recalled, SessionRow, SetGarbage, Stash, Touch
+from ctxgc.tokens.calibration import Calibration
+
+REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
+"""Kinds that an assistant's reply consists of: with them the session's turn moves on."""
+
+TEXTS_PER_SLICE = 256
+"""Bodies read at a time when the word index of a waking session is rebuilt."""
+
+
+class Session:
+    """One awake session. Build with `wake`; change inside `changing`; read freely."""
+
+    def __init__(self, row: SessionRow, stash: Stash, settings: SessionSettings, clock: Callable[[], float]) -> None:
+        self.row = row
+        self.number = session_number(row.key)
+        """What its segments' addresses begin with."""
+        self._clock = clock
+        self.settings = settings
+        self.open_paths: tuple[str, ...] = ()
+        """Files that a client says are open in front of the user."""
+        self.version = 0
+        """Grows with every change: what was rendered for an older version is not current."""
+        self._stash = stash
+        self._lock = asyncio.Lock()
+        self._is_stale = False
+        self.is_new = False
+        """No row of it is in the stash yet."""
+        self._reset(Holdings(settings))
+
+    def _reset(self, holdings: Holdings) -> None:
+        self.holdings = holdings
+        self.last_collection = 0
+        self.calibration = Calibration.resumed(self.row.model, self.row.ratio)
+        self.account = Account()
+        """What collecting saved since the session woke: the pacer's."""
+        self.wiring: Wiring | None = None
+        """What the gateway told of its requests, once it did."""
+
+    @classmethod
+    async def wake(
+        cls,
+        row: SessionRow,
+        stash: Stash,
+        settings: SessionSettings,
+        clock: Callable[[], float],
+        *,
+        is_new: bool,
+    ) -> Session:
+        """Build a session's heap from its rows. O(rows); texts are read only when something is admitted."""
+        session = cls(row, stash, settings, clock)
+        session.is_new = is_new
+        if not is_new:
+            await session._load()
+        return session
+
+    @property
+    def key(self) -> SessionKey:
+        """Its name for good."""
+        return self.row.key
+
+    @property
+    def heap(self) -> Heap:
+        """Its segments, in columns."""
+        return self.holdings.heap
+
+    @property
+    def index(self) -> ReferenceIndex:
+        """Who holds which word, line and path."""
+        return self.holdings.index
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether a change is under way; such a session is not put to sleep."""
+        return self._lock.locked()
+
+    @property
+    def rules(self) -> Rules:
+        """The configured rules with the session's own task."""
+        rules = self.settings.rules
+        if not self.row.task and not self.open_paths:
+            return rules
+        return replace(rules, task=self.row.task, open_paths=self.open_paths)
+
+    def now(self, wall_s: float = 0.0) -> Now:
+        """The session's clock."""
+        return Now(self.row.turn, wall_s)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the gateway says what the window is; a transcript then only knows more of what is in it."""
+        return self.wiring is not None and not self.wiring.is_off
+
+    def billed(self, raw_tokens: int) -> int:
+        """Raw window tokens as the model bills them, the hidden prefix included."""
+        return self.calibration.billed(raw_tokens) + self.row.hidden_tokens
+
+    def raw_budget(self, tokens: int, unit: str) -> int:
+        """A budget over the whole window, in raw tokens."""
+        return tokens if unit == "raw" else self.calibration.raw_budget(tokens, self.row.hidden_tokens)
+
+    def slot(self, name: str) -> int:
+        """The slot a person or program means: an id, `#seq`, an address, or an unambiguous prefix of an id."""
+        found = self.heap.slot_of.get(name)
+        if found is not None:
+            return found
+        if name.startswith("#") and name[1:].isdigit() and int(name[1:]) < len(self.heap):
+            return int(name[1:])
+        address = address_in(name)
+        if address is not None and address.number == self.number and address.seq < len(self.heap):
+            return address.seq
+        matches = [slot for id_, slot in self.heap.slot_of.items() if id_.startswith(name)] if len(name) >= 4 else []
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise NotFound(f"{len(matches)} segments of {self.key} begin with {name!r}", hint="give more of the id")
+        hint = "`ctxgc show` lists its ids; `--session S` names another, as `ctxgc search` shows it"
+        raise NotFound(f"no segment {name!r} in session {self.key}", hint=hint)
+
+    def slots(self, names: Iterable[str]) -> list[int]:
+        """Slots of several names, each once, in order."""
+        return list(dict.fromkeys(self.slot(name) for name in names))
+
+    def kept(self, names: Iterable[str]) -> list[int]:
+        """As `slots`, of segments that are not forgotten: of those nothing is left to pin, tag or bring back."""
+        slots = self.slots(names)
+        gone = [slot for slot in slots if self.heap.state[slot] == FORGOTTEN]
+        if gone:
+            name = self.heap.ids[gone[0]]
+            raise NotFound(f"segment {name!r} was forgotten", hint="nothing of it is left but its id")
+        return slots
+
+    def adopt(self, settings: SessionSettings) -> None:
+        """Take new settings. All but the rules are built into the heap, so that is rebuilt before the next change."""
+        old, self.settings = self.settings, settings
+        self._is_stale |= replace(old, rules=settings.rules) != settings
+        self.version += 1
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[Change]:
+        """Hold the session for one atomic change; commits on leaving.
+
+        If the body raises before it touched the heap, nothing happened. If the commit fails, memory is rebuilt from
+        rows before anyone looks again, and the error goes to the caller.
+        """
+        async with self._lock:
+            await self.refresh()
+            change = Change()
+            try:
+                yield change
+                # Not before: until here the pacer asks how long the session was silent.
+                self.set_row(change, updated_s=max(self.row.updated_s, min(change.heard_s, self._clock())))
+                if change.mutations or change.is_row_changed or self.is_new:
+                    await self._stash.apply([PutSession(self.row), *change.mutations])
+                    self.is_new = False
+            except BaseException:
+                self._is_stale |= bool(change.mutations or change.is_row_changed)
+                self.version += 1
+                raise
+            change.settle()
+            self.version += 1
+
+    async def settled(self) -> None:
+        """Return once memory agrees with the stash again; at once, unless a commit has failed."""
+        if self._is_stale:
+            async with self._lock:
+                await self.refresh()
+
+    async def committed(self) -> None:
+        """Return once no change is under way: for a reader who met in the heap what the stash does not have yet."""
+        async with self._lock:
+            await self.refresh()
+
+    def rebuild(self) -> None:
+        """Throw away what memory holds before anyone looks again: the rows say less now, and that is the point."""
+        self._is_stale = True
+
+    async def refresh(self) -> None:
+        """Rebuild what a failed commit left in doubt."""
+        if not self._is_stale:
+            return
+        row = await self._stash.session(self.key)
+        self.row = row or self.row
+        self.is_new = row is None
+        await self._load()
+
+    async def _load(self) -> None:
+        newest = await self._stash.collections(self.key, limit=1)
+        rows = await self._stash.rows(self.key)
+        settings = holdings = None
+        while settings is not self.settings:  # A reload meanwhile changes what is built from them.
+            settings = self.settings
+            # Beside the loop, in an object that nobody else has: ten thousand rows would stall every other session.
+            holdings = await asyncio.to_thread(Holdings.of_rows, rows, settings)
+        assert holdings is not None
+        # From here nothing waits: who reads without the lock sees the old memory or the new one, never half of one.
+        self._is_stale = False
+        self._reset(holdings)
+        self.last_collection = newest[0].id if newest else 0
+
+    async def ensure_text(self) -> None:
+        """Rebuild the index of words and lines of a session that was asleep; before admitting anything."""
+        holdings = self.holdings
+        for start in range(0, 0 if holdings.has_text else len(holdings.heap), TEXTS_PER_SLICE):
+            seqs = range(start, min(start + TEXTS_PER_SLICE, len(holdings.heap)))
+            headers = {row.seq: row.segment for row in await self._stash.rows(self.key, seqs)}
+            bodies = await self._stash.bodies(self.key, seqs)
+            await asyncio.to_thread(holdings.add_texts, headers, bodies)
+        holdings.has_text = True
+
+    def admit(self, change: Change, prepared: Prepared, *, is_pinned: bool = False) -> bool:
+        """Admit a segment, or complete the pending one of its id. False if it is known already.
+
+        Call `ensure_text` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
+        """
+        segment = prepared.segment
+        given = (self.slot(name) for name in segment.refs)
+        admitted = self.holdings.admit(
+            self.key, prepared, given, recalled=self._recalled_by(segment), is_pinned=is_pinned
+        )
+        if admitted is None:
+            return False
+        change.add(Put(admitted.row))
+        self._note_recalls(change, admitted.row.seq, segment.born_turn, copied(admitted.refs))
+        if admitted.proofs:
+            change.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in admitted.proofs]))
+        # An observed session is told after the fact, by records with times; any other as it happens.
+        change.hear(segment.wall_s if self.row.mode == "observe" else self._clock())
+        spoken = segment.kind in REPLY_KINDS
+        self.set_row(change, turn=max(self.row.turn, segment.born_turn + spoken))
+        return True
+
+    def _recalled_by(self, segment: Segment) -> int:
+        """The slot that a command brought back, -1 if it did not, or not out of this session."""
+        name = recalled_name(segment)
+        try:
+            return self.slot(name) if name else -1
+        except NotFound:
+            return -1
+
+    def _note_recalls(self, change: Change, slot: int, turn: int, recalled: Sequence[int]) -> None:
+        """What a command brought back was needed: a page fault, unless the daemon noted that when it answered."""
+        heap = self.heap
+        for target in recalled:
+            is_noted = heap.grace_until.get(target, -1) >= turn
+            self.set_row(change, faults=self.row.faults + (heap.state[target] == EVICTED and not is_noted))
+            heap.touch(target, turn)
+            change.add(Touch(self.key, [(target, turn)]), Recalled(self.key, [slot, target], turn + 1))
+            self.holdings.spare(target, turn + 1)
+            self.holdings.spare(slot, turn + 1)
+
+    def set_row(self, change: Change, **fields: Any) -> None:
+        """Change what is known of the session."""
+        if any(getattr(self.row, name) != value for name, value in fields.items()):
+            self.row = replace(self.row, **fields)
+            change.is_row_changed = True

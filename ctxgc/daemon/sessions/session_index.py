@@ -1,0 +1,173 @@
+"""What memory holds of one session's segments: heap, indexes, digests. All of it follows from the session's rows.
+
+    rows ──of_rows──▶ Holdings ◀──admit── one more segment
+                         │ its commit failed
+                         └──▶ thrown away, and made again from rows
+
+Built on any thread and handed over whole; changed only by its session, inside a change. It waits for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from ctxgc.core.garbage import GarbageIndex
+from ctxgc.core.heap import PENDING, PINNED, STATES, Entry, Heap, Proof, entry_of
+from ctxgc.core.reference import Ref, ReferenceIndex
+from ctxgc.core.rules import Rules
+from ctxgc.core.segment import DIGEST_BYTES, Kind, Piece, Segment, SessionKey, State, Status
+from ctxgc.daemon.sessions.intake import Prepared, lost_entry, tombstone_tokens_at
+from ctxgc.stash.contract import Edge, Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """What the configuration says to every session."""
+
+    rules: Rules = field(default_factory=Rules)
+    evictable_kinds: tuple[Kind, ...] = (Kind.EXCHANGE, Kind.ATTACHMENT, Kind.THINKING)
+    has_evictable_inputs: bool = True
+    recall_grace_turns: int = 3
+
+
+class Admission(NamedTuple):
+    """What admitting a segment says to the stash."""
+
+    row: Stored
+    refs: list[Ref]
+    proofs: list[tuple[int, Proof]]
+    """Slots that are garbage since, each with its proof."""
+
+
+class Holdings:
+    """The segments of one session, in memory: without their texts, but for the hashes of words and lines."""
+
+    def __init__(self, settings: SessionSettings) -> None:
+        self.heap = Heap(settings.evictable_kinds)
+        self.index = ReferenceIndex()
+        self.has_text = False
+        """The index knows the words and lines of every segment: nothing is admitted before."""
+        self.place_max = 0
+        self.redacted: set[int] = set()
+        """Slots of which the stash holds less than was sent."""
+        self.left_evicted: set[int] = set()
+        """Slots that departed while their bodies were out."""
+        self._settings = settings
+        self._garbage = GarbageIndex(self.index.paths)
+        self._digests = bytearray()
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Stored], settings: SessionSettings) -> Holdings:
+        """What the rows say, in seq order. O(rows): ten thousand take long enough to be made beside the loop."""
+        holdings = cls(settings)
+        for row in rows:
+            holdings._take(row)
+        return holdings
+
+    def _take(self, row: Stored) -> None:
+        while len(self.heap) < row.seq:
+            # A repair could not save this row. Slots are seqs, so something must stand in its slot.
+            self.heap.admit(lost_entry(len(self.heap)), [])
+        segment = row.segment
+        is_said = row.state is not State.FORGOTTEN and segment.status is not Status.PENDING
+        namings = self.index.paths.name(row.seq, segment.paths)[row.seq] if is_said else 0
+        entry = replace(
+            self._entry(row, namings),
+            state=STATES.index(row.state),
+            touched_turn=row.touched_turn,
+            touches=row.touches,
+        )
+        self.heap.admit(entry, [edge for edge in row.edges if edge.target < row.seq])
+        self._note_digest(row.seq, row.digest)
+        if row.recalled_turn >= 0:
+            self.spare(row.seq, row.recalled_turn)
+        if row.redactions:
+            self.redacted.add(row.seq)
+        if row.state is State.DEPARTED and row.collection:
+            self.left_evicted.add(row.seq)
+        if row.garbage:
+            self.heap.prove_garbage(row.seq, Proof(row.garbage, row.garbage_by))
+        if is_said:
+            self._garbage.admit(row.seq, segment)
+            self.index.add_facts(row.seq, segment)
+        self.place_max = max(self.place_max, segment.place)
+
+    def _entry(self, row: Stored, namings: int = 0) -> Entry:
+        return entry_of(
+            row.segment,
+            skeleton_tokens=row.skeleton_tokens,
+            piece_tokens=[(name, tokens) for name, _, tokens in row.pieces],
+            tombstone_tokens=row.tombstone_tokens,
+            has_evictable_inputs=self._settings.has_evictable_inputs,
+            namings=namings,
+            is_pinned=row.is_pinned,
+        )
+
+    def add_texts(self, headers: Mapping[int, Segment], bodies: Mapping[int, tuple[bytes, tuple[Piece, ...]]]) -> None:
+        """Record the words and lines of segments that were restored without. Heavy: linear in their texts."""
+        for seq in sorted(bodies):
+            skeleton, body = bodies[seq]
+            segment = replace(headers[seq], skeleton=skeleton, body=body)
+            self._garbage.duplicates(seq, segment)
+            self.index.add_text(seq, segment)
+
+    def admit(
+        self, key: SessionKey, prepared: Prepared, given: Iterable[int], *, recalled: int, is_pinned: bool
+    ) -> Admission | None:
+        """Admit a segment, or complete the pending one of its id; None if it is known already.
+
+        References and proofs are derived here. `given` are the slots that its client says it refers to, `recalled` the
+        one that it brought back (-1: none).
+        """
+        segment, heap = prepared.segment, self.heap
+        slot = heap.slot_of.get(segment.id, len(heap))
+        is_known = slot < len(heap)
+        if is_known and (not heap.is_set(slot, PENDING) or segment.status is Status.PENDING):
+            return None
+        refs = self.index.refer(slot, segment, given, recalled=recalled)
+        is_open = segment.status is Status.PENDING
+        namings = {} if is_open else self.index.paths.name(slot, segment.paths)
+        proofs = [] if is_open else self._garbage.admit(slot, segment)
+        row = Stored(
+            key=key,
+            seq=slot,
+            segment=segment,
+            digest=prepared.digest,
+            skeleton_tokens=prepared.skeleton_tokens,
+            pieces=prepared.pieces,
+            tombstone_tokens=tombstone_tokens_at(prepared, slot),
+            edges=tuple(Edge(*ref) for ref in refs),
+            touched_turn=segment.born_turn,
+            is_pinned=is_pinned or (is_known and heap.is_set(slot, PINNED)),
+            redactions=prepared.redactions,
+        )
+        if is_known:
+            heap.complete(slot, self._entry(row), refs)
+        else:
+            heap.admit(self._entry(row), refs)
+        for later, number in namings.items():
+            heap.set_namings(later, number)
+        self._note_digest(slot, prepared.digest)
+        if not is_open:
+            self.index.add_facts(slot, segment)
+            self.index.add_text(slot, segment)
+        if prepared.redactions:
+            self.redacted.add(slot)
+        self.place_max = max(self.place_max, segment.place)
+        return Admission(row, refs, [(old, proof) for old, proof in proofs if heap.prove_garbage(old, proof)])
+
+    def digest_of(self, slot: int) -> bytes:
+        """The digest of a segment's content; zeros where it was forgotten or lost."""
+        return bytes(self._digests[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES]).ljust(DIGEST_BYTES, b"\0")
+
+    def _note_digest(self, slot: int, digest: bytes) -> None:
+        # One flat column: as objects of their own they would cost a heap's slot half as much again.
+        column, start = self._digests, slot * DIGEST_BYTES
+        column += bytes(max(start - len(column), 0))  # Grows in place: a copy of it a segment is quadratic.
+        column[start : start + DIGEST_BYTES] = digest.ljust(DIGEST_BYTES, b"\0")
+
+    def spare(self, slot: int, recalled_turn: int) -> None:
+        """Keep what was recalled at this turn from collections for the grace period."""
+        self.heap.grace_until[slot] = recalled_turn + self._settings.recall_grace_turns

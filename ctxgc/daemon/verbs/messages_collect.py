@@ -1,0 +1,175 @@
+"""`messages.collect`: make a list of a model API fit a budget, for callers who render their own requests.
+
+    list ──parse──▶ segments ──named──▶ admit ──▶ session ──collect──▶ tombstones ──splice──▶ the caller's own bytes
+
+The session's window becomes exactly the list. What an earlier call evicted stays evicted (I14); what is not in the
+list any more has departed, and is still found and recalled. A content is known by its digest, whatever the list calls
+it: no tombstone ever stands for another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.wire.formats import WIRE_FORMATS
+from ctxgc.core.collector import Plan, plan
+from ctxgc.core.errors import BadParams
+from ctxgc.core.heap import EVICTED, FORGOTTEN, OPAQUE
+from ctxgc.core.segment import Kind, Segment, SessionKey, base_id
+from ctxgc.core.tombstone import address_told
+from ctxgc.daemon.serialize import plan_reply
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.sessions.collecting import carried_out
+from ctxgc.daemon.sessions.intake import Prepared
+from ctxgc.daemon.sessions.naming import named, stamped
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.window_update import put_back, rewindow, take_out
+from ctxgc.daemon.verbs.mutation import Reply, change_session, on_worker
+from ctxgc.daemon.verbs.sessions import tombstone_of
+from ctxgc.daemon.verbs.window_sync_intake import Told, on_clock, prepared
+from ctxgc.protocol.messages import MessagesCollect
+from ctxgc.stash.contract import SessionRow
+
+TOMBSTONE_BYTES_MAX = 512
+"""No tombstone is longer: it has at most 60 tokens, and few of its bytes are a label's."""
+
+
+@dataclass(slots=True)
+class _Listed:
+    """The list as its session knows it: each segment under the session's id, and the new ones ready to be admitted."""
+
+    told: list[Told] = field(default_factory=list)
+    news: list[Prepared] = field(default_factory=list)
+    stood_for: dict[str, str] = field(default_factory=dict)
+    """Tombstones that the caller got from us and sends back: the session's segment by the list's."""
+    forgotten_tokens: int = 0
+    """Of what the session was made to forget, and its caller sends all the same: it stays, and no heap counts it."""
+
+    def plan_of(self, todo: Plan, target_tokens: int) -> Plan:
+        """The plan of a session's window as the plan of the whole list."""
+        more = self.forgotten_tokens
+        is_over = more and todo.remaining_tokens + more > target_tokens
+        return replace(
+            todo,
+            target_tokens=target_tokens,
+            before_tokens=todo.before_tokens + more,
+            remaining_tokens=todo.remaining_tokens + more,
+            held_by=(*todo.held_by, ("forgotten", more)) if is_over else todo.held_by,
+        )
+
+
+async def collect_list(services: Services, params: MessagesCollect) -> Any:
+    """`messages.collect`."""
+    wire = WIRE_FORMATS.get(params.format)
+    if wire is None:
+        known = ", ".join(WIRE_FORMATS)
+        raise BadParams(f"no list format {params.format!r}", hint=f"one of: {known}", field="format")
+    window: WireWindow = await on_worker(services, wire.parse, params.messages)
+    session = await services.registry.open(_row(services, params))
+    listed = _Listed()
+
+    async def before(session: Session) -> None:
+        await _read(services, session, window, listed)
+
+    def apply(session: Session, change: Change) -> Reply:
+        slots = _take(session, change, listed)
+        target = session.raw_budget(params.budget_tokens, params.unit)
+        ours = max(target - listed.forgotten_tokens, 0)
+        todo = plan(session.heap, session.index.paths, ours, session.now(), session.rules)
+        outcome = carried_out(session, change, todo, "asked", services.pacer, services.clock())
+        whole = listed.plan_of(todo, target)
+        out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
+        tombstones = {
+            given.id: tombstone_of(session, slot, one.segment)
+            for given, one, slot in zip(window.segments, listed.told, slots, strict=True)
+            if slot in out and given.id not in listed.stood_for
+        }
+        return {
+            "session": str(session.key),
+            "format": params.format,
+            "messages": msgspec.Raw(wire.splice(params.messages, window, tombstones)),
+            "tokens": whole.remaining_tokens,
+            "billed_tokens": session.billed(whole.remaining_tokens),
+            "evicted": len(out),
+            "plan": plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
+            "changed": f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
+        }
+
+    return await change_session(services, "messages.collect", params, apply, session=session, before=before)
+
+
+def _row(services: Services, params: MessagesCollect) -> SessionRow:
+    """The caller's session, or one of its own for this very list: never one guessed from how the list begins."""
+    source, colon, name = params.session.partition(":")
+    if not colon:
+        source, name = "client", params.session
+    name = name or "once-" + blake2b(params.messages, digest_size=8).hexdigest()
+    return SessionRow(key=SessionKey(source, name), mode="client", project=params.cwd, created_s=services.clock())
+
+
+async def _read(services: Services, session: Session, window: WireWindow, listed: _Listed) -> None:
+    """Name the list's segments as the session does, and make ready what it does not hold yet."""
+    await session.ensure_text()
+    stamps = await on_worker(services, stamped, services.intake, window.segments)
+    listed.stood_for = await _stood_for(services, session, window)
+    ours = named(session, services.intake, window.segments, stamps, listed.stood_for)
+    listed.told = [Told(one, window.fixed(given)) for given, one in zip(window.segments, ours, strict=True)]
+    clocked = on_clock(session, [one.id for one in ours], listed.told)
+    listed.news = await on_worker(services, prepared, services.intake, clocked)
+    gone = [one for one in ours if _is_forgotten(session, one.id)]
+    counted = await on_worker(services, services.intake.prepare_all, gone) if gone else []
+    listed.forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
+
+
+async def _stood_for(services: Services, session: Session, window: WireWindow) -> dict[str, str]:
+    """For which segments of the session the list's own tombstones stand, where they still are what we would say."""
+    stones: dict[int, tuple[Segment, str]] = {}
+    for segment in window.segments:
+        for piece in segment.body:
+            address = address_told(piece.text) if len(piece.data) <= TOMBSTONE_BYTES_MAX else None
+            if address is not None and address.number == session.number and address.seq < len(session.heap):
+                stones[address.seq] = segment, piece.text
+    rows = await services.stash.rows(session.key, list(stones)) if stones else []
+    return {
+        given.id: row.segment.id
+        for row in rows
+        for given, text in [stones[row.seq]]
+        if _is_use_of(given, row.segment) and tombstone_of(session, row.seq, row.segment).text == text
+    }
+
+
+def _is_use_of(given: Segment, ours: Segment) -> bool:
+    """Whether a tombstone in this place may stand for that segment: of a call under its id, of a text anywhere."""
+    calls = [one.id for one in (given, ours) if one.kind is Kind.EXCHANGE]
+    return not calls or (len(calls) == 2 and base_id(calls[0]) == base_id(calls[1]))
+
+
+def _is_forgotten(session: Session, id_: str) -> bool:
+    slot = session.heap.slot_of.get(id_)
+    return slot is not None and session.heap.state[slot] == FORGOTTEN
+
+
+def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
+    """Make the session's window the list; its slots in order. What this list cannot do without is in it whole."""
+    heap, fresh = session.heap, len(session.heap)
+    for ready in listed.news:
+        session.admit(change, ready)
+    slots = [heap.slot_of[one.segment.id] for one in listed.told]
+    gone = {heap.slot_of[id_] for id_ in listed.stood_for.values()}
+    held = [
+        slot
+        for slot, one in zip(slots, listed.told, strict=True)
+        if slot not in gone and (one.is_fixed or slot in session.holdings.redacted)
+    ]
+    for slot in held:
+        heap.flags[slot] |= OPAQUE
+    rewindow(session, change, slots, fresh)
+    put_back(session, change, held)
+    take_out(session, change, gone)
+    return slots

@@ -1,0 +1,200 @@
+"""Every command of `ctxgc`: its name, the module it lives in, one line of help. Nothing else is loaded to read it.
+
+    argv ──▶ find the name in here ──▶ import that one module ──▶ build that one parser ──▶ run
+
+A command's module holds `COMMANDS`, a dictionary of `Spec`s; `main` looks the name up there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from ctxgc.fronts.cli.context import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    from ctxgc.fronts.cli.context import Shell
+
+PACKAGE = "ctxgc.fronts.cli"
+HELP_COLUMNS = 100
+
+KINDS = ("system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other")
+STATES = ("resident", "evicted", "departed", "forgotten")
+"""Kinds and states of segments, for options that take one."""
+
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Start here": {
+        "demo": ("demo", "collect a sample session, or the transcripts given, in a private daemon"),
+        "replay": ("replay", "what policies would have cost on recorded sessions, and would have missed"),
+        "up": ("lifecycle", "start the daemon"),
+        "down": ("lifecycle", "stop the daemon"),
+        "status": ("status", "the daemon, its gateways and the session at hand on one screen, or on one line"),
+        "doctor": ("lifecycle", "check folder, socket, stash and ranks; repair a damaged stash"),
+    },
+    "Agents": {
+        "run": ("agents", "start an agent through the gateway: claude, codex, opencode"),
+        "env": ("agents", "print how `ctxgc run` would start an agent, for a shell to evaluate"),
+        "mode": ("mode", "shadow, on or off: how the gateway serves a session or an agent"),
+        "gateway": ("gateway", "run the local server between agents and their models' APIs; or stop it"),
+    },
+    "Sessions": {
+        "import": ("sessions", "read transcripts: files, or folders of them"),
+        "watch": ("sessions", "follow transcripts as they grow; without a path: what is followed"),
+        "sessions": ("sessions", "known sessions, the newest first"),
+        "show": ("sessions", "a session's window and its segments, or one segment"),
+        "render": ("sessions", "the window as a list of a model API"),
+        "export": ("sessions", "write a session as plain JSON segments to a new file"),
+    },
+    "The window": {
+        "add": ("window", "admit text as a segment"),
+        "collect": ("window", "get the window under a budget"),
+        "why": ("window", "why a segment is in the window, or why it left"),
+        "pin": ("window", "keep segments: a pin is never evicted"),
+        "unpin": ("window", "take pins back"),
+        "stash": ("window", "evict segments by hand"),
+        "undo": ("window", "take back a collection"),
+        "log": ("window", "the journal of collections"),
+    },
+    "The stash": {
+        "search": ("recall", "find segments by words"),
+        "recall": ("recall", "bring content back, byte for byte"),
+        "forget": ("recall", "erase segments for good"),
+        "backup": ("recall", "write a consistent copy of the stash to a new file"),
+    },
+    "Plumbing": {
+        "call": ("plumbing", "send any verb of the protocol and print its reply"),
+        "completion": ("plumbing", "print a completion script for a shell"),
+        "version": ("plumbing", "print the version"),
+    },
+}
+
+
+class Spec:
+    """How to build the parser of a command, and what runs it."""
+
+    __slots__ = ("arguments", "has_session", "notes", "run", "timeout_s")
+
+    def __init__(
+        self,
+        run: Callable[[Shell, argparse.Namespace], int],
+        arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+        *,
+        has_session: bool = False,
+        timeout_s: float = 30.0,
+        notes: str = "",
+    ) -> None:
+        self.run = run
+        self.arguments = arguments
+        self.has_session = has_session
+        self.timeout_s = timeout_s
+        self.notes = notes
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses as every command does: a sentence and the next step, or JSON."""
+
+    def error(self, text: str) -> NoReturn:
+        """The arguments make no sense. Raises `Refused`."""
+        raise Refused(text, kind="usage", hint=f"`{self.prog} --help` says what it takes")
+
+    def print_help(self, file: Any = None) -> None:
+        """The help asked for. Unlike the parent's, it does not keep to itself that nothing could be written."""
+        (file or sys.stdout).write(self.format_help())
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Help of a fixed width. To ask the terminal, argparse would load shutil and three compression libraries."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=HELP_COLUMNS)
+
+
+def names() -> list[str]:
+    """All commands, in the order help lists them."""
+    return [name for group in GROUPS.values() for name in group]
+
+
+def help_of(name: str) -> str:
+    """One line that says what a command does."""
+    return next(group[name][1] for group in GROUPS.values() if name in group)
+
+
+def load(name: str) -> Spec:
+    """The command's `Spec`; imports its module and no other."""
+    module = next(group[name][0] for group in GROUPS.values() if name in group)
+    spec: Spec = importlib.import_module(f"{PACKAGE}.{module}").COMMANDS[name]
+    return spec
+
+
+def build_parser(name: str, spec: Spec) -> argparse.ArgumentParser:
+    """The parser of one command: its own arguments, then those that every command takes."""
+    parser = _Parser(
+        prog=f"ctxgc {name}", description=_sentence(name), epilog=spec.notes or None, formatter_class=_Formatter
+    )
+    if spec.arguments is not None:
+        spec.arguments(parser)
+    if spec.has_session:
+        parser.add_argument(
+            "--session",
+            metavar="S",
+            default="",
+            help="SOURCE:SESSION, a session id or a prefix of one; default: the newest session of this directory",
+        )
+    every = parser.add_argument_group("every command")
+    every.add_argument("--json", action="store_true", help="print the daemon's reply as one JSON object")
+    every.add_argument("--socket", metavar="PATH", default="", help="the daemon's socket; default: $CTXGC_SOCKET")
+    every.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_positive,
+        default=spec.timeout_s,
+        help=f"give up waiting for a reply after this long; default: {spec.timeout_s:g}",
+    )
+    every.add_argument("--no-spawn", action="store_true", help="do not start the daemon if it is not running")
+    return parser
+
+
+def _sentence(name: str) -> str:
+    text = help_of(name)
+    return text[0].upper() + text[1:] + "."
+
+
+def at_least_one(text: str) -> int:
+    """A number of things to list."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def none_or_more(text: str) -> int:
+    """A number of things to list or to pass over."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def tokens_argument(text: str) -> int:
+    """`40000`, `40k` or `1.5m` as a number of tokens."""
+    scale = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    try:
+        value = float(text[:-1] if scale > 1 else text.replace("_", "").replace(",", "")) * scale
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 2**40:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens, as 40000 or 40k is")
+    return int(value)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return value

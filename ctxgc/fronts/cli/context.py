@@ -1,0 +1,174 @@
+"""What a command has at hand: the daemon, the session meant, and the ways to answer.
+
+The connection is opened by the first call. Where no daemon listens it is started, unless `--no-spawn` or the command
+itself says otherwise. A failure becomes one sentence and its next step on stderr, and an exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from ctxgc.fronts.cli import terminal
+from ctxgc.protocol import blocking_client, discovery
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 69
+EXIT_BUSY = 75
+EXIT_CONFIG = 78
+
+EXITS = {
+    "usage": EXIT_USAGE,
+    "unreachable": EXIT_UNREACHABLE,
+    "shutting_down": EXIT_UNREACHABLE,
+    "busy": EXIT_BUSY,
+    "deadline": EXIT_BUSY,
+    "slow_consumer": EXIT_BUSY,
+    "config": EXIT_CONFIG,
+}
+"""Exit code by the kind of a failure; any other kind is a refusal."""
+
+
+OUT_OF_REACH_HINT = "end it with `kill` and its pid where it was started; the next command starts another"
+
+SESSION_VARIABLES = (("claude_code", "CLAUDE_CODE_SESSION_ID"), ("codex", "CODEX_THREAD_ID"))
+"""By source: where an agent tells the commands it runs which session they are run in."""
+
+
+class Refused(Exception):
+    """The command itself says no, before or after the daemon was asked: a kind, a sentence, a next step."""
+
+    def __init__(self, text: str, *, kind: str = "refused", hint: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.hint = hint
+
+
+class Shell:
+    """One run of the command. `call` asks the daemon; `answer` says what came back."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.page = terminal.Page(sys.stdout)
+        self.path = ""
+        self._client: blocking_client.LineClient | None = None
+
+    def call(self, method: str, params: dict[str, Any], *, spawn: bool = True) -> dict[str, Any]:
+        """The daemon's reply. Raises `CallFailed`; starts the daemon first if it must and may."""
+        reply: dict[str, Any] = self.connect(spawn=spawn).call(method, params)
+        return reply
+
+    def connect(self, *, spawn: bool = True) -> blocking_client.LineClient:
+        """The connection, opened once: to a daemon that runs, wherever it says it listens, or to one started now."""
+        if self._client is None:
+            try:
+                self._client = self._dial(discovery.places(self.args.socket, os.environ))
+            except blocking_client.Unreachable:
+                if not spawn or self.args.no_spawn:
+                    self.refuse_out_of_reach()
+                    raise
+                usual = blocking_client.socket_path(self.args.socket, os.environ)
+                blocking_client.ensure_daemon(usual)
+                self._client = self._dial([usual])
+        return self._client
+
+    def _dial(self, paths: Iterable[str]) -> blocking_client.LineClient:
+        """A connection to the first of these that answers. Raises what is wrong with the first."""
+        missing: blocking_client.Unreachable | None = None
+        for path in paths:
+            client = blocking_client.LineClient(path, self.args.timeout)
+            try:
+                client.connect()
+            except blocking_client.Unreachable as failure:
+                missing = missing or failure
+            else:
+                self.path = path
+                return client
+        assert missing is not None
+        raise missing
+
+    def refuse_out_of_reach(self) -> None:
+        """Raise Unreachable where a daemon of ours runs that we cannot reach: to start another would be refused."""
+        asked = discovery.is_asked_for(self.args.socket, os.environ)
+        found = "" if asked else discovery.out_of_reach(os.environ)
+        if found:
+            raise blocking_client.Unreachable(found, OUT_OF_REACH_HINT)
+
+    def session(self) -> dict[str, str]:
+        """The params that name the session meant: the one given, our agent's, or this directory's newest.
+
+        A model may run `ctxgc recall '#7'`, and two agents may work in one directory.
+        """
+        if self.args.session:
+            return {"session": self.args.session}
+        for source, variable in SESSION_VARIABLES:
+            if os.environ.get(variable) and self._knows(named := f"{source}:{os.environ[variable]}"):
+                return {"session": named}
+        try:
+            return {"cwd": os.getcwd()}
+        except FileNotFoundError:
+            raise Refused("the working directory is gone", hint="`--session S` names a session") from None
+
+    def _knows(self, session: str) -> bool:
+        """Whether the daemon has this session; an agent that nobody watches is none of ours."""
+        try:
+            self.call("segment.list", {"session": session, "limit": 1})
+        except blocking_client.CallFailed as failure:
+            if failure.kind in ("not_found", "bad_params"):
+                return False
+            raise
+        return True
+
+    def answer(self, reply: Any, show: Callable[[terminal.Page], None]) -> int:
+        """Print a reply: unchanged with `--json`, else as `show` puts it. 0."""
+        if self.args.json:
+            self.print_json(reply)
+        else:
+            show(self.page)
+        return 0
+
+    def print_json(self, reply: Any) -> None:
+        """One JSON object on one line. ASCII, so that it survives any locale and a lone surrogate."""
+        sys.stdout.write(json.dumps(reply, separators=(",", ":")) + "\n")
+
+    def changed(self, reply: dict[str, Any]) -> int:
+        """Answer a mutation: what changed, and the next step if there is one."""
+        return self.answer(reply, lambda page: say_changed(page, reply))
+
+    def fail(self, failure: blocking_client.CallFailed | Refused) -> int:
+        """Say what went wrong and what to do next; the exit code."""
+        sys.stdout.flush()
+        text = terminal.harmless(str(failure)).rstrip()
+        if self.args.json:
+            error = {"kind": failure.kind, "message": str(failure), "hint": failure.hint}
+            self.print_json({"error": error})
+        sys.stderr.write(f"ctxgc: {text}\n")
+        if failure.hint:
+            sys.stderr.write(f"       {terminal.harmless(failure.hint)}\n")
+        return EXITS.get(failure.kind, EXIT_REFUSED)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def say_changed(page: terminal.Page, reply: dict[str, Any]) -> None:
+    """What a mutation did, and what to do next."""
+    page.say(terminal.plain(reply["changed"]))
+    if reply.get("next"):
+        page.say(terminal.plain(reply["next"]), "dim")
+
+
+def usage(text: str, hint: str = "") -> NoReturn:
+    """The arguments make no sense together."""
+    raise Refused(text, kind="usage", hint=hint)

@@ -1,0 +1,200 @@
+"""The story a demo tells: sessions come in, are collected, and every claim about them is checked.
+
+paths ─▶ import ─────────────────────▶ daemon        its digests
+  └────▶ parse again, here, alone ───▶ expected      our digests
+each session:  collect ─▶ list ─▶ compare digests (lost) ─▶ recall what left ─▶ compare bytes (exact)
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ctxgc.fronts.cli import demo_verify, progress
+from ctxgc.fronts.cli.demo_verify import Expected
+from ctxgc.fronts.cli.recall import contents, piece_bytes
+from ctxgc.protocol.blocking_client import CallFailed, LineClient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE_SEGMENTS = 10_000
+BUDGET_SHARE = 3
+VICTIMS_SHOWN = 10
+SUMS = (
+    "segments",
+    "skipped_records",
+    "tokens_before",
+    "tokens_after",
+    "budget_tokens",
+    "evicted",
+    "lost",
+    "recalls_tried",
+    "recalls_exact",
+)
+
+
+class Story:
+    """One run: what came in, what each collection did, and whether everything is still there."""
+
+    def __init__(self, client: LineClient, budget_tokens: int | None, bar: progress.Bar) -> None:
+        self.client = client
+        self.failed: list[dict[str, str]] = []
+        self.reports: dict[str, dict[str, Any]] = {}
+        self.victims: list[dict[str, Any]] = []
+        self.kinds: dict[str, list[int]] = {}
+        """Tokens by kind, `[before, after]`, over all sessions."""
+        self.why: dict[str, Any] = {}
+        self.query = ""
+        self.hits: dict[str, Any] = {}
+        self._expected = Expected()
+        self._parents: dict[str, str] = {}
+        self._resident: dict[str, int] = {}
+        self._budget_tokens = budget_tokens
+        self._bar = bar
+
+    def bring_in(self, files: list[str]) -> None:
+        """Import each file; meanwhile another thread parses it again, by itself, to know what must be there."""
+        with ThreadPoolExecutor(1) as pool:
+            for path in files:
+                self._bar.note(os.path.basename(path))
+                parsed = pool.submit(demo_verify.parse, path)
+                reply = self.client.call("import", {"paths": [path]})
+                self.failed += reply["failed"]
+                for one in reply["sessions"]:
+                    self._meet(one)
+                for key, segments in parsed.result().items():
+                    self._expected.note(key, segments)
+                    self._meet({"session": key, "parent": "", "skipped_records": 0, "resident_tokens": 0})
+                self._bar.advance(progress.weight(path))
+
+    def _meet(self, one: dict[str, Any]) -> None:
+        key = one["session"]
+        source, _, session = key.partition(":")
+        report = self.reports.setdefault(key, {"source": source, "session": session, **dict.fromkeys(SUMS, 0)})
+        report["skipped_records"] += one["skipped_records"]
+        self._parents[key] = one["parent"] or self._parents.get(key, "")
+        self._resident[key] = max(one["resident_tokens"], self._resident.get(key, 0))
+
+    def collect_all(self, query: str, weight: int) -> None:
+        """Collect and check every session; the largest also answers one `why` and one search."""
+        largest = max(self._resident, key=lambda key: self._resident[key], default="")
+        whole = sum(self._resident.values()) or 1
+        for key in list(self.reports):
+            self._bar.note(f"collect {key}")
+            self._collect(key, query, is_shown=key == largest)
+            self._bar.advance(weight * self._resident[key] // whole)
+
+    def _collect(self, key: str, query: str, *, is_shown: bool) -> None:
+        report = self.reports[key]
+        try:
+            before = self.client.call("session.show", {"session": key})
+        except CallFailed as failure:
+            if failure.kind != "not_found":
+                raise
+            report |= {"held_by": {}, "lost": len(self._expected.of(key)), "children": []}
+            return
+        budget = self._budget_tokens if self._budget_tokens is not None else before["resident_tokens"] // BUDGET_SHARE
+        plan = self.client.call(
+            "heap.collect", {"session": key, "budget_tokens": budget, "unit": "raw", "limit": VICTIMS_SHOWN}
+        )
+        after = self.client.call("session.show", {"session": key})
+        segments = list(self._segments(key))
+        if is_shown:
+            self._show(key, query, plan, segments)
+        self._sum_kinds(before, after)
+        self.victims = _largest([*self.victims, *plan["victims"]])
+        evicted = [one for one in segments if one["state"] == "evicted"]
+        report |= {
+            "segments": len(segments),
+            "tokens_before": plan["before_tokens"],
+            "tokens_after": plan["after_tokens"],
+            "budget_tokens": budget,
+            "held_by": plan["held_by"],
+            "evicted": plan["evicted"],
+            "lost": self._expected.missing(key, {one["id"]: one["digest"] for one in segments}),
+            "recalls_tried": len(evicted),
+            "recalls_exact": self._recall(key, [one["id"] for one in evicted]),
+            "children": [],
+        }
+
+    def _segments(self, key: str) -> Iterator[dict[str, Any]]:
+        offset = 0
+        while offset >= 0:
+            page = self.client.call("segment.list", {"session": key, "limit": PAGE_SEGMENTS, "offset": offset})
+            yield from page["segments"]
+            offset = page["next_offset"]
+
+    def _recall(self, key: str, ids: list[str]) -> int:
+        """Bring every one of them back, pipelined; how many came back exactly as our own parse has them."""
+        exact = 0
+        large: list[dict[str, Any]] = []
+        calls = (("stash.recall", {"session": key, "id": segment_id}) for segment_id in ids)
+        for segment_id, reply in zip(ids, self.client.call_many(calls), strict=True):
+            if isinstance(reply, CallFailed) or not reply["recalled"]:
+                continue
+            segment = reply["recalled"][0]
+            if any(piece["next_offset"] >= 0 for piece in segment["pieces"]):
+                large.append(segment)  # Its further pages are asked for once the pipeline is empty.
+                continue
+            pieces = [(piece["name"], piece_bytes(piece)) for piece in segment["pieces"]]
+            exact += self._expected.is_exact(key, segment_id, pieces)
+        for segment in large:
+            exact += self._expected.is_exact(key, segment["id"], _joined(contents(self.client.call, segment)))
+        return exact
+
+    def _show(self, key: str, query: str, plan: dict[str, Any], segments: list[dict[str, Any]]) -> None:
+        """Ask for one retaining path and one search, before the recalls bring everything back."""
+        kept = [one for one in segments if one["state"] == "resident"]
+        told = [one for one in kept if one["kind"] == "exchange"] or kept
+        if told:
+            largest = max(told, key=lambda one: int(one["tokens"]))
+            self.why = self.client.call("heap.why", {"session": key, "id": largest["id"]})
+        self.query = query or _rare_word(plan["victims"])
+        if self.query:
+            self.hits = self.client.call(
+                "stash.search", {"session": key, "query": self.query, "states": ["evicted"], "limit": 3}
+            )
+
+    def _sum_kinds(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        for at, reply in enumerate((before, after)):
+            for kind in reply["kinds"]:
+                self.kinds.setdefault(kind["kind"], [0, 0])[at] += kind["resident_tokens"]
+
+    def roots(self) -> list[dict[str, Any]]:
+        """Reports of sessions with those of their side chains as children."""
+        for key, parent in self._parents.items():
+            if parent in self.reports and self.reports[key] not in self.reports[parent]["children"]:
+                self.reports[parent]["children"].append(self.reports[key])
+        return [report for key, report in self.reports.items() if self._parents[key] not in self.reports]
+
+    def totals(self) -> dict[str, Any]:
+        """The sums over all sessions, side chains included."""
+        sums: dict[str, Any] = {name: sum(report[name] for report in self.reports.values()) for name in SUMS}
+        held_by: dict[str, int] = {}
+        for report in self.reports.values():
+            for root, tokens in report["held_by"].items():
+                held_by[root] = held_by.get(root, 0) + tokens
+        return {**sums, "held_by": held_by}
+
+
+def _joined(parts: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Pages of pieces as whole pieces."""
+    pieces: dict[str, list[bytes]] = {}
+    for name, data in parts:
+        pieces.setdefault(name, []).append(data)
+    return [(name, b"".join(pages)) for name, pages in pieces.items()]
+
+
+def _largest(victims: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(victims, key=lambda one: -int(one["freed_tokens"]))[:VICTIMS_SHOWN]
+
+
+def _rare_word(victims: list[dict[str, Any]]) -> str:
+    """The longest word of the largest victim's label: the rarest that is known without reading content."""
+    for victim in _largest(victims):
+        words = "".join(char if char.isalnum() or char == "_" else " " for char in victim["label"]).split()
+        if words:
+            return max(words, key=len)
+    return ""

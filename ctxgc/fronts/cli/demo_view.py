@@ -1,0 +1,125 @@
+"""What a person sees of a demo: the window before and after, what left and why, one `why`, one search, the proof."""
+
+from __future__ import annotations
+
+from ctxgc.fronts.cli import terminal
+from ctxgc.fronts.cli.recall import say_hits
+from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
+from ctxgc.fronts.cli.window import VICTIM_HEAD, say_why, victim_row
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ctxgc.fronts.cli.demo_run import Story
+
+
+def say(page: terminal.Page, story: Story, totals: dict[str, Any], about: str) -> None:
+    """The whole page."""
+    children = sum(len(report["children"]) for report in story.reports.values())
+    sessions = plural(len(story.reports) - children, "session")
+    chains = f" with {plural(children, 'side chain')}" if children else ""
+    page.say(f"{sessions}{chains}{f': {about}' if about else ''}", "bold")
+    page.say("read into a private daemon in a temporary folder; nothing of yours was touched", "dim")
+    if len(story.reports) > 1:
+        _say_sessions(page, story)
+    _say_window(page, story, totals)
+    if story.victims:
+        page.title(f"The largest of {plural(totals['evicted'], 'segment')} that left, and why")
+        page.table(VICTIM_HEAD, [victim_row(victim) for victim in story.victims])
+    if story.why:
+        page.title(f"ctxgc why {story.why['id']}")
+        say_why(page, story.why)
+    if story.hits:
+        page.title(f'ctxgc search "{plain(story.query)}"')
+        say_hits(page, story.hits)
+    _say_proof(page, totals)
+
+
+def _say_sessions(page: terminal.Page, story: Story) -> None:
+    rows = [
+        (
+            "  side chain " + report["session"].rpartition("/")[2] if is_child else report["session"],
+            tokens(report["tokens_before"]),
+            tokens(report["tokens_after"]),
+            tokens(report["budget_tokens"]),
+            count(report["evicted"]),
+            f"{report['recalls_exact']}/{report['recalls_tried']}",
+            count(report["lost"]),
+            ""
+            if report["tokens_after"] <= report["budget_tokens"]
+            else "held by " + terminal.held_by(report["held_by"]),
+        )
+        for root in story.roots()
+        for is_child, report in [(False, root), *((True, child) for child in root["children"])]
+    ]
+    page.say()
+    page.table(("session", ">before", ">after", ">budget", ">left", ">exact", ">lost", "over budget"), rows)
+
+
+def _say_window(page: terminal.Page, story: Story, totals: dict[str, Any]) -> None:
+    before, after = totals["tokens_before"], totals["tokens_after"]
+    page.title("The window, in raw tokens")
+    most = max((sums[0] for sums in story.kinds.values()), default=0) or 1
+    page.say(f"  {'':10}  {'before':>8}  {'after':>8}", "dim")
+    for kind, (then, now) in sorted(story.kinds.items(), key=lambda item: -item[1][0]):
+        page.say(f"  {kind:10}  {tokens(then):>8}  {tokens(now):>8}  {_bars(page, then, now, most)}")
+    line = f"  {'all':10}  {tokens(before):>8}  {tokens(after):>8}"
+    page.say(f"{line}  {terminal.percent(before - after, before)} freed; {_reached(totals)}", "bold")
+    over = [report for report in story.reports.values() if report["tokens_after"] > report["budget_tokens"]]
+    if over:
+        which = "" if len(story.reports) == 1 else f"of {_which(len(over))} over its budget "
+        page.say(f"  what stays {which}may not go: {terminal.held_by(totals['held_by'])}", "yellow")
+
+
+def _which(sessions: int) -> str:
+    return "the session" if sessions == 1 else f"each of {count(sessions)} sessions"
+
+
+def _reached(totals: dict[str, Any]) -> str:
+    budget, over = tokens(totals["budget_tokens"]), totals["tokens_after"] - totals["budget_tokens"]
+    return f"{tokens(over)} over the budget of {budget}" if over > 0 else f"the budget was {budget}"
+
+
+def _bars(page: terminal.Page, before: int, after: int, most: int, width: int = 30) -> str:
+    """What stayed in full, what left in light."""
+    full = round(width * after / most)
+    left = max(round(width * before / most) - full, 0)
+    solid, light = ("█", "░") if page.can_utf8 else ("#", ".")
+    return page.paint(solid * full, "cyan") + page.paint(light * left, "dim")
+
+
+def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
+    is_sound = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"]
+    page.title("Is everything still there?")
+    page.facts(
+        (
+            (
+                "recalled",
+                f"{count(totals['recalls_exact'])} of {count(totals['recalls_tried'])} evicted segments, byte for byte",
+            ),
+            (
+                "lost",
+                f"{count(totals['lost'])} of {plural(totals['segments'], 'segment')}, by a second parse of the files",
+            ),
+            (
+                "skipped",
+                f"{plural(totals['skipped_records'], 'record')} without any part of a window"
+                if totals["skipped_records"]
+                else "",
+            ),
+            ("time", f"{totals['seconds']:.1f} s"),
+        )
+    )
+    page.say(
+        "  "
+        + (
+            page.paint("nothing was lost", "green", "bold")
+            if is_sound
+            else page.paint("SOMETHING IS WRONG", "red", "bold")
+        )
+    )
+    page.say()
+    page.say(
+        "Your own sessions: `ctxgc import PATH`, then `ctxgc collect --dry-run`. `ctxgc help` lists the rest.", "dim"
+    )

@@ -1,0 +1,166 @@
+"""The gateways that run: found by their files in the state folder, asked what they did, told to stop.
+
+    state folder ──▶ pid, address ──GET /ctxgc/status──▶ mode and counts
+                          └──SIGTERM, until the file is gone──▶ stopped
+
+Standard library only, and not `http.client` of it: `ctxgc status` imports this module, and that would cost it more than
+all else that it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+
+from ctxgc.fronts.cli import terminal
+from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
+from ctxgc.gateway import pidfile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+STATUS_PATH = "/ctxgc/status"
+ASK_S = 2.0
+ANSWER_BYTES_MAX = 2**20
+POLL_S = 0.02
+
+STILL = "nothing is collected there without the daemon; `ctxgc gateway --stop` ends it"
+WHY = {
+    "no_identity": "without a session's name",
+    "mode_off": "in mode off",
+    "not_understood": "not understood",
+    "encoded": "compressed",
+    "too_large": "too large",
+    "context_management": "edited by the API too",
+    "compaction_item": "with a summary that only the API reads",
+    "previous_response_id": "of a conversation that the API keeps",
+    "daemon_late": "daemon too slow",
+    "daemon_gone": "no daemon",
+    "daemon_failed": "daemon at fault",
+    "own_late": "gateway too slow",
+    "own_fault": "gateway at fault",
+    "refused": "refused when edited, and sent again as they came",
+}
+"""Why a call passed unedited, by the gateway's word for it."""
+
+
+def status_of(url: str) -> dict[str, Any]:
+    """What the gateway at this address says of itself. Raises OSError, and ValueError for what is no gateway."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    request = f"GET {STATUS_PATH} HTTP/1.0\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+    answer = b""
+    with socket.create_connection((host.strip("[]"), int(port)), ASK_S) as connection:
+        connection.sendall(request.encode())
+        while len(answer) < ANSWER_BYTES_MAX and (part := connection.recv(2**16)):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = json.loads(body) if head.split(b"\r\n")[0].split(b" ")[1:2] == [b"200"] else None
+    if not (isinstance(status, dict) and isinstance(status.get("modes"), dict) and "mode" in status):
+        raise ValueError(f"what answers at {url} is no gateway")
+    return status
+
+
+def found(folder: str) -> list[dict[str, Any]]:
+    """The gateways of this state folder: `pid`, `url`, `since_s`, and `status`, null where it does not answer."""
+    return [
+        {"pid": one.pid, "url": one.url, "since_s": one.since_s, "status": _status(one.url)}
+        for one in pidfile.running(folder)
+    ]
+
+
+def _status(url: str) -> dict[str, Any] | None:
+    try:
+        return status_of(url)
+    except (OSError, ValueError):
+        return None
+
+
+def still(folder: str) -> list[dict[str, Any]]:
+    """The gateways of this state folder, unasked: `pid` and `url`."""
+    return named(pidfile.running(folder))
+
+
+def named(some: list[pidfile.Present]) -> list[dict[str, Any]]:
+    """Gateways as JSON has them."""
+    return [{"pid": one.pid, "url": one.url} for one in some]
+
+
+def say_still(page: terminal.Page, running: list[dict[str, Any]]) -> None:
+    """That gateways go on without the daemon."""
+    for one in running:
+        page.say(f"a gateway still runs at {plain(one['url'])} (pid {one['pid']}): {STILL}")
+
+
+def hint_still(folder: str) -> str:
+    """The same for a hint, where somebody asks for a daemon that is not there; empty if no gateway runs."""
+    urls = [plain(one.url) for one in pidfile.running(folder)]
+    return f"; the gateway at {' and '.join(urls)} goes on without it" if urls else ""
+
+
+def say(page: terminal.Page, running: list[dict[str, Any]]) -> None:
+    """What each gateway serves, what it did, and why calls passed unedited."""
+    for one in running:
+        page.say()
+        since = terminal.duration(max(time.time() - one["since_s"], 0))
+        page.say(f"gateway at {plain(one['url'])}, pid {one['pid']}, up {since}", "bold")
+        if one["status"] is None:
+            page.say("  it does not answer; `ctxgc gateway --stop` ends it", "red")
+        else:
+            page.facts(_facts(one["status"]))
+
+
+def _facts(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    own = [f"{plain(name)} {plain(mode)}" for name, mode in status["modes"].items()]
+    number = {name: int(status.get(name, 0)) for name in COUNTS}
+    passed = sorted(status.get("passed_unedited", {}).items(), key=lambda item: -int(item[1]))
+    would_free = number["would_free_tokens"]
+    return (
+        ("mode", ", ".join([plain(str(status["mode"])), *own])),
+        (
+            "calls",
+            f"{plural(number['calls'], 'call')} to a model: {count(number['edited'])} edited, "
+            f"{count(number['untouched'])} with nothing to edit; {plural(number['others'], 'other request')}",
+        ),
+        ("unedited", ", ".join(f"{count(times)} {WHY.get(reason, plain(reason))}" for reason, times in passed)),
+        ("kept out", f"{terminal.size(number['kept_out_bytes'])} of requests" if number["kept_out_bytes"] else ""),
+        ("in shadow", f"{tokens(would_free)} tokens (raw) would be out" if would_free else ""),
+        ("recalls", _recalls(number) if number["recalls"] or number["recalls_failed"] else ""),
+        ("faults", _faults(number)),
+    )
+
+
+COUNTS = (
+    *("calls", "others", "edited", "untouched", "kept_out_bytes", "would_free_tokens"),
+    *("recalls", "recalls_failed", "upstream_faults", "sync_failures"),
+)
+
+
+def _recalls(number: dict[str, int]) -> str:
+    return f"{count(number['recalls'])} by the model's own tool, {count(number['recalls_failed'])} failed"
+
+
+def _faults(number: dict[str, int]) -> str:
+    upstream, daemon = number["upstream_faults"], number["sync_failures"]
+    parts = [f"{count(upstream)} of the API or on the way to it"] if upstream else []
+    parts += [f"{count(daemon)} times the daemon could not be told"] if daemon else []
+    return ", ".join(parts)
+
+
+def stop(meant: list[pidfile.Present], wait_s: float) -> list[pidfile.Present]:
+    """Tell gateways to stop, and wait; those that are gone. What they still serve has a few seconds to end."""
+    import signal
+
+    for one in meant:
+        try:
+            os.kill(one.pid, signal.SIGTERM)
+        except ProcessLookupError:  # It went by itself.
+            continue
+    gives_up_s = time.monotonic() + wait_s
+    left = meant
+    while left and time.monotonic() < gives_up_s:
+        left = [one for one in left if pidfile.is_running(one)]
+        time.sleep(POLL_S if left else 0)
+    return [one for one in meant if one not in left]

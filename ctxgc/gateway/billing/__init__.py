@@ -1,0 +1,1 @@
+"""What the provider billed for a reply."""

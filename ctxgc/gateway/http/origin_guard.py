@@ -1,0 +1,54 @@
+"""Who may ask: programs of this machine, and no page in a browser.
+
+    page of a site ──its own name as the host (rebinding)──▶ 403
+                   ──Origin, or where it was fetched from ──▶ 403
+    agent ─────────▶ served
+
+The gateway listens on the loopback alone, but a browser runs there too, and does what pages tell it. Agents send
+neither `Origin` nor `Sec-Fetch-Site`; a browser cannot leave them out where a page asks across sites.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Set
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from ctxgc.gateway.http.upstream import is_here
+
+_HOST = re.compile(r"(\[(?P<in_brackets>[^]]+)\]|(?P<bare>[^][:]+))(:[0-9]+)?")
+NO_SITE = "none"
+"""What a browser says of an address that its user typed."""
+
+
+def only_programs(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
+    """Serve what comes from a program; `hosts_allowed` are names of this machine beside its loopback's."""
+
+    @web.middleware
+    async def served(request: web.Request, handler: Handler) -> web.StreamResponse:
+        hosts = request.headers.getall("host", [])
+        if len(hosts) != 1 or not (is_loopback(hosts[0]) or _name(hosts[0]) in hosts_allowed()):
+            return _refused("it serves its own machine; `gateway.hosts_allowed` may give it another name")
+        if "origin" in request.headers or request.headers.get("sec-fetch-site", NO_SITE) != NO_SITE:
+            return _refused("it serves no page of a browser")
+        return await handler(request)
+
+    return served
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a `Host` header, port or none, names the loopback: by its address, or as `localhost`."""
+    return is_here(_name(host))
+
+
+def _name(host: str) -> str:
+    """The name in a `Host` header, without its port and its brackets."""
+    found = _HOST.fullmatch(host.strip().lower())
+    return (found["in_brackets"] or found["bare"]) if found else ""
+
+
+def _refused(why: str) -> web.Response:
+    fault = {"type": "permission_error", "message": f"ctxgc gateway: {why}"}
+    return web.json_response({"type": "error", "error": fault}, status=web.HTTPForbidden.status_code)

@@ -1,0 +1,329 @@
+"""The HTTP side: requests in, requests out, replies back, both ways as streams.
+
+    agent ──▶ headers as they came ──▶ body: streamed, or edited by the gate ──▶ upstream
+    agent ◀── status, headers, every byte as it comes, or the same broken connection ◀──
+
+One life of a request: `_serve` finds its way, `_outgoing` what goes upstream, `_exchange` carries both to their ends.
+No time-outs of our own and no retries, but one: an edited request that the upstream refuses is sent again as the agent
+wrote it. If that is taken, its session is edited no more.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, web
+
+from ctxgc.gateway.billing.usage import UsageScanner
+from ctxgc.gateway.editing.request_body import EDITED_BYTES_MAX
+from ctxgc.gateway.editing.request_editor import Gate, Look, Sent
+from ctxgc.gateway.editing.request_state import Call
+from ctxgc.gateway.http.origin_guard import only_programs
+from ctxgc.gateway.http.routes import Route, route
+from ctxgc.gateway.http.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Accepts, Upstreams, kept
+from ctxgc.gateway.metrics import Counts, Reason
+from ctxgc.gateway.recall.service import Recaller, Talk
+from ctxgc.gateway.recall.tool_loop import Conversation, can_converse
+from ctxgc.gateway.settings import Settings
+
+READ_BYTES = 2**20
+"""What is read ahead of a slow reader, in each direction (half of it, before the other side is told to wait)."""
+STATUS_PATH = "/ctxgc/status"
+
+_log = logging.getLogger("ctxgc.gateway")
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    """A request on its way upstream."""
+
+    body: bytes | AsyncIterator[bytes]
+    length: int | None
+    original: bytes | None = None
+    """The agent's own bytes, to be sent if the upstream refuses the body."""
+    called: Callable[[], Call | None] = lambda: None
+    """The call, once its body has gone."""
+    talk: Talk | None = None
+    """Its model has the recall tool."""
+    accepts: Accepts = Accepts.ANY
+
+
+class Proxy:
+    """Serves agents. Keys and texts pass through it and are neither kept nor logged."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        recaller: Recaller,
+        counts: Counts,
+        settings: Callable[[], Settings],
+        upstreams: Upstreams,
+    ) -> None:
+        self._gate = gate
+        self._recaller = recaller
+        self._counts = counts
+        self._settings = settings
+        self._upstreams = upstreams
+
+    def app(self) -> web.Application:
+        """The application to run."""
+        app = web.Application(middlewares=[only_programs(lambda: self._settings().hosts_allowed)])
+        app.router.add_get(STATUS_PATH, self._status)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        app.on_response_prepare.append(_unsigned)
+        return app
+
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        settings = self._settings()
+        modes = {"mode": settings.mode, "modes": dict(settings.modes)}
+        return web.json_response(self._counts.report() | modes)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        way = route(request.method, request.raw_path, request.headers, self._settings().upstreams)
+        if not way.url:
+            return _failed(400, way.why)
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            return _failed(501, "it speaks no WebSocket; set the agent to HTTP")
+        if not way.format:
+            self._counts.others += 1
+            return await self._exchange(request, way, _Outgoing(_streamed(request), _length(request)))
+        self._counts.calls += 1
+        return await self._exchange(request, way, await self._outgoing(request, way))
+
+    async def _outgoing(self, request: web.Request, way: Route) -> _Outgoing:
+        """What goes upstream for a call to a model."""
+        length = _length(request)
+        look = self._gate.look(way.format, request.headers, length or 0)
+        body = _Body(request)
+        has_tool = self._recaller.may_have_tool(look)
+        if not ((look.holds or has_tool) and await body.read()):
+            accepts = Accepts.READABLE if look.identity is not None and look.passes is None else Accepts.ANY
+            return _Outgoing(body.streamed(), length, None, lambda: self._streamed(look, body), accepts=accepts)
+        whole = b"".join(body.parts)
+        sent = await self._gate.held(look, whole) if look.holds else Sent(whole, self._gate.streamed(look, [whole]))
+        talk = await self._recaller.dress(sent) if has_tool else None
+        if talk is not None:
+            dressed = talk.request.body
+            return _Outgoing(dressed, len(dressed), talk.call.body, lambda: sent.call, talk, Accepts.PLAIN)
+        accepts = Accepts.READABLE if sent.call is not None else Accepts.ANY
+        return _Outgoing(sent.body, len(sent.body), sent.original, lambda: sent.call, accepts=accepts)
+
+    def _streamed(self, look: Look, body: _Body) -> Call | None:
+        return self._gate.streamed(look, body.parts if body.is_whole else None)
+
+    async def _exchange(self, request: web.Request, way: Route, out: _Outgoing) -> web.StreamResponse:
+        """Send a request on and its reply back; whoever ends it early, the other side sees that."""
+        agent, replies = _Agent(request), list[ClientResponse]()
+
+        async def ask(body: bytes | AsyncIterator[bytes], length: int | None = None) -> ClientResponse:
+            size = len(body) if isinstance(body, bytes) else length
+            reply = await self._upstreams.ask(request, way.url, body, size, accepts=out.accepts)
+            replies.append(reply)
+            return reply
+
+        try:
+            reply = await ask(out.body, out.length)
+            if out.original is not None and reply.status == web.HTTPBadRequest.status_code:
+                reply = self._taken(out, reply, await ask(out.original))
+            if out.talk is not None and can_converse(reply):
+                last = await Conversation(self._recaller, self._counts, out.talk, ask, agent.write).relay(reply)
+                await agent.begin(last, is_framed=False)
+            else:
+                await self._relay(reply, agent, out.called)
+            return await agent.end()
+        except (ClientError, TimeoutError, OSError) as error:
+            if agent.has_hung_up:
+                return agent.reply or web.Response()
+            self._counts.upstream_faults += 1
+            if agent.reply is None and not isinstance(error, ServerDisconnectedError):
+                return _failed(502, f"{way.upstream} cannot be reached ({type(error).__name__})")
+            # What the upstream broke off breaks off here too: an end that looks like one would be a lie.
+            _log.info("the upstream broke off (%s)", type(error).__name__)
+            return agent.hang_up()
+        finally:
+            for reply in replies:
+                reply.close()
+
+    def _taken(self, out: _Outgoing, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
+        """Which reply the agent gets: its request was refused with our edits, and sent again without.
+
+        Refused both times, the request itself is at fault, and the agent is to hear of that fault which it can mend:
+        of its own bytes the upstream may say that they are too long, which is what the edits were for.
+        """
+        is_refused = again.status // 100 == 4 and again.status != web.HTTPTooManyRequests.status_code
+        if is_refused:
+            return refused
+        call, talk = out.called(), out.talk
+        # The daemon knows of the request as we would have had it: the bill of another teaches nothing.
+        out.talk, out.called = None, lambda: None
+        self._counts.passed(Reason.REFUSED)
+        if again.ok:  # Else nobody knows yet whose fault it was.
+            if call is not None and call.thread is not None:
+                call.thread.bar()
+            if talk is not None:
+                talk.family.has_recall_tool = False
+            _log.warning("an edited request was refused upstream; it was sent again as it came")
+        return again
+
+    async def _relay(self, reply: ClientResponse, agent: _Agent, called: Callable[[], Call | None]) -> None:
+        """Pass a reply on as it comes, and read on the side what it cost."""
+        passed = await agent.begin(reply)
+        try:
+            data = await reply.content.readany()
+            await passed.write(data)
+        finally:
+            # Behind the first bytes: the agent waits for those, and for nothing that follows from them.
+            call = called()
+        encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "")
+        scanner: UsageScanner | None = UsageScanner(reply.content_type, encoding)
+        while data:
+            if call is not None:
+                call.reply.began.set()
+                scanner = _overheard(scanner, data)
+            data = await reply.content.readany()
+            await passed.write(data)
+        if call is not None:
+            call.reply.began.set()
+            call.reply.usage = scanner.usage() if scanner else None
+            self._counts.without_usage += call.reply.usage is None and reply.ok
+
+
+class _Relayed(web.StreamResponse):
+    """An upstream's reply on its way through."""
+
+    def __init__(self, upstream: ClientResponse, *, is_framed: bool) -> None:
+        headers = kept(upstream.raw_headers, HOP_BY_HOP)
+        if not is_framed:  # Its body may come out longer or shorter.
+            headers.popall(hdrs.CONTENT_LENGTH, None)
+        super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
+        self.upstream = upstream
+
+
+class _Agent:
+    """The agent's end of an exchange: with status and headers of the first reply of which something is passed on."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.reply: _Relayed | None = None
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether nobody reads any more."""
+        return self._request.transport is None or self._request.transport.is_closing()
+
+    async def begin(self, upstream: ClientResponse, *, is_framed: bool = True) -> _Relayed:
+        """Pass on status and headers, unless some were; `is_framed`: the body will be just the upstream's."""
+        if self.reply is None:
+            self.reply = _Relayed(upstream, is_framed=is_framed)
+            await self.reply.prepare(self._request)
+        return self.reply
+
+    async def write(self, upstream: ClientResponse, data: bytes) -> None:
+        """Pass on a part of a body."""
+        await (await self.begin(upstream, is_framed=False)).write(data)
+
+    async def end(self) -> web.StreamResponse:
+        """The reply is complete."""
+        assert self.reply is not None
+        await self.reply.write_eof()
+        return self.reply
+
+    def hang_up(self) -> web.StreamResponse:
+        """End the connection as the upstream did: what was written is sent, then nothing more."""
+        if self._request.transport is not None:
+            self._request.transport.close()
+        return self.reply or web.Response(status=502)
+
+
+class _Body:
+    """A request's body on its way through, kept as long as it is not too long."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.parts: list[bytes] = []
+        self._bytes = 0
+        self._is_at_end = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has ended, and all of it was kept."""
+        return self._is_at_end and self._bytes <= EDITED_BYTES_MAX
+
+    async def read(self) -> bool:
+        """Read to the end; False if it is too long to be held, and then `streamed` goes on with it."""
+        async for data, _ in self._request.content.iter_chunks():
+            self._keep(data)
+            if self._bytes > EDITED_BYTES_MAX:
+                return False
+        self._is_at_end = True
+        return True
+
+    async def streamed(self) -> AsyncIterator[bytes]:
+        """What was read, then the rest as it comes."""
+        for part in tuple(self.parts):
+            yield part
+        async for data, _ in self._request.content.iter_chunks():
+            self._keep(data)
+            if self._bytes > EDITED_BYTES_MAX:
+                self.parts.clear()
+            yield data
+        self._is_at_end = True
+
+    def _keep(self, data: bytes) -> None:
+        self._bytes += len(data)
+        self.parts.append(data)
+
+
+async def listen(app: web.Application, listener: socket.socket) -> web.AppRunner:
+    """Serve until the runner is cleaned up."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        auto_decompress=False,
+        handler_cancellation=True,  # An agent that hangs up ends the reply it pays for.
+        max_line_size=HEADER_BYTES_MAX,
+        max_field_size=HEADER_BYTES_MAX,
+        shutdown_timeout=5.0,
+        read_bufsize=READ_BYTES,
+    )
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    return runner
+
+
+async def _unsigned(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Take back the headers that the HTTP library adds where the upstream sent none."""
+    if isinstance(response, _Relayed):
+        for name in {hdrs.SERVER, hdrs.DATE, hdrs.CONTENT_TYPE} - response.upstream.headers.keys():
+            response.headers.popall(name, None)
+
+
+def _overheard(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:
+    """The scanner after these bytes; none any more if it failed: the agent's reply is not its business."""
+    try:
+        if scanner is not None:
+            scanner.feed(data)
+    except Exception:
+        _log.exception("a reply could not be read on the side; it passes on")
+        return None
+    return scanner
+
+
+async def _streamed(request: web.Request) -> AsyncIterator[bytes]:
+    async for data, _ in request.content.iter_chunks():
+        yield data
+
+
+def _length(request: web.Request) -> int | None:
+    """The body's length if the request says it."""
+    return request.content_length if request.body_exists else 0
+
+
+def _failed(status: int, why: str) -> web.Response:
+    """An answer of our own, in the shape that both APIs use."""
+    fault = {"type": "api_error", "message": f"ctxgc gateway: {why}"}
+    return web.json_response({"type": "error", "error": fault}, status=status)

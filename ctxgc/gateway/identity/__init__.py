@@ -1,0 +1,1 @@
+"""Whose request it is: the agent's session, and which branch of it."""

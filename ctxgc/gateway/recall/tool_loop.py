@@ -1,0 +1,166 @@
+"""One reply of a session with the recall tool, on its way to the agent.
+
+    asked ──▶ heard ──no call of ours, or beside others──▶ told: the agent has its message
+      ▲         └───ours alone───▶ recalled, and asked again, at most `ROUNDS_MAX` times; then ended early
+      │                                 ├──taken────▶ heard …
+      └──with a word in place of it─────┤──400──────  too much for the model's window, most likely
+                                        └──else, or 400 again──▶ nothing shown yet: passed on as it came
+                                                                 after a 400: ended early
+                                                                 else: broken off, and the agent tries again
+
+What the agent is shown passes as it comes. A fault of our own lets the reply pass as it came while nothing of it was
+kept out, and breaks it off otherwise; the session goes on without the tool.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import ClientError, ClientResponse, hdrs, web
+
+from ctxgc.core.errors import BadTranscript
+from ctxgc.gateway.billing.usage import Usage, UsageScanner
+from ctxgc.gateway.editing.request_body import EDITED_BYTES_MAX
+from ctxgc.gateway.metrics import Counts
+from ctxgc.gateway.recall.reply_filter import Broken, Reply
+from ctxgc.gateway.recall.service import Recaller, Talk
+
+ROUNDS_MAX = 5
+"""Requests of our own for one of the agent's."""
+
+_log = logging.getLogger("ctxgc.gateway")
+
+Ask = Callable[[bytes], Awaitable[ClientResponse]]
+"""Sends a body as the agent's own request was sent."""
+Write = Callable[[ClientResponse, bytes], Awaitable[None]]
+"""Passes a part of a reply on to the agent."""
+
+
+class Conversation:
+    """Carries one reply to the agent, asking again where the model recalls."""
+
+    def __init__(self, recaller: Recaller, counts: Counts, talk: Talk, ask: Ask, write: Write) -> None:
+        self._recaller = recaller
+        self._counts = counts
+        self._talk = talk
+        self._ask = ask
+        self._pass = write
+        self._has_written = False
+        self._usage: list[Usage | None] = []
+
+    async def relay(self, reply: ClientResponse) -> ClientResponse:
+        """Pass the reply on, whatever it takes; the response that came last, which the caller closes.
+
+        Raises `ConnectionError` where a message that has begun cannot be ended.
+        """
+        try:
+            return await self._relay(reply)
+        except (ClientError, TimeoutError, OSError) as fault:
+            if isinstance(fault, Broken):
+                self._talk.family.has_recall_tool = False
+            raise
+        except Exception:
+            _log.exception("a reply could not be passed on")
+            self._talk.family.has_recall_tool = False
+            raise Broken("a fault of our own") from None
+
+    async def _relay(self, reply: ClientResponse) -> ClientResponse:
+        for rounds in range(ROUNDS_MAX + 1):
+            heard = await self._heard(reply)
+            if heard is None:
+                break
+            has_calls = bool(heard.calls())
+            is_over = not has_calls or heard.has_others
+            if has_calls and (is_over or rounds < ROUNDS_MAX):
+                await self._recaller.answered(self._talk, heard)
+            if is_over or rounds == ROUNDS_MAX:
+                await self._told(reply, heard, is_early=not is_over)
+                break
+            reply.close()
+            reply = await self._asked_again()
+            if not can_converse(reply):
+                await self._stopped(reply, heard)
+                break
+        self._learn()
+        return reply
+
+    async def _heard(self, reply: ClientResponse) -> Reply | None:
+        """Read a reply to its end, a stream's passing on as it comes; None if it was passed on as it came."""
+        scanner = UsageScanner(reply.content_type)
+        talk = self._talk
+        try:
+            if "event-stream" in reply.content_type:
+                stream = talk.wire.stream(talk.shown)
+                async for data in reply.content.iter_any():
+                    scanner.feed(data)
+                    if ready := stream.feed(data):
+                        await self._write(reply, ready)
+                        talk.call.reply.began.set()
+                return stream
+            data = await reply.read()
+            scanner.feed(data)
+            return await self._read(reply, data)
+        finally:
+            self._usage.append(scanner.usage())
+
+    async def _read(self, reply: ClientResponse, data: bytes) -> Reply | None:
+        try:
+            return self._talk.wire.whole(self._talk.shown, data)
+        except BadTranscript:
+            pass
+        except Exception:
+            _log.exception("a reply could not be read; it passes as it came")
+        await self._write(reply, data)
+        return None
+
+    async def _told(self, reply: ClientResponse, heard: Reply, *, is_early: bool) -> None:
+        """The agent has its message whole, and its next request will carry it."""
+        self._recaller.keep(self._talk)
+        await self._write(reply, heard.end_early() if is_early else heard.end())
+
+    async def _asked_again(self) -> ClientResponse:
+        """The reply to the request with what was recalled; if that is not taken, with a word in place of it."""
+        before, wire, reply = self._talk.request, self._talk.wire, None
+        while True:
+            last = self._talk.exchanges[-1]
+            self._talk.request = before.appended(last.said, wire.turn(last.results))
+            is_second = reply is not None
+            reply = await self._ask(self._talk.request.body)
+            self._counts.recall_rounds += not is_second
+            if is_second or reply.status != web.HTTPBadRequest.status_code:
+                return reply
+            reply.close()
+            self._recaller.refused(self._talk)
+
+    async def _stopped(self, reply: ClientResponse, heard: Reply) -> None:
+        """The upstream does not go on with a message."""
+        if not self._has_written:
+            async for data in reply.content.iter_any():
+                await self._write(reply, data)
+        elif reply.status == web.HTTPBadRequest.status_code:
+            await self._told(reply, heard, is_early=True)
+        else:
+            reply.close()
+            raise ConnectionError("the upstream did not go on with a reply")
+
+    async def _write(self, reply: ClientResponse, data: bytes) -> None:
+        self._has_written = True
+        await self._pass(reply, data)
+
+    def _learn(self) -> None:
+        """The first prompt is the window that the daemon was told of; later ones are that and what was recalled."""
+        known = [usage for usage in self._usage if usage is not None]
+        self._talk.call.reply.began.set()
+        if known:
+            self._talk.call.reply.usage = known[0]._replace(output_tokens=sum(one.output_tokens for one in known))
+        for one in known[1:]:
+            self._counts.recall_tokens += sum(one)
+        self._counts.without_usage += not known
+
+
+def can_converse(reply: ClientResponse) -> bool:
+    """Whether a reply can be looked into before it is passed on."""
+    is_plain = reply.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity"
+    length = reply.content_length or 0
+    return reply.status == web.HTTPOk.status_code and is_plain and length <= EDITED_BYTES_MAX

@@ -1,0 +1,109 @@
+"""Upkeep: what a stash does when nobody waits for it. Each step is short and runs on the writer's thread.
+
+    reindex   fill the index from bodies, newest first (after a new tokenizer, or a repair)
+    merge     join small pieces of the index, so that queries stay fast
+    erase     rewrite index and file without what was forgotten, and empty the WAL
+
+Deleted terms stay on disk until the index is rewritten, and deleted rows may leave copies in the slack of pages, where
+`secure_delete` does not reach: only a file written anew is proof.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ctxgc.stash import body_codec, index_text
+from ctxgc.stash.schema import meta, set_meta
+from ctxgc.stash.writing import Failpoint
+
+MERGE_PAGES = 100
+REINDEX_ROWS = 50
+
+
+def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
+    """Index one slice of bodies; whether there is more to do."""
+    below = meta(db, "unindexed_below")
+    if not below:
+        return False
+    fail("reindex")
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        rows = db.execute(
+            "SELECT rid, sid, kind, tool, frame FROM body JOIN segment USING (rid)"
+            " WHERE rid < ? ORDER BY rid DESC LIMIT ?",
+            (below, REINDEX_ROWS),
+        ).fetchall()
+        decompress = body_codec.decompressor()
+        for rid, sid, kind, tool, blob in rows:
+            try:
+                text = index_text.prepared(index_text.readable(*body_codec.content(blob, decompress)))
+            except ValueError:
+                continue  # Reading it says so; the rest must still be found.
+            tags = index_text.tags(sid, kind, tool)
+            db.execute("INSERT INTO search (rowid, text, meta) VALUES (?, ?, ?)", (rid, text, tags))
+        set_meta(db, "unindexed_below", rows[-1][0] if len(rows) == REINDEX_ROWS else 0)
+        fail("commit")
+        db.execute("COMMIT")
+    except BaseException:
+        db.rollback()
+        raise
+    return len(rows) == REINDEX_ROWS
+
+
+def unindexed(db: sqlite3.Connection) -> int:
+    """How many segments no query by words finds yet."""
+    below = meta(db, "unindexed_below")
+    return int(db.execute("SELECT count(*) FROM segment WHERE rid < ?", (below,)).fetchone()[0]) if below else 0
+
+
+def merge(db: sqlite3.Connection, fail: Failpoint) -> bool:
+    """One step of joining pieces of the index; whether there is more to do."""
+    return _merge(db, fail, MERGE_PAGES)
+
+
+def _merge(db: sqlite3.Connection, fail: Failpoint, pages: int) -> bool:
+    fail("merge")
+    before = db.total_changes
+    db.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
+    return db.total_changes - before >= 2  # By fts5's documentation: fewer means that nothing was left to merge.
+
+
+def erasures(db: sqlite3.Connection) -> int:
+    """How many forgotten segments await erasing."""
+    return int(db.execute("SELECT count(*) FROM erasure").fetchone()[0])
+
+
+def begin_erasing(db: sqlite3.Connection, fail: Failpoint) -> list[int]:
+    """Start rewriting the index as one piece; the segments that this round will have erased."""
+    rids = [row[0] for row in db.execute("SELECT rid FROM erasure")]
+    if rids:
+        fail("erase")
+        _merge(db, fail, -MERGE_PAGES)
+    return rids
+
+
+def finish_erasing(db: sqlite3.Connection, fail: Failpoint, rids: list[int]) -> bool:
+    """Write the file anew and empty the WAL; whether that succeeded (a reader may be in the way)."""
+    fail("vacuum")
+    db.execute("PRAGMA temp_store = FILE")  # The copy is as large as the stash: not in memory.
+    try:
+        db.execute("VACUUM")
+    finally:
+        db.execute("PRAGMA temp_store = MEMORY")
+    if not checkpoint(db, fail):
+        return False
+    fail("erased")
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.executemany("DELETE FROM erasure WHERE rid = ?", [(rid,) for rid in rids])
+        db.execute("COMMIT")
+    except BaseException:
+        db.rollback()
+        raise
+    return True
+
+
+def checkpoint(db: sqlite3.Connection, fail: Failpoint) -> bool:
+    """Move the WAL into the file and empty it; False if a reader held it up."""
+    fail("checkpoint")
+    return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
