@@ -16,15 +16,13 @@ from typing import NamedTuple
 
 from ctxgc.adapters.contract import RESULT_PIECE
 from ctxgc.adapters.facts.background_commands import BackgroundCommands
-from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of
 from ctxgc.adapters.json_values import block_text, blocks, canonical, clean_name
 from ctxgc.adapters.skeletons import cut_input, cut_result
-from ctxgc.core.segment import Kind, PathUse, Piece, Role, Segment, Status, exchange_id, text_id
+from ctxgc.core.segment import NO_FACTS, Kind, Piece, Role, Segment, Status, exchange_id, text_id
 
 CALL_ID_CHARS_MAX = 480
 """Of a call id in a segment's id: with an ordinal or a digest behind it the id has to fit a name of the protocol."""
-
-NO_CALL_FACTS = Facts()
 
 ROLES = {
     Kind.SYSTEM: Role.SYSTEM,
@@ -123,7 +121,7 @@ class Draft:
 
     def segment(self) -> Segment:
         """The segment as it stands."""
-        facts = self.facts
+        facts, is_call = self.facts, self.kind is Kind.EXCHANGE
         return Segment(
             id=self.id,
             kind=self.kind,
@@ -133,12 +131,12 @@ class Draft:
             wall_s=self.birth.wall_s,
             skeleton=canonical(self.skeleton) if self.skeleton else b"{}",
             body=self.body,
-            tool=clean_name(str(self.skeleton.get("name", ""))) if self.kind is Kind.EXCHANGE else "",
+            tool=clean_name(str(self.skeleton.get("name", "") if is_call else facts.tool)),
             status=self.status,
             paths=facts.paths,
             edit_sources=facts.edit_sources,
             command=clean_name(facts.command) if facts.command else "",
-            facts=facts.call,
+            facts=facts.call if is_call else NO_FACTS,
             reply=self.birth.reply,
             has_opaque="opaque" in self.skeleton,
         )
@@ -172,12 +170,12 @@ class SegmentBuilder:
         text: bytes,
         birth: Birth,
         skeleton: dict[str, object],
-        paths: tuple[PathUse, ...] = (),
+        facts: Facts = NO_CALL_FACTS,
     ) -> Draft:
         """A text; or, with `opaque` in its skeleton and no text, a block that is none and is known by what it holds."""
         draft = _text(kind, text, birth)
         draft.id = self.names.text(role, kind, text or canonical(skeleton))
-        draft.role, draft.skeleton, draft.facts = role, skeleton, Facts(paths) if paths else NO_CALL_FACTS
+        draft.role, draft.skeleton, draft.facts = role, skeleton, facts
         return self._placed(draft)
 
     def open_call(

@@ -40,7 +40,7 @@ async def by_gateway(bench, host, steps, folder):
     """As the gateway tells of a request: what is new with its facts, and the window."""
     field = "input" if host.wire == "openai_responses" else "messages"
     body = json.dumps({"model": "m", field: host.request(steps)}).encode()
-    asked = read_body(body, host.wire, set())._replace(project=CWD)
+    asked = read_body(body, host.wire, set(), host.source)._replace(project=CWD)
     ids = [segment.id for segment in asked.window.segments]
     [load] = _loads(asked.window, set(ids), asked.project)
     new = [msgspec.json.decode(record) for record in load]

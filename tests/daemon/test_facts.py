@@ -1,4 +1,4 @@
-"""Facts of a call are set once, by who reads the host's format; the daemon keeps them, and checks what a client says."""
+"""Facts of a call are set once, where the host's format is read; the daemon keeps them, and checks a client's."""
 
 import json
 import sqlite3

@@ -63,6 +63,9 @@ class Facts:
     paths: tuple[PathUse, ...] = ()
     edit_sources: tuple[str, ...] = ()
     command: str = ""
+    """The shell command; of a text that shows an output, the name of what it shows."""
+    tool: str = ""
+    """What a text shows, where it is more than an attachment: `skill`."""
     call: CallFacts = NO_FACTS
     reads_to_default: bool = False
     """A read that named no limit: only its result tells whether it reached the end of the file."""
@@ -83,6 +86,9 @@ class Facts:
         return replace(self, paths=paths, call=self.call._replace(is_cut=is_cut))
 
 
+NO_CALL_FACTS = Facts()
+
+
 def _is_cut(result: bytes) -> bool:
     for sign in CUT_SIGNS:
         if sign in result:
@@ -94,7 +100,7 @@ def facts_of(tool: str, value: object, cwd: str) -> Facts:
     """The facts of one call. `value` is its input, an object or free text; `cwd` resolves relative paths."""
     facts = _of_input(tool.lower(), value, cwd)
     call = call_facts(tool, facts.command, facts.paths)
-    return Facts(facts.paths, facts.edit_sources, facts.command, call, facts.reads_to_default)
+    return Facts(facts.paths, facts.edit_sources, facts.command, "", call, facts.reads_to_default)
 
 
 def call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:

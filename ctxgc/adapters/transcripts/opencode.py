@@ -1,6 +1,7 @@
 """OpenCode exports: one document `{info, messages[{info, parts[]}]}`, one session.
 
-    user       text ─▶ user, synthetic text ─▶ attachment         file ─▶ attachment, if it is no text
+    user       text ─▶ user     synthetic text ─▶ attachment if it shows a file, else system
+               file ─▶ attachment, if it is no text
     assistant  reasoning ─▶ thinking    text ─▶ assistant    tool (call and result in one part) ─▶ exchange
                step-start … step-finish: one model request, one turn; its tokens ─▶ Used
     compaction (a user's part) and the summary that answers it ─▶ Rewindowed: summary, kept tail, what came since
@@ -12,7 +13,6 @@ synthetic call of `read` followed by its result: the result then knows its file.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -21,17 +21,18 @@ from typing import Any
 
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Event, Opened, Used
-from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
+from ctxgc.adapters.host_texts.opencode import OpenCodeTexts
+from ctxgc.adapters.host_texts.wrappers import Reading
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.segment import Departure, Kind, PathUse, Role
+from ctxgc.core.segment import Departure, Kind, Role
 
 _START = re.compile(rb'\s*\{\s*"info"\s*:\s*\{')
 _OWN_KEY = re.compile(rb'"(?:projectID|sessionID|slug)"\s*:\s*"')
-_MENTIONED = "Called the Read tool with the following input: "
 
 SILENT_PARTS = frozenset({"step-start", "step-finish", "compaction"})
 """Parts that say something, but are no segments."""
@@ -147,14 +148,14 @@ class _Reader:
 
     def _take_prompt(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
         self.chain.end_late_calls()
-        paths: tuple[PathUse, ...] = ()
+        texts = OpenCodeTexts(self.cwd)
         for part in parts:
             self._mark(part)
             kind, text = part.get("type"), as_text(part.get("text"))
             if kind == "text" and part.get("ignored") is not True:
                 if text.strip():
-                    self._prompt_text(text, part.get("synthetic") is True, paths, wall_s)
-                    paths = self._mentioned(text)
+                    is_synthetic = part.get("synthetic") is True
+                    self._prompt_text(texts.reading(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
             elif kind == "file" and part.get("mime") not in SENT_AS_TEXT:
                 opaque = {key: part[key] for key in ("type", "mime", "filename", "url") if key in part}
                 self._text(Kind.ATTACHMENT, Role.USER, "", Birth(self.chain.turn, wall_s), {"opaque": [opaque]})
@@ -163,20 +164,13 @@ class _Reader:
             else:
                 self._skip(kind)
 
-    def _prompt_text(self, text: str, is_synthetic: bool, paths: tuple[PathUse, ...], wall_s: float) -> None:
+    def _prompt_text(self, reading: Reading, is_synthetic: bool, wall_s: float) -> None:
         if not is_synthetic:
             self.chain.note_prompt()
-        kind = Kind.ATTACHMENT if is_synthetic else Kind.USER
-        self._text(kind, Role.USER, text, Birth(self.chain.turn, wall_s), paths=paths)
-
-    def _mentioned(self, text: str) -> tuple[PathUse, ...]:
-        """The file whose text comes next, if this says that it was read."""
-        if not text.startswith(_MENTIONED):
-            return ()
-        try:
-            return facts_of("read", json.loads(text.removeprefix(_MENTIONED)), self.cwd).paths
-        except (ValueError, RecursionError):
-            return ()
+        # What a person typed is theirs, however it looks.
+        kind = reading.kind if is_synthetic else Kind.USER
+        facts = reading.facts if is_synthetic else NO_CALL_FACTS
+        self._text(kind, Role.USER, reading.words, Birth(self.chain.turn, wall_s), facts=facts)
 
     def _take_reply(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
         self.chain.end_late_calls()
@@ -231,9 +225,9 @@ class _Reader:
         text: str,
         birth: Birth,
         skeleton: dict[str, object] | None = None,
-        paths: tuple[PathUse, ...] = (),
+        facts: Facts = NO_CALL_FACTS,
     ) -> None:
-        self.ids.append(self.chain.text(kind, role, text, birth, skeleton, paths))
+        self.ids.append(self.chain.text(kind, role, text, birth, skeleton, facts))
 
     def _take_tool(self, step: _Step, part: dict[str, Any]) -> None:
         """A call with its result, as far as it got."""

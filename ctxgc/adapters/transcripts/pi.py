@@ -20,12 +20,12 @@ from typing import Any
 
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Opened, Used
-from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
-from ctxgc.core.segment import Departure, Kind, PathUse, Role
+from ctxgc.core.segment import Departure, Kind, Role
 
 NO_SESSION = "session"
 """The session of a file that does not begin with its header."""
@@ -154,7 +154,8 @@ class Pi(LineTranscript):
         if kind == "message":
             self._take_message(record, wall_s)
         elif kind == "custom_message":
-            self._take_texts(record.get("content"), Kind.ATTACHMENT, wall_s)
+            # An extension says so: neither a file nor an output that anybody knows of.
+            self._take_texts(record.get("content"), Kind.SYSTEM, wall_s)
         elif kind == "branch_summary":
             self._text(Kind.SUMMARY, as_text(record.get("summary")), wall_s)
         elif kind == "compaction":
@@ -179,7 +180,7 @@ class Pi(LineTranscript):
         elif role == "bashExecution":
             self._take_shell(message, wall_s)
         elif role in ("custom", "hookMessage"):
-            self._take_texts(message.get("content"), Kind.ATTACHMENT, wall_s)
+            self._take_texts(message.get("content"), Kind.SYSTEM, wall_s)
         elif role in ("branchSummary", "compactionSummary"):
             self._text(Kind.SUMMARY, as_text(message.get("summary")), wall_s)
         else:
@@ -194,12 +195,12 @@ class Pi(LineTranscript):
     def _birth(self, wall_s: float) -> Birth:
         return Birth(self._session().turn, wall_s)
 
-    def _text(self, kind: Kind, text: str, wall_s: float, paths: tuple[PathUse, ...] = ()) -> None:
+    def _text(self, kind: Kind, text: str, wall_s: float, facts: Facts = NO_CALL_FACTS) -> None:
         """A text that the model is told."""
         if text.isspace():
             self._skip("blank")
         elif text:
-            self._admit(self._session().text(kind, Role.USER, text, self._birth(wall_s), paths=paths))
+            self._admit(self._session().text(kind, Role.USER, text, self._birth(wall_s), facts=facts))
 
     def _take_texts(self, content: object, kind: Kind, wall_s: float) -> None:
         if not isinstance(content, str | list):
@@ -220,8 +221,8 @@ class Pi(LineTranscript):
             self._skip("message.bashExecution")
             return
         command, output = as_text(message.get("command")), as_text(message.get("output"))
-        paths = facts_of("bash", {"command": command}, self._cwd).paths
-        self._text(Kind.ATTACHMENT, f"Ran `{command}`\n```\n{output}\n```", wall_s, paths)
+        facts = facts_of("bash", {"command": command}, self._cwd)
+        self._text(Kind.ATTACHMENT, f"Ran `{command}`\n```\n{output}\n```", wall_s, facts)
 
     def _take_reply(self, message: dict[str, Any], entry_id: str, wall_s: float) -> None:
         """One request: its blocks share a turn and a reply."""

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed
+from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.json_values import clean_name
-from ctxgc.core.segment import Departure, Kind, PathUse, Role, Segment, Status, text_bytes
+from ctxgc.core.segment import Departure, Kind, Role, Segment, Status, text_bytes
 
 OPEN_CALLS_MAX = 4096
 """More call ids than that with open calls in one session: the oldest are ended."""
@@ -58,13 +59,13 @@ class SessionBuilder(SegmentBuilder):
         text: str,
         birth: Birth,
         skeleton: dict[str, object] | None = None,
-        paths: tuple[PathUse, ...] = (),
+        facts: Facts = NO_CALL_FACTS,
     ) -> str:
         """Admit a text (or, with `opaque` in its skeleton and no text, a block that is none); its id.
 
         At a reserved place the text stands before all others.
         """
-        draft = self.draft_text(kind, role, text_bytes(text), birth, skeleton or {}, paths)
+        draft = self.draft_text(kind, role, text_bytes(text), birth, skeleton or {}, facts)
         self.window.insert(len(self.window) if birth.place is None else 0, (draft.id, draft.place))
         self._admit(draft)
         return draft.id

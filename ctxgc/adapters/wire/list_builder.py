@@ -13,7 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
-from ctxgc.adapters.contract import INPUT_SPAN, RESULT_PIECE, Span, WireWindow
+from ctxgc.adapters.contract import INPUT_SPAN, Span, WireWindow
+from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
+from ctxgc.adapters.host_texts.folds import Result
+from ctxgc.adapters.host_texts.wrappers import AnyTexts, HostTexts
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, is_deeper
 from ctxgc.adapters.wire.json_spans import Extent
 from ctxgc.core.errors import BadTranscript
@@ -23,8 +26,9 @@ from ctxgc.core.segment import Kind, Role, Segment, Status, text_bytes
 class ListBuilder(SegmentBuilder):
     """Collects the segments of one list, without facts. Mutable, used by one parse."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: HostTexts | None = None) -> None:
         super().__init__()
+        self._texts = texts or AnyTexts()
         self.skipped: Counter[str] = Counter()
         self.messages: list[int] = []
         """For each segment the message it comes from."""
@@ -43,11 +47,22 @@ class ListBuilder(SegmentBuilder):
         self._speaks_assistant = is_assistant
         self._message = index
 
-    def text(self, kind: Kind, role: Role, text: str, extent: Extent | None) -> None:
+    @property
+    def unfolds(self) -> bool:
+        """Whether the results of this list may end in what is no output of their tool."""
+        return self._texts.unfolds
+
+    def user_text(self, text: str, extent: Extent | None) -> None:
+        """A text in the user's name: the user's, or the host's own."""
+        kind, words, facts = self._texts.reading(text)
+        # A part of a text has no place of its own: what stands around the user's words stays as well.
+        self.text(kind, Role.USER, words, extent if words == text else None, facts)
+
+    def text(self, kind: Kind, role: Role, text: str, extent: Extent | None, facts: Facts = NO_CALL_FACTS) -> None:
         """A text. Nothing but white space is no segment: the APIs refuse it or ignore it."""
         if text.isspace() or not text:
             return
-        draft = self._add(self.draft_text(kind, role, text_bytes(text), self._birth, {}))
+        draft = self._add(self.draft_text(kind, role, text_bytes(text), self._birth, {}, facts))
         if extent is not None:
             self._spans[draft.id] = [Span("text", *extent)]
 
@@ -75,15 +90,19 @@ class ListBuilder(SegmentBuilder):
         if draft.body and places is not None:
             names = {INPUT_SPAN, *(piece.name for piece in draft.body)}
             self._spans[draft.id] = [Span(at, *extent) for at, extent in places().items() if at in names]
+        self._texts.called(name, value)
 
-    def result(self, call_id: str, content: Any, extent: Extent | None, is_error: bool | None = None) -> None:
-        """A call's result: a string or a list of blocks. What answers no open call is counted and left as it is."""
-        _check_depth(content, SKELETON_DEPTH_MAX - 1 if isinstance(content, list) else SKELETON_DEPTH_MAX - 2)
-        draft = self.join_result(call_id, content, is_error)
+    def result(self, call_id: str, result: Result, is_error: bool | None = None) -> None:
+        """A call's result. What answers no open call is counted and left as it is; what is folded into it is said."""
+        _check_depth(result.content, SKELETON_DEPTH_MAX - (1 if isinstance(result.content, list) else 2))
+        draft = self.join_result(call_id, result.content, is_error)
         if draft is None:
             self.skipped["orphan_result"] += 1
-        elif extent is not None and draft.body[-1].data:
-            self._spans.setdefault(draft.id, []).append(Span(RESULT_PIECE, *extent))
+        elif draft.body[-1].data:
+            self._spans.setdefault(draft.id, []).extend(result.spans)
+        for fold in result.folds:
+            kind, words, facts = self._texts.folded(fold)
+            self.text(kind, Role.USER, words, None, facts)
 
     def window(self) -> WireWindow:
         """Every segment with its id. Pending exchanges and segments with opaque blocks have no spans."""
