@@ -78,6 +78,20 @@ STORIES = {
 
 
 @pytest.mark.parametrize("read", [read_from_log, read_from_request])
+def test_a_poll_beside_its_command_in_one_reply_did_not_know_its_number(read):
+    asking = [call("exec_command", {"cmd": "make"}), call("write_stdin", {"session_id": 7})]
+    calls = [made | {"call_id": f"c{number}"} for number, made in enumerate(asking)]
+    outputs = [
+        {"type": "function_call_output", "call_id": f"c{number}", "output": "Process running with session ID 7\n"}
+        for number in range(2)
+    ]
+
+    segments = read([*calls, *outputs])
+
+    assert [segment.command for segment in segments] == ["make", ""]
+
+
+@pytest.mark.parametrize("read", [read_from_log, read_from_request])
 @pytest.mark.parametrize("story", STORIES)
 def test_the_rest_of_an_output_is_labelled_with_its_command(story, read):
     *pairs, labels = STORIES[story]

@@ -8,7 +8,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import Conflict, CtxgcError
-from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, SessionKey, State, Status, session_number
+from ctxgc.core.segment import (
+    Access,
+    CallFacts,
+    Departure,
+    Kind,
+    PathUse,
+    Role,
+    SessionKey,
+    State,
+    Status,
+    session_number,
+)
 from ctxgc.stash.contract import (
     OP_IDS_KEPT_PER_SESSION,
     ActualCost,
@@ -97,6 +108,7 @@ async def test_rows_come_back_whole_but_for_their_content(stash):
         role=Role.ASSISTANT,
         tool="Read",
         command="cat a.py",
+        facts=CallFacts(attempt="cat a.py", recalls="#1", is_pure_read=True, is_cut=True),
         refs=("seg-9",),
         reply="msg-1",
         importance=0.75,

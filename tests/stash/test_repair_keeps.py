@@ -3,11 +3,12 @@
 import sqlite3
 from pathlib import Path
 
-from ctxgc.core.segment import State
+from ctxgc.core.segment import CallFacts, Kind, State
+from ctxgc.stash import body_codec
 from ctxgc.stash.contract import Collected, Collection, Eviction, Forget, PutSession, SessionRow, SetPinned
 from ctxgc.stash.files import damaged
 from ctxgc.stash.repair import repair
-from tests.stash.samples import KEY, file_in, puts, sqlite_in
+from tests.stash.samples import KEY, file_in, puts, sqlite_in, stored
 
 
 async def test_repairing_a_sound_stash_keeps_every_row_as_it_was(tmp_path):
@@ -48,12 +49,22 @@ async def test_repairing_a_file_of_the_first_version_keeps_its_rows(tmp_path):
     await stash.close()
 
 
+def test_what_is_rebuilt_from_a_body_alone_has_its_facts():
+    facts = CallFacts(attempt="cat a.py", recalls="#1", is_pure_read=True)
+    row = stored(0, "text", kind=Kind.EXCHANGE, command="cat a.py", facts=facts)
+
+    rebuilt = body_codec.stored(body_codec.encode(row, body_codec.compressor()), body_codec.decompressor())
+
+    assert rebuilt.segment == row.segment
+
+
 def _as_of_the_first_version(db):
     """Take back what later steps brought, as far as a repair looks at it."""
     db.execute("DROP INDEX collection_undoes")
     db.execute("ALTER TABLE op DROP COLUMN call")
     db.execute("ALTER TABLE session DROP COLUMN forgotten")
     db.execute("ALTER TABLE segment DROP COLUMN recalled_turn")
+    db.execute("ALTER TABLE segment DROP COLUMN facts")
     db.execute("PRAGMA user_version = 1")
 
 
