@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.errors import Conflict, CtxgcError
 from ctxgc.core.segment import (
+    NO_FACTS,
     Access,
     CallFacts,
     Departure,
@@ -308,15 +309,15 @@ async def test_the_journal_is_not_rewritten(stash):
 
 
 async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
-    secret = put(
-        0, "swordfish", tool="Bash", command="cat key", task="t", tags=("x",), paths=(PathUse("/k", Access.READ),)
-    )
+    facts = {"command": "cat key", "facts": CallFacts("cat key"), "paths": (PathUse("/k", Access.READ),)}
+    secret = put(0, "swordfish", tool="Bash", task="t", tags=("x",), **facts)
     await stash.apply([secret, PutOp(KEY, "op", Op(b"swordfish", b"call")), AddEdges(KEY, 0, [Edge(0, 1)])])
 
     await stash.apply([Forget(KEY, [0])])
 
     now = await row(stash)
     assert (now.segment.id, now.state, now.digest, now.pieces) == ("seg-0", State.FORGOTTEN, b"", ())
+    assert now.segment.facts == NO_FACTS
     assert (now.segment.tool, now.segment.command, now.segment.paths, now.segment.tags, now.edges) == (
         "",
         "",
