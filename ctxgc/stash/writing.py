@@ -386,7 +386,7 @@ _PUT_SESSION = (
 
 _FORGET = """
 UPDATE segment SET kind = 'other', role = 'user', wall_s = 0, tool = '', status = 'ok', command = '', refs = '',
-    facts = '', reply = '', has_opaque = 0, importance = 0.5, task = '', tags = '', digest = x'',
-    skeleton_tokens = 0, pieces = '', tombstone_tokens = 0, state = 'forgotten', departure = '',
-    touched_turn = 0, touches = 0, is_pinned = 0, garbage = '', garbage_by = -1, redactions = 0, collection = 0, recalled_turn = -1 WHERE rid = ?
+    facts = '', reply = '', has_opaque = 0, importance = 0.5, task = '', tags = '', digest = x'', skeleton_tokens = 0,
+    pieces = '', tombstone_tokens = 0, state = 'forgotten', departure = '', touched_turn = 0, touches = 0,
+    is_pinned = 0, garbage = '', garbage_by = -1, redactions = 0, collection = 0, recalled_turn = -1 WHERE rid = ?
 """
