@@ -7,7 +7,6 @@ ctxgc recall '#6' | head       recalls `#6`: whatever was printed, the original 
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Sequence
 
@@ -17,13 +16,19 @@ from ctxgc.core.segment import COMMAND_CHARS_MAX, Access, PathUse
 ATTEMPT_WORDS = 3
 
 _AND_THEN = frozenset({"&&", ";", "\n"})
-_FILE = re.compile(r"[\w./@%+:=~][\w./@%+,:=~-]*")
-_FLAGS = {"cat": re.compile(r"-[A-Za-z]+"), "nl": re.compile(r"-[a-z]+")}
-_SED_LINES = re.compile(r"\d+(?:,(?:\d+|\$))?p")
-_DIGITS = re.compile(r"[0-9]+")
 
-_NAME = re.compile(r"#\d+|[\w.:~-]+")
-_RECALL_FLAGS = frozenset({"--raw", "--json"})
+# Readers of files named in full, and nothing that could print more or less than their lines. Words as the shell has
+# them: of quoted ones only the range of `sed`.
+_LINES = r"\d+(?:,(?:\d+|\$))?p"
+_COUNT = r"(?: -n ?\d+| -\d+)?"
+_FILE = r" [\w./@%+:=~][\w./@%+,:=~-]*"
+_WHOLE = re.compile(rf"(?:cat(?: -[A-Za-z]+)*|nl(?: -[a-z]+)*|head{_COUNT})((?:{_FILE})+)")
+# Of several files a range would count lines through all of them.
+_RANGE = re.compile(rf"sed -n {_LINES}{_FILE}|(?:cat|nl)(?: -[A-Za-z]+)*{_FILE} \| (?:head{_COUNT}|sed -n {_LINES})")
+_QUOTED = re.compile(_LINES)
+
+_FLAGS = r"(?: --(?:raw|json|piece[ =][\w.]+))*"
+_RECALL = re.compile(rf"(?:[\w./~-]*/)?ctxgc recall{_FLAGS} (#\d+|[\w.:~-]+){_FLAGS}")
 _SHOWERS = frozenset({"head", "tail", "sed", "grep", "rg", "cat", "less", "nl", "cut", "fold"})
 _QUIET: tuple[tuple[list[str], list[str]], ...] = (([], []), (["2>&1"], []), (["2>"], ["/dev/null"]))
 """Redirections (operators, targets) that take nothing from the output and add no more than errors."""
@@ -62,12 +67,11 @@ def recalls(command: str) -> str:
     pipes = list(pipes_of(command))
     if len(pipes) == 2 and pipes[0].end == "&&" and _is_move(pipes[0]):
         del pipes[0]
-    if len(pipes) != 1 or pipes[0].end:
-        return ""
     first, *rest = pipes[0].stages
-    if (first.redirects, first.targets) not in _QUIET or not all(map(_shows_a_part, rest)):
+    if len(pipes) != 1 or pipes[0].end or (first.redirects, first.targets) not in _QUIET:
         return ""
-    return _name_recalled(first.words)
+    name = _RECALL.fullmatch(" ".join(first.words))
+    return name[1] if name and all(map(_shows_a_part, rest)) else ""
 
 
 def _moves(command: str) -> int:
@@ -85,70 +89,15 @@ def _is_move(pipe: Pipe) -> bool:
 
 def _files_printed(stages: list[Stage]) -> int:
     """How many files a pipe prints lines of; 0 for a pipe that may print something else."""
-    if any(stage.redirects or not stage.words for stage in stages) or len(stages) > 2:
-        return 0
-    first = stages[0]
-    if len(stages) == 1:
-        files, is_range = _read_by(first)
-        # Of several files a range would count lines through all of them.
-        return files if not is_range or files == 1 else 0
-    narrow = stages[1]
-    is_narrowed = _is_sed_range(narrow.words) or _is_head_count(narrow.words)
-    return 1 if is_narrowed and first.words[0] in _FLAGS and _read_by(first)[0] == 1 else 0
-
-
-def _read_by(stage: Stage) -> tuple[int, bool]:
-    """(files, whether a range of lines) of a reader with nothing but flags and files behind it."""
-    verb, *rest = stage.words
-    quoted = stage.quoted[1:]
-    if verb == "sed":
-        return (_files(rest[2:], quoted[2:]), True) if _is_sed_range(stage.words[:3]) else (0, True)
-    if verb == "head":
-        skipped = _count_words(rest)
-        return _files(rest[skipped:], quoted[skipped:]), False
-    flag = _FLAGS.get(verb)
-    flags = 0
-    while flag and flags < len(rest) and flag.fullmatch(rest[flags]):
-        flags += 1
-    return (_files(rest[flags:], quoted[flags:]), False) if flag else (0, False)
-
-
-def _is_sed_range(words: Sequence[str]) -> bool:
-    return len(words) == 3 and list(words[:2]) == ["sed", "-n"] and _SED_LINES.fullmatch(words[2]) is not None
-
-
-def _is_head_count(words: Sequence[str]) -> bool:
-    return bool(words) and words[0] == "head" and _count_words(words[1:]) == len(words) - 1
-
-
-def _count_words(words: Sequence[str]) -> int:
-    """How many words say how many lines: `-20`, `-n20`, `-n 20`."""
-    if words and _DIGITS.fullmatch(words[0].removeprefix("-n" if words[0].startswith("-n") else "-")):
-        return int(words[0].startswith("-"))
-    return 2 if len(words) > 1 and words[0] == "-n" and _DIGITS.fullmatch(words[1]) else 0
-
-
-def _files(words: Sequence[str], quoted: Sequence[bool]) -> int:
-    """How many files these words are, 0 if a word is none."""
-    is_all = all(_FILE.fullmatch(word) and not is_quoted for word, is_quoted in zip(words, quoted, strict=True))
-    return len(words) if is_all else 0
+    for stage in stages:
+        quoted = (word for word, is_quoted in zip(stage.words, stage.quoted, strict=True) if is_quoted)
+        if stage.redirects or not all(map(_QUOTED.fullmatch, quoted)):
+            return 0
+    line = " | ".join(" ".join(stage.words) for stage in stages)
+    whole = _WHOLE.fullmatch(line)
+    return len(whole[1].split()) if whole else int(_RANGE.fullmatch(line) is not None)
 
 
 def _shows_a_part(stage: Stage) -> bool:
     is_plain = not stage.redirects and not any(sign in word for word in stage.words for sign in "`$")
     return is_plain and bool(stage.words) and stage.words[0] in _SHOWERS
-
-
-def _name_recalled(words: list[str]) -> str:
-    if len(words) < 3 or posixpath.basename(words[0]) != "ctxgc" or words[1] != "recall":
-        return ""
-    names: list[str] = []
-    is_value = False
-    for word in words[2:]:
-        if is_value:
-            is_value = False
-        elif word == "--piece":
-            is_value = True
-        elif word not in _RECALL_FLAGS and not word.startswith("--piece="):
-            names.append(word)
-    return names[0] if len(names) == 1 and not is_value and _NAME.fullmatch(names[0]) else ""
