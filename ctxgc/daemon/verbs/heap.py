@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from ctxgc.core.collector import Plan
 from ctxgc.core.errors import NotFound, OverBudget
@@ -17,10 +16,8 @@ from ctxgc.daemon.serialize import collection_reply, labels_of, largest_victims,
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import carried_out, not_carried_out, planned, target_of, to_undo, undo
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.daemon.verbs.mutation import Reply, announce, change_session, on_worker, session_holding, session_of
+from ctxgc.daemon.verbs.mutation import Reply, announce, mutate, on_worker, session_holding, session_of
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
-from ctxgc.stash.contract import Collection
 
 ROOT_REASONS = {
     "system": "it is a system prompt",
@@ -55,27 +52,20 @@ async def plan(services: Services, params: HeapPlan) -> Reply:
     return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=True)
 
 
-async def collect_now(services: Services, params: HeapCollect) -> Any:
+async def collect_now(services: Services, params: HeapCollect) -> Reply:
     """`heap.collect`."""
     if params.dry_run:
         return await plan(services, params)
-    found: list[tuple[Plan, dict[int, str]]] = []
-
-    async def before(session: Session) -> None:
-        # Nothing else moves the heap while this change holds the session: others are served meanwhile.
+    async with mutate(services, "heap.collect", params) as (session, tx):
         target = target_of(session, params.budget_tokens, params.unit)
+        # Nothing else moves the heap while this change holds the session: others are served meanwhile.
         todo: Plan = await on_worker(services, planned, session, target)
         if params.must_fit:
             _must_fit(todo)
-        found.append((todo, await _listed(services, session, todo, params.limit)))
-
-    def apply(session: Session, change: Change) -> Reply:
-        [(todo, labels)] = found
-        outcome = carried_out(session, change, todo, "asked", services.pacer, services.clock())
-        change.then(lambda: announce(services, session, outcome))
-        return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False)
-
-    return await change_session(services, "heap.collect", params, apply, before=before)
+        labels = await _listed(services, session, todo, params.limit)
+        outcome = carried_out(session, tx, todo, "asked", services.pacer, services.clock())
+        tx.then(lambda: announce(services, session, outcome))
+        return tx.answer(plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False))
 
 
 def _must_fit(todo: Plan) -> None:
@@ -87,22 +77,15 @@ def _must_fit(todo: Plan) -> None:
         )
 
 
-async def undo_collection(services: Services, params: HeapUndo) -> Any:
+async def undo_collection(services: Services, params: HeapUndo) -> Reply:
     """`heap.undo`."""
-    found: list[Collection] = []
-
-    async def before(session: Session) -> None:
+    async with mutate(services, "heap.undo", params) as (session, tx):
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
         newest = await services.stash.standing(session.key)
-        found.append(to_undo(session, number, named, newest, force=params.force))
-
-    def apply(session: Session, change: Change) -> Reply:
-        outcome = undo(session, change, found[0], services.clock())
-        change.then(lambda: announce(services, session, outcome))
-        return plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False)
-
-    return await change_session(services, "heap.undo", params, apply, before=before)
+        outcome = undo(session, tx, to_undo(session, number, named, newest, force=params.force), services.clock())
+        tx.then(lambda: announce(services, session, outcome))
+        return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))
 
 
 async def log(services: Services, params: HeapLog) -> Reply:

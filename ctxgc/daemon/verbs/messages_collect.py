@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 
@@ -30,7 +29,7 @@ from ctxgc.daemon.sessions.naming import named, stamped
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.sessions.window_update import put_back, rewindow, take_out
-from ctxgc.daemon.verbs.mutation import Reply, change_session, on_worker
+from ctxgc.daemon.verbs.mutation import Reply, mutate, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import Told, on_clock, prepared
 from ctxgc.protocol.messages import MessagesCollect
@@ -64,7 +63,7 @@ class _Listed:
         )
 
 
-async def collect_list(services: Services, params: MessagesCollect) -> Any:
+async def collect_list(services: Services, params: MessagesCollect) -> Reply:
     """`messages.collect`."""
     wire = WIRE_FORMATS.get(params.format)
     if wire is None:
@@ -72,17 +71,13 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
         raise BadParams(f"no list format {params.format!r}", hint=f"one of: {known}", field="format")
     window: WireWindow = await on_worker(services, wire.parse, params.messages)
     session = await services.registry.open(_row(services, params))
-    listed = _Listed()
-
-    async def before(session: Session) -> None:
-        await _read(services, session, window, listed)
-
-    def apply(session: Session, change: Change) -> Reply:
-        slots = _take(session, change, listed)
+    async with mutate(services, "messages.collect", params, session) as (session, tx):
+        listed = await _read(services, session, window)
+        slots = _take(session, tx, listed)
         target = session.raw_budget(params.budget_tokens, params.unit)
         ours = max(target - listed.forgotten_tokens, 0)
         todo = plan(session.heap, session.index.paths, ours, session.now(), session.rules)
-        outcome = carried_out(session, change, todo, "asked", services.pacer, services.clock())
+        outcome = carried_out(session, tx, todo, "asked", services.pacer, services.clock())
         whole = listed.plan_of(todo, target)
         out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
         tombstones = {
@@ -90,7 +85,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
             for given, one, slot in zip(window.segments, listed.told, slots, strict=True)
             if slot in out and given.id not in listed.stood_for
         }
-        return {
+        reply = {
             "session": str(session.key),
             "format": params.format,
             "messages": msgspec.Raw(wire.splice(params.messages, window, tombstones)),
@@ -100,8 +95,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
             "plan": plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
             "changed": f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
         }
-
-    return await change_session(services, "messages.collect", params, apply, session=session, before=before)
+        return tx.answer(reply)
 
 
 def _row(services: Services, params: MessagesCollect) -> SessionRow:
@@ -113,8 +107,9 @@ def _row(services: Services, params: MessagesCollect) -> SessionRow:
     return SessionRow(key=SessionKey(source, name), mode="client", project=params.cwd, created_s=services.clock())
 
 
-async def _read(services: Services, session: Session, window: WireWindow, listed: _Listed) -> None:
+async def _read(services: Services, session: Session, window: WireWindow) -> _Listed:
     """Name the list's segments as the session does, and make ready what it does not hold yet."""
+    listed = _Listed()
     await session.ensure_text()
     stamps = await on_worker(services, stamped, services.intake, window.segments)
     listed.stood_for = await _stood_for(services, session, window)
@@ -125,6 +120,7 @@ async def _read(services: Services, session: Session, window: WireWindow, listed
     gone = [one for one in ours if _is_forgotten(session, one.id)]
     counted = await on_worker(services, services.intake.prepare_all, gone) if gone else []
     listed.forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
+    return listed
 
 
 async def _stood_for(services: Services, session: Session, window: WireWindow) -> dict[str, str]:

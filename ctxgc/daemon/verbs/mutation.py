@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Any
 
@@ -21,9 +22,6 @@ from ctxgc.stash.contract import Op, PutOp
 
 Reply = dict[str, Any]
 NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
-
-Applied = Callable[[Session, Change], Reply]
-"""Changes a session's heap and collects what to commit; must not wait."""
 
 
 async def session_of(services: Services, params: OfSession) -> Session:
@@ -65,37 +63,52 @@ async def session_holding(services: Services, params: OfSession, name: str) -> S
     return session
 
 
-async def change_session(
-    services: Services,
-    verb: str,
-    params: Mutating,
-    apply: Applied,
-    *,
-    session: Session | None = None,
-    before: Callable[[Session], Awaitable[None]] | None = None,
-) -> Any:
-    """Run `apply` as one atomic change, once per `op_id`. `before` runs inside the change, and may wait.
+class Repeated(Exception):
+    """An `op_id` that is known: its first reply, on the way out of a verb whose body must not run again."""
 
-    Raises `Conflict` for an `op_id` that named another call: its reply would be an answer to something else.
+    def __init__(self, reply: bytes) -> None:
+        super().__init__()
+        self.reply = reply
+        """JSON."""
+
+
+@asynccontextmanager
+async def mutate(
+    services: Services, verb: str, params: Mutating, session: Session | None = None
+) -> AsyncIterator[tuple[Session, Change]]:
+    """One atomic change of a session, once per `op_id`; the verb's reply goes through `Change.answer`.
+
+        async with mutate(services, "segment.pin", params) as (session, tx):
+            …                                    plan: the session is held, others are served meanwhile
+            return tx.answer(reply)              commit, then sweep: on leaving
+
+    The session is the one that the params name, unless the caller has it already. Raises `Repeated` where the `op_id`
+    is known, and `Conflict` where it named another call: the first reply would be an answer to something else.
     """
     if session is None:
         assert isinstance(params, MutatingSession)
         session = await session_of(services, params)
     call = await on_worker(services, call_digest, verb, params) if params.op_id else b""
-    async with session.changing() as change:
+    async with session.changing() as tx:
         if params.op_id:
             known = await services.stash.op(session.key, params.op_id)
             if known is not None and known.call not in (b"", call):
                 hint = "give every mutation an op_id of its own; the same one repeats the same call"
                 raise Conflict(f"op_id {params.op_id!r} named another call before", hint=hint, field="op_id")
             if known is not None:
-                return msgspec.Raw(known.reply)
-        if before is not None:
-            await before(session)
-        reply = apply(session, change)
+                raise Repeated(known.reply)
+        yield session, tx
         if params.op_id:
-            change.add(PutOp(session.key, params.op_id, Op(msgspec.json.encode(reply), call)))
-    return reply
+            assert tx.reply is not None, f"{verb} changed a session and gave no answer to keep"
+            tx.add(PutOp(session.key, params.op_id, Op(msgspec.json.encode(tx.reply), call)))
+
+
+async def first_reply(reply: Awaitable[Any]) -> Any:
+    """The reply of a mutation that carries an `op_id`: a repeated one answers as the first time."""
+    try:
+        return await reply
+    except Repeated as known:
+        return msgspec.Raw(known.reply)
 
 
 def call_digest(verb: str, params: Mutating) -> bytes:

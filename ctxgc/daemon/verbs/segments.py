@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -21,12 +20,11 @@ from ctxgc.daemon.sessions.pacer_driver import pace
 from ctxgc.daemon.sessions.session import REPLY_KINDS, Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.verbs.mutation import (
-    Applied,
     Reply,
     announce,
     budget_fields,
-    change_session,
     in_step,
+    mutate,
     on_worker,
     over_budget_hint,
     session_holding,
@@ -53,17 +51,17 @@ FILE_BYTES_MAX = 256 * 2**20
 """The largest file that becomes one segment."""
 
 
-async def add(services: Services, params: SegmentAdd) -> Any:
+async def add(services: Services, params: SegmentAdd) -> Reply:
     """`segment.add`."""
     return await add_items(services, "segment.add", params, [params.segment])
 
 
-async def add_many(services: Services, params: SegmentAddMany) -> Any:
+async def add_many(services: Services, params: SegmentAddMany) -> Reply:
     """`segment.add_many`."""
     return await add_items(services, "segment.add_many", params, params.segments)
 
 
-async def add_file(services: Services, params: SegmentAddFile) -> Any:
+async def add_file(services: Services, params: SegmentAddFile) -> Reply:
     """`segment.add_file`."""
     data = await asyncio.to_thread(_read_file, params.path)
     item = NewSegment(id=params.id, kind=params.kind, paths=[params.path], tags=params.tags)
@@ -85,7 +83,7 @@ def _read_file(path: str) -> bytes:
     return data
 
 
-async def add_items(services: Services, verb: str, params: MutatingSession, items: Sequence[NewSegment]) -> Any:
+async def add_items(services: Services, verb: str, params: MutatingSession, items: Sequence[NewSegment]) -> Reply:
     """Admit segments at the end of a session's window, all or none."""
 
     def segments(session: Session) -> list[Segment]:
@@ -100,18 +98,12 @@ async def _add(
     params: MutatingSession,
     items: Sequence[NewSegment],
     segments: Callable[[Session], list[Segment]],
-) -> Any:
-    prepared: list[Prepared] = []
-
-    async def before(session: Session) -> None:
-        prepared.extend(await prepared_for(services, session, segments(session)))
-
-    def apply(session: Session, change: Change) -> Reply:
+) -> Reply:
+    async with mutate(services, verb, params) as (session, tx):
+        prepared = await prepared_for(services, session, segments(session))
         cached = session.heap.resident_tokens
-        reply = apply_added(session, change, items, prepared)
-        return reply | _paced(services, session, change, cached)
-
-    return await change_session(services, verb, params, apply, before=before)
+        reply = apply_added(session, tx, items, prepared)
+        return tx.answer(reply | _paced(services, session, tx, cached))
 
 
 async def prepared_for(services: Services, session: Session, given: list[Segment]) -> list[Prepared]:
@@ -224,72 +216,56 @@ async def list_segments(services: Services, params: SegmentList) -> Reply:
     }
 
 
-def pinning(ids: Sequence[str], *, is_pinned: bool) -> Applied:
+def apply_pins(session: Session, tx: Change, ids: Sequence[str], *, is_pinned: bool) -> Reply:
     """Pin or unpin."""
-
-    def apply(session: Session, change: Change) -> Reply:
-        slots, heap = session.kept(ids), session.heap
-        moved = [slot for slot in slots if heap.is_set(slot, PINNED) is not is_pinned]
-        if moved:
-            change.add(SetPinned(session.key, moved, is_pinned))
-        for slot in moved:
-            heap.set_pinned(slot, is_pinned)
-        verb = "kept from now on" if is_pinned else "no longer pinned"
-        done = f"{len(moved)} {'segment' if len(moved) == 1 else 'segments'} {verb}"
-        if not moved:
-            done = f"nothing changed: {'pinned already' if is_pinned else 'not pinned'}"
-        out = [heap.ids[slot] for slot in slots if heap.state[slot] != RESIDENT] if is_pinned else []
-        reply = _changed(session, slots, done)
-        # A pin holds what is in the window, and brings nothing back into it.
-        return reply | ({"next": f"out of the window: `ctxgc recall {out[0]}` brings it back"} if out else {})
-
-    return apply
+    slots, heap = session.kept(ids), session.heap
+    moved = [slot for slot in slots if heap.is_set(slot, PINNED) is not is_pinned]
+    if moved:
+        tx.add(SetPinned(session.key, moved, is_pinned))
+    for slot in moved:
+        heap.set_pinned(slot, is_pinned)
+    verb = "kept from now on" if is_pinned else "no longer pinned"
+    done = f"{len(moved)} {'segment' if len(moved) == 1 else 'segments'} {verb}"
+    if not moved:
+        done = f"nothing changed: {'pinned already' if is_pinned else 'not pinned'}"
+    out = [heap.ids[slot] for slot in slots if heap.state[slot] != RESIDENT] if is_pinned else []
+    reply = _changed(session, slots, done)
+    # A pin holds what is in the window, and brings nothing back into it.
+    return reply | ({"next": f"out of the window: `ctxgc recall {out[0]}` brings it back"} if out else {})
 
 
-def touching(ids: Sequence[str]) -> Applied:
+def apply_touch(session: Session, tx: Change, params: SegmentIds) -> Reply:
     """Note a use now."""
-
-    def apply(session: Session, change: Change) -> Reply:
-        slots, turn = session.kept(ids), session.row.turn
-        change.add(Touch(session.key, [(slot, turn) for slot in slots]))
-        for slot in slots:
-            session.heap.touch(slot, turn)
-        return _changed(session, slots, f"{len(slots)} touched at turn {turn}")
-
-    return apply
+    slots, turn = session.kept(params.ids), session.row.turn
+    tx.add(Touch(session.key, [(slot, turn) for slot in slots]))
+    for slot in slots:
+        session.heap.touch(slot, turn)
+    return _changed(session, slots, f"{len(slots)} touched at turn {turn}")
 
 
-def tagging(params: SegmentTag) -> Applied:
+def apply_tags(session: Session, tx: Change, params: SegmentTag) -> Reply:
     """Set tags, task, importance."""
-
-    def apply(session: Session, change: Change) -> Reply:
-        [slot] = session.kept([params.id])
-        tags = None if params.tags is None else tuple(params.tags)
-        change.add(SetTags(session.key, slot, tags, params.task, params.importance))
-        if params.importance is not None:
-            session.heap.set_importance(slot, params.importance)
-        if params.task is not None:
-            session.heap.set_task(slot, params.task)
-        return _changed(session, [slot], "tags set")
-
-    return apply
+    [slot] = session.kept([params.id])
+    tags = None if params.tags is None else tuple(params.tags)
+    tx.add(SetTags(session.key, slot, tags, params.task, params.importance))
+    if params.importance is not None:
+        session.heap.set_importance(slot, params.importance)
+    if params.task is not None:
+        session.heap.set_task(slot, params.task)
+    return _changed(session, [slot], "tags set")
 
 
-def referring(params: SegmentRef) -> Applied:
+def apply_refs(session: Session, tx: Change, params: SegmentRef) -> Reply:
     """Add references to older segments."""
-
-    def apply(session: Session, change: Change) -> Reply:
-        [slot], targets = session.kept([params.id]), session.kept(params.refs)
-        younger = [target for target in targets if target >= slot]
-        if younger:
-            name = session.heap.ids[younger[0]]
-            raise BadParams(f"{name!r} is not older than {params.id!r}", hint="references point back", field="refs")
-        edges = [Edge(target, EdgeKind.GIVEN) for target in targets]
-        change.add(AddEdges(session.key, slot, edges))
-        session.heap.set_refs(slot, [*session.heap.edges_of(slot), *edges])
-        return _changed(session, [slot], f"{len(targets)} references added")
-
-    return apply
+    [slot], targets = session.kept([params.id]), session.kept(params.refs)
+    younger = [target for target in targets if target >= slot]
+    if younger:
+        name = session.heap.ids[younger[0]]
+        raise BadParams(f"{name!r} is not older than {params.id!r}", hint="references point back", field="refs")
+    edges = [Edge(target, EdgeKind.GIVEN) for target in targets]
+    tx.add(AddEdges(session.key, slot, edges))
+    session.heap.set_refs(slot, [*session.heap.edges_of(slot), *edges])
+    return _changed(session, [slot], f"{len(targets)} references added")
 
 
 def _changed(session: Session, slots: Sequence[int], sentence: str) -> Reply:
@@ -297,40 +273,41 @@ def _changed(session: Session, slots: Sequence[int], sentence: str) -> Reply:
     return {"session": str(session.key), "ids": ids, **budget_fields(session), "changed": sentence}
 
 
-async def pin(services: Services, params: SegmentIds) -> Any:
+async def pin(services: Services, params: SegmentIds) -> Reply:
     """`segment.pin`."""
-    return await change_session(services, "segment.pin", params, pinning(params.ids, is_pinned=True))
+    async with mutate(services, "segment.pin", params) as (session, tx):
+        return tx.answer(apply_pins(session, tx, params.ids, is_pinned=True))
 
 
-async def unpin(services: Services, params: SegmentIds) -> Any:
+async def unpin(services: Services, params: SegmentIds) -> Reply:
     """`segment.unpin`."""
-    return await change_session(services, "segment.unpin", params, pinning(params.ids, is_pinned=False))
+    async with mutate(services, "segment.unpin", params) as (session, tx):
+        return tx.answer(apply_pins(session, tx, params.ids, is_pinned=False))
 
 
-async def touch(services: Services, params: SegmentIds) -> Any:
+async def touch(services: Services, params: SegmentIds) -> Reply:
     """`segment.touch`."""
-    return await change_session(services, "segment.touch", params, touching(params.ids))
+    async with mutate(services, "segment.touch", params) as (session, tx):
+        return tx.answer(apply_touch(session, tx, params))
 
 
-async def tag(services: Services, params: SegmentTag) -> Any:
+async def tag(services: Services, params: SegmentTag) -> Reply:
     """`segment.tag`."""
-    return await change_session(services, "segment.tag", params, tagging(params))
+    async with mutate(services, "segment.tag", params) as (session, tx):
+        return tx.answer(apply_tags(session, tx, params))
 
 
-async def ref(services: Services, params: SegmentRef) -> Any:
+async def ref(services: Services, params: SegmentRef) -> Reply:
     """`segment.ref`."""
-    return await change_session(services, "segment.ref", params, referring(params))
+    async with mutate(services, "segment.ref", params) as (session, tx):
+        return tx.answer(apply_refs(session, tx, params))
 
 
-async def evict(services: Services, params: SegmentIds) -> Any:
+async def evict(services: Services, params: SegmentIds) -> Reply:
     """`segment.evict`."""
     session = await session_of(services, params)
-    rows = await services.stash.rows(session.key, session.slots(params.ids))
-    labels = labels_of(rows)
-
-    def apply(session: Session, change: Change) -> Reply:
+    labels = labels_of(await services.stash.rows(session.key, session.slots(params.ids)))
+    async with mutate(services, "segment.evict", params, session) as (session, tx):
         slots = session.slots(params.ids)
-        outcome = evict_by_hand(session, change, slots, services.pacer, services.clock())
-        return plan_reply(session, outcome, labels, unit="billed", limit=len(slots), is_dry=False)
-
-    return await change_session(services, "segment.evict", params, apply, session=session)
+        outcome = evict_by_hand(session, tx, slots, services.pacer, services.clock())
+        return tx.answer(plan_reply(session, outcome, labels, unit="billed", limit=len(slots), is_dry=False))

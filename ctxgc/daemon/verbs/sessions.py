@@ -22,7 +22,7 @@ from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.pacer_status import pacing_reply
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.daemon.verbs.mutation import Applied, Reply, change_session, on_worker, over_budget_hint, session_of
+from ctxgc.daemon.verbs.mutation import Reply, mutate, on_worker, over_budget_hint, session_of
 from ctxgc.protocol.messages import (
     MutatingSession,
     OfSession,
@@ -38,7 +38,7 @@ CHILDREN_MAX = 1000
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-async def open_session(services: Services, params: SessionOpen) -> Any:
+async def open_session(services: Services, params: SessionOpen) -> Reply:
     """`session.open`."""
     now = services.clock()
     row = SessionRow(
@@ -57,11 +57,9 @@ async def open_session(services: Services, params: SessionOpen) -> Any:
     session = await services.registry.open(row)
     was_new = session.is_new
 
-    def apply(session: Session, change: Change) -> Reply:
+    async with mutate(services, "session.open", params, session) as (session, tx):
         verb = "opened" if was_new else "was open already"
-        return session_reply(session.row) | {"changed": f"session {session.key} {verb}"}
-
-    reply = await change_session(services, "session.open", params, apply, session=session)
+        reply = tx.answer(session_reply(session.row) | {"changed": f"session {session.key} {verb}"})
     if was_new:
         services.events.publish("session", {"session": str(session.key), "what": "opened"})
     return reply
@@ -89,38 +87,33 @@ async def show_session(services: Services, params: OfSession) -> Reply:
     return show_reply(session, children) | pacing
 
 
-def setting(params: SessionSet) -> Applied:
+def apply_settings(session: Session, tx: Change, params: SessionSet) -> Reply:
     """Change settings of a session."""
     fields = params.model_dump(
         include={"budget_tokens", "window_max_tokens", "mode", "task", "model"}, exclude_none=True
     )
-
-    def apply(session: Session, change: Change) -> Reply:
-        session.set_row(change, **fields)
-        if "model" in fields:
-            session.calibration = Calibration.of(fields["model"])
-        if params.open_paths is not None:
-            paths = tuple(params.open_paths)
-            change.then(lambda: setattr(session, "open_paths", paths))
-        names = ", ".join([*fields, *(["open_paths"] if params.open_paths is not None else [])]) or "nothing"
-        return session_reply(session.row) | {"changed": f"{names} set"} | over_budget_hint(session)
-
-    return apply
+    session.set_row(tx, **fields)
+    if "model" in fields:
+        session.calibration = Calibration.of(fields["model"])
+    if params.open_paths is not None:
+        paths = tuple(params.open_paths)
+        tx.then(lambda: setattr(session, "open_paths", paths))
+    names = ", ".join([*fields, *(["open_paths"] if params.open_paths is not None else [])]) or "nothing"
+    return session_reply(session.row) | {"changed": f"{names} set"} | over_budget_hint(session)
 
 
-async def set_session(services: Services, params: SessionSet) -> Any:
+async def set_session(services: Services, params: SessionSet) -> Reply:
     """`session.set`."""
-    return await change_session(services, "session.set", params, setting(params))
+    async with mutate(services, "session.set", params) as (session, tx):
+        return tx.answer(apply_settings(session, tx, params))
 
 
-async def close_session(services: Services, params: MutatingSession) -> Any:
+async def close_session(services: Services, params: MutatingSession) -> Reply:
     """`session.close`."""
-
-    def apply(session: Session, change: Change) -> Reply:
-        session.set_row(change, closed=True)
-        return session_reply(session.row) | {"changed": f"session {session.key} closed; everything in it stays"}
-
-    return await change_session(services, "session.close", params, apply)
+    async with mutate(services, "session.close", params) as (session, tx):
+        session.set_row(tx, closed=True)
+        sentence = f"session {session.key} closed; everything in it stays"
+        return tx.answer(session_reply(session.row) | {"changed": sentence})
 
 
 async def slots_of(services: Services, session: Session) -> list[Slot]:
