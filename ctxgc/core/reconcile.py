@@ -57,7 +57,7 @@ class KnownSession:
     left_evicted: Set[int] = frozenset()
     """Slots that departed while their bodies were evicted."""
     redacted: Set[int] = frozenset()
-    """Slots whose stored content is less than was sent; no digest of theirs is comparable."""
+    """Slots whose stored content is less than was sent: their bodies cannot leave, and a digest tells nothing."""
     uneditable: Set[int] = frozenset()
     """Slots whose bodies cannot leave the host's list."""
     stored_digests: Mapping[int, str] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def reconcile(host: HostList, session: KnownSession) -> Transitions:
     half may hold. Contents are admitted all the same, so that a long list may come in parts.
     """
     heap, is_whole = session.heap, host.is_whole
-    said, others = comparable_digests(host, session), session.other_digests
+    said, others = call_digests(host, session), session.other_digests
     conflicts = {slot for slot, digest in others.items() if said.get(slot, digest) == digest}
     doubtful = doubtful_slots(said, session)
     places: dict[int, int] = {}
@@ -129,8 +129,8 @@ def reconcile(host: HostList, session: KnownSession) -> Transitions:
     )
 
 
-def comparable_digests(host: HostList, session: KnownSession) -> dict[int, str]:
-    """Digest, by slot, of the listed calls that can be compared.
+def call_digests(host: HostList, session: KnownSession) -> dict[int, str]:
+    """Digest, by slot, of the listed calls that are answered.
 
     Only a call's id is a name that a host may give to another content: all other ids are digests of a text themselves.
     """
@@ -139,14 +139,18 @@ def comparable_digests(host: HostList, session: KnownSession) -> dict[int, str]:
     return {
         slot: digest
         for slot, digest in slots
-        if slot >= 0 and heap.kind[slot] == _CALL and not heap.flags[slot] & PENDING and slot not in session.redacted
+        if slot >= 0 and heap.kind[slot] == _CALL and not heap.flags[slot] & PENDING
     }
 
 
 def doubtful_slots(digests: Mapping[int, str], session: KnownSession) -> set[int]:
-    """Slots of these digests that nobody has compared with the stash yet."""
+    """Slots of these digests that nobody has compared with the stash yet, and that can be compared."""
     stored, others = session.stored_digests, session.other_digests
-    return {slot for slot, digest in digests.items() if stored.get(slot) != digest and others.get(slot) != digest}
+    return {
+        slot
+        for slot, digest in digests.items()
+        if stored.get(slot) != digest and others.get(slot) != digest and slot not in session.redacted
+    }
 
 
 def _states(
@@ -157,7 +161,8 @@ def _states(
     state = heap.state
     stones = {heap.slot_of[id_] for id_ in host.tombstones}
     whole = (session.uneditable | session.redacted | conflicts) - stones if host.is_rendered else frozenset()
-    evicted, resident = [], []
+    evicted: list[int] = []
+    resident: list[int] = []
     for slot in places:
         now = state[slot]
         if now == DEPARTED and host.is_outdated:
@@ -268,15 +273,13 @@ class _Uses:
         """The id of this content."""
         id_ = content.id
         self._note(id_)
-        ids = self._by_stamp.get(content.stamp) or (
-            content.pending_stamp and self._by_stamp.get(content.pending_stamp)
-        )
+        ids = self._by_stamp.get(content.stamp) or (content.pending_stamp and self._by_stamp.get(content.pending_stamp))
         if ids:
             return ids.pop(ids.index(id_) if id_ in ids else 0)
         if id_ in self._forgotten:
             self._forgotten.remove(id_)
             return id_
-        while id_ in self._ids:
+        while id_ in self._ids or id_ in self._heap.slot_of:
             id_ = exchange_id(self._base, self._ordinal)
             self._ordinal += 1
         self._ids.add(id_)

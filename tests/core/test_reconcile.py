@@ -1,5 +1,7 @@
 """Reconciliation against a model that keeps a window as a list of ids: whatever hosts send, both agree."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,12 +12,12 @@ from ctxgc.core.reconcile import (
     KnownSession,
     Stamp,
     Transitions,
-    comparable_digests,
+    call_digests,
     doubtful_slots,
     ids_by_content,
     reconcile,
 )
-from ctxgc.core.segment import Departure, Kind, base_id
+from ctxgc.core.segment import Departure, Kind, base_id, exchange_id
 
 IDS = [f"call_{number}" for number in range(6)]
 LISTS = st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from("ab")), max_size=6, unique_by=lambda call: call[0])
@@ -63,7 +65,7 @@ class Daemon:
             contents=dict.fromkeys((id_ for id_, _ in calls if id_ in at_hand), Kind.EXCHANGE),
             **fields,
         )
-        said = comparable_digests(host, self.known())
+        said = call_digests(host, self.known())
         for slot in doubtful_slots(said, self.known()):
             is_same = self.content[self.heap.ids[slot]] == said[slot]
             if is_same or self.heap.ids[slot] in at_hand:  # A difference is only seen in the content.
@@ -179,12 +181,13 @@ def test_an_id_whose_digest_nobody_has_compared_is_asked_for_and_the_window_stay
     assert todo == Transitions(unknown=("a",))
 
 
-def test_digests_of_texts_of_redacted_segments_and_of_pending_calls_are_not_compared():
+def test_only_the_digest_of_an_answered_call_whose_content_the_stash_has_in_full_leaves_a_doubt():
     heap = heap_of(entry("text", kind=Kind.USER), entry("secret"), entry("waits", flags=PENDING), entry("call"))
     session = KnownSession(heap=heap, redacted={1})
-    host = listed("text", "secret", "waits", "call", digests=dict.fromkeys(heap.ids, "x"))
+    host = listed(*heap.ids, digests=dict.fromkeys(heap.ids, "x"), contents={"waits": Kind.EXCHANGE})
 
-    assert comparable_digests(host, session) == {3: "x"}
+    assert doubtful_slots(call_digests(host, session), session) == {3}
+    assert reconcile(host, session).unknown == ("call",)
 
 
 def test_a_pending_call_is_asked_for_by_a_whole_list_and_completed_by_its_content():
@@ -235,13 +238,23 @@ def test_what_was_forgotten_stays_forgotten_whatever_a_list_says(fields):
     assert todo == Transitions()
 
 
-NAMES = st.lists(st.tuples(st.sampled_from(["a", "b", "a~2"]), st.integers(0, 4)), max_size=8)
+CALLS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 4)), max_size=8)
+"""Uses of a call id each, with the number of the content."""
 
 
-@given(st.lists(NAMES, min_size=1, max_size=5))
+def as_parsed(calls):
+    """The n-th use of a call id in a list is named so."""
+    uses = Counter()
+    for call_id, number in calls:
+        uses[call_id] += 1
+        yield exchange_id(call_id, uses[call_id]), number
+
+
+@given(st.lists(CALLS, min_size=1, max_size=5))
 def test_an_id_stands_for_one_content_for_good_and_a_known_content_keeps_its_id(lists):
     heap, content = Heap(), {}
-    for contents in lists:
+    for calls in lists:
+        contents = list(as_parsed(calls))
         asked = [Content(id_, Stamp(bytes([number]), is_redacted=False)) for id_, number in contents]
         stored = {(base_id(id_), number) for id_, number in content.items()}
 
@@ -268,6 +281,14 @@ def test_a_pending_call_is_completed_under_its_id_and_only_by_the_call_that_wait
     contents = [Content("a", stamp(2), pending_stamp=stamp(9)), Content("a~2", stamp(3), pending_stamp=stamp(1))]
 
     assert ids_by_content(contents, heap, lambda _: stamp(1)) == ["a~2", "a"]
+
+
+def test_no_content_claims_an_id_of_another_content_where_a_repair_left_a_gap_between_ordinals():
+    heap = heap_of(entry("a"), entry("a~3"))
+
+    ids = ids_by_content([Content("a", stamp(5)), Content("a~2", stamp(6))], heap, lambda _: stamp(1))
+
+    assert ids == ["a~2", "a~4"]
 
 
 def test_a_forgotten_id_is_claimed_by_its_name_and_a_reserved_one_by_nobody():
