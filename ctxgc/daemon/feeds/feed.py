@@ -48,6 +48,8 @@ class Pass:
     """Ids whose state or place in the heap may differ from the above."""
     is_first: bool = True
     """Nothing of the session was known before this reading."""
+    known_turns: int = 0
+    """Replies that the session had before this reading: their bills taught it already."""
     added: int = 0
     is_timed: bool = False
     """Its records say when they were written."""
@@ -150,9 +152,10 @@ class Feed:
             met = await self._pass_of(name)
             batch = list(run)
             async with met.session.changing() as change:
-                await met.session.ensure_text()
                 # What is news is asked inside the change: outside, the heap may hold what a failing commit takes back.
                 segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(met, e)]
+                if segments:
+                    await met.session.ensure_text()
                 prepared = await self._work(self._services.intake.prepare_all, segments)
                 self._apply(met, change, batch, iter(prepared))
 
@@ -169,7 +172,7 @@ class Feed:
             row = SessionRow(key=key, mode="observe", created_s=self._services.clock())
             session = await self._services.registry.open(row)
             await session.settled()
-            met = self.passes[name] = Pass(session, is_first=len(session.heap) == 0)
+            met = self.passes[name] = Pass(session, is_first=len(session.heap) == 0, known_turns=session.row.turn)
         return met
 
     @staticmethod
@@ -206,7 +209,7 @@ class Feed:
                         met.unsettled[id_] = None
             elif isinstance(event, Opened):
                 _note_facts(met.session, change, event)
-            elif not met.session.is_told:
+            elif event.turn >= met.known_turns and not met.session.is_told:
                 _note_usage(met, change, event)
         if met.is_first:
             self._settle(met, change)

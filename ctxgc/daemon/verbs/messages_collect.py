@@ -111,7 +111,6 @@ def _row(services: Services, params: MessagesCollect) -> SessionRow:
 
 async def _read(services: Services, session: Session, window: WireWindow) -> _Listed:
     """Find the session's id of each listed segment, and make ready what the session lacks."""
-    await session.ensure_text()
     tombstones = await _tombstones_in(services, session, window)
     given = [segment for segment in window.segments if segment.id not in tombstones]
     contents = await on_worker(services, _contents, services.intake, given, _pending_bases(session))
@@ -124,6 +123,8 @@ async def _read(services: Services, session: Session, window: WireWindow) -> _Li
     )
     told = [Told(replace(segment, id=ids[segment.id]), window.fixed(segment)) for segment in window.segments]
     clocked = on_clock(session, [one.segment.id for one in told], told)
+    if clocked:
+        await session.ensure_text()
     news = await on_worker(services, prepared, services.intake, clocked)
     gone = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
     counted = await on_worker(services, services.intake.prepare_all, gone) if gone else []
