@@ -17,8 +17,9 @@ Values in, values out: reconciliation reads the heap and changes nothing, so ask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from typing import NamedTuple
 
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, KINDS, PENDING, RESIDENT, Heap
@@ -232,55 +233,36 @@ def ids_by_content(
     So a content has the id under which the session holds it, or completes the pending call of its id, or gets the next
     ordinal. A forgotten segment is recognised by its id alone.
     """
-    bases = {base_id(id_) for id_ in [*(content.id for content in contents), *reserved]}
-    uses = {base: _Uses(base, heap, stamp_of) for base in bases}
-    for id_ in reserved:
-        uses[base_id(id_)].reserve(id_)
-    return [uses[base_id(content.id)].claim(content) for content in contents]
+    bases = {base_id(content.id) for content in contents}
+    holders = _holders(bases, heap, stamp_of)
+    fresh = {base: _uses(base) for base in bases}
+    taken, ids = set(reserved), []
+    for content in contents:
+        id_, base = content.id, base_id(content.id)
+        exact = [known for known in holders.get((base, content.stamp), ()) if known not in taken]
+        asked = holders.get((base, content.pending_stamp), ()) if content.pending_stamp and not exact else ()
+        known_ids = exact or [known for known in asked if known not in taken]
+        is_forgotten = id_ in heap.slot_of and heap.state[heap.slot_of[id_]] == FORGOTTEN
+        if known_ids:
+            id_ = id_ if id_ in known_ids else known_ids[0]
+        elif id_ in taken or not is_forgotten:
+            while id_ in taken or id_ in heap.slot_of:
+                id_ = next(fresh[base])
+        taken.add(id_)
+        ids.append(id_)
+    return ids
 
 
-class _Uses:
-    """The uses of one id in a session, in order: `ID`, `ID~2`, …; each is claimed once."""
+def _holders(bases: Set[str], heap: Heap, stamp_of: Callable[[int], Stamp]) -> dict[tuple[str, Stamp], list[str]]:
+    """Ids of the session, in order of their ordinals, by base and content; a forgotten segment has no content."""
+    holders: dict[tuple[str, Stamp], list[str]] = {}
+    for base in bases:
+        for id_ in takewhile(heap.slot_of.__contains__, _uses(base)):
+            slot = heap.slot_of[id_]
+            if heap.state[slot] != FORGOTTEN:
+                holders.setdefault((base, stamp_of(slot)), []).append(id_)
+    return holders
 
-    def __init__(self, base: str, heap: Heap, stamp_of: Callable[[int], Stamp]) -> None:
-        self._base, self._heap, self._stamp_of = base, heap, stamp_of
-        self._ordinal = 1
-        self._by_stamp: dict[Stamp, list[str]] = {}
-        self._forgotten: set[str] = set()
-        self._ids: set[str] = set()
-        while (id_ := exchange_id(base, self._ordinal)) in heap.slot_of:
-            self._note(id_)
-            self._ordinal += 1
 
-    def _note(self, id_: str) -> None:
-        slot = self._heap.slot_of.get(id_)
-        if id_ in self._ids or slot is None:
-            return
-        self._ids.add(id_)
-        if self._heap.state[slot] == FORGOTTEN:
-            self._forgotten.add(id_)
-        else:
-            self._by_stamp.setdefault(self._stamp_of(slot), []).append(id_)
-
-    def reserve(self, id_: str) -> None:
-        """Let no content claim this id."""
-        self._note(id_)
-        for ids in self._by_stamp.values():
-            if id_ in ids:
-                ids.remove(id_)
-
-    def claim(self, content: Content) -> str:
-        """The id of this content."""
-        id_ = content.id
-        self._note(id_)
-        ids = self._by_stamp.get(content.stamp) or (content.pending_stamp and self._by_stamp.get(content.pending_stamp))
-        if ids:
-            return ids.pop(ids.index(id_) if id_ in ids else 0)
-        if id_ in self._forgotten:
-            self._forgotten.remove(id_)
-            return id_
-        while id_ in self._ids or id_ in self._heap.slot_of:
-            id_ = exchange_id(self._base, self._ordinal)
-            self._ordinal += 1
-        self._ids.add(id_)
-        return id_
+def _uses(base: str) -> Iterator[str]:
+    return (exchange_id(base, ordinal) for ordinal in count(1))
