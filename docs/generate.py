@@ -26,19 +26,8 @@ from ctxgc.fronts.cli import reference as cli_reference
 from ctxgc.fronts.cli.context import EXIT_REFUSED, EXITS
 from ctxgc.protocol import limits, messages, replies, reports, wire
 from ctxgc.protocol.blocking_client import BadSocketPath, CallFailed, TimedOut, Unreachable
-from ctxgc.protocol.messages import (
-    CAPABILITIES,
-    VERBS,
-    Mutating,
-    MutatingSession,
-    NewSegment,
-    Nothing,
-    OfSession,
-    OneSegment,
-    Params,
-    SegmentIds,
-    WatchAdd,
-)
+from ctxgc.protocol.messages import CAPABILITIES, VERBS, NewSegment, OneSegment, SegmentIds, WatchAdd
+from ctxgc.protocol.params import Mutating, MutatingSession, Nothing, OfSession, Params
 
 FOLDER = Path(__file__).parent / "reference"
 SOURCES = Path(__file__).parent / "pages"

@@ -26,8 +26,9 @@ from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_sync
 from ctxgc.daemon.verbs.mutation import first_reply
 from ctxgc.daemon.verbs.tx import first_fault, transact
-from ctxgc.protocol.messages import VERBS, Mutating, Params, SegmentGet
-from ctxgc.protocol.params import read_params
+from ctxgc.protocol.messages import VERBS, SegmentGet
+from ctxgc.protocol.params import Mutating, Params, read_params
+from ctxgc.protocol.replies.daemon import BackgroundReply
 
 _log = logging.getLogger("ctxgc.daemon")
 
@@ -100,7 +101,7 @@ class Verbs:
             return reply
         self._background += 1
         self._spawn(self._in_background(reply))
-        return {"durability": "async", "changed": "taken, not durable yet: ask again to see it"}
+        return BackgroundReply("async", "taken, not durable yet: ask again to see it")
 
     async def _in_background(self, result: Any) -> None:
         """Finish a mutation whose client did not wait: a refusal reaches nobody, and must not end the daemon."""

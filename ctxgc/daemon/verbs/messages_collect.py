@@ -29,10 +29,11 @@ from ctxgc.daemon.sessions.naming import named, stamped
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.sessions.window_update import put_back, rewindow, take_out
-from ctxgc.daemon.verbs.mutation import Reply, mutate, on_worker
+from ctxgc.daemon.verbs.mutation import mutate, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import Told, on_clock, prepared
 from ctxgc.protocol.messages import MessagesCollect
+from ctxgc.protocol.replies.sessions import RenderReply
 from ctxgc.stash.contract import SessionRow
 
 TOMBSTONE_BYTES_MAX = 512
@@ -63,7 +64,7 @@ class _Listed:
         )
 
 
-async def collect_list(services: Services, params: MessagesCollect) -> Reply:
+async def collect_list(services: Services, params: MessagesCollect) -> RenderReply:
     """`messages.collect`."""
     wire = WIRE_FORMATS.get(params.format)
     if wire is None:
@@ -85,16 +86,16 @@ async def collect_list(services: Services, params: MessagesCollect) -> Reply:
             for given, one, slot in zip(window.segments, listed.told, slots, strict=True)
             if slot in out and given.id not in listed.stood_for
         }
-        reply = {
-            "session": str(session.key),
-            "format": params.format,
-            "messages": msgspec.Raw(wire.splice(params.messages, window, tombstones)),
-            "tokens": whole.remaining_tokens,
-            "billed_tokens": session.billed(whole.remaining_tokens),
-            "evicted": len(out),
-            "plan": plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
-            "changed": f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
-        }
+        reply = RenderReply(
+            session=str(session.key),
+            format=params.format,
+            messages=msgspec.Raw(wire.splice(params.messages, window, tombstones)),
+            tokens=whole.remaining_tokens,
+            billed_tokens=session.billed(whole.remaining_tokens),
+            evicted=len(out),
+            plan=plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
+            changed=f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
+        )
         return tx.answer(reply)
 
 

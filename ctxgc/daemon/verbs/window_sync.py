@@ -30,7 +30,7 @@ from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.sessions.window_update import depart, put_back, rewindow
 from ctxgc.daemon.settings import pacer_rules
-from ctxgc.daemon.verbs.mutation import Reply, announce, on_worker
+from ctxgc.daemon.verbs.mutation import announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import (
     Told,
@@ -42,7 +42,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     prepared,
     told_in,
 )
-from ctxgc.protocol.wire import Usage, WindowSync
+from ctxgc.protocol.wire import EvictedReply, SyncPlanReply, SyncReply, Usage, WindowReply, WindowSync
 from ctxgc.stash.contract import ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
@@ -61,7 +61,7 @@ class _Said:
     trigger: str = ""
 
 
-async def sync(services: Services, params: WindowSync) -> Reply:
+async def sync(services: Services, params: WindowSync) -> SyncReply:
     """`window.sync`."""
     if params.digests and len(params.digests) != len(params.ids):
         raise BadParams("digests stand beside ids: one for each", field="digests")
@@ -308,50 +308,50 @@ def _learn(session: Session, change: Change, usage: Usage, pacer: PacerRules) ->
 # The reply
 
 
-async def _reply(services: Services, session: Session, params: WindowSync, said: _Said) -> Reply:
+async def _reply(services: Services, session: Session, params: WindowSync, said: _Said) -> SyncReply:
     heap, wiring = session.heap, session.wiring or Wiring()
     mode = "off" if params.mode == "off" else "on" if _is_on(session) else "shadow"
     window = heap.window()
     out = [slot for slot in window if heap.state[slot] == EVICTED] if mode == "on" else []
     gone = out if mode == "on" else [slot for slot in wiring.shadow if heap.state[slot] == RESIDENT]
-    reply: Reply = {
-        "session": str(session.key),
-        "mode": mode,
-        "evicted": {},
-        "unknown": said.unknown,
-        "conflicts": said.conflicts,
-        "plan": _plan(said) if said.outcome else None,
-        "window": {
-            "segments": len(window),
-            "resident_tokens": heap.resident_tokens,
-            "billed_tokens": session.billed(heap.resident_tokens),
-            "freed_tokens": sum(heap.body[slot] - heap.tombstone[slot] for slot in gone),
-            "ratio": round(session.calibration.ratio, 4),
-            "cache_hit_rate": wiring.cache_hit_rate,
-        },
-        "changed": _sentence(said),
-    }
+    summary = WindowReply(
+        segments=len(window),
+        resident_tokens=heap.resident_tokens,
+        billed_tokens=session.billed(heap.resident_tokens),
+        freed_tokens=sum(heap.body[slot] - heap.tombstone[slot] for slot in gone),
+        ratio=round(session.calibration.ratio, 4),
+        cache_hit_rate=wiring.cache_hit_rate,
+    )
+    hint = None
     if said.unknown:
-        reply["next"] = "send the unknown segments in `new`; until then the window stays as it was"
+        hint = "send the unknown segments in `new`; until then the window stays as it was"
     elif mode == "shadow":
-        reply["next"] = "in shadow: no body leaves a request; `ctxgc log` shows what would have been saved"
+        hint = "in shadow: no body leaves a request; `ctxgc log` shows what would have been saved"
+    # Read before the wait for rows: the reply tells of one moment.
     ids = {slot: heap.ids[slot] for slot in out}
     texts = await _tombstones(services, session, wiring, out, can_recall=params.can_recall)
-    reply["evicted"] = {ids[slot]: texts[slot]._asdict() for slot in out}
-    return reply
+    return SyncReply(
+        session=str(session.key),
+        mode=mode,
+        evicted={ids[slot]: EvictedReply(*texts[slot]) for slot in out},
+        unknown=said.unknown,
+        conflicts=said.conflicts,
+        plan=_plan(said.outcome, said.trigger) if said.outcome else None,
+        window=summary,
+        changed=_sentence(said),
+        next=hint,
+    )
 
 
-def _plan(said: _Said) -> Reply:
-    outcome = said.outcome
-    assert outcome is not None
-    return {
-        "collection": outcome.collection,
-        "trigger": said.trigger,
-        "evicted": len(outcome.plan.victims),
-        "freed_tokens": outcome.plan.before_tokens - outcome.plan.remaining_tokens,
-        "predicted_cost": outcome.predicted_cost,
-        "cache_rewrite_tokens": outcome.cache_rewrite_tokens,
-    }
+def _plan(outcome: Outcome, trigger: str) -> SyncPlanReply:
+    return SyncPlanReply(
+        collection=outcome.collection,
+        trigger=trigger,
+        evicted=len(outcome.plan.victims),
+        freed_tokens=outcome.plan.before_tokens - outcome.plan.remaining_tokens,
+        predicted_cost=outcome.predicted_cost,
+        cache_rewrite_tokens=outcome.cache_rewrite_tokens,
+    )
 
 
 def _sentence(said: _Said) -> str:
