@@ -233,6 +233,18 @@ async def test_what_a_search_found_is_found_again_from_any_folder_unless_two_ses
         await bench.call("segment.pin", ids=["alone"], cwd="/here")
 
 
+async def test_a_search_by_tool_that_finds_nothing_says_how_a_tools_name_is_matched(bench):
+    await bench.call("session.open", session="s")
+    await bench.call("segment.add", segment={"kind": "exchange", "id": "c", "tool": "Edit", "text": "ferry"})
+
+    found = await bench.call("stash.search", query="ferry", tools=["Edit"])
+    missed = await bench.call("stash.search", query="ferry", tools=["edit"])
+
+    assert (len(found["hits"]), found["notes"]) == (1, [])
+    assert missed["hits"] == []
+    assert "as its agent writes it" in missed["notes"][-1]
+
+
 OUT_OF_RANGE = [
     ("segment.add", '{"session":"s","segment":{"kind":"user","text":"x","wall_s":%s}}'),
     ("segment.add", '{"session":"s","segment":{"kind":"exchange","id":"i","input":{"a":[{"b":%s}]}}}'),

@@ -65,7 +65,10 @@ async def search(services: Services, params: StashSearch) -> SearchReply:
         )
     )
     hits = [hit_reply(hit) for hit in found.hits]
-    return SearchReply(hits, list(found.notes), found.next_offset, found.is_partial)
+    notes = list(found.notes)
+    if params.tools and not hits:
+        notes.append("a tool's name is matched as its agent writes it: Edit, not edit")
+    return SearchReply(hits, notes, found.next_offset, found.is_partial)
 
 
 async def recall_content(services: Services, params: StashRecall) -> RecallReply:
