@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal, restore, sweep
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacer import ALL_CACHED, PacerRules, Prices, effects_of
+from ctxgc.core.pacer import PacerRules, Prices, effects_of
+from ctxgc.core.prompt_cache import ALL_CACHED, CacheState
 from ctxgc.core.segment import State
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
@@ -184,7 +185,7 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
     out = [slot for slot in slots if heap.state[slot] == EVICTED]
     change.add(Touch(session.key, [(slot, turn) for slot in slots]), Recalled(session.key, slots, turn))
     for slot in out:
-        session.account = session.account.recalled(prices, heap.resident_tokens, heap.body[slot])
+        session.account = session.account.after_recall(prices, heap.resident_tokens, heap.body[slot])
     for slot in slots:
         heap.touch(slot, turn)
         session.holdings.spare(slot, turn)
@@ -199,7 +200,7 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
 def _outcome(
     session: Session, todo: Plan, trigger: str, number: int, pacer: PacerRules, cached_tokens: int = ALL_CACHED
 ) -> Outcome:
-    effects = effects_of(session.heap, todo.victims, cached_tokens)
+    effects = effects_of(session.heap, todo.victims, CacheState(cached_tokens))
     return Outcome(
         plan=todo,
         trigger=trigger,

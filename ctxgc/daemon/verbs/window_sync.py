@@ -19,7 +19,8 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, OPAQUE, RESIDENT
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import Account
+from ctxgc.core.prompt_cache import COLD, CacheState
+from ctxgc.core.regret_budget import Account, Request
 from ctxgc.core.segment import Kind, SessionKey, digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import SHADOW, Outcome, carried_out, foreseen
@@ -238,19 +239,12 @@ def _collect(
     if wiring.accounts_on is not is_on:  # What shadow would have saved, nobody has.
         session.account, wiring.accounts_on = Account(), is_on
     with as_if_out(heap, [] if is_on else [slot for slot in wiring.shadow if heap.state[slot] == RESIDENT]):
-        cached = 0 if params.is_cold else heap.resident_tokens
-        decision, session.account = decided(
-            session,
-            services.config.pacer,
-            pacer,
-            is_cold=params.is_cold,
-            cached_tokens=cached,
-            wall_s=wall_s,
-            was_cached_tokens=wiring.sent.tokens if wiring.sent else 0,
-        )
+        cache = COLD if params.is_cold else CacheState(heap.resident_tokens)
+        request = Request(cache, heap.absent_tokens, wiring.sent.tokens if wiring.sent else 0)
+        decision, session.account = decided(session, services.config.pacer, pacer, request, wall_s)
         if decision is not None:
             said.trigger = decision.trigger
-            rules = {"cached_tokens": cached}
+            rules = {"cached_tokens": cache.prefix_tokens}
             if is_on:
                 outcome = carried_out(session, change, decision.plan, decision.trigger, pacer, wall_s, **rules)
             else:
