@@ -20,15 +20,17 @@ from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect, open_transcript
 from ctxgc.adapters.transcripts.jsonl import Inflater
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, RESIDENT
-from ctxgc.core.segment import Departure, SessionKey, State, Status
+from ctxgc.core.heap import FORGOTTEN, PENDING
+from ctxgc.core.reconcile import HostList, reconcile
+from ctxgc.core.segment import Departure, SessionKey, Status
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.window_update import known_session, update_window
 from ctxgc.protocol.params import NAME_CHARS_MAX
 from ctxgc.protocol.replies.daemon import ImportedReply
-from ctxgc.stash.contract import SessionRow, SetPlaces, SetState
+from ctxgc.stash.contract import SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 FIRST_LOOK_BYTES = 2**16
@@ -47,6 +49,8 @@ class Pass:
     """Ids whose state or place in the heap may differ from the above."""
     is_first: bool = True
     """Nothing of the session was known before this reading."""
+    known_turns: int = 0
+    """Replies that the session had before this reading: their bills taught it already."""
     added: int = 0
     is_timed: bool = False
     """Its records say when they were written."""
@@ -149,9 +153,10 @@ class Feed:
             met = await self._pass_of(name)
             batch = list(run)
             async with met.session.changing() as change:
-                await met.session.ensure_text()
                 # What is news is asked inside the change: outside, the heap may hold what a failing commit takes back.
                 segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(met, e)]
+                if segments:
+                    await met.session.ensure_text()
                 prepared = await self._work(self._services.intake.prepare_all, segments)
                 self._apply(met, change, batch, iter(prepared))
 
@@ -168,7 +173,7 @@ class Feed:
             row = SessionRow(key=key, mode="observe", created_s=self._services.clock())
             session = await self._services.registry.open(row)
             await session.settled()
-            met = self.passes[name] = Pass(session, is_first=len(session.heap) == 0)
+            met = self.passes[name] = Pass(session, is_first=len(session.heap) == 0, known_turns=session.row.turn)
         return met
 
     @staticmethod
@@ -205,45 +210,27 @@ class Feed:
                         met.unsettled[id_] = None
             elif isinstance(event, Opened):
                 _note_facts(met.session, change, event)
-            elif not met.session.is_told:
+            elif event.turn >= met.known_turns and not met.session.is_told:
                 _note_usage(met, change, event)
         if met.is_first:
             self._settle(met, change)
 
     @staticmethod
     def _settle(met: Pass, change: Change) -> None:
-        """Bring the heap's window to what the transcript says; what we evicted stays evicted."""
+        """Make the session's window what the transcript says, where its ids moved since the last time."""
         session, heap = met.session, met.session.heap
-        if session.is_told:
-            met.unsettled.clear()
+        unsettled, met.unsettled = met.unsettled, {}
+        if not unsettled or session.is_told:
             return
-        # An older or shorter copy of a transcript knows less than we do: it adds facts, and moves nothing back.
-        is_whole = met.is_first or len(met.places) + len(met.departed) >= len(heap) - heap.state.count(FORGOTTEN)
-        leaving: dict[Departure, list[int]] = {}
-        returning, moved = [], []
-        for id_ in met.unsettled:
-            slot = heap.slot_of.get(id_)
-            if slot is None:
-                continue
-            if id_ in met.departed and heap.state[slot] <= EVICTED:
-                leaving.setdefault(met.departed[id_], []).append(slot)
-            elif is_whole and id_ in met.places and heap.state[slot] == DEPARTED:
-                returning.append(slot)
-            if is_whole and id_ in met.places and heap.place[slot] != met.places[id_]:
-                moved.append((slot, met.places[id_]))
-        met.unsettled.clear()
-        for reason, slots in leaving.items():
-            change.add(SetState(session.key, slots, State.DEPARTED, reason))
-            for slot in slots:
-                heap.set_state(slot, DEPARTED)
-        if returning:
-            change.add(SetState(session.key, returning, State.RESIDENT))
-            for slot in returning:
-                heap.set_state(slot, RESIDENT)
-        if moved:
-            change.add(SetPlaces(session.key, moved))
-            for slot, place in moved:
-                heap.set_place(slot, place)
+        is_outdated = not met.is_first and len(met.places) + len(met.departed) < len(heap) - heap.state.count(FORGOTTEN)
+        host = HostList(
+            places={id_: met.places[id_] for id_ in unsettled if id_ in met.places},
+            departed={id_: met.departed[id_] for id_ in unsettled if id_ in met.departed},
+            is_whole=False,
+            is_outdated=is_outdated,
+            is_rendered=False,
+        )
+        update_window(session, change, reconcile(host, known_session(session)))
 
     def _note_learned(self, met: Pass, change: Change) -> None:
         assert self._parser is not None

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ctxgc.config import PacerConfig
-from ctxgc.core.heap import RESIDENT
 from ctxgc.core.pacer import PacerRules, due_tokens
 from ctxgc.core.tombstone import size_label
 from ctxgc.daemon.sessions.pacer_driver import limit_of
@@ -56,7 +55,7 @@ def pacing_of(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: 
     """What left the session's window, and what its next collection waits for."""
     heap, wiring = session.heap, session.wiring
     mode = gateway_mode(session)
-    absent = {slot for slot in wiring.shadow if heap.state[slot] == RESIDENT} if wiring and mode == "shadow" else set()
+    absent = wiring.shadow_slots(heap) if wiring and mode == "shadow" else set()
     freed = sum(heap.body[slot] - heap.tombstone[slot] for slot in absent) if absent else heap.absent_tokens
     with as_if_out(heap, absent):
         waiting = _waiting(session, config, pacer, mode, wall_s)

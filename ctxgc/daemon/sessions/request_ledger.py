@@ -10,7 +10,7 @@ keeps no actual cost.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -54,31 +54,21 @@ class Open(NamedTuple):
 
 @dataclass(slots=True)
 class Contents:
-    """What slots stand for on the wire, by digest, against what the stash holds under their ids.
+    """Digests that requests gave to slots, by what a comparison with the stash came to.
 
-    told ──▶ held    the stash has it: the body may go
-         ├─▶ other   the stash has another: a host used the id again, and what stands there must stay (I1)
-         └─▶ neither to be looked up in the rows, and then asked for
-
-    Nothing is lost with it: what is not known is compared again.
+    Nothing is lost with them: a digest that is in neither is compared again.
     """
 
-    held: dict[int, str] = field(default_factory=dict)
+    stored: dict[int, str] = field(default_factory=dict)
+    """The stash holds this content: the body may go."""
     other: dict[int, str] = field(default_factory=dict)
+    """The stash holds another content: a host used the id again, and what stands there must stay (I1)."""
 
-    def compared(self, slot: int, digest: str, *, is_held: bool) -> None:
+    def compared(self, slot: int, digest: str, *, is_stored: bool) -> None:
         """Take note of one comparison."""
-        (self.held if is_held else self.other)[slot] = digest
-        if is_held and self.other.get(slot) == digest:
+        (self.stored if is_stored else self.other)[slot] = digest
+        if is_stored and self.other.get(slot) == digest:
             del self.other[slot]
-
-    def doubtful(self, told: Mapping[int, str]) -> list[int]:
-        """Slots of which nobody knows whether the stash has what they stand for."""
-        return [slot for slot, said in told.items() if said not in (self.held.get(slot), self.other.get(slot))]
-
-    def conflicts(self, told: Mapping[int, str]) -> set[int]:
-        """Slots that stand for another content than the stash holds; those not told of stand for what they did."""
-        return {slot for slot, other in self.other.items() if told.get(slot, other) == other}
 
 
 @dataclass(slots=True)
@@ -91,12 +81,10 @@ class Wiring:
     """The last bill."""
     opened: deque[Open] = field(default_factory=lambda: deque(maxlen=OPEN_MAX))
     shadow: set[int] = field(default_factory=set)
-    """Slots that would be out if the session were not in shadow."""
+    """Victims of the collections that were only journalled."""
     contents: Contents = field(default_factory=Contents)
     fixed: set[int] = field(default_factory=set)
     """Slots that cannot be edited on the wire."""
-    opaque: set[int] = field(default_factory=set)
-    """Slots that are opaque to the collector for what the wire says of them alone."""
     accounts_on: bool | None = None
     """Whether the session's account was kept of what is carried out (on), or of what would be (in shadow)."""
     tombstones: dict[int, str] = field(default_factory=dict)
@@ -110,6 +98,10 @@ class Wiring:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     """Billed since the session woke: in all, and read from the cache."""
+
+    def shadow_slots(self, heap: Heap) -> set[int]:
+        """Resident slots that would be out if the session were not in shadow."""
+        return {slot for slot in self.shadow if heap.state[slot] == RESIDENT}
 
     @property
     def cache_hit_rate(self) -> float:

@@ -100,11 +100,6 @@ class Session:
         return self.holdings.index
 
     @property
-    def is_changing(self) -> bool:
-        """Whether a change is under way; such a session is not put to sleep."""
-        return self._lock.locked()
-
-    @property
     def rules(self) -> Rules:
         """The configured rules with the session's own task."""
         rules = self.settings.rules

@@ -54,6 +54,8 @@ class Holdings:
         """Slots of which the stash holds less than was sent."""
         self.left_evicted: set[int] = set()
         """Slots that departed while their bodies were out."""
+        self.uneditable: set[int] = set()
+        """Slots that are opaque to the collector only because their host's list cannot be edited there."""
         self._settings = settings
         self._garbage = GarbageIndex(self.index.paths)
         self._digests = bytearray()

@@ -1,6 +1,6 @@
 """`messages.collect`: make a list of a model API fit a budget, for callers who render their own requests.
 
-    list ──parse──▶ segments ──named──▶ admit ──▶ session ──collect──▶ tombstones ──splice──▶ the caller's own bytes
+    list ──parse──▶ contents ──ids_by_content──▶ ──reconcile──▶ session ──collect──▶ tombstones ──splice──▶ the bytes
 
 The session's window becomes exactly the list. What an earlier call evicted stays evicted (I14); what is not in the
 list any more has departed, and is still found and recalled. A content is known by its digest, whatever the list calls
@@ -9,26 +9,28 @@ it: no tombstone ever stands for another one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import msgspec
 
 from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.window_builder import as_asked
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.collector import Plan, plan
 from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import EVICTED, FORGOTTEN, OPAQUE
-from ctxgc.core.segment import Kind, Segment, SessionKey, base_id
+from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING
+from ctxgc.core.reconcile import Content, HostList, Stamp, ids_by_content, reconcile
+from ctxgc.core.segment import Kind, Segment, SessionKey, Status, base_id, digest
 from ctxgc.core.tombstone import address_told
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import carried_out
-from ctxgc.daemon.sessions.intake import Prepared
-from ctxgc.daemon.sessions.naming import named, stamped
+from ctxgc.daemon.sessions.intake import Intake, Prepared
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.daemon.sessions.window_update import put_back, rewindow, take_out
+from ctxgc.daemon.sessions.window_update import known_session, places_of, protect_uneditable, update_window
 from ctxgc.daemon.verbs.mutation import mutate, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import Told, on_clock, prepared
@@ -40,16 +42,16 @@ TOMBSTONE_BYTES_MAX = 512
 """No tombstone is longer: it has at most 60 tokens, and few of its bytes are a label's."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Listed:
     """The list as its session knows it: each segment under the session's id, and the new ones ready to be admitted."""
 
-    told: list[Told] = field(default_factory=list)
-    news: list[Prepared] = field(default_factory=list)
-    stood_for: dict[str, str] = field(default_factory=dict)
-    """Tombstones that the caller got from us and sends back: the session's segment by the list's."""
-    forgotten_tokens: int = 0
-    """Of what the session was made to forget, and its caller sends all the same: it stays, and no heap counts it."""
+    told: Sequence[Told]
+    news: Sequence[Prepared]
+    tombstones: dict[str, str]
+    """Tombstones of ours that the list holds: the session's segment by the list's."""
+    forgotten_tokens: int
+    """Tokens of forgotten segments that the caller sends all the same: they stay, and no heap counts them."""
 
     def plan_of(self, todo: Plan, target_tokens: int) -> Plan:
         """The plan of a session's window as the plan of the whole list."""
@@ -84,7 +86,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
         tombstones = {
             given.id: tombstone_of(session, slot, one.segment)
             for given, one, slot in zip(window.segments, listed.told, slots, strict=True)
-            if slot in out and given.id not in listed.stood_for
+            if slot in out and given.id not in listed.tombstones
         }
         reply = RenderReply(
             session=str(session.key),
@@ -109,23 +111,53 @@ def _row(services: Services, params: MessagesCollect) -> SessionRow:
 
 
 async def _read(services: Services, session: Session, window: WireWindow) -> _Listed:
-    """Name the list's segments as the session does, and make ready what it does not hold yet."""
-    listed = _Listed()
-    await session.ensure_text()
-    stamps = await on_worker(services, stamped, services.intake, window.segments)
-    listed.stood_for = await _stood_for(services, session, window)
-    ours = named(session, services.intake, window.segments, stamps, listed.stood_for)
-    listed.told = [Told(one, window.fixed(given)) for given, one in zip(window.segments, ours, strict=True)]
-    clocked = on_clock(session, [one.id for one in ours], listed.told)
-    listed.news = await on_worker(services, prepared, services.intake, clocked)
-    gone = [one for one in ours if _is_forgotten(session, one.id)]
+    """Find the session's id of each listed segment, and make ready what the session lacks."""
+    tombstones = await _tombstones_in(services, session, window)
+    given = [segment for segment in window.segments if segment.id not in tombstones]
+    contents = await on_worker(services, _contents, services.intake, given, _pending_bases(session))
+    ids = tombstones | dict(
+        zip(
+            (segment.id for segment in given),
+            ids_by_content(contents, session.heap, lambda slot: _stamp_of(session, slot), tombstones.values()),
+            strict=True,
+        )
+    )
+    told = [Told(replace(segment, id=ids[segment.id]), window.fixed(segment)) for segment in window.segments]
+    clocked = on_clock(session, [one.segment.id for one in told], told)
+    if clocked:
+        await session.ensure_text()
+    news = await on_worker(services, prepared, services.intake, clocked)
+    gone = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
     counted = await on_worker(services, services.intake.prepare_all, gone) if gone else []
-    listed.forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
-    return listed
+    forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
+    return _Listed(told, news, tombstones, forgotten_tokens)
 
 
-async def _stood_for(services: Services, session: Session, window: WireWindow) -> dict[str, str]:
-    """For which segments of the session the list's own tombstones stand, where they still are what we would say."""
+def _contents(intake: Intake, segments: Sequence[Segment], pending: Set[str]) -> list[Content]:
+    """The listed contents as `ids_by_content` knows them. Heavy: for the worker thread."""
+
+    def stamp(segment: Segment) -> Stamp:
+        stored, redactions = intake.redacted(segment)
+        return Stamp(digest(stored.skeleton, stored.body), bool(redactions))
+
+    def may_complete(segment: Segment) -> bool:
+        is_answered = segment.kind is Kind.EXCHANGE and segment.status is not Status.PENDING
+        return is_answered and base_id(segment.id) in pending
+
+    return [Content(one.id, stamp(one), stamp(as_asked(one)) if may_complete(one) else None) for one in segments]
+
+
+def _stamp_of(session: Session, slot: int) -> Stamp:
+    return Stamp(session.holdings.digest_of(slot), slot in session.holdings.redacted)
+
+
+def _pending_bases(session: Session) -> set[str]:
+    heap = session.heap
+    return {base_id(heap.ids[slot]) for slot, flags in enumerate(heap.flags) if flags & PENDING}
+
+
+async def _tombstones_in(services: Services, session: Session, window: WireWindow) -> dict[str, str]:
+    """Tombstones in the list that the session would still write so: the session's segment by the list's."""
     stones: dict[int, tuple[Segment, str]] = {}
     for segment in window.segments:
         for piece in segment.body:
@@ -153,20 +185,19 @@ def _is_forgotten(session: Session, id_: str) -> bool:
 
 
 def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
-    """Make the session's window the list; its slots in order. What this list cannot do without is in it whole."""
-    heap, fresh = session.heap, len(session.heap)
+    """Make the session's window the list; its slots in order. A body that the list cannot do without is resident."""
+    slot_of = session.heap.slot_of
+    fixed = {one.segment.id for one in listed.told if one.is_fixed}
+    stones = frozenset(listed.tombstones.values())
+    host = HostList(
+        places=places_of(one.segment.id for one in listed.told),
+        contents={one.segment.id: one.segment.kind for one in listed.told},
+        tombstones=stones,
+    )
+    todo = reconcile(host, known_session(session, {slot_of[id_] for id_ in fixed if id_ in slot_of}))
     for ready in listed.news:
         session.admit(change, ready)
-    slots = [heap.slot_of[one.segment.id] for one in listed.told]
-    gone = {heap.slot_of[id_] for id_ in listed.stood_for.values()}
-    held = [
-        slot
-        for slot, one in zip(slots, listed.told, strict=True)
-        if slot not in gone and (one.is_fixed or slot in session.holdings.redacted)
-    ]
-    for slot in held:
-        heap.flags[slot] |= OPAQUE
-    rewindow(session, change, slots, fresh)
-    put_back(session, change, held)
-    take_out(session, change, gone)
-    return slots
+    whole = {slot_of[id_] for id_ in fixed} | session.holdings.redacted
+    protect_uneditable(session, whole - {slot_of[id_] for id_ in stones})
+    update_window(session, change, todo)
+    return [slot_of[one.segment.id] for one in listed.told]
