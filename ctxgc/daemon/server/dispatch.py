@@ -19,11 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from ctxgc.core.errors import BadParams, Busy, CtxgcError, UnknownVerb
 from ctxgc.core.segment import SessionKey
-from ctxgc.daemon.control import Control
 from ctxgc.daemon.server.rpc import CallContext
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_sync
+from ctxgc.daemon.verbs.admin import Control
 from ctxgc.daemon.verbs.mutation import first_reply
 from ctxgc.daemon.verbs.tx import first_fault, transact
 from ctxgc.protocol.messages import VERBS, SegmentGet

@@ -6,14 +6,17 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 
 from ctxgc import __version__
 from ctxgc.core.errors import Incompatible
-from ctxgc.daemon.control import Control
 from ctxgc.daemon.feeds.importing import import_paths
+from ctxgc.daemon.feeds.watch import Watcher
 from ctxgc.daemon.server.rpc import CallContext
+from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.limits import BAD_LINES_MAX, BATCH_MAX, IN_FLIGHT_MAX, UNSENT_BYTES_MAX
 from ctxgc.protocol.messages import CAPABILITIES, PROTOCOL, VERBS, Hello, Import, Shutdown, Subscribe, WatchAdd
@@ -40,6 +43,19 @@ from ctxgc.protocol.replies.daemon import (
 from ctxgc.stash.contract import StashStatus
 
 SLOW_LISTED_MAX = 128
+
+
+@dataclass(slots=True)
+class Control:
+    """The daemon's own handles, for its administration verbs."""
+
+    server: Server
+    watcher: Watcher
+    socket_path: str
+    boot_id: str
+    stop: Callable[[], None]
+    reload: Callable[[], tuple[list[str], list[str]]]
+    """Read the configuration again: (keys in force now, keys that need a restart). Raises `BadParams`."""
 
 
 def hello(services: Services, control: Control, params: Hello) -> HelloReply:
