@@ -12,7 +12,7 @@ from ctxgc.config import PacerConfig
 from ctxgc.core.pacer import Decision, PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.regret_budget import Account, Request, decide_within_budget
-from ctxgc.daemon.sessions.collecting import Outcome, carried_out
+from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 
@@ -24,20 +24,19 @@ def pace(
     if session.row.mode == "observe" or not (limit_of(session, config) or config.enabled):
         return None
     idle_s = wall_s - session.row.updated_s if session.row.updated_s else 0.0
-    is_cold = idle_s > pacer.prices.ttl_s
-    cache = COLD if is_cold else CacheState(cached_tokens)
+    cache = COLD if idle_s > pacer.prices.ttl_s else CacheState(cached_tokens)
     request = Request(cache, session.heap.absent_tokens)
-    decision, account = decided(session, config, pacer, request, wall_s)
+    decision, account = ask_pacer(session, config, pacer, request, wall_s)
     if decision is not None and decision.trigger == "value" and not config.enabled:
         return None
     session.account = account
     if decision is None:
         return None
-    cached = cache.prefix_tokens
-    return carried_out(session, change, decision.plan, decision.trigger, pacer, wall_s, cached_tokens=cached)
+    conditions = Conditions(pacer, wall_s, cache)
+    return carry_out(session, change, decision.plan, decision.trigger, conditions)
 
 
-def decided(
+def ask_pacer(
     session: Session, config: PacerConfig, pacer: PacerRules, request: Request, wall_s: float
 ) -> tuple[Decision | None, Account]:
     """What the pacer would have a session do about a request, and its account if that is done. Changes nothing."""

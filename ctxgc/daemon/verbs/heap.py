@@ -15,7 +15,15 @@ from ctxgc.core.segment import EdgeKind
 from ctxgc.core.tombstone import size_label
 from ctxgc.daemon.serialize import collection_reply, labels_of, largest_victims, plan_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import carried_out, not_carried_out, planned, target_of, to_undo, undo
+from ctxgc.daemon.sessions.collecting import (
+    Conditions,
+    carry_out,
+    plan_collection,
+    price_plan,
+    target_of,
+    undo,
+    undoable,
+)
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.mutation import announce, mutate, on_worker, session_holding, session_of
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
@@ -57,8 +65,8 @@ async def _listed(services: Services, session: Session, todo: Plan, limit: int) 
 async def plan(services: Services, params: HeapPlan) -> PlanReply:
     """`heap.plan`."""
     session = await session_of(services, params)
-    todo = planned(session, target_of(session, params.budget_tokens, params.unit))
-    outcome = not_carried_out(session, todo, services.pacer)
+    todo = plan_collection(session, target_of(session, params.budget_tokens, params.unit))
+    outcome = price_plan(session, todo, services.pacer)
     labels = await _listed(services, session, todo, params.limit)
     return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=True)
 
@@ -70,11 +78,11 @@ async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
     async with mutate(services, "heap.collect", params) as (session, tx):
         target = target_of(session, params.budget_tokens, params.unit)
         # Nothing else moves the heap while this change holds the session: others are served meanwhile.
-        todo: Plan = await on_worker(services, planned, session, target)
+        todo: Plan = await on_worker(services, plan_collection, session, target)
         if params.must_fit:
             _must_fit(todo)
         labels = await _listed(services, session, todo, params.limit)
-        outcome = carried_out(session, tx, todo, "asked", services.pacer, services.clock())
+        outcome = carry_out(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
         tx.then(lambda: announce(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False))
 
@@ -94,7 +102,7 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
         newest = await services.stash.standing(session.key)
-        outcome = undo(session, tx, to_undo(session, number, named, newest, force=params.force), services.clock())
+        outcome = undo(session, tx, undoable(session, number, named, newest, force=params.force), services.clock())
         tx.then(lambda: announce(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))
 

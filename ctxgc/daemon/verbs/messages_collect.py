@@ -26,7 +26,7 @@ from ctxgc.core.segment import Kind, Segment, SessionKey, Status, base_id, diges
 from ctxgc.core.tombstone import address_told
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import carried_out
+from ctxgc.daemon.sessions.collecting import Conditions, carry_out
 from ctxgc.daemon.sessions.intake import Intake, Prepared
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
@@ -80,7 +80,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
         target = session.raw_budget(params.budget_tokens, params.unit)
         ours = max(target - listed.forgotten_tokens, 0)
         todo = plan(session.heap, session.index.paths, ours, session.now(), session.rules)
-        outcome = carried_out(session, tx, todo, "asked", services.pacer, services.clock())
+        outcome = carry_out(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
         whole = listed.plan_of(todo, target)
         out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
         tombstones = {

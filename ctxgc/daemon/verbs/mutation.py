@@ -14,11 +14,11 @@ from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import address_in
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import SHADOW, Outcome
+from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.protocol.params import Mutating, MutatingSession, OfSession
-from ctxgc.stash.contract import Op, PutOp
+from ctxgc.stash.contract import SHADOW, Op, PutOp
 
 NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
 

@@ -16,7 +16,7 @@ from ctxgc.daemon.feeds.importing import open_regular
 from ctxgc.daemon.serialize import content_reply, header_reply, labels_of, plan_reply, segment_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.client_segments import check_contents, segment_of_file, segments_of
-from ctxgc.daemon.sessions.collecting import evict_by_hand
+from ctxgc.daemon.sessions.collecting import Conditions, evict_by_hand
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.pacer_driver import pace
 from ctxgc.daemon.sessions.session import REPLY_KINDS, Session
@@ -317,5 +317,5 @@ async def evict(services: Services, params: SegmentIds) -> PlanReply:
     labels = labels_of(await services.stash.rows(session.key, session.slots(params.ids)))
     async with mutate(services, "segment.evict", params, session) as (session, tx):
         slots = session.slots(params.ids)
-        outcome = evict_by_hand(session, tx, slots, services.pacer, services.clock())
+        outcome = evict_by_hand(session, tx, slots, Conditions(services.pacer, services.clock()))
         return tx.answer(plan_reply(session, outcome, labels, unit="billed", limit=len(slots), is_dry=False))

@@ -23,9 +23,9 @@ from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_s
 from ctxgc.core.regret_budget import Account, Request
 from ctxgc.core.segment import SessionKey, digest
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import SHADOW, Outcome, carried_out, foreseen
+from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import Prepared
-from ctxgc.daemon.sessions.pacer_driver import decided
+from ctxgc.daemon.sessions.pacer_driver import ask_pacer
 from ctxgc.daemon.sessions.request_ledger import Bill, Open, Sent, Wiring, actual_cost, as_if_out
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
@@ -44,7 +44,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     told_in,
 )
 from ctxgc.protocol.wire import EvictedReply, SyncPlanReply, SyncReply, WindowReply, WindowSync
-from ctxgc.stash.contract import ActualCost, SessionRow
+from ctxgc.stash.contract import SHADOW, ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 
@@ -228,15 +228,15 @@ def _collect(call: _Sync) -> None:
     with as_if_out(heap, [] if is_on else wiring.shadow_slots(heap)):
         cache = COLD if is_cold else CacheState(heap.resident_tokens)
         request = Request(cache, heap.absent_tokens, wiring.sent.tokens if wiring.sent else 0)
-        decision, session.account = decided(session, call.services.config.pacer, call.pacer, request, wall_s)
+        decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
         if decision is None:
             return
         call.trigger = decision.trigger
-        rules = {"cached_tokens": cache.prefix_tokens}
+        conditions = Conditions(call.pacer, wall_s, cache)
         if is_on:
-            outcome = carried_out(session, call.change, decision.plan, call.trigger, call.pacer, wall_s, **rules)
+            outcome = carry_out(session, call.change, decision.plan, call.trigger, conditions)
         else:
-            outcome = foreseen(session, call.change, decision.plan, call.pacer, wall_s, **rules)
+            outcome = journal_in_shadow(session, call.change, decision.plan, conditions)
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
     if is_on:
         wiring.opened.append(Open(outcome.collection, victims, is_cold))
