@@ -29,6 +29,7 @@ from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.sessions.window_update import known_session, update_window
 from ctxgc.protocol.params import NAME_CHARS_MAX
+from ctxgc.protocol.replies.daemon import ImportedReply
 from ctxgc.stash.contract import SessionRow
 from ctxgc.tokens.calibration import Calibration
 
@@ -299,7 +300,7 @@ def _note_usage(met: Pass, change: Change, event: Used) -> None:
         session.set_row(change, turn=max(session.row.turn, event.turn))
 
 
-def imported_reply(feed: Feed, path: str) -> list[dict[str, Any]]:
+def imported_reply(feed: Feed, path: str) -> list[ImportedReply]:
     """`ImportedReply` of each session of a feed."""
     parser = feed.parser
     replies = []
@@ -308,17 +309,17 @@ def imported_reply(feed: Feed, path: str) -> list[dict[str, Any]]:
         is_main = number == 0 and parser is not None
         skipped = dict(parser.skipped) if is_main and parser else {}
         replies.append(
-            {
-                "session": str(session.key),
-                "path": path,
-                "source": session.key.source,
-                "segments": len(session.heap),
-                "added": met.added,
-                "records": parser.records if is_main and parser else 0,
-                "skipped_records": sum(skipped.values()),
-                "skipped": skipped,
-                "resident_tokens": session.heap.resident_tokens,
-                "parent": f"{session.key.source}:{row.parent}" if row.parent else "",
-            }
+            ImportedReply(
+                session=str(session.key),
+                path=path,
+                source=session.key.source,
+                segments=len(session.heap),
+                added=met.added,
+                records=parser.records if is_main and parser else 0,
+                skipped_records=sum(skipped.values()),
+                skipped=skipped,
+                resident_tokens=session.heap.resident_tokens,
+                parent=f"{session.key.source}:{row.parent}" if row.parent else "",
+            )
         )
     return replies

@@ -8,11 +8,12 @@ import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ctxgc.core.errors import BadTranscript, CtxgcError, NotFound
 from ctxgc.daemon.feeds.feed import Feed, imported_reply
 from ctxgc.daemon.services import Services
+from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply
 
 SLICE_BYTES = 256 * 2**10
 PROGRESS_BYTES = 2**20
@@ -59,11 +60,11 @@ def open_regular(path: str) -> IO[bytes]:
     return os.fdopen(descriptor, "rb")
 
 
-async def import_paths(services: Services, paths: Sequence[str], format_name: str) -> dict[str, Any]:
-    """Import files and folders: `ImportReply`. Failures are listed by file; the rest goes in."""
+async def import_paths(services: Services, paths: Sequence[str], format_name: str) -> ImportReply:
+    """Import files and folders. Failures are listed by file; the rest goes in."""
     started = time.monotonic()
-    sessions: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
+    sessions: list[ImportedReply] = []
+    failed: list[FailedReply] = []
     size = 0
     for path in paths:
         try:
@@ -82,19 +83,19 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
             if ends_early:
                 sentence = f"{_shown(file)} ends early: {ends_early}"
                 hint = "import the whole file again: what is known already is passed over"
-                failed.append({"path": _shown(file), "kind": "ends_early", "error": sentence, "hint": hint})
-    added = sum(reply["added"] for reply in sessions)
+                failed.append(FailedReply(_shown(file), "ends_early", sentence, hint))
+    added = sum(reply.added for reply in sessions)
     services.counts["imports"] += len(sessions)
-    return {
-        "sessions": sessions,
-        "failed": failed,
-        "bytes": size,
-        "seconds": round(time.monotonic() - started, 3),
-        "changed": f"{added} segments of {len(sessions)} sessions are new",
-    }
+    return ImportReply(
+        sessions=sessions,
+        failed=failed,
+        bytes=size,
+        seconds=round(time.monotonic() - started, 3),
+        changed=f"{added} segments of {len(sessions)} sessions are new",
+    )
 
 
-async def import_file(services: Services, path: str, format_name: str) -> tuple[list[dict[str, Any]], int, str]:
+async def import_file(services: Services, path: str, format_name: str) -> tuple[list[ImportedReply], int, str]:
     """Import one file: (`ImportedReply` of each of its sessions, bytes read, why they are not all of it)."""
     feed = Feed(services, format_name)
     with await asyncio.to_thread(open_regular, path) as file:
@@ -119,8 +120,8 @@ def _shown(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _failure(path: str, error: CtxgcError | OSError) -> dict[str, str]:
+def _failure(path: str, error: CtxgcError | OSError) -> FailedReply:
     path = _shown(path)
     if isinstance(error, CtxgcError):
-        return {"path": path, "kind": error.kind, "error": str(error), "hint": error.hint}
-    return {"path": path, "kind": "unreadable", "error": f"{path}: {error.strerror}", "hint": "check its permissions"}
+        return FailedReply(path, error.kind, str(error), error.hint)
+    return FailedReply(path, "unreadable", f"{path}: {error.strerror}", "check its permissions")

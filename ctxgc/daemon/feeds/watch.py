@@ -28,6 +28,7 @@ from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound
 from ctxgc.daemon.feeds.feed import Feed
 from ctxgc.daemon.feeds.importing import SLICE_BYTES, SUFFIXES, open_regular, transcript_files
 from ctxgc.daemon.services import Services
+from ctxgc.protocol.replies.daemon import WatchedReply
 from ctxgc.stash.contract import PutPosition
 
 WATCHED_MAX = 32
@@ -124,16 +125,16 @@ class Watcher:
         for path in list(self._watched):
             await self.remove(path)
 
-    def reply(self) -> list[dict[str, Any]]:
-        """What is followed, and how far: the `watched` of `WatchReply`."""
+    def reply(self) -> list[WatchedReply]:
+        """The paths that are followed, and how far."""
         return [
-            {
-                "path": watched.path,
-                "files": len(watched.files),
-                "bytes_read": watched.bytes_read,
-                "sessions": sorted({str(key) for file in watched.files.values() for key in file.feed.keys}),
-                "error": watched.error,
-            }
+            WatchedReply(
+                path=watched.path,
+                files=len(watched.files),
+                bytes_read=watched.bytes_read,
+                sessions=sorted({str(key) for file in watched.files.values() for key in file.feed.keys}),
+                error=watched.error,
+            )
             for watched in self._watched.values()
         ]
 

@@ -19,15 +19,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from ctxgc.core.errors import BadParams, Busy, CtxgcError, UnknownVerb
 from ctxgc.core.segment import SessionKey
-from ctxgc.daemon.control import Control
 from ctxgc.daemon.server.rpc import CallContext
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_sync
+from ctxgc.daemon.verbs.admin import Control
 from ctxgc.daemon.verbs.mutation import first_reply
 from ctxgc.daemon.verbs.tx import first_fault, transact
-from ctxgc.protocol.messages import VERBS, Mutating, Params, SegmentGet
-from ctxgc.protocol.params import read_params
+from ctxgc.protocol.messages import VERBS, SegmentGet
+from ctxgc.protocol.params import Mutating, Params, read_params
+from ctxgc.protocol.replies.daemon import BackgroundReply
 
 _log = logging.getLogger("ctxgc.daemon")
 
@@ -100,7 +101,7 @@ class Verbs:
             return reply
         self._background += 1
         self._spawn(self._in_background(reply))
-        return {"durability": "async", "changed": "taken, not durable yet: ask again to see it"}
+        return BackgroundReply("async", "taken, not durable yet: ask again to see it")
 
     async def _in_background(self, result: Any) -> None:
         """Finish a mutation whose client did not wait: a refusal reaches nobody, and must not end the daemon."""

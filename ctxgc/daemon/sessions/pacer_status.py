@@ -9,16 +9,15 @@ Only reads. Tokens are raw unless they say otherwise.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ctxgc.config import PacerConfig
 from ctxgc.core.pacer import PacerRules, due_tokens
 from ctxgc.core.tombstone import size_label
-from ctxgc.daemon.serialize import collection_reply
 from ctxgc.daemon.sessions.pacer_driver import limit_of
 from ctxgc.daemon.sessions.request_ledger import as_if_out
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.stash.contract import Collection
+from ctxgc.protocol.replies.sessions import NextCollectionReply
 
 
 class Waiting(NamedTuple):
@@ -43,23 +42,29 @@ def gateway_mode(session: Session) -> str:
     return "off" if session.wiring.is_off else "shadow"
 
 
-def pacing_reply(
-    session: Session, config: PacerConfig, pacer: PacerRules, journal: list[Collection], wall_s: float
-) -> dict[str, Any]:
-    """The part of `ShowReply` that is about collections: those that were, and the next one."""
+class Pacing(NamedTuple):
+    """The part of a session's reply that is about collections and the gateway; see `ShowReply`."""
+
+    gateway: str
+    freed_tokens: int
+    cache_hit_rate: float | None
+    next_collection: NextCollectionReply
+
+
+def pacing_of(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: float) -> Pacing:
+    """What left the session's window, and what its next collection waits for."""
     heap, wiring = session.heap, session.wiring
     mode = gateway_mode(session)
     absent = wiring.shadow_slots(heap) if wiring and mode == "shadow" else set()
     freed = sum(heap.body[slot] - heap.tombstone[slot] for slot in absent) if absent else heap.absent_tokens
     with as_if_out(heap, absent):
         waiting = _waiting(session, config, pacer, mode, wall_s)
-    return {
-        "gateway": mode,
-        "freed_tokens": freed,
-        "cache_hit_rate": wiring.cache_hit_rate if wiring and wiring.prompt_tokens else None,
-        "last_collection": collection_reply(session, journal[0]) if journal else None,
-        "next_collection": waiting._asdict() | {"limit_tokens": limit_of(session, config)},
-    }
+    return Pacing(
+        gateway=mode,
+        freed_tokens=freed,
+        cache_hit_rate=wiring.cache_hit_rate if wiring and wiring.prompt_tokens else None,
+        next_collection=NextCollectionReply(*waiting, limit_tokens=limit_of(session, config)),
+    )
 
 
 def _waiting(session: Session, config: PacerConfig, pacer: PacerRules, mode: str, wall_s: float) -> Waiting:

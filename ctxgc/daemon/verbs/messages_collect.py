@@ -26,15 +26,16 @@ from ctxgc.core.segment import Kind, Segment, SessionKey, Status, base_id, diges
 from ctxgc.core.tombstone import address_told
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import carried_out
+from ctxgc.daemon.sessions.collecting import Conditions, carry_out
 from ctxgc.daemon.sessions.intake import Intake, Prepared
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.sessions.window_update import known_session, places_of, protect_uneditable, update_window
-from ctxgc.daemon.verbs.mutation import Reply, mutate, on_worker
+from ctxgc.daemon.verbs.mutation import mutate, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import Told, on_clock, prepared
 from ctxgc.protocol.messages import MessagesCollect
+from ctxgc.protocol.replies.sessions import RenderReply
 from ctxgc.stash.contract import SessionRow
 
 TOMBSTONE_BYTES_MAX = 512
@@ -65,7 +66,7 @@ class _Listed:
         )
 
 
-async def collect_list(services: Services, params: MessagesCollect) -> Reply:
+async def collect_list(services: Services, params: MessagesCollect) -> RenderReply:
     """`messages.collect`."""
     wire = WIRE_FORMATS.get(params.format)
     if wire is None:
@@ -79,7 +80,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> Reply:
         target = session.raw_budget(params.budget_tokens, params.unit)
         ours = max(target - listed.forgotten_tokens, 0)
         todo = plan(session.heap, session.index.paths, ours, session.now(), session.rules)
-        outcome = carried_out(session, tx, todo, "asked", services.pacer, services.clock())
+        outcome = carry_out(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
         whole = listed.plan_of(todo, target)
         out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
         tombstones = {
@@ -87,16 +88,16 @@ async def collect_list(services: Services, params: MessagesCollect) -> Reply:
             for given, one, slot in zip(window.segments, listed.told, slots, strict=True)
             if slot in out and given.id not in listed.tombstones
         }
-        reply = {
-            "session": str(session.key),
-            "format": params.format,
-            "messages": msgspec.Raw(wire.splice(params.messages, window, tombstones)),
-            "tokens": whole.remaining_tokens,
-            "billed_tokens": session.billed(whole.remaining_tokens),
-            "evicted": len(out),
-            "plan": plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
-            "changed": f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
-        }
+        reply = RenderReply(
+            session=str(session.key),
+            format=params.format,
+            messages=msgspec.Raw(wire.splice(params.messages, window, tombstones)),
+            tokens=whole.remaining_tokens,
+            billed_tokens=session.billed(whole.remaining_tokens),
+            evicted=len(out),
+            plan=plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
+            changed=f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
+        )
         return tx.answer(reply)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,13 +14,12 @@ from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import address_in
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import SHADOW, Outcome
+from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.protocol.messages import Mutating, MutatingSession, OfSession
-from ctxgc.stash.contract import Op, PutOp
+from ctxgc.protocol.params import Mutating, MutatingSession, OfSession
+from ctxgc.stash.contract import SHADOW, Op, PutOp
 
-Reply = dict[str, Any]
 NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
 
 
@@ -136,18 +135,25 @@ async def in_step() -> None:
     await asyncio.sleep(0)
 
 
-def budget_fields(session: Session) -> Reply:
-    """What every mutation says it did to the budget."""
+class Cost(NamedTuple):
+    """A window's tokens after a mutation: raw, and in the model's own."""
+
+    resident_tokens: int
+    billed_tokens: int
+
+
+def cost_of(session: Session) -> Cost:
+    """The window's tokens now, which every mutation's reply gives."""
     raw = session.heap.resident_tokens
-    return {"resident_tokens": raw, "billed_tokens": session.billed(raw)}
+    return Cost(raw, session.billed(raw))
 
 
-def over_budget_hint(session: Session) -> Reply:
+def over_budget_hint(session: Session) -> str | None:
     """The next step, if the session is over its budget now."""
     budget = session.row.budget_tokens
     if budget and session.billed(session.heap.resident_tokens) > budget:
-        return {"next": "over budget: `ctxgc collect` brings it under"}
-    return {}
+        return "over budget: `ctxgc collect` brings it under"
+    return None
 
 
 def announce(services: Services, session: Session, outcome: Outcome) -> None:

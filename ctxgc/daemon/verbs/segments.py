@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import msgspec
+from msgspec.structs import replace
 
 from ctxgc.core.errors import BadParams, NotFound
 from ctxgc.core.heap import PINNED, RESIDENT
 from ctxgc.core.segment import EdgeKind, Segment
 from ctxgc.daemon.feeds.importing import open_regular
-from ctxgc.daemon.serialize import content_reply, labels_of, plan_reply, segment_reply
+from ctxgc.daemon.serialize import content_reply, header_reply, labels_of, plan_reply, segment_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.client_segments import check_contents, segment_of_file, segments_of
-from ctxgc.daemon.sessions.collecting import evict_by_hand
+from ctxgc.daemon.sessions.collecting import Conditions, evict_by_hand
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.pacer_driver import pace
 from ctxgc.daemon.sessions.session import REPLY_KINDS, Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.verbs.mutation import (
-    Reply,
     announce,
-    budget_fields,
+    cost_of,
     in_step,
     mutate,
     on_worker,
@@ -31,7 +32,6 @@ from ctxgc.daemon.verbs.mutation import (
     session_of,
 )
 from ctxgc.protocol.messages import (
-    MutatingSession,
     NewSegment,
     SegmentAdd,
     SegmentAddFile,
@@ -42,6 +42,9 @@ from ctxgc.protocol.messages import (
     SegmentRef,
     SegmentTag,
 )
+from ctxgc.protocol.params import MutatingSession
+from ctxgc.protocol.replies.heap import PlanReply
+from ctxgc.protocol.replies.segments import AddReply, ContentReply, SegmentReply, SegmentsChangedReply, SegmentsReply
 from ctxgc.stash.contract import AddEdges, Edge, SetPinned, SetTags, Touch
 
 LIST_SLICE = 512
@@ -51,17 +54,17 @@ FILE_BYTES_MAX = 256 * 2**20
 """The largest file that becomes one segment."""
 
 
-async def add(services: Services, params: SegmentAdd) -> Reply:
+async def add(services: Services, params: SegmentAdd) -> AddReply:
     """`segment.add`."""
     return await add_items(services, "segment.add", params, [params.segment])
 
 
-async def add_many(services: Services, params: SegmentAddMany) -> Reply:
+async def add_many(services: Services, params: SegmentAddMany) -> AddReply:
     """`segment.add_many`."""
     return await add_items(services, "segment.add_many", params, params.segments)
 
 
-async def add_file(services: Services, params: SegmentAddFile) -> Reply:
+async def add_file(services: Services, params: SegmentAddFile) -> AddReply:
     """`segment.add_file`."""
     data = await asyncio.to_thread(_read_file, params.path)
     item = NewSegment(id=params.id, kind=params.kind, paths=[params.path], tags=params.tags)
@@ -83,7 +86,7 @@ def _read_file(path: str) -> bytes:
     return data
 
 
-async def add_items(services: Services, verb: str, params: MutatingSession, items: Sequence[NewSegment]) -> Reply:
+async def add_items(services: Services, verb: str, params: MutatingSession, items: Sequence[NewSegment]) -> AddReply:
     """Admit segments at the end of a session's window, all or none."""
 
     def segments(session: Session) -> list[Segment]:
@@ -98,12 +101,12 @@ async def _add(
     params: MutatingSession,
     items: Sequence[NewSegment],
     segments: Callable[[Session], list[Segment]],
-) -> Reply:
+) -> AddReply:
     async with mutate(services, verb, params) as (session, tx):
         prepared = await prepared_for(services, session, segments(session))
         cached = session.heap.resident_tokens
         reply = apply_added(session, tx, items, prepared)
-        return tx.answer(reply | _paced(services, session, tx, cached))
+        return tx.answer(_paced(services, session, tx, cached, reply))
 
 
 async def prepared_for(services: Services, session: Session, given: list[Segment]) -> list[Prepared]:
@@ -122,27 +125,30 @@ async def prepared_for(services: Services, session: Session, given: list[Segment
     return prepared
 
 
-def _paced(services: Services, session: Session, change: Change, cached_tokens: int) -> Reply:
+def _paced(services: Services, session: Session, tx: Change, cached_tokens: int, added: AddReply) -> AddReply:
+    """Ask the pacer; the reply with the collection, if one was due."""
     outcome = pace(
         session,
-        change,
+        tx,
         services.config.pacer,
         services.pacer,
         cached_tokens=cached_tokens,
         wall_s=services.clock(),
     )
     if outcome is None:
-        return {}
-    change.then(lambda: announce(services, session, outcome))
-    freed = outcome.plan.before_tokens - outcome.plan.remaining_tokens
-    return {
-        "resident_tokens": outcome.plan.remaining_tokens,
-        "billed_tokens": session.billed(outcome.plan.remaining_tokens),
-        "next": f"collection {outcome.collection} ({outcome.trigger}) freed {freed} tokens: render again",
-    }
+        return added
+    tx.then(lambda: announce(services, session, outcome))
+    left = outcome.plan.remaining_tokens
+    freed = outcome.plan.before_tokens - left
+    return replace(
+        added,
+        resident_tokens=left,
+        billed_tokens=session.billed(left),
+        next=f"collection {outcome.collection} ({outcome.trigger}) freed {freed} tokens: render again",
+    )
 
 
-def apply_added(session: Session, change: Change, items: Sequence[NewSegment], prepared: list[Prepared]) -> Reply:
+def apply_added(session: Session, change: Change, items: Sequence[NewSegment], prepared: list[Prepared]) -> AddReply:
     """Admit what was prepared; the turn moves on with a reply, or with the call where there is none."""
     turn = session.row.turn
     added = 0
@@ -151,14 +157,16 @@ def apply_added(session: Session, change: Change, items: Sequence[NewSegment], p
         added += session.admit(change, ready, is_pinned=item.is_pinned)
     if added and session.row.turn == turn and not any(p.segment.kind in REPLY_KINDS for p in prepared):
         session.set_row(change, turn=turn + 1)
-    reply: Reply = {
-        "session": str(session.key),
-        "ids": [ready.segment.id for ready in prepared],
-        "added": added,
-        **budget_fields(session),
-        "changed": f"{added} of {len(prepared)} segments are new",
-    }
-    return reply | over_budget_hint(session)
+    cost = cost_of(session)
+    return AddReply(
+        session=str(session.key),
+        ids=[ready.segment.id for ready in prepared],
+        added=added,
+        resident_tokens=cost.resident_tokens,
+        billed_tokens=cost.billed_tokens,
+        changed=f"{added} of {len(prepared)} segments are new",
+        next=over_budget_hint(session),
+    )
 
 
 def _refuse_unknown_refs(session: Session, ready: Prepared) -> None:
@@ -169,7 +177,7 @@ def _refuse_unknown_refs(session: Session, ready: Prepared) -> None:
         raise BadParams(f"refs: {unknown}", hint=hint, field="refs") from None
 
 
-async def get(services: Services, params: SegmentGet) -> Reply:
+async def get(services: Services, params: SegmentGet) -> ContentReply:
     """`segment.get`."""
     session = await session_holding(services, params, params.id)
     slot = session.slot(params.id)
@@ -181,15 +189,14 @@ async def get(services: Services, params: SegmentGet) -> Reply:
         if not rows:
             raise NotFound(f"segment {params.id!r} was lost to damage", hint="import its transcript again")
     if not params.with_content:
-        pieces = [{"name": n, "bytes": size, "tokens": t, "next_offset": 0} for n, size, t in rows[0].pieces]
-        return segment_reply(session, rows[0]) | {"session": str(session.key), "pieces": pieces}
+        return header_reply(session, rows[0])
     contents = await services.texts.get(session.key, [slot])
     if slot not in contents:
         raise NotFound(f"segment {params.id!r} was forgotten", hint="nothing of it is left but its id")
     return content_reply(session, rows[0], contents[slot], params.offset, params.limit_bytes)
 
 
-async def list_segments(services: Services, params: SegmentList) -> Reply:
+async def list_segments(services: Services, params: SegmentList) -> SegmentsReply:
     """`segment.list`: window order first, then what is outside of it, by place."""
     session = await session_of(services, params)
     heap = session.heap
@@ -208,15 +215,16 @@ async def list_segments(services: Services, params: SegmentList) -> Reply:
         described.append(msgspec.json.encode([segment_reply(session, row) for row in here])[1:-1])
         await asyncio.sleep(0)  # Others are served between the slices of a long list.
     more = params.offset + params.limit
-    return {
-        "session": str(session.key),
-        "segments": msgspec.Raw(b"[" + b",".join(filter(None, described)) + b"]"),
-        "total": len(wanted),
-        "next_offset": more if more < len(wanted) else -1,
-    }
+    encoded = msgspec.Raw(b"[" + b",".join(filter(None, described)) + b"]")
+    return SegmentsReply(
+        session=str(session.key),
+        segments=cast("list[SegmentReply]", encoded),
+        total=len(wanted),
+        next_offset=more if more < len(wanted) else -1,
+    )
 
 
-def apply_pins(session: Session, tx: Change, ids: Sequence[str], *, is_pinned: bool) -> Reply:
+def apply_pins(session: Session, tx: Change, ids: Sequence[str], *, is_pinned: bool) -> SegmentsChangedReply:
     """Pin or unpin."""
     slots, heap = session.kept(ids), session.heap
     moved = [slot for slot in slots if heap.is_set(slot, PINNED) is not is_pinned]
@@ -229,12 +237,12 @@ def apply_pins(session: Session, tx: Change, ids: Sequence[str], *, is_pinned: b
     if not moved:
         done = f"nothing changed: {'pinned already' if is_pinned else 'not pinned'}"
     out = [heap.ids[slot] for slot in slots if heap.state[slot] != RESIDENT] if is_pinned else []
-    reply = _changed(session, slots, done)
     # A pin holds what is in the window, and brings nothing back into it.
-    return reply | ({"next": f"out of the window: `ctxgc recall {out[0]}` brings it back"} if out else {})
+    hint = f"out of the window: `ctxgc recall {out[0]}` brings it back" if out else None
+    return _changed(session, slots, done, hint)
 
 
-def apply_touch(session: Session, tx: Change, params: SegmentIds) -> Reply:
+def apply_touch(session: Session, tx: Change, params: SegmentIds) -> SegmentsChangedReply:
     """Note a use now."""
     slots, turn = session.kept(params.ids), session.row.turn
     tx.add(Touch(session.key, [(slot, turn) for slot in slots]))
@@ -243,7 +251,7 @@ def apply_touch(session: Session, tx: Change, params: SegmentIds) -> Reply:
     return _changed(session, slots, f"{len(slots)} touched at turn {turn}")
 
 
-def apply_tags(session: Session, tx: Change, params: SegmentTag) -> Reply:
+def apply_tags(session: Session, tx: Change, params: SegmentTag) -> SegmentsChangedReply:
     """Set tags, task, importance."""
     [slot] = session.kept([params.id])
     tags = None if params.tags is None else tuple(params.tags)
@@ -255,7 +263,7 @@ def apply_tags(session: Session, tx: Change, params: SegmentTag) -> Reply:
     return _changed(session, [slot], "tags set")
 
 
-def apply_refs(session: Session, tx: Change, params: SegmentRef) -> Reply:
+def apply_refs(session: Session, tx: Change, params: SegmentRef) -> SegmentsChangedReply:
     """Add references to older segments."""
     [slot], targets = session.kept([params.id]), session.kept(params.refs)
     younger = [target for target in targets if target >= slot]
@@ -268,46 +276,46 @@ def apply_refs(session: Session, tx: Change, params: SegmentRef) -> Reply:
     return _changed(session, [slot], f"{len(targets)} references added")
 
 
-def _changed(session: Session, slots: Sequence[int], sentence: str) -> Reply:
+def _changed(session: Session, slots: Sequence[int], sentence: str, hint: str | None = None) -> SegmentsChangedReply:
     ids = [session.heap.ids[slot] for slot in slots]
-    return {"session": str(session.key), "ids": ids, **budget_fields(session), "changed": sentence}
+    return SegmentsChangedReply(str(session.key), ids, *cost_of(session), changed=sentence, next=hint)
 
 
-async def pin(services: Services, params: SegmentIds) -> Reply:
+async def pin(services: Services, params: SegmentIds) -> SegmentsChangedReply:
     """`segment.pin`."""
     async with mutate(services, "segment.pin", params) as (session, tx):
         return tx.answer(apply_pins(session, tx, params.ids, is_pinned=True))
 
 
-async def unpin(services: Services, params: SegmentIds) -> Reply:
+async def unpin(services: Services, params: SegmentIds) -> SegmentsChangedReply:
     """`segment.unpin`."""
     async with mutate(services, "segment.unpin", params) as (session, tx):
         return tx.answer(apply_pins(session, tx, params.ids, is_pinned=False))
 
 
-async def touch(services: Services, params: SegmentIds) -> Reply:
+async def touch(services: Services, params: SegmentIds) -> SegmentsChangedReply:
     """`segment.touch`."""
     async with mutate(services, "segment.touch", params) as (session, tx):
         return tx.answer(apply_touch(session, tx, params))
 
 
-async def tag(services: Services, params: SegmentTag) -> Reply:
+async def tag(services: Services, params: SegmentTag) -> SegmentsChangedReply:
     """`segment.tag`."""
     async with mutate(services, "segment.tag", params) as (session, tx):
         return tx.answer(apply_tags(session, tx, params))
 
 
-async def ref(services: Services, params: SegmentRef) -> Reply:
+async def ref(services: Services, params: SegmentRef) -> SegmentsChangedReply:
     """`segment.ref`."""
     async with mutate(services, "segment.ref", params) as (session, tx):
         return tx.answer(apply_refs(session, tx, params))
 
 
-async def evict(services: Services, params: SegmentIds) -> Reply:
+async def evict(services: Services, params: SegmentIds) -> PlanReply:
     """`segment.evict`."""
     session = await session_of(services, params)
     labels = labels_of(await services.stash.rows(session.key, session.slots(params.ids)))
     async with mutate(services, "segment.evict", params, session) as (session, tx):
         slots = session.slots(params.ids)
-        outcome = evict_by_hand(session, tx, slots, services.pacer, services.clock())
+        outcome = evict_by_hand(session, tx, slots, Conditions(services.pacer, services.clock()))
         return tx.answer(plan_reply(session, outcome, labels, unit="billed", limit=len(slots), is_dry=False))

@@ -13,10 +13,13 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.client_segments import segments_of
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.daemon.verbs.mutation import Reply, mutate
+from ctxgc.daemon.verbs.mutation import mutate
 from ctxgc.daemon.verbs.segments import apply_added, apply_pins, apply_refs, apply_tags, apply_touch, prepared_for
 from ctxgc.daemon.verbs.sessions import apply_settings
-from ctxgc.protocol.messages import VERBS, MutatingSession, NewSegment, Params, SegmentAdd, Tx
+from ctxgc.protocol.messages import VERBS, NewSegment, SegmentAdd, Tx
+from ctxgc.protocol.params import MutatingSession, Params
+from ctxgc.protocol.replies.daemon import TxReply
+from ctxgc.protocol.replies.reply import Reply
 
 SIMPLE: dict[str, Callable[[Session, Change, Any], Reply]] = {
     "segment.pin": lambda session, tx, params: apply_pins(session, tx, params.ids, is_pinned=True),
@@ -31,22 +34,21 @@ OUTER = frozenset(MutatingSession.model_fields)
 """What a tx says once for all of its calls. A call that named another session would be applied to the wrong one."""
 
 
-async def transact(services: Services, params: Tx) -> Reply:
+async def transact(services: Services, params: Tx) -> TxReply:
     """`tx`: validate every call, then apply them in order as one change. A call that is refused refuses all."""
     calls = [_validated(number, call) for number, call in enumerate(params.calls)]
     async with mutate(services, "tx", params) as (session, tx):
         # Ids given twice in one tx would be numbered alike if each call were named by itself.
         items = [item for method, sub in calls if method in ADDING for item in _items(sub)]
         ready = iter(await prepared_for(services, session, segments_of(session, items, services.clock())))
-        replies = []
+        replies: list[Reply] = []
         for method, sub in calls:
             if method in ADDING:
                 added = _items(sub)
                 replies.append(apply_added(session, tx, added, list(islice(ready, len(added)))))
             else:
                 replies.append(SIMPLE[method](session, tx, sub))
-        changed = f"{len(replies)} calls applied as one"
-        return tx.answer({"session": str(session.key), "results": replies, "changed": changed})
+        return tx.answer(TxReply(str(session.key), replies, changed=f"{len(replies)} calls applied as one"))
 
 
 def _items(sub: Any) -> list[NewSegment]:

@@ -18,19 +18,20 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.pacer import PacerRules
+from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
-from ctxgc.core.regret_budget import Account
+from ctxgc.core.regret_budget import Account, Request
 from ctxgc.core.segment import SessionKey, digest
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import SHADOW, Outcome, carried_out, foreseen
+from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import Prepared
-from ctxgc.daemon.sessions.pacer_driver import decided
+from ctxgc.daemon.sessions.pacer_driver import ask_pacer
 from ctxgc.daemon.sessions.request_ledger import Bill, Open, Sent, Wiring, actual_cost, as_if_out
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.sessions.window_update import depart, known_session, places_of, protect_uneditable, update_window
 from ctxgc.daemon.settings import pacer_rules
-from ctxgc.daemon.verbs.mutation import Reply, announce, on_worker
+from ctxgc.daemon.verbs.mutation import announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import (
     Told,
@@ -42,8 +43,8 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     prepared,
     told_in,
 )
-from ctxgc.protocol.wire import WindowSync
-from ctxgc.stash.contract import ActualCost, SessionRow
+from ctxgc.protocol.wire import EvictedReply, SyncPlanReply, SyncReply, WindowReply, WindowSync
+from ctxgc.stash.contract import SHADOW, ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 
@@ -86,7 +87,7 @@ class _Sync:
         return self.wiring.sent is not None and self.wiring.sent.ids == tuple(self.params.ids)
 
 
-async def sync(services: Services, params: WindowSync) -> Reply:
+async def sync(services: Services, params: WindowSync) -> SyncReply:
     """`window.sync`."""
     if params.digests and len(params.digests) != len(params.ids):
         raise BadParams("digests stand beside ids: one for each", field="digests")
@@ -225,24 +226,17 @@ def _collect(call: _Sync) -> None:
     if wiring.accounts_on is not is_on:  # What shadow would have saved, nobody has.
         session.account, wiring.accounts_on = Account(), is_on
     with as_if_out(heap, [] if is_on else wiring.shadow_slots(heap)):
-        cached = 0 if is_cold else heap.resident_tokens
-        decision, session.account = decided(
-            session,
-            call.services.config.pacer,
-            call.pacer,
-            is_cold=is_cold,
-            cached_tokens=cached,
-            wall_s=wall_s,
-            was_cached_tokens=wiring.sent.tokens if wiring.sent else 0,
-        )
+        cache = COLD if is_cold else CacheState(heap.resident_tokens)
+        request = Request(cache, heap.absent_tokens, wiring.sent.tokens if wiring.sent else 0)
+        decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
         if decision is None:
             return
         call.trigger = decision.trigger
-        rules = {"cached_tokens": cached}
+        conditions = Conditions(call.pacer, wall_s, cache)
         if is_on:
-            outcome = carried_out(session, call.change, decision.plan, call.trigger, call.pacer, wall_s, **rules)
+            outcome = carry_out(session, call.change, decision.plan, call.trigger, conditions)
         else:
-            outcome = foreseen(session, call.change, decision.plan, call.pacer, wall_s, **rules)
+            outcome = journal_in_shadow(session, call.change, decision.plan, conditions)
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
     if is_on:
         wiring.opened.append(Open(outcome.collection, victims, is_cold))
@@ -298,48 +292,50 @@ def _learn(call: _Sync) -> None:
 # The reply
 
 
-async def _reply(call: _Sync) -> Reply:
+async def _reply(call: _Sync) -> SyncReply:
     session, wiring, unknown = call.session, call.wiring, call.todo.unknown
     heap = session.heap
     mode = "off" if call.params.mode == "off" else "on" if call.is_on else "shadow"
     window = heap.window()
     out = [slot for slot in window if heap.state[slot] == EVICTED] if mode == "on" else []
-    ids = {slot: heap.ids[slot] for slot in out}
-    reply: Reply = {
-        "session": str(session.key),
-        "mode": mode,
-        "evicted": {},
-        "unknown": list(unknown),
-        "conflicts": [heap.ids[slot] for slot in call.todo.conflicts],
-        "plan": _plan(call.outcome, call.trigger) if call.outcome else None,
-        "window": {
-            "segments": len(window),
-            "resident_tokens": heap.resident_tokens,
-            "billed_tokens": session.billed(heap.resident_tokens),
-            "freed_tokens": _freed(heap, out if mode == "on" else wiring.shadow_slots(heap)),
-            "ratio": round(session.calibration.ratio, 4),
-            "cache_hit_rate": wiring.cache_hit_rate,
-        },
-        "changed": _sentence(call),
-    }
+    hint = None
     if unknown:
-        reply["next"] = "send the unknown segments in `new`; until then the window stays as it was"
+        hint = "send the unknown segments in `new`; until then the window stays as it was"
     elif mode == "shadow":
-        reply["next"] = "in shadow: no body leaves a request; `ctxgc log` shows what would have been saved"
+        hint = "in shadow: no body leaves a request; `ctxgc log` shows what would have been saved"
+    summary = WindowReply(
+        segments=len(window),
+        resident_tokens=heap.resident_tokens,
+        billed_tokens=session.billed(heap.resident_tokens),
+        freed_tokens=_freed(heap, out if mode == "on" else wiring.shadow_slots(heap)),
+        ratio=round(session.calibration.ratio, 4),
+        cache_hit_rate=wiring.cache_hit_rate,
+    )
+    # Read before the wait for rows: the reply tells of one moment.
+    ids, conflicts = {slot: heap.ids[slot] for slot in out}, [heap.ids[slot] for slot in call.todo.conflicts]
     texts = await _tombstones(call, out)
-    reply["evicted"] = {ids[slot]: texts[slot]._asdict() for slot in out}
-    return reply
+    return SyncReply(
+        session=str(session.key),
+        mode=mode,
+        evicted={ids[slot]: EvictedReply(*texts[slot]) for slot in out},
+        unknown=list(unknown),
+        conflicts=conflicts,
+        plan=_plan(call.outcome, call.trigger) if call.outcome else None,
+        window=summary,
+        changed=_sentence(call),
+        next=hint,
+    )
 
 
-def _plan(outcome: Outcome, trigger: str) -> Reply:
-    return {
-        "collection": outcome.collection,
-        "trigger": trigger,
-        "evicted": len(outcome.plan.victims),
-        "freed_tokens": outcome.plan.before_tokens - outcome.plan.remaining_tokens,
-        "predicted_cost": outcome.predicted_cost,
-        "cache_rewrite_tokens": outcome.cache_rewrite_tokens,
-    }
+def _plan(outcome: Outcome, trigger: str) -> SyncPlanReply:
+    return SyncPlanReply(
+        collection=outcome.collection,
+        trigger=trigger,
+        evicted=len(outcome.plan.victims),
+        freed_tokens=outcome.plan.before_tokens - outcome.plan.remaining_tokens,
+        predicted_cost=outcome.predicted_cost,
+        cache_rewrite_tokens=outcome.cache_rewrite_tokens,
+    )
 
 
 def _sentence(call: _Sync) -> str:
