@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
@@ -21,7 +20,7 @@ from ctxgc.core.pacer import PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, Request
-from ctxgc.core.segment import SessionKey, digest
+from ctxgc.core.segment import SessionKey, aside_base, digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import Prepared
@@ -48,16 +47,6 @@ from ctxgc.stash.contract import SHADOW, ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 
-class _News(NamedTuple):
-    """Segments of a request that the session lacks, ready to be admitted."""
-
-    ready: Sequence[Prepared] = ()
-    aside: frozenset[str] = frozenset()
-    """Ids, among these, of contents whose own ids stand for another content."""
-    uneditable: frozenset[str] = frozenset()
-    """Ids of the request of which nothing can be edited."""
-
-
 @dataclass(slots=True)
 class _Sync:
     """One call of `window.sync`, inside its session's change."""
@@ -70,6 +59,8 @@ class _Sync:
     pacer: PacerRules
     digests: dict[str, str] = field(default_factory=dict)
     """What ids stand for in this request, where the client says it or the daemon computed it."""
+    uneditable: set[str] = field(default_factory=set)
+    """Ids of the request of which nothing can be edited."""
     todo: Transitions = field(default_factory=Transitions)
     admitted: int = 0
     aside: int = 0
@@ -115,9 +106,9 @@ def _row(services: Services, params: WindowSync) -> SessionRow:
 # The request against the session
 
 
-async def _prepare(call: _Sync, told: Sequence[Told]) -> _News:
+async def _prepare(call: _Sync, told: Sequence[Told]) -> list[Prepared]:
     """Compare the request with the session and the stash, and make ready what is to be admitted."""
-    services, session, params = call.services, call.session, call.params
+    session, params = call.session, call.params
     known = [one for one in told if is_settled(session, one.segment.id)]
     differing = await _compare(call, known)
     host = HostList(
@@ -128,16 +119,20 @@ async def _prepare(call: _Sync, told: Sequence[Told]) -> _News:
         is_rendered=call.is_on,
     )
     await _look_up(call, host)
-    uneditable = {*params.fixed, *(one.segment.id for one in told if one.is_fixed)}
-    slot_of = session.heap.slot_of
-    call.wiring.fixed.update(slot_of[id_] for id_ in uneditable if id_ in slot_of)
+    call.uneditable = {*params.fixed, *(one.segment.id for one in told if one.is_fixed)}
+    _note_uneditable(call)
     call.todo = reconcile(host, known_session(session, call.wiring.fixed))
     others = [aside_of(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
     if call.todo.admit or others:
         await session.ensure_text()
     clocked = on_clock(session, params.ids, [*told, *others])
-    ready = await on_worker(services, prepared, services.intake, clocked)
-    return _News(ready, frozenset(one.segment.id for one in others), frozenset(uneditable))
+    ready: list[Prepared] = await on_worker(call.services, prepared, call.services.intake, clocked)
+    return ready
+
+
+def _note_uneditable(call: _Sync) -> None:
+    slot_of = call.session.heap.slot_of
+    call.wiring.fixed.update(slot_of[id_] for id_ in call.uneditable if id_ in slot_of)
 
 
 async def _compare(call: _Sync, known: Sequence[Told]) -> dict[str, bytes]:
@@ -165,16 +160,16 @@ async def _look_up(call: _Sync, host: HostList) -> None:
             call.wiring.contents.compared(row.seq, said[row.seq], is_stored=True)
 
 
-def _take(call: _Sync, news: _News) -> None:
+def _take(call: _Sync, ready: Sequence[Prepared]) -> None:
     """Everything a sync does to a session: admit, update the window, learn from the bill, collect."""
     session, change, params, wiring = call.session, call.change, call.params, call.wiring
     slot_of, is_repeated = session.heap.slot_of, call.is_repeated
     _note_facts(call)
-    call.admitted = sum(session.admit(change, one) for one in news.ready)
-    for one in news.ready:
+    call.admitted = sum(session.admit(change, one) for one in ready)
+    for one in ready:
         digest_said = call.digests.get(one.segment.id, one.digest.hex())
         wiring.contents.compared(slot_of[one.segment.id], digest_said, is_stored=True)
-    aside = [slot_of[id_] for id_ in news.aside if id_ in {one.segment.id for one in news.ready}]
+    aside = [slot_of[one.segment.id] for one in ready if aside_base(one.segment.id) in call.todo.aside]
     depart(session, change, aside)
     call.aside = len(aside)
     wiring.is_off, wiring.pacer, wiring.heard_s = False, call.pacer, call.services.clock()
@@ -185,7 +180,7 @@ def _take(call: _Sync, news: _News) -> None:
         _learn(call)
     if call.todo.unknown or not params.ids:
         return
-    wiring.fixed.update(slot_of[id_] for id_ in news.uneditable if id_ in slot_of)
+    _note_uneditable(call)
     protect_uneditable(session, wiring.fixed | session.holdings.redacted | set(call.todo.conflicts))
     update_window(session, change, call.todo)
     if not is_repeated:
