@@ -367,6 +367,16 @@ async def test_in_shadow_what_was_evicted_by_hand_is_still_in_what_was_sent(benc
     assert sent.tokens == sent.full_tokens
 
 
+async def test_in_shadow_what_was_evicted_by_hand_stays_so_although_its_request_cannot_be_edited_there(bench):
+    host = Host(bench.call)
+    await host.send(conversation(5))
+    await bench.call("segment.evict", session="claude_code:s", ids=["call_0"])
+
+    await host.send(conversation(6), fixed=["call_0"])
+
+    assert (await states(bench))["call_0"] == "evicted"
+
+
 async def test_what_the_wire_cannot_edit_is_not_counted_as_what_could_go(bench):
     thought = {"type": "thinking", "thinking": "hm " * 300, "signature": "sig"}
     use = {"type": "tool_use", "id": "w", "name": "Write", "input": {"path": "/a", "content": "tide\n" * 300}}

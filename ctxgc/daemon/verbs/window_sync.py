@@ -122,7 +122,6 @@ async def _prepare(call: _Sync, told: Sequence[Told]) -> list[Prepared]:
         places=places_of(params.ids),
         digests=call.digests,
         contents={one.segment.id: one.segment.kind for one in told},
-        is_whole=bool(params.ids),
         is_rendered=call.is_on,
     )
     await _look_up(call, host)
