@@ -161,7 +161,7 @@ def _states(
     heap = session.heap
     state = heap.state
     stones = {heap.slot_of[id_] for id_ in host.tombstones}
-    whole = (session.uneditable | session.redacted | conflicts) - stones if host.is_rendered else frozenset()
+    whole = session.uneditable | session.redacted | conflicts if host.is_rendered else frozenset()
     evicted: list[int] = []
     resident: list[int] = []
     for slot in places:
@@ -240,7 +240,7 @@ def ids_by_content(
     for content in contents:
         id_, base = content.id, base_id(content.id)
         exact = [known for known in holders.get((base, content.stamp), ()) if known not in taken]
-        asked = holders.get((base, content.pending_stamp), ()) if content.pending_stamp and not exact else ()
+        asked = holders.get((base, content.pending_stamp), ()) if content.pending_stamp else ()
         known_ids = exact or [known for known in asked if known not in taken]
         is_forgotten = id_ in heap.slot_of and heap.state[heap.slot_of[id_]] == FORGOTTEN
         if known_ids:

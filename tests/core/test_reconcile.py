@@ -209,24 +209,28 @@ def test_segments_depart_for_a_summary_that_is_new_or_returns_and_else_for_a_rew
     assert reason("s") is Departure.HOST_COMPACTED
     assert reason("new", contents={"new": Kind.SUMMARY}) is Departure.HOST_COMPACTED
     assert reason("t") is Departure.REWOUND
+    assert reason("t", contents={"t": Kind.SUMMARY}) is Departure.REWOUND
     assert reason("t", contents={"ahead": Kind.SUMMARY}) is Departure.REWOUND
 
 
 def test_a_part_of_a_list_moves_what_it_names_and_leaves_all_else():
     heap = heap_of(entry("a"), entry("b", place=1), entry("c", place=2, state=DEPARTED), entry("d", place=3))
-    host = HostList(places={"b": 9, "c": 2}, departed={"a": Departure.HOST_CLEARED}, is_whole=False)
+    places, departed = {"b": 9, "c": 2, "nobody knows": 4}, dict.fromkeys("ac", Departure.HOST_CLEARED)
+    host = HostList(places=places, departed=departed, is_whole=False)
 
     todo = reconcile(host, KnownSession(heap=heap))
 
-    assert todo == Transitions(departures=((Departure.HOST_CLEARED, (0,)),), resident=(2,), moves=((1, 9),))
+    departures = ((Departure.HOST_CLEARED, (0,)),)
+    assert todo == Transitions(unknown=("nobody knows",), departures=departures, resident=(2,), moves=((1, 9),))
 
 
 def test_a_tombstone_in_the_list_means_that_the_body_is_out_even_where_it_could_not_be_edited():
-    session = KnownSession(heap=heap_of(entry("a"), entry("b", state=EVICTED)), uneditable={0, 1})
+    heap = heap_of(entry("a"), entry("b", state=EVICTED), entry("c", state=EVICTED))
+    session = KnownSession(heap=heap, uneditable={0, 1}, redacted={2})
 
-    todo = reconcile(listed("a", "b", tombstones={"a"}), session)
+    todo = reconcile(listed("a", "b", "c", tombstones={"a"}), session)
 
-    assert (todo.evicted, todo.resident) == ((0,), (1,))
+    assert (todo.evicted, todo.resident) == ((0,), (1, 2))
 
 
 @given(st.sampled_from([{}, {"tombstones": {"a"}}, OLD_COPY]))
@@ -281,6 +285,25 @@ def test_a_pending_call_is_completed_under_its_id_and_only_by_the_call_that_wait
     contents = [Content("a", stamp(2), pending_stamp=stamp(9)), Content("a~2", stamp(3), pending_stamp=stamp(1))]
 
     assert ids_by_content(contents, heap, lambda _: stamp(1)) == ["a~2", "a"]
+
+
+def test_a_pending_call_is_completed_by_one_of_two_calls_that_ask_the_same():
+    heap = heap_of(entry("a", flags=PENDING))
+    contents = [Content("a", stamp(2), pending_stamp=stamp(1)), Content("a~2", stamp(3), pending_stamp=stamp(1))]
+
+    assert ids_by_content(contents, heap, lambda _: stamp(1)) == ["a", "a~2"]
+
+
+def test_a_content_that_the_session_holds_twice_keeps_the_id_that_its_list_gives_it():
+    heap = heap_of(entry("a"), entry("a~2"))
+
+    assert ids_by_content([Content("a~2", stamp(1))], heap, lambda _: stamp(1)) == ["a~2"]
+
+
+def test_a_forgotten_segment_is_not_recognised_by_the_content_that_it_had():
+    heap = heap_of(entry("a", state=FORGOTTEN))
+
+    assert ids_by_content([Content("a~2", stamp(1))], heap, lambda _: stamp(1)) == ["a~2"]
 
 
 def test_no_content_claims_an_id_of_another_content_where_a_repair_left_a_gap_between_ordinals():

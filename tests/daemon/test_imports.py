@@ -98,6 +98,30 @@ async def test_a_file_that_is_read_again_without_news_reads_no_bodies(tmp_path, 
         assert not restarted.services.registry.awake[0].holdings.has_text
 
 
+async def test_what_was_evicted_when_its_host_rewound_is_evicted_when_it_returns(tmp_path):
+    path, log = tmp_path / "a1.jsonl", worked(1)
+    fork = log.last
+    log.user("go on")
+    tip = log.works(4).last
+    async with bench_on(SqliteStash(tmp_path / "state")) as bench:
+        path.write_bytes(log.data)
+        await imported(bench, path)
+        await bench.call("segment.evict", **SESSION, ids=["toolu_002"])
+        log.record("user", parent=fork, message={"role": "user", "content": "another way"})
+        path.write_bytes(log.data)
+        await imported(bench, path)
+        assert (await states(bench))["toolu_002"] == "departed"
+
+        log.record("user", parent=tip, message={"role": "user", "content": "as before"})
+        path.write_bytes(log.data)
+        await imported(bench, path)
+
+        back = await states(bench)
+    async with bench_on(SqliteStash(tmp_path / "state")) as restarted:
+        assert await states(restarted) == back
+    assert [back[f"toolu_00{n}"] for n in range(1, 4)] == ["resident", "evicted", "resident"]
+
+
 async def test_a_file_that_the_host_compacted_keeps_its_window_and_what_was_evicted(bench, tmp_path):
     path = tmp_path / "a1.jsonl"
     path.write_bytes(worked(20).compacts().works(20).data)

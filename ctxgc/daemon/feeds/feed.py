@@ -4,7 +4,7 @@
                        (worker thread)          (worker thread)
 
 Reading a transcript again changes nothing: ids that are known are passed over before any counting. What a host did
-to its window on the way (rewinds, compactions) is followed in a `Pass` and settled against the heap, for a first
+to its window on the way (rewinds, compactions) is followed in a `Reading` and settled against the heap, for a first
 reading as it happens, for a repeated one at its end, so that the middle of an old file never undoes its end.
 """
 
@@ -38,14 +38,14 @@ FIRST_LOOK_BYTES = 2**16
 
 
 @dataclass(slots=True)
-class Pass:
+class Reading:
     """What one reading of a transcript has said of one session so far."""
 
     session: Session
     places: dict[str, int] = field(default_factory=dict)
     """The window: id to place."""
     departed: dict[str, Departure] = field(default_factory=dict)
-    unsettled: dict[str, None] = field(default_factory=dict)
+    changed_ids: dict[str, None] = field(default_factory=dict)
     """Ids whose state or place in the heap may differ from the above."""
     is_first: bool = True
     """Nothing of the session was known before this reading."""
@@ -73,7 +73,7 @@ class Feed:
         self._head = bytearray()
         self._next_look_bytes = FIRST_LOOK_BYTES
         self._parser: Transcript | None = None
-        self.passes: dict[str, Pass] = {}
+        self.readings: dict[str, Reading] = {}
 
     @property
     def parser(self) -> Transcript | None:
@@ -82,8 +82,8 @@ class Feed:
 
     @property
     def keys(self) -> list[SessionKey]:
-        """Sessions met so far."""
-        return [met.session.key for met in self.passes.values()]
+        """Sessions reading so far."""
+        return [reading.session.key for reading in self.readings.values()]
 
     async def feed(self, data: bytes) -> None:
         """Take in these bytes. Raises `BadTranscript` if the format is not known, `CtxgcError` of the stash."""
@@ -99,7 +99,7 @@ class Feed:
             self._next_look_bytes = min(2 * len(self._head), HEAD_BYTES)
             if not await self._begin(is_last=is_last):
                 return
-            plain = self._taken_head()
+            plain = self._pop_head()
         await self._take(await self._work(self._parse, plain))
 
     @property
@@ -109,7 +109,7 @@ class Feed:
             return "its gzip is damaged; what came before the damage is in"
         return "its gzip is cut off; what came before is in" if self._inflater.is_cut else ""
 
-    def _taken_head(self) -> bytes:
+    def _pop_head(self) -> bytes:
         head, self._head = bytes(self._head), bytearray()
         return head
 
@@ -129,17 +129,17 @@ class Feed:
         """The input ends here for now: take what is left, and settle every session with its window."""
         if self._parser is None:
             await self._begin(is_last=True)
-            await self._take(await self._work(self._parse, self._taken_head()))
+            await self._take(await self._work(self._parse, self._pop_head()))
         assert self._parser is not None
         await self._take(await self._work(self._parser.finish))
         if self._inflater.is_damaged:
             self._parser.skipped["damaged_gzip"] = 1
-        for met in self.passes.values():
-            met.is_first = False
-            async with met.session.changing() as change:
-                self._settle(met, change)
-                self._note_learned(met, change)
-                self._note_time(met, change)
+        for reading in self.readings.values():
+            reading.is_first = False
+            async with reading.session.changing() as change:
+                self._update_window(reading, change)
+                self._store_learning(reading, change)
+                self._note_time(reading, change)
 
     def _parse(self, plain: bytes) -> list[Event]:
         assert self._parser is not None
@@ -150,19 +150,19 @@ class Feed:
 
     async def _take(self, events: Iterable[Event]) -> None:
         for name, run in groupby(events, lambda event: event.session):
-            met = await self._pass_of(name)
+            reading = await self._reading_of(name)
             batch = list(run)
-            async with met.session.changing() as change:
+            async with reading.session.changing() as change:
                 # What is news is asked inside the change: outside, the heap may hold what a failing commit takes back.
-                segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(met, e)]
+                segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(reading, e)]
                 if segments:
-                    await met.session.ensure_text()
+                    await reading.session.ensure_text()
                 prepared = await self._work(self._services.intake.prepare_all, segments)
-                self._apply(met, change, batch, iter(prepared))
+                self._apply(reading, change, batch, iter(prepared))
 
-    async def _pass_of(self, name: str) -> Pass:
-        met = self.passes.get(name)
-        if met is None:
+    async def _reading_of(self, name: str) -> Reading:
+        reading = self.readings.get(name)
+        if reading is None:
             assert self._parser is not None
             key = SessionKey(self._parser.source, name)
             if len(str(key)) > NAME_CHARS_MAX:
@@ -173,91 +173,95 @@ class Feed:
             row = SessionRow(key=key, mode="observe", created_s=self._services.clock())
             session = await self._services.registry.open(row)
             await session.settled()
-            met = self.passes[name] = Pass(session, is_first=len(session.heap) == 0, known_turns=session.row.turn)
-        return met
+            reading = self.readings[name] = Reading(
+                session, is_first=len(session.heap) == 0, known_turns=session.row.turn
+            )
+        return reading
 
     @staticmethod
-    def _is_news(met: Pass, event: Admitted) -> bool:
-        slot = met.session.heap.slot_of.get(event.segment.id)
+    def _is_news(reading: Reading, event: Admitted) -> bool:
+        slot = reading.session.heap.slot_of.get(event.segment.id)
         if slot is None:
             # What the gateway tells is the window; beside it a transcript only knows more of what it holds.
-            return not met.session.is_told
-        return met.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
+            return not reading.session.is_gateway_managed
+        return reading.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
 
-    def _apply(self, met: Pass, change: Change, batch: list[Event], prepared: Iterator[Prepared]) -> None:
+    def _apply(self, reading: Reading, change: Change, batch: list[Event], prepared: Iterator[Prepared]) -> None:
         waiting = next(prepared, None)
         for event in batch:
             if isinstance(event, Admitted):
-                _note_turn(met, event.segment.born_turn)
-                met.is_timed |= event.segment.wall_s > 0
+                _note_turn(reading, event.segment.born_turn)
+                reading.is_timed |= event.segment.wall_s > 0
                 if waiting is not None and waiting.segment.id == event.segment.id:
-                    known = met.session.heap.slot_of.get(event.segment.id)
-                    if met.session.admit(change, waiting):
-                        met.added += known is None
+                    known = reading.session.heap.slot_of.get(event.segment.id)
+                    if reading.session.admit(change, waiting):
+                        reading.added += known is None
                         if known is not None:
-                            self._services.texts.drop(met.session.key, [known])
+                            self._services.texts.drop(reading.session.key, [known])
                     waiting = next(prepared, None)
-                met.places[event.segment.id] = event.segment.place
-                met.departed.pop(event.segment.id, None)
-                if not met.is_first:
-                    met.unsettled[event.segment.id] = None
+                reading.places[event.segment.id] = event.segment.place
+                reading.departed.pop(event.segment.id, None)
+                if not reading.is_first:
+                    reading.changed_ids[event.segment.id] = None
             elif isinstance(event, Rewindowed):
-                _rewindow(met, event)
+                _rewindow(reading, event)
             elif isinstance(event, Cleared):
                 for id_ in event.ids:
-                    if met.places.pop(id_, None) is not None:
-                        met.departed[id_] = event.reason
-                        met.unsettled[id_] = None
+                    if reading.places.pop(id_, None) is not None:
+                        reading.departed[id_] = event.reason
+                        reading.changed_ids[id_] = None
             elif isinstance(event, Opened):
-                _note_facts(met.session, change, event)
-            elif event.turn >= met.known_turns and not met.session.is_told:
-                _note_usage(met, change, event)
-        if met.is_first:
-            self._settle(met, change)
+                _note_facts(reading.session, change, event)
+            elif event.turn >= reading.known_turns and not reading.session.is_gateway_managed:
+                _note_usage(reading, change, event)
+        if reading.is_first:
+            self._update_window(reading, change)
 
     @staticmethod
-    def _settle(met: Pass, change: Change) -> None:
+    def _update_window(reading: Reading, change: Change) -> None:
         """Make the session's window what the transcript says, where its ids moved since the last time."""
-        session, heap = met.session, met.session.heap
-        unsettled, met.unsettled = met.unsettled, {}
-        if not unsettled or session.is_told:
+        session, heap = reading.session, reading.session.heap
+        changed_ids, reading.changed_ids = reading.changed_ids, {}
+        if not changed_ids or session.is_gateway_managed:
             return
-        is_outdated = not met.is_first and len(met.places) + len(met.departed) < len(heap) - heap.state.count(FORGOTTEN)
+        is_outdated = not reading.is_first and len(reading.places) + len(reading.departed) < len(
+            heap
+        ) - heap.state.count(FORGOTTEN)
         host = HostList(
-            places={id_: met.places[id_] for id_ in unsettled if id_ in met.places},
-            departed={id_: met.departed[id_] for id_ in unsettled if id_ in met.departed},
+            places={id_: reading.places[id_] for id_ in changed_ids if id_ in reading.places},
+            departed={id_: reading.departed[id_] for id_ in changed_ids if id_ in reading.departed},
             is_whole=False,
             is_outdated=is_outdated,
             is_rendered=False,
         )
         update_window(session, change, reconcile(host, known_session(session)))
 
-    def _note_learned(self, met: Pass, change: Change) -> None:
+    def _store_learning(self, reading: Reading, change: Change) -> None:
         assert self._parser is not None
-        fields: dict[str, Any] = {"ratio": met.session.calibration.ratio}
-        if met is next(iter(self.passes.values())):
+        fields: dict[str, Any] = {"ratio": reading.session.calibration.ratio}
+        if reading is next(iter(self.readings.values())):
             # What was not understood belongs to the file; it is shown with the session the file is named after.
             fields["skipped_records"] = sum(self._parser.skipped.values())
-        met.session.set_row(change, **fields)
+        reading.session.set_row(change, **fields)
 
-    def _note_time(self, met: Pass, change: Change) -> None:
+    def _note_time(self, reading: Reading, change: Change) -> None:
         """A transcript without times happened when it was read, for all we know: when that brought something."""
-        is_news = met.added > met.dated or not met.session.row.updated_s
-        met.dated = met.added
-        if is_news and not met.is_timed:
+        is_news = reading.added > reading.dated or not reading.session.row.updated_s
+        reading.dated = reading.added
+        if is_news and not reading.is_timed:
             change.hear(self._services.clock())
 
 
-def _rewindow(met: Pass, event: Rewindowed) -> None:
+def _rewindow(reading: Reading, event: Rewindowed) -> None:
     kept = dict(event.slots)
-    for id_ in met.places:
+    for id_ in reading.places:
         if id_ not in kept:
-            met.departed[id_] = event.reason
-            met.unsettled[id_] = None
+            reading.departed[id_] = event.reason
+            reading.changed_ids[id_] = None
     for id_ in kept:
-        met.departed.pop(id_, None)
-        met.unsettled[id_] = None
-    met.places = kept
+        reading.departed.pop(id_, None)
+        reading.changed_ids[id_] = None
+    reading.places = kept
 
 
 def _note_facts(session: Session, change: Change, event: Opened) -> None:
@@ -276,27 +280,27 @@ def _note_facts(session: Session, change: Change, event: Opened) -> None:
     )
 
 
-def _note_turn(met: Pass, born_turn: int) -> None:
-    if born_turn > met.turn:
-        met.turn = born_turn
-        met.prompt_tokens = met.session.heap.resident_tokens
+def _note_turn(reading: Reading, born_turn: int) -> None:
+    if born_turn > reading.turn:
+        reading.turn = born_turn
+        reading.prompt_tokens = reading.session.heap.resident_tokens
 
 
-def _note_usage(met: Pass, change: Change, event: Used) -> None:
+def _note_usage(reading: Reading, change: Change, event: Used) -> None:
     """Learn the model's tokens per raw token from how the billed prompt grew; and the hidden prefix from the first."""
-    session = met.session
+    session = reading.session
     billed = event.input_tokens + event.cache_read_tokens + event.cache_creation_tokens
     if event.model and event.model != session.row.model:
         session.calibration = Calibration.of(event.model)
         session.set_row(change, model=event.model)
-    raw, last_raw, last_billed = met.prompt_tokens, *met.last_usage
-    if event.turn == met.turn and billed and raw:
+    raw, last_raw, last_billed = reading.prompt_tokens, *reading.last_usage
+    if event.turn == reading.turn and billed and raw:
         if last_billed:
             session.calibration = session.calibration.observed(raw - last_raw, billed - last_billed)
         elif not session.row.hidden_tokens:
             session.set_row(change, hidden_tokens=session.calibration.hidden(billed, raw))
-        met.last_usage = (raw, billed)
-    if met.is_first:
+        reading.last_usage = (raw, billed)
+    if reading.is_first:
         session.set_row(change, turn=max(session.row.turn, event.turn))
 
 
@@ -304,8 +308,8 @@ def imported_reply(feed: Feed, path: str) -> list[ImportedReply]:
     """`ImportedReply` of each session of a feed."""
     parser = feed.parser
     replies = []
-    for number, met in enumerate(feed.passes.values()):
-        session, row = met.session, met.session.row
+    for number, reading in enumerate(feed.readings.values()):
+        session, row = reading.session, reading.session.row
         is_main = number == 0 and parser is not None
         skipped = dict(parser.skipped) if is_main and parser else {}
         replies.append(
@@ -314,7 +318,7 @@ def imported_reply(feed: Feed, path: str) -> list[ImportedReply]:
                 path=path,
                 source=session.key.source,
                 segments=len(session.heap),
-                added=met.added,
+                added=reading.added,
                 records=parser.records if is_main and parser else 0,
                 skipped_records=sum(skipped.values()),
                 skipped=skipped,

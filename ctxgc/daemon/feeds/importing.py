@@ -28,8 +28,8 @@ def transcript_files(path: str) -> list[str]:
     The last written comes last, so that the session it holds is the newest for whoever asks for a folder's newest.
     """
     if os.path.isdir(path):
-        found = (str(file) for file in Path(path).rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
-        files = sorted(sorted(found)[:FILES_MAX], key=_written_ns)
+        paths = (str(file) for file in Path(path).rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+        files = sorted(sorted(paths)[:FILES_MAX], key=_written_ns)
         if not files:
             raise NotFound(f"no transcript below {path}", hint=f"looked for {', '.join(SUFFIXES)}")
         return files
@@ -51,7 +51,7 @@ def open_regular(path: str) -> IO[bytes]:
     So is a name that is not text: no reply, event or row could say it. Raises `BadTranscript`, `OSError`.
     """
     if not _is_text(path):
-        raise BadTranscript(f"{_shown(path)} has a name that is not UTF-8", hint="give it another name")
+        raise BadTranscript(f"{_printable(path)} has a name that is not UTF-8", hint="give it another name")
     # Without O_NONBLOCK the open itself would wait for a writer of a pipe.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -81,9 +81,9 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
             sessions += replies
             size += file_bytes
             if ends_early:
-                sentence = f"{_shown(file)} ends early: {ends_early}"
+                sentence = f"{_printable(file)} ends early: {ends_early}"
                 hint = "import the whole file again: what is known already is passed over"
-                failed.append(FailedReply(_shown(file), "ends_early", sentence, hint))
+                failed.append(FailedReply(_printable(file), "ends_early", sentence, hint))
     added = sum(reply.added for reply in sessions)
     services.counts["imports"] += len(sessions)
     return ImportReply(
@@ -113,15 +113,15 @@ async def import_file(services: Services, path: str, format_name: str) -> tuple[
 
 
 def _is_text(path: str) -> bool:
-    return _shown(path) == path
+    return _printable(path) == path
 
 
-def _shown(path: str) -> str:
+def _printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _failure(path: str, error: CtxgcError | OSError) -> FailedReply:
-    path = _shown(path)
+    path = _printable(path)
     if isinstance(error, CtxgcError):
         return FailedReply(path, error.kind, str(error), error.hint)
     return FailedReply(path, "unreadable", f"{path}: {error.strerror}", "check its permissions")

@@ -47,14 +47,14 @@ _log = logging.getLogger("ctxgc.daemon")
 
 
 @dataclass(slots=True)
-class Followed:
+class FollowedFile:
     """One file: its feed, and how far it was taken in."""
 
     feed: Feed
     identity: tuple[int, int]
     """Device and inode: another file of the same name is read from its start."""
     offset: int = 0
-    held: bytearray = field(default_factory=bytearray)
+    partial_line: bytearray = field(default_factory=bytearray)
     """The line that is still being written, as long as a line may be."""
 
     async def take(self, data: bytes, *, is_log: bool) -> None:
@@ -63,23 +63,23 @@ class Followed:
             await self.feed.feed(data)
             return
         end = data.rfind(b"\n") + 1
-        if not end and len(self.held) + len(data) <= LINE_BYTES_MAX:
-            self.held += data
+        if not end and len(self.partial_line) + len(data) <= LINE_BYTES_MAX:
+            self.partial_line += data
             return
         # A line that grew beyond all bounds goes to the parser as it is: it drops it, and counts it.
         end = end or len(data)
-        whole, self.held = bytes(self.held) + data[:end], bytearray(data[end:])
+        whole, self.partial_line = bytes(self.partial_line) + data[:end], bytearray(data[end:])
         await self.feed.feed(whole)
 
 
 @dataclass(slots=True)
-class Watched:
+class WatchedPath:
     """One path that somebody asked to follow."""
 
     path: str
     task: asyncio.Task[None] | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    files: dict[str, Followed] = field(default_factory=dict)
+    files: dict[str, FollowedFile] = field(default_factory=dict)
     bytes_read: int = 0
     error: str = ""
 
@@ -90,7 +90,7 @@ class Watcher:
     def __init__(self, services: Services, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
         self._services = services
         self._spawn = spawn
-        self._watched: dict[str, Watched] = {}
+        self._watched: dict[str, WatchedPath] = {}
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -105,7 +105,7 @@ class Watcher:
             raise NotFound(f"no file or folder {path}", hint="name one that exists", field="path")
         if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
             raise BadParams(f"{path} is neither a file nor a folder", hint="follow transcripts", field="path")
-        watched = self._watched[path] = Watched(path)
+        watched = self._watched[path] = WatchedPath(path)
         watched.task = self._spawn(self._follow(watched))
         return True
 
@@ -138,7 +138,7 @@ class Watcher:
             for watched in self._watched.values()
         ]
 
-    async def _follow(self, watched: Watched) -> None:
+    async def _follow(self, watched: WatchedPath) -> None:
         while not watched.stop.is_set():
             try:
                 await self._follow_while_there(watched)
@@ -149,7 +149,7 @@ class Watcher:
             with suppress(TimeoutError):
                 await asyncio.wait_for(watched.stop.wait(), RETRY_S)
 
-    async def _follow_while_there(self, watched: Watched) -> None:
+    async def _follow_while_there(self, watched: WatchedPath) -> None:
         await self._read_all(watched)
         changes = awatch(
             watched.path,
@@ -169,18 +169,18 @@ class Watcher:
             if not await asyncio.to_thread(os.path.exists, watched.path):
                 raise NotFound("it is gone; followed again when it is back")
 
-    async def _read_all(self, watched: Watched) -> None:
-        for path in await asyncio.to_thread(self._present, watched.path):
+    async def _read_all(self, watched: WatchedPath) -> None:
+        for path in await asyncio.to_thread(self._transcripts_in, watched.path):
             await self._read_on(watched, path, is_start=path not in watched.files)
 
     @staticmethod
-    def _present(path: str) -> list[str]:
+    def _transcripts_in(path: str) -> list[str]:
         try:
             return transcript_files(path)
         except CtxgcError:
             return []  # An empty folder is fine to watch.
 
-    async def _read_on(self, watched: Watched, path: str, *, is_start: bool) -> None:
+    async def _read_on(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
         try:
             await self._read_file(watched, path, is_start=is_start)
             watched.error = ""
@@ -192,7 +192,7 @@ class Watcher:
             watched.files.pop(path, None)
             watched.error = f"{path}: {_bug(error)}"
 
-    async def _read_file(self, watched: Watched, path: str, *, is_start: bool) -> None:
+    async def _read_file(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
         if not await asyncio.to_thread(os.path.isfile, path):
             watched.files.pop(path, None)
             return
@@ -205,19 +205,19 @@ class Watcher:
                 return
             followed = watched.files.get(path)
             if followed is None or size < followed.offset or identity != followed.identity:
-                followed = watched.files[path] = Followed(Feed(self._services), identity)
+                followed = watched.files[path] = FollowedFile(Feed(self._services), identity)
             elif size == followed.offset:
                 return
             elif not path.endswith(LOG_SUFFIX):
-                followed = watched.files[path] = Followed(Feed(self._services), identity)
+                followed = watched.files[path] = FollowedFile(Feed(self._services), identity)
             file.seek(followed.offset)
             while data := await asyncio.to_thread(file.read, SLICE_BYTES):
                 followed.offset += len(data)
                 watched.bytes_read += len(data)
                 await followed.take(data, is_log=path.endswith(LOG_SUFFIX))
-        if followed.offset > len(followed.held):
+        if followed.offset > len(followed.partial_line):
             await followed.feed.finish()
-            position = PutPosition(path, head, followed.offset - len(followed.held))
+            position = PutPosition(path, head, followed.offset - len(followed.partial_line))
             await self._services.stash.apply([position])
         while len(watched.files) > FEEDS_MAX:
             del watched.files[next(iter(watched.files))]

@@ -166,7 +166,7 @@ def undo(session: Session, change: Change, taken_back: Collection, wall_s: float
         # Nobody asks for the next collection there: what comes back stays for as long as what is recalled does.
         change.add(Recalled(session.key, back, session.row.turn))
         for slot in back:
-            session.holdings.spare(slot, session.row.turn)
+            session.holdings.grant_grace(slot, session.row.turn)
     session.last_collection = number
     change.then(lambda: restore(heap, back))
     return outcome
@@ -185,7 +185,7 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
         session.account = session.account.after_recall(prices, heap.resident_tokens, heap.body[slot])
     for slot in slots:
         heap.touch(slot, turn)
-        session.holdings.spare(slot, turn)
+        session.holdings.grant_grace(slot, turn)
     if out and session.row.mode != "wire":
         change.add(SetState(session.key, out, State.RESIDENT))
         for slot in out:

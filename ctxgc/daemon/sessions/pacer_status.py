@@ -15,7 +15,7 @@ from ctxgc.config import PacerConfig
 from ctxgc.core.pacer import PacerRules, due_tokens
 from ctxgc.core.tombstone import size_label
 from ctxgc.daemon.sessions.pacer_driver import limit_of
-from ctxgc.daemon.sessions.request_ledger import as_if_out
+from ctxgc.daemon.sessions.request_ledger import simulate_eviction
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.replies.sessions import NextCollectionReply
 
@@ -37,9 +37,9 @@ def gateway_mode(session: Session) -> str:
     """`on`, `shadow` or `off` as the gateway was last heard to serve it; empty if it was not since the session woke."""
     if session.row.mode == "wire":
         return "on"
-    if session.wiring is None:
+    if session.ledger is None:
         return ""
-    return "off" if session.wiring.is_off else "shadow"
+    return "off" if session.ledger.is_off else "shadow"
 
 
 class Pacing(NamedTuple):
@@ -53,16 +53,16 @@ class Pacing(NamedTuple):
 
 def pacing_of(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: float) -> Pacing:
     """What left the session's window, and what its next collection waits for."""
-    heap, wiring = session.heap, session.wiring
+    heap, ledger = session.heap, session.ledger
     mode = gateway_mode(session)
-    absent = wiring.shadow_slots(heap) if wiring and mode == "shadow" else set()
+    absent = ledger.shadow_slots(heap) if ledger and mode == "shadow" else set()
     freed = sum(heap.body[slot] - heap.tombstone[slot] for slot in absent) if absent else heap.absent_tokens
-    with as_if_out(heap, absent):
+    with simulate_eviction(heap, absent):
         waiting = _waiting(session, config, pacer, mode, wall_s)
     return Pacing(
         gateway=mode,
         freed_tokens=freed,
-        cache_hit_rate=wiring.cache_hit_rate if wiring and wiring.prompt_tokens else None,
+        cache_hit_rate=ledger.cache_hit_rate if ledger and ledger.prompt_tokens else None,
         next_collection=NextCollectionReply(*waiting, limit_tokens=limit_of(session, config)),
     )
 
@@ -86,9 +86,9 @@ def _waiting(session: Session, config: PacerConfig, pacer: PacerRules, mode: str
 
 def _paced(session: Session, pacer: PacerRules, wall_s: float) -> Waiting:
     """Of a session that the value pacer looks after."""
-    heap, wiring = session.heap, session.wiring
-    prices = (wiring.pacer if wiring and wiring.pacer else pacer).prices
-    heard_s = (wiring.heard_s if wiring else 0.0) or session.row.updated_s
+    heap, ledger = session.heap, session.ledger
+    prices = (ledger.pacer if ledger and ledger.pacer else pacer).prices
+    heard_s = (ledger.last_request_s if ledger else 0.0) or session.row.updated_s
     grown, due = max(heap.evictable_tokens - session.account.asked_tokens, 0), due_tokens(heap)
     left_s = max(heard_s + prices.ttl_s - wall_s, 0.0)
     if not left_s:

@@ -26,14 +26,14 @@ def places_of(ids: Iterable[str]) -> dict[str, int]:
 def known_session(session: Session, uneditable: Set[int] = frozenset()) -> KnownSession:
     """A session as reconciliation reads it; `uneditable` are slots whose bodies cannot leave the host's list."""
     holdings = session.holdings
-    contents = session.wiring.contents if session.wiring else None
+    digests = session.ledger.digests if session.ledger else None
     return KnownSession(
         heap=session.heap,
         left_evicted=holdings.left_evicted,
         redacted=holdings.redacted,
         uneditable=uneditable,
-        stored_digests=contents.stored if contents else {},
-        other_digests=contents.other if contents else {},
+        stored_digests=digests.stored if digests else {},
+        other_digests=digests.other if digests else {},
     )
 
 

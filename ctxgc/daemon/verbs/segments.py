@@ -226,7 +226,7 @@ async def list_segments(services: Services, params: SegmentList) -> SegmentsRepl
 
 def apply_pins(session: Session, tx: Change, ids: Sequence[str], *, is_pinned: bool) -> SegmentsChangedReply:
     """Pin or unpin."""
-    slots, heap = session.kept(ids), session.heap
+    slots, heap = session.live_slots(ids), session.heap
     moved = [slot for slot in slots if heap.is_set(slot, PINNED) is not is_pinned]
     if moved:
         tx.add(SetPinned(session.key, moved, is_pinned))
@@ -244,7 +244,7 @@ def apply_pins(session: Session, tx: Change, ids: Sequence[str], *, is_pinned: b
 
 def apply_touch(session: Session, tx: Change, params: SegmentIds) -> SegmentsChangedReply:
     """Note a use now."""
-    slots, turn = session.kept(params.ids), session.row.turn
+    slots, turn = session.live_slots(params.ids), session.row.turn
     tx.add(Touch(session.key, [(slot, turn) for slot in slots]))
     for slot in slots:
         session.heap.touch(slot, turn)
@@ -253,7 +253,7 @@ def apply_touch(session: Session, tx: Change, params: SegmentIds) -> SegmentsCha
 
 def apply_tags(session: Session, tx: Change, params: SegmentTag) -> SegmentsChangedReply:
     """Set tags, task, importance."""
-    [slot] = session.kept([params.id])
+    [slot] = session.live_slots([params.id])
     tags = None if params.tags is None else tuple(params.tags)
     tx.add(SetTags(session.key, slot, tags, params.task, params.importance))
     if params.importance is not None:
@@ -265,7 +265,7 @@ def apply_tags(session: Session, tx: Change, params: SegmentTag) -> SegmentsChan
 
 def apply_refs(session: Session, tx: Change, params: SegmentRef) -> SegmentsChangedReply:
     """Add references to older segments."""
-    [slot], targets = session.kept([params.id]), session.kept(params.refs)
+    [slot], targets = session.live_slots([params.id]), session.live_slots(params.refs)
     younger = [target for target in targets if target >= slot]
     if younger:
         name = session.heap.ids[younger[0]]

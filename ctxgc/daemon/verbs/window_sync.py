@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
@@ -21,12 +20,19 @@ from ctxgc.core.pacer import PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, Request
-from ctxgc.core.segment import SessionKey, digest
+from ctxgc.core.segment import SessionKey, aside_base, digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.pacer_driver import ask_pacer
-from ctxgc.daemon.sessions.request_ledger import Bill, Open, Sent, Wiring, actual_cost, as_if_out
+from ctxgc.daemon.sessions.request_ledger import (
+    Bill,
+    ForwardedRequest,
+    RequestLedger,
+    UnpricedCollection,
+    actual_cost,
+    simulate_eviction,
+)
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.sessions.window_update import depart, known_session, places_of, protect_uneditable, update_window
@@ -48,16 +54,6 @@ from ctxgc.stash.contract import SHADOW, ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 
-class _News(NamedTuple):
-    """Segments of a request that the session lacks, ready to be admitted."""
-
-    ready: Sequence[Prepared] = ()
-    aside: frozenset[str] = frozenset()
-    """Ids, among these, of contents whose own ids stand for another content."""
-    uneditable: frozenset[str] = frozenset()
-    """Ids of the request of which nothing can be edited."""
-
-
 @dataclass(slots=True)
 class _Sync:
     """One call of `window.sync`, inside its session's change."""
@@ -66,10 +62,12 @@ class _Sync:
     session: Session
     params: WindowSync
     change: Change
-    wiring: Wiring
+    ledger: RequestLedger
     pacer: PacerRules
     digests: dict[str, str] = field(default_factory=dict)
     """What ids stand for in this request, where the client says it or the daemon computed it."""
+    uneditable: set[str] = field(default_factory=set)
+    """Ids of the request of which nothing can be edited."""
     todo: Transitions = field(default_factory=Transitions)
     admitted: int = 0
     aside: int = 0
@@ -84,7 +82,7 @@ class _Sync:
     @property
     def is_repeated(self) -> bool:
         """Whether the last request that the ledger has is the same."""
-        return self.wiring.sent is not None and self.wiring.sent.ids == tuple(self.params.ids)
+        return self.ledger.last_request is not None and self.ledger.last_request.ids == tuple(self.params.ids)
 
 
 async def sync(services: Services, params: WindowSync) -> SyncReply:
@@ -95,12 +93,12 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     session = await services.registry.open(_row(services, params))
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     async with session.changing() as change:
-        session.wiring = session.wiring or Wiring()
-        call = _Sync(services, session, params, change, session.wiring, pacer)
+        session.ledger = session.ledger or RequestLedger()
+        call = _Sync(services, session, params, change, session.ledger, pacer)
         if params.mode == "off":
             change.hear(services.clock())
             _set_mode(call)
-            call.wiring.is_off = True
+            call.ledger.is_off = True
         else:
             _take(call, await _prepare(call, told))
     return await _reply(call)
@@ -115,29 +113,32 @@ def _row(services: Services, params: WindowSync) -> SessionRow:
 # The request against the session
 
 
-async def _prepare(call: _Sync, told: Sequence[Told]) -> _News:
+async def _prepare(call: _Sync, told: Sequence[Told]) -> list[Prepared]:
     """Compare the request with the session and the stash, and make ready what is to be admitted."""
-    services, session, params = call.services, call.session, call.params
+    session, params = call.session, call.params
     known = [one for one in told if is_settled(session, one.segment.id)]
     differing = await _compare(call, known)
     host = HostList(
         places=places_of(params.ids),
         digests=call.digests,
         contents={one.segment.id: one.segment.kind for one in told},
-        is_whole=bool(params.ids),
         is_rendered=call.is_on,
     )
     await _look_up(call, host)
-    uneditable = {*params.fixed, *(one.segment.id for one in told if one.is_fixed)}
-    slot_of = session.heap.slot_of
-    call.wiring.fixed.update(slot_of[id_] for id_ in uneditable if id_ in slot_of)
-    call.todo = reconcile(host, known_session(session, call.wiring.fixed))
+    call.uneditable = {*params.fixed, *(one.segment.id for one in told if one.is_fixed)}
+    _note_uneditable(call)
+    call.todo = reconcile(host, known_session(session, call.ledger.uneditable))
     others = [aside_of(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
     if call.todo.admit or others:
         await session.ensure_text()
     clocked = on_clock(session, params.ids, [*told, *others])
-    ready = await on_worker(services, prepared, services.intake, clocked)
-    return _News(ready, frozenset(one.segment.id for one in others), frozenset(uneditable))
+    ready: list[Prepared] = await on_worker(call.services, prepared, call.services.intake, clocked)
+    return ready
+
+
+def _note_uneditable(call: _Sync) -> None:
+    slot_of = call.session.heap.slot_of
+    call.ledger.uneditable.update(slot_of[id_] for id_ in call.uneditable if id_ in slot_of)
 
 
 async def _compare(call: _Sync, known: Sequence[Told]) -> dict[str, bytes]:
@@ -146,7 +147,7 @@ async def _compare(call: _Sync, known: Sequence[Told]) -> dict[str, bytes]:
     call.digests = await on_worker(call.services, _digests, known) | digests_told(call.params)
     slot_of = call.session.heap.slot_of
     for id_ in (one.segment.id for one in known):
-        call.wiring.contents.compared(slot_of[id_], call.digests[id_], is_stored=id_ not in differing)
+        call.ledger.digests.note_comparison(slot_of[id_], call.digests[id_], is_stored=id_ not in differing)
     return differing
 
 
@@ -162,35 +163,35 @@ async def _look_up(call: _Sync, host: HostList) -> None:
     doubtful = doubtful_slots(said, known)
     for row in await call.services.stash.rows(session.key, sorted(doubtful)) if doubtful else ():
         if row.digest.hex() == said[row.seq]:
-            call.wiring.contents.compared(row.seq, said[row.seq], is_stored=True)
+            call.ledger.digests.note_comparison(row.seq, said[row.seq], is_stored=True)
 
 
-def _take(call: _Sync, news: _News) -> None:
+def _take(call: _Sync, ready: Sequence[Prepared]) -> None:
     """Everything a sync does to a session: admit, update the window, learn from the bill, collect."""
-    session, change, params, wiring = call.session, call.change, call.params, call.wiring
+    session, change, params, ledger = call.session, call.change, call.params, call.ledger
     slot_of, is_repeated = session.heap.slot_of, call.is_repeated
     _note_facts(call)
-    call.admitted = sum(session.admit(change, one) for one in news.ready)
-    for one in news.ready:
+    call.admitted = sum(session.admit(change, one) for one in ready)
+    for one in ready:
         digest_said = call.digests.get(one.segment.id, one.digest.hex())
-        wiring.contents.compared(slot_of[one.segment.id], digest_said, is_stored=True)
-    aside = [slot_of[id_] for id_ in news.aside if id_ in {one.segment.id for one in news.ready}]
+        ledger.digests.note_comparison(slot_of[one.segment.id], digest_said, is_stored=True)
+    aside = [slot_of[one.segment.id] for one in ready if aside_base(one.segment.id) in call.todo.aside]
     depart(session, change, aside)
     call.aside = len(aside)
-    wiring.is_off, wiring.pacer, wiring.heard_s = False, call.pacer, call.services.clock()
+    ledger.is_off, ledger.pacer, ledger.last_request_s = False, call.pacer, call.services.clock()
     if not is_repeated:
-        change.hear(wiring.heard_s)
+        change.hear(ledger.last_request_s)
     is_of_this = params.usage is not None and params.usage.is_of_this
     if not is_of_this and not is_repeated:
         _learn(call)
     if call.todo.unknown or not params.ids:
         return
-    wiring.fixed.update(slot_of[id_] for id_ in news.uneditable if id_ in slot_of)
-    protect_uneditable(session, wiring.fixed | session.holdings.redacted | set(call.todo.conflicts))
+    _note_uneditable(call)
+    protect_uneditable(session, ledger.uneditable | session.holdings.redacted | set(call.todo.conflicts))
     update_window(session, change, call.todo)
     if not is_repeated:
         _collect(call)
-        wiring.sent = _sent(call)
+        ledger.last_request = _forwarded_request(call)
     if is_of_this:
         _learn(call)
 
@@ -221,13 +222,13 @@ def _set_mode(call: _Sync) -> None:
 
 def _collect(call: _Sync) -> None:
     """Ask the pacer. In shadow it sees the window as it would be, had every earlier collection been carried out."""
-    session, wiring, is_on = call.session, call.wiring, call.is_on
+    session, ledger, is_on = call.session, call.ledger, call.is_on
     heap, wall_s, is_cold = session.heap, call.services.clock(), call.params.is_cold
-    if wiring.accounts_on is not is_on:  # What shadow would have saved, nobody has.
-        session.account, wiring.accounts_on = Account(), is_on
-    with as_if_out(heap, [] if is_on else wiring.shadow_slots(heap)):
+    if ledger.is_account_real is not is_on:  # What shadow would have saved, nobody has.
+        session.account, ledger.is_account_real = Account(), is_on
+    with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
         cache = COLD if is_cold else CacheState(heap.resident_tokens)
-        request = Request(cache, heap.absent_tokens, wiring.sent.tokens if wiring.sent else 0)
+        request = Request(cache, heap.absent_tokens, ledger.last_request.tokens if ledger.last_request else 0)
         decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
         if decision is None:
             return
@@ -239,14 +240,14 @@ def _collect(call: _Sync) -> None:
             outcome = journal_in_shadow(session, call.change, decision.plan, conditions)
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
     if is_on:
-        wiring.opened.append(Open(outcome.collection, victims, is_cold))
+        ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold))
     else:
-        wiring.shadow |= victims
+        ledger.shadow_victims |= victims
     call.outcome = outcome
     call.change.then(lambda: announce(call.services, session, outcome))
 
 
-def _sent(call: _Sync) -> Sent:
+def _forwarded_request(call: _Sync) -> ForwardedRequest:
     """The request as it was forwarded: with what was in force before, or with what the gateway says it edited."""
     heap, params, outcome = call.session.heap, call.params, call.outcome
     evicted = {slot for slot in heap.window() if heap.state[slot] == EVICTED}
@@ -256,7 +257,7 @@ def _sent(call: _Sync) -> Sent:
     elif params.is_cold and outcome is not None and outcome.trigger != SHADOW:
         out = out | {victim.slot for victim in outcome.plan.victims}
     full = heap.resident_tokens + _freed(heap, evicted)
-    return Sent(tuple(params.ids), full, full - _freed(heap, out), frozenset(out))
+    return ForwardedRequest(tuple(params.ids), full, full - _freed(heap, out), frozenset(out))
 
 
 def _freed(heap: Heap, slots: Iterable[int]) -> int:
@@ -265,35 +266,37 @@ def _freed(heap: Heap, slots: Iterable[int]) -> int:
 
 def _learn(call: _Sync) -> None:
     """Take a bill in: tokens per raw token, the hidden prefix, and what the collections in force came to."""
-    session, wiring, usage = call.session, call.wiring, call.params.usage
-    sent, before = wiring.sent, wiring.bill
-    if usage is None or sent is None or (before is not None and before.sent is sent):
+    session, ledger, usage = call.session, call.ledger, call.params.usage
+    request, before = ledger.last_request, ledger.bill
+    if usage is None or request is None or (before is not None and before.request is request):
         return
     uncached = usage.input_tokens + usage.cache_creation_tokens
     billed = uncached + usage.cache_read_tokens
     if not billed:
         return
-    wiring.bill = Bill(sent, uncached, billed)
-    wiring.prompt_tokens += billed
-    wiring.cached_tokens += usage.cache_read_tokens
+    ledger.bill = Bill(request, uncached, billed)
+    ledger.prompt_tokens += billed
+    ledger.cached_tokens += usage.cache_read_tokens
     if before is not None:
-        session.calibration = session.calibration.observed(sent.tokens - before.sent.tokens, billed - before.tokens)
-    hidden = session.calibration.hidden(billed, sent.tokens)
+        session.calibration = session.calibration.observed(
+            request.tokens - before.request.tokens, billed - before.tokens
+        )
+    hidden = session.calibration.hidden(billed, request.tokens)
     session.set_row(call.change, ratio=session.calibration.ratio, hidden_tokens=hidden)
-    priced = [one for one in wiring.opened if one.victims <= sent.out]
+    priced = [one for one in ledger.unpriced if one.victims <= request.out]
     if before is not None and len(priced) == 1:
-        cost = actual_cost(priced[0], before, wiring.bill, session.calibration.ratio, call.pacer)
+        cost = actual_cost(priced[0], before, ledger.bill, session.calibration.ratio, call.pacer)
         if cost is not None:
             call.change.add(ActualCost(session.key, priced[0].collection, cost))
     for one in priced:
-        wiring.opened.remove(one)
+        ledger.unpriced.remove(one)
 
 
 # The reply
 
 
 async def _reply(call: _Sync) -> SyncReply:
-    session, wiring, unknown = call.session, call.wiring, call.todo.unknown
+    session, ledger, unknown = call.session, call.ledger, call.todo.unknown
     heap = session.heap
     mode = "off" if call.params.mode == "off" else "on" if call.is_on else "shadow"
     window = heap.window()
@@ -307,9 +310,9 @@ async def _reply(call: _Sync) -> SyncReply:
         segments=len(window),
         resident_tokens=heap.resident_tokens,
         billed_tokens=session.billed(heap.resident_tokens),
-        freed_tokens=_freed(heap, out if mode == "on" else wiring.shadow_slots(heap)),
+        freed_tokens=_freed(heap, out if mode == "on" else ledger.shadow_slots(heap)),
         ratio=round(session.calibration.ratio, 4),
-        cache_hit_rate=wiring.cache_hit_rate,
+        cache_hit_rate=ledger.cache_hit_rate,
     )
     # Read before the wait for rows: the reply tells of one moment.
     ids, conflicts = {slot: heap.ids[slot] for slot in out}, [heap.ids[slot] for slot in call.todo.conflicts]
@@ -351,7 +354,7 @@ def _sentence(call: _Sync) -> str:
 
 async def _tombstones(call: _Sync, slots: Sequence[int]) -> dict[int, Tombstone]:
     """The tombstones of these slots, each the same for its life (I14): made from the row, which outlives the daemon."""
-    session, texts = call.session, call.wiring.tombstones
+    session, texts = call.session, call.ledger.tombstones
     missing = [slot for slot in slots if slot not in texts]
     for row in await call.services.stash.rows(session.key, missing) if missing else ():
         texts[row.seq] = tombstone_of(session, row.seq, row.segment, can_recall=call.params.can_recall).text
