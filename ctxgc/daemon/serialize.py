@@ -8,7 +8,8 @@ from __future__ import annotations
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+
+from msgspec.structs import asdict
 
 from ctxgc.core.collector import Plan, Victim, freeable_tokens
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
@@ -40,26 +41,24 @@ HIDDEN = "hidden"
 
 def session_reply(row: SessionRow, *, changed: str | None = None, next: str | None = None) -> SessionReply:
     """A session without its window, with what a mutation did to it."""
-    return SessionReply(**_session_fields(row), changed=changed, next=next)
-
-
-def _session_fields(row: SessionRow) -> dict[str, Any]:
-    return {
-        "session": str(row.key),
-        "project": row.project,
-        "parent": f"{row.key.source}:{row.parent}" if row.parent else "",
-        "model": row.model,
-        "title": row.title,
-        "mode": row.mode,
-        "task": row.task,
-        "turn": row.turn,
-        "budget_tokens": row.budget_tokens,
-        "window_max_tokens": row.window_max_tokens,
-        "created_s": row.created_s,
-        "updated_s": row.updated_s,
-        "skipped_records": row.skipped_records,
-        "closed": row.closed,
-    }
+    return SessionReply(
+        session=str(row.key),
+        project=row.project,
+        parent=f"{row.key.source}:{row.parent}" if row.parent else "",
+        model=row.model,
+        title=row.title,
+        mode=row.mode,
+        task=row.task,
+        turn=row.turn,
+        budget_tokens=row.budget_tokens,
+        window_max_tokens=row.window_max_tokens,
+        created_s=row.created_s,
+        updated_s=row.updated_s,
+        skipped_records=row.skipped_records,
+        closed=row.closed,
+        changed=changed,
+        next=next,
+    )
 
 
 def show_reply(
@@ -71,7 +70,7 @@ def show_reply(
     billed = session.billed(heap.resident_tokens)
     evictable, garbage = freeable_tokens(heap, session.index.paths, session.now(), session.rules)
     return ShowReply(
-        **_session_fields(row),
+        **asdict(session_reply(row)),
         segments=len(heap),
         resident=states[State.RESIDENT],
         evicted=states[State.EVICTED],
@@ -116,44 +115,39 @@ def _path_use(use: PathUse) -> PathUseReply:
 
 
 def segment_reply(session: Session, row: Stored) -> SegmentReply:
-    """A segment without content."""
-    return SegmentReply(**_segment_fields(session, row))
-
-
-def _segment_fields(session: Session, row: Stored) -> dict[str, Any]:
-    """State, pins and touches change: they are the heap's; the rest is the row's."""
+    """A segment without content. State, pins and touches change: they are the heap's; the rest is the row's."""
     heap, segment, slot = session.heap, row.segment, row.seq
     proof = heap.proofs.get(slot)
-    return {
-        "id": segment.id,
-        "seq": slot,
-        "kind": segment.kind.value,
-        "role": segment.role.value,
-        "state": STATES[heap.state[slot]].value,
-        "departure": row.departure.value if row.departure else "",
-        "place": heap.place[slot],
-        "born_turn": heap.born[slot],
-        "touched_turn": heap.touched[slot],
-        "touches": heap.touches[slot],
-        "tokens": heap.skeleton[slot] + heap.body[slot],
-        "body_tokens": heap.body[slot],
-        "tombstone_tokens": heap.tombstone[slot],
-        "tool": segment.tool,
-        "status": segment.status.value,
-        "command": segment.command,
-        "paths": [_path_use(use) for use in segment.paths],
-        "digest": row.digest.hex(),
-        "is_pinned": heap.is_set(slot, PINNED),
-        "has_opaque": segment.has_opaque,
-        "garbage": proof.reason if proof else "",
-        "garbage_by": heap.ids[proof.by] if proof and proof.by >= 0 else "",
-        "redactions": row.redactions,
-        "task": heap.tasks[heap.task[slot]],
-        "tags": list(segment.tags),
-        "importance": round(heap.importance[slot], 6),
-        "wall_s": segment.wall_s,
-        "collection": row.collection,
-    }
+    return SegmentReply(
+        id=segment.id,
+        seq=slot,
+        kind=segment.kind.value,
+        role=segment.role.value,
+        state=STATES[heap.state[slot]].value,
+        departure=row.departure.value if row.departure else "",
+        place=heap.place[slot],
+        born_turn=heap.born[slot],
+        touched_turn=heap.touched[slot],
+        touches=heap.touches[slot],
+        tokens=heap.skeleton[slot] + heap.body[slot],
+        body_tokens=heap.body[slot],
+        tombstone_tokens=heap.tombstone[slot],
+        tool=segment.tool,
+        status=segment.status.value,
+        command=segment.command,
+        paths=[_path_use(use) for use in segment.paths],
+        digest=row.digest.hex(),
+        is_pinned=heap.is_set(slot, PINNED),
+        has_opaque=segment.has_opaque,
+        garbage=proof.reason if proof else "",
+        garbage_by=heap.ids[proof.by] if proof and proof.by >= 0 else "",
+        redactions=row.redactions,
+        task=heap.tasks[heap.task[slot]],
+        tags=list(segment.tags),
+        importance=round(heap.importance[slot], 6),
+        wall_s=segment.wall_s,
+        collection=row.collection,
+    )
 
 
 def piece_reply(piece: Piece, tokens: int, offset: int, limit_bytes: int) -> PieceReply:
@@ -172,7 +166,7 @@ def piece_reply(piece: Piece, tokens: int, offset: int, limit_bytes: int) -> Pie
 def header_reply(session: Session, row: Stored) -> ContentReply:
     """A segment with the sizes of its pieces, and no content."""
     pieces = [PieceReply(name, size, tokens, next_offset=0) for name, size, tokens in row.pieces]
-    return ContentReply(**_segment_fields(session, row), session=str(session.key), pieces=pieces)
+    return ContentReply(**asdict(segment_reply(session, row)), session=str(session.key), pieces=pieces)
 
 
 def content_reply(
@@ -182,7 +176,7 @@ def content_reply(
     skeleton, body = content
     tokens = {name: count for name, _, count in row.pieces}
     return ContentReply(
-        **_segment_fields(session, row),
+        **asdict(segment_reply(session, row)),
         session=str(session.key),
         pieces=[piece_reply(piece, tokens.get(piece.name, 0), offset, limit_bytes) for piece in body],
         skeleton=skeleton.decode("utf-8", "replace"),

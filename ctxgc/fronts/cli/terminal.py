@@ -262,6 +262,7 @@ def label(segment: SegmentReply) -> str:
         words = [f"{words[0]}:", segment.command]
     elif paths:
         first = paths[0]
+        words[0] += "" if segment.kind == "exchange" else ":"
         lines = f":{first.first_line}-{first.last_line}" if first.last_line else ""
         more = f" +{len(paths) - 1}" if len(paths) > 1 else ""
         words.append(f"{first.path}{lines}{more}")
