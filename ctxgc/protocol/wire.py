@@ -57,7 +57,8 @@ class WindowSync(Params):
     """
     new: Annotated[list[dict[str, Any]], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """Segments that the daemon may not know, as `export` writes them; `fixed` names pieces without a span of their own,
-    and `digest` is as in `digests`, for a client that makes its own.
+    and `digest` is as in `digests`, for a client that makes its own. An exchange's `facts` and `paths` are kept as they
+    come; for an exchange without `facts` the daemon derives both from the call.
 
     Again what was pending before, and what has another content than an id stood for before.
     """
