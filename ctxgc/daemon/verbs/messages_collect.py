@@ -34,7 +34,7 @@ from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.sessions.window_update import known_session, places_of, protect_uneditable, update_window
 from ctxgc.daemon.verbs.mutation import mutate, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.window_sync_intake import Told, is_settled, on_clock, prepared
+from ctxgc.daemon.verbs.window_sync_intake import RequestSegment, clock_new_segments, is_settled, prepare_segments
 from ctxgc.protocol.messages import MessagesCollect
 from ctxgc.protocol.replies.sessions import RenderReply
 from ctxgc.stash.contract import SessionRow
@@ -47,7 +47,7 @@ TOMBSTONE_BYTES_MAX = 512
 class _Listed:
     """The list under the session's ids, with the new segments ready to be admitted."""
 
-    told: Sequence[Told]
+    told: Sequence[RequestSegment]
     news: Sequence[Prepared]
     tombstones: dict[str, str]
     """Tombstones that the list holds: the session's id by the list's."""
@@ -121,11 +121,11 @@ async def _read(services: Services, session: Session, window: WireWindow, cwd: s
     listed = [replace(segment, id=ids[segment.id]) for segment in window.segments]
     fresh = {segment.id for segment in listed if not is_settled(session, segment.id)}
     listed = await on_worker(services, with_facts, listed, cwd, fresh)
-    told = [Told(one, window.fixed(segment)) for one, segment in zip(listed, window.segments, strict=True)]
-    clocked = on_clock(session, [one.segment.id for one in told], told)
+    told = [RequestSegment(one, window.fixed(segment)) for one, segment in zip(listed, window.segments, strict=True)]
+    clocked = clock_new_segments(session, [one.segment.id for one in told], told)
     if clocked:
         await session.ensure_text()
-    news = await on_worker(services, prepared, services.intake, clocked)
+    news = await on_worker(services, prepare_segments, services.intake, clocked)
     forgotten = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
     counted = await on_worker(services, services.intake.prepare_all, forgotten) if forgotten else []
     forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)

@@ -26,7 +26,7 @@ from ctxgc.daemon.verbs.mutation import (
     session_holding,
     session_of,
 )
-from ctxgc.daemon.verbs.window_sync_intake import asides_of
+from ctxgc.daemon.verbs.window_sync_intake import aside_slots
 from ctxgc.protocol.messages import Backup, Export, StashForget, StashRecall, StashSearch
 from ctxgc.protocol.params import Nothing
 from ctxgc.protocol.replies.segments import ContentReply
@@ -177,7 +177,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         named = list(range(len(heap))) if params.whole_session else session.slots(params.ids)
         if not params.whole_session:
             # A host cuts a result short and keeps its id: what is stored aside may say the same.
-            named = list(dict.fromkeys([*named, *asides_of(session, named)]))
+            named = list(dict.fromkeys([*named, *aside_slots(session, named)]))
         slots = [slot for slot in named if heap.state[slot] != FORGOTTEN]
         is_whole = params.whole_session and not (session.row.forgotten and not slots)
         if is_whole:

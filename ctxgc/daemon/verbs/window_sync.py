@@ -40,14 +40,14 @@ from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.mutation import announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import (
-    Told,
-    aside_of,
+    RequestSegment,
+    aside_copy,
+    clock_new_segments,
     conflicts_of,
-    digests_told,
+    digests_in,
     is_settled,
-    on_clock,
-    prepared,
-    told_in,
+    prepare_segments,
+    segments_in,
 )
 from ctxgc.protocol.wire import EvictedReply, SyncPlanReply, SyncReply, WindowReply, WindowSync
 from ctxgc.stash.contract import SHADOW, ActualCost, SessionRow
@@ -89,7 +89,7 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     """`window.sync`."""
     if params.digests and len(params.digests) != len(params.ids):
         raise BadParams("digests stand beside ids: one for each", field="digests")
-    segments = await on_worker(services, told_in, params)
+    segments = await on_worker(services, segments_in, params)
     session = await services.registry.open(_row(services, params))
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     async with session.changing() as change:
@@ -113,7 +113,7 @@ def _row(services: Services, params: WindowSync) -> SessionRow:
 # The request against the session
 
 
-async def _prepare(call: _Sync, segments: Sequence[Told]) -> list[Prepared]:
+async def _prepare(call: _Sync, segments: Sequence[RequestSegment]) -> list[Prepared]:
     """Compare the request with the session and the stash, and make the new segments ready to be admitted."""
     session, params = call.session, call.params
     known = [one for one in segments if is_settled(session, one.segment.id)]
@@ -128,11 +128,11 @@ async def _prepare(call: _Sync, segments: Sequence[Told]) -> list[Prepared]:
     call.uneditable = {*params.fixed, *(one.segment.id for one in segments if one.is_fixed)}
     _note_uneditable(call)
     call.todo = reconcile(host, known_session(session, call.ledger.uneditable))
-    others = [aside_of(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
+    others = [aside_copy(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
     if call.todo.admit or others:
         await session.ensure_text()
-    clocked = on_clock(session, params.ids, [*segments, *others])
-    ready: list[Prepared] = await on_worker(call.services, prepared, call.services.intake, clocked)
+    clocked = clock_new_segments(session, params.ids, [*segments, *others])
+    ready: list[Prepared] = await on_worker(call.services, prepare_segments, call.services.intake, clocked)
     return ready
 
 
@@ -141,17 +141,17 @@ def _note_uneditable(call: _Sync) -> None:
     call.ledger.uneditable.update(slot_of[id_] for id_ in call.uneditable if id_ in slot_of)
 
 
-async def _compare(call: _Sync, known: Sequence[Told]) -> dict[str, bytes]:
+async def _compare(call: _Sync, known: Sequence[RequestSegment]) -> dict[str, bytes]:
     """Compare known segments that came along in full with the stash: ids that differ, with the new content's digest."""
     differing = await conflicts_of(call.services, call.session, known)
-    call.digests = await on_worker(call.services, _digests, known) | digests_told(call.params)
+    call.digests = await on_worker(call.services, _digests, known) | digests_in(call.params)
     slot_of = call.session.heap.slot_of
     for id_ in (one.segment.id for one in known):
         call.ledger.digests.note_comparison(slot_of[id_], call.digests[id_], is_stored=id_ not in differing)
     return differing
 
 
-def _digests(segments: Sequence[Told]) -> dict[str, str]:
+def _digests(segments: Sequence[RequestSegment]) -> dict[str, str]:
     return {one.segment.id: digest(one.segment.skeleton, one.segment.body).hex() for one in segments}
 
 

@@ -1,6 +1,6 @@
 """What is new in a request, made ready for its session: facts, the session's clock, and what the wire cannot edit.
 
-records ──told_in──▶ ──on_clock──▶ ──prepared──▶ to be admitted
+records ──segments_in──▶ ──clock_new_segments──▶ ──prepare_segments──▶ to be admitted
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ctxgc.daemon.verbs.mutation import on_worker
 from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowSync
 
 
-class Told(NamedTuple):
+class RequestSegment(NamedTuple):
     """A segment of a request, and the names of its pieces that have no span in it."""
 
     segment: Segment
@@ -32,13 +32,16 @@ class Told(NamedTuple):
         return all(piece.name in self.fixed for piece in self.segment.body)
 
 
-def told_in(params: WindowSync) -> list[Told]:
+def segments_in(params: WindowSync) -> list[RequestSegment]:
     """What `new` holds, with the facts that came with it. Heavy: for the worker thread."""
     segments = segments_of(params.new, params.project)
-    return [Told(segment, _names(record.get("fixed"))) for segment, record in zip(segments, params.new, strict=True)]
+    return [
+        RequestSegment(segment, _names(record.get("fixed")))
+        for segment, record in zip(segments, params.new, strict=True)
+    ]
 
 
-def digests_told(params: WindowSync) -> dict[str, str]:
+def digests_in(params: WindowSync) -> dict[str, str]:
     """What ids stand for in this request, where the client says it: beside them, and in the records of `new`."""
     recorded = {str(record.get("id")): record["digest"] for record in params.new if _is_digest(record.get("digest"))}
     return dict(zip(params.ids, params.digests, strict=False)) | recorded
@@ -52,19 +55,19 @@ def _names(value: object) -> frozenset[str]:
     return frozenset(name for name in value if isinstance(name, str)) if isinstance(value, list) else frozenset()
 
 
-def prepared(intake: Intake, told: Sequence[Told]) -> list[Prepared]:
-    """Ready to be admitted. Heavy: for the worker thread."""
-    return [_bounded(intake.prepare(one.segment), one) for one in told]
+def prepare_segments(intake: Intake, segments: Sequence[RequestSegment]) -> list[Prepared]:
+    """Segments of a request, ready to be admitted. Heavy: for the worker thread."""
+    return [_without_uneditable(intake.prepare(given.segment), given) for given in segments]
 
 
-def _bounded(ready: Prepared, told: Told) -> Prepared:
+def _without_uneditable(ready: Prepared, given: RequestSegment) -> Prepared:
     """The same, with what cannot be edited counted as skeleton; opaque if that is all, or if something was redacted.
 
     What the stash holds of a redacted body is not what was sent: it could not be brought back (I9).
     """
-    kept = [tokens for name, _, tokens in ready.pieces if name in told.fixed]
-    pieces = tuple((name, size, 0 if name in told.fixed else tokens) for name, size, tokens in ready.pieces)
-    is_opaque = ready.segment.has_opaque or told.is_fixed or bool(ready.redactions)
+    kept = [tokens for name, _, tokens in ready.pieces if name in given.fixed]
+    pieces = tuple((name, size, 0 if name in given.fixed else tokens) for name, size, tokens in ready.pieces)
+    is_opaque = ready.segment.has_opaque or given.is_fixed or bool(ready.redactions)
     return replace(
         ready,
         segment=replace(ready.segment, has_opaque=is_opaque),
@@ -80,7 +83,7 @@ def is_settled(session: Session, id_: str) -> bool:
     return slot is not None and not session.heap.is_set(slot, PENDING)
 
 
-def on_clock(session: Session, ids: Sequence[str], told: Sequence[Told]) -> list[Told]:
+def clock_new_segments(session: Session, ids: Sequence[str], told: Sequence[RequestSegment]) -> list[RequestSegment]:
     """The new ones of these segments on the session's clock, at their places in a window of these ids.
 
     A request counts its own replies from 0; after a host compacted or rewound it starts low again, and its turns would
@@ -99,11 +102,11 @@ def on_clock(session: Session, ids: Sequence[str], told: Sequence[Told]) -> list
     for at, (segment, fixed) in enumerate(news, 1):
         place = places.get(segment.id, session.holdings.place_max + at * PLACE_STEP)
         born_turn = max(0, now - (end - segment.born_turn))
-        clocked.append(Told(replace(segment, born_turn=born_turn, place=place, wall_s=wall_s), fixed))
+        clocked.append(RequestSegment(replace(segment, born_turn=born_turn, place=place, wall_s=wall_s), fixed))
     return clocked
 
 
-async def conflicts_of(services: Services, session: Session, known: Sequence[Told]) -> dict[str, bytes]:
+async def conflicts_of(services: Services, session: Session, known: Sequence[RequestSegment]) -> dict[str, bytes]:
     """Ids under which another content is stored: a host used a call id again, or cut a result short.
 
     With each the digest of what came, secrets out. Compared is what can leave the request. Around it a log and the wire
@@ -122,7 +125,7 @@ async def conflicts_of(services: Services, session: Session, known: Sequence[Tol
     }
 
 
-def aside_of(told: Told, stamp: bytes) -> Told:
+def aside_copy(told: RequestSegment, stamp: bytes) -> RequestSegment:
     """What stands under an id that is another's, under a name of its own.
 
     `stamp` is the digest of what is stored: a client's own may be any text, may begin as another's does, and may be of
@@ -131,7 +134,7 @@ def aside_of(told: Told, stamp: bytes) -> Told:
     return told._replace(segment=replace(told.segment, id=aside_id(told.segment.id, stamp)))
 
 
-def asides_of(session: Session, slots: Sequence[int]) -> list[int]:
+def aside_slots(session: Session, slots: Sequence[int]) -> list[int]:
     """The slots of what is stored aside under the ids of these."""
     ids = {session.heap.ids[slot] for slot in slots}
     return [slot for id_, slot in session.heap.slot_of.items() if aside_base(id_) in ids]
