@@ -1,4 +1,4 @@
-"""What is new in a request, made ready for its session: facts, the session's clock, and what the wire cannot edit.
+"""The new segments of a request, made ready for their session: its clock, and the pieces that no request can edit.
 
 records ──segments_in──▶ ──clock_new_segments──▶ ──prepare_segments──▶ to be admitted
 """
@@ -33,7 +33,7 @@ class RequestSegment(NamedTuple):
 
 
 def segments_in(params: WindowSync) -> list[RequestSegment]:
-    """What `new` holds, with the facts that came with it. Heavy: for the worker thread."""
+    """The segments of `new`, with the facts that their records hold. Heavy: for the worker thread."""
     segments = segments_of(params.new, params.project)
     return [
         RequestSegment(segment, _names(record.get("fixed")))
@@ -42,7 +42,7 @@ def segments_in(params: WindowSync) -> list[RequestSegment]:
 
 
 def digests_in(params: WindowSync) -> dict[str, str]:
-    """What ids stand for in this request, where the client says it: beside them, and in the records of `new`."""
+    """The digest of each id's content in this request, where the client sends one: in `digests`, or in a record."""
     recorded = {str(record.get("id")): record["digest"] for record in params.new if _is_digest(record.get("digest"))}
     return dict(zip(params.ids, params.digests, strict=False)) | recorded
 
@@ -61,9 +61,9 @@ def prepare_segments(intake: Intake, segments: Sequence[RequestSegment]) -> list
 
 
 def _without_uneditable(ready: Prepared, given: RequestSegment) -> Prepared:
-    """The same, with what cannot be edited counted as skeleton; opaque if that is all, or if something was redacted.
+    """The segment with its uneditable pieces counted as skeleton; opaque where no piece is left, or one was redacted.
 
-    What the stash holds of a redacted body is not what was sent: it could not be brought back (I9).
+    A redacted body in the stash is another than the request's: a recall could not bring the request's back (I9).
     """
     kept = [tokens for name, _, tokens in ready.pieces if name in given.fixed]
     pieces = tuple((name, size, 0 if name in given.fixed else tokens) for name, size, tokens in ready.pieces)
@@ -83,19 +83,21 @@ def is_settled(session: Session, id_: str) -> bool:
     return slot is not None and not session.heap.is_set(slot, PENDING)
 
 
-def clock_new_segments(session: Session, ids: Sequence[str], told: Sequence[RequestSegment]) -> list[RequestSegment]:
+def clock_new_segments(
+    session: Session, ids: Sequence[str], segments: Sequence[RequestSegment]
+) -> list[RequestSegment]:
     """The new ones of these segments on the session's clock, at their places in a window of these ids.
 
-    A request counts its own replies from 0; after a host compacted or rewound it starts low again, and its turns would
-    look old. Its end is now. What is new before the last reply that is known was changed there, and is as old as that.
-    A request says no times: what is new in it came now.
+    A request counts its own replies from 0; after a host compacted or rewound the count starts low again, and its
+    turns would look old. The request's end is the session's now. A new segment before the last known reply was changed
+    there, and is as old as that reply. A request holds no times: its new segments came now.
     """
-    said = [one.segment for one in told]
-    replies = [s for s in said if s.kind in REPLY_KINDS]
-    last_known = max((s.born_turn for s in replies if s.id in session.heap.slot_of), default=-1)
-    now = session.row.turn + len({s.born_turn for s in replies if s.born_turn > last_known})
-    end = max((s.born_turn + (s.kind in REPLY_KINDS) for s in said), default=0)
-    news = [one for one in told if not is_settled(session, one.segment.id)]
+    sent = [given.segment for given in segments]
+    replies = [segment for segment in sent if segment.kind in REPLY_KINDS]
+    last_known = max((reply.born_turn for reply in replies if reply.id in session.heap.slot_of), default=-1)
+    now = session.row.turn + len({reply.born_turn for reply in replies if reply.born_turn > last_known})
+    end = max((segment.born_turn + (segment.kind in REPLY_KINDS) for segment in sent), default=0)
+    news = [given for given in segments if not is_settled(session, given.segment.id)]
     wall_s = session.clock_s()
     places = {id_: at * PLACE_STEP for at, id_ in enumerate(ids)}
     clocked = []
@@ -107,10 +109,10 @@ def clock_new_segments(session: Session, ids: Sequence[str], told: Sequence[Requ
 
 
 async def conflicts_of(services: Services, session: Session, known: Sequence[RequestSegment]) -> dict[str, bytes]:
-    """Ids under which another content is stored: a host used a call id again, or cut a result short.
+    """Ids under which the stash holds another content: a host used a call id again, or cut a result short.
 
-    With each the digest of what came, secrets out. Compared is what can leave the request. Around it a log and the wire
-    may well put the same call differently.
+    Each id has the digest of the request's content, without secrets. Only bodies are compared, for only bodies can
+    leave a request: a log and the wire may put the same call differently around them.
     """
     calls = {session.heap.slot_of[s.id]: s for s, _ in known if s.kind is Kind.EXCHANGE}
     if not calls:
@@ -125,16 +127,16 @@ async def conflicts_of(services: Services, session: Session, known: Sequence[Req
     }
 
 
-def aside_copy(told: RequestSegment, stamp: bytes) -> RequestSegment:
-    """What stands under an id that is another's, under a name of its own.
+def aside_copy(given: RequestSegment, stamp: bytes) -> RequestSegment:
+    """The segment whose id stands for another content, under an id of its own.
 
-    `stamp` is the digest of what is stored: a client's own may be any text, may begin as another's does, and may be of
-    a secret.
+    `stamp` is the digest of the content as it is stored: a client's digest may be any text, may begin as another's
+    does, and may be of a secret.
     """
-    return told._replace(segment=replace(told.segment, id=aside_id(told.segment.id, stamp)))
+    return given._replace(segment=replace(given.segment, id=aside_id(given.segment.id, stamp)))
 
 
 def aside_slots(session: Session, slots: Sequence[int]) -> list[int]:
-    """The slots of what is stored aside under the ids of these."""
+    """The slots of contents that are stored aside under the ids of these slots."""
     ids = {session.heap.ids[slot] for slot in slots}
     return [slot for id_, slot in session.heap.slot_of.items() if aside_base(id_) in ids]
