@@ -130,16 +130,15 @@ def _terms(run: Run) -> Iterable[tuple[int, list[float]]]:
     roots = find_roots(heap, run.paths, now, RULES)
     reached, may_go = mark(heap.refs, roots), evictable(heap, roots)
     for slot in range(len(heap)):
-        if not may_go[slot] or heap.body[slot] - heap.tombstone[slot] < RULES.min_gain_tokens:
+        if not may_go[slot] or heap.freed[slot] < RULES.min_gain_tokens:
             continue
-        kind, traits, body, refs = heap.kind_of(slot), heap.traits[slot], heap.body[slot], len(heap.refs[slot])
         moving = (
             ln_turns(now.turn - heap.born[slot]),
             ln_turns(now.turn - heap.touched[slot]),
             float(reached[slot]),
             float(proven(heap, slot, now, RULES) is not None),
         )
-        yield slot, [*fixed_terms(kind, traits, body, refs, heap.namings[slot]), *moving]
+        yield slot, [*fixed_terms(heap.fixed_facts(slot)), *moving]
 
 
 def fit(sessions: Sequence[Played]) -> Weights:

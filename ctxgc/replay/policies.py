@@ -30,11 +30,7 @@ def results(run: Run) -> list[int]:
     """
     heap = run.heap
     may_go = evictable(heap, bytes(len(heap)))
-    return [
-        slot
-        for slot in heap.window()
-        if may_go[slot] and slot < run.seen_slots and heap.body[slot] > heap.tombstone[slot]
-    ]
+    return [slot for slot in heap.window() if may_go[slot] and slot < run.seen_slots and heap.freed[slot] > 0]
 
 
 def older_results(run: Run, keep: int) -> list[int]:
@@ -46,7 +42,7 @@ def older_results(run: Run, keep: int) -> list[int]:
 def name_victims(run: Run, slots: Iterable[int], reason: str) -> list[Victim]:
     """These slots as victims, all for one reason."""
     heap = run.heap
-    return [Victim(slot, reason, -1, heap.body[slot] - heap.tombstone[slot], 0.0) for slot in slots]
+    return [Victim(slot, reason, -1, heap.freed[slot], 0.0) for slot in slots]
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ from typing import Protocol
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Entry, Heap, Now, Proof, entry_of
+from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Entry, Heap, Now, Proof
+from ctxgc.core.heap_entry import entry_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import COLD, CacheState
@@ -105,9 +106,7 @@ def script_of(episode: Episode, scope: Scope, demand: Demand) -> Script:
         index.add_text(slot, segment)
         entry = entry_of(
             segment,
-            skeleton_tokens=sized.skeleton_tokens,
-            piece_tokens=sized.piece_tokens,
-            tombstone_tokens=sized.tombstone_tokens,
+            sized.tokens,
             has_evictable_inputs=scope.inputs,
             namings=namings,
         )
@@ -258,7 +257,7 @@ class Run:
         heap = self.heap
         for slot in slots:
             if heap.state[slot] <= EVICTED and self._gone.get(slot, ("", 0))[0] != HOST:
-                self._cleared_tokens += heap.body[slot] - heap.tombstone[slot]
+                self._cleared_tokens += heap.freed[slot]
             self._gone[slot] = (HOST, self.turn)
         return self._evict({slot: HOST for slot in slots if self.heap.state[slot] == RESIDENT})
 

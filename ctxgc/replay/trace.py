@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Used
+from ctxgc.core.heap_entry import SegmentTokens
 from ctxgc.core.segment import Kind, Segment, Status
 from ctxgc.tokens.opaque import apart
 
@@ -28,9 +29,7 @@ class Sized:
     """A segment with its raw token counts."""
 
     segment: Segment
-    skeleton_tokens: int
-    piece_tokens: tuple[tuple[str, int], ...]
-    tombstone_tokens: int
+    tokens: SegmentTokens
 
 
 @dataclass(slots=True)
@@ -98,7 +97,8 @@ class Recorder:
         pieces = tuple((piece.name, self._count(piece.data)) for piece in segment.body)
         body = sum(tokens for _, tokens in pieces)
         frame, opaque_tokens = apart(segment.skeleton)
-        return Sized(segment, self._count(frame) + opaque_tokens, pieces, self._tombstone(segment, body))
+        tokens = SegmentTokens(self._count(frame) + opaque_tokens, pieces, self._tombstone(segment, body))
+        return Sized(segment, tokens)
 
     def episodes(self) -> list[Episode]:
         """Every episode with at least one turn, in order."""
@@ -172,7 +172,7 @@ class _Session:
 
 
 def _tokens(sized: Sized) -> int:
-    return sized.skeleton_tokens + sum(tokens for _, tokens in sized.piece_tokens)
+    return sized.tokens.skeleton + sum(tokens for _, tokens in sized.tokens.pieces)
 
 
 def _close(episode: Episode, turns: dict[int, Turn]) -> None:

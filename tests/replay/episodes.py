@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
+from ctxgc.core.heap_entry import SegmentTokens
 from ctxgc.core.pacer import PROFILES, PacerRules
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment
@@ -51,7 +52,7 @@ def sized(
         body=tuple(Piece(name, text.encode()) for name, text, _ in pieces),
         **facts,
     )
-    return Sized(segment, skeleton, tuple((name, tokens) for name, _, tokens in pieces), tombstone)
+    return Sized(segment, SegmentTokens(skeleton, tuple((name, tokens) for name, _, tokens in pieces), tombstone))
 
 
 def said(turn: int, text: str, tokens: int = 5, **facts: object) -> Sized:

@@ -58,7 +58,7 @@ def test_a_call_joins_once_and_only_when_it_is_answered():
     (episode,) = record(*admit(said(0, "a"), pending, answered, answered, said(1, "b")))
 
     assert ids(episode.turns[0]) == ([], ["said0", "r"])
-    assert episode.turns[0].reply[1].piece_tokens == (("result", 4),)
+    assert episode.turns[0].reply[1].tokens.pieces == (("result", 4),)
 
 
 def test_a_cut_by_the_host_begins_a_new_episode_with_what_it_kept():

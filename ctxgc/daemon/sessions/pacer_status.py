@@ -51,7 +51,7 @@ def pacing_reply(
     heap, wiring = session.heap, session.wiring
     mode = gateway_mode(session)
     absent = {slot for slot in wiring.shadow if heap.state[slot] == RESIDENT} if wiring and mode == "shadow" else set()
-    freed = sum(heap.body[slot] - heap.tombstone[slot] for slot in absent) if absent else heap.absent_tokens
+    freed = sum(heap.freed[slot] for slot in absent) if absent else heap.absent_tokens
     with as_if_out(heap, absent):
         waiting = _waiting(session, config, pacer, mode, wall_s)
     return {

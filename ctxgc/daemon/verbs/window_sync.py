@@ -269,8 +269,8 @@ def _sent(session: Session, params: WindowSync, slots: Sequence[int], outcome: O
         out = {heap.slot_of[id_] for id_ in params.edited if id_ in heap.slot_of}
     elif params.is_cold and outcome is not None and outcome.trigger != SHADOW:
         out = out | {victim.slot for victim in outcome.plan.victims}
-    full = heap.resident_tokens + sum(heap.body[slot] - heap.tombstone[slot] for slot in evicted)
-    tokens = full - sum(heap.body[slot] - heap.tombstone[slot] for slot in out)
+    full = heap.resident_tokens + sum(heap.freed[slot] for slot in evicted)
+    tokens = full - sum(heap.freed[slot] for slot in out)
     return Sent(tuple(params.ids), full, tokens, frozenset(out))
 
 
@@ -319,7 +319,7 @@ async def _reply(services: Services, session: Session, params: WindowSync, said:
             "segments": len(window),
             "resident_tokens": heap.resident_tokens,
             "billed_tokens": session.billed(heap.resident_tokens),
-            "freed_tokens": sum(heap.body[slot] - heap.tombstone[slot] for slot in gone),
+            "freed_tokens": sum(heap.freed[slot] for slot in gone),
             "ratio": round(session.calibration.ratio, 4),
             "cache_hit_rate": wiring.cache_hit_rate,
         },
