@@ -119,7 +119,7 @@ def proven_garbage(heap: Heap, may_go: bytearray, now: Now, rules: Rules) -> Ran
     for slot in found:
         may_go[slot] = 0
     slots = [slot for slot in found if freed[slot] >= gain]
-    return _ranked(heap, slots, [heap.key[slot] for slot in slots])
+    return _rank(heap, slots, [heap.key[slot] for slot in slots])
 
 
 def coldest(heap: Heap, may_go: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules) -> Ranked:
@@ -134,10 +134,10 @@ def coldest(heap: Heap, may_go: bytes | bytearray, reached: bytes | bytearray, n
     linked = (0.0, weights.reached)
     slots = [slot for slot in compress(range(len(heap)), may_go) if freed[slot] >= gain]
     keys = [key[slot] + linked[reached[slot]] + ages[born[slot]] + idles[touched[slot]] for slot in slots]
-    return _ranked(heap, slots, keys)
+    return _rank(heap, slots, keys)
 
 
-def _ranked(heap: Heap, slots: Sequence[int], keys: Sequence[float]) -> Ranked:
+def _rank(heap: Heap, slots: Sequence[int], keys: Sequence[float]) -> Ranked:
     """Ascending slots in the order of their keys; among equals the older one goes first."""
     # Sorting costs what popping a third of a queue does, and numbers are sorted three times faster than pairs.
     order = sorted(range(len(slots)), key=keys.__getitem__)

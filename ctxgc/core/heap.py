@@ -46,7 +46,7 @@ class Now(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class HeapEntry:
     """What a heap keeps of a segment. Token counts are raw o200k."""
 
     id: str
@@ -138,7 +138,7 @@ class Heap:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def admit(self, entry: Entry, refs: Iterable[tuple[int, int]] = ()) -> int:
+    def admit(self, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> int:
         """Append a slot and return it. `refs` are (older slot, edge kind) that mark follows. O(references)."""
         if entry.id in self.slot_of:
             raise ValueError(f"slot of {entry.id!r} exists: complete it instead")
@@ -166,7 +166,7 @@ class Heap:
             self._is_ordered = True
         return slot
 
-    def complete(self, slot: int, entry: Entry, refs: Iterable[tuple[int, int]] = ()) -> None:
+    def complete(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> None:
         """Replace a pending slot's content by the completed one; what the session said of it stays.
 
         That is its place, birth, importance, task, state, pin, touches and references.
@@ -185,7 +185,7 @@ class Heap:
         self.set_state(slot, FORGOTTEN)  # Costs nothing until _fill sets what it is.
         self._fill(slot, entry, [*self.edges_of(slot), *refs])
 
-    def _fill(self, slot: int, entry: Entry, refs: Iterable[tuple[int, int]]) -> None:
+    def _fill(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]]) -> None:
         self.kind[slot] = KINDS.index(entry.kind)
         self.flags[slot] = entry.flags
         self.traits[slot] = entry.traits

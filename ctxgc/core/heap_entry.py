@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, Entry
+from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, HeapEntry
 from ctxgc.core.reuse import traits_of
 from ctxgc.core.segment import Segment, Status
 
@@ -38,7 +38,7 @@ def entry_of(
     has_evictable_inputs: bool,
     namings: int = 0,
     is_pinned: bool = False,
-) -> Entry:
+) -> HeapEntry:
     """A segment's heap entry, from its facts and its counts; the content is not looked at.
 
     Inputs that may not be evicted are counted with the skeleton.
@@ -49,7 +49,7 @@ def entry_of(
             fixed += piece_tokens
         else:
             body += piece_tokens
-    return Entry(
+    return HeapEntry(
         id=segment.id,
         kind=segment.kind,
         place=segment.place,

@@ -126,7 +126,7 @@ class PacerRules:
     chances: Chances = reuse_chances
 
 
-def tuned(profile: str) -> PacerRules:
+def tuned_rules(profile: str) -> PacerRules:
     """The dials that ship for a price profile. Raises `KeyError` for a profile that is not in `PROFILES`."""
     return PacerRules(prices=PROFILES[profile], **TUNED[profile]._asdict())
 

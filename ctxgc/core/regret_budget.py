@@ -73,7 +73,7 @@ class Account(NamedTuple):
         return self._replace(saved_cost=self.saved_cost - cost)
 
 
-class Request(NamedTuple):
+class PacerRequest(NamedTuple):
     """A request that the pacer is asked about: it is due, or it has just been sent.
 
     Behind the gateway a request is sent before the pacer is asked, and the decision is for the next one. The request
@@ -96,7 +96,7 @@ class Request(NamedTuple):
 
 
 def decide_within_budget(
-    heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, account: Account, request: Request
+    heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, account: Account, request: PacerRequest
 ) -> tuple[Decision | None, Account]:
     """The pacer's decision about a request, within what the account allows; and the account if it is carried out.
 
@@ -118,7 +118,7 @@ def decide_within_budget(
     return None, account
 
 
-def _after_request(heap: Heap, pacer: PacerRules, account: Account, request: Request) -> Account:
+def _after_request(heap: Heap, pacer: PacerRules, account: Account, request: PacerRequest) -> Account:
     """The account once the request is billed as it is, the hidden prefix with the window."""
     cache, sent, window = request.cache, request.sent_prefix_tokens, heap.resident_tokens
     cached = cache.read_tokens(window) if sent is None else min(sent, window)

@@ -82,7 +82,7 @@ class Recorder:
             session = self._sessions.setdefault(event.session, _Session())
             if isinstance(event, Admitted):
                 if event.segment.status is not Status.PENDING:
-                    session.admitted[event.segment.id] = self._sized(event.segment)
+                    session.admitted[event.segment.id] = self._with_tokens(event.segment)
                     session.log.append(event.segment.id)
             elif isinstance(event, Rewindowed):
                 session.log.append(tuple(id_ for id_, _ in event.slots))
@@ -93,7 +93,7 @@ class Recorder:
             elif isinstance(event, Opened):
                 session.model = event.model or session.model
 
-    def _sized(self, segment: Segment) -> Sized:
+    def _with_tokens(self, segment: Segment) -> Sized:
         pieces = tuple((piece.name, self._count(piece.data)) for piece in segment.body)
         body = sum(tokens for _, tokens in pieces)
         frame, opaque_tokens = apart(segment.skeleton)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ctxgc.core.collector import evictable
 from ctxgc.core.garbage import proven
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import Account, Request, decide_within_budget
+from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse
@@ -29,7 +29,7 @@ from ctxgc.replay.policies import (
     by_touch,
     results,
 )
-from ctxgc.replay.policy_registry import NONE, Terms, lineup
+from ctxgc.replay.policy_registry import NONE, Terms, policies_of
 from ctxgc.replay.simulate import play
 from tests.replay.episodes import (
     PRICES,
@@ -153,7 +153,7 @@ def worth_taking(run, rules):
     return [slot for slot in range(len(run.heap)) if may_go[slot] and run.heap.freed[slot] >= rules.min_gain_tokens]
 
 
-@pytest.mark.parametrize("policy", [p for p in lineup(Terms()) if p.name != NONE], ids=lambda policy: policy.name)
+@pytest.mark.parametrize("policy", [p for p in policies_of(Terms()) if p.name != NONE], ids=lambda policy: policy.name)
 def test_no_rival_of_the_table_is_idle_in_a_long_session_with_pauses(policy):
     assert play(a_long_session(), policy, PRICES).evictions > 0
 
@@ -190,7 +190,7 @@ def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
         for fault in run.tally.worst[faults:]:
             account = account.after_recall(prices, run.prompt_tokens, fault.size_tokens)
         faults = len(run.tally.worst)
-        request = Request(run.window_cache, run.absent_tokens)
+        request = PacerRequest(run.window_cache, run.absent_tokens)
         core, account = decide_within_budget(run.heap, run.paths, run.now, told, account, request)
         assert tuple(victims) == (core.plan.victims if core else ())
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import PENDING, PINNED, STATES, Entry, Heap, Proof
+from ctxgc.core.heap import PENDING, PINNED, STATES, Heap, HeapEntry, Proof
 from ctxgc.core.heap_entry import SegmentTokens, entry_of
 from ctxgc.core.reference import Ref, ReferenceIndex
 from ctxgc.core.rules import Rules
@@ -95,7 +95,7 @@ class Holdings:
             self.index.add_facts(row.seq, segment)
         self.place_max = max(self.place_max, segment.place)
 
-    def _entry(self, row: Stored, namings: int = 0) -> Entry:
+    def _entry(self, row: Stored, namings: int = 0) -> HeapEntry:
         return entry_of(
             row.segment,
             SegmentTokens(

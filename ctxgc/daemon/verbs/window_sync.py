@@ -20,7 +20,7 @@ from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, OPAQUE, RESIDENT
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.regret_budget import Account, Request
+from ctxgc.core.regret_budget import Account, PacerRequest
 from ctxgc.core.segment import Kind, SessionKey, digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import SHADOW, Outcome, carried_out, foreseen
@@ -240,7 +240,7 @@ def _collect(
         session.account, wiring.accounts_on = Account(), is_on
     with as_if_out(heap, [] if is_on else [slot for slot in wiring.shadow if heap.state[slot] == RESIDENT]):
         cache = COLD if params.is_cold else CacheState(heap.resident_tokens)
-        request = Request(cache, heap.absent_tokens, wiring.sent.tokens if wiring.sent else 0)
+        request = PacerRequest(cache, heap.absent_tokens, wiring.sent.tokens if wiring.sent else 0)
         decision, session.account = decided(session, services.config.pacer, pacer, request, wall_s)
         if decision is not None:
             said.trigger = decision.trigger
