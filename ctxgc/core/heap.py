@@ -26,6 +26,8 @@ from ctxgc.core.reuse import SHIPPED, FixedFacts, Weights, fixed_logit
 from ctxgc.core.segment import Kind, State
 
 KINDS = tuple(Kind)
+REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
+"""Kinds that an assistant's reply consists of: with them a session's turn moves on."""
 STATES = tuple(State)
 RESIDENT, EVICTED, DEPARTED, FORGOTTEN = range(4)
 assert STATES == (State.RESIDENT, State.EVICTED, State.DEPARTED, State.FORGOTTEN)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Used
+from ctxgc.core.heap import REPLY_KINDS
 from ctxgc.core.heap_entry import SegmentTokens
-from ctxgc.core.segment import Kind, Segment, Status
+from ctxgc.core.segment import Segment, Status
 from ctxgc.tokens.opaque import apart
 
-REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
 HIDDEN_DEFAULT_TOKENS = 20_000
 """System prompt and tool schemas, where the provider's usage does not tell."""
 
