@@ -204,19 +204,16 @@ class SegmentBuilder:
         return draft
 
     def draft_plain(self, plain: Plain, birth: Birth, cwd: str) -> Draft:
-        """A segment in the words of a client; its own id, or one by what it holds."""
-        if plain.kind is Kind.EXCHANGE:
-            draft = _call("", "", plain.tool or "tool", plain.input or {}, birth)
-            draft.facts = facts_of(plain.tool, plain.input or {}, cwd)
-            if plain.status is not Status.PENDING:
-                is_error = True if plain.status is Status.ERROR else None
-                draft.answer(plain.text.decode("utf-8", "surrogatepass"), is_error)
-            held = canonical(draft.skeleton) + b"".join(piece.data for piece in draft.body)
-        else:
-            draft, held = _text(plain.kind, plain.text, birth), plain.text
+        """A segment in the words of a client; its own id, or one by its content."""
+        is_call = plain.kind is Kind.EXCHANGE
+        draft = _plain_call(plain, birth, cwd) if is_call else _text(plain.kind, plain.text, birth)
         draft.role = plain.role
-        draft.id = plain.id or self.names.text(plain.role, plain.kind, held)
-        if plain.kind is Kind.EXCHANGE:
+        draft.id = plain.id
+        if not draft.id:
+            content = b"".join(piece.data for piece in draft.body)
+            content = canonical(draft.skeleton) + content if is_call else content
+            draft.id = self.names.text(plain.role, plain.kind, content)
+        if is_call:
             draft.skeleton["call_id"] = draft.id
         return self._placed(draft)
 
@@ -248,6 +245,15 @@ def _call(segment_id: str, call_id: str, tool: str, value: object, birth: Birth)
         body=pieces,
         status=Status.PENDING,
     )
+
+
+def _plain_call(plain: Plain, birth: Birth, cwd: str) -> Draft:
+    value = plain.input or {}
+    draft = _call("", "", plain.tool or "tool", value, birth)
+    draft.facts = facts_of(plain.tool, value, cwd)
+    if plain.status is not Status.PENDING:
+        draft.answer(plain.text.decode("utf-8", "surrogatepass"), True if plain.status is Status.ERROR else None)
+    return draft
 
 
 def as_asked(exchange: Segment) -> Segment:

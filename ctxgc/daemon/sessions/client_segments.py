@@ -78,9 +78,11 @@ def _segment(
     plain = Plain(kind, ROLES.get(kind, Role.USER), text, item.tool, item.input, Status(item.status), item.id)
     segment = builder.draft_plain(plain, birth, session.row.project).segment()
     given.add(segment.id)
-    paths = tuple(PathUse(path, Access.READ) for path in item.paths)
+    if item.paths:
+        segment = given_facts(segment, tuple(PathUse(path, Access.READ) for path in item.paths), "")
     return replace(
-        given_facts(replace(segment, tool=item.tool), paths, ""),
+        segment,
+        tool=item.tool,
         status=Status(item.status),
         refs=tuple(item.refs),
         importance=item.importance,
