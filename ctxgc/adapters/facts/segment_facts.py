@@ -42,7 +42,7 @@ def with_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = 
                 result = _result(segment)
                 facts = facts.answered(result)
                 background.note_output(facts.command, _texts(result, skeleton))
-            informed.append(segment if facts is None else _informed(segment, facts))
+            informed.append(segment if facts is None else _set_facts(segment, facts))
     return informed
 
 
@@ -50,7 +50,7 @@ def _is_wanted(segment: Segment, wanted: Set[str] | None) -> bool:
     return wanted is None or segment.id in wanted or may_run_on(_result(segment))
 
 
-def _informed(segment: Segment, facts: Facts) -> Segment:
+def _set_facts(segment: Segment, facts: Facts) -> Segment:
     """The segment with these facts."""
     return replace(
         segment,

@@ -92,8 +92,8 @@ def segment_fields(segment: Segment) -> dict[str, Any]:
         "role": segment.role.value,
         "place": segment.place,
         "born_turn": segment.born_turn,
-        "skeleton": _said(segment.skeleton),
-        "pieces": [{"name": piece.name, **_said(piece.data)} for piece in segment.body],
+        "skeleton": _bytes_fields(segment.skeleton),
+        "pieces": [{"name": piece.name, **_bytes_fields(piece.data)} for piece in segment.body],
     }
     others = {
         "wall_s": segment.wall_s,
@@ -114,7 +114,7 @@ def segment_fields(segment: Segment) -> dict[str, Any]:
     return fields | {key: value for key, value in others.items() if value}
 
 
-def _said(data: bytes) -> dict[str, str]:
+def _bytes_fields(data: bytes) -> dict[str, str]:
     """Bytes as `text`, or as `data_b64` where they are not UTF-8 (lone surrogates)."""
     try:
         return {"text": data.decode()}
@@ -278,13 +278,13 @@ class _Reader:
         return replace(draft.segment(), status=plain.status, tool=tool)
 
     def _place(self, fields: Mapping[str, Any]) -> int:
-        """As told, as long as places grow."""
+        """The place of the record, as long as places grow."""
         builder = self._builder
         builder.next_place = max(as_count(fields.get("place")), builder.next_place)
         return builder.take_place()
 
     def _born_turn(self, fields: Mapping[str, Any], kind: Kind, role: Role) -> int:
-        """As told, else by counting: what the assistant says is a turn each, unless a `reply` joins it to the last."""
+        """The turn of the record, else a count: each assistant record is a turn, unless its `reply` is the last one's."""
         reply = as_text(fields.get("reply"))
         if role is Role.ASSISTANT and kind is not Kind.THINKING and not (reply and reply == self._reply):
             self._turn += 1

@@ -86,7 +86,7 @@ class MiniSweAgent(DocumentTranscript):
         session = clean_name(as_text(document.get("instance_id"))) or digest
         walls = {index: _wall_s(message) for index, message in enumerate(messages)}
         opened = Opened(session, project=cwd, model=model, title=session)
-        yield from _told(_Run(opened=opened, messages=messages, walls=walls), self.skipped)
+        yield from _events_of(_Run(opened=opened, messages=messages, walls=walls), self.skipped)
         yield from _usage(session, messages)
 
 
@@ -102,7 +102,7 @@ class SweAgent(DocumentTranscript):
         title = as_text(document.get("environment"))
         kinds, actions = _observations(messages)
         run = _Run(opened=Opened(session, title=title), messages=messages, kinds=kinds, actions=actions)
-        yield from _told(run, self.skipped)
+        yield from _events_of(run, self.skipped)
 
 
 class OpenAiChatDocument(DocumentTranscript):
@@ -116,7 +116,7 @@ class OpenAiChatDocument(DocumentTranscript):
         self.records = len(messages)
         names = (as_text(holder.get(key)) for key in ("session", "session_id", "conversation_id", "id"))
         session = clean_name(next(filter(None, names), "")) or digest
-        yield from _told(
+        yield from _events_of(
             _Run(opened=Opened(session, model=as_text(holder.get("model"))), messages=messages), self.skipped
         )
 
@@ -136,7 +136,7 @@ class TauBench(LineTranscript):
         session = f"task{_number(record.get('task_id'))}-trial{_number(record.get('trial'))}-{digest_of(line)[:8]}"
         try:
             messages = _messages(record, "traj")
-            self._events += _told(_Run(opened=Opened(session, title=session), messages=messages), self.skipped)
+            self._events += _events_of(_Run(opened=Opened(session, title=session), messages=messages), self.skipped)
         except (BadTranscript, ValueError, RecursionError):
             self._skip("malformed")
         return True
@@ -150,14 +150,14 @@ def _messages(document: Any, key: str) -> list[dict[str, Any]]:
     return [as_dict(message) for message in messages]
 
 
-def _told(run: _Run, skipped: Counter[str]) -> list[Event]:
+def _events_of(run: _Run, skipped: Counter[str]) -> list[Event]:
     """The session and its segments, all or nothing."""
     request = encode_json([_wire_message(message) for message in run.messages])
     window, indexes = read_messages(request, run.kinds)
     skipped.update(window.skipped)
     session = run.opened.session
     known = with_facts(window.segments, run.opened.project)
-    segments = (_informed(run, segment, index) for segment, index in zip(known, indexes, strict=True))
+    segments = (_with_wrapping(run, segment, index) for segment, index in zip(known, indexes, strict=True))
     return [run.opened, *(Admitted(session, segment) for segment in segments)]
 
 
@@ -170,7 +170,7 @@ def _wire_message(message: Mapping[str, Any]) -> dict[str, Any]:
     return wire
 
 
-def _informed(run: _Run, segment: Segment, index: int) -> Segment:
+def _with_wrapping(run: _Run, segment: Segment, index: int) -> Segment:
     """The segment with what only the wrapping knows."""
     wall_s = run.walls.get(index, 0.0)
     action = run.actions.get(index, "")
