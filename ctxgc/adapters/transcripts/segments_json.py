@@ -284,7 +284,7 @@ class _Reader:
         return builder.take_place()
 
     def _born_turn(self, fields: Mapping[str, Any], kind: Kind, role: Role) -> int:
-        """The turn of the record, else a count: each assistant record is a turn, unless its `reply` is the last one's."""
+        """The turn of the record, else a count: an assistant record is a turn, unless its `reply` is the last one's."""
         reply = as_text(fields.get("reply"))
         if role is Role.ASSISTANT and kind is not Kind.THINKING and not (reply and reply == self._reply):
             self._turn += 1
