@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
+from ctxgc.adapters.facts.tool_facts import row_facts
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.heap_entry import SegmentTokens
@@ -52,7 +53,7 @@ def sized(
         body=tuple(Piece(name, text.encode()) for name, text, _ in pieces),
         **facts,
     )
-    return Sized(segment, SegmentTokens(skeleton, tuple((name, tokens) for name, _, tokens in pieces), tombstone))
+    return Sized(row_facts(segment), SegmentTokens(skeleton, tuple((name, tokens) for name, _, tokens in pieces), tombstone))
 
 
 def said(turn: int, text: str, tokens: int = 5, **facts: object) -> Sized:
