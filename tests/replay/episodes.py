@@ -53,7 +53,8 @@ def sized(
         body=tuple(Piece(name, text.encode()) for name, text, _ in pieces),
         **facts,
     )
-    return Sized(row_facts(segment), SegmentTokens(skeleton, tuple((name, tokens) for name, _, tokens in pieces), tombstone))
+    tokens = SegmentTokens(skeleton, tuple((name, count) for name, _, count in pieces), tombstone)
+    return Sized(row_facts(segment), tokens)
 
 
 def said(turn: int, text: str, tokens: int = 5, **facts: object) -> Sized:
