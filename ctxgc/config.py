@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from ctxgc.protocol import discovery
+
 ENV_PREFIX = "CTXGC_"
 ENV_JOINT = "__"
 EXIT_CODE = 78
@@ -32,22 +34,16 @@ class BadConfig(Exception):
 
 def config_path(env: Mapping[str, str]) -> Path:
     """The configuration file: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under `~/.config`. It may be absent."""
-    return _base(env, "XDG_CONFIG_HOME", ".config") / "ctxgc" / "config.toml"
+    return Path(discovery.config_file(env))
 
 
 def state_dir(env: Mapping[str, str]) -> Path:
     """The default state folder: `$XDG_STATE_HOME/ctxgc`, by default under `~/.local/state`."""
-    return _base(env, "XDG_STATE_HOME", ".local/state") / "ctxgc"
-
-
-def _base(env: Mapping[str, str], name: str, below_home: str) -> Path:
-    # A relative path in an XDG variable is to be ignored, says the XDG base directory specification.
-    given = Path(env.get(name, ""))
-    return given if given.is_absolute() else Path(env.get("HOME") or Path.home()) / below_home
+    return Path(discovery.state_home(env), "ctxgc")
 
 
 def _absolute(path: Path) -> Path:
-    path = path.expanduser()
+    path = Path(discovery.expand_home(str(path), os.environ))
     if not path.is_absolute():
         raise ValueError("must be an absolute path, or start with ~/")
     return path

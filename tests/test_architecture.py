@@ -17,7 +17,7 @@ OURS = {
     "tokens": {"core"},
     "adapters": {"core"},
     "stash": {"core"},
-    "config": set(),
+    "config": {"protocol"},
     "protocol": {"core"},
     "replay": {"core", "adapters", "tokens"},
     "daemon": {"core", "tokens", "adapters", "stash", "config", "protocol"},
@@ -165,10 +165,10 @@ def test_a_circle_is_seen_however_the_import_is_spelt(line):
     assert not circle({"ctxgc.a": "", "ctxgc.a.x": line, "ctxgc.a.y": "import json"})
 
 
-def test_the_common_ctl_path_is_light():
-    line = (PACKAGE / "protocol" / "blocking_client.py").read_text()
+@pytest.mark.parametrize("name", ["blocking_client", "discovery", "spawn"])
+def test_the_common_ctl_path_is_light(name):
     allowed = re.compile(
-        r"^(ctxgc\.protocol|__future__|json|os|socket|sys|typing|errno|pathlib|collections|itertools|stat|tempfile|time|fcntl)"
+        r"^(ctxgc\.protocol|__future__|json|os|socket|sys|typing|errno|pathlib|collections|itertools|stat|tempfile|time|fcntl|pwd)"
     )
-    for name in imports(line):
-        assert allowed.match(name), f"protocol/blocking_client.py must stay standard library only, not {name}"
+    for imported in imports((PACKAGE / "protocol" / f"{name}.py").read_text()):
+        assert allowed.match(imported), f"protocol/{name}.py must stay standard library only, not {imported}"

@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable, peer_uid
 from ctxgc.protocol.codec import Lines, Message, decode_message, encode_request
-from ctxgc.protocol.discovery import places
+from ctxgc.protocol.discovery import candidate_sockets
 from ctxgc.protocol.limits import DEADLINE_MS_MAX, FRAME_BYTES_DEFAULT, IN_FLIGHT_MAX
 
 EVENTS_WAITING_MAX = 1000
@@ -191,7 +191,7 @@ def _failure(message: Message) -> CallFailed:
 async def connect(socket: str = "", *, timeout_s: float = 30.0) -> Client:
     """Connect to the daemon at `socket`, or where `ctxgc` finds it. Starts none. Raises Unreachable."""
     missing: Unreachable | None = None
-    for path in places(socket, os.environ):
+    for path in candidate_sockets(socket, os.environ):
         try:
             return await _connected(path, timeout_s)
         except Unreachable as failure:

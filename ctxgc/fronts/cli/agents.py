@@ -21,7 +21,7 @@ from ctxgc.fronts.cli import gateway_status
 from ctxgc.fronts.cli.commands import Spec
 from ctxgc.fronts.cli.context import Refused, Shell
 from ctxgc.fronts.cli.terminal import harmless
-from ctxgc.protocol.blocking_client import LOG_FLAGS
+from ctxgc.protocol.spawn import LOG_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import sys
 
 from ctxgc.fronts.cli import terminal
 from ctxgc.protocol import blocking_client, discovery
+from ctxgc.protocol.spawn import ensure_daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,13 +71,13 @@ class Shell:
         """The connection, opened once: to a daemon that runs, wherever it says it listens, or to one started now."""
         if self._client is None:
             try:
-                self._client = self._dial(discovery.places(self.args.socket, os.environ))
+                self._client = self._dial(discovery.candidate_sockets(self.args.socket, os.environ))
             except blocking_client.Unreachable:
                 if not spawn or self.args.no_spawn:
                     self.refuse_out_of_reach()
                     raise
-                usual = blocking_client.socket_path(self.args.socket, os.environ)
-                blocking_client.ensure_daemon(usual)
+                usual = discovery.socket_path(self.args.socket, os.environ)
+                ensure_daemon(usual)
                 self._client = self._dial([usual])
         return self._client
 
@@ -97,8 +98,8 @@ class Shell:
 
     def refuse_out_of_reach(self) -> None:
         """Raise Unreachable where a daemon of ours runs that we cannot reach: to start another would be refused."""
-        asked = discovery.is_asked_for(self.args.socket, os.environ)
-        found = "" if asked else discovery.out_of_reach(os.environ)
+        asked = discovery.socket_is_explicit(self.args.socket, os.environ)
+        found = "" if asked else discovery.unreachable_daemon(os.environ)
         if found:
             raise blocking_client.Unreachable(found, OUT_OF_REACH_HINT)
 
