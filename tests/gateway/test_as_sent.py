@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.gateway.editing.request_body import read_body
+from ctxgc.gateway.body.request_body import read_body
 from ctxgc.gateway.identity.agent_session import Family
 from ctxgc.gateway.identity.headers import Identity, identity_of, parent_of, side_of
 

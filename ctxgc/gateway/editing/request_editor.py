@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ctxgc.gateway.editing.request_body import EDITED_BYTES_MAX, forbidden
+from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, forbidden
+from ctxgc.gateway.body.splice_memo import edited, edited_by
 from ctxgc.gateway.editing.request_state import Call, Edit, Placed
-from ctxgc.gateway.editing.splice_memo import edited, edited_by
 from ctxgc.gateway.editing.window_sync import Syncer
 from ctxgc.gateway.identity.agent_session import Thread
 from ctxgc.gateway.identity.headers import Identity, identity_of, identity_of_key, parent_of, side_of

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from ctxgc.gateway.editing.request_body import Asked
+from ctxgc.gateway.body.request_body import Asked
 from ctxgc.gateway.identity.agent_session import Family, Reply, Thread
 from ctxgc.gateway.metrics import Reason
 

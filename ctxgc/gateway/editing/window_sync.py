@@ -27,10 +27,10 @@ from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacer import PROFILES
 from ctxgc.core.segment import Segment, Status
+from ctxgc.gateway.body.request_body import Asked, forbidden, read_body
+from ctxgc.gateway.body.splice_memo import Evicted, edited
 from ctxgc.gateway.daemon_client import Daemon
-from ctxgc.gateway.editing.request_body import Asked, forbidden, read_body
 from ctxgc.gateway.editing.request_state import Call, Placed
-from ctxgc.gateway.editing.splice_memo import Evicted, edited
 from ctxgc.gateway.identity.agent_session import FAMILIES_MAX, Family, Reply, Thread
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counts, Reason

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, web
 
 from ctxgc.gateway.billing.usage import UsageScanner
-from ctxgc.gateway.editing.request_body import EDITED_BYTES_MAX
+from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
 from ctxgc.gateway.editing.request_editor import Gate, Look, Sent
 from ctxgc.gateway.editing.request_state import Call
 from ctxgc.gateway.http.origin_guard import only_programs

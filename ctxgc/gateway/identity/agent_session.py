@@ -20,8 +20,8 @@ from hashlib import blake2b
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.gateway.billing.usage import Usage
-from ctxgc.gateway.editing.request_body import Asked
-from ctxgc.gateway.editing.splice_memo import Evicted, Memo
+from ctxgc.gateway.body.request_body import Asked
+from ctxgc.gateway.body.splice_memo import Evicted, Memo
 from ctxgc.gateway.identity.headers import CLIENT, Identity
 from ctxgc.gateway.recall.tool import Exchange
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
+from ctxgc.gateway.body.request_body import forbidden
 from ctxgc.gateway.daemon_client import Daemon
-from ctxgc.gateway.editing.request_body import forbidden
 from ctxgc.gateway.editing.request_editor import Look, Sent
 from ctxgc.gateway.editing.request_state import Call
 from ctxgc.gateway.identity.agent_session import Family

@@ -21,7 +21,7 @@ from aiohttp import ClientError, ClientResponse, hdrs, web
 
 from ctxgc.core.errors import BadTranscript
 from ctxgc.gateway.billing.usage import Usage, UsageScanner
-from ctxgc.gateway.editing.request_body import EDITED_BYTES_MAX
+from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
 from ctxgc.gateway.metrics import Counts
 from ctxgc.gateway.recall.reply_filter import Broken, Reply
 from ctxgc.gateway.recall.service import Recaller, Talk

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.gateway.editing.request_body import Asked
+from ctxgc.gateway.body.request_body import Asked
 
 
 class Memo(NamedTuple):
