@@ -3,7 +3,7 @@
     SSE   data: {… "usage": {…} …}      every event that holds one; later numbers replace earlier ones
     JSON  {… "usage": {…} …}            when the body has ended
 
-A scanner never delays a byte, keeps at most one line (or one body) and gives up beyond its bound, for good: a reply
+A scanner never delays a byte, keeps at most one event (or one body) and gives up beyond its bound, for good: a reply
 without known usage teaches nothing, and that is all.
 """
 
@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-LINE_BYTES_MAX = 2**20
+from ctxgc.gateway.billing.sse import EventStream, event_data, split_events
+
+EVENT_BYTES_MAX = 2**20
 BODY_BYTES_MAX = 8 * 2**20
 PLAIN_BYTES_MAX = 64 * 2**20
 """Of a compressed reply; beyond it we look no further."""
@@ -36,16 +38,15 @@ class Usage(NamedTuple):
 
 
 class UsageScanner:
-    """Reads one reply. `feed` it the body in any cuts, then ask `usage`. Never raises."""
+    """Reads one reply: `feed` takes the body in any cuts, `usage` gives the bill at its end. Never raises."""
 
     def __init__(self, content_type: str, encoding: str = "") -> None:
-        self._is_stream = "event-stream" in content_type.lower()
-        self._limit = LINE_BYTES_MAX if self._is_stream else BODY_BYTES_MAX
+        self._events = EventStream(EVENT_BYTES_MAX) if "event-stream" in content_type.lower() else None
         self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB) if encoding.lower() in ("gzip", "deflate") else None
         self._is_lost = bool(encoding) and encoding.lower() not in READABLE
-        self._left = b""
+        self._body = b""
         self._plain_bytes = 0
-        self._found: dict[str, Any] = {}
+        self._counts: dict[str, Any] = {}
 
     def feed(self, data: bytes) -> None:
         """The next bytes of the body, as they came."""
@@ -58,28 +59,30 @@ class UsageScanner:
                 self._is_lost = True
                 return
         self._plain_bytes += len(data)
-        self._left += data
-        if self._is_stream:
-            self._take_lines()
-        if len(self._left) > self._limit or self._plain_bytes > PLAIN_BYTES_MAX:
-            self._is_lost, self._left = True, b""
+        if self._events is not None:
+            self._feed_events(self._events, data)
+        else:
+            self._body += data
+            self._is_lost = len(self._body) > BODY_BYTES_MAX
+        if self._is_lost or self._plain_bytes > PLAIN_BYTES_MAX:
+            self._is_lost, self._body = True, b""
 
     def usage(self) -> Usage | None:
-        """What is known now; ask when the body has ended."""
-        if self._left and not self._is_lost:
-            self._take(self._left.removeprefix(b"data:") if self._is_stream else self._left)
-            self._left = b""
-        return _normal(self._found) if self._found else None
+        """The bill as far as it is known; ask at the end of the body."""
+        if not self._is_lost:
+            self._take(event_data(self._events.take_rest()) if self._events is not None else self._body)
+            self._body = b""
+        return _normal(self._counts) if self._counts else None
 
-    def _take_lines(self) -> None:
-        lines, newline, rest = self._left.rpartition(b"\n")
-        if not newline:
-            return
-        self._left = rest
-        if b'"usage"' in lines:  # Most reads hold none, and are not even split.
-            for line in lines.split(b"\n"):
-                if line.startswith(b"data:") and b'"usage"' in line:
-                    self._take(line[5:])
+    def _feed_events(self, stream: EventStream, data: bytes) -> None:
+        events = stream.feed(data)
+        if b'"usage"' in events:  # Most reads hold none, and are not even split.
+            for event in split_events(events):
+                if b'"usage"' in event:
+                    self._take(event_data(event))
+        if stream.is_too_long:
+            self._is_lost = True
+            stream.take_rest()
 
     def _take(self, data: bytes) -> None:
         try:
@@ -92,7 +95,7 @@ class UsageScanner:
         for holder in (event, event.get("message"), event.get("response")):
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict):
-                self._found |= {key: value for key, value in usage.items() if value is not None}
+                self._counts |= {key: value for key, value in usage.items() if value is not None}
 
 
 def _normal(found: dict[str, Any]) -> Usage | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -21,13 +20,12 @@ import msgspec
 
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json, spliced
 from ctxgc.core.errors import BadTranscript
+from ctxgc.gateway.billing.sse import EventStream, event_data, event_name, split_events
 
 TOOL_NAME = "ctxgc_recall"
 EVENT_BYTES_MAX = 8 * 2**20
 NO_MORE = "[ctxgc: no more content can be brought back in this turn.]"
 """What the agent reads where the model goes on recalling, and would say nothing else."""
-_END = re.compile(rb"\r?\n\r?\n")
-_END_BYTES = 4
 
 _log = logging.getLogger("ctxgc.gateway")
 
@@ -101,7 +99,7 @@ class EventSieve:
         self._is_first = not shown.is_begun
         self._is_pristine = self._is_first
         self._is_lost = False
-        self._left = b""
+        self._events = EventStream(EVENT_BYTES_MAX)
         self._opening: list[bytes] = []
         self._tail: list[bytes] = []
         self._numbers: dict[int, int] = {}
@@ -110,31 +108,22 @@ class EventSieve:
         """See `Stream.feed`."""
         if self._is_lost:
             return data
-        seen = max(len(self._left) - _END_BYTES, 0)
-        self._left += data
         out: list[bytes] = []
-        start = 0
-        while (end := _END.search(self._left, max(seen, start))) is not None:
-            event = self._left[start : end.end()]
+        for event in split_events(self._events.feed(data)):
             try:
                 out.append(event if self._is_lost else self._take(event))
             except Exception:
                 _log.exception("an event of a reply could not be read")
                 out.append(self._lost(event))
-            start = end.end()
-        self._left = self._left[start:]
-        if len(self._left) > EVENT_BYTES_MAX and not self._is_lost:
+        if self._events.is_too_long and not self._is_lost:
             out.append(self._lost(b""))
         if self._is_lost:
-            out.append(self._left)
-            self._left = b""
+            out.append(self._events.take_rest())
         return b"".join(out)
 
     def end(self) -> bytes:
         """See `Reply.end`."""
-        rest = self._release() + self._closing() + self._left
-        self._left = b""
-        return rest
+        return self._release() + self._closing() + self._events.take_rest()
 
     def _take(self, raw: bytes) -> bytes:
         raise NotImplementedError
@@ -167,15 +156,13 @@ class EventSieve:
 
 def read_event(raw: bytes) -> tuple[str, dict[str, Any]]:
     """An event's name and data; nothing for what is none of these APIs'."""
-    data = b"".join(line[5:].strip() for line in raw.splitlines() if line.startswith(b"data:"))
-    named = next((line[6:].strip() for line in raw.splitlines() if line.startswith(b"event:")), b"")
     try:
-        event = msgspec.json.decode(data)
+        event = msgspec.json.decode(event_data(raw))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "", {}
     if not isinstance(event, dict):
         return "", {}
-    return str(event.get("type") or named.decode("latin-1")), event
+    return str(event.get("type") or event_name(raw)), event
 
 
 class Listed(NamedTuple):
