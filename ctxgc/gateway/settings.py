@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
-
-from yarl import URL
+from urllib.parse import urlsplit
 
 from ctxgc.config import BadConfig, Config
 from ctxgc.core.pacer import PROFILES
-from ctxgc.gateway.http.routes import ANTHROPIC, OPENAI, UPSTREAMS
-from ctxgc.gateway.http.upstream import is_here, is_loopback
+from ctxgc.gateway.loopback import is_local, is_loopback_address
+
+ANTHROPIC, OPENAI = "anthropic", "openai"
+
+UPSTREAMS = {ANTHROPIC: "https://api.anthropic.com", OPENAI: "https://api.openai.com"}
+"""The providers' own base URLs."""
 
 Mode = Literal["shadow", "on", "off"]
 """`shadow`: everything is computed and journalled, nothing edited; `on`: edited; `off`: the daemon is not told."""
@@ -70,12 +73,13 @@ def settings_of(config: Config, mode: str = "") -> Settings:
 
 def require_loopback(host: str) -> None:
     """Refuse an address that is not this machine's alone: keys and whole conversations pass here."""
-    if not is_loopback(host):
+    if not is_loopback_address(host):
         raise BadConfig(f"gateway.host: {host!r} is not a loopback address; only 127.0.0.0/8 and ::1 are served")
 
 
 def require_another(name: str, url: str, port: int) -> None:
     """Refuse an upstream that is this gateway itself: each request would be sent on for ever."""
-    upstream = URL(url)
-    if upstream.port == port and is_here(upstream.host or ""):
+    upstream = urlsplit(url)
+    upstream_port = upstream.port or (443 if upstream.scheme == "https" else 80)
+    if upstream_port == port and is_local(upstream.hostname or ""):
         raise BadConfig(f"gateway.upstream_{name}: {url} is this gateway itself; name the API behind it")

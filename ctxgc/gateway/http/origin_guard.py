@@ -16,7 +16,7 @@ from collections.abc import Callable, Set
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from ctxgc.gateway.http.upstream import is_here
+from ctxgc.gateway.loopback import is_local
 
 _HOST = re.compile(r"(\[(?P<in_brackets>[^]]+)\]|(?P<bare>[^][:]+))(:[0-9]+)?")
 NO_SITE = "none"
@@ -29,7 +29,7 @@ def only_programs(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
     @web.middleware
     async def served(request: web.Request, handler: Handler) -> web.StreamResponse:
         hosts = request.headers.getall("host", [])
-        if len(hosts) != 1 or not (is_loopback(hosts[0]) or _name(hosts[0]) in hosts_allowed()):
+        if len(hosts) != 1 or not (names_this_machine(hosts[0]) or _name(hosts[0]) in hosts_allowed()):
             return _refused("it serves its own machine; `gateway.hosts_allowed` may give it another name")
         if "origin" in request.headers or request.headers.get("sec-fetch-site", NO_SITE) != NO_SITE:
             return _refused("it serves no page of a browser")
@@ -38,9 +38,9 @@ def only_programs(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
     return served
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a `Host` header, port or none, names the loopback: by its address, or as `localhost`."""
-    return is_here(_name(host))
+def names_this_machine(host: str) -> bool:
+    """Whether a `Host` header, with a port or without, names the loopback: by its address, or as `localhost`."""
+    return is_local(_name(host))
 
 
 def _name(host: str) -> str:

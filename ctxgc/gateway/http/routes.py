@@ -16,11 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-
-ANTHROPIC, OPENAI = "anthropic", "openai"
-
-UPSTREAMS = {ANTHROPIC: "https://api.anthropic.com", OPENAI: "https://api.openai.com"}
-"""The providers' own base URLs."""
+from ctxgc.gateway.settings import ANTHROPIC, OPENAI, UPSTREAMS
 
 _CALLS = {
     "messages": "anthropic_messages",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
 from enum import Enum
-from ipaddress import ip_address
 from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs, web
@@ -18,6 +17,7 @@ from yarl import URL
 
 from ctxgc.gateway.billing.usage import READABLE
 from ctxgc.gateway.identity.headers import OURS
+from ctxgc.gateway.loopback import is_local
 
 HEADER_BYTES_MAX = 256 * 2**10
 WRITE_BYTES = 256 * 2**10
@@ -154,17 +154,4 @@ def _proxy_to(url: URL, proxies: Mapping[str, str]) -> str | None:
     # Not `trust_env`: that takes passwords from ~/.netrc too, and would put one on a request without any of its own.
     host = url.raw_host or ""
     proxy = proxies.get(url.scheme)
-    return proxy if proxy and not is_here(host) and not proxy_bypass(host) else None
-
-
-def is_here(host: str) -> bool:
-    """Whether this names this machine."""
-    return host.lower() == "localhost" or is_loopback(host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this is an address of this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return proxy if proxy and not is_local(host) and not proxy_bypass(host) else None
