@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ctxgc.protocol import discovery
+from ctxgc.protocol.agents import AGENTS
 
 ENV_PREFIX = "CTXGC_"
 ENV_JOINT = "__"
@@ -47,10 +48,6 @@ def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("must be an absolute path, or start with ~/")
     return path
-
-
-AGENTS = ("claude_code", "codex", "opencode", "client")
-"""Agents whose sessions the gateway knows by their own names; a program may give itself another in a header."""
 
 
 def agent_meant(name: str) -> str:

@@ -12,6 +12,7 @@ import sys
 
 from ctxgc.fronts.cli import terminal
 from ctxgc.protocol import blocking_client, discovery
+from ctxgc.protocol.agents import CLAUDE_CODE, CODEX
 from ctxgc.protocol.spawn import ensure_daemon
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ EXITS = {
 
 OUT_OF_REACH_HINT = "end it with `kill` and its pid where it was started; the next command starts another"
 
-SESSION_VARIABLES = (("claude_code", "CLAUDE_CODE_SESSION_ID"), ("codex", "CODEX_THREAD_ID"))
+SESSION_VARIABLES = ((CLAUDE_CODE, "CLAUDE_CODE_SESSION_ID"), (CODEX, "CODEX_THREAD_ID"))
 """By source: where an agent tells the commands it runs which session they are run in."""
 
 

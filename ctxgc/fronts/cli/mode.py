@@ -69,8 +69,9 @@ def _agent(shell: Shell, name: str) -> str:
 
     A program that names itself in a header of its requests is known by its sessions.
     """
-    from ctxgc.config import AGENTS, agent_meant
+    from ctxgc.config import agent_meant
     from ctxgc.fronts.cli.agents import AGENTS as PROGRAMS
+    from ctxgc.protocol.agents import AGENTS
 
     source = PROGRAMS[name][0] if name in PROGRAMS else name
     if source in AGENTS or shell.call("session.list", {"source": source, "limit": 1})["sessions"]:

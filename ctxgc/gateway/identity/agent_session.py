@@ -22,8 +22,9 @@ from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.gateway.billing.usage import Usage
 from ctxgc.gateway.body.request_body import Asked
 from ctxgc.gateway.body.splice_memo import Evicted, Memo
-from ctxgc.gateway.identity.headers import CLIENT, Identity
+from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.recall.tool import Exchange
+from ctxgc.protocol.agents import CLIENT
 
 FAMILIES_MAX = 512
 THREADS_MAX = 64

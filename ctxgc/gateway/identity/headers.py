@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-CLAUDE_CODE, CODEX, OPENCODE, CLIENT = "claude_code", "codex", "opencode", "client"
+from ctxgc.protocol.agents import CLAUDE_CODE, CLIENT, CODEX, OPENCODE
 
 OURS = "x-ctxgc-session"
 """The header by which any client may name its session: `ID`, or `AGENT:ID`."""
