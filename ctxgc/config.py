@@ -50,7 +50,7 @@ def _absolute(path: Path) -> Path:
     return path
 
 
-def agent_meant(name: str) -> str:
+def similar_agent(name: str) -> str:
     """The agent that an unknown name is a misspelling of, such as that of its program; empty if of none."""
     short = [agent for agent in AGENTS if len(name) >= 4 and agent.startswith(name)]
     return "" if name in AGENTS else next(iter(short or get_close_matches(name, AGENTS, n=1, cutoff=0.8)), "")
@@ -59,7 +59,7 @@ def agent_meant(name: str) -> str:
 def _known_agents(modes: dict[str, str]) -> dict[str, str]:
     for name in modes:
         # An unknown agent would never be met, and its mode silently never used.
-        if meant := agent_meant(name.partition(":")[0]):
+        if meant := similar_agent(name.partition(":")[0]):
             raise ValueError(f"no agent is called `{name.partition(':')[0]}`; did you mean `{meant}`?")
     return modes
 
@@ -217,18 +217,18 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
     file = path or config_path(env)
     text = _read(file, is_required=path is not None)
     try:
-        given = tomllib.loads(text)
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(f"{file}: not TOML: {error}") from None
     overrides = _from_environment(env)
     for (section, key), (_, value) in overrides.items():
-        table = given.setdefault(section, {})
+        table = values.setdefault(section, {})
         if isinstance(table, dict):  # Else the model says what is wrong with it.
             table[key] = value
-    if isinstance(daemon := given.setdefault("daemon", {}), dict):
+    if isinstance(daemon := values.setdefault("daemon", {}), dict):
         daemon.setdefault("state_dir", str(state_dir(env)))
     try:
-        return Config.model_validate(given)
+        return Config.model_validate(values)
     except ValidationError as error:
         sources = {place: name for place, (name, _) in overrides.items()}
         lines = [_fault(dict(fault), file, text, sources) for fault in error.errors()]

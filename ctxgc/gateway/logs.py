@@ -24,7 +24,7 @@ _log = logging.getLogger("ctxgc.gateway")
 _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-class Discreet(logging.Formatter):
+class DiscreetFormatter(logging.Formatter):
     """Formats records without anything that came from a request."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -47,13 +47,13 @@ class Discreet(logging.Formatter):
         return "".join(lines).rstrip()
 
 
-def log_discreetly() -> None:
+def configure_log() -> None:
     """Write the process's log to stderr, discreetly."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Discreet())
+    handler.setFormatter(DiscreetFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
-def on_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def log_loop_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """What the loop does with an exception that nobody took: its own words show the objects at hand."""
     _log.error("a task or callback failed", exc_info=context.get("exception"))

@@ -31,7 +31,7 @@ class Reason(StrEnum):
 
 
 @dataclass(slots=True)
-class Counts:
+class Counters:
     """Counters since the gateway started. Mutable, owned by the gateway's loop."""
 
     calls: int = 0
@@ -68,7 +68,7 @@ class Counts:
     """What those requests and the replies to them were billed as."""
     passed_unedited: Counter[str] = field(default_factory=Counter)
 
-    def passed(self, reason: Reason) -> None:
+    def count_unedited(self, reason: Reason) -> None:
         """A call goes upstream as it came."""
         self.passed_unedited[reason.value] += 1
 

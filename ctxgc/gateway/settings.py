@@ -49,25 +49,25 @@ class Settings:
 
 def settings_of(config: Config, mode: str = "") -> Settings:
     """The settings of a configuration. Raises `BadConfig` for an address that others could reach, and for a loop."""
-    ours = config.gateway
-    require_loopback(ours.host)
+    section = config.gateway
+    require_loopback(section.host)
     upstreams = {
-        ANTHROPIC: ours.upstream_anthropic or UPSTREAMS[ANTHROPIC],
-        OPENAI: ours.upstream_openai or UPSTREAMS[OPENAI],
+        ANTHROPIC: section.upstream_anthropic or UPSTREAMS[ANTHROPIC],
+        OPENAI: section.upstream_openai or UPSTREAMS[OPENAI],
     }
     for name, url in upstreams.items():
-        require_another(name, url, ours.port)
+        refuse_own_address(name, url, section.port)
     return Settings(
-        host=ours.host,
-        port=ours.port,
+        host=section.host,
+        port=section.port,
         upstreams=upstreams,
-        wait_s=ours.wait_ms / 1000,
-        mode=cast(Mode, mode) if mode else ours.mode,
-        modes=ours.modes,
+        wait_s=section.wait_ms / 1000,
+        mode=cast(Mode, mode) if mode else section.mode,
+        modes=section.modes,
         cache_ttl_s=PROFILES[config.pacer.profile].ttl_s,
-        context_edits_allowed=frozenset(ours.context_edits_allowed),
-        hosts_allowed=frozenset(name.lower() for name in ours.hosts_allowed),
-        recall_tool=ours.recall_tool,
+        context_edits_allowed=frozenset(section.context_edits_allowed),
+        hosts_allowed=frozenset(name.lower() for name in section.hosts_allowed),
+        recall_tool=section.recall_tool,
     )
 
 
@@ -77,7 +77,7 @@ def require_loopback(host: str) -> None:
         raise BadConfig(f"gateway.host: {host!r} is not a loopback address; only 127.0.0.0/8 and ::1 are served")
 
 
-def require_another(name: str, url: str, port: int) -> None:
+def refuse_own_address(name: str, url: str, port: int) -> None:
     """Refuse an upstream that is this gateway itself: each request would be sent on for ever."""
     upstream = urlsplit(url)
     upstream_port = upstream.port or (443 if upstream.scheme == "https" else 80)

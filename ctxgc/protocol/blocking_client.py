@@ -135,10 +135,10 @@ class LineClient:
     def _oldest(self, waiting: dict[int, Any], gives_up_at: float) -> Any:
         id = next(iter(waiting))
         while waiting[id] is UNANSWERED:
-            self._take(self._next_answer(gives_up_at), waiting)
+            self._match_answer(self._next_answer(gives_up_at), waiting)
         return waiting.pop(id)
 
-    def _take(self, answer: dict[str, Any], waiting: dict[int, Any]) -> None:
+    def _match_answer(self, answer: dict[str, Any], waiting: dict[int, Any]) -> None:
         id = answer.get("id")
         if id is None:
             raise _failure(answer)  # The daemon speaks of the connection, not of one call.
@@ -157,7 +157,7 @@ class LineClient:
             try:
                 sent += connection.send(line[sent:])
             except BlockingIOError:
-                self._take(self._next_answer(gives_up_at), waiting)
+                self._match_answer(self._next_answer(gives_up_at), waiting)
             except OSError as error:
                 raise Unreachable(f"the daemon hung up: {error.strerror or error}") from error
             if sent == len(line):
@@ -166,7 +166,7 @@ class LineClient:
 
     def _send(self, line: bytes, gives_up_at: float) -> None:
         connection = self.connect()
-        connection.settimeout(_left_s(gives_up_at))
+        connection.settimeout(_remaining_s(gives_up_at))
         try:
             connection.sendall(line)
         except TimeoutError as error:
@@ -194,7 +194,7 @@ class LineClient:
 
     def _read_some(self, gives_up_at: float) -> None:
         connection = self.connect()
-        connection.settimeout(_left_s(gives_up_at))
+        connection.settimeout(_remaining_s(gives_up_at))
         try:
             data = connection.recv(READ_BYTES)
         except TimeoutError as error:
@@ -211,7 +211,7 @@ class LineClient:
             self._lines = [*reversed(lines), *self._lines]
 
 
-def _left_s(gives_up_at: float) -> float:
+def _remaining_s(gives_up_at: float) -> float:
     return max(0.001, gives_up_at - time.monotonic())
 
 

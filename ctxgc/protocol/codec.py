@@ -242,11 +242,11 @@ def _frame_of(line: bytes) -> Frame:
         request = _decode_request(line)
         if memoryview(request.params)[0] == OPEN_BRACE:
             return request
-        return Refusal(BadParams("params must be an object", field="params"), _sound_id(line))
+        return Refusal(BadParams("params must be an object", field="params"), _valid_id(line))
     except msgspec.ValidationError as error:
         _RAWS.decode(line)  # Raises if what follows the part that was refused is not even JSON.
         if not line.lstrip().startswith(b"["):
-            return Refusal(BadRequest(f"not a request: {error}", hint=TRY_PING), _sound_id(line))
+            return Refusal(BadRequest(f"not a request: {error}", hint=TRY_PING), _valid_id(line))
     items = [item for item in msgspec.structs.astuple(_HEADS.decode(line)) if item is not None]
     if not 1 <= len(items) <= BATCH_MAX:
         return Refusal(BadRequest(f"a batch holds 1 to {BATCH_MAX} requests"))
@@ -258,7 +258,7 @@ def _item(line: bytes) -> Request | Refusal:
     return Refusal(BadRequest("a batch holds requests, not batches")) if isinstance(frame, Batch) else frame
 
 
-def _sound_id(line: bytes) -> Id | None:
+def _valid_id(line: bytes) -> Id | None:
     """The id of JSON that is not a request, if it has one and an answer may carry it."""
     try:
         return cast(Id, msgspec.convert(_ANY_IDS.decode(line).id, Id))
@@ -292,8 +292,8 @@ def encode_result(id: int | str, result: Any) -> bytes:
 
 def encode_error(id: int | str | None, error: CtxgcError) -> bytes:
     """One error's line: `code` for JSON-RPC, `data.kind` for programs, `message` and `data.hint` for people."""
-    data = ErrorData(error.kind, error.is_retryable, _sound(error.field), _sound(error.hint))
-    return _ENCODER.encode(_Failure(id, ErrorBody(error.number, _sound(str(error)), data))) + b"\n"
+    data = ErrorData(error.kind, error.is_retryable, _utf8_text(error.field), _utf8_text(error.hint))
+    return _ENCODER.encode(_Failure(id, ErrorBody(error.number, _utf8_text(str(error)), data))) + b"\n"
 
 
 def encode_event(seq: int, topic: str, params: dict[str, Any]) -> bytes:
@@ -316,6 +316,6 @@ def decode_message(line: bytes) -> Message:
     return _MESSAGES.decode(line)
 
 
-def _sound(text: str) -> str:
+def _utf8_text(text: str) -> str:
     # An error may quote a file name, and those may hold bytes that are not UTF-8.
     return text.encode("utf-8", "backslashreplace").decode()

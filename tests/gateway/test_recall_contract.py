@@ -271,7 +271,7 @@ def test_a_request_that_takes_too_long_to_dress_goes_up_as_it_came(way, monkeypa
 
         assert talker.stage.ask(talker.agent.path, body, way.headers) == body
         has_passed.set()
-        assert talker.stage.counts.recall_left_out == 1
+        assert talker.stage.counters.recall_left_out == 1
 
 
 @each_way
@@ -281,7 +281,7 @@ def test_a_fault_of_our_own_in_dressing_lets_a_request_pass_as_it_came(way, monk
         body = talker.agent.body()
 
         assert talker.stage.ask(talker.agent.path, body, way.headers) == body
-        assert talker.stage.counts.recall_left_out == 1
+        assert talker.stage.counters.recall_left_out == 1
 
 
 @each_way

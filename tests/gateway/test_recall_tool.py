@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.gateway.recall.anthropic import AnthropicSieve, AnthropicTool, AnthropicWhole
 from ctxgc.gateway.recall.reply_filter import NO_MORE, TOOL_NAME, Shown
 from ctxgc.gateway.recall.service import REFUSED
@@ -211,7 +211,7 @@ def test_the_tools_are_the_same_in_every_request_of_a_session(stage):
         taken(agent, [OTHER | {"id": f"call_{number}"}], number)
 
     assert len({json.dumps(request["tools"]) for request in sent(stage)}) == 1
-    assert stage.counts.edited > 0
+    assert stage.counters.edited > 0
 
 
 def test_a_session_that_began_without_the_tool_never_gets_it():
@@ -286,7 +286,7 @@ def test_the_first_prompt_is_what_the_daemon_learns_from(stage):
     told = stage.daemon.told[-1]["usage"]
     assert told["cache_creation_tokens"] * 4 < len(first) < len(again)
     assert told["output_tokens"] == 40
-    assert stage.counts.recall_tokens > 0
+    assert stage.counters.recall_tokens > 0
 
 
 def test_a_list_that_was_rewound_carries_nothing_of_what_was_exchanged_in_it(stage):
@@ -349,7 +349,7 @@ def test_an_upstream_that_limits_in_the_middle_of_a_message_breaks_it_off(stage)
 def test_a_real_daemon_brings_back_what_a_tombstone_names():
     daemon, agent = DaemonProcess(), ClaudeAgent(size=8000)
     try:
-        with Stage(Link(daemon.start().socket), wait_s=5.0, recall_tool="always") as stage:
+        with Stage(DaemonClient(daemon.start().socket), wait_s=5.0, recall_tool="always") as stage:
             stage.ask(agent.path, agent.body())
             stage.ask(agent.run(24).path, agent.body())
             stage.pause()
@@ -474,7 +474,7 @@ def test_an_agent_that_hangs_up_ends_what_is_asked_for_it(stage):
     connection.close()
 
     stage.until(stage.upstream.hung_up.is_set)
-    assert stage.counts.upstream_faults == 0
+    assert stage.counters.upstream_faults == 0
 
 
 def test_a_stream_cut_anywhere_is_sieved_the_same():

@@ -20,9 +20,9 @@ from ctxgc.gateway.metrics import Reason
 EDITED_BYTES_MAX = 32 * 2**20
 """A longer body streams through and is not looked at."""
 
-SUMMARIES = "compaction"
+COMPACTION = "compaction"
 """What a user's policy calls the items in which a host, or its server, has summed a session up."""
-_MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
+_OBSTACLE_MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
 _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
 _FOLDER = re.compile(r"^[ \t-]*(?:Primary w|W)orking directory: *(/[^\n]*[^\s])|<cwd>(/[^<\n]+)</cwd>", re.M)
 _NETWORK = re.compile(r"\bNetwork access is (\w+)|<network_access>(\w+)</network_access>")
@@ -32,7 +32,7 @@ FOLDER_SEGMENTS_MAX = 12
 _ONE_HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
 
 
-class Asked(NamedTuple):
+class BodyContents(NamedTuple):
     """A body, read."""
 
     model: str
@@ -45,40 +45,40 @@ class Asked(NamedTuple):
     """Where the agent works, if it says so as the agents that we know do."""
     can_recall: bool
     """Whether its shell reaches the daemon's socket, as far as its agent says."""
-    forbids: Reason | None
+    obstacle: Reason | None
     """Why this body must not be edited, if so."""
     window: WireWindow
     digests: Mapping[str, bytes]
     """What each id stands for here: hosts cut results short under the same id, and reuse ids."""
 
 
-def read_body(body: bytes, wire: str, edits_allowed: Set[str]) -> Asked:
+def read_body(body: bytes, wire: str, edits_allowed: Set[str]) -> BodyContents:
     """Read a body of this wire format. Raises `BadTranscript` for one that is not of it."""
     window = WIRE_FORMATS[wire].parse(body)
     return read_json(body, lambda text: _read(text, window, edits_allowed))
 
 
-def forbidden(body: bytes, edits_allowed: Set[str]) -> Reason | None:
+def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
     """Why this body must not be edited, if so; without parsing it where it has no mark of that."""
-    if not any(mark in body for mark in _MARKS):
+    if not any(mark in body for mark in _OBSTACLE_MARKS):
         return None
     try:
-        return read_json(body, lambda text: _forbids(text, text.members(text.extent), edits_allowed))
+        return read_json(body, lambda text: _obstacle(text, text.members(text.extent), edits_allowed))
     except BadTranscript:
         return Reason.NOT_UNDERSTOOD
 
 
-def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> Asked:
+def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> BodyContents:
     fields = text.members(text.extent) if text.first(text.extent) == b"{" else {}
-    tools = _bytes(text, _tools(text, fields))
-    return Asked(
+    tools = _slice(text, _tools(text, fields))
+    return BodyContents(
         model=text.string(fields.get("model"))[:200],
         tools=blake2b(tools, digest_size=8).digest() if tools.strip(b"[] \r\n\t") else b"",
         cache_key=text.string(fields.get("prompt_cache_key")),
         profile="cache_1h" if b'"1h"' in text.data and _ONE_HOUR.search(text.data) else "",
         project=_project(window),
         can_recall=_can_recall(window),
-        forbids=_forbids(text, fields, edits_allowed),
+        obstacle=_obstacle(text, fields, edits_allowed),
         window=window,
         digests={segment.id: digest(segment.skeleton, segment.body) for segment in window.segments},
     )
@@ -114,31 +114,31 @@ def _tools(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
     return item.get("tools") if text.string(item.get("type")) == "additional_tools" else None
 
 
-def _forbids(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
+def _obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
     """Another hand edits this window too, or only a part of it is here: what we would take out may be counted on."""
-    if (managed := fields.get("context_management")) is not None and not _is_allowed(
-        text.value(managed), edits_allowed
+    if (management := fields.get("context_management")) is not None and not _is_allowed(
+        text.value(management), edits_allowed
     ):
         return Reason.CONTEXT_MANAGEMENT
     if (previous := fields.get("previous_response_id")) is not None and text.value(previous) is not None:
         return Reason.PREVIOUS_RESPONSE
-    is_summed_up = SUMMARIES not in edits_allowed and b'compaction"' in text.data and _HOST_SUMMARY.search(text.data)
+    is_summed_up = COMPACTION not in edits_allowed and b'compaction"' in text.data and _HOST_SUMMARY.search(text.data)
     return Reason.HOST_SUMMARY if is_summed_up else None
 
 
-def _is_allowed(managed: Any, edits_allowed: Set[str]) -> bool:
-    if not managed:
+def _is_allowed(management: Any, edits_allowed: Set[str]) -> bool:
+    if not management:
         return True
-    edits = managed.get("edits") if isinstance(managed, dict) else None
-    return bool(edits) and isinstance(edits, list) and all(_takes_nothing(edit, edits_allowed) for edit in edits)
+    edits = management.get("edits") if isinstance(management, dict) else None
+    return bool(edits) and isinstance(edits, list) and all(_is_noop_edit(edit, edits_allowed) for edit in edits)
 
 
-def _takes_nothing(edit: Any, edits_allowed: Set[str]) -> bool:
+def _is_noop_edit(edit: Any, edits_allowed: Set[str]) -> bool:
     """Whether an edit takes nothing away, as Claude Code's standing order to clear no thinking, or was allowed."""
     if not isinstance(edit, dict) or not isinstance(name := edit.get("type"), str):
         return False
     return name in edits_allowed or (name.startswith("clear_thinking_") and edit.get("keep") == "all")
 
 
-def _bytes(text: JsonText, extent: Extent | None) -> bytes:
+def _slice(text: JsonText, extent: Extent | None) -> bytes:
     return text.data[extent.start : extent.end] if extent else b""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.gateway.body.request_body import Asked
+from ctxgc.gateway.body.request_body import BodyContents
 
 
 class Memo(NamedTuple):
@@ -26,29 +26,33 @@ class Memo(NamedTuple):
     """Whose bodies are out in it."""
 
 
-class Evicted(NamedTuple):
+class EvictedBody(NamedTuple):
     """A body that is out: what stands for it, and the digest of what it is."""
 
     tombstone: Tombstone
     digest: bytes
 
 
-def edited(body: bytes, wire: str, asked: Asked, out: Mapping[str, Evicted]) -> tuple[bytes, Memo | None]:
+def splice_tombstones(
+    body: bytes, wire: str, contents: BodyContents, evicted: Mapping[str, EvictedBody]
+) -> tuple[bytes, Memo | None]:
     """The body with these tombstones, and the memo of it; the same object and none if they do not apply.
 
     A segment that has no spans here (pending, signed, not text), or another content under the same id, stays as it is,
     whatever was decided elsewhere.
     """
-    spans = asked.window.spans
-    here = {id_: out[id_].tombstone for id_ in spans if id_ in out and asked.digests[id_] == out[id_].digest}
-    if not here:
+    spans = contents.window.spans
+    applicable = {
+        id_: evicted[id_].tombstone for id_ in spans if id_ in evicted and contents.digests[id_] == evicted[id_].digest
+    }
+    if not applicable:
         return body, None
-    spliced = WIRE_FORMATS[wire].splice(body, asked.window, here)
-    cut = max(span.end for id_ in here for span in spans[id_])
-    return spliced, Memo(body[:cut], spliced[: len(spliced) - (len(body) - cut)], frozenset(here))
+    spliced = WIRE_FORMATS[wire].splice(body, contents.window, applicable)
+    cut = max(span.end for id_ in applicable for span in spans[id_])
+    return spliced, Memo(body[:cut], spliced[: len(spliced) - (len(body) - cut)], frozenset(applicable))
 
 
-def edited_by(memo: Memo | None, body: bytes) -> bytes | None:
+def splice_from_memo(memo: Memo | None, body: bytes) -> bytes | None:
     """The body with the memo's tombstones, or None if it does not begin as the memo does."""
     if memo is None or not body.startswith(memo.head):
         return None

@@ -14,41 +14,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from ctxgc.gateway.body.request_body import Asked
-from ctxgc.gateway.identity.agent_session import Family, Reply, Thread
+from ctxgc.gateway.body.request_body import BodyContents
+from ctxgc.gateway.identity.agent_session import AgentSession, Branch, ReplyProgress
 from ctxgc.gateway.metrics import Reason
 
 T = TypeVar("T")
 
 
-class Once(Generic[T]):
+class Latch(Generic[T]):
     """A state that is entered once: who waits for it is given what it holds. Belongs to one loop."""
 
     def __init__(self) -> None:
-        self._entered = asyncio.Event()
-        self._held: T | None = None
+        self._is_set = asyncio.Event()
+        self._value: T | None = None
 
-    def set(self, held: T) -> None:
+    def set(self, value: T) -> None:
         """Enter it; when that has happened, what it holds stays."""
-        if not self._entered.is_set():
-            self._held = held
-            self._entered.set()
+        if not self._is_set.is_set():
+            self._value = value
+            self._is_set.set()
 
     async def wait(self) -> T:
         """What it holds, once it is entered."""
-        await self._entered.wait()
-        return self._held  # type: ignore[return-value]  # It was set with it.
+        await self._is_set.wait()
+        return self._value  # type: ignore[return-value]  # It was set with it.
 
     @property
-    def now(self) -> T | None:
+    def value(self) -> T | None:
         """What it holds, None before it is entered."""
-        return self._held
+        return self._value
 
 
-class Placed(NamedTuple):
+class Placement(NamedTuple):
     """Whose request it is, and what follows from that."""
 
-    thread: Thread
+    branch: Branch
     mode: str
     """`on`, or `shadow`: in this request nothing may be edited, whatever the settings say."""
     is_cold: bool
@@ -62,29 +62,29 @@ class Edit(NamedTuple):
 
     ids: frozenset[str] = frozenset()
     """Whose tombstones stand in it."""
-    thread: Thread | None = None
+    branch: Branch | None = None
     """Whose they are."""
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class ModelCall:
     """One request and its reply. Belongs to one loop."""
 
-    family: Family
+    session: AgentSession
     wire: str
     parts: Sequence[bytes]
     """The body as it was read."""
     mode: str
-    side: str = ""
+    sub_agent: str = ""
     """The sub-agent that asks, where its headers name it."""
-    is_held: bool = False
+    is_held_back: bool = False
     """The request itself waits until it is placed."""
-    reply: Reply = field(default_factory=Reply)
-    is_read: Once[Asked | Reason] = field(default_factory=Once)
-    is_placed: Once[Placed | Reason] = field(default_factory=Once)
-    is_told: Once[Reason | None] = field(default_factory=Once)
+    reply: ReplyProgress = field(default_factory=ReplyProgress)
+    is_read: Latch[BodyContents | Reason] = field(default_factory=Latch)
+    is_placed: Latch[Placement | Reason] = field(default_factory=Latch)
+    is_synced: Latch[Reason | None] = field(default_factory=Latch)
     """Holds None where the daemon has answered, or a newer call has told it all that this one would have."""
-    is_sent: Once[Edit] = field(default_factory=Once)
+    is_sent: Latch[Edit] = field(default_factory=Latch)
 
     @property
     def body(self) -> bytes:
@@ -94,24 +94,24 @@ class Call:
         return self.parts[0]
 
     @property
-    def asked(self) -> Asked | None:
+    def contents(self) -> BodyContents | None:
         """What it says, once that is read."""
-        return found if isinstance(found := self.is_read.now, Asked) else None
+        return found if isinstance(found := self.is_read.value, BodyContents) else None
 
     @property
-    def thread(self) -> Thread | None:
+    def branch(self) -> Branch | None:
         """Whose it is, once that is known."""
-        if isinstance(placed := self.is_placed.now, Placed):
-            return placed.thread
-        return edit.thread if (edit := self.is_sent.now) else None
+        if isinstance(placement := self.is_placed.value, Placement):
+            return placement.branch
+        return edit.branch if (edit := self.is_sent.value) else None
 
     @property
-    def edited(self) -> frozenset[str]:
+    def edited_ids(self) -> frozenset[str]:
         """Ids whose tombstones stood in it as it was sent on; none before."""
-        return edit.ids if (edit := self.is_sent.now) else frozenset()
+        return edit.ids if (edit := self.is_sent.value) else frozenset()
 
     def fail(self, reason: Reason) -> None:
         """The daemon will not be told of it, or did not answer."""
         self.is_read.set(reason)
         self.is_placed.set(reason)
-        self.is_told.set(reason)
+        self.is_synced.set(reason)

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ctxgc.gateway.billing.usage import READABLE
-from ctxgc.gateway.identity.headers import OURS
+from ctxgc.gateway.identity.headers import SESSION_HEADER
 from ctxgc.gateway.loopback import is_local
 
 HEADER_BYTES_MAX = 256 * 2**10
@@ -37,7 +37,7 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_NOT_FORWARDED = HOP_BY_HOP | {"host", "expect", "content-length", OURS}
+_NOT_FORWARDED = HOP_BY_HOP | {"host", "expect", "content-length", SESSION_HEADER}
 _NOT_ADDED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
 
 
@@ -60,7 +60,7 @@ class Upstreams:
         self._session = session
         self._proxies = getproxies()
 
-    async def ask(
+    async def send(
         self,
         request: web.Request,
         url: str,
@@ -73,22 +73,24 @@ class Upstreams:
 
         The reply comes back as soon as its headers are there. Raises what aiohttp raises.
         """
-        headers = kept(request.raw_headers, _NOT_FORWARDED)
-        for name in _listed(request.headers.getall(hdrs.CONNECTION, [])):
+        headers = copied_headers(request.raw_headers, _NOT_FORWARDED)
+        for name in _split_values(request.headers.getall(hdrs.CONNECTION, [])):
             headers.popall(name, None)
         if length is not None and request.body_exists:
             headers[hdrs.CONTENT_LENGTH] = str(length)
         if accepts is Accepts.PLAIN:
             headers[hdrs.ACCEPT_ENCODING] = "identity"
-        elif accepts is Accepts.READABLE and (asked := headers.getall(hdrs.ACCEPT_ENCODING, None)):
-            spelt = next(name for name in headers if name.lower() == "accept-encoding")
-            headers[spelt] = _readable(asked)
+        elif accepts is Accepts.READABLE and (accepted := headers.getall(hdrs.ACCEPT_ENCODING, None)):
+            spelling = next(name for name in headers if name.lower() == "accept-encoding")
+            headers[spelling] = _readable_codings(accepted)
         target = URL(url, encoded=True)
         return await self._session.request(
             request.method,
             target,
             headers=headers,
-            data=(_sliced(body) if isinstance(body, bytes) else body) if request.body_exists and length != 0 else None,
+            data=(_stream_slices(body) if isinstance(body, bytes) else body)
+            if request.body_exists and length != 0
+            else None,
             allow_redirects=False,
             proxy=_proxy_to(target, self._proxies),
         )
@@ -107,39 +109,39 @@ def client_session() -> ClientSession:
     )
 
 
-def kept(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
+def copied_headers(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
     """Headers as they came, in order and spelling, without these.
 
     A name that comes twice is spelt as it was the first time: the library takes another spelling for a new value. It
     writes UTF-8 alone, so a value that is none is passed on as the characters that it is in Latin-1.
     """
-    spelt: dict[str, str] = {}
+    spelling: dict[str, str] = {}
     found: CIMultiDict[str] = CIMultiDict()
     for name, value in raw:
         written = name.decode("latin-1")
         if written.lower() not in dropped:
-            found.add(spelt.setdefault(written.lower(), written), _text(value))
+            found.add(spelling.setdefault(written.lower(), written), _header_text(value))
     return found
 
 
-def _readable(asked: list[str]) -> str:
+def _readable_codings(accepted: list[str]) -> str:
     """Of the codings that an agent takes, with their weights, those that `usage.py` reads."""
-    readable = [one for one in _listed(asked) if one.partition(";")[0].strip().lower() in READABLE]
+    readable = [one for one in _split_values(accepted) if one.partition(";")[0].strip().lower() in READABLE]
     return ", ".join(readable) or "identity"
 
 
-def _text(value: bytes) -> str:
+def _header_text(value: bytes) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
 
 
-def _listed(values: list[str]) -> list[str]:
+def _split_values(values: list[str]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
-async def _sliced(body: bytes) -> AsyncIterator[bytes]:
+async def _stream_slices(body: bytes) -> AsyncIterator[bytes]:
     for part in _slices(body):
         yield part
 

@@ -16,7 +16,7 @@ import msgspec
 
 from ctxgc.protocol.agents import CLAUDE_CODE, CLIENT, CODEX, OPENCODE
 
-OURS = "x-ctxgc-session"
+SESSION_HEADER = "x-ctxgc-session"
 """The header by which any client may name its session: `ID`, or `AGENT:ID`."""
 
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -36,34 +36,34 @@ class Identity(NamedTuple):
 
 def identity_of(headers: Mapping[str, str]) -> Identity | None:
     """What the headers say. `headers` finds names in any case."""
-    agent, colon, session = headers.get(OURS, "").rpartition(":")
-    named = _checked(agent if colon else CLIENT, session)
-    if named:
-        return named
+    agent, colon, session = headers.get(SESSION_HEADER, "").rpartition(":")
+    identity = _valid_identity(agent if colon else CLIENT, session)
+    if identity:
+        return identity
     for agent, read in _READERS:
-        if found := _checked(agent, read(headers)):
-            return found
+        if identity := _valid_identity(agent, read(headers)):
+            return identity
     return None
 
 
 def parent_of(identity: Identity, headers: Mapping[str, str]) -> str:
     """The session of the same agent that started this one, if its headers say so; empty else."""
-    found = _checked(identity.agent, headers.get(_PARENTS.get(identity.agent, ""), ""))
-    return found.session if found and found != identity else ""
+    parent = _valid_identity(identity.agent, headers.get(_PARENTS.get(identity.agent, ""), ""))
+    return parent.session if parent and parent != identity else ""
 
 
-def side_of(identity: Identity, headers: Mapping[str, str]) -> str:
+def sub_agent_of(identity: Identity, headers: Mapping[str, str]) -> str:
     """Which sub-agent asks under its session's own id, as Claude Code and its transcripts name it; empty: none does."""
-    found = _checked(CLAUDE_CODE, headers.get("x-claude-code-agent-id", ""))
-    return found.session if found and identity.agent == CLAUDE_CODE else ""
+    sub_agent = _valid_identity(CLAUDE_CODE, headers.get("x-claude-code-agent-id", ""))
+    return sub_agent.session if sub_agent and identity.agent == CLAUDE_CODE else ""
 
 
-def identity_of_key(wire: str, cache_key: str) -> Identity | None:
+def identity_from_cache_key(wire: str, cache_key: str) -> Identity | None:
     """Codex's `prompt_cache_key` is its session's id. Other clients share a key between chats: only a UUID counts."""
     return Identity(CODEX, cache_key) if wire == "openai_responses" and _UUID.fullmatch(cache_key) else None
 
 
-def _checked(agent: str, session: str) -> Identity | None:
+def _valid_identity(agent: str, session: str) -> Identity | None:
     # A slash stands between a session and its sub-agents, and a colon before the session: neither may be in a name.
     return Identity(agent, session) if _AGENT.fullmatch(agent) and _SESSION.fullmatch(session) else None
 
@@ -84,9 +84,9 @@ def _codex(headers: Mapping[str, str]) -> str:
         metadata = msgspec.json.decode(headers.get("x-codex-turn-metadata", "{}"))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         metadata = {}
-    named = metadata.get("session_id") if isinstance(metadata, dict) else None
-    if isinstance(named, str):
-        return named
+    identity = metadata.get("session_id") if isinstance(metadata, dict) else None
+    if isinstance(identity, str):
+        return identity
     older = headers.get("session_id") or headers.get("session-id") or headers.get("conversation_id") or ""
     return older if _UUID.fullmatch(older) else ""
 

@@ -19,12 +19,12 @@ from typing import Any
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
-from ctxgc.gateway.body.request_body import forbidden
-from ctxgc.gateway.daemon_client import Daemon
-from ctxgc.gateway.editing.request_editor import Look, Sent
-from ctxgc.gateway.editing.request_state import Call
-from ctxgc.gateway.identity.agent_session import Family
-from ctxgc.gateway.metrics import Counts
+from ctxgc.gateway.body.request_body import edit_obstacle
+from ctxgc.gateway.daemon_client import VerbCaller
+from ctxgc.gateway.editing.request_editor import Triage, UpstreamRequest
+from ctxgc.gateway.editing.request_state import ModelCall
+from ctxgc.gateway.identity.agent_session import AgentSession
+from ctxgc.gateway.metrics import Counters
 from ctxgc.gateway.recall.reply_filter import Reply, Shown, ToolCall
 from ctxgc.gateway.recall.tool import Dressed, Exchange, Wire, dressed
 from ctxgc.gateway.recall.wires import WIRES
@@ -51,8 +51,8 @@ _log = logging.getLogger("ctxgc.gateway")
 class Talk:
     """One request that carries the tool, until the agent has its reply. Mutable."""
 
-    family: Family
-    call: Call
+    session: AgentSession
+    call: ModelCall
     wire: Wire
     request: Dressed
     """As it goes up; grown by each of the replies that the agent is not to see."""
@@ -64,45 +64,49 @@ class Recaller:
     """Knows which sessions have the tool, and answers its calls. Belongs to one loop."""
 
     def __init__(
-        self, daemon: Daemon, counts: Counts, settings: Callable[[], Settings], family_of: Callable[..., Family]
+        self,
+        daemon: VerbCaller,
+        counters: Counters,
+        settings: Callable[[], Settings],
+        session_of: Callable[..., AgentSession],
     ) -> None:
         self._daemon = daemon
-        self._counts = counts
+        self._counters = counters
         self._settings = settings
-        self._family_of = family_of
+        self._family_of = session_of
 
-    def may_have_tool(self, look: Look) -> bool:
+    def may_have_tool(self, triage: Triage) -> bool:
         """Whether this call's session has the tool, or may get it if this call begins it."""
-        if look.identity is None:
+        if triage.identity is None:
             return False
-        family = self._family_of(look.identity)
-        is_on = look.mode == "on" and look.wire in WIRES
-        if family.has_recall_tool is None and not (is_on and self._settings().recall_tool == "always"):
-            family.has_recall_tool = False
-        return family.has_recall_tool is not False and is_on
+        session = self._family_of(triage.identity)
+        is_on = triage.mode == "on" and triage.wire in WIRES
+        if session.has_recall_tool is None and not (is_on and self._settings().recall_tool == "always"):
+            session.has_recall_tool = False
+        return session.has_recall_tool is not False and is_on
 
-    async def dress(self, sent: Sent) -> Talk | None:
+    async def dress(self, outgoing: UpstreamRequest) -> Talk | None:
         """The request with the tool; None where it cannot carry it, and then it goes as it is. Within `wait_s`."""
-        call = sent.call
+        call = outgoing.call
         if call is None:
             return None
-        family, settings = call.family, self._settings()
+        session, settings = call.session, self._settings()
         # Another hand at work in the window is no reason against a tool that is there: it would flicker.
-        is_first = family.has_recall_tool is None
-        if is_first and forbidden(call.body, settings.context_edits_allowed):
-            family.has_recall_tool = False
+        is_first = session.has_recall_tool is None
+        if is_first and edit_obstacle(call.body, settings.context_edits_allowed):
+            session.has_recall_tool = False
             return None
         wire = WIRES[call.wire]
-        if call.thread is not None and call.edited:
-            for key, one in family.exchanges.items():
-                if one.thread == call.thread.key:
-                    family.exchanges[key] = one.aged(wire, call.edited)
-        known = tuple(family.exchanges.values())
-        work = partial(dressed, wire, sent.body, call.body, known, is_first=is_first)
+        if call.branch is not None and call.edited_ids:
+            for key, one in session.exchanges.items():
+                if one.branch == call.branch.key:
+                    session.exchanges[key] = one.aged(wire, call.edited_ids)
+        known = tuple(session.exchanges.values())
+        work = partial(dressed, wire, outgoing.body, call.body, known, is_first=is_first)
         try:
             # A thread may come late, behind those that parse, and a request without the tool costs the whole cache: so
             # what takes some milliseconds at most is done here.
-            if len(sent.body) <= AT_ONCE_BYTES_MAX:
+            if len(outgoing.body) <= AT_ONCE_BYTES_MAX:
                 made = work()
             else:
                 async with asyncio.timeout(settings.wait_s):
@@ -111,44 +115,44 @@ class Recaller:
             made = None
         except TimeoutError:
             made = None
-            self._counts.recall_left_out += 1
+            self._counters.recall_left_out += 1
         except Exception:
             _log.exception("a request could not be given the recall tool; it goes on without")
             made = None
-            self._counts.recall_left_out += 1
+            self._counters.recall_left_out += 1
         if made is None:
             # A title is asked for without tools before a session begins; what has begun without ours stays so.
             if is_first and _has_tools(call):
-                family.has_recall_tool = False
+                session.has_recall_tool = False
             return None
-        family.has_recall_tool = True
+        session.has_recall_tool = True
         # Asked anew at this place: the answer to come replaces the one that had these exchanges.
-        for key in [key for key, one in family.exchanges.items() if (one.at, one.anchor) == (made.at, made.anchor)]:
-            del family.exchanges[key]
-        return Talk(family, call, wire, made)
+        for key in [key for key, one in session.exchanges.items() if (one.at, one.anchor) == (made.at, made.anchor)]:
+            del session.exchanges[key]
+        return Talk(session, call, wire, made)
 
     async def answered(self, talk: Talk, reply: Reply) -> None:
         """Answer the reply's calls, and remember them for later requests. Never raises."""
         calls, call = reply.calls(), talk.call
         results = b",".join([await self._result(talk, one) for one in calls])
-        thread = call.thread.key if call.thread is not None else ""
+        branch = call.branch.key if call.branch is not None else ""
         names = tuple(one.id for one in calls)
         at, anchor, is_beside = talk.request.at, talk.request.anchor, reply.has_others
-        talk.exchanges.append(Exchange(at, anchor, reply.said(), names, results, is_beside, thread, call.edited))
-        self._counts.recalls += len(calls)
+        talk.exchanges.append(Exchange(at, anchor, reply.said(), names, results, is_beside, branch, call.edited_ids))
+        self._counters.recalls += len(calls)
 
     def refused(self, talk: Talk) -> None:
         """The upstream did not take the last results with the request: say so in place of them."""
         last = talk.exchanges[-1]
         results = b",".join(talk.wire.result(name, REFUSED, is_error=True) for name in last.ids)
         talk.exchanges[-1] = last._replace(results=results)
-        self._counts.recalls_failed += len(last.ids)
+        self._counters.recalls_failed += len(last.ids)
 
     def keep(self, talk: Talk) -> None:
         """The agent is about to have its reply: from now on its list has the message that the exchanges stood in."""
         for one in talk.exchanges:
-            talk.family.exchanges[(one.at, one.anchor, one.ids, one.said)] = one
-        drop_oldest(talk.family.exchanges, EXCHANGES_MAX)
+            talk.session.exchanges[(one.at, one.anchor, one.ids, one.said)] = one
+        drop_oldest(talk.session.exchanges, EXCHANGES_MAX)
         talk.exchanges.clear()
 
     async def _result(self, talk: Talk, asked: ToolCall) -> bytes:
@@ -160,19 +164,19 @@ class Recaller:
         try:
             text = await self._recalled(talk.call, name.strip(), page)
         except (CallFailed, TimeoutError, OSError) as failure:
-            self._counts.recalls_failed += 1
+            self._counters.recalls_failed += 1
             text = f"{name.strip()} could not be brought back: {failure}. Run the call that it came from again."
             return talk.wire.result(asked.id, text, is_error=True)
         except Exception:
             _log.exception("a recall failed")
-            self._counts.recalls_failed += 1
+            self._counters.recalls_failed += 1
             return talk.wire.result(asked.id, "It could not be brought back. Run its call again.", is_error=True)
         return talk.wire.result(asked.id, text, is_error=False)
 
-    async def _recalled(self, call: Call, name: str, page: int) -> str:
+    async def _recalled(self, call: ModelCall, name: str, page: int) -> str:
         async with asyncio.timeout(PLACE_TIMEOUT_S):
             await call.is_placed.wait()
-        key = call.thread.key if call.thread is not None else "{}:{}".format(*call.family.identity)
+        key = call.branch.key if call.branch is not None else "{}:{}".format(*call.session.identity)
         params = {"session": key, "id": name, "limit_bytes": PIECE_BYTES_MAX}
         if page == 1:
             reply = await self._daemon.call("stash.recall", params, RECALL_TIMEOUT_S)
@@ -182,7 +186,7 @@ class Recaller:
         return _page(name, _text(segment), page)
 
 
-def _has_tools(call: Call) -> bool:
+def _has_tools(call: ModelCall) -> bool:
     return b'"tools"' in call.body
 
 

@@ -66,7 +66,7 @@ class Exchange(NamedTuple):
     """Their results, with commas."""
     is_beside: bool
     """The agent ran other calls of the same reply: the results go next to theirs."""
-    thread: str = ""
+    branch: str = ""
     """Whose it is."""
     out: frozenset[str] = frozenset()
     """What was evicted there when this was made, or when a collection passed it over."""

@@ -22,7 +22,7 @@ from aiohttp import ClientError, ClientResponse, hdrs, web
 from ctxgc.core.errors import BadTranscript
 from ctxgc.gateway.billing.usage import Usage, UsageScanner
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
-from ctxgc.gateway.metrics import Counts
+from ctxgc.gateway.metrics import Counters
 from ctxgc.gateway.recall.reply_filter import Broken, Reply
 from ctxgc.gateway.recall.service import Recaller, Talk
 
@@ -40,9 +40,9 @@ Write = Callable[[ClientResponse, bytes], Awaitable[None]]
 class Conversation:
     """Carries one reply to the agent, asking again where the model recalls."""
 
-    def __init__(self, recaller: Recaller, counts: Counts, talk: Talk, ask: Ask, write: Write) -> None:
+    def __init__(self, recaller: Recaller, counters: Counters, talk: Talk, ask: Ask, write: Write) -> None:
         self._recaller = recaller
-        self._counts = counts
+        self._counters = counters
         self._talk = talk
         self._ask = ask
         self._pass = write
@@ -58,11 +58,11 @@ class Conversation:
             return await self._relay(reply)
         except (ClientError, TimeoutError, OSError) as fault:
             if isinstance(fault, Broken):
-                self._talk.family.has_recall_tool = False
+                self._talk.session.has_recall_tool = False
             raise
         except Exception:
             _log.exception("a reply could not be passed on")
-            self._talk.family.has_recall_tool = False
+            self._talk.session.has_recall_tool = False
             raise Broken("a fault of our own") from None
 
     async def _relay(self, reply: ClientResponse) -> ClientResponse:
@@ -127,7 +127,7 @@ class Conversation:
             self._talk.request = before.appended(last.said, wire.turn(last.results))
             is_second = reply is not None
             reply = await self._ask(self._talk.request.body)
-            self._counts.recall_rounds += not is_second
+            self._counters.recall_rounds += not is_second
             if is_second or reply.status != web.HTTPBadRequest.status_code:
                 return reply
             reply.close()
@@ -155,8 +155,8 @@ class Conversation:
         if known:
             self._talk.call.reply.usage = known[0]._replace(output_tokens=sum(one.output_tokens for one in known))
         for one in known[1:]:
-            self._counts.recall_tokens += sum(one)
-        self._counts.without_usage += not known
+            self._counters.recall_tokens += sum(one)
+        self._counters.without_usage += not known
 
 
 def can_converse(reply: ClientResponse) -> bool:
