@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ import uvloop
 from ctxgc.config import BadConfig, Config, config_path, load
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.daemon_client import DaemonClient, VerbCaller
+from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_editor import RequestEditor
-from ctxgc.gateway.editing.window_sync import WindowSyncer
+from ctxgc.gateway.editing.window_sync import WindowSyncer, Workers
 from ctxgc.gateway.http.server import Proxy, listen
 from ctxgc.gateway.http.upstream import Upstreams, client_session
 from ctxgc.gateway.logs import configure_log, log_loop_fault
 from ctxgc.gateway.metrics import Counters
-from ctxgc.gateway.recall.service import Recaller
 from ctxgc.gateway.settings import Settings, settings_of
 
 SWITCH_S = 0.0001
@@ -41,6 +42,9 @@ RELOAD_S = 1.0
 BACKLOG = 256
 
 EXIT_FAULT = 70
+
+HIDDEN_TOOL = "ctxgc.gateway.recall.door"
+"""The module that opens the hidden recall tool; empty: this gateway has none."""
 
 _log = logging.getLogger("ctxgc.gateway")
 
@@ -51,12 +55,21 @@ class CannotListen(Exception):
 
 @dataclass(slots=True)
 class RunningGateway:
-    """A gateway that serves."""
+    """A gateway that serves. Mutable: settings change while it runs, and may ask for the hidden tool then."""
 
-    settings: Settings
+    daemon: VerbCaller
     counters: Counters
     syncer: WindowSyncer
+    settings: Settings
+    hidden_tool: HiddenTool | None = None
     port: int = 0
+
+    def apply(self, settings: Settings) -> None:
+        """Put settings in force; the room of the hidden tool is imported with the first that ask for the tool."""
+        self.settings = settings
+        if HIDDEN_TOOL and self.hidden_tool is None and settings.recall_tool != "never":
+            opened: HiddenTool = import_module(HIDDEN_TOOL).open_tool(self.daemon, self.counters, lambda: self.settings)
+            self.hidden_tool = opened
 
 
 def run(*, config: str = "", socket: str = "", host: str = "", port: int | None = None, mode: str = "") -> int:
@@ -148,7 +161,7 @@ async def serving(settings: Settings, daemon: VerbCaller) -> AsyncIterator[Runni
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise CannotListen(f"the gateway cannot listen on {where}: {error.strerror}") from error
-    with ThreadPoolExecutor(1, "parse") as worker, ThreadPoolExecutor(1, "urgent") as urgent:
+    with ThreadPoolExecutor(1, "parse") as parser, ThreadPoolExecutor(1, "urgent") as urgent:
         async with asyncio.TaskGroup() as tasks, client_session() as session:
 
             def spawn(work: Coroutine[Any, Any, None]) -> None:
@@ -157,11 +170,12 @@ async def serving(settings: Settings, daemon: VerbCaller) -> AsyncIterator[Runni
                 task.add_done_callback(background.discard)
 
             counters = Counters()
-            syncer = WindowSyncer(daemon, counters, lambda: gateway.settings, worker, urgent, spawn)
-            gateway = RunningGateway(settings, counters, syncer)
+            workers = Workers(parser, urgent, spawn)
+            syncer = WindowSyncer(daemon, counters, lambda: gateway.settings, workers, lambda: gateway.hidden_tool)
+            gateway = RunningGateway(daemon, counters, syncer, settings)
+            gateway.apply(settings)
             editor = RequestEditor(syncer, counters, lambda: gateway.settings)
-            recaller = Recaller(daemon, counters, lambda: gateway.settings, syncer.session_of)
-            proxy = Proxy(editor, recaller, counters, lambda: gateway.settings, Upstreams(session))
+            proxy = Proxy(editor, lambda: gateway.hidden_tool, counters, lambda: gateway.settings, Upstreams(session))
             runner = await listen(proxy.app(), listener)
             try:
                 gateway.port = int(listener.getsockname()[1])
@@ -188,6 +202,6 @@ def _reload(gateway: RunningGateway, settings: Callable[[], Settings]) -> None:
     except BadConfig as error:
         _log.warning("the configuration stays as it was: %s", error)
         return
-    gateway.settings = replace(fresh, host=gateway.settings.host, port=gateway.settings.port)
+    gateway.apply(replace(fresh, host=gateway.settings.host, port=gateway.settings.port))
     gateway.syncer.report_off_sessions()
     _log.info("configuration read again: mode %s, %s", fresh.mode, dict(fresh.modes))

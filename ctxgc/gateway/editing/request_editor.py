@@ -20,8 +20,8 @@ from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
 from ctxgc.gateway.body.splice_memo import splice_from_memo, splice_tombstones
 from ctxgc.gateway.editing.request_state import Edit, ModelCall, Placement
 from ctxgc.gateway.editing.window_sync import WindowSyncer
-from ctxgc.gateway.identity.agent_session import Branch
-from ctxgc.gateway.identity.headers import Identity, identity_from_cache_key, identity_of, parent_of, sub_agent_of
+from ctxgc.gateway.identity.agent_session import AgentSession, Branch
+from ctxgc.gateway.identity.headers import identity_from_cache_key, identity_of, parent_of, sub_agent_of
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
@@ -36,7 +36,8 @@ class Triage(NamedTuple):
     """What the headers tell of a call to a model."""
 
     wire: str
-    identity: Identity | None
+    session: AgentSession | None
+    """None where nothing says whose call it is."""
     mode: str
     pass_reason: Reason | None
     """Why it is not ours to touch, if it is not."""
@@ -81,19 +82,18 @@ class RequestEditor:
         if identity is None:
             is_in_body = wire == "openai_responses"
             return Triage(wire, None, "", None if is_in_body else Reason.NO_IDENTITY, holds_body=is_in_body)
-        if parent := parent_of(identity, headers):
-            self._syncer.session_of(identity).parent = parent
-        return self._triage_session(wire, identity)._replace(sub_agent=sub_agent_of(identity, headers))
-
-    def _triage_session(self, wire: str, identity: Identity) -> Triage:
-        mode = self._settings().mode_of(*identity)
-        if mode == "off":
-            return Triage(wire, identity, mode, Reason.MODE_OFF, holds_body=False)
         session = self._syncer.session_of(identity)
+        session.parent = parent_of(identity, headers) or session.parent
+        return self._triage_session(wire, session)._replace(sub_agent=sub_agent_of(identity, headers))
+
+    def _triage_session(self, wire: str, session: AgentSession) -> Triage:
+        mode = self._settings().mode_of(*session.identity)
+        if mode == "off":
+            return Triage(wire, session, mode, Reason.MODE_OFF, holds_body=False)
         is_new = session.known_ids is None
         # In shadow nothing is edited, whatever is out still from when it was on, or comes in late.
         holds_body = mode == "on" and (is_new or session.has_tombstones or session.is_cold(time.monotonic()))
-        return Triage(wire, identity, mode, None, holds_body)
+        return Triage(wire, session, mode, None, holds_body)
 
     def record_streamed(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
         """A call whose body has gone upstream as it came; `None` if it turned out too long to be kept."""
@@ -105,12 +105,12 @@ class RequestEditor:
             return None
 
     def _record_streamed(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
-        if triage.pass_reason is not None or parts is None or triage.identity is None:
+        if triage.pass_reason is not None or parts is None or triage.session is None:
             self._counters.count_unedited(
                 triage.pass_reason or (Reason.TOO_LARGE if parts is None else Reason.NO_IDENTITY)
             )
             return None
-        call = self._call(triage, triage.identity, parts, is_held_back=False)
+        call = self._call(triage, triage.session, parts, is_held_back=False)
         self._count_unedited(self._syncer.trouble if triage.mode == "on" else None)
         call.is_sent.set(Edit())
         self._syncer.start(call)
@@ -120,19 +120,13 @@ class RequestEditor:
         """A call whose body waits to be sent. Returns within `wait_s`, or `RESUME_S`, whatever happens."""
         call = None
         try:
-            if triage.identity is None:
-                identity = identity_from_cache_key(triage.wire, _cache_key(body))
-                triage = (
-                    self._triage_session(triage.wire, identity)
-                    if identity
-                    else triage._replace(pass_reason=Reason.NO_IDENTITY)
-                )
-            if triage.identity is None or triage.pass_reason or not triage.holds_body:
+            triage = triage if triage.session is not None else self._triage_cache_key(triage, body)
+            if triage.session is None or triage.pass_reason or not triage.holds_body:
                 return UpstreamRequest(body, self._record_streamed(triage, [body]))
-            branch = self._memo_branch(triage, body)
-            call = self._call(triage, triage.identity, [body], is_held_back=branch is None)
+            branch = self._memo_branch(triage.session, body)
+            call = self._call(triage, triage.session, [body], is_held_back=branch is None)
             self._syncer.start(call)
-            outgoing, edit = self._edit_from_memo(call, branch) if branch else await self._edit_parsed(triage, call)
+            outgoing, edit = self._edit_from_memo(call, branch) if branch else await self._edit_parsed(call)
         except Exception:
             _log.exception("a request could not be edited; it passes as it came")
             self._counters.count_unedited(Reason.OWN_FAULT)
@@ -141,8 +135,14 @@ class RequestEditor:
             call.is_sent.set(edit)
         return outgoing
 
-    def _call(self, triage: Triage, identity: Identity, parts: Sequence[bytes], *, is_held_back: bool) -> ModelCall:
-        session = self._syncer.session_of(identity)
+    def _triage_cache_key(self, triage: Triage, body: bytes) -> Triage:
+        """The call judged by its body, where the headers name no session."""
+        identity = identity_from_cache_key(triage.wire, _cache_key(body))
+        if identity is None:
+            return triage._replace(pass_reason=Reason.NO_IDENTITY)
+        return self._triage_session(triage.wire, self._syncer.session_of(identity))
+
+    def _call(self, triage: Triage, session: AgentSession, parts: Sequence[bytes], *, is_held_back: bool) -> ModelCall:
         return ModelCall(
             session=session,
             wire=triage.wire,
@@ -152,10 +152,9 @@ class RequestEditor:
             is_held_back=is_held_back,
         )
 
-    def _memo_branch(self, triage: Triage, body: bytes, *, even_if_cold: bool = False) -> Branch | None:
+    def _memo_branch(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> Branch | None:
         """The thread whose last edited request this one begins like, if that is all that need be known to edit it."""
-        assert triage.identity is not None
-        branch = self._syncer.session_of(triage.identity).memo_branch(body)
+        branch = session.memo_branch(body)
         if branch is None or edit_obstacle(body, self._settings().context_edits_allowed):
             return None
         return branch if even_if_cold or not branch.is_cold(time.monotonic()) else None
@@ -169,13 +168,13 @@ class RequestEditor:
         self._counters.edited_from_prefix += 1
         return self._edited_request(call, body, Edit(memo.ids, branch))
 
-    async def _edit_parsed(self, triage: Triage, call: ModelCall) -> tuple[UpstreamRequest, Edit]:
+    async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, Edit]:
         """The call edited by what it says itself, even where the daemon is late or gone."""
         reason = await self._wait_for_decision(call)
         contents, placement = call.contents, call.is_placed.value
         if contents is None or not isinstance(placement, Placement):
             # Too late to know more, or too broken: what was in force stays in force where that needs no parsing.
-            if (branch_with_memo := self._memo_branch(triage, call.body, even_if_cold=True)) is not None:
+            if (branch_with_memo := self._memo_branch(call.session, call.body, even_if_cold=True)) is not None:
                 return self._edit_from_memo(call, branch_with_memo)
         elif contents.obstacle:
             reason = contents.obstacle

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Coroutine, Set
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,11 +30,11 @@ from ctxgc.core.segment import Segment, Status
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
 from ctxgc.gateway.body.splice_memo import EvictedBody, splice_tombstones
 from ctxgc.gateway.daemon_client import VerbCaller
+from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
 from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, ReplyProgress
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
-from ctxgc.gateway.recall.reply_filter import TOOL_NAME
 from ctxgc.gateway.settings import Settings
 from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
@@ -60,24 +60,32 @@ COMMAND = "ctxgc recall"
 _log = logging.getLogger("ctxgc.gateway")
 
 
+class Workers(NamedTuple):
+    """Where the work beside the loop is done."""
+
+    parser: Executor
+    urgent: Executor
+    """Parses the requests that are held back: behind others they would come too late."""
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    """Begins a task of the gateway's task group."""
+
+
 class WindowSyncer:
     """Keeps the daemon's windows as the agents' are. Belongs to one loop."""
 
     def __init__(
         self,
-        link: VerbCaller,
+        daemon: VerbCaller,
         counters: Counters,
         settings: Callable[[], Settings],
-        worker: Executor,
-        urgent: Executor,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        workers: Workers,
+        hidden_tool: Callable[[], HiddenTool | None],
     ) -> None:
-        self._link = link
+        self._daemon = daemon
         self._counters = counters
         self._settings = settings
-        self._worker = worker
-        self._urgent = urgent
-        self._spawn = spawn
+        self._workers = workers
+        self._hidden_tool = hidden_tool
         self._sessions: dict[Identity, AgentSession] = {}
         self._newest: dict[Branch, ModelCall] = {}
         """For each thread that is being synced, or waits to be: the call to go on with, if one came since."""
@@ -104,7 +112,7 @@ class WindowSyncer:
             call.fail(Reason.OWN_LATE)
             return
         self._waiting += 1
-        self._spawn(self._sync_call(call))
+        self._workers.spawn(self._sync_call(call))
 
     def report_off_sessions(self) -> None:
         """Tell the daemon of the sessions that are only passed on from now: no request of theirs tells it any more."""
@@ -117,12 +125,12 @@ class WindowSyncer:
         # What is under way still tells the mode before; this is looked at again when it has ended.
         if is_off and branch not in self._busy and branch.synced_mode not in ("", "off"):
             branch.synced_mode = "off"
-            self._spawn(self._sync_off(branch))
+            self._workers.spawn(self._sync_off(branch))
 
     async def _sync_off(self, branch: Branch) -> None:
         params = {"session": branch.key, "format": "anthropic_messages", "new": [], "mode": "off"}
         try:
-            await self._link.call("window.sync", params, SYNC_TIMEOUT_S)
+            await self._daemon.call("window.sync", params, SYNC_TIMEOUT_S)
         except CallFailed:
             self._counters.sync_failures += 1  # The mode is told again with its next request, if that is on.
 
@@ -145,7 +153,9 @@ class WindowSyncer:
         """Why a body cannot be read: most often a part of it is kept by the server, or managed there."""
         allowed = self._settings().context_edits_allowed
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, edit_obstacle, call.body, allowed) or Reason.NOT_UNDERSTOOD
+        return (
+            await loop.run_in_executor(self._workers.parser, edit_obstacle, call.body, allowed) or Reason.NOT_UNDERSTOOD
+        )
 
     async def _place_call(self, call: ModelCall) -> None:
         """Find the call's thread, and let its worker go on with it."""
@@ -174,11 +184,11 @@ class WindowSyncer:
         self._newest[branch] = call
         if branch not in self._busy:
             self._busy.add(branch)
-            self._spawn(self._drain_branch(branch))
+            self._workers.spawn(self._drain_branch(branch))
 
     async def _read(self, call: ModelCall) -> None:
         allowed = self._settings().context_edits_allowed
-        worker = self._urgent if call.is_held_back else self._worker
+        worker = self._workers.urgent if call.is_held_back else self._workers.parser
         contents = await asyncio.get_running_loop().run_in_executor(worker, _read, call, allowed)
         call.is_read.set(contents)
 
@@ -188,12 +198,12 @@ class WindowSyncer:
             return
         agent = session.identity.agent
         name = "{}:{}".format(*session.identity)
-        newest = await self._link.call("session.list", {"source": agent, "limit": NEWEST_MAX}, FETCH_TIMEOUT_S)
+        newest = await self._daemon.call("session.list", {"source": agent, "limit": NEWEST_MAX}, FETCH_TIMEOUT_S)
         last_sync_s = next((row["updated_s"] for row in newest["sessions"] if row["session"] == name), 0.0)
         # A session that was resumed after a night has a cold cache, whoever served it yesterday.
         session.last_sync_s = time.monotonic() - max(time.time() - last_sync_s, 0.0) if last_sync_s else 0.0
         try:
-            known = await self._link.call("segment.list", {"session": name, "limit": IDS_MAX}, FETCH_TIMEOUT_S)
+            known = await self._daemon.call("segment.list", {"session": name, "limit": IDS_MAX}, FETCH_TIMEOUT_S)
         except CallFailed as failure:
             if failure.kind != "not_found":
                 raise
@@ -222,7 +232,9 @@ class WindowSyncer:
         assert contents is not None
         assert isinstance(placement, Placement)
         spans = contents.window.spans
-        sendable = await asyncio.get_running_loop().run_in_executor(self._worker, _sendable_segments, contents.window)
+        sendable = await asyncio.get_running_loop().run_in_executor(
+            self._workers.parser, _sendable_segments, contents.window
+        )
         ids = [segment.id for segment in sendable]
         params: dict[str, Any] = {
             "session": branch.key,
@@ -232,7 +244,7 @@ class WindowSyncer:
             "format": call.wire,
             "ids": ids,
             "digests": [contents.digests[id_].hex() for id_ in ids],
-            "can_recall": contents.can_recall or _has_tool(call),
+            "can_recall": contents.can_recall or bool(self._recall_tool(call)),
             "fixed": [s.id for s in sendable if s.id not in spans and s.status is not Status.PENDING],
             "usage": _usage_fields(branch.reply),
             # In shadow nothing is edited, so that nothing need wait for it either.
@@ -266,12 +278,12 @@ class WindowSyncer:
             missing -= session.known_ids or set()  # Met for the first time here, but not there.
         said: set[str] = set()
         for _ in range(TRIES_MAX):
-            loads = await loop.run_in_executor(self._worker, _batches, contents.window, missing)
+            loads = await loop.run_in_executor(self._workers.parser, _batches, contents.window, missing)
             for load in loads[:-1]:
                 ahead = {"session": branch.key, "format": params["format"], "new": load}
-                await self._link.call("window.sync", ahead, SYNC_TIMEOUT_S)
+                await self._daemon.call("window.sync", ahead, SYNC_TIMEOUT_S)
             params["new"] = loads[-1]
-            answer: dict[str, Any] = await self._link.call("window.sync", params, SYNC_TIMEOUT_S)
+            answer: dict[str, Any] = await self._daemon.call("window.sync", params, SYNC_TIMEOUT_S)
             params["usage"] = None  # It is told once.
             said |= missing
             missing = set(answer["unknown"])
@@ -289,8 +301,12 @@ class WindowSyncer:
         if plan is not None:
             self._counters.collections += answer["mode"] == "on"
             self._counters.would_free_tokens += plan["freed_tokens"] * (answer["mode"] == "shadow")
+        # A tombstone names the command; a model with a tool of ours is to call that.
+        way_back = self._recall_tool(call) or COMMAND
         tombstones = {
-            id_: EvictedBody(Tombstone(_tombstone_text(call, said["text"]), said["marker"]), contents.digests[id_])
+            id_: EvictedBody(
+                Tombstone(said["text"].replace(COMMAND, way_back, 1), said["marker"]), contents.digests[id_]
+            )
             for id_, said in answer["evicted"].items()
             if id_ in contents.digests
         }
@@ -300,23 +316,20 @@ class WindowSyncer:
             return
         loop = asyncio.get_running_loop()
         _, memo = await loop.run_in_executor(
-            self._worker, splice_tombstones, call.body, call.wire, contents, tombstones
+            self._workers.parser, splice_tombstones, call.body, call.wire, contents, tombstones
         )
         branch.tombstones, branch.memo = tombstones, memo
+
+    def _recall_tool(self, call: ModelCall) -> str:
+        """The name of the tool by which the call's model recalls; empty where it has the command alone."""
+        tool = self._hidden_tool()
+        has_tool = tool is not None and call.contents is not None and call.contents.tools and tool.is_in(call.session)
+        return tool.name if tool is not None and has_tool else ""
 
     def _count_failure(self, call: ModelCall, failure: CallFailed) -> None:
         self._counters.sync_failures += 1
         self.trouble = _failure_reason(failure)
         call.fail(self.trouble)
-
-
-def _tombstone_text(call: ModelCall, tombstone: str) -> str:
-    """A tombstone's text, naming our tool where the model has it and not the command."""
-    return tombstone.replace(COMMAND, TOOL_NAME, 1) if _has_tool(call) else tombstone
-
-
-def _has_tool(call: ModelCall) -> bool:
-    return bool(call.session.has_recall_tool and call.contents is not None and call.contents.tools)
 
 
 def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:

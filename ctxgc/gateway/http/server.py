@@ -19,14 +19,13 @@ from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, 
 
 from ctxgc.gateway.billing.usage import UsageScanner
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
+from ctxgc.gateway.editing.hidden_tool import Ends, HiddenRequest, HiddenTool
 from ctxgc.gateway.editing.request_editor import RequestEditor, Triage, UpstreamRequest
 from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.http.origin_guard import only_programs
 from ctxgc.gateway.http.routes import Route, route
 from ctxgc.gateway.http.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Accepts, Upstreams, copied_headers
 from ctxgc.gateway.metrics import Counters, Reason
-from ctxgc.gateway.recall.service import Recaller, Talk
-from ctxgc.gateway.recall.tool_loop import Conversation, can_converse
 from ctxgc.gateway.settings import Settings
 
 READ_BYTES = 2**20
@@ -46,8 +45,8 @@ class _OutgoingRequest:
     """The agent's own bytes, to be sent if the upstream refuses the body."""
     sent_call: Callable[[], ModelCall | None] = lambda: None
     """The call, once its body has gone."""
-    talk: Talk | None = None
-    """Its model has the recall tool."""
+    hidden: HiddenRequest | None = None
+    """The request as it carries a hidden tool."""
     accepts: Accepts = Accepts.ANY
 
 
@@ -57,13 +56,13 @@ class Proxy:
     def __init__(
         self,
         editor: RequestEditor,
-        recaller: Recaller,
+        hidden_tool: Callable[[], HiddenTool | None],
         counters: Counters,
         settings: Callable[[], Settings],
         upstreams: Upstreams,
     ) -> None:
         self._editor = editor
-        self._recaller = recaller
+        self._hidden_tool = hidden_tool
         self._counters = counters
         self._settings = settings
         self._upstreams = upstreams
@@ -98,9 +97,9 @@ class Proxy:
         length = _body_length(request)
         triage = self._editor.triage(way.format, request.headers, length or 0)
         body = _RequestBody(request)
-        has_tool = self._recaller.may_have_tool(triage)
-        if not ((triage.holds_body or has_tool) and await body.read()):
-            accepts = Accepts.READABLE if triage.identity is not None and triage.pass_reason is None else Accepts.ANY
+        tool = self._tool_for(triage)
+        if not ((triage.holds_body or tool) and await body.read()):
+            accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
             return _OutgoingRequest(
                 body.chunks(), length, None, lambda: self._record_streamed(triage, body), accepts=accepts
             )
@@ -110,14 +109,19 @@ class Proxy:
             if triage.holds_body
             else UpstreamRequest(whole, self._editor.record_streamed(triage, [whole]))
         )
-        talk = await self._recaller.dress(outgoing) if has_tool else None
-        if talk is not None:
-            dressed = talk.request.body
-            return _OutgoingRequest(dressed, len(dressed), talk.call.body, lambda: outgoing.call, talk, Accepts.PLAIN)
-        accepts = Accepts.READABLE if outgoing.call is not None else Accepts.ANY
-        return _OutgoingRequest(
-            outgoing.body, len(outgoing.body), outgoing.original, lambda: outgoing.call, accepts=accepts
-        )
+        call = outgoing.call
+        hidden = await tool.inject(call, outgoing.body) if tool is not None and call is not None else None
+        if hidden is not None and call is not None:
+            return _OutgoingRequest(hidden.body, len(hidden.body), call.body, lambda: call, hidden, Accepts.PLAIN)
+        accepts = Accepts.READABLE if call is not None else Accepts.ANY
+        return _OutgoingRequest(outgoing.body, len(outgoing.body), outgoing.original, lambda: call, accepts=accepts)
+
+    def _tool_for(self, triage: Triage) -> HiddenTool | None:
+        """The hidden tool, if this call's session has it or may get it."""
+        tool = self._hidden_tool()
+        if tool is None or triage.session is None:
+            return None
+        return tool if tool.may_join(triage.session, triage.wire, triage.mode) else None
 
     def _record_streamed(self, triage: Triage, body: _RequestBody) -> ModelCall | None:
         return self._editor.record_streamed(triage, body.parts if body.is_whole else None)
@@ -136,8 +140,8 @@ class Proxy:
             reply = await ask(out.body, out.length)
             if out.original is not None and reply.status == web.HTTPBadRequest.status_code:
                 reply = self._choose_reply(out, reply, await ask(out.original))
-            if out.talk is not None and can_converse(reply):
-                last = await Conversation(self._recaller, self._counters, out.talk, ask, agent.write).relay(reply)
+            if out.hidden is not None and out.hidden.can_relay(reply):
+                last = await out.hidden.relay(reply, Ends(ask, agent.write, (ClientError,)))
                 await agent.begin(last, is_framed=False)
             else:
                 await self._relay(reply, agent, out.sent_call)
@@ -164,15 +168,15 @@ class Proxy:
         is_refused = again.status // 100 == 4 and again.status != web.HTTPTooManyRequests.status_code
         if is_refused:
             return refused
-        call, talk = out.sent_call(), out.talk
+        call, hidden = out.sent_call(), out.hidden
         # The daemon knows of the request as we would have had it: the bill of another teaches nothing.
-        out.talk, out.sent_call = None, lambda: None
+        out.hidden, out.sent_call = None, lambda: None
         self._counters.count_unedited(Reason.REFUSED)
         if again.ok:  # Else nobody knows yet whose fault it was.
             if call is not None and call.branch is not None:
                 call.branch.bar()
-            if talk is not None:
-                talk.session.has_recall_tool = False
+            if hidden is not None:
+                hidden.withdraw()
             _log.warning("an edited request was refused upstream; it was sent again as it came")
         return again
 

@@ -23,7 +23,6 @@ from ctxgc.gateway.billing.usage import Usage
 from ctxgc.gateway.body.request_body import BodyContents
 from ctxgc.gateway.body.splice_memo import EvictedBody, Memo
 from ctxgc.gateway.identity.headers import Identity
-from ctxgc.gateway.recall.tool import Exchange
 from ctxgc.protocol.agents import CLIENT
 
 SESSIONS_MAX = 512
@@ -104,10 +103,6 @@ class AgentSession:
         """When the daemon last heard of the main thread, on the monotonic clock; 0: never."""
         self.is_resumed = False
         """The daemon keeps bodies of it out, and was not asked yet which."""
-        self.has_recall_tool: bool | None = None
-        """Whether its model has our tool: fixed at its first request, for a changing list of tools breaks caches."""
-        self.exchanges: dict[tuple[object, ...], Exchange] = {}
-        """Calls of that tool with their results, which its agent never saw."""
         self._by_fingerprint: dict[tuple[bytes, str], tuple[Branch, ...]] = {}
 
     @property

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.gateway.body.request_body import edit_obstacle
 from ctxgc.gateway.daemon_client import VerbCaller
-from ctxgc.gateway.editing.request_editor import Triage, UpstreamRequest
 from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.identity.agent_session import AgentSession
 from ctxgc.gateway.metrics import Counters
@@ -48,10 +48,20 @@ _log = logging.getLogger("ctxgc.gateway")
 
 
 @dataclass(slots=True)
+class ToolState:
+    """What one session has of the tool. Mutable."""
+
+    has_tool: bool | None = None
+    """Whether its model has the tool: fixed at its first request, for a changing list of tools breaks caches."""
+    exchanges: dict[tuple[object, ...], Exchange] = field(default_factory=dict)
+    """Calls of the tool with their results, which its agent never saw."""
+
+
+@dataclass(slots=True)
 class Talk:
     """One request that carries the tool, until the agent has its reply. Mutable."""
 
-    session: AgentSession
+    state: ToolState
     call: ModelCall
     wire: Wire
     request: Dressed
@@ -68,45 +78,43 @@ class Recaller:
         daemon: VerbCaller,
         counters: Counters,
         settings: Callable[[], Settings],
-        session_of: Callable[..., AgentSession],
     ) -> None:
         self._daemon = daemon
         self._counters = counters
         self._settings = settings
-        self._family_of = session_of
+        self._states: WeakKeyDictionary[AgentSession, ToolState] = WeakKeyDictionary()
 
-    def may_have_tool(self, triage: Triage) -> bool:
-        """Whether this call's session has the tool, or may get it if this call begins it."""
-        if triage.identity is None:
-            return False
-        session = self._family_of(triage.identity)
-        is_on = triage.mode == "on" and triage.wire in WIRES
-        if session.has_recall_tool is None and not (is_on and self._settings().recall_tool == "always"):
-            session.has_recall_tool = False
-        return session.has_recall_tool is not False and is_on
+    def state_of(self, session: AgentSession) -> ToolState:
+        """What this session has of the tool, kept as long as the session is."""
+        return self._states.setdefault(session, ToolState())
 
-    async def dress(self, outgoing: UpstreamRequest) -> Talk | None:
+    def may_have_tool(self, session: AgentSession, wire: str, mode: str) -> bool:
+        """Whether this session has the tool, or may get it if this call begins it."""
+        state = self.state_of(session)
+        is_on = mode == "on" and wire in WIRES
+        if state.has_tool is None and not (is_on and self._settings().recall_tool == "always"):
+            state.has_tool = False
+        return state.has_tool is not False and is_on
+
+    async def inject(self, call: ModelCall, body: bytes) -> Talk | None:
         """The request with the tool; None where it cannot carry it, and then it goes as it is. Within `wait_s`."""
-        call = outgoing.call
-        if call is None:
-            return None
-        session, settings = call.session, self._settings()
+        state, settings = self.state_of(call.session), self._settings()
         # Another hand at work in the window is no reason against a tool that is there: it would flicker.
-        is_first = session.has_recall_tool is None
+        is_first = state.has_tool is None
         if is_first and edit_obstacle(call.body, settings.context_edits_allowed):
-            session.has_recall_tool = False
+            state.has_tool = False
             return None
         wire = WIRES[call.wire]
         if call.branch is not None and call.edited_ids:
-            for key, one in session.exchanges.items():
+            for key, one in state.exchanges.items():
                 if one.branch == call.branch.key:
-                    session.exchanges[key] = one.aged(wire, call.edited_ids)
-        known = tuple(session.exchanges.values())
-        work = partial(dressed, wire, outgoing.body, call.body, known, is_first=is_first)
+                    state.exchanges[key] = one.aged(wire, call.edited_ids)
+        known = tuple(state.exchanges.values())
+        work = partial(dressed, wire, body, call.body, known, is_first=is_first)
         try:
             # A thread may come late, behind those that parse, and a request without the tool costs the whole cache: so
             # what takes some milliseconds at most is done here.
-            if len(outgoing.body) <= AT_ONCE_BYTES_MAX:
+            if len(body) <= AT_ONCE_BYTES_MAX:
                 made = work()
             else:
                 async with asyncio.timeout(settings.wait_s):
@@ -123,13 +131,13 @@ class Recaller:
         if made is None:
             # A title is asked for without tools before a session begins; what has begun without ours stays so.
             if is_first and _has_tools(call):
-                session.has_recall_tool = False
+                state.has_tool = False
             return None
-        session.has_recall_tool = True
+        state.has_tool = True
         # Asked anew at this place: the answer to come replaces the one that had these exchanges.
-        for key in [key for key, one in session.exchanges.items() if (one.at, one.anchor) == (made.at, made.anchor)]:
-            del session.exchanges[key]
-        return Talk(session, call, wire, made)
+        for key in [key for key, one in state.exchanges.items() if (one.at, one.anchor) == (made.at, made.anchor)]:
+            del state.exchanges[key]
+        return Talk(state, call, wire, made)
 
     async def answered(self, talk: Talk, reply: Reply) -> None:
         """Answer the reply's calls, and remember them for later requests. Never raises."""
@@ -151,8 +159,8 @@ class Recaller:
     def keep(self, talk: Talk) -> None:
         """The agent is about to have its reply: from now on its list has the message that the exchanges stood in."""
         for one in talk.exchanges:
-            talk.session.exchanges[(one.at, one.anchor, one.ids, one.said)] = one
-        drop_oldest(talk.session.exchanges, EXCHANGES_MAX)
+            talk.state.exchanges[(one.at, one.anchor, one.ids, one.said)] = one
+        drop_oldest(talk.state.exchanges, EXCHANGES_MAX)
         talk.exchanges.clear()
 
     async def _result(self, talk: Talk, asked: ToolCall) -> bytes:
