@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.gateway.daemon_client import DaemonClient
-from ctxgc.gateway.recall.anthropic import AnthropicSieve, AnthropicTool, AnthropicWhole
+from ctxgc.gateway.recall.anthropic import AnthropicFilter, AnthropicTool, AnthropicWhole
 from ctxgc.gateway.recall.reply_filter import NO_MORE, TOOL_NAME, Shown
 from ctxgc.gateway.recall.service import REFUSED
-from ctxgc.gateway.recall.tool import Exchange, dressed
+from ctxgc.gateway.recall.tool import Exchange, inject_tool
 from ctxgc.protocol.blocking_client import CallFailed
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent, file_text
@@ -428,7 +428,7 @@ def test_whatever_a_reply_was_made_of_the_next_request_says_it_as_it_was(hidden,
     replies = [[kinds[kind]() for kind in kinds_of] for kinds_of in (*hidden, last)]
     replies[-1].append(OTHER if calls_others else DONE)
     shown, exchanges, expected = Shown(), [], [first]
-    empty = dressed(WIRE, asking([first]), asking([first]), []).anchor
+    empty = inject_tool(WIRE, asking([first]), asking([first]), []).anchor
     for blocks in replies:
         read = AnthropicWhole(shown, json.dumps({"content": blocks}).encode())
         names = [call.id for call in read.calls()]
@@ -443,7 +443,7 @@ def test_whatever_a_reply_was_made_of_the_next_request_says_it_as_it_was(hidden,
 
     body = asking([first, {"role": "assistant", "content": merged}, {"role": "user", "content": [own]}])
 
-    assert json.loads(dressed(WIRE, body, body, exchanges).body)["messages"] == expected
+    assert json.loads(inject_tool(WIRE, body, body, exchanges).body)["messages"] == expected
 
 
 def asking(messages):
@@ -459,7 +459,7 @@ def test_events_of_another_shape_pass_as_they_came():
         b": a comment\n\n",
         b"half an event",
     ]
-    sieve = AnthropicSieve(Shown())
+    sieve = AnthropicFilter(Shown())
 
     assert b"".join(map(sieve.feed, odd)) + sieve.end() == b"".join(odd)
 
@@ -480,11 +480,11 @@ def test_an_agent_that_hangs_up_ends_what_is_asked_for_it(stage):
 def test_a_stream_cut_anywhere_is_sieved_the_same():
     answer = {"content": [*signed(DONE, OTHER), recall()], "stop_reason": "tool_use", "usage": {"output_tokens": 3}}
     data = b"".join(deltas(answer))
-    whole = AnthropicSieve(Shown())
+    whole = AnthropicFilter(Shown())
     expected = whole.feed(data) + whole.end()
 
     for size in (1, 7, 100):
-        sieve = AnthropicSieve(Shown())
+        sieve = AnthropicFilter(Shown())
         got = b"".join(sieve.feed(data[at : at + size]) for at in range(0, len(data), size)) + sieve.end()
         assert got == expected
         assert json.loads(sieve.said())["content"] == answer["content"]

@@ -20,7 +20,7 @@ from ctxgc.gateway.metrics import Reason
 EDITED_BYTES_MAX = 32 * 2**20
 """A longer body streams through and is not looked at."""
 
-COMPACTION = "compaction"
+HOST_SUMMARIES = "compaction"
 """What a user's policy calls the items in which a host, or its server, has summed a session up."""
 _OBSTACLE_MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
 _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
@@ -122,7 +122,9 @@ def _obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]
         return Reason.CONTEXT_MANAGEMENT
     if (previous := fields.get("previous_response_id")) is not None and text.value(previous) is not None:
         return Reason.PREVIOUS_RESPONSE
-    is_summed_up = COMPACTION not in edits_allowed and b'compaction"' in text.data and _HOST_SUMMARY.search(text.data)
+    is_summed_up = (
+        HOST_SUMMARIES not in edits_allowed and b'compaction"' in text.data and _HOST_SUMMARY.search(text.data)
+    )
     return Reason.HOST_SUMMARY if is_summed_up else None
 
 

@@ -12,14 +12,14 @@ from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.identity.agent_session import AgentSession
 from ctxgc.gateway.metrics import Counters
 from ctxgc.gateway.recall.reply_filter import TOOL_NAME
-from ctxgc.gateway.recall.service import Recaller, Talk
+from ctxgc.gateway.recall.service import RecallService, ToolTalk
 from ctxgc.gateway.recall.tool_loop import ToolLoop
 from ctxgc.gateway.settings import Settings
 
 
 def open_tool(daemon: VerbCaller, counters: Counters, settings: Callable[[], Settings]) -> HiddenTool:
     """The recall tool of one gateway."""
-    return RecallTool(Recaller(daemon, counters, settings), counters)
+    return RecallTool(RecallService(daemon, counters, settings), counters)
 
 
 class RecallTool:
@@ -27,7 +27,7 @@ class RecallTool:
 
     name = TOOL_NAME
 
-    def __init__(self, recaller: Recaller, counters: Counters) -> None:
+    def __init__(self, recaller: RecallService, counters: Counters) -> None:
         self._recaller = recaller
         self._counters = counters
 
@@ -48,7 +48,7 @@ class RecallTool:
 class RecallRequest:
     """See `HiddenRequest`."""
 
-    def __init__(self, recaller: Recaller, counters: Counters, talk: Talk) -> None:
+    def __init__(self, recaller: RecallService, counters: Counters, talk: ToolTalk) -> None:
         self._recaller = recaller
         self._counters = counters
         self._talk = talk

@@ -26,7 +26,7 @@ from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.identity.agent_session import AgentSession
 from ctxgc.gateway.metrics import Counters
 from ctxgc.gateway.recall.reply_filter import Reply, Shown, ToolCall
-from ctxgc.gateway.recall.tool import Dressed, Exchange, Wire, dressed
+from ctxgc.gateway.recall.tool import Exchange, ToolRequest, Wire, inject_tool
 from ctxgc.gateway.recall.wires import WIRES
 from ctxgc.gateway.settings import Settings
 from ctxgc.protocol.blocking_client import CallFailed
@@ -58,19 +58,19 @@ class ToolState:
 
 
 @dataclass(slots=True)
-class Talk:
+class ToolTalk:
     """One request that carries the tool, until the agent has its reply. Mutable."""
 
     state: ToolState
     call: ModelCall
     wire: Wire
-    request: Dressed
+    request: ToolRequest
     """As it goes up; grown by each of the replies that the agent is not to see."""
     shown: Shown = field(default_factory=Shown)
     exchanges: list[Exchange] = field(default_factory=list)
 
 
-class Recaller:
+class RecallService:
     """Knows which sessions have the tool, and answers its calls. Belongs to one loop."""
 
     def __init__(
@@ -96,8 +96,8 @@ class Recaller:
             state.has_tool = False
         return state.has_tool is not False and is_on
 
-    async def inject(self, call: ModelCall, body: bytes) -> Talk | None:
-        """The request with the tool; None where it cannot carry it, and then it goes as it is. Within `wait_s`."""
+    async def inject(self, call: ModelCall, body: bytes) -> ToolTalk | None:
+        """The request with the tool; None where its body cannot carry the tool. Within `wait_s`."""
         state, settings = self.state_of(call.session), self._settings()
         # Another hand at work in the window is no reason against a tool that is there: it would flicker.
         is_first = state.has_tool is None
@@ -108,9 +108,9 @@ class Recaller:
         if call.branch is not None and call.edited_ids:
             for key, one in state.exchanges.items():
                 if one.branch == call.branch.key:
-                    state.exchanges[key] = one.aged(wire, call.edited_ids)
+                    state.exchanges[key] = one.age(wire, call.edited_ids)
         known = tuple(state.exchanges.values())
-        work = partial(dressed, wire, body, call.body, known, is_first=is_first)
+        work = partial(inject_tool, wire, body, call.body, known, is_first=is_first)
         try:
             # A thread may come late, behind those that parse, and a request without the tool costs the whole cache: so
             # what takes some milliseconds at most is done here.
@@ -137,9 +137,9 @@ class Recaller:
         # Asked anew at this place: the answer to come replaces the one that had these exchanges.
         for key in [key for key, one in state.exchanges.items() if (one.at, one.anchor) == (made.at, made.anchor)]:
             del state.exchanges[key]
-        return Talk(state, call, wire, made)
+        return ToolTalk(state, call, wire, made)
 
-    async def answered(self, talk: Talk, reply: Reply) -> None:
+    async def answered(self, talk: ToolTalk, reply: Reply) -> None:
         """Answer the reply's calls, and remember them for later requests. Never raises."""
         calls, call = reply.calls(), talk.call
         results = b",".join([await self._result(talk, one) for one in calls])
@@ -149,21 +149,21 @@ class Recaller:
         talk.exchanges.append(Exchange(at, anchor, reply.said(), names, results, is_beside, branch, call.edited_ids))
         self._counters.recalls += len(calls)
 
-    def refused(self, talk: Talk) -> None:
+    def refused(self, talk: ToolTalk) -> None:
         """The upstream did not take the last results with the request: say so in place of them."""
         last = talk.exchanges[-1]
         results = b",".join(talk.wire.result(name, REFUSED, is_error=True) for name in last.ids)
         talk.exchanges[-1] = last._replace(results=results)
         self._counters.recalls_failed += len(last.ids)
 
-    def keep(self, talk: Talk) -> None:
+    def keep(self, talk: ToolTalk) -> None:
         """The agent is about to have its reply: from now on its list has the message that the exchanges stood in."""
         for one in talk.exchanges:
             talk.state.exchanges[(one.at, one.anchor, one.ids, one.said)] = one
         drop_oldest(talk.state.exchanges, EXCHANGES_MAX)
         talk.exchanges.clear()
 
-    async def _result(self, talk: Talk, asked: ToolCall) -> bytes:
+    async def _result(self, talk: ToolTalk, asked: ToolCall) -> bytes:
         given = asked.input if isinstance(asked.input, dict) else {}
         name, page = given.get("id"), given.get("page", 1)
         if not isinstance(name, str) or not name.strip():

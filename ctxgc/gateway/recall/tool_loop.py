@@ -23,8 +23,8 @@ from ctxgc.core.errors import BadTranscript
 from ctxgc.gateway.billing.usage import Usage, UsageScanner
 from ctxgc.gateway.editing.hidden_tool import Ends, R, UpstreamReply
 from ctxgc.gateway.metrics import Counters
-from ctxgc.gateway.recall.reply_filter import Broken, Reply
-from ctxgc.gateway.recall.service import Recaller, Talk
+from ctxgc.gateway.recall.reply_filter import Reply, ReplyBroken
+from ctxgc.gateway.recall.service import RecallService, ToolTalk
 
 ROUNDS_MAX = 5
 """Requests of our own for one of the agent's."""
@@ -37,9 +37,9 @@ class ToolLoop(Generic[R]):
 
     def __init__(
         self,
-        recaller: Recaller,
+        recaller: RecallService,
         counters: Counters,
-        talk: Talk,
+        talk: ToolTalk,
         ends: Ends[R],
         can_relay: Callable[[UpstreamReply], bool],
     ) -> None:
@@ -61,17 +61,17 @@ class ToolLoop(Generic[R]):
         try:
             return await self._relay(reply)
         except self._faults as fault:
-            if isinstance(fault, Broken):
+            if isinstance(fault, ReplyBroken):
                 self._talk.state.has_tool = False
             raise
         except Exception:
             _log.exception("a reply could not be passed on")
             self._talk.state.has_tool = False
-            raise Broken("a fault of our own") from None
+            raise ReplyBroken("a fault of our own") from None
 
     async def _relay(self, reply: R) -> R:
         for rounds in range(ROUNDS_MAX + 1):
-            heard = await self._heard(reply)
+            heard = await self._read_reply(reply)
             if heard is None:
                 break
             has_calls = bool(heard.calls())
@@ -79,17 +79,17 @@ class ToolLoop(Generic[R]):
             if has_calls and (is_over or rounds < ROUNDS_MAX):
                 await self._recaller.answered(self._talk, heard)
             if is_over or rounds == ROUNDS_MAX:
-                await self._told(reply, heard, is_early=not is_over)
+                await self._finish(reply, heard, is_early=not is_over)
                 break
             reply.close()
-            reply = await self._asked_again()
+            reply = await self._ask_again()
             if not self._can_relay(reply):
-                await self._stopped(reply, heard)
+                await self._pass_refusal(reply, heard)
                 break
         self._learn()
         return reply
 
-    async def _heard(self, reply: R) -> Reply | None:
+    async def _read_reply(self, reply: R) -> Reply | None:
         """Read a reply to its end, a stream's passing on as it comes; None if it was passed on as it came."""
         scanner = UsageScanner(reply.content_type)
         talk = self._talk
@@ -118,17 +118,17 @@ class ToolLoop(Generic[R]):
         await self._write(reply, data)
         return None
 
-    async def _told(self, reply: R, heard: Reply, *, is_early: bool) -> None:
+    async def _finish(self, reply: R, heard: Reply, *, is_early: bool) -> None:
         """The agent has its message whole, and its next request will carry it."""
         self._recaller.keep(self._talk)
         await self._write(reply, heard.end_early() if is_early else heard.end())
 
-    async def _asked_again(self) -> R:
+    async def _ask_again(self) -> R:
         """The reply to the request with what was recalled; if that is not taken, with a word in place of it."""
         before, wire, reply = self._talk.request, self._talk.wire, None
         while True:
             last = self._talk.exchanges[-1]
-            self._talk.request = before.appended(last.said, wire.turn(last.results))
+            self._talk.request = before.append(last.said, wire.turn(last.results))
             is_second = reply is not None
             reply = await self._ask(self._talk.request.body)
             self._counters.recall_rounds += not is_second
@@ -137,13 +137,13 @@ class ToolLoop(Generic[R]):
             reply.close()
             self._recaller.refused(self._talk)
 
-    async def _stopped(self, reply: R, heard: Reply) -> None:
+    async def _pass_refusal(self, reply: R, heard: Reply) -> None:
         """The upstream does not go on with a message."""
         if not self._has_written:
             async for data in reply.content.iter_any():
                 await self._write(reply, data)
         elif reply.status == HTTPStatus.BAD_REQUEST:
-            await self._told(reply, heard, is_early=True)
+            await self._finish(reply, heard, is_early=True)
         else:
             reply.close()
             raise ConnectionError("the upstream did not go on with a reply")
@@ -153,7 +153,7 @@ class ToolLoop(Generic[R]):
         await self._pass(reply, data)
 
     def _learn(self) -> None:
-        """The first prompt is the window that the daemon was told of; later ones are that and what was recalled."""
+        """Bill the first prompt, whose window the daemon knows; later prompts hold recalled content too."""
         known = [usage for usage in self._usage if usage is not None]
         self._talk.call.reply.began.set()
         if known:
