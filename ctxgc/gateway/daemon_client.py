@@ -1,4 +1,4 @@
-"""The gateway's connection to the daemon: opened when needed, again when it broke, and never waited for twice.
+"""The gateway's connection to the daemon: opened when needed, and again after a break; no request waits for it twice.
 
 down ──call──▶ connect ──▶ up ──the connection ends, for whatever reason──▶ down
   ▲              └──fails──┐
@@ -16,14 +16,14 @@ from ctxgc.protocol.client import Client, connect
 
 CONNECT_S = 1.0
 RETRY_S = 0.5
-"""After a failure to connect nobody tries again for so long: a request must not pay for a daemon that is gone."""
+"""Seconds without another try after a failure to connect: a request must not pay for a daemon that is gone."""
 
 
 class VerbCaller(Protocol):
-    """Whoever answers verbs."""
+    """A daemon that answers verbs, or a test's stand-in."""
 
     async def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
-        """Its answer. Raises `CallFailed`."""
+        """The daemon's answer. Raises `CallFailed`."""
         ...
 
     def close(self) -> None:

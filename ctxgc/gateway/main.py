@@ -1,8 +1,8 @@
 """The gateway's process: one loop, one task group, one connection to the daemon.
 
-settings ──▶ link, syncer, gate, proxy ──▶ listen ──▶ say where in the state folder ──▶ serve until told to stop
+settings ──▶ daemon client, syncer, editor, proxy ──▶ listen ──▶ pid file in the state folder ──▶ serve until a signal
     ▲
-    └── the configuration file, looked at again when it changes: modes are switched while sessions run
+    └── the configuration file, read again when it changes: modes are switched while sessions run
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ctxgc.gateway.metrics import Counters
 from ctxgc.gateway.settings import Settings, settings_of
 
 SWITCH_S = 0.0001
-"""How long a thread that parses may keep the interpreter while a stream waits for it: an event waits several times."""
+"""Seconds for which a parsing thread may keep the interpreter while a stream waits: an event waits several times."""
 RELOAD_S = 1.0
 BACKLOG = 256
 
@@ -50,12 +50,12 @@ _log = logging.getLogger("ctxgc.gateway")
 
 
 class CannotListen(Exception):
-    """The address is not to be had."""
+    """The address cannot be bound."""
 
 
 @dataclass(slots=True)
 class RunningGateway:
-    """A gateway that serves. Mutable: settings change while it runs, and may ask for the hidden tool then."""
+    """A gateway that serves. Mutable: settings change while the gateway runs, and may ask for the hidden tool then."""
 
     daemon: VerbCaller
     counters: Counters
@@ -65,7 +65,7 @@ class RunningGateway:
     port: int = 0
 
     def apply(self, settings: Settings) -> None:
-        """Put settings in force; the room of the hidden tool is imported with the first that ask for the tool."""
+        """Put settings in force. The first settings that ask for the hidden tool import its room."""
         self.settings = settings
         if HIDDEN_TOOL and self.hidden_tool is None and settings.recall_tool != "never":
             opened: HiddenTool = import_module(HIDDEN_TOOL).open_tool(self.daemon, self.counters, lambda: self.settings)
@@ -116,14 +116,14 @@ async def _serve(first: Settings, daemon: str, folder: str, path: Path, settings
             stop.set()
         with _pidfile(folder, url):
             await _wait_for_stop(stop, gateway, path, settings)
-    if print_failure is not None:  # Out here, for the task group would wrap it.
+    if print_failure is not None:  # Out here: the task group would wrap the error.
         raise print_failure
 
 
 async def _wait_for_stop(
     stop: asyncio.Event, gateway: RunningGateway, path: Path, settings: Callable[[], Settings]
 ) -> None:
-    """Return when told to stop; meanwhile look at the configuration file."""
+    """Return at the signal to stop; meanwhile look at the configuration file."""
     seen = _file_version(path)
     while not stop.is_set():
         try:
@@ -137,7 +137,7 @@ async def _wait_for_stop(
 
 @contextmanager
 def _pidfile(folder: str, url: str) -> Iterator[None]:
-    """`ctxgc status` and `--stop` find us by what we say here. Where it cannot be said we serve all the same."""
+    """The pid file, by which `ctxgc status` and `--stop` find this gateway. Without the file the gateway serves too."""
     try:
         lock = pidfile.publish(folder, url)
     except OSError as error:
@@ -154,7 +154,7 @@ def _pidfile(folder: str, url: str) -> Iterator[None]:
 async def serving(settings: Settings, daemon: VerbCaller) -> AsyncIterator[RunningGateway]:
     """A gateway on this loop for as long as the context lasts; port 0 takes a free one."""
     background: set[asyncio.Task[None]] = set()
-    # Before the task group, which would wrap an address in use into a group of errors.
+    # Before the task group, which would wrap the error of an address in use.
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
@@ -196,7 +196,7 @@ def _file_version(path: Path) -> tuple[int, int]:
 
 
 def _reload(gateway: RunningGateway, settings: Callable[[], Settings]) -> None:
-    """Take the modes and everything else but the address from the changed file; a broken one changes nothing."""
+    """Put the changed file's settings in force, all but the address; a broken file changes nothing."""
     try:
         fresh = settings()
     except BadConfig as error:

@@ -1,10 +1,10 @@
-"""What a reply cost, read on the side while it streams past. Sans-I/O: bytes in, numbers out.
+"""The bill of a reply, read on the side while the reply streams past. Sans-I/O: bytes in, numbers out.
 
-    SSE   data: {… "usage": {…} …}      every event that holds one; later numbers replace earlier ones
-    JSON  {… "usage": {…} …}            when the body has ended
+    SSE   data: {… "usage": {…} …}      every event with usage; later numbers replace earlier ones
+    JSON  {… "usage": {…} …}            at the end of the body
 
 A scanner never delays a byte, keeps at most one event (or one body) and gives up beyond its bound, for good: a reply
-without known usage teaches nothing, and that is all.
+without known usage teaches nothing, and does no harm.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ctxgc.gateway.billing.sse import EventStream, event_data, split_events
 EVENT_BYTES_MAX = 2**20
 BODY_BYTES_MAX = 8 * 2**20
 PLAIN_BYTES_MAX = 64 * 2**20
-"""Of a compressed reply; beyond it we look no further."""
+"""Decompressed bytes of a reply; beyond them the scanner gives up."""
 
 READABLE = frozenset({"identity", "gzip", "deflate"})
-"""Codings of a reply that can be read on the side."""
+"""Codings in which a reply's bill can be read."""
 
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
@@ -31,7 +31,7 @@ class Usage(NamedTuple):
     """Billed tokens of one reply."""
 
     input_tokens: int
-    """Input that was neither read from the cache nor written to it."""
+    """Input tokens that were neither read from the cache nor written to it."""
     cache_read_tokens: int
     cache_creation_tokens: int
     output_tokens: int
@@ -76,7 +76,7 @@ class UsageScanner:
 
     def _feed_events(self, stream: EventStream, data: bytes) -> None:
         events = stream.feed(data)
-        if b'"usage"' in events:  # Most reads hold none, and are not even split.
+        if b'"usage"' in events:  # Most reads hold no usage, and are not even split.
             for event in split_events(events):
                 if b'"usage"' in event:
                     self._take(event_data(event))
@@ -91,28 +91,28 @@ class UsageScanner:
             return
         if not isinstance(event, dict):
             return
-        # At the top; or one level down, in Anthropic's `message_start` and in OpenAI's Responses.
+        # Usage stands at the top, or one level down: in Anthropic's `message_start` and in OpenAI's Responses.
         for holder in (event, event.get("message"), event.get("response")):
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict):
                 self._counts |= {key: value for key, value in usage.items() if value is not None}
 
 
-def _normal(found: dict[str, Any]) -> Usage | None:
-    """The numbers under one name each. OpenAI counts what it read from its cache as input too; Anthropic does not."""
-    if "prompt_tokens" in found:
-        read = _nested(found.get("prompt_tokens_details"), "cached_tokens")
-        return Usage(max(_count(found["prompt_tokens"]) - read, 0), read, 0, _count(found.get("completion_tokens")))
-    if "input_tokens_details" in found:
-        read = _nested(found["input_tokens_details"], "cached_tokens")
-        return Usage(max(_count(found.get("input_tokens")) - read, 0), read, 0, _count(found.get("output_tokens")))
-    if "input_tokens" not in found:
+def _normal(counts: dict[str, Any]) -> Usage | None:
+    """The bill under common names. OpenAI counts tokens read from the cache as input too; Anthropic does not."""
+    if "prompt_tokens" in counts:
+        read = _nested(counts.get("prompt_tokens_details"), "cached_tokens")
+        return Usage(max(_count(counts["prompt_tokens"]) - read, 0), read, 0, _count(counts.get("completion_tokens")))
+    if "input_tokens_details" in counts:
+        read = _nested(counts["input_tokens_details"], "cached_tokens")
+        return Usage(max(_count(counts.get("input_tokens")) - read, 0), read, 0, _count(counts.get("output_tokens")))
+    if "input_tokens" not in counts:
         return None
     return Usage(
-        _count(found["input_tokens"]),
-        _count(found.get("cache_read_input_tokens")),
-        _count(found.get("cache_creation_input_tokens")),
-        _count(found.get("output_tokens")),
+        _count(counts["input_tokens"]),
+        _count(counts.get("cache_read_input_tokens")),
+        _count(counts.get("cache_creation_input_tokens")),
+        _count(counts.get("output_tokens")),
     )
 
 

@@ -3,8 +3,8 @@
     body ──begins with the memo's head──▶ edited head + the rest       no parsing: agents append
          ──else──▶ parse ──▶ splice ──▶ a new memo
 
-A memo is the last edited request up to its last tombstone, before and after. A body that begins with the same bytes
-holds the same segments at the same places, because parsing goes from left to right.
+A memo is the last edited request up to its last tombstone, before and after editing. A body that begins with the same
+bytes holds the same segments at the same places, because parsing goes from left to right.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ctxgc.gateway.body.request_body import BodyContents
 
 
 class Memo(NamedTuple):
-    """A request up to its last tombstone: as its agent sent it, and as it was sent on."""
+    """A request up to its last tombstone: the agent's bytes, and the bytes that went upstream."""
 
     head: bytes
     edited_head: bytes
     ids: frozenset[str]
-    """Whose bodies are out in it."""
+    """Segments whose tombstones stand in the edited bytes."""
 
 
 class EvictedBody(NamedTuple):
-    """A body that is out: what stands for it, and the digest of what it is."""
+    """An evicted body: its tombstone, and the digest of its content."""
 
     tombstone: Tombstone
     digest: bytes
@@ -36,10 +36,10 @@ class EvictedBody(NamedTuple):
 def splice_tombstones(
     body: bytes, wire: str, contents: BodyContents, evicted: Mapping[str, EvictedBody]
 ) -> tuple[bytes, Memo | None]:
-    """The body with these tombstones, and the memo of it; the same object and none if they do not apply.
+    """The body with these tombstones, and its memo; the same object and no memo if no tombstone applies.
 
-    A segment that has no spans here (pending, signed, not text), or another content under the same id, stays as it is,
-    whatever was decided elsewhere.
+    A segment without spans in this body (pending, signed, not text) stays whole, and so does another content under the
+    id of an evicted one.
     """
     spans = contents.window.spans
     applicable = {
@@ -53,7 +53,7 @@ def splice_tombstones(
 
 
 def splice_from_memo(memo: Memo | None, body: bytes) -> bytes | None:
-    """The body with the memo's tombstones, or None if it does not begin as the memo does."""
+    """The body with the memo's tombstones, or None if the body does not begin as the memo does."""
     if memo is None or not body.startswith(memo.head):
         return None
     return memo.edited_head + body[len(memo.head) :]

@@ -1,11 +1,11 @@
-"""Whether a request is edited, and into what. HTTP is the server's business; the daemon, the syncer's.
+"""The decision on each request: which bytes go upstream. HTTP is the server's business; the daemon, the syncer's.
 
-    look (headers) ──▶ streams: nothing can be evicted here, the bytes go on as they come
-                   └─▶ holds: read whole ──▶ begins like the last edited one ──▶ edited head + rest
-                                         ──▶ parse, ask if the cache is cold  ──▶ splice      at most `wait_s` in all,
-                                                                                              once `RESUME_S`
+    triage (headers) ──▶ stream: no tombstone is in force, the bytes go on as they come
+                     └─▶ hold: read whole ──▶ begins with a branch's memo ──▶ edited head + rest
+                                          ──▶ parse, ask the daemon if the cache is cold ──▶ splice
+                                                                              at most `wait_s` in all, once `RESUME_S`
 
-Everything in here fails open: what goes wrong is counted, and the original bytes go upstream (I13).
+The editor fails open: a fault is counted, and the original bytes go upstream (I13).
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from ctxgc.gateway.settings import Settings
 
 CACHE_KEY_BYTES_MAX = 512
 RESUME_S = 1.0
-"""What the first request of a session with bodies out may wait for them after a restart; fail open as ever (I13)."""
+"""Seconds for which the first request of a session with evicted bodies may wait after a restart, before I13."""
 
 _log = logging.getLogger("ctxgc.gateway")
 
 
 class Triage(NamedTuple):
-    """What the headers tell of a call to a model."""
+    """The judgement on a call to a model by its headers."""
 
     wire: str
     session: AgentSession | None
-    """None where nothing says whose call it is."""
+    """None where no header names the session."""
     mode: str
     pass_reason: Reason | None
-    """Why it is not ours to touch, if it is not."""
+    """Why the call must pass as it came, if so."""
     holds_body: bool
-    """The body must be known before it is sent on."""
+    """The body must be read whole before it goes upstream."""
     sub_agent: str = ""
-    """The sub-agent that asks, where its headers name it."""
+    """The sub-agent that asks, if the headers name one."""
 
 
 class UpstreamRequest(NamedTuple):
-    """What goes upstream."""
+    """The bytes that go upstream for one call."""
 
     body: bytes
     call: ModelCall | None
-    """What to tell the daemon of, and what the reply teaches."""
+    """The call that the daemon gets, with the bill of its reply; None if it gets none."""
     original: bytes | None = None
-    """The agent's own bytes, where the body is another."""
+    """The agent's own bytes, where the body is edited."""
 
 
 class RequestEditor:
-    """Decides for every call. Belongs to one loop; raises nothing."""
+    """Decides on every call. Belongs to one loop; raises nothing."""
 
     def __init__(self, syncer: WindowSyncer, counters: Counters, settings: Callable[[], Settings]) -> None:
         self._syncer = syncer
@@ -66,7 +66,7 @@ class RequestEditor:
         self._settings = settings
 
     def triage(self, wire: str, headers: Mapping[str, str], length: int) -> Triage:
-        """Judge a call by its headers; `length` of its body, 0 if that is not said."""
+        """Judge a call by its headers and the length of its body, 0 if the headers name none."""
         try:
             return self._triage(wire, headers, length)
         except Exception:
@@ -91,16 +91,16 @@ class RequestEditor:
         if mode == "off":
             return Triage(wire, session, mode, Reason.MODE_OFF, holds_body=False)
         is_new = session.known_ids is None
-        # In shadow nothing is edited, whatever is out still from when it was on, or comes in late.
+        # In shadow nothing is edited, even while tombstones from mode `on` are in force or arrive late.
         holds_body = mode == "on" and (is_new or session.has_tombstones or session.is_cold(time.monotonic()))
         return Triage(wire, session, mode, None, holds_body)
 
     def record_streamed(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
-        """A call whose body has gone upstream as it came; `None` if it turned out too long to be kept."""
+        """The call whose body has streamed upstream as it came; None if the body was too long to be kept."""
         try:
             return self._record_streamed(triage, parts)
         except Exception:
-            _log.exception("the daemon is not told of a request that passed as it came")
+            _log.exception("a request that passed as it came was not recorded for the daemon")
             self._counters.count_unedited(Reason.OWN_FAULT)
             return None
 
@@ -117,7 +117,7 @@ class RequestEditor:
         return call
 
     async def edit(self, triage: Triage, body: bytes) -> UpstreamRequest:
-        """A call whose body waits to be sent. Returns within `wait_s`, or `RESUME_S`, whatever happens."""
+        """The bytes to send for a body that is held. Returns within `wait_s`, or `RESUME_S`, whatever happens."""
         call = None
         try:
             triage = triage if triage.session is not None else self._triage_cache_key(triage, body)
@@ -136,7 +136,7 @@ class RequestEditor:
         return outgoing
 
     def _triage_cache_key(self, triage: Triage, body: bytes) -> Triage:
-        """The call judged by its body, where the headers name no session."""
+        """Judge a call by the cache key in its body, where the headers name no session."""
         identity = identity_from_cache_key(triage.wire, _cache_key(body))
         if identity is None:
             return triage._replace(pass_reason=Reason.NO_IDENTITY)
@@ -153,14 +153,14 @@ class RequestEditor:
         )
 
     def _memo_branch(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> Branch | None:
-        """The thread whose last edited request this one begins like, if that is all that need be known to edit it."""
+        """The branch by whose memo this body can be edited without another look at the body."""
         branch = session.memo_branch(body)
         if branch is None or edit_obstacle(body, self._settings().context_edits_allowed):
             return None
         return branch if even_if_cold or not branch.is_cold(time.monotonic()) else None
 
     def _edit_from_memo(self, call: ModelCall, branch: Branch) -> tuple[UpstreamRequest, Edit]:
-        """The call edited as the last one of its thread was."""
+        """The call, edited by its branch's memo."""
         memo = branch.memo
         assert memo is not None
         body = splice_from_memo(memo, call.body)
@@ -169,11 +169,11 @@ class RequestEditor:
         return self._edited_request(call, body, Edit(memo.ids, branch))
 
     async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, Edit]:
-        """The call edited by what it says itself, even where the daemon is late or gone."""
+        """The call, edited by its own contents, even where the daemon is late or gone."""
         reason = await self._wait_for_decision(call)
         contents, placement = call.contents, call.is_placed.value
         if contents is None or not isinstance(placement, Placement):
-            # Too late to know more, or too broken: what was in force stays in force where that needs no parsing.
+            # The parser is late, or failed: tombstones in force stay in force where that needs no parsing.
             if (branch_with_memo := self._memo_branch(call.session, call.body, even_if_cold=True)) is not None:
                 return self._edit_from_memo(call, branch_with_memo)
         elif contents.obstacle:
@@ -192,17 +192,17 @@ class RequestEditor:
         return UpstreamRequest(body, call, call.body), edit
 
     def _count_unedited(self, reason: Reason | None) -> None:
-        """A call that goes as it came."""
+        """Count a call that passes as it came."""
         if reason is not None:
             self._counters.count_unedited(reason)
         else:
             self._counters.untouched += 1
 
     async def _wait_for_decision(self, call: ModelCall) -> Reason | None:
-        """Until all is known of the call that may change it; the reason why not, if that fails or takes too long.
+        """Wait for everything that may change the call; the reason, if that fails or takes too long.
 
-        A session whose bodies are out, met for the first time since the gateway began, may wait for longer: going up
-        whole and then edited again, it would pay for two rewrites of its cache, which take longer still (I14).
+        The first request of a session with evicted bodies, after the gateway began, may wait longer: a whole request
+        followed by an edited one would pay for two rewrites of the cache, which take longer still (I14).
         """
         wait_s = self._settings().wait_s
         for patience_s in (wait_s, max(RESUME_S - wait_s, 0.0)):
@@ -219,7 +219,7 @@ class RequestEditor:
 
 
 def _cache_key(body: bytes) -> str:
-    """The value of the last `prompt_cache_key` in a body: plain text, or it is no id."""
+    """The value of the last `prompt_cache_key` in a body; garbled, and so no id, if it is not plain text."""
     at = body.rfind(b'"prompt_cache_key"')
     rest = body[at + 18 : at + 18 + CACHE_KEY_BYTES_MAX].lstrip(b" \t\r\n:") if at >= 0 else b""
     value = rest[1:].partition(b'"')[0] if rest[:1] == b'"' else b""

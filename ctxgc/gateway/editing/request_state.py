@@ -1,10 +1,10 @@
 """One call to a model that has an identity, from its arrival until the daemon knows of it.
 
-    arrives ──▶ is_read ──▶ is_placed ──▶ is_told      by the syncer: what it says, whose thread it is, what is out now
-       └─────▶ is_sent ──▶ reply                       by the gate, what is out in it; by the server, what it cost
+    arrives ──▶ is_read ──▶ is_placed ──▶ is_synced    by the syncer: its contents, its branch, the tombstones in force
+       └─────▶ is_sent ──▶ reply                       by the editor, the tombstones in it; by the server, its bill
 
-Each of these is entered once, by its one owner, and holds what it brought; what fails ends the upper row with the
-reason. Nobody else writes to a call.
+Each state is entered once, by its one owner, and holds a value from then on; a failure ends the upper row with its
+reason. Nothing else writes to a call.
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ T = TypeVar("T")
 
 
 class Latch(Generic[T]):
-    """A state that is entered once: who waits for it is given what it holds. Belongs to one loop."""
+    """A state that is entered once, with a value for every task that waits. Belongs to one loop."""
 
     def __init__(self) -> None:
         self._is_set = asyncio.Event()
         self._value: T | None = None
 
     def set(self, value: T) -> None:
-        """Enter it; when that has happened, what it holds stays."""
+        """Enter the state; a second value changes nothing."""
         if not self._is_set.is_set():
             self._value = value
             self._is_set.set()
 
     async def wait(self) -> T:
-        """What it holds, once it is entered."""
+        """The value, as soon as the state is entered."""
         await self._is_set.wait()
-        return self._value  # type: ignore[return-value]  # It was set with it.
+        return self._value  # type: ignore[return-value]  # Set before the event.
 
     @property
     def value(self) -> T | None:
-        """What it holds, None before it is entered."""
+        """The value; None before the state is entered."""
         return self._value
 
 
 class Placement(NamedTuple):
-    """Whose request it is, and what follows from that."""
+    """The branch of a request, and what follows from the branch."""
 
     branch: Branch
     mode: str
-    """`on`, or `shadow`: in this request nothing may be edited, whatever the settings say."""
+    """`on`, or `shadow`: this request must not be edited, whatever the settings say."""
     is_cold: bool
-    """After a pause longer than the provider keeps its cache."""
+    """The pause before the request was longer than the provider keeps its cache."""
     waits: bool
-    """The request is held back for the daemon's answer, which applies to it already."""
+    """The request is held back for the daemon's answer, which applies to this very request."""
 
 
 class Edit(NamedTuple):
-    """A request as it was sent on."""
+    """The edit with which a request went upstream."""
 
     ids: frozenset[str] = frozenset()
-    """Whose tombstones stand in it."""
+    """Segments whose tombstones stand in the request."""
     branch: Branch | None = None
-    """Whose they are."""
+    """The branch of those segments."""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,45 +73,45 @@ class ModelCall:
     session: AgentSession
     wire: str
     parts: Sequence[bytes]
-    """The body as it was read."""
+    """The body, in the pieces that were read."""
     mode: str
     sub_agent: str = ""
-    """The sub-agent that asks, where its headers name it."""
+    """The sub-agent that asks, if the headers name one."""
     is_held_back: bool = False
-    """The request itself waits until it is placed."""
+    """The request itself waits until its branch is known."""
     reply: ReplyProgress = field(default_factory=ReplyProgress)
     is_read: Latch[BodyContents | Reason] = field(default_factory=Latch)
     is_placed: Latch[Placement | Reason] = field(default_factory=Latch)
     is_synced: Latch[Reason | None] = field(default_factory=Latch)
-    """Holds None where the daemon has answered, or a newer call has told it all that this one would have."""
+    """Holds None after the daemon's answer, or when a newer call of the branch takes this one's place."""
     is_sent: Latch[Edit] = field(default_factory=Latch)
 
     @property
     def body(self) -> bytes:
-        """The body in one piece. Joining is kept off the loop, where a megabyte would be felt."""
+        """The body in one piece. The worker joins the pieces: on the loop a megabyte would be felt."""
         if len(self.parts) != 1:
             self.parts = [b"".join(self.parts)]
         return self.parts[0]
 
     @property
     def contents(self) -> BodyContents | None:
-        """What it says, once that is read."""
-        return found if isinstance(found := self.is_read.value, BodyContents) else None
+        """The contents of the body, as soon as they are read."""
+        return contents if isinstance(contents := self.is_read.value, BodyContents) else None
 
     @property
     def branch(self) -> Branch | None:
-        """Whose it is, once that is known."""
+        """The branch of the call, as soon as it is known."""
         if isinstance(placement := self.is_placed.value, Placement):
             return placement.branch
         return edit.branch if (edit := self.is_sent.value) else None
 
     @property
     def edited_ids(self) -> frozenset[str]:
-        """Ids whose tombstones stood in it as it was sent on; none before."""
+        """Ids whose tombstones stood in the request that went upstream; none before."""
         return edit.ids if (edit := self.is_sent.value) else frozenset()
 
     def fail(self, reason: Reason) -> None:
-        """The daemon will not be told of it, or did not answer."""
+        """End the upper row: the daemon does not get this call, or did not answer."""
         self.is_read.set(reason)
         self.is_placed.set(reason)
         self.is_synced.set(reason)

@@ -1,11 +1,11 @@
-"""What the daemon is told of a session, and what it answers: `window.sync`, after the request went out.
+"""The daemon's window of each branch, kept in step with the agent's: `window.sync`, after the request went out.
 
-    call ──parse (worker)──▶ thread ──newest wins──▶ window.sync ──▶ tombstones in force ──▶ a new memo
-                                        ▲    │ ids, what is new, what the last reply cost
-                                        └────┘ one at a time for each thread
+    call ──parse (worker)──▶ branch ──newest wins──▶ window.sync ──▶ tombstones in force ──▶ a new memo
+                                        ▲    │ ids, new segments, the bill of the last reply
+                                        └────┘ one at a time for each branch
 
-Nothing here holds a request up, unless the editor asks for it: when the cache has gone cold, or a session is met for
-the first time. Whatever fails is counted, and leaves what was in force in force.
+A sync holds no request up, unless the editor asks for it: when the cache is cold, or when a session is new to the
+gateway. A failure is counted, and tombstones in force stay in force.
 """
 
 from __future__ import annotations
@@ -18,60 +18,51 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-import msgspec
-
-from ctxgc.adapters.contract import Tombstone, WireWindow
-from ctxgc.adapters.transcripts.segments_json import segment_fields
-from ctxgc.adapters.wire.rendering import encode_json
+from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacer import PROFILES
-from ctxgc.core.segment import Segment, Status
+from ctxgc.core.segment import Status
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
 from ctxgc.gateway.body.splice_memo import EvictedBody, splice_tombstones
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
+from ctxgc.gateway.editing.sync_records import record_batches, sendable_segments
 from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, ReplyProgress
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable
-from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 
 SYNC_TIMEOUT_S = 30.0
 FETCH_TIMEOUT_S = 5.0
-NEW_BYTES_MAX = 2 * 2**20
-"""Of new segments in one sync; more go in further ones, so that no line is longer than the daemon takes."""
-RECORD_BYTES_MAX = FRAME_BYTES_DEFAULT - 2**20
-"""What one segment may take of a line. A longer one (a document of many megabytes) is not told: it is never out, and
-the bill counts it with what is hidden."""
 TRIES_MAX = 3
 IDS_MAX = 10_000
 NEWEST_MAX = 100
 HEAD_START_S = 0.2
-"""A reply that has begun by then is let pass first; parsing would delay its first byte."""
+"""Seconds for which parsing waits for the beginning of the reply: parsing would delay the first byte."""
 WAITING_MAX = 256
-"""Calls whose windows wait to be parsed; the daemon is not told of one more."""
+"""Calls whose windows wait to be parsed; the daemon does not get a call beyond them."""
 
 COMMAND = "ctxgc recall"
-"""What tombstones name as the way back."""
+"""The way back that the daemon's tombstones name."""
 
 _log = logging.getLogger("ctxgc.gateway")
 
 
 class Workers(NamedTuple):
-    """Where the work beside the loop is done."""
+    """Threads and tasks for the work beside the loop."""
 
     parser: Executor
     urgent: Executor
-    """Parses the requests that are held back: behind others they would come too late."""
+    """Parses requests that are held back: behind other requests they would come too late."""
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     """Begins a task of the gateway's task group."""
 
 
 class WindowSyncer:
-    """Keeps the daemon's windows as the agents' are. Belongs to one loop."""
+    """Keeps the daemon's windows in step with the agents'. Belongs to one loop."""
 
     def __init__(
         self,
@@ -88,26 +79,26 @@ class WindowSyncer:
         self._hidden_tool = hidden_tool
         self._sessions: dict[Identity, AgentSession] = {}
         self._newest: dict[Branch, ModelCall] = {}
-        """For each thread that is being synced, or waits to be: the call to go on with, if one came since."""
+        """The newest call of each branch that waits for its sync."""
         self._busy: set[Branch] = set()
         self._waiting = 0
         self.trouble: Reason | None = None
-        """Why the daemon's last answer was none, if it was none."""
+        """Why the last sync failed; None after an answer of the daemon."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether the daemon has been told of everything."""
+        """Whether the daemon has every call."""
         return not self._waiting and not self._busy
 
     def session_of(self, identity: Identity) -> AgentSession:
-        """The family of this id, the least recently met ones being forgotten."""
+        """The session of this id. Sessions that asked least recently are forgotten."""
         session = self._sessions.pop(identity, None) or AgentSession(identity)
         self._sessions[identity] = session
         drop_oldest(self._sessions, SESSIONS_MAX)
         return session
 
     def start(self, call: ModelCall) -> None:
-        """Have the daemon told of this call: at once if it is held back, else when its reply has begun."""
+        """Sync this call with the daemon: at once if the call is held back, else when its reply has begun."""
         if self._waiting >= WAITING_MAX:
             call.fail(Reason.OWN_LATE)
             return
@@ -115,14 +106,14 @@ class WindowSyncer:
         self._workers.spawn(self._sync_call(call))
 
     def report_off_sessions(self) -> None:
-        """Tell the daemon of the sessions that are only passed on from now: no request of theirs tells it any more."""
+        """Tell the daemon which sessions are in mode `off` now: no request of theirs is synced any more."""
         for session in self._sessions.values():
             for branch in session.branches.values():
                 self._report_if_off(branch)
 
     def _report_if_off(self, branch: Branch) -> None:
         is_off = self._settings().mode_of(branch.agent, branch.name) == "off"
-        # What is under way still tells the mode before; this is looked at again when it has ended.
+        # A sync under way still carries the mode before; `_drain_branch` looks again at its end.
         if is_off and branch not in self._busy and branch.synced_mode not in ("", "off"):
             branch.synced_mode = "off"
             self._workers.spawn(self._sync_off(branch))
@@ -132,7 +123,7 @@ class WindowSyncer:
         try:
             await self._daemon.call("window.sync", params, SYNC_TIMEOUT_S)
         except CallFailed:
-            self._counters.sync_failures += 1  # The mode is told again with its next request, if that is on.
+            self._counters.sync_failures += 1  # The session's next request carries the mode again.
 
     async def _sync_call(self, call: ModelCall) -> None:
         try:
@@ -150,7 +141,7 @@ class WindowSyncer:
             self._waiting -= 1
 
     async def _obstacle(self, call: ModelCall) -> Reason:
-        """Why a body cannot be read: most often a part of it is kept by the server, or managed there."""
+        """Why a body cannot be read: most often the server keeps or manages a part of the window."""
         allowed = self._settings().context_edits_allowed
         loop = asyncio.get_running_loop()
         return (
@@ -158,8 +149,8 @@ class WindowSyncer:
         )
 
     async def _place_call(self, call: ModelCall) -> None:
-        """Find the call's thread, and let its worker go on with it."""
-        # Both at once: a request that is held back waits for the longer of the two.
+        """Find the call's branch, and let the branch's task go on with the call."""
+        # Both at once: a request that is held back waits for the slower of the two.
         for failure in await asyncio.gather(
             self._read(call), self._fetch_known_ids(call.session), return_exceptions=True
         ):
@@ -170,12 +161,12 @@ class WindowSyncer:
         branch = call.session.branch_of(contents, call.sub_agent)
         now_s = time.monotonic()
         ttl_s = PROFILES[contents.profile].ttl_s if contents.profile else self._settings().cache_ttl_s
-        # What is cached was written by the request before this one. Where that was served by another, it was as this.
+        # The request before this one wrote the cache; its time to live, if another gateway served it, was the same.
         branch.cache_ttl_s = ttl_s if branch.cache_ttl_s is None else branch.cache_ttl_s
         is_cold = branch.is_cold(now_s)
         branch.last_request_s, branch.cache_ttl_s = now_s, ttl_s
         mode = "shadow" if contents.obstacle or branch.is_barred else call.mode
-        # Whoever is held back has waited long enough, unless the daemon's word may change this very request.
+        # A request that is held back goes on now, unless the daemon's answer may change this very request.
         waits = call.is_held_back and (is_cold or not branch.synced_ids)
         call.is_placed.set(Placement(branch, mode, is_cold, waits))
         if (replaced_call := self._newest.pop(branch, None)) is not None:
@@ -193,14 +184,14 @@ class WindowSyncer:
         call.is_read.set(contents)
 
     async def _fetch_known_ids(self, session: AgentSession) -> None:
-        """Ask the daemon once which segments it knows under the family's own id, and when it last heard of it."""
+        """Ask the daemon once which segments the session has there, and when its last sync was."""
         if session.known_ids is not None:
             return
         agent = session.identity.agent
         name = "{}:{}".format(*session.identity)
         newest = await self._daemon.call("session.list", {"source": agent, "limit": NEWEST_MAX}, FETCH_TIMEOUT_S)
         last_sync_s = next((row["updated_s"] for row in newest["sessions"] if row["session"] == name), 0.0)
-        # A session that was resumed after a night has a cold cache, whoever served it yesterday.
+        # A session that is resumed after a night has a cold cache, whichever gateway served it yesterday.
         session.last_sync_s = time.monotonic() - max(time.time() - last_sync_s, 0.0) if last_sync_s else 0.0
         try:
             known = await self._daemon.call("segment.list", {"session": name, "limit": IDS_MAX}, FETCH_TIMEOUT_S)
@@ -212,7 +203,7 @@ class WindowSyncer:
         session.known_ids = frozenset(row["id"] for row in known["segments"])
 
     async def _drain_branch(self, branch: Branch) -> None:
-        """Sync this thread until nothing newer waits."""
+        """Sync this branch until no newer call waits."""
         try:
             while (call := self._newest.pop(branch, None)) is not None:
                 try:
@@ -233,7 +224,7 @@ class WindowSyncer:
         assert isinstance(placement, Placement)
         spans = contents.window.spans
         sendable = await asyncio.get_running_loop().run_in_executor(
-            self._workers.parser, _sendable_segments, contents.window
+            self._workers.parser, sendable_segments, contents.window
         )
         ids = [segment.id for segment in sendable]
         params: dict[str, Any] = {
@@ -247,19 +238,19 @@ class WindowSyncer:
             "can_recall": contents.can_recall or bool(self._recall_tool(call)),
             "fixed": [s.id for s in sendable if s.id not in spans and s.status is not Status.PENDING],
             "usage": _usage_fields(branch.reply),
-            # In shadow nothing is edited, so that nothing need wait for it either.
+            # In shadow nothing is edited, so no request need wait for a cold cache.
             "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
         }
         if contents.profile:
             params["profile"] = contents.profile
         if placement.mode != branch.synced_mode:
-            params["mode"] = placement.mode  # Told when it changes, so that the daemon may be told another in between.
+            params["mode"] = placement.mode  # Sent when it changes, so that a command may set another mode in between.
         if not placement.waits:
             params["edited"] = sorted(await _sent_edited_ids(call))
         self._counters.syncs += 1
         answer = await self._send_window(call.session, branch, params, contents)
         self.trouble = None
-        # The reply to this window is what the next sync will tell of.
+        # The next sync carries the bill of the reply to this window.
         branch.reply = call.reply
         branch.synced_mode = placement.mode
         branch.synced_ids = tuple(ids)
@@ -271,43 +262,43 @@ class WindowSyncer:
     async def _send_window(
         self, session: AgentSession, branch: Branch, params: dict[str, Any], contents: BodyContents
     ) -> dict[str, Any]:
-        """Send what the daemon may not have, then the window; its answer. It asks for what it misses still."""
+        """Send segments that the daemon may lack, then the window; its answer, which may ask for more segments."""
         loop = asyncio.get_running_loop()
         missing = {id_ for id_ in params["ids"] if branch.known_digests.get(id_) != contents.digests[id_]}
         if not branch.synced_ids and not branch.parent:
-            missing -= session.known_ids or set()  # Met for the first time here, but not there.
-        said: set[str] = set()
+            missing -= session.known_ids or set()  # New to this gateway, and known to the daemon.
+        sent_ids: set[str] = set()
         for _ in range(TRIES_MAX):
-            loads = await loop.run_in_executor(self._workers.parser, _batches, contents.window, missing)
-            for load in loads[:-1]:
-                ahead = {"session": branch.key, "format": params["format"], "new": load}
+            batches = await loop.run_in_executor(self._workers.parser, record_batches, contents.window, missing)
+            for batch in batches[:-1]:
+                ahead = {"session": branch.key, "format": params["format"], "new": batch}
                 await self._daemon.call("window.sync", ahead, SYNC_TIMEOUT_S)
-            params["new"] = loads[-1]
+            params["new"] = batches[-1]
             answer: dict[str, Any] = await self._daemon.call("window.sync", params, SYNC_TIMEOUT_S)
-            params["usage"] = None  # It is told once.
-            said |= missing
+            params["usage"] = None  # A bill counts once.
+            sent_ids |= missing
             missing = set(answer["unknown"])
             if not missing:
-                # An id is in conflict in each answer; it is counted when what it stands for is told.
-                self._counters.conflicts += len(said.intersection(answer["conflicts"]))
+                # An id stays in conflict in each answer; a conflict is counted when the content under the id is sent.
+                self._counters.conflicts += len(sent_ids.intersection(answer["conflicts"]))
                 return answer
         raise CallFailed("conflict", 0, "the daemon asks for the same segments again and again")
 
     async def _apply_reply(
         self, branch: Branch, call: ModelCall, contents: BodyContents, answer: dict[str, Any]
     ) -> None:
-        """Remember what is evicted now, and make the memo for the next request."""
+        """Keep the tombstones in force, and make the memo for the next request."""
         plan = answer["plan"]
         if plan is not None:
             self._counters.collections += answer["mode"] == "on"
             self._counters.would_free_tokens += plan["freed_tokens"] * (answer["mode"] == "shadow")
-        # A tombstone names the command; a model with a tool of ours is to call that.
+        # Tombstones name the command; a model with the hidden tool is to call the tool.
         way_back = self._recall_tool(call) or COMMAND
         tombstones = {
             id_: EvictedBody(
-                Tombstone(said["text"].replace(COMMAND, way_back, 1), said["marker"]), contents.digests[id_]
+                Tombstone(tombstone["text"].replace(COMMAND, way_back, 1), tombstone["marker"]), contents.digests[id_]
             )
-            for id_, said in answer["evicted"].items()
+            for id_, tombstone in answer["evicted"].items()
             if id_ in contents.digests
         }
         if answer["mode"] != "on" or branch.is_barred:
@@ -321,7 +312,7 @@ class WindowSyncer:
         branch.tombstones, branch.memo = tombstones, memo
 
     def _recall_tool(self, call: ModelCall) -> str:
-        """The name of the tool by which the call's model recalls; empty where it has the command alone."""
+        """The name of the hidden tool, if the call's model has the tool; else empty."""
         tool = self._hidden_tool()
         has_tool = tool is not None and call.contents is not None and call.contents.tools and tool.is_in(call.session)
         return tool.name if tool is not None and has_tool else ""
@@ -336,41 +327,6 @@ def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
     return read_body(call.body, call.wire, edits_allowed)
 
 
-def _sendable_segments(window: WireWindow) -> list[Segment]:
-    """The segments that fit into a line each. Only what may be too long is written to find out."""
-    return [
-        segment
-        for segment in window.segments
-        # A byte of text is six of JSON at most.
-        if 6 * (len(segment.skeleton) + sum(len(piece.data) for piece in segment.body)) < RECORD_BYTES_MAX
-        or len(_segment_json(segment, window)) < RECORD_BYTES_MAX
-    ]
-
-
-def _batches(window: WireWindow, missing: set[str]) -> list[list[msgspec.Raw]]:
-    """The missing segments as JSON, in window order, in loads that fit into one line each; at least one load.
-
-    The last one, which goes with all the ids, is never long.
-    """
-    loads: list[list[msgspec.Raw]] = [[]]
-    load_bytes = 0
-    for segment in window.segments:
-        if segment.id not in missing:
-            continue
-        record = _segment_json(segment, window)
-        load_bytes += len(record)
-        if load_bytes > NEW_BYTES_MAX and loads[-1]:
-            loads.append([])
-            load_bytes = len(record)
-        loads[-1].append(msgspec.Raw(record))
-    return [*loads, []] if load_bytes > NEW_BYTES_MAX else loads
-
-
-def _segment_json(segment: Segment, window: WireWindow) -> bytes:
-    fixed = sorted(window.fixed(segment))
-    return encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
-
-
 def _usage_fields(reply: ReplyProgress | None) -> dict[str, int] | None:
     return dict(reply.usage._asdict()) if reply is not None and reply.usage is not None else None
 
@@ -382,7 +338,7 @@ def _failure_reason(failure: CallFailed) -> Reason:
 
 
 async def _sent_edited_ids(call: ModelCall) -> frozenset[str]:
-    """What is out of the request as it is sent on: nothing, if that is not decided in time."""
+    """Ids whose tombstones stand in the request as sent; none, if the editor does not decide in time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(HEAD_START_S):
             await call.is_sent.wait()
@@ -390,7 +346,7 @@ async def _sent_edited_ids(call: ModelCall) -> frozenset[str]:
 
 
 async def _wait_until(event: asyncio.Event, timeout_s: float) -> None:
-    """Wait for the event, and not for longer."""
+    """Wait for the event, at most for the time-out."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()

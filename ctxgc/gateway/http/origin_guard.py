@@ -1,11 +1,11 @@
-"""Who may ask: programs of this machine, and no page in a browser.
+"""The guard at the gateway's door: programs of this machine may ask, and no page in a browser.
 
     page of a site ──its own name as the host (rebinding)──▶ 403
-                   ──Origin, or where it was fetched from ──▶ 403
+                   ──`Origin`, or `Sec-Fetch-Site` of a page──▶ 403
     agent ─────────▶ served
 
-The gateway listens on the loopback alone, but a browser runs there too, and does what pages tell it. Agents send
-neither `Origin` nor `Sec-Fetch-Site`; a browser cannot leave them out where a page asks across sites.
+The gateway listens on the loopback alone, but a browser runs there too, and sends what pages ask. Agents send neither
+`Origin` nor `Sec-Fetch-Site`; a browser cannot leave those headers out where a page asks across sites.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ctxgc.gateway.loopback import is_local
 
 _HOST = re.compile(r"(\[(?P<in_brackets>[^]]+)\]|(?P<bare>[^][:]+))(:[0-9]+)?")
 NO_SITE = "none"
-"""What a browser says of an address that its user typed."""
+"""The value of `Sec-Fetch-Site` for an address that the user typed."""
 
 
 def only_programs(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
-    """Serve what comes from a program; `hosts_allowed` are names of this machine beside its loopback's."""
+    """Serve requests of programs; `hosts_allowed` are names of this machine beside the loopback's."""
 
     @web.middleware
     async def served(request: web.Request, handler: Handler) -> web.StreamResponse:

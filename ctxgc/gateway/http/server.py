@@ -1,11 +1,11 @@
 """The HTTP side: requests in, requests out, replies back, both ways as streams.
 
-    agent ──▶ headers as they came ──▶ body: streamed, or edited by the gate ──▶ upstream
+    agent ──▶ headers as they came ──▶ body: streamed, or edited by the editor ──▶ upstream
     agent ◀── status, headers, every byte as it comes, or the same broken connection ◀──
 
-One life of a request: `_serve` finds its way, `_outgoing` what goes upstream, `_exchange` carries both to their ends.
-No time-outs of our own and no retries, but one: an edited request that the upstream refuses is sent again as the agent
-wrote it. If that is taken, its session is edited no more.
+The life of a request: `_serve` finds the route, `_prepare` the bytes that go upstream, `_exchange` carries request and
+reply to their ends. The server has no time-outs and no retries of its own, but one: an edited request that the upstream
+refuses is sent again as the agent wrote it. If the upstream takes that one, the session is edited no more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
 READ_BYTES = 2**20
-"""What is read ahead of a slow reader, in each direction (half of it, before the other side is told to wait)."""
+"""Bytes read ahead of a slow reader, in each direction; at half of them the other side has to wait."""
 STATUS_PATH = "/ctxgc/status"
 
 _log = logging.getLogger("ctxgc.gateway")
@@ -44,14 +44,14 @@ class _OutgoingRequest:
     original: bytes | None = None
     """The agent's own bytes, to be sent if the upstream refuses the body."""
     sent_call: Callable[[], ModelCall | None] = lambda: None
-    """The call, once its body has gone."""
+    """The call, as soon as its body has gone upstream."""
     hidden: HiddenRequest | None = None
-    """The request as it carries a hidden tool."""
+    """The request with the hidden tool, if the tool is in it."""
     accepts: Accepts = Accepts.ANY
 
 
 class Proxy:
-    """Serves agents. Keys and texts pass through it and are neither kept nor logged."""
+    """Serves agents. Keys and texts pass through, and are neither kept nor logged."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Proxy:
         return await self._exchange(request, way, await self._prepare(request, way))
 
     async def _prepare(self, request: web.Request, way: Route) -> _OutgoingRequest:
-        """What goes upstream for a call to a model."""
+        """The request that goes upstream for a call to a model."""
         length = _body_length(request)
         triage = self._editor.triage(way.format, request.headers, length or 0)
         body = _RequestBody(request)
@@ -117,7 +117,7 @@ class Proxy:
         return _OutgoingRequest(outgoing.body, len(outgoing.body), outgoing.original, lambda: call, accepts=accepts)
 
     def _tool_for(self, triage: Triage) -> HiddenTool | None:
-        """The hidden tool, if this call's session has it or may get it."""
+        """The hidden tool, if this call's session has the tool or may get it."""
         tool = self._hidden_tool()
         if tool is None or triage.session is None:
             return None
@@ -127,7 +127,7 @@ class Proxy:
         return self._editor.record_streamed(triage, body.parts if body.is_whole else None)
 
     async def _exchange(self, request: web.Request, way: Route, out: _OutgoingRequest) -> web.StreamResponse:
-        """Send a request on and its reply back; whoever ends it early, the other side sees that."""
+        """Send a request on and its reply back. An early end on one side shows on the other."""
         agent, replies = _AgentConnection(request), list[ClientResponse]()
 
         async def ask(body: bytes | AsyncIterator[bytes], length: int | None = None) -> ClientResponse:
@@ -152,7 +152,7 @@ class Proxy:
             self._counters.upstream_faults += 1
             if agent.reply is None and not isinstance(error, ServerDisconnectedError):
                 return _error_response(502, f"{way.upstream} cannot be reached ({type(error).__name__})")
-            # What the upstream broke off breaks off here too: an end that looks like one would be a lie.
+            # A reply that the upstream broke off breaks off here too: a proper end would be a lie.
             _log.info("the upstream broke off (%s)", type(error).__name__)
             return agent.hang_up()
         finally:
@@ -160,19 +160,19 @@ class Proxy:
                 reply.close()
 
     def _choose_reply(self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
-        """Which reply the agent gets: its request was refused with our edits, and sent again without.
+        """The reply that the agent gets, after the upstream refused an edited request and got the original.
 
-        Refused both times, the request itself is at fault, and the agent is to hear of that fault which it can mend:
-        of its own bytes the upstream may say that they are too long, which is what the edits were for.
+        Two refusals show a fault of the request itself. Then the agent gets the first refusal, whose fault the agent
+        can mend: the second may be that the original is too long, which is what the edits were for.
         """
         is_refused = again.status // 100 == 4 and again.status != web.HTTPTooManyRequests.status_code
         if is_refused:
             return refused
         call, hidden = out.sent_call(), out.hidden
-        # The daemon knows of the request as we would have had it: the bill of another teaches nothing.
+        # The daemon has the edited request, and the bill of the original is no bill of that.
         out.hidden, out.sent_call = None, lambda: None
         self._counters.count_unedited(Reason.REFUSED)
-        if again.ok:  # Else nobody knows yet whose fault it was.
+        if again.ok:  # Else the fault may be the upstream's.
             if call is not None and call.branch is not None:
                 call.branch.bar()
             if hidden is not None:
@@ -183,13 +183,13 @@ class Proxy:
     async def _relay(
         self, reply: ClientResponse, agent: _AgentConnection, sent_call: Callable[[], ModelCall | None]
     ) -> None:
-        """Pass a reply on as it comes, and read on the side what it cost."""
+        """Pass a reply on as it comes, and read its bill on the side."""
         relayed = await agent.begin(reply)
         try:
             data = await reply.content.readany()
             await relayed.write(data)
         finally:
-            # Behind the first bytes: the agent waits for those, and for nothing that follows from them.
+            # Behind the first bytes: the agent waits for them, and for no work of the gateway's own.
             call = sent_call()
         encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "")
         scanner: UsageScanner | None = UsageScanner(reply.content_type, encoding)
@@ -206,18 +206,18 @@ class Proxy:
 
 
 class _RelayedReply(web.StreamResponse):
-    """An upstream's reply on its way through."""
+    """An upstream's reply on its way to the agent."""
 
     def __init__(self, upstream: ClientResponse, *, is_framed: bool) -> None:
         headers = copied_headers(upstream.raw_headers, HOP_BY_HOP)
-        if not is_framed:  # Its body may come out longer or shorter.
+        if not is_framed:  # The tool may make the body longer or shorter.
             headers.popall(hdrs.CONTENT_LENGTH, None)
         super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
         self.upstream = upstream
 
 
 class _AgentConnection:
-    """The agent's end of an exchange: with status and headers of the first reply of which something is passed on."""
+    """The agent's end of an exchange: status and headers are those of the first reply that is passed on."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
@@ -225,11 +225,11 @@ class _AgentConnection:
 
     @property
     def has_hung_up(self) -> bool:
-        """Whether nobody reads any more."""
+        """Whether the agent has ended the connection."""
         return self._request.transport is None or self._request.transport.is_closing()
 
     async def begin(self, upstream: ClientResponse, *, is_framed: bool = True) -> _RelayedReply:
-        """Pass on status and headers, unless some were; `is_framed`: the body will be just the upstream's."""
+        """Pass on status and headers, once. `is_framed`: the body will have the upstream's length."""
         if self.reply is None:
             self.reply = _RelayedReply(upstream, is_framed=is_framed)
             await self.reply.prepare(self._request)
@@ -246,14 +246,14 @@ class _AgentConnection:
         return self.reply
 
     def hang_up(self) -> web.StreamResponse:
-        """End the connection as the upstream did: what was written is sent, then nothing more."""
+        """End the connection as the upstream did: bytes already written are sent, and no more."""
         if self._request.transport is not None:
             self._request.transport.close()
         return self.reply or web.Response(status=502)
 
 
 class _RequestBody:
-    """A request's body on its way through, kept as long as it is not too long."""
+    """A request's body on its way upstream, kept up to the bound."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
@@ -263,11 +263,11 @@ class _RequestBody:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has ended, and all of it was kept."""
+        """Whether the body has ended, and every part is kept."""
         return self._is_at_end and self._bytes <= EDITED_BYTES_MAX
 
     async def read(self) -> bool:
-        """Read to the end; False if it is too long to be held, and then `streamed` goes on with it."""
+        """Read to the end; False if the body is too long to be held: then `chunks` goes on."""
         async for data, _ in self._request.content.iter_chunks():
             self._keep(data)
             if self._bytes > EDITED_BYTES_MAX:
@@ -276,7 +276,7 @@ class _RequestBody:
         return True
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """What was read, then the rest as it comes."""
+        """The parts already read, then the rest as it comes."""
         for part in tuple(self.parts):
             yield part
         async for data, _ in self._request.content.iter_chunks():
@@ -298,7 +298,7 @@ async def listen(app: web.Application, listener: socket.socket) -> web.AppRunner
         access_log=None,
         handle_signals=False,
         auto_decompress=False,
-        handler_cancellation=True,  # An agent that hangs up ends the reply it pays for.
+        handler_cancellation=True,  # An agent that hangs up ends the reply that it pays for.
         max_line_size=HEADER_BYTES_MAX,
         max_field_size=HEADER_BYTES_MAX,
         shutdown_timeout=5.0,
@@ -310,34 +310,35 @@ async def listen(app: web.Application, listener: socket.socket) -> web.AppRunner
 
 
 async def _drop_library_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Take back the headers that the HTTP library adds where the upstream sent none."""
+    """Drop headers that the HTTP library adds and the upstream did not send."""
     if isinstance(response, _RelayedReply):
         for name in {hdrs.SERVER, hdrs.DATE, hdrs.CONTENT_TYPE} - response.upstream.headers.keys():
             response.headers.popall(name, None)
 
 
 def _scan(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:
-    """The scanner after these bytes; none any more if it failed: the agent's reply is not its business."""
+    """The scanner after these bytes; None after a failure, which must not touch the agent's reply."""
     try:
         if scanner is not None:
             scanner.feed(data)
     except Exception:
-        _log.exception("a reply could not be read on the side; it passes on")
+        _log.exception("the bill of a reply could not be read; the reply passes on")
         return None
     return scanner
 
 
 async def _body_chunks(request: web.Request) -> AsyncIterator[bytes]:
+    """The body's parts as they come."""
     async for data, _ in request.content.iter_chunks():
         yield data
 
 
 def _body_length(request: web.Request) -> int | None:
-    """The body's length if the request says it."""
+    """The body's length, if the headers name it."""
     return request.content_length if request.body_exists else 0
 
 
 def _error_response(status: int, why: str) -> web.Response:
-    """An answer of our own, in the shape that both APIs use."""
+    """An error of the gateway's own, in the shape that both APIs use."""
     fault = {"type": "api_error", "message": f"ctxgc gateway: {why}"}
     return web.json_response({"type": "error", "error": fault}, status=status)

@@ -1,8 +1,8 @@
-"""The way to the upstreams: an agent's request goes on as it came, but for what belongs to its own connection.
+"""The way to the upstreams: an agent's request goes on as it came, but for the headers of its own connection.
 
     method, headers, query ──as they came──▶ upstream ──▶ ClientResponse, its body still to be read
 
-No time-outs but that of connecting, no retries, no cookies, no redirects, no decoding.
+Connecting has a time-out. There are no other time-outs, no retries, no cookies, no redirects, no decoding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ctxgc.gateway.loopback import is_local
 HEADER_BYTES_MAX = 256 * 2**10
 WRITE_BYTES = 256 * 2**10
 IDLE_S = 15.0
-"""Upstreams hang up on connections that idle longer; a request sent into that would be lost."""
+"""Upstreams hang up on connections that idle longer; a request sent at that moment would be lost."""
 CONNECT_S = 30.0
 
 HOP_BY_HOP = frozenset(
@@ -42,18 +42,18 @@ _NOT_ADDED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_T
 
 
 class Accepts(Enum):
-    """In what codings a reply may come."""
+    """Codings in which a reply may come."""
 
-    ANY = "what the agent takes"
-    READABLE = "of those, what tells us what it was billed: there is no brotli here, and no zstd"
-    PLAIN = "none: it will be looked into before it is passed on"
+    ANY = "those that the agent takes"
+    READABLE = "those of the agent's in which the bill can be read: there is no brotli here, and no zstd"
+    PLAIN = "none: the hidden tool reads the reply before the agent does"
 
 
 class Upstreams:
     """Sends requests on. Belongs to the loop that made its session.
 
-    The proxies are those that the environment names when it is made: to look through all of it costs a request more
-    than to find its connection.
+    Proxies are those that the environment names at the start: a look through the whole environment would cost a request
+    more than its connection.
     """
 
     def __init__(self, session: ClientSession) -> None:
@@ -71,7 +71,7 @@ class Upstreams:
     ) -> ClientResponse:
         """Send a request on with this body, and ask for its reply in these codings.
 
-        The reply comes back as soon as its headers are there. Raises what aiohttp raises.
+        The reply returns as soon as its headers are there. Raises the exceptions of aiohttp.
         """
         headers = copied_headers(request.raw_headers, _NOT_FORWARDED)
         for name in _split_values(request.headers.getall(hdrs.CONNECTION, [])):
@@ -110,10 +110,10 @@ def client_session() -> ClientSession:
 
 
 def copied_headers(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
-    """Headers as they came, in order and spelling, without these.
+    """Headers as they came, in order and spelling, without the dropped ones.
 
-    A name that comes twice is spelt as it was the first time: the library takes another spelling for a new value. It
-    writes UTF-8 alone, so a value that is none is passed on as the characters that it is in Latin-1.
+    A name that comes twice keeps its first spelling: the library takes another spelling for a new value. The library
+    writes UTF-8 alone, so another value passes as its characters in Latin-1.
     """
     spelling: dict[str, str] = {}
     found: CIMultiDict[str] = CIMultiDict()
@@ -125,8 +125,8 @@ def copied_headers(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIM
 
 
 def _readable_codings(accepted: list[str]) -> str:
-    """Of the codings that an agent takes, with their weights, those that `usage.py` reads."""
-    readable = [one for one in _split_values(accepted) if one.partition(";")[0].strip().lower() in READABLE]
+    """Codings, with their weights, that the agent takes and `usage.py` reads."""
+    readable = [coding for coding in _split_values(accepted) if coding.partition(";")[0].strip().lower() in READABLE]
     return ", ".join(readable) or "identity"
 
 
@@ -152,8 +152,8 @@ def _slices(body: bytes) -> Iterator[bytes]:
 
 
 def _proxy_to(url: URL, proxies: Mapping[str, str]) -> str | None:
-    """Of these proxies the one for this URL, as the APIs' own clients take it; none to this machine."""
-    # Not `trust_env`: that takes passwords from ~/.netrc too, and would put one on a request without any of its own.
+    """The proxy for this URL, as the APIs' own clients choose it; None to this machine."""
+    # Not `trust_env`: the library would take passwords from ~/.netrc too, and put one on a request without a key.
     host = url.raw_host or ""
     proxy = proxies.get(url.scheme)
     return proxy if proxy and not is_local(host) and not proxy_bypass(host) else None

@@ -1,13 +1,13 @@
-"""The threads of a session: its main one, and those of its sub-agents, told apart by content.
+"""The branches of a session: its main one, and those of its sub-agents, told apart by content.
 
-    Family (one id of the agent) ── main     ID             the first with tools, or what the daemon knows as ID
-                                 ├─ child    ID/ab12cd34    other tools, or another first prompt of the user
-                                 └─ child    …
+    AgentSession (one id of the agent) ── main     ID             the first with tools, or known to the daemon as ID
+                                       ├─ child    ID/ab12cd34    other tools, or another first prompt of the user
+                                       └─ child    …
 
-Sub-agents, titles and summaries are asked for under the id of their session. A thread is known by its tools and its
-first prompt; where its host rewound, compacted or forked it, by what it still shares with what was there before.
-Children that begin alike are told apart by their calls, for as long as the gateway lives: after a restart the first
-that is met has the first one's name.
+Agents ask for sub-agents, titles and summaries under the id of the session. Tools and the first prompt identify a
+branch; after a rewind, a compaction or a fork by the host, the tool calls that the new window shares with the old one
+do. Tool calls tell apart children that begin alike, as long as the gateway lives: after a restart the first child to
+ask takes the first child's name.
 """
 
 from __future__ import annotations
@@ -27,51 +27,51 @@ from ctxgc.protocol.agents import CLIENT
 
 SESSIONS_MAX = 512
 BRANCHES_MAX = 64
-"""Of one family; the oldest is forgotten here, and known again by the daemon."""
+"""Branches of one session. The gateway forgets the oldest; the daemon knows that branch still."""
 SHARED_MIN = 2
-"""Exchanges that two windows must share to be of one thread."""
+"""Exchanges that two windows must share to belong to one branch."""
 
 
 @dataclass(slots=True, eq=False)
 class ReplyProgress:
-    """What is known of one reply while it streams past."""
+    """The bill and the beginning of one reply while the reply streams past."""
 
     usage: Usage | None = None
-    """What it cost, once it has ended."""
+    """The bill, at the end of the reply."""
     began: asyncio.Event = field(default_factory=asyncio.Event)
-    """Its first byte has been passed on."""
+    """Set when the reply's first byte has gone to the agent."""
 
 
 @dataclass(slots=True, eq=False)
 class Branch:
-    """One session as the gateway knows it. Mutable, owned by the gateway's loop; a cache of what the daemon said."""
+    """One branch as the gateway knows it: a cache of the daemon's answers. Mutable, owned by the gateway's loop."""
 
     agent: str
     name: str
     parent: str = ""
     tools: bytes = b""
     call_digests: frozenset[tuple[str, bytes]] = frozenset()
-    """The exchanges of its last request, each by id and content."""
+    """Exchanges of the last request, each by id and content."""
     synced_ids: tuple[str, ...] = ()
-    """The window that was told the daemon last."""
+    """Ids of the window that the daemon got last."""
     known_digests: Mapping[str, bytes] = field(default_factory=dict)
-    """What each id of it stood for, by digest."""
+    """Digest of the content under each id of that window."""
     tombstones: dict[str, EvictedBody] = field(default_factory=dict)
-    """In force: remembered here, so that a daemon that is gone does not bring bodies back (I14)."""
+    """Tombstones in force, kept here so that the loss of the daemon brings no body back (I14)."""
     memo: Memo | None = None
     reply: ReplyProgress | None = None
-    """The reply to the window `ids`."""
+    """The reply to the window of `synced_ids`."""
     is_barred: bool = False
-    """The upstream refused an edited request of it and took the original: it is edited no more."""
+    """Whether the upstream refused an edited request and took the original: requests are edited no more."""
     synced_mode: str = ""
-    """The mode that the daemon was told last."""
+    """The mode that the daemon got last."""
     last_request_s: float = 0.0
     """When the last request came, on the monotonic clock; 0 before the first."""
     cache_ttl_s: float | None = None
-    """How long the provider keeps what that request wrote."""
+    """Seconds for which the provider keeps the cache that the last request wrote."""
 
     def is_cold(self, now_s: float) -> bool:
-        """Whether the provider's cache of it is gone."""
+        """Whether the provider's cache of this branch is gone."""
         return (
             self.cache_ttl_s is not None
             and bool(self.last_request_s)
@@ -79,7 +79,7 @@ class Branch:
         )
 
     def bar(self) -> None:
-        """Edit it no more."""
+        """Edit no further request of this branch."""
         self.is_barred = True
         self.tombstones, self.memo = {}, None
 
@@ -90,42 +90,42 @@ class Branch:
 
 
 class AgentSession:
-    """All threads of one id. Mutable."""
+    """All branches under one id of an agent. Mutable."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.branches: dict[str, Branch] = {}
         self.parent = ""
-        """The session that started this one, where its agent gives it an id of its own and says so."""
+        """The session that started this one, if the agent's headers name it."""
         self.known_ids: frozenset[str] | None = None
-        """Ids that the daemon has under the family's own id; None until it was asked."""
+        """Ids that the daemon has under the session's own name; None before the daemon was asked."""
         self.last_sync_s = 0.0
-        """When the daemon last heard of the main thread, on the monotonic clock; 0: never."""
+        """When the daemon last heard of the main branch, on the monotonic clock; 0: never."""
         self.is_resumed = False
-        """The daemon keeps bodies of it out, and was not asked yet which."""
+        """Whether the daemon keeps bodies of this session out, and has not been asked yet which."""
         self._by_fingerprint: dict[tuple[bytes, str], tuple[Branch, ...]] = {}
 
     @property
     def has_tombstones(self) -> bool:
-        """Whether any thread has something evicted."""
+        """Whether a tombstone is in force in any branch."""
         return any(branch.tombstones for branch in self.branches.values())
 
     def memo_branch(self, body: bytes) -> Branch | None:
-        """The thread whose last edited request this body begins like; of several the one with the longest beginning."""
-        ours = [t for t in self.branches.values() if t.memo is not None and body.startswith(t.memo.head)]
-        return max(ours, key=lambda branch: len(branch.memo.head) if branch.memo else 0, default=None)
+        """The branch whose memo this body begins with; of several the branch with the longest memo."""
+        matches = [t for t in self.branches.values() if t.memo is not None and body.startswith(t.memo.head)]
+        return max(matches, key=lambda branch: len(branch.memo.head) if branch.memo else 0, default=None)
 
     def is_cold(self, now_s: float) -> bool:
-        """Whether the provider's cache of its main thread, or of all of them, is gone."""
+        """Whether the provider's cache of the main branch, or of every branch, is gone."""
         main = self.branches.get(self.identity.session)
         if main is not None and main.is_cold(now_s):
             return True
         return bool(self.branches) and all(branch.is_cold(now_s) for branch in self.branches.values())
 
     def branch_of(self, contents: BodyContents, sub_agent: str = "") -> Branch:
-        """The thread that this request continues; a new one if it continues none.
+        """The branch that this request continues; a new branch if the request continues none.
 
-        `side` is the sub-agent that its agent says it is from: then nothing is guessed, and the name is the watcher's.
+        A `sub_agent` that the headers name needs no guess: its branch has the name that transcripts give it too.
         """
         segments = [segment for segment in contents.window.segments if segment.kind is not Kind.SYSTEM]
         call_digests = frozenset((s.id, contents.digests[s.id]) for s in segments if s.kind is Kind.EXCHANGE)
@@ -139,7 +139,7 @@ class AgentSession:
         branch = _continued_twin(twins, call_digests) or self._find_continued(contents, segments)
         if branch is None:
             name = self._new_name(contents, segments, fingerprint, len(twins))
-            # The print of a child may be new while its name is known: the same tools and prompt, told apart before.
+            # A child with a new fingerprint may have a known name: the same tools and prompt, told apart before.
             branch = self.branches.get(name) or self._open_branch(name)
         self._by_fingerprint[fingerprint] = (*(twin for twin in twins if twin is not branch), branch)
         drop_oldest(self._by_fingerprint, 4 * BRANCHES_MAX)
@@ -159,9 +159,9 @@ class AgentSession:
         return branch
 
     def _find_continued(self, contents: BodyContents, segments: Sequence[Segment]) -> Branch | None:
-        """By exchanges it shares with a window we know; after a host's compaction, by its tools alone."""
-        # Texts recur in every thread, and some hosts count their calls from 0 in each: an exchange is known by id and
-        # content together.
+        """The branch that shares exchanges with this window; after a host's compaction, the one with the same tools."""
+        # Texts recur in every branch, and some hosts number the calls of each branch from 0: only id and content
+        # together identify an exchange.
         ours = [(s.id, contents.digests[s.id]) for s in segments if s.kind is Kind.EXCHANGE]
         best, most = None, SHARED_MIN - 1
         for branch in self.branches.values():
@@ -183,7 +183,7 @@ class AgentSession:
         return f"{own}/{blake2b(told_apart, digest_size=4).hexdigest()}"
 
     def _may_be_main(self, contents: BodyContents, segments: Sequence[Segment]) -> bool:
-        # Titles and the like carry no tools. A client that names its session by our header may well have none.
+        # Requests for titles carry no tools. A client that names its session by our header may have no tools either.
         if not contents.tools and self.identity.agent != CLIENT:
             return False
         is_summary = any(segment.kind is Kind.SUMMARY for segment in segments)
@@ -193,10 +193,10 @@ class AgentSession:
 
 
 def _continued_twin(twins: Sequence[Branch], call_digests: frozenset[tuple[str, bytes]]) -> Branch | None:
-    """Which of the threads that begin alike has these calls.
+    """The one of these branches, which begin alike, that has these calls.
 
-    A main thread has no twin: whatever its host does to it, it is the one. Of children that were begun with the same
-    words, at once or one after the other, each has calls of its own, or none yet.
+    A main branch has no twin, whatever the host does to its window. Children that began with the same words, at once
+    or one after the other, have calls of their own, or no calls yet.
     """
     for branch in reversed(twins):
         if not branch.parent or branch.call_digests & call_digests or not branch.call_digests:
@@ -205,5 +205,6 @@ def _continued_twin(twins: Sequence[Branch], call_digests: frozenset[tuple[str, 
 
 
 def _first_prompt(segments: Iterable[Segment]) -> str:
+    """The id of the first prompt or summary of the user; empty without any."""
     prompts = (s.id for s in segments if s.role is Role.USER and s.kind in (Kind.USER, Kind.SUMMARY))
     return next(prompts, "")
