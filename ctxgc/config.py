@@ -2,8 +2,9 @@
 
     defaults ◀── config.toml ◀── environment ──▶ Config
 
-A reload makes a new `Config`; nobody writes to one. Every key has a unit and a description: the reference page is
-made of them. Only the daemon loads this module: pydantic is too slow to import for a command that answers at once.
+A reload makes a new `Config`; a `Config` is never changed. Every key has a unit and a description: the reference page
+is made of them. Only daemon and gateway load this module: pydantic is too slow to import for a command that answers at
+once.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ def _absolute(path: Path) -> Path:
 
 
 def similar_agent(name: str) -> str:
-    """The agent that an unknown name is a misspelling of, such as that of its program; empty if of none."""
+    """The agent that an unknown name misspells, such as the name of the agent's program; empty if there is none."""
     short = [agent for agent in AGENTS if len(name) >= 4 and agent.startswith(name)]
     return "" if name in AGENTS else next(iter(short or get_close_matches(name, AGENTS, n=1, cutoff=0.8)), "")
 
 
 def _known_agents(modes: dict[str, str]) -> dict[str, str]:
     for name in modes:
-        # An unknown agent would never be met, and its mode silently never used.
+        # No request would ever come from an unknown agent, and its mode would silently never apply.
         if meant := similar_agent(name.partition(":")[0]):
             raise ValueError(f"no agent is called `{name.partition(':')[0]}`; did you mean `{meant}`?")
     return modes
@@ -73,7 +74,7 @@ Globs = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=4096)], ..
 
 
 class _Section(BaseModel):
-    """What sections share: frozen, and an unknown key is an error, so that a misspelt one is not ignored."""
+    """Rules of all sections: frozen, and an unknown key is an error, so that no misspelt key is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -197,7 +198,7 @@ class GatewayConfig(_Section):
 
 
 class Config(_Section):
-    """Everything a user can set."""
+    """Every setting of a user."""
 
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
     collect: CollectConfig = CollectConfig()
@@ -223,7 +224,7 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
     overrides = _from_environment(env)
     for (section, key), (_, value) in overrides.items():
         table = values.setdefault(section, {})
-        if isinstance(table, dict):  # Else the model says what is wrong with it.
+        if isinstance(table, dict):  # Else the model reports the fault.
             table[key] = value
     if isinstance(daemon := values.setdefault("daemon", {}), dict):
         daemon.setdefault("state_dir", str(state_dir(env)))
@@ -252,15 +253,15 @@ def _read(file: Path, *, is_required: bool) -> str:
 
 def _from_environment(env: Mapping[str, str]) -> dict[tuple[str, str], tuple[str, Any]]:
     """(section, key) → (variable, value). A variable without the joint, like CTXGC_SOCKET, is not a setting."""
-    found: dict[tuple[str, str], tuple[str, Any]] = {}
+    overrides: dict[tuple[str, str], tuple[str, Any]] = {}
     for name in sorted(env):
         section, joint, key = name.removeprefix(ENV_PREFIX).lower().partition(ENV_JOINT)
         if name.startswith(ENV_PREFIX) and joint:
-            found[section, key] = (name, _parsed(name, env[name]))
-    return found
+            overrides[section, key] = (name, _list_or_text(name, env[name]))
+    return overrides
 
 
-def _parsed(name: str, value: str) -> Any:
+def _list_or_text(name: str, value: str) -> Any:
     if not value.startswith("["):
         return value  # pydantic reads numbers and booleans from text.
     try:
@@ -294,12 +295,12 @@ def _suggestion(section: str, key: str) -> str:
 
 def _line(text: str, section: str, key: str) -> str:
     """`:LINE` of a key in a TOML text, or of its section, or nothing: a hint for the eye, not a parser."""
-    found, inside = "", False
+    mark, inside = "", False
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].strip()
         if words.startswith("["):
             inside = words.strip("[] ") == section
-            found = f":{number}" if inside else found
+            mark = f":{number}" if inside else mark
         elif words.partition("=")[0].strip() in ((key,) if inside else (f"{section}.{key}", section)):
             return f":{number}"
-    return found
+    return mark

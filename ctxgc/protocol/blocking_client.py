@@ -36,7 +36,7 @@ class CallFailed(Exception):
 
 
 class Unreachable(CallFailed):
-    """Nothing that we may talk to listens at the path, or it hung up before it answered."""
+    """No daemon of this user listens at the path, or the daemon hung up before it answered."""
 
     def __init__(self, message: str, hint: str = "`ctxgc up` starts the daemon") -> None:
         super().__init__("unreachable", 0, message, hint)
@@ -141,14 +141,14 @@ class LineClient:
     def _match_answer(self, answer: dict[str, Any], waiting: dict[int, Any]) -> None:
         id = answer.get("id")
         if id is None:
-            raise _failure(answer)  # The daemon speaks of the connection, not of one call.
+            raise _failure(answer)  # The error is about the connection, not about one call.
         if isinstance(id, int) and id in waiting:
             waiting[id] = _failure(answer) if "error" in answer else answer.get("result")
 
     def _send_while_answers_come(self, line: bytes, waiting: dict[int, Any], gives_up_at: float) -> None:
         """Send without waiting for room while answers are due.
 
-        A daemon stops reading a client that does not read: if both sides only wrote, neither would move again.
+        The daemon stops reading a client that does not read: if both sides only wrote, neither would move again.
         """
         connection = self.connect()
         sent = 0
@@ -178,7 +178,7 @@ class LineClient:
                 raise Unreachable(f"the daemon hung up: {error.strerror or error}") from error
 
     def _read_rest(self) -> None:
-        # A daemon that refuses a connection says why and closes; the reason may lie unread behind our failed write.
+        # A daemon that refuses a connection sends the reason and closes: that may lie unread behind the failed write.
         try:
             self._read_some(time.monotonic() + 0.1)
         except CallFailed:
@@ -218,7 +218,7 @@ def _remaining_s(gives_up_at: float) -> float:
 def _failure(answer: dict[str, Any]) -> CallFailed:
     error = answer.get("error")
     if not isinstance(error, dict):
-        return CallFailed("internal", -32603, "the daemon sent an answer that is none")
+        return CallFailed("internal", -32603, "the daemon sent an answer without a result")
     data = error.get("data") or {}
     return CallFailed(data.get("kind", ""), error.get("code", 0), error.get("message", ""), data.get("hint", ""))
 
@@ -234,7 +234,7 @@ def open_connection(path: str, timeout_s: float) -> socket.socket:
         connection.close()
         raise Unreachable(f"no daemon at {path}: {error.strerror or error}") from error
     if server_uid not in (-1, os.geteuid()):
-        # What we would send are transcripts: not to whoever was first to create a socket there.
+        # Clients send transcripts: not to another user who was first to create a socket there.
         connection.close()
         raise Unreachable(f"the socket {path} is served by user {server_uid}, not by you", "choose another --socket")
     return connection

@@ -3,8 +3,8 @@
     bytes ──Lines──▶ lines ──Decoder──▶ Request | Batch | Refusal
     bytes ◀── append_result, encode_error, encode_event, encode_gap
 
-A frame is the same however the stream was cut. What a line says wrong is a `Refusal` to send back; one that `closes`
-is the last frame of its connection. Params stay raw JSON: the verb that takes them validates them.
+A frame is the same however the stream was cut. A faulty line becomes a `Refusal` to send back; a refusal that `closes`
+is the last frame of its connection. Params stay raw JSON: each verb validates its own.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Request(Struct, gc=False, tag_field="jsonrpc", tag="2.0"):
 
 
 class Refusal(Struct, gc=False):
-    """What to answer to something that is not a request."""
+    """The answer to a line that is no request."""
 
     error: CtxgcError
     id: Id | None = None
@@ -82,7 +82,7 @@ class ErrorBody(Struct):
 
 
 class Message(Struct, gc=False):
-    """What a server sends, as a client reads it: an answer (`id` with `result` or `error`) or an event (`method`)."""
+    """A line of the server, as a client reads it: an answer (`id` with `result` or `error`) or an event (`method`)."""
 
     id: int | str | None = None
     result: Raw | UnsetType = UNSET
@@ -119,7 +119,7 @@ class _AnyId(Struct):
 
 _decode_request = msgspec.json.Decoder(Request).decode
 _RAWS = msgspec.json.Decoder(Raw)
-# An array of four million numbers fits a frame: of what is beyond a batch, nothing must be built.
+# An array of four million numbers fits a frame: no object must be built for items beyond a batch.
 _HEADS = msgspec.json.Decoder(
     msgspec.defstruct("_Head", [(f"item_{i}", Raw, None) for i in range(BATCH_MAX + 1)], array_like=True)
 )
@@ -143,7 +143,7 @@ class Lines:
 
     @property
     def partial_bytes(self) -> int:
-        """How much of an unfinished line is held."""
+        """Bytes kept of an unfinished line."""
         return self._partial_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -180,7 +180,7 @@ class Lines:
 
 
 class Decoder:
-    """The server's half: a stream of bytes to frames. Never raises on what a client sends."""
+    """The server's half: a stream of bytes to frames. Raises on no bytes of a client."""
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_DEFAULT) -> None:
         self._frame_bytes_max = frame_bytes_max
@@ -191,7 +191,7 @@ class Decoder:
         self.is_closed = False
 
     def feed(self, data: bytes) -> list[Frame]:
-        """The frames that `data` completes. A line without its newline is never executed, whatever comes after."""
+        """Frames that `data` completes. A line without its newline is never executed."""
         if self.is_closed or not data:
             return []
         if self._is_first_read:
@@ -235,7 +235,7 @@ class Decoder:
 
 
 def _frame_of(line: bytes) -> Frame:
-    """A line's frame. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError if it is not JSON."""
+    """A line's frame. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError for a line that is not JSON."""
     try:
         if not line.isascii():
             line.decode()  # Skipping over raw params checks escapes, numbers and nesting, but not UTF-8.
@@ -244,7 +244,7 @@ def _frame_of(line: bytes) -> Frame:
             return request
         return Refusal(BadParams("params must be an object", field="params"), _valid_id(line))
     except msgspec.ValidationError as error:
-        _RAWS.decode(line)  # Raises if what follows the part that was refused is not even JSON.
+        _RAWS.decode(line)  # Raises if the line is not even JSON behind the refused part.
         if not line.lstrip().startswith(b"["):
             return Refusal(BadRequest(f"not a request: {error}", hint=TRY_PING), _valid_id(line))
     items = [item for item in msgspec.structs.astuple(_HEADS.decode(line)) if item is not None]
@@ -259,7 +259,7 @@ def _item(line: bytes) -> Request | Refusal:
 
 
 def _valid_id(line: bytes) -> Id | None:
-    """The id of JSON that is not a request, if it has one and an answer may carry it."""
+    """The id of JSON that is no request, if there is one that an answer may carry."""
     try:
         return cast(Id, msgspec.convert(_ANY_IDS.decode(line).id, Id))
     except (msgspec.DecodeError, RecursionError):
@@ -269,8 +269,8 @@ def _valid_id(line: bytes) -> Id | None:
 def append_result(out: bytearray, id: int | str, result: Any) -> None:
     """Append an answer's line to `out`. `bytes` and `Raw` are JSON already; everything else is encoded.
 
-    Raises what msgspec raises for a value that is not JSON (TypeError, a lone surrogate's UnicodeEncodeError), and
-    leaves `out` as it was then.
+    Raises the exceptions of msgspec for a value that is not JSON (TypeError, a lone surrogate's UnicodeEncodeError),
+    and then leaves `out` unchanged.
     """
     if type(result) is bytes:
         result = Raw(result)
@@ -302,7 +302,7 @@ def encode_event(seq: int, topic: str, params: dict[str, Any]) -> bytes:
 
 
 def encode_gap(first_seq: int, last_seq: int) -> bytes:
-    """The line that stands for events which are no longer kept."""
+    """The line in place of events that are no longer kept."""
     return _ENCODER.encode(_Event("event.gap", {"from": first_seq, "to": last_seq})) + b"\n"
 
 
@@ -317,5 +317,5 @@ def decode_message(line: bytes) -> Message:
 
 
 def _utf8_text(text: str) -> str:
-    # An error may quote a file name, and those may hold bytes that are not UTF-8.
+    # An error may quote a file name, and file names may hold bytes that are not UTF-8.
     return text.encode("utf-8", "backslashreplace").decode()

@@ -21,9 +21,9 @@ START_S = 10.0
 WAIT_S_MIN = 0.02
 WAIT_S_MAX = 5.0
 EXIT_BUSY = 75
-"""Another daemon holds the socket: what the loser of a race exits with."""
+"""Exit code of the loser of a race: another daemon holds the socket."""
 EXIT_CONFIG = 78
-"""The daemon cannot use its configuration, or a folder it names."""
+"""Exit code of a daemon that cannot use its configuration, or a folder named there."""
 CONFIG_HINT = "put that right, then run the command again: it starts the daemon"
 LOG_NAME = "ctxgcd.log"
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
@@ -37,8 +37,8 @@ def ensure_daemon(
     """Make sure that a daemon listens at `path`: start one with `arguments` if none does. True if it was started.
 
     The lock is for the clients: twenty commands that find no daemon start one. Raises Unreachable if what listens is
-    not ours or none came up within `start_s`, CallFailed `config` if its configuration or folder will not do; the
-    message ends with what it said.
+    not ours or no daemon came up within `start_s`, CallFailed `config` if its configuration or folder will not do; the
+    message ends with the last line of the daemon's log.
     """
     if _listens(path):
         return False
@@ -52,7 +52,7 @@ def ensure_daemon(
         raise CallFailed("config", 0, f"no socket can be made in {folder}: {error.strerror}", hint) from error
     try:
         _lock_until(lock, gives_up_at)
-        if _listens(path):  # Whoever held the lock before us may have started it.
+        if _listens(path):  # The command that held the lock before may have started the daemon.
             return False
         _wait_for(path, _spawn(path, arguments, command), gives_up_at)
     finally:
@@ -81,7 +81,7 @@ def _lock_until(lock: int, gives_up_at: float) -> None:
 
 
 def _spawn(path: str, arguments: Sequence[str], command: Sequence[str]) -> int:
-    """Start a daemon that outlives us; its pid. What it says goes to `ctxgcd.log` beside the socket, begun anew.
+    """Start a daemon that outlives this command; its pid. Its output goes to a new `ctxgcd.log` beside the socket.
 
     `posix_spawn` and not `subprocess`, whose import would cost every command a third of its time.
     """
@@ -102,7 +102,7 @@ def _wait_for(path: str, pid: int, gives_up_at: float) -> None:
         if is_running:
             exited_pid, status = os.waitpid(pid, os.WNOHANG)
             is_running = exited_pid == 0
-            # The loser of a race says so by EXIT_BUSY; then the winner's socket is about to appear.
+            # The loser of a race exits with EXIT_BUSY; then the winner's socket is about to appear.
             code = 0 if is_running else os.waitstatus_to_exitcode(status)
             if code == EXIT_CONFIG:
                 raise CallFailed("config", 0, f"the daemon did not start: {_last_words(path)}", CONFIG_HINT)
