@@ -52,9 +52,9 @@ class BodyContents(NamedTuple):
     """Digest of the content under each id: hosts cut results short under the same id, and reuse ids."""
 
 
-def read_body(body: bytes, wire: str, edits_allowed: Set[str]) -> BodyContents:
-    """Read a body of this wire format. Raises `BadTranscript` for a body of another format."""
-    window = WIRE_FORMATS[wire].parse(body)
+def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:
+    """Read a body of this wire format, as this agent writes it. Raises `BadTranscript` for a body of another format."""
+    window = WIRE_FORMATS[wire].parse(body, agent)
     return read_json(body, lambda text: _read(text, window, edits_allowed))
 
 

@@ -324,7 +324,7 @@ class WindowSyncer:
 
 
 def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
-    return read_body(call.body, call.wire, edits_allowed)
+    return read_body(call.body, call.wire, edits_allowed, call.session.identity.agent)
 
 
 def _usage_fields(reply: ReplyProgress | None) -> dict[str, int] | None:
