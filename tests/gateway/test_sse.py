@@ -43,6 +43,15 @@ def test_no_byte_of_any_stream_is_lost(data, places):
     assert received + stream.take_rest() == data
 
 
+@given(st.lists(events, min_size=1))
+def test_an_event_is_whole_with_its_last_byte_and_waits_for_no_other(sent):
+    stream = EventStream(2**20)
+
+    for event in sent:
+        assert b"".join(stream.feed(event[at : at + 1]) for at in range(len(event) - 1)) == b""
+        assert stream.feed(event[-1:]) == event
+
+
 def test_an_event_gives_its_name_and_its_data_with_lines_joined():
     event = b"event: message_stop\r\ndata: {\r\ndata: }\r\n\r\n"
 

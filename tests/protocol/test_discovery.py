@@ -81,6 +81,13 @@ def test_an_absolute_xdg_path_is_used_as_it_is(variable):
     assert found[variable] == "/own/ctxgc"
 
 
+@pytest.mark.parametrize("configured", ["", "ctxgc", "./ctxgc", "~nobody-of-this-name/ctxgc"])
+def test_a_configured_state_folder_that_no_daemon_would_take_is_ignored(configured):
+    environment = {"HOME": "/home/u", "CTXGC_DAEMON__STATE_DIR": configured}
+
+    assert discovery.state_folder(environment) == "/home/u/.local/state/ctxgc"
+
+
 def test_without_xdg_paths_everything_is_below_home():
     environment = {"HOME": "/home/u"}
 
