@@ -13,8 +13,9 @@ from unittest.mock import patch
 from ctxgc.core import collector
 from ctxgc.core.collector import Plan, evictable, plan
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.pacer import PacerRules, decide
+from ctxgc.core.pacer import Allowance, PacerRules, decide
 from ctxgc.core.paths import PathIndex
+from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from perf.heaps import SEGMENTS_PER_TURN, session_like
@@ -34,13 +35,13 @@ def main(argv: list[str]) -> None:
         took_s = best_s(lambda target=target: plan(heap, paths, target, now, Rules()), REPEATS)
         numbers = {"plan_ms": took_s * 1e3, **work_of(heap, paths, now, percent)}
         record(f"plan/10k/{percent}%", numbers)
-    paced(heap, paths, now)
+    bench_pacer(heap, paths, now)
 
 
 def work_of(heap: Heap, paths: PathIndex, now: Now, percent: int) -> dict[str, int | float]:
     """What a plan that frees so much of the window does, counted."""
     target = heap.resident_tokens * (100 - percent) // 100
-    work, todo = counted(heap, paths, target, now)
+    work, todo = count_calls(heap, paths, target, now)
     could_go = sum(evictable(heap, find_roots(heap, paths, now, Rules())))
     return {
         "scans": sum(work[name] for name in SCANS),
@@ -52,7 +53,7 @@ def work_of(heap: Heap, paths: PathIndex, now: Now, percent: int) -> dict[str, i
     }
 
 
-def counted(heap: Heap, paths: PathIndex, target: int, now: Now) -> tuple[Counter[str], Plan]:
+def count_calls(heap: Heap, paths: PathIndex, target: int, now: Now) -> tuple[Counter[str], Plan]:
     """(how often a plan calls what it is made of, the plan)."""
     work: Counter[str] = Counter()
 
@@ -75,12 +76,12 @@ def counted(heap: Heap, paths: PathIndex, target: int, now: Now) -> tuple[Counte
     return work, todo
 
 
-def paced(heap: Heap, paths: PathIndex, now: Now) -> None:
+def bench_pacer(heap: Heap, paths: PathIndex, now: Now) -> None:
     """What the pacer costs when it looks at the same heap, all but its last turns cached."""
-    cached = heap.resident_tokens - 5_000
+    cache, grown = CacheState(heap.resident_tokens - 5_000), Allowance(grown_tokens=heap.evictable_tokens)
 
     def look():
-        return decide(heap, paths, now, Rules(), PacerRules(), is_cold=False, cached_tokens=cached)
+        return decide(heap, paths, now, PacerRules(), cache, grown)
 
     decision = look()
     victims = len(decision.plan.victims) if decision else 0

@@ -5,13 +5,12 @@
 The guard: about a million consecutive spaces make the engine panic with a `BaseException`, so it never sees more than
 `CHUNK_CHARS` at once. A chunk ends at the first *safe cut* of its second half: a place that no token of o200k crosses,
 whatever stands around it. Only text without such a place is cut hard, at a cost of at most a token or two a cut.
-Whole and growing text are cut by the same rule, so that counting in steps gives the count of the whole.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from hashlib import blake2b
 from threading import Lock
 
@@ -30,9 +29,6 @@ TOKEN_BYTES_MAX = 128
 
 ESTIMATED_BYTES_PER_TOKEN = 3.3
 """The median of JSON tool output, the densest common kind: an estimate rather errs high."""
-
-RECUT_CHARS = 2048
-"""How far back from its end growing text looks for a newer safe cut."""
 
 # After a newline that a non-space other than "/" follows, or before a single space between two ASCII letters: the
 # split pattern lets no match cross either place. Python's \s holds all of the engine's whitespace and a few more.
@@ -79,20 +75,16 @@ class TokenCounter:
         """
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         if len(data) < CACHED_BYTES_MIN:
-            return self._count_chunks(_decoded(data))
+            return self._count_chunks(_decode(data))
         key = blake2b(data, digest_size=16, person=b"ctxgc-tok-v1").digest()
         with self._lock:
             known = self._cache.get(key)
         if known is not None:
             return known
-        tokens = self._count_chunks(_decoded(data))
+        tokens = self._count_chunks(_decode(data))
         with self._lock:
             self._cache[key] = tokens
         return tokens
-
-    def count_many(self, texts: Iterable[bytes | str]) -> list[int]:
-        """The count of each, in order."""
-        return [self.count(text) for text in texts]
 
     def count_chunk(self, chunk: str) -> int:
         """Tokens of at most `CHUNK_CHARS` characters, past the cache. Raises `ValueError` on a longer chunk."""
@@ -100,7 +92,7 @@ class TokenCounter:
             raise ValueError("a chunk this long may stall or panic the engine")
         encoding = self.ranks.encoding
         self.encoded_chars += len(chunk)
-        return _estimated(chunk) if encoding is None else _encoded(encoding, chunk)
+        return _estimate(chunk) if encoding is None else _encode_count(encoding, chunk)
 
     def _count_chunks(self, text: str) -> int:
         tokens = start = 0
@@ -111,81 +103,30 @@ class TokenCounter:
         return tokens + self.count_chunk(text[start:])
 
 
-class IncrementalCount:
-    """The count of a text that only grows, at the price of what is new.
-
-        counted, dropped │ counted: _chunk[:_cut] │ recounted on append: _chunk[_cut:]
-                         └── _chunk, at most CHUNK_CHARS ──┘
-
-    `append` gives exactly `TokenCounter.count` of everything appended so far.
-    """
-
-    def __init__(self, counter: TokenCounter) -> None:
-        self._counter = counter
-        self._dropped_tokens = 0
-        self._chunk = ""
-        self._cut = 0
-        self._cut_tokens = 0
-
-    def append(self, text: str) -> int:
-        """Add to the end; the count of the whole. O(text + the tail behind the last safe cut)."""
-        self._chunk += text
-        while len(self._chunk) > CHUNK_CHARS:
-            self._drop(chunk_end(self._chunk, 0))
-        self._advance()
-        return self._dropped_tokens + self._cut_tokens + self._counter.count_chunk(self._chunk[self._cut :])
-
-    def _drop(self, end: int) -> None:
-        # The chunk may end before the cut made so far; then its count is not a part of what was counted.
-        if end >= self._cut:
-            tokens = self._cut_tokens + self._counter.count_chunk(self._chunk[self._cut : end])
-        else:
-            tokens = self._counter.count_chunk(self._chunk[:end])
-        self._dropped_tokens += tokens
-        self._chunk = self._chunk[end:]
-        self._cut = self._cut_tokens = 0
-
-    def _advance(self) -> None:
-        newest = self._cut
-        for match in SAFE_CUT.finditer(self._chunk, max(self._cut + 1, len(self._chunk) - RECUT_CHARS)):
-            newest = match.start()
-        if newest > self._cut:
-            self._cut_tokens += self._counter.count_chunk(self._chunk[self._cut : newest])
-            self._cut = newest
-
-
 def chunk_end(text: str, start: int) -> int:
-    """Where the chunk that begins at `start` ends: its first safe cut past the half, else `CHUNK_CHARS` on.
-
-    Looks at nothing beyond that, so text that arrives later does not move an end.
-    """
+    """Where the chunk that begins at `start` ends: its first safe cut past the half, else `CHUNK_CHARS` on."""
     limit = start + CHUNK_CHARS
     match = SAFE_CUT.search(text, start + CHUNK_CHARS // 2, limit)
     return match.start() if match else limit
 
 
-def token_bounds(size_bytes: int) -> tuple[int, int]:
-    """The least and the most tokens that UTF-8 text of this size can have."""
-    return -(-size_bytes // TOKEN_BYTES_MAX), size_bytes
-
-
-def _decoded(data: bytes) -> str:
+def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return data.decode("utf-8", "replace")
 
 
-def _encoded(encoding: Encoding, chunk: str) -> int:
+def _encode_count(encoding: Encoding, chunk: str) -> int:
     try:
         return len(encoding.encode_ordinary(chunk))
     except BaseException as panic:
         # The engine's panic derives from BaseException and cannot be imported; all else is not ours to catch.
         if type(panic).__name__ != "PanicException":
             raise
-        return _estimated(chunk)
+        return _estimate(chunk)
 
 
-def _estimated(chunk: str) -> int:
+def _estimate(chunk: str) -> int:
     size_bytes = len(chunk.encode("utf-8", "surrogatepass"))
     return max(-(-size_bytes // TOKEN_BYTES_MAX), round(size_bytes / ESTIMATED_BYTES_PER_TOKEN))

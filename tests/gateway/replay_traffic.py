@@ -22,14 +22,15 @@ from typing import NamedTuple
 from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import paced
+from ctxgc.core.prompt_cache import CacheState
+from ctxgc.core.regret_budget import PacerRequest, decide_within_budget
 from ctxgc.core.segment import Kind
 from ctxgc.gateway.daemon_client import DaemonClient
-from ctxgc.replay.demand import Demand, Scope
+from ctxgc.replay.demand import Demand, EvictionScope
 from ctxgc.replay.policies import NoCollection, Shipped
-from ctxgc.replay.policy_registry import Terms, shipped
+from ctxgc.replay.policy_registry import Terms, shipped_policy
 from ctxgc.replay.reading import read_file, token_counter, transcripts_in
-from ctxgc.replay.simulate import Run, play, script_of
+from ctxgc.replay.simulate import Simulation, play, script_of
 from ctxgc.replay.trace import Episode
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.stage import CHAT, MESSAGES, RESPONSES, Stage
@@ -42,7 +43,7 @@ CLEARED = Tombstone("[Old tool result content cleared]", "[cleared]")
 TURNS_MIN = 20
 MODEL = "gpt-5"
 """Its tokens are those that raw tokens are."""
-SCOPE = Scope(inputs=True)
+SCOPE = EvictionScope(inputs=True)
 
 
 class Request(NamedTuple):
@@ -210,18 +211,9 @@ class Told(Shipped):
     was_cached_tokens: int = 0
 
     def victims(self, run):
-        decision, self.account = paced(
-            run.heap,
-            run.paths,
-            run.now,
-            self.rules,
-            self._dials,
-            self.account,
-            is_cold=False,
-            cached_tokens=run.heap.resident_tokens,
-            absent_tokens=run.absent_tokens,
-            was_cached_tokens=self.was_cached_tokens,
-        )
+        heap = run.heap
+        request = PacerRequest(CacheState(heap.resident_tokens), run.absent_tokens, self.was_cached_tokens)
+        decision, self.account = decide_within_budget(heap, run.paths, run.now, self._dials, self.account, request)
         self.was_cached_tokens = run.heap.resident_tokens
         return decision.plan.victims if decision else ()
 
@@ -231,7 +223,7 @@ def predicted(episode: Episode, limit_tokens: int = 0) -> float:
     script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
     terms = Terms()
     assert (terms.prices.read, terms.prices.write) == (READ, WRITE)
-    policy = shipped(terms)
+    policy = shipped_policy(terms)
     policy.pacer = limited(policy.pacer, episode, limit_tokens)
     return play(script, policy, terms.prices).cost / play(script, NoCollection(), terms.prices).cost
 
@@ -245,11 +237,11 @@ def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
     """The same, had the simulator the gateway's timing: decided once a request has gone, in force with the next one."""
     script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
     terms = Terms()
-    policy = Told(pacer=limited(shipped(terms).pacer, episode, limit_tokens))
-    run, decided = Run(script, terms.prices), ()
+    policy = Told(pacer=limited(shipped_policy(terms).pacer, episode, limit_tokens))
+    run, decided = Simulation(script, terms.prices), ()
     policy.begin(script)
     for number, step in enumerate(script.steps):
-        run.step, run.turn, run.is_cold = number, step.turn, number == 0
+        run.step, run.turn = number, step.turn
         for admission in step.before:
             run.admit(admission)
         edited_at = min(run.clear(step.cleared), run.collect(decided))
@@ -261,11 +253,11 @@ def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
     return run.tally.cost / play(script, NoCollection(), terms.prices).cost
 
 
-def bill(run: Run, edited_at: int) -> None:
+def bill(run: Simulation, edited_at: int) -> None:
     """One request, as the simulator bills it."""
-    cached = 0 if run.is_cold else min(run.cached_tokens, edited_at, run.prompt_tokens)
+    cached = run.cache.read_tokens(min(edited_at, run.prompt_tokens))
     run.tally.cost += READ * cached + WRITE * (run.prompt_tokens - cached)
-    run.cached_tokens = run.prompt_tokens
+    run.cache = CacheState(run.prompt_tokens)
 
 
 def episodes_in(paths, turns_max):

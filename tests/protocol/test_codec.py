@@ -53,13 +53,6 @@ def decode(stream: bytes, cuts=()):
     return [frame for a, b in pairwise(places) for frame in decoder.feed(stream[a:b])]
 
 
-def result_line(id_, value):
-    """One answer's line."""
-    out = bytearray()
-    append_result(out, id_, value)
-    return bytes(out)
-
-
 def with_peak(act):
     """What `act` gives, and the most memory it held."""
     tracemalloc.start()
@@ -252,9 +245,15 @@ def test_the_start_of_an_unfinished_line_is_not_joined_again_at_every_read():
     assert lines.feed(b"\n") == [b"x" * 1_000_000]
 
 
+def answer_line(id, value):
+    out = bytearray()
+    append_result(out, id, value)
+    return bytes(out)
+
+
 @given(st.integers(-(2**53), 2**53) | st.text(max_size=64), json_values)
 def test_an_answer_reads_back_as_what_was_answered(id, value):
-    line = result_line(id, value)
+    line = answer_line(id, value)
 
     message = decode_message(line)
 
@@ -265,7 +264,7 @@ def test_an_answer_reads_back_as_what_was_answered(id, value):
 
 
 def test_an_encoded_result_is_sent_as_it_is():
-    assert result_line(1, b'{"a":1}') == b'{"jsonrpc":"2.0","id":1,"result":{"a":1}}\n'
+    assert answer_line(1, b'{"a":1}') == b'{"jsonrpc":"2.0","id":1,"result":{"a":1}}\n'
 
 
 def test_an_answer_that_cannot_be_encoded_leaves_no_half_line():

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import PENDING, PINNED, STATES, Entry, Heap, Proof, entry_of
+from ctxgc.core.heap import PENDING, PINNED, STATES, Heap, HeapEntry, Proof
+from ctxgc.core.heap_entry import SegmentTokens, entry_of
 from ctxgc.core.reference import Ref, ReferenceIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import DIGEST_BYTES, Kind, Piece, Segment, SessionKey, State, Status
@@ -54,6 +55,8 @@ class Holdings:
         """Slots of which the stash holds less than was sent."""
         self.left_evicted: set[int] = set()
         """Slots that departed while their bodies were out."""
+        self.uneditable: set[int] = set()
+        """Slots that are opaque to the collector only because their host's list cannot be edited there."""
         self._settings = settings
         self._garbage = GarbageIndex(self.index.paths)
         self._digests = bytearray()
@@ -82,7 +85,7 @@ class Holdings:
         self.heap.admit(entry, [edge for edge in row.edges if edge.target < row.seq])
         self._note_digest(row.seq, row.digest)
         if row.recalled_turn >= 0:
-            self.spare(row.seq, row.recalled_turn)
+            self.grant_grace(row.seq, row.recalled_turn)
         if row.redactions:
             self.redacted.add(row.seq)
         if row.state is State.DEPARTED and row.collection:
@@ -94,12 +97,12 @@ class Holdings:
             self.index.add_facts(row.seq, segment)
         self.place_max = max(self.place_max, segment.place)
 
-    def _entry(self, row: Stored, namings: int = 0) -> Entry:
+    def _entry(self, row: Stored, namings: int = 0) -> HeapEntry:
         return entry_of(
             row.segment,
-            skeleton_tokens=row.skeleton_tokens,
-            piece_tokens=[(name, tokens) for name, _, tokens in row.pieces],
-            tombstone_tokens=row.tombstone_tokens,
+            SegmentTokens(
+                row.skeleton_tokens, [(name, tokens) for name, _, tokens in row.pieces], row.tombstone_tokens
+            ),
             has_evictable_inputs=self._settings.has_evictable_inputs,
             namings=namings,
             is_pinned=row.is_pinned,
@@ -168,6 +171,6 @@ class Holdings:
         column += bytes(max(start - len(column), 0))  # Grows in place: a copy of it a segment is quadratic.
         column[start : start + DIGEST_BYTES] = digest.ljust(DIGEST_BYTES, b"\0")
 
-    def spare(self, slot: int, recalled_turn: int) -> None:
+    def grant_grace(self, slot: int, recalled_turn: int) -> None:
         """Keep what was recalled at this turn from collections for the grace period."""
         self.heap.grace_until[slot] = recalled_turn + self._settings.recall_grace_turns
