@@ -69,7 +69,7 @@ def measure_retention():
                 agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0, 0)), number)
             costs = [next(iter(s.upstream.bills.values())).cost for s in (stage, without)]
             refused = len(stage.upstream.refused)
-            collections = stage.counts.collections
+            collections = stage.counters.collections
     finally:
         daemon.close()
     record(

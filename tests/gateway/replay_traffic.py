@@ -33,8 +33,9 @@ from ctxgc.replay.reading import read_file, token_counter, transcripts_in
 from ctxgc.replay.simulate import Simulation, play, script_of
 from ctxgc.replay.trace import Episode
 from tests.daemon.harness import DaemonProcess
+from tests.gateway.cached_prompt import layers_of
 from tests.gateway.stage import CHAT, MESSAGES, RESPONSES, Stage
-from tests.gateway.upstream import READ, WRITE, Bill, Upstream, units
+from tests.gateway.upstream import READ, WRITE, Bill, Upstream
 
 WIRES = {"claude_code": ("anthropic_messages", MESSAGES), "codex": ("openai_responses", RESPONSES)}
 OTHERS = ("openai_chat", CHAT)
@@ -81,10 +82,12 @@ class TokenUpstream(Upstream):
     """Bills in o200k tokens of what is said, each part counted once in the life of the process."""
 
     sizes: dict[bytes, int] = field(default_factory=dict)
+    _cached: set[bytes] = field(default_factory=set)
 
     def _bill(self, wire, asked, session):
         chain, read, total = json.dumps(asked.get("model")).encode(), 0, 0
-        for unit, _ in units(wire, asked):  # Rendered without marks: as if its agent had set them well.
+        # Rendered without marks: as if its agent had set them well.
+        for unit in (block.data for _, layer in layers_of(wire, asked) for block in layer):
             name = blake2b(unit, digest_size=16).digest()
             if name not in self.sizes:
                 self.sizes[name] = token_counter().count("\n".join(said_in(json.loads(unit))).encode())

@@ -2,7 +2,7 @@
 
 test ──blocking socket──▶ gateway ──▶ Upstream          all on 127.0.0.1, free ports
                             │
-                            └──▶ ScriptedDaemon | Link to a real one
+                            └──▶ ScriptedDaemon | DaemonClient of a real one
 """
 
 import asyncio
@@ -218,7 +218,7 @@ class Stage:
 
     def pause(self):
         """The agent waits for longer than its provider keeps a cache."""
-        self.upstream._cached.clear()
+        self.upstream.forget()
         for session in self.running.syncer._sessions.values():
             for branch in session.branches.values():
                 branch.last_request_s -= 2 * self.running.settings.cache_ttl_s
