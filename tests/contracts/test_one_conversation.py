@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ctxgc.core.segment import SessionKey
 from ctxgc.core.tombstone import label
-from ctxgc.gateway.editing.request_body import read_body
-from ctxgc.gateway.editing.window_sync import _loads
+from ctxgc.gateway.body.request_body import read_body
+from ctxgc.gateway.editing.sync_records import record_batches
 from ctxgc.stash.sqlite import SqliteStash
 from tests.contracts.hosts import CWD, HOSTS, START_S
 from tests.daemon.harness import bench_on
@@ -42,8 +42,8 @@ async def by_gateway(bench, host, steps, folder):
     body = json.dumps({"model": "m", field: host.request(steps)}).encode()
     asked = read_body(body, host.wire, set(), host.source)._replace(project=CWD)
     ids = [segment.id for segment in asked.window.segments]
-    [load] = _loads(asked.window, set(ids), asked.project)
-    new = [msgspec.json.decode(record) for record in load]
+    [batch] = record_batches(asked.window, set(ids), asked.project)
+    new = [msgspec.json.decode(record) for record in batch]
     digests = [asked.digests[id_].hex() for id_ in ids]
     told = {"session": f"{host.source}:s", "format": host.wire, "project": CWD, "ids": ids, "digests": digests}
     reply = await bench.call("window.sync", new=new, **told)
