@@ -35,10 +35,10 @@ from ctxgc.daemon.server.single_instance import Instance, InstanceError
 from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.server.systemd import listen_fds, sd_notify, watchdog_interval_s
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.content_cache import Texts
+from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
-from ctxgc.daemon.settings import in_force, pacer_rules, session_settings
+from ctxgc.daemon.settings import apply_config, pacer_rules, session_settings
 from ctxgc.daemon.verbs.admin import Control
 from ctxgc.protocol.blocking_client import BadSocketPath, socket_path
 from ctxgc.stash.repair import check, repair
@@ -51,7 +51,7 @@ EXIT_REFUSED = 1
 IDLE_LOOK_S = 1.0
 
 
-class Late:
+class LateVerbs:
     """Stands in for the verbs while the server they look at is being built: the one knot in the object graph."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class Daemon:
         """Read the configuration again; see `Control.reload`."""
         assert self._services is not None
         fresh = load(self._config_file, os.environ)
-        changed, waiting = in_force(self._services, fresh)
+        changed, waiting = apply_config(self._services, fresh)
         self.config = self._services.config
         return changed, waiting
 
@@ -102,7 +102,7 @@ class Daemon:
             services = self._build(stash, worker)
             if self._is_reload_due:
                 self._reload_on_signal()
-            late = Late()
+            late = LateVerbs()
             limits = Limits(
                 frame_bytes_max=self.config.daemon.frame_bytes_max, connections_max=self.config.daemon.clients_max
             )
@@ -127,7 +127,7 @@ class Daemon:
             config=config,
             stash=stash,
             registry=registry,
-            texts=Texts(stash, config.daemon.text_cache_bytes_max),
+            contents=ContentCache(stash, config.daemon.text_cache_bytes_max),
             intake=Intake(counter, redacts=config.redact.enabled),
             events=Events(first_seq=time.time_ns() // 1000),
             pacer=pacer_rules(config),
@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             daemon = config.daemon.model_copy(update={"state_dir": arguments.state_dir.absolute()})
             config = config.model_copy(update={"daemon": daemon})
         if arguments.check or arguments.repair:
-            return _look_after(config, is_repair=arguments.repair)
+            return _check_or_repair(config, is_repair=arguments.repair)
         return _serve_alone(config, arguments.config, arguments.socket)
     except (BadConfig, BadSocketPath) as error:
         print(f"ctxgcd: {error}", file=sys.stderr)
@@ -252,7 +252,7 @@ def _first(group: BaseExceptionGroup[CtxgcError]) -> CtxgcError:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-def _look_after(config: Config, *, is_repair: bool) -> int:
+def _check_or_repair(config: Config, *, is_repair: bool) -> int:
     path = config.daemon.state_dir / STASH_NAME
     state = Instance(str(config.daemon.state_dir))
     try:

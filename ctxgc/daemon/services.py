@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ctxgc.config import Config
 from ctxgc.core.pacer import PacerRules
 from ctxgc.daemon.server.events import Events
-from ctxgc.daemon.sessions.content_cache import Texts
+from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.stash.contract import Stash
@@ -24,7 +24,7 @@ class Services:
     config: Config
     stash: Stash
     registry: Registry
-    texts: Texts
+    contents: ContentCache
     intake: Intake
     events: Events
     pacer: PacerRules

@@ -47,7 +47,7 @@ def pacer_rules(config: Config, profile: str = "") -> PacerRules:
     )
 
 
-def in_force(services: Services, fresh: Config) -> tuple[list[str], list[str]]:
+def apply_config(services: Services, fresh: Config) -> tuple[list[str], list[str]]:
     """Put a fresh configuration in force: (sections that changed now, sections that wait for a restart)."""
     old = services.config
     changed = [name for name in type(old).model_fields if getattr(old, name) != getattr(fresh, name)]

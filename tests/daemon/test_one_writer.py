@@ -65,11 +65,11 @@ async def test_a_text_that_is_read_while_it_is_forgotten_is_gone_all_the_same(fa
     session = await a_session(faulty)
     forgetting = await under_way(faulty, "stash.forget", **session, ids=["call0"])
 
-    await faulty.services.texts.get(faulty.services.registry.awake[0].key, [0])
+    await faulty.services.contents.get(faulty.services.registry.awake[0].key, [0])
     faulty.stash.may_apply.set()
     await forgetting
 
-    assert faulty.services.texts.cached(faulty.services.registry.awake[0].key, 0) is None
+    assert faulty.services.contents.cached(faulty.services.registry.awake[0].key, 0) is None
     with pytest.raises(NotFound):
         await faulty.call("segment.get", **session, id="call0")
 
@@ -77,11 +77,11 @@ async def test_a_text_that_is_read_while_it_is_forgotten_is_gone_all_the_same(fa
 async def test_a_session_that_somebody_holds_is_never_in_memory_twice():
     async with bench_on(TransientStash(), config=NARROW) as bench:
         await a_session(bench, name="held")
-        held = await bench.services.registry.named("client:held")
+        held = await bench.services.registry.get_named("client:held")
         await a_session(bench, name="other")
 
         assert bench.services.registry.peek(held.key) is None
-        assert await bench.services.registry.named("client:held") is held
+        assert await bench.services.registry.get_named("client:held") is held
 
 
 async def test_a_session_that_falls_asleep_in_the_middle_of_a_change_has_one_writer_all_the_same():

@@ -10,7 +10,7 @@ import pytest
 from ctxgc.config import CollectConfig, Config
 from ctxgc.core.errors import NotFound, StorageFailed
 from ctxgc.core.segment import Address, SessionKey, session_number
-from ctxgc.daemon.settings import in_force
+from ctxgc.daemon.settings import apply_config
 from ctxgc.stash.transient import TransientStash
 from tests.daemon.harness import FaultyStash, bench_on
 from tests.daemon.test_laws import a_session, reading, states
@@ -116,7 +116,7 @@ async def a_commit_that_fails(bench, session):
 
 async def a_reload_of_the_configuration(bench, session):
     fresh = Config(collect=CollectConfig(kinds=["exchange"]))
-    in_force(bench.services, fresh)
+    apply_config(bench.services, fresh)
 
 
 async def a_sleep(bench, session):

@@ -40,8 +40,8 @@ mutation = st.one_of(
 
 async def memory(bench):
     """What a heap holds of a session, in words that do not depend on when it was built."""
-    session = await bench.services.registry.named(SESSION["session"])
-    await session.settled()
+    session = await bench.services.registry.get_named(SESSION["session"])
+    await session.ensure_current()
     heap, slots = session.heap, range(len(session.heap))
     heap.check()
     columns = (heap.ids, heap.state, heap.flags, heap.place, heap.born, heap.touched, heap.touches, heap.body)

@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
                 transport.write(out)
         has_room = not self._is_choked and len(in_flight) < in_flight_max
         if has_room is not self._is_reading:
-            self._read_if(has_room)
+            self._set_reading(has_room)
         if self._is_ending:
             self._end_if_idle()
 
@@ -213,16 +213,16 @@ class Connection(asyncio.Protocol):
             if hasattr(answer, "__await__"):
                 key = object() if id is UNSET else id
                 self._in_flight[key] = context
-                return self._settled(key, request, answer, now_s)
+                return self._finish_call(key, request, answer, now_s)
             if id is not UNSET:
                 append_result(out, id, answer)
         except Exception as error:
-            line = self._error(id if id is not UNSET else None, _answerable(request.method, error))
+            line = self._error(id if id is not UNSET else None, _error_to_tell(request.method, error))
             if id is not UNSET:
                 out += line
         return None
 
-    async def _settled(self, key: object, request: Request, answer: Awaitable[Any], started_s: float) -> bytes:
+    async def _finish_call(self, key: object, request: Request, answer: Awaitable[Any], started_s: float) -> bytes:
         """The line that answers a call which waits; empty for a notification."""
         out = bytearray()
         try:
@@ -230,7 +230,7 @@ class Connection(asyncio.Protocol):
             if request.id is not UNSET:
                 append_result(out, request.id, result)
         except Exception as error:
-            line = self._error(None if request.id is UNSET else request.id, _answerable(request.method, error))
+            line = self._error(None if request.id is UNSET else request.id, _error_to_tell(request.method, error))
             out += line if request.id is not UNSET else b""
         finally:
             del self._in_flight[key]
@@ -260,12 +260,12 @@ class Connection(asyncio.Protocol):
             parts.append(bytes(part))
         answers = [part for part in parts if isinstance(part, bytes)]
         if len(answers) == len(parts):
-            out += _array(answers)
+            out += _batch_answer(answers)
         else:
             self._hub.run(self._answer_batch_later(parts))
 
     async def _answer_batch_later(self, parts: Sequence[bytes | asyncio.Task[bytes]]) -> None:
-        self._write(_array([part if isinstance(part, bytes) else await part for part in parts]))
+        self._write(_batch_answer([part if isinstance(part, bytes) else await part for part in parts]))
         self._advance()
 
     def _cancel(self, request: Request) -> None:
@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
         if data and not self._transport.is_closing():
             self._transport.write(data)
 
-    def _read_if(self, has_room: bool) -> None:
+    def _set_reading(self, has_room: bool) -> None:
         if self._is_ending or self._transport.is_closing():
             return
         self._is_reading = has_room
@@ -360,13 +360,13 @@ class Connection(asyncio.Protocol):
         self._refuse(SlowConsumer("events were left unread for too long", hint=hint))
 
 
-def _array(lines: Sequence[bytes]) -> bytes:
+def _batch_answer(lines: Sequence[bytes]) -> bytes:
     """The answer to a batch: nothing if there is none to give (all were notifications)."""
     answers = [line.rstrip(b"\n") for line in lines if line]
     return b"[" + b",".join(answers) + b"]\n" if answers else b""
 
 
-def _answerable(method: str, error: Exception) -> CtxgcError:
+def _error_to_tell(method: str, error: Exception) -> CtxgcError:
     """What to tell the client: its own mistake, or that we made one."""
     if isinstance(error, CtxgcError):
         return error

@@ -16,7 +16,7 @@ from ctxgc.protocol.codec import encode_event, encode_gap
 from ctxgc.protocol.limits import EVENTS_BYTES_MAX, EVENTS_MAX
 
 
-class Event(NamedTuple):
+class PublishedEvent(NamedTuple):
     """One event, encoded once for all who read it."""
 
     seq: int
@@ -34,7 +34,7 @@ class Events:
     def __init__(
         self, first_seq: int = 1, *, events_max: int = EVENTS_MAX, events_bytes_max: int = EVENTS_BYTES_MAX
     ) -> None:
-        self._ring: deque[Event] = deque()
+        self._ring: deque[PublishedEvent] = deque()
         self._events_max = events_max
         self._events_bytes_max = events_bytes_max
         self._ring_bytes = 0
@@ -48,7 +48,7 @@ class Events:
 
     def publish(self, topic: str, params: dict[str, Any]) -> int:
         """Add an event and wake every listener; its sequence number."""
-        event = Event(self.next_seq, topic, encode_event(self.next_seq, topic, params))
+        event = PublishedEvent(self.next_seq, topic, encode_event(self.next_seq, topic, params))
         self.next_seq += 1
         self._ring.append(event)
         self._ring_bytes += len(event.line)
@@ -66,7 +66,7 @@ class Events:
         """Take `listen` back; nothing if it was never called."""
         self._listeners.discard(wake)
 
-    def since(self, seq: int) -> Iterator[Event]:
+    def since(self, seq: int) -> Iterator[PublishedEvent]:
         """Kept events from `seq` on, oldest first. O(distance to the nearer end), as a deque is."""
         for position in range(max(0, seq - self.oldest_seq), len(self._ring)):
             yield self._ring[position]

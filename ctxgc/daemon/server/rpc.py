@@ -28,7 +28,7 @@ SLOW_S = 0.010
 SLOWLOG_MAX = 128
 
 
-class Client(Protocol):
+class Caller(Protocol):
     """The connection, as far as a verb may see it."""
 
     connection_id: int
@@ -44,7 +44,7 @@ class Client(Protocol):
 class CallContext(msgspec.Struct):
     """Who calls, and until when the answer is wanted. A Struct, because one is made per request."""
 
-    client: Client
+    client: Caller
     deadline_s: float = math.inf
     """On the clock of `time.monotonic`."""
     is_cancelled: bool = False

@@ -44,7 +44,7 @@ class Naming:
     @classmethod
     def of(cls, session: Session) -> Naming:
         """Start after the end of the session's window."""
-        return cls(session, session.holdings.place_max, set())
+        return cls(session, session.indexes.place_max, set())
 
     def is_taken(self, id_: str) -> bool:
         """Whether the id names a segment of the session, or one before it in the same call."""

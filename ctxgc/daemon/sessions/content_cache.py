@@ -21,7 +21,7 @@ def _size(content: Content) -> int:
     return 200 + len(skeleton) + sum(len(piece.data) + 100 for piece in body)
 
 
-class Texts:
+class ContentCache:
     """Contents by (session, seq). A cache of rows: dropping any of it costs a read and nothing else."""
 
     def __init__(self, stash: Stash, bytes_max: int) -> None:
@@ -29,12 +29,12 @@ class Texts:
         self._cache: LRUCache[tuple[SessionKey, int], Content] = LRUCache(bytes_max, getsizeof=_size)
 
     @property
-    def bytes_held(self) -> int:
+    def size_bytes(self) -> int:
         """What the cache holds now, about."""
         return int(self._cache.currsize)
 
     @property
-    def segments_held(self) -> int:
+    def segments(self) -> int:
         """Of how many segments."""
         return len(self._cache)
 

@@ -14,11 +14,11 @@ from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.regret_budget import Account, Request, decide_within_budget
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 
 
 def pace(
-    session: Session, change: Change, config: PacerConfig, pacer: PacerRules, *, cached_tokens: int, wall_s: float
+    session: Session, tx: Transaction, config: PacerConfig, pacer: PacerRules, *, cached_tokens: int, wall_s: float
 ) -> Outcome | None:
     """Collect now if the pacer says so; the outcome, or None. `cached_tokens` is the window before the admission."""
     if session.row.mode == "observe" or not (limit_of(session, config) or config.enabled):
@@ -33,7 +33,7 @@ def pace(
     if decision is None:
         return None
     conditions = Conditions(pacer, wall_s, cache)
-    return carry_out(session, change, decision.plan, decision.trigger, conditions)
+    return carry_out(session, tx, decision.plan, decision.trigger, conditions)
 
 
 def ask_pacer(

@@ -96,7 +96,7 @@ class Registry:
             raise NotFound(f"no session {str(key)!r}", hint="`ctxgc sessions` lists them", field="session")
         return session
 
-    async def named(self, name: str, cwd: str = "") -> Session:
+    async def get_named(self, name: str, cwd: str = "") -> Session:
         """`resolve` and `get`."""
         return await self.get(await self.resolve(name, cwd))
 

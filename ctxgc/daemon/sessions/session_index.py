@@ -1,8 +1,8 @@
 """What memory holds of one session's segments: heap, indexes, digests. All of it follows from the session's rows.
 
-    rows ──of_rows──▶ Holdings ◀──admit── one more segment
-                         │ its commit failed
-                         └──▶ thrown away, and made again from rows
+    rows ──of_rows──▶ SessionIndex ◀──admit── one more segment
+                           │ its commit failed
+                           └──▶ thrown away, and made again from rows
 
 Built on any thread and handed over whole; changed only by its session, inside a change. It waits for nothing.
 """
@@ -41,7 +41,7 @@ class Admission(NamedTuple):
     """Slots that are garbage since, each with its proof."""
 
 
-class Holdings:
+class SessionIndex:
     """The segments of one session, in memory: without their texts, but for the hashes of words and lines."""
 
     def __init__(self, settings: SessionSettings) -> None:
@@ -61,12 +61,12 @@ class Holdings:
         self._digests = bytearray()
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Stored], settings: SessionSettings) -> Holdings:
+    def of_rows(cls, rows: Iterable[Stored], settings: SessionSettings) -> SessionIndex:
         """What the rows say, in seq order. O(rows): ten thousand take long enough to be made beside the loop."""
-        holdings = cls(settings)
+        indexes = cls(settings)
         for row in rows:
-            holdings._take(row)
-        return holdings
+            indexes._take(row)
+        return indexes
 
     def _take(self, row: Stored) -> None:
         while len(self.heap) < row.seq:

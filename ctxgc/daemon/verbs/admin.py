@@ -159,7 +159,7 @@ async def stats(services: Services, control: Control, params: Nothing) -> StatsR
         sessions=status.sessions,
         heaps_loaded=len(awake),
         heap_segments=sum(len(session.heap) for session in awake),
-        text_cache_bytes=services.texts.bytes_held,
+        text_cache_bytes=services.contents.size_bytes,
         segments=status.segments,
         stash_bytes=status.bytes_on_disk,
         stash_bytes_max=services.config.stash.bytes_max,

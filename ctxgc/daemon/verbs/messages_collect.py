@@ -29,7 +29,7 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, carry_out
 from ctxgc.daemon.sessions.intake import Intake, Prepared
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import known_session, places_of, protect_uneditable, update_window
 from ctxgc.daemon.verbs.mutation import mutate, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
@@ -148,7 +148,7 @@ def _contents(intake: Intake, segments: Sequence[Segment], pending: Set[str]) ->
 
 
 def _stamp_of(session: Session, slot: int) -> Stamp:
-    return Stamp(session.holdings.digest_of(slot), slot in session.holdings.redacted)
+    return Stamp(session.indexes.digest_of(slot), slot in session.indexes.redacted)
 
 
 def _pending_bases(session: Session) -> set[str]:
@@ -184,7 +184,7 @@ def _is_forgotten(session: Session, id_: str) -> bool:
     return slot is not None and session.heap.state[slot] == FORGOTTEN
 
 
-def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
+def _take(session: Session, tx: Transaction, listed: _Listed) -> list[int]:
     """Make the session's window the list; its slots in order. A body that the list cannot do without is resident."""
     slot_of = session.heap.slot_of
     fixed = {one.segment.id for one in listed.told if one.is_fixed}
@@ -196,8 +196,8 @@ def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
     )
     todo = reconcile(host, known_session(session, {slot_of[id_] for id_ in fixed if id_ in slot_of}))
     for ready in listed.news:
-        session.admit(change, ready)
-    whole = {slot_of[id_] for id_ in fixed} | session.holdings.redacted
+        session.admit(tx, ready)
+    whole = {slot_of[id_] for id_ in fixed} | session.indexes.redacted
     protect_uneditable(session, whole - {slot_of[id_] for id_ in stones})
-    update_window(session, change, todo)
+    update_window(session, tx, todo)
     return [slot_of[one.segment.id] for one in listed.told]

@@ -16,7 +16,7 @@ from ctxgc.core.segment import address_in
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.protocol.params import Mutating, MutatingSession, OfSession
 from ctxgc.stash.contract import SHADOW, Op, PutOp
 
@@ -25,12 +25,12 @@ NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
 
 async def session_of(services: Services, params: OfSession) -> Session:
     """The session that the params mean, awake and current."""
-    session = await services.registry.named(params.session, params.cwd)
-    await session.settled()
+    session = await services.registry.get_named(params.session, params.cwd)
+    await session.ensure_current()
     return session
 
 
-async def session_holding(services: Services, params: OfSession, name: str) -> Session:
+async def session_with_segment(services: Services, params: OfSession, name: str) -> Session:
     """The session that the params mean; if they name none and it lacks this segment, the only one that has the id.
 
     Search answers from all sessions, so what it found is found again from anywhere. An address says its session itself:
@@ -58,7 +58,7 @@ async def session_holding(services: Services, params: OfSession, name: str) -> S
             some = ", ".join(map(str, keys[:4]))
             raise NotFound(str(unknown), hint=f"`--session S` says which is meant: {some}") from None
     session = await services.registry.get(keys[0])
-    await session.settled()
+    await session.ensure_current()
     return session
 
 
@@ -74,8 +74,8 @@ class Repeated(Exception):
 @asynccontextmanager
 async def mutate(
     services: Services, verb: str, params: Mutating, session: Session | None = None
-) -> AsyncIterator[tuple[Session, Change]]:
-    """One atomic change of a session, once per `op_id`; the verb's reply goes through `Change.answer`.
+) -> AsyncIterator[tuple[Session, Transaction]]:
+    """One atomic change of a session, once per `op_id`; the verb's reply goes through `Transaction.answer`.
 
         async with mutate(services, "segment.pin", params) as (session, tx):
             …                                    plan: the session is held, others are served meanwhile
@@ -126,7 +126,7 @@ async def on_worker(services: Services, function: Callable[..., Any], *arguments
     return await asyncio.get_running_loop().run_in_executor(services.worker, function, *arguments)
 
 
-async def in_step() -> None:
+async def yield_to_peers() -> None:
     """Let whoever came in the same round of the loop do the last step too, before anyone goes on to the next.
 
     One step for many in a row finds its code and tables in the processor's caches: fifty clients' adds cost a seventh
@@ -156,7 +156,7 @@ def over_budget_hint(session: Session) -> str | None:
     return None
 
 
-def announce(services: Services, session: Session, outcome: Outcome) -> None:
+def publish_collection(services: Services, session: Session, outcome: Outcome) -> None:
     """Count a collection and tell those who subscribed."""
     if not outcome.collection:
         return

@@ -113,7 +113,7 @@ def on_clock(session: Session, ids: Sequence[str], told: Sequence[Told]) -> list
     places = {id_: at * PLACE_STEP for at, id_ in enumerate(ids)}
     clocked = []
     for at, (segment, fixed) in enumerate(news, 1):
-        place = places.get(segment.id, session.holdings.place_max + at * PLACE_STEP)
+        place = places.get(segment.id, session.indexes.place_max + at * PLACE_STEP)
         born_turn = max(0, now - (end - segment.born_turn))
         clocked.append(Told(replace(segment, born_turn=born_turn, place=place), fixed))
     return clocked
