@@ -2,7 +2,7 @@
 
     configuration ─▶ locks ─▶ stash ─▶ sessions, verbs ─▶ sockets ─▶ READY=1 ─▶ … ─▶ STOPPING=1 ─▶ all of it back
 
-`ctxgcd --check` and `--repair` look after a stash that the daemon refuses to open; they never touch a running one.
+`ctxgcd --check` and `--repair` look after a stash that the daemon refuses to open, never a running daemon's stash.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ IDLE_LOOK_S = 1.0
 
 
 class LateVerbs:
-    """Stands in for the verbs while the server they look at is being built: the one knot in the object graph."""
+    """The verbs' stand-in while the server, which verbs look at, is being built: the graph's one knot."""
 
     def __init__(self) -> None:
         self.verbs: Verbs | None = None

@@ -1,6 +1,6 @@
-"""From state to replies: what a session, a segment, a plan or a hit looks like to a client.
+"""From state to replies: sessions, segments, plans and hits as a client sees them.
 
-The types are those of `protocol.replies`; nothing in here decides or changes anything.
+The types are those of `protocol.replies`; no function here decides or changes anything.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ UNDONE = {
     "wire": "the next request through the gateway has these bodies again",
 }
 HIDDEN = "hidden"
-"""What a host sends before the window it shows us: part of what is billed, and never ours to take."""
+"""The name of the tokens that a host sends before the window: billed with every request, and never evictable."""
 
 
 def session_reply(row: SessionRow, *, changed: str | None = None, next: str | None = None) -> SessionReply:
@@ -115,7 +115,7 @@ def _path_use(use: PathUse) -> PathUseReply:
 
 
 def segment_reply(session: Session, row: Stored) -> SegmentReply:
-    """A segment without content. State, pins and touches change: they are the heap's; the rest is the row's."""
+    """A segment without content. State, pins and touches are the heap's, since they change."""
     heap, segment, slot = session.heap, row.segment, row.seq
     proof = heap.proofs.get(slot)
     return SegmentReply(
@@ -226,7 +226,7 @@ def _next_step(outcome: Outcome, held_by: Mapping[str, int], target: int, after:
 
 
 def _held_by(todo: Plan, part: Callable[[int], int], hidden_tokens: int) -> dict[str, int]:
-    """What holds the window, in the reply's unit. The parts add up to the whole: each is rounded with those before."""
+    """The window's holders in the reply's unit. The parts add up to the whole: each is rounded with those before."""
     held: dict[str, int] = {}
     raw = 0
     for name, tokens in todo.held_by:

@@ -1,4 +1,4 @@
-"""What the verbs work with: the objects of one daemon, built once, by hand, in `main.py`."""
+"""The objects that verbs work with, of one daemon: built once, by hand, in `main.py`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ctxgc.stash.contract import Stash
 
 @dataclass(slots=True)
 class Services:
-    """One daemon's objects. Each is the only writer of its own state; this bundle owns nothing."""
+    """One daemon's objects. Each object is the only writer of its own state; the bundle owns no state."""
 
     config: Config
     stash: Stash
@@ -29,7 +29,7 @@ class Services:
     events: Events
     pacer: PacerRules
     worker: Executor
-    """One thread for what is heavy on the processor: parsing, redacting, counting."""
+    """One thread for work that is heavy on the processor: parsing, redacting, counting."""
     clock: Callable[[], float] = time.time
     started_s: float = field(default_factory=time.time)
     counts: Counter[str] = field(default_factory=Counter)

@@ -49,7 +49,7 @@ class _CancelParams(msgspec.Struct):
 
 @dataclass(slots=True)
 class Hub:
-    """What the connections of one server share."""
+    """The verbs, bounds, counts and tasks that the connections of one server share."""
 
     dispatch: Dispatch
     limits: Limits
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
             self._refuse(Busy(f"{hub.limits.connections_max} clients are connected; close one, or try again"))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget the connection. What is in flight runs to its end: it arrived whole."""
+        """Forget the connection. Requests in flight run to their end: they arrived whole."""
         self._is_ending = True
         self._backlog.clear()
         self.unsubscribe()
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def eof_received(self) -> bool:
-        """Answer what is in flight before closing. An unfinished line is dropped with its connection."""
+        """Answer the requests in flight before closing. An unfinished line is dropped with its connection."""
         self._is_ending = True
         self._end_if_idle()
         return True
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
         self._is_choked = True
 
     def resume_writing(self) -> None:
-        """It has read: go on with what waits."""
+        """The client has read: go on with the frames that wait."""
         self._is_choked = False
         if self._cut_off_timer is not None:
             self._cut_off_timer.cancel()
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
         return out
 
     def _serve(self, request: Request, out: bytearray, now_s: float) -> Coroutine[Any, Any, bytes] | None:
-        """Call the verb. Its answer goes to `out`, or comes from what is returned."""
+        """Call the verb. The answer goes to `out`, or the returned coroutine brings it."""
         hub, id = self._hub, request.id
         hub.traffic.requests += 1
         try:
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def _cancel(self, request: Request) -> None:
-        """Take note that nobody wants an answer any more; the verb looks where it can still turn back."""
+        """Mark the call as cancelled; the verb looks at the mark where the verb can still turn back."""
         id = msgspec.json.decode(request.params, type=_CancelParams).id
         if id in self._in_flight:
             self._in_flight[id].is_cancelled = True
@@ -299,7 +299,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _refuse(self, error: CtxgcError) -> None:
-        """Say why and close, after the answers to what is in flight."""
+        """Send the reason and close, after the answers to the requests in flight."""
         self._write(self._error(None, error))
         self._backlog.clear()
         self._is_ending = True
@@ -310,7 +310,7 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        """Close as soon as the client has read what is left for it, or has taken too long over that."""
+        """Close as soon as the client has read its last answers, or has taken too long over them."""
         self._is_ending = True
         self._backlog.clear()
         if not self._transport.is_closing():
@@ -367,7 +367,7 @@ def _batch_answer(lines: Sequence[bytes]) -> bytes:
 
 
 def _error_to_tell(method: str, error: Exception) -> CtxgcError:
-    """What to tell the client: its own mistake, or that we made one."""
+    """The error that the client is told: its own, or `internal` for a bug of the daemon."""
     if isinstance(error, CtxgcError):
         return error
     if isinstance(error, RecursionError):

@@ -2,8 +2,8 @@
 
     publish ──▶ ring [oldest … newest] ◀── cursor of each subscriber, moved on as it reads
 
-Nothing is queued for a subscriber, so one that does not read costs nothing; one that falls out of the ring is told
-which events it missed (`event.gap`).
+No event is queued for a subscriber, so a subscriber that does not read costs nothing; a subscriber that falls out of
+the ring is told which events are gone (`event.gap`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ctxgc.protocol.limits import EVENTS_BYTES_MAX, EVENTS_MAX
 
 
 class PublishedEvent(NamedTuple):
-    """One event, encoded once for all who read it."""
+    """An event, encoded once for all of its subscribers."""
 
     seq: int
     topic: str

@@ -1,7 +1,7 @@
-"""Pacing: the pacer's decision for one session, taken when something was admitted to it.
+"""The pacer's driver: the pacer's decision for one session, taken when a segment was admitted.
 
-A session that is only observed is never collected unasked: its window is another's. A hard limit of the session, or
-of the configuration, always holds; the value pacer runs where it is switched on.
+An observed session is never collected unasked: its agent owns its window. A hard limit of the session, or of the
+configuration, always holds; the value pacer runs where `pacer.enabled` is set.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def pace(
 def ask_pacer(
     session: Session, config: PacerConfig, pacer: PacerRules, request: Request, wall_s: float
 ) -> tuple[Decision | None, Account]:
-    """What the pacer would have a session do about a request, and its account if that is done. Changes nothing."""
+    """The pacer's decision about a request, and the account if the decision is carried out. Changes nothing."""
     limit = limit_of(session, config)
     pacer = replace(
         pacer,
@@ -52,5 +52,5 @@ def ask_pacer(
 
 
 def limit_of(session: Session, config: PacerConfig) -> int:
-    """The hard limit on the session's window in billed tokens, its own before the configured one; 0: none."""
+    """The hard limit on the window in billed tokens: the session's, else the configured limit; 0: no limit."""
     return session.row.window_max_tokens or config.window_max_tokens

@@ -1,4 +1,4 @@
-"""What a session's next collection waits for, and why: the pacer's state in words and numbers.
+"""The next collection of a session and its condition: the pacer's state in words and numbers.
 
     watched, off, asked ── nobody collects it unasked
     limit ── growing ── looking ── cold ── the pacer does, at a request: over the hard limit; not before more has come;
@@ -21,20 +21,20 @@ from ctxgc.protocol.replies.sessions import NextCollectionReply
 
 
 class NextCollection(NamedTuple):
-    """What the next collection waits for."""
+    """The condition of the next collection."""
 
     state: str
     words: str
     grown_tokens: int = 0
-    """That may go and have come since the pacer last looked."""
+    """Evictable tokens that have come since the pacer last looked."""
     due_tokens: int = 0
-    """So many must have come before a warm window is looked at."""
+    """Evictable tokens that must have come before the pacer looks at a warm window."""
     cold_in_s: float | None = None
-    """Seconds until the prompt cache counts as cold, 0 if it does; None where no request was told of."""
+    """Seconds until the prompt cache counts as cold, 0 where the cache is cold; None where no request is known."""
 
 
 def gateway_mode(session: Session) -> str:
-    """`on`, `shadow` or `off` as the gateway was last heard to serve it; empty if it was not since the session woke."""
+    """`on`, `shadow` or `off`, as the gateway last served the session; empty before its first request."""
     if session.row.mode == "wire":
         return "on"
     if session.ledger is None:
@@ -52,7 +52,7 @@ class Pacing(NamedTuple):
 
 
 def pacing_of(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: float) -> Pacing:
-    """What left the session's window, and what its next collection waits for."""
+    """The tokens that left the session's window, and the condition of its next collection."""
     heap, ledger = session.heap, session.ledger
     mode = gateway_mode(session)
     absent = ledger.shadow_slots(heap) if ledger and mode == "shadow" else set()
@@ -87,7 +87,7 @@ def _next_collection(
 
 
 def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -> NextCollection:
-    """Of a session that the value pacer looks after."""
+    """The next collection of a session that the value pacer looks after."""
     heap, ledger = session.heap, session.ledger
     prices = (ledger.pacer if ledger and ledger.pacer else pacer).prices
     heard_s = (ledger.last_request_s if ledger else 0.0) or session.row.updated_s

@@ -1,12 +1,13 @@
-"""A session that is awake: its heap and indexes, and the one place that changes them.
+"""A session that is awake: its heap and indexes, and the one place that changes heap and indexes.
 
     asleep ──rows──▶ awake ──change: heap and stash together──▶ awake
                        ▲            │ the commit failed
-                       └───rows─────┘ stale: what is in memory is thrown away, the table is the truth
+                       └───rows─────┘ stale: memory is thrown away, the table is the truth
 
 Mutations of a session run one at a time, across their commits: `changing()` holds the session's lock until the stash
-has answered. Admissions, pins and the like touch the heap at once and are thrown away with it if the commit fails;
-evictions wait (`Transaction.on_commit`): no body leaves the window before the decision is durable (I1, I2). Reads take no lock.
+has answered. Admissions, pins and the like touch the heap at once, and a failed commit throws the whole heap away;
+evictions wait (`Transaction.on_commit`): no body leaves the window before the decision is durable (I1, I2). Reads take
+no lock.
 """
 
 from __future__ import annotations
@@ -44,18 +45,18 @@ class Session:
     def __init__(self, row: SessionRow, stash: Stash, settings: SessionSettings, clock: Callable[[], float]) -> None:
         self.row = row
         self.number = session_number(row.key)
-        """What its segments' addresses begin with."""
+        """The number that the addresses of the session's segments begin with."""
         self._clock = clock
         self.settings = settings
         self.open_paths: tuple[str, ...] = ()
         """Files that a client says are open in front of the user."""
         self.version = 0
-        """Grows with every change: what was rendered for an older version is not current."""
+        """Grows with every change: a reply that was made for an older version is not current."""
         self._stash = stash
         self._lock = asyncio.Lock()
         self._is_stale = False
         self.is_new = False
-        """No row of it is in the stash yet."""
+        """The stash has no row of the session yet."""
         self._reset(SessionIndex(settings))
 
     def _reset(self, indexes: SessionIndex) -> None:
@@ -63,7 +64,7 @@ class Session:
         self.last_collection = 0
         self.calibration = Calibration.resumed(self.row.model, self.row.ratio)
         self.account = Account()
-        """What collecting saved since the session woke: the pacer's."""
+        """The pacer's account of collections since the session woke."""
         self.ledger: RequestLedger | None = None
         """What the gateway told of its requests, once it did."""
 
@@ -86,17 +87,17 @@ class Session:
 
     @property
     def key(self) -> SessionKey:
-        """Its name for good."""
+        """The session's name for good."""
         return self.row.key
 
     @property
     def heap(self) -> Heap:
-        """Its segments, in columns."""
+        """The session's segments, in columns."""
         return self.indexes.heap
 
     @property
     def index(self) -> ReferenceIndex:
-        """Who holds which word, line and path."""
+        """The holders of each word, line and path."""
         return self.indexes.index
 
     @property
@@ -125,7 +126,7 @@ class Session:
         return tokens if unit == "raw" else self.calibration.raw_budget(tokens, self.row.hidden_tokens)
 
     def slot(self, name: str) -> int:
-        """The slot a person or program means: an id, `#seq`, an address, or an unambiguous prefix of an id."""
+        """The slot of a name: an id, `#seq`, an address, or an unambiguous prefix of an id."""
         found = self.heap.slot_of.get(name)
         if found is not None:
             return found
@@ -147,7 +148,7 @@ class Session:
         return list(dict.fromkeys(self.slot(name) for name in names))
 
     def live_slots(self, names: Iterable[str]) -> list[int]:
-        """As `slots`, of segments that are not forgotten: of those nothing is left to pin, tag or bring back."""
+        """As `slots`, and raise `NotFound` for a forgotten segment: it has nothing left to pin, tag or bring back."""
         slots = self.slots(names)
         gone = [slot for slot in slots if self.heap.state[slot] == FORGOTTEN]
         if gone:
@@ -156,7 +157,7 @@ class Session:
         return slots
 
     def adopt(self, settings: SessionSettings) -> None:
-        """Take new settings. All but the rules are built into the heap, so that is rebuilt before the next change."""
+        """Take new settings. The heap is built from all but the rules, so the next change rebuilds the heap."""
         old, self.settings = self.settings, settings
         self._is_stale |= replace(old, rules=settings.rules) != settings
         self.version += 1
@@ -192,16 +193,16 @@ class Session:
                 await self.refresh()
 
     async def wait_for_commit(self) -> None:
-        """Return once no change is under way: for a reader who met in the heap what the stash does not have yet."""
+        """Return once no change is under way: for a reader of a segment that the stash does not have yet."""
         async with self._lock:
             await self.refresh()
 
     def rebuild(self) -> None:
-        """Throw away what memory holds before anyone looks again: the rows say less now, and that is the point."""
+        """Rebuild memory before the next look: the rows hold less after a forget, and memory must not hold more."""
         self._is_stale = True
 
     async def refresh(self) -> None:
-        """Rebuild what a failed commit left in doubt."""
+        """Rebuild a heap that a failed commit left in doubt."""
         if not self._is_stale:
             return
         row = await self._stash.session(self.key)
@@ -224,7 +225,7 @@ class Session:
         self.last_collection = newest[0].id if newest else 0
 
     async def ensure_text(self) -> None:
-        """Rebuild the index of words and lines of a session that was asleep; before admitting anything."""
+        """Rebuild the index of words and lines of a session that was asleep; call before an admission."""
         indexes = self.indexes
         for start in range(0, 0 if indexes.has_text else len(indexes.heap), TEXTS_PER_SLICE):
             seqs = range(start, min(start + TEXTS_PER_SLICE, len(indexes.heap)))
@@ -256,7 +257,7 @@ class Session:
         return True
 
     def _recalled_by(self, segment: Segment) -> int:
-        """The slot that a command brought back, -1 if it did not, or not out of this session."""
+        """The slot that a command recalled, -1 for another command or another session's segment."""
         name = recalled_name(segment)
         try:
             return self.slot(name) if name else -1
@@ -264,7 +265,7 @@ class Session:
             return -1
 
     def _note_recalls(self, tx: Transaction, slot: int, turn: int, recalled: Sequence[int]) -> None:
-        """What a command brought back was needed: a page fault, unless the daemon noted that when it answered."""
+        """Note each recalled segment as a page fault, unless the daemon noted the fault when it answered the recall."""
         heap = self.heap
         for target in recalled:
             is_noted = heap.grace_until.get(target, -1) >= turn
@@ -275,7 +276,7 @@ class Session:
             self.indexes.grant_grace(slot, turn + 1)
 
     def set_row(self, tx: Transaction, **fields: Any) -> None:
-        """Change what is known of the session."""
+        """Change fields of the session's row."""
         if any(getattr(self.row, name) != value for name, value in fields.items()):
             self.row = replace(self.row, **fields)
             tx.is_row_changed = True

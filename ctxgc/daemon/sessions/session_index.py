@@ -1,10 +1,10 @@
-"""What memory holds of one session's segments: heap, indexes, digests. All of it follows from the session's rows.
+"""One session's segments in memory: heap, indexes, digests. All three follow from the session's rows.
 
     rows ──of_rows──▶ SessionIndex ◀──admit── one more segment
                            │ its commit failed
                            └──▶ thrown away, and made again from rows
 
-Built on any thread and handed over whole; changed only by its session, inside a change. It waits for nothing.
+Any thread may build the index and hand it over whole; only its session changes it, inside a change. No function waits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ctxgc.stash.contract import Edge, Stored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """What the configuration says to every session."""
+    """The configuration's settings for every session."""
 
     rules: Rules = field(default_factory=Rules)
     evictable_kinds: tuple[Kind, ...] = (Kind.EXCHANGE, Kind.ATTACHMENT, Kind.THINKING)
@@ -33,25 +33,25 @@ class SessionSettings:
 
 
 class Admission(NamedTuple):
-    """What admitting a segment says to the stash."""
+    """The rows that an admission writes to the stash."""
 
     row: Stored
     refs: list[Ref]
     proofs: list[tuple[int, Proof]]
-    """Slots that are garbage since, each with its proof."""
+    """Slots that the admission proved garbage, each with its proof."""
 
 
 class SessionIndex:
-    """The segments of one session, in memory: without their texts, but for the hashes of words and lines."""
+    """The segments of one session, in memory: no texts, only the hashes of words and lines."""
 
     def __init__(self, settings: SessionSettings) -> None:
         self.heap = Heap(settings.evictable_kinds)
         self.index = ReferenceIndex()
         self.has_text = False
-        """The index knows the words and lines of every segment: nothing is admitted before."""
+        """Whether the index knows the words and lines of every segment, which an admission needs."""
         self.place_max = 0
         self.redacted: set[int] = set()
-        """Slots of which the stash holds less than was sent."""
+        """Slots whose stored content is redacted."""
         self.left_evicted: set[int] = set()
         """Slots that departed while their bodies were out."""
         self.uneditable: set[int] = set()
@@ -62,7 +62,7 @@ class SessionIndex:
 
     @classmethod
     def of_rows(cls, rows: Iterable[Stored], settings: SessionSettings) -> SessionIndex:
-        """What the rows say, in seq order. O(rows): ten thousand take long enough to be made beside the loop."""
+        """The index of rows in seq order. O(rows): ten thousand rows are worth a thread beside the loop."""
         indexes = cls(settings)
         for row in rows:
             indexes._take(row)
@@ -171,5 +171,5 @@ class SessionIndex:
         column[start : start + DIGEST_BYTES] = digest.ljust(DIGEST_BYTES, b"\0")
 
     def grant_grace(self, slot: int, recalled_turn: int) -> None:
-        """Keep what was recalled at this turn from collections for the grace period."""
+        """Keep a slot that was recalled at this turn from collections for the grace period."""
         self.heap.grace_until[slot] = recalled_turn + self._settings.recall_grace_turns

@@ -1,4 +1,4 @@
-"""What every verb does alike: find the session, change it once, answer the same to the same `op_id`."""
+"""Steps that every verb shares: find the session, change the session once, answer the same to the same `op_id`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ async def session_of(services: Services, params: OfSession) -> Session:
 
 
 async def session_with_segment(services: Services, params: OfSession, name: str) -> Session:
-    """The session that the params mean; if they name none and it lacks this segment, the only one that has the id.
+    """The session that the params mean; where they name no session and theirs lacks the segment, the only holder.
 
-    Search answers from all sessions, so what it found is found again from anywhere. An address says its session itself:
-    the session of a working directory is never asked for it. Raises `NotFound`.
+    Search answers from all sessions, so a hit is found again from any folder. An address names its own session: the
+    session of a working directory is never asked for an address. Raises `NotFound`.
     """
     address = address_in(name)
     session: Session | None = None
@@ -63,7 +63,7 @@ async def session_with_segment(services: Services, params: OfSession, name: str)
 
 
 class Repeated(Exception):
-    """An `op_id` that is known: its first reply, on the way out of a verb whose body must not run again."""
+    """The first reply of a known `op_id`, on the way out of a verb whose body must not run again."""
 
     def __init__(self, reply: bytes) -> None:
         super().__init__()
@@ -111,10 +111,10 @@ async def first_reply(reply: Awaitable[Any]) -> Any:
 
 
 def call_digest(verb: str, params: Mutating) -> bytes:
-    """What tells a call from another one with the same `op_id`: all but how it is sent, and how its session is named.
+    """The digest that tells a call from another with the same `op_id`: of all params but those of sending and naming.
 
-    Members of objects in any order: a client that encodes anew may change it. Secrets are taken out before, for the
-    digest of one can be guessed at. Heavy where the text is long.
+    The order of an object's members does not count: a client that encodes a call anew may change the order. Secrets are
+    taken out before, for the digest of a secret can be guessed at. Heavy where the text is long.
     """
     said = msgspec.json.decode(params.model_dump_json(exclude=NOT_OF_THE_CALL))
     bare, _ = redact(msgspec.json.encode([verb, said], order="sorted"))
@@ -122,12 +122,12 @@ def call_digest(verb: str, params: Mutating) -> bytes:
 
 
 async def on_worker(services: Services, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run what is heavy on the processor beside the loop."""
+    """Run a function that is heavy on the processor beside the loop."""
     return await asyncio.get_running_loop().run_in_executor(services.worker, function, *arguments)
 
 
 async def yield_to_peers() -> None:
-    """Let whoever came in the same round of the loop do the last step too, before anyone goes on to the next.
+    """Let other calls of the same round of the loop do their last step too, before any call goes on to the next step.
 
     One step for many in a row finds its code and tables in the processor's caches: fifty clients' adds cost a seventh
     less than one after the other, each from end to end.
@@ -157,7 +157,7 @@ def over_budget_hint(session: Session) -> str | None:
 
 
 def publish_collection(services: Services, session: Session, outcome: Outcome) -> None:
-    """Count a collection and tell those who subscribed."""
+    """Count a collection and publish it to the subscribers."""
     if not outcome.collection:
         return
     services.counts["collections"] += outcome.trigger != SHADOW

@@ -110,7 +110,7 @@ async def _add(
 
 
 async def prepare_segments(services: Services, session: Session, given: list[Segment]) -> list[Prepared]:
-    """What a client gives, ready to be admitted; inside the session's change. Raises `Conflict`."""
+    """A client's segments, ready to be admitted; call inside the session's change. Raises `Conflict`."""
     await session.ensure_text()
     intake = services.intake
     if intake.is_quick(given):
@@ -128,7 +128,7 @@ async def prepare_segments(services: Services, session: Session, given: list[Seg
 def _collect_if_due(
     services: Services, session: Session, tx: Transaction, cached_tokens: int, added: AddReply
 ) -> AddReply:
-    """Ask the pacer; the reply with the collection, if one was due."""
+    """Ask the pacer; the reply with the collection, if a collection was due."""
     outcome = pace(
         session,
         tx,
@@ -151,7 +151,7 @@ def _collect_if_due(
 
 
 def apply_add(session: Session, tx: Transaction, items: Sequence[NewSegment], prepared: list[Prepared]) -> AddReply:
-    """Admit what was prepared; the turn moves on with a reply, or with the call where there is none."""
+    """Admit prepared segments; the turn moves on with a reply, or with the call where no segment is a reply."""
     turn = session.row.turn
     added = 0
     for item, ready in zip(items, prepared, strict=True):
@@ -199,7 +199,7 @@ async def get(services: Services, params: SegmentGet) -> ContentReply:
 
 
 async def list_segments(services: Services, params: SegmentList) -> SegmentsReply:
-    """`segment.list`: window order first, then what is outside of it, by place."""
+    """`segment.list`: window order first, then the segments outside of the window, by place."""
     session = await session_of(services, params)
     heap = session.heap
     wanted = [

@@ -132,7 +132,7 @@ def _slots(
     rows: Sequence[Stored],
     contents: Mapping[int, Content],
 ) -> list[Slot]:
-    """The same from values alone; `out` has address and tokens of the bodies that are out."""
+    """The window's slots from values alone; `out` has address and tokens of each body that is out."""
     segments = {row.seq: row.segment for row in rows}
     slots = []
     for seq in window:
@@ -144,7 +144,7 @@ def _slots(
 
 
 def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool = True) -> Tombstone:
-    """The tombstone of a segment, the same at every rendering (I14). Of what was recalled it names the original."""
+    """The tombstone of a segment, the same at every rendering (I14). A recalled copy's tombstone names the original."""
     address = Address(session.number, original_of(session.heap, seq))
     return Tombstone(tombstone_text(segment, address, session.heap.body[seq], can_recall=can_recall))
 
@@ -170,7 +170,7 @@ def _render(format_name: str, slots: list[Slot]) -> bytes:
 
 
 def _replace_surrogates(rendered: bytes) -> bytes:
-    """The same JSON with U+FFFD for lone surrogates, which hosts do log: no API takes them, and no line of ours."""
+    """The same JSON with U+FFFD for lone surrogates, which hosts do log and no API takes."""
     if b"\\ud" not in rendered:
         return rendered
     text = json.dumps(json.loads(rendered), separators=(",", ":"), ensure_ascii=False)

@@ -41,7 +41,7 @@ BROUGHT_BACK = {
     "observe": "{} brought back here; your agent's own window is unchanged",
     "wire": "{} read back; in the window its tombstone stays, or the prompt cache would break",
 }
-"""What a recall changed, by the session's mode: by who renders its window."""
+"""The effect of a recall, by the session's mode: by the renderer of its window."""
 
 
 async def search(services: Services, params: StashSearch) -> SearchReply:
@@ -200,7 +200,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
 
 
 def _forget_sentence(segments: int, already: int, *, is_whole: bool) -> str:
-    """What became of it, with the erasures that are still to come, and with none where nothing is left to erase."""
+    """The outcome of a forget, with the erasures that are still to come, if any are."""
     if not segments and not is_whole:
         return "nothing changed: forgotten already"
     what = f"{segments} {'segment' if segments == 1 else 'segments'}"

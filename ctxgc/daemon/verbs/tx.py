@@ -31,7 +31,7 @@ SIMPLE: dict[str, Callable[[Session, Transaction, Any], Reply]] = {
 }
 ADDING = ("segment.add", "segment.add_many")
 OUTER = frozenset(MutatingSession.model_fields)
-"""What a tx says once for all of its calls. A call that named another session would be applied to the wrong one."""
+"""Params that a tx gives once for all of its calls. A call that named a session itself would be applied to another."""
 
 
 async def transact(services: Services, params: Tx) -> TxReply:
@@ -72,7 +72,7 @@ def _validate(number: int, call: dict[str, Any]) -> tuple[str, Params]:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first of pydantic's complaints, in a sentence, without the input: it may be a session's text."""
+    """The first of pydantic's complaints, in a sentence, without the input: the input may be a session's text."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"]) or "params"
     return f"{place}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
