@@ -11,8 +11,8 @@
     no such id          a segment              depart, with the reason
 
 Every reader of a host's list asks this one function: `window.sync`, `messages.collect`, and a feed of a transcript.
-A list speaks of contents by id; where a list's ids are only names, `ids_by_content` finds the session's own id first.
-Values in, values out: reconciliation reads the heap and changes nothing, so asking twice gives the same transitions.
+A list speaks of contents by id; where a list's ids are only names, `ids_by_content` finds the session's own ids first.
+Reconciliation reads the heap and changes nothing, so the same arguments give the same transitions.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class HostList:
     places: Mapping[str, int]
     """Place of each listed id, in window order."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """Digest of the content behind an id, as the host computes it; ids without a digest stand for what they did."""
+    """Digest of the content behind an id, as the host computes digests; an id without a digest keeps its content."""
     contents: Mapping[str, Kind] = field(default_factory=dict)
     """Kind of each segment whose content came along."""
     departed: Mapping[str, Departure] = field(default_factory=dict)
-    """Ids that the host took out, with its reasons."""
+    """Ids that the host took out of its window, with the reasons."""
     tombstones: Set[str] = frozenset()
-    """Ids of which the list holds our tombstone instead of the body."""
+    """Ids whose tombstone stands in the list instead of the body."""
     is_whole: bool = True
-    """The list is the window: segments beyond it depart, and nothing moves before every id is known."""
+    """The list is the window: all other segments depart, and no segment moves before every id is known."""
     is_outdated: bool = False
     """The list is an older or shorter copy than the session: no segment returns or moves for it."""
     is_rendered: bool = True
@@ -52,13 +52,13 @@ class HostList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownSession:
-    """What reconciliation reads of a session. Slots and digests are the session's own; nothing here is changed."""
+    """A session as reconciliation reads it. Nothing in here is changed."""
 
     heap: Heap
     left_evicted: Set[int] = frozenset()
     """Slots that departed while their bodies were evicted."""
     redacted: Set[int] = frozenset()
-    """Slots whose stored content is less than was sent: their bodies cannot leave, and a digest tells nothing."""
+    """Slots whose stored content lacks a secret: their bodies cannot leave the list, and digests cannot match."""
     uneditable: Set[int] = frozenset()
     """Slots whose bodies cannot leave the host's list."""
     stored_digests: Mapping[int, str] = field(default_factory=dict)
@@ -67,28 +67,28 @@ class KnownSession:
     """Digest, by slot, that the host gave to another content under the same id."""
 
     def is_settled(self, id_: str) -> bool:
-        """Whether the session has this segment, and no result of it is awaited."""
+        """Whether the session has the segment, and the segment is not pending."""
         slot = self.heap.slot_of.get(id_)
         return slot is not None and not self.heap.flags[slot] & PENDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transitions:
-    """What a host's list asks of a session. Slots, but for ids that may have no slot yet."""
+    """The changes that a host's list asks of a session: slots, or ids where a segment may have no slot yet."""
 
     admit: tuple[str, ...] = ()
-    """Contents that came along under new ids, or complete a pending call."""
+    """Ids of contents that are new, or complete a pending call."""
     aside: tuple[str, ...] = ()
-    """Contents that came along under ids that stand for another content."""
+    """Ids of contents that came under an id of another content."""
     unknown: tuple[str, ...] = ()
-    """Listed ids whose content the session lacks, and the host has to send."""
+    """Listed ids whose content the session lacks: the host has to send them."""
     conflicts: tuple[int, ...] = ()
-    """Listed slots that stand for another content in the host's list than in the stash."""
+    """Listed slots whose content in the list differs from the content in the stash."""
     departures: tuple[tuple[Departure, tuple[int, ...]], ...] = ()
     evicted: tuple[int, ...] = ()
-    """Slots that are evicted from now on: returning so, or a tombstone of theirs stands in the list."""
+    """Slots to be evicted: they return so, or their tombstone stands in the list."""
     resident: tuple[int, ...] = ()
-    """Slots that are resident from now on: returning so, or no tombstone can stand for them."""
+    """Slots to be resident: they return so, or no tombstone can stand for them."""
     moves: tuple[tuple[int, int], ...] = ()
     """(slot, new place)."""
 
@@ -96,13 +96,13 @@ class Transitions:
 def reconcile(host: HostList, session: KnownSession) -> Transitions:
     """Compare a host's list with a session. O(listed + window); raises nothing.
 
-    A whole list with an unknown id leaves the window as it is: half a list would make segments depart that its other
+    A whole list with an unknown id leaves the window as it is: half a list would make segments depart that the other
     half may hold. Contents are admitted all the same, so that a long list may come in parts.
     """
     heap, is_whole = session.heap, host.is_whole
-    said, others = call_digests(host, session), session.other_digests
-    conflicts = {slot for slot, digest in others.items() if said.get(slot, digest) == digest}
-    doubtful = doubtful_slots(said, session)
+    digests, others = call_digests(host, session), session.other_digests
+    conflicts = {slot for slot, digest in others.items() if digests.get(slot, digest) == digest}
+    doubtful = doubtful_slots(digests, session)
     places: dict[int, int] = {}
     unknown: list[str] = []
     for id_, place in host.places.items():
@@ -133,7 +133,7 @@ def reconcile(host: HostList, session: KnownSession) -> Transitions:
 def call_digests(host: HostList, session: KnownSession) -> dict[int, str]:
     """Digest, by slot, of the listed calls that are answered.
 
-    Only a call's id is a name that a host may give to another content: all other ids are digests of a text themselves.
+    Only a call's id is a name that a host may give to another content: all other ids are digests of a text.
     """
     heap = session.heap
     slots = ((heap.slot_of.get(id_, -1), digest) for id_, digest in host.digests.items())
@@ -145,7 +145,7 @@ def call_digests(host: HostList, session: KnownSession) -> dict[int, str]:
 
 
 def doubtful_slots(digests: Mapping[int, str], session: KnownSession) -> set[int]:
-    """Slots of these digests that nobody has compared with the stash yet, and that can be compared."""
+    """Slots whose digest was not compared with the stash yet, and can be compared."""
     stored, others = session.stored_digests, session.other_digests
     return {
         slot
@@ -157,7 +157,7 @@ def doubtful_slots(digests: Mapping[int, str], session: KnownSession) -> set[int
 def _states(
     host: HostList, session: KnownSession, places: Mapping[int, int], conflicts: Set[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Slots that are evicted, and slots that are resident, after the list."""
+    """Slots to be evicted, and slots to be resident."""
     heap = session.heap
     state = heap.state
     stones = {heap.slot_of[id_] for id_ in host.tombstones}
@@ -197,7 +197,7 @@ def _departures(
 
 
 def _reason(host: HostList, session: KnownSession, places: Mapping[int, int]) -> Departure:
-    """Why segments are missing from a whole list: a summary that the window lacked says that the host compacted."""
+    """Why segments depart from a whole list: a summary that the window lacked says that the host compacted."""
     heap = session.heap
     fresh = (kind for id_, kind in host.contents.items() if id_ in host.places and id_ not in heap.slot_of)
     back = (heap.kind_of(slot) for slot in places if heap.state[slot] == DEPARTED)
@@ -209,7 +209,7 @@ def _reason(host: HostList, session: KnownSession, places: Mapping[int, int]) ->
 
 
 class Stamp(NamedTuple):
-    """What a content is recognised by. A redacted content differs from the text that holds the redaction's mark."""
+    """The mark of a content. A redacted content differs from a text that spells the redaction's mark."""
 
     digest: bytes
     is_redacted: bool
@@ -228,9 +228,9 @@ def ids_by_content(
 ) -> list[str]:
     """The session's id of each content, every id at most once; never one of `reserved`.
 
-    In a list an id is no more than a name: a host edits a result, or counts its uses of a call id anew after dropping
-    some. In a session an id stands for one content for good, because tombstones, pins and people refer to it (I1, I9).
-    So a content has the id under which the session holds it, or completes the pending call of its id, or gets the next
+    A list's id is no more than a name: a host edits a result, or counts the uses of a call id anew after dropping some.
+    A session's id stands for one content for good, because tombstones, pins and people refer to ids (I1, I9). So a
+    content has the id under which the session holds it, or completes the pending call of its id, or gets the next
     ordinal. A forgotten segment is recognised by its id alone.
     """
     bases = {base_id(content.id) for content in contents}

@@ -394,6 +394,17 @@ async def test_what_the_wire_cannot_edit_is_not_counted_as_what_could_go(bench):
     assert 400 < rows["exchange"]["body_tokens"] < 800 < rows["exchange"]["tokens"]
 
 
+async def test_what_a_first_request_says_cannot_be_edited_is_in_no_collection_of_that_request(bench):
+    host, messages = Host(bench.call, mode="on"), conversation(20)
+    ids = [segment.id for segment in WIRE.parse(json.dumps(messages).encode()).segments]
+
+    reply = await host.send(messages, fixed=ids, is_cold=True)
+    other = await Host(bench.call, session="claude_code:other", mode="on").send(messages, is_cold=True)
+
+    assert reply["evicted"] == {}
+    assert other["evicted"] != {}
+
+
 async def test_a_call_id_that_now_stands_for_another_result_is_named_and_never_evicted(bench):
     host = Host(bench.call, mode="on")
     await host.send(conversation(4))

@@ -3,9 +3,9 @@
     file bytes ──inflate──▶ ──parse──▶ events ──prepare──▶ ──one change per run of a session's events──▶ stash, heap
                        (worker thread)          (worker thread)
 
-Reading a transcript again changes nothing: ids that are known are passed over before any counting. What a host did
-to its window on the way (rewinds, compactions) is followed in a `Reading` and settled against the heap, for a first
-reading as it happens, for a repeated one at its end, so that the middle of an old file never undoes its end.
+A transcript that is read again changes nothing: segments that the session has are passed over before any counting, and
+so are the bills of their turns. The host's rewinds and compactions are collected in a `Reading` and reconciled with the
+heap, at a first reading event by event, at a repeated one at its end: the middle of an old file never undoes its end.
 """
 
 from __future__ import annotations
@@ -34,37 +34,37 @@ from ctxgc.stash.contract import SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 FIRST_LOOK_BYTES = 2**16
-"""So much of a file is gathered before its format is asked for; twice as much each time that it is not known yet."""
+"""Bytes of a file before the first attempt to detect its format; each further attempt has twice the bytes."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """What one reading of a transcript has said of one session so far."""
+    """One reading of a transcript: the window and the facts of one session so far."""
 
     session: Session
     places: dict[str, int] = field(default_factory=dict)
-    """The window: id to place."""
+    """Place of each id in the window."""
     departed: dict[str, Departure] = field(default_factory=dict)
     changed_ids: dict[str, None] = field(default_factory=dict)
-    """Ids whose state or place in the heap may differ from the above."""
+    """Ids whose state or place in the heap may be out of date."""
     is_first: bool = True
-    """Nothing of the session was known before this reading."""
+    """The session had no segment before this reading."""
     known_turns: int = 0
-    """Replies that the session had before this reading: their bills taught it already."""
+    """Replies that the session had before this reading, whose bills the calibration has seen."""
     added: int = 0
     is_timed: bool = False
-    """Its records say when they were written."""
+    """The transcript's records have times."""
     dated: int = 0
-    """Of `added`, those that the session's time takes into account."""
+    """Segments, of `added`, that the session's time takes into account."""
     turn: int = -1
     prompt_tokens: int = 0
-    """Raw tokens of the window when this turn's reply was asked for."""
+    """Raw tokens of the window when this turn began."""
     last_usage: tuple[int, int] = (0, 0)
     """(raw prompt, billed prompt) of the reply before."""
 
 
 class Feed:
-    """Reads one transcript. Feed it the file's bytes in any cuts, then `finish`; it may be fed on afterwards."""
+    """Reads one transcript: `feed` the file's bytes in any cuts, then `finish`; a file that grows is fed on."""
 
     def __init__(self, services: Services, format_name: str = "") -> None:
         self._services = services
@@ -86,7 +86,7 @@ class Feed:
         return [reading.session.key for reading in self.readings.values()]
 
     async def feed(self, data: bytes) -> None:
-        """Take in these bytes. Raises `BadTranscript` if the format is not known, `CtxgcError` of the stash."""
+        """Read bytes. Raises `BadTranscript` for an unknown format, `CtxgcError` of the stash."""
         for plain in self._inflater.feed(data):
             await self._feed_plain(plain)
 
@@ -104,7 +104,7 @@ class Feed:
 
     @property
     def ends_early(self) -> str:
-        """Why the input may be only a part of the file, as the end of a sentence; empty if it is whole."""
+        """Why the input may be only a part of the file, as the end of a sentence; empty for a whole file."""
         if self._inflater.is_damaged:
             return "its gzip is damaged; what came before the damage is in"
         return "its gzip is cut off; what came before is in" if self._inflater.is_cut else ""
@@ -114,7 +114,7 @@ class Feed:
         return head
 
     async def _begin(self, *, is_last: bool) -> bool:
-        """Open the parser if the head says which; where it does not, that is an error at the last look."""
+        """Open the parser that the head calls for; a head without a known format is an error at the last attempt."""
         name = self._format or await self._work(detect, bytes(self._head))
         if name is None and not is_last:
             return False
@@ -126,7 +126,7 @@ class Feed:
         return True
 
     async def finish(self) -> None:
-        """The input ends here for now: take what is left, and settle every session with its window."""
+        """The input ends here for now: read the rest, and bring the window of every session up to date."""
         if self._parser is None:
             await self._begin(is_last=True)
             await self._take(await self._work(self._parse, self._pop_head()))
@@ -153,7 +153,7 @@ class Feed:
             reading = await self._reading_of(name)
             batch = list(run)
             async with reading.session.changing() as tx:
-                # What is news is asked inside the change: outside, the heap may hold what a failing commit takes back.
+                # Outside the change the heap may hold segments that a failing commit takes back.
                 segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(reading, e)]
                 if segments:
                     await reading.session.ensure_text()
@@ -182,7 +182,7 @@ class Feed:
     def _is_news(reading: Reading, event: Admitted) -> bool:
         slot = reading.session.heap.slot_of.get(event.segment.id)
         if slot is None:
-            # What the gateway tells is the window; beside it a transcript only knows more of what it holds.
+            # The gateway's requests are the window; a transcript adds facts to its segments, and no segment.
             return not reading.session.is_gateway_managed
         return reading.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
 
@@ -219,7 +219,7 @@ class Feed:
 
     @staticmethod
     def _update_window(reading: Reading, tx: Transaction) -> None:
-        """Make the session's window what the transcript says, where its ids moved since the last time."""
+        """Reconcile the ids whose state or place changed since the last time."""
         session, heap = reading.session, reading.session.heap
         changed_ids, reading.changed_ids = reading.changed_ids, {}
         if not changed_ids or session.is_gateway_managed:
@@ -240,12 +240,12 @@ class Feed:
         assert self._parser is not None
         fields: dict[str, Any] = {"ratio": reading.session.calibration.ratio}
         if reading is next(iter(self.readings.values())):
-            # What was not understood belongs to the file; it is shown with the session the file is named after.
+            # Skipped records belong to the file, so the session that the file is named after shows them.
             fields["skipped_records"] = sum(self._parser.skipped.values())
         reading.session.set_row(tx, **fields)
 
     def _note_time(self, reading: Reading, tx: Transaction) -> None:
-        """A transcript without times happened when it was read, for all we know: when that brought something."""
+        """Date a session by the reading, where a transcript without times brought segments."""
         is_news = reading.added > reading.dated or not reading.session.row.updated_s
         reading.dated = reading.added
         if is_news and not reading.is_timed:

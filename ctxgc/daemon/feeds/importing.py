@@ -17,15 +17,15 @@ from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportRepl
 
 SLICE_BYTES = 256 * 2**10
 PROGRESS_BYTES = 2**20
-"""An `import` event is published about every so many bytes of a file."""
+"""Bytes of a file between two `import` events."""
 FILES_MAX = 100_000
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 
 def transcript_files(path: str) -> list[str]:
-    """The transcripts a path means: itself, or those below a folder. Raises `NotFound`, `BadTranscript`.
+    """The transcripts at a path: the file, or all files below the folder. Raises `NotFound`, `BadTranscript`.
 
-    The last written comes last, so that the session it holds is the newest for whoever asks for a folder's newest.
+    The last written file comes last, so that its session is the newest of the folder.
     """
     if os.path.isdir(path):
         paths = (str(file) for file in Path(path).rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
@@ -42,13 +42,13 @@ def _written_ns(path: str) -> int:
     try:
         return os.stat(path).st_mtime_ns
     except OSError:
-        return 0  # Opening it will say what is wrong.
+        return 0  # The error of opening the file says more.
 
 
 def open_regular(path: str) -> IO[bytes]:
-    """Open a regular file for reading. A pipe or device would stall us, so it is refused.
+    """Open a regular file for reading. Pipes and devices would stall the daemon, so they are refused.
 
-    So is a name that is not text: no reply, event or row could say it. Raises `BadTranscript`, `OSError`.
+    A file whose name is not text is refused too: no reply, event or row can name it. Raises `BadTranscript`, `OSError`.
     """
     if not _is_text(path):
         raise BadTranscript(f"{_printable(path)} has a name that is not UTF-8", hint="give it another name")
@@ -61,7 +61,7 @@ def open_regular(path: str) -> IO[bytes]:
 
 
 async def import_paths(services: Services, paths: Sequence[str], format_name: str) -> ImportReply:
-    """Import files and folders. Failures are listed by file; the rest goes in."""
+    """Import files and folders. The reply lists failures by file; all other files are imported."""
     started = time.monotonic()
     sessions: list[ImportedReply] = []
     failed: list[FailedReply] = []

@@ -1,12 +1,12 @@
 """Watching: transcripts followed as they grow.
 
-    path ──watchfiles──▶ changed files ──read on from where we were──▶ feed ──▶ position committed
-      ▲                                                                  │ gone, or the system refuses
-      └──────────────────────── look again in a while ───────────────────┘
+    path ──watchfiles──▶ changed files ──read on from the last offset──▶ feed ──▶ position committed
+      ▲                                                                    │ path gone, or the system refuses
+      └──────────────────────── look again in a while ─────────────────────┘
 
-A parser needs its file's beginning, so a file is read from its start once per run of the daemon, which changes
-nothing that is known; a file that has not grown since its last committed position is not read at all. Of a log only
-whole lines are taken, since a host may be in the middle of writing one; any other file is read anew when it changes.
+A parser needs the beginning of its file, so each run of the daemon reads a file from its start once, which changes no
+segment; a file that has not grown since its last committed position is not read at all. A log is read by whole lines,
+since a host may be in the middle of writing a line; any other file is read anew when its content changes.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from ctxgc.protocol.replies.daemon import WatchedReply
 from ctxgc.stash.contract import PutPosition
 
 WATCHED_MAX = 32
-"""Each takes a thread, and there are forty for all."""
+"""Paths. Each takes one of the forty threads that all file work shares."""
 FEEDS_MAX = 256
-"""Files followed at once; the longest silent are closed and read again when they speak."""
+"""Files followed at once; beyond the bound the longest silent file is closed, and read again when it grows."""
 HEAD_BYTES = 4096
 STEP_MS = 250
-"""How often the watching thread looks; a shorter step costs an idle daemon a tenth of a per cent of a processor."""
+"""Interval of the watching thread; a shorter one costs an idle daemon a tenth of a per cent of a processor."""
 QUIET_MS = 5000
-"""After so long without a change we look whether the path is still there."""
+"""Silence after which the watcher checks that the path still exists."""
 RETRY_S = 1.0
 LOG_SUFFIX = ".jsonl"
 
@@ -48,17 +48,17 @@ _log = logging.getLogger("ctxgc.daemon")
 
 @dataclass(slots=True)
 class FollowedFile:
-    """One file: its feed, and how far it was taken in."""
+    """A file that grows: its feed and its offset."""
 
     feed: Feed
     identity: tuple[int, int]
-    """Device and inode: another file of the same name is read from its start."""
+    """Device and inode, so that a new file of the same name is read from its start."""
     offset: int = 0
     partial_line: bytearray = field(default_factory=bytearray)
-    """The line that is still being written, as long as a line may be."""
+    """The start of a line that the host is still writing, of at most a line's length."""
 
     async def take(self, data: bytes, *, is_log: bool) -> None:
-        """Feed what is whole, and hold back the rest of a log."""
+        """Feed whole lines of a log, and keep the rest; feed any other file as it comes."""
         if not is_log:
             await self.feed.feed(data)
             return
@@ -66,7 +66,7 @@ class FollowedFile:
         if not end and len(self.partial_line) + len(data) <= LINE_BYTES_MAX:
             self.partial_line += data
             return
-        # A line that grew beyond all bounds goes to the parser as it is: it drops it, and counts it.
+        # A line beyond the bound goes to the parser as it is: the parser drops and counts it.
         end = end or len(data)
         whole, self.partial_line = bytes(self.partial_line) + data[:end], bytearray(data[end:])
         await self.feed.feed(whole)
@@ -74,7 +74,7 @@ class FollowedFile:
 
 @dataclass(slots=True)
 class WatchedPath:
-    """One path that somebody asked to follow."""
+    """A path that a client asked to follow."""
 
     path: str
     task: asyncio.Task[None] | None = None
@@ -85,7 +85,7 @@ class WatchedPath:
 
 
 class Watcher:
-    """Follows paths, each in a task of its own, all of them ended by `close`."""
+    """Follows paths, each in a task of its own; `close` ends all tasks."""
 
     def __init__(self, services: Services, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
         self._services = services
@@ -96,7 +96,7 @@ class Watcher:
         return len(self._watched)
 
     def add(self, path: str, *, must_exist: bool = True) -> bool:
-        """Follow a path from now on; False if it is followed already. Raises `NotFound`, `Busy`, `BadParams`."""
+        """Follow a path from now on; False for one that is followed. Raises `NotFound`, `Busy`, `BadParams`."""
         if path in self._watched:
             return False
         if len(self._watched) >= WATCHED_MAX:
@@ -110,7 +110,7 @@ class Watcher:
         return True
 
     async def remove(self, path: str) -> bool:
-        """Stop following a path, as it was given to `add`; False if it was not followed."""
+        """Stop following a path, spelled as for `add`; False for a path that is not followed."""
         watched = self._watched.pop(path, None)
         if watched is None or watched.task is None:
             return False
@@ -121,7 +121,7 @@ class Watcher:
         return True
 
     async def close(self) -> None:
-        """Stop following everything."""
+        """Stop following all paths."""
         for path in list(self._watched):
             await self.remove(path)
 
@@ -161,7 +161,7 @@ class Watcher:
         )
         is_first = True
         async for changed in changes:
-            if is_first:  # What changed between our look at the files and the system's first word, or its silence.
+            if is_first:  # Files may have changed before the system began to report changes.
                 await self._read_all(watched)
                 is_first = False
             for path in sorted({path for _, path in changed if path.endswith(SUFFIXES)}):
@@ -185,7 +185,7 @@ class Watcher:
             await self._read_file(watched, path, is_start=is_start)
             watched.error = ""
         except (CtxgcError, OSError) as error:
-            # One bad file must not end the watch; the file is begun anew when it changes again.
+            # A bad file must not end the watch; its next change begins the file anew.
             watched.files.pop(path, None)
             watched.error = f"{path}: {error}"
         except Exception as error:
@@ -224,7 +224,7 @@ class Watcher:
 
 
 def _bug(error: Exception) -> str:
-    """A bug by its type alone: its message may quote a session's text. The frames go to the log."""
+    """A bug's type without its message, which may quote a session's text. The frames go to the log."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     _log.error("watching failed with %s\n%s", type(error).__qualname__, frames)
     return f"reading failed inside the daemon ({type(error).__qualname__}); its log says where"

@@ -15,11 +15,11 @@ from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.stash.contract import SetPlaces, SetState
 
 PLACE_STEP = 8
-"""Room between the places of neighbours."""
+"""Room between the places of neighbouring segments."""
 
 
 def places_of(ids: Iterable[str]) -> dict[str, int]:
-    """Places of a window of these ids, each id at its first mention."""
+    """The place of each id in a window, at the id's first mention."""
     return {id_: at * PLACE_STEP for at, id_ in enumerate(dict.fromkeys(ids))}
 
 
@@ -38,7 +38,7 @@ def known_session(session: Session, uneditable: Set[int] = frozenset()) -> Known
 
 
 def update_window(session: Session, tx: Transaction, todo: Transitions) -> None:
-    """Carry out the transitions of segments that the session has: departures, returns, moves."""
+    """Carry out departures, returns and moves: in the heap now, in the stash with the change."""
     for reason, slots in todo.departures:
         depart(session, tx, slots, reason)
     heap, indexes = session.heap, session.indexes
@@ -55,7 +55,7 @@ def update_window(session: Session, tx: Transaction, todo: Transitions) -> None:
 
 
 def depart(session: Session, tx: Transaction, slots: Sequence[int], reason: Departure = Departure.REWOUND) -> None:
-    """Take segments out of the window as their host does: search and recall still find them."""
+    """Take segments out of the window for their host: search and recall still find them."""
     heap = session.heap
     if slots:
         tx.add(SetState(session.key, slots, State.DEPARTED, reason))
@@ -66,7 +66,7 @@ def depart(session: Session, tx: Transaction, slots: Sequence[int], reason: Depa
 
 
 def protect_uneditable(session: Session, slots: Set[int]) -> None:
-    """Make the bodies that cannot leave the host's list opaque to the collector, for as long as they cannot."""
+    """Make slots opaque to the collector while their bodies cannot leave the host's list; release all others."""
     heap, indexes = session.heap, session.indexes
     for slot in indexes.uneditable - slots:
         heap.flags[slot] &= ~OPAQUE

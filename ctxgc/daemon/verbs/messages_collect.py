@@ -2,9 +2,9 @@
 
     list ──parse──▶ contents ──ids_by_content──▶ ──reconcile──▶ session ──collect──▶ tombstones ──splice──▶ the bytes
 
-The session's window becomes exactly the list. What an earlier call evicted stays evicted (I14); what is not in the
-list any more has departed, and is still found and recalled. A content is known by its digest, whatever the list calls
-it: no tombstone ever stands for another one.
+The session's window becomes exactly the list. A body that an earlier call evicted stays evicted (I14); a segment that
+the list lacks departs, and search and recall still find it. A content is recognised by its digest and not by its id in
+the list, so no tombstone ever stands for another content.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from ctxgc.protocol.replies.sessions import RenderReply
 from ctxgc.stash.contract import SessionRow
 
 TOMBSTONE_BYTES_MAX = 512
-"""No tombstone is longer: it has at most 60 tokens, and few of its bytes are a label's."""
+"""The longest tombstone: at most 60 tokens, of which a label has few bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """The list as its session knows it: each segment under the session's id, and the new ones ready to be admitted."""
+    """The list under the session's ids, with the new segments ready to be admitted."""
 
     told: Sequence[Told]
     news: Sequence[Prepared]
     tombstones: dict[str, str]
-    """Tombstones of ours that the list holds: the session's segment by the list's."""
+    """Tombstones that the list holds: the session's id by the list's."""
     forgotten_tokens: int
-    """Tokens of forgotten segments that the caller sends all the same: they stay, and no heap counts them."""
+    """Tokens of forgotten segments that the caller still sends: their bodies stay in the list, beyond any heap."""
 
     def plan_of(self, todo: Plan, target_tokens: int) -> Plan:
         """The plan of a session's window as the plan of the whole list."""
@@ -102,7 +102,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
 
 
 def _row(services: Services, params: MessagesCollect) -> SessionRow:
-    """The caller's session, or one of its own for this very list: never one guessed from how the list begins."""
+    """The row of the session that the caller names, else of a session of this very list: the daemon never guesses."""
     source, colon, name = params.session.partition(":")
     if not colon:
         source, name = "client", params.session
@@ -111,30 +111,25 @@ def _row(services: Services, params: MessagesCollect) -> SessionRow:
 
 
 async def _read(services: Services, session: Session, window: WireWindow) -> _Listed:
-    """Find the session's id of each listed segment, and make ready what the session lacks."""
+    """Find the session's id of each listed segment, and make new segments ready to be admitted."""
     tombstones = await _tombstones_in(services, session, window)
-    given = [segment for segment in window.segments if segment.id not in tombstones]
-    contents = await on_worker(services, _contents, services.intake, given, _pending_bases(session))
-    ids = tombstones | dict(
-        zip(
-            (segment.id for segment in given),
-            ids_by_content(contents, session.heap, lambda slot: _stamp_of(session, slot), tombstones.values()),
-            strict=True,
-        )
-    )
+    bodies = [segment for segment in window.segments if segment.id not in tombstones]
+    contents = await on_worker(services, _contents, services.intake, bodies, _pending_bases(session))
+    own = ids_by_content(contents, session.heap, lambda slot: _stamp_of(session, slot), tombstones.values())
+    ids = tombstones | {segment.id: id_ for segment, id_ in zip(bodies, own, strict=True)}
     told = [Told(replace(segment, id=ids[segment.id]), window.fixed(segment)) for segment in window.segments]
     clocked = on_clock(session, [one.segment.id for one in told], told)
     if clocked:
         await session.ensure_text()
     news = await on_worker(services, prepared, services.intake, clocked)
-    gone = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
-    counted = await on_worker(services, services.intake.prepare_all, gone) if gone else []
+    forgotten = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
+    counted = await on_worker(services, services.intake.prepare_all, forgotten) if forgotten else []
     forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
     return _Listed(told, news, tombstones, forgotten_tokens)
 
 
 def _contents(intake: Intake, segments: Sequence[Segment], pending: Set[str]) -> list[Content]:
-    """The listed contents as `ids_by_content` knows them. Heavy: for the worker thread."""
+    """Ids and stamps of listed segments. Heavy: for the worker thread."""
 
     def stamp(segment: Segment) -> Stamp:
         stored, redactions = intake.redacted(segment)
@@ -157,7 +152,7 @@ def _pending_bases(session: Session) -> set[str]:
 
 
 async def _tombstones_in(services: Services, session: Session, window: WireWindow) -> dict[str, str]:
-    """Tombstones in the list that the session would still write so: the session's segment by the list's."""
+    """Tombstones in the list whose text the session would still write: the session's id by the list's."""
     stones: dict[int, tuple[Segment, str]] = {}
     for segment in window.segments:
         for piece in segment.body:
@@ -174,7 +169,7 @@ async def _tombstones_in(services: Services, session: Session, window: WireWindo
 
 
 def _is_use_of(given: Segment, ours: Segment) -> bool:
-    """Whether a tombstone in this place may stand for that segment: of a call under its id, of a text anywhere."""
+    """Whether a tombstone may stand for the session's segment here: a call under its own id, a text anywhere."""
     calls = [one.id for one in (given, ours) if one.kind is Kind.EXCHANGE]
     return not calls or (len(calls) == 2 and base_id(calls[0]) == base_id(calls[1]))
 
@@ -185,19 +180,17 @@ def _is_forgotten(session: Session, id_: str) -> bool:
 
 
 def _take(session: Session, tx: Transaction, listed: _Listed) -> list[int]:
-    """Make the session's window the list; its slots in order. A body that the list cannot do without is resident."""
+    """Make the session's window the list, and return its slots in order."""
     slot_of = session.heap.slot_of
     fixed = {one.segment.id for one in listed.told if one.is_fixed}
-    stones = frozenset(listed.tombstones.values())
     host = HostList(
         places=places_of(one.segment.id for one in listed.told),
         contents={one.segment.id: one.segment.kind for one in listed.told},
-        tombstones=stones,
+        tombstones=frozenset(listed.tombstones.values()),
     )
     todo = reconcile(host, known_session(session, {slot_of[id_] for id_ in fixed if id_ in slot_of}))
     for ready in listed.news:
         session.admit(tx, ready)
-    whole = {slot_of[id_] for id_ in fixed} | session.indexes.redacted
-    protect_uneditable(session, whole - {slot_of[id_] for id_ in stones})
+    protect_uneditable(session, {slot_of[id_] for id_ in fixed} | session.indexes.redacted)
     update_window(session, tx, todo)
     return [slot_of[one.segment.id] for one in listed.told]

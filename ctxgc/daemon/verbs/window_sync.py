@@ -1,11 +1,11 @@
-"""`window.sync`: the gateway's word on a session's window, and the daemon's on what is to be out of it.
+"""`window.sync`: the gateway names the segments of a request, the daemon answers with the tombstones in force.
 
     ids, digests, new segments ──reconcile──▶ transitions ──▶ learn from the bill ──▶ pacer ──▶ tombstones in force
                                    │ unknown: asked for; the window stays as it was
                                    └ conflict: stored aside, and left in every request
 
-In shadow all is done but the eviction: the journal says what a collection would have saved. Between collections what
-is in force does not change (I14); telling the same again changes nothing.
+In shadow the journal says what a collection would have saved, and no body is evicted. Tombstones change only with a
+collection (I14); a request that is repeated changes nothing.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class _Sync:
     ledger: RequestLedger
     pacer: PacerRules
     digests: dict[str, str] = field(default_factory=dict)
-    """What ids stand for in this request, where the client says it or the daemon computed it."""
+    """Digest of the content behind each id, where the client says it or the daemon computed it."""
     uneditable: set[str] = field(default_factory=set)
-    """Ids of the request of which nothing can be edited."""
+    """Ids of segments without a span that could be edited in this request."""
     todo: Transitions = field(default_factory=Transitions)
     admitted: int = 0
     aside: int = 0
@@ -81,7 +81,7 @@ class _Sync:
 
     @property
     def is_repeated(self) -> bool:
-        """Whether the last request that the ledger has is the same."""
+        """Whether the ledger's last request has the same segments."""
         return self.ledger.last_request is not None and self.ledger.last_request.ids == tuple(self.params.ids)
 
 
@@ -89,7 +89,7 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     """`window.sync`."""
     if params.digests and len(params.digests) != len(params.ids):
         raise BadParams("digests stand beside ids: one for each", field="digests")
-    told = await on_worker(services, told_in, params)
+    segments = await on_worker(services, told_in, params)
     session = await services.registry.open(_row(services, params))
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     async with session.changing() as tx:
@@ -100,7 +100,7 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
             _set_mode(call)
             call.ledger.is_off = True
         else:
-            _take(call, await _prepare(call, told))
+            _take(call, await _prepare(call, segments))
     return await _reply(call)
 
 
@@ -113,25 +113,25 @@ def _row(services: Services, params: WindowSync) -> SessionRow:
 # The request against the session
 
 
-async def _prepare(call: _Sync, told: Sequence[Told]) -> list[Prepared]:
-    """Compare the request with the session and the stash, and make ready what is to be admitted."""
+async def _prepare(call: _Sync, segments: Sequence[Told]) -> list[Prepared]:
+    """Compare the request with the session and the stash, and make the new segments ready to be admitted."""
     session, params = call.session, call.params
-    known = [one for one in told if is_settled(session, one.segment.id)]
+    known = [one for one in segments if is_settled(session, one.segment.id)]
     differing = await _compare(call, known)
     host = HostList(
         places=places_of(params.ids),
         digests=call.digests,
-        contents={one.segment.id: one.segment.kind for one in told},
+        contents={one.segment.id: one.segment.kind for one in segments},
         is_rendered=call.is_on,
     )
     await _look_up(call, host)
-    call.uneditable = {*params.fixed, *(one.segment.id for one in told if one.is_fixed)}
+    call.uneditable = {*params.fixed, *(one.segment.id for one in segments if one.is_fixed)}
     _note_uneditable(call)
     call.todo = reconcile(host, known_session(session, call.ledger.uneditable))
     others = [aside_of(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
     if call.todo.admit or others:
         await session.ensure_text()
-    clocked = on_clock(session, params.ids, [*told, *others])
+    clocked = on_clock(session, params.ids, [*segments, *others])
     ready: list[Prepared] = await on_worker(call.services, prepared, call.services.intake, clocked)
     return ready
 
@@ -142,7 +142,7 @@ def _note_uneditable(call: _Sync) -> None:
 
 
 async def _compare(call: _Sync, known: Sequence[Told]) -> dict[str, bytes]:
-    """Compare known segments that the request holds in full with the stash; ids that differ, with what came."""
+    """Compare known segments that came along in full with the stash: ids that differ, with the new content's digest."""
     differing = await conflicts_of(call.services, call.session, known)
     call.digests = await on_worker(call.services, _digests, known) | digests_told(call.params)
     slot_of = call.session.heap.slot_of
@@ -151,30 +151,30 @@ async def _compare(call: _Sync, known: Sequence[Told]) -> dict[str, bytes]:
     return differing
 
 
-def _digests(told: Sequence[Told]) -> dict[str, str]:
-    return {one.segment.id: digest(one.segment.skeleton, one.segment.body).hex() for one in told}
+def _digests(segments: Sequence[Told]) -> dict[str, str]:
+    return {one.segment.id: digest(one.segment.skeleton, one.segment.body).hex() for one in segments}
 
 
 async def _look_up(call: _Sync, host: HostList) -> None:
-    """Compare digests that nobody has compared yet with those of the rows: a session that slept knows none."""
+    """Compare the digests that are new to the ledger with the rows: a session that slept starts with none."""
     session = call.session
     known = known_session(session)
-    said = call_digests(host, known)
-    doubtful = doubtful_slots(said, known)
+    digests = call_digests(host, known)
+    doubtful = doubtful_slots(digests, known)
     for row in await call.services.stash.rows(session.key, sorted(doubtful)) if doubtful else ():
-        if row.digest.hex() == said[row.seq]:
-            call.ledger.digests.note_comparison(row.seq, said[row.seq], is_stored=True)
+        if row.digest.hex() == digests[row.seq]:
+            call.ledger.digests.note_comparison(row.seq, digests[row.seq], is_stored=True)
 
 
 def _take(call: _Sync, ready: Sequence[Prepared]) -> None:
-    """Everything a sync does to a session: admit, update the window, learn from the bill, collect."""
+    """Change the session: admit segments, update the window, learn from the bill, collect."""
     session, tx, params, ledger = call.session, call.tx, call.params, call.ledger
     slot_of, is_repeated = session.heap.slot_of, call.is_repeated
     _note_facts(call)
     call.admitted = sum(session.admit(tx, one) for one in ready)
     for one in ready:
-        digest_said = call.digests.get(one.segment.id, one.digest.hex())
-        ledger.digests.note_comparison(slot_of[one.segment.id], digest_said, is_stored=True)
+        host_digest = call.digests.get(one.segment.id, one.digest.hex())
+        ledger.digests.note_comparison(slot_of[one.segment.id], host_digest, is_stored=True)
     aside = [slot_of[one.segment.id] for one in ready if aside_base(one.segment.id) in call.todo.aside]
     depart(session, tx, aside)
     call.aside = len(aside)
@@ -221,10 +221,10 @@ def _set_mode(call: _Sync) -> None:
 
 
 def _collect(call: _Sync) -> None:
-    """Ask the pacer. In shadow it sees the window as it would be, had every earlier collection been carried out."""
+    """Ask the pacer. In shadow the pacer sees the window as if every earlier collection had been carried out."""
     session, ledger, is_on = call.session, call.ledger, call.is_on
     heap, wall_s, is_cold = session.heap, call.services.clock(), call.params.is_cold
-    if ledger.is_account_real is not is_on:  # What shadow would have saved, nobody has.
+    if ledger.is_account_real is not is_on:  # No account holds the savings of collections in shadow.
         session.account, ledger.is_account_real = Account(), is_on
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
         cache = COLD if is_cold else CacheState(heap.resident_tokens)
@@ -248,7 +248,7 @@ def _collect(call: _Sync) -> None:
 
 
 def _forwarded_request(call: _Sync) -> ForwardedRequest:
-    """The request as it was forwarded: with what was in force before, or with what the gateway says it edited."""
+    """The request as the gateway forwarded it: with the earlier tombstones, or with those that the gateway names."""
     heap, params, outcome = call.session.heap, call.params, call.outcome
     evicted = {slot for slot in heap.window() if heap.state[slot] == EVICTED}
     out = evicted if call.is_on else set()
@@ -265,7 +265,7 @@ def _freed(heap: Heap, slots: Iterable[int]) -> int:
 
 
 def _learn(call: _Sync) -> None:
-    """Take a bill in: tokens per raw token, the hidden prefix, and what the collections in force came to."""
+    """Learn from a bill: tokens per raw token, the hidden prefix, and the actual cost of a collection."""
     session, ledger, usage = call.session, call.ledger, call.params.usage
     request, before = ledger.last_request, ledger.bill
     if usage is None or request is None or (before is not None and before.request is request):
@@ -314,7 +314,7 @@ async def _reply(call: _Sync) -> SyncReply:
         ratio=round(session.calibration.ratio, 4),
         cache_hit_rate=ledger.cache_hit_rate,
     )
-    # Read before the wait for rows: the reply tells of one moment.
+    # Ids are read before the wait for rows: the reply is of one moment.
     ids, conflicts = {slot: heap.ids[slot] for slot in out}, [heap.ids[slot] for slot in call.todo.conflicts]
     texts = await _tombstones(call, out)
     return SyncReply(
@@ -344,7 +344,7 @@ def _plan(outcome: Outcome, trigger: str) -> SyncPlanReply:
 def _sentence(call: _Sync) -> str:
     parts = [f"{call.admitted} admitted"]
     if call.aside:
-        parts.append(f"{call.aside} of them aside, under names of their own: their ids stand for something else")
+        parts.append(f"{call.aside} of them aside, under ids of their own: the ids they came under stand for others")
     parts += [f"others departed ({reason.value})" for reason, _ in call.todo.departures]
     if call.outcome:
         would = "would have left" if call.outcome.trigger == SHADOW else "left"
@@ -353,7 +353,7 @@ def _sentence(call: _Sync) -> str:
 
 
 async def _tombstones(call: _Sync, slots: Sequence[int]) -> dict[int, Tombstone]:
-    """The tombstones of these slots, each the same for its life (I14): made from the row, which outlives the daemon."""
+    """The tombstones of slots. Each tombstone is made from its row, so a restart does not change its text (I14)."""
     session, texts = call.session, call.ledger.tombstones
     missing = [slot for slot in slots if slot not in texts]
     for row in await call.services.stash.rows(session.key, missing) if missing else ():
