@@ -2,8 +2,9 @@
 
     defaults ◀── config.toml ◀── environment ──▶ Config
 
-A reload makes a new `Config`; nobody writes to one. Every key has a unit and a description: the reference page is
-made of them. Only the daemon loads this module: pydantic is too slow to import for a command that answers at once.
+A reload makes a new `Config`; a `Config` is never changed. Every key has a unit and a description: the reference page
+is made of them. Only daemon and gateway load this module: pydantic is too slow to import for a command that answers at
+once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from reprlib import repr as shortened
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from ctxgc.protocol import discovery
+from ctxgc.protocol.agents import AGENTS
 
 ENV_PREFIX = "CTXGC_"
 ENV_JOINT = "__"
@@ -32,41 +36,31 @@ class BadConfig(Exception):
 
 def config_path(env: Mapping[str, str]) -> Path:
     """The configuration file: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under `~/.config`. It may be absent."""
-    return _base(env, "XDG_CONFIG_HOME", ".config") / "ctxgc" / "config.toml"
+    return Path(discovery.config_file(env))
 
 
 def state_dir(env: Mapping[str, str]) -> Path:
     """The default state folder: `$XDG_STATE_HOME/ctxgc`, by default under `~/.local/state`."""
-    return _base(env, "XDG_STATE_HOME", ".local/state") / "ctxgc"
-
-
-def _base(env: Mapping[str, str], name: str, below_home: str) -> Path:
-    # A relative path in an XDG variable is to be ignored, says the XDG base directory specification.
-    given = Path(env.get(name, ""))
-    return given if given.is_absolute() else Path(env.get("HOME") or Path.home()) / below_home
+    return Path(discovery.state_home(env), "ctxgc")
 
 
 def _absolute(path: Path) -> Path:
-    path = path.expanduser()
+    path = Path(discovery.expand_home(str(path), os.environ))
     if not path.is_absolute():
         raise ValueError("must be an absolute path, or start with ~/")
     return path
 
 
-AGENTS = ("claude_code", "codex", "opencode", "client")
-"""Agents whose sessions the gateway knows by their own names; a program may give itself another in a header."""
-
-
-def agent_meant(name: str) -> str:
-    """The agent that an unknown name is a misspelling of, such as that of its program; empty if of none."""
+def similar_agent(name: str) -> str:
+    """The agent that an unknown name misspells, such as the name of the agent's program; empty if there is none."""
     short = [agent for agent in AGENTS if len(name) >= 4 and agent.startswith(name)]
     return "" if name in AGENTS else next(iter(short or get_close_matches(name, AGENTS, n=1, cutoff=0.8)), "")
 
 
 def _known_agents(modes: dict[str, str]) -> dict[str, str]:
     for name in modes:
-        # An unknown agent would never be met, and its mode silently never used.
-        if meant := agent_meant(name.partition(":")[0]):
+        # No request would ever come from an unknown agent, and its mode would silently never apply.
+        if meant := similar_agent(name.partition(":")[0]):
             raise ValueError(f"no agent is called `{name.partition(':')[0]}`; did you mean `{meant}`?")
     return modes
 
@@ -80,7 +74,7 @@ Globs = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=4096)], ..
 
 
 class _Section(BaseModel):
-    """What sections share: frozen, and an unknown key is an error, so that a misspelt one is not ignored."""
+    """Rules of all sections: frozen, and an unknown key is an error, so that no misspelt key is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -204,7 +198,7 @@ class GatewayConfig(_Section):
 
 
 class Config(_Section):
-    """Everything a user can set."""
+    """Every setting of a user."""
 
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
     collect: CollectConfig = CollectConfig()
@@ -224,18 +218,18 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
     file = path or config_path(env)
     text = _read(file, is_required=path is not None)
     try:
-        given = tomllib.loads(text)
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(f"{file}: not TOML: {error}") from None
     overrides = _from_environment(env)
     for (section, key), (_, value) in overrides.items():
-        table = given.setdefault(section, {})
-        if isinstance(table, dict):  # Else the model says what is wrong with it.
+        table = values.setdefault(section, {})
+        if isinstance(table, dict):  # Else the model reports the fault.
             table[key] = value
-    if isinstance(daemon := given.setdefault("daemon", {}), dict):
+    if isinstance(daemon := values.setdefault("daemon", {}), dict):
         daemon.setdefault("state_dir", str(state_dir(env)))
     try:
-        return Config.model_validate(given)
+        return Config.model_validate(values)
     except ValidationError as error:
         sources = {place: name for place, (name, _) in overrides.items()}
         lines = [_fault(dict(fault), file, text, sources) for fault in error.errors()]
@@ -259,15 +253,15 @@ def _read(file: Path, *, is_required: bool) -> str:
 
 def _from_environment(env: Mapping[str, str]) -> dict[tuple[str, str], tuple[str, Any]]:
     """(section, key) → (variable, value). A variable without the joint, like CTXGC_SOCKET, is not a setting."""
-    found: dict[tuple[str, str], tuple[str, Any]] = {}
+    overrides: dict[tuple[str, str], tuple[str, Any]] = {}
     for name in sorted(env):
         section, joint, key = name.removeprefix(ENV_PREFIX).lower().partition(ENV_JOINT)
         if name.startswith(ENV_PREFIX) and joint:
-            found[section, key] = (name, _parsed(name, env[name]))
-    return found
+            overrides[section, key] = (name, _list_or_text(name, env[name]))
+    return overrides
 
 
-def _parsed(name: str, value: str) -> Any:
+def _list_or_text(name: str, value: str) -> Any:
     if not value.startswith("["):
         return value  # pydantic reads numbers and booleans from text.
     try:
@@ -301,12 +295,12 @@ def _suggestion(section: str, key: str) -> str:
 
 def _line(text: str, section: str, key: str) -> str:
     """`:LINE` of a key in a TOML text, or of its section, or nothing: a hint for the eye, not a parser."""
-    found, inside = "", False
+    mark, inside = "", False
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].strip()
         if words.startswith("["):
             inside = words.strip("[] ") == section
-            found = f":{number}" if inside else found
+            mark = f":{number}" if inside else mark
         elif words.partition("=")[0].strip() in ((key,) if inside else (f"{section}.{key}", section)):
             return f":{number}"
-    return found
+    return mark

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.daemon_client import DaemonClient
 from perf.agent_traffic import (
     LONG,
     SHORT,
@@ -74,7 +74,7 @@ SESSIONS = {
 }
 
 
-class TappedLink(Link):
+class TappedClient(DaemonClient):
     """A link to the daemon that keeps what the daemon answered to each sync."""
 
     def __init__(self, path: str) -> None:
@@ -123,7 +123,7 @@ def through(session: Session) -> Outcome:
     """The session through a daemon and a gateway of its own, in mode `on`."""
     outcome = Outcome()
     daemon = DaemonProcess().start()
-    link, upstream, headers = TappedLink(daemon.socket), Upstream(keeps=False), session.agent().headers
+    link, upstream, headers = TappedClient(daemon.socket), Upstream(keeps=False), session.agent().headers
     try:
         with Stage(link, upstream=upstream, wait_s=5.0) as stage:
             expected: float | None = None
@@ -136,7 +136,7 @@ def through(session: Session) -> Outcome:
                     read = upstream.billed[-1].read
                     outcome.foretold += abs(read - expected) <= NEAR_PART * max(expected, 1.0)
                 expected = _expected_read(link.answers[answered:], upstream.billed[-1])
-            outcome.edited = stage.counts.edited
+            outcome.edited = stage.counters.edited
             outcome.refused = len(upstream.refused)
         rows = daemon.call("session.list", limit=10)["sessions"]
         for row in rows:

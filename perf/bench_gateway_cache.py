@@ -12,7 +12,7 @@ import sys
 from itertools import pairwise
 from uuid import uuid4
 
-from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.daemon_client import DaemonClient
 from perf.record import record
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent
@@ -54,7 +54,7 @@ def measure_retention():
     agent, headers = ClaudeAgent(size=RESULT_BYTES), {"x-claude-code-session-id": str(uuid4())}
     gated, plain, last = [], [], b""
     try:
-        with Stage(Link(daemon.socket)) as stage, Stage(mode="off") as without:
+        with Stage(DaemonClient(daemon.socket)) as stage, Stage(mode="off") as without:
             for number in range(TURNS):
                 is_cold = number % PAUSE_TURNS == PAUSE_TURNS - 1
                 if is_cold:
@@ -69,7 +69,7 @@ def measure_retention():
                 agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0, 0)), number)
             costs = [next(iter(s.upstream.bills.values())).cost for s in (stage, without)]
             refused = len(stage.upstream.refused)
-            collections = stage.counts.collections
+            collections = stage.counters.collections
     finally:
         daemon.close()
     record(
@@ -95,7 +95,7 @@ def measure_edge(name, turns, result_bytes, limit_tokens):
     last, last_bill = b"", (0, 0)
     upstream = Upstream()
     try:
-        with Stage(Link(daemon.socket), upstream=upstream) as stage:
+        with Stage(DaemonClient(daemon.socket), upstream=upstream) as stage:
             for number in range(turns):
                 got, read, written = asked(stage, agent.body(), headers)
                 edits += got.count(b"evicted by ctxgc") != last.count(b"evicted by ctxgc")

@@ -17,7 +17,7 @@ OURS = {
     "tokens": {"core"},
     "adapters": {"core"},
     "stash": {"core"},
-    "config": set(),
+    "config": {"protocol"},
     "protocol": {"core"},
     "replay": {"core", "adapters", "tokens"},
     "daemon": {"core", "tokens", "adapters", "stash", "config", "protocol"},
@@ -40,6 +40,19 @@ THIRD_PARTY = {
 }
 GATEWAY_ONLY = {"aiohttp", "multidict", "yarl", "uvloop"}
 """An optional extra: the gateway alone may import it, and nothing else loads the gateway at its top."""
+GATEWAY = {
+    "": set(),  # Files of no sub-room: settings, counters, the daemon's client, log and pid file.
+    "billing": set(),
+    "body": {""},
+    "identity": {"", "body", "billing"},
+    "editing": {"", "body", "identity"},
+    "http": {"", "billing", "body", "identity", "editing"},
+    "recall": {"", "billing", "body", "identity", "editing"},
+    "main": {"", "editing", "http"},
+}
+"""The gateway's sub-rooms and their doors: nothing imports `main`, and only a name in `main` leads to `recall`."""
+GATEWAY_EXTRA = {"http": {"aiohttp", "multidict", "yarl"}, "main": {"uvloop"}}
+"""Which sub-room imports what of the optional extra."""
 PURE = {
     *("__future__", "array", "bisect", "collections", "dataclasses", "enum", "fnmatch", "functools", "hashlib"),
     *("heapq", "itertools", "json", "math", "operator", "re", "typing"),
@@ -93,6 +106,29 @@ def refused(path: Path, source: str) -> list[str]:
     return beyond
 
 
+def gateway_room_of(path: Path) -> str:
+    """The sub-room of a file of the gateway; `main` is one by itself."""
+    first, *rest = path.relative_to(PACKAGE / "gateway").parts
+    return first if rest else "main" if first == "main.py" else ""
+
+
+def refused_in_gateway(path: Path, source: str) -> list[str]:
+    """What a file of the gateway imports of another sub-room, or of the optional extra, without a door to it."""
+    room = gateway_room_of(path)
+    beyond = []
+    for name in imports(source):
+        top = name.partition(".")[0]
+        if top in GATEWAY_ONLY:
+            is_open = top in GATEWAY_EXTRA.get(room, set())
+        elif name.startswith("ctxgc.gateway."):
+            first, *_ = name.removeprefix("ctxgc.gateway.").split(".")
+            is_open = (first if first in GATEWAY else "") in GATEWAY[room] | {room}
+        else:
+            is_open = True
+        beyond += [] if is_open else [name]
+    return beyond
+
+
 def circle(sources: dict[str, str]) -> list[str]:
     """Modules, by dotted name, that import each other round in a circle, if any do."""
 
@@ -136,6 +172,38 @@ def test_a_room_opens_only_the_doors_it_has(path):
 )
 def test_a_door_that_is_not_listed_is_refused(place, line):
     assert refused(PACKAGE / place, line)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "gateway").rglob("*.py")), ids=lambda p: p.stem)
+def test_a_sub_room_of_the_gateway_opens_only_the_doors_it_has(path):
+    assert not refused_in_gateway(path, path.read_text())
+
+
+def test_the_gateways_sub_rooms_are_all_listed_and_open_onto_each_other_in_no_circle():
+    folders = {path.parent.name for path in (PACKAGE / "gateway").glob("*/__init__.py")}
+
+    assert folders == GATEWAY.keys() - {"", "main"}
+    assert list(TopologicalSorter(GATEWAY).static_order())
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("identity/headers.py", "from ctxgc.gateway.editing import window_sync"),
+        ("editing/request_editor.py", "from ctxgc.gateway.http.server import Proxy"),
+        ("editing/window_sync.py", "from ctxgc.gateway.recall.reply_filter import TOOL_NAME"),
+        ("http/server.py", "import ctxgc.gateway.recall.door"),
+        ("http/server.py", "from ctxgc.gateway import main"),
+        ("main.py", "from ctxgc.gateway.recall import door"),
+        ("main.py", "from ctxgc.gateway.identity.headers import identity_of"),
+        ("settings.py", "from ctxgc.gateway.http.upstream import Upstreams"),
+        ("settings.py", "from yarl import URL"),
+        ("recall/tool_loop.py", "import aiohttp"),
+        ("main.py", "import aiohttp"),
+    ],
+)
+def test_a_door_between_sub_rooms_that_is_not_listed_is_refused(place, line):
+    assert refused_in_gateway(PACKAGE / "gateway" / place, line)
 
 
 @each_file()
@@ -198,10 +266,10 @@ def test_a_circle_is_seen_however_the_import_is_spelt(line):
     assert not circle({"ctxgc.a": "", "ctxgc.a.x": line, "ctxgc.a.y": "import json"})
 
 
-def test_the_common_ctl_path_is_light():
-    line = (PACKAGE / "protocol" / "blocking_client.py").read_text()
+@pytest.mark.parametrize("name", ["blocking_client", "discovery", "spawn"])
+def test_the_common_ctl_path_is_light(name):
     allowed = re.compile(
-        r"^(ctxgc\.protocol|__future__|json|os|socket|sys|typing|errno|pathlib|collections|itertools|stat|tempfile|time|fcntl)"
+        r"^(ctxgc\.protocol|__future__|json|os|socket|sys|typing|errno|pathlib|collections|itertools|stat|tempfile|time|fcntl|pwd)"
     )
-    for name in imports(line):
-        assert allowed.match(name), f"protocol/blocking_client.py must stay standard library only, not {name}"
+    for imported in imports((PACKAGE / "protocol" / f"{name}.py").read_text()):
+        assert allowed.match(imported), f"protocol/{name}.py must stay standard library only, not {imported}"

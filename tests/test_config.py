@@ -3,10 +3,12 @@
 import pytest
 from pydantic import ValidationError
 
+from ctxgc.adapters.transcripts.formats import TRANSCRIPT_FORMATS
 from ctxgc.config import BadConfig, Config, config_path, load, state_dir
 from ctxgc.core.pacer import PROFILES
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
+from ctxgc.protocol.agents import CLAUDE_CODE, CODEX, OPENCODE
 
 HOME = {"HOME": "/home/u"}
 
@@ -162,3 +164,7 @@ def test_the_defaults_are_those_of_the_core():
         assert getattr(collect, name) == getattr(rules, name)
     assert set(collect.kinds) <= set(Kind)
     assert Config().pacer.profile in PROFILES
+
+
+def test_each_agent_with_a_transcript_has_one_name_in_configuration_and_adapters():
+    assert {CLAUDE_CODE, CODEX, OPENCODE} <= set(TRANSCRIPT_FORMATS)

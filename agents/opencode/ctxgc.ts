@@ -16,7 +16,7 @@
 import { createHash } from "node:crypto"
 import { lstatSync, readFileSync } from "node:fs"
 import { connect } from "node:net"
-import { homedir } from "node:os"
+import { userInfo } from "node:os"
 import { join } from "node:path"
 
 const WAIT_MS = 200
@@ -33,10 +33,18 @@ const INPUT_PIECE_CHARS_MIN = 400
 /** Where a daemon may listen, as the `ctxgc` command has it: the usual place, then what one wrote into its lock. */
 function placesIn(env) {
   if (env.CTXGC_SOCKET) return [env.CTXGC_SOCKET].filter(isOurs)
-  const state = env.XDG_STATE_HOME || join(env.HOME || homedir(), ".local", "state")
-  const usual = join(env.XDG_RUNTIME_DIR || state, "ctxgc", "ctxgc.sock")
-  const lock = join(env.CTXGC_DAEMON__STATE_DIR || join(state, "ctxgc"), "ctxgcd.lock")
-  return [...new Set([usual, writtenIn(lock)])].filter(isOurs)
+  const { state, socket } = foldersIn(env)
+  return [...new Set([socket, writtenIn(join(state, "ctxgcd.lock"))])].filter(isOurs)
+}
+
+/** The daemon's state folder and usual socket, as protocol/discovery.py has them: a relative XDG path is ignored. */
+function foldersIn(env) {
+  const absolute = (path) => (path?.startsWith("/") ? path : "")
+  const home = absolute(env.HOME) || userInfo().homedir
+  const base = absolute(env.XDG_STATE_HOME) || join(home, ".local", "state")
+  const configured = (env.CTXGC_DAEMON__STATE_DIR ?? "").replace(/^~(?=\/|$)/, home)
+  const state = absolute(configured) || join(base, "ctxgc")
+  return { state, socket: join(absolute(env.XDG_RUNTIME_DIR) || base, "ctxgc", "ctxgc.sock") }
 }
 
 function writtenIn(lock) {

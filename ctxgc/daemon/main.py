@@ -40,7 +40,8 @@ from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.daemon.settings import apply_config, pacer_rules, session_settings
 from ctxgc.daemon.verbs.admin import Control
-from ctxgc.protocol.blocking_client import BadSocketPath, socket_path
+from ctxgc.protocol.blocking_client import BadSocketPath
+from ctxgc.protocol.discovery import socket_path
 from ctxgc.stash.repair import check, repair
 from ctxgc.stash.sqlite import SqliteStash
 from ctxgc.tokens.counter import TokenCounter

@@ -1,15 +1,15 @@
-"""The gateway: between an agent and its model's API, on this machine alone.
+"""The gateway: a server between an agent and its model's API, on this machine alone.
 
-    agent ──request──▶ server ──bytes──▶ upstream      what is evicted in the session leaves the request as tombstones,
-          ◀───reply───        ◀──bytes──               everything else passes byte for byte
+    agent ──request──▶ http ──body──▶ upstream       evicted bodies leave the request as tombstones,
+          ◀───reply───       ◀─bytes─                everything else passes byte for byte
 
-    routes    which upstream, and which format, a request belongs to
-    identity  whose request it is: the agent's own session, and which of its threads
-    editing   the bytes to send: tombstones in force, or the original and the reason why
-    sync      what the daemon is told, and what it answers
-    usage     what the reply says it cost, read on the side
-    recalling who has the recall tool, and what its calls bring; recall_* and sieve: how each API says it
+    http      requests in and out: routes, the guard against pages of a browser, the way to the upstreams
+    identity  the session of a request, and the branch of the session
+    body      the bytes of a request: what they say, and tombstones spliced into them
+    editing   the decision on each request, and `window.sync` with the daemon
+    billing   the bill of a reply, read on the side while the reply streams past
+    recall    the hidden recall tool, apart, behind the door of `editing/hidden_tool.py`
 
 The gateway owns no state that matters: segments, plans and journals are the daemon's. Whatever fails here or there, the
-agent's own bytes go upstream (I13), and it is counted.
+agent's own bytes go upstream (I13), and the failure is counted.
 """

@@ -1,4 +1,4 @@
-"""The gateway's connection to the daemon: opened when needed, again when it broke, and never waited for twice.
+"""The gateway's connection to the daemon: opened when needed, and again after a break; no request waits for it twice.
 
 down ──call──▶ connect ──▶ up ──the connection ends, for whatever reason──▶ down
   ▲              └──fails──┐
@@ -16,14 +16,14 @@ from ctxgc.protocol.client import Client, connect
 
 CONNECT_S = 1.0
 RETRY_S = 0.5
-"""After a failure to connect nobody tries again for so long: a request must not pay for a daemon that is gone."""
+"""Seconds without another try after a failure to connect: a request must not pay for a daemon that is gone."""
 
 
-class Daemon(Protocol):
-    """Whoever answers verbs."""
+class VerbCaller(Protocol):
+    """A daemon that answers verbs, or a test's stand-in."""
 
     async def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
-        """Its answer. Raises `CallFailed`."""
+        """The daemon's answer. Raises `CallFailed`."""
         ...
 
     def close(self) -> None:
@@ -31,19 +31,19 @@ class Daemon(Protocol):
         ...
 
 
-class Link:
+class DaemonClient:
     """One connection, shared by all sessions. Belongs to the loop that uses it."""
 
     def __init__(self, socket: str = "") -> None:
         self._socket = socket
         self._client: Client | None = None
-        self._failed_s = -RETRY_S
+        self._failed_at_s = -RETRY_S
         self._failure: CallFailed | None = None
         self._connecting = asyncio.Lock()
 
     async def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
         """The daemon's answer. Raises `CallFailed`."""
-        return await (await self._connected()).call(method, params, timeout_s=timeout_s)
+        return await (await self._connection()).call(method, params, timeout_s=timeout_s)
 
     def close(self) -> None:
         """Hang up."""
@@ -51,16 +51,16 @@ class Link:
             self._client.close()
             self._client = None
 
-    async def _connected(self) -> Client:
+    async def _connection(self) -> Client:
         async with self._connecting:
             if self._client is not None and not self._client.is_closed:
                 return self._client
-            if self._failure is not None and time.monotonic() - self._failed_s < RETRY_S:
+            if self._failure is not None and time.monotonic() - self._failed_at_s < RETRY_S:
                 raise self._failure
             try:
                 self._client = await connect(self._socket, timeout_s=CONNECT_S)
             except (CallFailed, TimeoutError) as failure:
-                self._failed_s = time.monotonic()
+                self._failed_at_s = time.monotonic()
                 self._failure = (
                     failure if isinstance(failure, CallFailed) else Unreachable("the daemon does not answer")
                 )

@@ -1,11 +1,11 @@
-"""What the gateway's log may hold: our own sentences, kinds of faults, and places in the code. No key, no text.
+"""The gateway's log: sentences of ctxgc, kinds of exceptions, and places in the code. No key, no text.
 
-    our record ────────▶ its sentence ┐
-    a library's record ─▶ its place   ├─▶ the kinds of its exceptions and where they arose, never what they say
-    a fault of the loop ─────────────┘
+    ctxgc's record ─────▶ its sentence ┐
+    a library's record ─▶ its place    ├─▶ the kinds of its exceptions and their places, never their messages
+    a fault of the loop ──────────────┘
 
-Libraries put what they choked on into their messages: a header line with its key, a piece of a body. So what an
-exception says, and what others say, is left out wholesale instead of searched for secrets.
+Libraries quote the input of a failure in their messages: a header line with its key, a piece of a body. So messages of
+exceptions and of libraries are left out wholesale, instead of searched for secrets.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _log = logging.getLogger("ctxgc.gateway")
 _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-class Discreet(logging.Formatter):
-    """Formats records without anything that came from a request."""
+class DiscreetFormatter(logging.Formatter):
+    """Formats records without any part of a request."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One sentence, then what was raised."""
+        """One sentence, then the exceptions."""
         is_ours = record.name.partition(".")[0] == OURS
         said = record.getMessage() if is_ours else f"{record.name} at {record.pathname}:{record.lineno}"
         raised = self.formatException(record.exc_info) if record.exc_info else ""
         return f"{record.levelname} {said}" + (f"\n{raised}" if raised else "")
 
     def formatException(self, ei: _Raised) -> str:
-        """The kinds of an exception and of those that led to it, each with its frames."""
+        """The kinds of an exception and of its causes, each with its frames."""
         lines: list[str] = []
         error, seen = ei[1], set[int]()
         while error is not None and id(error) not in seen:
@@ -47,13 +47,13 @@ class Discreet(logging.Formatter):
         return "".join(lines).rstrip()
 
 
-def log_discreetly() -> None:
-    """Write the process's log to stderr, discreetly."""
+def configure_log() -> None:
+    """Write the process's log to stderr, without any part of a request."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Discreet())
+    handler.setFormatter(DiscreetFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
-def on_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What the loop does with an exception that nobody took: its own words show the objects at hand."""
+def log_loop_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an exception that no task took: the loop's own message would show the objects at hand."""
     _log.error("a task or callback failed", exc_info=context.get("exception"))

@@ -1,8 +1,8 @@
 """The gateway's process: one loop, one task group, one connection to the daemon.
 
-settings ──▶ link, syncer, gate, proxy ──▶ listen ──▶ say where in the state folder ──▶ serve until told to stop
+settings ──▶ daemon client, syncer, editor, proxy ──▶ listen ──▶ pid file in the state folder ──▶ serve until a signal
     ▲
-    └── the configuration file, looked at again when it changes: modes are switched while sessions run
+    └── the configuration file, read again when it changes: modes are switched while sessions run
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,55 +26,67 @@ import uvloop
 
 from ctxgc.config import BadConfig, Config, config_path, load
 from ctxgc.gateway import pidfile
-from ctxgc.gateway.daemon_client import Daemon, Link
-from ctxgc.gateway.editing.request_editor import Gate
-from ctxgc.gateway.editing.window_sync import Syncer
+from ctxgc.gateway.daemon_client import DaemonClient, VerbCaller
+from ctxgc.gateway.editing.hidden_tool import HiddenTool
+from ctxgc.gateway.editing.request_editor import RequestEditor
+from ctxgc.gateway.editing.window_sync import WindowSyncer, Workers
 from ctxgc.gateway.http.server import Proxy, listen
 from ctxgc.gateway.http.upstream import Upstreams, client_session
-from ctxgc.gateway.logs import log_discreetly, on_fault
-from ctxgc.gateway.metrics import Counts
-from ctxgc.gateway.recall.service import Recaller
+from ctxgc.gateway.logs import configure_log, log_loop_fault
+from ctxgc.gateway.metrics import Counters
 from ctxgc.gateway.settings import Settings, settings_of
 
 SWITCH_S = 0.0001
-"""How long a thread that parses may keep the interpreter while a stream waits for it: an event waits several times."""
+"""Seconds for which a parsing thread may keep the interpreter while a stream waits: an event waits several times."""
 RELOAD_S = 1.0
 BACKLOG = 256
 
 EXIT_FAULT = 70
 
+HIDDEN_TOOL = "ctxgc.gateway.recall.door"
+"""The module that opens the hidden recall tool; empty: this gateway has none."""
+
 _log = logging.getLogger("ctxgc.gateway")
 
 
 class CannotListen(Exception):
-    """The address is not to be had."""
+    """The address cannot be bound."""
 
 
 @dataclass(slots=True)
-class Running:
-    """A gateway that serves."""
+class RunningGateway:
+    """A gateway that serves. Mutable: settings change while the gateway runs, and may ask for the hidden tool then."""
 
+    daemon: VerbCaller
+    counters: Counters
+    syncer: WindowSyncer
     settings: Settings
-    counts: Counts
-    syncer: Syncer
+    hidden_tool: HiddenTool | None = None
     port: int = 0
+
+    def apply(self, settings: Settings) -> None:
+        """Put settings in force. The first settings that ask for the hidden tool import its room."""
+        self.settings = settings
+        if HIDDEN_TOOL and self.hidden_tool is None and settings.recall_tool != "never":
+            opened: HiddenTool = import_module(HIDDEN_TOOL).open_tool(self.daemon, self.counters, lambda: self.settings)
+            self.hidden_tool = opened
 
 
 def run(*, config: str = "", socket: str = "", host: str = "", port: int | None = None, mode: str = "") -> int:
     """Serve until SIGINT or SIGTERM; the process's exit code. Raises `BadConfig`, `CannotListen`, OSError of stdout."""
-    log_discreetly()
+    configure_log()
     path = Path(config) if config else None
-    given: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
+    overrides: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
 
-    def known() -> Config:
+    def read_config() -> Config:
         read = load(path, os.environ)
-        return read.model_copy(update={"gateway": read.gateway.model_copy(update=given)})
+        return read.model_copy(update={"gateway": read.gateway.model_copy(update=overrides)})
 
     def settings() -> Settings:
-        return settings_of(known(), mode)
+        return settings_of(read_config(), mode)
 
-    ours = known()
-    first, folder = settings_of(ours, mode), str(ours.daemon.state_dir)
+    config_in_force = read_config()
+    first, folder = settings_of(config_in_force, mode), str(config_in_force.daemon.state_dir)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(first, socket, folder, path or config_path(os.environ), settings))
@@ -87,44 +100,46 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
 
 async def _serve(first: Settings, daemon: str, folder: str, path: Path, settings: Callable[[], Settings]) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(on_fault)
+    loop.set_exception_handler(log_loop_fault)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    unsaid: OSError | None = None
-    async with serving(first, Link(daemon)) as running:
+    print_failure: OSError | None = None
+    async with serving(first, DaemonClient(daemon)) as gateway:
         sys.setswitchinterval(SWITCH_S)
         gc.freeze()
-        url = f"http://{f'[{first.host}]' if ':' in first.host else first.host}:{running.port}"
+        url = f"http://{f'[{first.host}]' if ':' in first.host else first.host}:{gateway.port}"
         try:
             print(f"ctxgc gateway: {url}, mode {first.mode}", flush=True)
         except OSError as error:
-            unsaid = error
+            print_failure = error
             stop.set()
-        with _announced(folder, url):
-            await _stopped(stop, running, path, settings)
-    if unsaid is not None:  # Out here, for the task group would wrap it.
-        raise unsaid
+        with _pidfile(folder, url):
+            await _wait_for_stop(stop, gateway, path, settings)
+    if print_failure is not None:  # Out here: the task group would wrap the error.
+        raise print_failure
 
 
-async def _stopped(stop: asyncio.Event, running: Running, path: Path, settings: Callable[[], Settings]) -> None:
-    """Return when told to stop; meanwhile look at the configuration file."""
-    seen = _stamp(path)
+async def _wait_for_stop(
+    stop: asyncio.Event, gateway: RunningGateway, path: Path, settings: Callable[[], Settings]
+) -> None:
+    """Return at the signal to stop; meanwhile look at the configuration file."""
+    seen = _file_version(path)
     while not stop.is_set():
         try:
             async with asyncio.timeout(RELOAD_S):
                 await stop.wait()
         except TimeoutError:
-            if (now := _stamp(path)) != seen:
+            if (now := _file_version(path)) != seen:
                 seen = now
-                _reload(running, settings)
+                _reload(gateway, settings)
 
 
 @contextmanager
-def _announced(folder: str, url: str) -> Iterator[None]:
-    """`ctxgc status` and `--stop` find us by what we say here. Where it cannot be said we serve all the same."""
+def _pidfile(folder: str, url: str) -> Iterator[None]:
+    """The pid file, by which `ctxgc status` and `--stop` find this gateway. Without the file the gateway serves too."""
     try:
-        lock = pidfile.announce(folder, url)
+        lock = pidfile.publish(folder, url)
     except OSError as error:
         _log.warning("`ctxgc status` will not show this gateway: %s: %s", folder, error.strerror)
         yield
@@ -132,21 +147,21 @@ def _announced(folder: str, url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        pidfile.withdraw(folder, lock)
+        pidfile.unpublish(folder, lock)
 
 
 @asynccontextmanager
-async def serving(settings: Settings, daemon: Daemon) -> AsyncIterator[Running]:
+async def serving(settings: Settings, daemon: VerbCaller) -> AsyncIterator[RunningGateway]:
     """A gateway on this loop for as long as the context lasts; port 0 takes a free one."""
     background: set[asyncio.Task[None]] = set()
-    # Before the task group, which would wrap an address in use into a group of errors.
+    # Before the task group, which would wrap the error of an address in use.
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise CannotListen(f"the gateway cannot listen on {where}: {error.strerror}") from error
-    with ThreadPoolExecutor(1, "parse") as worker, ThreadPoolExecutor(1, "urgent") as urgent:
+    with ThreadPoolExecutor(1, "parse") as parser, ThreadPoolExecutor(1, "urgent") as urgent:
         async with asyncio.TaskGroup() as tasks, client_session() as session:
 
             def spawn(work: Coroutine[Any, Any, None]) -> None:
@@ -154,16 +169,17 @@ async def serving(settings: Settings, daemon: Daemon) -> AsyncIterator[Running]:
                 background.add(task)
                 task.add_done_callback(background.discard)
 
-            counts = Counts()
-            syncer = Syncer(daemon, counts, lambda: running.settings, worker, urgent, spawn)
-            running = Running(settings, counts, syncer)
-            gate = Gate(syncer, counts, lambda: running.settings)
-            recaller = Recaller(daemon, counts, lambda: running.settings, syncer.family_of)
-            proxy = Proxy(gate, recaller, counts, lambda: running.settings, Upstreams(session))
+            counters = Counters()
+            workers = Workers(parser, urgent, spawn)
+            syncer = WindowSyncer(daemon, counters, lambda: gateway.settings, workers, lambda: gateway.hidden_tool)
+            gateway = RunningGateway(daemon, counters, syncer, settings)
+            gateway.apply(settings)
+            editor = RequestEditor(syncer, counters, lambda: gateway.settings)
+            proxy = Proxy(editor, lambda: gateway.hidden_tool, counters, lambda: gateway.settings, Upstreams(session))
             runner = await listen(proxy.app(), listener)
             try:
-                running.port = int(listener.getsockname()[1])
-                yield running
+                gateway.port = int(listener.getsockname()[1])
+                yield gateway
             finally:
                 await runner.cleanup()
                 for task in background:
@@ -171,21 +187,21 @@ async def serving(settings: Settings, daemon: Daemon) -> AsyncIterator[Running]:
                 daemon.close()
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _file_version(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return (0, 0)
-    return (found.st_mtime_ns, found.st_size)
+    return (status.st_mtime_ns, status.st_size)
 
 
-def _reload(running: Running, settings: Callable[[], Settings]) -> None:
-    """Take the modes and everything else but the address from the changed file; a broken one changes nothing."""
+def _reload(gateway: RunningGateway, settings: Callable[[], Settings]) -> None:
+    """Put the changed file's settings in force, all but the address; a broken file changes nothing."""
     try:
         fresh = settings()
     except BadConfig as error:
         _log.warning("the configuration stays as it was: %s", error)
         return
-    running.settings = replace(fresh, host=running.settings.host, port=running.settings.port)
-    running.syncer.part()
+    gateway.apply(replace(fresh, host=gateway.settings.host, port=gateway.settings.port))
+    gateway.syncer.report_off_sessions()
     _log.info("configuration read again: mode %s, %s", fresh.mode, dict(fresh.modes))

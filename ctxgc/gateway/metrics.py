@@ -1,6 +1,6 @@
-"""What the gateway did, as numbers: how many calls were edited, and why the others were not.
+"""The gateway's counters: calls that were edited, and reasons why the others were not.
 
-call ──▶ edited | untouched (nothing is evicted in its session) | passed unedited, by reason
+call ──▶ edited | untouched (no tombstone is in force in its session) | passed unedited, by reason
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Reason(StrEnum):
-    """Why a call to a model went upstream as it came, although it might have been edited."""
+    """Why a call to a model went upstream as it came, although an edit might have been due."""
 
     NO_IDENTITY = "no_identity"
     MODE_OFF = "mode_off"
@@ -31,45 +31,45 @@ class Reason(StrEnum):
 
 
 @dataclass(slots=True)
-class Counts:
+class Counters:
     """Counters since the gateway started. Mutable, owned by the gateway's loop."""
 
     calls: int = 0
-    """Calls to a model in a format we know."""
+    """Calls to a model in a known format."""
     others: int = 0
     """Every other request."""
     edited: int = 0
-    """Sent on edited; one that was refused and sent again as it came stands under its reason too."""
+    """Calls sent edited; a call that was refused and sent again as it came stands under its reason too."""
     untouched: int = 0
     edited_from_prefix: int = 0
-    """Edited without parsing: the request began with the bytes of the one before."""
+    """Calls edited without parsing: the request began with the bytes of the one before."""
     kept_out_bytes: int = 0
-    """Bytes that edited requests were shorter by, in all."""
+    """Bytes by which edits shortened requests, in all."""
     upstream_faults: int = 0
     syncs: int = 0
     sync_failures: int = 0
     replaced_syncs: int = 0
-    """Syncs that a newer request made superfluous before they began."""
+    """Syncs that a newer request replaced before they began."""
     conflicts: int = 0
-    """Contents that came under an id that the stash knows for another: stored aside, and never evicted."""
+    """Contents under an id that the stash has for another content: stored aside, and never evicted."""
     without_usage: int = 0
-    """Replies of which nobody could read what they cost."""
+    """Replies whose bill could not be read."""
     collections: int = 0
     would_free_tokens: int = 0
-    """What the newest plan of each shadowed session would have freed, added up."""
+    """Tokens that plans of sessions in shadow would have freed."""
     recalls: int = 0
-    """Calls of the recall tool that were answered in here."""
+    """Calls of the recall tool that the gateway answered."""
     recalls_failed: int = 0
     recall_rounds: int = 0
-    """Requests of our own that carried their results on."""
+    """Requests of the gateway's own that carried results of the recall tool on."""
     recall_left_out: int = 0
-    """Requests that went without the tool although their session has it: we were late, or at fault."""
+    """Requests without the recall tool in a session that has it: the gateway was late, or at fault."""
     recall_tokens: int = 0
-    """What those requests and the replies to them were billed as."""
+    """Tokens billed for the gateway's own requests and their replies."""
     passed_unedited: Counter[str] = field(default_factory=Counter)
 
-    def passed(self, reason: Reason) -> None:
-        """A call goes upstream as it came."""
+    def count_unedited(self, reason: Reason) -> None:
+        """Count a call that goes upstream as it came."""
         self.passed_unedited[reason.value] += 1
 
     def report(self) -> dict[str, Any]:

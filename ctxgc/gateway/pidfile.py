@@ -1,10 +1,10 @@
-"""Which gateways run: each keeps a locked file in the state folder, with its pid and its address.
+"""Gateways that run: each keeps a locked file in the state folder, with its pid and its address.
 
-    gateway   written, locked, then named `gateway-PID.lock` ─▶ … ─▶ removed     command   each one that is locked: runs
+    gateway   write, lock, name `gateway-PID.lock` ─▶ … ─▶ remove     command   a locked file: its gateway runs
 
-The lock goes with its process, however that ends, so nobody is ever told to stop a stranger that got the same number.
-Where containers or hosts share the folder, each says whose numbers its own is one of, and the others look past it.
-The folder is the daemon's, because it is the same for every command; see `protocol.whereabouts`. A gateway may be on
+The lock ends with its process, however that ends, so `--stop` never hits a stranger that got the same pid. Where
+containers or hosts share the folder, each file names its pid space, and commands in other spaces ignore it.
+The folder is the daemon's, because it is the same for every command; see `protocol/discovery.py`. A gateway may be on
 any port, and there may be several. Standard library only: `ctxgc status` imports this module.
 """
 
@@ -13,27 +13,27 @@ from __future__ import annotations
 import fcntl
 import os
 
-BEGINS, ENDS = "gateway-", ".lock"
+NAME_PREFIX, NAME_SUFFIX = "gateway-", ".lock"
 FILE_BYTES_MAX = 4096
 
 
-class Present:
+class GatewayProcess:
     """A gateway that runs."""
 
-    __slots__ = ("numbers", "path", "pid", "since_s", "url")
+    __slots__ = ("path", "pid", "since_s", "space", "url")
 
-    def __init__(self, path: str, pid: int, url: str, numbers: str, since_s: float) -> None:
+    def __init__(self, path: str, pid: int, url: str, space: str, since_s: float) -> None:
         self.path = path
         self.pid = pid
         self.url = url
-        self.numbers = numbers
-        """Whose number `pid` is; see `pid_numbers`."""
+        self.space = space
+        """The space of `pid`; see `pid_space`."""
         self.since_s = since_s
-        """When it began to serve, as Unix time."""
+        """When the gateway began to serve, as Unix time."""
 
 
-def pid_numbers() -> str:
-    """Among what a pid names a process: this boot of this host, and its pid namespace where it has such."""
+def pid_space() -> str:
+    """The space in which a pid names one process: this boot of this host, and its pid namespace if there is one."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
@@ -41,18 +41,18 @@ def pid_numbers() -> str:
         return os.uname().nodename
 
 
-def announce(folder: str, url: str) -> int:
-    """Say that this process serves there; the descriptor that says so as long as it is open. Raises OSError."""
+def publish(folder: str, url: str) -> int:
+    """Lock a file that names this process and its address; the file's descriptor, to be kept open. Raises OSError."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     for path in _files(folder):
-        if _read(path) is None:  # One that was killed.
+        if _read(path) is None:  # Its gateway was killed.
             _remove(path)
-    scratch, path = (os.path.join(folder, f"{dot}{BEGINS}{os.getpid()}{ENDS}") for dot in (".", ""))
+    scratch, path = (os.path.join(folder, f"{dot}{NAME_PREFIX}{os.getpid()}{NAME_SUFFIX}") for dot in (".", ""))
     lock = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        # Its name comes last: whoever finds it finds it locked.
+        # The name comes last: a command that finds the file finds it locked.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(lock, os.fsencode(f"{os.getpid()}\n{url}\n{pid_numbers()}\n"))
+        os.write(lock, os.fsencode(f"{os.getpid()}\n{url}\n{pid_space()}\n"))
         os.rename(scratch, path)
     except BaseException:
         os.close(lock)
@@ -61,22 +61,22 @@ def announce(folder: str, url: str) -> int:
     return lock
 
 
-def withdraw(folder: str, lock: int) -> None:
-    """Say no more that this process serves."""
-    _remove(os.path.join(folder, f"{BEGINS}{os.getpid()}{ENDS}"))
+def unpublish(folder: str, lock: int) -> None:
+    """Remove the file of this process, and its lock."""
+    _remove(os.path.join(folder, f"{NAME_PREFIX}{os.getpid()}{NAME_SUFFIX}"))
     os.close(lock)
 
 
-def running(folder: str) -> list[Present]:
-    """The gateways that serve here now, the oldest first; none where the folder cannot be read."""
-    numbers = pid_numbers()
-    found = [present for present in map(_read, _files(folder)) if present is not None and present.numbers == numbers]
-    return sorted(found, key=lambda present: present.since_s)
+def running_gateways(folder: str) -> list[GatewayProcess]:
+    """Gateways that serve here now, the oldest first; none where the folder cannot be read."""
+    space = pid_space()
+    found = [gateway for gateway in map(_read, _files(folder)) if gateway is not None and gateway.space == space]
+    return sorted(found, key=lambda gateway: gateway.since_s)
 
 
-def is_running(present: Present) -> bool:
-    """Whether it serves still."""
-    return _read(present.path) is not None
+def is_running(gateway: GatewayProcess) -> bool:
+    """Whether the gateway serves still."""
+    return _read(gateway.path) is not None
 
 
 def _files(folder: str) -> list[str]:
@@ -84,11 +84,11 @@ def _files(folder: str) -> list[str]:
         names = os.listdir(folder)
     except OSError:
         return []
-    return [os.path.join(folder, name) for name in names if name.startswith(BEGINS) and name.endswith(ENDS)]
+    return [os.path.join(folder, name) for name in names if name.startswith(NAME_PREFIX) and name.endswith(NAME_SUFFIX)]
 
 
-def _read(path: str) -> Present | None:
-    """Who holds this file; None if nobody does, or if it is not ours."""
+def _read(path: str) -> GatewayProcess | None:
+    """The gateway that locks this file; None if no gateway does, or if the file is another user's."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -99,8 +99,8 @@ def _read(path: str) -> Present | None:
             return None
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid, url, numbers, *_ = [*os.fsdecode(os.read(lock, FILE_BYTES_MAX)).split("\n"), "", ""]
-        return Present(path, int(pid), url, numbers, state.st_mtime) if pid.isdecimal() else None
+        pid, url, space, *_ = [*os.fsdecode(os.read(lock, FILE_BYTES_MAX)).split("\n"), "", ""]
+        return GatewayProcess(path, int(pid), url, space, state.st_mtime) if pid.isdecimal() else None
     except OSError:
         return None
     finally:

@@ -1,20 +1,23 @@
-"""What the gateway is told: where it listens, where it sends, and in which mode each session is served."""
+"""The gateway's settings: its address, the upstreams, and the mode of each session."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
-
-from yarl import URL
+from urllib.parse import urlsplit
 
 from ctxgc.config import BadConfig, Config
 from ctxgc.core.pacer import PROFILES
-from ctxgc.gateway.http.routes import ANTHROPIC, OPENAI, UPSTREAMS
-from ctxgc.gateway.http.upstream import is_here, is_loopback
+from ctxgc.gateway.loopback import is_local, is_loopback_address
+
+ANTHROPIC, OPENAI = "anthropic", "openai"
+
+UPSTREAMS = {ANTHROPIC: "https://api.anthropic.com", OPENAI: "https://api.openai.com"}
+"""The providers' own base URLs."""
 
 Mode = Literal["shadow", "on", "off"]
-"""`shadow`: everything is computed and journalled, nothing edited; `on`: edited; `off`: the daemon is not told."""
+"""`shadow`: the daemon decides and journals, nothing is edited; `on`: edited; `off`: the daemon gets no request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,57 +28,58 @@ class Settings:
     port: int = 8787
     upstreams: Mapping[str, str]
     wait_s: float = 0.05
-    """What a request may be held back for the daemon and for our own work together (I13)."""
+    """Seconds for which a request may be held back, for the daemon and the gateway's own work together (I13)."""
     mode: Mode = "shadow"
     modes: Mapping[str, Mode]
-    """Modes by agent (`codex`) or session (`codex:ID`), before the one for all."""
+    """Modes of agents (`codex`) and sessions (`codex:ID`), before the gateway's own."""
     cache_ttl_s: float = 300.0
-    """After a pause this long the provider's cache is cold, and editing costs nothing."""
+    """Seconds of pause after which the provider's cache is cold, and an edit is free."""
     context_edits_allowed: frozenset[str] = frozenset()
-    """Types of edits under `context_management` that do not keep us from editing too."""
+    """Types of edits under `context_management` beside which ctxgc may edit too."""
     hosts_allowed: frozenset[str] = frozenset()
-    """Names of this machine, in lower case, that a request's `Host` may say beside those of the loopback."""
+    """Names of this machine, in lower case, that a request's `Host` may have beside the loopback's."""
     recall_tool: Literal["never", "always"] = "never"
-    """Whether sessions that begin now give the model a tool to recall with."""
+    """Whether the model gets a tool to recall with, in sessions that begin now."""
 
     def mode_of(self, agent: str, session: str) -> Mode:
-        """The mode of one session: its own, its agent's, or the one for all."""
+        """The mode of one session: its own, its agent's, or the gateway's."""
         own = self.modes.get(f"{agent}:{session}") or self.modes.get(f"{agent}:{session.partition('/')[0]}")
         return own or self.modes.get(agent) or self.mode
 
 
 def settings_of(config: Config, mode: str = "") -> Settings:
-    """The settings of a configuration. Raises `BadConfig` for an address that others could reach, and for a loop."""
-    ours = config.gateway
-    require_loopback(ours.host)
+    """The settings of a configuration. Raises `BadConfig` for an address that other machines reach, and for a loop."""
+    section = config.gateway
+    require_loopback(section.host)
     upstreams = {
-        ANTHROPIC: ours.upstream_anthropic or UPSTREAMS[ANTHROPIC],
-        OPENAI: ours.upstream_openai or UPSTREAMS[OPENAI],
+        ANTHROPIC: section.upstream_anthropic or UPSTREAMS[ANTHROPIC],
+        OPENAI: section.upstream_openai or UPSTREAMS[OPENAI],
     }
     for name, url in upstreams.items():
-        require_another(name, url, ours.port)
+        refuse_own_address(name, url, section.port)
     return Settings(
-        host=ours.host,
-        port=ours.port,
+        host=section.host,
+        port=section.port,
         upstreams=upstreams,
-        wait_s=ours.wait_ms / 1000,
-        mode=cast(Mode, mode) if mode else ours.mode,
-        modes=ours.modes,
+        wait_s=section.wait_ms / 1000,
+        mode=cast(Mode, mode) if mode else section.mode,
+        modes=section.modes,
         cache_ttl_s=PROFILES[config.pacer.profile].ttl_s,
-        context_edits_allowed=frozenset(ours.context_edits_allowed),
-        hosts_allowed=frozenset(name.lower() for name in ours.hosts_allowed),
-        recall_tool=ours.recall_tool,
+        context_edits_allowed=frozenset(section.context_edits_allowed),
+        hosts_allowed=frozenset(name.lower() for name in section.hosts_allowed),
+        recall_tool=section.recall_tool,
     )
 
 
 def require_loopback(host: str) -> None:
-    """Refuse an address that is not this machine's alone: keys and whole conversations pass here."""
-    if not is_loopback(host):
+    """Refuse an address that other machines reach: keys and whole conversations pass through the gateway."""
+    if not is_loopback_address(host):
         raise BadConfig(f"gateway.host: {host!r} is not a loopback address; only 127.0.0.0/8 and ::1 are served")
 
 
-def require_another(name: str, url: str, port: int) -> None:
-    """Refuse an upstream that is this gateway itself: each request would be sent on for ever."""
-    upstream = URL(url)
-    if upstream.port == port and is_here(upstream.host or ""):
+def refuse_own_address(name: str, url: str, port: int) -> None:
+    """Refuse an upstream that is this gateway itself: each request would go round for ever."""
+    upstream = urlsplit(url)
+    upstream_port = upstream.port or (443 if upstream.scheme == "https" else 80)
+    if upstream_port == port and is_local(upstream.hostname or ""):
         raise BadConfig(f"gateway.upstream_{name}: {url} is this gateway itself; name the API behind it")

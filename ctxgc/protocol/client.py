@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable, peer_uid
 from ctxgc.protocol.codec import Lines, Message, decode_message, encode_request
-from ctxgc.protocol.discovery import places
+from ctxgc.protocol.discovery import candidate_sockets
 from ctxgc.protocol.limits import DEADLINE_MS_MAX, FRAME_BYTES_DEFAULT, IN_FLIGHT_MAX
 
 EVENTS_WAITING_MAX = 1000
@@ -57,7 +57,7 @@ class Client(asyncio.Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has ended, by whichever side: no call of it succeeds any more."""
+        """Whether the connection has ended, on either side: no call succeeds any more."""
         return self._failure is not None
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class Client(asyncio.Protocol):
             raise TimedOut(f"{method} was not answered within {wait_s:g} s") from None
 
     async def events(self, topics: Sequence[str], from_seq: int | None = None) -> AsyncIterator[ReceivedEvent]:
-        """Subscribe, and give the events as they come. One iteration per client. Raises CallFailed when it ends.
+        """Subscribe, and give the events as they come. One iteration per client. Raises CallFailed at its end.
 
         An iteration that does not keep up is cut off by the daemon; go on from `seq + 1` with a new client.
         """
@@ -100,7 +100,7 @@ class Client(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Fail what waits."""
+        """Fail the calls that wait."""
         self._fail(Unreachable("the daemon hung up"))
 
     def data_received(self, data: bytes) -> None:
@@ -118,11 +118,11 @@ class Client(asyncio.Protocol):
             self._transport.abort()
 
     def pause_writing(self) -> None:
-        """The daemon reads no further: let callers wait."""
+        """Let callers wait: the daemon reads no further."""
         self._may_write.clear()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Let callers go on: the daemon reads again."""
         self._may_write.set()
 
     async def _answer(self, method: str, params: Any, wait_s: float) -> Any:
@@ -160,7 +160,7 @@ class Client(asyncio.Protocol):
         self._read_if_room()
 
     def _read_if_room(self) -> None:
-        # This bounds the queue, to what one read holds more. Answers come behind events on the wire, so a client that
+        # The bound of the queue, but for the events of one read. Answers come behind events on the wire: a client that
         # subscribes and then stops iterating stops its own calls too.
         if self._transport.is_closing():
             return
@@ -171,7 +171,7 @@ class Client(asyncio.Protocol):
 
     def _fail(self, failure: CallFailed) -> None:
         self._failure = self._failure or failure
-        self._may_write.set()  # Nobody reads any more: who waits for that waits in vain.
+        self._may_write.set()  # The connection is gone: a caller that waits for room would wait in vain.
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(self._failure)
@@ -182,7 +182,7 @@ class Client(asyncio.Protocol):
 def _failure(message: Message) -> CallFailed:
     error = message.error
     if error is UNSET:
-        return CallFailed("internal", -32603, "the daemon sent an answer that is none")
+        return CallFailed("internal", -32603, "the daemon sent an answer without a result")
     data = error.data
     kind, hint = ("", "") if data is UNSET else (data.kind, data.hint)
     return CallFailed(kind, error.code, error.message, hint)
@@ -191,7 +191,7 @@ def _failure(message: Message) -> CallFailed:
 async def connect(socket: str = "", *, timeout_s: float = 30.0) -> Client:
     """Connect to the daemon at `socket`, or where `ctxgc` finds it. Starts none. Raises Unreachable."""
     missing: Unreachable | None = None
-    for path in places(socket, os.environ):
+    for path in candidate_sockets(socket, os.environ):
         try:
             return await _connected(path, timeout_s)
         except Unreachable as failure:

@@ -3,8 +3,8 @@
     bytes ──Lines──▶ lines ──Decoder──▶ Request | Batch | Refusal
     bytes ◀── append_result, encode_error, encode_event, encode_gap
 
-A frame is the same however the stream was cut. What a line says wrong is a `Refusal` to send back; one that `closes`
-is the last frame of its connection. Params stay raw JSON: the verb that takes them validates them.
+A frame is the same however the stream was cut. A faulty line becomes a `Refusal` to send back; a refusal that `closes`
+is the last frame of its connection. Params stay raw JSON: each verb validates its own.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Request(Struct, gc=False, tag_field="jsonrpc", tag="2.0"):
 
 
 class Refusal(Struct, gc=False):
-    """What to answer to something that is not a request."""
+    """The answer to a line that is no request."""
 
     error: CtxgcError
     id: Id | None = None
@@ -82,7 +82,7 @@ class ErrorBody(Struct):
 
 
 class Message(Struct, gc=False):
-    """What a server sends, as a client reads it: an answer (`id` with `result` or `error`) or an event (`method`)."""
+    """A line of the server, as a client reads it: an answer (`id` with `result` or `error`) or an event (`method`)."""
 
     id: int | str | None = None
     result: Raw | UnsetType = UNSET
@@ -119,7 +119,7 @@ class _AnyId(Struct):
 
 _decode_request = msgspec.json.Decoder(Request).decode
 _RAWS = msgspec.json.Decoder(Raw)
-# An array of four million numbers fits a frame: of what is beyond a batch, nothing must be built.
+# An array of four million numbers fits a frame: no object must be built for items beyond a batch.
 _HEADS = msgspec.json.Decoder(
     msgspec.defstruct("_Head", [(f"item_{i}", Raw, None) for i in range(BATCH_MAX + 1)], array_like=True)
 )
@@ -175,7 +175,7 @@ class Lines:
 
 
 class Decoder:
-    """The server's half: a stream of bytes to frames. Never raises on what a client sends."""
+    """The server's half: a stream of bytes to frames. Raises on no bytes of a client."""
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_DEFAULT) -> None:
         self._frame_bytes_max = frame_bytes_max
@@ -186,7 +186,7 @@ class Decoder:
         self.is_closed = False
 
     def feed(self, data: bytes) -> list[Frame]:
-        """The frames that `data` completes. A line without its newline is never executed, whatever comes after."""
+        """Frames that `data` completes. A line without its newline is never executed."""
         if self.is_closed or not data:
             return []
         if self._is_first_read:
@@ -230,18 +230,18 @@ class Decoder:
 
 
 def _frame_of(line: bytes) -> Frame:
-    """A line's frame. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError if it is not JSON."""
+    """A line's frame. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError for a line that is not JSON."""
     try:
         if not line.isascii():
             line.decode()  # Skipping over raw params checks escapes, numbers and nesting, but not UTF-8.
         request = _decode_request(line)
         if memoryview(request.params)[0] == OPEN_BRACE:
             return request
-        return Refusal(BadParams("params must be an object", field="params"), _sound_id(line))
+        return Refusal(BadParams("params must be an object", field="params"), _valid_id(line))
     except msgspec.ValidationError as error:
-        _RAWS.decode(line)  # Raises if what follows the part that was refused is not even JSON.
+        _RAWS.decode(line)  # Raises if the line is not even JSON behind the refused part.
         if not line.lstrip().startswith(b"["):
-            return Refusal(BadRequest(f"not a request: {error}", hint=TRY_PING), _sound_id(line))
+            return Refusal(BadRequest(f"not a request: {error}", hint=TRY_PING), _valid_id(line))
     items = [item for item in msgspec.structs.astuple(_HEADS.decode(line)) if item is not None]
     if not 1 <= len(items) <= BATCH_MAX:
         return Refusal(BadRequest(f"a batch holds 1 to {BATCH_MAX} requests"))
@@ -253,8 +253,8 @@ def _item(line: bytes) -> Request | Refusal:
     return Refusal(BadRequest("a batch holds requests, not batches")) if isinstance(frame, Batch) else frame
 
 
-def _sound_id(line: bytes) -> Id | None:
-    """The id of JSON that is not a request, if it has one and an answer may carry it."""
+def _valid_id(line: bytes) -> Id | None:
+    """The id of JSON that is no request, if there is one that an answer may carry."""
     try:
         return cast(Id, msgspec.convert(_ANY_IDS.decode(line).id, Id))
     except (msgspec.DecodeError, RecursionError):
@@ -264,8 +264,8 @@ def _sound_id(line: bytes) -> Id | None:
 def append_result(out: bytearray, id: int | str, result: Any) -> None:
     """Append an answer's line to `out`. `bytes` and `Raw` are JSON already; everything else is encoded.
 
-    Raises what msgspec raises for a value that is not JSON (TypeError, a lone surrogate's UnicodeEncodeError), and
-    leaves `out` as it was then.
+    Raises the exceptions of msgspec for a value that is not JSON (TypeError, a lone surrogate's UnicodeEncodeError),
+    and then leaves `out` unchanged.
     """
     if type(result) is bytes:
         result = Raw(result)
@@ -280,8 +280,8 @@ def append_result(out: bytearray, id: int | str, result: Any) -> None:
 
 def encode_error(id: int | str | None, error: CtxgcError) -> bytes:
     """One error's line: `code` for JSON-RPC, `data.kind` for programs, `message` and `data.hint` for people."""
-    data = ErrorData(error.kind, error.is_retryable, _sound(error.field), _sound(error.hint))
-    return _ENCODER.encode(_Failure(id, ErrorBody(error.number, _sound(str(error)), data))) + b"\n"
+    data = ErrorData(error.kind, error.is_retryable, _utf8_text(error.field), _utf8_text(error.hint))
+    return _ENCODER.encode(_Failure(id, ErrorBody(error.number, _utf8_text(str(error)), data))) + b"\n"
 
 
 def encode_event(seq: int, topic: str, params: dict[str, Any]) -> bytes:
@@ -290,7 +290,7 @@ def encode_event(seq: int, topic: str, params: dict[str, Any]) -> bytes:
 
 
 def encode_gap(first_seq: int, last_seq: int) -> bytes:
-    """The line that stands for events which are no longer kept."""
+    """The line in place of events that are no longer kept."""
     return _ENCODER.encode(_Event("event.gap", {"from": first_seq, "to": last_seq})) + b"\n"
 
 
@@ -304,6 +304,6 @@ def decode_message(line: bytes) -> Message:
     return _MESSAGES.decode(line)
 
 
-def _sound(text: str) -> str:
-    # An error may quote a file name, and those may hold bytes that are not UTF-8.
+def _utf8_text(text: str) -> str:
+    # An error may quote a file name, and file names may hold bytes that are not UTF-8.
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,86 +1,143 @@
-"""Where the daemon of a state folder listens: it says so in the folder's lock file, for those who look elsewhere.
+"""Where ctxgc's files are: the one answer of configuration, daemon and clients to folders, socket and configuration.
 
-    daemon   lock ─▶ listen ─▶ written: pid, socket ─▶ … ─▶ wiped        client   usual path ─nobody─▶ read ─▶ that path
+    daemon   lock ─▶ listen ─▶ pid and socket into the lock file ─▶ … ─▶ wiped
+    client   the usual socket ──no daemon──▶ read the lock file of the state folder ──▶ the socket that it names
 
-The usual path hangs on `XDG_RUNTIME_DIR`, which cron, su, ssh and sandboxes do not hand on; the state folder is the
-same for all of them. Standard library only: every `ctxgc` command imports this module.
+The usual socket lies in `XDG_RUNTIME_DIR`, which cron, su, ssh and sandboxes do not hand on; the state folder is the
+same for all of them. A relative path in an XDG variable is ignored, as the XDG base directory specification demands:
+else each command would look for the daemon below its own working directory. Standard library only: every `ctxgc`
+command imports this module.
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Iterator, Mapping
 
-from ctxgc.protocol.blocking_client import socket_path
+from ctxgc.protocol.blocking_client import BadSocketPath
 
 LOCK_NAME = "ctxgcd.lock"
 LOCK_BYTES_MAX = 4096
 COMMAND_BYTES_MAX = 4096
+SOCKET_PATH_BYTES_MAX = 107
+"""`sun_path` of Linux holds 108 with its NUL."""
 
 
-def write(lock: int, socket: str) -> None:
-    """Say in the lock file that we listen there; an empty `socket` wipes what an earlier holder wrote."""
+def home(environment: Mapping[str, str]) -> str:
+    """The user's home folder: `HOME` if that is an absolute path, else the one of the user database."""
+    path = environment.get("HOME", "")
+    if path.startswith("/"):
+        return path
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # A container may run under a number that has no entry.
+        return "/"
+
+
+def expand_home(path: str, environment: Mapping[str, str]) -> str:
+    """The path with a leading `~` or `~user` replaced by that home folder."""
+    if path == "~" or path.startswith("~/"):
+        return os.path.join(home(environment), path[2:]) if path[2:] else home(environment)
+    return os.path.expanduser(path)
+
+
+def state_home(environment: Mapping[str, str]) -> str:
+    """The folder that `XDG_STATE_HOME` names, `~/.local/state` without it."""
+    return _xdg(environment, "XDG_STATE_HOME") or os.path.join(home(environment), ".local", "state")
+
+
+def config_file(environment: Mapping[str, str]) -> str:
+    """The configuration file: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under `~/.config`. It may be absent."""
+    folder = _xdg(environment, "XDG_CONFIG_HOME") or os.path.join(home(environment), ".config")
+    return os.path.join(folder, "ctxgc", "config.toml")
+
+
+def state_folder(environment: Mapping[str, str]) -> str:
+    """The state folder by the environment alone: the configuration file may name another, which is not read here.
+
+    A `CTXGC_DAEMON__STATE_DIR` that is no absolute path is ignored: no daemon starts with it.
+    """
+    configured = expand_home(environment.get("CTXGC_DAEMON__STATE_DIR", ""), environment)
+    return configured if configured.startswith("/") else os.path.join(state_home(environment), "ctxgc")
+
+
+def socket_path(flag: str, environment: Mapping[str, str]) -> str:
+    """The usual socket: the flag, `CTXGC_SOCKET`, the runtime folder, else the state folder.
+
+    Raises BadSocketPath for a path that is longer than the system allows.
+    """
+    folder = _xdg(environment, "XDG_RUNTIME_DIR") or state_home(environment)
+    path = flag or environment.get("CTXGC_SOCKET") or os.path.join(folder, "ctxgc", "ctxgc.sock")
+    path = os.path.abspath(path)
+    size_bytes = len(os.fsencode(path))
+    if size_bytes > SOCKET_PATH_BYTES_MAX:
+        raise BadSocketPath(f"the socket path has {size_bytes} bytes, {SOCKET_PATH_BYTES_MAX} are allowed: {path}")
+    return path
+
+
+def _xdg(environment: Mapping[str, str], name: str) -> str:
+    """The folder that an XDG variable names; empty where the variable is missing, empty or relative."""
+    path = environment.get(name, "")
+    return path if path.startswith("/") else ""
+
+
+def write_lock(lock: int, socket: str) -> None:
+    """Name the daemon's pid and socket in its lock file; an empty `socket` wipes what an earlier holder wrote."""
     os.ftruncate(lock, 0)
     if socket:
         os.pwrite(lock, os.fsencode(f"{os.getpid()}\n{socket}\n"), 0)
 
 
-def read(folder: str) -> tuple[int, str]:
-    """(pid, socket) that the last daemon of this state folder wrote, (0, "") if nothing; it may be gone since."""
+def read_lock(folder: str) -> tuple[int, str]:
+    """(pid, socket) that the last daemon of this state folder wrote, (0, "") without any; that daemon may be gone."""
     try:
         lock = os.open(os.path.join(folder, LOCK_NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return 0, ""
     try:
-        # Not from a file that another user put there: what we would send to that socket are transcripts.
-        said = os.read(lock, LOCK_BYTES_MAX) if os.fstat(lock).st_uid == os.geteuid() else b""
+        # A file of another user is not read: clients send transcripts to the socket that it names.
+        content = os.read(lock, LOCK_BYTES_MAX) if os.fstat(lock).st_uid == os.geteuid() else b""
     finally:
         os.close(lock)
-    pid, _, socket = os.fsdecode(said).partition("\n")
+    pid, _, socket = os.fsdecode(content).partition("\n")
     return (int(pid), socket.removesuffix("\n")) if pid.isdecimal() and socket.startswith("/") else (0, "")
 
 
-def state_folder(environment: Mapping[str, str]) -> str:
-    """The state folder as the environment says it; one that only the configuration file names is not found."""
-    home = environment.get("HOME") or os.path.expanduser("~")
-    state_home = environment.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
-    return environment.get("CTXGC_DAEMON__STATE_DIR") or os.path.join(state_home, "ctxgc")
+def candidate_sockets(flag: str, environment: Mapping[str, str]) -> Iterator[str]:
+    """Sockets at which the daemon may listen: the usual one, then the one that the state folder's lock file names.
 
-
-def places(flag: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """Paths to look for the daemon at: the usual one, then the one that the daemon of the state folder wrote.
-
-    A path that was asked for is the only one. Raises BadSocketPath.
+    An explicit socket is the only candidate. Raises BadSocketPath.
     """
     usual = socket_path(flag, environment)
     yield usual
-    if not is_asked_for(flag, environment):
-        _, written = read(state_folder(environment))
+    if not socket_is_explicit(flag, environment):
+        _, written = read_lock(state_folder(environment))
         if written not in ("", usual):
             yield written
 
 
-def is_asked_for(flag: str, environment: Mapping[str, str]) -> bool:
-    """Whether somebody named the socket."""
+def socket_is_explicit(flag: str, environment: Mapping[str, str]) -> bool:
+    """Whether the flag or `CTXGC_SOCKET` names the socket."""
     return bool(flag or environment.get("CTXGC_SOCKET"))
 
 
-def out_of_reach(environment: Mapping[str, str]) -> str:
-    """A sentence about the daemon of the state folder, if it seems to run while nobody reaches it; else empty."""
+def unreachable_daemon(environment: Mapping[str, str]) -> str:
+    """A sentence about a daemon that holds the state folder and cannot be reached; empty without such a daemon."""
     folder = state_folder(environment)
-    pid, written = read(folder)
-    if not pid or not _is_ours(pid):
+    pid, written = read_lock(folder)
+    if not pid or not _is_daemon(pid):
         return ""
     return f"ctxgcd (pid {pid}) has the state folder {folder}, but cannot be reached at its socket {written} from here"
 
 
-def _is_ours(pid: int) -> bool:
-    """Whether this process is a daemon of ours: after a crash its number may be another's."""
+def _is_daemon(pid: int) -> bool:
+    """Whether this process is a ctxgc daemon: after a crash its pid may belong to another program."""
     try:
         os.kill(pid, 0)
-        with open(f"/proc/{pid}/cmdline", "rb") as words:
-            return b"ctxgc" in words.read(COMMAND_BYTES_MAX)
+        with open(f"/proc/{pid}/cmdline", "rb") as command_line:
+            return b"ctxgc" in command_line.read(COMMAND_BYTES_MAX)
     except FileNotFoundError:
-        return not os.path.isdir("/proc/self")  # Where the system has no such files, its number must do.
+        return not os.path.isdir("/proc/self")  # Systems without /proc name no command: the pid alone must do.
     except OSError:
         return False

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from ctxgc.daemon.server.single_instance import AlreadyRunning, Instance, UnsafeFolder
-from ctxgc.protocol.blocking_client import BadSocketPath, socket_path
+from ctxgc.protocol.blocking_client import BadSocketPath
+from ctxgc.protocol.discovery import socket_path
 
 CONTENDER = """
 import sys, time

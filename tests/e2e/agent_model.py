@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from ctxgc.gateway.identity.headers import identity_of, identity_of_key
+from ctxgc.gateway.identity.headers import identity_from_cache_key, identity_of
 from tests.gateway.upstream import FORMATS, Received, Upstream, seal, sign
 
 STAMP = "x-tap-number"
@@ -44,7 +44,7 @@ class AgentModel(Upstream):
             return web.json_response({"input_tokens": len(body) // 4, "data": [], "models": []})
         try:
             asked = json.loads(body)
-            thread = thread_of(request.headers, wire, asked)
+            thread = branch_of(request.headers, wire, asked)
             self.requests.append(Request(request.headers.get(STAMP, ""), wire, thread, body))
             self._check(wire, asked, thread, body)
         except (AssertionError, KeyError, TypeError, ValueError) as fault:
@@ -71,9 +71,9 @@ class AgentModel(Upstream):
         return call_for(wire, asked, done) if done < self.turns else None
 
 
-def thread_of(headers, wire, asked):
+def branch_of(headers, wire, asked):
     """The agent's session, and which of its conversations: titles and sub-agents begin with another prompt."""
-    identity = identity_of(headers) or identity_of_key(wire, asked.get("prompt_cache_key", ""))
+    identity = identity_of(headers) or identity_from_cache_key(wire, asked.get("prompt_cache_key", ""))
     items = asked.get("messages", asked.get("input"))
     first = next((item for item in items if item.get("role") == "user"), None)
     is_bare = not asked.get("tools") and wire != "openai_responses"

@@ -11,16 +11,16 @@ import pytest
 
 from ctxgc.fronts.cli import gateway_status
 from ctxgc.gateway import pidfile
-from ctxgc.gateway.metrics import Counts, Reason
+from ctxgc.gateway.metrics import Counters, Reason
 from tests.fronts import replies
 
-REPORT = Counts(calls=81, others=12, edited=58, untouched=3, kept_out_bytes=1_200_000, recalls=3).report() | {
+REPORT = Counters(calls=81, others=12, edited=58, untouched=3, kept_out_bytes=1_200_000, recalls=3).report() | {
     "passed_unedited": {"daemon_late": 8, "no_identity": 12}, "mode": "shadow", "modes": {"codex": "on"},
 }  # fmt: skip
 SERVES = """
 import sys, time
 from ctxgc.gateway import pidfile
-pidfile.announce(sys.argv[1], "http://127.0.0.1:4711")
+pidfile.publish(sys.argv[1], "http://127.0.0.1:4711")
 print("there", flush=True)
 time.sleep(60)
 """
@@ -49,37 +49,37 @@ def here(tmp_path):
     locks = []
 
     def serve(url):
-        locks.append(pidfile.announce(str(tmp_path), url))
+        locks.append(pidfile.publish(str(tmp_path), url))
 
     yield serve
     for lock in locks:
-        pidfile.withdraw(str(tmp_path), lock)
+        pidfile.unpublish(str(tmp_path), lock)
 
 
 @pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGKILL])
 def test_a_gateway_is_found_as_long_as_its_process_lives_however_it_ends(ends, another, tmp_path):
     process = another()
 
-    [found] = pidfile.running(str(tmp_path))
+    [found] = pidfile.running_gateways(str(tmp_path))
     assert (found.pid, found.url) == (process.pid, "http://127.0.0.1:4711")
     assert abs(found.since_s - time.time()) < 60
 
     process.send_signal(ends)
     process.wait()
-    assert pidfile.running(str(tmp_path)) == []
+    assert pidfile.running_gateways(str(tmp_path)) == []
 
 
 def test_a_gateway_of_another_container_or_host_is_neither_stopped_by_its_number_nor_taken_for_dead(
     another, here, tmp_path, monkeypatch
 ):
     another()
-    monkeypatch.setattr(pidfile, "pid_numbers", lambda: "another host's")
+    monkeypatch.setattr(pidfile, "pid_space", lambda: "another host's")
 
-    assert pidfile.running(str(tmp_path)) == []
+    assert pidfile.running_gateways(str(tmp_path)) == []
     here("http://127.0.0.1:1")
 
     assert len(os.listdir(tmp_path)) == 2
-    assert [one.pid for one in pidfile.running(str(tmp_path))] == [os.getpid()]
+    assert [one.pid for one in pidfile.running_gateways(str(tmp_path))] == [os.getpid()]
 
 
 def test_what_a_killed_gateway_left_behind_goes_with_the_next_that_starts(another, here, tmp_path):
@@ -98,8 +98,8 @@ def test_a_file_that_nobody_holds_or_that_is_a_link_is_no_gateway(here, tmp_path
     (tmp_path / "gateway-2.lock").symlink_to(tmp_path / f"gateway-{os.getpid()}.lock")
     (tmp_path / "gateway-3.lock").mkdir()
 
-    assert [one.pid for one in pidfile.running(str(tmp_path))] == [os.getpid()]
-    assert pidfile.running(str(tmp_path / "not there")) == []
+    assert [one.pid for one in pidfile.running_gateways(str(tmp_path))] == [os.getpid()]
+    assert pidfile.running_gateways(str(tmp_path / "not there")) == []
 
 
 def test_only_its_user_may_read_where_a_gateway_is(here, tmp_path):
@@ -179,7 +179,7 @@ def test_stop_ends_the_gateways_meant_and_says_which(words, stopped, another, ru
 
     assert ran.code == 0
     assert (f"the gateway at http://127.0.0.1:4711 (pid {process.pid}) has stopped" in ran.out) is stopped
-    assert (pidfile.running(str(tmp_path)) == []) is stopped
+    assert (pidfile.running_gateways(str(tmp_path)) == []) is stopped
 
 
 def test_to_stop_one_needs_no_sound_configuration(another, run, tmp_path, monkeypatch):

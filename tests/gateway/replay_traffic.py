@@ -25,7 +25,7 @@ from ctxgc.core.pacer import PacerRules
 from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.regret_budget import PacerRequest, decide_within_budget
 from ctxgc.core.segment import Kind
-from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.replay.demand import Demand, EvictionScope
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.policy_registry import Terms, shipped_policy
@@ -153,7 +153,7 @@ class Traffic:
         limit = {"CTXGC_PACER__WINDOW_MAX_TOKENS": str(limit_tokens)} if limit_tokens else {}
         self.daemon = DaemonProcess(CTXGC_COLLECT__KINDS='["exchange"]', **limit).start()
         self.upstream = TokenUpstream(keeps=False)
-        self.stage = Stage(Link(self.daemon.socket), mode="on", wait_s=5.0, upstream=self.upstream)
+        self.stage = Stage(DaemonClient(self.daemon.socket), mode="on", wait_s=5.0, upstream=self.upstream)
 
     def __enter__(self):
         self.stage.__enter__()
@@ -169,7 +169,7 @@ class Traffic:
         session = f"{episode.session.replace('/', '.')}.{episode.number}"[:120]
         # The gateway keeps its own header to itself; the upstream bills by the other.
         headers = dict.fromkeys(("x-ctxgc-session", "x-claude-code-session-id"), f"{source}:{session}")
-        alone, counts, had = TokenUpstream(sizes=self.upstream.sizes), self.stage.counts, {}
+        alone, counts, had = TokenUpstream(sizes=self.upstream.sizes), self.stage.counters, {}
         before, refused, number = counts.edited, len(self.upstream.refused), 0
         for number, asked in enumerate(requests_of(episode), 1):  # noqa: B007 (counted)
             had |= bodies(asked)

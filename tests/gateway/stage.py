@@ -2,7 +2,7 @@
 
 test ──blocking socket──▶ gateway ──▶ Upstream          all on 127.0.0.1, free ports
                             │
-                            └──▶ ScriptedDaemon | Link to a real one
+                            └──▶ ScriptedDaemon | DaemonClient of a real one
 """
 
 import asyncio
@@ -149,12 +149,12 @@ class Stage:
             raise
 
     @property
-    def counts(self):
-        return self.running.counts
+    def counters(self):
+        return self.running.counters
 
     @property
     def passed(self):
-        return dict(self.counts.passed_unedited)
+        return dict(self.counters.passed_unedited)
 
     def send(self, path, body=b"", headers=None, method="POST", cuts=()):
         """One request on a connection of its own; with `cuts`, written in as many pieces."""
@@ -219,9 +219,9 @@ class Stage:
     def pause(self):
         """The agent waits for longer than its provider keeps a cache."""
         self.upstream.forget()
-        for family in self.running.syncer._families.values():
-            for thread in family.threads.values():
-                thread.asked_s -= 2 * self.running.settings.cache_ttl_s
+        for session in self.running.syncer._sessions.values():
+            for branch in session.branches.values():
+                branch.last_request_s -= 2 * self.running.settings.cache_ttl_s
 
     @staticmethod
     def until(is_so):

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.daemon_client import DaemonClient
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent, ResponsesAgent, file_text
 from tests.gateway.stage import Stage, headers_for
@@ -44,7 +44,7 @@ def stones(body):
 @pytest.mark.slow
 def test_a_window_at_its_limit_is_edited_no_more_often_than_a_batch_is_freed(daemon):
     headers = {"x-claude-code-session-id": str(uuid4())}
-    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
         arrived = list(worked(stage, ClaudeAgent(size=900), 220, headers))
 
     journal = daemon.call("heap.log", session=f"claude_code:{headers['x-claude-code-session-id']}", limit=1000)
@@ -61,7 +61,7 @@ def test_a_window_at_its_limit_is_edited_no_more_often_than_a_batch_is_freed(dae
 def test_what_was_evicted_before_the_daemon_was_killed_is_recalled_after(daemon, make):
     session, agent = str(uuid4()), make(size=RESULT_BYTES)
     headers = headers_for(agent.path) | {"x-claude-code-session-id": session}
-    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
         *_, last = worked(stage, agent, 24, headers)
     assert stones(last) > 1
 
@@ -80,7 +80,7 @@ def test_what_was_evicted_before_the_daemon_was_killed_is_recalled_after(daemon,
 @pytest.mark.slow
 def test_results_that_a_host_changes_under_ids_it_has_used_stay_in_the_request(daemon):
     agent, headers = ClaudeAgent(size=RESULT_BYTES), {"x-claude-code-session-id": str(uuid4())}
-    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
         *_, last = worked(stage, agent, 24, headers)
         assert stones(last) > 1
         changed = 0
@@ -97,7 +97,7 @@ def test_results_that_a_host_changes_under_ids_it_has_used_stay_in_the_request(d
 
 def test_every_tombstone_names_a_way_back_and_no_marker_stands_without_one(daemon):
     agent, headers = ClaudeAgent(size=RESULT_BYTES), {"x-claude-code-session-id": str(uuid4())}
-    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
         for number in range(24):
             text = json.dumps({"file_path": f"/src/{number}.py", "content": "tide " * 600})
             call = {"type": "tool_use", "id": f"call_{number}", "name": "Write", "input": json.loads(text)}
@@ -117,7 +117,7 @@ def test_what_the_shell_recalled_is_not_evicted_at_once_and_leaves_for_the_name_
     agent, headers = ClaudeAgent(size=RESULT_BYTES), {"x-claude-code-session-id": str(uuid4())}
     key = f"claude_code:{headers['x-claude-code-session-id']}"
     copies = {}
-    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
         for number in range(60):
             got = json.loads(stage.ask(agent.path, agent.body(), headers))
             results = {b["tool_use_id"]: b["content"] for m in got["messages"][2::2] for b in m["content"]}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
 from ctxgc.adapters.wire.openai_chat import OpenAiChat
 from ctxgc.core.errors import BadTranscript
-from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.gateway.editing.request_editor import RESUME_S
 from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable
 from tests.gateway.agent import ChatAgent, ClaudeAgent
@@ -74,7 +74,7 @@ TROUBLE = st.sampled_from([None, *FAILURES.values(), RuntimeError("our own"), Ke
 def test_whatever_the_daemon_does_in_turn_each_request_goes_up_valid_and_is_counted_I13(stage, trouble):
     agent, session = ClaudeAgent(), str(uuid4())
     stage.daemon.known, stage.daemon.out = set(), {}  # Of the sessions before this one it knows nothing.
-    before = stage.counts.calls
+    before = stage.counters.calls
 
     for fault in trouble:
         stage.daemon.fails_with = fault
@@ -83,7 +83,7 @@ def test_whatever_the_daemon_does_in_turn_each_request_goes_up_valid_and_is_coun
 
         assert reply.status == 200
         assert stage.upstream.last == agent.body() or b"[evicted " in stage.upstream.last
-    assert stage.counts.calls == before + len(trouble)
+    assert stage.counters.calls == before + len(trouble)
     assert stage.upstream.refused == []
 
 
@@ -179,7 +179,7 @@ def test_what_was_in_force_stays_in_force_while_the_daemon_fails(stage, reason):
 
 
 def test_no_daemon_at_all_costs_no_more_than_the_first_try(tmp_path):
-    with Stage(Link(str(tmp_path / "no.sock")), wait_s=WAIT_S) as stage:
+    with Stage(DaemonClient(str(tmp_path / "no.sock")), wait_s=WAIT_S) as stage:
         agent = ClaudeAgent().run(5)
         for _ in range(4):
             stage.send(agent.path, agent.body())

@@ -86,14 +86,14 @@ def test_a_list_that_only_grows_is_edited_alike_from_its_beginning_and_parsed(st
 
     for number in range(4, 7):
         agent.run(1, number)
-        body, before = agent.body(), stage.counts.edited_from_prefix
+        body, before = agent.body(), stage.counters.edited_from_prefix
         got = stage.ask(agent.path, body, headers)
 
         window = WIRE_FORMATS[wire].parse(body)
         spans = sorted((span for id_ in victims for span in window.spans[id_]), key=lambda span: span.start)
         assert is_edited_only_in(got, outside(body, spans))
         assert len(got) < len(body)
-        assert stage.counts.edited_from_prefix == before + 1
+        assert stage.counters.edited_from_prefix == before + 1
     assert stage.upstream.refused == []
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ctxgc.gateway.logs import Discreet, on_fault
+from ctxgc.gateway.logs import DiscreetFormatter, log_loop_fault
 from tests.daemon.harness import DaemonProcess
 
 SECRET = "sk-ant-SECRET"
@@ -18,7 +18,7 @@ SECRET = "sk-ant-SECRET"
 def logged():
     """Formats whatever is logged meanwhile."""
     lines, handler = [], logging.Handler()
-    handler.emit = lambda record: lines.append(Discreet().format(record))
+    handler.emit = lambda record: lines.append(DiscreetFormatter().format(record))
     root = logging.getLogger()
     root.addHandler(handler)
     yield lines
@@ -47,7 +47,7 @@ def test_a_fault_of_our_own_is_told_by_its_kind_and_place(logged):
 
 
 async def test_a_task_that_nobody_waited_for_does_not_show_what_it_held(logged):
-    asyncio.get_running_loop().set_exception_handler(on_fault)
+    asyncio.get_running_loop().set_exception_handler(log_loop_fault)
 
     asyncio.get_running_loop().call_soon(int, SECRET)
     await asyncio.sleep(0.01)

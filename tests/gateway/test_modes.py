@@ -9,7 +9,7 @@ import pytest
 
 from ctxgc.config import BadConfig, Config, load
 from ctxgc.fronts.cli.mode import switched
-from ctxgc.gateway.identity.headers import Identity, identity_of, identity_of_key
+from ctxgc.gateway.identity.headers import Identity, identity_from_cache_key, identity_of
 from ctxgc.gateway.main import _reload
 from ctxgc.gateway.settings import settings_of
 from tests.gateway.agent import ClaudeAgent
@@ -138,9 +138,9 @@ def test_a_session_is_what_the_client_says_or_nothing(headers, expected):
 
 
 def test_a_cache_key_is_a_session_only_where_it_is_codexs():
-    assert identity_of_key("openai_responses", UUID) == Identity("codex", UUID)
-    assert identity_of_key("openai_responses", "all-my-chats") is None
-    assert identity_of_key("openai_chat", UUID) is None
+    assert identity_from_cache_key("openai_responses", UUID) == Identity("codex", UUID)
+    assert identity_from_cache_key("openai_responses", "all-my-chats") is None
+    assert identity_from_cache_key("openai_chat", UUID) is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "localhost", "example.org", ""])
@@ -179,7 +179,7 @@ def test_a_cold_cache_is_used_for_the_very_request_that_finds_it_cold():
         stage.ask(MESSAGES, agent.body())
         stage.daemon.victims = everything
         agent.run(1, 5)
-        stage.until(lambda: stage.running.syncer.family_of(Identity("claude_code", SESSION)).is_cold(time.monotonic()))
+        stage.until(lambda: stage.running.syncer.session_of(Identity("claude_code", SESSION)).is_cold(time.monotonic()))
 
         got = stage.ask(MESSAGES, agent.body(), CLAUDE)
 

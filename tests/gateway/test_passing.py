@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ctxgc.gateway.editing.request_editor import Gate
+from ctxgc.gateway.editing.request_editor import RequestEditor
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, Stage
 
@@ -80,11 +80,11 @@ def test_a_first_path_element_may_name_the_upstream(stage):
 
 
 def test_counting_tokens_is_no_call_and_passes(stage):
-    calls = stage.counts.calls
+    calls = stage.counters.calls
     stage.send(MESSAGES + "/count_tokens", ODD)
 
     assert stage.upstream.last == ODD
-    assert stage.counts.calls == calls
+    assert stage.counters.calls == calls
 
 
 def test_status_and_headers_come_back_as_sent_and_nothing_is_added(stage):
@@ -175,13 +175,13 @@ def test_the_first_event_of_a_stream_does_not_wait_for_the_second(stage):
 
 
 def test_the_first_bytes_of_a_reply_wait_for_nothing_that_the_gateway_does_for_itself(monkeypatch):
-    came, seen, streamed = threading.Event(), [], Gate.streamed
+    came, seen, record = threading.Event(), [], RequestEditor.record_streamed
 
-    def waits(gate, look, parts):
+    def waits(editor, triage, parts):
         seen.append(came.wait(2.0))
-        return streamed(gate, look, parts)
+        return record(editor, triage, parts)
 
-    monkeypatch.setattr(Gate, "streamed", waits)
+    monkeypatch.setattr(RequestEditor, "record_streamed", waits)
     # On a stage of its own: on another the call of the test before may begin only now, and wait for these bytes.
     with Stage(mode="shadow") as stage, stage.raw(head(b"{}", **{"x-test": "stalls"})) as connection:
         got = b""

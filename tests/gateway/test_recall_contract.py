@@ -14,7 +14,7 @@ from ctxgc.gateway.editing import window_sync
 from ctxgc.gateway.recall import service
 from ctxgc.gateway.recall.reply_filter import NO_MORE, TOOL_NAME, Shown
 from ctxgc.gateway.recall.service import REFUSED
-from ctxgc.gateway.recall.tool import Exchange, dressed
+from ctxgc.gateway.recall.tool import Exchange, inject_tool
 from ctxgc.gateway.recall.wires import WIRES
 from tests.gateway.recall_ways import WAYS, Scripted
 from tests.gateway.stage import Stage
@@ -265,23 +265,23 @@ def test_a_fault_after_something_was_kept_out_breaks_the_reply_off_and_ends_the_
 def test_a_request_that_takes_too_long_to_dress_goes_up_as_it_came(way, monkeypatch):
     has_passed = threading.Event()
     monkeypatch.setattr(service, "AT_ONCE_BYTES_MAX", 0)
-    monkeypatch.setattr(service, "dressed", lambda *_, **__: has_passed.wait(NEVER_S))
+    monkeypatch.setattr(service, "inject_tool", lambda *_, **__: has_passed.wait(NEVER_S))
     with talking(way, wait_s=0.05) as talker:
         body = talker.agent.body()
 
         assert talker.stage.ask(talker.agent.path, body, way.headers) == body
         has_passed.set()
-        assert talker.stage.counts.recall_left_out == 1
+        assert talker.stage.counters.recall_left_out == 1
 
 
 @each_way
 def test_a_fault_of_our_own_in_dressing_lets_a_request_pass_as_it_came(way, monkeypatch):
-    monkeypatch.setattr(service, "dressed", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(service, "inject_tool", lambda *_, **__: 1 / 0)
     with talking(way) as talker:
         body = talker.agent.body()
 
         assert talker.stage.ask(talker.agent.path, body, way.headers) == body
-        assert talker.stage.counts.recall_left_out == 1
+        assert talker.stage.counters.recall_left_out == 1
 
 
 @each_way
@@ -355,7 +355,7 @@ def test_any_replies_in_any_cuts_are_one_valid_message_and_are_said_later_as_the
     final = [(kind, named(kind, numbers)) for kind in last if calls_others or kind != "recall"]
     replies.append(ordered(way, [*final, OTHER if calls_others else DONE]))
     body = agent.body()
-    request = dressed(wire, body, body, [])
+    request = inject_tool(wire, body, body, [])
     shown, exchanges, got = Shown(), [], b""
     for parts in replies:
         events = b"".join(way.events(way.answer(parts, json.loads(request.body), (1, 1, 0))))
@@ -366,12 +366,12 @@ def test_any_replies_in_any_cuts_are_one_valid_message_and_are_said_later_as_the
             results = b",".join(wire.result(call.id, TEXT, is_error=False) for call in calls)
             names = tuple(call.id for call in calls)
             exchanges.append(Exchange(request.at, request.anchor, sieve.said(), names, results, sieve.has_others))
-            request = request.appended(sieve.said(), wire.turn(results)) if not sieve.has_others else request
+            request = request.append(sieve.said(), wire.turn(results)) if not sieve.has_others else request
     got += sieve.end()
 
     parts, message = way.read(got, True)
     way.take(agent, message, 0)
-    later = dressed(wire, agent.body(), agent.body(), exchanges)
+    later = inject_tool(wire, agent.body(), agent.body(), exchanges)
 
     assert texts(parts) == "".join(map(texts, replies))
     assert ("other", "call_other") in parts or not calls_others

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.gateway.daemon_client import Link
-from ctxgc.gateway.recall.anthropic import AnthropicSieve, AnthropicTool, AnthropicWhole
+from ctxgc.gateway.daemon_client import DaemonClient
+from ctxgc.gateway.recall.anthropic import AnthropicFilter, AnthropicTool, AnthropicWhole
 from ctxgc.gateway.recall.reply_filter import NO_MORE, TOOL_NAME, Shown
 from ctxgc.gateway.recall.service import REFUSED
-from ctxgc.gateway.recall.tool import Exchange, dressed
+from ctxgc.gateway.recall.tool import Exchange, inject_tool
 from ctxgc.protocol.blocking_client import CallFailed
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent, file_text
@@ -211,7 +211,7 @@ def test_the_tools_are_the_same_in_every_request_of_a_session(stage):
         taken(agent, [OTHER | {"id": f"call_{number}"}], number)
 
     assert len({json.dumps(request["tools"]) for request in sent(stage)}) == 1
-    assert stage.counts.edited > 0
+    assert stage.counters.edited > 0
 
 
 def test_a_session_that_began_without_the_tool_never_gets_it():
@@ -286,7 +286,7 @@ def test_the_first_prompt_is_what_the_daemon_learns_from(stage):
     told = stage.daemon.told[-1]["usage"]
     assert told["cache_creation_tokens"] * 4 < len(first) < len(again)
     assert told["output_tokens"] == 40
-    assert stage.counts.recall_tokens > 0
+    assert stage.counters.recall_tokens > 0
 
 
 def test_a_list_that_was_rewound_carries_nothing_of_what_was_exchanged_in_it(stage):
@@ -349,7 +349,7 @@ def test_an_upstream_that_limits_in_the_middle_of_a_message_breaks_it_off(stage)
 def test_a_real_daemon_brings_back_what_a_tombstone_names():
     daemon, agent = DaemonProcess(), ClaudeAgent(size=8000)
     try:
-        with Stage(Link(daemon.start().socket), wait_s=5.0, recall_tool="always") as stage:
+        with Stage(DaemonClient(daemon.start().socket), wait_s=5.0, recall_tool="always") as stage:
             stage.ask(agent.path, agent.body())
             stage.ask(agent.run(24).path, agent.body())
             stage.pause()
@@ -428,7 +428,7 @@ def test_whatever_a_reply_was_made_of_the_next_request_says_it_as_it_was(hidden,
     replies = [[kinds[kind]() for kind in kinds_of] for kinds_of in (*hidden, last)]
     replies[-1].append(OTHER if calls_others else DONE)
     shown, exchanges, expected = Shown(), [], [first]
-    empty = dressed(WIRE, asking([first]), asking([first]), []).anchor
+    empty = inject_tool(WIRE, asking([first]), asking([first]), []).anchor
     for blocks in replies:
         read = AnthropicWhole(shown, json.dumps({"content": blocks}).encode())
         names = [call.id for call in read.calls()]
@@ -443,7 +443,7 @@ def test_whatever_a_reply_was_made_of_the_next_request_says_it_as_it_was(hidden,
 
     body = asking([first, {"role": "assistant", "content": merged}, {"role": "user", "content": [own]}])
 
-    assert json.loads(dressed(WIRE, body, body, exchanges).body)["messages"] == expected
+    assert json.loads(inject_tool(WIRE, body, body, exchanges).body)["messages"] == expected
 
 
 def asking(messages):
@@ -459,7 +459,7 @@ def test_events_of_another_shape_pass_as_they_came():
         b": a comment\n\n",
         b"half an event",
     ]
-    sieve = AnthropicSieve(Shown())
+    sieve = AnthropicFilter(Shown())
 
     assert b"".join(map(sieve.feed, odd)) + sieve.end() == b"".join(odd)
 
@@ -474,17 +474,17 @@ def test_an_agent_that_hangs_up_ends_what_is_asked_for_it(stage):
     connection.close()
 
     stage.until(stage.upstream.hung_up.is_set)
-    assert stage.counts.upstream_faults == 0
+    assert stage.counters.upstream_faults == 0
 
 
 def test_a_stream_cut_anywhere_is_sieved_the_same():
     answer = {"content": [*signed(DONE, OTHER), recall()], "stop_reason": "tool_use", "usage": {"output_tokens": 3}}
     data = b"".join(deltas(answer))
-    whole = AnthropicSieve(Shown())
+    whole = AnthropicFilter(Shown())
     expected = whole.feed(data) + whole.end()
 
     for size in (1, 7, 100):
-        sieve = AnthropicSieve(Shown())
+        sieve = AnthropicFilter(Shown())
         got = b"".join(sieve.feed(data[at : at + size]) for at in range(0, len(data), size)) + sieve.end()
         assert got == expected
         assert json.loads(sieve.said())["content"] == answer["content"]

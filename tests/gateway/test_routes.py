@@ -2,7 +2,8 @@
 
 import pytest
 
-from ctxgc.gateway.http.routes import UPSTREAMS, route
+from ctxgc.gateway.http.routes import route
+from ctxgc.gateway.settings import UPSTREAMS
 
 OPENAIS, ANTHROPICS = {"authorization": "Bearer sk-proj-1"}, {"authorization": "Bearer sk-ant-oat01-1"}
 UNKNOWN = {"authorization": "Bearer made-by-a-proxy"}

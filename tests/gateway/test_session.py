@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.gateway.main import _reload
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
@@ -41,7 +41,7 @@ def named(make, session):
 def test_a_long_session_lives_costs_less_and_loses_nothing(daemon, make, capsys):
     session, agent = str(uuid4()), make(size=RESULT_BYTES)
     headers, more = named(make, session)
-    with Stage(Link(daemon.socket), wait_s=0.5) as stage, Stage(mode="off") as plain:
+    with Stage(DaemonClient(daemon.socket), wait_s=0.5) as stage, Stage(mode="off") as plain:
         for number in range(TURNS):
             if number % PAUSE_TURNS == PAUSE_TURNS - 1:
                 stage.pause()
@@ -53,7 +53,7 @@ def test_a_long_session_lives_costs_less_and_loses_nothing(daemon, make, capsys)
             agent.take(ANSWERS[agent.wire](f"call_{number}", number, (0, 0, 0)), number)
 
         (gated,), (ungated,) = stage.upstream.bills.values(), plain.upstream.bills.values()
-        counts = stage.counts
+        counts = stage.counters
     source = "codex" if make is ResponsesAgent else "claude_code"
     key = f"{source}:{session}"
     evicted = daemon.call("segment.list", session=key, states=["evicted"])["segments"]
@@ -80,7 +80,7 @@ def test_a_long_session_lives_costs_less_and_loses_nothing(daemon, make, capsys)
 def test_a_daemon_that_is_killed_and_started_again_changes_no_request(daemon):
     session, agent = str(uuid4()), ClaudeAgent(size=RESULT_BYTES).run(24)
     headers, _ = named(ClaudeAgent, session)
-    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
         for number in range(24, 28):
             stage.pause()
             before = stage.ask(agent.path, agent.body(), headers)
@@ -105,7 +105,7 @@ def test_what_a_host_put_under_ids_of_its_own_never_leaves_a_request_whatever_th
     session, agent = str(uuid4()), ClaudeAgent(size=RESULT_BYTES).run(24)
     headers, _ = named(ClaudeAgent, session)
     results = [block for message in agent.messages[2::2] for block in message["content"]][:12]
-    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
         stage.ask(agent.path, agent.body(), headers)
         for number, block in enumerate(results):
             block["content"] = f"something else altogether, number {number}\n" * 200
@@ -125,7 +125,7 @@ def test_what_a_host_put_under_ids_of_its_own_never_leaves_a_request_whatever_th
 def test_a_new_session_is_told_of_in_shadow_and_journalled(daemon):
     session, agent = str(uuid4()), ClaudeAgent(size=RESULT_BYTES).run(24)
     headers, _ = named(ClaudeAgent, session)
-    with Stage(Link(daemon.socket), mode="shadow") as stage:
+    with Stage(DaemonClient(daemon.socket), mode="shadow") as stage:
         for number in range(24, 27):
             stage.pause()
             assert stage.ask(agent.path, agent.body(), headers) == agent.body()
@@ -141,7 +141,7 @@ def test_the_daemon_knows_at_once_that_a_session_was_switched_off_and_follows_it
     session, agent = str(uuid4()), ClaudeAgent(size=RESULT_BYTES).run(24)
     headers, _ = named(ClaudeAgent, session)
     key = {"session": f"claude_code:{session}"}
-    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
 
         def switch_to(mode):
             settings = replace(stage.running.settings, mode=mode)
@@ -173,7 +173,7 @@ def test_a_daemon_that_hangs_or_may_not_write_delays_no_request():
             made.start()
         hung.child.send_signal(signal.SIGSTOP)
         for made, reasons in ((full_disk, {"daemon_failed", "daemon_late"}), (hung, {"daemon_late", "daemon_gone"})):
-            with Stage(Link(made.socket), wait_s=0.1) as stage:
+            with Stage(DaemonClient(made.socket), wait_s=0.1) as stage:
                 for _ in range(3):
                     stage.send(agent.path, agent.body(), headers)  # Comes back, though the hung one never answers.
                     assert stage.upstream.last == agent.body()

@@ -10,8 +10,8 @@ from yarl import URL
 
 from ctxgc.config import BadConfig, Config
 from ctxgc.gateway.billing.usage import UsageScanner
-from ctxgc.gateway.daemon_client import Link
-from ctxgc.gateway.editing.request_editor import Gate
+from ctxgc.gateway.daemon_client import DaemonClient
+from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.http import upstream
 from ctxgc.gateway.http.upstream import _proxy_to
 from ctxgc.gateway.main import _reload
@@ -108,7 +108,7 @@ def test_no_request_is_edited_in_shadow_even_if_the_daemon_was_asked_before_the_
         stage.until(lambda: stage.running.settings.mode == "shadow")
         agent.run(1, 6)
         stage.send(MESSAGES, agent.body())
-        stage.until(lambda: any(f.has_tombstones for f in stage.running.syncer._families.values()))
+        stage.until(lambda: any(session.has_tombstones for session in stage.running.syncer._sessions.values()))
 
         stage.daemon.delay_s = 0.0
         for number in range(7, 9):
@@ -126,9 +126,9 @@ def hour(agent):
 def test_a_cache_lives_as_long_as_the_request_that_wrote_it_said(stage, pause_s, is_cold):
     agent = ClaudeAgent().run(5)
     stage.ask(MESSAGES, hour(agent))
-    for family in stage.running.syncer._families.values():
-        for thread in family.threads.values():
-            thread.asked_s -= pause_s
+    for session in stage.running.syncer._sessions.values():
+        for branch in session.branches.values():
+            branch.last_request_s -= pause_s
     agent.run(1, 5)
 
     stage.ask(MESSAGES, hour(agent))
@@ -178,14 +178,14 @@ def test_the_first_request_after_a_restart_is_what_it_would_have_been_without_on
     daemon, agent = DaemonProcess().start(), ClaudeAgent(size=size).run(turns)
     headers = {"x-claude-code-session-id": str(uuid4())}
     try:
-        with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+        with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
             for number in range(turns, turns + 4):
                 stage.pause()
                 before = stage.ask(agent.path, agent.body(), headers)
                 agent.run(1, number)
             assert b"evicted by ctxgc" in before
             before = stage.ask(agent.path, agent.body(), headers)
-        with Stage(Link(daemon.socket), wait_s=0.05) as stage:
+        with Stage(DaemonClient(daemon.socket), wait_s=0.05) as stage:
             agent.run(1, turns + 4)
             with stage.waiting(agent.path, agent.body(), headers) as call:  # However busy the machine is.
                 call.reply()
@@ -207,8 +207,8 @@ def test_contents_that_came_under_known_ids_are_counted_once_each(stage):
         for _ in range(3):
             stage.ask(MESSAGES, agent.body())
 
-    assert stage.counts.conflicts == 2
-    assert stage.counts.report()["conflicts"] == 2
+    assert stage.counters.conflicts == 2
+    assert stage.counters.report()["conflicts"] == 2
 
 
 def test_a_session_that_the_daemon_knows_is_told_of_without_its_content_after_a_restart(stage):
@@ -262,7 +262,13 @@ def fails(*_, **__):
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Gate, "_look"), (Gate, "_look_at"), (Gate, "_call"), (Gate, "_parsed"), (UsageScanner, "feed")],
+    [
+        (RequestEditor, "_triage"),
+        (RequestEditor, "_triage_session"),
+        (RequestEditor, "_call"),
+        (RequestEditor, "_edit_parsed"),
+        (UsageScanner, "feed"),
+    ],
 )
 @pytest.mark.parametrize("is_known", [False, True])
 def test_no_fault_of_our_own_keeps_a_request_or_its_reply(stage, monkeypatch, owner, name, is_known):
@@ -278,7 +284,7 @@ def test_no_fault_of_our_own_keeps_a_request_or_its_reply(stage, monkeypatch, ow
 
 @pytest.mark.parametrize("mode", ["on", "shadow"])
 def test_no_fault_of_our_own_keeps_a_request_that_streams_through(monkeypatch, mode):
-    monkeypatch.setattr(Gate, "_call", fails)
+    monkeypatch.setattr(RequestEditor, "_call", fails)
     with Stage(ScriptedDaemon(), mode=mode) as stage:
         assert stage.send(MESSAGES, ClaudeAgent().run(2).body()).status == 200
         assert stage.passed == {"own_fault": 1}

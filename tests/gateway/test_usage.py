@@ -51,12 +51,12 @@ def test_no_bytes_raise_or_teach(parts, encoding):
     assert read("application/json", parts, encoding) is None
 
 
-def test_a_line_beyond_the_bound_is_not_kept(monkeypatch):
-    monkeypatch.setattr(module, "LINE_BYTES_MAX", 1000)
+def test_an_event_beyond_the_bound_is_not_kept(monkeypatch):
+    monkeypatch.setattr(module, "EVENT_BYTES_MAX", 1000)
     scanner = UsageScanner("text/event-stream")
 
     for _ in range(3):
         scanner.feed(b"data: " + b"x" * 600)
 
-    assert scanner._left == b""
+    assert scanner._events.take_rest() == b""
     assert scanner.usage() is None

@@ -66,11 +66,11 @@ class Instance:
         except BlockingIOError:
             os.close(self._lock)
             raise _taken(folder, socket_path) from None
-        discovery.write(self._lock, "")
+        discovery.write_lock(self._lock, "")
 
     def announce(self, path: str) -> None:
         """Say in the lock file that this instance is reached at `path`."""
-        discovery.write(self._lock, path)
+        discovery.write_lock(self._lock, path)
 
     def listen(self, path: str, backlog: int = BACKLOG) -> socket.socket:
         """A listening socket at `path`, in this instance's folder, readable and writable by us alone.
@@ -105,13 +105,13 @@ class Instance:
             _remove(self._socket_path)
         self._socket_path = ""
         if self._lock >= 0:
-            discovery.write(self._lock, "")
+            discovery.write_lock(self._lock, "")
             os.close(self._lock)
             self._lock = -1
 
 
 def _taken(folder: str, path: str) -> InstanceError:
-    pid, written = discovery.read(folder)
+    pid, written = discovery.read_lock(folder)
     if not written:  # It has only just taken the lock.
         return AlreadyRunning(f"another ctxgcd starts in {folder}")
     if path in ("", written):  # Who names no socket waits for none: it only wants the folder to itself.

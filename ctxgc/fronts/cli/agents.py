@@ -21,7 +21,8 @@ from ctxgc.fronts.cli import gateway_status
 from ctxgc.fronts.cli.commands import Spec
 from ctxgc.fronts.cli.context import Refused, Shell
 from ctxgc.fronts.cli.terminal import harmless
-from ctxgc.protocol.blocking_client import LOG_FLAGS
+from ctxgc.protocol.agents import CLAUDE_CODE, CODEX, OPENCODE
+from ctxgc.protocol.spawn import LOG_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -
 
 
 AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], Way]]] = {
-    "claude": ("claude_code", claude),
-    "codex": ("codex", codex),
-    "opencode": ("opencode", opencode),
+    "claude": (CLAUDE_CODE, claude),
+    "codex": (CODEX, codex),
+    "opencode": (OPENCODE, opencode),
 }
 """By the name of its program: the source of its sessions, and its way."""
 

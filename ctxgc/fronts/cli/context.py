@@ -12,6 +12,8 @@ import sys
 
 from ctxgc.fronts.cli import terminal
 from ctxgc.protocol import blocking_client, discovery
+from ctxgc.protocol.agents import CLAUDE_CODE, CODEX
+from ctxgc.protocol.spawn import ensure_daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ EXITS = {
 
 OUT_OF_REACH_HINT = "end it with `kill` and its pid where it was started; the next command starts another"
 
-SESSION_VARIABLES = (("claude_code", "CLAUDE_CODE_SESSION_ID"), ("codex", "CODEX_THREAD_ID"))
+SESSION_VARIABLES = ((CLAUDE_CODE, "CLAUDE_CODE_SESSION_ID"), (CODEX, "CODEX_THREAD_ID"))
 """By source: where an agent tells the commands it runs which session they are run in."""
 
 
@@ -82,13 +84,13 @@ class Shell:
         """The connection, opened once: to a daemon that runs, wherever it says it listens, or to one started now."""
         if self._client is None:
             try:
-                self._client = self._dial(discovery.places(self.args.socket, os.environ))
+                self._client = self._dial(discovery.candidate_sockets(self.args.socket, os.environ))
             except blocking_client.Unreachable:
                 if not spawn or self.args.no_spawn:
                     self.refuse_out_of_reach()
                     raise
-                usual = blocking_client.socket_path(self.args.socket, os.environ)
-                blocking_client.ensure_daemon(usual)
+                usual = discovery.socket_path(self.args.socket, os.environ)
+                ensure_daemon(usual)
                 self._client = self._dial([usual])
         return self._client
 
@@ -109,8 +111,8 @@ class Shell:
 
     def refuse_out_of_reach(self) -> None:
         """Raise Unreachable where a daemon of ours runs that we cannot reach: to start another would be refused."""
-        asked = discovery.is_asked_for(self.args.socket, os.environ)
-        found = "" if asked else discovery.out_of_reach(os.environ)
+        asked = discovery.socket_is_explicit(self.args.socket, os.environ)
+        found = "" if asked else discovery.unreachable_daemon(os.environ)
         if found:
             raise blocking_client.Unreachable(found, OUT_OF_REACH_HINT)
 

@@ -67,7 +67,7 @@ def found(folder: str) -> list[dict[str, Any]]:
     """The gateways of this state folder: `pid`, `url`, `since_s`, and `status`, null where it does not answer."""
     return [
         {"pid": one.pid, "url": one.url, "since_s": one.since_s, "status": _status(one.url)}
-        for one in pidfile.running(folder)
+        for one in pidfile.running_gateways(folder)
     ]
 
 
@@ -80,10 +80,10 @@ def _status(url: str) -> dict[str, Any] | None:
 
 def still(folder: str) -> list[dict[str, Any]]:
     """The gateways of this state folder, unasked: `pid` and `url`."""
-    return named(pidfile.running(folder))
+    return named(pidfile.running_gateways(folder))
 
 
-def named(some: list[pidfile.Present]) -> list[dict[str, Any]]:
+def named(some: list[pidfile.GatewayProcess]) -> list[dict[str, Any]]:
     """Gateways as JSON has them."""
     return [{"pid": one.pid, "url": one.url} for one in some]
 
@@ -96,7 +96,7 @@ def say_still(page: terminal.Page, running: list[dict[str, Any]]) -> None:
 
 def hint_still(folder: str) -> str:
     """The same for a hint, where somebody asks for a daemon that is not there; empty if no gateway runs."""
-    urls = [plain(one.url) for one in pidfile.running(folder)]
+    urls = [plain(one.url) for one in pidfile.running_gateways(folder)]
     return f"; the gateway at {' and '.join(urls)} goes on without it" if urls else ""
 
 
@@ -149,7 +149,7 @@ def _faults(number: dict[str, int]) -> str:
     return ", ".join(parts)
 
 
-def stop(meant: list[pidfile.Present], wait_s: float) -> list[pidfile.Present]:
+def stop(meant: list[pidfile.GatewayProcess], wait_s: float) -> list[pidfile.GatewayProcess]:
     """Tell gateways to stop, and wait; those that are gone. What they still serve has a few seconds to end."""
     import signal
 

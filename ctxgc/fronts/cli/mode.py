@@ -70,13 +70,14 @@ def _agent(shell: Shell, name: str) -> str:
 
     A program that names itself in a header of its requests is known by its sessions.
     """
-    from ctxgc.config import AGENTS, agent_meant
+    from ctxgc.config import similar_agent
     from ctxgc.fronts.cli.agents import AGENTS as PROGRAMS
+    from ctxgc.protocol.agents import AGENTS
 
     source = PROGRAMS[name][0] if name in PROGRAMS else name
     if source in AGENTS or shell.has_session(source=source):
         return source
-    meant = agent_meant(name)
+    meant = similar_agent(name)
     hint = f"did you mean `{meant}`?" if meant else f"there are {', '.join(AGENTS)}, and those `ctxgc sessions` lists"
     raise Refused(f"no agent is called {name!r}", kind="usage", hint=hint)
 

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 
-from ctxgc.protocol.blocking_client import SOCKET_PATH_BYTES_MAX, LineClient, Unreachable
+from ctxgc.protocol.blocking_client import LineClient, Unreachable
+from ctxgc.protocol.discovery import SOCKET_PATH_BYTES_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""What the provider billed for a reply."""
+"""The bill of a reply, read on the side while the reply streams past."""

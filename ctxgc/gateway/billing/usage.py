@@ -1,10 +1,10 @@
-"""What a reply cost, read on the side while it streams past. Sans-I/O: bytes in, numbers out.
+"""The bill of a reply, read on the side while the reply streams past. Sans-I/O: bytes in, numbers out.
 
-    SSE   data: {… "usage": {…} …}      every event that holds one; later numbers replace earlier ones
-    JSON  {… "usage": {…} …}            when the body has ended
+    SSE   data: {… "usage": {…} …}      every event with usage; later numbers replace earlier ones
+    JSON  {… "usage": {…} …}            at the end of the body
 
-A scanner never delays a byte, keeps at most one line (or one body) and gives up beyond its bound, for good: a reply
-without known usage teaches nothing, and that is all.
+A scanner never delays a byte, keeps at most one event (or one body) and gives up beyond its bound, for good: a reply
+without known usage teaches nothing, and does no harm.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-LINE_BYTES_MAX = 2**20
+from ctxgc.gateway.billing.sse import EventStream, event_data, split_events
+
+EVENT_BYTES_MAX = 2**20
 BODY_BYTES_MAX = 8 * 2**20
 PLAIN_BYTES_MAX = 64 * 2**20
-"""Of a compressed reply; beyond it we look no further."""
+"""Decompressed bytes of a reply; beyond them the scanner gives up."""
 
 READABLE = frozenset({"identity", "gzip", "deflate"})
-"""Codings of a reply that can be read on the side."""
+"""Codings in which a reply's bill can be read."""
 
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
@@ -29,23 +31,22 @@ class Usage(NamedTuple):
     """Billed tokens of one reply."""
 
     input_tokens: int
-    """Input that was neither read from the cache nor written to it."""
+    """Input tokens that were neither read from the cache nor written to it."""
     cache_read_tokens: int
     cache_creation_tokens: int
     output_tokens: int
 
 
 class UsageScanner:
-    """Reads one reply. `feed` it the body in any cuts, then ask `usage`. Never raises."""
+    """Reads one reply: `feed` takes the body in any cuts, `usage` gives the bill at its end. Never raises."""
 
     def __init__(self, content_type: str, encoding: str = "") -> None:
-        self._is_stream = "event-stream" in content_type.lower()
-        self._limit = LINE_BYTES_MAX if self._is_stream else BODY_BYTES_MAX
+        self._events = EventStream(EVENT_BYTES_MAX) if "event-stream" in content_type.lower() else None
         self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB) if encoding.lower() in ("gzip", "deflate") else None
         self._is_lost = bool(encoding) and encoding.lower() not in READABLE
-        self._left = b""
+        self._body = b""
         self._plain_bytes = 0
-        self._found: dict[str, Any] = {}
+        self._counts: dict[str, Any] = {}
 
     def feed(self, data: bytes) -> None:
         """The next bytes of the body, as they came."""
@@ -58,28 +59,30 @@ class UsageScanner:
                 self._is_lost = True
                 return
         self._plain_bytes += len(data)
-        self._left += data
-        if self._is_stream:
-            self._take_lines()
-        if len(self._left) > self._limit or self._plain_bytes > PLAIN_BYTES_MAX:
-            self._is_lost, self._left = True, b""
+        if self._events is not None:
+            self._feed_events(self._events, data)
+        else:
+            self._body += data
+            self._is_lost = len(self._body) > BODY_BYTES_MAX
+        if self._is_lost or self._plain_bytes > PLAIN_BYTES_MAX:
+            self._is_lost, self._body = True, b""
 
     def usage(self) -> Usage | None:
-        """What is known now; ask when the body has ended."""
-        if self._left and not self._is_lost:
-            self._take(self._left.removeprefix(b"data:") if self._is_stream else self._left)
-            self._left = b""
-        return _normal(self._found) if self._found else None
+        """The bill as far as it is known; ask at the end of the body."""
+        if not self._is_lost:
+            self._take(event_data(self._events.take_rest()) if self._events is not None else self._body)
+            self._body = b""
+        return _normal(self._counts) if self._counts else None
 
-    def _take_lines(self) -> None:
-        lines, newline, rest = self._left.rpartition(b"\n")
-        if not newline:
-            return
-        self._left = rest
-        if b'"usage"' in lines:  # Most reads hold none, and are not even split.
-            for line in lines.split(b"\n"):
-                if line.startswith(b"data:") and b'"usage"' in line:
-                    self._take(line[5:])
+    def _feed_events(self, stream: EventStream, data: bytes) -> None:
+        events = stream.feed(data)
+        if b'"usage"' in events:  # Most reads hold no usage, and are not even split.
+            for event in split_events(events):
+                if b'"usage"' in event:
+                    self._take(event_data(event))
+        if stream.is_too_long:
+            self._is_lost = True
+            stream.take_rest()
 
     def _take(self, data: bytes) -> None:
         try:
@@ -88,28 +91,28 @@ class UsageScanner:
             return
         if not isinstance(event, dict):
             return
-        # At the top; or one level down, in Anthropic's `message_start` and in OpenAI's Responses.
+        # Usage stands at the top, or one level down: in Anthropic's `message_start` and in OpenAI's Responses.
         for holder in (event, event.get("message"), event.get("response")):
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict):
-                self._found |= {key: value for key, value in usage.items() if value is not None}
+                self._counts |= {key: value for key, value in usage.items() if value is not None}
 
 
-def _normal(found: dict[str, Any]) -> Usage | None:
-    """The numbers under one name each. OpenAI counts what it read from its cache as input too; Anthropic does not."""
-    if "prompt_tokens" in found:
-        read = _nested(found.get("prompt_tokens_details"), "cached_tokens")
-        return Usage(max(_count(found["prompt_tokens"]) - read, 0), read, 0, _count(found.get("completion_tokens")))
-    if "input_tokens_details" in found:
-        read = _nested(found["input_tokens_details"], "cached_tokens")
-        return Usage(max(_count(found.get("input_tokens")) - read, 0), read, 0, _count(found.get("output_tokens")))
-    if "input_tokens" not in found:
+def _normal(counts: dict[str, Any]) -> Usage | None:
+    """The bill under common names. OpenAI counts tokens read from the cache as input too; Anthropic does not."""
+    if "prompt_tokens" in counts:
+        read = _nested(counts.get("prompt_tokens_details"), "cached_tokens")
+        return Usage(max(_count(counts["prompt_tokens"]) - read, 0), read, 0, _count(counts.get("completion_tokens")))
+    if "input_tokens_details" in counts:
+        read = _nested(counts["input_tokens_details"], "cached_tokens")
+        return Usage(max(_count(counts.get("input_tokens")) - read, 0), read, 0, _count(counts.get("output_tokens")))
+    if "input_tokens" not in counts:
         return None
     return Usage(
-        _count(found["input_tokens"]),
-        _count(found.get("cache_read_input_tokens")),
-        _count(found.get("cache_creation_input_tokens")),
-        _count(found.get("output_tokens")),
+        _count(counts["input_tokens"]),
+        _count(counts.get("cache_read_input_tokens")),
+        _count(counts.get("cache_creation_input_tokens")),
+        _count(counts.get("output_tokens")),
     )
 
 

@@ -1,1 +1,1 @@
-"""From a request's bytes to the bytes that leave: what it holds, what the daemon evicted, what is spliced."""
+"""Whether a request is edited: its way from the headers to the bytes that leave, in step with the daemon."""

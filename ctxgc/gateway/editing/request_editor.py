@@ -1,11 +1,11 @@
-"""Whether a request is edited, and into what. HTTP is the server's business; the daemon, the syncer's.
+"""The decision on each request: which bytes go upstream. HTTP is the server's business; the daemon, the syncer's.
 
-    look (headers) ──▶ streams: nothing can be evicted here, the bytes go on as they come
-                   └─▶ holds: read whole ──▶ begins like the last edited one ──▶ edited head + rest
-                                         ──▶ parse, ask if the cache is cold  ──▶ splice      at most `wait_s` in all,
-                                                                                              once `RESUME_S`
+    triage (headers) ──▶ stream: no tombstone is in force, the bytes go on as they come
+                     └─▶ hold: read whole ──▶ begins with a branch's memo ──▶ edited head + rest
+                                          ──▶ parse, ask the daemon if the cache is cold ──▶ splice
+                                                                              at most `wait_s` in all, once `RESUME_S`
 
-Everything in here fails open: what goes wrong is counted, and the original bytes go upstream (I13).
+The editor fails open: a fault is counted, and the original bytes go upstream (I13).
 """
 
 from __future__ import annotations
@@ -16,198 +16,210 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ctxgc.gateway.editing.request_body import EDITED_BYTES_MAX, forbidden
-from ctxgc.gateway.editing.request_state import Call, Edit, Placed
-from ctxgc.gateway.editing.splice_memo import edited, edited_by
-from ctxgc.gateway.editing.window_sync import Syncer
-from ctxgc.gateway.identity.agent_session import Thread
-from ctxgc.gateway.identity.headers import Identity, identity_of, identity_of_key, parent_of, side_of
-from ctxgc.gateway.metrics import Counts, Reason
+from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
+from ctxgc.gateway.body.splice_memo import splice_from_memo, splice_tombstones
+from ctxgc.gateway.editing.request_state import Edit, ModelCall, Placement
+from ctxgc.gateway.editing.window_sync import WindowSyncer
+from ctxgc.gateway.identity.agent_session import AgentSession, Branch
+from ctxgc.gateway.identity.headers import identity_from_cache_key, identity_of, parent_of, sub_agent_of
+from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
 CACHE_KEY_BYTES_MAX = 512
 RESUME_S = 1.0
-"""What the first request of a session with bodies out may wait for them after a restart; fail open as ever (I13)."""
+"""Seconds for which the first request of a session with evicted bodies may wait after a restart, before I13."""
 
 _log = logging.getLogger("ctxgc.gateway")
 
 
-class Look(NamedTuple):
-    """What the headers tell of a call to a model."""
+class Triage(NamedTuple):
+    """The judgement on a call to a model by its headers."""
 
     wire: str
-    identity: Identity | None
+    session: AgentSession | None
+    """None where no header names the session."""
     mode: str
-    passes: Reason | None
-    """Why it is not ours to touch, if it is not."""
-    holds: bool
-    """The body must be known before it is sent on."""
-    side: str = ""
-    """The sub-agent that asks, where its headers name it."""
+    pass_reason: Reason | None
+    """Why the call must pass as it came, if so."""
+    holds_body: bool
+    """The body must be read whole before it goes upstream."""
+    sub_agent: str = ""
+    """The sub-agent that asks, if the headers name one."""
 
 
-class Sent(NamedTuple):
-    """What goes upstream."""
+class UpstreamRequest(NamedTuple):
+    """The bytes that go upstream for one call."""
 
     body: bytes
-    call: Call | None
-    """What to tell the daemon of, and what the reply teaches."""
+    call: ModelCall | None
+    """The call that the daemon gets, with the bill of its reply; None if it gets none."""
     original: bytes | None = None
-    """The agent's own bytes, where the body is another."""
+    """The agent's own bytes, where the body is edited."""
 
 
-class Gate:
-    """Decides for every call. Belongs to one loop; raises nothing."""
+class RequestEditor:
+    """Decides on every call. Belongs to one loop; raises nothing."""
 
-    def __init__(self, syncer: Syncer, counts: Counts, settings: Callable[[], Settings]) -> None:
+    def __init__(self, syncer: WindowSyncer, counters: Counters, settings: Callable[[], Settings]) -> None:
         self._syncer = syncer
-        self._counts = counts
+        self._counters = counters
         self._settings = settings
 
-    def look(self, wire: str, headers: Mapping[str, str], length: int) -> Look:
-        """Judge a call by its headers; `length` of its body, 0 if that is not said."""
+    def triage(self, wire: str, headers: Mapping[str, str], length: int) -> Triage:
+        """Judge a call by its headers and the length of its body, 0 if the headers name none."""
         try:
-            return self._look(wire, headers, length)
+            return self._triage(wire, headers, length)
         except Exception:
             _log.exception("a request could not be judged; it passes as it came")
-            return Look(wire, None, "", Reason.OWN_FAULT, holds=False)
+            return Triage(wire, None, "", Reason.OWN_FAULT, holds_body=False)
 
-    def _look(self, wire: str, headers: Mapping[str, str], length: int) -> Look:
+    def _triage(self, wire: str, headers: Mapping[str, str], length: int) -> Triage:
         if headers.get("content-encoding", "identity").lower() != "identity":
-            return Look(wire, None, "", Reason.ENCODED, holds=False)
+            return Triage(wire, None, "", Reason.ENCODED, holds_body=False)
         if length > EDITED_BYTES_MAX:
-            return Look(wire, None, "", Reason.TOO_LARGE, holds=False)
+            return Triage(wire, None, "", Reason.TOO_LARGE, holds_body=False)
         identity = identity_of(headers)
         if identity is None:
             is_in_body = wire == "openai_responses"
-            return Look(wire, None, "", None if is_in_body else Reason.NO_IDENTITY, holds=is_in_body)
-        if parent := parent_of(identity, headers):
-            self._syncer.family_of(identity).parent = parent
-        return self._look_at(wire, identity)._replace(side=side_of(identity, headers))
+            return Triage(wire, None, "", None if is_in_body else Reason.NO_IDENTITY, holds_body=is_in_body)
+        session = self._syncer.session_of(identity)
+        session.parent = parent_of(identity, headers) or session.parent
+        return self._triage_session(wire, session)._replace(sub_agent=sub_agent_of(identity, headers))
 
-    def _look_at(self, wire: str, identity: Identity) -> Look:
-        mode = self._settings().mode_of(*identity)
+    def _triage_session(self, wire: str, session: AgentSession) -> Triage:
+        mode = self._settings().mode_of(*session.identity)
         if mode == "off":
-            return Look(wire, identity, mode, Reason.MODE_OFF, holds=False)
-        family = self._syncer.family_of(identity)
-        is_new = family.known_ids is None
-        # In shadow nothing is edited, whatever is out still from when it was on, or comes in late.
-        holds = mode == "on" and (is_new or family.has_tombstones or family.is_cold(time.monotonic()))
-        return Look(wire, identity, mode, None, holds)
+            return Triage(wire, session, mode, Reason.MODE_OFF, holds_body=False)
+        is_new = session.known_ids is None
+        # In shadow nothing is edited, even while tombstones from mode `on` are in force or arrive late.
+        holds_body = mode == "on" and (is_new or session.has_tombstones or session.is_cold(time.monotonic()))
+        return Triage(wire, session, mode, None, holds_body)
 
-    def streamed(self, look: Look, parts: Sequence[bytes] | None) -> Call | None:
-        """A call whose body has gone upstream as it came; `None` if it turned out too long to be kept."""
+    def record_streamed(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
+        """The call whose body has streamed upstream as it came; None if the body was too long to be kept."""
         try:
-            return self._streamed(look, parts)
+            return self._record_streamed(triage, parts)
         except Exception:
-            _log.exception("the daemon is not told of a request that passed as it came")
-            self._counts.passed(Reason.OWN_FAULT)
+            _log.exception("a request that passed as it came was not recorded for the daemon")
+            self._counters.count_unedited(Reason.OWN_FAULT)
             return None
 
-    def _streamed(self, look: Look, parts: Sequence[bytes] | None) -> Call | None:
-        if look.passes is not None or parts is None or look.identity is None:
-            self._counts.passed(look.passes or (Reason.TOO_LARGE if parts is None else Reason.NO_IDENTITY))
+    def _record_streamed(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
+        if triage.pass_reason is not None or parts is None or triage.session is None:
+            self._counters.count_unedited(
+                triage.pass_reason or (Reason.TOO_LARGE if parts is None else Reason.NO_IDENTITY)
+            )
             return None
-        call = self._call(look, look.identity, parts, is_held=False)
-        self._count(self._syncer.trouble if look.mode == "on" else None)
+        call = self._call(triage, triage.session, parts, is_held_back=False)
+        self._count_unedited(self._syncer.trouble if triage.mode == "on" else None)
         call.is_sent.set(Edit())
-        self._syncer.begin(call)
+        self._syncer.start(call)
         return call
 
-    async def held(self, look: Look, body: bytes) -> Sent:
-        """A call whose body waits to be sent. Returns within `wait_s`, or `RESUME_S`, whatever happens."""
+    async def edit(self, triage: Triage, body: bytes) -> UpstreamRequest:
+        """The bytes to send for a body that is held. Returns within `wait_s`, or `RESUME_S`, whatever happens."""
         call = None
         try:
-            if look.identity is None:
-                identity = identity_of_key(look.wire, _cache_key(body))
-                look = self._look_at(look.wire, identity) if identity else look._replace(passes=Reason.NO_IDENTITY)
-            if look.identity is None or look.passes or not look.holds:
-                return Sent(body, self._streamed(look, [body]))
-            thread = self._remembered(look, body)
-            call = self._call(look, look.identity, [body], is_held=thread is None)
-            self._syncer.begin(call)
-            sent, edit = self._from_memo(call, thread) if thread else await self._parsed(look, call)
+            triage = triage if triage.session is not None else self._triage_cache_key(triage, body)
+            if triage.session is None or triage.pass_reason or not triage.holds_body:
+                return UpstreamRequest(body, self._record_streamed(triage, [body]))
+            branch = self._memo_branch(triage.session, body)
+            call = self._call(triage, triage.session, [body], is_held_back=branch is None)
+            self._syncer.start(call)
+            outgoing, edit = self._edit_from_memo(call, branch) if branch else await self._edit_parsed(call)
         except Exception:
             _log.exception("a request could not be edited; it passes as it came")
-            self._counts.passed(Reason.OWN_FAULT)
-            sent, edit = Sent(body, call), Edit()
+            self._counters.count_unedited(Reason.OWN_FAULT)
+            outgoing, edit = UpstreamRequest(body, call), Edit()
         if call is not None:
             call.is_sent.set(edit)
-        return sent
+        return outgoing
 
-    def _call(self, look: Look, identity: Identity, parts: Sequence[bytes], *, is_held: bool) -> Call:
-        family = self._syncer.family_of(identity)
-        return Call(family=family, wire=look.wire, parts=parts, mode=look.mode, side=look.side, is_held=is_held)
+    def _triage_cache_key(self, triage: Triage, body: bytes) -> Triage:
+        """Judge a call by the cache key in its body, where the headers name no session."""
+        identity = identity_from_cache_key(triage.wire, _cache_key(body))
+        if identity is None:
+            return triage._replace(pass_reason=Reason.NO_IDENTITY)
+        return self._triage_session(triage.wire, self._syncer.session_of(identity))
 
-    def _remembered(self, look: Look, body: bytes, *, even_if_cold: bool = False) -> Thread | None:
-        """The thread whose last edited request this one begins like, if that is all that need be known to edit it."""
-        assert look.identity is not None
-        thread = self._syncer.family_of(look.identity).remembered(body)
-        if thread is None or forbidden(body, self._settings().context_edits_allowed):
+    def _call(self, triage: Triage, session: AgentSession, parts: Sequence[bytes], *, is_held_back: bool) -> ModelCall:
+        return ModelCall(
+            session=session,
+            wire=triage.wire,
+            parts=parts,
+            mode=triage.mode,
+            sub_agent=triage.sub_agent,
+            is_held_back=is_held_back,
+        )
+
+    def _memo_branch(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> Branch | None:
+        """The branch by whose memo this body can be edited without another look at the body."""
+        branch = session.memo_branch(body)
+        if branch is None or edit_obstacle(body, self._settings().context_edits_allowed):
             return None
-        return thread if even_if_cold or not thread.is_cold(time.monotonic()) else None
+        return branch if even_if_cold or not branch.is_cold(time.monotonic()) else None
 
-    def _from_memo(self, call: Call, thread: Thread) -> tuple[Sent, Edit]:
-        """The call edited as the last one of its thread was."""
-        memo = thread.memo
+    def _edit_from_memo(self, call: ModelCall, branch: Branch) -> tuple[UpstreamRequest, Edit]:
+        """The call, edited by its branch's memo."""
+        memo = branch.memo
         assert memo is not None
-        body = edited_by(memo, call.body)
+        body = splice_from_memo(memo, call.body)
         assert body is not None
-        self._counts.edited_from_prefix += 1
-        return self._edited(call, body, Edit(memo.ids, thread))
+        self._counters.edited_from_prefix += 1
+        return self._edited_request(call, body, Edit(memo.ids, branch))
 
-    async def _parsed(self, look: Look, call: Call) -> tuple[Sent, Edit]:
-        """The call edited by what it says itself, even where the daemon is late or gone."""
-        reason = await self._wait(call)
-        asked, placed = call.asked, call.is_placed.now
-        if asked is None or not isinstance(placed, Placed):
-            # Too late to know more, or too broken: what was in force stays in force where that needs no parsing.
-            if (known := self._remembered(look, call.body, even_if_cold=True)) is not None:
-                return self._from_memo(call, known)
-        elif asked.forbids:
-            reason = asked.forbids
+    async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, Edit]:
+        """The call, edited by its own contents, even where the daemon is late or gone."""
+        reason = await self._wait_for_decision(call)
+        contents, placement = call.contents, call.is_placed.value
+        if contents is None or not isinstance(placement, Placement):
+            # The parser is late, or failed: tombstones in force stay in force where that needs no parsing.
+            if (branch_with_memo := self._memo_branch(call.session, call.body, even_if_cold=True)) is not None:
+                return self._edit_from_memo(call, branch_with_memo)
+        elif contents.obstacle:
+            reason = contents.obstacle
         else:
-            body, memo = edited(call.body, call.wire, asked, placed.thread.tombstones)
+            body, memo = splice_tombstones(call.body, call.wire, contents, placement.branch.tombstones)
             if memo is not None:
-                placed.thread.memo = memo
-                return self._edited(call, body, Edit(memo.ids, placed.thread))
-        self._count(reason)
-        return Sent(call.body, call), Edit()
+                placement.branch.memo = memo
+                return self._edited_request(call, body, Edit(memo.ids, placement.branch))
+        self._count_unedited(reason)
+        return UpstreamRequest(call.body, call), Edit()
 
-    def _edited(self, call: Call, body: bytes, edit: Edit) -> tuple[Sent, Edit]:
-        self._counts.edited += 1
-        self._counts.kept_out_bytes += len(call.body) - len(body)
-        return Sent(body, call, call.body), edit
+    def _edited_request(self, call: ModelCall, body: bytes, edit: Edit) -> tuple[UpstreamRequest, Edit]:
+        self._counters.edited += 1
+        self._counters.kept_out_bytes += len(call.body) - len(body)
+        return UpstreamRequest(body, call, call.body), edit
 
-    def _count(self, reason: Reason | None) -> None:
-        """A call that goes as it came."""
+    def _count_unedited(self, reason: Reason | None) -> None:
+        """Count a call that passes as it came."""
         if reason is not None:
-            self._counts.passed(reason)
+            self._counters.count_unedited(reason)
         else:
-            self._counts.untouched += 1
+            self._counters.untouched += 1
 
-    async def _wait(self, call: Call) -> Reason | None:
-        """Until all is known of the call that may change it; the reason why not, if that fails or takes too long.
+    async def _wait_for_decision(self, call: ModelCall) -> Reason | None:
+        """Wait for everything that may change the call; the reason, if that fails or takes too long.
 
-        A session whose bodies are out, met for the first time since the gateway began, may wait for longer: going up
-        whole and then edited again, it would pay for two rewrites of its cache, which take longer still (I14).
+        The first request of a session with evicted bodies, after the gateway began, may wait longer: a whole request
+        followed by an edited one would pay for two rewrites of the cache, which take longer still (I14).
         """
         wait_s = self._settings().wait_s
         for patience_s in (wait_s, max(RESUME_S - wait_s, 0.0)):
             try:
                 async with asyncio.timeout(patience_s):
-                    placed = await call.is_placed.wait()
-                    if not isinstance(placed, Placed):
-                        return placed
-                    return await call.is_told.wait() if placed.waits else None
+                    placement = await call.is_placed.wait()
+                    if not isinstance(placement, Placement):
+                        return placement
+                    return await call.is_synced.wait() if placement.waits else None
             except TimeoutError:
-                if not call.family.is_resumed:
+                if not call.session.is_resumed:
                     break
-        return Reason.DAEMON_LATE if call.asked is not None else Reason.OWN_LATE
+        return Reason.DAEMON_LATE if call.contents is not None else Reason.OWN_LATE
 
 
 def _cache_key(body: bytes) -> str:
-    """The value of the last `prompt_cache_key` in a body: plain text, or it is no id."""
+    """The value of the last `prompt_cache_key` in a body; garbled, and so no id, if it is not plain text."""
     at = body.rfind(b'"prompt_cache_key"')
     rest = body[at + 18 : at + 18 + CACHE_KEY_BYTES_MAX].lstrip(b" \t\r\n:") if at >= 0 else b""
     value = rest[1:].partition(b'"')[0] if rest[:1] == b'"' else b""

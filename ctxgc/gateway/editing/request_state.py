@@ -1,10 +1,10 @@
 """One call to a model that has an identity, from its arrival until the daemon knows of it.
 
-    arrives ──▶ is_read ──▶ is_placed ──▶ is_told      by the syncer: what it says, whose thread it is, what is out now
-       └─────▶ is_sent ──▶ reply                       by the gate, what is out in it; by the server, what it cost
+    arrives ──▶ is_read ──▶ is_placed ──▶ is_synced    by the syncer: its contents, its branch, the tombstones in force
+       └─────▶ is_sent ──▶ reply                       by the editor, the tombstones in it; by the server, its bill
 
-Each of these is entered once, by its one owner, and holds what it brought; what fails ends the upper row with the
-reason. Nobody else writes to a call.
+Each state is entered once, by its one owner, and holds a value from then on; a failure ends the upper row with its
+reason. Nothing else writes to a call.
 """
 
 from __future__ import annotations
@@ -14,104 +14,104 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from ctxgc.gateway.editing.request_body import Asked
-from ctxgc.gateway.identity.agent_session import Family, Reply, Thread
+from ctxgc.gateway.body.request_body import BodyContents
+from ctxgc.gateway.identity.agent_session import AgentSession, Branch, ReplyProgress
 from ctxgc.gateway.metrics import Reason
 
 T = TypeVar("T")
 
 
-class Once(Generic[T]):
-    """A state that is entered once: who waits for it is given what it holds. Belongs to one loop."""
+class Latch(Generic[T]):
+    """A state that is entered once, with a value for every task that waits. Belongs to one loop."""
 
     def __init__(self) -> None:
-        self._entered = asyncio.Event()
-        self._held: T | None = None
+        self._is_set = asyncio.Event()
+        self._value: T | None = None
 
-    def set(self, held: T) -> None:
-        """Enter it; when that has happened, what it holds stays."""
-        if not self._entered.is_set():
-            self._held = held
-            self._entered.set()
+    def set(self, value: T) -> None:
+        """Enter the state; a second value changes nothing."""
+        if not self._is_set.is_set():
+            self._value = value
+            self._is_set.set()
 
     async def wait(self) -> T:
-        """What it holds, once it is entered."""
-        await self._entered.wait()
-        return self._held  # type: ignore[return-value]  # It was set with it.
+        """The value, as soon as the state is entered."""
+        await self._is_set.wait()
+        return self._value  # type: ignore[return-value]  # Set before the event.
 
     @property
-    def now(self) -> T | None:
-        """What it holds, None before it is entered."""
-        return self._held
+    def value(self) -> T | None:
+        """The value; None before the state is entered."""
+        return self._value
 
 
-class Placed(NamedTuple):
-    """Whose request it is, and what follows from that."""
+class Placement(NamedTuple):
+    """The branch of a request, and what follows from the branch."""
 
-    thread: Thread
+    branch: Branch
     mode: str
-    """`on`, or `shadow`: in this request nothing may be edited, whatever the settings say."""
+    """`on`, or `shadow`: this request must not be edited, whatever the settings say."""
     is_cold: bool
-    """After a pause longer than the provider keeps its cache."""
+    """The pause before the request was longer than the provider keeps its cache."""
     waits: bool
-    """The request is held back for the daemon's answer, which applies to it already."""
+    """The request is held back for the daemon's answer, which applies to this very request."""
 
 
 class Edit(NamedTuple):
-    """A request as it was sent on."""
+    """The edit with which a request went upstream."""
 
     ids: frozenset[str] = frozenset()
-    """Whose tombstones stand in it."""
-    thread: Thread | None = None
-    """Whose they are."""
+    """Segments whose tombstones stand in the request."""
+    branch: Branch | None = None
+    """The branch of those segments."""
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class ModelCall:
     """One request and its reply. Belongs to one loop."""
 
-    family: Family
+    session: AgentSession
     wire: str
     parts: Sequence[bytes]
-    """The body as it was read."""
+    """The body, in the pieces that were read."""
     mode: str
-    side: str = ""
-    """The sub-agent that asks, where its headers name it."""
-    is_held: bool = False
-    """The request itself waits until it is placed."""
-    reply: Reply = field(default_factory=Reply)
-    is_read: Once[Asked | Reason] = field(default_factory=Once)
-    is_placed: Once[Placed | Reason] = field(default_factory=Once)
-    is_told: Once[Reason | None] = field(default_factory=Once)
-    """Holds None where the daemon has answered, or a newer call has told it all that this one would have."""
-    is_sent: Once[Edit] = field(default_factory=Once)
+    sub_agent: str = ""
+    """The sub-agent that asks, if the headers name one."""
+    is_held_back: bool = False
+    """The request itself waits until its branch is known."""
+    reply: ReplyProgress = field(default_factory=ReplyProgress)
+    is_read: Latch[BodyContents | Reason] = field(default_factory=Latch)
+    is_placed: Latch[Placement | Reason] = field(default_factory=Latch)
+    is_synced: Latch[Reason | None] = field(default_factory=Latch)
+    """Holds None after the daemon's answer, or when a newer call of the branch takes this one's place."""
+    is_sent: Latch[Edit] = field(default_factory=Latch)
 
     @property
     def body(self) -> bytes:
-        """The body in one piece. Joining is kept off the loop, where a megabyte would be felt."""
+        """The body in one piece. The worker joins the pieces: on the loop a megabyte would be felt."""
         if len(self.parts) != 1:
             self.parts = [b"".join(self.parts)]
         return self.parts[0]
 
     @property
-    def asked(self) -> Asked | None:
-        """What it says, once that is read."""
-        return found if isinstance(found := self.is_read.now, Asked) else None
+    def contents(self) -> BodyContents | None:
+        """The contents of the body, as soon as they are read."""
+        return contents if isinstance(contents := self.is_read.value, BodyContents) else None
 
     @property
-    def thread(self) -> Thread | None:
-        """Whose it is, once that is known."""
-        if isinstance(placed := self.is_placed.now, Placed):
-            return placed.thread
-        return edit.thread if (edit := self.is_sent.now) else None
+    def branch(self) -> Branch | None:
+        """The branch of the call, as soon as it is known."""
+        if isinstance(placement := self.is_placed.value, Placement):
+            return placement.branch
+        return edit.branch if (edit := self.is_sent.value) else None
 
     @property
-    def edited(self) -> frozenset[str]:
-        """Ids whose tombstones stood in it as it was sent on; none before."""
-        return edit.ids if (edit := self.is_sent.now) else frozenset()
+    def edited_ids(self) -> frozenset[str]:
+        """Ids whose tombstones stood in the request that went upstream; none before."""
+        return edit.ids if (edit := self.is_sent.value) else frozenset()
 
     def fail(self, reason: Reason) -> None:
-        """The daemon will not be told of it, or did not answer."""
+        """End the upper row: the daemon does not get this call, or did not answer."""
         self.is_read.set(reason)
         self.is_placed.set(reason)
-        self.is_told.set(reason)
+        self.is_synced.set(reason)

@@ -1,1 +1,1 @@
-"""The gateway's HTTP: who may ask, which upstream serves a request, and bytes both ways as streams."""
+"""HTTP: requests in and out, replies back. The HTTP library is imported nowhere else."""

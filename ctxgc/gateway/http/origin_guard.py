@@ -1,11 +1,11 @@
-"""Who may ask: programs of this machine, and no page in a browser.
+"""The guard at the gateway's door: programs of this machine may ask, and no page in a browser.
 
     page of a site ──its own name as the host (rebinding)──▶ 403
-                   ──Origin, or where it was fetched from ──▶ 403
+                   ──`Origin`, or `Sec-Fetch-Site` of a page──▶ 403
     agent ─────────▶ served
 
-The gateway listens on the loopback alone, but a browser runs there too, and does what pages tell it. Agents send
-neither `Origin` nor `Sec-Fetch-Site`; a browser cannot leave them out where a page asks across sites.
+The gateway listens on the loopback alone, but a browser runs there too, and sends what pages ask. Agents send neither
+`Origin` nor `Sec-Fetch-Site`; a browser cannot leave those headers out where a page asks across sites.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from collections.abc import Callable, Set
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from ctxgc.gateway.http.upstream import is_here
+from ctxgc.gateway.loopback import is_local
 
 _HOST = re.compile(r"(\[(?P<in_brackets>[^]]+)\]|(?P<bare>[^][:]+))(:[0-9]+)?")
 NO_SITE = "none"
-"""What a browser says of an address that its user typed."""
+"""The value of `Sec-Fetch-Site` for an address that the user typed."""
 
 
 def only_programs(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
-    """Serve what comes from a program; `hosts_allowed` are names of this machine beside its loopback's."""
+    """Serve requests of programs; `hosts_allowed` are names of this machine beside the loopback's."""
 
     @web.middleware
     async def served(request: web.Request, handler: Handler) -> web.StreamResponse:
         hosts = request.headers.getall("host", [])
-        if len(hosts) != 1 or not (is_loopback(hosts[0]) or _name(hosts[0]) in hosts_allowed()):
+        if len(hosts) != 1 or not (names_this_machine(hosts[0]) or _name(hosts[0]) in hosts_allowed()):
             return _refused("it serves its own machine; `gateway.hosts_allowed` may give it another name")
         if "origin" in request.headers or request.headers.get("sec-fetch-site", NO_SITE) != NO_SITE:
             return _refused("it serves no page of a browser")
@@ -38,9 +38,9 @@ def only_programs(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
     return served
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a `Host` header, port or none, names the loopback: by its address, or as `localhost`."""
-    return is_here(_name(host))
+def names_this_machine(host: str) -> bool:
+    """Whether a `Host` header, with a port or without, names the loopback: by its address, or as `localhost`."""
+    return is_local(_name(host))
 
 
 def _name(host: str) -> str:

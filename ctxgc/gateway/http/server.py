@@ -1,11 +1,11 @@
 """The HTTP side: requests in, requests out, replies back, both ways as streams.
 
-    agent ──▶ headers as they came ──▶ body: streamed, or edited by the gate ──▶ upstream
+    agent ──▶ headers as they came ──▶ body: streamed, or edited by the editor ──▶ upstream
     agent ◀── status, headers, every byte as it comes, or the same broken connection ◀──
 
-One life of a request: `_serve` finds its way, `_outgoing` what goes upstream, `_exchange` carries both to their ends.
-No time-outs of our own and no retries, but one: an edited request that the upstream refuses is sent again as the agent
-wrote it. If that is taken, its session is edited no more.
+The life of a request: `_serve` finds the route, `_prepare` the bytes that go upstream, `_exchange` carries request and
+reply to their ends. The server has no time-outs and no retries of its own, but one: an edited request that the upstream
+refuses is sent again as the agent wrote it. If the upstream takes that one, the session is edited no more.
 """
 
 from __future__ import annotations
@@ -18,53 +18,52 @@ from dataclasses import dataclass
 from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, web
 
 from ctxgc.gateway.billing.usage import UsageScanner
-from ctxgc.gateway.editing.request_body import EDITED_BYTES_MAX
-from ctxgc.gateway.editing.request_editor import Gate, Look, Sent
-from ctxgc.gateway.editing.request_state import Call
+from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
+from ctxgc.gateway.editing.hidden_tool import Ends, HiddenRequest, HiddenTool
+from ctxgc.gateway.editing.request_editor import RequestEditor, Triage, UpstreamRequest
+from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.http.origin_guard import only_programs
 from ctxgc.gateway.http.routes import Route, route
-from ctxgc.gateway.http.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Accepts, Upstreams, kept
-from ctxgc.gateway.metrics import Counts, Reason
-from ctxgc.gateway.recall.service import Recaller, Talk
-from ctxgc.gateway.recall.tool_loop import Conversation, can_converse
+from ctxgc.gateway.http.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Accepts, Upstreams, copied_headers
+from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
 READ_BYTES = 2**20
-"""What is read ahead of a slow reader, in each direction (half of it, before the other side is told to wait)."""
+"""Bytes read ahead of a slow reader, in each direction; at half of them the other side has to wait."""
 STATUS_PATH = "/ctxgc/status"
 
 _log = logging.getLogger("ctxgc.gateway")
 
 
 @dataclass(slots=True)
-class _Outgoing:
+class _OutgoingRequest:
     """A request on its way upstream."""
 
     body: bytes | AsyncIterator[bytes]
     length: int | None
     original: bytes | None = None
     """The agent's own bytes, to be sent if the upstream refuses the body."""
-    called: Callable[[], Call | None] = lambda: None
-    """The call, once its body has gone."""
-    talk: Talk | None = None
-    """Its model has the recall tool."""
+    sent_call: Callable[[], ModelCall | None] = lambda: None
+    """The call, as soon as its body has gone upstream."""
+    hidden: HiddenRequest | None = None
+    """The request with the hidden tool, if the tool is in it."""
     accepts: Accepts = Accepts.ANY
 
 
 class Proxy:
-    """Serves agents. Keys and texts pass through it and are neither kept nor logged."""
+    """Serves agents. Keys and texts pass through, and are neither kept nor logged."""
 
     def __init__(
         self,
-        gate: Gate,
-        recaller: Recaller,
-        counts: Counts,
+        editor: RequestEditor,
+        hidden_tool: Callable[[], HiddenTool | None],
+        counters: Counters,
         settings: Callable[[], Settings],
         upstreams: Upstreams,
     ) -> None:
-        self._gate = gate
-        self._recaller = recaller
-        self._counts = counts
+        self._editor = editor
+        self._hidden_tool = hidden_tool
+        self._counters = counters
         self._settings = settings
         self._upstreams = upstreams
 
@@ -73,151 +72,166 @@ class Proxy:
         app = web.Application(middlewares=[only_programs(lambda: self._settings().hosts_allowed)])
         app.router.add_get(STATUS_PATH, self._status)
         app.router.add_route("*", "/{path:.*}", self._serve)
-        app.on_response_prepare.append(_unsigned)
+        app.on_response_prepare.append(_drop_library_headers)
         return app
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         settings = self._settings()
         modes = {"mode": settings.mode, "modes": dict(settings.modes)}
-        return web.json_response(self._counts.report() | modes)
+        return web.json_response(self._counters.report() | modes)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         way = route(request.method, request.raw_path, request.headers, self._settings().upstreams)
         if not way.url:
-            return _failed(400, way.why)
+            return _error_response(400, way.why)
         if request.headers.get("upgrade", "").lower() == "websocket":
-            return _failed(501, "it speaks no WebSocket; set the agent to HTTP")
+            return _error_response(501, "it speaks no WebSocket; set the agent to HTTP")
         if not way.format:
-            self._counts.others += 1
-            return await self._exchange(request, way, _Outgoing(_streamed(request), _length(request)))
-        self._counts.calls += 1
-        return await self._exchange(request, way, await self._outgoing(request, way))
+            self._counters.others += 1
+            return await self._exchange(request, way, _OutgoingRequest(_body_chunks(request), _body_length(request)))
+        self._counters.calls += 1
+        return await self._exchange(request, way, await self._prepare(request, way))
 
-    async def _outgoing(self, request: web.Request, way: Route) -> _Outgoing:
-        """What goes upstream for a call to a model."""
-        length = _length(request)
-        look = self._gate.look(way.format, request.headers, length or 0)
-        body = _Body(request)
-        has_tool = self._recaller.may_have_tool(look)
-        if not ((look.holds or has_tool) and await body.read()):
-            accepts = Accepts.READABLE if look.identity is not None and look.passes is None else Accepts.ANY
-            return _Outgoing(body.streamed(), length, None, lambda: self._streamed(look, body), accepts=accepts)
+    async def _prepare(self, request: web.Request, way: Route) -> _OutgoingRequest:
+        """The request that goes upstream for a call to a model."""
+        length = _body_length(request)
+        triage = self._editor.triage(way.format, request.headers, length or 0)
+        body = _RequestBody(request)
+        tool = self._tool_for(triage)
+        if not ((triage.holds_body or tool) and await body.read()):
+            accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
+            return _OutgoingRequest(
+                body.chunks(), length, None, lambda: self._record_streamed(triage, body), accepts=accepts
+            )
         whole = b"".join(body.parts)
-        sent = await self._gate.held(look, whole) if look.holds else Sent(whole, self._gate.streamed(look, [whole]))
-        talk = await self._recaller.dress(sent) if has_tool else None
-        if talk is not None:
-            dressed = talk.request.body
-            return _Outgoing(dressed, len(dressed), talk.call.body, lambda: sent.call, talk, Accepts.PLAIN)
-        accepts = Accepts.READABLE if sent.call is not None else Accepts.ANY
-        return _Outgoing(sent.body, len(sent.body), sent.original, lambda: sent.call, accepts=accepts)
+        outgoing = (
+            await self._editor.edit(triage, whole)
+            if triage.holds_body
+            else UpstreamRequest(whole, self._editor.record_streamed(triage, [whole]))
+        )
+        call = outgoing.call
+        hidden = await tool.inject(call, outgoing.body) if tool is not None and call is not None else None
+        if hidden is not None and call is not None:
+            return _OutgoingRequest(hidden.body, len(hidden.body), call.body, lambda: call, hidden, Accepts.PLAIN)
+        accepts = Accepts.READABLE if call is not None else Accepts.ANY
+        return _OutgoingRequest(outgoing.body, len(outgoing.body), outgoing.original, lambda: call, accepts=accepts)
 
-    def _streamed(self, look: Look, body: _Body) -> Call | None:
-        return self._gate.streamed(look, body.parts if body.is_whole else None)
+    def _tool_for(self, triage: Triage) -> HiddenTool | None:
+        """The hidden tool, if this call's session has the tool or may get it."""
+        tool = self._hidden_tool()
+        if tool is None or triage.session is None:
+            return None
+        return tool if tool.may_join(triage.session, triage.wire, triage.mode) else None
 
-    async def _exchange(self, request: web.Request, way: Route, out: _Outgoing) -> web.StreamResponse:
-        """Send a request on and its reply back; whoever ends it early, the other side sees that."""
-        agent, replies = _Agent(request), list[ClientResponse]()
+    def _record_streamed(self, triage: Triage, body: _RequestBody) -> ModelCall | None:
+        return self._editor.record_streamed(triage, body.parts if body.is_whole else None)
+
+    async def _exchange(self, request: web.Request, way: Route, out: _OutgoingRequest) -> web.StreamResponse:
+        """Send a request on and its reply back. An early end on one side shows on the other."""
+        agent, replies = _AgentConnection(request), list[ClientResponse]()
 
         async def ask(body: bytes | AsyncIterator[bytes], length: int | None = None) -> ClientResponse:
             size = len(body) if isinstance(body, bytes) else length
-            reply = await self._upstreams.ask(request, way.url, body, size, accepts=out.accepts)
+            reply = await self._upstreams.send(request, way.url, body, size, accepts=out.accepts)
             replies.append(reply)
             return reply
 
         try:
             reply = await ask(out.body, out.length)
             if out.original is not None and reply.status == web.HTTPBadRequest.status_code:
-                reply = self._taken(out, reply, await ask(out.original))
-            if out.talk is not None and can_converse(reply):
-                last = await Conversation(self._recaller, self._counts, out.talk, ask, agent.write).relay(reply)
+                reply = self._choose_reply(out, reply, await ask(out.original))
+            if out.hidden is not None and out.hidden.can_relay(reply):
+                last = await out.hidden.relay(reply, Ends(ask, agent.write, (ClientError,)))
                 await agent.begin(last, is_framed=False)
             else:
-                await self._relay(reply, agent, out.called)
+                await self._relay(reply, agent, out.sent_call)
             return await agent.end()
         except (ClientError, TimeoutError, OSError) as error:
             if agent.has_hung_up:
                 return agent.reply or web.Response()
-            self._counts.upstream_faults += 1
+            self._counters.upstream_faults += 1
             if agent.reply is None and not isinstance(error, ServerDisconnectedError):
-                return _failed(502, f"{way.upstream} cannot be reached ({type(error).__name__})")
-            # What the upstream broke off breaks off here too: an end that looks like one would be a lie.
+                return _error_response(502, f"{way.upstream} cannot be reached ({type(error).__name__})")
+            # A reply that the upstream broke off breaks off here too: a proper end would be a lie.
             _log.info("the upstream broke off (%s)", type(error).__name__)
             return agent.hang_up()
         finally:
             for reply in replies:
                 reply.close()
 
-    def _taken(self, out: _Outgoing, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
-        """Which reply the agent gets: its request was refused with our edits, and sent again without.
+    def _choose_reply(self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
+        """The reply that the agent gets, after the upstream refused an edited request and got the original.
 
-        Refused both times, the request itself is at fault, and the agent is to hear of that fault which it can mend:
-        of its own bytes the upstream may say that they are too long, which is what the edits were for.
+        Two refusals show a fault of the request itself. Then the agent gets the first refusal, whose fault the agent
+        can mend: the second may be that the original is too long, which is what the edits were for.
         """
         is_refused = again.status // 100 == 4 and again.status != web.HTTPTooManyRequests.status_code
         if is_refused:
             return refused
-        call, talk = out.called(), out.talk
-        # The daemon knows of the request as we would have had it: the bill of another teaches nothing.
-        out.talk, out.called = None, lambda: None
-        self._counts.passed(Reason.REFUSED)
-        if again.ok:  # Else nobody knows yet whose fault it was.
-            if call is not None and call.thread is not None:
-                call.thread.bar()
-            if talk is not None:
-                talk.family.has_recall_tool = False
+        call, hidden = out.sent_call(), out.hidden
+        # The daemon has the edited request, and the bill of the original is no bill of that.
+        out.hidden, out.sent_call = None, lambda: None
+        self._counters.count_unedited(Reason.REFUSED)
+        if again.ok:  # Else the fault may be the upstream's.
+            if call is not None and call.branch is not None:
+                call.branch.bar()
+            if hidden is not None:
+                hidden.withdraw()
             _log.warning("an edited request was refused upstream; it was sent again as it came")
         return again
 
-    async def _relay(self, reply: ClientResponse, agent: _Agent, called: Callable[[], Call | None]) -> None:
-        """Pass a reply on as it comes, and read on the side what it cost."""
-        passed = await agent.begin(reply)
+    async def _relay(
+        self, reply: ClientResponse, agent: _AgentConnection, sent_call: Callable[[], ModelCall | None]
+    ) -> None:
+        """Pass a reply on as it comes, and read its bill on the side."""
+        relayed = await agent.begin(reply)
         try:
             data = await reply.content.readany()
-            await passed.write(data)
+            await relayed.write(data)
         finally:
-            # Behind the first bytes: the agent waits for those, and for nothing that follows from them.
-            call = called()
+            # Behind the first bytes: the agent waits for them, and for no work of the gateway's own.
+            call = sent_call()
         encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "")
         scanner: UsageScanner | None = UsageScanner(reply.content_type, encoding)
         while data:
             if call is not None:
                 call.reply.began.set()
-                scanner = _overheard(scanner, data)
+                scanner = _scan(scanner, data)
             data = await reply.content.readany()
-            await passed.write(data)
+            await relayed.write(data)
         if call is not None:
             call.reply.began.set()
             call.reply.usage = scanner.usage() if scanner else None
-            self._counts.without_usage += call.reply.usage is None and reply.ok
+            self._counters.without_usage += call.reply.usage is None and reply.ok
 
 
-class _Relayed(web.StreamResponse):
-    """An upstream's reply on its way through."""
+class _RelayedReply(web.StreamResponse):
+    """An upstream's reply on its way to the agent."""
 
     def __init__(self, upstream: ClientResponse, *, is_framed: bool) -> None:
-        headers = kept(upstream.raw_headers, HOP_BY_HOP)
-        if not is_framed:  # Its body may come out longer or shorter.
+        headers = copied_headers(upstream.raw_headers, HOP_BY_HOP)
+        if not is_framed:  # The tool may make the body longer or shorter.
             headers.popall(hdrs.CONTENT_LENGTH, None)
         super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
         self.upstream = upstream
 
 
-class _Agent:
-    """The agent's end of an exchange: with status and headers of the first reply of which something is passed on."""
+class _AgentConnection:
+    """The agent's end of an exchange: status and headers are those of the first reply that is passed on."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
-        self.reply: _Relayed | None = None
+        self.reply: _RelayedReply | None = None
 
     @property
     def has_hung_up(self) -> bool:
-        """Whether nobody reads any more."""
+        """Whether the agent has ended the connection."""
         return self._request.transport is None or self._request.transport.is_closing()
 
-    async def begin(self, upstream: ClientResponse, *, is_framed: bool = True) -> _Relayed:
-        """Pass on status and headers, unless some were; `is_framed`: the body will be just the upstream's."""
+    async def begin(self, upstream: ClientResponse, *, is_framed: bool = True) -> _RelayedReply:
+        """Pass on status and headers, once. `is_framed`: the body will have the upstream's length."""
         if self.reply is None:
-            self.reply = _Relayed(upstream, is_framed=is_framed)
+            self.reply = _RelayedReply(upstream, is_framed=is_framed)
             await self.reply.prepare(self._request)
         return self.reply
 
@@ -232,14 +246,14 @@ class _Agent:
         return self.reply
 
     def hang_up(self) -> web.StreamResponse:
-        """End the connection as the upstream did: what was written is sent, then nothing more."""
+        """End the connection as the upstream did: bytes already written are sent, and no more."""
         if self._request.transport is not None:
             self._request.transport.close()
         return self.reply or web.Response(status=502)
 
 
-class _Body:
-    """A request's body on its way through, kept as long as it is not too long."""
+class _RequestBody:
+    """A request's body on its way upstream, kept up to the bound."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
@@ -249,11 +263,11 @@ class _Body:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has ended, and all of it was kept."""
+        """Whether the body has ended, and every part is kept."""
         return self._is_at_end and self._bytes <= EDITED_BYTES_MAX
 
     async def read(self) -> bool:
-        """Read to the end; False if it is too long to be held, and then `streamed` goes on with it."""
+        """Read to the end; False if the body is too long to be held: then `chunks` goes on."""
         async for data, _ in self._request.content.iter_chunks():
             self._keep(data)
             if self._bytes > EDITED_BYTES_MAX:
@@ -261,8 +275,8 @@ class _Body:
         self._is_at_end = True
         return True
 
-    async def streamed(self) -> AsyncIterator[bytes]:
-        """What was read, then the rest as it comes."""
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The parts already read, then the rest as it comes."""
         for part in tuple(self.parts):
             yield part
         async for data, _ in self._request.content.iter_chunks():
@@ -284,7 +298,7 @@ async def listen(app: web.Application, listener: socket.socket) -> web.AppRunner
         access_log=None,
         handle_signals=False,
         auto_decompress=False,
-        handler_cancellation=True,  # An agent that hangs up ends the reply it pays for.
+        handler_cancellation=True,  # An agent that hangs up ends the reply that it pays for.
         max_line_size=HEADER_BYTES_MAX,
         max_field_size=HEADER_BYTES_MAX,
         shutdown_timeout=5.0,
@@ -295,35 +309,36 @@ async def listen(app: web.Application, listener: socket.socket) -> web.AppRunner
     return runner
 
 
-async def _unsigned(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Take back the headers that the HTTP library adds where the upstream sent none."""
-    if isinstance(response, _Relayed):
+async def _drop_library_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Drop headers that the HTTP library adds and the upstream did not send."""
+    if isinstance(response, _RelayedReply):
         for name in {hdrs.SERVER, hdrs.DATE, hdrs.CONTENT_TYPE} - response.upstream.headers.keys():
             response.headers.popall(name, None)
 
 
-def _overheard(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:
-    """The scanner after these bytes; none any more if it failed: the agent's reply is not its business."""
+def _scan(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:
+    """The scanner after these bytes; None after a failure, which must not touch the agent's reply."""
     try:
         if scanner is not None:
             scanner.feed(data)
     except Exception:
-        _log.exception("a reply could not be read on the side; it passes on")
+        _log.exception("the bill of a reply could not be read; the reply passes on")
         return None
     return scanner
 
 
-async def _streamed(request: web.Request) -> AsyncIterator[bytes]:
+async def _body_chunks(request: web.Request) -> AsyncIterator[bytes]:
+    """The body's parts as they come."""
     async for data, _ in request.content.iter_chunks():
         yield data
 
 
-def _length(request: web.Request) -> int | None:
-    """The body's length if the request says it."""
+def _body_length(request: web.Request) -> int | None:
+    """The body's length, if the headers name it."""
     return request.content_length if request.body_exists else 0
 
 
-def _failed(status: int, why: str) -> web.Response:
-    """An answer of our own, in the shape that both APIs use."""
+def _error_response(status: int, why: str) -> web.Response:
+    """An error of the gateway's own, in the shape that both APIs use."""
     fault = {"type": "api_error", "message": f"ctxgc gateway: {why}"}
     return web.json_response({"type": "error", "error": fault}, status=status)

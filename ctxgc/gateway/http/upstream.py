@@ -1,15 +1,14 @@
-"""The way to the upstreams: an agent's request goes on as it came, but for what belongs to its own connection.
+"""The way to the upstreams: an agent's request goes on as it came, but for the headers of its own connection.
 
     method, headers, query ──as they came──▶ upstream ──▶ ClientResponse, its body still to be read
 
-No time-outs but that of connecting, no retries, no cookies, no redirects, no decoding.
+Connecting has a time-out. There are no other time-outs, no retries, no cookies, no redirects, no decoding.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
 from enum import Enum
-from ipaddress import ip_address
 from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs, web
@@ -17,12 +16,13 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ctxgc.gateway.billing.usage import READABLE
-from ctxgc.gateway.identity.headers import OURS
+from ctxgc.gateway.identity.headers import SESSION_HEADER
+from ctxgc.gateway.loopback import is_local
 
 HEADER_BYTES_MAX = 256 * 2**10
 WRITE_BYTES = 256 * 2**10
 IDLE_S = 15.0
-"""Upstreams hang up on connections that idle longer; a request sent into that would be lost."""
+"""Upstreams hang up on connections that idle longer; a request sent at that moment would be lost."""
 CONNECT_S = 30.0
 
 HOP_BY_HOP = frozenset(
@@ -37,30 +37,30 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_NOT_FORWARDED = HOP_BY_HOP | {"host", "expect", "content-length", OURS}
+_NOT_FORWARDED = HOP_BY_HOP | {"host", "expect", "content-length", SESSION_HEADER}
 _NOT_ADDED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
 
 
 class Accepts(Enum):
-    """In what codings a reply may come."""
+    """Codings in which a reply may come."""
 
-    ANY = "what the agent takes"
-    READABLE = "of those, what tells us what it was billed: there is no brotli here, and no zstd"
-    PLAIN = "none: it will be looked into before it is passed on"
+    ANY = "those that the agent takes"
+    READABLE = "those of the agent's in which the bill can be read: there is no brotli here, and no zstd"
+    PLAIN = "none: the hidden tool reads the reply before the agent does"
 
 
 class Upstreams:
     """Sends requests on. Belongs to the loop that made its session.
 
-    The proxies are those that the environment names when it is made: to look through all of it costs a request more
-    than to find its connection.
+    Proxies are those that the environment names at the start: a look through the whole environment would cost a request
+    more than its connection.
     """
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
         self._proxies = getproxies()
 
-    async def ask(
+    async def send(
         self,
         request: web.Request,
         url: str,
@@ -71,24 +71,26 @@ class Upstreams:
     ) -> ClientResponse:
         """Send a request on with this body, and ask for its reply in these codings.
 
-        The reply comes back as soon as its headers are there. Raises what aiohttp raises.
+        The reply returns as soon as its headers are there. Raises the exceptions of aiohttp.
         """
-        headers = kept(request.raw_headers, _NOT_FORWARDED)
-        for name in _listed(request.headers.getall(hdrs.CONNECTION, [])):
+        headers = copied_headers(request.raw_headers, _NOT_FORWARDED)
+        for name in _split_values(request.headers.getall(hdrs.CONNECTION, [])):
             headers.popall(name, None)
         if length is not None and request.body_exists:
             headers[hdrs.CONTENT_LENGTH] = str(length)
         if accepts is Accepts.PLAIN:
             headers[hdrs.ACCEPT_ENCODING] = "identity"
-        elif accepts is Accepts.READABLE and (asked := headers.getall(hdrs.ACCEPT_ENCODING, None)):
-            spelt = next(name for name in headers if name.lower() == "accept-encoding")
-            headers[spelt] = _readable(asked)
+        elif accepts is Accepts.READABLE and (accepted := headers.getall(hdrs.ACCEPT_ENCODING, None)):
+            spelling = next(name for name in headers if name.lower() == "accept-encoding")
+            headers[spelling] = _readable_codings(accepted)
         target = URL(url, encoded=True)
         return await self._session.request(
             request.method,
             target,
             headers=headers,
-            data=(_sliced(body) if isinstance(body, bytes) else body) if request.body_exists and length != 0 else None,
+            data=(_stream_slices(body) if isinstance(body, bytes) else body)
+            if request.body_exists and length != 0
+            else None,
             allow_redirects=False,
             proxy=_proxy_to(target, self._proxies),
         )
@@ -107,39 +109,39 @@ def client_session() -> ClientSession:
     )
 
 
-def kept(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
-    """Headers as they came, in order and spelling, without these.
+def copied_headers(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
+    """Headers as they came, in order and spelling, without the dropped ones.
 
-    A name that comes twice is spelt as it was the first time: the library takes another spelling for a new value. It
-    writes UTF-8 alone, so a value that is none is passed on as the characters that it is in Latin-1.
+    A name that comes twice keeps its first spelling: the library takes another spelling for a new value. The library
+    writes UTF-8 alone, so another value passes as its characters in Latin-1.
     """
-    spelt: dict[str, str] = {}
+    spelling: dict[str, str] = {}
     found: CIMultiDict[str] = CIMultiDict()
     for name, value in raw:
         written = name.decode("latin-1")
         if written.lower() not in dropped:
-            found.add(spelt.setdefault(written.lower(), written), _text(value))
+            found.add(spelling.setdefault(written.lower(), written), _header_text(value))
     return found
 
 
-def _readable(asked: list[str]) -> str:
-    """Of the codings that an agent takes, with their weights, those that `usage.py` reads."""
-    readable = [one for one in _listed(asked) if one.partition(";")[0].strip().lower() in READABLE]
+def _readable_codings(accepted: list[str]) -> str:
+    """Codings, with their weights, that the agent takes and `usage.py` reads."""
+    readable = [coding for coding in _split_values(accepted) if coding.partition(";")[0].strip().lower() in READABLE]
     return ", ".join(readable) or "identity"
 
 
-def _text(value: bytes) -> str:
+def _header_text(value: bytes) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
 
 
-def _listed(values: list[str]) -> list[str]:
+def _split_values(values: list[str]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
-async def _sliced(body: bytes) -> AsyncIterator[bytes]:
+async def _stream_slices(body: bytes) -> AsyncIterator[bytes]:
     for part in _slices(body):
         yield part
 
@@ -150,21 +152,8 @@ def _slices(body: bytes) -> Iterator[bytes]:
 
 
 def _proxy_to(url: URL, proxies: Mapping[str, str]) -> str | None:
-    """Of these proxies the one for this URL, as the APIs' own clients take it; none to this machine."""
-    # Not `trust_env`: that takes passwords from ~/.netrc too, and would put one on a request without any of its own.
+    """The proxy for this URL, as the APIs' own clients choose it; None to this machine."""
+    # Not `trust_env`: the library would take passwords from ~/.netrc too, and put one on a request without a key.
     host = url.raw_host or ""
     proxy = proxies.get(url.scheme)
-    return proxy if proxy and not is_here(host) and not proxy_bypass(host) else None
-
-
-def is_here(host: str) -> bool:
-    """Whether this names this machine."""
-    return host.lower() == "localhost" or is_loopback(host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this is an address of this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return proxy if proxy and not is_local(host) and not proxy_bypass(host) else None

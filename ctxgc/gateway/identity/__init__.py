@@ -1,1 +1,1 @@
-"""Whose request it is: the agent's session, and which branch of it."""
+"""The session of a request: the agent's own name for the session, and the branch that the request continues."""

@@ -1,9 +1,9 @@
-"""Whose request it is: the agent's own name for the session, or nothing. Never guessed.
+"""The session of a request: the agent's own name for the session, or none. Never a guess.
 
-    header or field of the agent ──▶ Identity(agent, session)      no strong one: the request passes unedited
+    header or field of the agent ──▶ Identity(agent, session)      without a strong name the request passes unedited
 
-A session guessed from how a list begins, or from the key that pays, mixes two chats sooner or later; so only what the
-client itself sends as its session's id counts.
+A guess by the beginning of a list, or by the key that pays, mixes two chats sooner or later; so only an id that the
+client itself sends for its session counts.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
-CLAUDE_CODE, CODEX, OPENCODE, CLIENT = "claude_code", "codex", "opencode", "client"
+from ctxgc.protocol.agents import CLAUDE_CODE, CLIENT, CODEX, OPENCODE
 
-OURS = "x-ctxgc-session"
+SESSION_HEADER = "x-ctxgc-session"
 """The header by which any client may name its session: `ID`, or `AGENT:ID`."""
 
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -35,36 +35,36 @@ class Identity(NamedTuple):
 
 
 def identity_of(headers: Mapping[str, str]) -> Identity | None:
-    """What the headers say. `headers` finds names in any case."""
-    agent, colon, session = headers.get(OURS, "").rpartition(":")
-    named = _checked(agent if colon else CLIENT, session)
-    if named:
-        return named
+    """The session that the headers name; None if they name none. `headers` finds names in any case."""
+    agent, colon, session = headers.get(SESSION_HEADER, "").rpartition(":")
+    identity = _valid_identity(agent if colon else CLIENT, session)
+    if identity:
+        return identity
     for agent, read in _READERS:
-        if found := _checked(agent, read(headers)):
-            return found
+        if identity := _valid_identity(agent, read(headers)):
+            return identity
     return None
 
 
 def parent_of(identity: Identity, headers: Mapping[str, str]) -> str:
-    """The session of the same agent that started this one, if its headers say so; empty else."""
-    found = _checked(identity.agent, headers.get(_PARENTS.get(identity.agent, ""), ""))
-    return found.session if found and found != identity else ""
+    """The session of the same agent that started this one, if the headers name it; empty else."""
+    parent = _valid_identity(identity.agent, headers.get(_PARENTS.get(identity.agent, ""), ""))
+    return parent.session if parent and parent != identity else ""
 
 
-def side_of(identity: Identity, headers: Mapping[str, str]) -> str:
-    """Which sub-agent asks under its session's own id, as Claude Code and its transcripts name it; empty: none does."""
-    found = _checked(CLAUDE_CODE, headers.get("x-claude-code-agent-id", ""))
-    return found.session if found and identity.agent == CLAUDE_CODE else ""
+def sub_agent_of(identity: Identity, headers: Mapping[str, str]) -> str:
+    """The sub-agent that asks under its session's id, by the name that Claude Code's transcripts use; empty: none."""
+    sub_agent = _valid_identity(CLAUDE_CODE, headers.get("x-claude-code-agent-id", ""))
+    return sub_agent.session if sub_agent and identity.agent == CLAUDE_CODE else ""
 
 
-def identity_of_key(wire: str, cache_key: str) -> Identity | None:
-    """Codex's `prompt_cache_key` is its session's id. Other clients share a key between chats: only a UUID counts."""
+def identity_from_cache_key(wire: str, cache_key: str) -> Identity | None:
+    """The session by Codex's `prompt_cache_key`. Other clients share a key between chats: only a UUID counts."""
     return Identity(CODEX, cache_key) if wire == "openai_responses" and _UUID.fullmatch(cache_key) else None
 
 
-def _checked(agent: str, session: str) -> Identity | None:
-    # A slash stands between a session and its sub-agents, and a colon before the session: neither may be in a name.
+def _valid_identity(agent: str, session: str) -> Identity | None:
+    # A slash separates a session from its sub-agents, and a colon the agent from the session: names hold neither.
     return Identity(agent, session) if _AGENT.fullmatch(agent) and _SESSION.fullmatch(session) else None
 
 
@@ -73,20 +73,20 @@ def _claude_code(headers: Mapping[str, str]) -> str:
 
 
 def _opencode(headers: Mapping[str, str]) -> str:
-    """Its own service is told by one header, all other providers by another, which is not its own alone."""
+    """OpenCode sends one header to its own service and another, which other clients send too, to other providers."""
     affinity = headers.get("x-session-affinity", "")
     return headers.get("x-opencode-session") or (affinity if _OPENCODE.fullmatch(affinity) else "")
 
 
 def _codex(headers: Mapping[str, str]) -> str:
-    """Its turn's metadata is a JSON object in a header; older versions name the session in a header of its own."""
+    """Codex sends a turn's metadata as JSON in a header; older versions have a header for the session alone."""
     try:
         metadata = msgspec.json.decode(headers.get("x-codex-turn-metadata", "{}"))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         metadata = {}
-    named = metadata.get("session_id") if isinstance(metadata, dict) else None
-    if isinstance(named, str):
-        return named
+    identity = metadata.get("session_id") if isinstance(metadata, dict) else None
+    if isinstance(identity, str):
+        return identity
     older = headers.get("session_id") or headers.get("session-id") or headers.get("conversation_id") or ""
     return older if _UUID.fullmatch(older) else ""
 

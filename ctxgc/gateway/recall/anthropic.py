@@ -18,19 +18,19 @@ from ctxgc.gateway.recall.reply_filter import (
     NO_MORE,
     TOOL_NAME,
     Edits,
-    EventSieve,
+    EventFilter,
     Shown,
     ToolCall,
-    edited_event,
-    encoded,
+    edit_event,
     event,
-    given,
-    joined,
-    listed,
-    read_event,
-    renumbered,
+    json_list,
+    list_reply,
+    parse_arguments,
+    parse_event,
+    renumber,
+    to_json,
 )
-from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, places, with_hidden
+from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, insert_hidden, match_parts
 
 _PIECES = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 _THOUGHTS = ("thinking", "redacted_thinking")
@@ -44,8 +44,8 @@ class AnthropicTool(Wire):
     tool = b'{"name":"ctxgc_recall","description":' + DESCRIPTION + b',"input_schema":' + SCHEMA + b"}"
     list_name = "messages"
 
-    def woven(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
-        """See `Wire.woven`. The message's own blocks stay as the agent sent them, but those that went up already."""
+    def reinsert(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
+        """See `Wire.reinsert`. The message's own blocks stay as the agent sent them, but those that went up already."""
         at, text = exchanges[0].at, lists.text
         marks = [part.mark for part in _content(lists.own_text, lists.own[at])]
         own = [part.raw for part in _content(text, lists.entries[at])]
@@ -56,7 +56,7 @@ class AnthropicTool(Wire):
         used = 0
         for one in exchanges:
             said = read_json(one.said, lambda said: _content(said, said.extent))
-            found = places(said, marks[used:])
+            found = match_parts(said, marks[used:])
             if found is None:
                 return []
             if one.is_beside:
@@ -64,7 +64,7 @@ class AnthropicTool(Wire):
                 if beside is None:
                     return []
                 edits.append((Extent(beside, beside), one.results + b","))
-                own = [*own[:used], *with_hidden(own[used:], said, found)]
+                own = [*own[:used], *insert_hidden(own[used:], said, found)]
                 break
             ahead += [one.said, self.turn(one.results)]
             used += found[-1]
@@ -72,7 +72,7 @@ class AnthropicTool(Wire):
         if used or edits:
             content = text.members(message)["content"]
             head, tail = text.data[message.start : content.start], text.data[content.end : message.end]
-            ahead += [head + joined(own[used:]) + tail] if own[used:] else []
+            ahead += [head + json_list(own[used:]) + tail] if own[used:] else []
             return [*edits, (message, b",".join(ahead))]
         # All came before it: the message itself stays as it is.
         return [(Extent(message.start, message.start), b",".join(ahead) + b",")]
@@ -87,9 +87,9 @@ class AnthropicTool(Wire):
         """See `Wire.turn`."""
         return b'{"role":"user","content":[' + results + b"]}"
 
-    def stream(self, shown: Shown) -> AnthropicSieve:
+    def stream(self, shown: Shown) -> AnthropicFilter:
         """See `Wire.stream`."""
-        return AnthropicSieve(shown)
+        return AnthropicFilter(shown)
 
     def whole(self, shown: Shown, data: bytes) -> AnthropicWhole:
         """See `Wire.whole`."""
@@ -137,10 +137,10 @@ def _first_block(text: JsonText, message: Extent | None) -> int | None:
 
 
 def _message(blocks: Sequence[bytes]) -> bytes:
-    return b'{"role":"assistant","content":' + joined(blocks) + b"}"
+    return b'{"role":"assistant","content":' + json_list(blocks) + b"}"
 
 
-class AnthropicSieve(EventSieve):
+class AnthropicFilter(EventFilter):
     """See `Stream`."""
 
     def __init__(self, shown: Shown) -> None:
@@ -156,7 +156,7 @@ class AnthropicSieve(EventSieve):
 
     def said(self) -> bytes:
         """See `Reply.said`."""
-        return _message([encoded(self._whole(index)) for index in sorted(self._blocks)])
+        return _message([to_json(self._whole(index)) for index in sorted(self._blocks)])
 
     def end_early(self) -> bytes:
         """See `Reply.end_early`."""
@@ -171,10 +171,10 @@ class AnthropicSieve(EventSieve):
 
     def _whole(self, index: int) -> dict[str, Any]:
         block = self._blocks[index]
-        return block | {"input": given(self._inputs[index])} if index in self._inputs else block
+        return block | {"input": parse_arguments(self._inputs[index])} if index in self._inputs else block
 
     def _take(self, raw: bytes) -> bytes:
-        name, said = read_event(raw)
+        name, said = parse_event(raw)
         if name == "message_start":
             if not self._shown.is_begun:
                 self._opening.append(raw)
@@ -209,7 +209,7 @@ class AnthropicSieve(EventSieve):
     def _numbered(self, raw: bytes, index: int) -> bytes:
         if self._number(index) == index:
             return raw
-        return edited_event(raw, lambda text: renumbered(text, text.members(text.extent), "index", self._numbers))
+        return edit_event(raw, lambda text: renumber(text, text.members(text.extent), "index", self._numbers))
 
     def _add(self, index: int, delta: Any) -> None:
         if not isinstance(delta, dict):
@@ -238,7 +238,7 @@ class AnthropicWhole:
         self._data = data
         self._shown = shown
         self._has_earlier = bool(shown.parts)
-        self._fields, self._stop, self._parts = read_json(data, lambda text: listed(text, "content", "stop_reason"))
+        self._fields, self._stop, self._parts = read_json(data, lambda text: list_reply(text, "content", "stop_reason"))
         self._ours = [block for _, block in self._parts if _is_ours(block)]
         self.has_others = any(block.get("type") == "tool_use" and not _is_ours(block) for _, block in self._parts)
         shown.parts += [raw for raw, block in self._parts if not _is_ours(block)]
@@ -255,12 +255,12 @@ class AnthropicWhole:
         """See `Reply.end`: this reply, with what earlier ones said before it and without our calls."""
         if not self._has_earlier and not self._ours:
             return self._data
-        return spliced(self._data, [(self._fields["content"], joined(self._shown.parts))])
+        return spliced(self._data, [(self._fields["content"], json_list(self._shown.parts))])
 
     def end_early(self) -> bytes:
         """See `Reply.end_early`."""
-        said = encoded({"type": "text", "text": NO_MORE})
-        edits = [(self._fields["content"], joined([*self._shown.parts, said]))]
+        said = to_json({"type": "text", "text": NO_MORE})
+        edits = [(self._fields["content"], json_list([*self._shown.parts, said]))]
         if "stop_reason" in self._fields:
             edits.append((self._fields["stop_reason"], b'"end_turn"'))
         return spliced(self._data, edits)

@@ -19,20 +19,20 @@ from ctxgc.gateway.recall.reply_filter import (
     NO_MORE,
     TOOL_NAME,
     Edits,
-    EventSieve,
+    EventFilter,
     Fields,
     Shown,
     ToolCall,
-    edited_event,
-    encoded,
+    edit_event,
     event,
-    given,
-    joined,
-    read_event,
-    renumbered,
-    without,
+    json_list,
+    parse_arguments,
+    parse_event,
+    remove_member,
+    renumber,
+    to_json,
 )
-from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, places, with_hidden
+from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, insert_hidden, match_parts
 
 _TEXTS = ("content", "reasoning_content", "reasoning")
 """Members that hold what the model said; the last two are those of servers that show what it thought."""
@@ -55,8 +55,8 @@ class ChatTool(Wire):
         """See `Wire.takes`."""
         return "n" not in fields or text.value(fields["n"]) in (None, 1)
 
-    def woven(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
-        """See `Wire.woven`."""
+    def reinsert(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
+        """See `Wire.reinsert`."""
         at, text = exchanges[0].at, lists.text
         message = lists.entries[at]
         own, fields = lists.own_text.value(lists.own[at]), text.members(message)
@@ -93,9 +93,9 @@ class ChatTool(Wire):
         head = b'{"role":"tool","tool_call_id":' + json_string(call_id)
         return head + b',"content":' + json_string(text) + b"}"
 
-    def stream(self, shown: Shown) -> ChatSieve:
+    def stream(self, shown: Shown) -> ChatFilter:
         """See `Wire.stream`."""
-        return ChatSieve(shown)
+        return ChatFilter(shown)
 
     def whole(self, shown: Shown, data: bytes) -> ChatWhole:
         """See `Wire.whole`."""
@@ -108,11 +108,11 @@ def _is_ours(call: Any) -> bool:
 
 
 def _call(call: dict[str, Any]) -> ToolCall:
-    return ToolCall(str(call.get("id", "")), given(call["function"].get("arguments")))
+    return ToolCall(str(call.get("id", "")), parse_arguments(call["function"].get("arguments")))
 
 
 def _part(raw: bytes, call: Any) -> Part:
-    return Part(raw, encoded(call.get("id")) if isinstance(call, dict) else b"", _is_ours(call))
+    return Part(raw, to_json(call.get("id")) if isinstance(call, dict) else b"", _is_ours(call))
 
 
 def _text(content: Any) -> str:
@@ -132,15 +132,15 @@ def _beside(text: JsonText, fields: Fields, own: dict[str, Any], said: dict[str,
     calls = fields.get("tool_calls")
     if calls is None or text.first(calls) != b"[":
         return []
-    parts = [_part(encoded(call), call) for call in said["tool_calls"]]
-    found = places(parts, [_part(b"", call).mark for call in own["tool_calls"]])
+    parts = [_part(to_json(call), call) for call in said["tool_calls"]]
+    found = match_parts(parts, [_part(b"", call).mark for call in own["tool_calls"]])
     if found is None:
         return []
     raws = map(text.raw, text.elements(calls))
-    return [(calls, joined(with_hidden(list(raws), parts, found)))]
+    return [(calls, json_list(insert_hidden(list(raws), parts, found)))]
 
 
-class ChatSieve(EventSieve):
+class ChatFilter(EventFilter):
     """See `Stream`."""
 
     def __init__(self, shown: Shown) -> None:
@@ -156,23 +156,23 @@ class ChatSieve(EventSieve):
 
     def said(self) -> bytes:
         """See `Reply.said`."""
-        return encoded(self._message | {"tool_calls": [self._found[index] for index in sorted(self._found)]})
+        return to_json(self._message | {"tool_calls": [self._found[index] for index in sorted(self._found)]})
 
     def end_early(self) -> bytes:
         """See `Reply.end_early`."""
         choice = {"index": 0, "delta": {"content": NO_MORE}, "finish_reason": None}
-        begun = self._release() + edited_event(event("", self._head | {"choices": [choice]}), self._same_id)
+        begun = self._release() + edit_event(event("", self._head | {"choices": [choice]}), self._same_id)
         return begun + self._closing(_ending)
 
     def _take(self, raw: bytes) -> bytes:
         if self._tail:
-            self._tail.append(edited_event(raw, self._same_id))
+            self._tail.append(edit_event(raw, self._same_id))
             return b""
-        _, chunk = read_event(raw)
+        _, chunk = parse_event(raw)
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict) or choice.get("index", 0) != 0:
-            return self._release() + edited_event(raw, self._same_id)
+            return self._release() + edit_event(raw, self._same_id)
         self._head = {name: value for name, value in chunk.items() if name not in ("choices", "usage")}
         delta = choice.get("delta")
         return self._chunk(raw, delta if isinstance(delta, dict) else {}, choice.get("finish_reason"))
@@ -182,15 +182,15 @@ class ChatSieve(EventSieve):
         had_ours = kept is not None
         has_more = bool(kept) or (not had_ours and bool(delta.get("tool_calls")))
         is_bare = not has_more and not any(value for name, value in delta.items() if name not in ("role", "tool_calls"))
-        edited = edited_event(raw, lambda text: self._edits(text, kept))
+        edited = edit_event(raw, lambda text: self._edits(text, kept))
         ours = any(map(_is_ours, self._found.values()))
         self._finish = finish or self._finish
         if finish and ours and not self.has_others:
             if is_bare:
                 self._tail.append(edited)
                 return b""
-            self._tail.append(edited_event(edited, lambda text: [(_choice(text)["delta"], b"{}")]))
-            edited = edited_event(edited, lambda text: [(_choice(text)["finish_reason"], b"null")])
+            self._tail.append(edit_event(edited, lambda text: [(_choice(text)["delta"], b"{}")]))
+            edited = edit_event(edited, lambda text: [(_choice(text)["finish_reason"], b"null")])
         elif is_bare and not finish:
             if not self._shown.is_begun:
                 self._opening += [edited] if delta.get("role") or not had_ours else []
@@ -204,7 +204,7 @@ class ChatSieve(EventSieve):
     def _release(self) -> bytes:
         held = super()._release()
         if not self._shown.id:
-            self._shown.id = encoded(self._head["id"]) if "id" in self._head else b""
+            self._shown.id = to_json(self._head["id"]) if "id" in self._head else b""
         return held
 
     def _note(self, delta: dict[str, Any]) -> list[int] | None:
@@ -247,23 +247,23 @@ class ChatSieve(EventSieve):
         delta = choice.get("delta")
         said = text.members(delta) if delta is not None and text.first(delta) == b"{" else {}
         if delta is not None and "role" in said and not self._is_first and kept != []:
-            edits += without(text, delta, "role")
+            edits += remove_member(text, delta, "role")
         calls = said.get("tool_calls")
         if delta is None or calls is None or text.first(calls) != b"[":
             return edits
         if kept == []:
-            return edits + without(text, delta, "tool_calls")
+            return edits + remove_member(text, delta, "tool_calls")
         raws = text.elements(calls)
         shown = raws if kept is None else [raws[place] for place in kept]
         named = [text.members(one) if text.first(one) == b"{" else {} for one in shown]
-        numbered = [renumbered(text, fields, "index", self._numbers) for fields in named]
+        numbered = [renumber(text, fields, "index", self._numbers) for fields in named]
         if kept is None:
             return edits + [edit for each in numbered for edit in each]
         moved = [
             spliced(text.data, each)[one.start : one.end + _growth(each)]
             for one, each in zip(shown, numbered, strict=True)
         ]
-        return [*edits, (calls, joined(moved))]
+        return [*edits, (calls, json_list(moved))]
 
 
 def _growth(edits: Edits) -> int:
@@ -320,7 +320,7 @@ class ChatWhole:
 
     def said(self) -> bytes:
         """See `Reply.said`."""
-        return encoded(self._message)
+        return to_json(self._message)
 
     def end(self) -> bytes:
         """See `Reply.end`."""
@@ -346,10 +346,10 @@ class ChatWhole:
                 else:
                     added += b"," + json_string(name) + b":" + json_string(said)
         if self._ours and not self.has_others:
-            edits += without(text, message, "tool_calls")
+            edits += remove_member(text, message, "tool_calls")
         elif self._ours:
             shown = [text.raw(one) for one in text.elements(fields["tool_calls"]) if not _is_ours(text.value(one))]
-            edits.append((fields["tool_calls"], joined(shown)))
+            edits.append((fields["tool_calls"], json_list(shown)))
         return [*edits, (Extent(message.end - 1, message.end - 1), added)] if added else edits
 
 

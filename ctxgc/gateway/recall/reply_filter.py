@@ -5,14 +5,13 @@
 
 One message of the agent may be made of several replies: after the first, parts are numbered on, and nothing opens a
 second message. An event in which nothing need change passes as the bytes that it was. What the APIs have in common is
-here; each has a module of its own for the rest (`recall_wires`).
+here; each has a module of its own for the rest (`wires.py`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -21,13 +20,12 @@ import msgspec
 
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json, spliced
 from ctxgc.core.errors import BadTranscript
+from ctxgc.gateway.billing.sse import EventStream, event_data, event_name, split_events
 
 TOOL_NAME = "ctxgc_recall"
 EVENT_BYTES_MAX = 8 * 2**20
 NO_MORE = "[ctxgc: no more content can be brought back in this turn.]"
 """What the agent reads where the model goes on recalling, and would say nothing else."""
-_END = re.compile(rb"\r?\n\r?\n")
-_END_BYTES = 4
 
 _log = logging.getLogger("ctxgc.gateway")
 
@@ -42,7 +40,7 @@ class ToolCall(NamedTuple):
     input: Any
 
 
-class Broken(ConnectionError):
+class ReplyBroken(ConnectionError):
     """A fault of our own in the middle of a message that cannot be shown as it came: the agent has to try again."""
 
 
@@ -86,13 +84,13 @@ class Stream(Reply, Protocol):
     """A reply that comes as events."""
 
     def feed(self, data: bytes) -> bytes:
-        """What of it the agent gets now. Raises `Broken`, and nothing else."""
+        """What of it the agent gets now. Raises `ReplyBroken`, and nothing else."""
 
 
-class EventSieve:
+class EventFilter:
     """Reads one streamed reply, event by event. What it cannot read passes as it came.
 
-    A fault of our own lets the rest pass as it comes, as long as nothing was kept out yet; else the reply is `Broken`.
+    A fault of our own lets the rest pass as it comes while nothing is kept out yet; else the reply is `ReplyBroken`.
     """
 
     def __init__(self, shown: Shown) -> None:
@@ -101,7 +99,7 @@ class EventSieve:
         self._is_first = not shown.is_begun
         self._is_pristine = self._is_first
         self._is_lost = False
-        self._left = b""
+        self._events = EventStream(EVENT_BYTES_MAX)
         self._opening: list[bytes] = []
         self._tail: list[bytes] = []
         self._numbers: dict[int, int] = {}
@@ -110,31 +108,22 @@ class EventSieve:
         """See `Stream.feed`."""
         if self._is_lost:
             return data
-        seen = max(len(self._left) - _END_BYTES, 0)
-        self._left += data
         out: list[bytes] = []
-        start = 0
-        while (end := _END.search(self._left, max(seen, start))) is not None:
-            event = self._left[start : end.end()]
+        for event in split_events(self._events.feed(data)):
             try:
                 out.append(event if self._is_lost else self._take(event))
             except Exception:
                 _log.exception("an event of a reply could not be read")
                 out.append(self._lost(event))
-            start = end.end()
-        self._left = self._left[start:]
-        if len(self._left) > EVENT_BYTES_MAX and not self._is_lost:
+        if self._events.is_too_long and not self._is_lost:
             out.append(self._lost(b""))
         if self._is_lost:
-            out.append(self._left)
-            self._left = b""
+            out.append(self._events.take_rest())
         return b"".join(out)
 
     def end(self) -> bytes:
         """See `Reply.end`."""
-        rest = self._release() + self._closing() + self._left
-        self._left = b""
-        return rest
+        return self._release() + self._closing() + self._events.take_rest()
 
     def _take(self, raw: bytes) -> bytes:
         raise NotImplementedError
@@ -148,10 +137,10 @@ class EventSieve:
     def _closing(self, edits: Callable[[JsonText], Edits] | None = None) -> bytes:
         """What closes the message, which was held back with these calls of ours."""
         held, self._tail = self._tail, []
-        return b"".join(edited_event(raw, edits) if edits else raw for raw in held)
+        return b"".join(edit_event(raw, edits) if edits else raw for raw in held)
 
     def _number(self, index: int) -> int:
-        """What the agent counts a part as that this reply counts as `index`."""
+        """Map this reply's `index` of a part to the index that the agent sees."""
         if index not in self._numbers:
             self._numbers[index] = self._shown.count
             self._shown.count += 1
@@ -159,26 +148,24 @@ class EventSieve:
 
     def _lost(self, event: bytes) -> bytes:
         if not self._is_pristine:
-            raise Broken("a reply could not be read, and a part of it is kept out")
+            raise ReplyBroken("a reply could not be read, and a part of it is kept out")
         self._is_lost = True
         held, self._opening = b"".join(self._opening), []
         return held + event
 
 
-def read_event(raw: bytes) -> tuple[str, dict[str, Any]]:
+def parse_event(raw: bytes) -> tuple[str, dict[str, Any]]:
     """An event's name and data; nothing for what is none of these APIs'."""
-    data = b"".join(line[5:].strip() for line in raw.splitlines() if line.startswith(b"data:"))
-    named = next((line[6:].strip() for line in raw.splitlines() if line.startswith(b"event:")), b"")
     try:
-        event = msgspec.json.decode(data)
+        event = msgspec.json.decode(event_data(raw))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "", {}
     if not isinstance(event, dict):
         return "", {}
-    return str(event.get("type") or named.decode("latin-1")), event
+    return str(event.get("type") or event_name(raw)), event
 
 
-class Listed(NamedTuple):
+class ReplyList(NamedTuple):
     """A reply that is no stream, and says its parts in a list."""
 
     fields: Fields
@@ -189,7 +176,7 @@ class Listed(NamedTuple):
     """Blocks, items: each as it came, and read."""
 
 
-def listed(text: JsonText, name: str, status: str) -> Listed:
+def list_reply(text: JsonText, name: str, status: str) -> ReplyList:
     """A reply with its parts in the member `name`. Raises `BadTranscript` for one without."""
     fields = text.members(text.extent)
     found = fields.get(name)
@@ -197,22 +184,22 @@ def listed(text: JsonText, name: str, status: str) -> Listed:
         raise BadTranscript(f"a reply without {name}")
     values = [(text.raw(one), text.value(one)) for one in text.elements(found)]
     parts = [(raw, part if isinstance(part, dict) else {}) for raw, part in values]
-    return Listed(fields, text.string(fields.get(status)), parts)
+    return ReplyList(fields, text.string(fields.get(status)), parts)
 
 
-def joined(texts: Sequence[bytes]) -> bytes:
+def json_list(texts: Sequence[bytes]) -> bytes:
     """A list of these values."""
     return b"[" + b",".join(texts) + b"]"
 
 
-def renumbered(text: JsonText, fields: Fields, name: str, numbers: Mapping[int, int]) -> Edits:
+def renumber(text: JsonText, fields: Fields, name: str, numbers: Mapping[int, int]) -> Edits:
     """The edit by which a member says what the agent counts this part as; none if that is what it says."""
     index = text.value(fields[name]) if name in fields else None
     number = numbers.get(index) if isinstance(index, int) else None
     return [] if number is None or number == index else [(fields[name], str(number).encode())]
 
 
-def edited_event(raw: bytes, edits: Callable[[JsonText], Edits]) -> bytes:
+def edit_event(raw: bytes, edits: Callable[[JsonText], Edits]) -> bytes:
     """An event with these edits of its data; the same object if there are none."""
     lines = raw.splitlines()
     data = [line[5:].strip() for line in lines if line.startswith(b"data:")]
@@ -232,15 +219,15 @@ def edited_event(raw: bytes, edits: Callable[[JsonText], Edits]) -> bytes:
 def event(name: str, value: Any) -> bytes:
     """An event of our own."""
     head = f"event: {name}\n" if name else ""
-    return f"{head}data: ".encode() + encoded(value) + b"\n\n"
+    return f"{head}data: ".encode() + to_json(value) + b"\n\n"
 
 
-def encoded(value: Any) -> bytes:
+def to_json(value: Any) -> bytes:
     """A value as JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def given(arguments: Any) -> Any:
+def parse_arguments(arguments: Any) -> Any:
     """What a call was given, where the API says it as JSON in a text; nothing if that was cut short."""
     try:
         return json.loads(arguments or "{}")
@@ -248,7 +235,7 @@ def given(arguments: Any) -> Any:
         return {}
 
 
-def without(text: JsonText, holder: Extent, name: str) -> Edits:
+def remove_member(text: JsonText, holder: Extent, name: str) -> Edits:
     """The edit that takes a member out of an object, comma and all."""
     fields = text.members(holder)
     if name not in fields:

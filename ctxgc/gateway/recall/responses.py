@@ -19,20 +19,20 @@ from ctxgc.gateway.recall.reply_filter import (
     NO_MORE,
     TOOL_NAME,
     Edits,
-    EventSieve,
+    EventFilter,
     Fields,
     Shown,
     ToolCall,
-    edited_event,
-    encoded,
+    edit_event,
     event,
-    given,
-    joined,
-    listed,
-    read_event,
-    renumbered,
+    json_list,
+    list_reply,
+    parse_arguments,
+    parse_event,
+    renumber,
+    to_json,
 )
-from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, hidden_at, places
+from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, hidden_by_place, match_parts
 
 _OPENING = frozenset({"response.created", "response.queued", "response.in_progress"})
 _DONE = "response.completed"
@@ -73,19 +73,19 @@ class ResponsesTool(Wire):
         kind = entry.get("type", "message") if isinstance(entry, dict) else ""
         return bool(entry.get("role") == "assistant" if kind == "message" else kind == "reasoning" or "_call" in kind)
 
-    def woven(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
-        """See `Wire.woven`. The agent's items stay as they are; ours go between them."""
+    def reinsert(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
+        """See `Wire.reinsert`. The agent's items stay as they are; ours go between them."""
         at = exchanges[0].at
         own = [_part(b"", lists.own_text.value(one)) for one in lists.own[at:]]
         marks = [part.mark for part in own]
         into: dict[int, list[bytes]] = {}
         used = 0
         for one in exchanges:
-            said = read_json(joined([one.said]), _parts)
-            found = places(said, marks[used:])
+            said = read_json(json_list([one.said]), _parts)
+            found = match_parts(said, marks[used:])
             if found is None:
                 return []
-            for before, raws in hidden_at(said, found).items():
+            for before, raws in hidden_by_place(said, found).items():
                 into.setdefault(used + before, []).extend(raws)
             used += found[-1]
             if one.is_beside:
@@ -112,9 +112,9 @@ class ResponsesTool(Wire):
         head = b'{"type":"function_call_output","call_id":' + json_string(call_id)
         return head + b',"output":' + json_string(text) + b"}"
 
-    def stream(self, shown: Shown) -> ResponsesSieve:
+    def stream(self, shown: Shown) -> ResponsesFilter:
         """See `Wire.stream`."""
-        return ResponsesSieve(shown)
+        return ResponsesFilter(shown)
 
     def whole(self, shown: Shown, data: bytes) -> ResponsesWhole:
         """See `Wire.whole`."""
@@ -126,7 +126,7 @@ def _is_ours(item: dict[str, Any]) -> bool:
 
 
 def _call(item: dict[str, Any]) -> ToolCall:
-    return ToolCall(str(item.get("call_id", "")), given(item.get("arguments")))
+    return ToolCall(str(item.get("call_id", "")), parse_arguments(item.get("arguments")))
 
 
 def _part(raw: bytes, item: Any) -> Part:
@@ -134,7 +134,7 @@ def _part(raw: bytes, item: Any) -> Part:
     kind, content = item.get("type", "message"), item.get("content")
     texts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else content
     mark = [kind, item.get("call_id"), item.get("encrypted_content"), texts if kind == "message" else None]
-    return Part(raw, encoded(mark), _is_ours(item), _is_thought(item))
+    return Part(raw, to_json(mark), _is_ours(item), _is_thought(item))
 
 
 def _type(text: JsonText, item: Extent) -> str:
@@ -181,7 +181,7 @@ def _tools(text: JsonText, fields: Fields) -> Edits:
         return []
     named = [(one, text.string(text.members(one).get("name"))) for one in text.elements(tools)]
     kept = [text.raw(one) for one, name in named if name != TOOL_NAME]
-    return [(tools, joined(kept))] if len(kept) != len(named) else []
+    return [(tools, json_list(kept))] if len(kept) != len(named) else []
 
 
 def _no_more() -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _no_more() -> dict[str, Any]:
     return {"type": "message", "id": "msg_ctxgc", "status": "completed", "role": "assistant", "content": [said]}
 
 
-class ResponsesSieve(EventSieve):
+class ResponsesFilter(EventFilter):
     """See `Stream`. Reasoning is held, as the opening is, until the next item shows whose it is."""
 
     def __init__(self, shown: Shown) -> None:
@@ -232,10 +232,10 @@ class ResponsesSieve(EventSieve):
             out += event(name, {"type": name} | numbered | value)
             if self._shown.next_number is not None:
                 self._shown.next_number += 1
-        return out + self._closing(lambda text: self._edits(text, (encoded(item),)))
+        return out + self._closing(lambda text: self._edits(text, (to_json(item),)))
 
     def _take(self, raw: bytes) -> bytes:
-        name, said = read_event(raw)
+        name, said = parse_event(raw)
         if self._tail:
             self._tail.append(raw)
             return b""
@@ -301,7 +301,7 @@ class ResponsesSieve(EventSieve):
 
     def _edited(self, raw: bytes) -> bytes:
         """An event with its numbers as the agent has to read them, and nothing of ours in it."""
-        return edited_event(raw, self._edits)
+        return edit_event(raw, self._edits)
 
     def _edits(self, text: JsonText, more: Sequence[bytes] = ()) -> Edits:
         fields = text.members(text.extent)
@@ -313,7 +313,7 @@ class ResponsesSieve(EventSieve):
             if shown != number:
                 edits.append((fields["sequence_number"], str(shown).encode()))
             self._shown.next_number = shown + 1
-        edits += renumbered(text, fields, "output_index", self._numbers)
+        edits += renumber(text, fields, "output_index", self._numbers)
         if "response" in fields and text.first(fields["response"]) == b"{":
             edits += self._of_response(text, text.members(fields["response"]), more)
         return edits
@@ -331,7 +331,7 @@ class ResponsesSieve(EventSieve):
         raws = [text.raw(one) for one in text.elements(output)]
         kept = [raw for index, raw in enumerate(raws) if index not in self._hidden]
         if raws and (self._earlier or more or len(kept) != len(raws)):  # Some servers say it in events alone.
-            edits.append((output, joined([*self._earlier, *kept, *more])))
+            edits.append((output, json_list([*self._earlier, *kept, *more])))
         return edits
 
 
@@ -346,7 +346,7 @@ class ResponsesWhole:
         self._data = data
         self._shown = shown
         self._has_earlier = shown.is_begun
-        self._fields, self._status, self._parts = read_json(data, lambda text: listed(text, "output", "status"))
+        self._fields, self._status, self._parts = read_json(data, lambda text: list_reply(text, "output", "status"))
         self._tools = read_json(data, lambda text: _tools(text, self._fields))
         items = [item for _, item in self._parts]
         hidden = _hidden(items)
@@ -368,10 +368,10 @@ class ResponsesWhole:
         """See `Reply.end`."""
         output: Edits = []
         if self._has_earlier or self._ours:
-            output = [(self._fields["output"], joined(self._shown.parts))]
+            output = [(self._fields["output"], json_list(self._shown.parts))]
         return spliced(self._data, [*self._tools, *output])
 
     def end_early(self) -> bytes:
         """See `Reply.end_early`."""
-        output = joined([*self._shown.parts, encoded(_no_more())])
+        output = json_list([*self._shown.parts, to_json(_no_more())])
         return spliced(self._data, [*self._tools, (self._fields["output"], output)])

@@ -16,17 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
-from ctxgc.gateway.daemon_client import Daemon
-from ctxgc.gateway.editing.request_body import forbidden
-from ctxgc.gateway.editing.request_editor import Look, Sent
-from ctxgc.gateway.editing.request_state import Call
-from ctxgc.gateway.identity.agent_session import Family
-from ctxgc.gateway.metrics import Counts
+from ctxgc.gateway.body.request_body import edit_obstacle
+from ctxgc.gateway.daemon_client import VerbCaller
+from ctxgc.gateway.editing.request_state import ModelCall
+from ctxgc.gateway.identity.agent_session import AgentSession
+from ctxgc.gateway.metrics import Counters
 from ctxgc.gateway.recall.reply_filter import Reply, Shown, ToolCall
-from ctxgc.gateway.recall.tool import Dressed, Exchange, Wire, dressed
+from ctxgc.gateway.recall.tool import Exchange, ToolRequest, Wire, inject_tool
 from ctxgc.gateway.recall.wires import WIRES
 from ctxgc.gateway.settings import Settings
 from ctxgc.protocol.blocking_client import CallFailed
@@ -48,61 +48,73 @@ _log = logging.getLogger("ctxgc.gateway")
 
 
 @dataclass(slots=True)
-class Talk:
+class ToolState:
+    """What one session has of the tool. Mutable."""
+
+    has_tool: bool | None = None
+    """Whether its model has the tool: fixed at its first request, for a changing list of tools breaks caches."""
+    exchanges: dict[tuple[object, ...], Exchange] = field(default_factory=dict)
+    """Calls of the tool with their results, which its agent never saw."""
+
+
+@dataclass(slots=True)
+class ToolTalk:
     """One request that carries the tool, until the agent has its reply. Mutable."""
 
-    family: Family
-    call: Call
+    state: ToolState
+    call: ModelCall
     wire: Wire
-    request: Dressed
+    request: ToolRequest
     """As it goes up; grown by each of the replies that the agent is not to see."""
     shown: Shown = field(default_factory=Shown)
     exchanges: list[Exchange] = field(default_factory=list)
 
 
-class Recaller:
+class RecallService:
     """Knows which sessions have the tool, and answers its calls. Belongs to one loop."""
 
     def __init__(
-        self, daemon: Daemon, counts: Counts, settings: Callable[[], Settings], family_of: Callable[..., Family]
+        self,
+        daemon: VerbCaller,
+        counters: Counters,
+        settings: Callable[[], Settings],
     ) -> None:
         self._daemon = daemon
-        self._counts = counts
+        self._counters = counters
         self._settings = settings
-        self._family_of = family_of
+        self._states: WeakKeyDictionary[AgentSession, ToolState] = WeakKeyDictionary()
 
-    def may_have_tool(self, look: Look) -> bool:
-        """Whether this call's session has the tool, or may get it if this call begins it."""
-        if look.identity is None:
-            return False
-        family = self._family_of(look.identity)
-        is_on = look.mode == "on" and look.wire in WIRES
-        if family.has_recall_tool is None and not (is_on and self._settings().recall_tool == "always"):
-            family.has_recall_tool = False
-        return family.has_recall_tool is not False and is_on
+    def state_of(self, session: AgentSession) -> ToolState:
+        """What this session has of the tool, kept as long as the session is."""
+        return self._states.setdefault(session, ToolState())
 
-    async def dress(self, sent: Sent) -> Talk | None:
-        """The request with the tool; None where it cannot carry it, and then it goes as it is. Within `wait_s`."""
-        call = sent.call
-        if call is None:
-            return None
-        family, settings = call.family, self._settings()
+    def may_have_tool(self, session: AgentSession, wire: str, mode: str) -> bool:
+        """Whether this session has the tool, or may get it if this call begins it."""
+        state = self.state_of(session)
+        is_on = mode == "on" and wire in WIRES
+        if state.has_tool is None and not (is_on and self._settings().recall_tool == "always"):
+            state.has_tool = False
+        return state.has_tool is not False and is_on
+
+    async def inject(self, call: ModelCall, body: bytes) -> ToolTalk | None:
+        """The request with the tool; None where its body cannot carry the tool. Within `wait_s`."""
+        state, settings = self.state_of(call.session), self._settings()
         # Another hand at work in the window is no reason against a tool that is there: it would flicker.
-        is_first = family.has_recall_tool is None
-        if is_first and forbidden(call.body, settings.context_edits_allowed):
-            family.has_recall_tool = False
+        is_first = state.has_tool is None
+        if is_first and edit_obstacle(call.body, settings.context_edits_allowed):
+            state.has_tool = False
             return None
         wire = WIRES[call.wire]
-        if call.thread is not None and call.edited:
-            for key, one in family.exchanges.items():
-                if one.thread == call.thread.key:
-                    family.exchanges[key] = one.aged(wire, call.edited)
-        known = tuple(family.exchanges.values())
-        work = partial(dressed, wire, sent.body, call.body, known, is_first=is_first)
+        if call.branch is not None and call.edited_ids:
+            for key, one in state.exchanges.items():
+                if one.branch == call.branch.key:
+                    state.exchanges[key] = one.age(wire, call.edited_ids)
+        known = tuple(state.exchanges.values())
+        work = partial(inject_tool, wire, body, call.body, known, is_first=is_first)
         try:
             # A thread may come late, behind those that parse, and a request without the tool costs the whole cache: so
             # what takes some milliseconds at most is done here.
-            if len(sent.body) <= AT_ONCE_BYTES_MAX:
+            if len(body) <= AT_ONCE_BYTES_MAX:
                 made = work()
             else:
                 async with asyncio.timeout(settings.wait_s):
@@ -111,47 +123,47 @@ class Recaller:
             made = None
         except TimeoutError:
             made = None
-            self._counts.recall_left_out += 1
+            self._counters.recall_left_out += 1
         except Exception:
             _log.exception("a request could not be given the recall tool; it goes on without")
             made = None
-            self._counts.recall_left_out += 1
+            self._counters.recall_left_out += 1
         if made is None:
             # A title is asked for without tools before a session begins; what has begun without ours stays so.
             if is_first and _has_tools(call):
-                family.has_recall_tool = False
+                state.has_tool = False
             return None
-        family.has_recall_tool = True
+        state.has_tool = True
         # Asked anew at this place: the answer to come replaces the one that had these exchanges.
-        for key in [key for key, one in family.exchanges.items() if (one.at, one.anchor) == (made.at, made.anchor)]:
-            del family.exchanges[key]
-        return Talk(family, call, wire, made)
+        for key in [key for key, one in state.exchanges.items() if (one.at, one.anchor) == (made.at, made.anchor)]:
+            del state.exchanges[key]
+        return ToolTalk(state, call, wire, made)
 
-    async def answered(self, talk: Talk, reply: Reply) -> None:
+    async def answered(self, talk: ToolTalk, reply: Reply) -> None:
         """Answer the reply's calls, and remember them for later requests. Never raises."""
         calls, call = reply.calls(), talk.call
         results = b",".join([await self._result(talk, one) for one in calls])
-        thread = call.thread.key if call.thread is not None else ""
+        branch = call.branch.key if call.branch is not None else ""
         names = tuple(one.id for one in calls)
         at, anchor, is_beside = talk.request.at, talk.request.anchor, reply.has_others
-        talk.exchanges.append(Exchange(at, anchor, reply.said(), names, results, is_beside, thread, call.edited))
-        self._counts.recalls += len(calls)
+        talk.exchanges.append(Exchange(at, anchor, reply.said(), names, results, is_beside, branch, call.edited_ids))
+        self._counters.recalls += len(calls)
 
-    def refused(self, talk: Talk) -> None:
+    def refused(self, talk: ToolTalk) -> None:
         """The upstream did not take the last results with the request: say so in place of them."""
         last = talk.exchanges[-1]
         results = b",".join(talk.wire.result(name, REFUSED, is_error=True) for name in last.ids)
         talk.exchanges[-1] = last._replace(results=results)
-        self._counts.recalls_failed += len(last.ids)
+        self._counters.recalls_failed += len(last.ids)
 
-    def keep(self, talk: Talk) -> None:
+    def keep(self, talk: ToolTalk) -> None:
         """The agent is about to have its reply: from now on its list has the message that the exchanges stood in."""
         for one in talk.exchanges:
-            talk.family.exchanges[(one.at, one.anchor, one.ids, one.said)] = one
-        drop_oldest(talk.family.exchanges, EXCHANGES_MAX)
+            talk.state.exchanges[(one.at, one.anchor, one.ids, one.said)] = one
+        drop_oldest(talk.state.exchanges, EXCHANGES_MAX)
         talk.exchanges.clear()
 
-    async def _result(self, talk: Talk, asked: ToolCall) -> bytes:
+    async def _result(self, talk: ToolTalk, asked: ToolCall) -> bytes:
         given = asked.input if isinstance(asked.input, dict) else {}
         name, page = given.get("id"), given.get("page", 1)
         if not isinstance(name, str) or not name.strip():
@@ -160,19 +172,19 @@ class Recaller:
         try:
             text = await self._recalled(talk.call, name.strip(), page)
         except (CallFailed, TimeoutError, OSError) as failure:
-            self._counts.recalls_failed += 1
+            self._counters.recalls_failed += 1
             text = f"{name.strip()} could not be brought back: {failure}. Run the call that it came from again."
             return talk.wire.result(asked.id, text, is_error=True)
         except Exception:
             _log.exception("a recall failed")
-            self._counts.recalls_failed += 1
+            self._counters.recalls_failed += 1
             return talk.wire.result(asked.id, "It could not be brought back. Run its call again.", is_error=True)
         return talk.wire.result(asked.id, text, is_error=False)
 
-    async def _recalled(self, call: Call, name: str, page: int) -> str:
+    async def _recalled(self, call: ModelCall, name: str, page: int) -> str:
         async with asyncio.timeout(PLACE_TIMEOUT_S):
             await call.is_placed.wait()
-        key = call.thread.key if call.thread is not None else "{}:{}".format(*call.family.identity)
+        key = call.branch.key if call.branch is not None else "{}:{}".format(*call.session.identity)
         params = {"session": key, "id": name, "limit_bytes": PIECE_BYTES_MAX}
         if page == 1:
             reply = await self._daemon.call("stash.recall", params, RECALL_TIMEOUT_S)
@@ -182,7 +194,7 @@ class Recaller:
         return _page(name, _text(segment), page)
 
 
-def _has_tools(call: Call) -> bool:
+def _has_tools(call: ModelCall) -> bool:
     return b'"tools"' in call.body
 
 

@@ -4,7 +4,7 @@
     as it goes     tools [a, ctxgc_recall]  user │ assistant [x, call] │ user [result] │ assistant [y]  │ user …
 
 Bytes in, bytes out: what the model said goes up as it came, the agent's own is moved or cut, never re-serialised, and
-everything else is copied. What differs between the APIs is behind `Wire`: one module each, listed in `recall_wires`.
+everything else is copied. What differs between the APIs is behind `Wire`: one module each, listed in `wires.py`.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ class Exchange(NamedTuple):
     """Their results, with commas."""
     is_beside: bool
     """The agent ran other calls of the same reply: the results go next to theirs."""
-    thread: str = ""
+    branch: str = ""
     """Whose it is."""
     out: frozenset[str] = frozenset()
     """What was evicted there when this was made, or when a collection passed it over."""
     collections: int = 0
     """That this was there for."""
 
-    def aged(self, wire: Wire, out: frozenset[str]) -> Exchange:
+    def age(self, wire: Wire, out: frozenset[str]) -> Exchange:
         """The exchange in a request with these ids evicted. The second collection after it takes the texts out again.
 
         Each collection rewrites the cache, so that is the moment; the first one is passed over, because what was just
@@ -124,7 +124,7 @@ class Wire(Protocol):
         """Whether the model said this entry of the list."""
         return isinstance(entry, dict) and entry.get("role") == "assistant"
 
-    def woven(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
+    def reinsert(self, lists: Lists, exchanges: Sequence[Exchange]) -> Edits:
         """Edits that put these exchanges, all of one place, where they stood; none if it is not like that any more."""
 
     def result(self, call_id: str, text: str, *, is_error: bool) -> bytes:
@@ -141,7 +141,7 @@ class Wire(Protocol):
         """Reads a reply that is no stream. Raises `BadTranscript` for what is none."""
 
 
-class Dressed(NamedTuple):
+class ToolRequest(NamedTuple):
     """A request that carries the tool."""
 
     body: bytes
@@ -152,40 +152,40 @@ class Dressed(NamedTuple):
     anchor: bytes
     """Of that entry."""
 
-    def appended(self, said: bytes, turn: bytes) -> Dressed:
+    def append(self, said: bytes, turn: bytes) -> ToolRequest:
         """Asked again: with the reply and the results behind the last entry."""
         more = b",".join((b"", said, turn))
         return self._replace(body=self.body[: self.end] + more + self.body[self.end :], end=self.end + len(more))
 
 
-def dressed(
+def inject_tool(
     wire: Wire, body: bytes, original: bytes, known: Sequence[Exchange], *, is_first: bool = False
-) -> Dressed | None:
+) -> ToolRequest | None:
     """The body with the tool and with every exchange that belongs into it; None if it has no tools to add to.
 
     `original` is what the agent sent. `is_first`: only if it begins a session. Raises `BadTranscript` for what is not a
     request of this format.
     """
 
-    def both(text: JsonText) -> Dressed | None:
+    def both(text: JsonText) -> ToolRequest | None:
         if original is body:
-            return _dressed(wire, text, text, known, is_first)
-        return read_json(original, lambda own: _dressed(wire, text, own, known, is_first))
+            return _inject_tool(wire, text, text, known, is_first)
+        return read_json(original, lambda own: _inject_tool(wire, text, own, known, is_first))
 
     return read_json(body, both)
 
 
-def _dressed(
+def _inject_tool(
     wire: Wire, text: JsonText, own_text: JsonText, known: Sequence[Exchange], is_first: bool
-) -> Dressed | None:
+) -> ToolRequest | None:
     fields = text.members(text.extent)
-    tools, listed = fields.get("tools"), fields.get(wire.list_name)
-    if tools is None or listed is None or text.first(tools) != b"[" or text.first(listed) != b"[":
+    tools, entry_list = fields.get("tools"), fields.get(wire.list_name)
+    if tools is None or entry_list is None or text.first(tools) != b"[" or text.first(entry_list) != b"[":
         return None
     named = text.elements(tools)
     if not named or text.data.count(TOOL_NAME.encode(), *tools) or not wire.takes(text, fields):
         return None
-    entries = text.elements(listed)
+    entries = text.elements(entry_list)
     own = entries if own_text is text else own_text.elements(own_text.members(own_text.extent)[wire.list_name])
     if not entries or len(entries) != len(own):
         return None
@@ -195,12 +195,12 @@ def _dressed(
     edits: Edits = [(Extent(named[-1].end, named[-1].end), b"," + wire.tool)]
     here = [one for one in known if one.at < len(own) and anchors.get(one.at) == one.anchor]
     for at in sorted({one.at for one in here}):
-        edits += wire.woven(Lists(text, entries, own_text, own), [one for one in here if one.at == at])
+        edits += wire.reinsert(Lists(text, entries, own_text, own), [one for one in here if one.at == at])
     end = entries[-1].end + sum(len(new) - (old.end - old.start) for old, new in edits if old.end <= entries[-1].end)
-    return Dressed(spliced(text.data, edits), end, len(own), anchors[len(own)])
+    return ToolRequest(spliced(text.data, edits), end, len(own), anchors[len(own)])
 
 
-def places(said: Sequence[Part], marks: Sequence[bytes]) -> list[int] | None:
+def match_parts(said: Sequence[Part], marks: Sequence[bytes]) -> list[int] | None:
     """By how many of the shown parts came before: how many parts of the agent's did, if they begin alike."""
     found = [0]
     for part in said:
@@ -216,7 +216,7 @@ def places(said: Sequence[Part], marks: Sequence[bytes]) -> list[int] | None:
     return found
 
 
-def hidden_at(said: Sequence[Part], at: Sequence[int]) -> dict[int, list[bytes]]:
+def hidden_by_place(said: Sequence[Part], at: Sequence[int]) -> dict[int, list[bytes]]:
     """The hidden parts, by how many of the agent's come before them, which `places` found."""
     hidden: dict[int, list[bytes]] = {}
     count = 0
@@ -228,21 +228,21 @@ def hidden_at(said: Sequence[Part], at: Sequence[int]) -> dict[int, list[bytes]]
     return hidden
 
 
-def with_hidden(own: Sequence[bytes], said: Sequence[Part], at: Sequence[int]) -> list[bytes]:
+def insert_hidden(own: Sequence[bytes], said: Sequence[Part], at: Sequence[int]) -> list[bytes]:
     """The agent's parts with the hidden ones at their places, which `places` found."""
-    hidden = hidden_at(said, at)
-    woven: list[bytes] = []
+    hidden = hidden_by_place(said, at)
+    reinsert: list[bytes] = []
     for index in range(len(own) + 1):
-        woven += hidden.get(index, ())
-        woven += own[index : index + 1]
-    return woven
+        reinsert += hidden.get(index, ())
+        reinsert += own[index : index + 1]
+    return reinsert
 
 
-def plain(value: Any) -> Any:
+def strip_cache_marks(value: Any) -> Any:
     """A value without marks of where to cache."""
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items() if key != "cache_control"}
-    return [plain(part) for part in value] if isinstance(value, list) else value
+        return {key: strip_cache_marks(part) for key, part in value.items() if key != "cache_control"}
+    return [strip_cache_marks(part) for part in value] if isinstance(value, list) else value
 
 
 def _anchors(text: JsonText, entries: Sequence[Extent], wanted: set[int]) -> dict[int, bytes]:
@@ -258,7 +258,7 @@ def _anchors(text: JsonText, entries: Sequence[Extent], wanted: set[int]) -> dic
 def _print(entry: Any) -> bytes:
     if not isinstance(entry, dict):
         return json.dumps(entry).encode()
-    said = {key: plain(part) for key, part in entry.items() if key in _CONTENT}
+    said = {key: strip_cache_marks(part) for key, part in entry.items() if key in _CONTENT}
     if isinstance(said.get("content"), str):
         said["content"] = [{"type": "text", "text": said["content"]}]
     return json.dumps(said).encode()

@@ -15,59 +15,63 @@ kept out, and breaks it off otherwise; the session goes on without the tool.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-
-from aiohttp import ClientError, ClientResponse, hdrs, web
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Generic
 
 from ctxgc.core.errors import BadTranscript
 from ctxgc.gateway.billing.usage import Usage, UsageScanner
-from ctxgc.gateway.editing.request_body import EDITED_BYTES_MAX
-from ctxgc.gateway.metrics import Counts
-from ctxgc.gateway.recall.reply_filter import Broken, Reply
-from ctxgc.gateway.recall.service import Recaller, Talk
+from ctxgc.gateway.editing.hidden_tool import Ends, R, UpstreamReply
+from ctxgc.gateway.metrics import Counters
+from ctxgc.gateway.recall.reply_filter import Reply, ReplyBroken
+from ctxgc.gateway.recall.service import RecallService, ToolTalk
 
 ROUNDS_MAX = 5
 """Requests of our own for one of the agent's."""
 
 _log = logging.getLogger("ctxgc.gateway")
 
-Ask = Callable[[bytes], Awaitable[ClientResponse]]
-"""Sends a body as the agent's own request was sent."""
-Write = Callable[[ClientResponse, bytes], Awaitable[None]]
-"""Passes a part of a reply on to the agent."""
 
-
-class Conversation:
+class ToolLoop(Generic[R]):
     """Carries one reply to the agent, asking again where the model recalls."""
 
-    def __init__(self, recaller: Recaller, counts: Counts, talk: Talk, ask: Ask, write: Write) -> None:
+    def __init__(
+        self,
+        recaller: RecallService,
+        counters: Counters,
+        talk: ToolTalk,
+        ends: Ends[R],
+        can_relay: Callable[[UpstreamReply], bool],
+    ) -> None:
         self._recaller = recaller
-        self._counts = counts
+        self._counters = counters
         self._talk = talk
-        self._ask = ask
-        self._pass = write
+        self._ask = ends.ask
+        self._pass = ends.write
+        self._faults: tuple[type[Exception], ...] = (*ends.faults, TimeoutError, OSError)
+        self._can_relay = can_relay
         self._has_written = False
         self._usage: list[Usage | None] = []
 
-    async def relay(self, reply: ClientResponse) -> ClientResponse:
+    async def relay(self, reply: R) -> R:
         """Pass the reply on, whatever it takes; the response that came last, which the caller closes.
 
         Raises `ConnectionError` where a message that has begun cannot be ended.
         """
         try:
             return await self._relay(reply)
-        except (ClientError, TimeoutError, OSError) as fault:
-            if isinstance(fault, Broken):
-                self._talk.family.has_recall_tool = False
+        except self._faults as fault:
+            if isinstance(fault, ReplyBroken):
+                self._talk.state.has_tool = False
             raise
         except Exception:
             _log.exception("a reply could not be passed on")
-            self._talk.family.has_recall_tool = False
-            raise Broken("a fault of our own") from None
+            self._talk.state.has_tool = False
+            raise ReplyBroken("a fault of our own") from None
 
-    async def _relay(self, reply: ClientResponse) -> ClientResponse:
+    async def _relay(self, reply: R) -> R:
         for rounds in range(ROUNDS_MAX + 1):
-            heard = await self._heard(reply)
+            heard = await self._read_reply(reply)
             if heard is None:
                 break
             has_calls = bool(heard.calls())
@@ -75,17 +79,17 @@ class Conversation:
             if has_calls and (is_over or rounds < ROUNDS_MAX):
                 await self._recaller.answered(self._talk, heard)
             if is_over or rounds == ROUNDS_MAX:
-                await self._told(reply, heard, is_early=not is_over)
+                await self._finish(reply, heard, is_early=not is_over)
                 break
             reply.close()
-            reply = await self._asked_again()
-            if not can_converse(reply):
-                await self._stopped(reply, heard)
+            reply = await self._ask_again()
+            if not self._can_relay(reply):
+                await self._pass_refusal(reply, heard)
                 break
         self._learn()
         return reply
 
-    async def _heard(self, reply: ClientResponse) -> Reply | None:
+    async def _read_reply(self, reply: R) -> Reply | None:
         """Read a reply to its end, a stream's passing on as it comes; None if it was passed on as it came."""
         scanner = UsageScanner(reply.content_type)
         talk = self._talk
@@ -104,7 +108,7 @@ class Conversation:
         finally:
             self._usage.append(scanner.usage())
 
-    async def _read(self, reply: ClientResponse, data: bytes) -> Reply | None:
+    async def _read(self, reply: R, data: bytes) -> Reply | None:
         try:
             return self._talk.wire.whole(self._talk.shown, data)
         except BadTranscript:
@@ -114,53 +118,46 @@ class Conversation:
         await self._write(reply, data)
         return None
 
-    async def _told(self, reply: ClientResponse, heard: Reply, *, is_early: bool) -> None:
+    async def _finish(self, reply: R, heard: Reply, *, is_early: bool) -> None:
         """The agent has its message whole, and its next request will carry it."""
         self._recaller.keep(self._talk)
         await self._write(reply, heard.end_early() if is_early else heard.end())
 
-    async def _asked_again(self) -> ClientResponse:
+    async def _ask_again(self) -> R:
         """The reply to the request with what was recalled; if that is not taken, with a word in place of it."""
         before, wire, reply = self._talk.request, self._talk.wire, None
         while True:
             last = self._talk.exchanges[-1]
-            self._talk.request = before.appended(last.said, wire.turn(last.results))
+            self._talk.request = before.append(last.said, wire.turn(last.results))
             is_second = reply is not None
             reply = await self._ask(self._talk.request.body)
-            self._counts.recall_rounds += not is_second
-            if is_second or reply.status != web.HTTPBadRequest.status_code:
+            self._counters.recall_rounds += not is_second
+            if is_second or reply.status != HTTPStatus.BAD_REQUEST:
                 return reply
             reply.close()
             self._recaller.refused(self._talk)
 
-    async def _stopped(self, reply: ClientResponse, heard: Reply) -> None:
+    async def _pass_refusal(self, reply: R, heard: Reply) -> None:
         """The upstream does not go on with a message."""
         if not self._has_written:
             async for data in reply.content.iter_any():
                 await self._write(reply, data)
-        elif reply.status == web.HTTPBadRequest.status_code:
-            await self._told(reply, heard, is_early=True)
+        elif reply.status == HTTPStatus.BAD_REQUEST:
+            await self._finish(reply, heard, is_early=True)
         else:
             reply.close()
             raise ConnectionError("the upstream did not go on with a reply")
 
-    async def _write(self, reply: ClientResponse, data: bytes) -> None:
+    async def _write(self, reply: R, data: bytes) -> None:
         self._has_written = True
         await self._pass(reply, data)
 
     def _learn(self) -> None:
-        """The first prompt is the window that the daemon was told of; later ones are that and what was recalled."""
+        """Bill the first prompt, whose window the daemon knows; later prompts hold recalled content too."""
         known = [usage for usage in self._usage if usage is not None]
         self._talk.call.reply.began.set()
         if known:
             self._talk.call.reply.usage = known[0]._replace(output_tokens=sum(one.output_tokens for one in known))
         for one in known[1:]:
-            self._counts.recall_tokens += sum(one)
-        self._counts.without_usage += not known
-
-
-def can_converse(reply: ClientResponse) -> bool:
-    """Whether a reply can be looked into before it is passed on."""
-    is_plain = reply.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity"
-    length = reply.content_length or 0
-    return reply.status == web.HTTPOk.status_code and is_plain and length <= EDITED_BYTES_MAX
+            self._counters.recall_tokens += sum(one)
+        self._counters.without_usage += not known

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctxgc.gateway.http.origin_guard import is_loopback
+from ctxgc.gateway.http.origin_guard import names_this_machine
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, Stage
 
@@ -67,4 +67,4 @@ def test_a_program_of_this_machine_is_served(stage, line):
 
 @pytest.mark.parametrize("host", ["127.1.evil.example", "[::1]x", "[::1", "1.2.3.4", "", "::1.evil", "localhost:x"])
 def test_a_name_that_only_looks_like_the_loopback_is_not_it(host):
-    assert not is_loopback(host)
+    assert not names_this_machine(host)

@@ -16,9 +16,9 @@ from ctxgc.protocol.blocking_client import (
     LineClient,
     TimedOut,
     Unreachable,
-    ensure_daemon,
-    socket_path,
 )
+from ctxgc.protocol.discovery import socket_path
+from ctxgc.protocol.spawn import ensure_daemon
 
 FAKE_DAEMON = """
 import os, socket, sys, time, json
@@ -234,7 +234,8 @@ def test_ensuring_a_daemon_starts_one_that_outlives_us_and_only_if_there_is_none
 
 CLIENT = """
 import sys
-from ctxgc.protocol.blocking_client import LineClient, ensure_daemon
+from ctxgc.protocol.blocking_client import LineClient
+from ctxgc.protocol.spawn import ensure_daemon
 ensure_daemon(sys.argv[1], command=(sys.executable, "-c", sys.argv[2]))
 print(LineClient(sys.argv[1]).call("ping"))
 """
@@ -267,7 +268,7 @@ def test_a_folder_that_cannot_be_made_is_named(folder):
 
 
 def test_importing_the_client_loads_nothing_heavy():
-    code = "import ctxgc.protocol.blocking_client, sys; print(*sys.modules)"
+    code = "import ctxgc.protocol.discovery, ctxgc.protocol.spawn, sys; print(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
 
     assert not loaded & {"asyncio", "typing", "subprocess", "pydantic", "msgspec", "pathlib", "argparse", "logging"}

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.gateway.editing.request_body import read_body
-from ctxgc.gateway.identity.agent_session import Family
-from ctxgc.gateway.identity.headers import Identity, identity_of, parent_of, side_of
+from ctxgc.gateway.body.request_body import read_body
+from ctxgc.gateway.identity.agent_session import AgentSession
+from ctxgc.gateway.identity.headers import Identity, identity_of, parent_of, sub_agent_of
 from tests.gateway.stage import ScriptedDaemon, Stage
 
 SOME_UUID = "0199a2b4-1111-7222-8333-444455556666"
@@ -30,26 +30,26 @@ def test_codexs_items_that_only_set_something_up_are_passed_over():
 
 
 def test_codex_is_known_by_the_tools_it_sends_as_an_item():
-    family = Family(Identity("codex", "s"))
+    session = AgentSession(Identity("codex", "s"))
 
     with_tools, without = (read_body(codex(*items), "openai_responses", set()) for items in ([TOOLS, PROMPT], [PROMPT]))
 
-    assert family.thread_of(without).session != "s"
-    assert family.thread_of(with_tools).session == "s"
+    assert session.branch_of(without).name != "s"
+    assert session.branch_of(with_tools).name == "s"
 
 
 @pytest.mark.parametrize(
-    ("edit", "forbids"),
+    ("edit", "obstacle"),
     [
         ({"type": "clear_thinking_20251015", "keep": "all"}, None),
         ({"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}}, "context_management"),
         ({"type": "clear_tool_uses_20250919", "keep": "all"}, "context_management"),
     ],
 )
-def test_claude_codes_standing_order_to_keep_all_thinking_is_no_edit(edit, forbids):
+def test_claude_codes_standing_order_to_keep_all_thinking_is_no_edit(edit, obstacle):
     asked = {"messages": [{"role": "user", "content": "hi"}], "context_management": {"edits": [edit]}}
 
-    assert read_body(json.dumps(asked).encode(), "anthropic_messages", set()).forbids == forbids
+    assert read_body(json.dumps(asked).encode(), "anthropic_messages", set()).obstacle == obstacle
 
 
 def test_a_word_of_the_system_in_the_middle_of_a_conversation_is_understood():
@@ -87,7 +87,7 @@ def test_opencode_names_its_session_to_other_providers_by_their_affinity_header(
 def test_whose_child_a_session_is_and_which_sub_agent_asks_is_read_from_headers_alone(agent, headers, parent, side):
     identity = Identity(agent, "s")
 
-    assert (parent_of(identity, headers), side_of(identity, headers)) == (parent, side)
+    assert (parent_of(identity, headers), sub_agent_of(identity, headers)) == (parent, side)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from ctxgc.gateway.daemon_client import Link
+from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.protocol.blocking_client import CallFailed, TimedOut
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 from tests.daemon.harness import DaemonProcess
@@ -28,7 +28,7 @@ def calls_told(daemon, session):
 
 
 async def test_a_connection_that_the_daemon_closed_is_opened_again_by_the_next_call(daemon):
-    link = Link(daemon.socket)
+    link = DaemonClient(daemon.socket)
     with pytest.raises(CallFailed):
         await link.call("ping", {"text": "x" * 2 * FRAME_BYTES_DEFAULT}, 5.0)
 
@@ -37,7 +37,7 @@ async def test_a_connection_that_the_daemon_closed_is_opened_again_by_the_next_c
 
 
 async def test_a_call_that_took_too_long_leaves_the_connection_open(daemon):
-    link = Link(daemon.socket)
+    link = DaemonClient(daemon.socket)
     with pytest.raises(TimedOut):
         await link.call("subscribe", {"topics": []}, 1e-9)
 
@@ -48,10 +48,10 @@ async def test_a_call_that_took_too_long_leaves_the_connection_open(daemon):
 def test_a_result_longer_than_a_line_costs_only_that_it_stays_in_every_request(daemon):
     session, agent = str(uuid4()), ClaudeAgent(size=500).run(6)
     agent.messages[2]["content"][0]["content"] = "x y z\n" * (9 * 2**20 // 6)
-    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
         stage.ask(agent.path, agent.body(), {"x-claude-code-session-id": session})
 
-        assert stage.counts.sync_failures == 0
+        assert stage.counters.sync_failures == 0
     assert calls_told(daemon, session) == [f"call_{n}" for n in range(1, 6)]
 
 
@@ -59,8 +59,8 @@ def test_a_result_longer_than_a_line_costs_only_that_it_stays_in_every_request(d
 def test_a_result_nearly_as_long_as_a_line_is_told(daemon):
     session, agent = str(uuid4()), ClaudeAgent(size=500).run(3)
     agent.messages[2]["content"][0]["content"] = "x y z " * (2**20)
-    with Stage(Link(daemon.socket), wait_s=5.0) as stage:
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
         stage.ask(agent.path, agent.body(), {"x-claude-code-session-id": session})
 
-        assert stage.counts.sync_failures == 0
+        assert stage.counters.sync_failures == 0
     assert calls_told(daemon, session) == ["call_0", "call_1", "call_2"]

@@ -1,0 +1,57 @@
+"""The segments of a window as `window.sync` carries them: JSON records, in batches that fit into one line each.
+
+window ──sendable_segments──▶ segments ──record_batches──▶ [[record, …], …, [record, …]]
+                                                                ahead         with all ids
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.transcripts.segments_json import segment_fields
+from ctxgc.adapters.wire.rendering import encode_json
+from ctxgc.core.segment import Segment
+from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
+
+NEW_BYTES_MAX = 2 * 2**20
+"""New segments in one sync; further syncs carry more, so that no line is longer than the daemon takes."""
+RECORD_BYTES_MAX = FRAME_BYTES_DEFAULT - 2**20
+"""One segment in a line. The daemon does not get a longer one (a document of many megabytes): it is never evicted,
+and the bill counts its tokens with those of system prompt and tools."""
+
+
+def sendable_segments(window: WireWindow) -> list[Segment]:
+    """Segments that fit into a line each. Only a segment that may be too long is rendered to find out."""
+    return [
+        segment
+        for segment in window.segments
+        # A byte of text is six of JSON at most.
+        if 6 * (len(segment.skeleton) + sum(len(piece.data) for piece in segment.body)) < RECORD_BYTES_MAX
+        or len(_segment_json(segment, window)) < RECORD_BYTES_MAX
+    ]
+
+
+def record_batches(window: WireWindow, missing: set[str]) -> list[list[msgspec.Raw]]:
+    """Records of the missing segments, in window order, in batches that fit into one line each; at least one batch.
+
+    The last batch, which travels with all the ids, is never long.
+    """
+    batches: list[list[msgspec.Raw]] = [[]]
+    batch_bytes = 0
+    for segment in window.segments:
+        if segment.id not in missing:
+            continue
+        record = _segment_json(segment, window)
+        batch_bytes += len(record)
+        if batch_bytes > NEW_BYTES_MAX and batches[-1]:
+            batches.append([])
+            batch_bytes = len(record)
+        batches[-1].append(msgspec.Raw(record))
+    return [*batches, []] if batch_bytes > NEW_BYTES_MAX else batches
+
+
+def _segment_json(segment: Segment, window: WireWindow) -> bytes:
+    """A segment's record, with the pieces of its body that stand under a signature."""
+    fixed = sorted(window.fixed(segment))
+    return encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))

@@ -1,0 +1,18 @@
+"""Which addresses and names are this machine's own: the gateway listens on no others, and takes no proxy to them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+
+def is_loopback_address(host: str) -> bool:
+    """Whether `host` is an address of the loopback."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_local(host: str) -> bool:
+    """Whether `host` names this machine: `localhost`, or an address of the loopback."""
+    return host.lower() == "localhost" or is_loopback_address(host)
