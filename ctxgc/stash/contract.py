@@ -21,8 +21,8 @@ from ctxgc.stash.model import Collection as Collection
 from ctxgc.stash.model import Edge as Edge
 from ctxgc.stash.model import Eviction as Eviction
 from ctxgc.stash.model import Op as Op
+from ctxgc.stash.model import SegmentRow as SegmentRow
 from ctxgc.stash.model import SessionRow as SessionRow
-from ctxgc.stash.model import Stored as Stored
 
 SEARCH_LIMIT_MAX = 100
 OP_IDS_KEPT_PER_SESSION = 4096
@@ -41,7 +41,7 @@ class Put(NamedTuple):
     belongs to another id is a `Conflict`. A session that nobody described yet gets a bare row.
     """
 
-    row: Stored
+    row: SegmentRow
 
 
 class SetState(NamedTuple):
@@ -70,7 +70,7 @@ class Touch(NamedTuple):
     uses: Sequence[tuple[int, int]]
 
 
-class Recalled(NamedTuple):
+class SetRecalled(NamedTuple):
     """These were recalled at this turn; an earlier one than is known changes nothing."""
 
     key: SessionKey
@@ -111,7 +111,7 @@ class SetGarbage(NamedTuple):
     proofs: Sequence[tuple[int, str, int]]
 
 
-class Collected(NamedTuple):
+class PutCollection(NamedTuple):
     """Write a collection's journal and evict its victims. With `restores`, an undo: those return to resident."""
 
     key: SessionKey
@@ -170,12 +170,12 @@ Mutation = (
     | SetState
     | SetPlaces
     | Touch
-    | Recalled
+    | SetRecalled
     | SetPinned
     | SetTags
     | AddEdges
     | SetGarbage
-    | Collected
+    | PutCollection
     | ActualCost
     | Forget
     | ForgetSession
@@ -209,7 +209,7 @@ class Query:
 class Hit:
     """One found segment, without its content. `snippet` marks matches with U+0002 and U+0003."""
 
-    row: Stored
+    row: SegmentRow
     project: str
     score: float
     """Higher is better; comparable within one reply only."""
@@ -219,7 +219,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SearchResult:
     """The reply to a search. `notes` say in words what was relaxed or cut short; `next_offset` is -1 at the end."""
 
     hits: tuple[Hit, ...]
@@ -273,15 +273,15 @@ class Stash(Protocol):
         """Sessions a person may mean by `text`: `source:session`, a session id, or a prefix of one. At most 10."""
         ...
 
-    async def numbered(self, number: int) -> list[SessionKey]:
+    async def sessions_numbered(self, number: int) -> list[SessionKey]:
         """Sessions of this number (`core.segment.session_number`); more than one where numbers collide. O(sessions)."""
         ...
 
-    async def holders(self, segment_id: str) -> list[SessionKey]:
+    async def sessions_with_segment(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id, the most recently updated first. At most 10."""
         ...
 
-    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
         """Segments of a session in seq order, without content; forgotten ones too. All of them, or only `seqs`."""
         ...
 
@@ -289,7 +289,7 @@ class Stash(Protocol):
         """(skeleton, body) by seq, exactly as admitted. Unknown and forgotten seqs are absent."""
         ...
 
-    async def search(self, query: Query) -> Found:
+    async def search(self, query: Query) -> SearchResult:
         """Ranked hits: all words first, then rarer words; answers within its time bound."""
         ...
 
@@ -301,7 +301,7 @@ class Stash(Protocol):
         """One line of the journal, however long it is."""
         ...
 
-    async def standing(self, key: SessionKey) -> Collection | None:
+    async def standing_collection(self, key: SessionKey) -> Collection | None:
         """The newest collection that stands: carried out, no undo itself, and not taken back."""
         ...
 

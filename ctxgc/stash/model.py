@@ -27,7 +27,7 @@ class Edge(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class SegmentRow:
     """A segment as the stash keeps it. `seq` counts admissions of its session from 0 without gaps,
     but for rows that a repair could not save.
 

@@ -9,10 +9,10 @@ from ctxgc.core.ranking import CANDIDATES_MAX, Candidate, Term, parse, rank, sni
 from ctxgc.core.segment import State
 from ctxgc.core.words import WORD, stem
 from ctxgc.stash import index_text
-from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Found, Hit, Query, Stored
+from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult, SegmentRow
 
 
-def passes(query: Query, row: Stored, project: str) -> bool:
+def passes(query: Query, row: SegmentRow, project: str) -> bool:
     """Whether a segment is in the scope of a query. Forgotten ones never are."""
     segment = row.segment
     wanted = (
@@ -38,13 +38,13 @@ def path_matches(wanted: str, path: str) -> bool:
     return fnmatchcase(path, glob) or fnmatchcase(path, anywhere)
 
 
-def sifted(scope: Iterator[tuple[Stored, str, str]], query: Query) -> Found:
+def sifted(scope: Iterator[tuple[SegmentRow, str, str]], query: Query) -> SearchResult:
     """What a query finds among (row, project, text) that passed its filters, ranked."""
     wanted = parse(query.text)
     notes = [f"{wanted.dropped} further words of the query were left out"] if wanted.dropped else []
     limit = min(query.limit, SEARCH_LIMIT_MAX)
     end = query.offset + limit
-    rows: list[tuple[Stored, str]] = []
+    rows: list[tuple[SegmentRow, str]] = []
     everything: list[Candidate] = []
     some: list[Candidate] = []
     total = 0
@@ -79,7 +79,7 @@ def sifted(scope: Iterator[tuple[Stored, str, str]], query: Query) -> Found:
         )
         for c, score in ranked[query.offset : end]
     )
-    return Found(hits=hits, notes=tuple(notes), next_offset=end if len(ranked) > end else -1)
+    return SearchResult(hits=hits, notes=tuple(notes), next_offset=end if len(ranked) > end else -1)
 
 
 def _has(stems: Sequence[str], term: Term) -> bool:

@@ -20,27 +20,27 @@ from ctxgc.stash.contract import (
     SHADOW,
     ActualCost,
     AddEdges,
-    Collected,
     Collection,
     Forget,
     ForgetSession,
-    Found,
     Mutation,
     Op,
     Put,
+    PutCollection,
     PutOp,
     PutPosition,
     PutSession,
     Query,
-    Recalled,
+    SearchResult,
+    SegmentRow,
     SessionRow,
     SetGarbage,
     SetPinned,
     SetPlaces,
+    SetRecalled,
     SetState,
     SetTags,
     StashStatus,
-    Stored,
     Touch,
 )
 from ctxgc.stash.reading import RESOLVED_MAX
@@ -52,7 +52,7 @@ _Content = tuple[bytes, tuple[Piece, ...]]
 @dataclass(slots=True)
 class _Session:
     row: SessionRow
-    rows: dict[int, Stored] = field(default_factory=dict)
+    rows: dict[int, SegmentRow] = field(default_factory=dict)
     seqs: dict[str, int] = field(default_factory=dict)
     bodies: dict[int, _Content] = field(default_factory=dict)
     collections: dict[int, Collection] = field(default_factory=dict)
@@ -104,17 +104,17 @@ class TransientStash:
         named = [key for key in keys if key.session.startswith(text) or (":" in text and str(key).startswith(text))]
         return (exact or named)[:RESOLVED_MAX]
 
-    async def numbered(self, number: int) -> list[SessionKey]:
+    async def sessions_numbered(self, number: int) -> list[SessionKey]:
         """Sessions of this number."""
         return [key for key in self._sessions if session_number(key) == number]
 
-    async def holders(self, segment_id: str) -> list[SessionKey]:
+    async def sessions_with_segment(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id."""
         keys = [row.key for row in await self.sessions(limit=len(self._sessions))]
         held = [key for key in keys if any(row.segment.id == segment_id for row in self._sessions[key].rows.values())]
         return held[:RESOLVED_MAX]
 
-    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
         """Segments of a session in seq order, without content: all of them, or only `seqs`."""
         rows = self._sessions[key].rows if key in self._sessions else {}
         return [rows[seq] for seq in sorted(rows if seqs is None else set(seqs)) if seq in rows]
@@ -124,7 +124,7 @@ class TransientStash:
         bodies = self._sessions[key].bodies if key in self._sessions else {}
         return {seq: bodies[seq] for seq in seqs if seq in bodies}
 
-    async def search(self, query: Query) -> Found:
+    async def search(self, query: Query) -> SearchResult:
         """Ranked hits, by a scan of everything."""
         return sifted(self._scope(query), query)
 
@@ -136,7 +136,7 @@ class TransientStash:
         """One line of the journal."""
         return next((record for record in self._journal(key) if record.id == number), None)
 
-    async def standing(self, key: SessionKey) -> Collection | None:
+    async def standing_collection(self, key: SessionKey) -> Collection | None:
         """The newest collection that stands."""
         real = (record for record in self._journal(key) if record.trigger != SHADOW)
         return next((record for record in real if not record.undoes and not record.undone_by), None)
@@ -175,7 +175,7 @@ class TransientStash:
         undone_by = {record.undoes: record.id for record in kept.values() if record.undoes}
         return [replace(kept[n], undone_by=undone_by.get(n, 0)) for n in sorted(kept, reverse=True)]
 
-    def _scope(self, query: Query) -> Iterator[tuple[Stored, str, str]]:
+    def _scope(self, query: Query) -> Iterator[tuple[SegmentRow, str, str]]:
         """(row, project, text) of what the filters let through, newest admission first."""
         for session in reversed(self._sessions.values()):
             for seq in sorted(session.bodies, reverse=True):
@@ -197,14 +197,14 @@ class _Draft:
             SetState: self._set_state,
             SetPlaces: lambda m: self._each(m.key, [(seq, {"place": place}) for seq, place in m.places]),
             Touch: self._touch,
-            Recalled: self._recalled,
+            SetRecalled: self._recalled,
             SetPinned: lambda m: self._each(m.key, [(seq, {"is_pinned": m.is_pinned}) for seq in m.seqs]),
             SetTags: self._set_tags,
             AddEdges: self._add_edges,
             SetGarbage: lambda m: self._each(
                 m.key, [(seq, {"garbage": reason, "garbage_by": by}) for seq, reason, by in m.proofs]
             ),
-            Collected: self._collected,
+            PutCollection: self._collected,
             ActualCost: self._actual_cost,
             Forget: self._forget,
             ForgetSession: self._forget_session,
@@ -272,7 +272,7 @@ class _Draft:
             if seq in rows and rows[seq].touched_turn < turn:
                 self._each(mutation.key, [(seq, {"touched_turn": turn, "touches": rows[seq].touches + 1})])
 
-    def _recalled(self, mutation: Recalled) -> None:
+    def _recalled(self, mutation: SetRecalled) -> None:
         rows = self._session(mutation.key).rows
         news = [seq for seq in mutation.seqs if seq in rows and rows[seq].recalled_turn < mutation.turn]
         self._each(mutation.key, [(seq, {"recalled_turn": mutation.turn}) for seq in news])
@@ -288,7 +288,7 @@ class _Draft:
             edges = tuple(sorted({*row.edges, *mutation.edges}))
             self._each(mutation.key, [(mutation.seq, {"edges": edges})])
 
-    def _collected(self, mutation: Collected) -> None:
+    def _collected(self, mutation: PutCollection) -> None:
         session, collection = self._session(mutation.key), mutation.collection
         known = session.collections.get(collection.id)
         if known is not None:
@@ -332,7 +332,7 @@ class _Draft:
             del ops[next(iter(ops))]
 
 
-def _completed(known: Stored, row: Stored, bare: Segment) -> Stored:
+def _completed(known: SegmentRow, row: SegmentRow, bare: Segment) -> SegmentRow:
     """The new content in the old place: what the session decided about the segment stays."""
     old = known.segment
     kept = replace(

@@ -68,7 +68,7 @@ async def test_reading_a_session_or_its_bodies_never_scans_a_table(tmp_path, sta
         await stash.bodies(KEY, [0])
         await stash.collections(KEY)
         await stash.collection(KEY, 1)
-        await stash.standing(KEY)
+        await stash.standing_collection(KEY)
         await stash.op(KEY, "x")
         await stash.resolve("s")
         await stash.position("/x")

@@ -29,7 +29,7 @@ from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session_index import SessionIndex, SessionSettings
 from ctxgc.daemon.sessions.transaction import Transaction
-from ctxgc.stash.contract import Put, PutSession, Recalled, SessionRow, SetGarbage, Stash, Touch
+from ctxgc.stash.contract import Put, PutSession, SessionRow, SetGarbage, SetRecalled, Stash, Touch
 from ctxgc.tokens.calibration import Calibration
 
 TEXTS_PER_SLICE = 256
@@ -268,7 +268,7 @@ class Session:
             is_noted = heap.grace_until.get(target, -1) >= turn
             self.set_row(tx, faults=self.row.faults + (heap.state[target] == EVICTED and not is_noted))
             heap.touch(target, turn)
-            tx.add(Touch(self.key, [(target, turn)]), Recalled(self.key, [slot, target], turn + 1))
+            tx.add(Touch(self.key, [(target, turn)]), SetRecalled(self.key, [slot, target], turn + 1))
             self.indexes.grant_grace(target, turn + 1)
             self.indexes.grant_grace(slot, turn + 1)
 
