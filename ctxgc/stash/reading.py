@@ -185,6 +185,9 @@ _COLLECTION = (
     " LEFT JOIN collection AS u ON u.sid = c.sid AND u.undoes = c.number AND u.undoes != 0 WHERE c.sid = ?"
 )
 
+NUMBERED = "AND c.number = ?"
+"""Limits a journal to the line of one number."""
+
 
 def collections(db: sqlite3.Connection, key: SessionKey, limit: int) -> list[Collection]:
     """The journal, newest first."""
@@ -193,7 +196,7 @@ def collections(db: sqlite3.Connection, key: SessionKey, limit: int) -> list[Col
 
 def collection(db: sqlite3.Connection, key: SessionKey, number: int) -> Collection | None:
     """One line of the journal."""
-    return next(iter(_journal(db, key, "AND c.number = ?", number)), None)
+    return next(iter(_journal(db, key, NUMBERED, number)), None)
 
 
 def standing(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
@@ -205,29 +208,32 @@ def standing(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
 def _journal(db: sqlite3.Connection, key: SessionKey, only: str, value: object) -> list[Collection]:
     db.execute("BEGIN")
     try:
-        sid = sid_of(db, key)
-        return [
-            Collection(
-                id=number,
-                wall_s=wall_s,
-                turn=turn,
-                trigger=asked,
-                target_tokens=target,
-                before_tokens=before,
-                after_tokens=after,
-                evictions=tuple(_evictions(db, sid, number)),
-                held_by=tuple((name, tokens) for name, tokens in json.loads(held_by or "[]")),
-                predicted_cost=predicted,
-                actual_cost=actual,
-                undoes=undoes,
-                undone_by=undone_by,
-            )
-            for number, wall_s, turn, asked, target, before, after, held_by, predicted, actual, undoes, undone_by in (
-                db.execute(f"{_COLLECTION} {only}", (sid, value)).fetchall()
-            )
-        ]
+        return journal_lines(db, sid_of(db, key), only, value)
     finally:
         db.rollback()
+
+
+def journal_lines(db: sqlite3.Connection, sid: int | None, only: str, value: object) -> list[Collection]:
+    """Lines of a session's journal, in the caller's transaction; `only` is SQL that binds `value`."""
+    lines = db.execute(f"{_COLLECTION} {only}", (sid, value)).fetchall()
+    return [
+        Collection(
+            id=number,
+            wall_s=wall_s,
+            turn=turn,
+            trigger=asked,
+            target_tokens=target,
+            before_tokens=before,
+            after_tokens=after,
+            evictions=tuple(_evictions(db, sid, number)),
+            held_by=tuple((name, tokens) for name, tokens in json.loads(held_by or "[]")),
+            predicted_cost=predicted,
+            actual_cost=actual,
+            undoes=undoes,
+            undone_by=undone_by,
+        )
+        for number, wall_s, turn, asked, target, before, after, held_by, predicted, actual, undoes, undone_by in lines
+    ]
 
 
 def _evictions(db: sqlite3.Connection, sid: int | None, number: int) -> Iterator[Eviction]:

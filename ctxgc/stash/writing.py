@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ctxgc.core.errors import Conflict, CtxgcError, ReadOnly, StorageFailed
@@ -48,6 +49,7 @@ from ctxgc.stash.contract import (
     Stored,
     Touch,
 )
+from ctxgc.stash.reading import NUMBERED, journal_lines
 from ctxgc.stash.schema import meta, start_reindexing
 
 SIDS_CACHED_MAX = 4096
@@ -284,19 +286,16 @@ class Writer:
     def _collected(self, mutation: Collected) -> None:
         self._fail("collection")
         sid, c = self._sid(mutation.key), mutation.collection
-        identity = (c.wall_s, c.turn, c.trigger, c.target_tokens, c.before_tokens, c.after_tokens, c.undoes)
-        known = self._db.execute(
-            "SELECT wall_s, turn, asked, target_tokens, before_tokens, after_tokens, undoes"
-            " FROM collection WHERE sid = ? AND number = ?",
-            (sid, c.id),
-        ).fetchone()
+        known = next(iter(journal_lines(self._db, sid, NUMBERED, c.id)), None)
         if known is not None:
-            if known != identity:
+            # The actual cost and an undo come later than the line: both may differ, nothing else may.
+            if replace(known, actual_cost=c.actual_cost, undone_by=c.undone_by) != c:
                 raise Conflict(f"collection {c.id} of {mutation.key} is in the journal already, and is another one")
             return
+        identity = (c.wall_s, c.turn, c.trigger, c.target_tokens, c.before_tokens, c.after_tokens)
         self._db.execute(
             "INSERT INTO collection VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (sid, c.id, *identity[:-1], packed(c.held_by), c.predicted_cost, c.actual_cost, c.undoes),
+            (sid, c.id, *identity, packed(c.held_by), c.predicted_cost, c.actual_cost, c.undoes),
         )
         self._db.executemany(
             "INSERT INTO eviction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

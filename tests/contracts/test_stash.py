@@ -285,11 +285,46 @@ async def test_the_latest_recall_of_a_segment_is_the_one_that_is_kept(stash):
     assert [r.recalled_turn for r in await stash.rows(KEY)] == [4, -1]
 
 
-async def test_the_journal_is_not_rewritten(stash):
-    await stash.apply([Collected(KEY, journal(1))])
+OTHER_LINES = {
+    "wall_s": 6.0,
+    "turn": 99,
+    "trigger": "value",
+    "target_tokens": 11,
+    "before_tokens": 91,
+    "after_tokens": 8,
+    "evictions": (Eviction(seq=0, reason="cold", freed_tokens=7, score=0.5),),
+    "held_by": (("pinned", 31),),
+    "predicted_cost": -5.0,
+    "undoes": 1,
+}
+"""For each field of a journal's line, a value that another collection of the same number might have."""
+
+
+@pytest.mark.parametrize("field", OTHER_LINES)
+async def test_the_journal_is_not_rewritten(stash, field):
+    evictions = (Eviction(seq=0, reason="cold", freed_tokens=7, score=0.25),)
+    line = journal(2, evictions=evictions, held_by=(("pinned", 30),), predicted_cost=-4.0)
+    await stash.apply([*puts("a"), Collected(KEY, line), ActualCost(KEY, 2, 3.5)])
 
     with pytest.raises(Conflict):
-        await stash.apply([Collected(KEY, journal(1, turn=99))])
+        await stash.apply([Collected(KEY, replace(line, **{field: OTHER_LINES[field]}))])
+
+    assert await stash.collections(KEY) == [replace(line, actual_cost=3.5)]
+
+
+def test_every_field_of_a_journals_line_that_is_written_with_it_is_tried():
+    later = {"id", "actual_cost", "undone_by"}
+    assert {f.name for f in fields(Collection)} - later == set(OTHER_LINES)
+
+
+async def test_a_line_of_the_journal_may_be_written_again_after_its_cost_and_its_undo_are_known(stash):
+    line, undo = journal(1, predicted_cost=-4.0), journal(2, trigger="undo", undoes=1)
+    await stash.apply([Collected(KEY, line), ActualCost(KEY, 1, 3.5), Collected(KEY, undo)])
+    before = await stash.collections(KEY)
+
+    await stash.apply([Collected(KEY, line)])
+
+    assert await stash.collections(KEY) == before
 
 
 # Forgetting
