@@ -142,22 +142,6 @@ def session_values(row: SessionRow) -> tuple[Any, ...]:
     return (*row.key, *(clean(getattr(row, name)) for name in SESSION_COLUMNS[2:]))
 
 
-def forgotten(row: Stored) -> Stored:
-    """What stays of a forgotten segment: its id, and its place in the order of things."""
-    segment = row.segment
-    bare = Segment(id=segment.id, kind=Kind.OTHER, role=Role.USER, place=segment.place, born_turn=segment.born_turn)
-    return Stored(
-        key=row.key,
-        seq=row.seq,
-        segment=bare,
-        digest=b"",
-        skeleton_tokens=0,
-        pieces=(),
-        tombstone_tokens=0,
-        state=State.FORGOTTEN,
-    )
-
-
 def packed(items: Sequence[Any]) -> str:
     """A short list as JSON; nothing as the empty string, which takes no space."""
     return encode_json(items) if items else ""

@@ -5,6 +5,10 @@
     idle  ──▶ upkeep on the writer lane: reindex, merge, erase
 
 One process opens the file for writing at a time; never on a network file system.
+
+A stash at `MEMORY` is a database in memory: nothing is kept, and no byte touches a disk. Its one connection writes
+and reads in turn, because connections that share a database in memory have no WAL: a reader would be refused while
+the writer writes, or else see what is not committed.
 """
 
 from __future__ import annotations
@@ -26,6 +30,9 @@ from ctxgc.stash.group_commit import GroupCommit
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.search import SEARCH_S_MAX, Deadline, search
 from ctxgc.stash.writing import Batch, Failpoint, Writer, as_ctxgc
+
+MEMORY = Path(":memory:")
+"""The path of a stash that is not kept."""
 
 READERS = 3
 RESERVE_BYTES = max(256 * 2**20, 2 * schema.WAL_BYTES_MAX)
@@ -64,6 +71,7 @@ class SqliteStash:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
+        self._is_kept = path != MEMORY
         self._reserve_bytes = reserve_bytes
         self._search_s_max = search_s_max
         self._fail = failpoint or _no_failure
@@ -85,14 +93,14 @@ class SqliteStash:
         """Open or create. Raises `StashDamaged`, `Incompatible`, `StorageFailed`; leaves nothing half open."""
         if self._lane is not None:
             return
-        files.make_ready(self._path)
+        if self._is_kept:
+            files.make_ready(self._path)
         try:
-            self._lane = await Lane.open(f"{self._path.absolute().as_uri()}?mode=rw", schema.configure_writer)
+            self._lane = await Lane.open(self._uri("rw"), schema.configure_writer)
             await self._lane.run(self._start)
-            for _ in range(READERS):
+            for _ in range(READERS if self._is_kept else 1):
                 deadline = Deadline()
-                uri = f"{self._path.absolute().as_uri()}?mode=ro"
-                lane = await Lane.open(uri, schema.configure_reader)
+                lane = await Lane.open(self._uri("ro"), schema.configure_reader) if self._is_kept else self._lane
                 await self._readers.put((lane, deadline))
                 self._reader_count += 1
                 await lane.run(lambda db, late=deadline: db.set_progress_handler(late, INTERRUPT_OPS))  # type: ignore[misc]
@@ -200,11 +208,15 @@ class SqliteStash:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
         return await self._read(lambda db: _backup(db, Path(path)))
 
+    def _uri(self, mode: str) -> str:
+        return f"{self._path.absolute().as_uri()}?mode={mode}" if self._is_kept else "file::memory:"
+
     # On the writer's thread
 
     def _start(self, db: sqlite3.Connection) -> None:
         self._fail("open")
         is_known = bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0])
+        # A database in memory is always new.
         if is_known and (self._path.stat().st_size <= CHECK_BYTES_MAX or not schema.meta(db, "is_clean")):
             trouble = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if trouble != "ok":
@@ -234,7 +246,7 @@ class SqliteStash:
             path=str(self._path),
             segments=segments,
             sessions=sessions,
-            bytes_on_disk=files.size_bytes(self._path),
+            bytes_on_disk=files.size_bytes(self._path) if self._is_kept else 0,
             is_read_only=bool(self._read_only),
             read_only_reason=self._read_only,
             erasures_pending=maintenance.erasures(db),
@@ -259,7 +271,7 @@ class SqliteStash:
     def _refuse_if_full(self) -> None:
         """Look at the disk at most once a second, and take no writes while it is nearly full."""
         now = self._clock()
-        if now >= self._next_space_check_s:
+        if self._is_kept and now >= self._next_space_check_s:
             self._next_space_check_s = now + SPACE_CHECK_S
             free = self._free_bytes(self._path.parent)
             self._read_only = (
@@ -346,7 +358,8 @@ class SqliteStash:
         while self._reader_count:
             reader, _ = await self._readers.get()
             self._reader_count -= 1
-            await reader.close()
+            if reader is not writer:
+                await reader.close()
         if writer is not None:
             await writer.close()
 

@@ -7,7 +7,7 @@ import pytest
 from ctxgc.config import Config
 from ctxgc.core.errors import NotFound, StorageFailed
 from ctxgc.daemon.sessions import registry
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on
 from tests.daemon.test_laws import a_session, reading
 
@@ -17,7 +17,7 @@ NARROW = Config().model_copy(update={"daemon": Config().daemon.model_copy(update
 @pytest.fixture
 async def faulty():
     """The verbs over a stash whose commits can be made to wait or fail."""
-    async with bench_on(FaultyStash(TransientStash())) as made:
+    async with bench_on(FaultyStash(SqliteStash(MEMORY))) as made:
         yield made
 
 
@@ -60,7 +60,7 @@ async def test_a_text_that_is_read_while_it_is_forgotten_is_gone_all_the_same(fa
 
 
 async def test_a_session_that_somebody_holds_is_never_in_memory_twice():
-    async with bench_on(TransientStash(), config=NARROW) as bench:
+    async with bench_on(SqliteStash(MEMORY), config=NARROW) as bench:
         await a_session(bench, name="held")
         held = await bench.services.registry.named("client:held")
         await a_session(bench, name="other")
