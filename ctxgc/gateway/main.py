@@ -73,7 +73,7 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
         return settings_of(known(), mode)
 
     ours = known()
-    first, folder = settings_of(ours, mode), str(ours.daemon.state_dir)
+    first, folder = settings_of(ours, mode), str(ours.daemon.lock_dir)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(first, socket, folder, path or config_path(os.environ), settings))

@@ -44,7 +44,9 @@ def state_folder(environment: Mapping[str, str]) -> str:
     """The state folder as the environment says it; one that only the configuration file names is not found."""
     home = environment.get("HOME") or os.path.expanduser("~")
     state_home = environment.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
-    return environment.get("CTXGC_DAEMON__STATE_DIR") or os.path.join(state_home, "ctxgc")
+    folder = environment.get("CTXGC_DAEMON__STATE_DIR")
+    # A daemon that keeps nothing has its locks in the default folder.
+    return folder if folder and folder != ":memory:" else os.path.join(state_home, "ctxgc")
 
 
 def places(flag: str, environment: Mapping[str, str]) -> Iterator[str]:
