@@ -131,7 +131,7 @@ def peek(blob: bytes, bytes_max: int, decompress: Transform) -> tuple[bytes, tup
 def _open(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
     try:
         raw = decompress(blob)
-    except zstandard.ZstdError as error:
+    except (zstandard.ZstdError, TypeError) as error:  # A damaged row may hold anything where its frame was.
         raise ValueError(f"not a frame: {error}") from error
     facts, skeleton, body = _cut(raw)
     if [len(skeleton), *(len(piece.data) for piece in body)] != _lengths(facts):

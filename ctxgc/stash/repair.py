@@ -22,14 +22,16 @@ from typing import Any
 from ctxgc.core.errors import NotFound
 from ctxgc.core.segment import SessionKey, State, digest
 from ctxgc.stash import body_codec, files, schema
-from ctxgc.stash.carving import carve
+from ctxgc.stash.carving import Leaf, carve, leaves
 from ctxgc.stash.columns import COLUMNS, stored, values
 from ctxgc.stash.writing import Prepared, Writer, indexed_text_of
 
 TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
 _NOBODY = SessionKey("", "")
-_GAP_ROWS_MAX = 2**20
-"""Rowids tried one by one behind a row that cannot be read, before a table counts as ended."""
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_TOOBIG}
+"""What SQLite says of a page or a row that is not as it was written."""
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""The second comes of a text that is no UTF-8, in a row or in the message of an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def check(path: Path) -> Checked:
                 if not _is_sound(blob, stamp, decompress):
                     damaged += 1
                     troubles += [f"the content of segment {id_!r} is damaged"] if damaged <= 10 else []
-    except sqlite3.Error as error:
+    except _UNREADABLE as error:
         troubles.append(f"reading stopped: {error}")
     return Checked(bodies, damaged, tuple(troubles))
 
@@ -106,12 +108,13 @@ def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
         schema.migrate(new)
         new.execute("BEGIN IMMEDIATE")
         rebuilt = 0
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(old_path, "rw")) as old:
-            with contextlib.suppress(sqlite3.Error):
-                old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Carving reads the file alone.
+        with contextlib.closing(_connect(old_path, "rw")) as old:
+            old.text_factory = bytes.decode  # Its error is its own; sqlite3's own has no code to know it by.
+            with contextlib.suppress(*_UNREADABLE):
+                old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Pages are read from the file alone.
             for table in TABLES:
-                _copy(old, new, table)
-            rebuilt = _take_bodies(new, _readable_rows(old, "body"))
+                _copy(old, old_path, new, table)
+            rebuilt = _take_bodies(new, _readable_rows(old, old_path, "body"))
         rebuilt += _take_bodies(new, carve(old_path))
         # A row without a body would promise content that is gone.
         gone = "SELECT rid FROM segment WHERE state != 'forgotten' AND rid NOT IN (SELECT rid FROM body)"
@@ -123,7 +126,7 @@ def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
         return (*new.execute(counts).fetchone(), rebuilt, lost)
 
 
-def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
+def _copy(old: sqlite3.Connection, old_path: Path, new: sqlite3.Connection, table: str) -> None:
     """Every readable row of a table; one that breaks a constraint of the new file is a duplicate or a ruin."""
     had, has = _columns(old, table), _columns(new, table)
     if not had:
@@ -132,9 +135,9 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
     wanted = ("rid", *COLUMNS) if table == "segment" else tuple(has)
     names = ", ".join(name if name in had else has[name] for name in wanted)
     into = f"{table} ({', '.join(wanted)})"
-    for row in _readable_rows(old, table, names):
+    for row in _readable_rows(old, old_path, table, names):
         marks = ", ".join("?" * len(row))
-        with contextlib.suppress(sqlite3.Error, ValueError, TypeError, KeyError):
+        with contextlib.suppress(sqlite3.IntegrityError, ValueError, TypeError, KeyError):
             if table == "segment":
                 stored(_NOBODY, row[1:])
             new.execute(f"INSERT OR IGNORE INTO {into} VALUES ({marks})", row)  # noqa: S608 - our own names
@@ -144,7 +147,8 @@ def _columns(db: sqlite3.Connection, table: str) -> dict[str, str]:
     """A table's columns, each with its default as SQL; none if the file cannot say."""
     try:
         return {name: default for _, name, _, _, default, _ in db.execute(f"PRAGMA table_info({table})")}
-    except sqlite3.Error:
+    except _UNREADABLE as error:
+        _raise_unless_damage(error)
         return {}
 
 
@@ -186,27 +190,61 @@ def _rebuild(new: sqlite3.Connection, prepared: Prepared) -> int:
     return 1
 
 
-def _readable_rows(db: sqlite3.Connection, table: str, names: str = "*") -> Iterator[Sequence[Any]]:
-    """Every row that can be read. Damage ends a scan, so it starts again behind the damage, rowid by rowid."""
+def _readable_rows(db: sqlite3.Connection, path: Path, table: str, names: str = "*") -> Iterator[Sequence[Any]]:
+    """Every row that can be read. Damage ends a scan: it goes on with each row of that leaf, then behind the leaf.
+
+    The pages say where leaves end and which rows they have, so the steps are as many as the pages and rows that are
+    damaged, and not as many as there are rowids.
+    """
     try:
-        has_rowid = (
-            "WITHOUT ROWID" not in db.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
-        )
-    except (sqlite3.Error, TypeError):
+        found = db.execute("SELECT rootpage, sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    except _UNREADABLE as error:
+        _raise_unless_damage(error)
         return
-    if not has_rowid:
-        with contextlib.suppress(sqlite3.Error):
-            yield from db.execute(f"SELECT {names} FROM {table}")  # noqa: S608 - our own names
+    if found is None:
         return
-    last = misses = 0
-    while misses < _GAP_ROWS_MAX:
+    root, sql = found
+    if "WITHOUT ROWID" in sql:
+        yield from _scan(db, f"SELECT {names} FROM {table}", ())  # noqa: S608 - our own names
+        return
+    select = f"SELECT rowid, {names} FROM {table} WHERE rowid"  # noqa: S608 - our own names
+    start = -(2**63)
+    rest: Iterator[Leaf] | None = None
+    while True:
         try:
-            for rowid, *row in db.execute(f"SELECT rowid, {names} FROM {table} WHERE rowid > ?", (last,)):  # noqa: S608
+            # `>=`, because `>` would look for the rowid before it, in the leaf that is damaged.
+            for rowid, *row in db.execute(f"{select} >= ?", (start,)):
                 yield row
-                last, misses = rowid, 0
+                start = rowid + 1
             return
-        except sqlite3.Error:
-            last, misses = last + 1, misses + 1
+        except _UNREADABLE as error:
+            _raise_unless_damage(error)
+        rest = rest or leaves(path, root)
+        leaf = next((leaf for leaf in rest if leaf.last >= start), None)
+        if leaf is None:
+            return
+        for rowid in leaf.rowids:
+            if start <= rowid <= leaf.last:
+                for _, *row in _scan(db, f"{select} = ?", (rowid,)):
+                    yield row
+        start = leaf.last + 1
+        if start > 2**63 - 1:
+            return
+
+
+def _scan(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Rows of a query up to the first damage."""
+    try:
+        yield from db.execute(sql, values)
+    except _UNREADABLE as error:
+        _raise_unless_damage(error)
+
+
+def _raise_unless_damage(error: Exception) -> None:
+    """Pass over damage alone: any other error is ours, and would be met again at every row."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code not in _DAMAGE and not isinstance(error, UnicodeDecodeError):
+        raise error
 
 
 def _is_sound(blob: bytes | None, stamp: bytes, decompress: body_codec.Transform) -> bool:

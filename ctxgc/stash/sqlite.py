@@ -106,7 +106,7 @@ class SqliteStash:
                 await lane.run(lambda db, late=deadline: db.set_progress_handler(late, INTERRUPT_OPS))  # type: ignore[misc]
         except BaseException as error:
             await self._release()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError):  # The second: a damaged schema, quoted.
                 raise self._opening_error(error) from error
             raise
         self._group = GroupCommit(self._commit)
@@ -363,7 +363,7 @@ class SqliteStash:
         if writer is not None:
             await writer.close()
 
-    def _opening_error(self, error: sqlite3.Error) -> CtxgcError:
+    def _opening_error(self, error: sqlite3.Error | UnicodeDecodeError) -> CtxgcError:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
             return as_ctxgc(error)
         return files.damaged(self._path, str(error))
