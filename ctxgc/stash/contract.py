@@ -317,10 +317,6 @@ class Stash(Protocol):
         """Counts and health; cheap enough for every `ctxgc status`."""
         ...
 
-    async def erase(self) -> int:
-        """Run the erasure job now; returns how many erasures are still pending (0 when done)."""
-        ...
-
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
         ...

@@ -196,14 +196,6 @@ class SqliteStash:
         """Counts and health."""
         return await self._read(self._status)
 
-    async def erase(self) -> int:
-        """Run the erasure job now; returns how many erasures are still pending."""
-        try:
-            await self._erase()
-        except sqlite3.Error as error:
-            self._trouble = f"erasing failed: {error}"
-        return await self._read(maintenance.erasures)
-
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
         return await self._read(lambda db: _backup(db, Path(path)))

@@ -351,7 +351,6 @@ async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
     assert await stash.bodies(KEY, [0]) == {}
     assert await found(stash, "swordfish") == await found(stash, "", path="/k") == await found(stash) == []
     assert await stash.op(KEY, "op") is None
-    assert await stash.erase() == 0
 
 
 async def test_a_session_forgotten_whole_leaves_its_key_its_counters_and_bare_ids(stash):
