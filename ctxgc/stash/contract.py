@@ -1,11 +1,12 @@
 """What a stash promises, whatever engine keeps it. One conformance suite runs on every implementation.
 
-    apply(mutations)   one atomic, durable transaction; returns after the commit (I1)
-    rows, bodies       what was admitted, exactly (I9)
-    search             ranked, filtered, bounded in time
+    Stored, SessionRow, Collection   what is kept, as values
+    Put, SetState, Forget, …         mutations; each is idempotent: applying a batch again changes nothing
+    Query ──▶ Found                  a search: ranked, filtered, bounded in time
+    Stash                            a batch is one atomic, durable transaction (I1); bodies come back exactly (I9)
 
 Nothing in here knows SQLite. Keys are (source, session, seq); a batch stays within one session, so that an engine may
-shard by it. Every mutation is idempotent: applying a batch again changes nothing.
+shard by it.
 """
 
 from __future__ import annotations
@@ -14,18 +15,126 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ctxgc.core.segment import Departure, Piece, SessionKey, State
-from ctxgc.core.segment import EdgeKind as EdgeKind
-from ctxgc.stash.model import SHADOW as SHADOW
-from ctxgc.stash.model import Collection as Collection
-from ctxgc.stash.model import Edge as Edge
-from ctxgc.stash.model import Eviction as Eviction
-from ctxgc.stash.model import Op as Op
-from ctxgc.stash.model import SessionRow as SessionRow
-from ctxgc.stash.model import Stored as Stored
+from ctxgc.core.segment import Departure, Piece, Segment, SessionKey, State
 
 SEARCH_LIMIT_MAX = 100
 OP_IDS_KEPT_PER_SESSION = 4096
+
+SHADOW = "shadow"
+"""The trigger of a journal entry of which nothing left: what a collection would have evicted."""
+
+
+class Op(NamedTuple):
+    """What is remembered of a mutation that a client named."""
+
+    reply: bytes
+    call: bytes
+    """A digest of what was asked for; empty where an older version remembered it."""
+
+
+class Edge(NamedTuple):
+    """A reference to the older segment with this seq."""
+
+    target: int
+    kind: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A segment as the stash keeps it. `seq` counts admissions of its session from 0 without gaps,
+    but for rows that a repair could not save.
+
+    Rows read without content have `segment.skeleton == b"{}"` and `segment.body == ()`; everything else is whole.
+    `segment.edit_sources` is never stored. Edges come back sorted, each once.
+    """
+
+    key: SessionKey
+    seq: int
+    segment: Segment
+    digest: bytes
+    skeleton_tokens: int
+    """Raw o200k, as all token counts in the stash."""
+    pieces: tuple[tuple[str, int, int], ...]
+    """(name, bytes, tokens) of each piece of the body."""
+    tombstone_tokens: int
+    edges: tuple[Edge, ...] = ()
+    state: State = State.RESIDENT
+    departure: Departure | None = None
+    touched_turn: int = 0
+    touches: int = 0
+    recalled_turn: int = -1
+    """When it was last recalled, -1 if never: for a few turns from then it is a root."""
+    is_pinned: bool = False
+    garbage: str = ""
+    """Why it is proven garbage, or empty; `garbage_by` is the seq that proves it, or -1."""
+    garbage_by: int = -1
+    redactions: int = 0
+    collection: int = 0
+    """The collection that evicted it, 0 if none did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """What is known of a session. Empty strings and zeros mean unknown."""
+
+    key: SessionKey
+    project: str = ""
+    parent: str = ""
+    parent_segment: str = ""
+    model: str = ""
+    title: str = ""
+    mode: str = "observe"
+    """`observe`, `client` or `wire`."""
+    budget_tokens: int = 0
+    window_max_tokens: int = 0
+    task: str = ""
+    turn: int = 0
+    created_s: float = 0.0
+    updated_s: float = 0.0
+    hidden_tokens: int = 0
+    ratio: float = 0.0
+    """Billed tokens per raw token, learned from usage; 0.0 until learned."""
+    skipped_records: int = 0
+    faults: int = 0
+    """Recalls so far."""
+    closed: bool = False
+    forgotten: bool = False
+    """As a whole: its title, task and project are gone, and what its transcript says of them is not taken again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eviction:
+    """One line of a collection's journal. Refers to the segment; copies no text."""
+
+    seq: int
+    reason: str
+    by: int = -1
+    freed_tokens: int = 0
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """The journal of one collection (or undo): what left, why, and what it was expected to cost."""
+
+    id: int
+    """Counts from 1 within the session."""
+    wall_s: float
+    turn: int
+    trigger: str
+    """`asked`, `evicted_by_hand`, `hard_limit`, `value`, `undo`; `shadow`: it would have run, and nothing left."""
+    target_tokens: int
+    before_tokens: int
+    after_tokens: int
+    evictions: tuple[Eviction, ...] = ()
+    held_by: tuple[tuple[str, int], ...] = ()
+    predicted_cost: float = 0.0
+    """Input-token equivalents over the pacer's horizon, negative is a saving."""
+    actual_cost: float | None = None
+    undoes: int = 0
+    """The collection this one takes back, 0 if it is none."""
+    undone_by: int = 0
+    """The undo that took it back, 0 if it stands. Read from the journal, never written."""
 
 
 class PutSession(NamedTuple):
@@ -164,24 +273,10 @@ class PutPosition(NamedTuple):
     offset: int
 
 
-Mutation = (
-    PutSession
-    | Put
-    | SetState
-    | SetPlaces
-    | Touch
-    | Recalled
-    | SetPinned
-    | SetTags
-    | AddEdges
-    | SetGarbage
-    | Collected
-    | ActualCost
-    | Forget
-    | ForgetSession
-    | PutOp
-    | PutPosition
-)
+SegmentMutation = Put | SetState | SetPlaces | Touch | Recalled | SetPinned | SetTags | AddEdges | SetGarbage | Forget
+JournalMutation = Collected | ActualCost
+SessionMutation = PutSession | ForgetSession | PutOp | PutPosition
+Mutation = SegmentMutation | JournalMutation | SessionMutation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,74 +344,56 @@ class Stash(Protocol):
 
     async def open(self) -> None:
         """Open or create. Raises `StashDamaged`, `Incompatible`; never replaces what it cannot read."""
-        ...
 
     async def close(self) -> None:
         """Commit what was accepted, checkpoint, release. Idempotent."""
-        ...
 
     async def apply(self, mutations: Sequence[Mutation]) -> None:
         """All of them or none, durable on return. Raises `ReadOnly` without having changed anything."""
-        ...
 
     async def sessions(
         self, *, project: str = "", source: str = "", limit: int = 100, offset: int = 0
     ) -> list[SessionRow]:
         """Sessions, the most recently updated first."""
-        ...
 
     async def session(self, key: SessionKey) -> SessionRow | None:
         """One session's row."""
-        ...
 
     async def resolve(self, text: str) -> list[SessionKey]:
         """Sessions a person may mean by `text`: `source:session`, a session id, or a prefix of one. At most 10."""
-        ...
 
     async def numbered(self, number: int) -> list[SessionKey]:
         """Sessions of this number (`core.segment.session_number`); more than one where numbers collide. O(sessions)."""
-        ...
 
     async def holders(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id, the most recently updated first. At most 10."""
-        ...
 
     async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
         """Segments of a session in seq order, without content; forgotten ones too. All of them, or only `seqs`."""
-        ...
 
     async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
         """(skeleton, body) by seq, exactly as admitted. Unknown and forgotten seqs are absent."""
-        ...
 
     async def search(self, query: Query) -> Found:
         """Ranked hits: all words first, then rarer words; answers within its time bound."""
-        ...
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""
-        ...
 
     async def collection(self, key: SessionKey, number: int) -> Collection | None:
         """One line of the journal, however long it is."""
-        ...
 
     async def standing(self, key: SessionKey) -> Collection | None:
         """The newest collection that stands: carried out, no undo itself, and not taken back."""
-        ...
 
     async def op(self, key: SessionKey, op_id: str) -> Op | None:
         """What is remembered of a mutation, if it is among those kept."""
-        ...
 
     async def position(self, path: str) -> tuple[bytes, int] | None:
         """(head digest, offset) of a watched file."""
-        ...
 
     async def status(self) -> StashStatus:
         """Counts and health; cheap enough for every `ctxgc status`."""
-        ...
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
-        ...

@@ -8,7 +8,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import Conflict, CtxgcError
-from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, SessionKey, State, Status, session_number
+from ctxgc.core.segment import (
+    Access,
+    Departure,
+    EdgeKind,
+    Kind,
+    PathUse,
+    Role,
+    SessionKey,
+    State,
+    Status,
+    session_number,
+)
 from ctxgc.stash.contract import (
     OP_IDS_KEPT_PER_SESSION,
     ActualCost,
@@ -16,7 +27,6 @@ from ctxgc.stash.contract import (
     Collected,
     Collection,
     Edge,
-    EdgeKind,
     Eviction,
     Forget,
     ForgetSession,
