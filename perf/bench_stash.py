@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ctxgc.core.segment import Kind, Piece, Role, Segment, SessionKey, digest
-from ctxgc.stash.contract import Put, PutSession, Query, SessionRow, Stored
+from ctxgc.stash.contract import Put, PutSession, Query, SegmentRow, SessionRow
 from ctxgc.stash.sqlite import SqliteStash
 from perf.record import record
 
@@ -76,7 +76,7 @@ def put(key: SessionKey, seq: int, text: str) -> Put:
         id=f"toolu_{seq:08x}", kind=Kind.EXCHANGE, role=Role.ASSISTANT, place=seq, born_turn=seq, body=body, tool="Read"
     )
     return Put(
-        Stored(
+        SegmentRow(
             key=key,
             seq=seq,
             segment=segment,

@@ -15,7 +15,7 @@ from ctxgc.core.segment import LINE_MAX, PathUse, Piece
 from ctxgc.core.tombstone import label, size_label
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.stash.contract import Collection, Eviction, Hit, SessionRow, Stored
+from ctxgc.stash.contract import Collection, Eviction, Hit, SegmentRow, SessionRow
 
 EFFECTS = {
     "observe": "planned: your agent's window is unchanged (ctxgc only watches this session)",
@@ -97,7 +97,7 @@ def _path_reply(use: PathUse) -> dict[str, Any]:
     return {"path": use.path, "access": use.access.value, "first_line": use.first_line, "last_line": last}
 
 
-def segment_reply(session: Session, row: Stored) -> dict[str, Any]:
+def segment_reply(session: Session, row: SegmentRow) -> dict[str, Any]:
     """`SegmentReply`; what changes (state, pins, touches) is taken from the heap, the rest from the row."""
     heap, segment, slot = session.heap, row.segment, row.seq
     proof = heap.proofs.get(slot)
@@ -149,7 +149,7 @@ def piece_reply(piece: Piece, tokens: int, offset: int, limit_bytes: int) -> dic
 
 
 def content_reply(
-    session: Session, row: Stored, content: tuple[bytes, tuple[Piece, ...]], offset: int, limit_bytes: int
+    session: Session, row: SegmentRow, content: tuple[bytes, tuple[Piece, ...]], offset: int, limit_bytes: int
 ) -> dict[str, Any]:
     """`ContentReply`."""
     skeleton, body = content
@@ -286,7 +286,7 @@ def _by_size(eviction: Eviction) -> tuple[int, int]:
     return (-eviction.freed_tokens, eviction.seq)
 
 
-def labels_of(rows: Iterable[Stored]) -> dict[int, str]:
+def labels_of(rows: Iterable[SegmentRow]) -> dict[int, str]:
     """Labels by seq."""
     return {row.seq: label(row.segment) for row in rows}
 

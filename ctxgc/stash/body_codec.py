@@ -27,7 +27,7 @@ from ctxgc.core.segment import (
     digest,
 )
 from ctxgc.stash.columns import encode_json
-from ctxgc.stash.contract import Stored
+from ctxgc.stash.contract import SegmentRow
 
 ZSTD_LEVEL = 3
 _LENGTH_BYTES = 4
@@ -51,7 +51,7 @@ def decompressor() -> Transform:
     return zstandard.ZstdDecompressor().decompress
 
 
-def encode(row: Stored, compress: Transform) -> bytes:
+def encode(row: SegmentRow, compress: Transform) -> bytes:
     """The frame of a segment's content."""
     segment = row.segment
     facts: dict[str, Any] = {
@@ -80,7 +80,7 @@ def content(blob: bytes, decompress: Transform) -> tuple[bytes, tuple[Piece, ...
     return skeleton, body
 
 
-def stored(blob: bytes, decompress: Transform) -> Stored:
+def stored(blob: bytes, decompress: Transform) -> SegmentRow:
     """The whole segment of a frame, as first admitted. Raises `ValueError` if it is not one."""
     facts, skeleton, body = _open(blob, decompress)
     try:
@@ -102,7 +102,7 @@ def stored(blob: bytes, decompress: Transform) -> Stored:
             paths=tuple(PathUse(p, Access(a), first, last) for p, a, first, last in facts.get("paths", ())),
             **said,
         )
-        return Stored(
+        return SegmentRow(
             key=SessionKey(source, session),
             seq=facts["seq"],
             segment=segment,

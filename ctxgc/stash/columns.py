@@ -1,4 +1,4 @@
-"""The columns of a segment's row, and both ways between a row and a `Stored`."""
+"""The columns of a segment's row, and both ways between a row and a `SegmentRow`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ctxgc.core.segment import Departure, Kind, PathUse, Role, Segment, SessionKey, State, Status
-from ctxgc.stash.contract import Edge, SessionRow, Stored
+from ctxgc.stash.contract import Edge, SegmentRow, SessionRow
 
 CONTENT = (
     *("kind", "role", "wall_s", "tool", "status", "command", "refs", "reply", "has_opaque"),
@@ -37,7 +37,7 @@ _STATUSES = {status.value: status for status in Status}
 _STATES = {state.value: state for state in State}
 
 
-def content_values(row: Stored) -> tuple[Any, ...]:
+def content_values(row: SegmentRow) -> tuple[Any, ...]:
     """The values of `CONTENT`. `str()` where a column is text: a StrEnum is bound by its value."""
     segment = row.segment
     return (
@@ -58,7 +58,7 @@ def content_values(row: Stored) -> tuple[Any, ...]:
     )
 
 
-def values(sid: int, row: Stored) -> tuple[Any, ...]:
+def values(sid: int, row: SegmentRow) -> tuple[Any, ...]:
     """The values of `COLUMNS`."""
     segment = row.segment
     return (
@@ -85,8 +85,8 @@ def values(sid: int, row: Stored) -> tuple[Any, ...]:
 
 def stored(
     key: SessionKey, row: Sequence[Any], paths: tuple[PathUse, ...] = (), edges: tuple[Edge, ...] = ()
-) -> Stored:
-    """A row, in the order of `COLUMNS`, as a `Stored` without content."""
+) -> SegmentRow:
+    """A row, in the order of `COLUMNS`, as a `SegmentRow` without content."""
     (_, seq, id_, place, born_turn, kind, role, wall_s, tool, status, command, refs, reply, has_opaque) = row[:14]
     (digest, skeleton_tokens, pieces, tombstone_tokens, redactions, importance, task, tags) = row[14:22]
     (state, departure, touched_turn, touches, is_pinned, garbage, garbage_by, collection, recalled_turn) = row[22:]
@@ -108,7 +108,7 @@ def stored(
         task=task,
         tags=unpacked(tags),
     )
-    return Stored(
+    return SegmentRow(
         key=key,
         seq=seq,
         segment=segment,

@@ -1,8 +1,8 @@
 """What a stash promises, whatever engine keeps it. One conformance suite runs on every implementation.
 
-    Stored, SessionRow, Collection   what is kept, as values
+    SegmentRow, SessionRow, Collection   what is kept, as values
     Put, SetState, Forget, …         mutations; each is idempotent: applying a batch again changes nothing
-    Query ──▶ Found                  a search: ranked, filtered, bounded in time
+    Query ──▶ SearchResult           a search: ranked, filtered, bounded in time
     Stash                            a batch is one atomic, durable transaction (I1); bodies come back exactly (I9)
 
 Nothing in here knows SQLite. Keys are (source, session, seq); a batch stays within one session, so that an engine may
@@ -40,7 +40,7 @@ class Edge(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class SegmentRow:
     """A segment as the stash keeps it. `seq` counts admissions of its session from 0 without gaps,
     but for rows that a repair could not save.
 
@@ -150,7 +150,7 @@ class Put(NamedTuple):
     belongs to another id is a `Conflict`. A session that nobody described yet gets a bare row.
     """
 
-    row: Stored
+    row: SegmentRow
 
 
 class SetState(NamedTuple):
@@ -179,7 +179,7 @@ class Touch(NamedTuple):
     uses: Sequence[tuple[int, int]]
 
 
-class Recalled(NamedTuple):
+class SetRecalled(NamedTuple):
     """These were recalled at this turn; an earlier one than is known changes nothing."""
 
     key: SessionKey
@@ -220,7 +220,7 @@ class SetGarbage(NamedTuple):
     proofs: Sequence[tuple[int, str, int]]
 
 
-class Collected(NamedTuple):
+class PutCollection(NamedTuple):
     """Write a collection's journal and evict its victims. With `restores`, an undo: those return to resident."""
 
     key: SessionKey
@@ -273,10 +273,11 @@ class PutPosition(NamedTuple):
     offset: int
 
 
-SegmentMutation = Put | SetState | SetPlaces | Touch | Recalled | SetPinned | SetTags | AddEdges | SetGarbage | Forget
-JournalMutation = Collected | ActualCost
+SegmentMutation = Put | SetState | SetPlaces | SetPinned | SetTags | AddEdges | SetGarbage | Forget
+UseMutation = Touch | SetRecalled
+JournalMutation = PutCollection | ActualCost
 SessionMutation = PutSession | ForgetSession | PutOp | PutPosition
-Mutation = SegmentMutation | JournalMutation | SessionMutation
+Mutation = SegmentMutation | UseMutation | JournalMutation | SessionMutation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +305,7 @@ class Query:
 class Hit:
     """One found segment, without its content. `snippet` marks matches with U+0002 and U+0003."""
 
-    row: Stored
+    row: SegmentRow
     project: str
     score: float
     """Higher is better; comparable within one reply only."""
@@ -314,7 +315,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SearchResult:
     """The reply to a search. `notes` say in words what was relaxed or cut short; `next_offset` is -1 at the end."""
 
     hits: tuple[Hit, ...]
@@ -362,19 +363,19 @@ class Stash(Protocol):
     async def resolve(self, text: str) -> list[SessionKey]:
         """Sessions a person may mean by `text`: `source:session`, a session id, or a prefix of one. At most 10."""
 
-    async def numbered(self, number: int) -> list[SessionKey]:
+    async def sessions_numbered(self, number: int) -> list[SessionKey]:
         """Sessions of this number (`core.segment.session_number`); more than one where numbers collide. O(sessions)."""
 
-    async def holders(self, segment_id: str) -> list[SessionKey]:
+    async def sessions_with_segment(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id, the most recently updated first. At most 10."""
 
-    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
         """Segments of a session in seq order, without content; forgotten ones too. All of them, or only `seqs`."""
 
     async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
         """(skeleton, body) by seq, exactly as admitted. Unknown and forgotten seqs are absent."""
 
-    async def search(self, query: Query) -> Found:
+    async def search(self, query: Query) -> SearchResult:
         """Ranked hits: all words first, then rarer words; answers within its time bound."""
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
@@ -383,7 +384,7 @@ class Stash(Protocol):
     async def collection(self, key: SessionKey, number: int) -> Collection | None:
         """One line of the journal, however long it is."""
 
-    async def standing(self, key: SessionKey) -> Collection | None:
+    async def standing_collection(self, key: SessionKey) -> Collection | None:
         """The newest collection that stands: carried out, no undo itself, and not taken back."""
 
     async def op(self, key: SessionKey, op_id: str) -> Op | None:

@@ -27,14 +27,14 @@ class ScriptConnection(sqlite3.Connection):
         return self.cursor()
 
 
-class Lane:
+class DbThread:
     """Runs functions on its connection's thread, one at a time, in the order they were asked for."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
 
     @classmethod
-    async def open(cls, uri: str, configure: Callable[[sqlite3.Connection], None]) -> Lane:
+    async def open(cls, uri: str, configure: Callable[[sqlite3.Connection], None]) -> DbThread:
         """Connect and configure; nothing stays open if either fails."""
         lane = cls(
             await aiosqlite.connect(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, digest, session_number
 from ctxgc.stash import body_codec, columns
-from ctxgc.stash.contract import SHADOW, Collection, Edge, Eviction, Op, SessionRow, Stored
+from ctxgc.stash.contract import SHADOW, Collection, Edge, Eviction, Op, SegmentRow, SessionRow
 
 CHUNK = 500
 """Values in one `IN (…)` list."""
@@ -67,13 +67,13 @@ def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
     return []
 
 
-def numbered(db: sqlite3.Connection, number: int) -> list[SessionKey]:
+def sessions_numbered(db: sqlite3.Connection, number: int) -> list[SessionKey]:
     """Sessions of this number: all names are read, out of their index."""
     keys = (SessionKey(*row) for row in db.execute("SELECT source, session FROM session"))
     return [key for key in keys if session_number(key) == number]
 
 
-def holders(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:
+def sessions_with_segment(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:
     """Sessions with a segment of exactly this id: one look into the index of each."""
     found = db.execute(
         "SELECT source, session FROM session AS t WHERE EXISTS (SELECT 1 FROM segment WHERE sid = t.sid AND id = ?)"
@@ -83,7 +83,7 @@ def holders(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:
     return [SessionKey(*row) for row in found]
 
 
-def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
     """Segments of a session in seq order, without content: all of them, or only `seqs`."""
     # One read transaction: a commit between the three queries would give a row without its edges.
     db.execute("BEGIN")
@@ -117,9 +117,9 @@ def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = N
         db.rollback()
 
 
-def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[Stored, str]]:
+def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[SegmentRow, str]]:
     """Segments without content, and the project of each."""
-    found: dict[int, tuple[Stored, str]] = {}
+    found: dict[int, tuple[SegmentRow, str]] = {}
     for chunk in chunks(rids):
         marks = ", ".join("?" * len(chunk))
         uses: dict[int, list[PathUse]] = defaultdict(list)
@@ -199,7 +199,7 @@ def collection(db: sqlite3.Connection, key: SessionKey, number: int) -> Collecti
     return next(iter(_journal(db, key, NUMBERED, number)), None)
 
 
-def standing(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
+def standing_collection(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
     """The newest collection that was carried out and is no undo nor taken back."""
     stands = "AND c.undoes = 0 AND c.asked != ? AND u.number IS NULL ORDER BY c.number DESC LIMIT 1"
     return next(iter(_journal(db, key, stands, SHADOW)), None)

@@ -24,7 +24,7 @@ from ctxgc.core.segment import SessionKey, State, digest
 from ctxgc.stash import body_codec, files, schema
 from ctxgc.stash.carving import Leaf, carve, leaves
 from ctxgc.stash.columns import COLUMNS, stored, values
-from ctxgc.stash.writing import Prepared, Writer, indexed_text_of
+from ctxgc.stash.writing import EncodedPut, Writer, indexed_text_of
 
 TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
 _NOBODY = SessionKey("", "")
@@ -35,7 +35,7 @@ _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckReport:
     """What a check found. `troubles` are sentences; the first few of each sort."""
 
     bodies: int
@@ -49,7 +49,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
+class RepairReport:
     """What a repair saved. `rebuilt` rows were lost and came back from their bodies."""
 
     backup: Path
@@ -59,7 +59,7 @@ class Repaired:
     bodies_lost: int
 
 
-def check(path: Path) -> Checked:
+def check(path: Path) -> CheckReport:
     """Read everything and report. Changes nothing; run it while no daemon has the stash open."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
@@ -77,10 +77,10 @@ def check(path: Path) -> Checked:
                     troubles += [f"the content of segment {id_!r} is damaged"] if damaged <= 10 else []
     except _UNREADABLE as error:
         troubles.append(f"reading stopped: {error}")
-    return Checked(bodies, damaged, tuple(troubles))
+    return CheckReport(bodies, damaged, tuple(troubles))
 
 
-def repair(path: Path) -> Repaired:
+def repair(path: Path) -> RepairReport:
     """Save what can be read into a new file and put it in the old one's place; the old one stays as a backup."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
@@ -99,7 +99,7 @@ def repair(path: Path) -> Repaired:
     for beside in ("-wal", "-shm"):
         Path(f"{path}{beside}").unlink(missing_ok=True)
     new.replace(path)
-    return Repaired(backup, segments, bodies, rebuilt, lost)
+    return RepairReport(backup, segments, bodies, rebuilt, lost)
 
 
 def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
@@ -154,7 +154,7 @@ def _columns(db: sqlite3.Connection, table: str) -> dict[str, str]:
 
 def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:
     """Put bodies beside their rows, and make rows for those that have none; how many rows were made."""
-    homeless: list[Prepared] = []
+    homeless: list[EncodedPut] = []
     decompress = body_codec.decompressor()
     sids = {row[0] for row in new.execute("SELECT sid FROM session")}
     for rid, blob in bodies:
@@ -170,13 +170,13 @@ def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> in
             continue
         with contextlib.suppress(ValueError):
             row = body_codec.stored(blob, decompress)
-            homeless.append(Prepared(row, blob, indexed_text_of(row)))
+            homeless.append(EncodedPut(row, blob, indexed_text_of(row)))
     # New rows reuse the rids of lost ones: nothing of theirs may be left.
     new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
     return sum(_rebuild(new, prepared) for prepared in homeless)
 
 
-def _rebuild(new: sqlite3.Connection, prepared: Prepared) -> int:
+def _rebuild(new: sqlite3.Connection, prepared: EncodedPut) -> int:
     """A row for a body that lost its own: as it was admitted, at the end of the window order it knew."""
     row = replace(prepared.row, touched_turn=prepared.row.segment.born_turn)
     new.execute("INSERT OR IGNORE INTO session (source, session) VALUES (?, ?)", row.key)

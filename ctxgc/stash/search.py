@@ -30,7 +30,7 @@ from ctxgc.core.ranking import (
     snippet,
 )
 from ctxgc.stash import body_codec, index_text, reading
-from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Found, Hit, Query
+from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
 from ctxgc.stash.filters import Scope, scope_of
 from ctxgc.stash.schema import meta
 
@@ -71,7 +71,7 @@ class Deadline:
 
 
 @dataclass(slots=True)
-class Gathered:
+class CandidatePool:
     """Candidates as they are found; what is in here when time runs out is still good."""
 
     rids: dict[int, bool] = field(default_factory=dict)
@@ -100,11 +100,11 @@ class Gathered:
                 yield found[start : min(start + self.lot, last)]
 
 
-def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: float = SEARCH_S_MAX) -> Found:
+def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: float = SEARCH_S_MAX) -> SearchResult:
     """Answer a query within its time."""
     wanted = parse(query.text)
     notes = [f"{wanted.dropped} further words of the query were left out"] if wanted.dropped else []
-    gathered = Gathered(notes=notes)
+    gathered = CandidatePool(notes=notes)
     deadline.set(seconds)
     try:
         if meta(db, "unindexed_below"):
@@ -112,7 +112,7 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
             gathered.notes.append("the index is being rebuilt; older segments may be missing")
         scope = scope_of(db, query)
         if scope is None:
-            return Found(hits=(), notes=tuple(gathered.notes))
+            return SearchResult(hits=(), notes=tuple(gathered.notes))
         if not wanted.terms:
             return _listed(db, query, wanted, scope, gathered)
         limit = min(query.limit, SEARCH_LIMIT_MAX)
@@ -128,12 +128,12 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
         if "interrupted" not in str(error):
             raise
         gathered.notes.append("the search ran out of time; narrow it")
-        return Found(hits=(), notes=tuple(gathered.notes), is_partial=True)
+        return SearchResult(hits=(), notes=tuple(gathered.notes), is_partial=True)
     finally:
         deadline.set(float("inf"))
 
 
-def _gather(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, out: Gathered) -> None:
+def _gather(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, out: CandidatePool) -> None:
     """Candidates for so many hits: those with all words, then those with some of the rarer ones.
 
     Blocks of a smaller need are the first ones of a larger: a page goes on where the last one ended.
@@ -158,7 +158,7 @@ def _gather(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, out
         _fill(db, wanted, scope, need, max(RAREST_ROWS_MIN, share), out)
 
 
-def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, rows_max: int, out: Gathered) -> None:
+def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, rows_max: int, out: CandidatePool) -> None:
     """Add segments that have some of the words, the rare ones first; more words only where those fill no page."""
     present = sorted((term for term in wanted.terms if out.df[term]), key=lambda term: out.df[term])
     before = len(out.rids)
@@ -233,7 +233,7 @@ def _quoted(term: Term) -> str:
     return f"({' OR '.join(ways)})" if len(ways) > 1 else ways[0]
 
 
-def _listed(db: sqlite3.Connection, query: Query, wanted: Wanted, scope: Scope, out: Gathered) -> Found:
+def _listed(db: sqlite3.Connection, query: Query, wanted: Wanted, scope: Scope, out: CandidatePool) -> SearchResult:
     """Without words to find: the newest segments of the scope, a page of them."""
     limit = min(query.limit, SEARCH_LIMIT_MAX)
     asked = CANDIDATES_MAX if wanted.excluded else limit + 1
@@ -244,7 +244,9 @@ def _listed(db: sqlite3.Connection, query: Query, wanted: Wanted, scope: Scope, 
     after = query.offset + (rids.index(kept[-1].key) + 1 if len(kept) == limit and kept else len(rids))
     is_more = len(kept) == limit and rids.index(kept[-1].key) + 1 < len(rids) if kept else False
     hits = _hits(db, [(c, 0.0) for c in kept], wanted, "recent")
-    return Found(hits=hits, notes=tuple(out.notes), next_offset=after if is_more else -1, is_partial=out.is_partial)
+    return SearchResult(
+        hits=hits, notes=tuple(out.notes), next_offset=after if is_more else -1, is_partial=out.is_partial
+    )
 
 
 def listing_sql(scope: Scope) -> tuple[str, tuple[object, ...]]:
@@ -263,8 +265,8 @@ def listing_sql(scope: Scope) -> tuple[str, tuple[object, ...]]:
 
 
 def _fallback(
-    db: sqlite3.Connection, deadline: Deadline, query: Query, wanted: Wanted, scope: Scope, out: Gathered
-) -> Found:
+    db: sqlite3.Connection, deadline: Deadline, query: Query, wanted: Wanted, scope: Scope, out: CandidatePool
+) -> SearchResult:
     """Out of time: what was found so far, else the newest segments of the scope that have any of the words."""
     deadline.set(FALLBACK_S_MAX)
     out.is_partial = True
@@ -282,7 +284,7 @@ def _fallback(
     return _answer(db, query, wanted, out, match="recent")
 
 
-def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered, match: str) -> Found:
+def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: CandidatePool, match: str) -> SearchResult:
     """Rank the candidates and cut the page."""
     ranked: list[tuple[Candidate, float]] = []
     for lot in out.lots():
@@ -292,7 +294,7 @@ def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered,
     hits = _hits(db, ranked[query.offset : end], wanted, match)
     if query.offset >= CANDIDATES_MAX:
         out.notes.append(f"only the best {CANDIDATES_MAX} are ranked; narrow the search")
-    return Found(
+    return SearchResult(
         hits=hits,
         notes=tuple(out.notes),
         next_offset=end if len(ranked) > end else -1,
@@ -300,7 +302,7 @@ def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered,
     )
 
 
-def _texts(db: sqlite3.Connection, rids: Sequence[int], out: Gathered) -> list[Candidate]:
+def _texts(db: sqlite3.Connection, rids: Sequence[int], out: CandidatePool) -> list[Candidate]:
     """The candidates' texts, the order kept."""
     texts: dict[int, str] = {}
     decompress = body_codec.decompressor()

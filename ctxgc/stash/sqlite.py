@@ -24,8 +24,8 @@ from typing import TypeVar
 from ctxgc.core.errors import Conflict, CtxgcError, NotFound, ReadOnly, ShuttingDown, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, maintenance, reading, schema
-from ctxgc.stash.contract import Collection, Found, Mutation, Op, Query, SessionRow, StashStatus, Stored
-from ctxgc.stash.db_thread import Lane
+from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow, StashStatus
+from ctxgc.stash.db_thread import DbThread
 from ctxgc.stash.group_commit import GroupCommit
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.search import SEARCH_S_MAX, Deadline, search
@@ -80,9 +80,9 @@ class SqliteStash:
         self._read_only = ""
         self._next_space_check_s = 0.0
         self._trouble = ""
-        self._lane: Lane | None = None
+        self._lane: DbThread | None = None
         self._writer: Writer | None = None
-        self._readers: asyncio.Queue[tuple[Lane, Deadline]] = asyncio.Queue()
+        self._readers: asyncio.Queue[tuple[DbThread, Deadline]] = asyncio.Queue()
         self._reader_count = 0
         self._task: asyncio.Task[None] | None = None
         self._group = GroupCommit(self._commit)
@@ -96,11 +96,11 @@ class SqliteStash:
         if self._is_kept:
             files.make_ready(self._path)
         try:
-            self._lane = await Lane.open(self._uri("rw"), schema.configure_writer)
+            self._lane = await DbThread.open(self._uri("rw"), schema.configure_writer)
             await self._lane.run(self._start)
             for _ in range(READERS if self._is_kept else 1):
                 deadline = Deadline()
-                lane = await Lane.open(self._uri("ro"), schema.configure_reader) if self._is_kept else self._lane
+                lane = await DbThread.open(self._uri("ro"), schema.configure_reader) if self._is_kept else self._lane
                 await self._readers.put((lane, deadline))
                 self._reader_count += 1
                 await lane.run(lambda db, late=deadline: db.set_progress_handler(late, INTERRUPT_OPS))  # type: ignore[misc]
@@ -152,15 +152,15 @@ class SqliteStash:
         """Sessions a person may mean by `text`."""
         return await self._read(lambda db: reading.resolve(db, text))
 
-    async def numbered(self, number: int) -> list[SessionKey]:
+    async def sessions_numbered(self, number: int) -> list[SessionKey]:
         """Sessions of this number."""
-        return await self._read(lambda db: reading.numbered(db, number))
+        return await self._read(lambda db: reading.sessions_numbered(db, number))
 
-    async def holders(self, segment_id: str) -> list[SessionKey]:
+    async def sessions_with_segment(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id."""
-        return await self._read(lambda db: reading.holders(db, segment_id))
+        return await self._read(lambda db: reading.sessions_with_segment(db, segment_id))
 
-    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
         """Segments of a session in seq order, without content: all of them, or only `seqs`."""
         return await self._read(lambda db: reading.rows(db, key, seqs))
 
@@ -168,7 +168,7 @@ class SqliteStash:
         """(skeleton, body) by seq; raises `StorageFailed` for one that is not what was admitted."""
         return await self._read(lambda db: reading.bodies(db, key, seqs))
 
-    async def search(self, query: Query) -> Found:
+    async def search(self, query: Query) -> SearchResult:
         """Ranked hits within the time bound."""
         return await self._read_timed(lambda db, deadline: search(db, deadline, query, self._search_s_max))
 
@@ -180,9 +180,9 @@ class SqliteStash:
         """One line of the journal."""
         return await self._read(lambda db: reading.collection(db, key, number))
 
-    async def standing(self, key: SessionKey) -> Collection | None:
+    async def standing_collection(self, key: SessionKey) -> Collection | None:
         """The newest collection that stands."""
-        return await self._read(lambda db: reading.standing(db, key))
+        return await self._read(lambda db: reading.standing_collection(db, key))
 
     async def op(self, key: SessionKey, op_id: str) -> Op | None:
         """What is remembered of a mutation."""

@@ -31,22 +31,22 @@ from ctxgc.stash.contract import (
     OP_IDS_KEPT_PER_SESSION,
     ActualCost,
     AddEdges,
-    Collected,
     Edge,
     Forget,
     ForgetSession,
     Mutation,
     Put,
+    PutCollection,
     PutOp,
     PutPosition,
     PutSession,
-    Recalled,
+    SegmentRow,
     SetGarbage,
     SetPinned,
     SetPlaces,
+    SetRecalled,
     SetState,
     SetTags,
-    Stored,
     Touch,
 )
 from ctxgc.stash.reading import NUMBERED, journal_lines
@@ -57,28 +57,28 @@ SIDS_CACHED_MAX = 4096
 Failpoint = Callable[[str], None]
 
 
-class Prepared(NamedTuple):
+class EncodedPut(NamedTuple):
     """A `Put` with the costly part done: its frame, and its text for the index."""
 
-    row: Stored
+    row: SegmentRow
     frame: bytes
     text: str
 
 
-Batch = Sequence[Mutation | Prepared]
+Batch = Sequence[Mutation | EncodedPut]
 
 
-def prepare(mutations: Sequence[Mutation]) -> list[Mutation | Prepared]:
+def prepare(mutations: Sequence[Mutation]) -> list[Mutation | EncodedPut]:
     """Compress and split every `Put` of a batch. Pure; for any thread."""
     compress = body_codec.compressor()
     return [_prepared(m, compress) if isinstance(m, Put) else m for m in mutations]
 
 
-def _prepared(mutation: Put, compress: body_codec.Transform) -> Prepared:
-    return Prepared(mutation.row, body_codec.encode(mutation.row, compress), indexed_text_of(mutation.row))
+def _prepared(mutation: Put, compress: body_codec.Transform) -> EncodedPut:
+    return EncodedPut(mutation.row, body_codec.encode(mutation.row, compress), indexed_text_of(mutation.row))
 
 
-def indexed_text_of(row: Stored) -> str:
+def indexed_text_of(row: SegmentRow) -> str:
     """What the index is given of a segment; exactly this takes it out again."""
     return index_text.prepared(index_text.readable(row.segment.skeleton, row.segment.body))
 
@@ -93,17 +93,17 @@ class Writer:
         compress = body_codec.compressor()  # Made once: making one costs more than a short text does.
         self._actions: dict[type, Callable[[Any], None]] = {
             PutSession: self._put_session,
-            Prepared: self._put,
+            EncodedPut: self._put,
             Put: lambda m: self._put(_prepared(m, compress)),
             SetState: self._set_state,
             SetPlaces: self._set_places,
             Touch: self._touch,
-            Recalled: self._recalled,
+            SetRecalled: self._recalled,
             SetPinned: self._set_pinned,
             SetTags: self._set_tags,
             AddEdges: lambda m: self._add_edges(self._sid(m.key), m.seq, m.edges),
             SetGarbage: self._set_garbage,
-            Collected: self._collected,
+            PutCollection: self._collected,
             ActualCost: self._actual_cost,
             Forget: self._forget,
             ForgetSession: self._forget_session,
@@ -157,7 +157,7 @@ class Writer:
 
     # Segments
 
-    def _put(self, mutation: Prepared) -> None:
+    def _put(self, mutation: EncodedPut) -> None:
         self._fail("put")
         row = mutation.row
         if row.state is State.FORGOTTEN:
@@ -172,7 +172,7 @@ class Writer:
         if row.edges:
             self._add_edges(sid, row.seq, row.edges)
 
-    def _complete(self, sid: int, mutation: Prepared) -> None:
+    def _complete(self, sid: int, mutation: EncodedPut) -> None:
         """The id is known: completing a pending segment is the only thing that may change it."""
         row = mutation.row
         known = self._db.execute(
@@ -189,7 +189,7 @@ class Writer:
         self.write_content(rid, sid, mutation)
         self._add_edges(sid, seq, row.edges)
 
-    def write_content(self, rid: int, sid: int, mutation: Prepared) -> None:
+    def write_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
         """Body, index entry and paths of a row that has none."""
         segment = mutation.row.segment
         self._fail("body")
@@ -265,7 +265,7 @@ class Writer:
         sets = "touched_turn = ?, touches = touches + 1"
         self._update("touch", mutation.key, sets, rows, only="AND touched_turn < ?")
 
-    def _recalled(self, mutation: Recalled) -> None:
+    def _recalled(self, mutation: SetRecalled) -> None:
         rows = [(mutation.turn, seq) for seq in mutation.seqs]
         self._update("recalled", mutation.key, "recalled_turn = max(recalled_turn, ?)", rows)
 
@@ -283,7 +283,7 @@ class Writer:
 
     # Journal
 
-    def _collected(self, mutation: Collected) -> None:
+    def _collected(self, mutation: PutCollection) -> None:
         self._fail("collection")
         sid, c = self._sid(mutation.key), mutation.collection
         known = next(iter(journal_lines(self._db, sid, NUMBERED, c.id)), None)

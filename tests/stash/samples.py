@@ -8,15 +8,17 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from ctxgc.core.segment import Kind, Piece, Role, Segment, SessionKey, Status, digest
-from ctxgc.stash.contract import Put, Stored
+from ctxgc.stash.contract import Put, SegmentRow
 from ctxgc.stash.sqlite import SqliteStash
 
 KEY = SessionKey("client", "s1")
 OTHER = SessionKey("codex", "s2")
 
 
-def stored(seq: int, text: str | bytes = "hello", *, key: SessionKey = KEY, skeleton: bytes = b"{}", **said) -> Stored:
-    """A segment as the daemon would hand it over; names of `Stored` and of `Segment` may be given alike."""
+def stored(
+    seq: int, text: str | bytes = "hello", *, key: SessionKey = KEY, skeleton: bytes = b"{}", **said
+) -> SegmentRow:
+    """A segment as the daemon would hand it over; names of `SegmentRow` and of `Segment` may be given alike."""
     data = text.encode() if isinstance(text, str) else text
     body = (Piece("text", data),)
     whole = {
@@ -31,7 +33,7 @@ def stored(seq: int, text: str | bytes = "hello", *, key: SessionKey = KEY, skel
     for name, value in said.items():
         (whole if name in Segment.__slots__ else row)[name] = value
     segment = Segment(skeleton=skeleton, body=body, **whole)
-    return Stored(key=key, seq=seq, segment=segment, digest=digest(skeleton, body), **row)
+    return SegmentRow(key=key, seq=seq, segment=segment, digest=digest(skeleton, body), **row)
 
 
 def put(seq: int, text: str | bytes = "hello", **said) -> Put:

@@ -6,12 +6,12 @@ import threading
 
 import pytest
 
-from ctxgc.stash.db_thread import Lane
+from ctxgc.stash.db_thread import DbThread
 
 
 @pytest.fixture
 async def lane():
-    made = await Lane.open("file::memory:", lambda db: None)
+    made = await DbThread.open("file::memory:", lambda db: None)
     yield made
     await made.close()
 
@@ -68,7 +68,7 @@ async def test_nothing_stays_open_where_a_connection_could_not_be_configured():
 
     connections = []
     with pytest.raises(sqlite3.OperationalError, match="not this one"):
-        await Lane.open("file::memory:", configure)
+        await DbThread.open("file::memory:", configure)
 
     with pytest.raises(sqlite3.ProgrammingError):
         connections[0].total_changes  # noqa: B018 - a closed connection refuses to be asked

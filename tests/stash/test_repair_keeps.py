@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from ctxgc.core.segment import State
-from ctxgc.stash.contract import Collected, Collection, Eviction, Forget, PutSession, SessionRow, SetPinned
+from ctxgc.stash.contract import Collection, Eviction, Forget, PutCollection, PutSession, SessionRow, SetPinned
 from ctxgc.stash.files import damaged
 from ctxgc.stash.repair import repair
 from tests.stash.samples import KEY, file_in, puts, sqlite_in
@@ -18,7 +18,7 @@ async def test_repairing_a_sound_stash_keeps_every_row_as_it_was(tmp_path):
         evictions=(Eviction(seq=0, reason="cold", freed_tokens=4),),
     )  # fmt: skip
     await stash.apply([PutSession(SessionRow(key=KEY)), *puts("one", "two", "three"), SetPinned(KEY, [1], True)])
-    await stash.apply([Collected(KEY, journal), Forget(KEY, [2])])
+    await stash.apply([PutCollection(KEY, journal), Forget(KEY, [2])])
     before = await stash.rows(KEY), await stash.collections(KEY)
     await stash.close()
 

@@ -70,7 +70,7 @@ async def test_reading_a_session_or_its_bodies_never_scans_a_table(tmp_path, sta
         reading.bodies(db, KEY, [0])
         reading.collections(db, KEY, 50)
         reading.collection(db, KEY, 1)
-        reading.standing(db, KEY)
+        reading.standing_collection(db, KEY)
         reading.op(db, KEY, "x")
         reading.resolve(db, "s")
         reading.position(db, "/x")

@@ -94,7 +94,7 @@ async def undo_collection(services: Services, params: HeapUndo) -> Any:
     async def before(session: Session) -> None:
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
-        newest = await services.stash.standing(session.key)
+        newest = await services.stash.standing_collection(session.key)
         found.append(to_undo(session, number, named, newest, force=params.force))
 
     def apply(session: Session, change: Change) -> Reply:

@@ -31,7 +31,7 @@ from ctxgc.protocol.messages import (
     SessionRender,
     SessionSet,
 )
-from ctxgc.stash.contract import SessionRow, Stored
+from ctxgc.stash.contract import SegmentRow, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 CHILDREN_MAX = 1000
@@ -141,7 +141,7 @@ async def slots_of(services: Services, session: Session) -> list[Slot]:
 def _slots(
     window: Sequence[int],
     out: Mapping[int, tuple[Address, int]],
-    rows: Sequence[Stored],
+    rows: Sequence[SegmentRow],
     contents: Mapping[int, Content],
 ) -> list[Slot]:
     """The same from values alone; `out` has address and tokens of the bodies that are out."""
