@@ -5,8 +5,7 @@
     Query ──▶ SearchResult           a search: ranked, filtered, bounded in time
     Stash                            a batch is one atomic, durable transaction (I1); bodies come back exactly (I9)
 
-Nothing in here knows SQLite. Keys are (source, session, seq); a batch stays within one session, so that an engine may
-shard by it.
+Keys are (source, session, seq). A batch stays within one session, so that an engine may shard by session.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ SHADOW = "shadow"
 
 
 class Op(NamedTuple):
-    """What is remembered of a mutation that a client named."""
+    """The remembered reply of a mutation that a client named."""
 
     reply: bytes
     call: bytes
-    """A digest of what was asked for; empty where an older version remembered it."""
+    """A digest of the call; empty where an older version remembered the reply."""
 
 
 class Edge(NamedTuple):
@@ -41,8 +40,7 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRow:
-    """A segment as the stash keeps it. `seq` counts admissions of its session from 0 without gaps,
-    but for rows that a repair could not save.
+    """A segment as the stash keeps it. `seq` counts admissions of a session from 0; only a repair leaves gaps.
 
     Rows read without content have `segment.skeleton == b"{}"` and `segment.body == ()`; everything else is whole.
     `segment.edit_sources` is never stored. Edges come back sorted, each once.
@@ -63,19 +61,19 @@ class SegmentRow:
     touched_turn: int = 0
     touches: int = 0
     recalled_turn: int = -1
-    """When it was last recalled, -1 if never: for a few turns from then it is a root."""
+    """The turn of the last recall, -1 for none: the segment is a root for a few turns from then."""
     is_pinned: bool = False
     garbage: str = ""
-    """Why it is proven garbage, or empty; `garbage_by` is the seq that proves it, or -1."""
+    """The proof that the segment is garbage, or empty; `garbage_by` is the seq that proves it, or -1."""
     garbage_by: int = -1
     redactions: int = 0
     collection: int = 0
-    """The collection that evicted it, 0 if none did."""
+    """The collection that evicted the segment, 0 for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow:
-    """What is known of a session. Empty strings and zeros mean unknown."""
+    """A session as the stash knows it. Empty strings and zeros mean unknown."""
 
     key: SessionKey
     project: str = ""
@@ -99,12 +97,12 @@ class SessionRow:
     """Recalls so far."""
     closed: bool = False
     forgotten: bool = False
-    """As a whole: its title, task and project are gone, and what its transcript says of them is not taken again."""
+    """The whole session is forgotten: no transcript brings its title, task and project back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eviction:
-    """One line of a collection's journal. Refers to the segment; copies no text."""
+    """One victim in a collection's journal. The line refers to the segment and copies no text."""
 
     seq: int
     reason: str
@@ -115,14 +113,14 @@ class Eviction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """The journal of one collection (or undo): what left, why, and what it was expected to cost."""
+    """The journal's line of one collection or undo: its victims, their reasons, and its predicted cost."""
 
     id: int
     """Counts from 1 within the session."""
     wall_s: float
     turn: int
     trigger: str
-    """`asked`, `evicted_by_hand`, `hard_limit`, `value`, `undo`; `shadow`: it would have run, and nothing left."""
+    """`asked`, `evicted_by_hand`, `hard_limit`, `value`, `undo`; `shadow`: no segment left."""
     target_tokens: int
     before_tokens: int
     after_tokens: int
@@ -132,9 +130,9 @@ class Collection:
     """Input-token equivalents over the pacer's horizon, negative is a saving."""
     actual_cost: float | None = None
     undoes: int = 0
-    """The collection this one takes back, 0 if it is none."""
+    """The collection that this undo takes back, 0 for a collection."""
     undone_by: int = 0
-    """The undo that took it back, 0 if it stands. Read from the journal, never written."""
+    """The undo that took this collection back, 0 if it stands. Read from the journal, never written."""
 
 
 class PutSession(NamedTuple):
@@ -146,8 +144,8 @@ class PutSession(NamedTuple):
 class Put(NamedTuple):
     """Insert a segment, or complete the pending one with the same id. A forgotten id stays forgotten.
 
-    Completing replaces content and what the host says of it; place, turn, pins, tags, task and state stay. A seq that
-    belongs to another id is a `Conflict`. A session that nobody described yet gets a bare row.
+    Completing replaces the content and the host's facts; place, turn, pins, tags, task and state stay. A seq that
+    belongs to another id is a `Conflict`. A session without a row gets a bare one.
     """
 
     row: SegmentRow
@@ -170,9 +168,9 @@ class SetPlaces(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """Observed uses: (seq, turn). Sets `touched_turn` to the later of both; a later turn adds one to `touches`.
+    """Observed uses: (seq, turn). The later turn is kept; each later turn adds one to `touches`.
 
-    A turn counts once, or else applying a batch again would count it again.
+    A turn counts once, or else a batch that is applied again would count twice.
     """
 
     key: SessionKey
@@ -180,7 +178,7 @@ class Touch(NamedTuple):
 
 
 class SetRecalled(NamedTuple):
-    """These were recalled at this turn; an earlier one than is known changes nothing."""
+    """Recalls of these segments at this turn; a turn before the known one changes nothing."""
 
     key: SessionKey
     seqs: Sequence[int]
@@ -196,7 +194,7 @@ class SetPinned(NamedTuple):
 
 
 class SetTags(NamedTuple):
-    """Replace tags, task and importance of one segment; `None` leaves as it is."""
+    """Replace tags, task and importance of one segment; `None` leaves a field as it is."""
 
     key: SessionKey
     seq: int
@@ -221,17 +219,17 @@ class SetGarbage(NamedTuple):
 
 
 class PutCollection(NamedTuple):
-    """Write a collection's journal and evict its victims. With `restores`, an undo: those return to resident."""
+    """Write a line of the journal and evict its victims; `restores` of an undo return. Another line is a `Conflict`."""
 
     key: SessionKey
     collection: Collection
     restores: Sequence[int] = ()
     is_carried_out: bool = True
-    """False: the journal alone, of what would have left; no segment changes its state."""
+    """False: the journal alone, of a collection that would have run; no segment changes its state."""
 
 
 class ActualCost(NamedTuple):
-    """What a collection turned out to cost, from the host's usage."""
+    """The cost of a collection, from the host's usage."""
 
     key: SessionKey
     collection: int
@@ -241,7 +239,7 @@ class ActualCost(NamedTuple):
 class Forget(NamedTuple):
     """Remove content, metadata and postings; only the bare id stays, with state `forgotten`.
 
-    The session's remembered replies go too: one of them may quote the text.
+    The session's remembered replies go too: a reply may quote the text.
     """
 
     key: SessionKey
@@ -249,9 +247,9 @@ class Forget(NamedTuple):
 
 
 class ForgetSession(NamedTuple):
-    """Forget every segment, and what is known of the session in words: its title, task and project.
+    """Forget every segment and the session's title, task and project.
 
-    Its key stays, as the bare ids of its segments do, so that reading its transcript again brings nothing back.
+    The session's key and its segments' ids stay, so that no transcript that is read again brings them back.
     """
 
     key: SessionKey
@@ -266,7 +264,7 @@ class PutOp(NamedTuple):
 
 
 class PutPosition(NamedTuple):
-    """How far a watched file has been committed. `head` is a digest of its first bytes: another file, another head."""
+    """The committed part of a watched file. `head` is a digest of its first bytes: another file has another head."""
 
     path: str
     head: bytes
@@ -303,7 +301,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One found segment, without its content. `snippet` marks matches with U+0002 and U+0003."""
+    """One segment of a search's result, without its content. `snippet` marks matches with U+0002 and U+0003."""
 
     row: SegmentRow
     project: str
@@ -311,12 +309,12 @@ class Hit:
     """Higher is better; comparable within one reply only."""
     snippet: str
     match: str
-    """`all` words, `some` of the rarer words, or `recent` when the search ran out of time."""
+    """`all` words, `some` of the rarer words, or `recent` where the search ran out of time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """The reply to a search. `notes` say in words what was relaxed or cut short; `next_offset` is -1 at the end."""
+    """The reply to a search. `notes` tell a person what was relaxed or cut short; `next_offset` is -1 at the end."""
 
     hits: tuple[Hit, ...]
     notes: tuple[str, ...] = ()
@@ -326,8 +324,7 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StashStatus:
-    """How the stash is. `erasures_pending` counts what was forgotten, segments and sessions,
-    of which bytes may still be on disk."""
+    """Counts and health. `erasures_pending` counts forgotten segments and sessions whose bytes may be on disk."""
 
     path: str
     segments: int
@@ -344,13 +341,13 @@ class Stash(Protocol):
     """Durable, searchable storage of segments. All methods may raise `StorageFailed`; none blocks the loop."""
 
     async def open(self) -> None:
-        """Open or create. Raises `StashDamaged`, `Incompatible`; never replaces what it cannot read."""
+        """Open or create. Raises `StashDamaged`, `Incompatible`; a file that cannot be read is never replaced."""
 
     async def close(self) -> None:
-        """Commit what was accepted, checkpoint, release. Idempotent."""
+        """Commit the accepted batches and release the stash. Idempotent."""
 
     async def apply(self, mutations: Sequence[Mutation]) -> None:
-        """All of them or none, durable on return. Raises `ReadOnly` without having changed anything."""
+        """Commit all mutations or none, durable on return. Raises `ReadOnly`, and no row has changed."""
 
     async def sessions(
         self, *, project: str = "", source: str = "", limit: int = 100, offset: int = 0
@@ -361,7 +358,7 @@ class Stash(Protocol):
         """One session's row."""
 
     async def resolve(self, text: str) -> list[SessionKey]:
-        """Sessions a person may mean by `text`: `source:session`, a session id, or a prefix of one. At most 10."""
+        """Sessions that a person may mean by `text`: `source:session`, a session id, or a prefix. At most 10."""
 
     async def sessions_numbered(self, number: int) -> list[SessionKey]:
         """Sessions of this number (`core.segment.session_number`); more than one where numbers collide. O(sessions)."""
@@ -376,7 +373,7 @@ class Stash(Protocol):
         """(skeleton, body) by seq, exactly as admitted. Unknown and forgotten seqs are absent."""
 
     async def search(self, query: Query) -> SearchResult:
-        """Ranked hits: all words first, then rarer words; answers within its time bound."""
+        """Ranked hits: all words first, then rarer words; the reply comes within its time bound."""
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""
@@ -385,10 +382,10 @@ class Stash(Protocol):
         """One line of the journal, however long it is."""
 
     async def standing_collection(self, key: SessionKey) -> Collection | None:
-        """The newest collection that stands: carried out, no undo itself, and not taken back."""
+        """The newest collection that was carried out, is no undo and was not undone."""
 
     async def op(self, key: SessionKey, op_id: str) -> Op | None:
-        """What is remembered of a mutation, if it is among those kept."""
+        """The remembered reply of a mutation, if the session still keeps it."""
 
     async def position(self, path: str) -> tuple[bytes, int] | None:
         """(head digest, offset) of a watched file."""

@@ -28,33 +28,33 @@ class ScriptConnection(sqlite3.Connection):
 
 
 class DbThread:
-    """Runs functions on its connection's thread, one at a time, in the order they were asked for."""
+    """Runs operations on its connection's thread, one at a time, in the order of the calls."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
 
     @classmethod
     async def open(cls, uri: str, configure: Callable[[sqlite3.Connection], None]) -> DbThread:
-        """Connect and configure; nothing stays open if either fails."""
-        lane = cls(
+        """Connect and configure; no connection stays open if either fails."""
+        thread = cls(
             await aiosqlite.connect(
                 uri, uri=True, isolation_level=None, cached_statements=256, factory=ScriptConnection
             )
         )
         try:
-            await lane.run(configure)
+            await thread.run(configure)
         except BaseException:
-            await lane.close()
+            await thread.close()
             raise
-        return lane
+        return thread
 
-    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """The function's result. If the caller is cancelled the function runs to its end all the same."""
+    async def run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """The operation's result. An operation whose caller is cancelled runs to its end all the same."""
         results: list[T] = []
-        script: Any = lambda connection: results.append(function(connection))  # noqa: E731 - a script, for aiosqlite
+        script: Any = lambda connection: results.append(operation(connection))  # noqa: E731 - a script, for aiosqlite
         await self._connection.executescript(script)
         return results[0]
 
     async def close(self) -> None:
-        """Finish what was asked for and close."""
+        """Finish the waiting operations and close the connection."""
         await self._connection.close()

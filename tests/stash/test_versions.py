@@ -74,6 +74,6 @@ async def test_a_file_of_a_released_version_is_sound_and_a_repair_keeps_all_it_s
     assert (report.rebuilt, report.bodies_lost) == (0, 0)
     stash = sqlite_in(tmp_path)
     await stash.open()
-    await stash._step_while_useful()  # The index is filled anew.
+    await stash._run_steps()  # The index is filled anew.
     await assert_says_what_it_said(stash)
     await stash.close()
