@@ -87,10 +87,10 @@ def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
         source, session = facts["key"]
         place, born_turn = facts["at"]
         skeleton_tokens, tombstone_tokens = facts["tokens"]
-        said = {name: facts[name] for name in _DEFAULTS if name in facts}
-        said |= {name: tuple(said[name]) for name in ("refs", "tags") if name in said}
-        if "status" in said:
-            said["status"] = Status(said["status"])
+        labels = {name: facts[name] for name in _DEFAULTS if name in facts}
+        labels |= {name: tuple(labels[name]) for name in ("refs", "tags") if name in labels}
+        if "status" in labels:
+            labels["status"] = Status(labels["status"])
         segment = Segment(
             id=facts["id"],
             kind=Kind(facts["kind"]),
@@ -100,7 +100,7 @@ def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
             skeleton=skeleton,
             body=body,
             paths=tuple(PathUse(p, Access(a), first, last) for p, a, first, last in facts.get("paths", ())),
-            **said,
+            **labels,
         )
         return SegmentRow(
             key=SessionKey(source, session),
@@ -135,7 +135,7 @@ def _open(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tu
         raise ValueError(f"not a frame: {error}") from error
     facts, skeleton, body = _cut(raw)
     if [len(skeleton), *(len(piece.data) for piece in body)] != _lengths(facts):
-        raise ValueError("not a frame: it is too short for what it says it holds")
+        raise ValueError("not a frame: the content is shorter than its facts say")
     return facts, skeleton, body
 
 

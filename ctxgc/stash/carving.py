@@ -22,7 +22,7 @@ _ROWID_MIN, _ROWID_MAX = -(2**63), 2**63 - 1
 
 
 class Leaf(NamedTuple):
-    """The rowids that may lie below one page of a table, and those that the page names, if it can be read."""
+    """The rowids that may lie below one page of a table, and the rowids that the page names if it can be read."""
 
     first: int
     last: int
@@ -51,7 +51,7 @@ def _pages(file: BinaryIO, path: Path) -> _Pages:
 def leaves(path: Path, root: int) -> Iterator[Leaf]:
     """The leaves below a table's root page, in order of rowids. Together they cover every rowid there can be.
 
-    What lies below an interior page that cannot be read is one leaf without rowids. O(pages of the table).
+    An interior page that cannot be read is a leaf without rowids. O(pages of the table).
     """
     with path.open("rb") as file:
         page = _pages(file, path)
@@ -101,7 +101,7 @@ def _rowids(data: bytes) -> tuple[int, ...]:
 
 
 def carve(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(rid, frame) of every whole body in the file, in page order. What is broken is passed over."""
+    """(rid, frame) of every whole body in the file, in page order; broken cells are left out."""
     with path.open("rb") as file:
         page = _pages(file, path)
         for number in range(2, page.count + 1):

@@ -133,8 +133,8 @@ def segment_row(
 def session_row(row: Mapping[str, Any] | Sequence[Any]) -> SessionRow:
     """A row, in the order of `SESSION_COLUMNS`, as a `SessionRow`."""
     source, session, *rest, closed, is_forgotten = row
-    said = dict(zip(SESSION_COLUMNS[2:-2], rest, strict=True))
-    return SessionRow(key=SessionKey(source, session), closed=bool(closed), forgotten=bool(is_forgotten), **said)
+    others = dict(zip(SESSION_COLUMNS[2:-2], rest, strict=True))
+    return SessionRow(key=SessionKey(source, session), closed=bool(closed), forgotten=bool(is_forgotten), **others)
 
 
 def session_values(row: SessionRow) -> tuple[Any, ...]:

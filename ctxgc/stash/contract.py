@@ -20,7 +20,7 @@ SEARCH_LIMIT_MAX = 100
 OP_IDS_KEPT_PER_SESSION = 4096
 
 SHADOW = "shadow"
-"""The trigger of a journal entry of which nothing left: what a collection would have evicted."""
+"""The trigger of a collection that would have run: its victims stayed."""
 
 
 class Op(NamedTuple):

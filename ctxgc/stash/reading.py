@@ -262,9 +262,9 @@ def position(db: sqlite3.Connection, path: str) -> tuple[bytes, int] | None:
 
 def chunks(items: Iterable[int]) -> Iterator[list[int]]:
     """Lists of at most `CHUNK`."""
-    held = list(items)
-    for at in range(0, len(held), CHUNK):
-        yield held[at : at + CHUNK]
+    values = list(items)
+    for at in range(0, len(values), CHUNK):
+        yield values[at : at + CHUNK]
 
 
 def _path_use(path: str, access: str, first_line: int, last_line: int) -> PathUse:

@@ -173,13 +173,13 @@ def migrate(
 
 def statements_of(script: str) -> list[str]:
     """The statements of a script, each complete."""
-    found, held = [], ""
+    statements, begun = [], ""
     for part in script.split(";"):
-        held += part + ";"
-        if held.strip() != ";" and sqlite3.complete_statement(held):
-            found.append(held.strip())
-            held = ""
-    return found
+        begun += part + ";"
+        if begun.strip() != ";" and sqlite3.complete_statement(begun):
+            statements.append(begun.strip())
+            begun = ""
+    return statements
 
 
 def meta(connection: sqlite3.Connection, name: str) -> int:
