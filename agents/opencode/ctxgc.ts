@@ -146,9 +146,13 @@ function windowOf(messages) {
   return { records, fixed, places }
 }
 
+const SHOWS_A_FILE = /^(Called the Read tool with the following input: |<path>|<file>)/
+
 function ofUser(part) {
   if (part.type !== "text" || part.ignored || !part.text?.trim()) return null
-  return { kind: part.synthetic ? "attachment" : "user", role: "user", text: part.text }
+  // What OpenCode writes itself are its rules, but for the text of a file that the user mentioned.
+  const written = SHOWS_A_FILE.test(part.text) ? "attachment" : "system"
+  return { kind: part.synthetic ? written : "user", role: "user", text: part.text }
 }
 
 function ofAssistant(part, reply) {

@@ -29,6 +29,12 @@ DOCUMENT_BYTES_MAX = 256 * 2**20
 INPUT_SPAN = "input"
 """A span that holds all large inputs of a call at once, because they lie in one JSON string."""
 
+RESULT_SPAN = "result"
+RESULT_HEAD_SPAN = "result.head"
+"""A span that is the beginning of a JSON string, with its quote: what follows is no output of the tool, and stays."""
+RESULT_REST_SPAN = "result.rest"
+"""A span with more of a result whose tombstone stands before it, and with the comma before it."""
+
 INPUT_PIECE_CHARS_MIN = 400
 """A string inside a tool's input moves to the body from this length on; shorter ones stay in the skeleton."""
 
@@ -158,6 +164,7 @@ class WireWindow:
     def fixed(self, segment: Segment) -> frozenset[str]:
         """The pieces of one of its segments that cannot be edited here: pending, signed, not text."""
         editable = {span.piece for span in self.spans.get(segment.id, ())}
+        editable |= {RESULT_SPAN for name in editable if name.startswith(f"{RESULT_SPAN}.")}
         names = {piece.name for piece in segment.body} - editable
         return frozenset(name for name in names if not (INPUT_SPAN in editable and name.startswith("input.")))
 
@@ -167,8 +174,11 @@ class WireFormat(Protocol):
 
     name: str
 
-    def parse(self, request: bytes) -> WireWindow:
-        """Segments of a request (a bare list, or an object holding one). Raises `BadTranscript`."""
+    def parse(self, request: bytes, agent: str = "") -> WireWindow:
+        """Segments of a request (a bare list, or an object holding one). Raises `BadTranscript`.
+
+        `agent` is the source of the session whose request it is: wrappers count only for the agent that writes them.
+        """
         ...
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:

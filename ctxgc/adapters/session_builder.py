@@ -246,6 +246,8 @@ class Chain:
             skeleton=frame,
             body=(Piece(piece, data),) if data else (),
             paths=facts.paths,
+            tool=facts.tool,
+            command=clean_name(facts.command),
             reply=reply,
             has_opaque=bool(skeleton) and "opaque" in (skeleton or ()),
         )

@@ -17,6 +17,8 @@ from typing import Any
 from ctxgc.adapters.contract import INPUT_SPAN, Span, WireWindow
 from ctxgc.adapters.facts.background_commands import Running
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.host_texts.folds import Result
+from ctxgc.adapters.host_texts.wrappers import AnyTexts, HostTexts
 from ctxgc.adapters.session_builder import NO_FACTS, canonical, cut_input, cut_result
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, is_deeper, is_piece_name
 from ctxgc.adapters.wire.json_spans import Extent
@@ -48,8 +50,9 @@ class _Draft:
 class WindowBuilder:
     """Collects the segments of one list. Mutable, used by one parse."""
 
-    def __init__(self, cwd: str = "") -> None:
+    def __init__(self, cwd: str = "", texts: HostTexts | None = None) -> None:
         self._cwd = cwd
+        self._texts = texts or AnyTexts()
         self.skipped: Counter[str] = Counter()
         self._drafts: list[_Draft] = []
         self._open: dict[str, deque[_Draft]] = {}
@@ -71,11 +74,23 @@ class WindowBuilder:
         self._reply = f"m{index}" if is_assistant else ""
         self._message = index
 
-    def text(self, kind: Kind, role: Role, text: str, extent: Extent | None) -> None:
+    @property
+    def unfolds(self) -> bool:
+        """Whether the results of this list may end in what is no output of their tool."""
+        return self._texts.unfolds
+
+    def user_text(self, text: str, extent: Extent | None) -> None:
+        """A text in the user's name: the user's, or the host's own."""
+        kind, words, facts = self._texts.reading(text)
+        # A part of a text has no place of its own: what stands around the user's words stays as well.
+        self.text(kind, Role.USER, words, extent if words == text else None, facts)
+
+    def text(self, kind: Kind, role: Role, text: str, extent: Extent | None, facts: Facts = NO_FACTS) -> None:
         """A text. Nothing but white space is no segment: the APIs refuse it or ignore it."""
         if text.isspace() or not text:
             return
         draft = self._add(kind, role)
+        draft.facts = facts
         draft.body.append(Piece("text", text_bytes(text)))
         if extent is not None:
             draft.spans.append(Span("text", *extent))
@@ -112,27 +127,34 @@ class WindowBuilder:
         if is_text:
             draft.skeleton["is_text_input"] = True
         draft.facts = self._running.goes_on(name, value, facts_of(name, value, self._cwd))
+        self._texts.called(name, value)
         draft.call_id = clean_name(call_id) or "call"
         draft.is_pending = True
         self._open.setdefault(call_id, deque()).append(draft)
 
-    def result(self, call_id: str, content: Any, extent: Extent | None, is_error: bool | None = None) -> None:
-        """A call's result: a string or a list of blocks. What answers no open call is counted and left as it is."""
+    def result(self, call_id: str, result: Result, is_error: bool | None = None) -> None:
+        """A call's result. What answers no open call is counted and left as it is; what is folded into it is said."""
+        self._close(call_id, result, is_error)
+        for fold in result.folds:
+            kind, words, facts = self._texts.folded(fold)
+            self.text(kind, Role.USER, words, None, facts)
+
+    def _close(self, call_id: str, result: Result, is_error: bool | None) -> None:
         waiting = self._open.get(call_id)
         if not waiting:
             self.skipped["orphan_result"] += 1
             return
         draft = waiting.popleft()
         draft.is_pending = False
-        extra, text = cut_result(content)
+        extra, text = cut_result(result.content)
         draft.skeleton.update(extra)
         if is_error is not None:
             draft.skeleton["is_error"] = is_error
         draft.body.append(Piece(RESULT_PIECE, text))
         draft.facts = draft.facts.answered(text)
-        self._running.ended(draft.facts.command, content)
-        if extent is not None and text:
-            draft.spans.append(Span(RESULT_PIECE, *extent))
+        self._running.ended(draft.facts.command, result.content)
+        if text:
+            draft.spans += result.spans
 
     def window(self) -> WireWindow:
         """Every segment with its id. Pending exchanges and segments with opaque blocks have no spans."""
@@ -156,7 +178,7 @@ class WindowBuilder:
                     born_turn=draft.turn,
                     skeleton=skeleton,
                     body=tuple(draft.body),
-                    tool=clean_name(str(draft.skeleton.get("name", ""))),
+                    tool=clean_name(str(draft.skeleton.get("name", draft.facts.tool))),
                     status=_status(draft),
                     paths=draft.facts.paths,
                     edit_sources=draft.facts.edit_sources,

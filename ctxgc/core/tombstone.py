@@ -27,21 +27,22 @@ def path_label(use: PathUse) -> str:
 
 
 def label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
-    """What a segment is in a few words: tool with path and lines, or with its command; else kind. Never body text.
+    """What a segment is in a few words: tool with path and lines, or with its command. Never body text.
 
+    Of what is no exchange its kind, with the file or the name of the output that it shows: `attachment: docs/api.md`.
     At most `LABEL_CHARS_MAX` characters and `bytes_max` bytes: of a path the end, of a command the beginning.
     """
     is_exchange = segment.kind is Kind.EXCHANGE
-    head = _printable(segment.tool or "exchange") if is_exchange else segment.kind.value
+    head = _printable(segment.tool or ("exchange" if is_exchange else segment.kind.value))
     touched = [use for use in segment.paths if use.access is not Access.MENTION or not is_exchange]
     command = segment.command if len(segment.command) < COMMAND_CHARS_CUT else ""
-    if command and is_exchange:
+    if command and (is_exchange or not touched):
         return _begin(f"{head}: {_printable(' '.join(command.split()))}", LABEL_CHARS_MAX, bytes_max)
     if not touched:
         is_cut = is_exchange and segment.command and not command
         return _begin(f"{head}: {LONG_COMMAND}" if is_cut else head, LABEL_CHARS_MAX, bytes_max)
     more = f" +{len(touched) - 1}" if len(touched) > 1 and is_exchange else ""
-    head = _begin(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + " "
+    head = _begin(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + (" " if is_exchange else ": ")
     path = _printable(path_label(touched[0]))
     return head + _end(path, LABEL_CHARS_MAX - len(head + more), bytes_max - len((head + more).encode())) + more
 
@@ -98,4 +99,19 @@ def tombstone_frame(address: Address, *, can_recall: bool = True) -> tuple[str, 
 
 def tombstone_words(segment: Segment, body_tokens: int) -> str:
     """What is the segment's own in its tombstone: what it was, and its size."""
-    return f" {label(segment, TOMBSTONE_LABEL_BYTES_MAX)}, {size_label(body_tokens)} tokens"
+    return f" {_unclosed(label(segment, TOMBSTONE_LABEL_BYTES_MAX))}, {size_label(body_tokens)} tokens"
+
+
+def _unclosed(text: str) -> str:
+    """The text without a bracket that would close the tombstone's own, or leave it open: round ones stand there."""
+    signs, opened = list(text), list[int]()
+    for at, sign in enumerate(text):
+        if sign == "[":
+            opened.append(at)
+        elif sign == "]" and opened:
+            opened.pop()
+        elif sign == "]":
+            signs[at] = ")"
+    for at in opened:
+        signs[at] = "("
+    return "".join(signs)

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from ctxgc.adapters.contract import Admitted, Opened, Rewindowed, Used
-from ctxgc.adapters.transcripts.codex import Codex, user_kind
+from ctxgc.adapters.host_texts.codex import CodexTexts
+from ctxgc.adapters.transcripts.codex import Codex
 from ctxgc.adapters.transcripts.codex_results import is_failure
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
 from tests.contracts.transcript_state import state_of
@@ -76,14 +77,29 @@ def test_a_spawned_thread_is_the_child_of_the_thread_that_spawned_it():
     ("text", "kind"),
     [
         ("fix the log", Kind.USER),
-        ("# AGENTS.md instructions for /w\n\nbe kind", Kind.SYSTEM),
-        ("<environment_context>\n<cwd>/w</cwd>", Kind.SYSTEM),
-        ("<turn_aborted>\nstopped", Kind.ATTACHMENT),
+        ("# AGENTS.md instructions for /w\n\n<INSTRUCTIONS>\nbe kind\n</INSTRUCTIONS>", Kind.SYSTEM),
+        ("<environment_context>\n<cwd>/w</cwd>\n</environment_context>\n", Kind.SYSTEM),
+        ("<turn_aborted>\nstopped\n</turn_aborted>", Kind.SYSTEM),
+        ('<hook_prompt hook_run_id="1">go on</hook_prompt>', Kind.SYSTEM),
+        (
+            "Warning: apply_patch was requested via shell. Use the apply_patch tool instead of exec_command.",
+            Kind.SYSTEM,
+        ),
+        ("<user_shell_command>\n<command>\nls\n</command>\n</user_shell_command>", Kind.ATTACHMENT),
+        ('<codex_internal_context source="goal">\ngo on\n</codex_internal_context>', Kind.ATTACHMENT),
+        ("<goal_context>\ngo on\n</goal_context>", Kind.ATTACHMENT),
+        ('<codex_internal_context source="memory">\nbe kind\n</codex_internal_context>', Kind.SYSTEM),
+        ("# AGENTS.md instructions are too long, cut them", Kind.USER),
+        ("<environment_context> is what I mean", Kind.USER),
+        ("<skill>mine</skill> my request", Kind.USER),
+        ("<skill>mine</skill> my request <skill>mine</skill>", Kind.USER),
+        ("Warning: unused import kestrel in wren.py:3 - please fix it", Kind.USER),
+        ("Warning: apply_patch was requested via shell. Why?", Kind.USER),
         ("Another language model started to solve this problem and", Kind.SUMMARY),
     ],
 )
-def test_a_user_message_is_told_by_how_it_begins(text, kind):
-    assert user_kind(text) is kind
+def test_a_user_message_is_the_hosts_only_if_it_is_a_wrapper_of_the_host_from_end_to_end(text, kind):
+    assert CodexTexts().reading(text).kind is kind
 
 
 def test_items_the_model_says_in_one_go_are_one_turn():

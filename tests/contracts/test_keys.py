@@ -1,9 +1,9 @@
 """The watcher and the wire name the same segments alike: a session is one, whichever way it is seen.
 
 A request is built from a recorded session as its agent would have sent it, read as the gateway reads it, and held
-against the window that the transcript leads to. What a host wraps for the wire only (attachments, as reminders) is
-named by its wrapped text there, so attachments are left out; what a host keeps over its own compaction cannot be told
-from the log alone.
+against the window that the transcript leads to. What a host wraps for the wire only (attachments and rules, as
+reminders) is named by its wrapped text there, so these are left out; what a host keeps over its own compaction cannot
+be told from the log alone.
 """
 
 import gzip
@@ -17,6 +17,8 @@ from tests.contracts.test_wire_corpus import windows_of
 
 SUMMARY = "This session is being continued from a previous conversation that ran out of context. We built a mole."
 SKILL = "Base directory for this skill: /skills/mooring\n\n# Mooring"
+LAUNCH = "<command-message>mooring</command-message>\n<command-name>/mooring</command-name>"
+SHOWN = '<system-reminder>\nCalled the Read tool with the following input: {"file_path":"/w/a.py"}\n</system-reminder>'
 
 
 @pytest.mark.parametrize(
@@ -24,18 +26,25 @@ SKILL = "Base directory for this skill: /skills/mooring\n\n# Mooring"
     [
         (SUMMARY, Kind.SUMMARY),
         (SKILL, Kind.ATTACHMENT),
-        ("<system-reminder>low tide</system-reminder>", Kind.ATTACHMENT),
+        (SHOWN, Kind.ATTACHMENT),
+        ("<system-reminder>low tide</system-reminder>", Kind.SYSTEM),
+        ("<local-command-caveat>do not answer</local-command-caveat>", Kind.SYSTEM),
+        ("Continue from where you left off.", Kind.USER),
         ("<command-name>/exit</command-name>", Kind.USER),
         ("moor the boat", Kind.USER),
     ],
 )
 def test_what_claude_code_says_for_the_user_has_one_name_in_its_log_and_in_its_request(text, kind):
-    marks = {Kind.SUMMARY: {"isCompactSummary": True}, Kind.ATTACHMENT: {"isMeta": True}}.get(kind, {})
+    marks = {"isCompactSummary": True} if kind is Kind.SUMMARY else {"isMeta": kind is not Kind.USER}
     message = {"role": "user", "content": text}
-    record = {"type": "user", "uuid": "u", "sessionId": "s", "message": message} | marks
+    records = [
+        {"type": "user", "uuid": "u", "sessionId": "s", "message": {"role": "user", "content": LAUNCH}},
+        {"type": "user", "uuid": "v", "parentUuid": "u", "sessionId": "s", "message": message} | marks,
+    ]
 
-    (logged,) = windows_of("claude_code", json.dumps(record).encode())["s"]
-    (sent,) = WIRE_FORMATS["anthropic_messages"].parse(json.dumps([message]).encode()).segments
+    logged = windows_of("claude_code", b"".join(json.dumps(record).encode() + b"\n" for record in records))["s"][-1]
+    request = json.dumps([records[0]["message"], message]).encode()
+    sent = WIRE_FORMATS["anthropic_messages"].parse(request, "claude_code").segments[-1]
 
     assert (logged.id, logged.kind) == (sent.id, sent.kind)
     assert sent.kind is kind
@@ -103,7 +112,8 @@ def records_of(path):
 
 
 def facts(segments, *, with_attachments):
-    return [(s.id, s.status, s.body) for s in segments if with_attachments or s.kind is not Kind.ATTACHMENT]
+    wrapped = () if with_attachments else (Kind.ATTACHMENT, Kind.SYSTEM)
+    return [(s.id, s.status, s.body) for s in segments if s.kind not in wrapped]
 
 
 @pytest.mark.corpus
@@ -113,7 +123,7 @@ def test_a_claude_code_request_names_and_holds_what_the_sessions_log_does(corpus
         request, keeps = claude_request(records_of(path))
         *_, window = (w for name, w in windows_of("claude_code", path.read_bytes()).items() if "/" not in name)
 
-        sent = WIRE_FORMATS["anthropic_messages"].parse(json.dumps(request).encode()).segments
+        sent = WIRE_FORMATS["anthropic_messages"].parse(json.dumps(request).encode(), "claude_code").segments
 
         is_equal = facts(sent, with_attachments=False) == facts(window, with_attachments=False)
         equal += is_equal
@@ -132,7 +142,7 @@ def test_a_codex_request_names_and_holds_what_the_sessions_log_does(corpus):
         log = b"".join(json.dumps(record).encode() + b"\n" for record in taken)
         (window,) = windows_of("codex", log).values()
 
-        sent = WIRE_FORMATS["openai_responses"].parse(json.dumps(request).encode()).segments
+        sent = WIRE_FORMATS["openai_responses"].parse(json.dumps(request).encode(), "codex").segments
 
         assert facts(sent, with_attachments=True) == facts(window, with_attachments=True), path.name
         count += 1

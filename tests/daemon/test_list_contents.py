@@ -180,15 +180,42 @@ async def test_a_caller_may_go_on_with_the_list_that_it_got_back(bench, api):
 
 
 async def test_a_tombstone_of_a_text_is_known_again_although_a_texts_name_is_made_of_it(bench):
-    reminder = {"role": "user", "content": f"<system-reminder>{text_of('REMINDER')}</system-reminder>"}
-    messages = [TASK, reminder, *conversation("anthropic_messages")[1:]]
-    first = await collect(bench, "anthropic_messages", messages, 1, session=SESSION)
-    assert first["messages"][1] != reminder
+    goal = {"role": "user", "content": f"<goal_context>\n{text_of('GOAL')}</goal_context>"}
+    turns = [{"role": role, "content": f"{role} {n}"} for n in range(6) for role in ("assistant", "user")]
+    messages = [TASK, goal, *turns]
+    first = await collect(bench, "openai_responses", messages, 1, session=SESSION)
+    assert first["messages"][1]["content"].startswith("[evicted by ctxgc: attachment: goal, ")
 
-    again = await collect(bench, "anthropic_messages", first["messages"], PLENTY, session=SESSION)
+    again = await collect(bench, "openai_responses", first["messages"], PLENTY, session=SESSION)
 
     assert (again["messages"], again["evicted"]) == (first["messages"], first["evicted"])
     assert await found(bench, '"get it back"') == []
+
+
+@pytest.mark.parametrize("tag", ["system-reminder", "task-notification", "bash-stdout", "skill", "environment_context"])
+@pytest.mark.parametrize("api", [*FORMATS, "openai_responses"])
+async def test_a_caller_of_its_own_writes_no_agents_wrappers(bench, api, tag):
+    wrapper = {"role": "user", "content": f"<{tag}>\n{text_of('WORDS')}</{tag}>"}
+    turns = [{"role": role, "content": f"{role} {n}"} for n in range(6) for role in ("assistant", "user")]
+
+    reply = await collect(bench, api, [TASK, wrapper, *turns], 1)
+
+    assert (reply["evicted"], reply["messages"][1]) == (0, wrapper)
+
+
+async def test_of_a_result_with_a_message_folded_into_it_the_words_stay_and_the_tools_own_goes(bench):
+    words = "<system-reminder>\nThe user sent a new message while you were working:\nStop.\n</system-reminder>"
+    turn = list(one_turn("anthropic_messages", "a", f"{text_of('OUTPUT')}\n\n{words}"))
+    turns = [{"role": role, "content": f"{role} {n}"} for n in range(6) for role in ("assistant", "user")]
+
+    reply = await collect(bench, "anthropic_messages", [TASK, *turn, *turns], 1, session=SESSION)
+    again = await collect(bench, "anthropic_messages", reply["messages"], PLENTY, session=SESSION)
+
+    shown = said(reply["messages"][2])
+    assert shown.startswith("[evicted by ctxgc: look_up, ")
+    assert shown.endswith(words)
+    assert again["messages"] == reply["messages"]
+    assert await stood_for(bench, reply["session"], shown) == text_of("OUTPUT").rstrip()
 
 
 @pytest.mark.parametrize("api", FORMATS)

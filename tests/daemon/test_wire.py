@@ -50,7 +50,7 @@ class Host:
     async def send(self, messages, **more):
         """Forward one request with what is in force, then tell of it; its bytes as they went upstream."""
         request = json.dumps(messages).encode()
-        window = WIRE.parse(request)
+        window = WIRE.parse(request, "claude_code")
         self.sent = WIRE.splice(request, window, self.stones(window))
         news = [s for s in window.segments if s.id not in self.known]
         ids = [s.id for s in window.segments]
@@ -223,7 +223,7 @@ async def test_unknown_segments_are_asked_for_and_until_then_the_window_stays(be
 
 async def test_segments_may_come_ahead_of_a_window_that_does_not_fit_one_line(bench):
     host = Host(bench.call)
-    window = WIRE.parse(json.dumps(conversation(6)).encode())
+    window = WIRE.parse(json.dumps(conversation(6)).encode(), "claude_code")
     ahead = [segment_fields(s) for s in window.segments[:4]]
 
     await bench.call("window.sync", session="claude_code:s", format=WIRE.name, new=ahead)
@@ -370,7 +370,7 @@ async def test_what_the_wire_cannot_edit_is_not_counted_as_what_could_go(bench):
     use = {"type": "tool_use", "id": "w", "name": "Write", "input": {"path": "/a", "content": "tide\n" * 300}}
     messages = [TASK, {"role": "assistant", "content": [thought, use]}, turn(0)[1]]
     messages[2]["content"][0]["tool_use_id"] = "w"
-    window = WIRE.parse(json.dumps(messages).encode())
+    window = WIRE.parse(json.dumps(messages).encode(), "claude_code")
     new = [segment_fields(s) for s in window.segments]
     new[1]["fixed"], new[2]["fixed"] = ["thinking"], ["input.content"]
 
@@ -399,7 +399,7 @@ async def test_a_call_id_that_now_stands_for_another_result_is_named_and_never_e
 async def test_a_conflict_that_is_told_ahead_of_its_window_is_never_evicted_either(bench):
     host, other = Host(bench.call, mode="on"), "another log altogether\n" * 90
     await host.send(conversation(4))
-    window = WIRE.parse(json.dumps([TASK, *turn(0, other)]).encode())
+    window = WIRE.parse(json.dumps([TASK, *turn(0, other)]).encode(), "claude_code")
     ahead = [segment_fields(one) for one in window.segments if one.id == "call_0"]
 
     await bench.call("window.sync", session=host.session, format=WIRE.name, new=ahead)
@@ -731,7 +731,7 @@ def test_whatever_a_host_does_the_window_is_its_list_and_what_is_out_stays_out(s
                 mode = step if step in ("on", "shadow") else mode
                 past, messages = messages, stepped(messages, past, step, turns, number)
                 reply = await host.send(messages, mode=mode, is_cold=step == "cold")
-                window = WIRE.parse(json.dumps(messages).encode())
+                window = WIRE.parse(json.dumps(messages).encode(), "claude_code")
                 ids = [s.id for s in window.segments]
                 # A call whose result the host took back cannot be edited, and then stays as it is.
                 had = {id_: said for id_, said in had.items() if id_ not in ids or id_ in window.spans}

@@ -8,6 +8,7 @@ from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.gateway.editing.request_body import read_body
 from ctxgc.gateway.identity.agent_session import Family
 from ctxgc.gateway.identity.headers import Identity, identity_of, parent_of, side_of
+from tests.gateway.stage import ScriptedDaemon, Stage
 
 SOME_UUID = "0199a2b4-1111-7222-8333-444455556666"
 TOOLS = {"type": "additional_tools", "role": "developer", "tools": [{"type": "custom", "name": "exec"}]}
@@ -125,3 +126,23 @@ def test_a_sandbox_that_keeps_the_shell_from_our_socket_is_known_by_what_codex_f
     asked = [{"role": "system", "content": "You are an agent."}, {"role": "user", "content": "hi"}, *said]
 
     assert read_body(json.dumps({"messages": asked}).encode(), "openai_chat", set()).can_recall is can_recall
+
+
+@pytest.mark.parametrize(
+    ("headers", "kinds"),
+    [
+        ({"x-claude-code-session-id": "s"}, ["system", "attachment", "user"]),
+        ({"x-ctxgc-session": "s"}, ["user", "user", "user"]),
+    ],
+)
+def test_reminders_count_for_claude_code_alone(headers, kinds):
+    shown = 'Called the Read tool with the following input: {"file_path":"/w/a.md"}'
+    texts = [f"<system-reminder>\n{said}\n</system-reminder>" for said in ("# claudeMd\nNever push.", shown)]
+    content = [{"type": "text", "text": text} for text in (*texts, "go")]
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode()
+    daemon = ScriptedDaemon()
+
+    with Stage(daemon) as stage:
+        stage.ask("/anthropic/v1/messages", body, {"x-api-key": "k", **headers})
+
+    assert [segment["kind"] for told in daemon.told for segment in told["new"]] == kinds

@@ -54,6 +54,9 @@ class Facts:
     paths: tuple[PathUse, ...] = ()
     edit_sources: tuple[str, ...] = ()
     command: str = ""
+    """The shell command; of a text that shows an output, the name of what it shows."""
+    tool: str = ""
+    """What a text shows, where it is more than an attachment: `skill`."""
     reads_to_default: bool = False
     """A read that named no limit: only its result tells whether it reached the end of the file."""
 

@@ -1,4 +1,4 @@
-"""What Claude Code's attachment records put into the prompt, and which user texts the host wrote itself.
+"""What Claude Code's attachment records put into the prompt, and which of it may go.
 
 An attachment reaches the model as a reminder beside a user message. Those that carry text of weight become
 segments; bookkeeping (a hook that said nothing, a token countdown, a permission list) is skipped and counted.
@@ -12,47 +12,37 @@ from typing import Any
 
 from ctxgc.adapters.facts.shell_paths import resolve
 from ctxgc.adapters.facts.tool_facts import Facts
+from ctxgc.adapters.host_texts.claude_code import ClaudeTexts, skill_facts
+from ctxgc.adapters.host_texts.wrappers import Reading
 from ctxgc.adapters.session_builder import as_count, as_dict, as_text, block_text, blocks
 from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse
 
-HOST_TAGS = (
-    "<bash-stdout>",
-    "<bash-stderr>",
-    "<local-command-stdout>",
-    "<local-command-stderr>",
-    "<local-command-caveat>",
-    "<task-notification>",
-    "<agent-message",
-    "<system-reminder>",
-    "<teammate-message",
-)
-"""User texts that begin so come from the host: output, not a request. `<bash-input>` and `<command-name>` are typed."""
+SHOWN = frozenset({"file", "edited_text_file", "invoked_skills"})
+"""Attachments that show a file or a skill, and so may go. Rules, memory, listings and what hooks say stay."""
 
 
-SKILL_START = "Base directory for this skill: "
-"""A skill that the host put in, which a transcript marks as `isMeta` and a request does not."""
-
-SUMMARY_START = "This session is being continued from a previous conversation that ran out of context"
-
-
-def user_kind(text: str, is_meta: bool) -> Kind:
-    """USER for what a person asked (a root, and it ends open calls), ATTACHMENT for what the host put in.
-
-    A request marks none of it, so that what can be told by how it begins is: both sides must name it alike.
-    """
-    if text.startswith(SUMMARY_START):
-        return Kind.SUMMARY
-    return Kind.ATTACHMENT if is_meta or text.startswith((*HOST_TAGS, SKILL_START)) else Kind.USER
-
-
-def attached(attachment: dict[str, Any], cwd: str) -> tuple[str, Facts] | None:
-    """The text an attachment puts into the prompt, with the file it shows; None if it puts none."""
-    read = _READERS.get(as_text(attachment.get("type")))
+def attached(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) -> Reading | None:
+    """What an attachment puts into the prompt, with the file it shows; None if it puts nothing there."""
+    kind = as_text(attachment.get("type"))
+    read = _READERS.get(kind)
     text = read(attachment) if read else ""
     if not text.strip():
         return None
+    if kind == "queued_command":
+        # A prompt typed while the agent worked comes as an attachment, but it is the user who speaks.
+        return Reading(Kind.USER, text) if _is_typed(attachment) else texts.reading(text)
     path = as_text(attachment.get("filename")) or as_text(attachment.get("path"))
-    return text, Facts((_shown(path, attachment, cwd),)) if path and path.isprintable() else Facts()
+    facts = Facts((_shown(path, attachment, cwd),)) if path and path.isprintable() else Facts()
+    if kind == "invoked_skills":
+        facts = skill_facts([as_text(as_dict(item).get("name")) for item in attachment["skills"]])
+    return Reading(Kind.ATTACHMENT if kind in SHOWN else Kind.SYSTEM, text, facts)
+
+
+def _is_typed(attachment: dict[str, Any]) -> bool:
+    """Whether a queued prompt is a person's: not of another agent, nor of a task that ended."""
+    origin = as_text(as_dict(attachment.get("origin")).get("kind")) or "human"
+    is_prompt = as_text(attachment.get("commandMode")) in ("", "prompt")
+    return is_prompt and origin == "human" and attachment.get("isMeta") is not True
 
 
 def _shown(path: str, attachment: dict[str, Any], cwd: str) -> PathUse:

@@ -18,9 +18,12 @@ import msgspec
 
 from ctxgc.adapters.contract import Opened, Used
 from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.host_texts.claude_code import ClaudeTexts
+from ctxgc.adapters.host_texts.folds import unfolded
+from ctxgc.adapters.host_texts.wrappers import Reading
 from ctxgc.adapters.session_builder import Chain, as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.claude_attachments import attached, user_kind
+from ctxgc.adapters.transcripts.claude_attachments import attached
 from ctxgc.adapters.transcripts.claude_record import Record, record_of
 from ctxgc.adapters.transcripts.claude_tree import Tree, stamp
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
@@ -53,6 +56,7 @@ class _Session:
     usage: _Usage | None = None
     turns: dict[int, int] = field(default_factory=dict)
     """Turn of each reply, by the stamp of its message id."""
+    texts: ClaudeTexts = field(default_factory=ClaudeTexts)
     summary_place: int | None = None
     """Kept free by a compaction for the summary that follows it."""
 
@@ -167,17 +171,27 @@ class ClaudeCode(LineTranscript):
         for block in blocks(content):
             if as_dict(block).get("type") == "tool_result":
                 has_result = True
-                self._take_result(chain, as_dict(block), wall_s)
+                self._take_result(session, as_dict(block), wall_s)
             else:
                 rest.append(block)
-        said = [(block, block_text(block)) for block in rest]
-        kinds = [user_kind(text or "", record.isMeta is True) for _, text in said]
-        if Kind.USER in kinds:
+        is_meta = record.isMeta is True
+        said = [(block, session.texts.reading(block_text(block) or "", is_meta=is_meta)) for block in rest]
+        is_prompt = not is_meta and any(reading.kind is Kind.USER for _, reading in said)
+        if is_prompt:
             chain.end_calls()
         if said and not has_result and session.last_uuid:
-            self._take_fork(session, above, is_prompt=Kind.USER in kinds)
-        for (block, text), kind in zip(said, kinds, strict=True):
-            self._take_block(chain, block, text, kind, Role.USER, wall_s, chain.turn, "")
+            self._take_fork(session, above, is_prompt=is_prompt)
+        for block, reading in said:
+            self._take_said(chain, block, reading, wall_s)
+
+    def _take_said(self, chain: Chain, block: object, reading: Reading, wall_s: float) -> None:
+        """A block in the user's name."""
+        if block_text(block) is None:
+            self._take_block(chain, block, None, Kind.USER, Role.USER, wall_s, chain.turn, "")
+        elif reading.words.strip():
+            chain.text(reading.kind, Role.USER, reading.words, wall_s=wall_s, facts=reading.facts)
+        elif reading.words:
+            self._skip("blank")
 
     def _take_fork(self, session: _Session, above: int, is_prompt: bool) -> None:
         slots = session.tree.fork(above, session.chain.window, is_prompt)
@@ -185,15 +199,18 @@ class ClaudeCode(LineTranscript):
             session.chain.drop_calls()
             session.chain.rewindow(slots, Departure.REWOUND)
 
-    def _take_result(self, chain: Chain, block: dict[str, Any], wall_s: float) -> None:
-        content = block.get("content")
+    def _take_result(self, session: _Session, block: dict[str, Any], wall_s: float) -> None:
+        chain, content = session.chain, block.get("content")
         if is_deeper(content, SKELETON_DEPTH_MAX):
             self._skip("too_deep")
             return
         is_error = block.get("is_error")
         call_id = as_text(block.get("tool_use_id"))
-        if chain.close_call(call_id, content, is_error if isinstance(is_error, bool) else None, wall_s) is None:
+        result = unfolded(content)
+        if chain.close_call(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s) is None:
             self._skip("orphan_result")
+        for reading in map(session.texts.folded, result.folds):
+            chain.text(reading.kind, Role.USER, reading.words, wall_s=wall_s, facts=reading.facts)
 
     def _take_assistant(self, session: _Session, record: Record) -> None:
         chain = session.chain
@@ -268,6 +285,7 @@ class ClaudeCode(LineTranscript):
         if is_deeper(value, SKELETON_DEPTH_MAX):
             self._skip("too_deep")
             return
+        self._sessions[chain.session].texts.called(tool, value)
         facts = facts_of(tool, value, cwd)
         segment_id = chain.open_call(call_id, tool, value, facts, wall_s=wall_s, born_turn=turn, reply=reply)
         prompt = as_dict(value).get("prompt")
@@ -316,15 +334,12 @@ class ClaudeCode(LineTranscript):
 
     def _take_attachment(self, session: _Session, record: Record) -> None:
         attachment = as_dict(record.attachment)
-        found = attached(attachment, as_text(record.cwd))
+        found = attached(attachment, as_text(record.cwd), session.texts)
         if found is None:
             self._skip(f"attachment.{as_text(attachment.get('type'))}")
             return
-        text, facts = found
-        # A prompt typed while the agent worked comes as an attachment, but it is the user who speaks.
-        is_typed = attachment.get("type") == "queued_command" and attachment.get("isMeta") is not True
-        kind = user_kind(text, is_meta=not is_typed)
-        session.chain.text(kind, Role.USER, text, wall_s=unix_s(record.timestamp), facts=facts)
+        kind, words, facts = found
+        session.chain.text(kind, Role.USER, words, wall_s=unix_s(record.timestamp), facts=facts)
 
     def _take_system(self, session: _Session, record: Record) -> None:
         if record.subtype == "compact_boundary":

@@ -6,8 +6,8 @@
     session_meta, turn_context ─▶ Opened                  token_count ─▶ Used
 
 A turn is one model request: it begins with the first item the model says after anything that is not its own.
-User messages that the host writes are told by how they begin: instructions (AGENTS.md, environment) are `system`
-and so are never evicted, notices and messages of other agents are `attachment`.
+User messages that the host writes are told by their wrappers (host_texts/codex.py): instructions are `system` and so are
+never evicted, what shows a skill or an output is `attachment`.
 `event_msg` repeats items for a screen and `world_state` what messages say: both are skipped and counted.
 """
 
@@ -19,8 +19,11 @@ import msgspec
 
 from ctxgc.adapters.contract import Opened, Used
 from ctxgc.adapters.facts.background_commands import Running
-from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.host_texts.codex import CodexTexts, agent_message
+from ctxgc.adapters.host_texts.wrappers import Reading
 from ctxgc.adapters.session_builder import (
+    NO_FACTS,
     Chain,
     as_count,
     as_dict,
@@ -35,25 +38,6 @@ from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.codex_results import call_input, is_failure
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
 from ctxgc.core.segment import Departure, Kind, Role, exchange_id, text_bytes, text_id
-
-INSTRUCTION_STARTS = (
-    "# AGENTS.md instructions",
-    "<user_instructions>",
-    "<environment_context>",
-    "<permissions instructions>",
-    "<INSTRUCTIONS>",
-)
-NOTICE_STARTS = (
-    "<recommended_plugins>",
-    "<turn_aborted>",
-    "<subagent_notification>",
-    "<skill>",
-    "<user_shell_command>",
-    "<hook_prompt",
-    "<goal_context>",
-    "Warning: ",
-)
-SUMMARY_STARTS = ("Another language model started to solve this problem",)
 
 CALLS = frozenset({"function_call", "custom_tool_call", "local_shell_call", "web_search_call", "tool_search_call"})
 OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output", "tool_search_output"})
@@ -90,6 +74,7 @@ class Codex(LineTranscript):
         self._billed_total = -1
         self._kinds: dict[str, Kind] = {}
         self._running = Running()
+        self._texts = CodexTexts()
 
     def _read(self, line: bytes) -> bool:
         try:
@@ -157,7 +142,8 @@ class Codex(LineTranscript):
             self._take_message(payload, wall_s)
         elif kind == "agent_message":
             self._is_replying = False
-            self._take_blocks(payload.get("content"), Role.USER, Kind.ATTACHMENT, wall_s)
+            kind, facts = agent_message(as_text(payload.get("author")), as_text(payload.get("recipient")))
+            self._take_blocks(payload.get("content"), Role.USER, Reading(kind, "", facts), wall_s)
         elif kind == "reasoning":
             self._reply()
             self._take_reasoning(payload, wall_s)
@@ -187,7 +173,15 @@ class Codex(LineTranscript):
     def _reply_id(self) -> str:
         return f"turn-{self._turn()}" if self._is_replying else ""
 
-    def _text(self, kind: Kind, role: Role, text: str, wall_s: float, skeleton: dict[str, object] | None = None) -> str:
+    def _text(
+        self,
+        kind: Kind,
+        role: Role,
+        text: str,
+        wall_s: float,
+        skeleton: dict[str, object] | None = None,
+        facts: Facts = NO_FACTS,
+    ) -> str:
         segment_id = self._session().text(
             kind,
             role,
@@ -197,6 +191,7 @@ class Codex(LineTranscript):
             reply=self._reply_id() if role is Role.ASSISTANT else "",
             piece="thinking" if kind is Kind.THINKING else "text",
             skeleton=skeleton,
+            facts=facts,
         )
         self._kinds[segment_id] = kind
         return segment_id
@@ -205,32 +200,32 @@ class Codex(LineTranscript):
         role = as_text(payload.get("role"))
         if role == "assistant":
             self._reply()
-            self._take_blocks(payload.get("content"), Role.ASSISTANT, Kind.ASSISTANT, wall_s)
+            self._take_blocks(payload.get("content"), Role.ASSISTANT, Reading(Kind.ASSISTANT, ""), wall_s)
         elif role in ("developer", "system"):
             self._is_replying = False
-            self._take_blocks(payload.get("content"), Role(role), Kind.SYSTEM, wall_s)
+            self._take_blocks(payload.get("content"), Role(role), Reading(Kind.SYSTEM, ""), wall_s)
         elif role == "user":
             self._is_replying = False
             self._take_blocks(payload.get("content"), Role.USER, None, wall_s)
         else:
             self._skip("malformed")
 
-    def _take_blocks(self, content: object, role: Role, kind: Kind | None, wall_s: float) -> None:
-        """Each block is a segment; a user's are told apart by how they begin."""
+    def _take_blocks(self, content: object, role: Role, speaker: Reading | None, wall_s: float) -> None:
+        """Each block is a segment; without a speaker, the host's own texts are told from the user's."""
         if not isinstance(content, str | list):
             self._skip("malformed")
             return
         for block in blocks(content):
             text = block_text(block)
-            what = kind or user_kind(text or "")
-            if what is Kind.USER:
+            kind, _, facts = speaker or self._texts.reading(text or "")
+            if kind is Kind.USER:
                 self._session().end_calls()
             if text is None and not as_text(as_dict(block).get("type")):
                 self._skip("malformed")
             elif text is None:
-                self._text(what, role, "", wall_s, {"opaque": [block]})
+                self._text(kind, role, "", wall_s, {"opaque": [block]})
             elif text.strip():
-                self._text(what, role, text, wall_s)
+                self._text(kind, role, text, wall_s, facts=facts)
             elif text and role is Role.USER:
                 self._skip("blank")
 
@@ -365,7 +360,8 @@ class Codex(LineTranscript):
         ids: list[str] = []
         for block in blocks(item.get("content")):
             text = block_text(block)
-            kind = {"assistant": Kind.ASSISTANT, "user": user_kind(text or "")}.get(role, Kind.SYSTEM)
+            read = self._texts.reading(text or "")
+            kind = {"assistant": Kind.ASSISTANT, "user": read.kind}.get(role, Kind.SYSTEM)
             skeleton: dict[str, object] | None = None if text is not None else {"opaque": [block]}
             data = canonical(skeleton) if skeleton else text_bytes(text or "")
             if not data.strip():
@@ -375,18 +371,9 @@ class Codex(LineTranscript):
             if ordinal <= chain.ordinals.get(first, 0):
                 ids.append(exchange_id(first, ordinal))
             else:
-                ids.append(self._text(kind, Role(role), text or "", wall_s, skeleton))
+                facts = read.facts if role == "user" else NO_FACTS
+                ids.append(self._text(kind, Role(role), text or "", wall_s, skeleton, facts))
         return ids
 
     def _summary(self, text: str, skeleton: dict[str, object], wall_s: float) -> str:
         return self._text(Kind.SUMMARY, Role.USER, text, wall_s, skeleton)
-
-
-def user_kind(text: str) -> Kind:
-    """What a user message is, by how it begins."""
-    start = text[:200].lstrip()
-    if start.startswith(INSTRUCTION_STARTS):
-        return Kind.SYSTEM
-    if start.startswith(SUMMARY_STARTS):
-        return Kind.SUMMARY
-    return Kind.ATTACHMENT if start.startswith(NOTICE_STARTS) else Kind.USER

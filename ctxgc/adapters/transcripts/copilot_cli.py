@@ -20,7 +20,8 @@ from typing import Any
 
 from ctxgc.adapters.contract import Opened
 from ctxgc.adapters.facts.tool_facts import facts_of
-from ctxgc.adapters.session_builder import Chain, Slots, as_dict, as_text, clean_name, unix_s
+from ctxgc.adapters.host_texts.wrappers import named
+from ctxgc.adapters.session_builder import NO_FACTS, Chain, Slots, as_dict, as_text, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
 from ctxgc.core.segment import Departure, Kind, Role
@@ -28,8 +29,8 @@ from ctxgc.core.segment import Departure, Kind, Role
 NO_SESSION = "session"
 """The session of a file that does not begin with its start."""
 
-INSTRUCTION_SOURCES = frozenset({"system", "instruction-discovery"})
-"""User messages that the host writes to tell the model rules or tools: never evicted, like Codex's."""
+SKILL_SOURCE = "skill-"
+"""A user message in which the host shows a skill. What else it writes in the user's name are rules, and stay."""
 
 _START = re.compile(rb'\s*\{\s*"type"\s*:\s*"session\.(?:start|resume)"\s*,\s*"data"\s*:')
 _EXIT_CODE = re.compile(r"<shellId: [^<>\n]{1,200} completed with exit code (-?\d{1,10})>\s*$")
@@ -158,11 +159,13 @@ class CopilotCli(LineTranscript):
         if not text.strip():
             self._skip("user.message.empty")
             return
-        kind = Kind.SYSTEM if source in INSTRUCTION_SOURCES else Kind.ATTACHMENT
+        kind, facts = Kind.SYSTEM, NO_FACTS
+        if source.startswith(SKILL_SOURCE):
+            kind, facts = Kind.ATTACHMENT, named(source.removeprefix(SKILL_SOURCE) or "skill", "skill")
         if source in ("", "user"):
             kind = Kind.USER
             thread.chain.end_calls()
-        thread.chain.text(kind, Role.USER, text, wall_s=wall_s)
+        thread.chain.text(kind, Role.USER, text, wall_s=wall_s, facts=facts)
 
     def _take_system(self, thread: _Thread, text: str, wall_s: float) -> None:
         chain, before = thread.chain, thread.system

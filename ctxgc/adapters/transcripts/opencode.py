@@ -1,6 +1,7 @@
 """OpenCode exports: one document `{info, messages[{info, parts[]}]}`, one session.
 
-    user       text ─▶ user, synthetic text ─▶ attachment         file ─▶ attachment, if it is no text
+    user       text ─▶ user     synthetic text ─▶ attachment if it shows a file, else system
+               file ─▶ attachment, if it is no text
     assistant  reasoning ─▶ thinking    text ─▶ assistant    tool (call and result in one part) ─▶ exchange
                step-start … step-finish: one model request, one turn; its tokens ─▶ Used
     compaction (a user's part) and the summary that answers it ─▶ Rewindowed: summary, kept tail, what came since
@@ -12,7 +13,6 @@ synthetic call of `read` followed by its result: the result then knows its file.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +21,8 @@ from typing import Any
 
 from ctxgc.adapters.contract import Event, Opened, Used
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.host_texts.opencode import OpenCodeTexts
+from ctxgc.adapters.host_texts.wrappers import Reading
 from ctxgc.adapters.session_builder import NO_FACTS, Chain, as_count, as_dict, as_text, clean_name
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
@@ -29,7 +31,6 @@ from ctxgc.core.segment import Departure, Kind, Role
 
 _START = re.compile(rb'\s*\{\s*"info"\s*:\s*\{')
 _OWN_KEY = re.compile(rb'"(?:projectID|sessionID|slug)"\s*:\s*"')
-_MENTIONED = "Called the Read tool with the following input: "
 
 SILENT_PARTS = frozenset({"step-start", "step-finish", "compaction"})
 """Parts that say something, but are no segments."""
@@ -145,14 +146,14 @@ class _Reader:
 
     def _take_prompt(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
         self.chain.forget_ended_calls()
-        facts = NO_FACTS
+        texts = OpenCodeTexts(self.cwd)
         for part in parts:
             self._mark(part)
             kind, text = part.get("type"), as_text(part.get("text"))
             if kind == "text" and part.get("ignored") is not True:
                 if text.strip():
-                    self._prompt_text(text, part.get("synthetic") is True, facts, wall_s)
-                    facts = self._mentioned(text)
+                    is_synthetic = part.get("synthetic") is True
+                    self._prompt_text(texts.reading(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
             elif kind == "file" and part.get("mime") not in SENT_AS_TEXT:
                 opaque = {key: part[key] for key in ("type", "mime", "filename", "url") if key in part}
                 self._text(Kind.ATTACHMENT, Role.USER, "", wall_s, skeleton={"opaque": [opaque]})
@@ -161,19 +162,12 @@ class _Reader:
             else:
                 self._skip(kind)
 
-    def _prompt_text(self, text: str, is_synthetic: bool, facts: Facts, wall_s: float) -> None:
+    def _prompt_text(self, reading: Reading, is_synthetic: bool, wall_s: float) -> None:
         if not is_synthetic:
             self.chain.end_calls()
-        self._text(Kind.ATTACHMENT if is_synthetic else Kind.USER, Role.USER, text, wall_s, facts=facts)
-
-    def _mentioned(self, text: str) -> Facts:
-        """The file whose text comes next, if this says that it was read."""
-        if not text.startswith(_MENTIONED):
-            return NO_FACTS
-        try:
-            return facts_of("read", json.loads(text.removeprefix(_MENTIONED)), self.cwd)
-        except (ValueError, RecursionError):
-            return NO_FACTS
+        # What a person typed is theirs, however it looks.
+        kind = reading.kind if is_synthetic else Kind.USER
+        self._text(kind, Role.USER, reading.words, wall_s, facts=reading.facts if is_synthetic else NO_FACTS)
 
     def _take_reply(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
         self.chain.forget_ended_calls()

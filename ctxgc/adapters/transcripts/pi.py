@@ -153,7 +153,8 @@ class Pi(LineTranscript):
         if kind == "message":
             self._take_message(record, wall_s)
         elif kind == "custom_message":
-            self._take_texts(record.get("content"), Kind.ATTACHMENT, wall_s)
+            # An extension says so: neither a file nor an output that anybody knows of.
+            self._take_texts(record.get("content"), Kind.SYSTEM, wall_s)
         elif kind == "branch_summary":
             self._text(Kind.SUMMARY, as_text(record.get("summary")), wall_s)
         elif kind == "compaction":
@@ -178,7 +179,7 @@ class Pi(LineTranscript):
         elif role == "bashExecution":
             self._take_shell(message, wall_s)
         elif role in ("custom", "hookMessage"):
-            self._take_texts(message.get("content"), Kind.ATTACHMENT, wall_s)
+            self._take_texts(message.get("content"), Kind.SYSTEM, wall_s)
         elif role in ("branchSummary", "compactionSummary"):
             self._text(Kind.SUMMARY, as_text(message.get("summary")), wall_s)
         else:

@@ -176,7 +176,8 @@ def _informed(run: _Run, segment: Segment, index: int) -> Segment:
     if action:
         facts = facts_of("bash", {"command": action}, run.opened.project)
         return replace(segment, wall_s=wall_s, paths=facts.paths, command=facts.command)
-    return replace(segment, wall_s=wall_s, status=_status(segment))
+    command = segment.command or ("demonstration" if segment.kind is Kind.ATTACHMENT else "")
+    return replace(segment, wall_s=wall_s, status=_status(segment), command=command)
 
 
 def _status(segment: Segment) -> Status:

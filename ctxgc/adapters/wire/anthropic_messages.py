@@ -14,8 +14,10 @@ from functools import partial
 from typing import Any
 
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.host_texts.dialects import texts_of
+from ctxgc.adapters.host_texts.folds import read_result
+from ctxgc.adapters.host_texts.wrappers import typed_words
 from ctxgc.adapters.skeletons import place_strings
-from ctxgc.adapters.transcripts.claude_attachments import user_kind
 from ctxgc.adapters.window_builder import WindowBuilder
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
 from ctxgc.adapters.wire.rendering import (
@@ -49,9 +51,9 @@ class AnthropicMessages:
 
     name = "anthropic_messages"
 
-    def parse(self, request: bytes) -> WireWindow:
+    def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Strings are decoded once; what is not text is only skipped."""
-        return read_json(request, _parse)
+        return read_json(request, lambda text: _parse(text, WindowBuilder(texts=texts_of(agent))))
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """See `WireFormat.splice`. A result that was a list of blocks becomes a list of one text block."""
@@ -72,8 +74,7 @@ class AnthropicMessages:
         return encode_json({"system": system, "messages": messages} if system else {"messages": messages})
 
 
-def _parse(text: JsonText) -> WireWindow:
-    builder = WindowBuilder()
+def _parse(text: JsonText, builder: WindowBuilder) -> WireWindow:
     messages = text.extent
     if text.first(text.extent) == b"{":
         fields = text.members(text.extent)
@@ -127,18 +128,21 @@ def _parse_texts(text: JsonText, said: Extent, builder: WindowBuilder, kind: Kin
         if block == "text":
             _add_text(text, kind, role, fields.get("text"), builder)
         elif block == "tool_result":
-            content = fields.get("content")
             is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None
-            result = None if content is None else text.value(content)
-            builder.result(text.string(fields.get("tool_use_id")), result, content, is_error)
+            result = read_result(text, fields.get("content"), unfolds=builder.unfolds)
+            builder.result(text.string(fields.get("tool_use_id")), result, is_error)
         else:
             builder.opaque(kind, role, text.value(extent))
 
 
 def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: WindowBuilder) -> None:
     said = text.string(extent)
-    # The host speaks in the user's name too; a transcript tells the two apart by the same rule.
-    builder.text(user_kind(said, is_meta=False) if kind is Kind.USER else kind, role, said, extent)
+    if kind is Kind.USER:
+        builder.user_text(said, extent)
+    elif role is Role.SYSTEM and (words := typed_words(said)) is not None:
+        builder.text(Kind.USER, Role.USER, words, None)  # Some models get what the user typed as a system message.
+    else:
+        builder.text(kind, role, said, extent)
 
 
 def _parse_assistant(text: JsonText, content: Extent, builder: WindowBuilder) -> None:

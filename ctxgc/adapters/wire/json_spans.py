@@ -29,6 +29,10 @@ _ANY = msgspec.json.Decoder()
 _KEY = re.compile(rb'\s*[{,]\s*"([^"\\]*(?:\\.[^"\\]*)*)"\s*:\s*', re.DOTALL)
 _BEFORE_ELEMENT = re.compile(rb"\s*[\[,]\s*")
 _CLOSING = re.compile(rb"(?:\s*\{)?\s*\}")
+_UNIT = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)|[^\\]+", re.DOTALL
+)
+"""An escape of a JSON string, which is one character, or text without escapes."""
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
@@ -108,6 +112,22 @@ class JsonText:
             return ""
         text: str = self.value(extent)
         return text
+
+    def head(self, extent: Extent, chars: int) -> Extent:
+        """Where the first characters of a string lie, its quote among them."""
+        position = extent.start + 1
+        for unit in _UNIT.finditer(self.data, position, extent.end - 1):
+            if chars <= 0:
+                break
+            position = unit.end()
+            if unit[0][:1] == b"\\":
+                chars -= 1
+                continue
+            said = unit[0].decode()
+            if len(said) > chars:
+                position = unit.start() + len(said[:chars].encode())
+            chars -= len(said)
+        return Extent(extent.start, position)
 
 
 def read_json(data: bytes, read: Callable[[JsonText], _T]) -> _T:

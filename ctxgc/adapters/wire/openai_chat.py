@@ -16,6 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
+from ctxgc.adapters.host_texts.dialects import texts_of
+from ctxgc.adapters.host_texts.folds import read_result
 from ctxgc.adapters.window_builder import WindowBuilder
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
 from ctxgc.adapters.wire.openai_calls import edited_arguments, parse_call
@@ -55,9 +57,9 @@ class OpenAiChat:
 
     name = "openai_chat"
 
-    def parse(self, request: bytes) -> WireWindow:
+    def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Strings are decoded once; what is not text is only skipped."""
-        return read_messages(request)[0]
+        return read_json(request, lambda text: _read(text, WindowBuilder(texts=texts_of(agent)), NO_KINDS))[0]
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """See `WireFormat.splice`. Content that was a list of parts becomes a list of one text part."""
@@ -118,7 +120,7 @@ def _read_message(
     if role in ("tool", "function"):
         content = fields.get("content")
         call_id = text.string(fields.get("tool_call_id")) if role == "tool" else LEGACY_CALL_ID
-        builder.result(call_id, None if content is None else text.value(content), content)
+        builder.result(call_id, read_result(text, content, unfolds=builder.unfolds))
     elif role in _KINDS:
         if role == "assistant":
             _parse_thinking(text, fields, builder)
@@ -133,13 +135,20 @@ def _read_message(
 
 def _parse_content(text: JsonText, content: Extent, builder: WindowBuilder, kind: Kind, role: Role) -> None:
     if text.first(content) == b'"':
-        builder.text(kind, role, text.string(content), content)
+        _add_text(text, content, builder, kind, role)
     for extent in text.elements(content) if text.first(content) == b"[" else ():
         fields = text.members(extent) if text.first(extent) == b"{" else {}
         if text.string(fields.get("type")) == "text":
-            builder.text(kind, role, text.string(fields.get("text")), fields.get("text"))
+            _add_text(text, fields.get("text"), builder, kind, role)
         else:
             builder.opaque(kind, role, text.value(extent))
+
+
+def _add_text(text: JsonText, extent: Extent | None, builder: WindowBuilder, kind: Kind, role: Role) -> None:
+    if kind is Kind.USER:
+        builder.user_text(text.string(extent), extent)
+    else:
+        builder.text(kind, role, text.string(extent), extent)
 
 
 def _parse_thinking(text: JsonText, fields: dict[str, Extent], builder: WindowBuilder) -> None:

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
-from ctxgc.adapters.session_builder import block_text
+from ctxgc.adapters.facts.tool_facts import Facts
+from ctxgc.adapters.host_texts.codex import ResponsesTexts, agent_message
+from ctxgc.adapters.host_texts.dialects import texts_of
+from ctxgc.adapters.host_texts.folds import Result, read_result
+from ctxgc.adapters.session_builder import NO_FACTS, block_text
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
-from ctxgc.adapters.transcripts.codex import user_kind
 from ctxgc.adapters.transcripts.codex_results import is_failure
 from ctxgc.adapters.window_builder import WindowBuilder
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
@@ -41,10 +44,21 @@ from ctxgc.core.segment import Kind, Role
 _KEPT_BY_THE_SERVER = ("previous_response_id", "conversation", "prompt", "context_management")
 """Members that put something into the prompt which the request does not show."""
 
+
+class _Speaker(NamedTuple):
+    """Who says the texts of an item, and what they show."""
+
+    kind: Kind
+    role: Role
+    facts: Facts = NO_FACTS
+
+
+_THE_USER = _Speaker(Kind.USER, Role.USER)
+"""The host writes in the user's name too: each text is read for itself."""
 _SPEAKERS = {
-    "system": (Kind.SYSTEM, Role.SYSTEM),
-    "developer": (Kind.SYSTEM, Role.DEVELOPER),
-    "assistant": (Kind.ASSISTANT, Role.ASSISTANT),
+    "system": _Speaker(Kind.SYSTEM, Role.SYSTEM),
+    "developer": _Speaker(Kind.SYSTEM, Role.DEVELOPER),
+    "assistant": _Speaker(Kind.ASSISTANT, Role.ASSISTANT),
 }
 _CALLS = {
     "function_call": "function_call_output",
@@ -68,9 +82,9 @@ class OpenAiResponses:
 
     name = "openai_responses"
 
-    def parse(self, request: bytes) -> WireWindow:
+    def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Raises `BadTranscript` too for what is JSON but must be left alone."""
-        return read_json(request, _parse)
+        return read_json(request, lambda text: _parse(text, WindowBuilder(texts=texts_of(agent) or ResponsesTexts())))
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """See `WireFormat.splice`. An output that was a list of parts becomes a list of one text part."""
@@ -111,8 +125,7 @@ class _Run:
             self.is_assistant, self.is_sealed = is_assistant, False
 
 
-def _parse(text: JsonText) -> WireWindow:
-    builder = WindowBuilder()
+def _parse(text: JsonText, builder: WindowBuilder) -> WireWindow:
     items = text.extent
     if text.first(text.extent) == b"{":
         fields = text.members(text.extent)
@@ -126,7 +139,7 @@ def _parse(text: JsonText) -> WireWindow:
             said = fields["instructions"]
             builder.text(Kind.SYSTEM, Role.SYSTEM, text.string(said), said)
         if text.first(items) == b'"':
-            builder.text(Kind.USER, Role.USER, text.string(items), items)
+            builder.user_text(text.string(items), items)
             return builder.window()
     if text.first(items) != b"[":
         raise BadTranscript("`input` is neither a list nor a text")
@@ -144,7 +157,8 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _Run) -> N
         _parse_message(text, fields, run)
     elif kind == "agent_message":
         run.goes_on(False)
-        _parse_content(text, fields, run, Kind.ATTACHMENT, Role.USER)
+        kind, facts = agent_message(text.string(fields.get("author")), text.string(fields.get("recipient")))
+        _parse_content(text, fields, run, _Speaker(kind, Role.USER, facts))
     elif kind == "reasoning":
         run.goes_on(True)
         _parse_reasoning(text, fields, run)
@@ -154,9 +168,9 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _Run) -> N
     elif kind in _OUTPUTS:
         run.goes_on(False)
         output = fields.get("output", fields.get("tools"))
-        value = None if output is None else text.value(output)
-        is_error = True if is_failure(value) else None
-        run.builder.result(text.string(fields.get("call_id")), value, output, is_error)
+        result = read_result(text, output, unfolds=run.builder.unfolds)
+        is_error = True if is_failure(result.content) else None
+        run.builder.result(text.string(fields.get("call_id")), result, is_error)
     elif kind in _SETTINGS:
         run.builder.skipped[kind] += 1
     else:
@@ -168,29 +182,31 @@ def _parse_message(text: JsonText, fields: Members, run: _Run) -> None:
     if role != "user" and role not in _SPEAKERS:
         raise BadTranscript(f"a message of role {role[:40]!r} is not understood")
     run.goes_on(role == "assistant")
-    kind, speaker = _SPEAKERS.get(role, (None, Role.USER))
-    _parse_content(text, fields, run, kind, speaker)
+    _parse_content(text, fields, run, _SPEAKERS.get(role, _THE_USER))
 
 
-def _parse_content(text: JsonText, fields: Members, run: _Run, kind: Kind | None, role: Role) -> None:
-    """A text, or parts of which each is a segment; without a `kind`, a user's are told apart by how they begin."""
+def _parse_content(text: JsonText, fields: Members, run: _Run, speaker: _Speaker) -> None:
+    """A text, or parts of which each is a segment."""
     content = fields.get("content")
     if content is None:
         return
     if text.first(content) == b'"':
-        _add_text(text, content, run, kind, role)
+        _add_text(text, content, run, speaker)
         return
     for extent in text.elements(content) if text.first(content) == b"[" else ():
         part = text.members(extent) if text.first(extent) == b"{" else {}
         if block_text({"type": text.string(part.get("type")), "text": ""}) is not None and "text" in part:
-            _add_text(text, part["text"], run, kind, role)
+            _add_text(text, part["text"], run, speaker)
         else:
-            run.builder.opaque(kind or Kind.USER, role, text.value(extent))
+            run.builder.opaque(speaker.kind, speaker.role, text.value(extent))
 
 
-def _add_text(text: JsonText, extent: Extent, run: _Run, kind: Kind | None, role: Role) -> None:
-    said = text.string(extent)
-    run.builder.text(kind or user_kind(said), role, said, None if run.is_sealed else extent)
+def _add_text(text: JsonText, extent: Extent, run: _Run, speaker: _Speaker) -> None:
+    said, editable = text.string(extent), None if run.is_sealed else extent
+    if speaker is _THE_USER:
+        run.builder.user_text(said, editable)
+    else:
+        run.builder.text(speaker.kind, speaker.role, said, editable, speaker.facts)
 
 
 def _parse_reasoning(text: JsonText, fields: Members, run: _Run) -> None:
@@ -218,7 +234,7 @@ def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run:
         place = fields.get("arguments", fields.get("action"))
         run.builder.call(call_id, name, {} if place is None else text.value(place), None)
     if not _CALLS[kind]:
-        run.builder.result(call_id, None, None)
+        run.builder.result(call_id, Result())
 
 
 def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:

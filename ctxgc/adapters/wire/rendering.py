@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.contract import RESULT_HEAD_SPAN, RESULT_REST_SPAN, RESULT_SPAN, Slot, Span, Tombstone, WireWindow
 from ctxgc.adapters.skeletons import join_input
-from ctxgc.adapters.wire.json_spans import Extent, spliced
+from ctxgc.adapters.wire.json_spans import Extent, json_string, spliced
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status
 
 NO_RESULT = "(no result yet)"
@@ -27,7 +27,7 @@ NO_RESULT = "(no result yet)"
 SESSION_START = "(start of the session)"
 """The user's message before a window that starts with the assistant."""
 
-RESULT_PIECE = "result"
+RESULT_PIECE = RESULT_SPAN
 
 CALL_ID_CHARS_MAX = 40
 TOOL_NAME_CHARS_MAX = 64
@@ -163,8 +163,17 @@ def splice_window(request: bytes, window: WireWindow, tombstones: Mapping[str, T
         texts = _texts(segment.body, tombstone)
         for span in window.spans[segment.id]:
             extent = Extent(span.start, span.end)
-            edits.append((extent, replace(request[span.start : span.end], span.piece, texts)))
+            edits.append((extent, _stand_in(request, span, texts, replace)))
     return spliced(request, edits)
+
+
+def _stand_in(request: bytes, span: Span, texts: Mapping[str, str], replace: Replace) -> bytes:
+    """What stands in the place of a span."""
+    if span.piece == RESULT_HEAD_SPAN:
+        return json_string(texts[RESULT_PIECE])[:-1]
+    if span.piece == RESULT_REST_SPAN:
+        return b""
+    return replace(request[span.start : span.end], span.piece, texts)
 
 
 def _refuse_pending(segment: Segment, tombstone: Tombstone | None) -> None:

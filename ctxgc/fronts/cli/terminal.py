@@ -258,6 +258,7 @@ def label(segment: Mapping[str, Any]) -> str:
         words = [f"{words[0]}:", str(segment["command"])]
     elif paths:
         first = paths[0]
+        words[0] += "" if segment["kind"] == "exchange" else ":"
         lines = f":{first['first_line']}-{first['last_line']}" if first.get("last_line") else ""
         more = f" +{len(paths) - 1}" if len(paths) > 1 else ""
         words.append(f"{first['path']}{lines}{more}")

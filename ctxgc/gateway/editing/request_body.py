@@ -52,9 +52,9 @@ class Asked(NamedTuple):
     """What each id stands for here: hosts cut results short under the same id, and reuse ids."""
 
 
-def read_body(body: bytes, wire: str, edits_allowed: Set[str]) -> Asked:
-    """Read a body of this wire format. Raises `BadTranscript` for one that is not of it."""
-    window = WIRE_FORMATS[wire].parse(body)
+def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> Asked:
+    """Read a body of this wire format, as this agent writes it. Raises `BadTranscript` for one that is not of it."""
+    window = WIRE_FORMATS[wire].parse(body, agent)
     return read_json(body, lambda text: _read(text, window, edits_allowed))
 
 

@@ -312,7 +312,7 @@ def _has_tool(call: Call) -> bool:
 
 
 def _read(call: Call, edits_allowed: Set[str]) -> Asked:
-    return read_body(call.body, call.wire, edits_allowed)
+    return read_body(call.body, call.wire, edits_allowed, call.family.identity.agent)
 
 
 def _tellable(window: WireWindow) -> list[Segment]:

@@ -1,0 +1,159 @@
+"""What Claude Code writes in the user's name, and what of it may go: what shows a file or an output.
+
+    <system-reminder> a file shown, a changed file, selected lines, diagnostics  ─▶ attachment, by name
+                      the user sent a new message while you were working          ─▶ user: the words alone
+                      anything else (CLAUDE.md, rules, listings, hooks, todos)    ─▶ system
+    <bash-stdout>, <local-command-stdout>, <task-notification>                    ─▶ attachment, by its command or task
+    a skill's text, where the skill was just launched                             ─▶ attachment, `skill: NAME`
+    other tags of its own ─▶ system                                        all else ─▶ user
+
+A reminder that nobody recognises stays: rules come in many shapes, and a new one must not leave the window. What
+Claude Code cannot have written where it stands is the user's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ctxgc.adapters.facts.tool_facts import Facts
+from ctxgc.adapters.host_texts.wrappers import Reading, Wrapper, member, most_protected, named, typed_words, wrappers
+from ctxgc.core.segment import Access, Kind, PathUse
+
+REMINDER = "system-reminder"
+OUTPUTS = frozenset({"bash-stdout", "bash-stderr", "local-command-stdout", "local-command-stderr"})
+NOTIFICATION = "task-notification"
+NOTICES = frozenset({"local-command-caveat", "agent-message", "teammate-message"})
+"""Neither a file nor an output: what another agent says may be an order as well as a report."""
+
+SUMMARY_START = "This session is being continued from a previous conversation that ran out of context"
+SKILL_START = "Base directory for this skill"
+SKILLS_MAX = 64
+"""Skills launched whose text has not come yet; most commands bring none."""
+
+_CALLED = re.compile(r"Called the \w+ tool with the following input: (\{[^\n]*\})")
+_RESULT = re.compile(r"Result of calling the (\w+) tool:")
+_CHANGED = re.compile(r"Note: (/?[^\n]+?) was modified, either by the user or by a linter\.")
+_SELECTED = re.compile(r"The user selected (?:the )?lines? \d+ to \d+ from ([^\n]+?):?\n")
+_SKILLS = "The following skills were invoked in this session."
+_SKILL_NAME = re.compile(r"^### Skill: ([^\n]+)", re.MULTILINE)
+_DIAGNOSTICS = ("<new-diagnostics>", "The following new diagnostic issues were detected:")
+_TASK_DONE = "A background agent completed a task:"
+_TRANSCRIPT_LINE = re.compile(r"(</task-notification>)\s*\nFull transcript available at: [^\n]+\s*$")
+_SKILL_FOLDER = re.compile(rf"{SKILL_START}: ([^\n]+)")
+
+
+class ClaudeTexts:
+    """The `HostTexts` of Claude Code."""
+
+    unfolds = True
+
+    def __init__(self) -> None:
+        self._command = ""
+        """What the user ran, whose output comes next."""
+        self._file = ""
+        """The file whose text comes next."""
+        self._launched: dict[str, None] = {}
+
+    def called(self, tool: str, value: Any) -> None:
+        """See `HostTexts.called`."""
+        if tool == "Skill" and isinstance(value, dict):
+            self._launch(value.get("skill") or value.get("command"))
+
+    def folded(self, text: str) -> Reading:
+        """See `HostTexts.folded`. A reminder that holds a tag itself is no wrapper, and stays."""
+        words = typed_words(text)
+        if words is not None:
+            return Reading(Kind.USER, words)
+        reading = self.reading(text)
+        return reading if reading.kind is Kind.ATTACHMENT else Reading(Kind.SYSTEM, text)
+
+    def reading(self, text: str, *, is_meta: bool = False) -> Reading:
+        """See `HostTexts.reading`. `is_meta` is how a transcript marks a skill's text; a request marks nothing."""
+        if text.startswith(SUMMARY_START):
+            return Reading(Kind.SUMMARY, text)
+        if text.startswith(SKILL_START):
+            return self._skill(text, is_meta=is_meta)
+        found = wrappers(_TRANSCRIPT_LINE.sub(r"\1", text)) if text.lstrip()[:1] == "<" else []
+        if not found:
+            return Reading(Kind.USER, text)
+        return most_protected(text, [self._wrapped(one, text) for one in found])
+
+    def _wrapped(self, wrapper: Wrapper, text: str) -> Reading:
+        tag, inner = wrapper.tag, wrapper.inner
+        if tag == REMINDER:
+            return self._reminder(inner, text)
+        if tag == NOTIFICATION:
+            return Reading(Kind.ATTACHMENT, text, named(_task(inner)))
+        if tag in OUTPUTS:
+            return Reading(Kind.ATTACHMENT, text, named(self._command or "output of a command"))
+        if tag in NOTICES:
+            return Reading(Kind.SYSTEM, text)
+        if tag == "bash-input":
+            self._command = " ".join(inner.split())
+        elif tag == "command-name":
+            self._command = " ".join(inner.split())
+            self._launch(inner.strip().removeprefix("/"))
+        return Reading(Kind.USER, text)
+
+    def _reminder(self, inner: str, text: str) -> Reading:
+        if (words := typed_words(inner)) is not None:
+            return Reading(Kind.USER, words)
+        facts = self._shown(inner.strip())
+        return Reading(Kind.SYSTEM, text) if facts is None else Reading(Kind.ATTACHMENT, text, facts)
+
+    def _shown(self, said: str) -> Facts | None:
+        """The file or output that a reminder shows; None if it shows none."""
+        if call := _CALLED.match(said):
+            self._file = _path_in(call[1])
+            return _file_facts(self._file, "file")
+        if result := _RESULT.match(said):
+            return _file_facts(self._file, f"output of {result[1]}")
+        if found := _CHANGED.match(said) or _SELECTED.match(said):
+            return _file_facts(found[1].strip(), "file")
+        if said.startswith(_SKILLS):
+            return skill_facts(_SKILL_NAME.findall(said))
+        if said.startswith(_DIAGNOSTICS):
+            return named("diagnostics")
+        return named(_task(said)) if said.startswith(_TASK_DONE) and f"<{NOTIFICATION}>" in said else None
+
+    def _launch(self, name: object) -> None:
+        if isinstance(name, str) and name and len(self._launched) < SKILLS_MAX:
+            self._launched[_last(name, ":")] = None
+
+    def _skill(self, text: str, *, is_meta: bool) -> Reading:
+        folder = _SKILL_FOLDER.match(text)
+        name = _last(folder[1].strip().rstrip("/"), "/") if folder else ""
+        if is_meta or name in self._launched:
+            self._launched.pop(name, None)
+            return Reading(Kind.ATTACHMENT, text, named(name or "skill", "skill"))
+        return Reading(Kind.USER, text)
+
+
+def skill_facts(names: list[str]) -> Facts:
+    """The facts of a text that shows these skills."""
+    return named(", ".join(names) or "invoked", "skill")
+
+
+def _task(inner: str) -> str:
+    task = member(inner, "task-id")
+    return f"task {task}" if task else "output of a task"
+
+
+def _last(name: str, separator: str) -> str:
+    return name.rpartition(separator)[2]
+
+
+def _path_in(text: str) -> str:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    path = value.get("file_path") if isinstance(value, dict) else ""
+    return path if isinstance(path, str) else ""
+
+
+def _file_facts(path: str, name: str) -> Facts:
+    # A mention: which lines a reminder shows is only in its text.
+    return Facts((PathUse(path, Access.MENTION),)) if path and path.isprintable() else named(name)

@@ -1,0 +1,108 @@
+"""What Codex writes in the user's name, and what of it may go: what shows a file or an output.
+
+    AGENTS.md, environment, permissions, plugins, hooks, aborted turns, its three warnings ─▶ system
+    <skill>, <user_shell_command>, <subagent_notification>, the goal of a thread            ─▶ attachment, by name
+    all else ─▶ user
+
+A prompt counts as one only if it is the user's: a rollback counts prompts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ctxgc.adapters.facts.tool_facts import Facts
+from ctxgc.adapters.host_texts.wrappers import AnyTexts, Reading, Wrapper, member, most_protected, named, wrappers
+from ctxgc.core.segment import Kind
+
+INSTRUCTIONS = frozenset(
+    {
+        "user_instructions",
+        "environment_context",
+        "permissions instructions",
+        "INSTRUCTIONS",
+        "recommended_plugins",
+        "skills_instructions",
+        "plugins_instructions",
+        "apps_instructions",
+        "collaboration_mode",
+        "multi_agent_mode",
+        "app-context",
+        "turn_aborted",
+        "hook_prompt",
+    }
+)
+_AGENTS = re.compile(r"# AGENTS\.md instructions.*</INSTRUCTIONS>", re.DOTALL)
+SUMMARY_STARTS = ("Another language model started to solve this problem",)
+
+_GOAL_TAGS = "codex_internal_context|goal_context"
+_GOAL = re.compile(
+    rf'<(?:codex_internal_context source="goal"|goal_context)>(\n?)((?:(?!</(?:{_GOAL_TAGS})>).)*)</(?:{_GOAL_TAGS})>',
+    re.DOTALL,
+)
+_WARNINGS = re.compile(
+    r"Warning: (?:The maximum number of unified exec processes you can keep open is \d[^\n]*"
+    r"|Your account was flagged for potentially high-risk cyber activity[^\n]*"
+    r"|apply_patch was requested via \w+\. Use the apply_patch tool instead of exec_command\.)"
+)
+"""The warnings that Codex has written as a user's message. Whatever else begins so was pasted."""
+_EXTERNAL = re.compile(r"external_[\w-]+")
+_AGENT_NAME = re.compile(r'"agent_(?:path|id|name)"\s*:\s*"([^"\\]{1,120})"')
+
+
+class CodexTexts:
+    """The `HostTexts` of Codex."""
+
+    unfolds = False
+
+    def reading(self, text: str) -> Reading:
+        """See `HostTexts.reading`."""
+        said = text.strip()
+        if _AGENTS.fullmatch(said) or _WARNINGS.fullmatch(said):
+            return Reading(Kind.SYSTEM, text)
+        if said.startswith(SUMMARY_STARTS):
+            return Reading(Kind.SUMMARY, text)
+        if said[:1] != "<":
+            return Reading(Kind.USER, text)
+        if _GOAL.fullmatch(said):
+            return Reading(Kind.ATTACHMENT, text, named("goal"))
+        found = wrappers(said)
+        return most_protected(text, [_wrapped(one, text) for one in found]) if found else Reading(Kind.USER, text)
+
+    def folded(self, text: str) -> Reading:
+        """See `HostTexts.folded`: nothing is."""
+        return Reading(Kind.SYSTEM, text)
+
+    def called(self, tool: str, value: Any) -> None:
+        """See `HostTexts.called`."""
+
+
+class ResponsesTexts(AnyTexts):
+    """The texts of an agent that nobody knows, over Responses: a goal as Codex writes it tells that it is Codex."""
+
+    def reading(self, text: str) -> Reading:
+        """See `HostTexts.reading`."""
+        goal = _GOAL.fullmatch(text.strip())
+        return Reading(Kind.ATTACHMENT, text, named("goal")) if goal and goal[1] else Reading(Kind.USER, text)
+
+
+def _wrapped(wrapper: Wrapper, text: str) -> Reading:
+    tag, inner = wrapper.tag, wrapper.inner
+    if tag in INSTRUCTIONS or tag == "codex_internal_context" or _EXTERNAL.fullmatch(tag):
+        return Reading(Kind.SYSTEM, text)
+    if tag == "skill" and (name := member(inner, "name")):
+        return Reading(Kind.ATTACHMENT, text, named(name, "skill"))
+    if tag == "user_shell_command" and (command := member(inner, "command")):
+        return Reading(Kind.ATTACHMENT, text, named(command))
+    if tag == "subagent_notification" and inner.lstrip().startswith("{"):
+        agent = _AGENT_NAME.search(inner)
+        return Reading(Kind.ATTACHMENT, text, named(f"agent {agent[1]}" if agent else "output of an agent"))
+    return Reading(Kind.USER, text)
+
+
+def agent_message(author: str, recipient: str) -> tuple[Kind, Facts]:
+    """What an agent's message to another is: a report of an agent below is its output, any other may be an order."""
+    if recipient and author.startswith(recipient.rstrip("/") + "/"):
+        return Kind.ATTACHMENT, named(f"agent {author}")
+    return Kind.SYSTEM, Facts()

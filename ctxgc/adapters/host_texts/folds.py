@@ -1,0 +1,134 @@
+"""Tool results that end in what is no output of the tool: Claude Code folds reminders into the result before them.
+
+    "output\\n\\n<system-reminder>\\nThe user sent a new message while you were working:\\n…\\n</system-reminder>"
+     └ the tool's own: may go         └ a fold: the user's words, or a rule; never edited
+
+    a list of text blocks: each is the tool's own, a fold, or both in one
+
+A list or string without a fold is its own, as it is. Of one with a fold only the tool's part has spans, so that every
+byte of the fold is sent on as it came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ctxgc.adapters.contract import RESULT_HEAD_SPAN, RESULT_REST_SPAN, RESULT_SPAN, Span
+from ctxgc.adapters.host_texts.wrappers import TYPED_STARTS
+from ctxgc.adapters.session_builder import block_text
+from ctxgc.adapters.wire.json_spans import Extent, JsonText
+
+_OPEN, _CLOSE = "<system-reminder>", "</system-reminder>"
+_TYPED = re.compile(rf"(?:^|(?<=\n)){_OPEN}\s*(?:{'|'.join(map(re.escape, TYPED_STARTS))})")
+_TOOLS_OWN = re.compile(
+    rf"{_OPEN}\s*(?:Whenever you read a file, you should consider|Warning: the file exists but)", re.DOTALL
+)
+"""What Claude Code's tools say themselves behind a file's text: it goes as the text goes."""
+
+
+class Result(NamedTuple):
+    """A tool's result as a list holds it."""
+
+    content: Any = None
+    """The tool's own: a string, a list of blocks, or nothing."""
+    spans: tuple[Span, ...] = ()
+    folds: tuple[str, ...] = ()
+
+
+def unfolded(content: Any) -> Result:
+    """A result without its folds, and those apart, in their order; without spans."""
+    if isinstance(content, str):
+        at = _fold_start(content)
+        return Result(content) if at < 0 else Result(content[:at].rstrip(), (), tuple(_reminders(content[at:])))
+    starts = _starts(content) if isinstance(content, list) else []
+    if all(at < 0 for at in starts):
+        return Result(content)
+    own: list[Any] = []
+    folds: list[str] = []
+    for block, at in zip(content, starts, strict=True):
+        if at < 0:
+            own.append(block)
+            continue
+        text = block_text(block) or ""
+        folds += _reminders(text[at:])
+        if kept := text[:at].rstrip():
+            own.append(block | {"text": kept})
+    return Result(own, (), tuple(folds))
+
+
+def read_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> Result:
+    """The result that lies here, with the spans of the tool's own part."""
+    if extent is None:
+        return Result()
+    content = text.value(extent)
+    found = unfolded(content) if unfolds else Result(content)
+    if not found.folds:
+        return found._replace(spans=(Span(RESULT_SPAN, *extent),))
+    if isinstance(content, str):
+        head = text.head(extent, len(found.content))
+        return found._replace(spans=(Span(RESULT_HEAD_SPAN, *head),) if found.content else ())
+    return found._replace(spans=tuple(_list_spans(text, extent, content)))
+
+
+def _list_spans(text: JsonText, extent: Extent, content: list[Any]) -> Iterator[Span]:
+    """The tool's first text takes the tombstone; its others go, but for what they hold beside their text."""
+    end = extent.start
+    is_first = True
+    for place, block, at in zip(text.elements(extent), content, _starts(content), strict=True):
+        said = block_text(block)
+        own = said if at < 0 else (said or "")[:at].rstrip()
+        if own:
+            value = text.members(place)["text"]
+            if not is_first and at < 0 and len(block) == 2:
+                yield Span(RESULT_REST_SPAN, end, place.end)
+            elif at < 0:
+                yield Span(RESULT_SPAN, *value)
+            else:
+                yield Span(RESULT_HEAD_SPAN, *text.head(value, len(own)))
+            is_first = False
+        end = place.end
+
+
+def _starts(content: list[Any]) -> list[int]:
+    return [_fold_start(block_text(block) or "") for block in content]
+
+
+def _fold_start(text: str) -> int:
+    """Where the folds of a result begin; -1 if it has none.
+
+    What the user typed may hold anything, and so all that stands behind such a heading is kept.
+    """
+    if _OPEN not in text:
+        return -1
+    typed = _TYPED.search(text) if text.rstrip().endswith(_CLOSE) else None
+    start = typed.start() if typed else -1
+    end = len(text) if start < 0 else start
+    while (end := _last_reminder(text, end)) >= 0:
+        if start >= 0 or not _TOOLS_OWN.match(text, end):
+            start = end
+    return start
+
+
+def _last_reminder(text: str, end: int) -> int:
+    """Where the reminder begins that ends here, with white space apart, on a line of its own; -1 if none does."""
+    while end and text[end - 1].isspace():
+        end -= 1
+    start = text.rfind(_OPEN, 0, end)
+    if start < 0 or text.find(_CLOSE, start, end) != end - len(_CLOSE):
+        return -1
+    before = start
+    while before and text[before - 1] in " \t":
+        before -= 1
+    is_apart = not before or text[before - 1] == "\n" or text.endswith(_CLOSE, 0, before)
+    return start if is_apart else -1
+
+
+def _reminders(tail: str) -> list[str]:
+    """The reminders of a tail: back to back, or all of it where one of them holds a tag itself."""
+    parts = [part + _CLOSE for part in tail.rstrip().split(_CLOSE)[:-1]]
+    is_plain = tail.rstrip().endswith(_CLOSE) and all(
+        part.lstrip().startswith(_OPEN) and part.count(_OPEN) == 1 for part in parts
+    )
+    return [part.strip() for part in parts] if is_plain else [tail.strip()]

@@ -1,0 +1,63 @@
+"""What OpenCode writes in the user's name: the text of a file that the user mentioned may go, its reminders stay.
+
+    Called the Read tool with the following input: {"filePath": …}     attachment, by the file's name
+    <path>FILE</path> …                                                 attachment, where that file was just named
+    <system-reminder>…</system-reminder>, and other synthetic texts     system
+
+An export marks such texts as synthetic; a request marks nothing, and so only what fits word for word counts there.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.host_texts.wrappers import Reading, named, wrappers
+from ctxgc.core.segment import Kind
+
+MENTIONED = "Called the Read tool with the following input: "
+
+
+class OpenCodeTexts:
+    """The `HostTexts` of OpenCode."""
+
+    unfolds = False
+
+    def __init__(self, cwd: str = "") -> None:
+        self.cwd = cwd
+        self._facts: Facts | None = None
+        """Of the file whose text comes next."""
+
+    def reading(self, text: str, *, is_synthetic: bool = False) -> Reading:
+        """See `HostTexts.reading`. `is_synthetic` is how an export marks what the host wrote."""
+        before, self._facts = self._facts, mentioned(text, self.cwd)
+        if self._facts is not None:
+            return Reading(Kind.ATTACHMENT, text, named(self._facts.paths[0].path))
+        if before is not None and (is_synthetic or _is_shown(text, before)):
+            return Reading(Kind.ATTACHMENT, text, before)
+        is_reminder = {one.tag for one in wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False
+        return Reading(Kind.SYSTEM if is_synthetic or is_reminder else Kind.USER, text)
+
+    def folded(self, text: str) -> Reading:
+        """See `HostTexts.folded`: nothing is."""
+        return Reading(Kind.SYSTEM, text)
+
+    def called(self, tool: str, value: Any) -> None:
+        """See `HostTexts.called`."""
+
+
+def mentioned(text: str, cwd: str) -> Facts | None:
+    """The facts of the file whose text comes next, if this text says that it was read, and nothing else."""
+    if not text.startswith(MENTIONED):
+        return None
+    try:
+        value = json.loads(text.removeprefix(MENTIONED))
+    except (ValueError, RecursionError):
+        return None
+    facts = facts_of("read", value, cwd) if isinstance(value, dict) else Facts()
+    return facts if facts.paths else None
+
+
+def _is_shown(text: str, facts: Facts) -> bool:
+    return any(text.startswith(f"<path>{use.path}</path>\n") for use in facts.paths)

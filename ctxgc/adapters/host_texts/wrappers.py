@@ -1,0 +1,129 @@
+"""Wrappers: the tags that an agent puts around what it writes itself in the user's name.
+
+    text ──whole──▶ the wrappers it consists of ──(an agent's module)──▶ Reading: kind, words, facts
+      └── anything before, between or behind them: a person wrote it
+
+A wrapper counts only whole, so that no words of a person become the host's by how they begin. Where a text consists of
+several wrappers, the most protected of them decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from ctxgc.adapters.facts.tool_facts import COMMAND_CHARS_MAX, Facts
+from ctxgc.core.segment import Kind
+
+NO_FACTS = Facts()
+
+_OPENING = re.compile(r"<([A-Za-z][\w -]{0,63}?)((?:\s+[\w-]+\s*=\s*\"[^\"<>]*\")*)\s*>")
+TYPED_STARTS = ("The user sent a new message while you were working:", "The user sent the following message:")
+"""How Claude Code begins what the user typed while the model worked. Nobody loses by it, and so it counts for all."""
+_TYPED_ENDS = (
+    "IMPORTANT: After completing your current task, you MUST address the user's message above.",
+    "This is how Claude Code surfaces messages the user sends mid-turn",
+    "Please address this message and continue with your tasks.",
+)
+_PROTECTED_FIRST = (Kind.USER, Kind.SUMMARY, Kind.SYSTEM, Kind.ATTACHMENT)
+
+
+class Reading(NamedTuple):
+    """What a text in the user's name is: its kind, the words that its segment holds, and what they show."""
+
+    kind: Kind
+    words: str
+    facts: Facts = NO_FACTS
+
+
+class Wrapper(NamedTuple):
+    """One wrapper of a text."""
+
+    tag: str
+    attributes: str
+    inner: str
+
+
+class HostTexts(Protocol):
+    """How one agent writes in the user's name. Mutable, used while one list or one session is read, in its order."""
+
+    unfolds: bool
+    """Whether its tool results may end in reminders, which are no output of the tool."""
+
+    def reading(self, text: str) -> Reading:
+        """What this text is."""
+        ...
+
+    def folded(self, text: str) -> Reading:
+        """What a reminder is that stands at the end of a tool's result."""
+        ...
+
+    def called(self, tool: str, value: Any) -> None:
+        """The model has called a tool: what the host shows next may be by that call."""
+        ...
+
+
+class AnyTexts:
+    """An agent that nobody knows: what stands in the user's name is the user's."""
+
+    unfolds = True
+
+    def reading(self, text: str) -> Reading:
+        """See `HostTexts.reading`."""
+        return Reading(Kind.USER, text)
+
+    def folded(self, text: str) -> Reading:
+        """See `HostTexts.folded`."""
+        words = typed_words(text)
+        return Reading(Kind.SYSTEM, text) if words is None else Reading(Kind.USER, words)
+
+    def called(self, tool: str, value: Any) -> None:
+        """See `HostTexts.called`."""
+
+
+def wrappers(text: str) -> list[Wrapper]:
+    """The wrappers that this text consists of, back to back, with white space apart; none if it holds anything else."""
+    found: list[Wrapper] = []
+    position, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    while position < end:
+        opening = _OPENING.match(text, position)
+        if opening is None:
+            return []
+        closing = f"</{opening[1]}>"
+        at = text.find(closing, opening.end())
+        if at < 0:
+            return []
+        found.append(Wrapper(opening[1], opening[2].strip(), text[opening.end() : at]))
+        position = at + len(closing)
+        while position < end and text[position].isspace():
+            position += 1
+    return found
+
+
+def typed_words(text: str) -> str | None:
+    """What the user typed while the model worked, without what the host says around it; None if it is no such text."""
+    said = text.strip()
+    said = said.removeprefix("<system-reminder>").removesuffix("</system-reminder>").strip()
+    start = next((start for start in TYPED_STARTS if said.startswith(start)), None)
+    if start is None:
+        return None
+    words, _, last = said[len(start) :].rpartition("\n")
+    return (words.rstrip() if last.startswith(_TYPED_ENDS) else said[len(start) :]).strip("\n")
+
+
+def member(inner: str, tag: str) -> str:
+    """The text of the first `<tag>…</tag>` in a wrapper, on one line; empty if there is none."""
+    found = re.search(rf"<{tag}>(.{{0,4096}}?)</{tag}>", inner, re.DOTALL)
+    return " ".join(found[1].split()) if found else ""
+
+
+def named(name: str, tool: str = "") -> Facts:
+    """The facts of a text that shows an output, by the name of what it shows."""
+    return Facts(command=name[: COMMAND_CHARS_MAX - 1], tool=tool)
+
+
+def most_protected(text: str, readings: Iterable[Reading]) -> Reading:
+    """What a text is that consists of these: all of it stays if any part of it must."""
+    ranked: Sequence[Reading] = sorted(readings, key=lambda one: _PROTECTED_FIRST.index(one.kind))
+    return ranked[0]._replace(words=text) if len(ranked) > 1 else ranked[0]
