@@ -6,8 +6,8 @@
     session_meta, turn_context ─▶ Opened                  token_count ─▶ Used
 
 A turn is one model request: it begins with the first item the model says after anything that is not its own.
-User messages that the host writes are told by their wrappers (host_texts/codex.py): instructions are `system` and so are
-never evicted, what shows a skill or an output is `attachment`.
+User messages that the host writes are told by their wrappers (host_texts/codex.py): instructions are `system` and so
+are never evicted, what shows a skill or an output is `attachment`.
 `event_msg` repeats items for a screen and `world_state` what messages say: both are skipped and counted.
 """
 
