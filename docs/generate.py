@@ -17,30 +17,22 @@ import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, is_typeddict
+from typing import Any
 
 import ctxgc
 from ctxgc.config import Config
 from ctxgc.core.errors import CtxgcError
 from ctxgc.fronts.cli import reference as cli_reference
 from ctxgc.fronts.cli.context import EXIT_REFUSED, EXITS
-from ctxgc.protocol import limits, messages, replies, reports, wire
+from ctxgc.protocol import limits, messages, wire
 from ctxgc.protocol.blocking_client import BadSocketPath, CallFailed, TimedOut, Unreachable
-from ctxgc.protocol.messages import (
-    CAPABILITIES,
-    VERBS,
-    Mutating,
-    MutatingSession,
-    NewSegment,
-    Nothing,
-    OfSession,
-    OneSegment,
-    Params,
-    SegmentIds,
-    WatchAdd,
-)
+from ctxgc.protocol.messages import CAPABILITIES, VERBS, NewSegment, OneSegment, SegmentIds, WatchAdd
+from ctxgc.protocol.params import Mutating, MutatingSession, Nothing, OfSession, Params
+from ctxgc.protocol.replies import daemon, heap, segments, sessions, stash
+from ctxgc.protocol.replies.reply import Reply
 
 FOLDER = Path(__file__).parent / "reference"
+PACKAGE = Path(ctxgc.__file__).parent
 SOURCES = Path(__file__).parent / "pages"
 """The hand-written part of each page, in which `{{name}}` stands for what is generated."""
 
@@ -59,6 +51,7 @@ def pages() -> dict[str, str]:
             replies=_replies(),
             limits=_limits(),
             caps=_caps(),
+            api=_api(),
             segment=_fields_of(NewSegment),
             usage=_fields_of(wire.Usage),
         ),
@@ -85,7 +78,8 @@ def _verbs() -> str:
     for name, verb in VERBS.items():
         # A model of one verb says more in its docstring than the verb's line of help.
         words = f"{_sentence(verb.help)}." if verb.params in SHARED else _doc_of(verb.params)
-        parts += [f"### `{name}`\n", f"{words}{' *Changes things.*' if verb.mutates else ''}\n"]
+        answer = f"Answers [{verb.reply.__name__}](#{verb.reply.__name__.lower()})."
+        parts += [f"### `{name}`\n", f"{words}{' *Changes things.*' if verb.mutates else ''} {answer}\n"]
         own = _own_fields(verb.params)
         takes = [words for words, base in (("`session`, `cwd`", OfSession), ("`op_id`, `durability`", Mutating))
                  if issubclass(verb.params, base)]  # fmt: skip
@@ -181,31 +175,29 @@ def _docs_in(model: type) -> dict[str, str]:
 
 def _replies() -> str:
     parts = []
-    for module in (replies, reports, wire):
+    for module in (sessions, segments, heap, stash, daemon, wire):
         for name, shape in vars(module).items():
-            if is_typeddict(shape) and shape.__module__ == module.__name__:
+            if isinstance(shape, type) and issubclass(shape, Reply) and shape.__module__ == module.__name__:
                 words = _docs_in(shape)
-                rows = [(f"`{key}`", _shape(value), words.get(key, "")) for key, value in _annotations(shape)]
+                rows = [(f"`{key}`", type_, words.get(key, "")) for key, type_ in _fields_in(shape)]
                 parts += [f"### {name}\n", inspect.cleandoc(shape.__doc__ or "").replace("\n", " ") + "\n"]
-                bases = [base.__name__ for base in getattr(shape, "__orig_bases__", ()) if base.__name__ != "TypedDict"]
-                if bases:
-                    parts.append(f"All of [{bases[0]}](#{bases[0].lower()}), and\n")
+                base = shape.__bases__[0].__name__
+                if base != Reply.__name__:
+                    parts.append(f"All of [{base}](#{base.lower()}), and\n")
                 parts.append(_table(("field", "type", "meaning"), rows))
     return "\n".join(parts)
 
 
-def _annotations(shape: type) -> Iterator[tuple[str, str]]:
+def _fields_in(shape: type) -> Iterator[tuple[str, str]]:
     (tree,) = ast.parse(inspect.getsource(shape)).body
     assert isinstance(tree, ast.ClassDef)
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            yield node.target.id, ast.unparse(node.annotation)
-
-
-def _shape(annotation: str) -> str:
-    is_optional = annotation.startswith("NotRequired[")
-    inner = annotation[len("NotRequired[") : -1] if is_optional else annotation
-    return f"`{inner}`" + (", may be absent" if is_optional else "")
+            annotation = ast.unparse(node.annotation)
+            if node.value is None:
+                yield node.target.id, f"`{annotation}`"
+            else:
+                yield node.target.id, f"`{annotation.removesuffix(' | None')}`, may be absent"
 
 
 def _limits() -> str:
@@ -221,6 +213,16 @@ def _limits() -> str:
 
 def _caps() -> str:
     return ", ".join(f"`{cap}`" for cap in CAPABILITIES)
+
+
+def _api() -> str:
+    """The verbs that no front of ours calls: there for other people's programs."""
+    ours = "".join(path.read_text() for room in ("fronts", "gateway") for path in (PACKAGE / room).rglob("*.py"))
+    return ", ".join(f"[`{verb}`](#{_anchor(verb)})" for verb in VERBS if f'"{verb}"' not in ours)
+
+
+def _anchor(verb: str) -> str:
+    return verb.replace(".", "")
 
 
 # The configuration

@@ -13,8 +13,8 @@ from ctxgc.core.collector import sweep
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import FREED_TOKENS_MIN, PacerRules
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.regret_budget import Account, paced
-from ctxgc.core.rules import Rules
+from ctxgc.core.prompt_cache import COLD, CacheState
+from ctxgc.core.regret_budget import Account, Request, decide_within_budget
 from perf.heaps import SEGMENTS_PER_TURN, lived, session_like
 from perf.record import best_s, record
 
@@ -49,9 +49,9 @@ def lived_through(turns: int) -> tuple[list[float], int, int]:
         if (slot + 1) % SEGMENTS_PER_TURN:
             continue
         asked, now = account.asked_tokens, Now(len(spent_us) + 1)
-        told = {"is_cold": not spent_us, "cached_tokens": cached, "absent_tokens": heap.absent_tokens}
+        request = Request(CacheState(cached) if spent_us else COLD, heap.absent_tokens)
         started_ns = perf_counter_ns()
-        decision, account = paced(heap, paths, now, Rules(), PacerRules(), account, **told)
+        decision, account = decide_within_budget(heap, paths, now, PacerRules(), account, request)
         spent_us.append((perf_counter_ns() - started_ns) / 1000)
         looked += account.asked_tokens != asked
         if decision:
@@ -68,8 +68,8 @@ def huge() -> None:
 
     def ask(grown_tokens: int) -> float:
         asked = Account(asked_tokens=heap.evictable_tokens - grown_tokens, turn=now.turn)
-        told = {"is_cold": False, "cached_tokens": cached, "absent_tokens": 0}
-        return best_s(lambda: paced(heap, paths, now, Rules(), PacerRules(), asked, **told), REPEATS)
+        request = Request(CacheState(cached), 0)
+        return best_s(lambda: decide_within_budget(heap, paths, now, PacerRules(), asked, request), REPEATS)
 
     numbers = {"rests_us": ask(FREED_TOKENS_MIN - 1) * 1e6, "looks_us": ask(heap.evictable_tokens) * 1e6}
     record("pacer/10k_resident", numbers)

@@ -13,8 +13,9 @@ from unittest.mock import patch
 from ctxgc.core import collector
 from ctxgc.core.collector import Plan, evictable, plan
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.pacer import PacerRules, decide
+from ctxgc.core.pacer import Allowance, PacerRules, decide
 from ctxgc.core.paths import PathIndex
+from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from perf.heaps import SEGMENTS_PER_TURN, session_like
@@ -77,10 +78,10 @@ def counted(heap: Heap, paths: PathIndex, target: int, now: Now) -> tuple[Counte
 
 def paced(heap: Heap, paths: PathIndex, now: Now) -> None:
     """What the pacer costs when it looks at the same heap, all but its last turns cached."""
-    cached = heap.resident_tokens - 5_000
+    cache, grown = CacheState(heap.resident_tokens - 5_000), Allowance(grown_tokens=heap.evictable_tokens)
 
     def look():
-        return decide(heap, paths, now, Rules(), PacerRules(), is_cold=False, cached_tokens=cached)
+        return decide(heap, paths, now, PacerRules(), cache, grown)
 
     decision = look()
     victims = len(decision.plan.victims) if decision else 0

@@ -1,4 +1,4 @@
-"""What does counting cost: loading the ranks, a first count, a repeated one, and growing text?
+"""What does counting cost: loading the ranks, a first count and a repeated one?
 
 Run: python -m perf.bench_tokens [--json] [--record]
 """
@@ -7,21 +7,19 @@ import os
 import sys
 from time import perf_counter
 
-from ctxgc.tokens.counter import IncrementalCount, TokenCounter
+from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.ranks import Ranks, load_ranks
 from perf.record import best_s, record
 from perf.texts import code_like, json_like
 
 TEXT_BYTES = 2_000_000
 SEGMENT_BYTES = 8192
-APPEND_CHARS = 1000
 
 
 def main(argv: list[str]) -> None:
     ranks = loaded()
     counted("code", code_like(TEXT_BYTES, seed=1), ranks)
     counted("json", json_like(TEXT_BYTES, seed=2), ranks)
-    growing(code_like(500_000, seed=3).decode(), ranks)
     record("tokens/spaces", {"count_ms": best_s(lambda: TokenCounter(lambda: ranks).count(b" " * 2**20), 3) * 1000})
 
 
@@ -36,11 +34,11 @@ def loaded() -> Ranks:
 def counted(name: str, text: bytes, ranks: Ranks) -> None:
     """Segments of 8 KB, first unseen, then known."""
     segments = [text[at : at + SEGMENT_BYTES] for at in range(0, len(text), SEGMENT_BYTES)]
-    first_s = best_s(lambda: TokenCounter(lambda: ranks).count_many(segments), repeats=3)
+    first_s = best_s(lambda: list(map(TokenCounter(lambda: ranks).count, segments)), repeats=3)
     counter = TokenCounter(lambda: ranks)
-    tokens = sum(counter.count_many(segments))
+    tokens = sum(map(counter.count, segments))
     encoded = counter.encoded_chars
-    again_s = best_s(lambda: counter.count_many(segments))
+    again_s = best_s(lambda: list(map(counter.count, segments)))
     numbers = {
         "count_mb_per_s": len(text) / first_s / 1e6,
         "cached_mb_per_s": len(text) / again_s / 1e6,
@@ -48,16 +46,6 @@ def counted(name: str, text: bytes, ranks: Ranks) -> None:
         "recounted_chars": counter.encoded_chars - encoded,
     }
     record(f"tokens/{name}", numbers)
-
-
-def growing(text: str, ranks: Ranks) -> None:
-    """Appends of a thousand characters: how often is each character encoded?"""
-    counter = TokenCounter(lambda: ranks)
-    count = IncrementalCount(counter)
-    parts = [text[at : at + APPEND_CHARS] for at in range(0, len(text), APPEND_CHARS)]
-    took_s = best_s(lambda: [count.append(part) for part in parts], repeats=1)
-    numbers = {"append_us": took_s / len(parts) * 1e6, "encodings_per_char": counter.encoded_chars / len(text)}
-    record("tokens/growing", numbers)
 
 
 def rss_mb() -> float:

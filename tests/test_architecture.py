@@ -45,6 +45,14 @@ PURE = {
     *("heapq", "itertools", "json", "math", "operator", "re", "typing"),
 }
 """What the core may use of the standard library: modules of values, without clock, disk, chance or threads."""
+PARAMETERS_MAX = 6
+"""A function with more has a value in it that nobody named."""
+TOO_MANY_PARAMETERS = {
+    *("adapters/session_builder.py text", "adapters/session_builder.py open_call"),
+    *("adapters/transcripts/claude_code.py _take_block", "adapters/transcripts/opencode.py _text"),
+    *("core/heap.py entry_of", "core/reuse.py fixed_logit"),
+}
+"""Functions that still have more: a list that only gets shorter."""
 BAD_NAMES = {"utils", "helpers", "common", "misc", "util", "helper", "manager"}
 
 
@@ -141,6 +149,32 @@ def test_files_and_functions_are_small_and_say_what_they_are(path):
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno < 60, f"{node.name} is longer than 60 lines"
+
+
+def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many arguments a caller may give."""
+    taken = node.args
+    named = [*taken.posonlyargs, *taken.args, *taken.kwonlyargs, taken.vararg, taken.kwarg]
+    return len([each for each in named if each is not None and each.arg not in ("self", "cls")])
+
+
+def trains(source: str) -> set[str]:
+    """Names of the functions that take more than six parameters."""
+    functions = (n for n in ast.walk(tree_of(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    return {function.name for function in functions if parameters(function) > PARAMETERS_MAX}
+
+
+def test_no_function_takes_more_than_six_parameters():
+    found = {f"{path.relative_to(PACKAGE)} {name}" for path in FILES for name in trains(path.read_text())}
+
+    assert found <= TOO_MANY_PARAMETERS
+
+
+@pytest.mark.parametrize(
+    ("signature", "is_train"), [("self, a, b, *c, d, e, **f", False), ("a, b, /, c, *, d, e, f, g=1", True)]
+)
+def test_a_parameter_of_any_kind_counts(signature, is_train):
+    assert bool(trains(f"def f({signature}): ...")) is is_train
 
 
 @each_file()

@@ -22,7 +22,7 @@ the caller. Source: measured by replay of recorded sessions, docs/design/collect
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from math import inf
 from typing import NamedTuple
@@ -32,6 +32,7 @@ from ctxgc.core.garbage import all_proven
 from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
+from ctxgc.core.prompt_cache import WARM, CacheState
 from ctxgc.core.reuse import ln_turns_since, probability
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
@@ -45,8 +46,6 @@ FREED_TOKENS_MIN = 2000
 """A warm collection that frees less is not worth its disturbance."""
 LOOK_PART_MIN = 128
 """A window is looked at again when a part of it that is one over this is new: looking at a huge one takes longer."""
-ALL_CACHED = 2**62
-"""Where nobody said how much of the window is cached, all of it may be."""
 GAP_PART_MIN = 4
 """A collection that cannot reach the low watermark frees at least this part of the gap to it, and two thousand tokens:
 where roots hold the window above its limit, one body a turn would break the cache every turn."""
@@ -86,40 +85,6 @@ TUNED = {
 not explain: docs/design/policy.md."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacerRules:
-    """The dials. Tokens are input-token equivalents or raw o200k as named."""
-
-    prices: Prices = PROFILES["cache_5m"]
-    fault_price_tokens: float = TUNED["cache_5m"].fault_price_tokens
-    horizon_turns: float = TUNED["cache_5m"].horizon_turns
-    recent_turns: int = 2
-    """Turns whose segments stay. Fewer than where a budget is to be held: here every body is weighed before it goes."""
-    window_max_tokens: int = 0
-    """Hard limit on the window in raw tokens; 0: none."""
-    low_ratio: float = 0.5
-    """A hard collection goes down to this part of the limit: the gap is hysteresis."""
-    hidden_tokens: int = 0
-    """Raw tokens of every prompt that are not in the window: a fault's round trip reads them too."""
-
-
-def tuned(profile: str) -> PacerRules:
-    """The dials that ship for a price profile. Raises `KeyError` for a profile that is not in `PROFILES`."""
-    return PacerRules(prices=PROFILES[profile], **TUNED[profile]._asdict())
-
-
-VALUE = Proof("value", -1)
-"""Why a body goes that nothing proves garbage: what it frees is worth more than what having it back may cost."""
-
-
-class Decision(NamedTuple):
-    """Collect now: what triggered it (`value`, `hard_limit`), the plan, and what it does to the bill."""
-
-    trigger: str
-    plan: Plan
-    effects: Effects
-
-
 Chances = Callable[[Heap, Sequence[int], Now, Sequence[int], Container[int]], Sequence[float]]
 """How likely each of these slots' bodies is needed again, given which slots are reached and which proven garbage."""
 
@@ -141,14 +106,41 @@ def reuse_chances(
     ]
 
 
-def gain_of(heap: Heap, slot: int, chance: float, rules: PacerRules, *, is_cached: bool) -> float:
-    """What evicting this body is worth in input-token equivalents, the rewrite of what lies behind it apart.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacerRules:
+    """The dials. Tokens are input-token equivalents or raw o200k as named."""
 
-    `chance` is the probability that it is needed again.
-    """
-    body = heap.body[slot]
-    fault = _fault_cost(heap, rules) + rules.prices.write * body
-    return _saving(body - heap.tombstone[slot], rules, is_cached=is_cached) - chance * fault
+    prices: Prices = PROFILES["cache_5m"]
+    fault_price_tokens: float = TUNED["cache_5m"].fault_price_tokens
+    horizon_turns: float = TUNED["cache_5m"].horizon_turns
+    recent_turns: int = 2
+    """Turns whose segments stay. Fewer than where a budget is to be held: here every body is weighed before it goes."""
+    window_max_tokens: int = 0
+    """Hard limit on the window in raw tokens; 0: none."""
+    low_ratio: float = 0.5
+    """A hard collection goes down to this part of the limit: the gap is hysteresis."""
+    hidden_tokens: int = 0
+    """Raw tokens of every prompt that are not in the window: a fault's round trip reads them too."""
+    rules: Rules = field(default_factory=Rules)
+    """The rules of a collection at the hard limit. Below the limit `recent_turns` above replaces theirs."""
+    chances: Chances = reuse_chances
+
+
+def tuned(profile: str) -> PacerRules:
+    """The dials that ship for a price profile. Raises `KeyError` for a profile that is not in `PROFILES`."""
+    return PacerRules(prices=PROFILES[profile], **TUNED[profile]._asdict())
+
+
+VALUE = Proof("value", -1)
+"""Why a body goes that nothing proves garbage: what it frees is worth more than what having it back may cost."""
+
+
+class Decision(NamedTuple):
+    """Collect now: what triggered it (`value`, `hard_limit`), the plan, and what it does to the bill."""
+
+    trigger: str
+    plan: Plan
+    effects: Effects
 
 
 def _fault_cost(heap: Heap, rules: PacerRules) -> float:
@@ -164,40 +156,41 @@ def _saving(freed_tokens: int, rules: PacerRules, *, is_cached: bool) -> float:
     return freed_tokens * ((0.0 if is_cached else write) + read * rules.horizon_turns)
 
 
-def decide(
-    heap: Heap,
-    paths: PathIndex,
-    now: Now,
-    rules: Rules,
-    pacer: PacerRules,
-    *,
-    is_cold: bool,
-    cached_tokens: int,
-    grown_tokens: int = FREED_TOKENS_MIN,
-    slack_cost: float = inf,
-    chances: Chances = reuse_chances,
-) -> Decision | None:
-    """Whether to collect now, and what. `cached_tokens` is the length of the window's prefix that is cached.
+class Allowance(NamedTuple):
+    """What a session lets the pacer do before a request (`core.regret_budget`)."""
 
-    `grown_tokens`: evictable tokens admitted since this was last asked. A warm collection frees two thousand or does
-    not happen, so before as many have come nobody looks: most turns cost nothing, and a cut that did not pay a moment
-    ago is not weighed again. `slack_cost`: what a warm cut may cost beyond what it saves in this very request
-    (`core.account`). Only reads; same arguments, same decision. O(slots + references) where it
-    looks. What the model has not seen yet and what was just recalled are roots, and stay like all of them (I2).
+    grown_tokens: int = FREED_TOKENS_MIN
+    """Evictable tokens admitted since the pacer last looked at the window."""
+    slack_cost: float = inf
+    """What a warm cut may cost beyond what the same request saves by it."""
+
+
+NO_BUDGET = Allowance()
+"""The allowance of a session whose account is not looked at."""
+
+
+def decide(
+    heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, cache: CacheState, allowance: Allowance = NO_BUDGET
+) -> Decision | None:
+    """Whether to collect now, and what.
+
+    A warm collection frees two thousand tokens or does not happen. So the pacer looks at a warm window only once as
+    many have come: most turns cost nothing, and a cut that did not pay a moment ago is not weighed again. Only reads;
+    same arguments, same decision. O(slots + references) where the pacer looks. Segments that the model has not seen
+    yet, and segments just recalled, are roots, and stay like all of them (I2).
     """
-    cached = 0 if is_cold else cached_tokens
-    todo = _over_limit(heap, paths, now, rules, pacer)
+    todo = _over_limit(heap, paths, now, pacer)
     if todo:
-        return Decision("hard_limit", todo, effects_of(heap, todo.victims, cached))
-    if not is_cold and not is_due(heap, grown_tokens):
+        return Decision("hard_limit", todo, effects_of(heap, todo.victims, cache))
+    if not cache.is_cold and not is_due(heap, allowance.grown_tokens):
         return None
-    roots = find_roots(heap, paths, now, replace(rules, recent_turns=pacer.recent_turns))
-    found = _worth_evicting(heap, roots, now, rules, pacer, cached, chances)
-    if not is_cold:
-        found = _best_cut(heap, found, pacer, cached, slack_cost)
-    if not found:
+    roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
+    worth = _worth_evicting(heap, roots, now, pacer, cache)
+    if not cache.is_cold:
+        worth = _best_cut(heap, worth, pacer, cache, allowance.slack_cost)
+    if not worth:
         return None
-    victims = [victim for _, victim in found]
+    victims = [victim for _, victim in worth]
     remaining = heap.resident_tokens - sum(victim.freed_tokens for victim in victims)
     todo = Plan(
         target_tokens=remaining,
@@ -205,7 +198,7 @@ def decide(
         remaining_tokens=remaining,
         victims=tuple(victims),
     )
-    return Decision("value", todo, effects_of(heap, victims, cached))
+    return Decision("value", todo, effects_of(heap, victims, cache))
 
 
 def is_due(heap: Heap, grown_tokens: int) -> bool:
@@ -222,46 +215,39 @@ Placed = tuple[int, Victim]
 """A victim with the tokens of the window before its slot."""
 
 
-def _over_limit(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: PacerRules) -> Plan | None:
+def _over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Plan | None:
     """The collection that a window over its hard limit needs, if it would free enough to be one."""
     limit = pacer.window_max_tokens
     if not 0 < limit < heap.resident_tokens:
         return None
     target = int(limit * pacer.low_ratio)
-    todo = plan(heap, paths, target, now, rules)
+    todo = plan(heap, paths, target, now, pacer.rules)
     freed = todo.before_tokens - todo.remaining_tokens
     is_reached = todo.remaining_tokens <= target
     return todo if freed and (is_reached or freed >= max((limit - target) // GAP_PART_MIN, FREED_TOKENS_MIN)) else None
 
 
-def _worth_evicting(
-    heap: Heap,
-    roots: bytearray,
-    now: Now,
-    rules: Rules,
-    pacer: PacerRules,
-    cached_tokens: int,
-    chances: Chances,
-) -> list[Placed]:
+def _worth_evicting(heap: Heap, roots: bytearray, now: Now, pacer: PacerRules, cache: CacheState) -> list[Placed]:
     """Every body with a positive gain, in window order; the score is the gain."""
     may_go = evictable(heap, roots)
     state, skeleton, body, tombstone = heap.state, heap.skeleton, heap.body, heap.tombstone
-    window, gain_min = heap.window(), max(rules.min_gain_tokens, 1)
+    window, gain_min = heap.window(), max(pacer.rules.min_gain_tokens, 1)
     costs = [skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot]) for slot in window]
     starts = {
         slot: start
         for slot, start in zip(window, accumulate(costs, initial=0), strict=False)  # One more: the window's end.
         if may_go[slot] and body[slot] - tombstone[slot] >= gain_min
     }
-    garbage = frozenset(all_proven(heap, may_go, now, rules))
-    needed = chances(heap, list(starts), now, mark(heap.refs, roots), garbage)
-    # What `gain_of` says, the part that is the same for all of them taken out.
+    garbage = frozenset(all_proven(heap, may_go, now, pacer.rules))
+    needed = pacer.chances(heap, list(starts), now, mark(heap.refs, roots), garbage)
+    cached_end = cache.read_tokens(heap.resident_tokens)
+    # The formula at the top of this file; all bodies share the price of a token and of a fault.
     fault_cost, write = _fault_cost(heap, pacer), pacer.prices.write
     saving, saving_uncached = _saving(1, pacer, is_cached=True), _saving(1, pacer, is_cached=False)
     found = []
     for (slot, start), chance in zip(starts.items(), needed, strict=True):
         freed = body[slot] - tombstone[slot]
-        saved = freed * (saving if start < cached_tokens else saving_uncached)
+        saved = freed * (saving if start < cached_end else saving_uncached)
         gain = saved - chance * (fault_cost + write * body[slot])
         if gain > 0:
             reason, by = heap.proofs[slot] if slot in garbage else VALUE
@@ -269,27 +255,24 @@ def _worth_evicting(
     return found
 
 
-def _best_cut(
-    heap: Heap, found: list[Placed], pacer: PacerRules, cached_tokens: int, slack_cost: float
-) -> list[Placed]:
+def _best_cut(heap: Heap, worth: list[Placed], pacer: PacerRules, cache: CacheState, slack_cost: float) -> list[Placed]:
     """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind its first one.
 
     No cut costs the next request more than the slack.
     """
     read, write, _ = pacer.prices
-    end = min(cached_tokens, heap.resident_tokens)
+    end = cache.read_tokens(heap.resident_tokens)
     gains = freed = gone = best_net = 0.0
     depth = 0
-    for count, (position, victim) in enumerate(reversed(found), 1):
-        cached = max(0, min(heap.cost_of(victim.slot), end - position))
-        # What stays of the victim's own slot follows the edit or is the edit: it is written again too.
-        gone += min(cached, victim.freed_tokens)
+    for count, (position, victim) in enumerate(reversed(worth), 1):
+        # What stays of the victim's own slot follows the edit or is the edit: the next request writes it again too.
+        gone += max(0, min(end - position, victim.freed_tokens))
         gains, freed = gains + victim.score, freed + victim.freed_tokens
-        rewrite = (write - read) * (max(0, end - position) - gone)
+        rewrite = (write - read) * (end - cache.read_tokens(position) - gone)
         net = gains - REWRITE_MARGIN * rewrite
         if net > best_net and freed >= FREED_TOKENS_MIN and rewrite - read * freed <= slack_cost:
             best_net, depth = net, count
-    return found[len(found) - depth :]
+    return worth[len(worth) - depth :]
 
 
 class Effects(NamedTuple):
@@ -316,22 +299,21 @@ class Effects(NamedTuple):
         return round((pacer.prices.write - pacer.prices.read) * self.rewritten - saved, 1)
 
 
-def effects_of(heap: Heap, victims: Sequence[Victim], cached_tokens: int = ALL_CACHED) -> Effects:
-    """What evicting these does, `cached_tokens` of the window's prefix being cached (none: a cold cache). O(slots)."""
+def effects_of(heap: Heap, victims: Sequence[Victim], cache: CacheState = WARM) -> Effects:
+    """What evicting these does to the next request and those after it. O(slots)."""
     out = {victim.slot: victim.freed_tokens for victim in victims}
     if not out:
         return Effects(0, 0, 0)
     state, skeleton, body, tombstone = heap.state, heap.skeleton, heap.body, heap.tombstone
-    rewritten = cached_freed = position = 0
-    is_behind = False
+    end = cache.read_tokens(heap.resident_tokens)
+    first = position = gone = cached_freed = 0
     for slot in heap.window():
-        if position >= cached_tokens:
+        if position >= end:
             break  # Behind the cache nothing is written twice.
-        cost = skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot])
-        freed = out.get(slot, 0)
-        if is_behind or freed:
-            is_behind = True
-            rewritten += max(0, min(cost, cached_tokens - position) - freed)
-            cached_freed += freed
-        position += cost
+        if slot in out:
+            first = first if cached_freed else position
+            gone += min(end - position, out[slot])
+            cached_freed += out[slot]
+        position += skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot])
+    rewritten = end - cache.read_tokens(first) - gone if cached_freed else 0
     return Effects(rewritten, cached_freed, sum(out.values()) - cached_freed)

@@ -27,7 +27,6 @@ import uvloop
 from ctxgc import __version__
 from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load
 from ctxgc.core.errors import CtxgcError
-from ctxgc.daemon.control import Control
 from ctxgc.daemon.feeds.watch import Watcher
 from ctxgc.daemon.server.dispatch import Verbs
 from ctxgc.daemon.server.events import Events
@@ -40,6 +39,7 @@ from ctxgc.daemon.sessions.content_cache import Texts
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.daemon.settings import in_force, pacer_rules, session_settings
+from ctxgc.daemon.verbs.admin import Control
 from ctxgc.protocol.blocking_client import BadSocketPath, socket_path
 from ctxgc.stash.repair import check, repair
 from ctxgc.stash.sqlite import SqliteStash

@@ -1,20 +1,27 @@
 """From state to replies: what a session, a segment, a plan or a hit looks like to a client.
 
-Shapes are those of `protocol.replies`; nothing in here decides or changes anything.
+The types are those of `protocol.replies`; nothing in here decides or changes anything.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-from ctxgc.core.collector import Plan, freeable_tokens
+from msgspec.structs import asdict
+
+from ctxgc.core.collector import Plan, Victim, freeable_tokens
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
-from ctxgc.core.segment import LINE_MAX, PathUse, Piece
+from ctxgc.core.segment import LINE_MAX, PathUse, Piece, State
 from ctxgc.core.tombstone import label, size_label
 from ctxgc.daemon.sessions.collecting import Outcome
+from ctxgc.daemon.sessions.pacer_status import Pacing
 from ctxgc.daemon.sessions.session import Session
+from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, ReasonReply, VictimReply
+from ctxgc.protocol.replies.segments import ContentReply, PathUseReply, PieceReply, SegmentReply
+from ctxgc.protocol.replies.sessions import KindTokens, SessionReply, ShowReply
+from ctxgc.protocol.replies.stash import HitReply
 from ctxgc.stash.contract import Collection, Eviction, Hit, SegmentRow, SessionRow
 
 EFFECTS = {
@@ -32,176 +39,190 @@ HIDDEN = "hidden"
 """What a host sends before the window it shows us: part of what is billed, and never ours to take."""
 
 
-def session_reply(row: SessionRow) -> dict[str, Any]:
-    """`SessionReply`."""
-    return {
-        "session": str(row.key),
-        "project": row.project,
-        "parent": f"{row.key.source}:{row.parent}" if row.parent else "",
-        "model": row.model,
-        "title": row.title,
-        "mode": row.mode,
-        "task": row.task,
-        "turn": row.turn,
-        "budget_tokens": row.budget_tokens,
-        "window_max_tokens": row.window_max_tokens,
-        "created_s": row.created_s,
-        "updated_s": row.updated_s,
-        "skipped_records": row.skipped_records,
-        "closed": row.closed,
-    }
+def session_reply(row: SessionRow, *, changed: str | None = None, next: str | None = None) -> SessionReply:
+    """A session without its window, with what a mutation did to it."""
+    return SessionReply(
+        session=str(row.key),
+        project=row.project,
+        parent=f"{row.key.source}:{row.parent}" if row.parent else "",
+        model=row.model,
+        title=row.title,
+        mode=row.mode,
+        task=row.task,
+        turn=row.turn,
+        budget_tokens=row.budget_tokens,
+        window_max_tokens=row.window_max_tokens,
+        created_s=row.created_s,
+        updated_s=row.updated_s,
+        skipped_records=row.skipped_records,
+        closed=row.closed,
+        changed=changed,
+        next=next,
+    )
 
 
-def show_reply(session: Session, children: list[str]) -> dict[str, Any]:
-    """`ShowReply`. O(segments)."""
+def show_reply(
+    session: Session, children: list[str], pacing: Pacing, last_collection: CollectionReply | None
+) -> ShowReply:
+    """A session with its window. O(segments)."""
     heap, row = session.heap, session.row
-    states = [STATES[state].value for state in heap.state]
+    states = Counter(STATES[state] for state in heap.state)
     billed = session.billed(heap.resident_tokens)
-    may_go, garbage = freeable_tokens(heap, session.index.paths, session.now(), session.rules)
-    return session_reply(row) | {
-        "segments": len(heap),
-        **{state.value: states.count(state.value) for state in STATES},
-        "pinned": sum(bool(flags & PINNED) for flags in heap.flags),
-        "resident_tokens": heap.resident_tokens,
-        "evictable_tokens": may_go,
-        "garbage_tokens": garbage,
-        "billed_tokens": billed,
-        "hidden_tokens": row.hidden_tokens,
-        "ratio": round(session.calibration.ratio, 4),
-        "pressure": round(billed / row.budget_tokens, 4) if row.budget_tokens else 0.0,
-        "kinds": kind_tokens(session),
-        "children": children,
-        "faults": row.faults,
-        "collections": session.last_collection,
-    }
+    evictable, garbage = freeable_tokens(heap, session.index.paths, session.now(), session.rules)
+    return ShowReply(
+        **asdict(session_reply(row)),
+        segments=len(heap),
+        resident=states[State.RESIDENT],
+        evicted=states[State.EVICTED],
+        departed=states[State.DEPARTED],
+        forgotten=states[State.FORGOTTEN],
+        pinned=sum(bool(flags & PINNED) for flags in heap.flags),
+        resident_tokens=heap.resident_tokens,
+        evictable_tokens=evictable,
+        garbage_tokens=garbage,
+        billed_tokens=billed,
+        hidden_tokens=row.hidden_tokens,
+        ratio=round(session.calibration.ratio, 4),
+        pressure=round(billed / row.budget_tokens, 4) if row.budget_tokens else 0.0,
+        kinds=kind_tokens(session),
+        children=children,
+        faults=row.faults,
+        collections=session.last_collection,
+        gateway=pacing.gateway,
+        freed_tokens=pacing.freed_tokens,
+        cache_hit_rate=pacing.cache_hit_rate,
+        last_collection=last_collection,
+        next_collection=pacing.next_collection,
+    )
 
 
-def kind_tokens(session: Session) -> list[dict[str, Any]]:
-    """`KindTokens` of each kind in the window, the dearest first."""
+def kind_tokens(session: Session) -> list[KindTokens]:
+    """The tokens of each kind in the window, the dearest first."""
     heap = session.heap
-    found: dict[str, list[int]] = {}
+    slots_by_kind: dict[str, list[int]] = {}
     for slot in heap.window():
-        sums = found.setdefault(KINDS[heap.kind[slot]].value, [0, 0, 0])
-        sums[0] += 1
-        sums[1] += heap.cost_of(slot)
-        sums[2] += heap.state[slot] == EVICTED
+        slots_by_kind.setdefault(KINDS[heap.kind[slot]].value, []).append(slot)
     rows = [
-        {"kind": kind, "segments": sums[0], "resident_tokens": sums[1], "evicted_segments": sums[2]}
-        for kind, sums in found.items()
+        KindTokens(kind, len(slots), sum(map(heap.cost_of, slots)), sum(heap.state[slot] == EVICTED for slot in slots))
+        for kind, slots in slots_by_kind.items()
     ]
-    return sorted(rows, key=lambda row: (-int(row["resident_tokens"]), row["kind"]))
+    return sorted(rows, key=lambda row: (-row.resident_tokens, row.kind))
 
 
-def _path_reply(use: PathUse) -> dict[str, Any]:
+def _path_use(use: PathUse) -> PathUseReply:
     last = 0 if use.last_line == LINE_MAX else use.last_line
-    return {"path": use.path, "access": use.access.value, "first_line": use.first_line, "last_line": last}
+    return PathUseReply(use.path, use.access.value, use.first_line, last)
 
 
-def segment_reply(session: Session, row: SegmentRow) -> dict[str, Any]:
-    """`SegmentReply`; what changes (state, pins, touches) is taken from the heap, the rest from the row."""
+def segment_reply(session: Session, row: SegmentRow) -> SegmentReply:
+    """A segment without content. State, pins and touches change: they are the heap's; the rest is the row's."""
     heap, segment, slot = session.heap, row.segment, row.seq
     proof = heap.proofs.get(slot)
-    return {
-        "id": segment.id,
-        "seq": slot,
-        "kind": segment.kind.value,
-        "role": segment.role.value,
-        "state": STATES[heap.state[slot]].value,
-        "departure": row.departure.value if row.departure else "",
-        "place": heap.place[slot],
-        "born_turn": heap.born[slot],
-        "touched_turn": heap.touched[slot],
-        "touches": heap.touches[slot],
-        "tokens": heap.skeleton[slot] + heap.body[slot],
-        "body_tokens": heap.body[slot],
-        "tombstone_tokens": heap.tombstone[slot],
-        "tool": segment.tool,
-        "status": segment.status.value,
-        "command": segment.command,
-        "paths": [_path_reply(use) for use in segment.paths],
-        "digest": row.digest.hex(),
-        "is_pinned": heap.is_set(slot, PINNED),
-        "has_opaque": segment.has_opaque,
-        "garbage": proof.reason if proof else "",
-        "garbage_by": heap.ids[proof.by] if proof and proof.by >= 0 else "",
-        "redactions": row.redactions,
-        "task": heap.tasks[heap.task[slot]],
-        "tags": list(segment.tags),
-        "importance": round(heap.importance[slot], 6),
-        "wall_s": segment.wall_s,
-        "collection": row.collection,
-    }
+    return SegmentReply(
+        id=segment.id,
+        seq=slot,
+        kind=segment.kind.value,
+        role=segment.role.value,
+        state=STATES[heap.state[slot]].value,
+        departure=row.departure.value if row.departure else "",
+        place=heap.place[slot],
+        born_turn=heap.born[slot],
+        touched_turn=heap.touched[slot],
+        touches=heap.touches[slot],
+        tokens=heap.skeleton[slot] + heap.body[slot],
+        body_tokens=heap.body[slot],
+        tombstone_tokens=heap.tombstone[slot],
+        tool=segment.tool,
+        status=segment.status.value,
+        command=segment.command,
+        paths=[_path_use(use) for use in segment.paths],
+        digest=row.digest.hex(),
+        is_pinned=heap.is_set(slot, PINNED),
+        has_opaque=segment.has_opaque,
+        garbage=proof.reason if proof else "",
+        garbage_by=heap.ids[proof.by] if proof and proof.by >= 0 else "",
+        redactions=row.redactions,
+        task=heap.tasks[heap.task[slot]],
+        tags=list(segment.tags),
+        importance=round(heap.importance[slot], 6),
+        wall_s=segment.wall_s,
+        collection=row.collection,
+    )
 
 
-def piece_reply(piece: Piece, tokens: int, offset: int, limit_bytes: int) -> dict[str, Any]:
-    """`PieceReply`: a part of a piece, cut between characters so that the parts join to the whole."""
+def piece_reply(piece: Piece, tokens: int, offset: int, limit_bytes: int) -> PieceReply:
+    """A part of a piece, cut between characters so that the parts join to the whole."""
     end = min(offset + limit_bytes, len(piece.data))
     while offset < end < len(piece.data) and piece.data[end] & 0xC0 == 0x80:
         end -= 1
     part = piece.data[offset:end]
-    reply: dict[str, Any] = {"name": piece.name, "bytes": len(piece.data), "tokens": tokens}
+    next_offset = end if end < len(piece.data) else -1
     try:
-        reply["text"] = part.decode()
+        return PieceReply(piece.name, len(piece.data), tokens, next_offset, text=part.decode())
     except UnicodeDecodeError:
-        reply["data_b64"] = b64encode(part).decode()
-    reply["next_offset"] = end if end < len(piece.data) else -1
-    return reply
+        return PieceReply(piece.name, len(piece.data), tokens, next_offset, data_b64=b64encode(part).decode())
+
+
+def header_reply(session: Session, row: SegmentRow) -> ContentReply:
+    """A segment with the sizes of its pieces, and no content."""
+    pieces = [PieceReply(name, size, tokens, next_offset=0) for name, size, tokens in row.pieces]
+    return ContentReply(**asdict(segment_reply(session, row)), session=str(session.key), pieces=pieces)
 
 
 def content_reply(
     session: Session, row: SegmentRow, content: tuple[bytes, tuple[Piece, ...]], offset: int, limit_bytes: int
-) -> dict[str, Any]:
-    """`ContentReply`."""
+) -> ContentReply:
+    """A segment with a part of each piece's content."""
     skeleton, body = content
     tokens = {name: count for name, _, count in row.pieces}
-    return segment_reply(session, row) | {
-        "session": str(session.key),
-        "skeleton": skeleton.decode("utf-8", "replace"),
-        "pieces": [piece_reply(piece, tokens.get(piece.name, 0), offset, limit_bytes) for piece in body],
-    }
+    return ContentReply(
+        **asdict(segment_reply(session, row)),
+        session=str(session.key),
+        pieces=[piece_reply(piece, tokens.get(piece.name, 0), offset, limit_bytes) for piece in body],
+        skeleton=skeleton.decode("utf-8", "replace"),
+    )
 
 
 def plan_reply(
     session: Session, outcome: Outcome, labels: Mapping[int, str], *, unit: str, limit: int, is_dry: bool
-) -> dict[str, Any]:
-    """`PlanReply`; `labels` name the victims that are listed."""
+) -> PlanReply:
+    """A plan, made or carried out; `labels` name the victims that are listed."""
     todo = outcome.plan
     is_billed = unit == "billed"
     whole = session.billed if is_billed else int
     part = session.calibration.billed if is_billed else int
-    victims = largest_victims(todo, limit)
-    before, after = whole(todo.before_tokens), whole(todo.remaining_tokens)
+    before, after, target = (whole(n) for n in (todo.before_tokens, todo.remaining_tokens, todo.target_tokens))
     held_by = _held_by(todo, part, session.row.hidden_tokens if is_billed else 0)
-    reply: dict[str, Any] = {
-        "session": str(session.key),
-        "unit": unit,
-        "collection": outcome.collection,
-        "trigger": outcome.trigger,
-        "before_tokens": before,
-        "after_tokens": after,
-        "target_tokens": whole(todo.target_tokens),
-        "freed_tokens": before - after,
-        "evicted": len(todo.victims),
-        "victims": [
-            _victim_reply(session, v.slot, v.reason, v.by, part(v.freed_tokens), v.score, labels) for v in victims
-        ],
-        "by_reason": _by_reason(todo, part),
-        "held_by": held_by,
-        "predicted_cost": outcome.predicted_cost * (session.calibration.ratio if is_billed else 1.0),
-        "cache_rewrite_tokens": part(outcome.cache_rewrite_tokens),
-        "mode": session.row.mode,
-        "effect": (UNDONE if outcome.trigger == "undo" else EFFECTS)[session.row.mode],
-        "changed": _sentence(len(todo.victims), before - after, is_dry, is_held=bool(held_by)),
-    }
+    return PlanReply(
+        session=str(session.key),
+        unit=unit,
+        collection=outcome.collection,
+        trigger=outcome.trigger,
+        before_tokens=before,
+        after_tokens=after,
+        target_tokens=target,
+        freed_tokens=before - after,
+        evicted=len(todo.victims),
+        victims=[_victim_reply(session, victim, part, labels) for victim in largest_victims(todo, limit)],
+        by_reason=_by_reason(todo, part),
+        held_by=held_by,
+        predicted_cost=outcome.predicted_cost * (session.calibration.ratio if is_billed else 1.0),
+        cache_rewrite_tokens=part(outcome.cache_rewrite_tokens),
+        mode=session.row.mode,
+        effect=(UNDONE if outcome.trigger == "undo" else EFFECTS)[session.row.mode],
+        changed=_sentence(len(todo.victims), before - after, is_dry, is_held=bool(held_by)),
+        next=_next_step(outcome, held_by, target, after),
+    )
+
+
+def _next_step(outcome: Outcome, held_by: Mapping[str, int], target: int, after: int) -> str | None:
     if held_by:
         names = ", ".join(f"{name} {size_label(tokens)}" for name, tokens in held_by.items())
-        reply["next"] = (
-            f"the budget of {size_label(reply['target_tokens'])} is not reached: the {size_label(after)} that stay are "
-            f"{names}; `ctxgc why SEGMENT` says why"
-        )
-    elif outcome.collection and todo.victims:
-        reply["next"] = "`ctxgc undo` takes this back; `ctxgc search WORDS` finds what left"
-    return reply
+        stay = f"the {size_label(after)} that stay are {names}"
+        return f"the budget of {size_label(target)} is not reached: {stay}; `ctxgc why SEGMENT` says why"
+    if outcome.collection and outcome.plan.victims:
+        return "`ctxgc undo` takes this back; `ctxgc search WORDS` finds what left"
+    return None
 
 
 def _held_by(todo: Plan, part: Callable[[int], int], hidden_tokens: int) -> dict[str, int]:
@@ -225,61 +246,56 @@ def _sentence(victims: int, freed: int, is_dry: bool, *, is_held: bool) -> str:
     return f"{victims} {'segment' if victims == 1 else 'segments'} {verb} the window: {size_label(freed)} tokens"
 
 
-def largest_victims(todo: Plan, limit: int) -> list[Any]:
+def largest_victims(todo: Plan, limit: int) -> list[Victim]:
     """The victims that free most, at most `limit`."""
     return sorted(todo.victims, key=lambda v: (-v.freed_tokens, v.slot))[:limit]
 
 
-def _by_reason(todo: Plan, part: Callable[[int], int]) -> dict[str, dict[str, int]]:
-    sums: dict[str, dict[str, int]] = {}
+def _by_reason(todo: Plan, part: Callable[[int], int]) -> dict[str, ReasonReply]:
+    freed: dict[str, list[int]] = {}
     for victim in todo.victims:
-        entry = sums.setdefault(victim.reason, {"segments": 0, "freed_tokens": 0})
-        entry["segments"] += 1
-        entry["freed_tokens"] += victim.freed_tokens
-    for entry in sums.values():
-        entry["freed_tokens"] = part(entry["freed_tokens"])
-    return sums
+        freed.setdefault(victim.reason, []).append(victim.freed_tokens)
+    return {reason: ReasonReply(len(each), part(sum(each))) for reason, each in freed.items()}
 
 
 def _victim_reply(
-    session: Session, slot: int, reason: str, by: int, freed: int, score: float, labels: Mapping[int, str]
-) -> dict[str, Any]:
+    session: Session, victim: Victim | Eviction, part: Callable[[int], int], labels: Mapping[int, str]
+) -> VictimReply:
     heap = session.heap
-    return {
-        "id": heap.ids[slot],
-        "kind": KINDS[heap.kind[slot]].value,
-        "tool": heap.tools[heap.tool[slot]],
-        "label": labels.get(slot, ""),
-        "reason": reason,
-        "by": heap.ids[by] if by >= 0 else "",
-        "freed_tokens": freed,
-        "score": round(score, 3),
-        "age_turns": session.row.turn - heap.born[slot],
-    }
+    slot = victim.slot if isinstance(victim, Victim) else victim.seq
+    return VictimReply(
+        id=heap.ids[slot],
+        kind=KINDS[heap.kind[slot]].value,
+        tool=heap.tools[heap.tool[slot]],
+        label=labels.get(slot, ""),
+        reason=victim.reason,
+        by=heap.ids[victim.by] if victim.by >= 0 else "",
+        freed_tokens=part(victim.freed_tokens),
+        score=round(victim.score, 3),
+        age_turns=session.row.turn - heap.born[slot],
+    )
 
 
-def collection_reply(session: Session, record: Collection, labels: Mapping[int, str] | None = None) -> dict[str, Any]:
-    """`CollectionReply`; with labels its victims too."""
-    reply: dict[str, Any] = {
-        "collection": record.id,
-        "wall_s": record.wall_s,
-        "turn": record.turn,
-        "trigger": record.trigger,
-        "target_tokens": record.target_tokens,
-        "before_tokens": record.before_tokens,
-        "after_tokens": record.after_tokens,
-        "evicted": len(record.evictions),
-        "held_by": dict(record.held_by),
-        "predicted_cost": record.predicted_cost,
-        "actual_cost": record.actual_cost,
-        "undoes": record.undoes,
-    }
+def collection_reply(session: Session, record: Collection, labels: Mapping[int, str] | None = None) -> CollectionReply:
+    """A line of the journal; with labels its victims too. Tokens are raw."""
+    victims = None
     if labels is not None:
-        reply["victims"] = [
-            _victim_reply(session, e.seq, e.reason, e.by, e.freed_tokens, e.score, labels)
-            for e in sorted(record.evictions, key=_by_size)
-        ]
-    return reply
+        victims = [_victim_reply(session, e, int, labels) for e in sorted(record.evictions, key=_by_size)]
+    return CollectionReply(
+        collection=record.id,
+        wall_s=record.wall_s,
+        turn=record.turn,
+        trigger=record.trigger,
+        target_tokens=record.target_tokens,
+        before_tokens=record.before_tokens,
+        after_tokens=record.after_tokens,
+        evicted=len(record.evictions),
+        held_by=dict(record.held_by),
+        predicted_cost=record.predicted_cost,
+        actual_cost=record.actual_cost,
+        undoes=record.undoes,
+        victims=victims,
+    )
 
 
 def _by_size(eviction: Eviction) -> tuple[int, int]:
@@ -291,20 +307,20 @@ def labels_of(rows: Iterable[SegmentRow]) -> dict[int, str]:
     return {row.seq: label(row.segment) for row in rows}
 
 
-def hit_reply(hit: Hit) -> dict[str, Any]:
-    """`HitReply`."""
+def hit_reply(hit: Hit) -> HitReply:
+    """A hit of a search."""
     row = hit.row
-    return {
-        "session": str(row.key),
-        "id": row.segment.id,
-        "kind": row.segment.kind.value,
-        "tool": row.segment.tool,
-        "label": label(row.segment),
-        "state": row.state.value,
-        "tokens": row.skeleton_tokens + sum(tokens for _, _, tokens in row.pieces),
-        "wall_s": row.segment.wall_s,
-        "project": hit.project,
-        "score": round(hit.score, 4),
-        "match": hit.match,
-        "snippet": hit.snippet,
-    }
+    return HitReply(
+        session=str(row.key),
+        id=row.segment.id,
+        kind=row.segment.kind.value,
+        tool=row.segment.tool,
+        label=label(row.segment),
+        state=row.state.value,
+        tokens=row.skeleton_tokens + sum(tokens for _, _, tokens in row.pieces),
+        wall_s=row.segment.wall_s,
+        project=hit.project,
+        score=round(hit.score, 4),
+        match=hit.match,
+        snippet=hit.snippet,
+    )

@@ -19,6 +19,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ctxgc.protocol.record import Record
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # The real constant would cost the import of `typing`.
     from typing import Any
@@ -225,7 +227,7 @@ class LineClient:
         while True:
             while not self._lines:
                 self._read_some(gives_up_at)
-            answer = json.loads(self._lines.pop())
+            answer = json.loads(self._lines.pop(), object_hook=Record)
             if isinstance(answer, dict) and "method" not in answer:
                 return answer
 

@@ -141,11 +141,6 @@ class Lines:
         self._partial_bytes = 0
         self.is_too_long = False
 
-    @property
-    def partial_bytes(self) -> int:
-        """How much of an unfinished line is held."""
-        return self._partial_bytes
-
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes, without their newlines."""
         if self.is_too_long:
@@ -281,13 +276,6 @@ def append_result(out: bytearray, id: int | str, result: Any) -> None:
         del out[size_before:]
         raise
     out += b"\n"
-
-
-def encode_result(id: int | str, result: Any) -> bytes:
-    """One answer's line."""
-    out = bytearray()
-    append_result(out, id, result)
-    return bytes(out)
 
 
 def encode_error(id: int | str | None, error: CtxgcError) -> bytes:

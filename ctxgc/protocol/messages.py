@@ -1,6 +1,6 @@
-"""The params of every verb of `ctxgc/1`, as pydantic models: the schema's one source.
+"""The params of every verb of `ctxgc/1`, as pydantic models, and what each verb answers: the schema's one source.
 
-`VERBS` maps each method to its `Verb`: params model, whether it changes anything, one line of help. The daemon
+`VERBS` maps each method to its `Verb`: params model, reply, whether it changes anything, one line of help. The daemon
 validates with it, `rpc.discover` publishes it, `docs/reference/protocol.md` is generated from it.
 
 A `session` param is `source:session`, a session id or an unambiguous prefix of one; empty means the most recently
@@ -13,28 +13,27 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from ctxgc.protocol.limits import BAD_LINES_MAX as BAD_LINES_MAX
-from ctxgc.protocol.limits import BATCH_MAX as BATCH_MAX
-from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT as FRAME_BYTES_DEFAULT
-from ctxgc.protocol.limits import ID_CHARS_MAX as ID_CHARS_MAX
-from ctxgc.protocol.limits import IN_FLIGHT_MAX as IN_FLIGHT_MAX
-from ctxgc.protocol.limits import UNSENT_BYTES_MAX as UNSENT_BYTES_MAX
-from ctxgc.protocol.params import PATH_CHARS_MAX as PATH_CHARS_MAX
-from ctxgc.protocol.params import AbsolutePath as AbsolutePath
-from ctxgc.protocol.params import Ids as Ids
-from ctxgc.protocol.params import KindName as KindName
-from ctxgc.protocol.params import Mutating as Mutating
-from ctxgc.protocol.params import MutatingSession as MutatingSession
-from ctxgc.protocol.params import Name as Name
-from ctxgc.protocol.params import Nothing as Nothing
-from ctxgc.protocol.params import OfSession as OfSession
-from ctxgc.protocol.params import Params as Params
-from ctxgc.protocol.params import StateName as StateName
-from ctxgc.protocol.params import Tokens as Tokens
-from ctxgc.protocol.params import Unit as Unit
-from ctxgc.protocol.params import VerbatimObjects as VerbatimObjects
-from ctxgc.protocol.params import WireFormatName as WireFormatName
-from ctxgc.protocol.wire import WindowSync
+from ctxgc.protocol.limits import BATCH_MAX, FRAME_BYTES_DEFAULT
+from ctxgc.protocol.params import (
+    PATH_CHARS_MAX,
+    AbsolutePath,
+    Ids,
+    KindName,
+    Mutating,
+    MutatingSession,
+    Name,
+    Nothing,
+    OfSession,
+    Params,
+    StateName,
+    Tokens,
+    Unit,
+    VerbatimObjects,
+    WireFormatName,
+)
+from ctxgc.protocol.replies import daemon, heap, segments, sessions, stash
+from ctxgc.protocol.replies.reply import Reply
+from ctxgc.protocol.wire import SyncReply, WindowSync
 
 PROTOCOL = 1
 CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "tx", "op_id", "files", "wire")
@@ -316,58 +315,63 @@ class Verb(NamedTuple):
     """A method of the protocol."""
 
     params: type[Params]
+    reply: type[Reply]
     help: str
     mutates: bool = False
 
 
 VERBS: dict[str, Verb] = {
-    "hello": Verb(Hello, "who is there, and what it can do"),
-    "ping": Verb(Nothing, "answers at once"),
-    "rpc.discover": Verb(Nothing, "every verb with the JSON Schema of its params"),
-    "session.open": Verb(SessionOpen, "create a session, or open the one that exists", True),
-    "session.list": Verb(SessionList, "known sessions, newest first"),
-    "session.show": Verb(OfSession, "a session: window, tokens by kind, pressure, what a collection would free"),
-    "session.set": Verb(SessionSet, "change budget, mode, task or model", True),
-    "session.close": Verb(MutatingSession, "mark a session as ended; nothing is removed", True),
-    "session.render": Verb(SessionRender, "the window as a list of a model API"),
-    "segment.add": Verb(SegmentAdd, "admit a segment", True),
-    "segment.add_many": Verb(SegmentAddMany, "admit segments, all or none", True),
-    "segment.add_file": Verb(SegmentAddFile, "admit a file's text as a segment", True),
-    "segment.get": Verb(SegmentGet, "a segment with its content"),
-    "segment.list": Verb(SegmentList, "segments in window order"),
-    "segment.pin": Verb(SegmentIds, "make segments roots: never evicted", True),
-    "segment.unpin": Verb(SegmentIds, "take pins back", True),
-    "segment.touch": Verb(SegmentIds, "say that segments were used now", True),
-    "segment.tag": Verb(SegmentTag, "set tags, task or importance", True),
-    "segment.ref": Verb(SegmentRef, "say that a segment refers to older ones", True),
-    "segment.evict": Verb(SegmentIds, "evict by hand", True),
-    "heap.plan": Verb(HeapPlan, "what a collection would evict, and why"),
-    "heap.collect": Verb(HeapCollect, "collect to a budget", True),
-    "heap.why": Verb(HeapWhy, "why a segment is in the window, or why it left"),
-    "heap.refs": Verb(OneSegment, "references from and to a segment"),
-    "heap.path": Verb(HeapPath, "the shortest path of references to a segment"),
-    "heap.undo": Verb(HeapUndo, "take back a collection", True),
-    "heap.log": Verb(HeapLog, "the journal of collections"),
-    "stash.search": Verb(StashSearch, "find segments by words"),
-    "stash.recall": Verb(StashRecall, "bring content back exactly", True),
-    "stash.forget": Verb(StashForget, "erase segments for good", True),
-    "stash.tiers": Verb(Nothing, "how much is hot (in memory too), warm (indexed) and cold (not indexed yet)"),
-    "messages.collect": Verb(MessagesCollect, "make a list of a model API fit a budget", True),
-    "window.sync": Verb(WindowSync, "the gateway's word on a session's window; what is to leave it", True),
-    "import": Verb(Import, "read transcripts", True),
-    "export": Verb(Export, "write a session as plain JSON segments"),
-    "backup": Verb(Backup, "a consistent copy of the stash"),
-    "watch.add": Verb(WatchAdd, "follow transcripts as they grow", True),
-    "watch.list": Verb(Nothing, "what is being followed, and how far"),
-    "watch.remove": Verb(WatchAdd, "stop following", True),
-    "subscribe": Verb(Subscribe, "receive events"),
-    "unsubscribe": Verb(Nothing, "receive no more events"),
-    "tx": Verb(Tx, "mutations of one session, all or none", True),
-    "stats": Verb(Nothing, "counts and sizes of the daemon"),
-    "metrics": Verb(Nothing, "the same as Prometheus text"),
-    "slowlog": Verb(Nothing, "the slowest requests"),
-    "config.get": Verb(Nothing, "the configuration in force"),
-    "config.reload": Verb(Nothing, "read the configuration file again"),
-    "doctor": Verb(Nothing, "checks of folder, socket, stash, ranks and clocks"),
-    "shutdown": Verb(Shutdown, "stop the daemon"),
+    "hello": Verb(Hello, daemon.HelloReply, "who is there, and what it can do"),
+    "ping": Verb(Nothing, daemon.PongReply, "answers at once"),
+    "rpc.discover": Verb(Nothing, daemon.DiscoverReply, "every verb with the JSON Schema of its params"),
+    "session.open": Verb(SessionOpen, sessions.SessionReply, "create a session, or open the one that exists", True),
+    "session.list": Verb(SessionList, sessions.SessionsReply, "known sessions, newest first"),
+    "session.show": Verb(
+        OfSession, sessions.ShowReply, "a session: window, tokens by kind, pressure, what a collection would free"
+    ),
+    "session.set": Verb(SessionSet, sessions.SessionReply, "change budget, mode, task or model", True),
+    "session.close": Verb(MutatingSession, sessions.SessionReply, "mark a session as ended; nothing is removed", True),
+    "session.render": Verb(SessionRender, sessions.RenderReply, "the window as a list of a model API"),
+    "segment.add": Verb(SegmentAdd, segments.AddReply, "admit a segment", True),
+    "segment.add_many": Verb(SegmentAddMany, segments.AddReply, "admit segments, all or none", True),
+    "segment.add_file": Verb(SegmentAddFile, segments.AddReply, "admit a file's text as a segment", True),
+    "segment.get": Verb(SegmentGet, segments.ContentReply, "a segment with its content"),
+    "segment.list": Verb(SegmentList, segments.SegmentsReply, "segments in window order"),
+    "segment.pin": Verb(SegmentIds, segments.SegmentsChangedReply, "make segments roots: never evicted", True),
+    "segment.unpin": Verb(SegmentIds, segments.SegmentsChangedReply, "take pins back", True),
+    "segment.touch": Verb(SegmentIds, segments.SegmentsChangedReply, "say that segments were used now", True),
+    "segment.tag": Verb(SegmentTag, segments.SegmentsChangedReply, "set tags, task or importance", True),
+    "segment.ref": Verb(SegmentRef, segments.SegmentsChangedReply, "say that a segment refers to older ones", True),
+    "segment.evict": Verb(SegmentIds, heap.PlanReply, "evict by hand", True),
+    "heap.plan": Verb(HeapPlan, heap.PlanReply, "what a collection would evict, and why"),
+    "heap.collect": Verb(HeapCollect, heap.PlanReply, "collect to a budget", True),
+    "heap.why": Verb(HeapWhy, heap.WhyReply, "why a segment is in the window, or why it left"),
+    "heap.refs": Verb(OneSegment, heap.RefsReply, "references from and to a segment"),
+    "heap.path": Verb(HeapPath, heap.PathReply, "the shortest path of references to a segment"),
+    "heap.undo": Verb(HeapUndo, heap.PlanReply, "take back a collection", True),
+    "heap.log": Verb(HeapLog, heap.LogReply, "the journal of collections"),
+    "stash.search": Verb(StashSearch, stash.SearchReply, "find segments by words"),
+    "stash.recall": Verb(StashRecall, stash.RecallReply, "bring content back exactly", True),
+    "stash.forget": Verb(StashForget, stash.ForgetReply, "erase segments for good", True),
+    "stash.tiers": Verb(
+        Nothing, stash.TiersReply, "how much is hot (in memory too), warm (indexed) and cold (not indexed yet)"
+    ),
+    "messages.collect": Verb(MessagesCollect, sessions.RenderReply, "make a list of a model API fit a budget", True),
+    "window.sync": Verb(WindowSync, SyncReply, "the gateway's word on a session's window; what is to leave it", True),
+    "import": Verb(Import, daemon.ImportReply, "read transcripts", True),
+    "export": Verb(Export, stash.ExportReply, "write a session as plain JSON segments"),
+    "backup": Verb(Backup, stash.BackupReply, "a consistent copy of the stash"),
+    "watch.add": Verb(WatchAdd, daemon.WatchReply, "follow transcripts as they grow", True),
+    "watch.list": Verb(Nothing, daemon.WatchReply, "what is being followed, and how far"),
+    "watch.remove": Verb(WatchAdd, daemon.WatchReply, "stop following", True),
+    "subscribe": Verb(Subscribe, daemon.SubscribedReply, "receive events"),
+    "unsubscribe": Verb(Nothing, daemon.SubscribedReply, "receive no more events"),
+    "tx": Verb(Tx, daemon.TxReply, "mutations of one session, all or none", True),
+    "stats": Verb(Nothing, daemon.StatsReply, "counts and sizes of the daemon"),
+    "metrics": Verb(Nothing, daemon.MetricsReply, "the same as Prometheus text"),
+    "slowlog": Verb(Nothing, daemon.SlowlogReply, "the slowest requests"),
+    "config.get": Verb(Nothing, daemon.ConfigReply, "the configuration in force"),
+    "config.reload": Verb(Nothing, daemon.ReloadReply, "read the configuration file again"),
+    "doctor": Verb(Nothing, daemon.DoctorReply, "checks of folder, socket, stash, ranks and clocks"),
+    "shutdown": Verb(Shutdown, daemon.StoppingReply, "stop the daemon"),
 }

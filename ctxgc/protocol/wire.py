@@ -6,11 +6,12 @@ request ◀──splice── a tombstone for each body that is out             
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from ctxgc.protocol.params import Name, Params, Tokens, WireFormatName
+from ctxgc.protocol.replies.reply import Reply
 
 WINDOW_SEGMENTS_MAX = 100_000
 
@@ -75,14 +76,14 @@ class WindowSync(Params):
     """How the provider bills this session's prompts; absent: as configured."""
 
 
-class EvictedReply(TypedDict):
+class EvictedReply(Reply, frozen=True):
     """What stands where a body was: `text` for its result (else its first piece), `marker` for each other piece."""
 
     text: str
     marker: str
 
 
-class SyncPlanReply(TypedDict):
+class SyncPlanReply(Reply, frozen=True):
     """A collection decided now; in shadow one that would have run. Tokens are raw."""
 
     collection: int
@@ -95,7 +96,7 @@ class SyncPlanReply(TypedDict):
     cache_rewrite_tokens: int
 
 
-class WindowReply(TypedDict):
+class WindowReply(Reply, frozen=True):
     """The window as it would be sent next."""
 
     segments: int
@@ -110,7 +111,7 @@ class WindowReply(TypedDict):
     """Part of all prompt tokens billed since the session woke that was read from the cache."""
 
 
-class SyncReply(TypedDict):
+class SyncReply(Reply, frozen=True):
     """`window.sync`."""
 
     session: str
@@ -128,4 +129,4 @@ class SyncReply(TypedDict):
     plan: SyncPlanReply | None
     window: WindowReply
     changed: str
-    next: NotRequired[str]
+    next: str | None = None

@@ -17,7 +17,7 @@ Source: lower bounds by intervals, PFOO, Berger, Beckmann and Harchol-Balter 201
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, takewhile
 from typing import NamedTuple
 
@@ -80,7 +80,7 @@ class Liveness:
 
     def victims(self, run: Run) -> Sequence[Victim]:
         """All that is dead, once the model has seen it."""
-        if self.is_cold_only and not run.is_cold:
+        if self.is_cold_only and not run.cache.is_cold:
             return ()
         return name_victims(run, (slot for slot in results(run) if self._last_use.get(slot, -1) < run.step), self.name)
 
@@ -99,7 +99,7 @@ class PerfectPacer:
     def begin(self, script: Script) -> None:
         """Look up the last uses."""
         self._last_use = last_uses(script)
-        self._inner = Shipped(self.name, self.pacer, self.rules, self._chances)
+        self._inner = Shipped(self.name, replace(self.pacer, chances=self._chances), self.rules)
         self._inner.begin(script)
 
     def victims(self, run: Run) -> Sequence[Victim]:

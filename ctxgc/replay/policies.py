@@ -13,8 +13,8 @@ from hashlib import blake2b
 
 from ctxgc.core.collector import Victim, evictable, plan
 from ctxgc.core.garbage import proven
-from ctxgc.core.pacer import Chances, PacerRules, reuse_chances
-from ctxgc.core.regret_budget import Account, paced
+from ctxgc.core.pacer import PacerRules
+from ctxgc.core.regret_budget import Account, Request, decide_within_budget
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.simulate import Run, Script
@@ -205,7 +205,7 @@ class KeyWatermarks:
     def victims(self, run: Run) -> Sequence[Victim]:
         """By the core's plan, to the level that the moment allows."""
         heap = run.heap
-        if run.is_cold and run.step:
+        if run.cache.is_cold and run.step:
             level = self.idle_tokens
         elif self.high_tokens and heap.evictable_tokens > self.high_tokens:
             level = self.low_tokens
@@ -222,34 +222,23 @@ class Shipped:
     name: str = "ctxgc"
     pacer: PacerRules = field(default_factory=PacerRules)
     rules: Rules = field(default_factory=Rules)
-    chances: Chances = reuse_chances
     account: Account = field(default_factory=Account)
     _dials: PacerRules = field(default_factory=PacerRules)
     _recalls: int = 0
 
     def begin(self, script: Script) -> None:
         """Take the episode's hidden prefix into account; a session's first episode opens a new account."""
-        self._dials = replace(self.pacer, hidden_tokens=script.hidden_tokens)
+        self._dials = replace(self.pacer, hidden_tokens=script.hidden_tokens, rules=self.rules)
         self.account = self.account._replace(asked_tokens=0, turn=-1) if script.number else Account()
         self._recalls = 0
 
     def victims(self, run: Run) -> Sequence[Victim]:
         """What the core's pacer decides."""
         for fault in run.tally.worst[self._recalls :]:
-            self.account = self.account.recalled(self._dials.prices, run.prompt_tokens, fault.size_tokens)
+            self.account = self.account.after_recall(self._dials.prices, run.prompt_tokens, fault.size_tokens)
         self._recalls = len(run.tally.worst)
-        decision, self.account = paced(
-            run.heap,
-            run.paths,
-            run.now,
-            self.rules,
-            self._dials,
-            self.account,
-            is_cold=run.is_cold,
-            cached_tokens=max(run.cached_tokens - run.script.hidden_tokens - run.left_tokens, 0),
-            absent_tokens=run.absent_tokens,
-            chances=self.chances,
-        )
+        request = Request(run.window_cache, run.absent_tokens)
+        decision, self.account = decide_within_budget(run.heap, run.paths, run.now, self._dials, self.account, request)
         return decision.plan.victims if decision else ()
 
 

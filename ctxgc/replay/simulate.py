@@ -23,6 +23,7 @@ from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Entry, Heap, Now, Proof, entry_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
+from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, Weights
@@ -188,11 +189,10 @@ class Run:
         self.paths = PathIndex()
         self.step = 0
         self.turn = 0
-        self.is_cold = True
         self.seen_slots = 0
         """Slots below this were in the last prompt: the model has seen them."""
-        self.cached_tokens = 0
-        """Length of the cached prefix if nothing is edited, the hidden part included."""
+        self.cache = COLD
+        """What the next request finds in the provider's cache; the prefix includes the hidden part."""
         self.left_tokens = 0
         """Skeletons and tombstones that stay where recalled bodies were, beyond what the heap counts."""
         self._cleared_tokens = 0
@@ -218,6 +218,11 @@ class Run:
     def absent_tokens(self) -> int:
         """How much shorter the prompt is for what the policy evicted."""
         return self.heap.absent_tokens - self._cleared_tokens - self.left_tokens
+
+    @property
+    def window_cache(self) -> CacheState:
+        """The cache as the pacer sees it: of the window alone."""
+        return self.cache.behind(self.script.hidden_tokens + self.left_tokens)
 
     def admit(self, admission: Admission) -> None:
         """Put a segment at the end of the window, as the transcript had it."""
@@ -297,14 +302,14 @@ class Run:
         size = heap.body[slot]
         # Output is dearer than input: five times, as list prices have it.
         call = 5 * FAULT_CALL_TOKENS
-        self.tally.cost += read * self.cached_tokens + call + write * (size + FAULT_CALL_TOKENS)
+        self.tally.cost += read * self.cache.prefix_tokens + call + write * (size + FAULT_CALL_TOKENS)
         self.tally.faults += 1
         reason, gone_turn = self._gone[slot]
         age = self.turn - heap.born[slot]
         self.tally.worst.append(Fault(self.turn, heap.ids[slot], reason, size, age, gone_turn))
         self.recall(slot)
         # The round trip's own request has just written it.
-        self.cached_tokens += size
+        self.cache = CacheState(self.cache.prefix_tokens + size)
 
 
 def cold_steps(script: Script, prices: Prices) -> list[bool]:
@@ -336,7 +341,7 @@ def play(
         run.step, run.turn = number, step.turn
         for admission in step.before:
             run.admit(admission)
-        run.is_cold = is_cold
+        run.cache = COLD if is_cold else run.cache
         edited_at = run.clear(step.cleared)
         edited_at = min(edited_at, run.collect(policy.victims(run)))
         _bill(run, edited_at, with_window=with_window)
@@ -350,12 +355,12 @@ def play(
 
 def _bill(run: Run, edited_at: int, *, with_window: bool) -> None:
     prompt = run.prompt_tokens
-    cached = 0 if run.is_cold else min(run.cached_tokens, edited_at, prompt)
+    cached = run.cache.read_tokens(min(edited_at, prompt))
     read, write, _ = run.prices
     run.tally.cost += read * cached + write * (prompt - cached)
     run.tally.prompt_tokens += prompt
     run.tally.cached_tokens += cached
-    run.cached_tokens = prompt
+    run.cache = CacheState(prompt)
     if with_window:
         run.tally.window.append(prompt)
 

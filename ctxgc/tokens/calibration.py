@@ -8,7 +8,6 @@ Counts are stored raw and multiplied on read, so learning never touches what is 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import Self
@@ -104,18 +103,3 @@ class Calibration:
     def hidden(self, billed_tokens: int, raw_tokens: int) -> int:
         """Tokens of a billed prompt that its visible part does not explain: system prompt, tool schemas."""
         return max(0, billed_tokens - self.billed(raw_tokens))
-
-
-def rescaled(parts: Sequence[int], total: int) -> list[int]:
-    """`parts` in proportion, in whole tokens that sum to `total` exactly (largest remainders; ties to the first).
-
-    The total a provider reported is exact and the split is not: so show the total, and share the error.
-    """
-    whole = sum(parts)
-    if whole == 0:
-        return [0] * len(parts)
-    shares = [part * total // whole for part in parts]
-    by_remainder = sorted(range(len(parts)), key=lambda i: (-(parts[i] * total % whole), i))
-    for i in by_remainder[: total - sum(shares)]:
-        shares[i] += 1
-    return shares

@@ -5,13 +5,12 @@
 The guard: about a million consecutive spaces make the engine panic with a `BaseException`, so it never sees more than
 `CHUNK_CHARS` at once. A chunk ends at the first *safe cut* of its second half: a place that no token of o200k crosses,
 whatever stands around it. Only text without such a place is cut hard, at a cost of at most a token or two a cut.
-Whole and growing text are cut by the same rule, so that counting in steps gives the count of the whole.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from hashlib import blake2b
 from threading import Lock
 
@@ -30,9 +29,6 @@ TOKEN_BYTES_MAX = 128
 
 ESTIMATED_BYTES_PER_TOKEN = 3.3
 """The median of JSON tool output, the densest common kind: an estimate rather errs high."""
-
-RECUT_CHARS = 2048
-"""How far back from its end growing text looks for a newer safe cut."""
 
 # After a newline that a non-space other than "/" follows, or before a single space between two ASCII letters: the
 # split pattern lets no match cross either place. Python's \s holds all of the engine's whitespace and a few more.
@@ -90,10 +86,6 @@ class TokenCounter:
             self._cache[key] = tokens
         return tokens
 
-    def count_many(self, texts: Iterable[bytes | str]) -> list[int]:
-        """The count of each, in order."""
-        return [self.count(text) for text in texts]
-
     def count_chunk(self, chunk: str) -> int:
         """Tokens of at most `CHUNK_CHARS` characters, past the cache. Raises `ValueError` on a longer chunk."""
         if len(chunk) > CHUNK_CHARS:
@@ -111,62 +103,11 @@ class TokenCounter:
         return tokens + self.count_chunk(text[start:])
 
 
-class IncrementalCount:
-    """The count of a text that only grows, at the price of what is new.
-
-        counted, dropped │ counted: _chunk[:_cut] │ recounted on append: _chunk[_cut:]
-                         └── _chunk, at most CHUNK_CHARS ──┘
-
-    `append` gives exactly `TokenCounter.count` of everything appended so far.
-    """
-
-    def __init__(self, counter: TokenCounter) -> None:
-        self._counter = counter
-        self._dropped_tokens = 0
-        self._chunk = ""
-        self._cut = 0
-        self._cut_tokens = 0
-
-    def append(self, text: str) -> int:
-        """Add to the end; the count of the whole. O(text + the tail behind the last safe cut)."""
-        self._chunk += text
-        while len(self._chunk) > CHUNK_CHARS:
-            self._drop(chunk_end(self._chunk, 0))
-        self._advance()
-        return self._dropped_tokens + self._cut_tokens + self._counter.count_chunk(self._chunk[self._cut :])
-
-    def _drop(self, end: int) -> None:
-        # The chunk may end before the cut made so far; then its count is not a part of what was counted.
-        if end >= self._cut:
-            tokens = self._cut_tokens + self._counter.count_chunk(self._chunk[self._cut : end])
-        else:
-            tokens = self._counter.count_chunk(self._chunk[:end])
-        self._dropped_tokens += tokens
-        self._chunk = self._chunk[end:]
-        self._cut = self._cut_tokens = 0
-
-    def _advance(self) -> None:
-        newest = self._cut
-        for match in SAFE_CUT.finditer(self._chunk, max(self._cut + 1, len(self._chunk) - RECUT_CHARS)):
-            newest = match.start()
-        if newest > self._cut:
-            self._cut_tokens += self._counter.count_chunk(self._chunk[self._cut : newest])
-            self._cut = newest
-
-
 def chunk_end(text: str, start: int) -> int:
-    """Where the chunk that begins at `start` ends: its first safe cut past the half, else `CHUNK_CHARS` on.
-
-    Looks at nothing beyond that, so text that arrives later does not move an end.
-    """
+    """Where the chunk that begins at `start` ends: its first safe cut past the half, else `CHUNK_CHARS` on."""
     limit = start + CHUNK_CHARS
     match = SAFE_CUT.search(text, start + CHUNK_CHARS // 2, limit)
     return match.start() if match else limit
-
-
-def token_bounds(size_bytes: int) -> tuple[int, int]:
-    """The least and the most tokens that UTF-8 text of this size can have."""
-    return -(-size_bytes // TOKEN_BYTES_MAX), size_bytes
 
 
 def _decoded(data: bytes) -> str:

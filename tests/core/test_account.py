@@ -3,8 +3,8 @@
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.regret_budget import Account, paced
-from ctxgc.core.rules import Rules
+from ctxgc.core.prompt_cache import CacheState
+from ctxgc.core.regret_budget import Account, Request, decide_within_budget
 from tests.core.test_heap import an_entry
 
 HIDDEN = 1000
@@ -21,10 +21,8 @@ def grown_heap():
 
 
 def asked(heap, account, turn, was_cached):
-    return paced(
-        heap, PathIndex(), Now(turn), Rules(), PACER, account, is_cold=False,
-        cached_tokens=heap.resident_tokens, absent_tokens=0, was_cached_tokens=was_cached,
-    )[1]  # fmt: skip
+    request = Request(CacheState(heap.resident_tokens), 0, was_cached)
+    return decide_within_budget(heap, PathIndex(), Now(turn), PACER, account, request)[1]
 
 
 def test_a_request_that_has_gone_is_billed_by_what_was_cached_before_it_went():
@@ -54,10 +52,8 @@ def test_what_is_decided_for_the_next_request_is_decided_as_if_it_were_that_ones
         heap.admit(an_entry(f"s{number}", body=3000, born=number))
 
     def victims(turn, was_cached):
-        decision, _ = paced(
-            heap, PathIndex(), Now(turn), Rules(), pacer, Account(full_cost=1e9), is_cold=False,
-            cached_tokens=heap.resident_tokens, absent_tokens=0, was_cached_tokens=was_cached,
-        )  # fmt: skip
+        request = Request(CacheState(heap.resident_tokens), 0, was_cached)
+        decision, _ = decide_within_budget(heap, PathIndex(), Now(turn), pacer, Account(full_cost=1e9), request)
         return [victim.slot for victim in decision.plan.victims]
 
     assert victims(11, was_cached=heap.resident_tokens) == victims(12, was_cached=None) != victims(11, was_cached=None)

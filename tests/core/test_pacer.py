@@ -15,16 +15,15 @@ from ctxgc.core.pacer import (
     FREED_TOKENS_MIN,
     GAP_PART_MIN,
     PROFILES,
-    REWRITE_MARGIN,
+    Allowance,
     PacerRules,
     decide,
     effects_of,
-    gain_of,
     reuse_chances,
 )
 from ctxgc.core.paths import PathIndex
+from ctxgc.core.prompt_cache import COLD, WARM, CacheState
 from ctxgc.core.roots import find_roots
-from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from tests.core.strategies import NOW, RULES, heaps
 from tests.core.test_heap import an_entry
@@ -37,26 +36,36 @@ PACERS = st.builds(
     recent_turns=st.integers(0, 5),
     window_max_tokens=st.sampled_from([0, 0, 500, 8000]),
     low_ratio=st.sampled_from([0.0, 0.3, 0.9]),
+    rules=RULES,
 )
 CACHED = st.integers(0, 60_000)
+CACHES = st.just(COLD) | CACHED.map(CacheState)
 NO_LIMIT = PACERS.map(lambda pacer: replace(pacer, window_max_tokens=0))
 
 
-def own(rules, pacer):
+def own(pacer):
     """The rules by which the pacer finds what it may weigh; over the hard limit the others hold."""
-    return replace(rules, recent_turns=pacer.recent_turns)
+    return replace(pacer.rules, recent_turns=pacer.recent_turns)
 
 
-@given(heaps(), NOW, RULES, PACERS, CACHED, st.booleans())
-def test_the_pacer_never_takes_a_root_an_open_call_or_what_is_not_all_text_I2(made, now, rules, pacer, cached, cold):
+@given(heaps(), NOW, PACERS, CACHES)
+def test_the_pacer_never_takes_a_root_an_open_call_or_what_is_not_all_text_I2(made, now, pacer, cache):
     heap, paths = made
-    decision = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+    decision = decide(heap, paths, now, pacer, cache)
 
-    roots = find_roots(heap, paths, now, rules if decision and decision.trigger == "hard_limit" else own(rules, pacer))
+    roots = find_roots(heap, paths, now, pacer.rules if decision and decision.trigger == "hard_limit" else own(pacer))
     for victim in decision.plan.victims if decision else ():
         assert not roots[victim.slot]
         assert not heap.flags[victim.slot] & (PENDING | OPAQUE | PINNED)
         assert heap.body[victim.slot] - heap.tombstone[victim.slot] == victim.freed_tokens > 0
+
+
+def gain_of(heap, slot, chance, pacer, *, is_cached):
+    """The published formula, term by term."""
+    read, write, _ = pacer.prices
+    body, prompt = heap.body[slot], heap.resident_tokens + pacer.hidden_tokens
+    saved = (body - heap.tombstone[slot]) * ((0 if is_cached else write) + read * pacer.horizon_turns)
+    return saved - chance * (read * prompt + 300 + write * (body + 60) + pacer.fault_price_tokens)
 
 
 def chance_of(heap, paths, slot, now, rules):
@@ -67,18 +76,18 @@ def chance_of(heap, paths, slot, now, rules):
     return reuse_chances(heap, [slot], now, reached, garbage)[0]
 
 
-def slow_cuts(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: PacerRules, cached_tokens: int):
+def slow_cuts(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, cached_tokens: int):
     """(net, freed tokens, victims) of every suffix of what has a positive gain, each reckoned from the definition."""
-    may_go = evictable(heap, find_roots(heap, paths, now, own(rules, pacer)))
+    may_go = evictable(heap, find_roots(heap, paths, now, own(pacer)))
     window = list(heap.window())
     starts = {slot: sum(heap.cost_of(before) for before in window[:at]) for at, slot in enumerate(window)}
     gains = {}
     for slot in window:
-        if may_go[slot] and heap.body[slot] - heap.tombstone[slot] >= max(rules.min_gain_tokens, 1):
+        if may_go[slot] and heap.body[slot] - heap.tombstone[slot] >= max(pacer.rules.min_gain_tokens, 1):
             gains[slot] = gain_of(
                 heap,
                 slot,
-                chance_of(heap, paths, slot, now, own(rules, pacer)),
+                chance_of(heap, paths, slot, now, own(pacer)),
                 pacer,
                 is_cached=starts[slot] < cached_tokens,
             )
@@ -89,17 +98,17 @@ def slow_cuts(heap: Heap, paths: PathIndex, now: Now, rules: Rules, pacer: Pacer
         for slot in window[window.index(first) :]:
             cached = min(max(cached_tokens - starts[slot], 0), heap.cost_of(slot))
             kept += max(cached - freed.get(slot, 0), 0)
-        rewrite = REWRITE_MARGIN * (pacer.prices.write - pacer.prices.read) * kept
+        rewrite = 1.25 * (pacer.prices.write - pacer.prices.read) * kept
         yield sum(gains[slot] for slot in freed) - rewrite, sum(freed.values()), list(freed)
 
 
-@given(heaps(), NOW, RULES, NO_LIMIT, CACHED)
-def test_the_cut_is_the_best_of_all_that_pay_and_free_enough(made, now, rules, pacer, cached):
+@given(heaps(), NOW, NO_LIMIT, CACHED)
+def test_the_cut_is_the_best_of_all_that_pay_and_free_enough(made, now, pacer, cached):
     heap, paths = made
-    cuts = [cut for cut in slow_cuts(heap, paths, now, rules, pacer, cached) if cut[1] >= FREED_TOKENS_MIN]
+    cuts = [cut for cut in slow_cuts(heap, paths, now, pacer, cached) if cut[1] >= FREED_TOKENS_MIN]
     best = max((net for net, _, _ in cuts), default=0.0)
 
-    decision = decide(heap, paths, now, rules, pacer, is_cold=False, cached_tokens=cached)
+    decision = decide(heap, paths, now, pacer, CacheState(cached))
 
     if decision is None:
         assert best <= 1e-6
@@ -110,64 +119,62 @@ def test_the_cut_is_the_best_of_all_that_pay_and_free_enough(made, now, rules, p
         assert net > 0
 
 
-@given(heaps(), NOW, RULES, NO_LIMIT, CACHED)
-def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(made, now, rules, pacer, cached):
+@given(heaps(), NOW, NO_LIMIT, CACHED)
+def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(made, now, pacer, cached):
     heap, paths = made
-    may_go = evictable(heap, find_roots(heap, paths, now, own(rules, pacer)))
+    may_go = evictable(heap, find_roots(heap, paths, now, own(pacer)))
     worth = {
         slot
         for slot in heap.window()
         if may_go[slot]
-        and heap.body[slot] - heap.tombstone[slot] >= max(rules.min_gain_tokens, 1)
-        and gain_of(heap, slot, chance_of(heap, paths, slot, now, own(rules, pacer)), pacer, is_cached=False) > 0
+        and heap.body[slot] - heap.tombstone[slot] >= max(pacer.rules.min_gain_tokens, 1)
+        and gain_of(heap, slot, chance_of(heap, paths, slot, now, own(pacer)), pacer, is_cached=False) > 0
     }
 
-    decision = decide(heap, paths, now, rules, pacer, is_cold=True, cached_tokens=cached)
+    decision = decide(heap, paths, now, pacer, COLD)
 
     assert {victim.slot for victim in decision.plan.victims} == worth if decision else not worth
 
 
-@given(heaps(), NOW, RULES, PACERS, CACHED, st.booleans())
-def test_but_for_what_a_shorter_prompt_is_worth_collecting_twice_changes_nothing_I8(
-    made, now, rules, pacer, cached, cold
-):
+@given(heaps(), NOW, PACERS, CACHES)
+def test_but_for_what_a_shorter_prompt_is_worth_collecting_twice_changes_nothing_I8(made, now, pacer, cache):
     heap, paths = made
     pacer = replace(pacer, prices=pacer.prices._replace(read=0.0))
-    decision = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+    decision = decide(heap, paths, now, pacer, cache)
     sweep(heap, decision.plan.victims if decision else ())
 
-    again = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+    again = decide(heap, paths, now, pacer, cache)
 
     # Having done what the limit demands, what pays may follow; after that, nothing.
     assert again is None or (decision.trigger, again.trigger) == ("hard_limit", "value")
 
 
-@given(heaps(), NOW, RULES, PACERS, CACHED, st.booleans())
-def test_the_same_heap_and_clock_give_the_same_decision_I10(made, now, rules, pacer, cached, cold):
+@given(heaps(), NOW, PACERS, CACHES)
+def test_the_same_heap_and_clock_give_the_same_decision_I10(made, now, pacer, cache):
     heap, paths = made
-    first = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+    first = decide(heap, paths, now, pacer, cache)
 
-    assert decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached) == first
+    assert decide(heap, paths, now, pacer, cache) == first
     heap.check()
 
 
-@given(heaps(), NOW, RULES, NO_LIMIT, CACHED, st.booleans())
-def test_what_the_pacer_does_by_itself_is_always_predicted_to_save(made, now, rules, pacer, cached, cold):
+@given(heaps(), NOW, NO_LIMIT, CACHES)
+def test_what_the_pacer_does_by_itself_is_always_predicted_to_save(made, now, pacer, cache):
     heap, paths = made
 
-    decision = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+    decision = decide(heap, paths, now, pacer, cache)
 
     assert decision is None or decision.effects.predicted_cost(pacer) < 0
 
 
-@given(heaps(), NOW, RULES, NO_LIMIT, CACHED, st.booleans())
-def test_the_pacer_says_of_proven_garbage_what_proves_it(made, now, rules, pacer, cached, cold):
+@given(heaps(), NOW, NO_LIMIT, CACHES)
+def test_the_pacer_says_of_proven_garbage_what_proves_it(made, now, pacer, cache):
     heap, paths = made
 
-    decision = decide(heap, paths, now, rules, pacer, is_cold=cold, cached_tokens=cached)
+    decision = decide(heap, paths, now, pacer, cache)
 
     for victim in decision.plan.victims if decision else ():
-        proof = proven(heap, victim.slot, now, rules) or ("value", -1)
+        proof = proven(heap, victim.slot, now, pacer.rules) or ("value", -1)
         assert (victim.reason, victim.by) == tuple(proof)
 
 
@@ -179,10 +186,10 @@ def test_a_colder_cache_never_makes_a_collection_dearer(made, data):
     victims = [Victim(slot, "value", -1, heap.body[slot] - heap.tombstone[slot], 0.0) for slot in sorted(chosen)]
     edges = sorted(data.draw(st.lists(CACHED, min_size=2, max_size=5)))
 
-    costs = [effects_of(heap, victims, cached).predicted_cost(PacerRules()) for cached in edges]
+    costs = [effects_of(heap, victims, CacheState(cached)).predicted_cost(PacerRules()) for cached in edges]
 
     assert all(less <= more + 0.11 for less, more in pairwise(costs))
-    assert effects_of(heap, victims, 0).predicted_cost(PacerRules()) <= costs[0] + 0.11
+    assert effects_of(heap, victims, CacheState(0)).predicted_cost(PacerRules()) <= costs[0] + 0.11
     assert effects_of(heap, []).predicted_cost(PacerRules()) == 0
 
 
@@ -191,18 +198,33 @@ def test_the_rewrite_is_what_stays_behind_the_first_victim_and_was_cached():
     victim = Victim(1, "value", -1, 380, 0.0)
 
     assert effects_of(heap, [victim]).rewritten == 20 + 300
-    assert effects_of(heap, [victim], 1500).rewritten == 20 + 100
-    assert effects_of(heap, [victim], 1000).rewritten == 0
+    assert effects_of(heap, [victim], CacheState(1500)).rewritten == 20 + 100
+    assert effects_of(heap, [victim], CacheState(1000)).rewritten == 0
 
 
-def test_gain_is_the_published_formula():
-    heap = Heap()
-    heap.admit(an_entry("s", body=1025, tombstone=25, skeleton=10, born=0))
-    rules = PacerRules(fault_price_tokens=14_000)
-    fault = 0.2 * (0.1 * 1035 + 300 + 1.25 * (1025 + 60) + 14_000)
+def sure_of(chance):
+    """Dials of a pacer to which every body is needed again with the same probability."""
+    return PacerRules(chances=lambda heap, slots, now, reached, garbage: [chance] * len(slots))
 
-    assert gain_of(heap, 0, 0.2, rules, is_cached=True) == pytest.approx(1000 * 0.1 * 20 - fault)
-    assert gain_of(heap, 0, 0.2, rules, is_cached=False) == pytest.approx(1000 * (1.25 + 2) - fault)
+
+@pytest.mark.parametrize("cache", [COLD, CacheState(0), WARM])
+def test_a_victim_is_ranked_by_the_published_gain(cache):
+    heap = a_session([9000, 3000])
+    pacer = replace(sure_of(0.01), hidden_tokens=700)
+
+    decision = decide(heap, PathIndex(), Now(99), pacer, cache)
+
+    expected = [gain_of(heap, slot, 0.01, pacer, is_cached=cache is WARM) for slot in range(2)]
+    assert [victim.score for victim in decision.plan.victims] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("kept_tokens", "is_cut"), [(13_800, True), (13_950, False)])
+def test_a_cut_must_gain_a_quarter_more_than_its_rewrite_costs(kept_tokens, is_cut):
+    heap = a_session([10_020], tail=kept_tokens)  # It gains 20,000; 13,913 tokens written again would cost 16,000.
+
+    decision = decide(heap, PathIndex(), Now(9), sure_of(0.0), WARM)
+
+    assert (decision is not None) is is_cut
 
 
 def test_a_warm_window_is_not_looked_at_again_before_it_has_grown():
@@ -210,7 +232,7 @@ def test_a_warm_window_is_not_looked_at_again_before_it_has_grown():
     rules = PacerRules(fault_price_tokens=0)
 
     asked = [
-        decide(heap, PathIndex(), Now(99), Rules(), rules, is_cold=False, cached_tokens=0, grown_tokens=grown)
+        decide(heap, PathIndex(), Now(99), rules, CacheState(0), Allowance(grown_tokens=grown))
         for grown in (1999, 2000)
     ]
 
@@ -222,10 +244,7 @@ def test_what_is_not_cached_yet_goes_where_the_same_cached_would_stay():
     heap = a_session([30_000, 2500], kinds=[Kind.USER, Kind.EXCHANGE], tail=9000)
     pacer = PacerRules(fault_price_tokens=0)
 
-    cached, fresh = (
-        decide(heap, PathIndex(), Now(9), Rules(), pacer, is_cold=False, cached_tokens=tokens)
-        for tokens in (60_000, 30_000)
-    )
+    cached, fresh = (decide(heap, PathIndex(), Now(9), pacer, CacheState(tokens)) for tokens in (60_000, 30_000))
 
     assert cached is None
     assert fresh is not None
@@ -235,7 +254,7 @@ def test_tokens_that_go_are_not_written_again():
     heap = a_session([50_000])
     pacer = PacerRules(fault_price_tokens=0, horizon_turns=10)
 
-    decision = decide(heap, PathIndex(), Now(500), Rules(), pacer, is_cold=False, cached_tokens=50_000)
+    decision = decide(heap, PathIndex(), Now(500), pacer, CacheState(50_000))
 
     assert decision is not None
 
@@ -244,7 +263,7 @@ def test_a_recalled_body_is_left_alone_for_its_grace():
     heap = a_session([9000, 9000])
     heap.grace_until[1] = 60
 
-    decision = decide(heap, PathIndex(), Now(60), Rules(), PacerRules(), is_cold=True, cached_tokens=0)
+    decision = decide(heap, PathIndex(), Now(60), PacerRules(), COLD)
 
     assert [victim.slot for victim in decision.plan.victims] == [0]
 
@@ -253,7 +272,7 @@ def test_over_the_hard_limit_it_collects_down_to_the_low_watermark_whatever_it_c
     heap = a_session([1000] * 40)
     pacer = PacerRules(window_max_tokens=30_000, low_ratio=0.5, fault_price_tokens=1e9)
 
-    decision = decide(heap, PathIndex(), Now(90), Rules(), pacer, is_cold=False, cached_tokens=40_000)
+    decision = decide(heap, PathIndex(), Now(90), pacer, CacheState(40_000))
 
     assert decision.trigger == "hard_limit"
     assert decision.plan.remaining_tokens <= 15_000
@@ -266,7 +285,7 @@ def test_a_thousand_turns_at_the_edge_collect_once_for_each_batch_freed(limit, s
     batches = []
     for turn in range(1000):
         heap.admit(an_entry(f"t{turn}", body=size, tombstone=0, born=turn, place=turn + 1))
-        decision = decide(heap, PathIndex(), Now(turn + 1), Rules(), pacer, is_cold=False, cached_tokens=10**6)
+        decision = decide(heap, PathIndex(), Now(turn + 1), pacer, CacheState(10**6))
         if decision:
             sweep(heap, decision.plan.victims)
             batches.append(decision.plan.before_tokens - decision.plan.remaining_tokens)

@@ -22,7 +22,6 @@ import msgspec
 
 from ctxgc.config import Config
 from ctxgc.core.errors import StorageFailed
-from ctxgc.daemon.control import Control
 from ctxgc.daemon.feeds.watch import Watcher
 from ctxgc.daemon.server.dispatch import Verbs
 from ctxgc.daemon.server.events import Events
@@ -33,6 +32,7 @@ from ctxgc.daemon.sessions.content_cache import Texts
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.daemon.settings import in_force, pacer_rules, session_settings
+from ctxgc.daemon.verbs.admin import Control
 from ctxgc.protocol.blocking_client import LineClient, Unreachable
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks

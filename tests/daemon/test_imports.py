@@ -11,6 +11,7 @@ import pytest
 
 from ctxgc.fronts.cli.demo import SAMPLE
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
+from ctxgc.tokens.calibration import Calibration
 from tests.daemon.harness import bench_on, bench_over, open_stash
 from tests.daemon.transcripts import worked
 
@@ -69,6 +70,55 @@ async def test_importing_again_changes_nothing_not_even_after_a_collection(bench
     for key in before:
         for then, now in zip(before[key], after[key], strict=True):
             assert now == then
+
+
+async def test_a_file_that_is_read_again_teaches_only_by_the_bills_of_turns_that_are_new(bench, tmp_path, monkeypatch):
+    asked = []
+    observed = Calibration.observed
+    monkeypatch.setattr(Calibration, "observed", lambda *step: asked.append(step) or observed(*step))
+    path, log = tmp_path / "a1.jsonl", worked(20)
+    path.write_bytes(log.data)
+    await imported(bench, path)
+    first = len(asked)
+
+    path.write_bytes(log.works(3).data)
+    await imported(bench, path)
+
+    assert first > 15
+    assert 0 < len(asked) - first < 3
+
+
+async def test_a_file_that_is_read_again_without_news_reads_no_bodies(tmp_path, log):
+    async with bench_on(SqliteStash(tmp_path / "state")) as bench:
+        await imported(bench, log)
+    async with bench_on(SqliteStash(tmp_path / "state")) as restarted:
+        await imported(restarted, log)
+
+        assert not restarted.services.registry.awake[0].holdings.has_text
+
+
+async def test_what_was_evicted_when_its_host_rewound_is_evicted_when_it_returns(tmp_path):
+    path, log = tmp_path / "a1.jsonl", worked(1)
+    fork = log.last
+    log.user("go on")
+    tip = log.works(4).last
+    async with bench_on(SqliteStash(tmp_path / "state")) as bench:
+        path.write_bytes(log.data)
+        await imported(bench, path)
+        await bench.call("segment.evict", **SESSION, ids=["toolu_002"])
+        log.record("user", parent=fork, message={"role": "user", "content": "another way"})
+        path.write_bytes(log.data)
+        await imported(bench, path)
+        assert (await states(bench))["toolu_002"] == "departed"
+
+        log.record("user", parent=tip, message={"role": "user", "content": "as before"})
+        path.write_bytes(log.data)
+        await imported(bench, path)
+
+        back = await states(bench)
+    async with bench_on(SqliteStash(tmp_path / "state")) as restarted:
+        assert await states(restarted) == back
+    assert [back[f"toolu_00{n}"] for n in range(1, 4)] == ["resident", "evicted", "resident"]
 
 
 async def test_a_file_that_the_host_compacted_keeps_its_window_and_what_was_evicted(bench, tmp_path):

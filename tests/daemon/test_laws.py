@@ -326,6 +326,19 @@ async def test_two_calls_with_one_op_id_at_once_are_one_mutation(bench):
     assert first["added"] == 1
 
 
+async def test_an_op_id_repeated_in_the_background_does_nothing_and_is_no_failure(bench, caplog):
+    session = await a_session(bench)
+    add = {**session, "segment": {"kind": "user", "text": "again"}, "op_id": "one"}
+    await bench.call("segment.add", **add)
+    before = await seen(bench, **session)
+
+    await bench.call("segment.add", **add, durability="async")
+    await asyncio.wait(bench.tasks)
+
+    assert await seen(bench, **session) == before
+    assert caplog.messages == []
+
+
 async def test_undo_restores_exactly_what_was(bench):
     session = await a_session(bench)
     before = await seen(bench, **session)

@@ -148,6 +148,29 @@ async def test_what_a_caller_drops_from_its_list_departs_and_is_still_recalled(b
     assert back["recalled"][0]["pieces"][-1]["text"] == result_text(0)
 
 
+async def test_what_was_recalled_since_it_returned_evicted_is_resident_when_it_returns_again(bench):
+    messages = conversation("openai_chat")
+    await collect(bench, "openai_chat", messages, 1, session="mine")
+    await collect(bench, "openai_chat", messages[:1], 10**6, session="mine")
+    await collect(bench, "openai_chat", messages, 10**6, session="mine")
+    await bench.call("stash.recall", session="client:mine", id="call_0")
+
+    await collect(bench, "openai_chat", messages[:1], 10**6, session="mine")
+    reply = await collect(bench, "openai_chat", messages, 10**6, session="mine")
+
+    assert reply["messages"][2]["content"] == result_text(0)
+
+
+async def test_a_list_without_news_reads_no_bodies_of_a_session_that_slept(tmp_path):
+    messages = conversation("openai_chat")
+    async with bench_on(SqliteStash(tmp_path / "state")) as bench:
+        await collect(bench, "openai_chat", messages, 10**6, session="mine")
+    async with bench_on(SqliteStash(tmp_path / "state")) as restarted:
+        await collect(restarted, "openai_chat", messages, 1, session="mine")
+
+        assert not restarted.services.registry.awake[0].holdings.has_text
+
+
 @pytest.mark.parametrize("api", FORMATS)
 async def test_two_lists_without_a_session_share_nothing(bench, api):
     first = await collect(bench, api, conversation(api), 10**6)

@@ -6,7 +6,9 @@ import pytest
 
 from ctxgc.config import Config
 from ctxgc.core.errors import NotFound, StorageFailed
+from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.sessions import registry
+from ctxgc.stash.contract import SessionRow
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on
 from tests.daemon.test_laws import a_session, reading
@@ -46,6 +48,19 @@ async def test_who_waits_for_a_commit_that_fails_builds_on_the_rows(faulty):
     assert sorted(segment["seq"] for segment in listed) == list(range(11)), "no gap where the lost one would have been"
 
 
+async def test_what_was_read_while_a_commit_was_under_way_that_failed_is_not_answered_again(faulty):
+    session = await a_session(faulty)
+    faulty.stash.fail_applies = {faulty.stash.applied + 1}
+    pinning = await under_way(faulty, "segment.pin", **session, ids=["call0"])
+    await faulty.call("segment.get", **session, id="call0")
+
+    faulty.stash.may_apply.set()
+    with pytest.raises(StorageFailed):
+        await pinning
+
+    assert not (await faulty.call("segment.get", **session, id="call0"))["is_pinned"]
+
+
 async def test_a_text_that_is_read_while_it_is_forgotten_is_gone_all_the_same(faulty):
     session = await a_session(faulty)
     forgetting = await under_way(faulty, "stash.forget", **session, ids=["call0"])
@@ -67,6 +82,35 @@ async def test_a_session_that_somebody_holds_is_never_in_memory_twice():
 
         assert bench.services.registry.peek(held.key) is None
         assert await bench.services.registry.named("client:held") is held
+
+
+async def test_a_session_that_falls_asleep_in_the_middle_of_a_change_has_one_writer_all_the_same():
+    stash = FaultyStash(SqliteStash(MEMORY))
+    async with bench_on(stash, config=NARROW) as bench:
+        session = await a_session(bench, name="changing")
+        adding = await under_way(bench, "segment.add", **session, segment={"kind": "user", "text": "first"})
+        await bench.services.registry.open(SessionRow(key=SessionKey("client", "other")))
+        assert bench.services.registry.peek(SessionKey("client", "changing")) is None
+        later = asyncio.ensure_future(bench.call("segment.add", **session, segment={"kind": "user", "text": "second"}))
+        await asyncio.sleep(0.01)
+
+        stash.may_apply.set()
+        await asyncio.gather(adding, later)
+
+        listed = (await bench.call("segment.list", **session))["segments"]
+        assert sorted(segment["seq"] for segment in listed) == list(range(12))
+
+
+async def test_a_new_session_that_falls_asleep_before_its_first_change_is_written_with_it():
+    async with bench_on(SqliteStash(MEMORY), config=NARROW) as bench:
+        first = await bench.services.registry.open(SessionRow(key=SessionKey("client", "s")))
+        await a_session(bench, name="other")
+        second = await bench.services.registry.open(SessionRow(key=SessionKey("client", "s")))
+        async with second.changing():
+            pass
+
+        assert second is first
+        assert await bench.stash.session(first.key) is not None
 
 
 async def test_i12_sessions_fall_asleep_when_their_indexes_grow_too_large(bench, monkeypatch):

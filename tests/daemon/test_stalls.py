@@ -54,7 +54,7 @@ async def test_a_session_is_exported_beside_the_loop(bench, beside, tmp_path):
 
 async def test_a_collection_is_planned_once_and_beside_the_loop(bench, beside):
     session = await a_session(bench)
-    calls = beside(heap, "planned")
+    calls = beside(heap, "plan_collection")
 
     await bench.call("heap.collect", **session, budget_tokens=0, must_fit=False)
 

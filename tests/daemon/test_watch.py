@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from ctxgc.daemon.feeds.watch import Watched
+from ctxgc.daemon.feeds.watch import WatchedPath
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_over, open_stash
 from tests.daemon.test_imports import everything, once
@@ -42,7 +42,7 @@ async def test_a_file_that_grows_in_any_cuts_ends_as_one_import_of_it(tmp_path, 
     async with open_stash(SqliteStash(MEMORY)) as stash:
         while at < len(data):
             async with bench_over(stash) as bench:  # Between the runs of this loop the daemon was restarted.
-                watched = Watched(str(path))
+                watched = WatchedPath(str(path))
                 await look(bench, watched, path, is_start=True)
                 for _ in range(chance.randrange(1, 6)):
                     size = chance.choice((1, 100, 3000, len(data) // 3))
@@ -65,10 +65,10 @@ async def test_what_a_daemon_has_read_is_not_read_again_after_a_restart(tmp_path
     path.write_bytes(worked(20).data)
     async with open_stash(SqliteStash(MEMORY)) as stash:
         async with bench_over(stash) as first:
-            await look(first, Watched(str(path)), path, is_start=True)
+            await look(first, WatchedPath(str(path)), path, is_start=True)
 
         async with bench_over(stash) as second:
-            watched = Watched(str(path))
+            watched = WatchedPath(str(path))
             await look(second, watched, path, is_start=True)
 
             assert watched.bytes_read == 0
@@ -137,7 +137,7 @@ async def test_a_file_without_a_last_newline_is_read_whole_if_it_is_no_log(bench
     await bench.call("export", path=str(tmp_path / "s.jsonl"))
     packed = tmp_path / "a1.jsonl.gz"
     packed.write_bytes(gzip.compress(worked(30).data))
-    watched = Watched(str(tmp_path))
+    watched = WatchedPath(str(tmp_path))
 
     await look(bench, watched, packed, is_start=True)
 
@@ -148,7 +148,7 @@ async def test_a_file_without_a_last_newline_is_read_whole_if_it_is_no_log(bench
 async def test_a_file_that_another_took_the_place_of_is_read_from_its_start(bench, tmp_path):
     path, other = tmp_path / "a1.jsonl", tmp_path / "other"
     path.write_bytes(worked(2).data)
-    watched = Watched(str(tmp_path))
+    watched = WatchedPath(str(tmp_path))
     await look(bench, watched, path)
 
     other.write_bytes(worked(5, session="b2").data)
@@ -161,7 +161,7 @@ async def test_a_file_that_another_took_the_place_of_is_read_from_its_start(benc
 async def test_a_file_that_was_cut_off_is_read_again(bench, tmp_path):
     path = tmp_path / "a1.jsonl"
     path.write_bytes(worked(5).data)
-    watched = Watched(str(tmp_path))
+    watched = WatchedPath(str(tmp_path))
     await look(bench, watched, path)
 
     path.write_bytes(worked(1, session="b2").data)

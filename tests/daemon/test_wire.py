@@ -15,6 +15,7 @@ from ctxgc.core.errors import BadParams
 from ctxgc.core.segment import Status, digest
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import COUNTER, DaemonProcess, FaultyStash, bench_on
+from tests.daemon.transcripts import Log
 from tests.effort import effort
 
 WIRE = WIRE_FORMATS["anthropic_messages"]
@@ -360,9 +361,19 @@ async def test_in_shadow_what_was_evicted_by_hand_is_still_in_what_was_sent(benc
 
     reply = await host.send(conversation(6))
 
-    sent = bench.services.registry.awake[0].wiring.sent
+    sent = bench.services.registry.awake[0].ledger.last_request
     assert reply["evicted"] == {}
     assert sent.tokens == sent.full_tokens
+
+
+async def test_in_shadow_what_was_evicted_by_hand_stays_so_although_its_request_cannot_be_edited_there(bench):
+    host = Host(bench.call)
+    await host.send(conversation(5))
+    await bench.call("segment.evict", session="claude_code:s", ids=["call_0"])
+
+    await host.send(conversation(6), fixed=["call_0"])
+
+    assert (await states(bench))["call_0"] == "evicted"
 
 
 async def test_what_the_wire_cannot_edit_is_not_counted_as_what_could_go(bench):
@@ -380,6 +391,17 @@ async def test_what_the_wire_cannot_edit_is_not_counted_as_what_could_go(bench):
     rows = {one["kind"]: one for one in (await bench.call("segment.list", session="claude_code:s"))["segments"]}
     assert rows["thinking"]["has_opaque"]
     assert 400 < rows["exchange"]["body_tokens"] < 800 < rows["exchange"]["tokens"]
+
+
+async def test_what_a_first_request_says_cannot_be_edited_is_in_no_collection_of_that_request(bench):
+    host, messages = Host(bench.call, mode="on"), conversation(20)
+    ids = [segment.id for segment in WIRE.parse(json.dumps(messages).encode()).segments]
+
+    reply = await host.send(messages, fixed=ids, is_cold=True)
+    other = await Host(bench.call, session="claude_code:other", mode="on").send(messages, is_cold=True)
+
+    assert reply["evicted"] == {}
+    assert other["evicted"] != {}
 
 
 async def test_a_call_id_that_now_stands_for_another_result_is_named_and_never_evicted(bench):
@@ -566,6 +588,18 @@ async def test_a_transcript_of_the_same_session_adds_nothing_to_a_window_that_th
     assert await states(bench) == before
 
 
+async def test_a_transcript_takes_nothing_out_of_a_window_that_the_wire_tells(bench, tmp_path):
+    host, path, log = Host(bench.call), tmp_path / "s.jsonl", Log("s")
+    await host.send(conversation(2))
+    before = await states(bench)
+    log.user(TASK["content"])
+    path.write_bytes(log.compacts().data)
+
+    await bench.call("import", paths=[str(path)])
+
+    assert await states(bench) == before
+
+
 async def test_a_session_that_the_gateway_only_passes_on_is_followed_by_its_transcript_until_it_is_told_again(
     bench, its_log
 ):
@@ -681,7 +715,7 @@ async def test_a_cold_cache_is_collected_without_a_rewrite_and_the_request_that_
     assert untouched == {}
     assert (reply["plan"]["trigger"], reply["plan"]["cache_rewrite_tokens"]) == ("value", 0)
     assert host.evicted
-    sent = billed.services.registry.awake[0].wiring.sent
+    sent = billed.services.registry.awake[0].ledger.last_request
     assert sent.full_tokens - sent.tokens == reply["plan"]["freed_tokens"]
 
 

@@ -10,7 +10,7 @@ import sqlite3
 import pytest
 
 from ctxgc.core.errors import Conflict, NotFound, ReadOnly, StorageFailed
-from ctxgc.daemon.feeds.watch import Watched
+from ctxgc.daemon.feeds.watch import WatchedPath
 from ctxgc.stash.sqlite import SqliteStash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_laws import reading, seen
@@ -134,7 +134,7 @@ async def test_a_watch_that_met_a_failing_disk_goes_on_where_it_was(tmp_path):
     path, data = tmp_path / "a1.jsonl", worked(12).data
     failing = Failing()
     async with bench_on(stash_in(tmp_path, failing)) as bench:
-        watched = Watched(str(path))
+        watched = WatchedPath(str(path))
         path.write_bytes(data[: len(data) // 2])
         failing.arm(5, ERRORS["full"])
         await bench.watcher._read_on(watched, str(path), is_start=True)

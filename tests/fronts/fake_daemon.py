@@ -4,6 +4,8 @@ import json
 import socket
 import threading
 
+from tests.fronts.replies import reply_to
+
 
 class Refusal(Exception):
     """Reply with this error instead."""
@@ -14,7 +16,7 @@ class Refusal(Exception):
 
 
 class FakeDaemon:
-    """Replies by method: a value, a `Refusal`, or a function of the params."""
+    """Replies by method: the members that matter, a `Refusal`, or a function of the params."""
 
     def __init__(self, path, replies):
         self.path = str(path)
@@ -50,10 +52,16 @@ class FakeDaemon:
                 connection.sendall(json.dumps(answer).encode() + b"\n")
 
     def _answer(self, request):
-        reply = self.replies.get(request["method"], Refusal("unknown_verb", f"no method {request['method']}"))
-        if callable(reply):
-            try:
-                reply = reply(request["params"])
-            except Refusal as refusal:
-                reply = refusal
-        return {"error": reply.error} if isinstance(reply, Refusal) else {"result": reply}
+        try:
+            return {"result": self.reply(request["method"], request["params"])}
+        except Refusal as refusal:
+            return {"error": refusal.error}
+
+    def reply(self, method, params=None):
+        """What it answers: the whole reply, of which it was given the members that matter."""
+        given = self.replies.get(method, Refusal("unknown_verb", f"no method {method}"))
+        if callable(given):
+            given = given(params)
+        if isinstance(given, Refusal):
+            raise given
+        return reply_to(method, given)

@@ -1,97 +1,147 @@
-"""Replies of the shapes of `protocol.replies`, small and complete."""
+"""Replies of the types that the daemon answers in: a test names the members it is about, the type says the rest.
 
-STATS = {
-    "version": "0.1.0", "pid": 4711, "boot_id": "b", "uptime_s": 7300.0, "socket": "/run/x/ctxgc.sock",
-    "state_folder": "/home/x/state", "sessions": 2, "heaps_loaded": 1, "heap_segments": 10, "text_cache_bytes": 1000,
-    "segments": 1200, "stash_bytes": 2_000_000, "stash_bytes_max": 0, "read_only": "", "erasures_pending": 0,
-    "connections": 1, "requests": 9, "errors": 0, "collections": 3, "faults": 1, "tokens_estimated": False,
-    "rss_bytes": 50_000_000, "watched": 0,
+A member that the type lacks, or a value of another kind, fails the test: no front is fed what no daemon would send.
+"""
+
+import types
+import typing
+
+import msgspec
+from msgspec.structs import fields
+
+from ctxgc.protocol.messages import VERBS
+from ctxgc.protocol.replies import daemon, heap, segments, sessions, stash
+
+EMPTY = {str: "", int: 0, float: 0.0, bool: False, list: [], dict: {}}
+
+
+def reply_to(verb, given):
+    """A verb's whole reply from some of its members; of a verb that does not exist, as it is given."""
+    return whole(VERBS[verb].reply, given) if verb in VERBS else given
+
+
+def made(shape, **given):
+    """A whole reply of this type from some of its members."""
+    return whole(shape, given)
+
+
+def whole(shape, given):
+    """The JSON object of a type: `given`, and of each other member that must be there the least value."""
+    known = {field.name: field for field in fields(shape)}
+    assert given.keys() <= known.keys(), f"{shape.__name__} has no {given.keys() - known.keys()}"
+    members = {
+        name: _whole_value(field.type, given[name]) if name in given else _least(field.type)
+        for name, field in known.items()
+        if name in given or field.required
+    }
+    msgspec.convert(members, shape)
+    return members
+
+
+def _whole_value(wanted, value):
+    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is types.UnionType and value is not None:
+        return _whole_value(inner[0], value)
+    if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct) and value is not None:
+        return whole(wanted, value)
+    if origin is list:
+        return [_whole_value(inner[0], each) for each in value]
+    if origin is dict:
+        return {key: _whole_value(inner[1], each) for key, each in value.items()}
+    return value
+
+
+def _least(wanted):
+    origin = typing.get_origin(wanted)
+    if origin is types.UnionType or wanted is typing.Any:
+        return None
+    if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+        return whole(wanted, {})
+    return EMPTY[origin or wanted]
+
+
+STATS = made(
+    daemon.StatsReply,
+    version="0.1.0", pid=4711, uptime_s=7300.0, socket="/run/x/ctxgc.sock", state_folder="/home/x/state", sessions=2,
+    heaps_loaded=1, text_cache_bytes=1000, segments=1200, stash_bytes=2_000_000, requests=9, collections=3, faults=1,
+    rss_bytes=50_000_000,
+)  # fmt: skip
+
+OF_SESSION = {
+    "session": "claude_code:s1", "project": "/p", "model": "m", "title": "Fix the clock", "mode": "observe", "turn": 12,
+    "created_s": 1.0, "updated_s": 2.0,
 }  # fmt: skip
 
-SESSION = {
-    "session": "claude_code:s1", "project": "/p", "parent": "", "model": "m", "title": "Fix the clock",
-    "mode": "observe", "task": "", "turn": 12, "budget_tokens": 0, "window_max_tokens": 0, "created_s": 1.0,
-    "updated_s": 2.0, "skipped_records": 0, "closed": False,
+SESSION = made(sessions.SessionReply, **OF_SESSION)
+
+SHOW = made(
+    sessions.ShowReply,
+    **OF_SESSION,
+    segments=3, resident=2, evicted=1, resident_tokens=4000, evictable_tokens=3000, garbage_tokens=1000,
+    billed_tokens=4800, ratio=1.2, collections=1, freed_tokens=1200,
+    next_collection={"state": "watched", "words": "nothing is collected unasked: ctxgc only watches this session"},
+    kinds=[{"kind": "exchange", "segments": 3, "resident_tokens": 4000, "evicted_segments": 1}],
+)  # fmt: skip
+
+OF_SEGMENT = {
+    "kind": "exchange", "role": "assistant", "state": "resident", "born_turn": 1, "touched_turn": 1, "tokens": 900,
+    "body_tokens": 850, "tombstone_tokens": 30, "tool": "Read", "status": "ok", "digest": "00" * 16, "importance": 0.5,
+    "paths": [{"path": "src/clock.py", "access": "read", "first_line": 1, "last_line": 80}],
 }  # fmt: skip
 
-SHOW = SESSION | {
-    "segments": 3, "resident": 2, "evicted": 1, "departed": 0, "forgotten": 0, "pinned": 0, "resident_tokens": 4000,
-    "evictable_tokens": 3000, "garbage_tokens": 1000, "billed_tokens": 4800, "hidden_tokens": 0, "ratio": 1.2,
-    "pressure": 0.0, "children": [], "faults": 0, "collections": 1, "gateway": "", "freed_tokens": 1200,
-    "cache_hit_rate": None, "last_collection": None,
-    "next_collection": {
-        "state": "watched", "words": "nothing is collected unasked: ctxgc only watches this session",
-        "grown_tokens": 0, "due_tokens": 0, "cold_in_s": None, "limit_tokens": 0,
-    },
-    "kinds": [{"kind": "exchange", "segments": 3, "resident_tokens": 4000, "evicted_segments": 1}],
-}  # fmt: skip
 
-
-def segment(segment_id="toolu_1", **fields):
-    return {
-        "id": segment_id, "seq": 0, "kind": "exchange", "role": "assistant", "state": "resident", "departure": "",
-        "place": 0, "born_turn": 1, "touched_turn": 1, "touches": 0, "tokens": 900, "body_tokens": 850,
-        "tombstone_tokens": 30, "tool": "Read", "status": "ok", "command": "",
-        "paths": [{"path": "src/clock.py", "access": "read", "first_line": 1, "last_line": 80}],
-        "digest": "00" * 16, "is_pinned": False, "has_opaque": False, "garbage": "", "garbage_by": "", "redactions": 0,
-        "task": "", "tags": [], "importance": 0.5, "wall_s": 0.0, "collection": 0,
-    } | fields  # fmt: skip
+def segment(segment_id="toolu_1", **given):
+    return whole(segments.SegmentReply, OF_SEGMENT | {"id": segment_id} | given)
 
 
 def content(*pieces, segment_id="toolu_1"):
-    return segment(segment_id) | {"session": "claude_code:s1", "skeleton": "{}", "pieces": list(pieces)}
+    named = {"id": segment_id, "session": "claude_code:s1", "skeleton": "{}", "pieces": pieces}
+    return whole(segments.ContentReply, OF_SEGMENT | named)
 
 
 def piece(text, name="result", next_offset=-1):
-    return {"name": name, "bytes": len(text), "tokens": 1, "text": text, "next_offset": next_offset}
+    return made(segments.PieceReply, name=name, bytes=len(text), tokens=1, text=text, next_offset=next_offset)
 
 
-def recalled(*segments):
-    return {
-        "session": "claude_code:s1",
-        "recalled": list(segments),
-        "tokens": 1,
-        "faults": 1,
-        "notes": [],
-        "changed": "recalled",
-    }
+def recalled(*contents):
+    return made(stash.RecallReply, session="claude_code:s1", recalled=contents, tokens=1, faults=1, changed="recalled")
 
 
-VICTIM = {
-    "id": "toolu_9", "kind": "exchange", "tool": "Read", "label": "Read src/clock.py:1-80", "reason": "superseded",
-    "by": "toolu_12", "freed_tokens": 850, "score": -3.0, "age_turns": 9,
-}  # fmt: skip
+PLAN = made(
+    heap.PlanReply,
+    session="claude_code:s1", unit="billed", collection=4, trigger="asked", before_tokens=4800, after_tokens=1600,
+    target_tokens=1500, freed_tokens=3200, evicted=7,
+    victims=[{
+        "id": "toolu_9", "kind": "exchange", "tool": "Read", "label": "Read src/clock.py:1-80", "reason": "superseded",
+        "by": "toolu_12", "freed_tokens": 850, "score": -3.0, "age_turns": 9,
+    }],
+    by_reason={"superseded": {"segments": 7, "freed_tokens": 3200}}, held_by={"recent": 1200, "user": 400},
+    predicted_cost=-5200.0, cache_rewrite_tokens=900, mode="observe",
+    effect="planned: your agent's window is unchanged",
+    changed="evicted 7 segments", next="`ctxgc undo` takes it back",
+)  # fmt: skip
 
-PLAN = {
-    "session": "claude_code:s1", "unit": "billed", "collection": 4, "trigger": "asked", "before_tokens": 4800,
-    "after_tokens": 1600, "target_tokens": 1500, "freed_tokens": 3200, "evicted": 7, "victims": [VICTIM],
-    "by_reason": {"superseded": {"segments": 7, "freed_tokens": 3200}}, "held_by": {"recent": 1200, "user": 400},
-    "predicted_cost": -5200.0, "cache_rewrite_tokens": 900, "mode": "observe",
-    "effect": "planned: your agent's window is unchanged", "changed": "evicted 7 segments",
-    "next": "`ctxgc undo` takes it back",
-}  # fmt: skip
+LOG = made(heap.LogReply, session="claude_code:s1", ratio=1.2, hidden_tokens=500)
 
 
-LOG = {"session": "claude_code:s1", "collections": [], "ratio": 1.2, "hidden_tokens": 500}
-
-
-def journal(number, **fields):
-    return {
+def journal(number, **given):
+    usual = {
         "collection": number, "wall_s": 1.0, "turn": 9, "trigger": "shadow", "target_tokens": 2500,
-        "before_tokens": 4000, "after_tokens": 2500, "evicted": 3, "held_by": {}, "predicted_cost": -5200.0,
-        "actual_cost": None, "undoes": 0,
-    } | fields  # fmt: skip
+        "before_tokens": 4000, "after_tokens": 2500, "evicted": 3, "predicted_cost": -5200.0,
+    }  # fmt: skip
+    return whole(heap.CollectionReply, usual | given)
 
 
-WHY = {
-    "session": "claude_code:s1", "id": "toolu_3", "label": "Read src/clock.py", "state": "resident",
-    "verdict": "reached", "root": "recent", "path": [{"id": "toolu_8", "label": "Edit src/clock.py", "edge": ""},
-                               {"id": "toolu_3", "label": "Read src/clock.py", "edge": "edit source"}],
-    "reason": "", "by": "", "collection": 0, "wall_s": 0.0, "explanation": "A recent edit needs it.",
-}  # fmt: skip
+WHY = made(
+    heap.WhyReply,
+    session="claude_code:s1", id="toolu_3", label="Read src/clock.py", state="resident", verdict="reached",
+    root="recent", explanation="A recent edit needs it.",
+    path=[{"id": "toolu_8", "label": "Edit src/clock.py"},
+          {"id": "toolu_3", "label": "Read src/clock.py", "edge": "edit source"}],
+)  # fmt: skip
 
-HIT = {
-    "session": "codex:s2", "id": "call_7", "kind": "exchange", "tool": "exec", "label": "exec sed -n 1,40p a.rs",
-    "state": "evicted", "tokens": 300, "wall_s": 0.0, "project": "/p", "score": 3.2, "match": "all",
-    "snippet": "the \x02clock\x03 went \x1b[31mback",
-}  # fmt: skip
+HIT = made(
+    stash.HitReply,
+    session="codex:s2", id="call_7", kind="exchange", tool="exec", label="exec sed -n 1,40p a.rs", state="evicted",
+    tokens=300, project="/p", score=3.2, match="all", snippet="the \x02clock\x03 went \x1b[31mback",
+)  # fmt: skip

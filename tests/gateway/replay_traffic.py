@@ -22,7 +22,9 @@ from typing import NamedTuple
 from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import paced
+from ctxgc.core.prompt_cache import CacheState
+from ctxgc.core.regret_budget import Request as PacerRequest
+from ctxgc.core.regret_budget import decide_within_budget
 from ctxgc.core.segment import Kind
 from ctxgc.gateway.daemon_client import Link
 from ctxgc.replay.demand import Demand, Scope
@@ -210,18 +212,9 @@ class Told(Shipped):
     was_cached_tokens: int = 0
 
     def victims(self, run):
-        decision, self.account = paced(
-            run.heap,
-            run.paths,
-            run.now,
-            self.rules,
-            self._dials,
-            self.account,
-            is_cold=False,
-            cached_tokens=run.heap.resident_tokens,
-            absent_tokens=run.absent_tokens,
-            was_cached_tokens=self.was_cached_tokens,
-        )
+        heap = run.heap
+        request = PacerRequest(CacheState(heap.resident_tokens), run.absent_tokens, self.was_cached_tokens)
+        decision, self.account = decide_within_budget(heap, run.paths, run.now, self._dials, self.account, request)
         self.was_cached_tokens = run.heap.resident_tokens
         return decision.plan.victims if decision else ()
 
@@ -249,7 +242,7 @@ def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
     run, decided = Run(script, terms.prices), ()
     policy.begin(script)
     for number, step in enumerate(script.steps):
-        run.step, run.turn, run.is_cold = number, step.turn, number == 0
+        run.step, run.turn = number, step.turn
         for admission in step.before:
             run.admit(admission)
         edited_at = min(run.clear(step.cleared), run.collect(decided))
@@ -263,9 +256,9 @@ def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
 
 def bill(run: Run, edited_at: int) -> None:
     """One request, as the simulator bills it."""
-    cached = 0 if run.is_cold else min(run.cached_tokens, edited_at, run.prompt_tokens)
+    cached = run.cache.read_tokens(min(edited_at, run.prompt_tokens))
     run.tally.cost += READ * cached + WRITE * (run.prompt_tokens - cached)
-    run.cached_tokens = run.prompt_tokens
+    run.cache = CacheState(run.prompt_tokens)
 
 
 def episodes_in(paths, turns_max):

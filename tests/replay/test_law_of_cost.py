@@ -101,7 +101,7 @@ def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_it
 
 
 def test_a_recall_is_paid_from_what_was_saved():
-    account = Account(full_cost=10_000.0, saved_cost=500.0).recalled(PROFILES["cache_5m"], 1000, 100)
+    account = Account(full_cost=10_000.0, saved_cost=500.0).after_recall(PROFILES["cache_5m"], 1000, 100)
 
     assert account.saved_cost == pytest.approx(500 - (100 + 300 + 1.25 * 160))
     assert account.slack_cost == pytest.approx(0.0)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.garbage import proven
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import Account, paced
+from ctxgc.core.regret_budget import Account, Request, decide_within_budget
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.policies import (
@@ -122,20 +122,16 @@ def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
 @few
 def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
     pacer = PacerRules(prices=prices, fault_price_tokens=dial)
-    told = replace(pacer, hidden_tokens=script.hidden_tokens)
+    told = replace(pacer, hidden_tokens=script.hidden_tokens, rules=Rules())
     account, faults = Account(), 0
 
     def check(run, victims):
         nonlocal account, faults
         for fault in run.tally.worst[faults:]:
-            account = account.recalled(prices, run.prompt_tokens, fault.size_tokens)
+            account = account.after_recall(prices, run.prompt_tokens, fault.size_tokens)
         faults = len(run.tally.worst)
-        window = {
-            "is_cold": run.is_cold,
-            "cached_tokens": max(run.cached_tokens - run.script.hidden_tokens - run.left_tokens, 0),
-            "absent_tokens": run.absent_tokens,
-        }
-        core, account = paced(run.heap, run.paths, run.now, Rules(), told, account, **window)
+        request = Request(run.window_cache, run.absent_tokens)
+        core, account = decide_within_budget(run.heap, run.paths, run.now, told, account, request)
         assert tuple(victims) == (core.plan.victims if core else ())
 
     play(script, Checked(Shipped("x", pacer), check), prices)

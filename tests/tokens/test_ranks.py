@@ -91,6 +91,7 @@ def test_nothing_is_loaded_before_the_first_count(ranks):
     counter = TokenCounter(lambda: loads.append(1) or ranks)
     assert not counter.is_loaded
 
-    counter.count_many(["a", b"b"])
+    counter.count("a")
+    counter.count(b"b")
 
     assert loads == [1]

@@ -3,9 +3,9 @@
     file bytes ──inflate──▶ ──parse──▶ events ──prepare──▶ ──one change per run of a session's events──▶ stash, heap
                        (worker thread)          (worker thread)
 
-Reading a transcript again changes nothing: ids that are known are passed over before any counting. What a host did
-to its window on the way (rewinds, compactions) is followed in a `Pass` and settled against the heap, for a first
-reading as it happens, for a repeated one at its end, so that the middle of an old file never undoes its end.
+A transcript that is read again changes nothing: segments that the session has are passed over before any counting, and
+so are the bills of their turns. The host's rewinds and compactions are collected in a `Reading` and reconciled with the
+heap, at a first reading event by event, at a repeated one at its end: the middle of an old file never undoes its end.
 """
 
 from __future__ import annotations
@@ -20,46 +20,51 @@ from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect, open_transcript
 from ctxgc.adapters.transcripts.jsonl import Inflater
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, RESIDENT
-from ctxgc.core.segment import Departure, SessionKey, State, Status
+from ctxgc.core.heap import FORGOTTEN, PENDING
+from ctxgc.core.reconcile import HostList, reconcile
+from ctxgc.core.segment import Departure, SessionKey, Status
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.window_update import known_session, update_window
 from ctxgc.protocol.params import NAME_CHARS_MAX
-from ctxgc.stash.contract import SessionRow, SetPlaces, SetState
+from ctxgc.protocol.replies.daemon import ImportedReply
+from ctxgc.stash.contract import SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 FIRST_LOOK_BYTES = 2**16
-"""So much of a file is gathered before its format is asked for; twice as much each time that it is not known yet."""
+"""Bytes of a file before the first attempt to detect its format; each further attempt has twice the bytes."""
 
 
 @dataclass(slots=True)
-class Pass:
-    """What one reading of a transcript has said of one session so far."""
+class Reading:
+    """One reading of a transcript: the window and the facts of one session so far."""
 
     session: Session
     places: dict[str, int] = field(default_factory=dict)
-    """The window: id to place."""
+    """Place of each id in the window."""
     departed: dict[str, Departure] = field(default_factory=dict)
-    unsettled: dict[str, None] = field(default_factory=dict)
-    """Ids whose state or place in the heap may differ from the above."""
+    changed_ids: dict[str, None] = field(default_factory=dict)
+    """Ids whose state or place in the heap may be out of date."""
     is_first: bool = True
-    """Nothing of the session was known before this reading."""
+    """The session had no segment before this reading."""
+    known_turns: int = 0
+    """Replies that the session had before this reading, whose bills the calibration has seen."""
     added: int = 0
     is_timed: bool = False
-    """Its records say when they were written."""
+    """The transcript's records have times."""
     dated: int = 0
-    """Of `added`, those that the session's time takes into account."""
+    """Segments, of `added`, that the session's time takes into account."""
     turn: int = -1
     prompt_tokens: int = 0
-    """Raw tokens of the window when this turn's reply was asked for."""
+    """Raw tokens of the window when this turn began."""
     last_usage: tuple[int, int] = (0, 0)
     """(raw prompt, billed prompt) of the reply before."""
 
 
 class Feed:
-    """Reads one transcript. Feed it the file's bytes in any cuts, then `finish`; it may be fed on afterwards."""
+    """Reads one transcript: `feed` the file's bytes in any cuts, then `finish`; a file that grows is fed on."""
 
     def __init__(self, services: Services, format_name: str = "") -> None:
         self._services = services
@@ -68,7 +73,7 @@ class Feed:
         self._head = bytearray()
         self._next_look_bytes = FIRST_LOOK_BYTES
         self._parser: Transcript | None = None
-        self.passes: dict[str, Pass] = {}
+        self.readings: dict[str, Reading] = {}
 
     @property
     def parser(self) -> Transcript | None:
@@ -77,11 +82,11 @@ class Feed:
 
     @property
     def keys(self) -> list[SessionKey]:
-        """Sessions met so far."""
-        return [met.session.key for met in self.passes.values()]
+        """Sessions reading so far."""
+        return [reading.session.key for reading in self.readings.values()]
 
     async def feed(self, data: bytes) -> None:
-        """Take in these bytes. Raises `BadTranscript` if the format is not known, `CtxgcError` of the stash."""
+        """Read bytes. Raises `BadTranscript` for an unknown format, `CtxgcError` of the stash."""
         for plain in self._inflater.feed(data):
             await self._feed_plain(plain)
 
@@ -94,22 +99,22 @@ class Feed:
             self._next_look_bytes = min(2 * len(self._head), HEAD_BYTES)
             if not await self._begin(is_last=is_last):
                 return
-            plain = self._taken_head()
+            plain = self._pop_head()
         await self._take(await self._work(self._parse, plain))
 
     @property
     def ends_early(self) -> str:
-        """Why the input may be only a part of the file, as the end of a sentence; empty if it is whole."""
+        """Why the input may be only a part of the file, as the end of a sentence; empty for a whole file."""
         if self._inflater.is_damaged:
             return "its gzip is damaged; what came before the damage is in"
         return "its gzip is cut off; what came before is in" if self._inflater.is_cut else ""
 
-    def _taken_head(self) -> bytes:
+    def _pop_head(self) -> bytes:
         head, self._head = bytes(self._head), bytearray()
         return head
 
     async def _begin(self, *, is_last: bool) -> bool:
-        """Open the parser if the head says which; where it does not, that is an error at the last look."""
+        """Open the parser that the head calls for; a head without a known format is an error at the last attempt."""
         name = self._format or await self._work(detect, bytes(self._head))
         if name is None and not is_last:
             return False
@@ -121,20 +126,20 @@ class Feed:
         return True
 
     async def finish(self) -> None:
-        """The input ends here for now: take what is left, and settle every session with its window."""
+        """The input ends here for now: read the rest, and bring the window of every session up to date."""
         if self._parser is None:
             await self._begin(is_last=True)
-            await self._take(await self._work(self._parse, self._taken_head()))
+            await self._take(await self._work(self._parse, self._pop_head()))
         assert self._parser is not None
         await self._take(await self._work(self._parser.finish))
         if self._inflater.is_damaged:
             self._parser.skipped["damaged_gzip"] = 1
-        for met in self.passes.values():
-            met.is_first = False
-            async with met.session.changing() as change:
-                self._settle(met, change)
-                self._note_learned(met, change)
-                self._note_time(met, change)
+        for reading in self.readings.values():
+            reading.is_first = False
+            async with reading.session.changing() as change:
+                self._update_window(reading, change)
+                self._store_learning(reading, change)
+                self._note_time(reading, change)
 
     def _parse(self, plain: bytes) -> list[Event]:
         assert self._parser is not None
@@ -145,18 +150,19 @@ class Feed:
 
     async def _take(self, events: Iterable[Event]) -> None:
         for name, run in groupby(events, lambda event: event.session):
-            met = await self._pass_of(name)
+            reading = await self._reading_of(name)
             batch = list(run)
-            async with met.session.changing() as change:
-                await met.session.ensure_text()
-                # What is news is asked inside the change: outside, the heap may hold what a failing commit takes back.
-                segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(met, e)]
+            async with reading.session.changing() as change:
+                # Outside the change the heap may hold segments that a failing commit takes back.
+                segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(reading, e)]
+                if segments:
+                    await reading.session.ensure_text()
                 prepared = await self._work(self._services.intake.prepare_all, segments)
-                self._apply(met, change, batch, iter(prepared))
+                self._apply(reading, change, batch, iter(prepared))
 
-    async def _pass_of(self, name: str) -> Pass:
-        met = self.passes.get(name)
-        if met is None:
+    async def _reading_of(self, name: str) -> Reading:
+        reading = self.readings.get(name)
+        if reading is None:
             assert self._parser is not None
             key = SessionKey(self._parser.source, name)
             if len(str(key)) > NAME_CHARS_MAX:
@@ -167,109 +173,95 @@ class Feed:
             row = SessionRow(key=key, mode="observe", created_s=self._services.clock())
             session = await self._services.registry.open(row)
             await session.settled()
-            met = self.passes[name] = Pass(session, is_first=len(session.heap) == 0)
-        return met
+            reading = self.readings[name] = Reading(
+                session, is_first=len(session.heap) == 0, known_turns=session.row.turn
+            )
+        return reading
 
     @staticmethod
-    def _is_news(met: Pass, event: Admitted) -> bool:
-        slot = met.session.heap.slot_of.get(event.segment.id)
+    def _is_news(reading: Reading, event: Admitted) -> bool:
+        slot = reading.session.heap.slot_of.get(event.segment.id)
         if slot is None:
-            # What the gateway tells is the window; beside it a transcript only knows more of what it holds.
-            return not met.session.is_told
-        return met.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
+            # The gateway's requests are the window; a transcript adds facts to its segments, and no segment.
+            return not reading.session.is_gateway_managed
+        return reading.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
 
-    def _apply(self, met: Pass, change: Change, batch: list[Event], prepared: Iterator[Prepared]) -> None:
+    def _apply(self, reading: Reading, change: Change, batch: list[Event], prepared: Iterator[Prepared]) -> None:
         waiting = next(prepared, None)
         for event in batch:
             if isinstance(event, Admitted):
-                _note_turn(met, event.segment.born_turn)
-                met.is_timed |= event.segment.wall_s > 0
+                _note_turn(reading, event.segment.born_turn)
+                reading.is_timed |= event.segment.wall_s > 0
                 if waiting is not None and waiting.segment.id == event.segment.id:
-                    known = met.session.heap.slot_of.get(event.segment.id)
-                    if met.session.admit(change, waiting):
-                        met.added += known is None
+                    known = reading.session.heap.slot_of.get(event.segment.id)
+                    if reading.session.admit(change, waiting):
+                        reading.added += known is None
                         if known is not None:
-                            self._services.texts.drop(met.session.key, [known])
+                            self._services.texts.drop(reading.session.key, [known])
                     waiting = next(prepared, None)
-                met.places[event.segment.id] = event.segment.place
-                met.departed.pop(event.segment.id, None)
-                if not met.is_first:
-                    met.unsettled[event.segment.id] = None
+                reading.places[event.segment.id] = event.segment.place
+                reading.departed.pop(event.segment.id, None)
+                if not reading.is_first:
+                    reading.changed_ids[event.segment.id] = None
             elif isinstance(event, Rewindowed):
-                _rewindow(met, event)
+                _rewindow(reading, event)
             elif isinstance(event, Cleared):
                 for id_ in event.ids:
-                    if met.places.pop(id_, None) is not None:
-                        met.departed[id_] = event.reason
-                        met.unsettled[id_] = None
+                    if reading.places.pop(id_, None) is not None:
+                        reading.departed[id_] = event.reason
+                        reading.changed_ids[id_] = None
             elif isinstance(event, Opened):
-                _note_facts(met.session, change, event)
-            elif not met.session.is_told:
-                _note_usage(met, change, event)
-        if met.is_first:
-            self._settle(met, change)
+                _note_facts(reading.session, change, event)
+            elif event.turn >= reading.known_turns and not reading.session.is_gateway_managed:
+                _note_usage(reading, change, event)
+        if reading.is_first:
+            self._update_window(reading, change)
 
     @staticmethod
-    def _settle(met: Pass, change: Change) -> None:
-        """Bring the heap's window to what the transcript says; what we evicted stays evicted."""
-        session, heap = met.session, met.session.heap
-        if session.is_told:
-            met.unsettled.clear()
+    def _update_window(reading: Reading, change: Change) -> None:
+        """Reconcile the ids whose state or place changed since the last time."""
+        session, heap = reading.session, reading.session.heap
+        changed_ids, reading.changed_ids = reading.changed_ids, {}
+        if not changed_ids or session.is_gateway_managed:
             return
-        # An older or shorter copy of a transcript knows less than we do: it adds facts, and moves nothing back.
-        is_whole = met.is_first or len(met.places) + len(met.departed) >= len(heap) - heap.state.count(FORGOTTEN)
-        leaving: dict[Departure, list[int]] = {}
-        returning, moved = [], []
-        for id_ in met.unsettled:
-            slot = heap.slot_of.get(id_)
-            if slot is None:
-                continue
-            if id_ in met.departed and heap.state[slot] <= EVICTED:
-                leaving.setdefault(met.departed[id_], []).append(slot)
-            elif is_whole and id_ in met.places and heap.state[slot] == DEPARTED:
-                returning.append(slot)
-            if is_whole and id_ in met.places and heap.place[slot] != met.places[id_]:
-                moved.append((slot, met.places[id_]))
-        met.unsettled.clear()
-        for reason, slots in leaving.items():
-            change.add(SetState(session.key, slots, State.DEPARTED, reason))
-            for slot in slots:
-                heap.set_state(slot, DEPARTED)
-        if returning:
-            change.add(SetState(session.key, returning, State.RESIDENT))
-            for slot in returning:
-                heap.set_state(slot, RESIDENT)
-        if moved:
-            change.add(SetPlaces(session.key, moved))
-            for slot, place in moved:
-                heap.set_place(slot, place)
+        is_outdated = not reading.is_first and len(reading.places) + len(reading.departed) < len(
+            heap
+        ) - heap.state.count(FORGOTTEN)
+        host = HostList(
+            places={id_: reading.places[id_] for id_ in changed_ids if id_ in reading.places},
+            departed={id_: reading.departed[id_] for id_ in changed_ids if id_ in reading.departed},
+            is_whole=False,
+            is_outdated=is_outdated,
+            is_rendered=False,
+        )
+        update_window(session, change, reconcile(host, known_session(session)))
 
-    def _note_learned(self, met: Pass, change: Change) -> None:
+    def _store_learning(self, reading: Reading, change: Change) -> None:
         assert self._parser is not None
-        fields: dict[str, Any] = {"ratio": met.session.calibration.ratio}
-        if met is next(iter(self.passes.values())):
-            # What was not understood belongs to the file; it is shown with the session the file is named after.
+        fields: dict[str, Any] = {"ratio": reading.session.calibration.ratio}
+        if reading is next(iter(self.readings.values())):
+            # Skipped records belong to the file, so the session that the file is named after shows them.
             fields["skipped_records"] = sum(self._parser.skipped.values())
-        met.session.set_row(change, **fields)
+        reading.session.set_row(change, **fields)
 
-    def _note_time(self, met: Pass, change: Change) -> None:
-        """A transcript without times happened when it was read, for all we know: when that brought something."""
-        is_news = met.added > met.dated or not met.session.row.updated_s
-        met.dated = met.added
-        if is_news and not met.is_timed:
+    def _note_time(self, reading: Reading, change: Change) -> None:
+        """Date a session by the reading, where a transcript without times brought segments."""
+        is_news = reading.added > reading.dated or not reading.session.row.updated_s
+        reading.dated = reading.added
+        if is_news and not reading.is_timed:
             change.hear(self._services.clock())
 
 
-def _rewindow(met: Pass, event: Rewindowed) -> None:
+def _rewindow(reading: Reading, event: Rewindowed) -> None:
     kept = dict(event.slots)
-    for id_ in met.places:
+    for id_ in reading.places:
         if id_ not in kept:
-            met.departed[id_] = event.reason
-            met.unsettled[id_] = None
+            reading.departed[id_] = event.reason
+            reading.changed_ids[id_] = None
     for id_ in kept:
-        met.departed.pop(id_, None)
-        met.unsettled[id_] = None
-    met.places = kept
+        reading.departed.pop(id_, None)
+        reading.changed_ids[id_] = None
+    reading.places = kept
 
 
 def _note_facts(session: Session, change: Change, event: Opened) -> None:
@@ -288,50 +280,50 @@ def _note_facts(session: Session, change: Change, event: Opened) -> None:
     )
 
 
-def _note_turn(met: Pass, born_turn: int) -> None:
-    if born_turn > met.turn:
-        met.turn = born_turn
-        met.prompt_tokens = met.session.heap.resident_tokens
+def _note_turn(reading: Reading, born_turn: int) -> None:
+    if born_turn > reading.turn:
+        reading.turn = born_turn
+        reading.prompt_tokens = reading.session.heap.resident_tokens
 
 
-def _note_usage(met: Pass, change: Change, event: Used) -> None:
+def _note_usage(reading: Reading, change: Change, event: Used) -> None:
     """Learn the model's tokens per raw token from how the billed prompt grew; and the hidden prefix from the first."""
-    session = met.session
+    session = reading.session
     billed = event.input_tokens + event.cache_read_tokens + event.cache_creation_tokens
     if event.model and event.model != session.row.model:
         session.calibration = Calibration.of(event.model)
         session.set_row(change, model=event.model)
-    raw, last_raw, last_billed = met.prompt_tokens, *met.last_usage
-    if event.turn == met.turn and billed and raw:
+    raw, last_raw, last_billed = reading.prompt_tokens, *reading.last_usage
+    if event.turn == reading.turn and billed and raw:
         if last_billed:
             session.calibration = session.calibration.observed(raw - last_raw, billed - last_billed)
         elif not session.row.hidden_tokens:
             session.set_row(change, hidden_tokens=session.calibration.hidden(billed, raw))
-        met.last_usage = (raw, billed)
-    if met.is_first:
+        reading.last_usage = (raw, billed)
+    if reading.is_first:
         session.set_row(change, turn=max(session.row.turn, event.turn))
 
 
-def imported_reply(feed: Feed, path: str) -> list[dict[str, Any]]:
+def imported_reply(feed: Feed, path: str) -> list[ImportedReply]:
     """`ImportedReply` of each session of a feed."""
     parser = feed.parser
     replies = []
-    for number, met in enumerate(feed.passes.values()):
-        session, row = met.session, met.session.row
+    for number, reading in enumerate(feed.readings.values()):
+        session, row = reading.session, reading.session.row
         is_main = number == 0 and parser is not None
         skipped = dict(parser.skipped) if is_main and parser else {}
         replies.append(
-            {
-                "session": str(session.key),
-                "path": path,
-                "source": session.key.source,
-                "segments": len(session.heap),
-                "added": met.added,
-                "records": parser.records if is_main and parser else 0,
-                "skipped_records": sum(skipped.values()),
-                "skipped": skipped,
-                "resident_tokens": session.heap.resident_tokens,
-                "parent": f"{session.key.source}:{row.parent}" if row.parent else "",
-            }
+            ImportedReply(
+                session=str(session.key),
+                path=path,
+                source=session.key.source,
+                segments=len(session.heap),
+                added=reading.added,
+                records=parser.records if is_main and parser else 0,
+                skipped_records=sum(skipped.values()),
+                skipped=skipped,
+                resident_tokens=session.heap.resident_tokens,
+                parent=f"{session.key.source}:{row.parent}" if row.parent else "",
+            )
         )
     return replies

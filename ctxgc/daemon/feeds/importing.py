@@ -8,27 +8,28 @@ import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ctxgc.core.errors import BadTranscript, CtxgcError, NotFound
 from ctxgc.daemon.feeds.feed import Feed, imported_reply
 from ctxgc.daemon.services import Services
+from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply
 
 SLICE_BYTES = 256 * 2**10
 PROGRESS_BYTES = 2**20
-"""An `import` event is published about every so many bytes of a file."""
+"""Bytes of a file between two `import` events."""
 FILES_MAX = 100_000
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 
 def transcript_files(path: str) -> list[str]:
-    """The transcripts a path means: itself, or those below a folder. Raises `NotFound`, `BadTranscript`.
+    """The transcripts at a path: the file, or all files below the folder. Raises `NotFound`, `BadTranscript`.
 
-    The last written comes last, so that the session it holds is the newest for whoever asks for a folder's newest.
+    The last written file comes last, so that its session is the newest of the folder.
     """
     if os.path.isdir(path):
-        found = (str(file) for file in Path(path).rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
-        files = sorted(sorted(found)[:FILES_MAX], key=_written_ns)
+        paths = (str(file) for file in Path(path).rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+        files = sorted(sorted(paths)[:FILES_MAX], key=_written_ns)
         if not files:
             raise NotFound(f"no transcript below {path}", hint=f"looked for {', '.join(SUFFIXES)}")
         return files
@@ -41,16 +42,16 @@ def _written_ns(path: str) -> int:
     try:
         return os.stat(path).st_mtime_ns
     except OSError:
-        return 0  # Opening it will say what is wrong.
+        return 0  # The error of opening the file says more.
 
 
 def open_regular(path: str) -> IO[bytes]:
-    """Open a regular file for reading. A pipe or device would stall us, so it is refused.
+    """Open a regular file for reading. Pipes and devices would stall the daemon, so they are refused.
 
-    So is a name that is not text: no reply, event or row could say it. Raises `BadTranscript`, `OSError`.
+    A file whose name is not text is refused too: no reply, event or row can name it. Raises `BadTranscript`, `OSError`.
     """
     if not _is_text(path):
-        raise BadTranscript(f"{_shown(path)} has a name that is not UTF-8", hint="give it another name")
+        raise BadTranscript(f"{_printable(path)} has a name that is not UTF-8", hint="give it another name")
     # Without O_NONBLOCK the open itself would wait for a writer of a pipe.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -59,11 +60,11 @@ def open_regular(path: str) -> IO[bytes]:
     return os.fdopen(descriptor, "rb")
 
 
-async def import_paths(services: Services, paths: Sequence[str], format_name: str) -> dict[str, Any]:
-    """Import files and folders: `ImportReply`. Failures are listed by file; the rest goes in."""
+async def import_paths(services: Services, paths: Sequence[str], format_name: str) -> ImportReply:
+    """Import files and folders. The reply lists failures by file; all other files are imported."""
     started = time.monotonic()
-    sessions: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
+    sessions: list[ImportedReply] = []
+    failed: list[FailedReply] = []
     size = 0
     for path in paths:
         try:
@@ -80,21 +81,21 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
             sessions += replies
             size += file_bytes
             if ends_early:
-                sentence = f"{_shown(file)} ends early: {ends_early}"
+                sentence = f"{_printable(file)} ends early: {ends_early}"
                 hint = "import the whole file again: what is known already is passed over"
-                failed.append({"path": _shown(file), "kind": "ends_early", "error": sentence, "hint": hint})
-    added = sum(reply["added"] for reply in sessions)
+                failed.append(FailedReply(_printable(file), "ends_early", sentence, hint))
+    added = sum(reply.added for reply in sessions)
     services.counts["imports"] += len(sessions)
-    return {
-        "sessions": sessions,
-        "failed": failed,
-        "bytes": size,
-        "seconds": round(time.monotonic() - started, 3),
-        "changed": f"{added} segments of {len(sessions)} sessions are new",
-    }
+    return ImportReply(
+        sessions=sessions,
+        failed=failed,
+        bytes=size,
+        seconds=round(time.monotonic() - started, 3),
+        changed=f"{added} segments of {len(sessions)} sessions are new",
+    )
 
 
-async def import_file(services: Services, path: str, format_name: str) -> tuple[list[dict[str, Any]], int, str]:
+async def import_file(services: Services, path: str, format_name: str) -> tuple[list[ImportedReply], int, str]:
     """Import one file: (`ImportedReply` of each of its sessions, bytes read, why they are not all of it)."""
     feed = Feed(services, format_name)
     with await asyncio.to_thread(open_regular, path) as file:
@@ -112,15 +113,15 @@ async def import_file(services: Services, path: str, format_name: str) -> tuple[
 
 
 def _is_text(path: str) -> bool:
-    return _shown(path) == path
+    return _printable(path) == path
 
 
-def _shown(path: str) -> str:
+def _printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _failure(path: str, error: CtxgcError | OSError) -> dict[str, str]:
-    path = _shown(path)
+def _failure(path: str, error: CtxgcError | OSError) -> FailedReply:
+    path = _printable(path)
     if isinstance(error, CtxgcError):
-        return {"path": path, "kind": error.kind, "error": str(error), "hint": error.hint}
-    return {"path": path, "kind": "unreadable", "error": f"{path}: {error.strerror}", "hint": "check its permissions"}
+        return FailedReply(path, error.kind, str(error), error.hint)
+    return FailedReply(path, "unreadable", f"{path}: {error.strerror}", "check its permissions")

@@ -1,12 +1,12 @@
 """Watching: transcripts followed as they grow.
 
-    path ──watchfiles──▶ changed files ──read on from where we were──▶ feed ──▶ position committed
-      ▲                                                                  │ gone, or the system refuses
-      └──────────────────────── look again in a while ───────────────────┘
+    path ──watchfiles──▶ changed files ──read on from the last offset──▶ feed ──▶ position committed
+      ▲                                                                    │ path gone, or the system refuses
+      └──────────────────────── look again in a while ─────────────────────┘
 
-A parser needs its file's beginning, so a file is read from its start once per run of the daemon, which changes
-nothing that is known; a file that has not grown since its last committed position is not read at all. Of a log only
-whole lines are taken, since a host may be in the middle of writing one; any other file is read anew when it changes.
+A parser needs the beginning of its file, so each run of the daemon reads a file from its start once, which changes no
+segment; a file that has not grown since its last committed position is not read at all. A log is read by whole lines,
+since a host may be in the middle of writing a line; any other file is read anew when its content changes.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound
 from ctxgc.daemon.feeds.feed import Feed
 from ctxgc.daemon.feeds.importing import SLICE_BYTES, SUFFIXES, open_regular, transcript_files
 from ctxgc.daemon.services import Services
+from ctxgc.protocol.replies.daemon import WatchedReply
 from ctxgc.stash.contract import PutPosition
 
 WATCHED_MAX = 32
-"""Each takes a thread, and there are forty for all."""
+"""Paths. Each takes one of the forty threads that all file work shares."""
 FEEDS_MAX = 256
-"""Files followed at once; the longest silent are closed and read again when they speak."""
+"""Files followed at once; beyond the bound the longest silent file is closed, and read again when it grows."""
 HEAD_BYTES = 4096
 STEP_MS = 250
-"""How often the watching thread looks; a shorter step costs an idle daemon a tenth of a per cent of a processor."""
+"""Interval of the watching thread; a shorter one costs an idle daemon a tenth of a per cent of a processor."""
 QUIET_MS = 5000
-"""After so long without a change we look whether the path is still there."""
+"""Silence after which the watcher checks that the path still exists."""
 RETRY_S = 1.0
 LOG_SUFFIX = ".jsonl"
 
@@ -46,56 +47,56 @@ _log = logging.getLogger("ctxgc.daemon")
 
 
 @dataclass(slots=True)
-class Followed:
-    """One file: its feed, and how far it was taken in."""
+class FollowedFile:
+    """A file that grows: its feed and its offset."""
 
     feed: Feed
     identity: tuple[int, int]
-    """Device and inode: another file of the same name is read from its start."""
+    """Device and inode, so that a new file of the same name is read from its start."""
     offset: int = 0
-    held: bytearray = field(default_factory=bytearray)
-    """The line that is still being written, as long as a line may be."""
+    partial_line: bytearray = field(default_factory=bytearray)
+    """The start of a line that the host is still writing, of at most a line's length."""
 
     async def take(self, data: bytes, *, is_log: bool) -> None:
-        """Feed what is whole, and hold back the rest of a log."""
+        """Feed whole lines of a log, and keep the rest; feed any other file as it comes."""
         if not is_log:
             await self.feed.feed(data)
             return
         end = data.rfind(b"\n") + 1
-        if not end and len(self.held) + len(data) <= LINE_BYTES_MAX:
-            self.held += data
+        if not end and len(self.partial_line) + len(data) <= LINE_BYTES_MAX:
+            self.partial_line += data
             return
-        # A line that grew beyond all bounds goes to the parser as it is: it drops it, and counts it.
+        # A line beyond the bound goes to the parser as it is: the parser drops and counts it.
         end = end or len(data)
-        whole, self.held = bytes(self.held) + data[:end], bytearray(data[end:])
+        whole, self.partial_line = bytes(self.partial_line) + data[:end], bytearray(data[end:])
         await self.feed.feed(whole)
 
 
 @dataclass(slots=True)
-class Watched:
-    """One path that somebody asked to follow."""
+class WatchedPath:
+    """A path that a client asked to follow."""
 
     path: str
     task: asyncio.Task[None] | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    files: dict[str, Followed] = field(default_factory=dict)
+    files: dict[str, FollowedFile] = field(default_factory=dict)
     bytes_read: int = 0
     error: str = ""
 
 
 class Watcher:
-    """Follows paths, each in a task of its own, all of them ended by `close`."""
+    """Follows paths, each in a task of its own; `close` ends all tasks."""
 
     def __init__(self, services: Services, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
         self._services = services
         self._spawn = spawn
-        self._watched: dict[str, Watched] = {}
+        self._watched: dict[str, WatchedPath] = {}
 
     def __len__(self) -> int:
         return len(self._watched)
 
     def add(self, path: str, *, must_exist: bool = True) -> bool:
-        """Follow a path from now on; False if it is followed already. Raises `NotFound`, `Busy`, `BadParams`."""
+        """Follow a path from now on; False for one that is followed. Raises `NotFound`, `Busy`, `BadParams`."""
         if path in self._watched:
             return False
         if len(self._watched) >= WATCHED_MAX:
@@ -104,12 +105,12 @@ class Watcher:
             raise NotFound(f"no file or folder {path}", hint="name one that exists", field="path")
         if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
             raise BadParams(f"{path} is neither a file nor a folder", hint="follow transcripts", field="path")
-        watched = self._watched[path] = Watched(path)
+        watched = self._watched[path] = WatchedPath(path)
         watched.task = self._spawn(self._follow(watched))
         return True
 
     async def remove(self, path: str) -> bool:
-        """Stop following a path, as it was given to `add`; False if it was not followed."""
+        """Stop following a path, spelled as for `add`; False for a path that is not followed."""
         watched = self._watched.pop(path, None)
         if watched is None or watched.task is None:
             return False
@@ -120,24 +121,24 @@ class Watcher:
         return True
 
     async def close(self) -> None:
-        """Stop following everything."""
+        """Stop following all paths."""
         for path in list(self._watched):
             await self.remove(path)
 
-    def reply(self) -> list[dict[str, Any]]:
-        """What is followed, and how far: the `watched` of `WatchReply`."""
+    def reply(self) -> list[WatchedReply]:
+        """The paths that are followed, and how far."""
         return [
-            {
-                "path": watched.path,
-                "files": len(watched.files),
-                "bytes_read": watched.bytes_read,
-                "sessions": sorted({str(key) for file in watched.files.values() for key in file.feed.keys}),
-                "error": watched.error,
-            }
+            WatchedReply(
+                path=watched.path,
+                files=len(watched.files),
+                bytes_read=watched.bytes_read,
+                sessions=sorted({str(key) for file in watched.files.values() for key in file.feed.keys}),
+                error=watched.error,
+            )
             for watched in self._watched.values()
         ]
 
-    async def _follow(self, watched: Watched) -> None:
+    async def _follow(self, watched: WatchedPath) -> None:
         while not watched.stop.is_set():
             try:
                 await self._follow_while_there(watched)
@@ -148,7 +149,7 @@ class Watcher:
             with suppress(TimeoutError):
                 await asyncio.wait_for(watched.stop.wait(), RETRY_S)
 
-    async def _follow_while_there(self, watched: Watched) -> None:
+    async def _follow_while_there(self, watched: WatchedPath) -> None:
         await self._read_all(watched)
         changes = awatch(
             watched.path,
@@ -160,7 +161,7 @@ class Watcher:
         )
         is_first = True
         async for changed in changes:
-            if is_first:  # What changed between our look at the files and the system's first word, or its silence.
+            if is_first:  # Files may have changed before the system began to report changes.
                 await self._read_all(watched)
                 is_first = False
             for path in sorted({path for _, path in changed if path.endswith(SUFFIXES)}):
@@ -168,30 +169,30 @@ class Watcher:
             if not await asyncio.to_thread(os.path.exists, watched.path):
                 raise NotFound("it is gone; followed again when it is back")
 
-    async def _read_all(self, watched: Watched) -> None:
-        for path in await asyncio.to_thread(self._present, watched.path):
+    async def _read_all(self, watched: WatchedPath) -> None:
+        for path in await asyncio.to_thread(self._transcripts_in, watched.path):
             await self._read_on(watched, path, is_start=path not in watched.files)
 
     @staticmethod
-    def _present(path: str) -> list[str]:
+    def _transcripts_in(path: str) -> list[str]:
         try:
             return transcript_files(path)
         except CtxgcError:
             return []  # An empty folder is fine to watch.
 
-    async def _read_on(self, watched: Watched, path: str, *, is_start: bool) -> None:
+    async def _read_on(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
         try:
             await self._read_file(watched, path, is_start=is_start)
             watched.error = ""
         except (CtxgcError, OSError) as error:
-            # One bad file must not end the watch; the file is begun anew when it changes again.
+            # A bad file must not end the watch; its next change begins the file anew.
             watched.files.pop(path, None)
             watched.error = f"{path}: {error}"
         except Exception as error:
             watched.files.pop(path, None)
             watched.error = f"{path}: {_bug(error)}"
 
-    async def _read_file(self, watched: Watched, path: str, *, is_start: bool) -> None:
+    async def _read_file(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
         if not await asyncio.to_thread(os.path.isfile, path):
             watched.files.pop(path, None)
             return
@@ -204,26 +205,26 @@ class Watcher:
                 return
             followed = watched.files.get(path)
             if followed is None or size < followed.offset or identity != followed.identity:
-                followed = watched.files[path] = Followed(Feed(self._services), identity)
+                followed = watched.files[path] = FollowedFile(Feed(self._services), identity)
             elif size == followed.offset:
                 return
             elif not path.endswith(LOG_SUFFIX):
-                followed = watched.files[path] = Followed(Feed(self._services), identity)
+                followed = watched.files[path] = FollowedFile(Feed(self._services), identity)
             file.seek(followed.offset)
             while data := await asyncio.to_thread(file.read, SLICE_BYTES):
                 followed.offset += len(data)
                 watched.bytes_read += len(data)
                 await followed.take(data, is_log=path.endswith(LOG_SUFFIX))
-        if followed.offset > len(followed.held):
+        if followed.offset > len(followed.partial_line):
             await followed.feed.finish()
-            position = PutPosition(path, head, followed.offset - len(followed.held))
+            position = PutPosition(path, head, followed.offset - len(followed.partial_line))
             await self._services.stash.apply([position])
         while len(watched.files) > FEEDS_MAX:
             del watched.files[next(iter(watched.files))]
 
 
 def _bug(error: Exception) -> str:
-    """A bug by its type alone: its message may quote a session's text. The frames go to the log."""
+    """A bug's type without its message, which may quote a session's text. The frames go to the log."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     _log.error("watching failed with %s\n%s", type(error).__qualname__, frames)
     return f"reading failed inside the daemon ({type(error).__qualname__}); its log says where"

@@ -19,14 +19,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from ctxgc.core.errors import BadParams, Busy, CtxgcError, UnknownVerb
 from ctxgc.core.segment import SessionKey
-from ctxgc.daemon.control import Control
 from ctxgc.daemon.server.rpc import CallContext
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_sync
-from ctxgc.daemon.verbs.tx import first_fault, tx
-from ctxgc.protocol.messages import VERBS, Mutating, Params, SegmentGet
-from ctxgc.protocol.params import read_params
+from ctxgc.daemon.verbs.admin import Control
+from ctxgc.daemon.verbs.mutation import first_reply
+from ctxgc.daemon.verbs.tx import first_fault, transact
+from ctxgc.protocol.messages import VERBS, SegmentGet
+from ctxgc.protocol.params import Mutating, Params, read_params
+from ctxgc.protocol.replies.daemon import BackgroundReply
 
 _log = logging.getLogger("ctxgc.daemon")
 
@@ -84,13 +86,22 @@ class Verbs:
         if handler is None:
             raise UnknownVerb(f"no verb {method!r}", hint="`rpc.discover` lists them")
         checked = self._checked(method, bytes(params))
-        if isinstance(checked, Mutating) and checked.durability == "async":
-            if self._background >= BACKGROUND_MAX:
-                raise Busy("too many mutations are under way in the background", hint='wait, or use "commit"')
-            self._background += 1
-            self._spawn(self._in_background(handler(checked, context)))
-            return {"durability": "async", "changed": "taken, not durable yet: ask again to see it"}
+        if isinstance(checked, Mutating):
+            return self._mutated(handler, checked, context)
         return handler(checked, context)
+
+    def _mutated(self, handler: Handler, params: Mutating, context: CallContext) -> Any:
+        is_awaited = params.durability == "commit"
+        if not is_awaited and self._background >= BACKGROUND_MAX:
+            raise Busy("too many mutations are under way in the background", hint='wait, or use "commit"')
+        reply = handler(params, context)
+        if params.op_id:
+            reply = first_reply(reply)
+        if is_awaited:
+            return reply
+        self._background += 1
+        self._spawn(self._in_background(reply))
+        return BackgroundReply("async", "taken, not durable yet: ask again to see it")
 
     async def _in_background(self, result: Any) -> None:
         """Finish a mutation whose client did not wait: a refusal reaches nobody, and must not end the daemon."""
@@ -173,7 +184,7 @@ def handlers(services: Services, control: Control) -> dict[str, Handler]:
         "watch.remove": of(admin.watch_remove, control),
         "subscribe": lambda params, context: admin.subscribe(services, params, context),
         "unsubscribe": lambda params, context: admin.unsubscribe(params, context),
-        "tx": of(tx, services),
+        "tx": of(transact, services),
         "stats": of(admin.stats, services, control),
         "metrics": of(admin.metrics, services, control),
         "slowlog": of(admin.slowlog, control),

@@ -19,7 +19,6 @@ from msgspec import Raw
 
 from ctxgc.core.errors import Cancelled, DeadlinePassed
 from ctxgc.protocol.limits import (
-    BATCH_MAX,
     FRAME_BYTES_DEFAULT,
     IN_FLIGHT_MAX,
     UNSENT_BYTES_MAX,
@@ -105,7 +104,6 @@ class Limits:
     """Per connection; a batch that starts below it may exceed it by its own length."""
     unsent_bytes_max: int = UNSENT_BYTES_MAX
     """Per connection; one answer may exceed it."""
-    batch_max: int = BATCH_MAX
     connections_max: int = 512
     slow_consumer_s: float = 10.0
     """How long a subscriber may leave events waiting behind unread output."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal, restore, sweep
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacer import ALL_CACHED, PacerRules, Prices, effects_of
+from ctxgc.core.pacer import PacerRules, Prices, effects_of
+from ctxgc.core.prompt_cache import WARM, CacheState
 from ctxgc.core.segment import State
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.stash.contract import SHADOW as SHADOW
-from ctxgc.stash.contract import Collection, Eviction, PutCollection, SetRecalled, SetState, Touch
+from ctxgc.stash.contract import SHADOW, Collection, Eviction, PutCollection, SetRecalled, SetState, Touch
 
 DEFAULT_BUDGET_PART = 3
 """Without a budget of its own a session is collected to a third of what it holds."""
@@ -43,41 +44,38 @@ def target_of(session: Session, budget_tokens: int | None, unit: str) -> int:
     return session.heap.resident_tokens // DEFAULT_BUDGET_PART
 
 
-def planned(session: Session, target_tokens: int) -> Plan:
-    """What a collection would do now. Changes nothing."""
+class Conditions(NamedTuple):
+    """What a collection is priced and dated by."""
+
+    pacer: PacerRules
+    wall_s: float
+    cache: CacheState = WARM
+
+
+def plan_collection(session: Session, target_tokens: int) -> Plan:
+    """The plan of a collection to this target, as of now. Changes nothing."""
     return plan(session.heap, session.index.paths, target_tokens, session.now(), session.rules)
 
 
-def not_carried_out(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
+def price_plan(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
     """A plan with what it would do to the bill."""
-    return _outcome(session, todo, "asked", 0, pacer)
+    return _outcome(session, todo, "asked", 0, Conditions(pacer, 0.0))
 
 
-def carried_out(
-    session: Session,
-    change: Change,
-    todo: Plan,
-    trigger: str,
-    pacer: PacerRules,
-    wall_s: float,
-    *,
-    cached_tokens: int = ALL_CACHED,
-) -> Outcome:
+def carry_out(session: Session, change: Change, todo: Plan, trigger: str, conditions: Conditions) -> Outcome:
     """Put a plan into the change: journal and states to commit, and the sweep for when they are durable."""
     if not todo.victims:
-        return _outcome(session, todo, trigger, 0, pacer, cached_tokens)
-    outcome = _outcome(session, todo, trigger, session.last_collection + 1, pacer, cached_tokens)
-    _journal(session, change, outcome, wall_s)
+        return _outcome(session, todo, trigger, 0, conditions)
+    outcome = _outcome(session, todo, trigger, session.last_collection + 1, conditions)
+    _journal(session, change, outcome, conditions.wall_s)
     change.then(lambda: sweep(session.heap, todo.victims))
     return outcome
 
 
-def foreseen(
-    session: Session, change: Change, todo: Plan, pacer: PacerRules, wall_s: float, *, cached_tokens: int
-) -> Outcome:
-    """Put a plan into the journal alone: what a collection would have done to a session that is in shadow."""
-    outcome = _outcome(session, todo, SHADOW, session.last_collection + 1, pacer, cached_tokens)
-    _journal(session, change, outcome, wall_s)
+def journal_in_shadow(session: Session, change: Change, todo: Plan, conditions: Conditions) -> Outcome:
+    """Put a plan into the journal alone: a session in shadow keeps every body, and is told what would have left."""
+    outcome = _outcome(session, todo, SHADOW, session.last_collection + 1, conditions)
+    _journal(session, change, outcome, conditions.wall_s)
     return outcome
 
 
@@ -103,7 +101,7 @@ def _journal(session: Session, change: Change, outcome: Outcome, wall_s: float) 
     session.last_collection = outcome.collection
 
 
-def evict_by_hand(session: Session, change: Change, slots: Sequence[int], pacer: PacerRules, wall_s: float) -> Outcome:
+def evict_by_hand(session: Session, change: Change, slots: Sequence[int], conditions: Conditions) -> Outcome:
     """Evict these. Raises `Conflict` if none of them can go, with the reason of the first."""
     todo = plan_by_hand(session.heap, slots, session.rules)
     if not todo.victims:
@@ -111,10 +109,10 @@ def evict_by_hand(session: Session, change: Change, slots: Sequence[int], pacer:
         why = refusal(session.heap, slot, session.rules)
         hint = "`ctxgc unpin` takes the pin back" if why == "pinned" else "`ctxgc why` says more"
         raise Conflict(f"segment {session.heap.ids[slot]!r} cannot be evicted: it is {why}", hint=hint)
-    return carried_out(session, change, todo, "evicted_by_hand", pacer, wall_s)
+    return carry_out(session, change, todo, "evicted_by_hand", conditions)
 
 
-def to_undo(
+def undoable(
     session: Session, number: int, named: Collection | None, newest: Collection | None, *, force: bool
 ) -> Collection:
     """The collection to take back: the one of this number as it was `named`, or the `newest` that stands if it is 0.
@@ -168,7 +166,7 @@ def undo(session: Session, change: Change, taken_back: Collection, wall_s: float
         # Nobody asks for the next collection there: what comes back stays for as long as what is recalled does.
         change.add(SetRecalled(session.key, back, session.row.turn))
         for slot in back:
-            session.holdings.spare(slot, session.row.turn)
+            session.holdings.grant_grace(slot, session.row.turn)
     session.last_collection = number
     change.then(lambda: restore(heap, back))
     return outcome
@@ -184,10 +182,10 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
     out = [slot for slot in slots if heap.state[slot] == EVICTED]
     change.add(Touch(session.key, [(slot, turn) for slot in slots]), SetRecalled(session.key, slots, turn))
     for slot in out:
-        session.account = session.account.recalled(prices, heap.resident_tokens, heap.body[slot])
+        session.account = session.account.after_recall(prices, heap.resident_tokens, heap.body[slot])
     for slot in slots:
         heap.touch(slot, turn)
-        session.holdings.spare(slot, turn)
+        session.holdings.grant_grace(slot, turn)
     if out and session.row.mode != "wire":
         change.add(SetState(session.key, out, State.RESIDENT))
         for slot in out:
@@ -196,14 +194,12 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
     return len(out)
 
 
-def _outcome(
-    session: Session, todo: Plan, trigger: str, number: int, pacer: PacerRules, cached_tokens: int = ALL_CACHED
-) -> Outcome:
-    effects = effects_of(session.heap, todo.victims, cached_tokens)
+def _outcome(session: Session, todo: Plan, trigger: str, number: int, conditions: Conditions) -> Outcome:
+    effects = effects_of(session.heap, todo.victims, conditions.cache)
     return Outcome(
         plan=todo,
         trigger=trigger,
         collection=number,
-        predicted_cost=effects.predicted_cost(pacer),
+        predicted_cost=effects.predicted_cost(conditions.pacer),
         cache_rewrite_tokens=effects.rewritten,
     )

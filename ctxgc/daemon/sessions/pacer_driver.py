@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from ctxgc.config import PacerConfig
 from ctxgc.core.pacer import Decision, PacerRules
-from ctxgc.core.regret_budget import Account, paced
-from ctxgc.daemon.sessions.collecting import Outcome, carried_out
+from ctxgc.core.prompt_cache import COLD, CacheState
+from ctxgc.core.regret_budget import Account, Request, decide_within_budget
+from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 
@@ -23,49 +24,31 @@ def pace(
     if session.row.mode == "observe" or not (limit_of(session, config) or config.enabled):
         return None
     idle_s = wall_s - session.row.updated_s if session.row.updated_s else 0.0
-    is_cold = idle_s > pacer.prices.ttl_s
-    cached = 0 if is_cold else cached_tokens
-    decision, account = decided(session, config, pacer, is_cold=is_cold, cached_tokens=cached, wall_s=wall_s)
+    cache = COLD if idle_s > pacer.prices.ttl_s else CacheState(cached_tokens)
+    request = Request(cache, session.heap.absent_tokens)
+    decision, account = ask_pacer(session, config, pacer, request, wall_s)
     if decision is not None and decision.trigger == "value" and not config.enabled:
         return None
     session.account = account
     if decision is None:
         return None
-    return carried_out(session, change, decision.plan, decision.trigger, pacer, wall_s, cached_tokens=cached)
+    conditions = Conditions(pacer, wall_s, cache)
+    return carry_out(session, change, decision.plan, decision.trigger, conditions)
 
 
-def decided(
-    session: Session,
-    config: PacerConfig,
-    pacer: PacerRules,
-    *,
-    is_cold: bool,
-    cached_tokens: int,
-    wall_s: float,
-    was_cached_tokens: int | None = None,
+def ask_pacer(
+    session: Session, config: PacerConfig, pacer: PacerRules, request: Request, wall_s: float
 ) -> tuple[Decision | None, Account]:
-    """What the pacer would have a session do now, and its account if that is done. Changes nothing.
-
-    `was_cached_tokens` where the request has gone already: see `core.account.paced`.
-    """
+    """What the pacer would have a session do about a request, and its account if that is done. Changes nothing."""
     limit = limit_of(session, config)
-    rules = replace(
+    pacer = replace(
         pacer,
         window_max_tokens=session.raw_budget(limit, "billed") if limit else 0,
         hidden_tokens=int(session.row.hidden_tokens / session.calibration.ratio),
+        rules=session.rules,
     )
-    return paced(
-        session.heap,
-        session.index.paths,
-        session.now(wall_s),
-        session.rules,
-        rules,
-        session.account,
-        is_cold=is_cold,
-        cached_tokens=cached_tokens,
-        absent_tokens=session.heap.absent_tokens,
-        was_cached_tokens=was_cached_tokens,
-    )
+    heap, paths, now = session.heap, session.index.paths, session.now(wall_s)
+    return decide_within_budget(heap, paths, now, pacer, session.account, request)
 
 
 def limit_of(session: Session, config: PacerConfig) -> int:

@@ -9,17 +9,15 @@ Only reads. Tokens are raw unless they say otherwise.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ctxgc.config import PacerConfig
-from ctxgc.core.heap import RESIDENT
 from ctxgc.core.pacer import PacerRules, due_tokens
 from ctxgc.core.tombstone import size_label
-from ctxgc.daemon.serialize import collection_reply
 from ctxgc.daemon.sessions.pacer_driver import limit_of
-from ctxgc.daemon.sessions.request_ledger import as_if_out
+from ctxgc.daemon.sessions.request_ledger import simulate_eviction
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.stash.contract import Collection
+from ctxgc.protocol.replies.sessions import NextCollectionReply
 
 
 class Waiting(NamedTuple):
@@ -39,28 +37,34 @@ def gateway_mode(session: Session) -> str:
     """`on`, `shadow` or `off` as the gateway was last heard to serve it; empty if it was not since the session woke."""
     if session.row.mode == "wire":
         return "on"
-    if session.wiring is None:
+    if session.ledger is None:
         return ""
-    return "off" if session.wiring.is_off else "shadow"
+    return "off" if session.ledger.is_off else "shadow"
 
 
-def pacing_reply(
-    session: Session, config: PacerConfig, pacer: PacerRules, journal: list[Collection], wall_s: float
-) -> dict[str, Any]:
-    """The part of `ShowReply` that is about collections: those that were, and the next one."""
-    heap, wiring = session.heap, session.wiring
+class Pacing(NamedTuple):
+    """The part of a session's reply that is about collections and the gateway; see `ShowReply`."""
+
+    gateway: str
+    freed_tokens: int
+    cache_hit_rate: float | None
+    next_collection: NextCollectionReply
+
+
+def pacing_of(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: float) -> Pacing:
+    """What left the session's window, and what its next collection waits for."""
+    heap, ledger = session.heap, session.ledger
     mode = gateway_mode(session)
-    absent = {slot for slot in wiring.shadow if heap.state[slot] == RESIDENT} if wiring and mode == "shadow" else set()
+    absent = ledger.shadow_slots(heap) if ledger and mode == "shadow" else set()
     freed = sum(heap.body[slot] - heap.tombstone[slot] for slot in absent) if absent else heap.absent_tokens
-    with as_if_out(heap, absent):
+    with simulate_eviction(heap, absent):
         waiting = _waiting(session, config, pacer, mode, wall_s)
-    return {
-        "gateway": mode,
-        "freed_tokens": freed,
-        "cache_hit_rate": wiring.cache_hit_rate if wiring and wiring.prompt_tokens else None,
-        "last_collection": collection_reply(session, journal[0]) if journal else None,
-        "next_collection": waiting._asdict() | {"limit_tokens": limit_of(session, config)},
-    }
+    return Pacing(
+        gateway=mode,
+        freed_tokens=freed,
+        cache_hit_rate=ledger.cache_hit_rate if ledger and ledger.prompt_tokens else None,
+        next_collection=NextCollectionReply(*waiting, limit_tokens=limit_of(session, config)),
+    )
 
 
 def _waiting(session: Session, config: PacerConfig, pacer: PacerRules, mode: str, wall_s: float) -> Waiting:
@@ -82,9 +86,9 @@ def _waiting(session: Session, config: PacerConfig, pacer: PacerRules, mode: str
 
 def _paced(session: Session, pacer: PacerRules, wall_s: float) -> Waiting:
     """Of a session that the value pacer looks after."""
-    heap, wiring = session.heap, session.wiring
-    prices = (wiring.pacer if wiring and wiring.pacer else pacer).prices
-    heard_s = (wiring.heard_s if wiring else 0.0) or session.row.updated_s
+    heap, ledger = session.heap, session.ledger
+    prices = (ledger.pacer if ledger and ledger.pacer else pacer).prices
+    heard_s = (ledger.last_request_s if ledger else 0.0) or session.row.updated_s
     grown, due = max(heap.evictable_tokens - session.account.asked_tokens, 0), due_tokens(heap)
     left_s = max(heard_s + prices.ttl_s - wall_s, 0.0)
     if not left_s:

@@ -130,14 +130,16 @@ class Registry:
         return session
 
     def _put_to_sleep(self) -> None:
-        """Make room, now that one more woke. What the newest holds does not count: it is in use, and bounded itself."""
+        """Make room, now that one more woke. What the newest holds does not count: it is in use, and bounded itself.
+
+        A session may fall asleep in the middle of a change: its writer holds it, so `_living` has it until then.
+        """
         others = list(self._awake.items())[:-1]
         segments = sum(len(session.heap) for _, session in others)
         entries = sum(session.index.entries for _, session in others)
         for key, session in others:
             if segments <= self._segments_max and entries <= INDEX_ENTRIES_MAX:
                 return
-            if not session.is_changing and not session.is_new:
-                segments -= len(session.heap)
-                entries -= session.index.entries
-                del self._awake[key]
+            segments -= len(session.heap)
+            entries -= session.index.entries
+            del self._awake[key]

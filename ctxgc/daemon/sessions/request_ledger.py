@@ -1,16 +1,16 @@
-"""What a session's requests on the wire taught: what stood in them, and what they were billed.
+"""A session's requests on the wire: their segments, their tombstones, their bills, and the digests of their contents.
 
-    request ──▶ Sent (raw tokens, bodies out) ──its bill──▶ tokens per raw token, hidden prefix, cache hits
-    collection ──▶ Open ──the first bill of a request it was in force in──▶ its actual cost
+    request ──▶ ForwardedRequest (raw tokens, bodies out) ──its bill──▶ tokens per raw token, hidden prefix, cache hits
+    collection ──▶ UnpricedCollection ──bill of the first request with its tombstones──▶ its actual cost
 
-A session that slept starts a new one: then the contents are compared again, and a collection that nobody could price
-keeps no actual cost.
+The ledger lives in memory: after a session slept, contents are compared with the stash again, and a collection whose
+bill was missed keeps no actual cost.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,33 +18,33 @@ from typing import NamedTuple
 from ctxgc.core.heap import EVICTED, RESIDENT, Heap
 from ctxgc.core.pacer import PacerRules
 
-OPEN_MAX = 8
-"""Collections that wait for a bill; the oldest beyond that stays without an actual cost."""
+UNPRICED_MAX = 8
+"""Collections that wait for a bill; the oldest beyond the bound stays without an actual cost."""
 
 
-class Sent(NamedTuple):
-    """A request as it was forwarded. Tokens are raw."""
+class ForwardedRequest(NamedTuple):
+    """A request as the gateway forwarded it. Tokens are raw."""
 
     ids: tuple[str, ...]
     full_tokens: int
-    """Its window if every body were in it."""
+    """Tokens of the window with every body resident."""
     tokens: int
-    """Its window as it was sent."""
+    """Tokens of the window with the tombstones."""
     out: frozenset[int]
-    """Slots whose tombstones stood in it."""
+    """Slots of the tombstones."""
 
 
 class Bill(NamedTuple):
-    """What a request was billed, in billed tokens."""
+    """The bill of a request, in billed tokens."""
 
-    sent: Sent
+    request: ForwardedRequest
     uncached_tokens: int
-    """Read from no cache: new to it, or written again."""
+    """Tokens that the prompt cache lacked: new, or written again."""
     tokens: int
-    """All of the prompt."""
+    """Tokens of the whole prompt."""
 
 
-class Open(NamedTuple):
+class UnpricedCollection(NamedTuple):
     """A collection that has no actual cost yet."""
 
     collection: int
@@ -53,73 +53,64 @@ class Open(NamedTuple):
 
 
 @dataclass(slots=True)
-class Contents:
-    """What slots stand for on the wire, by digest, against what the stash holds under their ids.
+class ContentDigests:
+    """Digests that requests gave to slots, by the outcome of a comparison with the stash.
 
-    told ──▶ held    the stash has it: the body may go
-         ├─▶ other   the stash has another: a host used the id again, and what stands there must stay (I1)
-         └─▶ neither to be looked up in the rows, and then asked for
-
-    Nothing is lost with it: what is not known is compared again.
+    A digest in neither table is compared again, so losing the tables loses nothing.
     """
 
-    held: dict[int, str] = field(default_factory=dict)
+    stored: dict[int, str] = field(default_factory=dict)
+    """Digests of the content that the stash holds: the body is evictable."""
     other: dict[int, str] = field(default_factory=dict)
+    """Digests of another content: the host used the id again, and the body must stay (I1)."""
 
-    def compared(self, slot: int, digest: str, *, is_held: bool) -> None:
-        """Take note of one comparison."""
-        (self.held if is_held else self.other)[slot] = digest
-        if is_held and self.other.get(slot) == digest:
+    def note_comparison(self, slot: int, digest: str, *, is_stored: bool) -> None:
+        """Remember the outcome of a comparison."""
+        (self.stored if is_stored else self.other)[slot] = digest
+        if is_stored and self.other.get(slot) == digest:
             del self.other[slot]
-
-    def doubtful(self, told: Mapping[int, str]) -> list[int]:
-        """Slots of which nobody knows whether the stash has what they stand for."""
-        return [slot for slot, said in told.items() if said not in (self.held.get(slot), self.other.get(slot))]
-
-    def conflicts(self, told: Mapping[int, str]) -> set[int]:
-        """Slots that stand for another content than the stash holds; those not told of stand for what they did."""
-        return {slot for slot, other in self.other.items() if told.get(slot, other) == other}
 
 
 @dataclass(slots=True)
-class Wiring:
-    """One session's, written by `window.sync` alone."""
+class RequestLedger:
+    """The requests of a session. Only `window.sync` writes a ledger."""
 
-    sent: Sent | None = None
-    """The last request told of."""
+    last_request: ForwardedRequest | None = None
     bill: Bill | None = None
     """The last bill."""
-    opened: deque[Open] = field(default_factory=lambda: deque(maxlen=OPEN_MAX))
-    shadow: set[int] = field(default_factory=set)
-    """Slots that would be out if the session were not in shadow."""
-    contents: Contents = field(default_factory=Contents)
-    fixed: set[int] = field(default_factory=set)
-    """Slots that cannot be edited on the wire."""
-    opaque: set[int] = field(default_factory=set)
-    """Slots that are opaque to the collector for what the wire says of them alone."""
-    accounts_on: bool | None = None
-    """Whether the session's account was kept of what is carried out (on), or of what would be (in shadow)."""
+    unpriced: deque[UnpricedCollection] = field(default_factory=lambda: deque(maxlen=UNPRICED_MAX))
+    shadow_victims: set[int] = field(default_factory=set)
+    """Victims of the collections in shadow."""
+    digests: ContentDigests = field(default_factory=ContentDigests)
+    uneditable: set[int] = field(default_factory=set)
+    """Slots whose bodies cannot be edited on the wire."""
+    is_account_real: bool | None = None
+    """The session's account counts collections that were carried out; False: collections in shadow."""
     tombstones: dict[int, str] = field(default_factory=dict)
-    """Texts of those told of."""
+    """Text of each tombstone in force, by slot."""
     pacer: PacerRules | None = None
-    """How the last request is billed and paced."""
-    heard_s: float = 0.0
-    """When it was told of."""
+    """Prices and horizon of the last request."""
+    last_request_s: float = 0.0
+    """Unix time of the last request."""
     is_off: bool = False
     """The gateway only passes this session's requests on."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
-    """Billed since the session woke: in all, and read from the cache."""
+    """Billed tokens since the session woke: of all prompts, and read from the cache."""
+
+    def shadow_slots(self, heap: Heap) -> set[int]:
+        """Resident slots that would be evicted if the session were not in shadow."""
+        return {slot for slot in self.shadow_victims if heap.state[slot] == RESIDENT}
 
     @property
     def cache_hit_rate(self) -> float:
-        """Part of the prompt tokens that was read from the cache."""
+        """Part of the prompt tokens that the cache served."""
         return round(self.cached_tokens / self.prompt_tokens, 4) if self.prompt_tokens else 0.0
 
 
 @contextmanager
-def as_if_out(heap: Heap, slots: Collection[int]) -> Iterator[None]:
-    """For as long as it lasts these resident bodies are out of the window. Nothing may wait meanwhile."""
+def simulate_eviction(heap: Heap, slots: Collection[int]) -> Iterator[None]:
+    """Let the heap count resident bodies as evicted inside the block, which must not wait."""
     for slot in slots:
         heap.set_state(slot, EVICTED)
     try:
@@ -129,17 +120,19 @@ def as_if_out(heap: Heap, slots: Collection[int]) -> Iterator[None]:
             heap.set_state(slot, RESIDENT)
 
 
-def actual_cost(opened: Open, before: Bill, after: Bill, ratio: float, pacer: PacerRules) -> float | None:
-    """What a collection did to the bill over the pacer's horizon, in raw input-token equivalents; None if unknowable.
+def actual_cost(
+    unpriced: UnpricedCollection, before: Bill, after: Bill, ratio: float, pacer: PacerRules
+) -> float | None:
+    """A collection's effect on the bill over the pacer's horizon, in raw input-token equivalents; None if unknowable.
 
-    Measured between the last bill without it and the first with it: what came uncached beyond what is new was written
-    again because of it, and what is missing from the prompt was freed.
+    `before` is the last bill without the collection, `after` the first with it. Uncached tokens beyond the new segments
+    were written again because of the collection; tokens missing from the prompt were freed.
     """
-    fresh = after.sent.full_tokens - before.sent.full_tokens
-    if fresh < 0 or opened.victims & before.sent.out:
-        return None  # The host took something out too, and the bill does not tell whose is what.
+    fresh = after.request.full_tokens - before.request.full_tokens
+    if fresh < 0 or unpriced.victims & before.request.out:
+        return None  # The host edited the window too, and the bill does not tell the two apart.
     read, write, _ = pacer.prices
     freed = fresh - (after.tokens - before.tokens) / ratio
-    rewritten = 0.0 if opened.is_cold else max(0.0, after.uncached_tokens / ratio - fresh)
-    saved = freed * ((write if opened.is_cold else 0.0) + read * pacer.horizon_turns)
+    rewritten = 0.0 if unpriced.is_cold else max(0.0, after.uncached_tokens / ratio - fresh)
+    saved = freed * ((write if unpriced.is_cold else 0.0) + read * pacer.horizon_turns)
     return round((write - read) * rewritten - saved, 1)

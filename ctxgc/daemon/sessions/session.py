@@ -25,7 +25,7 @@ from ctxgc.core.regret_budget import Account
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind, Segment, SessionKey, address_in, session_number
 from ctxgc.daemon.sessions.intake import Prepared
-from ctxgc.daemon.sessions.request_ledger import Wiring
+from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session_index import Holdings, SessionSettings
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.stash.contract import Put, PutSession, SessionRow, SetGarbage, SetRecalled, Stash, Touch
@@ -64,7 +64,7 @@ class Session:
         self.calibration = Calibration.resumed(self.row.model, self.row.ratio)
         self.account = Account()
         """What collecting saved since the session woke: the pacer's."""
-        self.wiring: Wiring | None = None
+        self.ledger: RequestLedger | None = None
         """What the gateway told of its requests, once it did."""
 
     @classmethod
@@ -100,11 +100,6 @@ class Session:
         return self.holdings.index
 
     @property
-    def is_changing(self) -> bool:
-        """Whether a change is under way; such a session is not put to sleep."""
-        return self._lock.locked()
-
-    @property
     def rules(self) -> Rules:
         """The configured rules with the session's own task."""
         rules = self.settings.rules
@@ -117,9 +112,9 @@ class Session:
         return Now(self.row.turn, wall_s)
 
     @property
-    def is_told(self) -> bool:
+    def is_gateway_managed(self) -> bool:
         """Whether the gateway says what the window is; a transcript then only knows more of what is in it."""
-        return self.wiring is not None and not self.wiring.is_off
+        return self.ledger is not None and not self.ledger.is_off
 
     def billed(self, raw_tokens: int) -> int:
         """Raw window tokens as the model bills them, the hidden prefix included."""
@@ -151,7 +146,7 @@ class Session:
         """Slots of several names, each once, in order."""
         return list(dict.fromkeys(self.slot(name) for name in names))
 
-    def kept(self, names: Iterable[str]) -> list[int]:
+    def live_slots(self, names: Iterable[str]) -> list[int]:
         """As `slots`, of segments that are not forgotten: of those nothing is left to pin, tag or bring back."""
         slots = self.slots(names)
         gone = [slot for slot in slots if self.heap.state[slot] == FORGOTTEN]
@@ -276,8 +271,8 @@ class Session:
             self.set_row(change, faults=self.row.faults + (heap.state[target] == EVICTED and not is_noted))
             heap.touch(target, turn)
             change.add(Touch(self.key, [(target, turn)]), SetRecalled(self.key, [slot, target], turn + 1))
-            self.holdings.spare(target, turn + 1)
-            self.holdings.spare(slot, turn + 1)
+            self.holdings.grant_grace(target, turn + 1)
+            self.holdings.grant_grace(slot, turn + 1)
 
     def set_row(self, change: Change, **fields: Any) -> None:
         """Change what is known of the session."""

@@ -54,6 +54,8 @@ class Holdings:
         """Slots of which the stash holds less than was sent."""
         self.left_evicted: set[int] = set()
         """Slots that departed while their bodies were out."""
+        self.uneditable: set[int] = set()
+        """Slots that are opaque to the collector only because their host's list cannot be edited there."""
         self._settings = settings
         self._garbage = GarbageIndex(self.index.paths)
         self._digests = bytearray()
@@ -82,7 +84,7 @@ class Holdings:
         self.heap.admit(entry, [edge for edge in row.edges if edge.target < row.seq])
         self._note_digest(row.seq, row.digest)
         if row.recalled_turn >= 0:
-            self.spare(row.seq, row.recalled_turn)
+            self.grant_grace(row.seq, row.recalled_turn)
         if row.redactions:
             self.redacted.add(row.seq)
         if row.state is State.DEPARTED and row.collection:
@@ -168,6 +170,6 @@ class Holdings:
         column += bytes(max(start - len(column), 0))  # Grows in place: a copy of it a segment is quadratic.
         column[start : start + DIGEST_BYTES] = digest.ljust(DIGEST_BYTES, b"\0")
 
-    def spare(self, slot: int, recalled_turn: int) -> None:
+    def grant_grace(self, slot: int, recalled_turn: int) -> None:
         """Keep what was recalled at this turn from collections for the grace period."""
         self.heap.grace_until[slot] = recalled_turn + self._settings.recall_grace_turns

@@ -6,99 +6,131 @@ import os
 import resource
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
 
 from ctxgc import __version__
 from ctxgc.core.errors import Incompatible
-from ctxgc.daemon.control import Control
 from ctxgc.daemon.feeds.importing import import_paths
+from ctxgc.daemon.feeds.watch import Watcher
 from ctxgc.daemon.server.rpc import CallContext
+from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.verbs.mutation import Reply
 from ctxgc.protocol.limits import BAD_LINES_MAX, BATCH_MAX, IN_FLIGHT_MAX, UNSENT_BYTES_MAX
-from ctxgc.protocol.messages import CAPABILITIES, PROTOCOL, VERBS, Hello, Import, Nothing, Subscribe, WatchAdd
+from ctxgc.protocol.messages import CAPABILITIES, PROTOCOL, VERBS, Hello, Import, Shutdown, Subscribe, WatchAdd
+from ctxgc.protocol.params import Nothing
+from ctxgc.protocol.replies.daemon import (
+    CheckReply,
+    ConfigReply,
+    DiscoverReply,
+    DoctorReply,
+    HelloReply,
+    ImportReply,
+    LimitsReply,
+    MetricsReply,
+    PongReply,
+    ReloadReply,
+    SlowCallReply,
+    SlowlogReply,
+    StatsReply,
+    StoppingReply,
+    SubscribedReply,
+    VerbReply,
+    WatchReply,
+)
 from ctxgc.stash.contract import StashStatus
 
 SLOW_LISTED_MAX = 128
 
 
-def hello(services: Services, control: Control, params: Hello) -> Reply:
+@dataclass(slots=True)
+class Control:
+    """The daemon's own handles, for its administration verbs."""
+
+    server: Server
+    watcher: Watcher
+    socket_path: str
+    boot_id: str
+    stop: Callable[[], None]
+    reload: Callable[[], tuple[list[str], list[str]]]
+    """Read the configuration again: (keys in force now, keys that need a restart). Raises `BadParams`."""
+
+
+def hello(services: Services, control: Control, params: Hello) -> HelloReply:
     """`hello`."""
     missing = [cap for cap in params.need if cap not in CAPABILITIES]
     if missing:
         raise Incompatible(
             f"this daemon has no {', '.join(missing)}", hint=f"it has: {', '.join(CAPABILITIES)}", field="need"
         )
-    return {
-        "protocol": PROTOCOL,
-        "version": __version__,
-        "build": __version__,
-        "pid": os.getpid(),
-        "boot_id": control.boot_id,
-        "caps": list(CAPABILITIES),
-        "limits": {
-            "frame_bytes": services.config.daemon.frame_bytes_max,
-            "in_flight": IN_FLIGHT_MAX,
-            "unsent_bytes": UNSENT_BYTES_MAX,
-            "batch": BATCH_MAX,
-            "bad_lines": BAD_LINES_MAX,
-            "clients": services.config.daemon.clients_max,
-        },
-    }
+    return HelloReply(
+        protocol=PROTOCOL,
+        version=__version__,
+        build=__version__,
+        pid=os.getpid(),
+        boot_id=control.boot_id,
+        caps=list(CAPABILITIES),
+        limits=LimitsReply(
+            frame_bytes=services.config.daemon.frame_bytes_max,
+            in_flight=IN_FLIGHT_MAX,
+            unsent_bytes=UNSENT_BYTES_MAX,
+            batch=BATCH_MAX,
+            bad_lines=BAD_LINES_MAX,
+            clients=services.config.daemon.clients_max,
+        ),
+    )
 
 
-def ping(params: Nothing) -> Reply:
+def ping(params: Nothing) -> PongReply:
     """`ping`."""
-    return {"pong": True}
+    return PongReply(pong=True)
 
 
-def discover(params: Nothing) -> Reply:
+def discover(params: Nothing) -> DiscoverReply:
     """`rpc.discover`."""
-    return {
-        "protocol": PROTOCOL,
-        "verbs": {
-            name: {"help": verb.help, "mutates": verb.mutates, "params": verb.params.model_json_schema()}
-            for name, verb in VERBS.items()
-        },
+    verbs = {
+        name: VerbReply(verb.help, verb.mutates, verb.params.model_json_schema(), verb.reply.__name__)
+        for name, verb in VERBS.items()
     }
+    return DiscoverReply(PROTOCOL, verbs)
 
 
-async def import_transcripts(services: Services, params: Import) -> Reply:
+async def import_transcripts(services: Services, params: Import) -> ImportReply:
     """`import`."""
     return await import_paths(services, params.paths, params.format)
 
 
-def subscribe(services: Services, params: Subscribe, context: CallContext) -> Reply:
+def subscribe(services: Services, params: Subscribe, context: CallContext) -> SubscribedReply:
     """`subscribe`."""
     context.subscribe(frozenset(params.topics), params.from_seq)
-    return {"topics": sorted(params.topics), "next_seq": services.events.next_seq}
+    return SubscribedReply(sorted(params.topics), services.events.next_seq)
 
 
-def unsubscribe(params: Nothing, context: CallContext) -> Reply:
+def unsubscribe(params: Nothing, context: CallContext) -> SubscribedReply:
     """`unsubscribe`."""
     context.unsubscribe()
-    return {"topics": []}
+    return SubscribedReply([])
 
 
-async def watch_add(control: Control, params: WatchAdd) -> Reply:
+async def watch_add(control: Control, params: WatchAdd) -> WatchReply:
     """`watch.add`."""
     is_new = control.watcher.add(params.path)
-    return {
-        "watched": control.watcher.reply(),
-        "changed": f"{params.path} is {'followed from now on' if is_new else 'followed already'}",
-    }
+    sentence = f"{params.path} is {'followed from now on' if is_new else 'followed already'}"
+    return WatchReply(control.watcher.reply(), changed=sentence)
 
 
-def watch_list(control: Control, params: Nothing) -> Reply:
+def watch_list(control: Control, params: Nothing) -> WatchReply:
     """`watch.list`."""
-    return {"watched": control.watcher.reply()}
+    return WatchReply(control.watcher.reply())
 
 
-async def watch_remove(control: Control, params: WatchAdd) -> Reply:
+async def watch_remove(control: Control, params: WatchAdd) -> WatchReply:
     """`watch.remove`."""
     was_there = await control.watcher.remove(params.path)
     verb = "no longer followed" if was_there else "was not followed"
-    return {"watched": control.watcher.reply(), "changed": f"{params.path} {verb}; what was read stays"}
+    return WatchReply(control.watcher.reply(), changed=f"{params.path} {verb}; what was read stays")
 
 
 def rss_bytes() -> int:
@@ -111,86 +143,75 @@ def rss_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-async def stats(services: Services, control: Control, params: Nothing) -> Reply:
+async def stats(services: Services, control: Control, params: Nothing) -> StatsReply:
     """`stats`."""
     status = await services.stash.status()
     traffic = control.server.traffic
     counter = services.intake.counter
     awake = services.registry.awake
-    return {
-        "version": __version__,
-        "pid": os.getpid(),
-        "boot_id": control.boot_id,
-        "uptime_s": round(services.clock() - services.started_s, 3),
-        "socket": control.socket_path,
-        "state_folder": str(services.config.daemon.lock_dir),
-        "sessions": status.sessions,
-        "heaps_loaded": len(awake),
-        "heap_segments": sum(len(session.heap) for session in awake),
-        "text_cache_bytes": services.texts.bytes_held,
-        "segments": status.segments,
-        "stash_bytes": status.bytes_on_disk,
-        "stash_bytes_max": services.config.stash.bytes_max,
-        "read_only": status.read_only_reason if status.is_read_only else "",
-        "erasures_pending": status.erasures_pending,
-        "connections": traffic.connections,
-        "requests": traffic.requests,
-        "errors": traffic.errors,
-        "collections": services.counts["collections"],
-        "faults": services.counts["faults"],
-        "tokens_estimated": counter.is_loaded and counter.is_estimated,
-        "rss_bytes": rss_bytes(),
-        "watched": len(control.watcher),
-    }
+    return StatsReply(
+        version=__version__,
+        pid=os.getpid(),
+        boot_id=control.boot_id,
+        uptime_s=round(services.clock() - services.started_s, 3),
+        socket=control.socket_path,
+        state_folder=str(services.config.daemon.lock_dir),
+        sessions=status.sessions,
+        heaps_loaded=len(awake),
+        heap_segments=sum(len(session.heap) for session in awake),
+        text_cache_bytes=services.texts.bytes_held,
+        segments=status.segments,
+        stash_bytes=status.bytes_on_disk,
+        stash_bytes_max=services.config.stash.bytes_max,
+        read_only=status.read_only_reason if status.is_read_only else "",
+        erasures_pending=status.erasures_pending,
+        connections=traffic.connections,
+        requests=traffic.requests,
+        errors=traffic.errors,
+        collections=services.counts["collections"],
+        faults=services.counts["faults"],
+        tokens_estimated=counter.is_loaded and counter.is_estimated,
+        rss_bytes=rss_bytes(),
+        watched=len(control.watcher),
+    )
 
 
-async def metrics(services: Services, control: Control, params: Nothing) -> Reply:
+async def metrics(services: Services, control: Control, params: Nothing) -> MetricsReply:
     """`metrics`: the numbers of `stats` as Prometheus text."""
-    numbers = await stats(services, control, params)
     lines = []
-    for name, value in numbers.items():
+    for name, value in msgspec.structs.asdict(await stats(services, control, params)).items():
         if isinstance(value, bool | int | float):
             lines += [f"# TYPE ctxgc_{name} gauge", f"ctxgc_{name} {+value}"]
-    return {"text": "\n".join(lines) + "\n"}
+    return MetricsReply("\n".join(lines) + "\n")
 
 
-def slowlog(control: Control, params: Nothing) -> Reply:
+def slowlog(control: Control, params: Nothing) -> SlowlogReply:
     """`slowlog`."""
     calls = control.server.slowlog()[:SLOW_LISTED_MAX]
-    return {
-        "calls": [
-            {
-                "ms": round(call.seconds * 1000, 2),
-                "method": call.method,
-                "connection": call.connection_id,
-                "at_s": call.at_s,
-            }
-            for call in calls
-        ]
-    }
+    return SlowlogReply(
+        [SlowCallReply(round(call.seconds * 1000, 2), call.method, call.connection_id, call.at_s) for call in calls]
+    )
 
 
-def config_get(services: Services, params: Nothing) -> Reply:
+def config_get(services: Services, params: Nothing) -> ConfigReply:
     """`config.get`."""
-    return {"config": services.config.model_dump(mode="json")}
+    return ConfigReply(services.config.model_dump(mode="json"))
 
 
-def config_reload(control: Control, params: Nothing) -> Reply:
+def config_reload(control: Control, params: Nothing) -> ReloadReply:
     """`config.reload`."""
     changed, waiting = control.reload()
-    reply: Reply = {"changed": f"{', '.join(changed) or 'nothing'} in force now"}
-    if waiting:
-        reply["next"] = f"restart the daemon for {', '.join(waiting)}"
-    return reply
+    hint = f"restart the daemon for {', '.join(waiting)}" if waiting else None
+    return ReloadReply(f"{', '.join(changed) or 'nothing'} in force now", hint)
 
 
-def shutdown(control: Control, params: Any) -> Reply:
+def shutdown(control: Control, params: Shutdown) -> StoppingReply:
     """`shutdown`."""
     control.stop()
-    return {"changed": "the daemon stops after what is in flight"}
+    return StoppingReply("the daemon stops after what is in flight")
 
 
-async def doctor(services: Services, control: Control, params: Nothing) -> Reply:
+async def doctor(services: Services, control: Control, params: Nothing) -> DoctorReply:
     """`doctor`: what may be wrong, each with what to do."""
     status = await services.stash.status()
     counter = services.intake.counter
@@ -206,10 +227,10 @@ async def doctor(services: Services, control: Control, params: Nothing) -> Reply
         _check("tokens", not counter.is_estimated, "o200k ranks read", "reinstall the package: its ranks are damaged"),
         _check("clock", abs(skew_s) < 5, f"skew {abs(skew_s):.1f} s", "check the system clock"),
     ]
-    return {"ok": all(check["ok"] for check in checks), "checks": checks}
+    return DoctorReply(all(check.ok for check in checks), checks)
 
 
-async def _size_check(services: Services, status: StashStatus) -> Reply:
+async def _size_check(services: Services, status: StashStatus) -> CheckReply:
     """A stash that is too large forgets nothing by itself: it names the session that was unused longest."""
     used, limit = status.bytes_on_disk, services.config.stash.bytes_max
     detail = f"{used / 2**20:.1f} MB" + (f" of {limit / 2**20:.1f} MB (`stash.bytes_max`)" if limit else "")
@@ -219,8 +240,8 @@ async def _size_check(services: Services, status: StashStatus) -> Reply:
     return _check("size", not limit or used <= limit, detail, hint)
 
 
-def _check(name: str, ok: bool, detail: str, hint: str) -> Reply:
-    return {"name": name, "ok": ok, "detail": detail, "hint": "" if ok else hint}
+def _check(name: str, ok: bool, detail: str, hint: str) -> CheckReply:
+    return CheckReply(name, ok, detail, "" if ok else hint)
 
 
 def _is_private(path: str) -> bool:

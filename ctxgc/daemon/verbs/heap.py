@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
 from ctxgc.core.collector import Plan
 from ctxgc.core.errors import NotFound, OverBudget
@@ -15,12 +15,28 @@ from ctxgc.core.segment import EdgeKind
 from ctxgc.core.tombstone import size_label
 from ctxgc.daemon.serialize import collection_reply, labels_of, largest_victims, plan_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import carried_out, not_carried_out, planned, target_of, to_undo, undo
+from ctxgc.daemon.sessions.collecting import (
+    Conditions,
+    carry_out,
+    plan_collection,
+    price_plan,
+    target_of,
+    undo,
+    undoable,
+)
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.daemon.verbs.mutation import Reply, announce, change_session, on_worker, session_holding, session_of
+from ctxgc.daemon.verbs.mutation import announce, mutate, on_worker, session_holding, session_of
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
-from ctxgc.stash.contract import Collection
+from ctxgc.protocol.replies.heap import (
+    CollectionReply,
+    LogReply,
+    PathReply,
+    PlanReply,
+    RefReply,
+    RefsReply,
+    StepReply,
+    WhyReply,
+)
 
 ROOT_REASONS = {
     "system": "it is a system prompt",
@@ -46,36 +62,29 @@ async def _listed(services: Services, session: Session, todo: Plan, limit: int) 
     return await _labels(services, session, (v.slot for v in largest_victims(todo, limit)))
 
 
-async def plan(services: Services, params: HeapPlan) -> Reply:
+async def plan(services: Services, params: HeapPlan) -> PlanReply:
     """`heap.plan`."""
     session = await session_of(services, params)
-    todo = planned(session, target_of(session, params.budget_tokens, params.unit))
-    outcome = not_carried_out(session, todo, services.pacer)
+    todo = plan_collection(session, target_of(session, params.budget_tokens, params.unit))
+    outcome = price_plan(session, todo, services.pacer)
     labels = await _listed(services, session, todo, params.limit)
     return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=True)
 
 
-async def collect_now(services: Services, params: HeapCollect) -> Any:
+async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
     """`heap.collect`."""
     if params.dry_run:
         return await plan(services, params)
-    found: list[tuple[Plan, dict[int, str]]] = []
-
-    async def before(session: Session) -> None:
-        # Nothing else moves the heap while this change holds the session: others are served meanwhile.
+    async with mutate(services, "heap.collect", params) as (session, tx):
         target = target_of(session, params.budget_tokens, params.unit)
-        todo: Plan = await on_worker(services, planned, session, target)
+        # Nothing else moves the heap while this change holds the session: others are served meanwhile.
+        todo: Plan = await on_worker(services, plan_collection, session, target)
         if params.must_fit:
             _must_fit(todo)
-        found.append((todo, await _listed(services, session, todo, params.limit)))
-
-    def apply(session: Session, change: Change) -> Reply:
-        [(todo, labels)] = found
-        outcome = carried_out(session, change, todo, "asked", services.pacer, services.clock())
-        change.then(lambda: announce(services, session, outcome))
-        return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False)
-
-    return await change_session(services, "heap.collect", params, apply, before=before)
+        labels = await _listed(services, session, todo, params.limit)
+        outcome = carry_out(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
+        tx.then(lambda: announce(services, session, outcome))
+        return tx.answer(plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False))
 
 
 def _must_fit(todo: Plan) -> None:
@@ -87,25 +96,18 @@ def _must_fit(todo: Plan) -> None:
         )
 
 
-async def undo_collection(services: Services, params: HeapUndo) -> Any:
+async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
     """`heap.undo`."""
-    found: list[Collection] = []
-
-    async def before(session: Session) -> None:
+    async with mutate(services, "heap.undo", params) as (session, tx):
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
         newest = await services.stash.standing_collection(session.key)
-        found.append(to_undo(session, number, named, newest, force=params.force))
-
-    def apply(session: Session, change: Change) -> Reply:
-        outcome = undo(session, change, found[0], services.clock())
-        change.then(lambda: announce(services, session, outcome))
-        return plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False)
-
-    return await change_session(services, "heap.undo", params, apply, before=before)
+        outcome = undo(session, tx, undoable(session, number, named, newest, force=params.force), services.clock())
+        tx.then(lambda: announce(services, session, outcome))
+        return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))
 
 
-async def log(services: Services, params: HeapLog) -> Reply:
+async def log(services: Services, params: HeapLog) -> LogReply:
     """`heap.log`."""
     session = await session_of(services, params)
     if params.collection:
@@ -118,12 +120,12 @@ async def log(services: Services, params: HeapLog) -> Reply:
     return _logged(session, [collection_reply(session, r) for r in records])
 
 
-def _logged(session: Session, collections: list[Reply]) -> Reply:
+def _logged(session: Session, collections: list[CollectionReply]) -> LogReply:
     ratio, hidden = round(session.calibration.ratio, 4), session.row.hidden_tokens
-    return {"session": str(session.key), "collections": collections, "ratio": ratio, "hidden_tokens": hidden}
+    return LogReply(str(session.key), collections, ratio, hidden)
 
 
-async def why(services: Services, params: HeapWhy) -> Reply:
+async def why(services: Services, params: HeapWhy) -> WhyReply:
     """`heap.why`."""
     session = await session_holding(services, params, params.id)
     heap, slot = session.heap, session.slot(params.id)
@@ -131,71 +133,85 @@ async def why(services: Services, params: HeapWhy) -> Reply:
     trail = path_from_root(heap.refs, roots, slot)
     proof = proven(heap, slot, session.now(), session.rules)
     labels = await _labels(services, session, [*trail, slot, *([proof.by] if proof and proof.by >= 0 else [])])
-    reply: Reply = {
-        "session": str(session.key),
-        "id": heap.ids[slot],
-        "label": labels.get(slot, ""),
-        "state": heap.state_of(slot).value,
-        "verdict": "",
-        "root": ROOTS[roots[trail[0]]] if trail else "",
-        "path": _steps(session, trail, labels),
-        "reason": "",
-        "by": "",
-        "collection": 0,
-        "wall_s": 0.0,
-        "explanation": "",
-    }
+    state = heap.state_of(slot).value
     if heap.state[slot] in (EVICTED, DEPARTED, FORGOTTEN):
-        return reply | await _why_gone(services, session, slot)
-    return reply | _why_here(session, slot, roots, trail, proof, labels)
+        answer = await _why_gone(services, session, slot)
+    else:
+        answer = _why_here(session, slot, roots, trail, proof, labels)
+    return WhyReply(
+        session=str(session.key),
+        id=heap.ids[slot],
+        label=labels.get(slot, ""),
+        state=state,
+        verdict=answer.verdict,
+        root=ROOTS[roots[trail[0]]] if trail else "",
+        path=_steps(session, trail, labels),
+        reason=answer.reason,
+        by=answer.by,
+        collection=answer.collection,
+        wall_s=answer.wall_s,
+        explanation=answer.explanation,
+        next=answer.next,
+    )
 
 
-def _steps(session: Session, trail: list[int], labels: dict[int, str]) -> list[Reply]:
+class _Answer(NamedTuple):
+    """Why a segment is in the window, or why not."""
+
+    verdict: str
+    explanation: str
+    reason: str = ""
+    by: str = ""
+    collection: int = 0
+    wall_s: float = 0.0
+    next: str | None = None
+
+
+def _steps(session: Session, trail: list[int], labels: dict[int, str]) -> list[StepReply]:
     steps = []
     for at, slot in enumerate(trail):
         edge = next((k for t, k in session.heap.edges_of(trail[at - 1]) if t == slot), 0) if at else 0
         name = EdgeKind(edge).name.lower() if edge else ""
-        steps.append({"id": session.heap.ids[slot], "label": labels.get(slot, ""), "edge": name})
+        steps.append(StepReply(session.heap.ids[slot], labels.get(slot, ""), name))
     return steps
 
 
 def _why_here(
     session: Session, slot: int, roots: bytearray, trail: list[int], proof: Proof | None, labels: dict[int, str]
-) -> Reply:
+) -> _Answer:
     by = session.heap.ids[proof.by] if proof and proof.by >= 0 else ""
-    garbage = {"reason": proof.reason, "by": by} if proof else {}
+    reason = proof.reason if proof else ""
     if roots[slot]:
         sentence = f"in the window, and kept: {ROOT_REASONS[ROOTS[roots[slot]]]}"
         if proof:
-            sentence += f"; it looks like garbage ({proof.reason}), but a root is never evicted"
-        return garbage | {"verdict": "root", "explanation": sentence}
+            sentence += f"; it looks like garbage ({reason}), but a root is never evicted"
+        return _Answer("root", sentence, reason, by)
     if proof:
         cause = f" because of {labels.get(proof.by, by)} ({by})" if by else ""
-        sentence = f"in the window, but garbage: {proof.reason.replace('_', ' ')}{cause}; the next collection takes it"
-        return garbage | {"verdict": "garbage", "explanation": sentence}
+        sentence = f"in the window, but garbage: {reason.replace('_', ' ')}{cause}; the next collection takes it"
+        return _Answer("garbage", sentence, reason, by)
     if trail:
         start = labels.get(trail[0], "")
-        sentence = f"in the window; reached from {start} ({ROOTS[roots[trail[0]]]}), so it goes last"
-        return {"verdict": "reached", "explanation": sentence}
+        return _Answer("reached", f"in the window; reached from {start} ({ROOTS[roots[trail[0]]]}), so it goes last")
     sentence = "in the window, but nothing that is kept refers to it: it goes when room is needed, large and old first"
-    return {"verdict": "unreached", "explanation": sentence}
+    return _Answer("unreached", sentence)
 
 
-async def _why_gone(services: Services, session: Session, slot: int) -> Reply:
+async def _why_gone(services: Services, session: Session, slot: int) -> _Answer:
     heap = session.heap
     rows = await services.stash.rows(session.key, [slot])
     state, name = heap.state[slot], heap.ids[slot]
     if state == FORGOTTEN:
-        return {"verdict": "forgotten", "explanation": "forgotten at the user's word; nothing is left but its id"}
+        return _Answer("forgotten", "forgotten at the user's word; nothing is left but its id")
     if state == DEPARTED:
         reason = rows[0].departure.value if rows and rows[0].departure else "host"
         sentence = f"left the window by the host's hand ({reason.replace('_', ' ')}); stored: `ctxgc recall {name}`"
-        return {"verdict": "departed", "reason": reason, "explanation": sentence}
+        return _Answer("departed", sentence, reason)
     number = rows[0].collection if rows else 0
     record = await services.stash.collection(session.key, number)
     entry = next((e for e in record.evictions if e.seq == slot), None) if record else None
     if record is None or entry is None:
-        return {"verdict": "evicted", "explanation": f"evicted; `ctxgc recall {name}` brings it back"}
+        return _Answer("evicted", f"evicted; `ctxgc recall {name}` brings it back")
     by = heap.ids[entry.by] if entry.by >= 0 else ""
     cause = f" because of {by}" if by else ""
     freed = size_label(session.calibration.billed(entry.freed_tokens))
@@ -203,11 +219,10 @@ async def _why_gone(services: Services, session: Session, slot: int) -> Reply:
         f"evicted by collection {number} at turn {record.turn}: {entry.reason.replace('_', ' ')}{cause}, "
         f"freed {freed} tokens; `ctxgc recall {name}` brings it back"
     )
-    fields = {"reason": entry.reason, "by": by, "collection": number, "wall_s": record.wall_s}
-    return fields | {"verdict": "evicted", "explanation": sentence, "next": f"ctxgc recall {name}"}
+    return _Answer("evicted", sentence, entry.reason, by, number, record.wall_s, next=f"ctxgc recall {name}")
 
 
-async def refs(services: Services, params: OneSegment) -> Reply:
+async def refs(services: Services, params: OneSegment) -> RefsReply:
     """`heap.refs`."""
     session = await session_of(services, params)
     heap, slot = session.heap, session.slot(params.id)
@@ -221,20 +236,13 @@ async def refs(services: Services, params: OneSegment) -> Reply:
     ]
     labels = await _labels(services, session, [t for t, _ in outgoing + incoming])
 
-    def described(pairs: list[tuple[int, int]]) -> list[Reply]:
-        return [
-            {"id": heap.ids[t], "edge": EdgeKind(kind).name.lower(), "label": labels.get(t, "")} for t, kind in pairs
-        ]
+    def described(pairs: list[tuple[int, int]]) -> list[RefReply]:
+        return [RefReply(heap.ids[t], EdgeKind(kind).name.lower(), labels.get(t, "")) for t, kind in pairs]
 
-    return {
-        "session": str(session.key),
-        "id": heap.ids[slot],
-        "refers_to": described(outgoing),
-        "referred_by": described(incoming),
-    }
+    return RefsReply(str(session.key), heap.ids[slot], described(outgoing), described(incoming))
 
 
-async def path(services: Services, params: HeapPath) -> Reply:
+async def path(services: Services, params: HeapPath) -> PathReply:
     """`heap.path`."""
     session = await session_of(services, params)
     heap, goal = session.heap, session.slot(params.id)
@@ -245,4 +253,4 @@ async def path(services: Services, params: HeapPath) -> Reply:
         roots = find_roots(heap, session.index.paths, session.now(), session.rules)
     trail = path_from_root(heap.refs, roots, goal)
     labels = await _labels(services, session, trail)
-    return {"session": str(session.key), "path": _steps(session, trail, labels)}
+    return PathReply(str(session.key), _steps(session, trail, labels))

@@ -1,55 +1,57 @@
 """`messages.collect`: make a list of a model API fit a budget, for callers who render their own requests.
 
-    list ──parse──▶ segments ──named──▶ admit ──▶ session ──collect──▶ tombstones ──splice──▶ the caller's own bytes
+    list ──parse──▶ contents ──ids_by_content──▶ ──reconcile──▶ session ──collect──▶ tombstones ──splice──▶ the bytes
 
-The session's window becomes exactly the list. What an earlier call evicted stays evicted (I14); what is not in the
-list any more has departed, and is still found and recalled. A content is known by its digest, whatever the list calls
-it: no tombstone ever stands for another one.
+The session's window becomes exactly the list. A body that an earlier call evicted stays evicted (I14); a segment that
+the list lacks departs, and search and recall still find it. A content is recognised by its digest and not by its id in
+the list, so no tombstone ever stands for another content.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 
 from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.window_builder import as_asked
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.collector import Plan, plan
 from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import EVICTED, FORGOTTEN, OPAQUE
-from ctxgc.core.segment import Kind, Segment, SessionKey, base_id
+from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING
+from ctxgc.core.reconcile import Content, HostList, Stamp, ids_by_content, reconcile
+from ctxgc.core.segment import Kind, Segment, SessionKey, Status, base_id, digest
 from ctxgc.core.tombstone import address_told
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import carried_out
-from ctxgc.daemon.sessions.intake import Prepared
-from ctxgc.daemon.sessions.naming import named, stamped
+from ctxgc.daemon.sessions.collecting import Conditions, carry_out
+from ctxgc.daemon.sessions.intake import Intake, Prepared
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.daemon.sessions.window_update import put_back, rewindow, take_out
-from ctxgc.daemon.verbs.mutation import Reply, change_session, on_worker
+from ctxgc.daemon.sessions.window_update import known_session, places_of, protect_uneditable, update_window
+from ctxgc.daemon.verbs.mutation import mutate, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import Told, on_clock, prepared
 from ctxgc.protocol.messages import MessagesCollect
+from ctxgc.protocol.replies.sessions import RenderReply
 from ctxgc.stash.contract import SessionRow
 
 TOMBSTONE_BYTES_MAX = 512
-"""No tombstone is longer: it has at most 60 tokens, and few of its bytes are a label's."""
+"""The longest tombstone: at most 60 tokens, of which a label has few bytes."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Listed:
-    """The list as its session knows it: each segment under the session's id, and the new ones ready to be admitted."""
+    """The list under the session's ids, with the new segments ready to be admitted."""
 
-    told: list[Told] = field(default_factory=list)
-    news: list[Prepared] = field(default_factory=list)
-    stood_for: dict[str, str] = field(default_factory=dict)
-    """Tombstones that the caller got from us and sends back: the session's segment by the list's."""
-    forgotten_tokens: int = 0
-    """Of what the session was made to forget, and its caller sends all the same: it stays, and no heap counts it."""
+    told: Sequence[Told]
+    news: Sequence[Prepared]
+    tombstones: dict[str, str]
+    """Tombstones that the list holds: the session's id by the list's."""
+    forgotten_tokens: int
+    """Tokens of forgotten segments that the caller still sends: their bodies stay in the list, beyond any heap."""
 
     def plan_of(self, todo: Plan, target_tokens: int) -> Plan:
         """The plan of a session's window as the plan of the whole list."""
@@ -64,7 +66,7 @@ class _Listed:
         )
 
 
-async def collect_list(services: Services, params: MessagesCollect) -> Any:
+async def collect_list(services: Services, params: MessagesCollect) -> RenderReply:
     """`messages.collect`."""
     wire = WIRE_FORMATS.get(params.format)
     if wire is None:
@@ -72,40 +74,35 @@ async def collect_list(services: Services, params: MessagesCollect) -> Any:
         raise BadParams(f"no list format {params.format!r}", hint=f"one of: {known}", field="format")
     window: WireWindow = await on_worker(services, wire.parse, params.messages)
     session = await services.registry.open(_row(services, params))
-    listed = _Listed()
-
-    async def before(session: Session) -> None:
-        await _read(services, session, window, listed)
-
-    def apply(session: Session, change: Change) -> Reply:
-        slots = _take(session, change, listed)
+    async with mutate(services, "messages.collect", params, session) as (session, tx):
+        listed = await _read(services, session, window)
+        slots = _take(session, tx, listed)
         target = session.raw_budget(params.budget_tokens, params.unit)
         ours = max(target - listed.forgotten_tokens, 0)
         todo = plan(session.heap, session.index.paths, ours, session.now(), session.rules)
-        outcome = carried_out(session, change, todo, "asked", services.pacer, services.clock())
+        outcome = carry_out(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
         whole = listed.plan_of(todo, target)
         out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
         tombstones = {
             given.id: tombstone_of(session, slot, one.segment)
             for given, one, slot in zip(window.segments, listed.told, slots, strict=True)
-            if slot in out and given.id not in listed.stood_for
+            if slot in out and given.id not in listed.tombstones
         }
-        return {
-            "session": str(session.key),
-            "format": params.format,
-            "messages": msgspec.Raw(wire.splice(params.messages, window, tombstones)),
-            "tokens": whole.remaining_tokens,
-            "billed_tokens": session.billed(whole.remaining_tokens),
-            "evicted": len(out),
-            "plan": plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
-            "changed": f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
-        }
-
-    return await change_session(services, "messages.collect", params, apply, session=session, before=before)
+        reply = RenderReply(
+            session=str(session.key),
+            format=params.format,
+            messages=msgspec.Raw(wire.splice(params.messages, window, tombstones)),
+            tokens=whole.remaining_tokens,
+            billed_tokens=session.billed(whole.remaining_tokens),
+            evicted=len(out),
+            plan=plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
+            changed=f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
+        )
+        return tx.answer(reply)
 
 
 def _row(services: Services, params: MessagesCollect) -> SessionRow:
-    """The caller's session, or one of its own for this very list: never one guessed from how the list begins."""
+    """The row of the session that the caller names, else of a session of this very list: the daemon never guesses."""
     source, colon, name = params.session.partition(":")
     if not colon:
         source, name = "client", params.session
@@ -113,22 +110,49 @@ def _row(services: Services, params: MessagesCollect) -> SessionRow:
     return SessionRow(key=SessionKey(source, name), mode="client", project=params.cwd, created_s=services.clock())
 
 
-async def _read(services: Services, session: Session, window: WireWindow, listed: _Listed) -> None:
-    """Name the list's segments as the session does, and make ready what it does not hold yet."""
-    await session.ensure_text()
-    stamps = await on_worker(services, stamped, services.intake, window.segments)
-    listed.stood_for = await _stood_for(services, session, window)
-    ours = named(session, services.intake, window.segments, stamps, listed.stood_for)
-    listed.told = [Told(one, window.fixed(given)) for given, one in zip(window.segments, ours, strict=True)]
-    clocked = on_clock(session, [one.id for one in ours], listed.told)
-    listed.news = await on_worker(services, prepared, services.intake, clocked)
-    gone = [one for one in ours if _is_forgotten(session, one.id)]
-    counted = await on_worker(services, services.intake.prepare_all, gone) if gone else []
-    listed.forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
+async def _read(services: Services, session: Session, window: WireWindow) -> _Listed:
+    """Find the session's id of each listed segment, and make new segments ready to be admitted."""
+    tombstones = await _tombstones_in(services, session, window)
+    bodies = [segment for segment in window.segments if segment.id not in tombstones]
+    contents = await on_worker(services, _contents, services.intake, bodies, _pending_bases(session))
+    own = ids_by_content(contents, session.heap, lambda slot: _stamp_of(session, slot), tombstones.values())
+    ids = tombstones | {segment.id: id_ for segment, id_ in zip(bodies, own, strict=True)}
+    told = [Told(replace(segment, id=ids[segment.id]), window.fixed(segment)) for segment in window.segments]
+    clocked = on_clock(session, [one.segment.id for one in told], told)
+    if clocked:
+        await session.ensure_text()
+    news = await on_worker(services, prepared, services.intake, clocked)
+    forgotten = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
+    counted = await on_worker(services, services.intake.prepare_all, forgotten) if forgotten else []
+    forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
+    return _Listed(told, news, tombstones, forgotten_tokens)
 
 
-async def _stood_for(services: Services, session: Session, window: WireWindow) -> dict[str, str]:
-    """For which segments of the session the list's own tombstones stand, where they still are what we would say."""
+def _contents(intake: Intake, segments: Sequence[Segment], pending: Set[str]) -> list[Content]:
+    """Ids and stamps of listed segments. Heavy: for the worker thread."""
+
+    def stamp(segment: Segment) -> Stamp:
+        stored, redactions = intake.redacted(segment)
+        return Stamp(digest(stored.skeleton, stored.body), bool(redactions))
+
+    def may_complete(segment: Segment) -> bool:
+        is_answered = segment.kind is Kind.EXCHANGE and segment.status is not Status.PENDING
+        return is_answered and base_id(segment.id) in pending
+
+    return [Content(one.id, stamp(one), stamp(as_asked(one)) if may_complete(one) else None) for one in segments]
+
+
+def _stamp_of(session: Session, slot: int) -> Stamp:
+    return Stamp(session.holdings.digest_of(slot), slot in session.holdings.redacted)
+
+
+def _pending_bases(session: Session) -> set[str]:
+    heap = session.heap
+    return {base_id(heap.ids[slot]) for slot, flags in enumerate(heap.flags) if flags & PENDING}
+
+
+async def _tombstones_in(services: Services, session: Session, window: WireWindow) -> dict[str, str]:
+    """Tombstones in the list whose text the session would still write: the session's id by the list's."""
     stones: dict[int, tuple[Segment, str]] = {}
     for segment in window.segments:
         for piece in segment.body:
@@ -145,7 +169,7 @@ async def _stood_for(services: Services, session: Session, window: WireWindow) -
 
 
 def _is_use_of(given: Segment, ours: Segment) -> bool:
-    """Whether a tombstone in this place may stand for that segment: of a call under its id, of a text anywhere."""
+    """Whether a tombstone may stand for the session's segment here: a call under its own id, a text anywhere."""
     calls = [one.id for one in (given, ours) if one.kind is Kind.EXCHANGE]
     return not calls or (len(calls) == 2 and base_id(calls[0]) == base_id(calls[1]))
 
@@ -156,20 +180,17 @@ def _is_forgotten(session: Session, id_: str) -> bool:
 
 
 def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
-    """Make the session's window the list; its slots in order. What this list cannot do without is in it whole."""
-    heap, fresh = session.heap, len(session.heap)
+    """Make the session's window the list, and return its slots in order."""
+    slot_of = session.heap.slot_of
+    fixed = {one.segment.id for one in listed.told if one.is_fixed}
+    host = HostList(
+        places=places_of(one.segment.id for one in listed.told),
+        contents={one.segment.id: one.segment.kind for one in listed.told},
+        tombstones=frozenset(listed.tombstones.values()),
+    )
+    todo = reconcile(host, known_session(session, {slot_of[id_] for id_ in fixed if id_ in slot_of}))
     for ready in listed.news:
         session.admit(change, ready)
-    slots = [heap.slot_of[one.segment.id] for one in listed.told]
-    gone = {heap.slot_of[id_] for id_ in listed.stood_for.values()}
-    held = [
-        slot
-        for slot, one in zip(slots, listed.told, strict=True)
-        if slot not in gone and (one.is_fixed or slot in session.holdings.redacted)
-    ]
-    for slot in held:
-        heap.flags[slot] |= OPAQUE
-    rewindow(session, change, slots, fresh)
-    put_back(session, change, held)
-    take_out(session, change, gone)
-    return slots
+    protect_uneditable(session, {slot_of[id_] for id_ in fixed} | session.holdings.redacted)
+    update_window(session, change, todo)
+    return [slot_of[one.segment.id] for one in listed.told]

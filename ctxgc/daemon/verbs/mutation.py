@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,17 +14,13 @@ from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import address_in
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import SHADOW, Outcome
+from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.protocol.messages import Mutating, MutatingSession, OfSession
-from ctxgc.stash.contract import Op, PutOp
+from ctxgc.protocol.params import Mutating, MutatingSession, OfSession
+from ctxgc.stash.contract import SHADOW, Op, PutOp
 
-Reply = dict[str, Any]
 NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
-
-Applied = Callable[[Session, Change], Reply]
-"""Changes a session's heap and collects what to commit; must not wait."""
 
 
 async def session_of(services: Services, params: OfSession) -> Session:
@@ -65,37 +62,52 @@ async def session_holding(services: Services, params: OfSession, name: str) -> S
     return session
 
 
-async def change_session(
-    services: Services,
-    verb: str,
-    params: Mutating,
-    apply: Applied,
-    *,
-    session: Session | None = None,
-    before: Callable[[Session], Awaitable[None]] | None = None,
-) -> Any:
-    """Run `apply` as one atomic change, once per `op_id`. `before` runs inside the change, and may wait.
+class Repeated(Exception):
+    """An `op_id` that is known: its first reply, on the way out of a verb whose body must not run again."""
 
-    Raises `Conflict` for an `op_id` that named another call: its reply would be an answer to something else.
+    def __init__(self, reply: bytes) -> None:
+        super().__init__()
+        self.reply = reply
+        """JSON."""
+
+
+@asynccontextmanager
+async def mutate(
+    services: Services, verb: str, params: Mutating, session: Session | None = None
+) -> AsyncIterator[tuple[Session, Change]]:
+    """One atomic change of a session, once per `op_id`; the verb's reply goes through `Change.answer`.
+
+        async with mutate(services, "segment.pin", params) as (session, tx):
+            …                                    plan: the session is held, others are served meanwhile
+            return tx.answer(reply)              commit, then sweep: on leaving
+
+    The session is the one that the params name, unless the caller has it already. Raises `Repeated` where the `op_id`
+    is known, and `Conflict` where it named another call: the first reply would be an answer to something else.
     """
     if session is None:
         assert isinstance(params, MutatingSession)
         session = await session_of(services, params)
     call = await on_worker(services, call_digest, verb, params) if params.op_id else b""
-    async with session.changing() as change:
+    async with session.changing() as tx:
         if params.op_id:
             known = await services.stash.op(session.key, params.op_id)
             if known is not None and known.call not in (b"", call):
                 hint = "give every mutation an op_id of its own; the same one repeats the same call"
                 raise Conflict(f"op_id {params.op_id!r} named another call before", hint=hint, field="op_id")
             if known is not None:
-                return msgspec.Raw(known.reply)
-        if before is not None:
-            await before(session)
-        reply = apply(session, change)
+                raise Repeated(known.reply)
+        yield session, tx
         if params.op_id:
-            change.add(PutOp(session.key, params.op_id, Op(msgspec.json.encode(reply), call)))
-    return reply
+            assert tx.reply is not None, f"{verb} changed a session and gave no answer to keep"
+            tx.add(PutOp(session.key, params.op_id, Op(msgspec.json.encode(tx.reply), call)))
+
+
+async def first_reply(reply: Awaitable[Any]) -> Any:
+    """The reply of a mutation that carries an `op_id`: a repeated one answers as the first time."""
+    try:
+        return await reply
+    except Repeated as known:
+        return msgspec.Raw(known.reply)
 
 
 def call_digest(verb: str, params: Mutating) -> bytes:
@@ -123,18 +135,25 @@ async def in_step() -> None:
     await asyncio.sleep(0)
 
 
-def budget_fields(session: Session) -> Reply:
-    """What every mutation says it did to the budget."""
+class Cost(NamedTuple):
+    """A window's tokens after a mutation: raw, and in the model's own."""
+
+    resident_tokens: int
+    billed_tokens: int
+
+
+def cost_of(session: Session) -> Cost:
+    """The window's tokens now, which every mutation's reply gives."""
     raw = session.heap.resident_tokens
-    return {"resident_tokens": raw, "billed_tokens": session.billed(raw)}
+    return Cost(raw, session.billed(raw))
 
 
-def over_budget_hint(session: Session) -> Reply:
+def over_budget_hint(session: Session) -> str | None:
     """The next step, if the session is over its budget now."""
     budget = session.row.budget_tokens
     if budget and session.billed(session.heap.resident_tokens) > budget:
-        return {"next": "over budget: `ctxgc collect` brings it under"}
-    return {}
+        return "over budget: `ctxgc collect` brings it under"
+    return None
 
 
 def announce(services: Services, session: Session, outcome: Outcome) -> None:

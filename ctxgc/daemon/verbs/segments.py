@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import cast
 
 import msgspec
+from msgspec.structs import replace
 
 from ctxgc.core.errors import BadParams, NotFound
 from ctxgc.core.heap import PINNED, RESIDENT
 from ctxgc.core.segment import EdgeKind, Segment
 from ctxgc.daemon.feeds.importing import open_regular
-from ctxgc.daemon.serialize import content_reply, labels_of, plan_reply, segment_reply
+from ctxgc.daemon.serialize import content_reply, header_reply, labels_of, plan_reply, segment_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.client_segments import check_contents, segment_of_file, segments_of
-from ctxgc.daemon.sessions.collecting import evict_by_hand
+from ctxgc.daemon.sessions.collecting import Conditions, evict_by_hand
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.pacer_driver import pace
 from ctxgc.daemon.sessions.session import REPLY_KINDS, Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.verbs.mutation import (
-    Applied,
-    Reply,
     announce,
-    budget_fields,
-    change_session,
+    cost_of,
     in_step,
+    mutate,
     on_worker,
     over_budget_hint,
     session_holding,
     session_of,
 )
 from ctxgc.protocol.messages import (
-    MutatingSession,
     NewSegment,
     SegmentAdd,
     SegmentAddFile,
@@ -44,6 +42,9 @@ from ctxgc.protocol.messages import (
     SegmentRef,
     SegmentTag,
 )
+from ctxgc.protocol.params import MutatingSession
+from ctxgc.protocol.replies.heap import PlanReply
+from ctxgc.protocol.replies.segments import AddReply, ContentReply, SegmentReply, SegmentsChangedReply, SegmentsReply
 from ctxgc.stash.contract import AddEdges, Edge, SetPinned, SetTags, Touch
 
 LIST_SLICE = 512
@@ -53,17 +54,17 @@ FILE_BYTES_MAX = 256 * 2**20
 """The largest file that becomes one segment."""
 
 
-async def add(services: Services, params: SegmentAdd) -> Any:
+async def add(services: Services, params: SegmentAdd) -> AddReply:
     """`segment.add`."""
     return await add_items(services, "segment.add", params, [params.segment])
 
 
-async def add_many(services: Services, params: SegmentAddMany) -> Any:
+async def add_many(services: Services, params: SegmentAddMany) -> AddReply:
     """`segment.add_many`."""
     return await add_items(services, "segment.add_many", params, params.segments)
 
 
-async def add_file(services: Services, params: SegmentAddFile) -> Any:
+async def add_file(services: Services, params: SegmentAddFile) -> AddReply:
     """`segment.add_file`."""
     data = await asyncio.to_thread(_read_file, params.path)
     item = NewSegment(id=params.id, kind=params.kind, paths=[params.path], tags=params.tags)
@@ -85,7 +86,7 @@ def _read_file(path: str) -> bytes:
     return data
 
 
-async def add_items(services: Services, verb: str, params: MutatingSession, items: Sequence[NewSegment]) -> Any:
+async def add_items(services: Services, verb: str, params: MutatingSession, items: Sequence[NewSegment]) -> AddReply:
     """Admit segments at the end of a session's window, all or none."""
 
     def segments(session: Session) -> list[Segment]:
@@ -100,18 +101,12 @@ async def _add(
     params: MutatingSession,
     items: Sequence[NewSegment],
     segments: Callable[[Session], list[Segment]],
-) -> Any:
-    prepared: list[Prepared] = []
-
-    async def before(session: Session) -> None:
-        prepared.extend(await prepared_for(services, session, segments(session)))
-
-    def apply(session: Session, change: Change) -> Reply:
+) -> AddReply:
+    async with mutate(services, verb, params) as (session, tx):
+        prepared = await prepared_for(services, session, segments(session))
         cached = session.heap.resident_tokens
-        reply = apply_added(session, change, items, prepared)
-        return reply | _paced(services, session, change, cached)
-
-    return await change_session(services, verb, params, apply, before=before)
+        reply = apply_added(session, tx, items, prepared)
+        return tx.answer(_paced(services, session, tx, cached, reply))
 
 
 async def prepared_for(services: Services, session: Session, given: list[Segment]) -> list[Prepared]:
@@ -130,27 +125,30 @@ async def prepared_for(services: Services, session: Session, given: list[Segment
     return prepared
 
 
-def _paced(services: Services, session: Session, change: Change, cached_tokens: int) -> Reply:
+def _paced(services: Services, session: Session, tx: Change, cached_tokens: int, added: AddReply) -> AddReply:
+    """Ask the pacer; the reply with the collection, if one was due."""
     outcome = pace(
         session,
-        change,
+        tx,
         services.config.pacer,
         services.pacer,
         cached_tokens=cached_tokens,
         wall_s=services.clock(),
     )
     if outcome is None:
-        return {}
-    change.then(lambda: announce(services, session, outcome))
-    freed = outcome.plan.before_tokens - outcome.plan.remaining_tokens
-    return {
-        "resident_tokens": outcome.plan.remaining_tokens,
-        "billed_tokens": session.billed(outcome.plan.remaining_tokens),
-        "next": f"collection {outcome.collection} ({outcome.trigger}) freed {freed} tokens: render again",
-    }
+        return added
+    tx.then(lambda: announce(services, session, outcome))
+    left = outcome.plan.remaining_tokens
+    freed = outcome.plan.before_tokens - left
+    return replace(
+        added,
+        resident_tokens=left,
+        billed_tokens=session.billed(left),
+        next=f"collection {outcome.collection} ({outcome.trigger}) freed {freed} tokens: render again",
+    )
 
 
-def apply_added(session: Session, change: Change, items: Sequence[NewSegment], prepared: list[Prepared]) -> Reply:
+def apply_added(session: Session, change: Change, items: Sequence[NewSegment], prepared: list[Prepared]) -> AddReply:
     """Admit what was prepared; the turn moves on with a reply, or with the call where there is none."""
     turn = session.row.turn
     added = 0
@@ -159,14 +157,16 @@ def apply_added(session: Session, change: Change, items: Sequence[NewSegment], p
         added += session.admit(change, ready, is_pinned=item.is_pinned)
     if added and session.row.turn == turn and not any(p.segment.kind in REPLY_KINDS for p in prepared):
         session.set_row(change, turn=turn + 1)
-    reply: Reply = {
-        "session": str(session.key),
-        "ids": [ready.segment.id for ready in prepared],
-        "added": added,
-        **budget_fields(session),
-        "changed": f"{added} of {len(prepared)} segments are new",
-    }
-    return reply | over_budget_hint(session)
+    cost = cost_of(session)
+    return AddReply(
+        session=str(session.key),
+        ids=[ready.segment.id for ready in prepared],
+        added=added,
+        resident_tokens=cost.resident_tokens,
+        billed_tokens=cost.billed_tokens,
+        changed=f"{added} of {len(prepared)} segments are new",
+        next=over_budget_hint(session),
+    )
 
 
 def _refuse_unknown_refs(session: Session, ready: Prepared) -> None:
@@ -177,7 +177,7 @@ def _refuse_unknown_refs(session: Session, ready: Prepared) -> None:
         raise BadParams(f"refs: {unknown}", hint=hint, field="refs") from None
 
 
-async def get(services: Services, params: SegmentGet) -> Reply:
+async def get(services: Services, params: SegmentGet) -> ContentReply:
     """`segment.get`."""
     session = await session_holding(services, params, params.id)
     slot = session.slot(params.id)
@@ -189,15 +189,14 @@ async def get(services: Services, params: SegmentGet) -> Reply:
         if not rows:
             raise NotFound(f"segment {params.id!r} was lost to damage", hint="import its transcript again")
     if not params.with_content:
-        pieces = [{"name": n, "bytes": size, "tokens": t, "next_offset": 0} for n, size, t in rows[0].pieces]
-        return segment_reply(session, rows[0]) | {"session": str(session.key), "pieces": pieces}
+        return header_reply(session, rows[0])
     contents = await services.texts.get(session.key, [slot])
     if slot not in contents:
         raise NotFound(f"segment {params.id!r} was forgotten", hint="nothing of it is left but its id")
     return content_reply(session, rows[0], contents[slot], params.offset, params.limit_bytes)
 
 
-async def list_segments(services: Services, params: SegmentList) -> Reply:
+async def list_segments(services: Services, params: SegmentList) -> SegmentsReply:
     """`segment.list`: window order first, then what is outside of it, by place."""
     session = await session_of(services, params)
     heap = session.heap
@@ -216,121 +215,107 @@ async def list_segments(services: Services, params: SegmentList) -> Reply:
         described.append(msgspec.json.encode([segment_reply(session, row) for row in here])[1:-1])
         await asyncio.sleep(0)  # Others are served between the slices of a long list.
     more = params.offset + params.limit
-    return {
-        "session": str(session.key),
-        "segments": msgspec.Raw(b"[" + b",".join(filter(None, described)) + b"]"),
-        "total": len(wanted),
-        "next_offset": more if more < len(wanted) else -1,
-    }
+    encoded = msgspec.Raw(b"[" + b",".join(filter(None, described)) + b"]")
+    return SegmentsReply(
+        session=str(session.key),
+        segments=cast("list[SegmentReply]", encoded),
+        total=len(wanted),
+        next_offset=more if more < len(wanted) else -1,
+    )
 
 
-def pinning(ids: Sequence[str], *, is_pinned: bool) -> Applied:
+def apply_pins(session: Session, tx: Change, ids: Sequence[str], *, is_pinned: bool) -> SegmentsChangedReply:
     """Pin or unpin."""
-
-    def apply(session: Session, change: Change) -> Reply:
-        slots, heap = session.kept(ids), session.heap
-        moved = [slot for slot in slots if heap.is_set(slot, PINNED) is not is_pinned]
-        if moved:
-            change.add(SetPinned(session.key, moved, is_pinned))
-        for slot in moved:
-            heap.set_pinned(slot, is_pinned)
-        verb = "kept from now on" if is_pinned else "no longer pinned"
-        done = f"{len(moved)} {'segment' if len(moved) == 1 else 'segments'} {verb}"
-        if not moved:
-            done = f"nothing changed: {'pinned already' if is_pinned else 'not pinned'}"
-        out = [heap.ids[slot] for slot in slots if heap.state[slot] != RESIDENT] if is_pinned else []
-        reply = _changed(session, slots, done)
-        # A pin holds what is in the window, and brings nothing back into it.
-        return reply | ({"next": f"out of the window: `ctxgc recall {out[0]}` brings it back"} if out else {})
-
-    return apply
+    slots, heap = session.live_slots(ids), session.heap
+    moved = [slot for slot in slots if heap.is_set(slot, PINNED) is not is_pinned]
+    if moved:
+        tx.add(SetPinned(session.key, moved, is_pinned))
+    for slot in moved:
+        heap.set_pinned(slot, is_pinned)
+    verb = "kept from now on" if is_pinned else "no longer pinned"
+    done = f"{len(moved)} {'segment' if len(moved) == 1 else 'segments'} {verb}"
+    if not moved:
+        done = f"nothing changed: {'pinned already' if is_pinned else 'not pinned'}"
+    out = [heap.ids[slot] for slot in slots if heap.state[slot] != RESIDENT] if is_pinned else []
+    # A pin holds what is in the window, and brings nothing back into it.
+    hint = f"out of the window: `ctxgc recall {out[0]}` brings it back" if out else None
+    return _changed(session, slots, done, hint)
 
 
-def touching(ids: Sequence[str]) -> Applied:
+def apply_touch(session: Session, tx: Change, params: SegmentIds) -> SegmentsChangedReply:
     """Note a use now."""
-
-    def apply(session: Session, change: Change) -> Reply:
-        slots, turn = session.kept(ids), session.row.turn
-        change.add(Touch(session.key, [(slot, turn) for slot in slots]))
-        for slot in slots:
-            session.heap.touch(slot, turn)
-        return _changed(session, slots, f"{len(slots)} touched at turn {turn}")
-
-    return apply
+    slots, turn = session.live_slots(params.ids), session.row.turn
+    tx.add(Touch(session.key, [(slot, turn) for slot in slots]))
+    for slot in slots:
+        session.heap.touch(slot, turn)
+    return _changed(session, slots, f"{len(slots)} touched at turn {turn}")
 
 
-def tagging(params: SegmentTag) -> Applied:
+def apply_tags(session: Session, tx: Change, params: SegmentTag) -> SegmentsChangedReply:
     """Set tags, task, importance."""
-
-    def apply(session: Session, change: Change) -> Reply:
-        [slot] = session.kept([params.id])
-        tags = None if params.tags is None else tuple(params.tags)
-        change.add(SetTags(session.key, slot, tags, params.task, params.importance))
-        if params.importance is not None:
-            session.heap.set_importance(slot, params.importance)
-        if params.task is not None:
-            session.heap.set_task(slot, params.task)
-        return _changed(session, [slot], "tags set")
-
-    return apply
+    [slot] = session.live_slots([params.id])
+    tags = None if params.tags is None else tuple(params.tags)
+    tx.add(SetTags(session.key, slot, tags, params.task, params.importance))
+    if params.importance is not None:
+        session.heap.set_importance(slot, params.importance)
+    if params.task is not None:
+        session.heap.set_task(slot, params.task)
+    return _changed(session, [slot], "tags set")
 
 
-def referring(params: SegmentRef) -> Applied:
+def apply_refs(session: Session, tx: Change, params: SegmentRef) -> SegmentsChangedReply:
     """Add references to older segments."""
-
-    def apply(session: Session, change: Change) -> Reply:
-        [slot], targets = session.kept([params.id]), session.kept(params.refs)
-        younger = [target for target in targets if target >= slot]
-        if younger:
-            name = session.heap.ids[younger[0]]
-            raise BadParams(f"{name!r} is not older than {params.id!r}", hint="references point back", field="refs")
-        edges = [Edge(target, EdgeKind.GIVEN) for target in targets]
-        change.add(AddEdges(session.key, slot, edges))
-        session.heap.set_refs(slot, [*session.heap.edges_of(slot), *edges])
-        return _changed(session, [slot], f"{len(targets)} references added")
-
-    return apply
+    [slot], targets = session.live_slots([params.id]), session.live_slots(params.refs)
+    younger = [target for target in targets if target >= slot]
+    if younger:
+        name = session.heap.ids[younger[0]]
+        raise BadParams(f"{name!r} is not older than {params.id!r}", hint="references point back", field="refs")
+    edges = [Edge(target, EdgeKind.GIVEN) for target in targets]
+    tx.add(AddEdges(session.key, slot, edges))
+    session.heap.set_refs(slot, [*session.heap.edges_of(slot), *edges])
+    return _changed(session, [slot], f"{len(targets)} references added")
 
 
-def _changed(session: Session, slots: Sequence[int], sentence: str) -> Reply:
+def _changed(session: Session, slots: Sequence[int], sentence: str, hint: str | None = None) -> SegmentsChangedReply:
     ids = [session.heap.ids[slot] for slot in slots]
-    return {"session": str(session.key), "ids": ids, **budget_fields(session), "changed": sentence}
+    return SegmentsChangedReply(str(session.key), ids, *cost_of(session), changed=sentence, next=hint)
 
 
-async def pin(services: Services, params: SegmentIds) -> Any:
+async def pin(services: Services, params: SegmentIds) -> SegmentsChangedReply:
     """`segment.pin`."""
-    return await change_session(services, "segment.pin", params, pinning(params.ids, is_pinned=True))
+    async with mutate(services, "segment.pin", params) as (session, tx):
+        return tx.answer(apply_pins(session, tx, params.ids, is_pinned=True))
 
 
-async def unpin(services: Services, params: SegmentIds) -> Any:
+async def unpin(services: Services, params: SegmentIds) -> SegmentsChangedReply:
     """`segment.unpin`."""
-    return await change_session(services, "segment.unpin", params, pinning(params.ids, is_pinned=False))
+    async with mutate(services, "segment.unpin", params) as (session, tx):
+        return tx.answer(apply_pins(session, tx, params.ids, is_pinned=False))
 
 
-async def touch(services: Services, params: SegmentIds) -> Any:
+async def touch(services: Services, params: SegmentIds) -> SegmentsChangedReply:
     """`segment.touch`."""
-    return await change_session(services, "segment.touch", params, touching(params.ids))
+    async with mutate(services, "segment.touch", params) as (session, tx):
+        return tx.answer(apply_touch(session, tx, params))
 
 
-async def tag(services: Services, params: SegmentTag) -> Any:
+async def tag(services: Services, params: SegmentTag) -> SegmentsChangedReply:
     """`segment.tag`."""
-    return await change_session(services, "segment.tag", params, tagging(params))
+    async with mutate(services, "segment.tag", params) as (session, tx):
+        return tx.answer(apply_tags(session, tx, params))
 
 
-async def ref(services: Services, params: SegmentRef) -> Any:
+async def ref(services: Services, params: SegmentRef) -> SegmentsChangedReply:
     """`segment.ref`."""
-    return await change_session(services, "segment.ref", params, referring(params))
+    async with mutate(services, "segment.ref", params) as (session, tx):
+        return tx.answer(apply_refs(session, tx, params))
 
 
-async def evict(services: Services, params: SegmentIds) -> Any:
+async def evict(services: Services, params: SegmentIds) -> PlanReply:
     """`segment.evict`."""
     session = await session_of(services, params)
-    rows = await services.stash.rows(session.key, session.slots(params.ids))
-    labels = labels_of(rows)
-
-    def apply(session: Session, change: Change) -> Reply:
+    labels = labels_of(await services.stash.rows(session.key, session.slots(params.ids)))
+    async with mutate(services, "segment.evict", params, session) as (session, tx):
         slots = session.slots(params.ids)
-        outcome = evict_by_hand(session, change, slots, services.pacer, services.clock())
-        return plan_reply(session, outcome, labels, unit="billed", limit=len(slots), is_dry=False)
-
-    return await change_session(services, "segment.evict", params, apply, session=session)
+        outcome = evict_by_hand(session, tx, slots, Conditions(services.pacer, services.clock()))
+        return tx.answer(plan_reply(session, outcome, labels, unit="billed", limit=len(slots), is_dry=False))

@@ -16,21 +16,16 @@ from ctxgc.core.heap import EVICTED
 from ctxgc.core.recall_commands import original_of
 from ctxgc.core.segment import Address, SessionKey
 from ctxgc.core.tombstone import tombstone_text
-from ctxgc.daemon.serialize import session_reply, show_reply
+from ctxgc.daemon.serialize import collection_reply, session_reply, show_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import Content
-from ctxgc.daemon.sessions.pacer_status import pacing_reply
+from ctxgc.daemon.sessions.pacer_status import pacing_of
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.daemon.verbs.mutation import Applied, Reply, change_session, on_worker, over_budget_hint, session_of
-from ctxgc.protocol.messages import (
-    MutatingSession,
-    OfSession,
-    SessionList,
-    SessionOpen,
-    SessionRender,
-    SessionSet,
-)
+from ctxgc.daemon.verbs.mutation import mutate, on_worker, over_budget_hint, session_of
+from ctxgc.protocol.messages import SessionList, SessionOpen, SessionRender, SessionSet
+from ctxgc.protocol.params import MutatingSession, OfSession
+from ctxgc.protocol.replies.sessions import RenderReply, SessionReply, SessionsReply, ShowReply
 from ctxgc.stash.contract import SegmentRow, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
@@ -38,7 +33,7 @@ CHILDREN_MAX = 1000
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-async def open_session(services: Services, params: SessionOpen) -> Any:
+async def open_session(services: Services, params: SessionOpen) -> SessionReply:
     """`session.open`."""
     now = services.clock()
     row = SessionRow(
@@ -57,26 +52,24 @@ async def open_session(services: Services, params: SessionOpen) -> Any:
     session = await services.registry.open(row)
     was_new = session.is_new
 
-    def apply(session: Session, change: Change) -> Reply:
+    async with mutate(services, "session.open", params, session) as (session, tx):
         verb = "opened" if was_new else "was open already"
-        return session_reply(session.row) | {"changed": f"session {session.key} {verb}"}
-
-    reply = await change_session(services, "session.open", params, apply, session=session)
+        reply = tx.answer(session_reply(session.row, changed=f"session {session.key} {verb}"))
     if was_new:
         services.events.publish("session", {"session": str(session.key), "what": "opened"})
     return reply
 
 
-async def list_sessions(services: Services, params: SessionList) -> Reply:
+async def list_sessions(services: Services, params: SessionList) -> SessionsReply:
     """`session.list`."""
     rows = await services.stash.sessions(
         project=params.project, source=params.source, limit=params.limit + 1, offset=params.offset
     )
     more = params.offset + params.limit if len(rows) > params.limit else -1
-    return {"sessions": [session_reply(row) for row in rows[: params.limit]], "next_offset": more}
+    return SessionsReply([session_reply(row) for row in rows[: params.limit]], more)
 
 
-async def show_session(services: Services, params: OfSession) -> Reply:
+async def show_session(services: Services, params: OfSession) -> ShowReply:
     """`session.show`."""
     session = await session_of(services, params)
     children = [
@@ -85,42 +78,37 @@ async def show_session(services: Services, params: OfSession) -> Reply:
         if row.parent == session.key.session
     ]
     journal = await services.stash.collections(session.key, limit=1)
-    pacing = pacing_reply(session, services.config.pacer, services.pacer, journal, services.clock())
-    return show_reply(session, children) | pacing
+    pacing = pacing_of(session, services.config.pacer, services.pacer, services.clock())
+    return show_reply(session, children, pacing, collection_reply(session, journal[0]) if journal else None)
 
 
-def setting(params: SessionSet) -> Applied:
+def apply_settings(session: Session, tx: Change, params: SessionSet) -> SessionReply:
     """Change settings of a session."""
     fields = params.model_dump(
         include={"budget_tokens", "window_max_tokens", "mode", "task", "model"}, exclude_none=True
     )
-
-    def apply(session: Session, change: Change) -> Reply:
-        session.set_row(change, **fields)
-        if "model" in fields:
-            session.calibration = Calibration.of(fields["model"])
-        if params.open_paths is not None:
-            paths = tuple(params.open_paths)
-            change.then(lambda: setattr(session, "open_paths", paths))
-        names = ", ".join([*fields, *(["open_paths"] if params.open_paths is not None else [])]) or "nothing"
-        return session_reply(session.row) | {"changed": f"{names} set"} | over_budget_hint(session)
-
-    return apply
+    session.set_row(tx, **fields)
+    if "model" in fields:
+        session.calibration = Calibration.of(fields["model"])
+    if params.open_paths is not None:
+        paths = tuple(params.open_paths)
+        tx.then(lambda: setattr(session, "open_paths", paths))
+    names = ", ".join([*fields, *(["open_paths"] if params.open_paths is not None else [])]) or "nothing"
+    return session_reply(session.row, changed=f"{names} set", next=over_budget_hint(session))
 
 
-async def set_session(services: Services, params: SessionSet) -> Any:
+async def set_session(services: Services, params: SessionSet) -> SessionReply:
     """`session.set`."""
-    return await change_session(services, "session.set", params, setting(params))
+    async with mutate(services, "session.set", params) as (session, tx):
+        return tx.answer(apply_settings(session, tx, params))
 
 
-async def close_session(services: Services, params: MutatingSession) -> Any:
+async def close_session(services: Services, params: MutatingSession) -> SessionReply:
     """`session.close`."""
-
-    def apply(session: Session, change: Change) -> Reply:
-        session.set_row(change, closed=True)
-        return session_reply(session.row) | {"changed": f"session {session.key} closed; everything in it stays"}
-
-    return await change_session(services, "session.close", params, apply)
+    async with mutate(services, "session.close", params) as (session, tx):
+        session.set_row(tx, closed=True)
+        sentence = f"session {session.key} closed; everything in it stays"
+        return tx.answer(session_reply(session.row, changed=sentence))
 
 
 async def slots_of(services: Services, session: Session) -> list[Slot]:
@@ -161,20 +149,20 @@ def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool =
     return Tombstone(tombstone_text(segment, address, session.heap.body[seq], can_recall=can_recall))
 
 
-async def render_session(services: Services, params: SessionRender) -> Reply:
+async def render_session(services: Services, params: SessionRender) -> RenderReply:
     """`session.render`."""
     session = await session_of(services, params)
     raw = session.heap.resident_tokens
     slots = await slots_of(services, session)
     rendered = await on_worker(services, _rendered, params.format, slots)
-    return {
-        "session": str(session.key),
-        "format": params.format,
-        "messages": Raw(rendered),
-        "tokens": raw,
-        "billed_tokens": session.billed(raw),
-        "evicted": sum(slot.tombstone is not None for slot in slots),
-    }
+    return RenderReply(
+        session=str(session.key),
+        format=params.format,
+        messages=Raw(rendered),
+        tokens=raw,
+        billed_tokens=session.billed(raw),
+        evicted=sum(slot.tombstone is not None for slot in slots),
+    )
 
 
 def _rendered(format_name: str, slots: list[Slot]) -> bytes:

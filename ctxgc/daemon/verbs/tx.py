@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,56 +11,44 @@ from pydantic import ValidationError
 from ctxgc.core.errors import BadParams
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.client_segments import segments_of
-from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.daemon.verbs.mutation import Reply, change_session
-from ctxgc.daemon.verbs.segments import apply_added, pinning, prepared_for, referring, tagging, touching
-from ctxgc.daemon.verbs.sessions import setting
-from ctxgc.protocol.messages import VERBS, MutatingSession, NewSegment, Params, SegmentAdd, Tx
+from ctxgc.daemon.verbs.mutation import mutate
+from ctxgc.daemon.verbs.segments import apply_added, apply_pins, apply_refs, apply_tags, apply_touch, prepared_for
+from ctxgc.daemon.verbs.sessions import apply_settings
+from ctxgc.protocol.messages import VERBS, NewSegment, SegmentAdd, Tx
+from ctxgc.protocol.params import MutatingSession, Params
+from ctxgc.protocol.replies.daemon import TxReply
+from ctxgc.protocol.replies.reply import Reply
 
-SIMPLE: dict[str, Callable[[Any], Callable[[Session, Change], Reply]]] = {
-    "segment.pin": lambda params: pinning(params.ids, is_pinned=True),
-    "segment.unpin": lambda params: pinning(params.ids, is_pinned=False),
-    "segment.touch": lambda params: touching(params.ids),
-    "segment.tag": tagging,
-    "segment.ref": referring,
-    "session.set": setting,
+SIMPLE: dict[str, Callable[[Session, Change, Any], Reply]] = {
+    "segment.pin": lambda session, tx, params: apply_pins(session, tx, params.ids, is_pinned=True),
+    "segment.unpin": lambda session, tx, params: apply_pins(session, tx, params.ids, is_pinned=False),
+    "segment.touch": apply_touch,
+    "segment.tag": apply_tags,
+    "segment.ref": apply_refs,
+    "session.set": apply_settings,
 }
 ADDING = ("segment.add", "segment.add_many")
 OUTER = frozenset(MutatingSession.model_fields)
 """What a tx says once for all of its calls. A call that named another session would be applied to the wrong one."""
 
 
-async def tx(services: Services, params: Tx) -> Any:
-    """Validate every call, then apply them in order as one change. A call that is refused refuses all."""
+async def transact(services: Services, params: Tx) -> TxReply:
+    """`tx`: validate every call, then apply them in order as one change. A call that is refused refuses all."""
     calls = [_validated(number, call) for number, call in enumerate(params.calls)]
-    prepared: list[list[Prepared]] = []
-
-    async def before(session: Session) -> None:
+    async with mutate(services, "tx", params) as (session, tx):
         # Ids given twice in one tx would be numbered alike if each call were named by itself.
         items = [item for method, sub in calls if method in ADDING for item in _items(sub)]
-        ready = await prepared_for(services, session, segments_of(session, items, services.clock()))
-        at = 0
+        ready = iter(await prepared_for(services, session, segments_of(session, items, services.clock())))
+        replies: list[Reply] = []
         for method, sub in calls:
-            count = len(_items(sub)) if method in ADDING else 0
-            prepared.append(ready[at : at + count])
-            at += count
-
-    def apply(session: Session, change: Change) -> Reply:
-        replies = []
-        for (method, sub), ready in zip(calls, prepared, strict=True):
             if method in ADDING:
-                replies.append(apply_added(session, change, _items(sub), ready))
+                added = _items(sub)
+                replies.append(apply_added(session, tx, added, list(islice(ready, len(added)))))
             else:
-                replies.append(SIMPLE[method](sub)(session, change))
-        return {
-            "session": str(session.key),
-            "results": replies,
-            "changed": f"{len(replies)} calls applied as one",
-        }
-
-    return await change_session(services, "tx", params, apply, before=before)
+                replies.append(SIMPLE[method](session, tx, sub))
+        return tx.answer(TxReply(str(session.key), replies, changed=f"{len(replies)} calls applied as one"))
 
 
 def _items(sub: Any) -> list[NewSegment]:

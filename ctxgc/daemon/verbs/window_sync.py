@@ -1,36 +1,43 @@
-"""`window.sync`: the gateway's word on a session's window, and the daemon's on what is to be out of it.
+"""`window.sync`: the gateway names the segments of a request, the daemon answers with the tombstones in force.
 
-    ids, new segments ──admit──▶ window exactly as sent ──▶ learn from the bill ──▶ pacer ──▶ tombstones in force
-                 │ some unknown
-                 ├──▶ asked for; the window stays as it was
-                 │ some other than their ids stand for
-                 └──▶ stored aside, and left in every request
+    ids, digests, new segments ──reconcile──▶ transitions ──▶ learn from the bill ──▶ pacer ──▶ tombstones in force
+                                   │ unknown: asked for; the window stays as it was
+                                   └ conflict: stored aside, and left in every request
 
-In shadow all is done but the eviction: the journal says what a collection would have saved. Between collections what
-is in force does not change (I14); telling the same again changes nothing.
+In shadow the journal says what a collection would have saved, and no body is evicted. Tombstones change only with a
+collection (I14); a request that is repeated changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import EVICTED, OPAQUE, RESIDENT
+from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import Account
-from ctxgc.core.segment import Kind, SessionKey, digest
+from ctxgc.core.prompt_cache import COLD, CacheState
+from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
+from ctxgc.core.regret_budget import Account, Request
+from ctxgc.core.segment import SessionKey, aside_base, digest
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import SHADOW, Outcome, carried_out, foreseen
+from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import Prepared
-from ctxgc.daemon.sessions.pacer_driver import decided
-from ctxgc.daemon.sessions.request_ledger import Bill, Open, Sent, Wiring, actual_cost, as_if_out
+from ctxgc.daemon.sessions.pacer_driver import ask_pacer
+from ctxgc.daemon.sessions.request_ledger import (
+    Bill,
+    ForwardedRequest,
+    RequestLedger,
+    UnpricedCollection,
+    actual_cost,
+    simulate_eviction,
+)
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.daemon.sessions.window_update import depart, put_back, rewindow
+from ctxgc.daemon.sessions.window_update import depart, known_session, places_of, protect_uneditable, update_window
 from ctxgc.daemon.settings import pacer_rules
-from ctxgc.daemon.verbs.mutation import Reply, announce, on_worker
+from ctxgc.daemon.verbs.mutation import announce, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import (
     Told,
@@ -42,50 +49,59 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     prepared,
     told_in,
 )
-from ctxgc.protocol.wire import Usage, WindowSync
-from ctxgc.stash.contract import ActualCost, SessionRow
+from ctxgc.protocol.wire import EvictedReply, SyncPlanReply, SyncReply, WindowReply, WindowSync
+from ctxgc.stash.contract import SHADOW, ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 
 @dataclass(slots=True)
-class _Said:
-    """What one call came to, for its reply."""
+class _Sync:
+    """One call of `window.sync`, inside its session's change."""
 
-    unknown: list[str] = field(default_factory=list)
-    conflicts: list[str] = field(default_factory=list)
+    services: Services
+    session: Session
+    params: WindowSync
+    change: Change
+    ledger: RequestLedger
+    pacer: PacerRules
+    digests: dict[str, str] = field(default_factory=dict)
+    """Digest of the content behind each id, where the client says it or the daemon computed it."""
+    uneditable: set[str] = field(default_factory=set)
+    """Ids of segments without a span that could be edited in this request."""
+    todo: Transitions = field(default_factory=Transitions)
     admitted: int = 0
     aside: int = 0
-    """Of these, what stands under an id that is another's."""
-    departed: str = ""
     outcome: Outcome | None = None
     trigger: str = ""
 
+    @property
+    def is_on(self) -> bool:
+        """Whether tombstones stand in the session's requests from this one on."""
+        return self.params.mode == "on" or (self.params.mode is None and self.session.row.mode == "wire")
 
-async def sync(services: Services, params: WindowSync) -> Reply:
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the ledger's last request has the same segments."""
+        return self.ledger.last_request is not None and self.ledger.last_request.ids == tuple(self.params.ids)
+
+
+async def sync(services: Services, params: WindowSync) -> SyncReply:
     """`window.sync`."""
     if params.digests and len(params.digests) != len(params.ids):
         raise BadParams("digests stand beside ids: one for each", field="digests")
-    told = await on_worker(services, told_in, params)
+    segments = await on_worker(services, told_in, params)
     session = await services.registry.open(_row(services, params))
+    pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     async with session.changing() as change:
+        session.ledger = session.ledger or RequestLedger()
+        call = _Sync(services, session, params, change, session.ledger, pacer)
         if params.mode == "off":
             change.hear(services.clock())
-            _set_mode(session, change, params)
-            session.wiring = session.wiring or Wiring()
-            session.wiring.is_off = True
-            said = _Said()
+            _set_mode(call)
+            call.ledger.is_off = True
         else:
-            news = [one for one in told if not is_settled(session, one.segment.id)]
-            known = [one for one in told if is_settled(session, one.segment.id)]
-            others = await _compare(services, session, params, known)
-            if news or others:
-                await session.ensure_text()
-            clocked = on_clock(session, params.ids, [*told, *others])
-            ready = await on_worker(services, prepared, services.intake, clocked)
-            fixed = [*params.fixed, *(one.segment.id for one in told if one.is_fixed)]
-            aside = {one.segment.id for one in others}
-            said = _take(services, session, change, params, ready, fixed, aside)
-    return await _reply(services, session, params, said)
+            _take(call, await _prepare(call, segments))
+    return await _reply(call)
 
 
 def _row(services: Services, params: WindowSync) -> SessionRow:
@@ -94,283 +110,252 @@ def _row(services: Services, params: WindowSync) -> SessionRow:
     return SessionRow(key=SessionKey(source, name), mode=mode, created_s=services.clock())
 
 
-# What ids stand for
+# The request against the session
 
 
-async def _compare(services: Services, session: Session, params: WindowSync, known: Sequence[Told]) -> list[Told]:
-    """Hold what the request's ids stand for against the stash: what was sent now by content, the rest by digest.
-
-    Those of `known` that stand for another content than is stored, each under a name of its own.
-    """
-    session.wiring = session.wiring or Wiring()
-    contents, slot_of = session.wiring.contents, session.heap.slot_of
-    differing = await conflicts_of(services, session, known)
-    said_of = await on_worker(services, _digests, known) | digests_told(params)
-    for id_ in (one.segment.id for one in known):
-        contents.compared(slot_of[id_], said_of[id_], is_held=id_ not in differing)
-    told = _told_digests(session, params)
-    doubtful = contents.doubtful(told)
-    for row in await services.stash.rows(session.key, doubtful) if doubtful else ():
-        if row.digest.hex() == told[row.seq]:
-            contents.compared(row.seq, told[row.seq], is_held=True)
-    return [aside_of(one, differing[one.segment.id]) for one in known if one.segment.id in differing]
-
-
-def _digests(told: Sequence[Told]) -> dict[str, str]:
-    return {one.segment.id: digest(one.segment.skeleton, one.segment.body).hex() for one in told}
-
-
-def _told_digests(session: Session, params: WindowSync) -> dict[int, str]:
-    """The digests of exchanges that were told before; the ids of all others are digests of their text themselves."""
-    heap = session.heap
-    slots = (
-        (heap.slot_of[id_], said)
-        for id_, said in zip(params.ids, params.digests, strict=False)
-        if is_settled(session, id_)
+async def _prepare(call: _Sync, segments: Sequence[Told]) -> list[Prepared]:
+    """Compare the request with the session and the stash, and make the new segments ready to be admitted."""
+    session, params = call.session, call.params
+    known = [one for one in segments if is_settled(session, one.segment.id)]
+    differing = await _compare(call, known)
+    host = HostList(
+        places=places_of(params.ids),
+        digests=call.digests,
+        contents={one.segment.id: one.segment.kind for one in segments},
+        is_rendered=call.is_on,
     )
-    return {
-        slot: said
-        for slot, said in slots
-        if heap.kind_of(slot) is Kind.EXCHANGE and slot not in session.holdings.redacted
-    }
+    await _look_up(call, host)
+    call.uneditable = {*params.fixed, *(one.segment.id for one in segments if one.is_fixed)}
+    _note_uneditable(call)
+    call.todo = reconcile(host, known_session(session, call.ledger.uneditable))
+    others = [aside_of(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
+    if call.todo.admit or others:
+        await session.ensure_text()
+    clocked = on_clock(session, params.ids, [*segments, *others])
+    ready: list[Prepared] = await on_worker(call.services, prepared, call.services.intake, clocked)
+    return ready
 
 
-# The window, the bill, the collection
+def _note_uneditable(call: _Sync) -> None:
+    slot_of = call.session.heap.slot_of
+    call.ledger.uneditable.update(slot_of[id_] for id_ in call.uneditable if id_ in slot_of)
 
 
-def _take(
-    services: Services,
-    session: Session,
-    change: Change,
-    params: WindowSync,
-    ready: list[Prepared],
-    fixed: list[str],
-    aside: Set[str],
-) -> _Said:
-    """Everything a sync does to a session, inside its change."""
-    heap, wiring, fresh = session.heap, session.wiring, len(session.heap)
-    assert wiring is not None
-    _note_facts(session, change, params)
-    told = _told_digests(session, params)
-    doubtful = {heap.ids[slot] for slot in wiring.contents.doubtful(told)}
-    said = _Said(admitted=sum(session.admit(change, one) for one in ready))
-    said_of = digests_told(params) if ready else {}
+async def _compare(call: _Sync, known: Sequence[Told]) -> dict[str, bytes]:
+    """Compare known segments that came along in full with the stash: ids that differ, with the new content's digest."""
+    differing = await conflicts_of(call.services, call.session, known)
+    call.digests = await on_worker(call.services, _digests, known) | digests_told(call.params)
+    slot_of = call.session.heap.slot_of
+    for id_ in (one.segment.id for one in known):
+        call.ledger.digests.note_comparison(slot_of[id_], call.digests[id_], is_stored=id_ not in differing)
+    return differing
+
+
+def _digests(segments: Sequence[Told]) -> dict[str, str]:
+    return {one.segment.id: digest(one.segment.skeleton, one.segment.body).hex() for one in segments}
+
+
+async def _look_up(call: _Sync, host: HostList) -> None:
+    """Compare the digests that are new to the ledger with the rows: a session that slept starts with none."""
+    session = call.session
+    known = known_session(session)
+    digests = call_digests(host, known)
+    doubtful = doubtful_slots(digests, known)
+    for row in await call.services.stash.rows(session.key, sorted(doubtful)) if doubtful else ():
+        if row.digest.hex() == digests[row.seq]:
+            call.ledger.digests.note_comparison(row.seq, digests[row.seq], is_stored=True)
+
+
+def _take(call: _Sync, ready: Sequence[Prepared]) -> None:
+    """Change the session: admit segments, update the window, learn from the bill, collect."""
+    session, change, params, ledger = call.session, call.change, call.params, call.ledger
+    slot_of, is_repeated = session.heap.slot_of, call.is_repeated
+    _note_facts(call)
+    call.admitted = sum(session.admit(change, one) for one in ready)
     for one in ready:
-        as_told = said_of.get(one.segment.id, one.digest.hex())
-        wiring.contents.compared(heap.slot_of[one.segment.id], as_told, is_held=True)
-    others = [heap.slot_of[one.segment.id] for one in ready if one.segment.id in aside]
-    depart(session, change, others)
-    said.aside = len(others)
-    is_repeated = wiring.sent is not None and wiring.sent.ids == tuple(params.ids)
-    pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
-    wiring.is_off, wiring.pacer, wiring.heard_s = False, pacer, services.clock()
+        host_digest = call.digests.get(one.segment.id, one.digest.hex())
+        ledger.digests.note_comparison(slot_of[one.segment.id], host_digest, is_stored=True)
+    aside = [slot_of[one.segment.id] for one in ready if aside_base(one.segment.id) in call.todo.aside]
+    depart(session, change, aside)
+    call.aside = len(aside)
+    ledger.is_off, ledger.pacer, ledger.last_request_s = False, call.pacer, call.services.clock()
     if not is_repeated:
-        change.hear(wiring.heard_s)
-    if params.usage and not params.usage.is_of_this and not is_repeated:
-        _learn(session, change, params.usage, pacer)
-    given = {one.segment.id for one in ready}
-    known = {id_ for id_ in params.ids if is_settled(session, id_) and id_ not in doubtful}
-    said.unknown = [id_ for id_ in params.ids if id_ not in known and id_ not in given]
-    if said.unknown or not params.ids:
-        return said
-    slots = [heap.slot_of[id_] for id_ in dict.fromkeys(params.ids)]
-    wiring.fixed.update(heap.slot_of[id_] for id_ in fixed if id_ in heap.slot_of)
-    conflicts = wiring.contents.conflicts(told)
-    said.conflicts = [heap.ids[slot] for slot in slots if slot in conflicts]
-    held = wiring.fixed | session.holdings.redacted | conflicts
-    _keep_whole(session, held)
-    reason = rewindow(session, change, slots, fresh)
-    said.departed = reason.value if reason else ""
-    if _is_on(session):
-        put_back(session, change, [slot for slot in slots if slot in held])
+        change.hear(ledger.last_request_s)
+    is_of_this = params.usage is not None and params.usage.is_of_this
+    if not is_of_this and not is_repeated:
+        _learn(call)
+    if call.todo.unknown or not params.ids:
+        return
+    _note_uneditable(call)
+    protect_uneditable(session, ledger.uneditable | session.holdings.redacted | set(call.todo.conflicts))
+    update_window(session, change, call.todo)
     if not is_repeated:
-        said.outcome = _collect(services, session, change, params, pacer, said)
-        wiring.sent = _sent(session, params, slots, said.outcome)
-    if params.usage and params.usage.is_of_this:
-        _learn(session, change, params.usage, pacer)
-    return said
+        _collect(call)
+        ledger.last_request = _forwarded_request(call)
+    if is_of_this:
+        _learn(call)
 
 
-def _note_facts(session: Session, change: Change, params: WindowSync) -> None:
-    known = session.row
+# The row, the collection, the bill
+
+
+def _note_facts(call: _Sync) -> None:
+    session, params, known = call.session, call.params, call.session.row
     if params.model and params.model != known.model:
         session.calibration = Calibration.of(params.model)
     session.set_row(
-        change,
+        call.change,
         project=known.project if known.forgotten else known.project or params.project,
         model=params.model or known.model,
         parent=params.parent.removeprefix(f"{session.key.source}:") or known.parent,
         parent_segment=params.parent_segment or known.parent_segment,
     )
-    _set_mode(session, change, params)
+    _set_mode(call)
 
 
-def _set_mode(session: Session, change: Change, params: WindowSync) -> None:
-    if params.mode == "on":
-        session.set_row(change, mode="wire")
-    elif params.mode and session.row.mode == "wire":
-        session.set_row(change, mode="observe")
+def _set_mode(call: _Sync) -> None:
+    if call.params.mode == "on":
+        call.session.set_row(call.change, mode="wire")
+    elif call.params.mode and call.session.row.mode == "wire":
+        call.session.set_row(call.change, mode="observe")
 
 
-def _keep_whole(session: Session, held: set[int]) -> None:
-    """What cannot be out on the wire is opaque to the collector, for as long as that is so."""
-    heap, wiring = session.heap, session.wiring
-    assert wiring is not None
-    for slot in wiring.opaque - held:
-        heap.flags[slot] &= ~OPAQUE
-    wiring.opaque = {slot for slot in held if slot in wiring.opaque or not heap.is_set(slot, OPAQUE)}
-    for slot in wiring.opaque:
-        heap.flags[slot] |= OPAQUE
-
-
-def _is_on(session: Session) -> bool:
-    return session.row.mode == "wire"
-
-
-def _collect(
-    services: Services, session: Session, change: Change, params: WindowSync, pacer: PacerRules, said: _Said
-) -> Outcome | None:
-    """Ask the pacer. In shadow it sees the window as it would be, had every earlier collection been carried out."""
-    heap, wiring, wall_s = session.heap, session.wiring, services.clock()
-    assert wiring is not None
-    is_on = _is_on(session)
-    outcome = None
-    if wiring.accounts_on is not is_on:  # What shadow would have saved, nobody has.
-        session.account, wiring.accounts_on = Account(), is_on
-    with as_if_out(heap, [] if is_on else [slot for slot in wiring.shadow if heap.state[slot] == RESIDENT]):
-        cached = 0 if params.is_cold else heap.resident_tokens
-        decision, session.account = decided(
-            session,
-            services.config.pacer,
-            pacer,
-            is_cold=params.is_cold,
-            cached_tokens=cached,
-            wall_s=wall_s,
-            was_cached_tokens=wiring.sent.tokens if wiring.sent else 0,
-        )
-        if decision is not None:
-            said.trigger = decision.trigger
-            rules = {"cached_tokens": cached}
-            if is_on:
-                outcome = carried_out(session, change, decision.plan, decision.trigger, pacer, wall_s, **rules)
-            else:
-                outcome = foreseen(session, change, decision.plan, pacer, wall_s, **rules)
-    if outcome is None:
-        return None
+def _collect(call: _Sync) -> None:
+    """Ask the pacer. In shadow the pacer sees the window as if every earlier collection had been carried out."""
+    session, ledger, is_on = call.session, call.ledger, call.is_on
+    heap, wall_s, is_cold = session.heap, call.services.clock(), call.params.is_cold
+    if ledger.is_account_real is not is_on:  # No account holds the savings of collections in shadow.
+        session.account, ledger.is_account_real = Account(), is_on
+    with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
+        cache = COLD if is_cold else CacheState(heap.resident_tokens)
+        request = Request(cache, heap.absent_tokens, ledger.last_request.tokens if ledger.last_request else 0)
+        decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
+        if decision is None:
+            return
+        call.trigger = decision.trigger
+        conditions = Conditions(call.pacer, wall_s, cache)
+        if is_on:
+            outcome = carry_out(session, call.change, decision.plan, call.trigger, conditions)
+        else:
+            outcome = journal_in_shadow(session, call.change, decision.plan, conditions)
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
     if is_on:
-        wiring.opened.append(Open(outcome.collection, victims, params.is_cold))
+        ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold))
     else:
-        wiring.shadow |= victims
-    change.then(lambda: announce(services, session, outcome))
-    return outcome
+        ledger.shadow_victims |= victims
+    call.outcome = outcome
+    call.change.then(lambda: announce(call.services, session, outcome))
 
 
-def _sent(session: Session, params: WindowSync, slots: Sequence[int], outcome: Outcome | None) -> Sent:
-    """The request as it was forwarded: with what was in force before, or with what the gateway says it edited."""
-    heap = session.heap
-    evicted = {slot for slot in slots if heap.state[slot] == EVICTED}
-    out = evicted if _is_on(session) else set()
+def _forwarded_request(call: _Sync) -> ForwardedRequest:
+    """The request as the gateway forwarded it: with the earlier tombstones, or with those that the gateway names."""
+    heap, params, outcome = call.session.heap, call.params, call.outcome
+    evicted = {slot for slot in heap.window() if heap.state[slot] == EVICTED}
+    out = evicted if call.is_on else set()
     if params.edited is not None:
         out = {heap.slot_of[id_] for id_ in params.edited if id_ in heap.slot_of}
     elif params.is_cold and outcome is not None and outcome.trigger != SHADOW:
         out = out | {victim.slot for victim in outcome.plan.victims}
-    full = heap.resident_tokens + sum(heap.body[slot] - heap.tombstone[slot] for slot in evicted)
-    tokens = full - sum(heap.body[slot] - heap.tombstone[slot] for slot in out)
-    return Sent(tuple(params.ids), full, tokens, frozenset(out))
+    full = heap.resident_tokens + _freed(heap, evicted)
+    return ForwardedRequest(tuple(params.ids), full, full - _freed(heap, out), frozenset(out))
 
 
-def _learn(session: Session, change: Change, usage: Usage, pacer: PacerRules) -> None:
-    """Take a bill in: tokens per raw token, the hidden prefix, and what the collections in force came to."""
-    wiring = session.wiring
-    assert wiring is not None
-    sent, before = wiring.sent, wiring.bill
+def _freed(heap: Heap, slots: Iterable[int]) -> int:
+    return sum(heap.body[slot] - heap.tombstone[slot] for slot in slots)
+
+
+def _learn(call: _Sync) -> None:
+    """Learn from a bill: tokens per raw token, the hidden prefix, and the actual cost of a collection."""
+    session, ledger, usage = call.session, call.ledger, call.params.usage
+    request, before = ledger.last_request, ledger.bill
+    if usage is None or request is None or (before is not None and before.request is request):
+        return
     uncached = usage.input_tokens + usage.cache_creation_tokens
     billed = uncached + usage.cache_read_tokens
-    if sent is None or not billed or (before is not None and before.sent is sent):
+    if not billed:
         return
-    wiring.bill = Bill(sent, uncached, billed)
-    wiring.prompt_tokens += billed
-    wiring.cached_tokens += usage.cache_read_tokens
+    ledger.bill = Bill(request, uncached, billed)
+    ledger.prompt_tokens += billed
+    ledger.cached_tokens += usage.cache_read_tokens
     if before is not None:
-        session.calibration = session.calibration.observed(sent.tokens - before.sent.tokens, billed - before.tokens)
-    hidden = session.calibration.hidden(billed, sent.tokens)
-    session.set_row(change, ratio=session.calibration.ratio, hidden_tokens=hidden)
-    priced = [one for one in wiring.opened if one.victims <= sent.out]
+        session.calibration = session.calibration.observed(
+            request.tokens - before.request.tokens, billed - before.tokens
+        )
+    hidden = session.calibration.hidden(billed, request.tokens)
+    session.set_row(call.change, ratio=session.calibration.ratio, hidden_tokens=hidden)
+    priced = [one for one in ledger.unpriced if one.victims <= request.out]
     if before is not None and len(priced) == 1:
-        cost = actual_cost(priced[0], before, wiring.bill, session.calibration.ratio, pacer)
+        cost = actual_cost(priced[0], before, ledger.bill, session.calibration.ratio, call.pacer)
         if cost is not None:
-            change.add(ActualCost(session.key, priced[0].collection, cost))
+            call.change.add(ActualCost(session.key, priced[0].collection, cost))
     for one in priced:
-        wiring.opened.remove(one)
+        ledger.unpriced.remove(one)
 
 
 # The reply
 
 
-async def _reply(services: Services, session: Session, params: WindowSync, said: _Said) -> Reply:
-    heap, wiring = session.heap, session.wiring or Wiring()
-    mode = "off" if params.mode == "off" else "on" if _is_on(session) else "shadow"
+async def _reply(call: _Sync) -> SyncReply:
+    session, ledger, unknown = call.session, call.ledger, call.todo.unknown
+    heap = session.heap
+    mode = "off" if call.params.mode == "off" else "on" if call.is_on else "shadow"
     window = heap.window()
     out = [slot for slot in window if heap.state[slot] == EVICTED] if mode == "on" else []
-    gone = out if mode == "on" else [slot for slot in wiring.shadow if heap.state[slot] == RESIDENT]
-    reply: Reply = {
-        "session": str(session.key),
-        "mode": mode,
-        "evicted": {},
-        "unknown": said.unknown,
-        "conflicts": said.conflicts,
-        "plan": _plan(said) if said.outcome else None,
-        "window": {
-            "segments": len(window),
-            "resident_tokens": heap.resident_tokens,
-            "billed_tokens": session.billed(heap.resident_tokens),
-            "freed_tokens": sum(heap.body[slot] - heap.tombstone[slot] for slot in gone),
-            "ratio": round(session.calibration.ratio, 4),
-            "cache_hit_rate": wiring.cache_hit_rate,
-        },
-        "changed": _sentence(said),
-    }
-    if said.unknown:
-        reply["next"] = "send the unknown segments in `new`; until then the window stays as it was"
+    hint = None
+    if unknown:
+        hint = "send the unknown segments in `new`; until then the window stays as it was"
     elif mode == "shadow":
-        reply["next"] = "in shadow: no body leaves a request; `ctxgc log` shows what would have been saved"
-    ids = {slot: heap.ids[slot] for slot in out}
-    texts = await _tombstones(services, session, wiring, out, can_recall=params.can_recall)
-    reply["evicted"] = {ids[slot]: texts[slot]._asdict() for slot in out}
-    return reply
+        hint = "in shadow: no body leaves a request; `ctxgc log` shows what would have been saved"
+    summary = WindowReply(
+        segments=len(window),
+        resident_tokens=heap.resident_tokens,
+        billed_tokens=session.billed(heap.resident_tokens),
+        freed_tokens=_freed(heap, out if mode == "on" else ledger.shadow_slots(heap)),
+        ratio=round(session.calibration.ratio, 4),
+        cache_hit_rate=ledger.cache_hit_rate,
+    )
+    # Ids are read before the wait for rows: the reply is of one moment.
+    ids, conflicts = {slot: heap.ids[slot] for slot in out}, [heap.ids[slot] for slot in call.todo.conflicts]
+    texts = await _tombstones(call, out)
+    return SyncReply(
+        session=str(session.key),
+        mode=mode,
+        evicted={ids[slot]: EvictedReply(*texts[slot]) for slot in out},
+        unknown=list(unknown),
+        conflicts=conflicts,
+        plan=_plan(call.outcome, call.trigger) if call.outcome else None,
+        window=summary,
+        changed=_sentence(call),
+        next=hint,
+    )
 
 
-def _plan(said: _Said) -> Reply:
-    outcome = said.outcome
-    assert outcome is not None
-    return {
-        "collection": outcome.collection,
-        "trigger": said.trigger,
-        "evicted": len(outcome.plan.victims),
-        "freed_tokens": outcome.plan.before_tokens - outcome.plan.remaining_tokens,
-        "predicted_cost": outcome.predicted_cost,
-        "cache_rewrite_tokens": outcome.cache_rewrite_tokens,
-    }
+def _plan(outcome: Outcome, trigger: str) -> SyncPlanReply:
+    return SyncPlanReply(
+        collection=outcome.collection,
+        trigger=trigger,
+        evicted=len(outcome.plan.victims),
+        freed_tokens=outcome.plan.before_tokens - outcome.plan.remaining_tokens,
+        predicted_cost=outcome.predicted_cost,
+        cache_rewrite_tokens=outcome.cache_rewrite_tokens,
+    )
 
 
-def _sentence(said: _Said) -> str:
-    parts = [f"{said.admitted} admitted"]
-    if said.aside:
-        parts.append(f"{said.aside} of them aside, under names of their own: their ids stand for something else")
-    if said.departed:
-        parts.append(f"others departed ({said.departed})")
-    if said.outcome:
-        would = "would have left" if said.outcome.trigger == SHADOW else "left"
-        parts.append(f"{len(said.outcome.plan.victims)} {would} the window")
+def _sentence(call: _Sync) -> str:
+    parts = [f"{call.admitted} admitted"]
+    if call.aside:
+        parts.append(f"{call.aside} of them aside, under ids of their own: the ids they came under stand for others")
+    parts += [f"others departed ({reason.value})" for reason, _ in call.todo.departures]
+    if call.outcome:
+        would = "would have left" if call.outcome.trigger == SHADOW else "left"
+        parts.append(f"{len(call.outcome.plan.victims)} {would} the window")
     return ", ".join(parts)
 
 
-async def _tombstones(
-    services: Services, session: Session, wiring: Wiring, slots: Sequence[int], *, can_recall: bool
-) -> dict[int, Tombstone]:
-    """The tombstones of these slots, each the same for its life (I14): made from the row, which outlives the daemon."""
-    missing = [slot for slot in slots if slot not in wiring.tombstones]
-    for row in await services.stash.rows(session.key, missing) if missing else ():
-        wiring.tombstones[row.seq] = tombstone_of(session, row.seq, row.segment, can_recall=can_recall).text
-    return {slot: Tombstone(wiring.tombstones[slot]) for slot in slots}
+async def _tombstones(call: _Sync, slots: Sequence[int]) -> dict[int, Tombstone]:
+    """The tombstones of slots. Each tombstone is made from its row, so a restart does not change its text (I14)."""
+    session, texts = call.session, call.ledger.tombstones
+    missing = [slot for slot in slots if slot not in texts]
+    for row in await call.services.stash.rows(session.key, missing) if missing else ():
+        texts[row.seq] = tombstone_of(session, row.seq, row.segment, can_recall=call.params.can_recall).text
+    return {slot: Tombstone(texts[slot]) for slot in slots}

@@ -17,7 +17,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, Protocol
+
+    from ctxgc.protocol.replies.sessions import SessionsReply
+
+    class Changed(Protocol):
+        """A reply to a mutation."""
+
+        @property
+        def changed(self) -> str | None:
+            """What the mutation did, in a sentence."""
+
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -61,10 +71,12 @@ class Shell:
         self.path = ""
         self._client: blocking_client.LineClient | None = None
 
-    def call(self, method: str, params: dict[str, Any], *, spawn: bool = True) -> dict[str, Any]:
-        """The daemon's reply. Raises `CallFailed`; starts the daemon first if it must and may."""
-        reply: dict[str, Any] = self.connect(spawn=spawn).call(method, params)
-        return reply
+    def call(self, method: str, params: dict[str, Any], *, spawn: bool = True) -> Any:
+        """The daemon's reply. Its reader says of which type, and a test holds the reader to the verb's row.
+
+        Raises `CallFailed`; starts the daemon first if it must and may.
+        """
+        return self.connect(spawn=spawn).call(method, params)
 
     def connect(self, *, spawn: bool = True) -> blocking_client.LineClient:
         """The connection, opened once: to a daemon that runs, wherever it says it listens, or to one started now."""
@@ -117,6 +129,11 @@ class Shell:
         except FileNotFoundError:
             raise Refused("the working directory is gone", hint="`--session S` names a session") from None
 
+    def has_session(self, **filters: str) -> bool:
+        """Whether the daemon lists a session for these filters of `session.list`."""
+        reply: SessionsReply = self.call("session.list", {**filters, "limit": 1})
+        return bool(reply.sessions)
+
     def _knows(self, session: str) -> bool:
         """Whether the daemon has this session; an agent that nobody watches is none of ours."""
         try:
@@ -139,7 +156,7 @@ class Shell:
         """One JSON object on one line. ASCII, so that it survives any locale and a lone surrogate."""
         sys.stdout.write(json.dumps(reply, separators=(",", ":")) + "\n")
 
-    def changed(self, reply: dict[str, Any]) -> int:
+    def changed(self, reply: Changed) -> int:
         """Answer a mutation: what changed, and the next step if there is one."""
         return self.answer(reply, lambda page: say_changed(page, reply))
 
@@ -162,11 +179,11 @@ class Shell:
             self._client = None
 
 
-def say_changed(page: terminal.Page, reply: dict[str, Any]) -> None:
-    """What a mutation did, and what to do next."""
-    page.say(terminal.plain(reply["changed"]))
-    if reply.get("next"):
-        page.say(terminal.plain(reply["next"]), "dim")
+def say_changed(page: terminal.Page, reply: Changed, hint: str | None = None) -> None:
+    """The sentence of a mutation's reply, and its next step or the page's own."""
+    page.say(terminal.plain(reply.changed or ""))
+    if hint := hint or getattr(reply, "next", None):
+        page.say(terminal.plain(hint), "dim")
 
 
 def usage(text: str, hint: str = "") -> NoReturn:

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
+    from ctxgc.protocol.replies.daemon import FailedReply
+
 SAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sample", "quayside.jsonl")
 SAMPLE_QUERY = "double review"
 TRANSCRIPT_ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
@@ -63,7 +65,7 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
     return 0 if is_sound else EXIT_REFUSED
 
 
-def _nothing_read(paths: list[str], failed: list[dict[str, str]]) -> str:
+def _nothing_read(paths: list[str], failed: list[FailedReply]) -> str:
     return "; ".join(map(unreadable, failed)) or f"no transcript in {', '.join(paths)}"
 
 

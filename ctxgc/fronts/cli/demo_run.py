@@ -19,6 +19,12 @@ from ctxgc.protocol.blocking_client import CallFailed, LineClient
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply
+    from ctxgc.protocol.replies.heap import PlanReply, VictimReply, WhyReply
+    from ctxgc.protocol.replies.segments import ContentReply, SegmentReply, SegmentsReply
+    from ctxgc.protocol.replies.sessions import ShowReply
+    from ctxgc.protocol.replies.stash import SearchReply
+
 PAGE_SEGMENTS = 10_000
 BUDGET_SHARE = 3
 VICTIMS_SHOWN = 10
@@ -40,14 +46,14 @@ class Story:
 
     def __init__(self, client: LineClient, budget_tokens: int | None, bar: progress.Bar) -> None:
         self.client = client
-        self.failed: list[dict[str, str]] = []
+        self.failed: list[FailedReply] = []
         self.reports: dict[str, dict[str, Any]] = {}
-        self.victims: list[dict[str, Any]] = []
+        self.victims: list[VictimReply] = []
         self.kinds: dict[str, list[int]] = {}
         """Tokens by kind, `[before, after]`, over all sessions."""
-        self.why: dict[str, Any] = {}
+        self.why: WhyReply | None = None
         self.query = ""
-        self.hits: dict[str, Any] = {}
+        self.hits: SearchReply | None = None
         self._expected = Expected()
         self._parents: dict[str, str] = {}
         self._resident: dict[str, int] = {}
@@ -60,22 +66,25 @@ class Story:
             for path in files:
                 self._bar.note(os.path.basename(path))
                 parsed = pool.submit(demo_verify.parse, path)
-                reply = self.client.call("import", {"paths": [path]})
-                self.failed += reply["failed"]
-                for one in reply["sessions"]:
-                    self._meet(one)
+                reply: ImportReply = self.client.call("import", {"paths": [path]})
+                self.failed += reply.failed
+                for one in reply.sessions:
+                    self._meet(one.session, one)
                 for key, segments in parsed.result().items():
                     self._expected.note(key, segments)
-                    self._meet({"session": key, "parent": "", "skipped_records": 0, "resident_tokens": 0})
+                    self._meet(key)
                 self._bar.advance(progress.weight(path))
 
-    def _meet(self, one: dict[str, Any]) -> None:
-        key = one["session"]
+    def _meet(self, key: str, imported: ImportedReply | None = None) -> None:
+        """A session of the files: as the daemon imported it, or as our own parse alone has it."""
         source, _, session = key.partition(":")
         report = self.reports.setdefault(key, {"source": source, "session": session, **dict.fromkeys(SUMS, 0)})
-        report["skipped_records"] += one["skipped_records"]
-        self._parents[key] = one["parent"] or self._parents.get(key, "")
-        self._resident[key] = max(one["resident_tokens"], self._resident.get(key, 0))
+        self._parents.setdefault(key, "")
+        self._resident.setdefault(key, 0)
+        if imported is not None:
+            report["skipped_records"] += imported.skipped_records
+            self._parents[key] = imported.parent or self._parents[key]
+            self._resident[key] = max(imported.resident_tokens, self._resident[key])
 
     def collect_all(self, query: str, weight: int) -> None:
         """Collect and check every session; the largest also answers one `why` and one search."""
@@ -89,78 +98,79 @@ class Story:
     def _collect(self, key: str, query: str, *, is_shown: bool) -> None:
         report = self.reports[key]
         try:
-            before = self.client.call("session.show", {"session": key})
+            before: ShowReply = self.client.call("session.show", {"session": key})
         except CallFailed as failure:
             if failure.kind != "not_found":
                 raise
             report |= {"held_by": {}, "lost": len(self._expected.of(key)), "children": []}
             return
-        budget = self._budget_tokens if self._budget_tokens is not None else before["resident_tokens"] // BUDGET_SHARE
-        plan = self.client.call(
+        budget = self._budget_tokens if self._budget_tokens is not None else before.resident_tokens // BUDGET_SHARE
+        plan: PlanReply = self.client.call(
             "heap.collect", {"session": key, "budget_tokens": budget, "unit": "raw", "limit": VICTIMS_SHOWN}
         )
-        after = self.client.call("session.show", {"session": key})
+        after: ShowReply = self.client.call("session.show", {"session": key})
         segments = list(self._segments(key))
         if is_shown:
             self._show(key, query, plan, segments)
         self._sum_kinds(before, after)
-        self.victims = _largest([*self.victims, *plan["victims"]])
-        evicted = [one for one in segments if one["state"] == "evicted"]
+        self.victims = _largest([*self.victims, *plan.victims])
+        evicted = [one for one in segments if one.state == "evicted"]
         report |= {
             "segments": len(segments),
-            "tokens_before": plan["before_tokens"],
-            "tokens_after": plan["after_tokens"],
+            "tokens_before": plan.before_tokens,
+            "tokens_after": plan.after_tokens,
             "budget_tokens": budget,
-            "held_by": plan["held_by"],
-            "evicted": plan["evicted"],
-            "lost": self._expected.missing(key, {one["id"]: one["digest"] for one in segments}),
+            "held_by": plan.held_by,
+            "evicted": plan.evicted,
+            "lost": self._expected.missing(key, {one.id: one.digest for one in segments}),
             "recalls_tried": len(evicted),
-            "recalls_exact": self._recall(key, [one["id"] for one in evicted]),
+            "recalls_exact": self._recall(key, [one.id for one in evicted]),
             "children": [],
         }
 
-    def _segments(self, key: str) -> Iterator[dict[str, Any]]:
+    def _segments(self, key: str) -> Iterator[SegmentReply]:
+        wanted = {"session": key, "limit": PAGE_SEGMENTS}
         offset = 0
         while offset >= 0:
-            page = self.client.call("segment.list", {"session": key, "limit": PAGE_SEGMENTS, "offset": offset})
-            yield from page["segments"]
-            offset = page["next_offset"]
+            page: SegmentsReply = self.client.call("segment.list", wanted | {"offset": offset})
+            yield from page.segments
+            offset = page.next_offset
 
     def _recall(self, key: str, ids: list[str]) -> int:
         """Bring every one of them back, pipelined; how many came back exactly as our own parse has them."""
         exact = 0
-        large: list[dict[str, Any]] = []
+        large: list[ContentReply] = []
         calls = (("stash.recall", {"session": key, "id": segment_id}) for segment_id in ids)
         for segment_id, reply in zip(ids, self.client.call_many(calls), strict=True):
-            if isinstance(reply, CallFailed) or not reply["recalled"]:
+            if isinstance(reply, CallFailed) or not reply.recalled:
                 continue
-            segment = reply["recalled"][0]
-            if any(piece["next_offset"] >= 0 for piece in segment["pieces"]):
+            segment: ContentReply = reply.recalled[0]
+            if any(piece.next_offset >= 0 for piece in segment.pieces):
                 large.append(segment)  # Its further pages are asked for once the pipeline is empty.
                 continue
-            pieces = [(piece["name"], piece_bytes(piece)) for piece in segment["pieces"]]
+            pieces = [(piece.name, piece_bytes(piece)) for piece in segment.pieces]
             exact += self._expected.is_exact(key, segment_id, pieces)
         for segment in large:
-            exact += self._expected.is_exact(key, segment["id"], _joined(contents(self.client.call, segment)))
+            exact += self._expected.is_exact(key, segment.id, _joined(contents(self.client.call, segment)))
         return exact
 
-    def _show(self, key: str, query: str, plan: dict[str, Any], segments: list[dict[str, Any]]) -> None:
+    def _show(self, key: str, query: str, plan: PlanReply, segments: list[SegmentReply]) -> None:
         """Ask for one retaining path and one search, before the recalls bring everything back."""
-        kept = [one for one in segments if one["state"] == "resident"]
-        told = [one for one in kept if one["kind"] == "exchange"] or kept
+        kept = [one for one in segments if one.state == "resident"]
+        told = [one for one in kept if one.kind == "exchange"] or kept
         if told:
-            largest = max(told, key=lambda one: int(one["tokens"]))
-            self.why = self.client.call("heap.why", {"session": key, "id": largest["id"]})
-        self.query = query or _rare_word(plan["victims"])
+            largest = max(told, key=lambda one: one.tokens)
+            self.why = self.client.call("heap.why", {"session": key, "id": largest.id})
+        self.query = query or _rare_word(plan.victims)
         if self.query:
             self.hits = self.client.call(
                 "stash.search", {"session": key, "query": self.query, "states": ["evicted"], "limit": 3}
             )
 
-    def _sum_kinds(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+    def _sum_kinds(self, before: ShowReply, after: ShowReply) -> None:
         for at, reply in enumerate((before, after)):
-            for kind in reply["kinds"]:
-                self.kinds.setdefault(kind["kind"], [0, 0])[at] += kind["resident_tokens"]
+            for kind in reply.kinds:
+                self.kinds.setdefault(kind.kind, [0, 0])[at] += kind.resident_tokens
 
     def roots(self) -> list[dict[str, Any]]:
         """Reports of sessions with those of their side chains as children."""
@@ -187,14 +197,14 @@ def _joined(parts: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     return [(name, b"".join(pages)) for name, pages in pieces.items()]
 
 
-def _largest(victims: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(victims, key=lambda one: -int(one["freed_tokens"]))[:VICTIMS_SHOWN]
+def _largest(victims: list[VictimReply]) -> list[VictimReply]:
+    return sorted(victims, key=lambda one: -one.freed_tokens)[:VICTIMS_SHOWN]
 
 
-def _rare_word(victims: list[dict[str, Any]]) -> str:
+def _rare_word(victims: list[VictimReply]) -> str:
     """The longest word of the largest victim's label: the rarest that is known without reading content."""
     for victim in _largest(victims):
-        words = "".join(char if char.isalnum() or char == "_" else " " for char in victim["label"]).split()
+        words = "".join(char if char.isalnum() or char == "_" else " " for char in victim.label).split()
         if words:
             return max(words, key=len)
     return ""

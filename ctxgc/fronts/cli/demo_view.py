@@ -28,7 +28,7 @@ def say(page: terminal.Page, story: Story, totals: dict[str, Any], about: str) -
         page.title(f"The largest of {plural(totals['evicted'], 'segment')} that left, and why")
         page.table(VICTIM_HEAD, [victim_row(victim) for victim in story.victims])
     if story.why:
-        page.title(f"ctxgc why {story.why['id']}")
+        page.title(f"ctxgc why {story.why.id}")
         say_why(page, story.why)
     if story.hits:
         page.title(f'ctxgc search "{plain(story.query)}"')

@@ -12,11 +12,14 @@ from ctxgc.fronts.cli.context import EXIT_BUSY, EXIT_CONFIG, EXIT_REFUSED, Refus
 from ctxgc.fronts.cli.terminal import plain
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed
+from ctxgc.protocol.record import members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from typing import Any
+
+    from ctxgc.protocol.replies.daemon import DoctorReply, StatsReply, StoppingReply
 
 POLL_S = 0.02
 STOP_S = 60.0
@@ -26,18 +29,18 @@ SYSTEMCTL_S = 5.0
 def up(shell: Shell, args: argparse.Namespace) -> int:
     """Start the daemon unless it runs; say where it is."""
     was_up = _is_up(shell)
-    reply = shell.call("stats", {})
+    reply: StatsReply = shell.call("stats", {})
     return shell.answer(reply, lambda page: _say_up(page, reply, was_up))
 
 
-def _say_up(page: terminal.Page, reply: dict[str, Any], was_up: bool) -> None:
-    page.say(f"ctxgcd {reply['version']} {'is already running' if was_up else 'is up'}", "bold")
+def _say_up(page: terminal.Page, reply: StatsReply, was_up: bool) -> None:
+    page.say(f"ctxgcd {reply.version} {'is already running' if was_up else 'is up'}", "bold")
     by = "systemd starts it when something connects (ctxgcd.socket is active)" if _systemd_listens() else ""
     page.facts(
         (
-            ("pid", str(reply["pid"])),
-            ("socket", plain(reply["socket"])),
-            ("state", plain(reply["state_folder"])),
+            ("pid", str(reply.pid)),
+            ("socket", plain(reply.socket)),
+            ("state", plain(reply.state_folder)),
             ("systemd", by),
         )
     )
@@ -76,16 +79,16 @@ def down(shell: Shell, args: argparse.Namespace) -> int:
     if not _is_up(shell):
         shell.refuse_out_of_reach()
         return _say_down(shell, {"stopped": False}, discovery.state_folder(os.environ), "ctxgcd is not running")
-    stats = shell.call("stats", {}, spawn=False)
-    pid = stats["pid"]
-    reply = shell.call("shutdown", {}, spawn=False)
+    stats: StatsReply = shell.call("stats", {}, spawn=False)
+    pid = stats.pid
+    reply: StoppingReply = shell.call("shutdown", {}, spawn=False)
     shell.close()
     give_up_s = time.monotonic() + max(args.timeout, STOP_S)
     while _is_alive(pid):
         if time.monotonic() > give_up_s:
             raise Refused(f"ctxgcd (pid {pid}) is still finishing", kind="busy", hint="`ctxgc down` again in a moment")
         time.sleep(POLL_S)
-    return _say_down(shell, reply, stats["state_folder"], f"ctxgcd (pid {pid}) has stopped")
+    return _say_down(shell, members(reply), stats.state_folder, f"ctxgcd (pid {pid}) has stopped")
 
 
 def _say_down(shell: Shell, reply: dict[str, Any], folder: str, text: str) -> int:
@@ -126,23 +129,23 @@ def doctor(shell: Shell, args: argparse.Namespace) -> int:
             down(shell, args)
         return _offline(shell, "--repair")
     try:
-        reply = shell.call("doctor", {})
+        reply: DoctorReply = shell.call("doctor", {})
     except CallFailed as failure:
         if failure.kind != "unreachable" or args.no_spawn:
             raise
         sys.stderr.write(f"ctxgc: {terminal.harmless(str(failure))}\n       checking the stash without the daemon\n")
         return _offline(shell, "--check")
     shell.answer(reply, lambda page: _say_checks(page, reply))
-    return 0 if reply["ok"] else EXIT_REFUSED
+    return 0 if reply.ok else EXIT_REFUSED
 
 
-def _say_checks(page: terminal.Page, reply: dict[str, Any]) -> None:
-    for check in reply["checks"]:
-        sign = page.paint("ok  ", "green") if check["ok"] else page.paint("FAIL", "red", "bold")
-        page.say(f"  {sign}  {check['name']:14} {plain(check['detail'])}")
-        if check["hint"] and not check["ok"]:
-            page.say(f"        {plain(check['hint'])}", "yellow")
-    page.say("all is well" if reply["ok"] else "something needs a hand: see above")
+def _say_checks(page: terminal.Page, reply: DoctorReply) -> None:
+    for check in reply.checks:
+        sign = page.paint("ok  ", "green") if check.ok else page.paint("FAIL", "red", "bold")
+        page.say(f"  {sign}  {check.name:14} {plain(check.detail)}")
+        if check.hint and not check.ok:
+            page.say(f"        {plain(check.hint)}", "yellow")
+    page.say("all is well" if reply.ok else "something needs a hand: see above")
 
 
 def _offline(shell: Shell, flag: str) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ctxgc.config import Config
+    from ctxgc.protocol.replies.sessions import ShowReply
 
 MODES = ("shadow", "on", "off")
 UNSET = "unset"
@@ -73,7 +74,7 @@ def _agent(shell: Shell, name: str) -> str:
     from ctxgc.fronts.cli.agents import AGENTS as PROGRAMS
 
     source = PROGRAMS[name][0] if name in PROGRAMS else name
-    if source in AGENTS or shell.call("session.list", {"source": source, "limit": 1})["sessions"]:
+    if source in AGENTS or shell.has_session(source=source):
         return source
     meant = agent_meant(name)
     hint = f"did you mean `{meant}`?" if meant else f"there are {', '.join(AGENTS)}, and those `ctxgc sessions` lists"
@@ -82,9 +83,9 @@ def _agent(shell: Shell, name: str) -> str:
 
 def _session(shell: Shell) -> str:
     """The name of the session meant. Sub-agents are served as the session they belong to."""
-    name: str = shell.call("session.show", shell.session())["session"]
-    main = name.partition("/")[0]
-    return name if main.endswith(":") else main  # `client:/home/me/src` is named after a folder.
+    reply: ShowReply = shell.call("session.show", shell.session())
+    main = reply.session.partition("/")[0]
+    return reply.session if main.endswith(":") else main  # `client:/home/me/src` is named after a folder.
 
 
 def _loaded(path: Path, *, is_given: bool) -> Config:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    Call = Callable[[str, dict[str, Any]], dict[str, Any]]
+    from ctxgc.protocol.replies.segments import ContentReply, PieceReply
+    from ctxgc.protocol.replies.stash import BackupReply, ForgetReply, RecallReply, SearchReply
+
+    Call = Callable[[str, dict[str, Any]], Any]
 
 BACKUP_S = 3600.0
 
@@ -64,32 +67,30 @@ def search(shell: Shell, args: argparse.Namespace) -> int:
         "limit": args.limit,
         "offset": args.offset,
     }
-    reply = shell.call("stash.search", {name: value for name, value in params.items() if value})
-    if args.tool and not reply["hits"]:
-        reply["notes"] = [*reply["notes"], "a tool's name is matched as its agent writes it: Edit, not edit"]
+    reply: SearchReply = shell.call("stash.search", {name: value for name, value in params.items() if value})
     return shell.answer(reply, lambda page: say_hits(page, reply))
 
 
-def say_hits(page: terminal.Page, reply: dict[str, Any]) -> None:
+def say_hits(page: terminal.Page, reply: SearchReply) -> None:
     """Ranked hits: what and where, then the snippet with its matches highlighted."""
-    for rank, hit in enumerate(reply["hits"], 1):
+    for rank, hit in enumerate(reply.hits, 1):
         facts = (
-            hit["id"],
-            hit["session"],
-            hit["state"],
-            f"{tokens(hit['tokens'])} raw tokens",
-            terminal.ago(hit["wall_s"]),
+            hit.id,
+            hit.session,
+            hit.state,
+            f"{tokens(hit.tokens)} raw tokens",
+            terminal.ago(hit.wall_s),
         )
-        page.say(f"{rank:2}. {page.paint(plain(hit['label']), 'bold')}")
+        page.say(f"{rank:2}. {page.paint(plain(hit.label), 'bold')}")
         page.say(f"    {page.paint(plain('  '.join(facts)).rstrip(), 'dim')}")
-        if hit["snippet"].strip():
-            page.say(f"    {page.snippet(hit['snippet'])}")
-    if not reply["hits"]:
+        if hit.snippet.strip():
+            page.say(f"    {page.snippet(hit.snippet)}")
+    if not reply.hits:
         page.say("nothing found; fewer words, or no filters, find more")
-    for note in reply["notes"]:
+    for note in reply.notes:
         page.say(plain(note), "dim")
-    if reply.get("next_offset", -1) > 0:
-        page.say(f"more: --offset {reply['next_offset']}", "dim")
+    if reply.next_offset > 0:
+        page.say(f"more: --offset {reply.next_offset}", "dim")
 
 
 def _recall_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,14 +119,14 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
         usage("recall takes a segment or --query, one of them", "`ctxgc search WORDS` finds ids")
     params: dict[str, Any] = {**shell.session()}
     params |= {"query": args.query, "budget_tokens": args.budget} if args.query else {"id": args.segment}
-    reply = shell.call("stash.recall", params)
+    reply: RecallReply = shell.call("stash.recall", params)
     if args.json:
         shell.print_json(reply)
         return 0
     # A program reads one segment as it is. Several run together would be no segment's bytes, and nobody could tell
     # where one ends: they are framed for it as for a person.
     if args.raw or (args.segment and not shell.page.is_terminal):
-        for segment in reply["recalled"]:
+        for segment in reply.recalled:
             for _, data in contents(shell.call, segment, args.piece):
                 sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -134,45 +135,45 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def contents(call: Call, segment: dict[str, Any], only: str = "") -> Iterator[tuple[str, bytes]]:
+def contents(call: Call, segment: ContentReply, only: str = "") -> Iterator[tuple[str, bytes]]:
     """The exact bytes of a segment's pieces, page after page: `(piece name, bytes)`.
 
     Later pages are read with `segment.get`, so that one recall counts as one page fault however large it is.
     """
-    for piece in segment["pieces"]:
-        if only and piece["name"] != only:
+    for piece in segment.pieces:
+        if only and piece.name != only:
             continue
-        yield piece["name"], piece_bytes(piece)
-        offset = piece["next_offset"]
+        yield piece.name, piece_bytes(piece)
+        offset = piece.next_offset
         while offset >= 0:
-            page = call("segment.get", {"session": segment["session"], "id": segment["id"], "offset": offset})
-            piece_page = next(one for one in page["pieces"] if one["name"] == piece["name"])
-            yield piece["name"], piece_bytes(piece_page)
-            offset = piece_page["next_offset"]
+            page: ContentReply = call("segment.get", {"session": segment.session, "id": segment.id, "offset": offset})
+            piece_page = next(one for one in page.pieces if one.name == piece.name)
+            yield piece.name, piece_bytes(piece_page)
+            offset = piece_page.next_offset
 
 
-def piece_bytes(piece: dict[str, Any]) -> bytes:
+def piece_bytes(piece: PieceReply) -> bytes:
     """What a piece of a reply holds, as bytes."""
-    if "data_b64" in piece:
-        return base64.b64decode(piece["data_b64"])
-    return str(piece.get("text", "")).encode("utf-8", "surrogatepass")
+    if piece.data_b64 is not None:
+        return base64.b64decode(piece.data_b64)
+    return (piece.text or "").encode("utf-8", "surrogatepass")
 
 
-def _say_recalled(shell: Shell, reply: dict[str, Any], only: str) -> None:
+def _say_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
     page = shell.page
-    for segment in reply["recalled"]:
-        page.say(plain(f"── {terminal.label(segment)} · {segment['id']} · {segment['session']}"), "cyan")
-        several = len(segment["pieces"]) > 1
+    for segment in reply.recalled:
+        page.say(plain(f"── {terminal.label(segment)} · {segment.id} · {segment.session}"), "cyan")
+        several = len(segment.pieces) > 1
         last = ""
         for name, data in contents(shell.call, segment, only):
             if several and name != last:
                 page.say(f"   {name}:", "dim")
                 last = name
             page.say(terminal.harmless(data.decode("utf-8", "replace")).rstrip("\n"))
-    if not reply["recalled"]:
+    if not reply.recalled:
         page.say("nothing to recall")
     page.say("── what stands above is data from a past session", "cyan")
-    for note in reply["notes"]:
+    for note in reply.notes:
         page.say(plain(note), "dim")
     say_changed(page, reply)
 
@@ -197,7 +198,7 @@ def forget(shell: Shell, args: argparse.Namespace) -> int:
             sys.stderr.write("nothing was erased\n")
             return 1
     params = {**shell.session(), "ids": args.segments, "whole_session": args.whole_session}
-    reply = shell.call("stash.forget", params)
+    reply: ForgetReply = shell.call("stash.forget", params)
     return shell.changed(reply)
 
 
@@ -207,8 +208,8 @@ def _backup_arguments(parser: argparse.ArgumentParser) -> None:
 
 def backup(shell: Shell, args: argparse.Namespace) -> int:
     """Have the daemon copy its stash."""
-    reply = shell.call("backup", {"path": os.path.abspath(args.path)})
-    return shell.answer(reply, lambda page: page.say(plain(str(reply.get("changed") or f"wrote {args.path}"))))
+    reply: BackupReply = shell.call("backup", {"path": os.path.abspath(args.path)})
+    return shell.answer(reply, lambda page: page.say(plain(reply.changed)))
 
 
 def _moment(text: str) -> float:

@@ -13,7 +13,11 @@ from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from typing import Any
+
+    from ctxgc.protocol.replies.daemon import FailedReply, ImportReply, WatchReply
+    from ctxgc.protocol.replies.segments import ContentReply, SegmentsReply
+    from ctxgc.protocol.replies.sessions import RenderReply, SessionsReply, ShowReply
+    from ctxgc.protocol.replies.stash import ExportReply
 
 LONG_S = 3600.0
 NAME_COLUMNS = 60
@@ -32,57 +36,57 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 def import_(shell: Shell, args: argparse.Namespace) -> int:
     """Import file by file where someone watches, in one call where a program does."""
     paths = [os.path.abspath(path) for path in args.paths]
+    parts: list[ImportReply] = []
     if args.json or len(paths) == 1 or not sys.stderr.isatty():
-        reply = shell.call("import", {"paths": paths, "format": args.format})
+        parts.append(shell.call("import", {"paths": paths, "format": args.format}))
     else:
-        reply = {"sessions": [], "failed": [], "bytes": 0, "seconds": 0.0, "changed": ""}
         with progress.Bar("import", sum(map(progress.weight, paths))) as bar:
             for path in paths:
                 bar.note(os.path.basename(path))
-                part = shell.call("import", {"paths": [path], "format": args.format})
-                for key in ("sessions", "failed", "bytes", "seconds"):
-                    reply[key] += part[key]
+                parts.append(shell.call("import", {"paths": [path], "format": args.format}))
                 bar.advance(progress.weight(path))
-    shell.answer(reply, lambda page: _say_import(page, reply, args.format))
-    return EXIT_REFUSED if reply["failed"] else 0
+    shell.answer(parts[0], lambda page: _say_import(page, parts, args.format))
+    return EXIT_REFUSED if any(part.failed for part in parts) else 0
 
 
-def _say_import(page: terminal.Page, reply: dict[str, Any], format_name: str) -> None:
+def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str) -> None:
+    sessions = [one for part in parts for one in part.sessions]
+    failed = [one for part in parts for one in part.failed]
     rows = [
         (
-            count(one["segments"]),
-            count(one["added"]),
-            tokens(one["resident_tokens"]),
-            count(one["skipped_records"]),
-            one["session"],
+            count(one.segments),
+            count(one.added),
+            tokens(one.resident_tokens),
+            count(one.skipped_records),
+            one.session,
         )
-        for one in reply["sessions"]
+        for one in sessions
     ]
     if rows:
         page.table((">segments", ">new", ">raw tokens", ">skipped", "session"), rows)
-    for one in reply["failed"]:
-        what = "read in part" if one["kind"] == "ends_early" else "not read"
+    for one in failed:
+        what = "read in part" if one.kind == "ends_early" else "not read"
         page.say(f"  {what}: {plain(unreadable(one))}", "red")
-        if one.get("hint"):
-            page.say(f"  {plain(one['hint'])}", "dim")
+        if one.hint:
+            page.say(f"  {plain(one.hint)}", "dim")
     if not rows:
-        if not reply["failed"]:
+        if not failed:
             hint = f"as {format_name}; without --format the format is detected" if format_name else "for ctxgc to read"
             page.say(f"no session in it {hint}")
         return
-    speed = reply["bytes"] / reply["seconds"] if reply["seconds"] else 0
-    added = sum(one["added"] for one in reply["sessions"])
+    size, seconds = sum(part.bytes for part in parts), sum(part.seconds for part in parts)
+    speed = size / seconds if seconds else 0
+    added = sum(one.added for one in sessions)
     page.say(
         f"{plural(added, 'segment')} new in {plural(len(rows), 'session')}; "
-        f"{terminal.size(reply['bytes'])} in {reply['seconds']:.1f} s ({terminal.size(speed)}/s)"
+        f"{terminal.size(size)} in {seconds:.1f} s ({terminal.size(speed)}/s)"
     )
     page.say("`ctxgc show --session S` looks into one, `ctxgc collect --dry-run --session S` says what would go", "dim")
 
 
-def unreadable(failed: dict[str, str]) -> str:
+def unreadable(failed: FailedReply) -> str:
     """What is wrong with a file, its path said once."""
-    path, error = failed["path"], failed["error"]
-    return error if path in error else f"{path}: {error}"
+    return failed.error if failed.path in failed.error else f"{failed.path}: {failed.error}"
 
 
 def _watch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,27 +100,27 @@ def watch(shell: Shell, args: argparse.Namespace) -> int:
         usage("--remove takes the path that is followed", "`ctxgc watch` lists them")
     if args.path:
         method = "watch.remove" if args.remove else "watch.add"
-        reply = shell.call(method, {"path": os.path.abspath(args.path)})
+        reply: WatchReply = shell.call(method, {"path": os.path.abspath(args.path)})
     else:
         reply = shell.call("watch.list", {})
     return shell.answer(reply, lambda page: _say_watched(page, reply))
 
 
-def _say_watched(page: terminal.Page, reply: dict[str, Any]) -> None:
-    if reply.get("changed"):
+def _say_watched(page: terminal.Page, reply: WatchReply) -> None:
+    if reply.changed:
         say_changed(page, reply)
     rows = [
         (
-            one["path"],
-            count(one.get("files", 0)),
-            terminal.size(one.get("bytes_read", 0)),
-            one.get("error") or "",
+            one.path,
+            count(one.files),
+            terminal.size(one.bytes_read),
+            one.error,
         )
-        for one in reply["watched"]
+        for one in reply.watched
     ]
     if rows:
         page.table(("followed", ">files", ">read", "error"), rows)
-    elif not reply.get("changed"):
+    elif not reply.changed:
         folder = plain(own_sessions.shown(own_sessions.folders(os.environ)[0], os.environ))
         page.say(f"nothing is followed; `ctxgc watch {folder}` follows Claude Code's sessions")
 
@@ -132,27 +136,27 @@ def sessions(shell: Shell, args: argparse.Namespace) -> int:
     """List sessions."""
     project = os.path.abspath(args.project) if args.project else ""
     params = {"project": project, "source": args.source, "limit": args.limit, "offset": args.offset}
-    reply = shell.call("session.list", params)
+    reply: SessionsReply = shell.call("session.list", params)
     return shell.answer(reply, lambda page: _say_sessions(page, reply))
 
 
-def _say_sessions(page: terminal.Page, reply: dict[str, Any]) -> None:
-    if not reply["sessions"]:
+def _say_sessions(page: terminal.Page, reply: SessionsReply) -> None:
+    if not reply.sessions:
         page.say("no sessions yet; `ctxgc import PATH` reads a transcript, `ctxgc demo` shows a sample")
         return
     rows = [
         (
-            terminal.fit(one["session"], NAME_COLUMNS).rstrip() if page.is_terminal else one["session"],
-            terminal.ago(one["updated_s"]),
-            count(one["turn"]),
-            one["mode"],
-            one["title"] or one["project"],
+            terminal.fit(one.session, NAME_COLUMNS).rstrip() if page.is_terminal else one.session,
+            terminal.ago(one.updated_s),
+            count(one.turn),
+            one.mode,
+            one.title or one.project,
         )
-        for one in reply["sessions"]
+        for one in reply.sessions
     ]
     page.table(("session", "updated", ">turn", "mode", "about"), rows)
-    if reply.get("next_offset", -1) > 0:
-        page.say(f"more: `ctxgc sessions --offset {reply['next_offset']}`", "dim")
+    if reply.next_offset > 0:
+        page.say(f"more: `ctxgc sessions --offset {reply.next_offset}`", "dim")
 
 
 def _show_arguments(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +170,9 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
 def show(shell: Shell, args: argparse.Namespace) -> int:
     """Show a session, or one of its segments."""
     if args.segment:
-        found = shell.call("segment.get", {**shell.session(), "id": args.segment, "with_content": args.json})
+        found: ContentReply = shell.call(
+            "segment.get", {**shell.session(), "id": args.segment, "with_content": args.json}
+        )
         return shell.answer(found, lambda page: _say_segment(page, found))
     wants_list = args.segments or args.state or args.kind
     if args.json and not wants_list:
@@ -174,108 +180,107 @@ def show(shell: Shell, args: argparse.Namespace) -> int:
         return 0
     states = args.state or ([] if args.json else IN_WINDOW)  # What a host compacted away is older than all of it.
     wanted = {**shell.session(), "states": states, "kinds": args.kind}
-    total = shell.call("segment.list", {**wanted, "limit": 1})["total"]
-    listed = shell.call("segment.list", {**wanted, "limit": args.limit, "offset": max(total - args.limit, 0)})
+    first: SegmentsReply = shell.call("segment.list", {**wanted, "limit": 1})
+    newest = {"limit": args.limit, "offset": max(first.total - args.limit, 0)}
+    listed: SegmentsReply = shell.call("segment.list", wanted | newest)
     if args.json:
         shell.print_json(listed)
         return 0
-    reply = shell.call("session.show", shell.session())
+    reply: ShowReply = shell.call("session.show", shell.session())
     _say_session(shell.page, reply)
     _say_segments(shell.page, listed, terminal.Billing(reply))
     return 0
 
 
-def _say_session(page: terminal.Page, reply: dict[str, Any]) -> None:
-    page.say(plain(f"{reply['session']}  {reply['title']}").rstrip(), "bold")
-    budget, billing = reply["budget_tokens"], terminal.Billing(reply)
+def _say_session(page: terminal.Page, reply: ShowReply) -> None:
+    page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
+    budget, billing = reply.budget_tokens, terminal.Billing(reply)
     hidden = f", {tokens(billing.hidden_tokens)} of them hidden from the transcript" if billing.hidden_tokens else ""
-    states = ", ".join(f"{count(reply[state])} {state}" for state in STATES if reply[state])
+    states = ", ".join(f"{count(number)} {state}" for state in STATES if (number := getattr(reply, state)))
     page.facts(
         (
-            ("project", plain(reply["project"])),
-            ("model", plain(reply["model"])),
-            ("task", plain(reply["task"])),
-            ("parent", plain(reply["parent"])),
-            ("children", plain(", ".join(reply["children"]))),
-            ("mode", reply["mode"]),
-            ("turn", f"{reply['turn']}, updated {terminal.ago(reply['updated_s'])}"),
-            ("segments", f"{count(reply['segments'])}: {states}; {count(reply['pinned'])} pinned"),
-            ("window", f"{tokens(reply['billed_tokens'])} tokens{hidden}"),
+            ("project", plain(reply.project)),
+            ("model", plain(reply.model)),
+            ("task", plain(reply.task)),
+            ("parent", plain(reply.parent)),
+            ("children", plain(", ".join(reply.children))),
+            ("mode", reply.mode),
+            ("turn", f"{reply.turn}, updated {terminal.ago(reply.updated_s)}"),
+            ("segments", f"{count(reply.segments)}: {states}; {count(reply.pinned)} pinned"),
+            ("window", f"{tokens(reply.billed_tokens)} tokens{hidden}"),
             (
                 "budget",
-                f"{page.bar(reply['pressure'])} {reply['pressure']:.0%} of {tokens(budget)}" if budget else "",
+                f"{page.bar(reply.pressure)} {reply.pressure:.0%} of {tokens(budget)}" if budget else "",
             ),
             (
                 "may go",
-                f"{tokens(billing.part(reply['evictable_tokens']))} tokens, "
-                f"{tokens(billing.part(reply['garbage_tokens']))} proven garbage",
+                f"{tokens(billing.part(reply.evictable_tokens))} tokens, "
+                f"{tokens(billing.part(reply.garbage_tokens))} proven garbage",
             ),
             (
                 "so far",
-                f"{plural(reply['collections'], 'collection')}, {plural(reply['faults'], 'page fault')}",
+                f"{plural(reply.collections, 'collection')}, {plural(reply.faults, 'page fault')}",
             ),
-            ("skipped", plural(reply["skipped_records"], "record") if reply["skipped_records"] else ""),
+            ("skipped", plural(reply.skipped_records, "record") if reply.skipped_records else ""),
         )
     )
     page.say()
-    most = max((kind["resident_tokens"] for kind in reply["kinds"]), default=0) or 1
-    for kind in sorted(reply["kinds"], key=lambda one: -int(one["resident_tokens"])):
+    most = max((kind.resident_tokens for kind in reply.kinds), default=0) or 1
+    for kind in sorted(reply.kinds, key=lambda one: -one.resident_tokens):
         page.say(
-            f"  {kind['kind']:10}  {page.bar(kind['resident_tokens'] / most)}  "
-            f"{tokens(billing.part(kind['resident_tokens'])):>8} tokens  of {plural(kind['segments'], 'segment')}"
-            + (f", {count(kind['evicted_segments'])} evicted" if kind["evicted_segments"] else "")
+            f"  {kind.kind:10}  {page.bar(kind.resident_tokens / most)}  "
+            f"{tokens(billing.part(kind.resident_tokens)):>8} tokens  of {plural(kind.segments, 'segment')}"
+            + (f", {count(kind.evicted_segments)} evicted" if kind.evicted_segments else "")
         )
 
 
-def _say_segments(page: terminal.Page, reply: dict[str, Any], billing: terminal.Billing) -> None:
+def _say_segments(page: terminal.Page, reply: SegmentsReply, billing: terminal.Billing) -> None:
     page.say()
-    if not reply["segments"]:
+    if not reply.segments:
         page.say("  no such segment; `ctxgc show --segments --json` lists those of every state", "dim")
         return
     rows = [
         (
-            one["id"],
-            one["state"] + (" pin" if one["is_pinned"] else ""),
-            count(billing.part(one["tokens"])),
-            str(one["born_turn"]),
-            terminal.label(one) + (f" · {one['garbage']}" if one["garbage"] else ""),
+            one.id,
+            one.state + (" pin" if one.is_pinned else ""),
+            count(billing.part(one.tokens)),
+            str(one.born_turn),
+            terminal.label(one) + (f" · {one.garbage}" if one.garbage else ""),
         )
-        for one in reply["segments"]
+        for one in reply.segments
     ]
     page.table(("segment", "state", ">tokens", ">turn", "what"), rows)
-    if len(rows) < reply["total"]:
-        page.say(f"  the newest {len(rows)} of {count(reply['total'])}; `--limit N` shows more", "dim")
+    if len(rows) < reply.total:
+        page.say(f"  the newest {len(rows)} of {count(reply.total)}; `--limit N` shows more", "dim")
 
 
-def _say_segment(page: terminal.Page, reply: dict[str, Any]) -> None:
-    page.say(plain(f"{reply['id']}  {terminal.label(reply)}"), "bold")
+def _say_segment(page: terminal.Page, reply: ContentReply) -> None:
+    page.say(plain(f"{reply.id}  {terminal.label(reply)}"), "bold")
     page.facts(
         (
-            ("session", plain(reply["session"])),
-            ("state", reply["state"] + (f" ({reply['departure']})" if reply["departure"] else "")),
+            ("session", plain(reply.session)),
+            ("state", reply.state + (f" ({reply.departure})" if reply.departure else "")),
             (
                 "kind",
-                f"{reply['kind']} by {reply['role']}, {reply['status']}" + (", pinned" if reply["is_pinned"] else ""),
+                f"{reply.kind} by {reply.role}, {reply.status}" + (", pinned" if reply.is_pinned else ""),
             ),
-            ("tokens", f"{count(reply['tokens'])} raw, of them body {count(reply['body_tokens'])}"),
+            ("tokens", f"{count(reply.tokens)} raw, of them body {count(reply.body_tokens)}"),
             (
                 "turns",
-                f"born {reply['born_turn']}, touched {reply['touched_turn']}, {plural(reply['touches'], 'time')}",
+                f"born {reply.born_turn}, touched {reply.touched_turn}, {plural(reply.touches, 'time')}",
             ),
-            ("garbage", f"{reply['garbage']} {reply['garbage_by']}".strip()),
-            ("tags", plain(", ".join(reply["tags"]))),
-            ("task", plain(reply["task"])),
-            ("redacted", plural(reply["redactions"], "place") if reply["redactions"] else ""),
-            ("pieces", ", ".join(f"{piece['name']} {terminal.size(piece['bytes'])}" for piece in reply["pieces"])),
-            ("digest", reply["digest"]),
+            ("garbage", f"{reply.garbage} {reply.garbage_by}".strip()),
+            ("tags", plain(", ".join(reply.tags))),
+            ("task", plain(reply.task)),
+            ("redacted", plural(reply.redactions, "place") if reply.redactions else ""),
+            ("pieces", ", ".join(f"{piece.name} {terminal.size(piece.bytes)}" for piece in reply.pieces)),
+            ("digest", reply.digest),
         )
     )
-    if reply["state"] == "forgotten":
+    if reply.state == "forgotten":
         page.say("nothing is left of it but its id", "dim")
         return
-    page.say(
-        f"`ctxgc recall {reply['id']}` prints its content, `ctxgc why {reply['id']}` says why it is where it is", "dim"
-    )
+    page.say(f"`ctxgc recall {reply.id}` prints its content, `ctxgc why {reply.id}` says why it is where it is", "dim")
 
 
 def _render_arguments(parser: argparse.ArgumentParser) -> None:
@@ -291,8 +296,8 @@ def render(shell: Shell, args: argparse.Namespace) -> int:
     """Print the window as a model API would be sent it."""
     import json
 
-    reply = shell.call("session.render", {**shell.session(), "format": args.format})
-    return shell.answer(reply, lambda page: page.say(terminal.harmless(json.dumps(reply["messages"], indent=2))))
+    reply: RenderReply = shell.call("session.render", {**shell.session(), "format": args.format})
+    return shell.answer(reply, lambda page: page.say(terminal.harmless(json.dumps(reply.messages, indent=2))))
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -301,8 +306,8 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def export(shell: Shell, args: argparse.Namespace) -> int:
     """Have the daemon write a session to a file."""
-    reply = shell.call("export", {**shell.session(), "path": os.path.abspath(args.path)})
-    return shell.answer(reply, lambda page: page.say(plain(str(reply.get("changed") or f"wrote {args.path}"))))
+    reply: ExportReply = shell.call("export", {**shell.session(), "path": os.path.abspath(args.path)})
+    return shell.answer(reply, lambda page: page.say(plain(reply.changed)))
 
 
 COMMANDS = {

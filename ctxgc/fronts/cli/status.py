@@ -17,11 +17,15 @@ from ctxgc.fronts.cli.context import Refused, Shell, usage
 from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed, Unreachable
+from ctxgc.protocol.record import members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from typing import Any
+
+    from ctxgc.protocol.replies.daemon import StatsReply
+    from ctxgc.protocol.replies.heap import CollectionReply
+    from ctxgc.protocol.replies.sessions import ShowReply
 
 LINE_S = 2.0
 """How long a line may keep its reader waiting."""
@@ -55,23 +59,23 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
         usage("--stdin goes with --line")
     reply = _stats(shell)
     try:
-        window = shell.call("session.show", shell.session(), spawn=False)
+        window: ShowReply | None = shell.call("session.show", shell.session(), spawn=False)
     except CallFailed as failure:
         if args.session or failure.kind != "not_found":
             raise
         window = None
     except Refused:  # The working directory is gone.
         window = None
-    running = gateway_status.found(reply["state_folder"])
+    running = gateway_status.found(reply.state_folder)
     if args.json:
-        shell.print_json(reply | {"window": window, "gateways": running})
+        shell.print_json(members(reply) | {"window": window, "gateways": running})
         return 0
     _say_daemon(shell.page, reply, has_gateway=bool(running))
     gateway_status.say(shell.page, running)
     if window is None:
         shell.page.say()
         none = "no session of this directory yet; `ctxgc sessions` lists all"
-        shell.page.say(none if reply["sessions"] else "no sessions yet; `ctxgc import PATH` reads a transcript", "dim")
+        shell.page.say(none if reply.sessions else "no sessions yet; `ctxgc import PATH` reads a transcript", "dim")
     else:
         _say_window(shell.page, window)
     return 0
@@ -83,7 +87,7 @@ def _line(shell: Shell, args: argparse.Namespace) -> int:
         shell.connect(spawn=False)
         if args.stdin:
             args.session = _told(sys.stdin.read(TOLD_BYTES_MAX)) or args.session
-        reply = shell.call("session.show", shell.session(), spawn=False)
+        reply: ShowReply = shell.call("session.show", shell.session(), spawn=False)
     except CallFailed as failure:
         why = {"unreachable": "not running", "not_found": "no session", "deadline": "busy", "busy": "busy"}
         text = f"ctxgc: {why.get(failure.kind, failure.kind)}"
@@ -101,105 +105,107 @@ def _told(text: str) -> str:
     return f"claude_code:{named}" if isinstance(named, str) and named else ""
 
 
-def one_line(reply: dict[str, Any]) -> str:
+def one_line(reply: ShowReply) -> str:
     """A session's state as one short line."""
-    mode, waits = reply["gateway"] or reply["mode"], reply["next_collection"]
-    freed = terminal.Billing(reply).part(reply["freed_tokens"])
-    parts = [f"ctxgc {mode}", f"{tokens(reply['billed_tokens'])} tokens"]
+    mode, waits = reply.gateway or reply.mode, reply.next_collection
+    freed = terminal.Billing(reply).part(reply.freed_tokens)
+    parts = [f"ctxgc {mode}", f"{tokens(reply.billed_tokens)} tokens"]
     if freed:
         parts.append(f"{tokens(freed)} {'freed' if mode in EDITED else 'could go'}")
-    if reply["cache_hit_rate"] is not None:
-        parts.append(f"{reply['cache_hit_rate']:.0%} cached")
-    if reply["faults"]:
-        parts.append(plural(reply["faults"], "fault"))
-    if waits["state"] == "growing":
-        parts.append(f"next in {tokens(waits['due_tokens'] - waits['grown_tokens'])}")
-    elif waits["state"] in NEXT:
-        parts.append(NEXT[waits["state"]])
+    if reply.cache_hit_rate is not None:
+        parts.append(f"{reply.cache_hit_rate:.0%} cached")
+    if reply.faults:
+        parts.append(plural(reply.faults, "fault"))
+    if waits.state == "growing":
+        parts.append(f"next in {tokens(waits.due_tokens - waits.grown_tokens)}")
+    elif waits.state in NEXT:
+        parts.append(NEXT[waits.state])
     return " · ".join(parts)
 
 
-def _stats(shell: Shell) -> dict[str, Any]:
+def _stats(shell: Shell) -> StatsReply:
     try:
-        return shell.call("stats", {}, spawn=False)
+        reply: StatsReply = shell.call("stats", {}, spawn=False)
     except Unreachable as failure:
         failure.hint += gateway_status.hint_still(discovery.state_folder(os.environ))
         raise
+    return reply
 
 
-def _say_daemon(page: terminal.Page, reply: dict[str, Any], *, has_gateway: bool) -> None:
-    page.say(f"ctxgcd {reply['version']}, pid {reply['pid']}, up {terminal.duration(reply['uptime_s'])}", "bold")
+def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) -> None:
+    page.say(f"ctxgcd {reply.version}, pid {reply.pid}, up {terminal.duration(reply.uptime_s)}", "bold")
     page.facts(
         (
-            ("socket", plain(reply["socket"])),
-            ("state", f"{plain(reply['state_folder'])}, {terminal.size(reply['stash_bytes'])}"),
+            ("socket", plain(reply.socket)),
+            ("state", f"{plain(reply.state_folder)}, {terminal.size(reply.stash_bytes)}"),
             (
                 "memory",
-                f"{terminal.size(reply['rss_bytes'])}, {terminal.size(reply['text_cache_bytes'])} of it cached text",
+                f"{terminal.size(reply.rss_bytes)}, {terminal.size(reply.text_cache_bytes)} of it cached text",
             ),
             (
                 "stash",
-                f"{plural(reply['segments'], 'segment')} in {plural(reply['sessions'], 'session')}, "
-                f"{plural(reply['heaps_loaded'], 'heap')} loaded",
+                f"{plural(reply.segments, 'segment')} in {plural(reply.sessions, 'session')}, "
+                f"{plural(reply.heaps_loaded, 'heap')} loaded",
             ),
             (
                 "work",
-                f"{plural(reply['collections'], 'collection')}, {plural(reply['faults'], 'page fault')}",
+                f"{plural(reply.collections, 'collection')}, {plural(reply.faults, 'page fault')}",
             ),
             (
                 "served",
-                f"{plural(reply['requests'], 'request')}, {count(reply['errors'])} of them answered with an error",
+                f"{plural(reply.requests, 'request')}, {count(reply.errors)} of them answered with an error",
             ),
-            ("follows", plural(reply["watched"], "path") if reply["watched"] else ""),
+            ("follows", plural(reply.watched, "path") if reply.watched else ""),
             ("gateway", "" if has_gateway else "none runs; `ctxgc run AGENT` starts one"),
             (
                 "erasing",
-                plural(reply["erasures_pending"], "erasure") + " pending" if reply["erasures_pending"] else "",
+                plural(reply.erasures_pending, "erasure") + " pending" if reply.erasures_pending else "",
             ),
         )
     )
-    if reply["read_only"]:
-        page.say(f"  the stash takes no writes: {plain(reply['read_only'])}", "red")
-    if 0 < reply["stash_bytes_max"] < reply["stash_bytes"]:
-        limit = terminal.size(reply["stash_bytes_max"])
+    if reply.read_only:
+        page.say(f"  the stash takes no writes: {plain(reply.read_only)}", "red")
+    if 0 < reply.stash_bytes_max < reply.stash_bytes:
+        limit = terminal.size(reply.stash_bytes_max)
         page.say(f"  the stash is larger than {limit}; `ctxgc doctor` says what to forget", "yellow")
-    if reply["tokens_estimated"]:
+    if reply.tokens_estimated:
         page.say("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
 
 
-def _say_window(page: terminal.Page, reply: dict[str, Any]) -> None:
+def _say_window(page: terminal.Page, reply: ShowReply) -> None:
     page.say()
-    page.say(plain(f"{reply['session']}  {reply['title']}").rstrip(), "bold")
-    limit = reply["budget_tokens"] or reply["window_max_tokens"]
-    window = f"{tokens(reply['billed_tokens'])} tokens"
+    page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
+    limit = reply.budget_tokens or reply.window_max_tokens
+    window = f"{tokens(reply.billed_tokens)} tokens"
     if limit:
-        window = f"{page.bar(reply['billed_tokens'] / limit)} {window} of {tokens(limit)}"
+        window = f"{page.bar(reply.billed_tokens / limit)} {window} of {tokens(limit)}"
     billing = terminal.Billing(reply)
-    mode = reply["gateway"] or reply["mode"]
-    freed, may_go, garbage = (billing.part(reply[f"{part}_tokens"]) for part in ("freed", "evictable", "garbage"))
-    hits = reply["cache_hit_rate"]
+    mode = reply.gateway or reply.mode
+    freed, may_go = billing.part(reply.freed_tokens), billing.part(reply.evictable_tokens)
+    garbage = billing.part(reply.garbage_tokens)
+    hits = reply.cache_hit_rate
     page.facts(
         (
             ("window", window),
             ("of it", f"{tokens(may_go)} may go, {tokens(garbage)} proven garbage"),
             ("freed", f"{tokens(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else ""),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
-            ("faults", count(reply["faults"])),
+            ("faults", count(reply.faults)),
             ("mode", MODES.get(mode, plain(mode))),
-            ("turn", str(reply["turn"])),
-            ("last", _last(reply["last_collection"], billing)),
-            ("next", plain(reply["next_collection"]["words"])),
+            ("turn", str(reply.turn)),
+            ("last", _last(reply.last_collection, billing)),
+            ("next", plain(reply.next_collection.words)),
         )
     )
 
 
-def _last(one: dict[str, Any] | None, billing: terminal.Billing) -> str:
+def _last(one: CollectionReply | None, billing: terminal.Billing) -> str:
     """The last collection: what it was, what it was to bring, what it brought."""
     if one is None:
         return "no collection yet"
-    actual = "" if one["actual_cost"] is None else f", {_cost(billing.part(one['actual_cost']))} by the bill"
-    head = f"#{one['collection']}, {terminal.ago(one['wall_s'])}, {plain(one['trigger'])}"
-    costs = f"{_cost(billing.part(one['predicted_cost']))} predicted{actual}"
+    actual = "" if one.actual_cost is None else f", {_cost(billing.part(one.actual_cost))} by the bill"
+    head = f"#{one.collection}, {terminal.ago(one.wall_s)}, {plain(one.trigger)}"
+    costs = f"{_cost(billing.part(one.predicted_cost))} predicted{actual}"
     return f"{head}: {terminal.what_left(one, billing)}; {costs}"
 
 

@@ -12,7 +12,11 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any, TextIO
+    from typing import TextIO
+
+    from ctxgc.protocol.replies.heap import CollectionReply, LogReply
+    from ctxgc.protocol.replies.segments import SegmentReply
+    from ctxgc.protocol.replies.sessions import ShowReply
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 WIDTH_DEFAULT = 100
@@ -187,10 +191,10 @@ class Billing:
 
     __slots__ = ("hidden_tokens", "ratio")
 
-    def __init__(self, reply: Mapping[str, Any]) -> None:
+    def __init__(self, reply: ShowReply | LogReply) -> None:
         """By the `ratio` and `hidden_tokens` of a reply."""
-        self.ratio = float(reply["ratio"])
-        self.hidden_tokens = int(reply["hidden_tokens"])
+        self.ratio = reply.ratio
+        self.hidden_tokens = reply.hidden_tokens
 
     def part(self, raw_tokens: float) -> int:
         """Of a part of the window; rounded up, as the daemon does."""
@@ -241,27 +245,27 @@ def held_by(sums: Mapping[str, int]) -> str:
     return ", ".join(f"{HOLDERS.get(name, name)} {tokens(held)}" for name, held in ranked)
 
 
-def what_left(one: Mapping[str, Any], billing: Billing) -> str:
+def what_left(one: CollectionReply, billing: Billing) -> str:
     """What a collection of the journal did, or would have done, or brought back."""
-    freed = billing.whole(one["before_tokens"]) - billing.whole(one["after_tokens"])
-    if one["undoes"]:
+    freed = billing.whole(one.before_tokens) - billing.whole(one.after_tokens)
+    if one.undoes:
         return f"{tokens(-freed)} came back"
-    verb = "would have evicted" if one["trigger"] == SHADOW else "evicted"
-    return f"{verb} {count(one['evicted'])}, freed {tokens(freed)}"
+    verb = "would have evicted" if one.trigger == SHADOW else "evicted"
+    return f"{verb} {count(one.evicted)}, freed {tokens(freed)}"
 
 
-def label(segment: Mapping[str, Any]) -> str:
+def label(segment: SegmentReply) -> str:
     """A segment in a few words from its metadata: tool, path and lines, or command; never text of its body."""
-    words = [str(segment.get("tool") or segment["kind"])]
-    paths = segment.get("paths") or []
-    if segment.get("command"):
-        words = [f"{words[0]}:", str(segment["command"])]
+    words = [segment.tool or segment.kind]
+    paths = segment.paths
+    if segment.command:
+        words = [f"{words[0]}:", segment.command]
     elif paths:
         first = paths[0]
-        words[0] += "" if segment["kind"] == "exchange" else ":"
-        lines = f":{first['first_line']}-{first['last_line']}" if first.get("last_line") else ""
+        words[0] += "" if segment.kind == "exchange" else ":"
+        lines = f":{first.first_line}-{first.last_line}" if first.last_line else ""
         more = f" +{len(paths) - 1}" if len(paths) > 1 else ""
-        words.append(f"{first['path']}{lines}{more}")
+        words.append(f"{first.path}{lines}{more}")
     return plain(" ".join(words))
 
 

@@ -15,6 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ctxgc.protocol.replies.heap import LogReply, PlanReply, VictimReply, WhyReply
+    from ctxgc.protocol.replies.segments import AddReply
+    from ctxgc.protocol.replies.sessions import SessionReply
+
 FILE_KINDS = ("attachment", "other", "user", "system")
 COLLECT_S = 300.0
 SESSION_CHARS_MAX = 400
@@ -37,11 +41,11 @@ def add(shell: Shell, args: argparse.Namespace) -> int:
     method, params = _new_segment(args)
     session = shell.session()
     here = session.get("cwd")
-    if here and not shell.call("session.list", {"project": here, "limit": 1})["sessions"]:
+    if here and not shell.has_session(project=here):
         # Without this a new user's first `ctxgc add` would have no session, or end up in one of another directory.
-        opened = shell.call("session.open", {"session": here[-SESSION_CHARS_MAX:], "project": here})
-        session = {"session": opened["session"]}
-    reply = shell.call(method, {**session, **params})
+        opened: SessionReply = shell.call("session.open", {"session": here[-SESSION_CHARS_MAX:], "project": here})
+        session = {"session": opened.session}
+    reply: AddReply = shell.call(method, {**session, **params})
     return shell.answer(reply, lambda page: _say_added(page, reply))
 
 
@@ -70,9 +74,9 @@ def _piped_text() -> str:
         usage("standard input is not UTF-8 text", "ctxgc add --file PATH takes any bytes")
 
 
-def _say_added(page: terminal.Page, reply: dict[str, Any]) -> None:
-    for segment_id in reply["ids"]:
-        page.say(f"{plain(segment_id)}  {page.paint('in ' + plain(reply['session']), 'dim')}", "bold")
+def _say_added(page: terminal.Page, reply: AddReply) -> None:
+    for segment_id in reply.ids:
+        page.say(f"{plain(segment_id)}  {page.paint('in ' + plain(reply.session), 'dim')}", "bold")
     say_changed(page, reply)
 
 
@@ -92,7 +96,7 @@ def unpin(shell: Shell, args: argparse.Namespace) -> int:
 
 def stash(shell: Shell, args: argparse.Namespace) -> int:
     """Evict by hand."""
-    reply = shell.call("segment.evict", {**shell.session(), "ids": args.segments})
+    reply: PlanReply = shell.call("segment.evict", {**shell.session(), "ids": args.segments})
     return shell.answer(reply, lambda page: say_plan(page, reply))
 
 
@@ -115,54 +119,54 @@ def collect(shell: Shell, args: argparse.Namespace) -> int:
     params = {**shell.session(), "unit": "raw" if args.raw else "billed", "limit": args.limit}
     if args.budget is not None:
         params["budget_tokens"] = args.budget
-    reply = shell.call("heap.plan" if args.dry_run else "heap.collect", params)
+    reply: PlanReply = shell.call("heap.plan" if args.dry_run else "heap.collect", params)
     return shell.answer(reply, lambda page: say_plan(page, reply, args.budget))
 
 
-def say_plan(page: terminal.Page, reply: dict[str, Any], asked_tokens: int | None = None) -> None:
+def say_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None = None) -> None:
     """A plan or a collection: what left and why, before and after, the cost, what it means for the agent."""
-    before, after = reply["before_tokens"], reply["after_tokens"]
-    if reply["victims"]:
-        page.table(VICTIM_HEAD, [victim_row(one) for one in reply["victims"]])
-        if reply["evicted"] > len(reply["victims"]):
-            page.say(f"  and {count(reply['evicted'] - len(reply['victims']))} smaller ones", "dim")
+    before, after = reply.before_tokens, reply.after_tokens
+    if reply.victims:
+        page.table(VICTIM_HEAD, [victim_row(one) for one in reply.victims])
+        if reply.evicted > len(reply.victims):
+            page.say(f"  and {count(reply.evicted - len(reply.victims))} smaller ones", "dim")
         page.say()
-    by_reason = sorted(reply["by_reason"].items(), key=lambda item: -int(item[1]["freed_tokens"]))
-    cost = reply["predicted_cost"]
+    by_reason = sorted(reply.by_reason.items(), key=lambda item: -item[1].freed_tokens)
+    cost = reply.predicted_cost
     verdict = "saves" if cost < 0 else "costs"
     page.facts(
         (
-            ("session", plain(reply["session"])),
+            ("session", plain(reply.session)),
             ("window", f"{tokens(before)} → {tokens(after)} {_unit(reply)}"),
             ("", page.bar(after / before if before else 0.0)),
-            ("budget", _budget(reply, asked_tokens) if reply["trigger"] == "asked" else ""),
+            ("budget", _budget(reply, asked_tokens) if reply.trigger == "asked" else ""),
             (
                 "evicted",
-                f"{plural(reply['evicted'], 'segment')}, {tokens(reply['freed_tokens'])} freed",
+                f"{plural(reply.evicted, 'segment')}, {tokens(reply.freed_tokens)} freed",
             ),
-            ("why", "; ".join(f"{name} {tokens(sums['freed_tokens'])}" for name, sums in by_reason)),
-            ("held by", terminal.held_by(reply["held_by"])),
+            ("why", "; ".join(f"{name} {tokens(sums.freed_tokens)}" for name, sums in by_reason)),
+            ("held by", terminal.held_by(reply.held_by)),
             ("cost", f"{verdict} {tokens(abs(cost))} input tokens, predicted" if cost else ""),
             (
                 "cache",
-                f"{tokens(reply['cache_rewrite_tokens'])} tokens to write again" if reply["evicted"] else "",
+                f"{tokens(reply.cache_rewrite_tokens)} tokens to write again" if reply.evicted else "",
             ),
-            ("effect", plain(reply["effect"])),
+            ("effect", plain(reply.effect)),
         )
     )
-    if reply["held_by"]:  # Said above, in the words of this page.
-        reply = reply | {"next": "the budget is not reached: what stays may not go; `ctxgc why SEGMENT` says why"}
-    say_changed(page, reply)
+    # The page names the holders in its own words: the reply's sentence would say them again.
+    hint = "the budget is not reached: what stays may not go; `ctxgc why SEGMENT` says why" if reply.held_by else None
+    say_changed(page, reply, hint)
 
 
-def _unit(reply: dict[str, Any]) -> str:
-    return "tokens" if reply["unit"] == "billed" else "raw tokens"
+def _unit(reply: PlanReply) -> str:
+    return "tokens" if reply.unit == "billed" else "raw tokens"
 
 
-def _budget(reply: dict[str, Any], asked_tokens: int | None) -> str:
+def _budget(reply: PlanReply, asked_tokens: int | None) -> str:
     """The budget; one below what is billed beside the window means as little of the window as can be."""
-    target = tokens(reply["target_tokens"])
-    if asked_tokens is None or asked_tokens >= reply["target_tokens"]:
+    target = tokens(reply.target_tokens)
+    if asked_tokens is None or asked_tokens >= reply.target_tokens:
         return target
     return f"{tokens(asked_tokens)}, less than the {target} that are billed beside the window"
 
@@ -170,12 +174,11 @@ def _budget(reply: dict[str, Any], asked_tokens: int | None) -> str:
 VICTIM_HEAD = (">freed", "why", "segment", "what")
 
 
-def victim_row(victim: dict[str, Any]) -> tuple[str, ...]:
-    """A victim as a row under `VICTIM_HEAD`."""
-    reason = victim["reason"] + (
-        f" by {victim['by']}" if victim["by"] else f", {plural(victim['age_turns'], 'turn')} old"
-    )
-    return (count(victim["freed_tokens"]), terminal.fit(reason, 44).rstrip(), victim["id"], victim["label"])
+def victim_row(victim: VictimReply, billing: terminal.Billing | None = None) -> tuple[str, ...]:
+    """A victim as a row under `VICTIM_HEAD`; with `billing` its raw tokens as the model bills them."""
+    freed = billing.part(victim.freed_tokens) if billing else victim.freed_tokens
+    reason = victim.reason + (f" by {victim.by}" if victim.by else f", {plural(victim.age_turns, 'turn')} old")
+    return (count(freed), terminal.fit(reason, 44).rstrip(), victim.id, victim.label)
 
 
 def _why_arguments(parser: argparse.ArgumentParser) -> None:
@@ -184,20 +187,20 @@ def _why_arguments(parser: argparse.ArgumentParser) -> None:
 
 def why(shell: Shell, args: argparse.Namespace) -> int:
     """Explain one segment."""
-    reply = shell.call("heap.why", {**shell.session(), "id": args.segment})
+    reply: WhyReply = shell.call("heap.why", {**shell.session(), "id": args.segment})
     return shell.answer(reply, lambda page: say_why(page, reply))
 
 
-def say_why(page: terminal.Page, reply: dict[str, Any]) -> None:
+def say_why(page: terminal.Page, reply: WhyReply) -> None:
     """The explanation, and the retaining path as a small tree: the root first."""
-    page.say(f"{plain(reply['label'])}  {page.paint(plain(reply['id']), 'dim')}", "bold")
-    page.say(plain(reply["explanation"]))
-    for depth, step in enumerate(reply["path"]):
+    page.say(f"{plain(reply.label)}  {page.paint(plain(reply.id), 'dim')}", "bold")
+    page.say(plain(reply.explanation))
+    for depth, step in enumerate(reply.path):
         if depth == 0:
-            head = f"{reply['root']} root  " if reply["root"] else ""
+            head = f"{reply.root} root  " if reply.root else ""
         else:
-            head = f"{'   ' * (depth - 1)}└─ {step['edge']} → "
-        page.say(f"  {page.paint(head, 'cyan')}{plain(step['label'])}  {page.paint(step['id'], 'dim')}")
+            head = f"{'   ' * (depth - 1)}└─ {step.edge} → "
+        page.say(f"  {page.paint(head, 'cyan')}{plain(step.label)}  {page.paint(step.id, 'dim')}")
 
 
 def _undo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -210,17 +213,17 @@ def _undo_arguments(parser: argparse.ArgumentParser) -> None:
 def undo(shell: Shell, args: argparse.Namespace) -> int:
     """Take a collection back."""
     params = {**shell.session(), "collection": args.collection, "force": args.force}
-    reply = shell.call("heap.undo", params)
+    reply: PlanReply = shell.call("heap.undo", params)
     return shell.answer(reply, lambda page: _say_undone(page, reply))
 
 
-def _say_undone(page: terminal.Page, reply: dict[str, Any]) -> None:
+def _say_undone(page: terminal.Page, reply: PlanReply) -> None:
     page.facts(
         (
-            ("session", plain(reply["session"])),
-            ("window", f"{tokens(reply['before_tokens'])} → {tokens(reply['after_tokens'])} {_unit(reply)}"),
-            ("cache", f"{tokens(reply['cache_rewrite_tokens'])} tokens to write again"),
-            ("effect", plain(reply["effect"])),
+            ("session", plain(reply.session)),
+            ("window", f"{tokens(reply.before_tokens)} → {tokens(reply.after_tokens)} {_unit(reply)}"),
+            ("cache", f"{tokens(reply.cache_rewrite_tokens)} tokens to write again"),
+            ("effect", plain(reply.effect)),
         )
     )
     say_changed(page, reply)
@@ -235,42 +238,41 @@ def _log_arguments(parser: argparse.ArgumentParser) -> None:
 
 def log(shell: Shell, args: argparse.Namespace) -> int:
     """Print the journal."""
-    reply = shell.call("heap.log", {**shell.session(), "limit": args.limit, "collection": args.collection})
+    reply: LogReply = shell.call("heap.log", {**shell.session(), "limit": args.limit, "collection": args.collection})
     return shell.answer(reply, lambda page: _say_log(page, reply))
 
 
-def _say_log(page: terminal.Page, reply: dict[str, Any]) -> None:
+def _say_log(page: terminal.Page, reply: LogReply) -> None:
     billing = terminal.Billing(reply)
     rows = [
         (
-            str(one["collection"]),
-            terminal.ago(one["wall_s"]),
-            one["trigger"] + (f" undoes {one['undoes']}" if one["undoes"] else ""),
-            f"{tokens(billing.whole(one['before_tokens']))} → {tokens(billing.whole(one['after_tokens']))}",
-            tokens(billing.part(one["predicted_cost"])),
-            "–" if one["actual_cost"] is None else tokens(billing.part(one["actual_cost"])),
+            str(one.collection),
+            terminal.ago(one.wall_s),
+            one.trigger + (f" undoes {one.undoes}" if one.undoes else ""),
+            f"{tokens(billing.whole(one.before_tokens))} → {tokens(billing.whole(one.after_tokens))}",
+            tokens(billing.part(one.predicted_cost)),
+            "–" if one.actual_cost is None else tokens(billing.part(one.actual_cost)),
             terminal.what_left(one, billing),
         )
-        for one in reply["collections"]
+        for one in reply.collections
     ]
     if not rows:
         page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
         return
     page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", "what"), rows)
-    foreseen = [one for one in reply["collections"] if one["trigger"] == terminal.SHADOW]
+    foreseen = [one for one in reply.collections if one.trigger == terminal.SHADOW]
     if foreseen:
-        freed = billing.part(sum(one["before_tokens"] - one["after_tokens"] for one in foreseen))
-        cost = billing.part(sum(one["predicted_cost"] for one in foreseen))
+        freed = billing.part(sum(one.before_tokens - one.after_tokens for one in foreseen))
+        cost = billing.part(sum(one.predicted_cost for one in foreseen))
         verdict = "saved" if cost <= 0 else "cost"
         page.say(
             f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed {tokens(freed)} "
             f"tokens and {verdict} {tokens(abs(cost))} input tokens, predicted"
         )
-    for one in reply["collections"]:
-        if one.get("victims"):
+    for one in reply.collections:
+        if one.victims:
             page.say()
-            victims = [one | {"freed_tokens": billing.part(one["freed_tokens"])} for one in one["victims"]]
-            page.table(VICTIM_HEAD, [victim_row(victim) for victim in victims])
+            page.table(VICTIM_HEAD, [victim_row(victim, billing) for victim in one.victims])
 
 
 COMMANDS = {

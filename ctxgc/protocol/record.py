@@ -1,0 +1,25 @@
+"""A reply as a command reads it: a JSON object whose members are attributes.
+
+    one line of JSON ──json──▶ Record, read as the `Reply` that the verb's row names
+
+msgspec would build the `Reply` itself, and its import alone costs a command more than all the rest of its start. So
+mypy checks a command against the type, and at run time the object is the one that came. Standard library only.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Record(dict):  # type: ignore[type-arg]  # Its subscript would need `typing` at run time.
+    """A JSON object. A member that is absent reads as None, as a `Reply` says of a field that may be."""
+
+    __slots__ = ()
+    __getattr__ = dict.get
+
+
+def members(reply: Any) -> dict[str, Any]:
+    """The members of a reply as they came: what `--json` prints."""
+    return dict(reply)

@@ -1,0 +1,146 @@
+"""Replies of the verbs on the heap: plans, reasons, references, the journal."""
+
+from __future__ import annotations
+
+from ctxgc.protocol.replies.reply import Reply
+
+
+class VictimReply(Reply, frozen=True):
+    """A segment that a plan would evict, or a collection evicted."""
+
+    id: str
+    kind: str
+    tool: str
+    label: str
+    """What it is in a few words: tool, path and range, or command; never text of the body."""
+    reason: str
+    by: str
+    """The segment that proves it garbage, or empty."""
+    freed_tokens: int
+    score: float
+    age_turns: int
+
+
+class ReasonReply(Reply, frozen=True):
+    """What a plan frees for one reason."""
+
+    segments: int
+    freed_tokens: int
+
+
+class PlanReply(Reply, frozen=True):
+    """`heap.plan`, `heap.collect`, `segment.evict`, `heap.undo`."""
+
+    session: str
+    unit: str
+    """`billed` or `raw`: of all numbers of tokens in here."""
+    collection: int
+    """0 for a plan or when nothing had to go."""
+    trigger: str
+    before_tokens: int
+    after_tokens: int
+    target_tokens: int
+    freed_tokens: int
+    evicted: int
+    """Victims in all; `victims` lists the largest first, up to the limit asked."""
+    victims: list[VictimReply]
+    by_reason: dict[str, ReasonReply]
+    held_by: dict[str, int]
+    """Tokens by what holds them, where the target was not reached; else empty. They add up to `after_tokens`;
+    `hidden`, where that is billed, is what the host sends before the window."""
+    predicted_cost: float
+    """Input-token equivalents over the pacer's horizon; negative is a saving."""
+    cache_rewrite_tokens: int
+    """Tokens behind the first edited place: what the next request pays again where a prompt cache was warm."""
+    mode: str
+    effect: str
+    """What it means for the agent's window, in a sentence (`planned: your agent's window is unchanged`, …)."""
+    changed: str
+    next: str | None = None
+
+
+class StepReply(Reply, frozen=True):
+    """One step of a retaining path."""
+
+    id: str
+    label: str
+    edge: str
+    """How the step before refers to this one; empty for the root."""
+
+
+class WhyReply(Reply, frozen=True):
+    """`heap.why`."""
+
+    session: str
+    id: str
+    label: str
+    state: str
+    verdict: str
+    """`root`, `reached`, `unreached`, `garbage`, `evicted`, `departed`, `forgotten`."""
+    root: str
+    """The kind of root at the start of the path: `system`, `pinned`, `recent`, …"""
+    path: list[StepReply]
+    reason: str
+    by: str
+    collection: int
+    wall_s: float
+    explanation: str
+    """The whole answer in a sentence or two."""
+    next: str | None = None
+
+
+class RefReply(Reply, frozen=True):
+    """One reference."""
+
+    id: str
+    edge: str
+    label: str
+
+
+class RefsReply(Reply, frozen=True):
+    """`heap.refs`."""
+
+    session: str
+    id: str
+    refers_to: list[RefReply]
+    referred_by: list[RefReply]
+
+
+class PathReply(Reply, frozen=True):
+    """`heap.path`; an empty path means there is none."""
+
+    session: str
+    path: list[StepReply]
+
+
+class CollectionReply(Reply, frozen=True):
+    """One line of `heap.log`; with `collection` asked for, `victims` too."""
+
+    collection: int
+    wall_s: float
+    turn: int
+    trigger: str
+    """`asked`, `evicted_by_hand`, `value`, `hard_limit`, `undo`; `shadow`: it would have run, and nothing left."""
+    target_tokens: int
+    before_tokens: int
+    after_tokens: int
+    evicted: int
+    """Victims; of a `shadow` entry those that would have left."""
+    held_by: dict[str, int]
+    predicted_cost: float
+    """Input-token equivalents over the pacer's horizon; negative is a saving."""
+    actual_cost: float | None
+    """The same, as the bill had it; none where no bill told."""
+    undoes: int
+    victims: list[VictimReply] | None = None
+
+
+class LogReply(Reply, frozen=True):
+    """`heap.log`. Tokens are raw: what the journal holds stays what it was, while the ratio is still being learnt."""
+
+    session: str
+    collections: list[CollectionReply]
+    ratio: float
+    """Billed tokens for each raw one, now."""
+    hidden_tokens: int
+    """Billed tokens of a window beside those."""

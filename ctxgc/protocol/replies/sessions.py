@@ -1,0 +1,112 @@
+"""Replies of the verbs on sessions: who they are, what fills their windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ctxgc.protocol.replies.heap import CollectionReply, PlanReply
+from ctxgc.protocol.replies.reply import Reply
+
+
+class SessionReply(Reply, frozen=True, kw_only=True):
+    """One session, as `session.list` gives it; `session.open`, `set`, `close` too."""
+
+    session: str
+    """`source:session`."""
+    project: str
+    parent: str
+    model: str
+    title: str
+    mode: str
+    task: str
+    turn: int
+    budget_tokens: int
+    window_max_tokens: int
+    created_s: float
+    updated_s: float
+    """When something was last said in it: its transcript's last record, or a request; no reading or pinning."""
+    skipped_records: int
+    closed: bool
+    changed: str | None = None
+    next: str | None = None
+
+
+class SessionsReply(Reply, frozen=True):
+    """`session.list`."""
+
+    sessions: list[SessionReply]
+    next_offset: int
+
+
+class KindTokens(Reply, frozen=True):
+    """What one kind of segment holds in the window."""
+
+    kind: str
+    segments: int
+    resident_tokens: int
+    evicted_segments: int
+
+
+class NextCollectionReply(Reply, frozen=True):
+    """What a session's next collection waits for."""
+
+    state: str
+    """Nobody collects it unasked: `watched`, `off`, `asked`. Else `limit`; `growing`: not looked at before
+    `due_tokens` have come; `looking`: at each request; `cold`: with the next one, because the cache is gone."""
+    words: str
+    """All of it as a sentence."""
+    grown_tokens: int
+    """Evictable tokens that have come since the pacer last looked."""
+    due_tokens: int
+    cold_in_s: float | None
+    """Seconds until the prompt cache counts as cold."""
+    limit_tokens: int
+    """The hard limit on the window, in billed tokens; 0: none."""
+
+
+class ShowReply(SessionReply, frozen=True, kw_only=True):
+    """`session.show`."""
+
+    segments: int
+    """Ever admitted; `resident`, `evicted`, `departed`, `forgotten` split them."""
+    resident: int
+    evicted: int
+    departed: int
+    forgotten: int
+    pinned: int
+    resident_tokens: int
+    evictable_tokens: int
+    garbage_tokens: int
+    """Freed by evicting what is proven garbage."""
+    billed_tokens: int
+    """`resident_tokens` in the model's own tokens, hidden prefix included."""
+    hidden_tokens: int
+    ratio: float
+    pressure: float
+    """billed_tokens over the budget, 0.0 without one."""
+    kinds: list[KindTokens]
+    children: list[str]
+    faults: int
+    collections: int
+    gateway: str
+    """`shadow`, `on` or `off`, as the gateway last served it; empty where it has not since the session woke."""
+    freed_tokens: int
+    """Raw tokens that are out of the window; in shadow, that would be out."""
+    cache_hit_rate: float | None
+    """Part of the prompt tokens billed since the session woke that was read from the cache; none without a bill."""
+    last_collection: CollectionReply | None
+    next_collection: NextCollectionReply
+
+
+class RenderReply(Reply, frozen=True):
+    """`session.render`, `messages.collect`."""
+
+    session: str
+    format: str
+    messages: Any
+    """The caller's own list, shorter; or a rendered session: an object with `messages`, and `system` if it has any."""
+    tokens: int
+    billed_tokens: int
+    evicted: int
+    plan: PlanReply | None = None
+    changed: str | None = None
