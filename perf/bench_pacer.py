@@ -14,8 +14,8 @@ from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import FREED_TOKENS_MIN, PacerRules
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.regret_budget import Account, Request, decide_within_budget
-from perf.heaps import SEGMENTS_PER_TURN, lived, session_like
+from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
+from perf.heaps import SEGMENTS_PER_TURN, grow_session, session_like
 from perf.record import best_s, record
 
 TURNS = 300
@@ -27,7 +27,7 @@ UNCACHED_TOKENS = 5_000
 def main(argv: list[str]) -> None:
     """A session turn by turn, the same grown to ten thousand segments, and a turn of as many that never left."""
     for name, turns in (("300", TURNS), ("10k", SEGMENTS // SEGMENTS_PER_TURN)):
-        spent_us, looked, collected = lived_through(turns)
+        spent_us, looked, collected = bench_session(turns)
         last_us = sorted(spent_us[-TURNS:])
         numbers = {
             "median_us": last_us[len(last_us) // 2],
@@ -37,19 +37,19 @@ def main(argv: list[str]) -> None:
             "collections": collected,
         }
         record(f"pacer/session/{name}", numbers)
-    huge()
+    bench_huge_turn()
 
 
-def lived_through(turns: int) -> tuple[list[float], int, int]:
+def bench_session(turns: int) -> tuple[list[float], int, int]:
     """(microseconds by turn, turns that looked, collections) of a session that is paced before every request."""
     heap, paths, account = Heap(), PathIndex(), Account()
     spent_us: list[float] = []
     looked = collected = cached = 0
-    for slot in lived(heap, paths, turns * SEGMENTS_PER_TURN):
+    for slot in grow_session(heap, paths, turns * SEGMENTS_PER_TURN):
         if (slot + 1) % SEGMENTS_PER_TURN:
             continue
         asked, now = account.asked_tokens, Now(len(spent_us) + 1)
-        request = Request(CacheState(cached) if spent_us else COLD, heap.absent_tokens)
+        request = PacerRequest(CacheState(cached) if spent_us else COLD, heap.absent_tokens)
         started_ns = perf_counter_ns()
         decision, account = decide_within_budget(heap, paths, now, PacerRules(), account, request)
         spent_us.append((perf_counter_ns() - started_ns) / 1000)
@@ -61,14 +61,14 @@ def lived_through(turns: int) -> tuple[list[float], int, int]:
     return spent_us, looked, collected
 
 
-def huge() -> None:
+def bench_huge_turn() -> None:
     """One turn at ten thousand segments, the last turns of them not cached yet."""
     heap, paths = session_like(SEGMENTS)
     now, cached = Now(SEGMENTS // SEGMENTS_PER_TURN + 1), heap.resident_tokens - UNCACHED_TOKENS
 
     def ask(grown_tokens: int) -> float:
         asked = Account(asked_tokens=heap.evictable_tokens - grown_tokens, turn=now.turn)
-        request = Request(CacheState(cached), 0)
+        request = PacerRequest(CacheState(cached), 0)
         return best_s(lambda: decide_within_budget(heap, paths, now, PacerRules(), asked, request), REPEATS)
 
     numbers = {"rests_us": ask(FREED_TOKENS_MIN - 1) * 1e6, "looks_us": ask(heap.evictable_tokens) * 1e6}

@@ -35,13 +35,13 @@ def main(argv: list[str]) -> None:
         took_s = best_s(lambda target=target: plan(heap, paths, target, now, Rules()), REPEATS)
         numbers = {"plan_ms": took_s * 1e3, **work_of(heap, paths, now, percent)}
         record(f"plan/10k/{percent}%", numbers)
-    paced(heap, paths, now)
+    bench_pacer(heap, paths, now)
 
 
 def work_of(heap: Heap, paths: PathIndex, now: Now, percent: int) -> dict[str, int | float]:
     """What a plan that frees so much of the window does, counted."""
     target = heap.resident_tokens * (100 - percent) // 100
-    work, todo = counted(heap, paths, target, now)
+    work, todo = count_calls(heap, paths, target, now)
     could_go = sum(evictable(heap, find_roots(heap, paths, now, Rules())))
     return {
         "scans": sum(work[name] for name in SCANS),
@@ -53,7 +53,7 @@ def work_of(heap: Heap, paths: PathIndex, now: Now, percent: int) -> dict[str, i
     }
 
 
-def counted(heap: Heap, paths: PathIndex, target: int, now: Now) -> tuple[Counter[str], Plan]:
+def count_calls(heap: Heap, paths: PathIndex, target: int, now: Now) -> tuple[Counter[str], Plan]:
     """(how often a plan calls what it is made of, the plan)."""
     work: Counter[str] = Counter()
 
@@ -76,7 +76,7 @@ def counted(heap: Heap, paths: PathIndex, target: int, now: Now) -> tuple[Counte
     return work, todo
 
 
-def paced(heap: Heap, paths: PathIndex, now: Now) -> None:
+def bench_pacer(heap: Heap, paths: PathIndex, now: Now) -> None:
     """What the pacer costs when it looks at the same heap, all but its last turns cached."""
     cache, grown = CacheState(heap.resident_tokens - 5_000), Allowance(grown_tokens=heap.evictable_tokens)
 

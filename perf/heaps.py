@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from ctxgc.core.heap import Entry, Heap, Proof
+from ctxgc.core.heap import Heap, HeapEntry, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.reuse import FULL_READ, HAS_PATH, RANGED_READ
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse
@@ -16,12 +16,12 @@ SEGMENTS_PER_TURN = 3
 def session_like(segments: int, seed: int = 7) -> tuple[Heap, PathIndex]:
     """A heap of so many segments: 60 % exchanges, a log-normal tail of sizes, one to five references each."""
     heap, paths = Heap(), PathIndex()
-    for _ in lived(heap, paths, segments, seed):
+    for _ in grow_session(heap, paths, segments, seed):
         pass
     return heap, paths
 
 
-def lived(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> Iterator[int]:
+def grow_session(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> Iterator[int]:
     """Fill a heap with that session, segment by segment; yields each slot once it is in."""
     random = Random(seed)
     kinds = [Kind.EXCHANGE] * 60 + [Kind.THINKING] * 18 + [Kind.ASSISTANT] * 18 + [Kind.USER] * 3 + [Kind.ATTACHMENT]
@@ -33,7 +33,7 @@ def lived(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> Iterato
         targets = (
             {int(number * (1 - random.betavariate(1, 12))) for _ in range(random.randint(1, 5))} if number else set()
         )
-        entry = Entry(
+        entry = HeapEntry(
             id=f"s{number}",
             kind=kind,
             place=number * 8,

@@ -6,7 +6,8 @@ STORY = """
 # The policy
 
 Which bodies leave a window, and when. The code is `ctxgc/core/reuse.py` (how likely a body is needed again),
-`pacer.py` (when, and how deep) and `account.py` (what it may cost). Every number here was played, without a model, over
+`pacer.py` (when, and how deep) and `regret_budget.py` (what it may cost). Every number here was played, without a
+model, over
 {sessions} recorded sessions of Claude Code and Codex, {turns} turns; `ctxgc replay` does the same with yours.
 
 Of all tokens that tool results hold in a window, turn by turn, {live:.0f} % will be used again, {drag:.0f} % never

@@ -22,7 +22,7 @@ from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, Output, cover, demand_of, touches
 from ctxgc.replay.reading import read_file
-from ctxgc.replay.simulate import Run, Script, script_of
+from ctxgc.replay.simulate import EpisodeScript, Simulation, script_of
 from ctxgc.replay.trace import Episode
 from ctxgc.replay.trial import enough_others, outputs_for_placebo
 
@@ -42,8 +42,8 @@ class Played:
 
     source: str
     session: str
-    scripts: dict[str, list[Script]]
-    placebos: dict[str, list[Script]]
+    scripts: dict[str, list[EpisodeScript]]
+    placebos: dict[str, list[EpisodeScript]]
     inputs: np.ndarray
     labels: np.ndarray
     fold: int = 0
@@ -100,9 +100,9 @@ def deal(sessions: Iterable[Played]) -> None:
             played.fold = at % FOLDS
 
 
-def samples(script: Script) -> list[tuple[list[float], bool]]:
+def samples(script: EpisodeScript) -> list[tuple[list[float], bool]]:
     """(terms of the estimate, whether it was used or read again later) of each body that could go, at each turn."""
-    run = Run(script, PROFILES["cache_5m"])
+    run = Simulation(script, PROFILES["cache_5m"])
     last_use: dict[int, int] = {}
     for number, wants in enumerate(script.demand.wants):
         for pick in cover(wants, None):
@@ -125,21 +125,20 @@ def samples(script: Script) -> list[tuple[list[float], bool]]:
     return rows
 
 
-def _terms(run: Run) -> Iterable[tuple[int, list[float]]]:
+def _terms(run: Simulation) -> Iterable[tuple[int, list[float]]]:
     heap, now = run.heap, run.now
     roots = find_roots(heap, run.paths, now, RULES)
     reached, may_go = mark(heap.refs, roots), evictable(heap, roots)
     for slot in range(len(heap)):
-        if not may_go[slot] or heap.body[slot] - heap.tombstone[slot] < RULES.min_gain_tokens:
+        if not may_go[slot] or heap.freed[slot] < RULES.min_gain_tokens:
             continue
-        kind, traits, body, refs = heap.kind_of(slot), heap.traits[slot], heap.body[slot], len(heap.refs[slot])
         moving = (
             ln_turns(now.turn - heap.born[slot]),
             ln_turns(now.turn - heap.touched[slot]),
             float(reached[slot]),
             float(proven(heap, slot, now, RULES) is not None),
         )
-        yield slot, [*fixed_terms(kind, traits, body, refs, heap.namings[slot]), *moving]
+        yield slot, [*fixed_terms(heap.fixed_facts(slot)), *moving]
 
 
 def fit(sessions: Sequence[Played]) -> Weights:

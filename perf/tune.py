@@ -25,7 +25,7 @@ from ctxgc.core.reuse import Weights
 from ctxgc.core.segment import Access
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.reading import transcripts_in
-from ctxgc.replay.simulate import Admission, Run, Script, Tally, play
+from ctxgc.replay.simulate import EpisodeScript, Simulation, SlotAdmission, Tally, play
 from ctxgc.replay.statistics import Bootstrap
 from perf.samples import FOLDS, SCOPES, Played, deal, fit, prepare, read, with_placebos
 
@@ -81,19 +81,19 @@ class Witness:
     """Slots that show a file."""
     _slots: int = 0
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """A new window."""
         self.inner.begin(script)
         self._readers, self._read, self._slots = {}, {}, 0
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """What the policy names; nothing has left since what joined last was admitted."""
         before = run.script.steps[run.step - 1].reply if run.step else ()
         for admission in (*before, *run.script.steps[run.step].before):
             self._note(run, admission)
         return self.inner.victims(run)
 
-    def _note(self, run: Run, admission: Admission) -> None:
+    def _note(self, run: Simulation, admission: SlotAdmission) -> None:
         state = run.heap.state
         self.rereads += bool(admission.reads)
         reads = [use.path for use in admission.uses if use.access is Access.READ]

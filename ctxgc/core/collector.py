@@ -114,12 +114,12 @@ def proven_garbage(heap: Heap, may_go: bytearray, now: Now, rules: Rules) -> Ran
     The key is the log of the odds that the body is needed again per token that evicting it frees, without age: the
     lowest is the cheapest token to have back. O(proofs · log proofs).
     """
-    body, tombstone, gain = heap.body, heap.tombstone, rules.min_gain_tokens
+    freed, gain = heap.freed, rules.min_gain_tokens
     found = all_proven(heap, may_go, now, rules)
     for slot in found:
         may_go[slot] = 0
-    slots = [slot for slot in found if body[slot] - tombstone[slot] >= gain]
-    return _ranked(heap, slots, [heap.key[slot] for slot in slots])
+    slots = [slot for slot in found if freed[slot] >= gain]
+    return _rank(heap, slots, [heap.key[slot] for slot in slots])
 
 
 def coldest(heap: Heap, may_go: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules) -> Ranked:
@@ -127,23 +127,22 @@ def coldest(heap: Heap, may_go: bytes | bytearray, reached: bytes | bytearray, n
 
     O(slots + candidates · log candidates).
     """
-    body, tombstone, gain = heap.body, heap.tombstone, rules.min_gain_tokens
+    freed, gain = heap.freed, rules.min_gain_tokens
     key, born, touched, weights = heap.key, heap.born, heap.touched, heap.weights
     logs = ln_turns_since(now.turn, heap.last_turn)  # Turns are few where slots are many.
     ages, idles = [weights.age * log for log in logs], [weights.idle * log for log in logs]
     linked = (0.0, weights.reached)
-    slots = [slot for slot in compress(range(len(heap)), may_go) if body[slot] - tombstone[slot] >= gain]
+    slots = [slot for slot in compress(range(len(heap)), may_go) if freed[slot] >= gain]
     keys = [key[slot] + linked[reached[slot]] + ages[born[slot]] + idles[touched[slot]] for slot in slots]
-    return _ranked(heap, slots, keys)
+    return _rank(heap, slots, keys)
 
 
-def _ranked(heap: Heap, slots: Sequence[int], keys: Sequence[float]) -> Ranked:
+def _rank(heap: Heap, slots: Sequence[int], keys: Sequence[float]) -> Ranked:
     """Ascending slots in the order of their keys; among equals the older one goes first."""
     # Sorting costs what popping a third of a queue does, and numbers are sorted three times faster than pairs.
     order = sorted(range(len(slots)), key=keys.__getitem__)
     ranked = [slots[at] for at in order]
-    freed = [heap.body[slot] - heap.tombstone[slot] for slot in ranked]
-    return Ranked(ranked, [keys[at] for at in order], freed)
+    return Ranked(ranked, [keys[at] for at in order], [heap.freed[slot] for slot in ranked])
 
 
 def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:
@@ -168,7 +167,7 @@ def plan_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:
     """
     before = heap.resident_tokens
     victims = tuple(
-        Victim(slot, BY_HAND, -1, heap.body[slot] - heap.tombstone[slot], 0.0)
+        Victim(slot, BY_HAND, -1, heap.freed[slot], 0.0)
         for slot in sorted(set(slots))
         if refusal(heap, slot, rules) == ""
     )
@@ -186,7 +185,7 @@ def refusal(heap: Heap, slot: int, rules: Rules) -> str:
         return "pending"
     if heap.kind_of(slot) in (Kind.SYSTEM, Kind.USER):
         return heap.kind_of(slot).value
-    if heap.body[slot] <= heap.tombstone[slot]:
+    if heap.freed[slot] <= 0:
         return "small"
     return "pinned" if heap.is_set(slot, PINNED) else ""
 

@@ -22,10 +22,12 @@ from math import log
 from typing import NamedTuple
 
 from ctxgc.core.masks import table
-from ctxgc.core.reuse import SHIPPED, Weights, fixed_logit, traits_of
-from ctxgc.core.segment import Kind, Segment, State, Status
+from ctxgc.core.reuse import SHIPPED, FixedFacts, Weights, fixed_logit
+from ctxgc.core.segment import Kind, State
 
 KINDS = tuple(Kind)
+REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
+"""Kinds that an assistant's reply consists of: with them a session's turn moves on."""
 STATES = tuple(State)
 RESIDENT, EVICTED, DEPARTED, FORGOTTEN = range(4)
 assert STATES == (State.RESIDENT, State.EVICTED, State.DEPARTED, State.FORGOTTEN)
@@ -46,7 +48,7 @@ class Now(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class HeapEntry:
     """What a heap keeps of a segment. Token counts are raw o200k."""
 
     id: str
@@ -74,56 +76,6 @@ class Proof(NamedTuple):
 
     reason: str
     by: int
-
-
-def flags_of(segment: Segment, *, is_pinned: bool = False) -> int:
-    """The flag bits of a segment's facts."""
-    flags = PINNED if is_pinned else 0
-    if segment.has_opaque:
-        flags |= OPAQUE
-    if segment.status is Status.PENDING:
-        flags |= PENDING
-    elif segment.status is Status.ERROR:
-        flags |= ERRORED
-    return flags
-
-
-def entry_of(
-    segment: Segment,
-    *,
-    skeleton_tokens: int,
-    piece_tokens: Iterable[tuple[str, int]],
-    tombstone_tokens: int,
-    has_evictable_inputs: bool,
-    namings: int = 0,
-    is_pinned: bool = False,
-) -> Entry:
-    """A segment's heap entry, from its facts and its counts; its content is not looked at.
-
-    `piece_tokens` are (name, raw tokens). Inputs that may not go are counted with the skeleton.
-    """
-    body = fixed = 0
-    for name, tokens in piece_tokens:
-        if name.startswith("input.") and not has_evictable_inputs:
-            fixed += tokens
-        else:
-            body += tokens
-    return Entry(
-        id=segment.id,
-        kind=segment.kind,
-        place=segment.place,
-        born_turn=segment.born_turn,
-        skeleton_tokens=skeleton_tokens + fixed,
-        body_tokens=body,
-        tombstone_tokens=tombstone_tokens,
-        tool=segment.tool,
-        task=segment.task,
-        flags=flags_of(segment, is_pinned=is_pinned),
-        traits=traits_of(segment),
-        namings=namings,
-        importance=segment.importance,
-        touched_turn=segment.born_turn,
-    )
 
 
 class Heap:
@@ -157,6 +109,8 @@ class Heap:
         self.skeleton = array("i")
         self.body = array("i")
         self.tombstone = array("i")
+        self.freed = array("i")
+        """Body less tombstone: what evicting takes out of the window; below zero where the tombstone is larger."""
         self.importance = array("f")
         self.traits = bytearray()
         self.namings = array("i")
@@ -186,7 +140,7 @@ class Heap:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def admit(self, entry: Entry, refs: Iterable[tuple[int, int]] = ()) -> int:
+    def admit(self, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> int:
         """Append a slot and return it. `refs` are (older slot, edge kind) that mark follows. O(references)."""
         if entry.id in self.slot_of:
             raise ValueError(f"slot of {entry.id!r} exists: complete it instead")
@@ -198,7 +152,7 @@ class Heap:
         self.born_peak.append(self.born_peak[-1] if slot else entry.born_turn)
         for numbers in (self.place, self.born, self.touched, self.touches, self.skeleton, self.body, self.tombstone):
             numbers.append(0)
-        for numbers in (self.namings, self.tool, self.task):
+        for numbers in (self.freed, self.namings, self.tool, self.task):
             numbers.append(0)
         self.importance.append(0.5)
         self.logit.append(0.0)
@@ -214,7 +168,7 @@ class Heap:
             self._is_ordered = True
         return slot
 
-    def complete(self, slot: int, entry: Entry, refs: Iterable[tuple[int, int]] = ()) -> None:
+    def complete(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> None:
         """Replace a pending slot's content by the completed one; what the session said of it stays.
 
         That is its place, birth, importance, task, state, pin, touches and references.
@@ -233,7 +187,7 @@ class Heap:
         self.set_state(slot, FORGOTTEN)  # Costs nothing until _fill sets what it is.
         self._fill(slot, entry, [*self.edges_of(slot), *refs])
 
-    def _fill(self, slot: int, entry: Entry, refs: Iterable[tuple[int, int]]) -> None:
+    def _fill(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]]) -> None:
         self.kind[slot] = KINDS.index(entry.kind)
         self.flags[slot] = entry.flags
         self.traits[slot] = entry.traits
@@ -245,6 +199,7 @@ class Heap:
         self.skeleton[slot] = entry.skeleton_tokens
         self.body[slot] = entry.body_tokens
         self.tombstone[slot] = entry.tombstone_tokens
+        self.freed[slot] = entry.body_tokens - entry.tombstone_tokens
         self.importance[slot] = entry.importance
         self.tool[slot] = self._name("t:", entry.tool, self.tools)
         self.task[slot] = self._name("k:", entry.task, self.tasks)
@@ -265,11 +220,14 @@ class Heap:
         return number or 0
 
     def _weigh(self, slot: int) -> None:
-        kind, refs = KINDS[self.kind[slot]], len(self.refs[slot])
-        body, importance = self.body[slot], self.importance[slot]
-        logit = fixed_logit(self.weights, kind, self.traits[slot], body, refs, self.namings[slot], importance)
+        logit = fixed_logit(self.weights, self.fixed_facts(slot), self.importance[slot])
         self.logit[slot] = logit
-        self.key[slot] = logit - log(max(body - self.tombstone[slot], 1))
+        self.key[slot] = logit - log(max(self.freed[slot], 1))
+
+    def fixed_facts(self, slot: int) -> FixedFacts:
+        """The facts of a slot that the estimate of reuse rests on."""
+        refs, namings = len(self.refs[slot]), self.namings[slot]
+        return FixedFacts(KINDS[self.kind[slot]], self.traits[slot], self.body[slot], refs, namings)
 
     def set_refs(self, slot: int, refs: Iterable[tuple[int, int]]) -> None:
         """Replace a slot's references. Targets must be older slots."""
@@ -299,7 +257,7 @@ class Heap:
         if state == RESIDENT and self.kinds_that_go[self.kind[slot]]:
             self.evictable_tokens += sign * self.body[slot]
         elif state == EVICTED:
-            self.absent_tokens += sign * (self.body[slot] - self.tombstone[slot])
+            self.absent_tokens += sign * self.freed[slot]
 
     def set_state(self, slot: int, state: int) -> None:
         """Move a slot to a state; the sums follow. O(1)."""
@@ -373,11 +331,22 @@ class Heap:
         columns = (self.kind, self.state, self.flags, self.place, self.born, self.touched, self.touches, self.skeleton)
         assert all(peak >= born for peak, born in zip(self.born_peak, self.born, strict=True))
         assert all(a <= b for a, b in pairwise(self.born_peak))
-        more = (self.body, self.tombstone, self.importance, self.key, self.refs, self.ref_kinds, self.tool, self.task)
+        assert all(self.freed[slot] == self.body[slot] - self.tombstone[slot] for slot in range(n))
+        more = (
+            self.body,
+            self.tombstone,
+            self.freed,
+            self.importance,
+            self.key,
+            self.refs,
+            self.ref_kinds,
+            self.tool,
+            self.task,
+        )
         assert all(len(column) == n for column in (*columns, *more, self.traits, self.namings, self.logit))
         assert self.slot_of == {id_: slot for slot, id_ in enumerate(self.ids)}
         assert self.resident_tokens == sum(map(self.cost_of, range(n))), "I4"
-        absent = (self.body[s] - self.tombstone[s] for s in range(n) if self.state[s] == EVICTED)
+        absent = (self.freed[s] for s in range(n) if self.state[s] == EVICTED)
         assert self.absent_tokens == sum(absent), "I4"
         bodies = (self.body[s] for s in range(n) if self.state[s] == RESIDENT and self.may_go(s))
         assert self.evictable_tokens == sum(bodies), "I4"

@@ -126,7 +126,7 @@ class PacerRules:
     chances: Chances = reuse_chances
 
 
-def tuned(profile: str) -> PacerRules:
+def tuned_rules(profile: str) -> PacerRules:
     """The dials that ship for a price profile. Raises `KeyError` for a profile that is not in `PROFILES`."""
     return PacerRules(prices=PROFILES[profile], **TUNED[profile]._asdict())
 
@@ -230,13 +230,13 @@ def _over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Pl
 def _worth_evicting(heap: Heap, roots: bytearray, now: Now, pacer: PacerRules, cache: CacheState) -> list[Placed]:
     """Every body with a positive gain, in window order; the score is the gain."""
     may_go = evictable(heap, roots)
-    state, skeleton, body, tombstone = heap.state, heap.skeleton, heap.body, heap.tombstone
+    state, skeleton, body, tombstone, freed = heap.state, heap.skeleton, heap.body, heap.tombstone, heap.freed
     window, gain_min = heap.window(), max(pacer.rules.min_gain_tokens, 1)
     costs = [skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot]) for slot in window]
     starts = {
         slot: start
         for slot, start in zip(window, accumulate(costs, initial=0), strict=False)  # One more: the window's end.
-        if may_go[slot] and body[slot] - tombstone[slot] >= gain_min
+        if may_go[slot] and freed[slot] >= gain_min
     }
     garbage = frozenset(all_proven(heap, may_go, now, pacer.rules))
     needed = pacer.chances(heap, list(starts), now, mark(heap.refs, roots), garbage)
@@ -246,12 +246,11 @@ def _worth_evicting(heap: Heap, roots: bytearray, now: Now, pacer: PacerRules, c
     saving, saving_uncached = _saving(1, pacer, is_cached=True), _saving(1, pacer, is_cached=False)
     found = []
     for (slot, start), chance in zip(starts.items(), needed, strict=True):
-        freed = body[slot] - tombstone[slot]
-        saved = freed * (saving if start < cached_end else saving_uncached)
+        saved = freed[slot] * (saving if start < cached_end else saving_uncached)
         gain = saved - chance * (fault_cost + write * body[slot])
         if gain > 0:
             reason, by = heap.proofs[slot] if slot in garbage else VALUE
-            found.append((start, Victim(slot, reason, by, freed, gain)))
+            found.append((start, Victim(slot, reason, by, freed[slot], gain)))
     return found
 
 

@@ -30,7 +30,7 @@ class Use(NamedTuple):
     last_line: int
 
 
-class Lines(NamedTuple):
+class ReadLines(NamedTuple):
     """Lines of a file that a slot read."""
 
     first: int
@@ -38,7 +38,7 @@ class Lines(NamedTuple):
     slot: int
 
 
-def _is_half_shown(use: PathUse, old: Lines) -> bool:
+def _is_half_shown(use: PathUse, old: ReadLines) -> bool:
     shared = min(use.last_line, old.last) - max(use.first_line, old.first) + 1
     return old.last < LINE_MAX and 2 * shared >= old.last - old.first + 1
 
@@ -48,7 +48,7 @@ class PathHistory:
     """What happened to one file."""
 
     uses: list[Use] = field(default_factory=list)
-    uncovered: SortedList[Lines] = field(default_factory=SortedList)
+    uncovered: SortedList[ReadLines] = field(default_factory=SortedList)
     """Reads that no later read covers."""
     last_change: int = -1
     """Newest slot that wrote or edited the file."""
@@ -100,9 +100,9 @@ class PathIndex:
             return []
         changed = history.last_change if history.last_change < slot else -1
         # Without a change in between, only reads that begin no earlier can be covered.
-        first = None if changed >= 0 else Lines(use.first_line, 0, 0)
+        first = None if changed >= 0 else ReadLines(use.first_line, 0, 0)
         found = []
-        for old in list(history.uncovered.irange(first, Lines(use.last_line, LINE_MAX, slot))):
+        for old in list(history.uncovered.irange(first, ReadLines(use.last_line, LINE_MAX, slot))):
             if old.slot >= slot:
                 continue
             if use.first_line <= old.first and old.last <= use.last_line:
@@ -121,9 +121,9 @@ class PathIndex:
         history.uses.append(Use(slot, use.access, use.first_line, use.last_line))
         if len(history.uses) > USES_PER_PATH_MAX:
             dropped = history.uses.pop(0)
-            history.uncovered.discard(Lines(dropped.first_line, dropped.last_line, dropped.slot))
+            history.uncovered.discard(ReadLines(dropped.first_line, dropped.last_line, dropped.slot))
         if use.access is Access.READ:
-            entry = Lines(use.first_line, use.last_line, slot)
+            entry = ReadLines(use.first_line, use.last_line, slot)
             if entry not in history.uncovered:
                 history.uncovered.add(entry)
         elif use.access is not Access.MENTION:

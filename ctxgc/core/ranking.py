@@ -190,9 +190,9 @@ def snippet(text: str, terms: Sequence[Term]) -> str:
     out, at = ["…"] if start else [], start
     for low, high in sorted(_spans(text, lowered, words, first, end)) if first >= 0 else ():
         if low >= at and high <= end:
-            out += [_plain(text[at:low]), MARK_OPEN, _plain(text[low:high]), MARK_CLOSE]
+            out += [_one_line(text[at:low]), MARK_OPEN, _one_line(text[low:high]), MARK_CLOSE]
             at = high
-    out.append(_plain(text[at:end]))
+    out.append(_one_line(text[at:end]))
     if end < len(text):
         out.append("…")
     return "".join(out)
@@ -208,6 +208,6 @@ def _spans(
         )
 
 
-def _plain(text: str) -> str:
+def _one_line(text: str) -> str:
     """One line, and no control characters that could be taken for marks or drive a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

@@ -42,7 +42,7 @@ class Family(NamedTuple):
     rules: tuple[Rule, ...]
 
 
-class Span(NamedTuple):
+class SecretSpan(NamedTuple):
     """A secret's place: half-open offsets."""
 
     start: int
@@ -50,7 +50,7 @@ class Span(NamedTuple):
     kind: str
 
 
-def _prefixed(kind: str, prefix: str, rest: str, *, must_look_random: bool = False) -> Rule:
+def _prefix_rule(kind: str, prefix: str, rest: str, *, must_look_random: bool = False) -> Rule:
     # The boundary is asserted behind the prefix: an assertion before it would hide the literal from the engine.
     return Rule(kind, re.compile(rf"{prefix}(?<![A-Za-z0-9]{prefix}){rest}".encode()), must_look_random)
 
@@ -74,43 +74,43 @@ ISSUED = (
     Family(
         re.compile(rb"A(?:KIA|SIA|Iza)"),
         (
-            _prefixed("aws_key", "A[KS]IA", "[A-Z0-9]{16}(?![A-Za-z0-9])"),
-            _prefixed("google_key", "AIza", "[A-Za-z0-9_-]{35,}"),
+            _prefix_rule("aws_key", "A[KS]IA", "[A-Z0-9]{16}(?![A-Za-z0-9])"),
+            _prefix_rule("google_key", "AIza", "[A-Za-z0-9_-]{35,}"),
         ),
     ),
     Family(
         re.compile(rb"g(?:h[pousr]_|ithub_pat_|lpat-)"),
         (
-            _prefixed("github_token", "gh[pousr]_", "[A-Za-z0-9]{36,}"),
-            _prefixed("github_token", "github_pat_", "[A-Za-z0-9_]{22,}"),
-            _prefixed("gitlab_token", "glpat-", "[A-Za-z0-9_-]{20,}"),
+            _prefix_rule("github_token", "gh[pousr]_", "[A-Za-z0-9]{36,}"),
+            _prefix_rule("github_token", "github_pat_", "[A-Za-z0-9_]{22,}"),
+            _prefix_rule("gitlab_token", "glpat-", "[A-Za-z0-9_-]{20,}"),
         ),
     ),
     Family(
         re.compile(rb"x(?:ox[abeoprs]-|app-)"),
         (
-            _prefixed("slack_token", "xox[abeoprs]-", "[A-Za-z0-9-]{10,}", must_look_random=True),
-            _prefixed("slack_token", "xapp-", "[0-9]-[A-Za-z0-9-]{20,}"),
+            _prefix_rule("slack_token", "xox[abeoprs]-", "[A-Za-z0-9-]{10,}", must_look_random=True),
+            _prefix_rule("slack_token", "xapp-", "[0-9]-[A-Za-z0-9-]{20,}"),
         ),
     ),
     Family(
         re.compile(rb"_[A-Za-z0-9]{16}"),
         (
-            _prefixed("stripe_key", "sk_(?:live|test)_", "[A-Za-z0-9]{16,}"),
-            _prefixed("stripe_key", "rk_(?:live|test)_", "[A-Za-z0-9]{16,}"),
-            _prefixed("npm_token", "npm_", "[A-Za-z0-9]{36,}"),
-            _prefixed("huggingface_token", "hf_", "[A-Za-z0-9]{30,}"),
+            _prefix_rule("stripe_key", "sk_(?:live|test)_", "[A-Za-z0-9]{16,}"),
+            _prefix_rule("stripe_key", "rk_(?:live|test)_", "[A-Za-z0-9]{16,}"),
+            _prefix_rule("npm_token", "npm_", "[A-Za-z0-9]{36,}"),
+            _prefix_rule("huggingface_token", "hf_", "[A-Za-z0-9]{30,}"),
         ),
     ),
     Family(
         re.compile(rb"sk-"),
         (
-            _prefixed("anthropic_key", "sk-ant-", "[A-Za-z0-9_-]{20,}"),
-            _prefixed("openai_key", "sk-", "[A-Za-z0-9_-]{20,}", must_look_random=True),
+            _prefix_rule("anthropic_key", "sk-ant-", "[A-Za-z0-9_-]{20,}"),
+            _prefix_rule("openai_key", "sk-", "[A-Za-z0-9_-]{20,}", must_look_random=True),
         ),
     ),
-    _alone(_prefixed("google_key", "ya29[.]", "[A-Za-z0-9_.-]{20,}")),
-    _alone(_prefixed("google_key", "GOCSPX-", "[A-Za-z0-9_-]{20,}")),
+    _alone(_prefix_rule("google_key", "ya29[.]", "[A-Za-z0-9_.-]{20,}")),
+    _alone(_prefix_rule("google_key", "GOCSPX-", "[A-Za-z0-9_-]{20,}")),
     Family(
         re.compile(rb"\.eyJ"),
         (Rule("jwt", re.compile(rb"eyJ(?<![\w-]eyJ)[\w-]{8,}+\.eyJ[\w-]{8,}+\.[\w-]{10,}+")),),
@@ -178,7 +178,7 @@ def redact(data: bytes) -> tuple[bytes, int]:
     """
     count = 0
     while spans := find_secrets(data):
-        data = _replaced(data, spans)
+        data = _replace(data, spans)
         count += len(spans)
     return data, count
 
@@ -202,11 +202,11 @@ def redact_segment(segment: Segment) -> tuple[Segment, int]:
     return replace(segment, skeleton=skeleton, body=tuple(body), command=command, edit_sources=sources), count
 
 
-def find_secrets(data: bytes) -> list[Span]:
+def find_secrets(data: bytes) -> list[SecretSpan]:
     """Where secrets lie, in order and without overlap; where two overlap, the earlier names the whole."""
     lowered = data.lower()
     spans = _matches(ISSUED, data, data) + _matches(NAMED, lowered, data)
-    return _merged(spans)
+    return _merge(spans)
 
 
 def looks_random(value: bytes) -> bool:
@@ -223,15 +223,15 @@ def looks_random(value: bytes) -> bool:
     )
 
 
-def _matches(families: tuple[Family, ...], searched: bytes, data: bytes) -> list[Span]:
-    spans: list[Span] = []
+def _matches(families: tuple[Family, ...], searched: bytes, data: bytes) -> list[SecretSpan]:
+    spans: list[SecretSpan] = []
     for rule in (rule for family in families if family.gate.search(searched) for rule in family.rules):
         for match in rule.pattern.finditer(searched):
             if match.lastindex == _BRACKET_GROUP:
                 continue
             start, end = match.span(match.lastindex or 0)
             if _is_secret(rule, data[start:end]):
-                spans.append(Span(start, end, rule.kind))
+                spans.append(SecretSpan(start, end, rule.kind))
     return spans
 
 
@@ -241,8 +241,8 @@ def _is_secret(rule: Rule, value: bytes) -> bool:
     return looks_random(value) if rule.must_look_random else True
 
 
-def _merged(spans: list[Span]) -> list[Span]:
-    merged: list[Span] = []
+def _merge(spans: list[SecretSpan]) -> list[SecretSpan]:
+    merged: list[SecretSpan] = []
     for span in sorted(spans):
         if merged and span.start < merged[-1].end:
             merged[-1] = merged[-1]._replace(end=max(span.end, merged[-1].end))
@@ -251,7 +251,7 @@ def _merged(spans: list[Span]) -> list[Span]:
     return merged
 
 
-def _replaced(data: bytes, spans: list[Span]) -> bytes:
+def _replace(data: bytes, spans: list[SecretSpan]) -> bytes:
     parts: list[bytes] = []
     at = 0
     for span in spans:

@@ -54,13 +54,13 @@ class Account(NamedTuple):
         return self.saved_cost + REGRET_PART * self.full_cost
 
     def after_request(
-        self, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int, *, is_cold: bool
+        self, turn: int, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int, *, is_cold: bool
     ) -> Account:
         """The account once a prompt is billed, `cached_tokens` of it cached and `absent_tokens` missing from it."""
         read, write, _ = prices
         saved = absent_tokens * (write if is_cold else read)
         paid = read * cached_tokens + write * (prompt_tokens - cached_tokens)
-        return self._replace(full_cost=self.full_cost + paid + saved, saved_cost=self.saved_cost + saved)
+        return Account(self.full_cost + paid + saved, self.saved_cost + saved, self.asked_tokens, turn)
 
     def after_edit(self, cost: float) -> Account:
         """The account once the request is edited, and costs so much more for the edit; negative: less."""
@@ -73,7 +73,7 @@ class Account(NamedTuple):
         return self._replace(saved_cost=self.saved_cost - cost)
 
 
-class Request(NamedTuple):
+class PacerRequest(NamedTuple):
     """A request that the pacer is asked about: it is due, or it has just been sent.
 
     Behind the gateway a request is sent before the pacer is asked, and the decision is for the next one. The request
@@ -96,7 +96,7 @@ class Request(NamedTuple):
 
 
 def decide_within_budget(
-    heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, account: Account, request: Request
+    heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, account: Account, request: PacerRequest
 ) -> tuple[Decision | None, Account]:
     """The pacer's decision about a request, within what the account allows; and the account if it is carried out.
 
@@ -104,7 +104,7 @@ def decide_within_budget(
     """
     cache = request.cache
     if now.turn > account.turn:
-        account = _after_request(heap, pacer, account, request)._replace(turn=now.turn)
+        account = _after_request(heap, now, pacer, account, request)
     if request.is_sent:
         pacer = replace(pacer, recent_turns=max(pacer.recent_turns - 1, 0))
     grown = heap.evictable_tokens - account.asked_tokens
@@ -118,11 +118,11 @@ def decide_within_budget(
     return None, account
 
 
-def _after_request(heap: Heap, pacer: PacerRules, account: Account, request: Request) -> Account:
+def _after_request(heap: Heap, now: Now, pacer: PacerRules, account: Account, request: PacerRequest) -> Account:
     """The account once the request is billed as it is, the hidden prefix with the window."""
     cache, sent, window = request.cache, request.sent_prefix_tokens, heap.resident_tokens
     cached = cache.read_tokens(window) if sent is None else min(sent, window)
     prefix = 0 if cache.is_cold or sent == 0 else cached + pacer.hidden_tokens
     return account.after_request(
-        pacer.prices, window + pacer.hidden_tokens, prefix, request.absent_tokens, is_cold=cache.is_cold
+        now.turn, pacer.prices, window + pacer.hidden_tokens, prefix, request.absent_tokens, is_cold=cache.is_cold
     )

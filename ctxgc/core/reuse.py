@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from math import exp, log
 from operator import attrgetter, mul
+from typing import NamedTuple
 
 from ctxgc.core.segment import LINE_MAX, Access, Kind, Segment
 
@@ -96,15 +97,24 @@ def traits_of(segment: Segment) -> int:
     return traits
 
 
+class FixedFacts(NamedTuple):
+    """The facts of a segment that time does not change and its reuse depends on."""
+
+    kind: Kind
+    traits: int
+    body_tokens: int
+    refs: int
+    namings: int
+    """How many earlier segments named the best known of its files."""
+
+
 _FIXED_WEIGHTS = attrgetter(*[field.name for field in fields(Weights)[:13]])
 """`bias` to `known`: what `fixed_terms` goes with."""
 
 
-def fixed_terms(kind: Kind, traits: int, body_tokens: int, refs: int, namings: int) -> tuple[float, ...]:
-    """What multiplies the first thirteen weights, from `bias` to `known`.
-
-    `namings`: how many earlier segments named the best known of its files.
-    """
+def fixed_terms(facts: FixedFacts) -> tuple[float, ...]:
+    """The factors of the first thirteen weights, from `bias` to `known`."""
+    kind, traits, body_tokens, refs, namings = facts
     return (
         1.0,
         float(bool(traits & FULL_READ)),
@@ -122,12 +132,9 @@ def fixed_terms(kind: Kind, traits: int, body_tokens: int, refs: int, namings: i
     )
 
 
-def fixed_logit(
-    weights: Weights, kind: Kind, traits: int, body_tokens: int, refs: int, namings: int, importance: float
-) -> float:
+def fixed_logit(weights: Weights, facts: FixedFacts, importance: float) -> float:
     """The part of a body's log-odds that time does not change."""
-    terms = fixed_terms(kind, traits, body_tokens, refs, namings)
-    known: float = sum(map(mul, _FIXED_WEIGHTS(weights), terms))
+    known: float = sum(map(mul, _FIXED_WEIGHTS(weights), fixed_terms(facts)))
     return known + IMPORTANCE_WEIGHT * (importance - 0.5)
 
 

@@ -147,11 +147,11 @@ def _past(word: str) -> str:
     for ending in ("ed", "ing"):
         if word.endswith(ending):
             bare = word[: -len(ending)]
-            return _mended(bare) if _has_vowel(bare) else word
+            return _mend(bare) if _has_vowel(bare) else word
     return word
 
 
-def _mended(word: str) -> str:
+def _mend(word: str) -> str:
     """What is left when `ed` or `ing` went: hop(p)ed → hop, fil(ed) → file."""
     if word.endswith(("at", "bl", "iz")):
         return word + "e"

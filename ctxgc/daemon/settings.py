@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ctxgc.config import Config
-from ctxgc.core.pacer import PacerRules, tuned
+from ctxgc.core.pacer import PacerRules, tuned_rules
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.daemon.services import Services
@@ -37,7 +37,7 @@ def pacer_rules(config: Config, profile: str = "") -> PacerRules:
 
     The window's limit is converted per session, because it is in billed tokens.
     """
-    rules = tuned(profile or config.pacer.profile)
+    rules = tuned_rules(profile or config.pacer.profile)
     return replace(
         rules,
         fault_price_tokens=float(config.pacer.fault_price_tokens or rules.fault_price_tokens),

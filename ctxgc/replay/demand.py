@@ -37,7 +37,7 @@ _FOLDERS = re.compile(r"(?:[\w.~-]*/)+")
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class EvictionScope:
     """What a collector may evict: always results, and by switches old tool inputs and old thinking."""
 
     inputs: bool = False
@@ -49,8 +49,8 @@ class Scope:
         return (Kind.EXCHANGE, Kind.THINKING) if self.thinking else (Kind.EXCHANGE,)
 
 
-RESULTS = Scope()
-ALL = Scope(inputs=True, thinking=True)
+RESULTS = EvictionScope()
+ALL = EvictionScope(inputs=True, thinking=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def lines_of(text: str) -> list[str]:
     return [line for line in source_lines(text) if len(line) >= LINE_CHARS_MIN]
 
 
-def _split(sized: Sized, scope: Scope) -> tuple[str, str]:
+def _split(sized: Sized, scope: EvictionScope) -> tuple[str, str]:
     """(fixed text, evictable text) of a segment under a scope."""
     segment = sized.segment
     if segment.has_opaque or segment.kind not in scope.kinds:
@@ -120,7 +120,7 @@ def _strings(value: object) -> Iterator[str]:
             yield from _strings(inner)
 
 
-class Said(NamedTuple):
+class Voice(NamedTuple):
     """Words and lines of one voice of a reply."""
 
     words: tuple[str, ...]
@@ -131,10 +131,10 @@ class Said(NamedTuple):
 class Output:
     """What one turn's reply said and quoted: everything of it but the results."""
 
-    spoken: Said
+    spoken: Voice
     """Text, and calls without their large inputs."""
-    inputs: Said
-    thinking: Said
+    inputs: Voice
+    thinking: Voice
     edit_lines: tuple[str, ...]
 
     @property
@@ -142,7 +142,7 @@ class Output:
         """Distinct words of all voices, in order."""
         return dict.fromkeys((*self.spoken.words, *self.inputs.words, *self.thinking.words))
 
-    def fixed(self, scope: Scope) -> list[Said]:
+    def fixed(self, scope: EvictionScope) -> list[Voice]:
         """The voices whose text no collector may evict."""
         return [
             self.spoken,
@@ -168,11 +168,11 @@ def output_of(turn: Turn) -> Output:
             (inputs if is_input else thinking if is_thought else spoken).append(piece.text)
         for source in segment.edit_sources:
             quoted.update(dict.fromkeys(lines_of(source)))
-    return Output(_said(spoken), _said(inputs), _said(thinking), tuple(quoted))
+    return Output(_voice_of(spoken), _voice_of(inputs), _voice_of(thinking), tuple(quoted))
 
 
-def _said(texts: Sequence[str]) -> Said:
-    return Said(
+def _voice_of(texts: Sequence[str]) -> Voice:
+    return Voice(
         tuple(dict.fromkeys(word for text in texts for word in words_of(text))),
         tuple(dict.fromkeys(line for text in texts for line in lines_of(text))),
     )
@@ -189,18 +189,18 @@ class _Index:
         self.fixed_lines: set[str] = set()
         self.cleared: set[int] = set()
 
-    def add(self, sized: Sized, scope: Scope) -> None:
+    def add(self, sized: Sized, scope: EvictionScope) -> None:
         fixed, body = _split(sized, scope)
-        self.fix(Said(words_of(fixed), tuple(lines_of(fixed))))
+        self.fix(Voice(words_of(fixed), tuple(lines_of(fixed))))
         self.add_body(sized, body)
 
-    def add_result(self, sized: Sized, scope: Scope) -> None:
+    def add_result(self, sized: Sized, scope: EvictionScope) -> None:
         """Of a reply whose voices another's took the place of."""
         self.add_body(sized, _split(sized, scope)[1])
         if sized.segment.has_opaque:
-            self.fix(_said([piece.text for piece in sized.segment.body if piece.name == "result"]))
+            self.fix(_voice_of([piece.text for piece in sized.segment.body if piece.name == "result"]))
 
-    def fix(self, said: Said) -> None:
+    def fix(self, said: Voice) -> None:
         """This text stays in every prompt."""
         self.fixed_words.update(said.words)
         self.fixed_lines.update(said.lines)
@@ -238,7 +238,7 @@ class _Index:
         return tuple(holder for holder in holders if holder not in self.cleared)
 
 
-def demand_of(episode: Episode, scope: Scope, outputs: Sequence[Output] | None = None) -> Demand:
+def demand_of(episode: Episode, scope: EvictionScope, outputs: Sequence[Output] | None = None) -> Demand:
     """The demand of each turn; with `outputs` those instead of the episode's own (the placebo)."""
     index = _Index()
     wants = []

@@ -27,13 +27,13 @@ from ctxgc.core.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want
 from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, name_victims, results
-from ctxgc.replay.simulate import Policy, Run, Script, cold_steps
+from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, cold_steps
 
 NEVER = 10**9
 """Turns to a next use that does not come."""
 
 
-def last_uses(script: Script) -> dict[int, int]:
+def last_uses(script: EpisodeScript) -> dict[int, int]:
     """The step of each used slot's last use."""
     return {slot: number for number, slots in enumerate(script.uses) for slot in slots}
 
@@ -47,18 +47,18 @@ class BeladySize:
     _uses: dict[int, list[int]] = field(default_factory=dict)
     """Steps of each slot's uses, latest first: past ones are popped."""
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Look up every use."""
         self._uses = {}
         for number in range(len(script.uses) - 1, -1, -1):
             for slot in script.uses[number]:
                 self._uses.setdefault(slot, []).append(number)
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """Until the bodies fit."""
         return JustEnough(self.name, self._order, self.budget_tokens).victims(run)
 
-    def _order(self, run: Run, slot: int) -> float:
+    def _order(self, run: Simulation, slot: int) -> float:
         ahead = self._uses.get(slot, [])
         while ahead and ahead[-1] < run.step:
             ahead.pop()
@@ -74,11 +74,11 @@ class Liveness:
     is_cold_only: bool = False
     _last_use: dict[int, int] = field(default_factory=dict)
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Look up the last uses."""
         self._last_use = last_uses(script)
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """All that is dead, once the model has seen it."""
         if self.is_cold_only and not run.cache.is_cold:
             return ()
@@ -96,13 +96,13 @@ class PerfectPacer:
     _last_use: dict[int, int] = field(default_factory=dict)
     _step: int = 0
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Look up the last uses."""
         self._last_use = last_uses(script)
         self._inner = Shipped(self.name, replace(self.pacer, chances=self._chances), self.rules)
         self._inner.begin(script)
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """What the core's pacer decides."""
         self._step = run.step
         return self._inner.victims(run)
@@ -144,7 +144,7 @@ class Body(NamedTuple):
         return min(self.body_tokens, self.tombstone_tokens) if self.may_go else self.body_tokens
 
 
-def bodies(script: Script) -> list[Body]:
+def bodies(script: EpisodeScript) -> list[Body]:
     """The time line of every slot, without any collection."""
     cleared = {slot: number for number in range(len(script.steps) - 1, -1, -1) for slot in script.steps[number].cleared}
     found: list[Body] = []
@@ -177,14 +177,14 @@ class Claim(NamedTuple):
     after: int
     at: int
 
-    def kept(self, timeline: Sequence[Body]) -> Iterator[tuple[Body, int]]:
+    def member_spans(self, timeline: Sequence[Body]) -> Iterator[tuple[Body, int]]:
         """Each member with the first prompt that it would have to be kept in; up to `at`, inclusive."""
         for slot in self.members:
             # A body is in its first prompt for free: nobody may take what the model has not seen.
             yield timeline[slot], max(self.after, timeline[slot].first) + 1
 
 
-def claims(script: Script, timeline: Sequence[Body]) -> list[Claim]:
+def claims(script: EpisodeScript, timeline: Sequence[Body]) -> list[Claim]:
     """Disjoint claims of an episode, in order; small ones first within a turn. Deterministic."""
     found: list[Claim] = []
     claimed: dict[int, int] = {}
@@ -217,7 +217,7 @@ def _member_sets(wants: Sequence[Want], slots: Sequence[int]) -> set[tuple[int, 
     return found
 
 
-def certified_cost(script: Script, prices: Prices) -> float:
+def certified_cost(script: EpisodeScript, prices: Prices) -> float:
     """No policy's bill on this episode is lower, in input-token equivalents. For prices with read ≤ write.
 
     Proof. A token is written when it first joins a prompt (what joins stands behind whatever was cached) and costs at
@@ -247,7 +247,7 @@ def certified_cost(script: Script, prices: Prices) -> float:
     for claim in claims(script, timeline):
         keep = min(
             (body.body_tokens - body.least_tokens) * (upto[claim.at + 1] - upto[since])
-            for body, since in claim.kept(timeline)
+            for body, since in claim.member_spans(timeline)
         )
         size = min(timeline[slot].body_tokens for slot in claim.members)
         fault = read * least[claim.after + 1] + 5 * FAULT_CALL_TOKENS + write * (size + FAULT_CALL_TOKENS)
@@ -264,7 +264,7 @@ class _Interval(NamedTuple):
     tokens_max: int
 
 
-def certified_faults(script: Script, budget_tokens: int) -> int:
+def certified_faults(script: EpisodeScript, budget_tokens: int) -> int:
     """No policy that holds the budget faults less often on this episode. A larger budget never raises it.
 
     Holding the budget means that in no prompt the counted bodies exceed it, but for those that nobody may take:
@@ -281,7 +281,7 @@ def certified_faults(script: Script, budget_tokens: int) -> int:
     certain: list[_Interval] = []
     intervals: list[_Interval] = []
     for claim in claims(script, timeline):
-        kept = [(_needed(body), since) for body, since in claim.kept(timeline)]
+        kept = [(_budget_tokens(body), since) for body, since in claim.member_spans(timeline)]
         first = min(since for _, since in kept)
         fits = [
             (tokens, since)
@@ -295,12 +295,12 @@ def certified_faults(script: Script, budget_tokens: int) -> int:
     return len(certain) + _faults_within(intervals, room, 0, len(script.steps))
 
 
-def _needed(body: Body) -> int:
+def _budget_tokens(body: Body) -> int:
     """What a body takes of a budget; nothing if evicting it would not even free a token."""
     return body.body_tokens if body.body_tokens > body.tombstone_tokens else 0
 
 
-def _room(script: Script, timeline: Sequence[Body], budget_tokens: int) -> list[int]:
+def _room(script: EpisodeScript, timeline: Sequence[Body], budget_tokens: int) -> list[int]:
     """Of each prompt, what the budget leaves to bodies that a policy chooses to keep."""
     bound = [0] * (len(script.steps) + 1)
     for body in timeline:

@@ -14,39 +14,35 @@ from hashlib import blake2b
 from ctxgc.core.collector import Victim, evictable, plan
 from ctxgc.core.garbage import proven
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import Account, Request, decide_within_budget
+from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
-from ctxgc.replay.simulate import Run, Script
+from ctxgc.replay.simulate import EpisodeScript, Simulation
 
 BUDGET_TOKENS = 34_000
 """The tight budget of the victims-only comparison."""
 
 
-def results(run: Run) -> list[int]:
+def results(run: Simulation) -> list[int]:
     """Resident bodies that a baseline may take: of a kind that goes, all text, seen, larger than their tombstones.
 
     In window order.
     """
     heap = run.heap
     may_go = evictable(heap, bytes(len(heap)))
-    return [
-        slot
-        for slot in heap.window()
-        if may_go[slot] and slot < run.seen_slots and heap.body[slot] > heap.tombstone[slot]
-    ]
+    return [slot for slot in heap.window() if may_go[slot] and slot < run.seen_slots and heap.freed[slot] > 0]
 
 
-def older_results(run: Run, keep: int) -> list[int]:
+def older_results(run: Simulation, keep: int) -> list[int]:
     """`results` but for those among the newest `keep` exchanges."""
     kept = set([slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE][-keep:])
     return [slot for slot in results(run) if slot not in kept and run.heap.kind_of(slot) is Kind.EXCHANGE]
 
 
-def name_victims(run: Run, slots: Iterable[int], reason: str) -> list[Victim]:
+def name_victims(run: Simulation, slots: Iterable[int], reason: str) -> list[Victim]:
     """These slots as victims, all for one reason."""
     heap = run.heap
-    return [Victim(slot, reason, -1, heap.body[slot] - heap.tombstone[slot], 0.0) for slot in slots]
+    return [Victim(slot, reason, -1, heap.freed[slot], 0.0) for slot in slots]
 
 
 @dataclass(slots=True)
@@ -55,15 +51,15 @@ class NoCollection:
 
     name: str = "none"
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Nothing to prepare."""
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """None."""
         return ()
 
 
-Order = Callable[[Run, int], float]
+Order = Callable[[Simulation, int], float]
 """Ranks a slot: the lowest goes first."""
 
 
@@ -75,10 +71,10 @@ class JustEnough:
     order: Order
     budget_tokens: int = BUDGET_TOKENS
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Nothing to prepare."""
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """In order, until the bodies fit."""
         heap = run.heap
         over = heap.evictable_tokens - self.budget_tokens
@@ -93,28 +89,28 @@ class JustEnough:
         return name_victims(run, chosen, self.name)
 
 
-def by_age(run: Run, slot: int) -> float:
+def by_age(run: Simulation, slot: int) -> float:
     """Oldest first: a sliding window."""
     return run.heap.place[slot]
 
 
-def by_touch(run: Run, slot: int) -> float:
+def by_touch(run: Simulation, slot: int) -> float:
     """Least recently used first."""
     return run.heap.touched[slot] * 1e6 + run.heap.born[slot]
 
 
-def by_density(run: Run, slot: int) -> float:
+def by_density(run: Simulation, slot: int) -> float:
     """Greedy-dual size frequency: uses per token, aged by the turn of the last touch."""
     heap = run.heap
     return heap.touched[slot] + 2000.0 * (1 + heap.touches[slot]) / max(heap.body[slot], 1)
 
 
-def by_size(run: Run, slot: int) -> float:
+def by_size(run: Simulation, slot: int) -> float:
     """Biggest first."""
     return -run.heap.body[slot]
 
 
-def by_chance(run: Run, slot: int) -> float:
+def by_chance(run: Simulation, slot: int) -> float:
     """At random, but the same in every run."""
     name = f"{run.script.name}/{run.turn}/{slot}".encode()
     return int.from_bytes(blake2b(name, digest_size=6).digest(), "little")
@@ -128,10 +124,10 @@ class PlanJustEnough:
     budget_tokens: int = BUDGET_TOKENS
     rules: Rules = field(default_factory=Rules)
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Nothing to prepare."""
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """By the core's key, until the bodies fit."""
         over = run.heap.evictable_tokens - self.budget_tokens
         if over <= 0:
@@ -148,10 +144,10 @@ class ClearOld:
     """100 k billed tokens in raw ones."""
     keep: int = 3
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Nothing to prepare."""
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """All but the newest, over the trigger."""
         if run.prompt_tokens <= self.trigger_tokens:
             return ()
@@ -165,10 +161,10 @@ class Masking:
     name: str = "mask_last_10"
     keep: int = 10
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Nothing to prepare."""
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """All but the newest ten."""
         return name_victims(run, older_results(run, self.keep), self.name)
 
@@ -179,10 +175,10 @@ class ProvenOnly:
 
     name: str = "rules_only"
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Nothing to prepare."""
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """Proven garbage."""
         rules = Rules()
         dead = [slot for slot in results(run) if proven(run.heap, slot, run.now, rules)]
@@ -199,10 +195,10 @@ class KeyWatermarks:
     low_tokens: int = 17_000
     rules: Rules = field(default_factory=Rules)
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Nothing to prepare."""
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """By the core's plan, to the level that the moment allows."""
         heap = run.heap
         if run.cache.is_cold and run.step:
@@ -226,18 +222,18 @@ class Shipped:
     _dials: PacerRules = field(default_factory=PacerRules)
     _recalls: int = 0
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Take the episode's hidden prefix into account; a session's first episode opens a new account."""
         self._dials = replace(self.pacer, hidden_tokens=script.hidden_tokens, rules=self.rules)
         self.account = self.account._replace(asked_tokens=0, turn=-1) if script.number else Account()
         self._recalls = 0
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """What the core's pacer decides."""
         for fault in run.tally.worst[self._recalls :]:
             self.account = self.account.after_recall(self._dials.prices, run.prompt_tokens, fault.size_tokens)
         self._recalls = len(run.tally.worst)
-        request = Request(run.window_cache, run.absent_tokens)
+        request = PacerRequest(run.window_cache, run.absent_tokens)
         decision, self.account = decide_within_budget(run.heap, run.paths, run.now, self._dials, self.account, request)
         return decision.plan.victims if decision else ()
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from time import perf_counter_ns
 
 from ctxgc.core.collector import Victim
-from ctxgc.core.pacer import TUNED, PacerRules, Prices, tuned
+from ctxgc.core.pacer import TUNED, PacerRules, Prices, tuned_rules
 from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, PlanJustEnough, Shipped, baselines
 from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
-from ctxgc.replay.simulate import Policy, Run, Script
+from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation
 
 NONE, LRU, CLEAR, SHIPPED = "none", "lru", "clear_100k_keep_3", "ctxgc"
 REFERENCES = (NONE, LRU, CLEAR, SHIPPED)
@@ -41,24 +41,24 @@ class Terms:
         return not self.policies or name in self.policies or name == NONE
 
 
-def shipped(terms: Terms) -> Policy:
+def shipped_policy(terms: Terms) -> Policy:
     """ctxgc with the dials that ship for these prices."""
     return Shipped(SHIPPED, _dials(terms))
 
 
 def _dials(terms: Terms) -> PacerRules:
     name = terms.profile if terms.profile in TUNED else PROFILE_DEFAULT
-    return replace(tuned(name), prices=terms.prices)
+    return replace(tuned_rules(name), prices=terms.prices)
 
 
-def lineup(terms: Terms) -> list[Policy]:
+def policies_of(terms: Terms) -> list[Policy]:
     """Every policy of a study, ready to play; those not asked for are left out unless something refers to them."""
     everyone: list[Policy] = []
     for policy in baselines():
         if isinstance(policy, JustEnough | PlanJustEnough):
             policy.budget_tokens = terms.budget_tokens
         everyone.append(policy)
-    everyone.append(shipped(terms))
+    everyone.append(shipped_policy(terms))
     everyone += oracles(terms.budget_tokens, _dials(terms))
     return [policy for policy in everyone if terms.is_reported(policy.name) or policy.name in REFERENCES]
 
@@ -68,13 +68,13 @@ def is_oracle(name: str) -> bool:
     return name in ORACLES
 
 
-def names() -> list[str]:
+def policy_names() -> list[str]:
     """What `--policy` takes."""
-    return [policy.name for policy in lineup(Terms())]
+    return [policy.name for policy in policies_of(Terms())]
 
 
 @dataclass(slots=True)
-class Watched:
+class TimedPolicy:
     """A policy under watch: the same victims, and the time they took."""
 
     inner: Policy
@@ -82,11 +82,11 @@ class Watched:
     spent_us: list[float]
     """Microseconds by turn."""
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Pass on."""
         self.inner.begin(script)
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """Pass on, by the clock."""
         started_ns = perf_counter_ns()
         found = self.inner.victims(run)
@@ -94,6 +94,6 @@ class Watched:
         return found
 
 
-def watched(policy: Policy) -> Watched:
+def timed_policy(policy: Policy) -> TimedPolicy:
     """Put a policy under watch."""
-    return Watched(policy, policy.name, [])
+    return TimedPolicy(policy, policy.name, [])

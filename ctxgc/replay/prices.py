@@ -16,7 +16,7 @@ from ctxgc.core.pacer import PROFILES, Prices
 PROFILE_DEFAULT = "cache_5m"
 
 
-class Profile(NamedTuple):
+class PriceProfile(NamedTuple):
     """A way of billing, who bills so, and when that was looked up."""
 
     name: str
@@ -28,11 +28,11 @@ class Profile(NamedTuple):
 
 
 _ROWS = (
-    Profile("cache_5m", PROFILES["cache_5m"], "Anthropic API, 5-minute cache", "2026-11"),
-    Profile("cache_1h", PROFILES["cache_1h"], "Anthropic API, 1-hour cache", "2026-11"),
-    Profile("openai", Prices(0.1, 1.0, 300.0), "OpenAI API, models that write the cache for free", "2026-11"),
-    Profile("uncached", PROFILES["uncached"], "any API without a prompt cache", "2026-11"),
-    Profile("flat", PROFILES["flat"], "a subscription: tokens and cache misses count, not money", "2026-11", True),
+    PriceProfile("cache_5m", PROFILES["cache_5m"], "Anthropic API, 5-minute cache", "2026-11"),
+    PriceProfile("cache_1h", PROFILES["cache_1h"], "Anthropic API, 1-hour cache", "2026-11"),
+    PriceProfile("openai", Prices(0.1, 1.0, 300.0), "OpenAI API, models that write the cache for free", "2026-11"),
+    PriceProfile("uncached", PROFILES["uncached"], "any API without a prompt cache", "2026-11"),
+    PriceProfile("flat", PROFILES["flat"], "a subscription: tokens and cache misses count, not money", "2026-11", True),
 )
 
-PRICE_PROFILES: Mapping[str, Profile] = MappingProxyType({row.name: row for row in _ROWS})
+PRICE_PROFILES: Mapping[str, PriceProfile] = MappingProxyType({row.name: row for row in _ROWS})

@@ -13,21 +13,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ctxgc.replay.oracle import bodies, last_uses
-from ctxgc.replay.simulate import Script
+from ctxgc.replay.simulate import EpisodeScript
 
 
-class Profile(NamedTuple):
+class HeapProfile(NamedTuple):
     """Token-turns."""
 
     live: int = 0
     drag: int = 0
     void: int = 0
 
-    def __add__(self, other: object) -> Profile:
+    def __add__(self, other: object) -> HeapProfile:
         """Profiles add up."""
-        if not isinstance(other, Profile):
+        if not isinstance(other, HeapProfile):
             return NotImplemented
-        return Profile(self.live + other.live, self.drag + other.drag, self.void + other.void)
+        return HeapProfile(self.live + other.live, self.drag + other.drag, self.void + other.void)
 
     @property
     def total(self) -> int:
@@ -35,7 +35,7 @@ class Profile(NamedTuple):
         return self.live + self.drag + self.void
 
 
-def profile_of(script: Script) -> Profile:
+def heap_profile_of(script: EpisodeScript) -> HeapProfile:
     """The profile of an episode without collections. O(segments + demand)."""
     last_use = last_uses(script)
     live = drag = void = 0
@@ -49,4 +49,4 @@ def profile_of(script: Script) -> Profile:
         used = min(max(last_use[slot] + 1 - first, 0), stay)
         live += tokens * used
         drag += tokens * (stay - used)
-    return Profile(live, drag, void)
+    return HeapProfile(live, drag, void)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ctxgc.replay.policy_registry import LRU, NONE, WINDOWS, is_oracle, lineup
+from ctxgc.replay.policy_registry import LRU, NONE, WINDOWS, is_oracle, policies_of
 from ctxgc.replay.prices import PRICE_PROFILES
-from ctxgc.replay.profile import Profile
+from ctxgc.replay.profile import HeapProfile
 from ctxgc.replay.statistics import Bootstrap, Interval, median
 from ctxgc.replay.study import Study
 from ctxgc.replay.trial import SCOPES, WORST_FAULTS_MAX, Result, Sums
@@ -28,7 +28,7 @@ def report_of(study: Study) -> Report:
     for result in study.results:
         groups.setdefault(result.source, []).append(result)
     groups[ALL_AGENTS] = study.results
-    reported = [policy.name for policy in lineup(study.terms) if study.terms.is_reported(policy.name)]
+    reported = [policy.name for policy in policies_of(study.terms) if study.terms.is_reported(policy.name)]
     return {
         "profile": profile.name,
         "prices": {
@@ -53,7 +53,7 @@ def _agent(results: Sequence[Result], reported: Sequence[str]) -> Report:
     base = _sums(results, "results", NONE)
     placebo = [one for one, result in zip(base, results, strict=True) if result.has_placebo]
     uses = sum(one.uses for one in placebo)
-    profile = sum((result.profile for result in results), Profile())
+    profile = sum((result.profile for result in results), HeapProfile())
     read = sum(result.host_read for result in results)
     lost = sum(result.host_lost for result in results)
     tables = {scope: [_policy(results, scope, name, draws) for name in reported] for scope in SCOPES}

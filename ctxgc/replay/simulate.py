@@ -20,7 +20,8 @@ from typing import Protocol
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Entry, Heap, Now, Proof, entry_of
+from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Heap, HeapEntry, Now, Proof
+from ctxgc.core.heap_entry import entry_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import COLD, CacheState
@@ -28,7 +29,7 @@ from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, Weights
 from ctxgc.core.segment import Access, PathUse, Segment, SessionKey, address_in, session_number
-from ctxgc.replay.demand import THRESHOLD, Demand, Scope, cover, touches
+from ctxgc.replay.demand import THRESHOLD, Demand, EvictionScope, cover, touches
 from ctxgc.replay.trace import Episode, Sized
 
 RECALL_GRACE_TURNS = 1
@@ -37,10 +38,10 @@ HOST = "host"
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class SlotAdmission:
     """One segment on its way into a heap: everything that does not depend on a policy, derived once."""
 
-    entry: Entry
+    entry: HeapEntry
     refs: tuple[tuple[int, int], ...]
     proofs: tuple[tuple[int, Proof], ...]
     uses: tuple[PathUse, ...]
@@ -54,13 +55,13 @@ class Step:
 
     turn: int
     wall_s: float
-    before: tuple[Admission, ...]
-    reply: tuple[Admission, ...]
+    before: tuple[SlotAdmission, ...]
+    reply: tuple[SlotAdmission, ...]
     cleared: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class EpisodeScript:
     """An episode, ready to be simulated under any policy: admissions, and demand by heap slot."""
 
     name: str
@@ -75,10 +76,10 @@ class Script:
     """Heap slot of each evictable segment of the demand, by its index."""
     uses: tuple[tuple[int, ...], ...]
     """Slots that each turn used, whatever the policy."""
-    scope: Scope
+    scope: EvictionScope
 
 
-def _recalled(segment: Segment, slot_of: Mapping[str, int], key: SessionKey) -> int:
+def _recalled_slot(segment: Segment, slot_of: Mapping[str, int], key: SessionKey) -> int:
     """What a recorded command brought back. Slots are seqs: a transcript is admitted in its order here and there."""
     name = recalled_name(segment)
     address = address_in(name)
@@ -87,31 +88,29 @@ def _recalled(segment: Segment, slot_of: Mapping[str, int], key: SessionKey) -> 
     return int(name[1:]) if name.startswith("#") else slot_of.get(name, -1)
 
 
-def script_of(episode: Episode, scope: Scope, demand: Demand) -> Script:
+def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> EpisodeScript:
     """Derive what no policy changes: references, proofs, paths. With a placebo's demand, the placebo's script."""
     index = ReferenceIndex()
     garbage = GarbageIndex(index.paths)
     slot_of: dict[str, int] = {}
     key = SessionKey(episode.source, episode.session)
 
-    def admission(sized: Sized) -> Admission:
+    def admission(sized: Sized) -> SlotAdmission:
         segment, slot = sized.segment, len(slot_of)
         slot_of[segment.id] = slot
         namings = index.paths.name(slot, segment.paths)[slot]
-        refs = index.refer(slot, segment, recalled=_recalled(segment, slot_of, key))
+        refs = index.refer(slot, segment, recalled=_recalled_slot(segment, slot_of, key))
         reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
         proofs = garbage.admit(slot, segment)
         index.add_facts(slot, segment)
         index.add_text(slot, segment)
         entry = entry_of(
             segment,
-            skeleton_tokens=sized.skeleton_tokens,
-            piece_tokens=sized.piece_tokens,
-            tombstone_tokens=sized.tombstone_tokens,
+            sized.tokens,
             has_evictable_inputs=scope.inputs,
             namings=namings,
         )
-        return Admission(entry, tuple(refs), tuple(proofs), segment.paths, tuple(r for r in reads if r >= 0))
+        return SlotAdmission(entry, tuple(refs), tuple(proofs), segment.paths, tuple(r for r in reads if r >= 0))
 
     steps = []
     for turn in episode.turns:
@@ -119,7 +118,7 @@ def script_of(episode: Episode, scope: Scope, demand: Demand) -> Script:
         cleared = tuple(slot_of[id_] for id_ in turn.cleared if id_ in slot_of)
         steps.append(Step(turn.number, turn.wall_s, before, tuple(map(admission, turn.reply)), cleared))
     slots = tuple(slot_of[id_] for id_ in demand.ids)
-    return Script(
+    return EpisodeScript(
         name=episode.name,
         source=episode.source,
         session=episode.session,
@@ -138,11 +137,11 @@ class Policy(Protocol):
 
     name: str
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """A new episode starts; only oracles may look into the script."""
         ...
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """What to evict before this request."""
         ...
 
@@ -179,10 +178,10 @@ class Tally:
     worst: list[Fault] = field(default_factory=list)
 
 
-class Run:
+class Simulation:
     """One policy on one episode. Policies read it; only `play` writes."""
 
-    def __init__(self, script: Script, prices: Prices, weights: Weights = SHIPPED) -> None:
+    def __init__(self, script: EpisodeScript, prices: Prices, weights: Weights = SHIPPED) -> None:
         self.script = script
         self.prices = prices
         self.heap = Heap(script.scope.kinds, weights)
@@ -224,7 +223,7 @@ class Run:
         """The cache as the pacer sees it: of the window alone."""
         return self.cache.behind(self.script.hidden_tokens + self.left_tokens)
 
-    def admit(self, admission: Admission) -> None:
+    def admit(self, admission: SlotAdmission) -> None:
         """Put a segment at the end of the window, as the transcript had it."""
         slot = self.heap.admit(admission.entry, admission.refs)
         self._place += 1
@@ -258,7 +257,7 @@ class Run:
         heap = self.heap
         for slot in slots:
             if heap.state[slot] <= EVICTED and self._gone.get(slot, ("", 0))[0] != HOST:
-                self._cleared_tokens += heap.body[slot] - heap.tombstone[slot]
+                self._cleared_tokens += heap.freed[slot]
             self._gone[slot] = (HOST, self.turn)
         return self._evict({slot: HOST for slot in slots if self.heap.state[slot] == RESIDENT})
 
@@ -312,7 +311,7 @@ class Run:
         self.cache = CacheState(self.cache.prefix_tokens + size)
 
 
-def cold_steps(script: Script, prices: Prices) -> list[bool]:
+def cold_steps(script: EpisodeScript, prices: Prices) -> list[bool]:
     """Whether nothing of a request is cached: the first, and each after a gap longer than the cache lives."""
     cold, last_wall = [], 0.0
     for number, step in enumerate(script.steps):
@@ -323,7 +322,7 @@ def cold_steps(script: Script, prices: Prices) -> list[bool]:
 
 
 def play(
-    script: Script,
+    script: EpisodeScript,
     policy: Policy,
     prices: Prices,
     *,
@@ -335,7 +334,7 @@ def play(
 
     `threshold` is the uncovered weight that makes a fault: at 1 a single rare word does.
     """
-    run = Run(script, prices, weights)
+    run = Simulation(script, prices, weights)
     policy.begin(script)
     for number, (step, is_cold) in enumerate(zip(script.steps, cold_steps(script, prices), strict=True)):
         run.step, run.turn = number, step.turn
@@ -353,7 +352,7 @@ def play(
     return run.tally
 
 
-def _bill(run: Run, edited_at: int, *, with_window: bool) -> None:
+def _bill(run: Simulation, edited_at: int, *, with_window: bool) -> None:
     prompt = run.prompt_tokens
     cached = run.cache.read_tokens(min(edited_at, prompt))
     read, write, _ = run.prices
@@ -365,7 +364,7 @@ def _bill(run: Run, edited_at: int, *, with_window: bool) -> None:
         run.tally.window.append(prompt)
 
 
-def _serve(run: Run, number: int, threshold: int) -> None:
+def _serve(run: Simulation, number: int, threshold: int) -> None:
     """What the reply needed: uses touch, faults recall."""
     script, heap = run.script, run.heap
     slots, wants = script.slots, script.demand.wants[number]

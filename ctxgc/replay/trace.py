@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Used
-from ctxgc.core.segment import Kind, Segment, Status
+from ctxgc.core.heap import REPLY_KINDS
+from ctxgc.core.heap_entry import SegmentTokens
+from ctxgc.core.segment import Segment, Status
 from ctxgc.tokens.opaque import apart
 
-REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
 HIDDEN_DEFAULT_TOKENS = 20_000
 """System prompt and tool schemas, where the provider's usage does not tell."""
 
@@ -28,9 +29,7 @@ class Sized:
     """A segment with its raw token counts."""
 
     segment: Segment
-    skeleton_tokens: int
-    piece_tokens: tuple[tuple[str, int], ...]
-    tombstone_tokens: int
+    tokens: SegmentTokens
 
 
 @dataclass(slots=True)
@@ -83,7 +82,7 @@ class Recorder:
             session = self._sessions.setdefault(event.session, _Session())
             if isinstance(event, Admitted):
                 if event.segment.status is not Status.PENDING:
-                    session.admitted[event.segment.id] = self._sized(event.segment)
+                    session.admitted[event.segment.id] = self._with_tokens(event.segment)
                     session.log.append(event.segment.id)
             elif isinstance(event, Rewindowed):
                 session.log.append(tuple(id_ for id_, _ in event.slots))
@@ -94,11 +93,12 @@ class Recorder:
             elif isinstance(event, Opened):
                 session.model = event.model or session.model
 
-    def _sized(self, segment: Segment) -> Sized:
+    def _with_tokens(self, segment: Segment) -> Sized:
         pieces = tuple((piece.name, self._count(piece.data)) for piece in segment.body)
         body = sum(tokens for _, tokens in pieces)
         frame, opaque_tokens = apart(segment.skeleton)
-        return Sized(segment, self._count(frame) + opaque_tokens, pieces, self._tombstone(segment, body))
+        tokens = SegmentTokens(self._count(frame) + opaque_tokens, pieces, self._tombstone(segment, body))
+        return Sized(segment, tokens)
 
     def episodes(self) -> list[Episode]:
         """Every episode with at least one turn, in order."""
@@ -172,7 +172,7 @@ class _Session:
 
 
 def _tokens(sized: Sized) -> int:
-    return sized.skeleton_tokens + sum(tokens for _, tokens in sized.piece_tokens)
+    return sized.tokens.skeleton + sum(tokens for _, tokens in sized.tokens.pieces)
 
 
 def _close(episode: Episode, turns: dict[int, Turn]) -> None:

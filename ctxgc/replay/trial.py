@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from ctxgc.core.tombstone import label
-from ctxgc.replay.demand import ALL, RESULTS, Output, Scope, demand_of, output_of
+from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, Output, demand_of, output_of
 from ctxgc.replay.oracle import certified_cost, certified_faults
-from ctxgc.replay.policy_registry import NONE, SHIPPED, WINDOWS, Terms, is_oracle, lineup, watched
-from ctxgc.replay.profile import Profile, profile_of
-from ctxgc.replay.simulate import Script, Tally, play, script_of
+from ctxgc.replay.policy_registry import NONE, SHIPPED, WINDOWS, Terms, is_oracle, policies_of, timed_policy
+from ctxgc.replay.profile import HeapProfile, heap_profile_of
+from ctxgc.replay.simulate import EpisodeScript, Tally, play, script_of
 from ctxgc.replay.statistics import median
 from ctxgc.replay.trace import Episode
 
@@ -86,7 +86,7 @@ class Result:
     """By (scope, policy)."""
     policy_us: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Median and longest microseconds of a turn, by policy, results only."""
-    profile: Profile = field(default_factory=Profile)
+    profile: HeapProfile = field(default_factory=HeapProfile)
     host_lost: int = 0
     """Files read again after the host's own cuts …"""
     host_read: int = 0
@@ -103,7 +103,7 @@ class Result:
 def enough_others(turns: Sequence[int], at: int) -> list[int]:
     """Of sessions with so many turns each, the next ones after one of them that together say as much as it does.
 
-    After the last comes the first. Said twice, an output asks for nothing, because its words are fixed text by then:
+    After the last comes the first. Voice twice, an output asks for nothing, because its words are fixed text by then:
     so a placebo takes further sessions instead. All others, where they say less together.
     """
     found, said = [], 0
@@ -136,21 +136,21 @@ def try_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: T
         result.bounds[scope_name] = sum(costs), sum(certified_faults(script, terms.budget_tokens) for script in scripts)
         _play_all(result, scope_name, scripts, placebos, terms)
         if scope is RESULTS:
-            result.profile = sum(map(profile_of, scripts), Profile())
+            result.profile = sum(map(heap_profile_of, scripts), HeapProfile())
             _note_story(result, episodes, scripts, terms)
     return result
 
 
-def _script(episode: Episode, scope: Scope, outputs: Sequence[Output] | None = None) -> Script:
+def _script(episode: Episode, scope: EvictionScope, outputs: Sequence[Output] | None = None) -> EpisodeScript:
     return script_of(episode, scope, demand_of(episode, scope, outputs))
 
 
 def _play_all(
-    result: Result, scope_name: str, scripts: Sequence[Script], placebos: Sequence[Script], terms: Terms
+    result: Result, scope_name: str, scripts: Sequence[EpisodeScript], placebos: Sequence[EpisodeScript], terms: Terms
 ) -> None:
-    for policy in lineup(terms):
+    for policy in policies_of(terms):
         sums = result.sums.setdefault((scope_name, policy.name), Sums())
-        eye = watched(policy)
+        eye = timed_policy(policy)
         for script in scripts:
             sums.add(play(script, eye, terms.prices))
             sums.strict_faults += (
@@ -162,9 +162,9 @@ def _play_all(
             sums.add_placebo(play(script, policy, terms.prices))
 
 
-def _note_story(result: Result, episodes: Sequence[Episode], scripts: Sequence[Script], terms: Terms) -> None:
+def _note_story(result: Result, episodes: Sequence[Episode], scripts: Sequence[EpisodeScript], terms: Terms) -> None:
     """Windows by turn for the page, and the shipped policy's worst faults by label."""
-    drawn = {policy.name: policy for policy in lineup(terms) if policy.name in WINDOWS}
+    drawn = {policy.name: policy for policy in policies_of(terms) if policy.name in WINDOWS}
     for name, policy in drawn.items():
         window = result.windows.setdefault(name, [])
         for episode, script in zip(episodes, scripts, strict=True):

@@ -13,10 +13,10 @@ from typing import Any
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.tombstone import label
-from ctxgc.replay.demand import RESULTS, Scope, Want, cover, demand_of
-from ctxgc.replay.policy_registry import Terms, shipped
+from ctxgc.replay.demand import RESULTS, EvictionScope, Want, cover, demand_of
+from ctxgc.replay.policy_registry import Terms, shipped_policy
 from ctxgc.replay.reading import read_file
-from ctxgc.replay.simulate import Fault, Policy, Run, Script, play, script_of
+from ctxgc.replay.simulate import EpisodeScript, Fault, Policy, Simulation, play, script_of
 from ctxgc.replay.trace import Episode
 
 WANTED_MAX = 8
@@ -32,11 +32,11 @@ class _Glance:
     resident: set[int] = field(default_factory=set)
     name: str = "glance"
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         """Pass on."""
         self.inner.begin(script)
 
-    def victims(self, run: Run) -> Sequence[Victim]:
+    def victims(self, run: Simulation) -> Sequence[Victim]:
         """Pass on; at the turn, remember what stays."""
         found = self.inner.victims(run)
         if run.turn == self.turn:
@@ -55,7 +55,9 @@ def find_session(files: Iterable[str], session: str) -> list[Episode]:
     return []
 
 
-def explain(episodes: Sequence[Episode], turn: int, terms: Terms, scope: Scope = RESULTS) -> dict[str, Any] | None:
+def explain(
+    episodes: Sequence[Episode], turn: int, terms: Terms, scope: EvictionScope = RESULTS
+) -> dict[str, Any] | None:
     """What the turn needed and missed, as an object that JSON can hold; None if the session has no such turn."""
     for episode in episodes:
         numbers = [one.number for one in episode.turns]
@@ -64,10 +66,10 @@ def explain(episodes: Sequence[Episode], turn: int, terms: Terms, scope: Scope =
     return None
 
 
-def _explain(episode: Episode, at: int, terms: Terms, scope: Scope) -> dict[str, Any]:
+def _explain(episode: Episode, at: int, terms: Terms, scope: EvictionScope) -> dict[str, Any]:
     script = script_of(episode, scope, demand_of(episode, scope))
     turn = episode.turns[at].number
-    glance = _Glance(shipped(terms), turn)
+    glance = _Glance(shipped_policy(terms), turn)
     tally = play(script, glance, terms.prices)
     sized = {one.segment.id: one.segment for each in episode.turns for one in (*each.before, *each.reply)}
     faults = {fault.segment: fault for fault in tally.worst if fault.turn == turn}
@@ -81,7 +83,7 @@ def _explain(episode: Episode, at: int, terms: Terms, scope: Scope) -> dict[str,
                 "segment": segment.id,
                 "what": label(segment),
                 "born_turn": segment.born_turn,
-                "wanted": _wanted(wants, pick),
+                "wanted": _wanted_texts(wants, pick),
                 "in_window": script.slots[pick] in glance.resident,
                 "missing": _missing(faults.get(segment.id)),
             }
@@ -96,7 +98,7 @@ def _explain(episode: Episode, at: int, terms: Terms, scope: Scope) -> dict[str,
     }
 
 
-def _wanted(wants: Iterable[Want], pick: int) -> list[str]:
+def _wanted_texts(wants: Iterable[Want], pick: int) -> list[str]:
     """The heaviest wants first: an edited line says more than a word."""
     found = sorted((want for want in wants if pick in want.providers), key=lambda want: -want.weight)
     return [want.text for want in found[:WANTED_MAX]]

@@ -159,14 +159,14 @@ def window_lines(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
     for number, (name, line) in enumerate(windows.items()):
         if not line:
             continue
-        points = [(x(turn), y(tokens)) for turn, tokens in _thinned(line)]
+        points = [(x(turn), y(tokens)) for turn, tokens in _thin(line)]
         path = "M" + "L".join(f"{_n(px)} {_n(py)}" for px, py in points)
         parts.append(f'<path class="line line{number}" d="{path}"><title>{escape(name)}</title></path>')
         parts.append(_text(right + 10, ends[name], name, "start", f"end line{number}"))
     return svg(bottom + 42, parts, label)
 
 
-def _thinned(line: Sequence[int]) -> list[tuple[int, int]]:
+def _thin(line: Sequence[int]) -> list[tuple[int, int]]:
     """At most `POINTS_MAX` points of a line: of each bucket its highest, for peaks are what matters."""
     size = ceil(len(line) / POINTS_MAX)
     return [

@@ -106,16 +106,16 @@ def _placebo(row: Report) -> str:
 def _policies(agents: dict[str, Report], everyone: Report) -> str:
     parts = [_figure(everyone, "policies", "All agents, tool results")]
     rest = list(SCOPES)[1]
-    parts.append(_folded("All agents", SCOPES[rest], _figure(everyone, rest, f"All agents, {SCOPES[rest]}")))
+    parts.append(_fold("All agents", SCOPES[rest], _figure(everyone, rest, f"All agents, {SCOPES[rest]}")))
     for name, agent in agents.items():
         figures = [
             f"<h3>{escape(about)}</h3>{_figure(agent, scope, f'{name}, {about}')}" for scope, about in SCOPES.items()
         ]
-        parts.append(_folded(name, f"{agent['sessions']:,} sessions, {agent['turns']:,} turns", "".join(figures)))
+        parts.append(_fold(name, f"{agent['sessions']:,} sessions, {agent['turns']:,} turns", "".join(figures)))
     return "".join(parts)
 
 
-def _folded(title: str, more: str, body: str) -> str:
+def _fold(title: str, more: str, body: str) -> str:
     return f"<details><summary>{escape(title)} <small>{escape(more)}</small></summary>{body}</details>"
 
 
@@ -199,7 +199,7 @@ def _tables(report: Report, agents: dict[str, Report], everyone: Report) -> str:
             said.append(
                 f"the host compacted {host['cuts']} times; {host['read_again_pct']:.0f} % of its files were re-read"
             )
-        parts.append(_folded(name, "; ".join(said), body))
+        parts.append(_fold(name, "; ".join(said), body))
     return "".join(parts)
 
 

@@ -75,13 +75,13 @@ class TokenCounter:
         """
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         if len(data) < CACHED_BYTES_MIN:
-            return self._count_chunks(_decoded(data))
+            return self._count_chunks(_decode(data))
         key = blake2b(data, digest_size=16, person=b"ctxgc-tok-v1").digest()
         with self._lock:
             known = self._cache.get(key)
         if known is not None:
             return known
-        tokens = self._count_chunks(_decoded(data))
+        tokens = self._count_chunks(_decode(data))
         with self._lock:
             self._cache[key] = tokens
         return tokens
@@ -92,7 +92,7 @@ class TokenCounter:
             raise ValueError("a chunk this long may stall or panic the engine")
         encoding = self.ranks.encoding
         self.encoded_chars += len(chunk)
-        return _estimated(chunk) if encoding is None else _encoded(encoding, chunk)
+        return _estimate(chunk) if encoding is None else _encode_count(encoding, chunk)
 
     def _count_chunks(self, text: str) -> int:
         tokens = start = 0
@@ -110,23 +110,23 @@ def chunk_end(text: str, start: int) -> int:
     return match.start() if match else limit
 
 
-def _decoded(data: bytes) -> str:
+def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return data.decode("utf-8", "replace")
 
 
-def _encoded(encoding: Encoding, chunk: str) -> int:
+def _encode_count(encoding: Encoding, chunk: str) -> int:
     try:
         return len(encoding.encode_ordinary(chunk))
     except BaseException as panic:
         # The engine's panic derives from BaseException and cannot be imported; all else is not ours to catch.
         if type(panic).__name__ != "PanicException":
             raise
-        return _estimated(chunk)
+        return _estimate(chunk)
 
 
-def _estimated(chunk: str) -> int:
+def _estimate(chunk: str) -> int:
     size_bytes = len(chunk.encode("utf-8", "surrogatepass"))
     return max(-(-size_bytes // TOKEN_BYTES_MAX), round(size_bytes / ESTIMATED_BYTES_PER_TOKEN))

@@ -81,14 +81,14 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _run_tokens(run: bytes) -> int:
-    head = _decoded(run[:HEAD_CHARS])
+    head = _decode(run[:HEAD_CHARS])
     if not head.startswith(_MAGICS):
         return ceil(len(run) / CHARS_PER_TOKEN)
     size = image_size(head)
     return image_tokens(*size) if size else IMAGE_TOKENS_UNKNOWN
 
 
-def _decoded(run: bytes) -> bytes:
+def _decode(run: bytes) -> bytes:
     whole = run.rstrip(b"=")
     whole = whole[: len(whole) - len(whole) % 4]
     try:

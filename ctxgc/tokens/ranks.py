@@ -60,7 +60,7 @@ def load_ranks(env: Mapping[str, str], path: Path | None = None) -> Ranks:
     notes: list[str] = []
     for candidate in _candidates(env, path):
         try:
-            content = _unpacked(candidate)
+            content = _unpack(candidate)
         except (OSError, EOFError, zlib.error) as error:
             notes.append(f"{candidate}: not readable ({error})")
             continue
@@ -79,7 +79,7 @@ def _candidates(env: Mapping[str, str], path: Path | None) -> Iterator[Traversab
     yield resources.files("ctxgc.tokens") / SHIPPED_NAME
 
 
-def _unpacked(candidate: Traversable) -> bytes:
+def _unpack(candidate: Traversable) -> bytes:
     with candidate.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)

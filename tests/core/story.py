@@ -4,7 +4,8 @@ import json
 from itertools import count
 
 from ctxgc.core.garbage import GarbageIndex, proven
-from ctxgc.core.heap import Heap, Now, entry_of
+from ctxgc.core.heap import Heap, Now
+from ctxgc.core.heap_entry import SegmentTokens, entry_of
 from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.roots import ROOTS, find_roots
@@ -76,8 +77,8 @@ class Story:
         recalled = int(name[1:]) if name.startswith("#") else self.heap.slot_of.get(name, -1)
         refs = self.index.refer(slot, segment, recalled=recalled)
         found = [] if is_open else self.garbage.admit(slot, segment)
-        tokens = [(piece.name, len(piece.data)) for piece in segment.body]
-        entry = entry_of(segment, skeleton_tokens=5, piece_tokens=tokens, tombstone_tokens=0, has_evictable_inputs=True)
+        tokens = SegmentTokens(5, [(piece.name, len(piece.data)) for piece in segment.body], 0)
+        entry = entry_of(segment, tokens, has_evictable_inputs=True)
         admit = self.heap.admit if slot == len(self.heap) else lambda *what: self.heap.complete(slot, *what)
         admit(entry, refs)
         if not is_open:

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, Entry, Heap, Now, Proof
+from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, Heap, HeapEntry, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse
@@ -16,8 +16,8 @@ RULES = st.builds(
 
 
 @st.composite
-def entries(draw, number: int) -> Entry:
-    return Entry(
+def entries(draw, number: int) -> HeapEntry:
+    return HeapEntry(
         id=f"s{number}",
         kind=draw(st.sampled_from([Kind.EXCHANGE, Kind.EXCHANGE, Kind.EXCHANGE, *Kind])),
         place=draw(st.integers(-50, 50)),

@@ -4,7 +4,7 @@ from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.regret_budget import Account, Request, decide_within_budget
+from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
 from tests.core.test_heap import an_entry
 
 HIDDEN = 1000
@@ -21,7 +21,7 @@ def grown_heap():
 
 
 def asked(heap, account, turn, was_cached):
-    request = Request(CacheState(heap.resident_tokens), 0, was_cached)
+    request = PacerRequest(CacheState(heap.resident_tokens), 0, was_cached)
     return decide_within_budget(heap, PathIndex(), Now(turn), PACER, account, request)[1]
 
 
@@ -52,7 +52,7 @@ def test_what_is_decided_for_the_next_request_is_decided_as_if_it_were_that_ones
         heap.admit(an_entry(f"s{number}", body=3000, born=number))
 
     def victims(turn, was_cached):
-        request = Request(CacheState(heap.resident_tokens), 0, was_cached)
+        request = PacerRequest(CacheState(heap.resident_tokens), 0, was_cached)
         decision, _ = decide_within_budget(heap, PathIndex(), Now(turn), pacer, Account(full_cost=1e9), request)
         return [victim.slot for victim in decision.plan.victims]
 

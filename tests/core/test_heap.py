@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, PINNED, RESIDENT, Entry, Heap
+from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, PINNED, RESIDENT, Heap, HeapEntry
 from ctxgc.core.segment import Kind
 from tests.core.strategies import entries, heaps
 
@@ -80,8 +80,8 @@ def test_a_reference_to_a_younger_segment_is_a_programming_error():
         heap.admit(an_entry("b"), [(1, 1)])
 
 
-def an_entry(id_: str, *, body: int = 0, skeleton: int = 0, tombstone: int = 0, flags: int = 0, **more) -> Entry:
-    return Entry(
+def an_entry(id_: str, *, body: int = 0, skeleton: int = 0, tombstone: int = 0, flags: int = 0, **more) -> HeapEntry:
+    return HeapEntry(
         id=id_,
         kind=more.pop("kind", Kind.EXCHANGE),
         place=more.pop("place", 0),

@@ -83,7 +83,7 @@ def slow_cuts(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, cached_
     starts = {slot: sum(heap.cost_of(before) for before in window[:at]) for at, slot in enumerate(window)}
     gains = {}
     for slot in window:
-        if may_go[slot] and heap.body[slot] - heap.tombstone[slot] >= max(pacer.rules.min_gain_tokens, 1):
+        if may_go[slot] and heap.freed[slot] >= max(pacer.rules.min_gain_tokens, 1):
             gains[slot] = gain_of(
                 heap,
                 slot,
@@ -93,7 +93,7 @@ def slow_cuts(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, cached_
             )
     worth = [slot for slot in window if gains.get(slot, 0) > 0]
     for at, first in enumerate(worth):
-        freed = {slot: heap.body[slot] - heap.tombstone[slot] for slot in worth[at:]}
+        freed = {slot: heap.freed[slot] for slot in worth[at:]}
         kept = 0
         for slot in window[window.index(first) :]:
             cached = min(max(cached_tokens - starts[slot], 0), heap.cost_of(slot))
@@ -127,7 +127,7 @@ def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(mad
         slot
         for slot in heap.window()
         if may_go[slot]
-        and heap.body[slot] - heap.tombstone[slot] >= max(pacer.rules.min_gain_tokens, 1)
+        and heap.freed[slot] >= max(pacer.rules.min_gain_tokens, 1)
         and gain_of(heap, slot, chance_of(heap, paths, slot, now, own(pacer)), pacer, is_cached=False) > 0
     }
 
@@ -183,7 +183,7 @@ def test_a_colder_cache_never_makes_a_collection_dearer(made, data):
     heap, _ = made
     slots = [slot for slot in heap.window() if heap.state[slot] < EVICTED and heap.body[slot] > heap.tombstone[slot]]
     chosen = data.draw(st.sets(st.sampled_from(slots))) if slots else set()
-    victims = [Victim(slot, "value", -1, heap.body[slot] - heap.tombstone[slot], 0.0) for slot in sorted(chosen)]
+    victims = [Victim(slot, "value", -1, heap.freed[slot], 0.0) for slot in sorted(chosen)]
     edges = sorted(data.draw(st.lists(CACHED, min_size=2, max_size=5)))
 
     costs = [effects_of(heap, victims, CacheState(cached)).predicted_cost(PacerRules()) for cached in edges]

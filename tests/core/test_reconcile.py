@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, RESIDENT, Entry, Heap
+from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, RESIDENT, Heap, HeapEntry
 from ctxgc.core.reconcile import (
     Content,
     HostList,
@@ -26,7 +26,7 @@ KINDS = st.sampled_from([Kind.EXCHANGE, Kind.EXCHANGE, Kind.SUMMARY])
 
 def entry(id_, *, place=0, state=RESIDENT, flags=0, kind=Kind.EXCHANGE):
     costs = {"skeleton_tokens": 3, "body_tokens": 50, "tombstone_tokens": 20}
-    return Entry(id=id_, kind=kind, place=place, born_turn=0, state=state, flags=flags, **costs)
+    return HeapEntry(id=id_, kind=kind, place=place, born_turn=0, state=state, flags=flags, **costs)
 
 
 def heap_of(*entries):

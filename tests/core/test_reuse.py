@@ -16,6 +16,7 @@ from ctxgc.core.reuse import (
     MENTIONS,
     RANGED_READ,
     SHIPPED,
+    FixedFacts,
     fixed_logit,
     fixed_terms,
     ln_turns,
@@ -40,13 +41,12 @@ def test_a_body_is_needed_less_the_older_it_is_and_more_if_it_is_reached():
 
 
 def test_the_estimate_is_the_weighted_sum_of_its_terms():
-    terms = fixed_terms(Kind.EXCHANGE, FULL_READ | HAS_PATH, 1000, 2, 5)
+    read, call = FixedFacts(Kind.EXCHANGE, FULL_READ | HAS_PATH, 1000, 2, 5), FixedFacts(Kind.EXCHANGE, 0, 1000, 2, 0)
+    terms = fixed_terms(read)
     known = sum(weight * term for weight, term in zip(astuple(SHIPPED), terms, strict=False))
 
-    assert fixed_logit(SHIPPED, Kind.EXCHANGE, FULL_READ | HAS_PATH, 1000, 2, 5, 0.5) == pytest.approx(known)
-    assert fixed_logit(SHIPPED, Kind.EXCHANGE, 0, 1000, 2, 0, 1.0) - fixed_logit(
-        SHIPPED, Kind.EXCHANGE, 0, 1000, 2, 0, 0.5
-    ) == pytest.approx(3.0)
+    assert fixed_logit(SHIPPED, read, 0.5) == pytest.approx(known)
+    assert fixed_logit(SHIPPED, call, 1.0) - fixed_logit(SHIPPED, call, 0.5) == pytest.approx(3.0)
 
 
 @given(heaps())
@@ -54,9 +54,9 @@ def test_the_heap_keeps_every_slot_as_the_formula_says(made):
     heap, _ = made
 
     for slot in range(len(heap)):
-        kind, refs, namings = KINDS[heap.kind[slot]], len(heap.refs[slot]), heap.namings[slot]
-        traits, body, importance = heap.traits[slot], heap.body[slot], heap.importance[slot]
-        expected = fixed_logit(SHIPPED, kind, traits, body, refs, namings, importance)
+        refs, namings = len(heap.refs[slot]), heap.namings[slot]
+        facts = FixedFacts(KINDS[heap.kind[slot]], heap.traits[slot], heap.body[slot], refs, namings)
+        expected = fixed_logit(SHIPPED, facts, heap.importance[slot])
         assert heap.logit[slot] == pytest.approx(expected)
 
 

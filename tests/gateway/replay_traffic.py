@@ -23,19 +23,19 @@ from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.regret_budget import Request as PacerRequest
-from ctxgc.core.regret_budget import decide_within_budget
+from ctxgc.core.regret_budget import PacerRequest, decide_within_budget
 from ctxgc.core.segment import Kind
 from ctxgc.gateway.daemon_client import Link
-from ctxgc.replay.demand import Demand, Scope
+from ctxgc.replay.demand import Demand, EvictionScope
 from ctxgc.replay.policies import NoCollection, Shipped
-from ctxgc.replay.policy_registry import Terms, shipped
+from ctxgc.replay.policy_registry import Terms, shipped_policy
 from ctxgc.replay.reading import read_file, token_counter, transcripts_in
-from ctxgc.replay.simulate import Run, play, script_of
+from ctxgc.replay.simulate import Simulation, play, script_of
 from ctxgc.replay.trace import Episode
 from tests.daemon.harness import DaemonProcess
+from tests.gateway.cached_prompt import layers_of
 from tests.gateway.stage import CHAT, MESSAGES, RESPONSES, Stage
-from tests.gateway.upstream import READ, WRITE, Bill, Upstream, units
+from tests.gateway.upstream import READ, WRITE, Bill, Upstream
 
 WIRES = {"claude_code": ("anthropic_messages", MESSAGES), "codex": ("openai_responses", RESPONSES)}
 OTHERS = ("openai_chat", CHAT)
@@ -44,7 +44,7 @@ CLEARED = Tombstone("[Old tool result content cleared]", "[cleared]")
 TURNS_MIN = 20
 MODEL = "gpt-5"
 """Its tokens are those that raw tokens are."""
-SCOPE = Scope(inputs=True)
+SCOPE = EvictionScope(inputs=True)
 
 
 class Request(NamedTuple):
@@ -82,10 +82,12 @@ class TokenUpstream(Upstream):
     """Bills in o200k tokens of what is said, each part counted once in the life of the process."""
 
     sizes: dict[bytes, int] = field(default_factory=dict)
+    _cached: set[bytes] = field(default_factory=set)
 
     def _bill(self, wire, asked, session):
         chain, read, total = json.dumps(asked.get("model")).encode(), 0, 0
-        for unit, _ in units(wire, asked):  # Rendered without marks: as if its agent had set them well.
+        # Rendered without marks: as if its agent had set them well.
+        for unit in (block.data for _, layer in layers_of(wire, asked) for block in layer):
             name = blake2b(unit, digest_size=16).digest()
             if name not in self.sizes:
                 self.sizes[name] = token_counter().count("\n".join(said_in(json.loads(unit))).encode())
@@ -224,7 +226,7 @@ def predicted(episode: Episode, limit_tokens: int = 0) -> float:
     script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
     terms = Terms()
     assert (terms.prices.read, terms.prices.write) == (READ, WRITE)
-    policy = shipped(terms)
+    policy = shipped_policy(terms)
     policy.pacer = limited(policy.pacer, episode, limit_tokens)
     return play(script, policy, terms.prices).cost / play(script, NoCollection(), terms.prices).cost
 
@@ -238,8 +240,8 @@ def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
     """The same, had the simulator the gateway's timing: decided once a request has gone, in force with the next one."""
     script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
     terms = Terms()
-    policy = Told(pacer=limited(shipped(terms).pacer, episode, limit_tokens))
-    run, decided = Run(script, terms.prices), ()
+    policy = Told(pacer=limited(shipped_policy(terms).pacer, episode, limit_tokens))
+    run, decided = Simulation(script, terms.prices), ()
     policy.begin(script)
     for number, step in enumerate(script.steps):
         run.step, run.turn = number, step.turn
@@ -254,7 +256,7 @@ def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
     return run.tally.cost / play(script, NoCollection(), terms.prices).cost
 
 
-def bill(run: Run, edited_at: int) -> None:
+def bill(run: Simulation, edited_at: int) -> None:
     """One request, as the simulator bills it."""
     cached = run.cache.read_tokens(min(edited_at, run.prompt_tokens))
     run.tally.cost += READ * cached + WRITE * (run.prompt_tokens - cached)

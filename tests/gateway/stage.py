@@ -218,7 +218,7 @@ class Stage:
 
     def pause(self):
         """The agent waits for longer than its provider keeps a cache."""
-        self.upstream._cached.clear()
+        self.upstream.forget()
         for family in self.running.syncer._families.values():
             for thread in family.threads.values():
                 thread.asked_s -= 2 * self.running.settings.cache_ttl_s

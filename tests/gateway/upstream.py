@@ -1,9 +1,9 @@
 """A model's API that refuses what the real ones refuse, and bills as they do.
 
     request ──valid?──▶ 400, with the reason        orphaned pairs; signed turns edited or without their thinking;
-                                                    tools that change or go; too many marks of where to cache
-            ──bill────▶ what an earlier request began with is read from the cache, the rest is written; where the API
-                        wants marks of where to cache, only up to those
+                                                    tools that change or go; marks of where to cache that are too many,
+                                                    out of order, or where none may stand
+            ──bill────▶ by marks, look-back and lives, as `ctxgc.core.provider_cache` has it of this API
             ──answer──▶ a stream or a JSON body     the next tool call, until the session has run its turns
 
 Behaviours that a test asks for come as the header `x-test`. Everything received is kept, byte for byte.
@@ -12,24 +12,23 @@ Behaviours that a test asks for come as the header `x-test`. Everything received
 import asyncio
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import NamedTuple
 
 from aiohttp import web
 
+from ctxgc.core.provider_cache import LONG_LIFE_S, findable, noted, refusal
 from tests.contracts import wire_rules
+from tests.gateway.cached_prompt import ANTHROPIC_WIRE, plain, prompt_of, provider_of
 
 FORMATS = {
     "/v1/messages": "anthropic_messages",
     "/v1/chat/completions": "openai_chat",
     "/v1/responses": "openai_responses",
 }
-READ, WRITE = 0.1, 1.25
-"""Prices of a cached read and of a cache write, relative to input."""
-MARKS_MAX, LOOKBACK = 4, 20
-"""Marks of where to cache in one request; blocks before each of them where an earlier one's is found."""
-BYTES_PER_TOKEN = 4
+READ, WRITE, LONG_WRITE = 0.1, 1.25, 2.0
+"""Prices of a cached read and of a cache write, for five minutes or an hour, relative to input."""
 
 
 class Received(NamedTuple):
@@ -44,11 +43,14 @@ class Bill:
     read: int = 0
     written: int = 0
     plain: int = 0
-    """Behind the last mark of where to cache."""
+    """Behind the last mark of where to cache, or of an API that sells writes at the price of input."""
+    long_written: int = 0
+    """The part of `written` that is kept for an hour."""
 
     @property
     def cost(self):
-        return self.read * READ + self.written * WRITE + self.plain
+        write = self.written * WRITE + self.long_written * (LONG_WRITE - WRITE)
+        return self.read * READ + write + self.plain
 
     @property
     def hit_rate(self):
@@ -67,10 +69,17 @@ class Upstream:
     """Whether bodies are kept."""
     script: list[list[dict] | int] = field(default_factory=list)
     """Blocks of the next answers of Anthropic's API, or their error's status, before it goes on by itself."""
+    least_tokens: int | None = None
+    """The shortest prefix that is cached, where not what the API's documentation says of the model."""
+    now_s: float = 0.0
+    """The provider's clock: it stands until a test moves it."""
+    billed: list = field(default_factory=list)
+    """What each answered request was billed, in order."""
     port: int = 0
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     """The other side of a stream went away."""
-    _cached: set[bytes] = field(default_factory=set)
+    _entries: dict = field(default_factory=dict)
+    _seen: tuple | None = None
     _tools: dict[str, str] = field(default_factory=dict)
     _thought: dict[str, set[str]] = field(default_factory=dict)
     """For each session: calls made by turns that thought."""
@@ -126,7 +135,8 @@ class Upstream:
         # A title and the like are asked for without any, under the same id: but whoever has called has tools.
         assert tools or not any(is_call(item) for item in items), "calls without tools"
         assert not tools or self._tools.setdefault(session, tools) == tools, "the tools changed"
-        assert count_marks(asked) <= MARKS_MAX, f"more than {MARKS_MAX} blocks with cache_control"
+        why = refusal(provider_of(wire, asked.get("model") or ""), self._prompt(wire, asked).marks)
+        assert not why, why
         check_seals(items)
         for message in items:
             check_signature(message)
@@ -142,30 +152,31 @@ class Upstream:
             assert not calls & thought, "a turn lost its thinking"
 
     def _bill(self, wire, asked, session):
-        """The longest beginning that some request had before is read; everything else is written.
-
-        Anthropic's API caches up to a mark and reads what was cached up to one, a few blocks back at most; the others
-        need no marks.
-        """
-        chain, total, ends = json.dumps(asked.get("model")).encode(), 0, []
-        for unit, is_marked in units(wire, asked):
-            chain = blake2b(chain + unit, digest_size=16).digest()
-            total += len(unit) // BYTES_PER_TOKEN
-            ends.append((chain, total, is_marked or wire != "anthropic_messages"))
-        marks = [at for at, (_, _, is_mark) in enumerate(ends) if is_mark]
-        found = [
-            ends[back][1]
-            for at in marks
-            for back in range(max(0, at - LOOKBACK), at + 1)
-            if ends[back][0] in self._cached
-        ]
-        read, kept = max(found, default=0), ends[marks[-1]][1] if marks else 0
-        self._cached |= {ends[at][0] for at in marks}
+        """What the request is billed, which is answered with 200 from here on: so it leaves its entries."""
+        provider, prompt = provider_of(wire, asked.get("model") or ""), self._prompt(wire, asked)
+        if self.least_tokens is not None:
+            provider = replace(provider, least_tokens=self.least_tokens)
+        billed = findable(provider, self._entries, prompt, self.now_s).bill()
+        self._entries = noted(provider, self._entries, prompt, self.now_s)
+        if wire != ANTHROPIC_WIRE:
+            billed = billed._replace(written=0, plain=billed.written + billed.plain)
+        self.billed.append(billed)
         bill = self.bills.setdefault(session, Bill())
-        bill.read += read
-        bill.written += kept - read
-        bill.plain += total - kept
-        return read, kept - read, total - kept
+        bill.read += billed.read
+        bill.written += billed.written
+        bill.plain += billed.plain
+        bill.long_written += billed.long_written
+        return billed.read, billed.written, billed.plain
+
+    def _prompt(self, wire, asked):
+        """The request as the cache sees it: made once for its check and its bill."""
+        if self._seen is None or self._seen[0] is not asked:
+            self._seen = (asked, prompt_of(wire, asked))
+        return self._seen[1]
+
+    def forget(self):
+        """So much time goes by that nothing is cached any more."""
+        self.now_s += 2 * LONG_LIFE_S
 
     async def _answer(self, request, wire, asked, usage):
         done = sum(1 for item in asked.get("messages", asked.get("input", [])) if is_assistants(item))
@@ -259,30 +270,14 @@ def is_assistants(item):
     return item.get("role") == "assistant" or item.get("type") in wire_rules.CALLS
 
 
-NO_PROMPT = {"id", "status", "internal_chat_message_metadata_passthrough"}
-"""Of an item: what its API does not show the model."""
-
-
-def units(wire, asked):
-    """What a cache compares, in the order it does, and whether it is marked as where to cache."""
-    yield json.dumps(asked.get("tools")).encode(), count_marks(asked.get("tools")) > 0
-    system = asked.get("system", asked.get("instructions"))
-    yield json.dumps(_plain(system)).encode(), count_marks(system) > 0
-    for item in asked.get("messages", asked.get("input", [])):
-        content = item.get("content")
-        rest = {key: value for key, value in item.items() if key not in NO_PROMPT | {"content"}}
-        for part in content if isinstance(content, list) else [content]:
-            yield json.dumps([_plain(rest), _plain(part)]).encode(), count_marks(part) > 0
-
-
 def tools_of(asked):
-    """A request's tools, wherever it lists them; empty without any."""
-    listed = asked.get("tools") or [
+    """A request's tools, wherever it lists them; empty without any. A deferred tool is no part of the prompt."""
+    listed = [tool for tool in asked.get("tools") or () if not tool.get("defer_loading")] or [
         item["tools"]
         for item in asked.get("input", ())
         if isinstance(item, dict) and item.get("type") == "additional_tools"
     ]
-    return json.dumps(_plain(listed)) if listed else ""
+    return json.dumps(plain(listed)) if listed else ""
 
 
 def is_call(item):
@@ -292,21 +287,9 @@ def is_call(item):
     return is_block or bool(item.get("tool_calls")) or item.get("type") in wire_rules.CALLS
 
 
-def count_marks(value):
-    if isinstance(value, dict):
-        return ("cache_control" in value) + sum(count_marks(part) for part in value.values())
-    return sum(map(count_marks, value)) if isinstance(value, list) else 0
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items() if key != "cache_control"}
-    return [_plain(part) for part in value] if isinstance(value, list) else value
-
-
 def sign(blocks):
     """A signature over everything else that the assistant said in this turn."""
-    others = [_plain(block) for block in blocks if block["type"] != "thinking"]
+    others = [plain(block) for block in blocks if block["type"] != "thinking"]
     thought = [block["thinking"] for block in blocks if block["type"] == "thinking"]
     return blake2b(json.dumps([thought, others]).encode(), digest_size=8).hexdigest()
 

@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
+from ctxgc.core.heap_entry import SegmentTokens
 from ctxgc.core.pacer import PROFILES, PacerRules
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment
-from ctxgc.replay.demand import ALL, RESULTS, Scope, demand_of
+from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, demand_of
 from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import ClearOld, JustEnough, KeyWatermarks, Masking, PlanJustEnough, Shipped, baselines
-from ctxgc.replay.simulate import Policy, Run, Script, script_of
+from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, script_of
 from ctxgc.replay.trace import Episode, Sized, Turn
 from tests.effort import effort
 
@@ -25,7 +26,7 @@ PATHS = ["/src/a.py", "/src/b.py"]
 few = effort(20)
 """For laws whose every example plays whole episodes, or every policy on them."""
 
-scopes = st.sampled_from([RESULTS, ALL, Scope(inputs=True)])
+scopes = st.sampled_from([RESULTS, ALL, EvictionScope(inputs=True)])
 profiles = st.sampled_from(sorted(PROFILES)).map(PROFILES.__getitem__)
 budgets = st.integers(0, 6000)
 
@@ -51,7 +52,7 @@ def sized(
         body=tuple(Piece(name, text.encode()) for name, text, _ in pieces),
         **facts,
     )
-    return Sized(segment, skeleton, tuple((name, tokens) for name, _, tokens in pieces), tombstone)
+    return Sized(segment, SegmentTokens(skeleton, tuple((name, tokens) for name, _, tokens in pieces), tombstone))
 
 
 def said(turn: int, text: str, tokens: int = 5, **facts: object) -> Sized:
@@ -70,7 +71,7 @@ def episode_of(*turns: Turn, hidden: int = 1000, session: str = "s") -> Episode:
     return Episode("claude_code", session, 0, list(turns), hidden)
 
 
-def script(episode: Episode, scope: Scope = RESULTS) -> Script:
+def script(episode: Episode, scope: EvictionScope = RESULTS) -> EpisodeScript:
     return script_of(episode, scope, demand_of(episode, scope))
 
 
@@ -129,7 +130,7 @@ def episodes(draw: st.DrawFn, max_turns: int = 9, session: str = "s") -> Episode
 
 
 @st.composite
-def scripts(draw: st.DrawFn, max_turns: int = 9) -> Script:
+def scripts(draw: st.DrawFn, max_turns: int = 9) -> EpisodeScript:
     """Random episodes under a random scope."""
     return script(draw(episodes(max_turns)), draw(scopes))
 
@@ -147,10 +148,10 @@ class Scripted:
     def __init__(self, **by_step: str) -> None:
         self.by_step = {int(step.removeprefix("at")): ids.split() for step, ids in by_step.items()}
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         pass
 
-    def victims(self, run: Run) -> list[Victim]:
+    def victims(self, run: Simulation) -> list[Victim]:
         ids = self.by_step.get(run.step, [])
         return [Victim(run.heap.slot_of[id_], "scripted", -1, 0, 0.0) for id_ in ids]
 
@@ -161,11 +162,11 @@ class Peak:
     def __init__(self, inner: Policy) -> None:
         self.inner, self.name, self.tokens = inner, inner.name, 0
 
-    def begin(self, script: Script) -> None:
+    def begin(self, script: EpisodeScript) -> None:
         self.inner.begin(script)
         self.tokens = 0
 
-    def victims(self, run: Run) -> list[Victim]:
+    def victims(self, run: Simulation) -> list[Victim]:
         found = list(self.inner.victims(run))
         # What the model has not seen stays, whoever names it.
         named = {victim.slot for victim in found if victim.slot < run.seen_slots}

@@ -6,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.segment import Kind
-from ctxgc.replay.demand import ALL, RESULTS, Scope, Want, cover, demand_of, lines_of, output_of, touches, words_of
+from ctxgc.replay.demand import (
+    ALL,
+    RESULTS,
+    EvictionScope,
+    Want,
+    cover,
+    demand_of,
+    lines_of,
+    output_of,
+    touches,
+    words_of,
+)
 from tests.effort import effort
 from tests.replay.episodes import asked, episode_of, episodes, few, free_turns, result, said, scopes, sized
 
@@ -166,7 +177,7 @@ def test_old_inputs_and_thinking_provide_only_where_they_may_go():
     episode = episode_of(*turns)
 
     assert asked_words(episode, RESULTS, 2) == []
-    assert asked_words(episode, Scope(inputs=True), 2) == ["code_word_a"]
+    assert asked_words(episode, EvictionScope(inputs=True), 2) == ["code_word_a"]
     assert asked_words(episode, ALL, 2) == ["code_word_a", "code_word_b"]
 
 

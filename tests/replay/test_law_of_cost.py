@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.pacer import PROFILES, PacerRules, tuned
+from ctxgc.core.pacer import PROFILES, PacerRules, tuned_rules
 from ctxgc.core.regret_budget import REGRET_PART, Account
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, demand_of
@@ -63,7 +63,7 @@ def reading_session(turns, seed):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_law_binds_long_sessions_and_still_lets_them_save(profile):
-    pacer = replace(tuned(profile), fault_price_tokens=0.0)
+    pacer = replace(tuned_rules(profile), fault_price_tokens=0.0)
     told = reading_session(60, seed=7)
     shares = []
 
@@ -88,7 +88,7 @@ def test_the_account_knows_to_the_token_what_doing_nothing_costs(told, prices):
 
 def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_its_own():
     told = reading_session(30, seed=3)
-    policy = Shipped(pacer=tuned("cache_5m"))
+    policy = Shipped(pacer=tuned_rules("cache_5m"))
     play(told, policy, PROFILES["cache_5m"])
     before = policy.account
 
@@ -116,7 +116,7 @@ def test_no_recorded_session_is_dearer_than_101_percent_of_nothing_at_any_price(
             for scope in (RESULTS, ALL):
                 told = [script_of(episode, scope, demand_of(episode, scope)) for episode in episodes]
                 for profile, prices in PROFILES.items():
-                    policy = Shipped(pacer=tuned(profile))
+                    policy = Shipped(pacer=tuned_rules(profile))
                     cost = sum(play(one, policy, prices).cost for one in told)
                     nothing = sum(play(one, NoCollection(), prices).cost for one in told)
 

@@ -2,19 +2,24 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.core.collector import evictable
 from ctxgc.core.garbage import proven
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import Account, Request, decide_within_budget
+from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
+from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import Kind
+from ctxgc.core.segment import Access, Kind, PathUse
 from ctxgc.replay.policies import (
     ClearOld,
     JustEnough,
     KeyWatermarks,
     Masking,
+    NoCollection,
+    PlanJustEnough,
     ProvenOnly,
     Shipped,
     by_age,
@@ -24,6 +29,7 @@ from ctxgc.replay.policies import (
     by_touch,
     results,
 )
+from ctxgc.replay.policy_registry import NONE, Terms, policies_of
 from ctxgc.replay.simulate import play
 from tests.replay.episodes import (
     PRICES,
@@ -97,15 +103,69 @@ def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(scr
     play(script, Checked(Masking("mask", keep), check), PRICES)
 
 
-@given(scripts(), st.integers(0, 8000))
+@given(scripts(), st.integers(0, 8000), st.integers(1, 4))
 @few
-def test_clearing_waits_for_its_trigger_and_keeps_the_last_results(script, trigger):
+def test_clearing_beyond_its_trigger_takes_all_results_but_the_last_and_nothing_before(script, trigger, keep):
     def check(run, victims):
         exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE]
-        assert not {victim.slot for victim in victims} & set(exchanges[-3:])
-        assert not victims or run.prompt_tokens > trigger
+        older = set(results(run)) & set(exchanges[:-keep])
+        assert {victim.slot for victim in victims} == (older if run.prompt_tokens > trigger else set())
 
-    play(script, Checked(ClearOld("clear", trigger, 3), check), PRICES)
+    play(script, Checked(ClearOld("clear", trigger, keep), check), PRICES)
+
+
+@pytest.mark.parametrize(("over_tokens", "first_step"), [(0, 5), (-1, 4)])
+def test_clearing_begins_with_the_first_prompt_over_the_trigger(over_tokens, first_step):
+    turns = free_turns(8)
+    for number, turn in enumerate(turns):
+        turn.reply.append(result(f"r{number}", number, f"text {number}", 1000))
+    episode, steps = script(episode_of(*turns)), []
+    prompts = play(episode, NoCollection(), PRICES, with_window=True).window
+    watch = Checked(
+        ClearOld("clear", prompts[4] + over_tokens, 1), lambda run, victims: steps.extend([run.step] if victims else [])
+    )
+
+    play(episode, watch, PRICES)
+
+    assert steps[0] == first_step
+
+
+@given(scripts(), budgets)
+@few
+def test_the_plan_just_enough_holds_its_budget_or_says_what_stays(script, budget):
+    policy = PlanJustEnough("plan", budget)
+
+    def check(run, victims):
+        bodies = {victim.slot: run.heap.body[victim.slot] for victim in victims}
+        over = run.heap.evictable_tokens - budget
+        freed = sum(victim.freed_tokens for victim in victims)
+        spared = {slot for slot in worth_taking(run, policy.rules) if slot not in bodies}
+        assert freed >= over or not spared
+        assert over > 0 or not victims
+        # And not one more than it had to.
+        assert not victims or freed - victims[-1].freed_tokens < over
+
+    play(script, Checked(policy, check), PRICES)
+
+
+def worth_taking(run, rules):
+    may_go = evictable(run.heap, find_roots(run.heap, run.paths, run.now, rules))
+    return [slot for slot in range(len(run.heap)) if may_go[slot] and run.heap.freed[slot] >= rules.min_gain_tokens]
+
+
+@pytest.mark.parametrize("policy", [p for p in policies_of(Terms()) if p.name != NONE], ids=lambda policy: policy.name)
+def test_no_rival_of_the_table_is_idle_in_a_long_session_with_pauses(policy):
+    assert play(a_long_session(), policy, PRICES).evictions > 0
+
+
+def a_long_session():
+    """Files that nobody needs, each read twice, in a window that outgrows the trigger of every policy of the table."""
+    turns = free_turns(60, gap_s=10.0)
+    for number, turn in enumerate(turns):
+        turn.wall_s += 1000.0 * (number // 50)
+        path = PathUse(f"/src/{number // 2}.py", Access.READ)
+        turn.reply.append(result(f"r{number}", number, f"text {number}", 2500, paths=(path,), tool="Read"))
+    return script(episode_of(*turns))
 
 
 @given(scripts())
@@ -130,7 +190,7 @@ def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
         for fault in run.tally.worst[faults:]:
             account = account.after_recall(prices, run.prompt_tokens, fault.size_tokens)
         faults = len(run.tally.worst)
-        request = Request(run.window_cache, run.absent_tokens)
+        request = PacerRequest(run.window_cache, run.absent_tokens)
         core, account = decide_within_budget(run.heap, run.paths, run.now, told, account, request)
         assert tuple(victims) == (core.plan.victims if core else ())
 

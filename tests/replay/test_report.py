@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection
-from ctxgc.replay.policy_registry import Terms, lineup
-from ctxgc.replay.profile import Profile, profile_of
+from ctxgc.replay.policy_registry import Terms, policies_of
+from ctxgc.replay.profile import HeapProfile, heap_profile_of
 from ctxgc.replay.reading import read_file
 from ctxgc.replay.report import report_of
 from ctxgc.replay.simulate import play, script_of
@@ -53,7 +53,7 @@ def page(report):
 def result(session, *, source="claude_code", turns=100, **by_policy):
     """A session's result by hand: cost and faults of some policies; all others do as no collection does."""
     made = Result(source, session, turns=turns, windows={"none": [1], "clear_100k_keep_3": [1], "ctxgc": [1]})
-    for policy in lineup(Terms()):
+    for policy in policies_of(Terms()):
         cost, faults = by_policy.get(policy.name, (100.0, 0))
         for scope in SCOPES:
             made.sums[scope, policy.name] = Sums(cost=cost, faults=faults, prompt_tokens=100)
@@ -172,14 +172,14 @@ def test_the_profile_accounts_for_every_token_turn(tmp_path):
     watch = Resident()
 
     play(script, watch, Terms().prices)
-    profile = profile_of(script)
+    profile = heap_profile_of(script)
 
     assert profile.total == watch.total
     assert min(profile) > 0, "some live, some drag, some void"
 
 
 def test_profiles_add_up():
-    assert Profile(1, 2, 3) + Profile(10, 20, 30) == Profile(11, 22, 33)
+    assert HeapProfile(1, 2, 3) + HeapProfile(10, 20, 30) == HeapProfile(11, 22, 33)
 
 
 def test_a_turn_that_faulted_is_explained_with_what_had_gone(study, report, tmp_path):

@@ -34,7 +34,7 @@ R, W, TTL = PRICES
 
 
 def tokens(sized):
-    return sized.skeleton_tokens + sum(count for _, count in sized.piece_tokens)
+    return sized.tokens.skeleton + sum(count for _, count in sized.tokens.pieces)
 
 
 @given(episodes(), profiles)

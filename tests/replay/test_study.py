@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.replay import reading
-from ctxgc.replay.policy_registry import Terms, lineup
+from ctxgc.replay.policy_registry import Terms, policies_of
 from ctxgc.replay.reading import read_file, transcripts_in
 from ctxgc.replay.report import report_of
 from ctxgc.replay.study import run_study
@@ -65,7 +65,7 @@ def test_the_hash_seed_does_not_change_the_report(sessions):
 
 
 def test_every_session_is_played_by_every_policy_in_both_scopes(study):
-    names = [policy.name for policy in lineup(Terms())]
+    names = [policy.name for policy in policies_of(Terms())]
     for result in study.results:
         assert sorted(result.sums) == sorted((scope, name) for scope in ("results", "all") for name in names)
         assert result.turns == 30

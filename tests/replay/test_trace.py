@@ -58,7 +58,18 @@ def test_a_call_joins_once_and_only_when_it_is_answered():
     (episode,) = record(*admit(said(0, "a"), pending, answered, answered, said(1, "b")))
 
     assert ids(episode.turns[0]) == ([], ["said0", "r"])
-    assert episode.turns[0].reply[1].piece_tokens == (("result", 4),)
+    assert episode.turns[0].reply[1].tokens.pieces == (("result", 4),)
+
+
+def test_an_open_call_is_in_no_prompt_before_its_answer_and_never_without_one():
+    late, quick, never = (result(name, 0, "text", 9) for name in ("late", "quick", "never"))
+    open_, lost = (
+        replace(call, segment=replace(call.segment, status=Status.PENDING, body=())) for call in (late, never)
+    )
+
+    (episode,) = record(*admit(said(0, "a"), open_, lost, quick, late, said(1, "b")))
+
+    assert list(map(ids, episode.turns)) == [([], ["said0", "quick", "late"]), ([], ["said1"])]
 
 
 def test_a_cut_by_the_host_begins_a_new_episode_with_what_it_kept():

@@ -144,7 +144,7 @@ def undo(session: Session, change: Change, taken_back: Collection, wall_s: float
     heap = session.heap
     back = [e.seq for e in taken_back.evictions if heap.state[e.seq] == EVICTED]
     before = heap.resident_tokens
-    grown = sum(heap.body[slot] - heap.tombstone[slot] for slot in back)
+    grown = sum(heap.freed[slot] for slot in back)
     todo = Plan(target_tokens=before + grown, before_tokens=before, remaining_tokens=before + grown)
     number = session.last_collection + 1
     outcome = Outcome(

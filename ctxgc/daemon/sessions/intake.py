@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ctxgc.core.heap import FORGOTTEN, Entry
+from ctxgc.core.heap import FORGOTTEN, HeapEntry
 from ctxgc.core.redact import redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, digest
 from ctxgc.core.tombstone import tombstone_frame, tombstone_words
@@ -92,9 +92,9 @@ def tombstone_tokens_at(prepared: Prepared, seq: int) -> int:
     return prepared.tombstone_tokens + (len(str(seq)) - 1) // 3
 
 
-def lost_entry(seq: int) -> Entry:
+def lost_entry(seq: int) -> HeapEntry:
     """What stands in the slot of a row that a repair could not save; its transcript may bring the segment back."""
-    return Entry(
+    return HeapEntry(
         id=f"lost#{seq}",
         kind=Kind.OTHER,
         place=0,

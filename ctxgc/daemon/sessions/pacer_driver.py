@@ -11,7 +11,7 @@ from dataclasses import replace
 from ctxgc.config import PacerConfig
 from ctxgc.core.pacer import Decision, PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.regret_budget import Account, Request, decide_within_budget
+from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
@@ -25,7 +25,7 @@ def pace(
         return None
     idle_s = wall_s - session.row.updated_s if session.row.updated_s else 0.0
     cache = COLD if idle_s > pacer.prices.ttl_s else CacheState(cached_tokens)
-    request = Request(cache, session.heap.absent_tokens)
+    request = PacerRequest(cache, session.heap.absent_tokens)
     decision, account = ask_pacer(session, config, pacer, request, wall_s)
     if decision is not None and decision.trigger == "value" and not config.enabled:
         return None
@@ -37,7 +37,7 @@ def pace(
 
 
 def ask_pacer(
-    session: Session, config: PacerConfig, pacer: PacerRules, request: Request, wall_s: float
+    session: Session, config: PacerConfig, pacer: PacerRules, request: PacerRequest, wall_s: float
 ) -> tuple[Decision | None, Account]:
     """What the pacer would have a session do about a request, and its account if that is done. Changes nothing."""
     limit = limit_of(session, config)

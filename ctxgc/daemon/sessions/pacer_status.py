@@ -56,7 +56,7 @@ def pacing_of(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: 
     heap, ledger = session.heap, session.ledger
     mode = gateway_mode(session)
     absent = ledger.shadow_slots(heap) if ledger and mode == "shadow" else set()
-    freed = sum(heap.body[slot] - heap.tombstone[slot] for slot in absent) if absent else heap.absent_tokens
+    freed = sum(heap.freed[slot] for slot in absent) if absent else heap.absent_tokens
     with simulate_eviction(heap, absent):
         waiting = _waiting(session, config, pacer, mode, wall_s)
     return Pacing(

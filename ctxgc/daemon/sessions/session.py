@@ -18,21 +18,18 @@ from dataclasses import replace
 from typing import Any
 
 from ctxgc.core.errors import NotFound
-from ctxgc.core.heap import EVICTED, FORGOTTEN, Heap, Now
+from ctxgc.core.heap import EVICTED, FORGOTTEN, REPLY_KINDS, Heap, Now
 from ctxgc.core.recall_commands import copied, recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.regret_budget import Account
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import Kind, Segment, SessionKey, address_in, session_number
+from ctxgc.core.segment import Segment, SessionKey, address_in, session_number
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session_index import Holdings, SessionSettings
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.stash.contract import Put, PutSession, SessionRow, SetGarbage, SetRecalled, Stash, Touch
 from ctxgc.tokens.calibration import Calibration
-
-REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
-"""Kinds that an assistant's reply consists of: with them the session's turn moves on."""
 
 TEXTS_PER_SLICE = 256
 """Bodies read at a time when the word index of a waking session is rebuilt."""

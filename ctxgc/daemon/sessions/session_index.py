@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import PENDING, PINNED, STATES, Entry, Heap, Proof, entry_of
+from ctxgc.core.heap import PENDING, PINNED, STATES, Heap, HeapEntry, Proof
+from ctxgc.core.heap_entry import SegmentTokens, entry_of
 from ctxgc.core.reference import Ref, ReferenceIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import DIGEST_BYTES, Kind, Piece, Segment, SessionKey, State, Status
@@ -96,12 +97,12 @@ class Holdings:
             self.index.add_facts(row.seq, segment)
         self.place_max = max(self.place_max, segment.place)
 
-    def _entry(self, row: SegmentRow, namings: int = 0) -> Entry:
+    def _entry(self, row: SegmentRow, namings: int = 0) -> HeapEntry:
         return entry_of(
             row.segment,
-            skeleton_tokens=row.skeleton_tokens,
-            piece_tokens=[(name, tokens) for name, _, tokens in row.pieces],
-            tombstone_tokens=row.tombstone_tokens,
+            SegmentTokens(
+                row.skeleton_tokens, [(name, tokens) for name, _, tokens in row.pieces], row.tombstone_tokens
+            ),
             has_evictable_inputs=self._settings.has_evictable_inputs,
             namings=namings,
             is_pinned=row.is_pinned,

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ctxgc.core.errors import BadParams, NotFound
-from ctxgc.core.heap import PINNED, RESIDENT
+from ctxgc.core.heap import PINNED, REPLY_KINDS, RESIDENT
 from ctxgc.core.segment import EdgeKind, Segment
 from ctxgc.daemon.feeds.importing import open_regular
 from ctxgc.daemon.serialize import content_reply, header_reply, labels_of, plan_reply, segment_reply
@@ -19,7 +19,7 @@ from ctxgc.daemon.sessions.client_segments import check_contents, segment_of_fil
 from ctxgc.daemon.sessions.collecting import Conditions, evict_by_hand
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.pacer_driver import pace
-from ctxgc.daemon.sessions.session import REPLY_KINDS, Session
+from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
 from ctxgc.daemon.verbs.mutation import (
     announce,

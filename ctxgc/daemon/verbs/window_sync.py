@@ -19,7 +19,7 @@ from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
-from ctxgc.core.regret_budget import Account, Request
+from ctxgc.core.regret_budget import Account, PacerRequest
 from ctxgc.core.segment import SessionKey, aside_base, digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
@@ -228,7 +228,7 @@ def _collect(call: _Sync) -> None:
         session.account, ledger.is_account_real = Account(), is_on
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
         cache = COLD if is_cold else CacheState(heap.resident_tokens)
-        request = Request(cache, heap.absent_tokens, ledger.last_request.tokens if ledger.last_request else 0)
+        request = PacerRequest(cache, heap.absent_tokens, ledger.last_request.tokens if ledger.last_request else 0)
         decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
         if decision is None:
             return
@@ -261,7 +261,7 @@ def _forwarded_request(call: _Sync) -> ForwardedRequest:
 
 
 def _freed(heap: Heap, slots: Iterable[int]) -> int:
-    return sum(heap.body[slot] - heap.tombstone[slot] for slot in slots)
+    return sum(heap.freed[slot] for slot in slots)
 
 
 def _learn(call: _Sync) -> None:

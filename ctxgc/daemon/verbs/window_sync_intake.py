@@ -14,11 +14,11 @@ from ctxgc.adapters.facts.tool_facts import facts_of
 from ctxgc.adapters.skeletons import join_input
 from ctxgc.adapters.transcripts.segments_json import segments_of
 from ctxgc.adapters.wire.rendering import RESULT_PIECE
-from ctxgc.core.heap import PENDING
+from ctxgc.core.heap import PENDING, REPLY_KINDS
 from ctxgc.core.segment import Kind, Segment, Status, aside_base, aside_id
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, Prepared
-from ctxgc.daemon.sessions.session import REPLY_KINDS, Session
+from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.window_update import PLACE_STEP
 from ctxgc.daemon.verbs.mutation import on_worker
 from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowSync

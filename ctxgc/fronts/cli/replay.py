@@ -86,13 +86,13 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _terms(args: argparse.Namespace) -> Terms:
-    from ctxgc.replay.policy_registry import Terms, names
+    from ctxgc.replay.policy_registry import Terms, policy_names
     from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
 
     price = args.price or PROFILE_DEFAULT
     if price not in PRICE_PROFILES:
         usage(f"there is no price profile {price!r}", f"one of: {', '.join(PRICE_PROFILES)}")
-    known = names()
+    known = policy_names()
     for name in args.policy:
         if name not in known:
             usage(f"there is no policy {name!r}", f"one of: {', '.join(known)}")

@@ -1,0 +1,67 @@
+"""From a segment and its token counts to the entry that a heap keeps of it; the content is not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, HeapEntry
+from ctxgc.core.reuse import traits_of
+from ctxgc.core.segment import Segment, Status
+
+
+def flags_of(segment: Segment, *, is_pinned: bool = False) -> int:
+    """The flag bits of a segment's facts."""
+    flags = PINNED if is_pinned else 0
+    if segment.has_opaque:
+        flags |= OPAQUE
+    if segment.status is Status.PENDING:
+        flags |= PENDING
+    elif segment.status is Status.ERROR:
+        flags |= ERRORED
+    return flags
+
+
+class SegmentTokens(NamedTuple):
+    """Raw token counts of a segment."""
+
+    skeleton: int
+    pieces: Sequence[tuple[str, int]]
+    """(name, tokens) of each piece of the body."""
+    tombstone: int
+
+
+def entry_of(
+    segment: Segment,
+    tokens: SegmentTokens,
+    *,
+    has_evictable_inputs: bool,
+    namings: int = 0,
+    is_pinned: bool = False,
+) -> HeapEntry:
+    """A segment's heap entry, from its facts and its counts; the content is not looked at.
+
+    Inputs that may not be evicted are counted with the skeleton.
+    """
+    body = fixed = 0
+    for name, piece_tokens in tokens.pieces:
+        if name.startswith("input.") and not has_evictable_inputs:
+            fixed += piece_tokens
+        else:
+            body += piece_tokens
+    return HeapEntry(
+        id=segment.id,
+        kind=segment.kind,
+        place=segment.place,
+        born_turn=segment.born_turn,
+        skeleton_tokens=tokens.skeleton + fixed,
+        body_tokens=body,
+        tombstone_tokens=tokens.tombstone,
+        tool=segment.tool,
+        task=segment.task,
+        flags=flags_of(segment, is_pinned=is_pinned),
+        traits=traits_of(segment),
+        namings=namings,
+        importance=segment.importance,
+        touched_turn=segment.born_turn,
+    )

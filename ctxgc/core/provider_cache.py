@@ -1,0 +1,340 @@
+"""The provider's prompt cache, modelled: which prefixes a provider holds, and which of them a request will find.
+
+    request, as sent ──answered 200──▶ noted ──▶ entries: prefix, life, last use
+                                                    │
+    request, to be sent ──────────────findable──────┴──▶ Readable ──bill(edit)──▶ tokens read, written, plain
+
+    Anthropic   an entry stands at each mark of a request, for five minutes or an hour from its last use. A later
+                request finds it where everything before is the same and a mark of its own stands at most twenty
+                positions on, the marked block counted as the first.
+    OpenAI      the beginning that two requests share is read in steps of 128 tokens, from 1,024 on. No marks.
+    OpenAI,     breakpoints as marks: the last four of a request are written, the latest eighty entries are considered,
+    marked      however far back they lie.
+
+Positions are blocks and tokens of the prompt in the provider's order (tools, system, messages). An entry dies by itself
+where an edit, another model, other tools or another system prompt change a byte before its end: its prefix then equals
+no prefix of the request. A request that failed leaves no entry, so only answered requests are noted.
+
+Everything here is a value. A time is an argument. Source: the providers' documentation of prompt caching, 2026-11.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, NamedTuple
+
+SHORT_LIFE_S, LONG_LIFE_S = 300.0, 3600.0
+"""Lives that Anthropic's API sells; the long one is written at a price of its own."""
+OPENAI_LIFE_S, OPENAI_MARKED_LIFE_S = 300.0, 1800.0
+"""OpenAI keeps an unused prefix for five to ten minutes, and a breakpoint of the newest models for thirty."""
+MARKS_MAX = 4
+LOOKBACK_BLOCKS = 20
+"""Positions that a mark looks at, its own block first. A run of tool calls or of results may count as one position: the
+model counts blocks, which loses no money where a provider looks further, and learns from the bill."""
+LEAST_MIN_TOKENS, LEAST_MAX_TOKENS = 1024, 4096
+STEP_TOKENS = 128
+CONSIDERED_MAX = 80
+ENTRIES_MAX = 16_384
+"""Entries remembered of one thread. The least recently used are forgotten first: the model is then too gloomy."""
+AGREES_PART, AGREES_TOKENS = 0.05, 128
+"""Billed read tokens agree with the model within this part, or within this many tokens."""
+
+
+class Place(NamedTuple):
+    """A position in a prompt: what lies before it."""
+
+    blocks: int
+    tokens: int
+
+
+START = Place(0, 0)
+
+
+class Unit(NamedTuple):
+    """A stretch of a prompt that an edit changes or leaves as a whole: one block, or the blocks of one segment."""
+
+    prefix: Hashable
+    """The identity of the prompt up to the unit's end, bodies that are out included."""
+    end: Place
+
+
+class Mark(NamedTuple):
+    """A mark of where to cache. `blocks` counts the prompt's blocks up to the marked one, the marked one included."""
+
+    blocks: int
+    life_s: float = SHORT_LIFE_S
+
+
+class Prompt(NamedTuple):
+    """A request as a cache sees it. Marks stand in the provider's order; a predicted mark may lie beyond the end."""
+
+    units: Sequence[Unit]
+    marks: Sequence[Mark] = ()
+
+    @property
+    def end(self) -> Place:
+        """Where the prompt ends."""
+        return self.units[-1].end if self.units else START
+
+
+class Part(NamedTuple):
+    """What a unit adds to a prompt. Equal keys stand for equal bytes: a bare string and one text block are the same."""
+
+    key: Hashable
+    tokens: int
+    blocks: int = 1
+
+
+class Layer(NamedTuple):
+    """Parts that share a setting. A changed setting ends every entry from the layer on: the model's name belongs to the
+    tools' layer, `thinking` and `tool_choice` to the messages'."""
+
+    parts: Iterable[Part]
+    setting: Hashable = None
+
+
+def units_of(layers: Iterable[Layer], before: Sequence[Unit] = ()) -> tuple[Unit, ...]:
+    """The units of a prompt from its layers, in the provider's order. O(parts).
+
+    `before`: the units that a prompt shares with an earlier one. Units behind them need not be made from the start.
+    """
+    units = list(before)
+    prefix, (blocks, tokens) = units[-1] if units else Unit(0, START)
+    for layer in layers:
+        if layer.setting is not None:
+            prefix = hash((prefix, "setting", layer.setting))
+        for part in layer.parts:
+            prefix = hash((prefix, part.key))
+            blocks, tokens = blocks + part.blocks, tokens + part.tokens
+            units.append(Unit(prefix, Place(blocks, tokens)))
+    return tuple(units)
+
+
+def text_blocks(content: Any) -> Any:
+    """A message's or a system prompt's content as blocks: providers take a bare string for one block of text."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """The rules of one provider's cache."""
+
+    name: str
+    least_tokens: int = LEAST_MIN_TOKENS
+    """A shorter prefix is not cached."""
+    lookback_blocks: int = 0
+    """Positions that a mark looks at, its own block first; 0: no limit."""
+    marks_max: int = 0
+    """Marks that a request may have, or of which entries are written; 0: the provider caches without marks."""
+    considered_max: int = ENTRIES_MAX
+    """Entries that a lookup considers, the deepest first."""
+    step_tokens: int = 1
+    """What is read is a multiple of this."""
+    life_s: float = 0.0
+    """The least life of an entry; 0: the provider has no cache."""
+
+
+ANTHROPIC = Provider("anthropic", lookback_blocks=LOOKBACK_BLOCKS, marks_max=MARKS_MAX, life_s=SHORT_LIFE_S)
+OPENAI = Provider("openai", step_tokens=STEP_TOKENS, life_s=OPENAI_LIFE_S)
+OPENAI_MARKED = Provider(
+    "openai_marked", marks_max=MARKS_MAX, considered_max=CONSIDERED_MAX, life_s=OPENAI_MARKED_LIFE_S
+)
+UNCACHED = Provider("uncached")
+
+_LEAST_TOKENS = (
+    (re.compile(r"opus-4-[5-9]|haiku-4"), 4096),
+    (re.compile(r"haiku"), 2048),
+)
+"""Anthropic's table by model, 2026-11; all others cache from 1,024 tokens on."""
+
+
+def anthropic(model: str) -> Provider:
+    """Anthropic's cache as it is for this model."""
+    least = next((tokens for names, tokens in _LEAST_TOKENS if names.search(model.lower())), LEAST_MIN_TOKENS)
+    return replace(ANTHROPIC, least_tokens=least)
+
+
+def refusal(provider: Provider, marks: Sequence[Mark]) -> str:
+    """Why the provider refuses a request with these marks; empty if the provider takes it."""
+    if provider.name != ANTHROPIC.name:
+        return ""
+    if len(marks) > provider.marks_max:
+        return f"more than {provider.marks_max} blocks with cache_control"
+    lives = [mark.life_s for mark in sorted(marks, key=lambda mark: mark.blocks)]
+    if lives != sorted(lives, reverse=True):
+        return "a mark with a longer life stands behind one with a shorter life"
+    return ""
+
+
+class Entry(NamedTuple):
+    """What a provider keeps of one prefix."""
+
+    life_s: float
+    used_s: float
+    """When the prefix was last written or read."""
+
+    def is_alive(self, now_s: float) -> bool:
+        """Whether the entry can be read at this time."""
+        return now_s - self.used_s <= self.life_s
+
+
+Entries = Mapping[Hashable, Entry]
+"""By prefix, the least recently used first."""
+
+
+def noted(provider: Provider, entries: Entries, prompt: Prompt, now_s: float) -> dict[Hashable, Entry]:
+    """The entries after this request was sent at `now_s` and answered with 200. O(entries + units).
+
+    The entry that the request read is used again, and so is each entry that a mark of the request stands on. Whatever
+    is older than its life leaves the model, however warm the session is.
+    """
+    alive = {prefix: entry for prefix, entry in entries.items() if entry.is_alive(now_s)}
+    found = findable(provider, alive, prompt, now_s).prefix
+    written = {} if found is None else {found: alive[found].life_s}
+    written |= {unit.prefix: life_s for unit, life_s in _writes(provider, prompt)}
+    for prefix, life_s in written.items():
+        before = alive.pop(prefix, None)  # Taken out and put back: the order is that of use.
+        alive[prefix] = Entry(max(life_s, before.life_s) if before else life_s, now_s)
+    return dict(islice(alive.items(), max(0, len(alive) - ENTRIES_MAX), None))
+
+
+def _writes(provider: Provider, prompt: Prompt) -> list[tuple[Unit, float]]:
+    """The units at whose ends an answered request leaves entries, and the lives of these."""
+    long_enough = [unit for unit in prompt.units if unit.end.tokens >= provider.least_tokens]
+    if not provider.marks_max:
+        return [(unit, provider.life_s) for unit in long_enough] if provider.life_s else []
+    unit_at = {unit.end.blocks: unit for unit in long_enough}
+    marks = prompt.marks[-provider.marks_max :]
+    return [(unit_at[mark.blocks], max(mark.life_s, provider.life_s)) for mark in marks if mark.blocks in unit_at]
+
+
+class Edit(NamedTuple):
+    """An edit of a prompt: the first changed unit starts at `start`, and `freed_tokens` leave behind that place.
+
+    An edit that brings a body back where it stood may read more than is foretold: the older form may still be cached.
+    """
+
+    start: Place
+    freed_tokens: int = 0
+
+
+class Billed(NamedTuple):
+    """What a request is billed, in tokens of the prompt."""
+
+    read: int
+    written: int
+    plain: int
+    """Behind the last mark, or too short to be cached."""
+    long_written: int = 0
+    """The part of `written` that is written for an hour."""
+
+
+class Readable(NamedTuple):
+    """The prefixes of one prompt that a request will find, the deepest last; and what it will write behind them."""
+
+    provider: Provider
+    places: tuple[Place, ...]
+    prefix: Hashable | None
+    """Of the deepest place."""
+    end: Place
+    marked: tuple[tuple[Place, float], ...]
+    """The ends of the request's marks with their lives, in the prompt's order."""
+
+    def before(self, start: Place) -> Place:
+        """The deepest place that an edit from `start` on leaves readable. O(log entries)."""
+        count = bisect_right(self.places, start)
+        return self.places[count - 1] if count else START
+
+    def read_tokens(self, start: Place) -> int:
+        """What the next request reads after an edit from `start` on."""
+        tokens = self.before(start).tokens
+        return tokens - tokens % self.provider.step_tokens
+
+    def bill(self, edit: Edit | None = None) -> Billed:
+        """What the request is billed, with this edit made. O(log entries)."""
+        start, freed = edit or (self.end, 0)
+        read, end = self.read_tokens(start), self.end.tokens - freed
+        if not self.provider.marks_max:
+            is_cached = bool(self.provider.life_s) and end >= self.provider.least_tokens
+            return Billed(read, end - read, 0) if is_cached else Billed(0, 0, end)
+        cached = long = read
+        for place, life_s in self.marked:
+            tokens = place.tokens - (freed if place > start else 0)
+            if tokens >= self.provider.least_tokens:
+                cached = max(cached, tokens)
+                long = max(long, tokens) if life_s >= LONG_LIFE_S else long
+        return Billed(read, cached - read, end - cached, long - read)
+
+
+def findable(
+    provider: Provider, entries: Entries, prompt: Prompt, now_s: float, *, is_mark_free: bool = False
+) -> Readable:
+    """The prefixes of `prompt` that a request with its marks finds at `now_s`. O(units + entries found).
+
+    `is_mark_free`: a mark of our own can be put where it finds any entry. Then no look-back bounds the search.
+    """
+    found: list[Unit] = []
+    if entries:
+        found = [unit for unit in prompt.units if unit.prefix in entries and entries[unit.prefix].is_alive(now_s)]
+    if provider.lookback_blocks and not is_mark_free:
+        found = [unit for unit in found if _is_in_reach(unit.end.blocks, prompt.marks, provider.lookback_blocks)]
+    found = found[-provider.considered_max :]
+    marked = tuple((_place_of(mark, prompt), mark.life_s) for mark in prompt.marks)
+    deepest = found[-1].prefix if found else None
+    return Readable(provider, tuple(unit.end for unit in found), deepest, prompt.end, marked)
+
+
+def _is_in_reach(blocks: int, marks: Sequence[Mark], lookback_blocks: int) -> bool:
+    return any(0 <= mark.blocks - blocks < lookback_blocks for mark in marks)
+
+
+def _place_of(mark: Mark, prompt: Prompt) -> Place:
+    """Where a mark stands; a mark that is predicted behind the prompt's end covers all of the prompt."""
+    at = bisect_right(prompt.units, mark.blocks, key=lambda unit: unit.end.blocks)
+    return prompt.units[at - 1].end if at else START
+
+
+class Lesson(NamedTuple):
+    """What a bill taught: the provider as it is to be modelled now, and whether that explains the bill."""
+
+    provider: Provider
+    is_explained: bool
+
+
+def learned(provider: Provider, entries: Entries, prompt: Prompt, now_s: float, billed_read_tokens: int) -> Lesson:
+    """Hold the billed read tokens of a request, sent at `now_s` with these entries alive, against the model.
+
+    A bill that read an entry which lies too far back for the model widens the look-back; a bill never narrows it, for a
+    provider may also have dropped an entry. A bill that read less than the least length, or nothing where the model
+    found a short prefix, moves the least length. All other disagreement is left to the caller.
+    """
+    found = findable(provider, entries, prompt, now_s)
+    expected = found.bill().read
+    if agrees(expected, billed_read_tokens):
+        return Lesson(provider, True)
+    if 0 < billed_read_tokens < provider.least_tokens - AGREES_TOKENS:
+        return Lesson(replace(provider, least_tokens=max(billed_read_tokens, LEAST_MIN_TOKENS)), True)
+    if billed_read_tokens == 0 and expected < LEAST_MAX_TOKENS:
+        least = next(2**power for power in (11, 12) if 2**power > expected)
+        return Lesson(replace(provider, least_tokens=least), True)
+    if provider.lookback_blocks and billed_read_tokens > expected:
+        beyond = findable(provider, entries, prompt, now_s, is_mark_free=True).places
+        distances = [
+            mark.blocks - place.blocks + 1
+            for place in beyond
+            if agrees(place.tokens, billed_read_tokens)
+            for mark in prompt.marks
+            if mark.blocks >= place.blocks
+        ]
+        if distances:
+            return Lesson(replace(provider, lookback_blocks=min(distances)), True)
+    return Lesson(provider, False)
+
+
+def agrees(expected_tokens: int, billed_tokens: int) -> bool:
+    """Whether billed read tokens are what the model expected."""
+    return abs(expected_tokens - billed_tokens) <= max(AGREES_TOKENS, AGREES_PART * billed_tokens)

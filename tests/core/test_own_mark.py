@@ -1,0 +1,146 @@
+"""Where a mark of our own stands: never one too many, never where none may stand, and never for nothing."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctxgc.core.own_mark import may_carry, own_mark
+from ctxgc.core.provider_cache import (
+    ANTHROPIC,
+    LONG_LIFE_S,
+    LOOKBACK_BLOCKS,
+    OPENAI,
+    OPENAI_MARKED,
+    Layer,
+    Mark,
+    Part,
+    Prompt,
+    findable,
+    noted,
+    refusal,
+    units_of,
+)
+
+MANY = settings(max_examples=400, deadline=None)
+REACH = LOOKBACK_BLOCKS - 1
+"""Blocks before a mark at most, where an entry is found by it."""
+
+
+def prompt_of(count, marks, out=None):
+    """A prompt of so many blocks, with the one that is counted as `out` evicted."""
+    parts = [Part(("out", n) if n == out else n, 500) for n in range(1, count + 1)]
+    return Prompt(units_of([Layer(parts)]), marks)
+
+
+def placed(count, entries_at, marks, tombstone=None, can_carry=None):
+    """The mark of a request with entries at these places, as they are in its present form."""
+    entries = noted(ANTHROPIC, {}, prompt_of(count, [], tombstone), 0.0)
+    for at in entries_at:
+        entries = noted(ANTHROPIC, entries, prompt_of(count, [Mark(at)], tombstone), 0.0)
+    carriers = [True] * count if can_carry is None else can_carry
+    return own_mark(ANTHROPIC, entries, prompt_of(count, marks, tombstone), carriers, tombstone, 1.0)
+
+
+def test_the_mark_stands_on_the_last_tombstone_where_the_host_finds_its_own_entry():
+    assert placed(60, [2, 58], [Mark(2), Mark(60)], tombstone=31) == Mark(31)
+
+
+def test_a_host_that_misses_its_entry_gets_a_bridge_on_the_tombstone_within_reach():
+    assert placed(60, [2, 30], [Mark(2), Mark(60)], tombstone=40) == Mark(40)
+
+
+def test_a_tombstone_out_of_reach_gets_a_bridge_as_far_on_as_the_entry_is_found():
+    assert placed(90, [2, 30], [Mark(2), Mark(90)], tombstone=70) == Mark(30 + REACH)
+
+
+def test_an_entry_behind_the_tombstone_is_bridged_where_it_ends_and_so_is_one_without_an_edit():
+    assert placed(90, [2, 30], [Mark(2), Mark(90)], tombstone=20) == Mark(30)
+    assert placed(90, [2, 30], [Mark(2), Mark(90)]) == Mark(30)
+
+
+def test_an_unedited_request_whose_host_finds_its_entry_has_no_mark_of_ours():
+    assert placed(60, [2, 58], [Mark(2), Mark(60)]) is None
+
+
+def test_a_host_without_marks_or_with_four_gets_none_of_ours():
+    assert placed(60, [2, 58], [], tombstone=31) is None
+    assert placed(60, [2, 58], [Mark(2), Mark(3), Mark(58), Mark(60)], tombstone=31) is None
+
+
+def test_a_block_with_a_mark_of_the_host_gets_none_of_ours():
+    assert placed(60, [2, 58], [Mark(2), Mark(31), Mark(60)], tombstone=31) is None
+
+
+def test_the_nearest_earlier_block_carries_the_mark_where_the_tombstones_may_not():
+    carriers = [n not in (29, 30) for n in range(60)]
+
+    assert placed(60, [2, 58], [Mark(2), Mark(60)], tombstone=31, can_carry=carriers) == Mark(29)
+
+
+def test_a_bridge_before_its_entry_is_no_bridge():
+    carriers = [n < 29 for n in range(90)]
+
+    assert placed(90, [2, 30], [Mark(2), Mark(90)], can_carry=carriers) is None
+
+
+def test_the_mark_lives_as_long_as_the_hosts_next_mark_behind_it():
+    marks = [Mark(2, LONG_LIFE_S), Mark(40, LONG_LIFE_S), Mark(60)]
+
+    assert placed(60, [2, 58], marks, tombstone=31) == Mark(31, LONG_LIFE_S)
+    assert placed(60, [2, 58], marks, tombstone=50) == Mark(50)
+
+
+def test_a_provider_without_a_look_back_gets_no_mark():
+    for provider in (OPENAI, OPENAI_MARKED):
+        assert own_mark(provider, {}, prompt_of(60, [Mark(60)]), [True] * 60, 31, 1.0) is None
+
+
+def test_blocks_that_the_api_refuses_a_mark_on_may_not_carry_one():
+    refused = [
+        {"type": "thinking", "thinking": "x"},
+        {"type": "redacted_thinking"},
+        {"type": "text", "text": " \n"},
+        {"type": "tool_reference"},
+        "a bare string",
+        {},
+    ]
+    taken = [{"type": "text", "text": "x"}, {"type": "tool_result", "content": ""}, {"type": "tool_use"}]
+
+    assert not any(map(may_carry, refused))
+    assert all(map(may_carry, taken))
+
+
+@st.composite
+def requests(draw):
+    """A request whose entries, marks, tombstone and carriers stand anywhere."""
+    count = draw(st.integers(1, 120))
+    place = st.integers(1, count)
+    hosts = sorted(draw(st.sets(place, max_size=5)))
+    hours = draw(st.integers(0, 5))
+    marks = [Mark(at, LONG_LIFE_S if n < hours else 300.0) for n, at in enumerate(hosts)]
+    dull = draw(st.sets(place, max_size=40))
+    carriers = [n not in dull for n in range(1, count + 1)]
+    return count, sorted(draw(st.sets(place, max_size=6))), marks, draw(st.none() | place), carriers
+
+
+@MANY
+@given(requests())
+def test_a_request_with_our_mark_is_taken_and_reads_no_less_than_without(request_):
+    count, entries_at, marks, tombstone, carriers = request_
+    prompt, entries = prompt_of(count, marks, tombstone), {}
+    for at in entries_at:
+        entries = noted(ANTHROPIC, entries, prompt_of(count, [Mark(at)], tombstone), 0.0)
+
+    ours = own_mark(ANTHROPIC, entries, prompt, carriers, tombstone, 1.0)
+
+    if ours is None:
+        return
+    both = sorted([*marks, ours])
+    assert carriers[ours.blocks - 1]
+    assert ours.blocks not in [mark.blocks for mark in marks]
+    assert len(both) <= 4
+    assert not refusal(ANTHROPIC, both)
+    without = findable(ANTHROPIC, entries, prompt, 1.0).bill().read
+    found = findable(ANTHROPIC, entries, prompt_of(count, both, tombstone), 1.0).bill().read
+    anywhere = findable(ANTHROPIC, entries, prompt, 1.0, is_mark_free=True).bill().read
+    assert without <= found == anywhere
+    assert tombstone is not None or found > without
