@@ -22,7 +22,7 @@ from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, ReasonReply,
 from ctxgc.protocol.replies.segments import ContentReply, PathUseReply, PieceReply, SegmentReply
 from ctxgc.protocol.replies.sessions import KindTokens, SessionReply, ShowReply
 from ctxgc.protocol.replies.stash import HitReply
-from ctxgc.stash.contract import Collection, Eviction, Hit, SessionRow, Stored
+from ctxgc.stash.contract import Collection, Eviction, Hit, SegmentRow, SessionRow
 
 EFFECTS = {
     "observe": "planned: your agent's window is unchanged (ctxgc only watches this session)",
@@ -114,7 +114,7 @@ def _path_use(use: PathUse) -> PathUseReply:
     return PathUseReply(use.path, use.access.value, use.first_line, last)
 
 
-def segment_reply(session: Session, row: Stored) -> SegmentReply:
+def segment_reply(session: Session, row: SegmentRow) -> SegmentReply:
     """A segment without content. State, pins and touches change: they are the heap's; the rest is the row's."""
     heap, segment, slot = session.heap, row.segment, row.seq
     proof = heap.proofs.get(slot)
@@ -163,14 +163,14 @@ def piece_reply(piece: Piece, tokens: int, offset: int, limit_bytes: int) -> Pie
         return PieceReply(piece.name, len(piece.data), tokens, next_offset, data_b64=b64encode(part).decode())
 
 
-def header_reply(session: Session, row: Stored) -> ContentReply:
+def header_reply(session: Session, row: SegmentRow) -> ContentReply:
     """A segment with the sizes of its pieces, and no content."""
     pieces = [PieceReply(name, size, tokens, next_offset=0) for name, size, tokens in row.pieces]
     return ContentReply(**asdict(segment_reply(session, row)), session=str(session.key), pieces=pieces)
 
 
 def content_reply(
-    session: Session, row: Stored, content: tuple[bytes, tuple[Piece, ...]], offset: int, limit_bytes: int
+    session: Session, row: SegmentRow, content: tuple[bytes, tuple[Piece, ...]], offset: int, limit_bytes: int
 ) -> ContentReply:
     """A segment with a part of each piece's content."""
     skeleton, body = content
@@ -302,7 +302,7 @@ def _by_size(eviction: Eviction) -> tuple[int, int]:
     return (-eviction.freed_tokens, eviction.seq)
 
 
-def labels_of(rows: Iterable[Stored]) -> dict[int, str]:
+def labels_of(rows: Iterable[SegmentRow]) -> dict[int, str]:
     """Labels by seq."""
     return {row.seq: label(row.segment) for row in rows}
 

@@ -18,7 +18,7 @@ from ctxgc.core.prompt_cache import WARM, CacheState
 from ctxgc.core.segment import State
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.stash.contract import SHADOW, Collected, Collection, Eviction, Recalled, SetState, Touch
+from ctxgc.stash.contract import SHADOW, Collection, Eviction, PutCollection, SetRecalled, SetState, Touch
 
 DEFAULT_BUDGET_PART = 3
 """Without a budget of its own a session is collected to a third of what it holds."""
@@ -97,7 +97,7 @@ def _journal(session: Session, change: Change, outcome: Outcome, wall_s: float) 
         held_by=todo.held_by,
         predicted_cost=outcome.predicted_cost,
     )
-    change.add(Collected(session.key, record, is_carried_out=outcome.trigger != SHADOW))
+    change.add(PutCollection(session.key, record, is_carried_out=outcome.trigger != SHADOW))
     session.last_collection = outcome.collection
 
 
@@ -161,10 +161,10 @@ def undo(session: Session, change: Change, taken_back: Collection, wall_s: float
         predicted_cost=outcome.predicted_cost,
         undoes=taken_back.id,
     )
-    change.add(Collected(session.key, record, restores=back))
+    change.add(PutCollection(session.key, record, restores=back))
     if back and session.row.mode == "wire":
         # Nobody asks for the next collection there: what comes back stays for as long as what is recalled does.
-        change.add(Recalled(session.key, back, session.row.turn))
+        change.add(SetRecalled(session.key, back, session.row.turn))
         for slot in back:
             session.holdings.grant_grace(slot, session.row.turn)
     session.last_collection = number
@@ -180,7 +180,7 @@ def recall(session: Session, change: Change, slots: Sequence[int], prices: Price
     """
     heap, turn = session.heap, session.row.turn
     out = [slot for slot in slots if heap.state[slot] == EVICTED]
-    change.add(Touch(session.key, [(slot, turn) for slot in slots]), Recalled(session.key, slots, turn))
+    change.add(Touch(session.key, [(slot, turn) for slot in slots]), SetRecalled(session.key, slots, turn))
     for slot in out:
         session.account = session.account.after_recall(prices, heap.resident_tokens, heap.body[slot])
     for slot in slots:

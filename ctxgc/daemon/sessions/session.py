@@ -28,7 +28,7 @@ from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session_index import Holdings, SessionSettings
 from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.stash.contract import Put, PutSession, Recalled, SessionRow, SetGarbage, Stash, Touch
+from ctxgc.stash.contract import Put, PutSession, SessionRow, SetGarbage, SetRecalled, Stash, Touch
 from ctxgc.tokens.calibration import Calibration
 
 TEXTS_PER_SLICE = 256
@@ -267,7 +267,7 @@ class Session:
             is_noted = heap.grace_until.get(target, -1) >= turn
             self.set_row(change, faults=self.row.faults + (heap.state[target] == EVICTED and not is_noted))
             heap.touch(target, turn)
-            change.add(Touch(self.key, [(target, turn)]), Recalled(self.key, [slot, target], turn + 1))
+            change.add(Touch(self.key, [(target, turn)]), SetRecalled(self.key, [slot, target], turn + 1))
             self.holdings.grant_grace(target, turn + 1)
             self.holdings.grant_grace(slot, turn + 1)
 

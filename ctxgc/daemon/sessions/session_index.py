@@ -20,7 +20,7 @@ from ctxgc.core.reference import Ref, ReferenceIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import DIGEST_BYTES, Kind, Piece, Segment, SessionKey, State, Status
 from ctxgc.daemon.sessions.intake import Prepared, lost_entry, tombstone_tokens_at
-from ctxgc.stash.contract import Edge, Stored
+from ctxgc.stash.contract import Edge, SegmentRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class SessionSettings:
 class Admission(NamedTuple):
     """What admitting a segment says to the stash."""
 
-    row: Stored
+    row: SegmentRow
     refs: list[Ref]
     proofs: list[tuple[int, Proof]]
     """Slots that are garbage since, each with its proof."""
@@ -62,14 +62,14 @@ class Holdings:
         self._digests = bytearray()
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Stored], settings: SessionSettings) -> Holdings:
+    def of_rows(cls, rows: Iterable[SegmentRow], settings: SessionSettings) -> Holdings:
         """What the rows say, in seq order. O(rows): ten thousand take long enough to be made beside the loop."""
         holdings = cls(settings)
         for row in rows:
             holdings._take(row)
         return holdings
 
-    def _take(self, row: Stored) -> None:
+    def _take(self, row: SegmentRow) -> None:
         while len(self.heap) < row.seq:
             # A repair could not save this row. Slots are seqs, so something must stand in its slot.
             self.heap.admit(lost_entry(len(self.heap)), [])
@@ -97,7 +97,7 @@ class Holdings:
             self.index.add_facts(row.seq, segment)
         self.place_max = max(self.place_max, segment.place)
 
-    def _entry(self, row: Stored, namings: int = 0) -> HeapEntry:
+    def _entry(self, row: SegmentRow, namings: int = 0) -> HeapEntry:
         return entry_of(
             row.segment,
             SegmentTokens(
@@ -133,7 +133,7 @@ class Holdings:
         is_open = segment.status is Status.PENDING
         namings = {} if is_open else self.index.paths.name(slot, segment.paths)
         proofs = [] if is_open else self._garbage.admit(slot, segment)
-        row = Stored(
+        row = SegmentRow(
             key=key,
             seq=slot,
             segment=segment,

@@ -101,7 +101,7 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
     async with mutate(services, "heap.undo", params) as (session, tx):
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
-        newest = await services.stash.standing(session.key)
+        newest = await services.stash.standing_collection(session.key)
         outcome = undo(session, tx, undoable(session, number, named, newest, force=params.force), services.clock())
         tx.then(lambda: announce(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))

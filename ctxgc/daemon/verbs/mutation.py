@@ -46,9 +46,9 @@ async def session_holding(services: Services, params: OfSession, name: str) -> S
         return session
     except NotFound as unknown:
         if address is not None:
-            keys = await services.stash.numbered(address.number)
+            keys = await services.stash.sessions_numbered(address.number)
         else:
-            keys = [] if params.session else await services.stash.holders(name)
+            keys = [] if params.session else await services.stash.sessions_with_segment(name)
         if not keys and session is None and not params.session and address is None:
             hint = "`ctxgc search` finds ids; a part of one is understood with `--session S`"
             raise NotFound(f"no segment {name!r} in any session; {unknown}", hint=hint) from None

@@ -26,7 +26,7 @@ from ctxgc.daemon.verbs.mutation import mutate, on_worker, over_budget_hint, ses
 from ctxgc.protocol.messages import SessionList, SessionOpen, SessionRender, SessionSet
 from ctxgc.protocol.params import MutatingSession, OfSession
 from ctxgc.protocol.replies.sessions import RenderReply, SessionReply, SessionsReply, ShowReply
-from ctxgc.stash.contract import SessionRow, Stored
+from ctxgc.stash.contract import SegmentRow, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 CHILDREN_MAX = 1000
@@ -129,7 +129,7 @@ async def slots_of(services: Services, session: Session) -> list[Slot]:
 def _slots(
     window: Sequence[int],
     out: Mapping[int, tuple[Address, int]],
-    rows: Sequence[Stored],
+    rows: Sequence[SegmentRow],
     contents: Mapping[int, Content],
 ) -> list[Slot]:
     """The same from values alone; `out` has address and tokens of the bodies that are out."""
