@@ -25,7 +25,7 @@ from typing import Any
 import uvloop
 
 from ctxgc import __version__
-from ctxgc.config import EXIT_CODE, BadConfig, Config, load
+from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.feeds.watch import Watcher
 from ctxgc.daemon.server.dispatch import Verbs
@@ -95,8 +95,7 @@ class Daemon:
     async def run(self, sockets: Sequence[socket.socket]) -> None:
         """Serve until told to stop."""
         self._heed_signals()
-        folder = self.config.daemon.state_dir
-        stash = SqliteStash(folder / STASH_NAME, reserve_bytes=self.config.stash.reserve_bytes)
+        stash = SqliteStash(_stash_path(self.config), reserve_bytes=self.config.stash.reserve_bytes)
         await stash.open()
         worker = ThreadPoolExecutor(1, thread_name_prefix="ctxgc-worker")
         try:
@@ -194,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ctxgcd", description="The ctxgc daemon. `ctxgc up` starts it for you.")
     parser.add_argument("--socket", default="", metavar="PATH", help="where to listen")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
-    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="folder of the stash")
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="folder of the stash; :memory: keeps nothing")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="read the whole stash, report, change nothing")
     what.add_argument("--repair", action="store_true", help="save what can be read into a new stash; keeps the old")
@@ -209,7 +208,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load(arguments.config, os.environ)
         if arguments.state_dir:
-            daemon = config.daemon.model_copy(update={"state_dir": arguments.state_dir.absolute()})
+            folder = arguments.state_dir
+            folder = folder if folder == MEMORY else folder.absolute()
+            daemon = config.daemon.model_copy(update={"state_dir": folder})
             config = config.model_copy(update={"daemon": daemon})
         if arguments.check or arguments.repair:
             return _check_or_repair(config, is_repair=arguments.repair)
@@ -230,7 +231,7 @@ def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
     inherited = listen_fds(os.environ)
     path = "" if inherited else socket_path(flag or str(config.daemon.socket or ""), os.environ)
     # The state folder has one daemon, whatever socket it is reached by.
-    state = Instance(str(config.daemon.state_dir), path)
+    state = Instance(str(config.daemon.lock_dir), path)
     at_socket = state
     try:
         if path and os.path.dirname(path) != state.folder:
@@ -253,9 +254,14 @@ def _first(group: BaseExceptionGroup[CtxgcError]) -> CtxgcError:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
+def _stash_path(config: Config) -> Path:
+    folder = config.daemon.state_dir
+    return folder if folder == MEMORY else folder / STASH_NAME
+
+
 def _check_or_repair(config: Config, *, is_repair: bool) -> int:
-    path = config.daemon.state_dir / STASH_NAME
-    state = Instance(str(config.daemon.state_dir))
+    path = _stash_path(config)
+    state = Instance(str(config.daemon.lock_dir))
     try:
         if is_repair:
             done = repair(path)

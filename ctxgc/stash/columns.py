@@ -13,7 +13,7 @@ CONTENT = (
     *("kind", "role", "wall_s", "tool", "status", "command", "refs", "reply", "has_opaque"),
     *("digest", "skeleton_tokens", "pieces", "tombstone_tokens", "redactions"),
 )
-"""What completing a pending segment replaces. Everything else of a row belongs to the session by then."""
+"""The columns that completing a pending segment replaces. The other columns belong to the session by then."""
 
 COLUMNS = (
     *("sid", "seq", "id", "place", "born_turn"),
@@ -29,7 +29,7 @@ SESSION_COLUMNS = (
 )
 
 encode_json = json.JSONEncoder(separators=(",", ":")).encode
-"""Made once: `json.dumps` with other separators makes an encoder at each call."""
+"""One encoder: `json.dumps` with other separators makes an encoder at each call."""
 
 _KINDS = {kind.value: kind for kind in Kind}
 _ROLES = {role.value: role for role in Role}
@@ -47,18 +47,18 @@ def content_values(row: SegmentRow) -> tuple[Any, ...]:
         clean(segment.tool),
         str(segment.status),
         clean(segment.command),
-        packed(segment.refs),
+        pack(segment.refs),
         clean(segment.reply),
         segment.has_opaque,
         row.digest,
         row.skeleton_tokens,
-        packed(row.pieces),
+        pack(row.pieces),
         row.tombstone_tokens,
         row.redactions,
     )
 
 
-def values(sid: int, row: SegmentRow) -> tuple[Any, ...]:
+def segment_values(sid: int, row: SegmentRow) -> tuple[Any, ...]:
     """The values of `COLUMNS`."""
     segment = row.segment
     return (
@@ -70,7 +70,7 @@ def values(sid: int, row: SegmentRow) -> tuple[Any, ...]:
         *content_values(row),
         segment.importance,
         clean(segment.task),
-        packed(segment.tags),
+        pack(segment.tags),
         str(row.state),
         str(row.departure or ""),
         row.touched_turn,
@@ -83,7 +83,7 @@ def values(sid: int, row: SegmentRow) -> tuple[Any, ...]:
     )
 
 
-def stored(
+def segment_row(
     key: SessionKey, row: Sequence[Any], paths: tuple[PathUse, ...] = (), edges: tuple[Edge, ...] = ()
 ) -> SegmentRow:
     """A row, in the order of `COLUMNS`, as a `SegmentRow` without content."""
@@ -101,12 +101,12 @@ def stored(
         status=_STATUSES[status],
         paths=paths,
         command=command,
-        refs=unpacked(refs),
+        refs=unpack(refs),
         reply=reply,
         has_opaque=bool(has_opaque),
         importance=importance,
         task=task,
-        tags=unpacked(tags),
+        tags=unpack(tags),
     )
     return SegmentRow(
         key=key,
@@ -133,8 +133,8 @@ def stored(
 def session_row(row: Mapping[str, Any] | Sequence[Any]) -> SessionRow:
     """A row, in the order of `SESSION_COLUMNS`, as a `SessionRow`."""
     source, session, *rest, closed, is_forgotten = row
-    said = dict(zip(SESSION_COLUMNS[2:-2], rest, strict=True))
-    return SessionRow(key=SessionKey(source, session), closed=bool(closed), forgotten=bool(is_forgotten), **said)
+    others = dict(zip(SESSION_COLUMNS[2:-2], rest, strict=True))
+    return SessionRow(key=SessionKey(source, session), closed=bool(closed), forgotten=bool(is_forgotten), **others)
 
 
 def session_values(row: SessionRow) -> tuple[Any, ...]:
@@ -142,34 +142,18 @@ def session_values(row: SessionRow) -> tuple[Any, ...]:
     return (*row.key, *(clean(getattr(row, name)) for name in SESSION_COLUMNS[2:]))
 
 
-def forgotten(row: SegmentRow) -> SegmentRow:
-    """What stays of a forgotten segment: its id, and its place in the order of things."""
-    segment = row.segment
-    bare = Segment(id=segment.id, kind=Kind.OTHER, role=Role.USER, place=segment.place, born_turn=segment.born_turn)
-    return SegmentRow(
-        key=row.key,
-        seq=row.seq,
-        segment=bare,
-        digest=b"",
-        skeleton_tokens=0,
-        pieces=(),
-        tombstone_tokens=0,
-        state=State.FORGOTTEN,
-    )
-
-
-def packed(items: Sequence[Any]) -> str:
-    """A short list as JSON; nothing as the empty string, which takes no space."""
+def pack(items: Sequence[Any]) -> str:
+    """A short list as JSON; an empty list is the empty string, which takes no space."""
     return encode_json(items) if items else ""
 
 
-def unpacked(text: str) -> tuple[str, ...]:
-    """What `packed` packed, for a list of strings."""
+def unpack(text: str) -> tuple[str, ...]:
+    """The list of strings that `pack` wrote."""
     return tuple(json.loads(text)) if text else ()
 
 
 def clean(value: Any) -> Any:
-    """Text that no engine refuses: lone surrogates and NUL have no place in metadata."""
+    """Text that every engine takes: lone surrogates and NUL have no place in metadata."""
     if isinstance(value, str) and not (value.isascii() and "\0" not in value):
         return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     return value

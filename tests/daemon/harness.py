@@ -119,15 +119,30 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench_on(stash, **more):
-    """A bench on an opened stash, both closed at the end."""
+async def open_stash(stash):
+    """A stash that outlives the benches on it, as a file outlives daemons."""
     await stash.open()
+    try:
+        yield stash
+    finally:
+        await stash.close()
+
+
+@asynccontextmanager
+async def bench_over(stash, **more):
+    """A bench on a stash that is open and stays open."""
     bench = Bench(stash, **more)
     try:
         yield bench
     finally:
         await bench.close()
-        await stash.close()
+
+
+@asynccontextmanager
+async def bench_on(stash, **more):
+    """A bench on an opened stash, both closed at the end."""
+    async with open_stash(stash), bench_over(stash, **more) as bench:
+        yield bench
 
 
 class FaultyStash:

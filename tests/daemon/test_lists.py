@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import BadParams, CtxgcError
-from ctxgc.stash.sqlite import SqliteStash
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.contracts import wire_rules
 from tests.daemon.harness import bench_on
 from tests.effort import effort
@@ -101,7 +100,7 @@ async def test_i5_numbers_escapes_and_order_of_keys_survive_in_any_list_but_for_
         listed.append(b'{"role":"user","content":[%s]}' % result)
     request = b"[" + b" , ".join(listed) + b"]"
 
-    async with bench_on(TransientStash()) as bench:
+    async with bench_on(SqliteStash(MEMORY)) as bench:
         shown = await collect_bytes(bench, "anthropic_messages", request, budget)
 
     assert (shown == request) is (budget > 0)

@@ -9,7 +9,7 @@ import pytest
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.segment import SessionKey
 from ctxgc.stash.contract import Collection, PutCollection
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on
 from tests.daemon.test_laws import a_session, states
 
@@ -20,7 +20,7 @@ async def undoes(bench, session):
 
 
 async def test_two_undos_at_once_take_back_two_collections():
-    async with bench_on(FaultyStash(TransientStash())) as bench:
+    async with bench_on(FaultyStash(SqliteStash(MEMORY))) as bench:
         session = await a_session(bench)
         await bench.call("segment.evict", **session, ids=["call0"])
         await bench.call("segment.evict", **session, ids=["call1"])

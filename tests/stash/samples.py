@@ -1,5 +1,7 @@
 """Segments for stash tests, in as few words as a test can say them."""
 
+import contextlib
+import sqlite3
 import string
 from pathlib import Path
 
@@ -59,6 +61,13 @@ def file_in(folder: Path) -> Path:
 def sqlite_in(folder: Path, **said) -> SqliteStash:
     """A stash that does not care how full the test machine's disk is."""
     return SqliteStash(file_in(folder), **({"reserve_bytes": 0} | said))
+
+
+async def erase_now(stash: SqliteStash) -> int:
+    """Erase at once what maintenance erases in the next quiet moment; how many erasures still wait."""
+    with contextlib.suppress(sqlite3.Error):
+        await stash._erase()
+    return (await stash.status()).erasures_pending
 
 
 any_bytes = st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ctxgc.core.segment import State
 from ctxgc.stash.contract import Collection, Eviction, Forget, PutCollection, PutSession, SessionRow, SetPinned
-from ctxgc.stash.files import damaged
+from ctxgc.stash.files import damage_error
 from ctxgc.stash.repair import repair
 from tests.stash.samples import KEY, file_in, puts, sqlite_in
 
@@ -59,4 +59,4 @@ def _as_of_the_first_version(db):
 
 def test_what_is_wrong_with_a_stash_is_said_in_one_line():
     # The command shows the last line of the daemon's log; SQLite's findings come in several.
-    assert "\n" not in str(damaged(Path("stash.sqlite3"), "*** in database main ***\nPage 43: bad"))
+    assert "\n" not in str(damage_error(Path("stash.sqlite3"), "*** in database main ***\nPage 43: bad"))

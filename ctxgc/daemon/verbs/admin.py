@@ -155,7 +155,7 @@ async def stats(services: Services, control: Control, params: Nothing) -> StatsR
         boot_id=control.boot_id,
         uptime_s=round(services.clock() - services.started_s, 3),
         socket=control.socket_path,
-        state_folder=str(services.config.daemon.state_dir),
+        state_folder=str(services.config.daemon.lock_dir),
         sessions=status.sessions,
         heaps_loaded=len(awake),
         heap_segments=sum(len(session.heap) for session in awake),
@@ -217,7 +217,7 @@ async def doctor(services: Services, control: Control, params: Nothing) -> Docto
     counter = services.intake.counter
     skew_s = time.time() - services.clock()
     checks = [
-        _check("state folder", _is_private(str(services.config.daemon.state_dir)), "mode 0700, ours", "chmod 700 it"),
+        _check("state folder", _is_private(str(services.config.daemon.lock_dir)), "mode 0700, ours", "chmod 700 it"),
         _check("socket", _is_private(control.socket_path), control.socket_path or "inherited", "restart the daemon"),
         _check("stash", not status.is_read_only, status.read_only_reason or status.path, "free disk space"),
         _check("schema", True, f"version {status.schema_version}", ""),
