@@ -51,6 +51,14 @@ def _absolute(path: Path) -> Path:
     return path
 
 
+MEMORY = Path(":memory:")
+"""The state folder of a daemon that keeps nothing."""
+
+
+def _absolute_or_memory(path: Path) -> Path:
+    return path if path == MEMORY else _absolute(path)
+
+
 def similar_agent(name: str) -> str:
     """The agent that an unknown name misspells, such as the name of the agent's program; empty if there is none."""
     short = [agent for agent in AGENTS if len(name) >= 4 and agent.startswith(name)]
@@ -66,6 +74,7 @@ def _known_agents(modes: dict[str, str]) -> dict[str, str]:
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+StateDir = Annotated[Path, AfterValidator(_absolute_or_memory)]
 Bytes = Annotated[int, Field(ge=0, le=2**50)]
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
 Turns = Annotated[int, Field(ge=0, le=10_000)]
@@ -82,8 +91,9 @@ class _Section(BaseModel):
 class DaemonConfig(_Section):
     """`[daemon]`: where it lives and how much it may hold in memory."""
 
-    state_dir: AbsolutePath = Field(default_factory=lambda: state_dir(os.environ))
-    """Folder of the stash and its backups, mode 0700. Default: `$XDG_STATE_HOME/ctxgc`."""
+    state_dir: StateDir = Field(default_factory=lambda: state_dir(os.environ))
+    """Folder of the stash and its backups, mode 0700. Default: `$XDG_STATE_HOME/ctxgc`. With `:memory:` the stash lives
+    in memory and ends with the daemon: nothing is kept, and only locks are written, into the default folder."""
     socket: AbsolutePath | None = None
     """Path of the Unix socket. Default: `$CTXGC_SOCKET`, else `$XDG_RUNTIME_DIR/ctxgc/ctxgc.sock`; without
     `XDG_RUNTIME_DIR`, `~/.local/state/ctxgc/ctxgc.sock`."""
@@ -97,6 +107,11 @@ class DaemonConfig(_Section):
     """Bytes of segment text kept in memory."""
     clients_max: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Connections at once; one more is refused."""
+
+    @property
+    def lock_dir(self) -> Path:
+        """Folder of locks and pidfiles: the state folder, or its default where the stash lives in memory."""
+        return state_dir(os.environ) if self.state_dir == MEMORY else self.state_dir
 
 
 class CollectConfig(_Section):

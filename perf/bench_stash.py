@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ctxgc.core.segment import Kind, Piece, Role, Segment, SessionKey, digest
-from ctxgc.stash.contract import Put, PutSession, Query, SessionRow, Stored
+from ctxgc.stash.contract import Put, PutSession, Query, SegmentRow, SessionRow
 from ctxgc.stash.sqlite import SqliteStash
 from perf.record import record
 
@@ -76,7 +76,7 @@ def put(key: SessionKey, seq: int, text: str) -> Put:
         id=f"toolu_{seq:08x}", kind=Kind.EXCHANGE, role=Role.ASSISTANT, place=seq, born_turn=seq, body=body, tool="Read"
     )
     return Put(
-        Stored(
+        SegmentRow(
             key=key,
             seq=seq,
             segment=segment,
@@ -151,17 +151,17 @@ async def counted(folder: Path, prose: Prose) -> dict[str, float]:
     batches = [[put(key, n * BATCH + m, prose.of_bytes(500)) for m in range(BATCH)] for n in range(11)]
     await stash.apply(batches[0])
     said: list[str] = []
-    assert stash._lane is not None
-    rows_before = await stash._lane.run(_listening(said))
+    assert stash._writer_thread is not None
+    rows_before = await stash._writer_thread.run(_listening(said))
     for batch in batches[1:]:
         await stash.apply(batch)
-    rows = await stash._lane.run(_listening(None)) - rows_before
+    rows = await stash._writer_thread.run(_listening(None)) - rows_before
     written = [sql for sql in said if not sql.startswith("--")]  # An index's own statements are its business.
-    lanes = [stash._readers.get_nowait() for _ in range(stash._reader_count)]
+    readers = [stash._readers.get_nowait() for _ in range(stash._reader_count)]
     asked: list[str] = []
-    for lane, deadline in lanes:
-        await lane.run(_listening(asked))
-        stash._readers.put_nowait((lane, deadline))
+    for reader, deadline in readers:
+        await reader.run(_listening(asked))
+        stash._readers.put_nowait((reader, deadline))
     words = prose.text(40).split()
     for n in range(20):
         await stash.search(Query(text=" ".join(words[n : n + 1 + n % 4])))

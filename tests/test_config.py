@@ -42,6 +42,14 @@ def test_without_a_file_the_defaults_are_in_force_under_the_users_home(tmp_path)
     assert config.collect.kinds == ("exchange", "attachment", "thinking")
 
 
+def test_a_daemon_that_keeps_nothing_has_its_locks_in_the_default_folder(write, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", "/s")
+
+    config = load(write("[daemon]\nstate_dir = ':memory:'"), HOME)
+
+    assert (str(config.daemon.state_dir), str(config.daemon.lock_dir)) == (":memory:", "/s/ctxgc")
+
+
 def test_the_users_file_is_found_and_read(tmp_path):
     env = {"XDG_CONFIG_HOME": str(tmp_path), **HOME}
     config_path(env).parent.mkdir()

@@ -50,6 +50,8 @@ OTHERS_WORDS = {
     ("core", "restore"): "the undoing of a sweep; recall is another thing",
     ("stash", "restore"): "the undoing of a sweep; recall is another thing",
     ("stash", "chunk"): "rows read at a time",
+    ("stash", "memory"): "SQLite's word for a database without a file",
+    ("config", "memory"): "SQLite's word for a database without a file",
     ("tokens", "block"): "the model APIs' own word for a part of a message",
     ("tokens", "chunk"): "a stretch of text that is counted at once",
     ("daemon", "handler"): "the function behind a verb; a verb is what the protocol names",

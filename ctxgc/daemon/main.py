@@ -2,7 +2,7 @@
 
     configuration ─▶ locks ─▶ stash ─▶ sessions, verbs ─▶ sockets ─▶ READY=1 ─▶ … ─▶ STOPPING=1 ─▶ all of it back
 
-`ctxgcd --check` and `--repair` look after a stash that the daemon refuses to open; they never touch a running one.
+`ctxgcd --check` and `--repair` look after a stash that the daemon refuses to open, never a running daemon's stash.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import uvloop
 
 from ctxgc import __version__
-from ctxgc.config import EXIT_CODE, BadConfig, Config, load
+from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.feeds.watch import Watcher
 from ctxgc.daemon.server.dispatch import Verbs
@@ -35,10 +35,10 @@ from ctxgc.daemon.server.single_instance import Instance, InstanceError
 from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.server.systemd import listen_fds, sd_notify, watchdog_interval_s
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.content_cache import Texts
+from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
-from ctxgc.daemon.settings import in_force, pacer_rules, session_settings
+from ctxgc.daemon.settings import apply_config, pacer_rules, session_settings
 from ctxgc.daemon.verbs.admin import Control
 from ctxgc.protocol.blocking_client import BadSocketPath
 from ctxgc.protocol.discovery import socket_path
@@ -52,8 +52,8 @@ EXIT_REFUSED = 1
 IDLE_LOOK_S = 1.0
 
 
-class Late:
-    """Stands in for the verbs while the server they look at is being built: the one knot in the object graph."""
+class LateVerbs:
+    """The verbs' stand-in while the server, which verbs look at, is being built: the graph's one knot."""
 
     def __init__(self) -> None:
         self.verbs: Verbs | None = None
@@ -88,22 +88,21 @@ class Daemon:
         """Read the configuration again; see `Control.reload`."""
         assert self._services is not None
         fresh = load(self._config_file, os.environ)
-        changed, waiting = in_force(self._services, fresh)
+        changed, waiting = apply_config(self._services, fresh)
         self.config = self._services.config
         return changed, waiting
 
     async def run(self, sockets: Sequence[socket.socket]) -> None:
         """Serve until told to stop."""
         self._heed_signals()
-        folder = self.config.daemon.state_dir
-        stash = SqliteStash(folder / STASH_NAME, reserve_bytes=self.config.stash.reserve_bytes)
+        stash = SqliteStash(_stash_path(self.config), reserve_bytes=self.config.stash.reserve_bytes)
         await stash.open()
         worker = ThreadPoolExecutor(1, thread_name_prefix="ctxgc-worker")
         try:
             services = self._build(stash, worker)
             if self._is_reload_due:
                 self._reload_on_signal()
-            late = Late()
+            late = LateVerbs()
             limits = Limits(
                 frame_bytes_max=self.config.daemon.frame_bytes_max, connections_max=self.config.daemon.clients_max
             )
@@ -128,7 +127,7 @@ class Daemon:
             config=config,
             stash=stash,
             registry=registry,
-            texts=Texts(stash, config.daemon.text_cache_bytes_max),
+            contents=ContentCache(stash, config.daemon.text_cache_bytes_max),
             intake=Intake(counter, redacts=config.redact.enabled),
             events=Events(first_seq=time.time_ns() // 1000),
             pacer=pacer_rules(config),
@@ -194,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ctxgcd", description="The ctxgc daemon. `ctxgc up` starts it for you.")
     parser.add_argument("--socket", default="", metavar="PATH", help="where to listen")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
-    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="folder of the stash")
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="folder of the stash; :memory: keeps nothing")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="read the whole stash, report, change nothing")
     what.add_argument("--repair", action="store_true", help="save what can be read into a new stash; keeps the old")
@@ -209,10 +208,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load(arguments.config, os.environ)
         if arguments.state_dir:
-            daemon = config.daemon.model_copy(update={"state_dir": arguments.state_dir.absolute()})
+            folder = arguments.state_dir
+            folder = folder if folder == MEMORY else folder.absolute()
+            daemon = config.daemon.model_copy(update={"state_dir": folder})
             config = config.model_copy(update={"daemon": daemon})
         if arguments.check or arguments.repair:
-            return _look_after(config, is_repair=arguments.repair)
+            return _check_or_repair(config, is_repair=arguments.repair)
         return _serve_alone(config, arguments.config, arguments.socket)
     except (BadConfig, BadSocketPath) as error:
         print(f"ctxgcd: {error}", file=sys.stderr)
@@ -230,7 +231,7 @@ def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
     inherited = listen_fds(os.environ)
     path = "" if inherited else socket_path(flag or str(config.daemon.socket or ""), os.environ)
     # The state folder has one daemon, whatever socket it is reached by.
-    state = Instance(str(config.daemon.state_dir), path)
+    state = Instance(str(config.daemon.lock_dir), path)
     at_socket = state
     try:
         if path and os.path.dirname(path) != state.folder:
@@ -253,9 +254,14 @@ def _first(group: BaseExceptionGroup[CtxgcError]) -> CtxgcError:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-def _look_after(config: Config, *, is_repair: bool) -> int:
-    path = config.daemon.state_dir / STASH_NAME
-    state = Instance(str(config.daemon.state_dir))
+def _stash_path(config: Config) -> Path:
+    folder = config.daemon.state_dir
+    return folder if folder == MEMORY else folder / STASH_NAME
+
+
+def _check_or_repair(config: Config, *, is_repair: bool) -> int:
+    path = _stash_path(config)
+    state = Instance(str(config.daemon.lock_dir))
     try:
         if is_repair:
             done = repair(path)

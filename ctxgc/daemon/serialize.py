@@ -1,6 +1,6 @@
-"""From state to replies: what a session, a segment, a plan or a hit looks like to a client.
+"""From state to replies: sessions, segments, plans and hits as a client sees them.
 
-The types are those of `protocol.replies`; nothing in here decides or changes anything.
+The types are those of `protocol.replies`; no function here decides or changes anything.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, ReasonReply,
 from ctxgc.protocol.replies.segments import ContentReply, PathUseReply, PieceReply, SegmentReply
 from ctxgc.protocol.replies.sessions import KindTokens, SessionReply, ShowReply
 from ctxgc.protocol.replies.stash import HitReply
-from ctxgc.stash.contract import Collection, Eviction, Hit, SessionRow, Stored
+from ctxgc.stash.contract import Collection, Eviction, Hit, SegmentRow, SessionRow
 
 EFFECTS = {
     "observe": "planned: your agent's window is unchanged (ctxgc only watches this session)",
@@ -36,7 +36,7 @@ UNDONE = {
     "wire": "the next request through the gateway has these bodies again",
 }
 HIDDEN = "hidden"
-"""What a host sends before the window it shows us: part of what is billed, and never ours to take."""
+"""The name of the tokens that a host sends before the window: billed with every request, and never evictable."""
 
 
 def session_reply(row: SessionRow, *, changed: str | None = None, next: str | None = None) -> SessionReply:
@@ -114,8 +114,8 @@ def _path_use(use: PathUse) -> PathUseReply:
     return PathUseReply(use.path, use.access.value, use.first_line, last)
 
 
-def segment_reply(session: Session, row: Stored) -> SegmentReply:
-    """A segment without content. State, pins and touches change: they are the heap's; the rest is the row's."""
+def segment_reply(session: Session, row: SegmentRow) -> SegmentReply:
+    """A segment without content. State, pins and touches are the heap's, since they change."""
     heap, segment, slot = session.heap, row.segment, row.seq
     proof = heap.proofs.get(slot)
     return SegmentReply(
@@ -163,14 +163,14 @@ def piece_reply(piece: Piece, tokens: int, offset: int, limit_bytes: int) -> Pie
         return PieceReply(piece.name, len(piece.data), tokens, next_offset, data_b64=b64encode(part).decode())
 
 
-def header_reply(session: Session, row: Stored) -> ContentReply:
+def header_reply(session: Session, row: SegmentRow) -> ContentReply:
     """A segment with the sizes of its pieces, and no content."""
     pieces = [PieceReply(name, size, tokens, next_offset=0) for name, size, tokens in row.pieces]
     return ContentReply(**asdict(segment_reply(session, row)), session=str(session.key), pieces=pieces)
 
 
 def content_reply(
-    session: Session, row: Stored, content: tuple[bytes, tuple[Piece, ...]], offset: int, limit_bytes: int
+    session: Session, row: SegmentRow, content: tuple[bytes, tuple[Piece, ...]], offset: int, limit_bytes: int
 ) -> ContentReply:
     """A segment with a part of each piece's content."""
     skeleton, body = content
@@ -226,7 +226,7 @@ def _next_step(outcome: Outcome, held_by: Mapping[str, int], target: int, after:
 
 
 def _held_by(todo: Plan, part: Callable[[int], int], hidden_tokens: int) -> dict[str, int]:
-    """What holds the window, in the reply's unit. The parts add up to the whole: each is rounded with those before."""
+    """The window's holders in the reply's unit. The parts add up to the whole: each is rounded with those before."""
     held: dict[str, int] = {}
     raw = 0
     for name, tokens in todo.held_by:
@@ -302,7 +302,7 @@ def _by_size(eviction: Eviction) -> tuple[int, int]:
     return (-eviction.freed_tokens, eviction.seq)
 
 
-def labels_of(rows: Iterable[Stored]) -> dict[int, str]:
+def labels_of(rows: Iterable[SegmentRow]) -> dict[int, str]:
     """Labels by seq."""
     return {row.seq: label(row.segment) for row in rows}
 

@@ -1,4 +1,4 @@
-"""What the verbs work with: the objects of one daemon, built once, by hand, in `main.py`."""
+"""The objects that verbs work with, of one daemon: built once, by hand, in `main.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ctxgc.config import Config
 from ctxgc.core.pacer import PacerRules
 from ctxgc.daemon.server.events import Events
-from ctxgc.daemon.sessions.content_cache import Texts
+from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.stash.contract import Stash
@@ -19,17 +19,17 @@ from ctxgc.stash.contract import Stash
 
 @dataclass(slots=True)
 class Services:
-    """One daemon's objects. Each is the only writer of its own state; this bundle owns nothing."""
+    """One daemon's objects. Each object is the only writer of its own state; the bundle owns no state."""
 
     config: Config
     stash: Stash
     registry: Registry
-    texts: Texts
+    contents: ContentCache
     intake: Intake
     events: Events
     pacer: PacerRules
     worker: Executor
-    """One thread for what is heavy on the processor: parsing, redacting, counting."""
+    """One thread for work that is heavy on the processor: parsing, redacting, counting."""
     clock: Callable[[], float] = time.time
     started_s: float = field(default_factory=time.time)
     counts: Counter[str] = field(default_factory=Counter)

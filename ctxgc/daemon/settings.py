@@ -1,4 +1,4 @@
-"""From the configuration to what the rooms below understand: rules, dials, a session's settings."""
+"""From the configuration to the values of the rooms below: rules, dials, a session's settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIVE_SECTIONS = ("collect", "pacer", "protect")
 
 
 def session_settings(config: Config) -> SessionSettings:
-    """What every session is told."""
+    """The settings that every session shares."""
     return SessionSettings(
         rules=Rules(
             recent_turns=config.collect.recent_turns,
@@ -33,9 +33,9 @@ def session_settings(config: Config) -> SessionSettings:
 
 
 def pacer_rules(config: Config, profile: str = "") -> PacerRules:
-    """The pacer's dials, for a price profile other than the configured one if a client told which.
+    """The pacer's dials for a client's price profile, else for the configured profile.
 
-    The window's limit is converted per session, because it is in billed tokens.
+    The window's limit is in billed tokens, so each session converts the limit for itself.
     """
     rules = tuned_rules(profile or config.pacer.profile)
     return replace(
@@ -47,7 +47,7 @@ def pacer_rules(config: Config, profile: str = "") -> PacerRules:
     )
 
 
-def in_force(services: Services, fresh: Config) -> tuple[list[str], list[str]]:
+def apply_config(services: Services, fresh: Config) -> tuple[list[str], list[str]]:
     """Put a fresh configuration in force: (sections that changed now, sections that wait for a restart)."""
     old = services.config
     changed = [name for name in type(old).model_fields if getattr(old, name) != getattr(fresh, name)]

@@ -86,7 +86,7 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
         return settings_of(read_config(), mode)
 
     config_in_force = read_config()
-    first, folder = settings_of(config_in_force, mode), str(config_in_force.daemon.state_dir)
+    first, folder = settings_of(config_in_force, mode), str(config_in_force.daemon.lock_dir)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(first, socket, folder, path or config_path(os.environ), settings))

@@ -56,7 +56,8 @@ def config_file(environment: Mapping[str, str]) -> str:
 def state_folder(environment: Mapping[str, str]) -> str:
     """The state folder by the environment alone: the configuration file may name another, which is not read here.
 
-    A `CTXGC_DAEMON__STATE_DIR` that is no absolute path is ignored: no daemon starts with it.
+    A `CTXGC_DAEMON__STATE_DIR` that is no absolute path is ignored: no daemon starts with it, and the daemon of
+    `:memory:` has its locks in the default folder.
     """
     configured = expand_home(environment.get("CTXGC_DAEMON__STATE_DIR", ""), environment)
     return configured if configured.startswith("/") else os.path.join(state_home(environment), "ctxgc")

@@ -18,4 +18,4 @@ DEADLINE_MS_MAX = 24 * 3600 * 1000
 EVENTS_MAX = 10_000
 """Events kept for a subscriber that resumes."""
 EVENTS_BYTES_MAX = 8 * 2**20
-"""Bytes of them; whichever bound is met first."""
+"""Bytes of the kept events; the first bound that is met counts."""

@@ -1,7 +1,7 @@
-"""The params of every verb of `ctxgc/1`, as pydantic models, and what each verb answers: the schema's one source.
+"""The params of every verb of `ctxgc/1`, as pydantic models, and each verb's reply: the schema's one source.
 
 `VERBS` maps each method to its `Verb`: params model, reply, whether it changes anything, one line of help. The daemon
-validates with it, `rpc.discover` publishes it, `docs/reference/protocol.md` is generated from it.
+validates with `VERBS`, `rpc.discover` publishes the table, `docs/reference/protocol.md` is generated from it.
 
 A `session` param is `source:session`, a session id or an unambiguous prefix of one; empty means the most recently
 updated session of `cwd` or the nearest folder above it that has one; of all only if `cwd` is empty too.
@@ -81,7 +81,7 @@ class SessionSet(MutatingSession):
     task: Name | None = None
     model: Name | None = None
     open_paths: Annotated[list[Name], Field(max_length=1000)] | None = None
-    """Files that are open in front of the user: their newest reads are roots. Kept in memory only: say it again."""
+    """Files that are open in front of the user: their newest reads are roots. The list is in memory only."""
 
 
 class SessionRender(OfSession):
@@ -186,7 +186,7 @@ class HeapPlan(OfSession):
     """What a collection to this budget would evict, and why. Changes nothing."""
 
     budget_tokens: Tokens | None = None
-    """Of the whole window; absent: the session's budget, else a third of what is resident."""
+    """The budget of the whole window; absent: the session's budget, else a third of the resident tokens."""
     unit: Unit = "billed"
     limit: Annotated[int, Field(ge=0, le=10_000)] = 100
     """Victims listed; the sums are over all."""
@@ -201,7 +201,7 @@ class HeapCollect(HeapPlan, MutatingSession):
 
 
 class HeapWhy(OneSegment):
-    """The retaining path from a root, or the collection that evicted it and its reason."""
+    """The retaining path from a root, or the collection that evicted the segment and its reason."""
 
 
 class HeapPath(OneSegment):
@@ -269,7 +269,7 @@ class MessagesCollect(MutatingSession):
 
 
 class Import(Mutating):
-    """Read transcripts: files, or folders of them. Repeating an import changes nothing."""
+    """Read transcripts: files, or folders of files. Repeating an import changes nothing."""
 
     paths: Annotated[list[AbsolutePath], Field(min_length=1, max_length=10_000)]
     format: Name = ""
@@ -277,7 +277,7 @@ class Import(Mutating):
 
 
 class WatchAdd(Mutating):
-    """Follow a transcript, or a folder of them, as it grows."""
+    """Follow a transcript, or a folder of transcripts, as it grows."""
 
     path: AbsolutePath
 
@@ -308,7 +308,7 @@ class Export(OfSession):
 
 
 class Shutdown(Params):
-    """Stop the daemon after what is in flight."""
+    """Stop the daemon after the requests in flight."""
 
 
 class Verb(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the params of all verbs share: names with their bounds, and the base models.
+"""Params that all verbs share: names with their bounds, and the base models.
 
 Apart from the verbs, so that a family of verbs can have a module of its own.
 """
@@ -27,7 +27,7 @@ WireFormatName = Literal["anthropic_messages", "openai_chat", "openai_responses"
 
 
 class Verbatim(NamedTuple):
-    """A param as its caller wrote it, and what it says."""
+    """A param as its caller wrote it, and its value."""
 
     text: bytes
     value: Any
@@ -44,18 +44,18 @@ VerbatimObjects = Annotated[
     PlainValidator(_objects),
     WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": True}}),
 ]
-"""A list of objects as JSON text: what goes back to its caller keeps numbers, escapes and the order of keys (I5).
+"""A list of objects as JSON text: the list goes back to its caller with its numbers, escapes and order of keys (I5).
 
 A field of this type is named in its model's `verbatim`.
 """
 
 
 class Params(BaseModel):
-    """What every verb's params share: unknown fields are an error, so that a misspelt one is not ignored."""
+    """The base of every verb's params: an unknown field is an error, so that a misspelt field is not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     verbatim: ClassVar[frozenset[str]] = frozenset()
-    """Fields of which the text is kept, and not what it says."""
+    """Fields that keep their JSON text in place of a value."""
 
 
 class Mutating(Params):
@@ -89,8 +89,8 @@ _decode_texts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def read_params(model: type[Params], raw: bytes) -> Any:
     """The params of a request, for their model to validate. Raises `BadParams` for a number out of range.
 
-    The codec has seen that they are JSON, and skips over numbers: this is where one that no finite double is would
-    become infinite, and in an answer or a row nothing at all.
+    The codec has checked that the params are JSON, and skips over numbers: decoding is where a number beyond a finite
+    double would become infinite, and in an answer or a row nothing at all.
     """
     try:
         said = _decode(raw or b"{}")

@@ -1,9 +1,9 @@
-"""A reply as a command reads it: a JSON object whose members are attributes.
+"""A reply on the command's side: a JSON object whose members are attributes.
 
     one line of JSON ──json──▶ Record, read as the `Reply` that the verb's row names
 
-msgspec would build the `Reply` itself, and its import alone costs a command more than all the rest of its start. So
-mypy checks a command against the type, and at run time the object is the one that came. Standard library only.
+msgspec would build the `Reply` itself, and the import of msgspec costs more than the rest of a command's start. So
+mypy checks a command against the type, and at run time the command reads json's own object. Standard library only.
 """
 
 from __future__ import annotations

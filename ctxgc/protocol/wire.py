@@ -1,6 +1,6 @@
-"""`window.sync`: what the gateway tells of a session's request, and what the daemon answers.
+"""`window.sync`: the gateway's request as segments, and the daemon's tombstones for its bodies.
 
-request ──parse──▶ ids in order, content of what is new, the last bill ──▶ daemon
+request ──parse──▶ ids in order, new content, the last bill ──────────────▶ daemon
 request ◀──splice── a tombstone for each body that is out              ◀── daemon
 """
 
@@ -22,25 +22,25 @@ GatewayMode = Literal["shadow", "on", "off"]
 
 
 class Usage(Params):
-    """What the provider billed for a request, in billed tokens, and the reply to it."""
+    """The provider's bill for a request and its reply, in billed tokens."""
 
     input_tokens: Tokens = 0
-    """Neither read from the cache nor written to it."""
+    """Input tokens that were neither read from the cache nor written to the cache."""
     cache_read_tokens: Tokens = 0
     cache_creation_tokens: Tokens = 0
     output_tokens: Tokens = 0
     is_of_this: bool = False
-    """Of the request told of here; else of the one that the last `window.sync` of the session told of."""
+    """Whether the bill is of this request; else it is of the session's last `window.sync`."""
 
 
 class WindowSync(Params):
     """Make a session's window exactly that of a request, learn from the last bill, and say which bodies are to be out.
 
-    Repeating it changes nothing. Where `unknown` comes back the window is as it was: send those segments in `new`.
+    A repeated sync changes nothing. Where `unknown` comes back the window is as it was: send those segments in `new`.
     """
 
     session: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}:.+$", max_length=512)]
-    """`source:session`, in full: a gateway never guesses. It is created when it is new."""
+    """`source:session`, in full: a gateway never guesses. A new session is created."""
     format: WireFormatName
     project: Annotated[str, Field(max_length=4096)] = ""
     model: Name = ""
@@ -50,35 +50,35 @@ class WindowSync(Params):
     ids: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """The request's segments in order. Empty: only admit `new`, ahead of a window that does not fit in one line."""
     digests: Annotated[list[Digest], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
-    """What each of `ids` stands for in this request, as hex; absent: what it stood for when it was told.
+    """The content digest of each of `ids` in this request, as hex; absent: the digest of the last sync with the id.
 
-    Hosts use ids again: a body is out only while its id stands for what the stash holds. Where the daemon cannot tell,
-    the id comes back in `unknown`. A digest is what the client makes of a segment, and equal for equal ones.
+    Hosts use ids again: a body is out only while its id stands for the stored content. Where the daemon cannot tell,
+    the id comes back in `unknown`. A client may make digests in any way that is equal for equal segments.
     """
     new: Annotated[list[dict[str, Any]], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """Segments that the daemon may not know, as `export` writes them; `fixed` names pieces without a span of their own,
     and `digest` is as in `digests`, for a client that makes its own. An exchange's `facts` and `paths` are kept as they
     come; for an exchange without `facts` the daemon derives both from the call.
 
-    Again what was pending before, and what has another content than an id stood for before.
+    A segment that was pending before comes again, and so does a segment with new content under an old id.
     """
     fixed: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """Ids of the request that cannot be edited at all: signed, opaque, pending."""
     edited: list[Name] | None = None
-    """Ids whose tombstones stood in the request as it was forwarded; absent: all those in force, in shadow none."""
+    """Ids whose tombstones stood in the forwarded request; absent: every tombstone in force, in shadow none."""
     usage: Usage | None = None
     is_cold: bool = False
-    """The prompt cache is gone, and the request waits for this answer: what is decided applies to it already."""
+    """The prompt cache is gone, and the request waits for this answer: a collection applies to the request already."""
     mode: GatewayMode | None = None
-    """Puts the session into this mode; absent: it stays as it is, and a new one is in shadow."""
+    """The session's mode from now on; absent: the mode stays, and a new session is in shadow."""
     can_recall: bool = True
-    """The agent can run `ctxgc recall`; else tombstones say to make the call again. The same in all of a session."""
+    """The agent can run `ctxgc recall`; else tombstones say to make the call again. Constant for a session."""
     profile: Literal["cache_5m", "cache_1h", "uncached", "flat"] | None = None
     """How the provider bills this session's prompts; absent: as configured."""
 
 
 class EvictedReply(Reply, frozen=True):
-    """What stands where a body was: `text` for its result (else its first piece), `marker` for each other piece."""
+    """A tombstone in place of a body: `text` for its result (else its first piece), `marker` for each other piece."""
 
     text: str
     marker: str
@@ -90,7 +90,7 @@ class SyncPlanReply(Reply, frozen=True):
     collection: int
     """Its number in the journal."""
     trigger: str
-    """`value`, `hard_limit`; in the journal of a shadow session it is `shadow`."""
+    """`value`, `hard_limit`; the journal of a shadow session says `shadow`."""
     evicted: int
     freed_tokens: int
     predicted_cost: float
@@ -98,7 +98,7 @@ class SyncPlanReply(Reply, frozen=True):
 
 
 class WindowReply(Reply, frozen=True):
-    """The window as it would be sent next."""
+    """The window as the next request would send it."""
 
     segments: int
     resident_tokens: int
@@ -117,15 +117,15 @@ class SyncReply(Reply, frozen=True):
 
     session: str
     mode: str
-    """`shadow`, `on` or `off`: what is in force now."""
+    """The mode in force now: `shadow`, `on` or `off`."""
     evicted: dict[str, EvictedReply]
-    """Every body of the window that is out, by id; empty unless the mode is `on`. Stays as it is until a collection."""
+    """Every body of the window that is out, by id; empty unless the mode is `on`. Constant between collections."""
     unknown: list[str]
-    """Ids to be sent in `new`; while there are any, the window stays as it was."""
+    """Ids to be sent in `new`; a non-empty list leaves the window as it was."""
     conflicts: list[str]
-    """Ids that stand for another content here than the stash holds under them: not evicted while they do.
+    """Ids whose content in this request differs from the stored content: not evicted while it differs.
 
-    That other content is stored too, once it was told, under a name of its own and as departed.
+    The differing content is stored too, once the client sent it, under a name of its own and as departed.
     """
     plan: SyncPlanReply | None
     window: WindowReply

@@ -1,9 +1,9 @@
-"""A frame: how one segment's content lies on disk. Bodies alone can rebuild every row.
+"""The frame: how one segment's content lies on disk. Bodies alone can rebuild every row.
 
     zstd( length of facts, 4 bytes │ facts, JSON │ skeleton │ piece │ piece │ … )
 
-The facts repeat whose the content is and what was said about it, so that a file of which only the body pages
-can be read is still a stash.
+The facts repeat the segment's session, id and labels, so that a file of which only the body pages can be read is still
+a stash.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ctxgc.core.segment import (
     Status,
     digest,
 )
-from ctxgc.stash.columns import encode_json, packed_facts, unpacked_facts
-from ctxgc.stash.contract import Stored
+from ctxgc.stash.columns import encode_json, pack_facts, unpack_facts
+from ctxgc.stash.contract import SegmentRow
 
 ZSTD_LEVEL = 3
 _LENGTH_BYTES = 4
@@ -47,11 +47,11 @@ def compressor() -> Transform:
 
 
 def decompressor() -> Transform:
-    """A function that decompresses; not to be shared between threads. Making one costs as much as ten uses."""
+    """A function that decompresses; not to be shared between threads. A decompressor costs as much as ten uses."""
     return zstandard.ZstdDecompressor().decompress
 
 
-def encode(row: Stored, compress: Transform) -> bytes:
+def encode(row: SegmentRow, compress: Transform) -> bytes:
     """The frame of a segment's content."""
     segment = row.segment
     facts: dict[str, Any] = {
@@ -68,7 +68,7 @@ def encode(row: Stored, compress: Transform) -> bytes:
     if segment.paths:
         facts["paths"] = segment.paths
     if segment.facts.attempt:
-        facts["facts"] = packed_facts(segment.facts)
+        facts["facts"] = pack_facts(segment.facts)
     if row.redactions:
         facts["redactions"] = row.redactions
     head = encode_json(facts).encode()
@@ -76,23 +76,23 @@ def encode(row: Stored, compress: Transform) -> bytes:
     return compress(b"".join([*parts, *(piece.data for piece in segment.body)]))
 
 
-def content(blob: bytes, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
-    """Skeleton and body of a frame. Raises `ValueError` if it is not one."""
+def decode(blob: bytes, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
+    """Skeleton and body of a frame. Raises `ValueError` for bytes that are no frame."""
     _facts, skeleton, body = _open(blob, decompress)
     return skeleton, body
 
 
-def stored(blob: bytes, decompress: Transform) -> Stored:
-    """The whole segment of a frame, as first admitted. Raises `ValueError` if it is not one."""
+def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
+    """The whole segment of a frame, as first admitted. Raises `ValueError` for bytes that are no frame."""
     facts, skeleton, body = _open(blob, decompress)
     try:
         source, session = facts["key"]
         place, born_turn = facts["at"]
         skeleton_tokens, tombstone_tokens = facts["tokens"]
-        said = {name: facts[name] for name in _DEFAULTS if name in facts}
-        said |= {name: tuple(said[name]) for name in ("refs", "tags") if name in said}
-        if "status" in said:
-            said["status"] = Status(said["status"])
+        labels = {name: facts[name] for name in _DEFAULTS if name in facts}
+        labels |= {name: tuple(labels[name]) for name in ("refs", "tags") if name in labels}
+        if "status" in labels:
+            labels["status"] = Status(labels["status"])
         segment = Segment(
             id=facts["id"],
             kind=Kind(facts["kind"]),
@@ -102,10 +102,10 @@ def stored(blob: bytes, decompress: Transform) -> Stored:
             skeleton=skeleton,
             body=body,
             paths=tuple(PathUse(p, Access(a), first, last) for p, a, first, last in facts.get("paths", ())),
-            facts=unpacked_facts(facts.get("facts", "")),
-            **said,
+            facts=unpack_facts(facts.get("facts", "")),
+            **labels,
         )
-        return Stored(
+        return SegmentRow(
             key=SessionKey(source, session),
             seq=facts["seq"],
             segment=segment,
@@ -119,10 +119,10 @@ def stored(blob: bytes, decompress: Transform) -> Stored:
         raise ValueError(f"not a frame: {error!r}") from error
 
 
-def peek(blob: bytes, bytes_max: int, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
-    """Like `content`, but of a long frame only about the first `bytes_max` bytes are decompressed."""
+def decode_start(blob: bytes, bytes_max: int, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
+    """As `decode`, but of a long frame only about the first `bytes_max` bytes are decompressed."""
     if zstandard.frame_content_size(blob) <= bytes_max:
-        return content(blob, decompress)
+        return decode(blob, decompress)
     try:
         raw = zstandard.ZstdDecompressor().stream_reader(blob).read(bytes_max)
     except zstandard.ZstdError as error:
@@ -134,11 +134,11 @@ def peek(blob: bytes, bytes_max: int, decompress: Transform) -> tuple[bytes, tup
 def _open(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
     try:
         raw = decompress(blob)
-    except zstandard.ZstdError as error:
+    except (zstandard.ZstdError, TypeError) as error:  # A damaged row may hold anything where its frame was.
         raise ValueError(f"not a frame: {error}") from error
     facts, skeleton, body = _cut(raw)
     if [len(skeleton), *(len(piece.data) for piece in body)] != _lengths(facts):
-        raise ValueError("not a frame: it is too short for what it says it holds")
+        raise ValueError("not a frame: the content is shorter than its facts say")
     return facts, skeleton, body
 
 

@@ -1,43 +1,117 @@
-"""Carving: bodies straight from the pages of a file whose roots or schema are gone.
+"""Pages of a stash file, read without SQLite: where its tables' rows lie, and bodies that no table leads to.
 
+    root ──▶ interior pages of type 0x05 ──▶ leaves ──▶ the rowids of each: where to go on behind a broken page
     page of type 0x0d ──▶ cells ──▶ records (NULL, blob) whose blob is a zstd frame ──▶ (rid, frame)
 
 A leaf page needs nothing but itself, and its overflow pages, to be read. Freed pages were zeroed (`secure_delete`),
-so nothing that was forgotten comes back this way. Source: SQLite's file format, sqlite.org/fileformat2.html §1.6.
+so no forgotten text comes back this way. Source: SQLite's file format, sqlite.org/fileformat2.html §1.6.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 _LEAF = 0x0D
+_INTERIOR = 0x05
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _PAGE_BYTES_DEFAULT = 4096
+_ROWID_MIN, _ROWID_MAX = -(2**63), 2**63 - 1
+
+
+class Leaf(NamedTuple):
+    """The rowids that may lie below one page of a table, and the rowids that the page names if it can be read."""
+
+    first: int
+    last: int
+    rowids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    file: BinaryIO
+    size: int
+    count: int
+
+    def __call__(self, number: int) -> bytes:
+        self.file.seek((number - 1) * self.size)
+        return self.file.read(self.size)
+
+
+def _pages(file: BinaryIO, path: Path) -> _Pages:
+    size = int.from_bytes(file.read(100)[16:18], "big")
+    size = 65536 if size == 1 else size
+    if size < 512 or size & (size - 1):
+        size = _PAGE_BYTES_DEFAULT
+    return _Pages(file, size, path.stat().st_size // size)
+
+
+def leaves(path: Path, root: int) -> Iterator[Leaf]:
+    """The leaves below a table's root page, in order of rowids. Together they cover every rowid there can be.
+
+    An interior page that cannot be read is a leaf without rowids. O(pages of the table).
+    """
+    with path.open("rb") as file:
+        page = _pages(file, path)
+        visited: set[int] = set()
+        todo = [(root, _ROWID_MIN, _ROWID_MAX)]
+        while todo:
+            number, first, last = todo.pop()
+            data = page(number) if 1 < number <= page.count and number not in visited else b""
+            visited.add(number)
+            children = _children(data, first, last)
+            if children:
+                todo += reversed(children)
+            else:
+                yield Leaf(first, last, _rowids(data))
+
+
+def _children(data: bytes, first: int, last: int) -> list[tuple[int, int, int]]:
+    """(page, first rowid, last rowid) of an interior page's children; none where it is no sound interior page."""
+    found: list[tuple[int, int, int]] = []
+    try:
+        if data[0] != _INTERIOR:
+            return []
+        for n in range(int.from_bytes(data[3:5], "big")):
+            at = int.from_bytes(data[12 + 2 * n : 14 + 2 * n], "big")
+            key, _ = _varint(data, at + 4)
+            if not first <= key <= last:
+                return []
+            found.append((int.from_bytes(data[at : at + 4], "big"), first, key))
+            first = key + 1
+    except IndexError:
+        return []
+    return [*found, (int.from_bytes(data[8:12], "big"), first, last)]
+
+
+def _rowids(data: bytes) -> tuple[int, ...]:
+    """The rowids of a leaf page's cells, as far as they can be read."""
+    found: set[int] = set()
+    if data and data[0] == _LEAF:
+        for n in range(int.from_bytes(data[3:5], "big")):
+            try:
+                at = int.from_bytes(data[8 + 2 * n : 10 + 2 * n], "big")
+                _, at = _varint(data, at)
+                found.add(_varint(data, at)[0])
+            except IndexError:
+                continue
+    return tuple(sorted(found))
 
 
 def carve(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(rid, frame) of every whole body in the file, in page order. What is broken is passed over."""
+    """(rid, frame) of every whole body in the file, in page order; broken cells are left out."""
     with path.open("rb") as file:
-        head = file.read(100)
-        size = int.from_bytes(head[16:18], "big")
-        size = 65536 if size == 1 else size
-        if size < 512 or size & (size - 1):
-            size = _PAGE_BYTES_DEFAULT
-
-        def page(number: int) -> bytes:
-            file.seek((number - 1) * size)
-            return file.read(size)
-
-        pages = path.stat().st_size // size
-        for number in range(2, pages + 1):
+        page = _pages(file, path)
+        for number in range(2, page.count + 1):
             data = page(number)
             if not data or data[0] != _LEAF:
                 continue
             for n in range(int.from_bytes(data[3:5], "big")):
                 try:
                     at = int.from_bytes(data[8 + 2 * n : 10 + 2 * n], "big")
-                    rid, payload = _cell(data, at, page, pages)
+                    rid, payload = _cell(data, at, page, page.count)
                     blob = _blob(payload)
                 except (IndexError, ValueError):
                     continue

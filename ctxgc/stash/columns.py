@@ -1,4 +1,4 @@
-"""The columns of a segment's row, and both ways between a row and a `Stored`."""
+"""The columns of a segment's row, and both ways between a row and a `SegmentRow`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ctxgc.core.segment import NO_FACTS, CallFacts, Departure, Kind, PathUse, Role, Segment, SessionKey, State, Status
-from ctxgc.stash.contract import Edge, SessionRow, Stored
+from ctxgc.stash.contract import Edge, SegmentRow, SessionRow
 
 CONTENT = (
     *("kind", "role", "wall_s", "tool", "status", "command", "refs", "reply", "has_opaque", "facts"),
     *("digest", "skeleton_tokens", "pieces", "tombstone_tokens", "redactions"),
 )
-"""What completing a pending segment replaces. Everything else of a row belongs to the session by then."""
+"""The columns that completing a pending segment replaces. The other columns belong to the session by then."""
 
 COLUMNS = (
     *("sid", "seq", "id", "place", "born_turn"),
@@ -29,7 +29,7 @@ SESSION_COLUMNS = (
 )
 
 encode_json = json.JSONEncoder(separators=(",", ":")).encode
-"""Made once: `json.dumps` with other separators makes an encoder at each call."""
+"""One encoder: `json.dumps` with other separators makes an encoder at each call."""
 
 _KINDS = {kind.value: kind for kind in Kind}
 _ROLES = {role.value: role for role in Role}
@@ -37,7 +37,7 @@ _STATUSES = {status.value: status for status in Status}
 _STATES = {state.value: state for state in State}
 
 
-def content_values(row: Stored) -> tuple[Any, ...]:
+def content_values(row: SegmentRow) -> tuple[Any, ...]:
     """The values of `CONTENT`. `str()` where a column is text: a StrEnum is bound by its value."""
     segment = row.segment
     return (
@@ -47,19 +47,19 @@ def content_values(row: Stored) -> tuple[Any, ...]:
         clean(segment.tool),
         str(segment.status),
         clean(segment.command),
-        packed(segment.refs),
+        pack(segment.refs),
         clean(segment.reply),
         segment.has_opaque,
-        clean(packed_facts(segment.facts)),
+        clean(pack_facts(segment.facts)),
         row.digest,
         row.skeleton_tokens,
-        packed(row.pieces),
+        pack(row.pieces),
         row.tombstone_tokens,
         row.redactions,
     )
 
 
-def values(sid: int, row: Stored) -> tuple[Any, ...]:
+def segment_values(sid: int, row: SegmentRow) -> tuple[Any, ...]:
     """The values of `COLUMNS`."""
     segment = row.segment
     return (
@@ -71,7 +71,7 @@ def values(sid: int, row: Stored) -> tuple[Any, ...]:
         *content_values(row),
         segment.importance,
         clean(segment.task),
-        packed(segment.tags),
+        pack(segment.tags),
         str(row.state),
         str(row.departure or ""),
         row.touched_turn,
@@ -84,10 +84,10 @@ def values(sid: int, row: Stored) -> tuple[Any, ...]:
     )
 
 
-def stored(
+def segment_row(
     key: SessionKey, row: Sequence[Any], paths: tuple[PathUse, ...] = (), edges: tuple[Edge, ...] = ()
-) -> Stored:
-    """A row, in the order of `COLUMNS`, as a `Stored` without content."""
+) -> SegmentRow:
+    """A row, in the order of `COLUMNS`, as a `SegmentRow` without content."""
     (_, seq, id_, place, born_turn, kind, role, wall_s, tool, status, command, refs, reply, has_opaque) = row[:14]
     facts = row[14]
     (digest, skeleton_tokens, pieces, tombstone_tokens, redactions, importance, task, tags) = row[15:23]
@@ -103,15 +103,15 @@ def stored(
         status=_STATUSES[status],
         paths=paths,
         command=command,
-        facts=unpacked_facts(facts),
-        refs=unpacked(refs),
+        facts=unpack_facts(facts),
+        refs=unpack(refs),
         reply=reply,
         has_opaque=bool(has_opaque),
         importance=importance,
         task=task,
-        tags=unpacked(tags),
+        tags=unpack(tags),
     )
-    return Stored(
+    return SegmentRow(
         key=key,
         seq=seq,
         segment=segment,
@@ -136,8 +136,8 @@ def stored(
 def session_row(row: Mapping[str, Any] | Sequence[Any]) -> SessionRow:
     """A row, in the order of `SESSION_COLUMNS`, as a `SessionRow`."""
     source, session, *rest, closed, is_forgotten = row
-    said = dict(zip(SESSION_COLUMNS[2:-2], rest, strict=True))
-    return SessionRow(key=SessionKey(source, session), closed=bool(closed), forgotten=bool(is_forgotten), **said)
+    others = dict(zip(SESSION_COLUMNS[2:-2], rest, strict=True))
+    return SessionRow(key=SessionKey(source, session), closed=bool(closed), forgotten=bool(is_forgotten), **others)
 
 
 def session_values(row: SessionRow) -> tuple[Any, ...]:
@@ -145,40 +145,24 @@ def session_values(row: SessionRow) -> tuple[Any, ...]:
     return (*row.key, *(clean(getattr(row, name)) for name in SESSION_COLUMNS[2:]))
 
 
-def forgotten(row: Stored) -> Stored:
-    """What stays of a forgotten segment: its id, and its place in the order of things."""
-    segment = row.segment
-    bare = Segment(id=segment.id, kind=Kind.OTHER, role=Role.USER, place=segment.place, born_turn=segment.born_turn)
-    return Stored(
-        key=row.key,
-        seq=row.seq,
-        segment=bare,
-        digest=b"",
-        skeleton_tokens=0,
-        pieces=(),
-        tombstone_tokens=0,
-        state=State.FORGOTTEN,
-    )
-
-
-def packed(items: Sequence[Any]) -> str:
-    """A short list as JSON; nothing as the empty string, which takes no space."""
+def pack(items: Sequence[Any]) -> str:
+    """A short list as JSON; an empty list is the empty string, which takes no space."""
     return encode_json(items) if items else ""
 
 
-def unpacked(text: str) -> tuple[str, ...]:
-    """What `packed` packed, for a list of strings."""
+def unpack(text: str) -> tuple[str, ...]:
+    """The list of strings that `pack` wrote."""
     return tuple(json.loads(text)) if text else ()
 
 
-def packed_facts(facts: CallFacts) -> str:
+def pack_facts(facts: CallFacts) -> str:
     """Facts as a JSON list: the texts, then the names of what holds; the empty string where none are known."""
     flags = [name for name in CallFacts._fields[2:] if getattr(facts, name)]
     return encode_json([facts.attempt, facts.recalls, *flags]) if facts.attempt else ""
 
 
-def unpacked_facts(text: str) -> CallFacts:
-    """What `packed_facts` packed; facts that only a later version knows are passed over."""
+def unpack_facts(text: str) -> CallFacts:
+    """The facts in a text of `pack_facts`; facts that only a later version knows are passed over."""
     if not text:
         return NO_FACTS
     attempt, recalls, *flags = json.loads(text)
@@ -186,7 +170,7 @@ def unpacked_facts(text: str) -> CallFacts:
 
 
 def clean(value: Any) -> Any:
-    """Text that no engine refuses: lone surrogates and NUL have no place in metadata."""
+    """Text that every engine takes: lone surrogates and NUL have no place in metadata."""
     if isinstance(value, str) and not (value.isascii() and "\0" not in value):
         return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     return value

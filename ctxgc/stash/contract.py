@@ -1,11 +1,11 @@
 """What a stash promises, whatever engine keeps it. One conformance suite runs on every implementation.
 
-    apply(mutations)   one atomic, durable transaction; returns after the commit (I1)
-    rows, bodies       what was admitted, exactly (I9)
-    search             ranked, filtered, bounded in time
+    SegmentRow, SessionRow, Collection   what is kept, as values
+    Put, SetState, Forget, …         mutations; each is idempotent: applying a batch again changes nothing
+    Query ──▶ SearchResult           a search: ranked, filtered, bounded in time
+    Stash                            a batch is one atomic, durable transaction (I1); bodies come back exactly (I9)
 
-Nothing in here knows SQLite. Keys are (source, session, seq); a batch stays within one session, so that an engine may
-shard by it. Every mutation is idempotent: applying a batch again changes nothing.
+Keys are (source, session, seq). A batch stays within one session, so that an engine may shard by session.
 """
 
 from __future__ import annotations
@@ -14,18 +14,125 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ctxgc.core.segment import Departure, Piece, SessionKey, State
-from ctxgc.core.segment import EdgeKind as EdgeKind
-from ctxgc.stash.model import SHADOW as SHADOW
-from ctxgc.stash.model import Collection as Collection
-from ctxgc.stash.model import Edge as Edge
-from ctxgc.stash.model import Eviction as Eviction
-from ctxgc.stash.model import Op as Op
-from ctxgc.stash.model import SessionRow as SessionRow
-from ctxgc.stash.model import Stored as Stored
+from ctxgc.core.segment import Departure, Piece, Segment, SessionKey, State
 
 SEARCH_LIMIT_MAX = 100
 OP_IDS_KEPT_PER_SESSION = 4096
+
+SHADOW = "shadow"
+"""The trigger of a collection that would have run: its victims stayed."""
+
+
+class Op(NamedTuple):
+    """The remembered reply of a mutation that a client named."""
+
+    reply: bytes
+    call: bytes
+    """A digest of the call; empty where an older version remembered the reply."""
+
+
+class Edge(NamedTuple):
+    """A reference to the older segment with this seq."""
+
+    target: int
+    kind: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRow:
+    """A segment as the stash keeps it. `seq` counts admissions of a session from 0; only a repair leaves gaps.
+
+    Rows read without content have `segment.skeleton == b"{}"` and `segment.body == ()`; everything else is whole.
+    `segment.edit_sources` is never stored. Edges come back sorted, each once.
+    """
+
+    key: SessionKey
+    seq: int
+    segment: Segment
+    digest: bytes
+    skeleton_tokens: int
+    """Raw o200k, as all token counts in the stash."""
+    pieces: tuple[tuple[str, int, int], ...]
+    """(name, bytes, tokens) of each piece of the body."""
+    tombstone_tokens: int
+    edges: tuple[Edge, ...] = ()
+    state: State = State.RESIDENT
+    departure: Departure | None = None
+    touched_turn: int = 0
+    touches: int = 0
+    recalled_turn: int = -1
+    """The turn of the last recall, -1 for none: the segment is a root for a few turns from then."""
+    is_pinned: bool = False
+    garbage: str = ""
+    """The proof that the segment is garbage, or empty; `garbage_by` is the seq that proves it, or -1."""
+    garbage_by: int = -1
+    redactions: int = 0
+    collection: int = 0
+    """The collection that evicted the segment, 0 for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """A session as the stash knows it. Empty strings and zeros mean unknown."""
+
+    key: SessionKey
+    project: str = ""
+    parent: str = ""
+    parent_segment: str = ""
+    model: str = ""
+    title: str = ""
+    mode: str = "observe"
+    """`observe`, `client` or `wire`."""
+    budget_tokens: int = 0
+    window_max_tokens: int = 0
+    task: str = ""
+    turn: int = 0
+    created_s: float = 0.0
+    updated_s: float = 0.0
+    hidden_tokens: int = 0
+    ratio: float = 0.0
+    """Billed tokens per raw token, learned from usage; 0.0 until learned."""
+    skipped_records: int = 0
+    faults: int = 0
+    """Recalls so far."""
+    closed: bool = False
+    forgotten: bool = False
+    """The whole session is forgotten: no transcript brings its title, task and project back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eviction:
+    """One victim in a collection's journal. The line refers to the segment and copies no text."""
+
+    seq: int
+    reason: str
+    by: int = -1
+    freed_tokens: int = 0
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """The journal's line of one collection or undo: its victims, their reasons, and its predicted cost."""
+
+    id: int
+    """Counts from 1 within the session."""
+    wall_s: float
+    turn: int
+    trigger: str
+    """`asked`, `evicted_by_hand`, `hard_limit`, `value`, `undo`; `shadow`: no segment left."""
+    target_tokens: int
+    before_tokens: int
+    after_tokens: int
+    evictions: tuple[Eviction, ...] = ()
+    held_by: tuple[tuple[str, int], ...] = ()
+    predicted_cost: float = 0.0
+    """Input-token equivalents over the pacer's horizon, negative is a saving."""
+    actual_cost: float | None = None
+    undoes: int = 0
+    """The collection that this undo takes back, 0 for a collection."""
+    undone_by: int = 0
+    """The undo that took this collection back, 0 if it stands. Read from the journal, never written."""
 
 
 class PutSession(NamedTuple):
@@ -37,11 +144,11 @@ class PutSession(NamedTuple):
 class Put(NamedTuple):
     """Insert a segment, or complete the pending one with the same id. A forgotten id stays forgotten.
 
-    Completing replaces content and what the host says of it; place, turn, pins, tags, task and state stay. A seq that
-    belongs to another id is a `Conflict`. A session that nobody described yet gets a bare row.
+    Completing replaces the content and the host's facts; place, turn, pins, tags, task and state stay. A seq that
+    belongs to another id is a `Conflict`. A session without a row gets a bare one.
     """
 
-    row: Stored
+    row: SegmentRow
 
 
 class SetState(NamedTuple):
@@ -61,17 +168,17 @@ class SetPlaces(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """Observed uses: (seq, turn). Sets `touched_turn` to the later of both; a later turn adds one to `touches`.
+    """Observed uses: (seq, turn). The later turn is kept; each later turn adds one to `touches`.
 
-    A turn counts once, or else applying a batch again would count it again.
+    A turn counts once, or else a batch that is applied again would count twice.
     """
 
     key: SessionKey
     uses: Sequence[tuple[int, int]]
 
 
-class Recalled(NamedTuple):
-    """These were recalled at this turn; an earlier one than is known changes nothing."""
+class SetRecalled(NamedTuple):
+    """Recalls of these segments at this turn; a turn before the known one changes nothing."""
 
     key: SessionKey
     seqs: Sequence[int]
@@ -87,7 +194,7 @@ class SetPinned(NamedTuple):
 
 
 class SetTags(NamedTuple):
-    """Replace tags, task and importance of one segment; `None` leaves as it is."""
+    """Replace tags, task and importance of one segment; `None` leaves a field as it is."""
 
     key: SessionKey
     seq: int
@@ -111,18 +218,18 @@ class SetGarbage(NamedTuple):
     proofs: Sequence[tuple[int, str, int]]
 
 
-class Collected(NamedTuple):
-    """Write a collection's journal and evict its victims. With `restores`, an undo: those return to resident."""
+class PutCollection(NamedTuple):
+    """Write a line of the journal and evict its victims; `restores` of an undo return. Another line is a `Conflict`."""
 
     key: SessionKey
     collection: Collection
     restores: Sequence[int] = ()
     is_carried_out: bool = True
-    """False: the journal alone, of what would have left; no segment changes its state."""
+    """False: the journal alone, of a collection that would have run; no segment changes its state."""
 
 
 class ActualCost(NamedTuple):
-    """What a collection turned out to cost, from the host's usage."""
+    """The cost of a collection, from the host's usage."""
 
     key: SessionKey
     collection: int
@@ -132,7 +239,7 @@ class ActualCost(NamedTuple):
 class Forget(NamedTuple):
     """Remove content, metadata and postings; only the bare id stays, with state `forgotten`.
 
-    The session's remembered replies go too: one of them may quote the text.
+    The session's remembered replies go too: a reply may quote the text.
     """
 
     key: SessionKey
@@ -140,9 +247,9 @@ class Forget(NamedTuple):
 
 
 class ForgetSession(NamedTuple):
-    """Forget every segment, and what is known of the session in words: its title, task and project.
+    """Forget every segment and the session's title, task and project.
 
-    Its key stays, as the bare ids of its segments do, so that reading its transcript again brings nothing back.
+    The session's key and its segments' ids stay, so that no transcript that is read again brings them back.
     """
 
     key: SessionKey
@@ -157,31 +264,18 @@ class PutOp(NamedTuple):
 
 
 class PutPosition(NamedTuple):
-    """How far a watched file has been committed. `head` is a digest of its first bytes: another file, another head."""
+    """The committed part of a watched file. `head` is a digest of its first bytes: another file has another head."""
 
     path: str
     head: bytes
     offset: int
 
 
-Mutation = (
-    PutSession
-    | Put
-    | SetState
-    | SetPlaces
-    | Touch
-    | Recalled
-    | SetPinned
-    | SetTags
-    | AddEdges
-    | SetGarbage
-    | Collected
-    | ActualCost
-    | Forget
-    | ForgetSession
-    | PutOp
-    | PutPosition
-)
+SegmentMutation = Put | SetState | SetPlaces | SetPinned | SetTags | AddEdges | SetGarbage | Forget
+UseMutation = Touch | SetRecalled
+JournalMutation = PutCollection | ActualCost
+SessionMutation = PutSession | ForgetSession | PutOp | PutPosition
+Mutation = SegmentMutation | UseMutation | JournalMutation | SessionMutation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,20 +301,20 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One found segment, without its content. `snippet` marks matches with U+0002 and U+0003."""
+    """One segment of a search's result, without its content. `snippet` marks matches with U+0002 and U+0003."""
 
-    row: Stored
+    row: SegmentRow
     project: str
     score: float
     """Higher is better; comparable within one reply only."""
     snippet: str
     match: str
-    """`all` words, `some` of the rarer words, or `recent` when the search ran out of time."""
+    """`all` words, `some` of the rarer words, or `recent` where the search ran out of time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The reply to a search. `notes` say in words what was relaxed or cut short; `next_offset` is -1 at the end."""
+class SearchResult:
+    """The reply to a search. `notes` tell a person what was relaxed or cut short; `next_offset` is -1 at the end."""
 
     hits: tuple[Hit, ...]
     notes: tuple[str, ...] = ()
@@ -230,8 +324,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StashStatus:
-    """How the stash is. `erasures_pending` counts what was forgotten, segments and sessions,
-    of which bytes may still be on disk."""
+    """Counts and health. `erasures_pending` counts forgotten segments and sessions whose bytes may be on disk."""
 
     path: str
     segments: int
@@ -248,79 +341,57 @@ class Stash(Protocol):
     """Durable, searchable storage of segments. All methods may raise `StorageFailed`; none blocks the loop."""
 
     async def open(self) -> None:
-        """Open or create. Raises `StashDamaged`, `Incompatible`; never replaces what it cannot read."""
-        ...
+        """Open or create. Raises `StashDamaged`, `Incompatible`; a file that cannot be read is never replaced."""
 
     async def close(self) -> None:
-        """Commit what was accepted, checkpoint, release. Idempotent."""
-        ...
+        """Commit the accepted batches and release the stash. Idempotent."""
 
     async def apply(self, mutations: Sequence[Mutation]) -> None:
-        """All of them or none, durable on return. Raises `ReadOnly` without having changed anything."""
-        ...
+        """Commit all mutations or none, durable on return. Raises `ReadOnly`, and no row has changed."""
 
     async def sessions(
         self, *, project: str = "", source: str = "", limit: int = 100, offset: int = 0
     ) -> list[SessionRow]:
         """Sessions, the most recently updated first."""
-        ...
 
     async def session(self, key: SessionKey) -> SessionRow | None:
         """One session's row."""
-        ...
 
     async def resolve(self, text: str) -> list[SessionKey]:
-        """Sessions a person may mean by `text`: `source:session`, a session id, or a prefix of one. At most 10."""
-        ...
+        """Sessions that a person may mean by `text`: `source:session`, a session id, or a prefix. At most 10."""
 
-    async def numbered(self, number: int) -> list[SessionKey]:
+    async def sessions_numbered(self, number: int) -> list[SessionKey]:
         """Sessions of this number (`core.segment.session_number`); more than one where numbers collide. O(sessions)."""
-        ...
 
-    async def holders(self, segment_id: str) -> list[SessionKey]:
+    async def sessions_with_segment(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id, the most recently updated first. At most 10."""
-        ...
 
-    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
         """Segments of a session in seq order, without content; forgotten ones too. All of them, or only `seqs`."""
-        ...
 
     async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
         """(skeleton, body) by seq, exactly as admitted. Unknown and forgotten seqs are absent."""
-        ...
 
-    async def search(self, query: Query) -> Found:
-        """Ranked hits: all words first, then rarer words; answers within its time bound."""
-        ...
+    async def search(self, query: Query) -> SearchResult:
+        """Ranked hits: all words first, then rarer words; the reply comes within its time bound."""
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""
-        ...
 
     async def collection(self, key: SessionKey, number: int) -> Collection | None:
         """One line of the journal, however long it is."""
-        ...
 
-    async def standing(self, key: SessionKey) -> Collection | None:
-        """The newest collection that stands: carried out, no undo itself, and not taken back."""
-        ...
+    async def standing_collection(self, key: SessionKey) -> Collection | None:
+        """The newest collection that was carried out, is no undo and was not undone."""
 
     async def op(self, key: SessionKey, op_id: str) -> Op | None:
-        """What is remembered of a mutation, if it is among those kept."""
-        ...
+        """The remembered reply of a mutation, if the session still keeps it."""
 
     async def position(self, path: str) -> tuple[bytes, int] | None:
         """(head digest, offset) of a watched file."""
-        ...
 
     async def status(self) -> StashStatus:
         """Counts and health; cheap enough for every `ctxgc status`."""
-        ...
-
-    async def erase(self) -> int:
-        """Run the erasure job now; returns how many erasures are still pending (0 when done)."""
-        ...
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
-        ...

@@ -1,4 +1,4 @@
-"""The stash's folder and file: who may read them, and whether they are what they should be."""
+"""The stash's folder and file: who may read them, and whether the file is a database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAGIC = b"SQLite format 3\0"
 
 
 def make_ready(path: Path) -> None:
-    """Create folder and file if they are missing, for the owner alone. What exists is refused, never repaired."""
+    """Create folder and file if they are missing, for the owner alone. Loose modes are refused, never mended."""
     try:
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         _check(path.parent, FOLDER_MODE, "folder")
@@ -47,11 +47,11 @@ def _check_magic(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(len(MAGIC))
     if head and head != MAGIC:
-        raise damaged(path, "its first bytes are not those of a database")
+        raise damage_error(path, "its first bytes are not those of a database")
 
 
-def damaged(path: Path, detail: str) -> StashDamaged:
-    """The error of a file that cannot be trusted. It is left as it is."""
+def damage_error(path: Path, detail: str) -> StashDamaged:
+    """The error of a damaged file. The file is left as it is."""
     return StashDamaged(
         f"the stash {path} is damaged: {' '.join(detail.split())}",
         hint="run `ctxgcd --check`, then `ctxgcd --repair`: it keeps a copy and saves every segment it can read",
@@ -59,7 +59,7 @@ def damaged(path: Path, detail: str) -> StashDamaged:
 
 
 def size_bytes(path: Path) -> int:
-    """Bytes of the file and what SQLite keeps beside it."""
+    """Bytes of the file and of the files that SQLite keeps beside it."""
     return sum(
         beside.stat().st_size
         for beside in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm"))

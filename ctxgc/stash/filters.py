@@ -13,12 +13,12 @@ from ctxgc.stash.contract import Query
 from ctxgc.stash.reading import sid_of
 
 TAGGED_SESSIONS_MAX = 64
-"""A project of more sessions is filtered by its rows: a longer OR of tokens would cost more than it saves."""
+"""A project of more sessions is filtered by its rows: a longer OR of tokens would cost more than the rows do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """What a search is limited to. `tags` is an expression over index tokens, implied by the clauses."""
+class SearchScope:
+    """The limits of a search. `tags` is an expression over index tokens, implied by the clauses."""
 
     tags: str
     clauses: tuple[str, ...]
@@ -34,8 +34,8 @@ class Scope:
         return " AND ".join(clause.replace("s.", f"{plus}s.", 1) for clause in self.clauses)
 
 
-def scope_of(db: sqlite3.Connection, query: Query) -> Scope | None:
-    """The scope of a query; nothing if it names a session or a project that does not exist."""
+def scope_of(db: sqlite3.Connection, query: Query) -> SearchScope | None:
+    """The scope of a query; None if the query names a session or a project that does not exist."""
     clauses: list[str] = []
     values: list[object] = []
     tags: list[str] = []
@@ -81,7 +81,7 @@ def scope_of(db: sqlite3.Connection, query: Query) -> Scope | None:
     if query.before_s:
         limit("s.wall_s < ?", query.before_s)
     limit("s.state != 'forgotten'")
-    return Scope(" AND ".join(tags), tuple(clauses), tuple(values), sid)
+    return SearchScope(" AND ".join(tags), tuple(clauses), tuple(values), sid)
 
 
 def _path_clause(path: str) -> tuple[str, tuple[object, ...]]:

@@ -1,7 +1,7 @@
 """Group commit: callers that come while a commit runs share the next one.
 
-    submit ──▶ waiting (in order of arrival) ──▶ one transaction ──▶ each caller hears its own outcome
-                 └─ if large, prepared meanwhile on another thread
+    submit ──▶ waiting batches (in order of arrival) ──▶ one transaction ──▶ each caller hears its own outcome
+                 └─ a large batch is encoded meanwhile on another thread
 
 There is no timer: a lone caller is committed at once, and under load the commit in flight is the window in which
 the next group gathers.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from ctxgc.core.errors import Busy, CtxgcError, ShuttingDown, StorageFailed
 from ctxgc.stash.contract import Mutation, Put
-from ctxgc.stash.writing import Batch, prepare
+from ctxgc.stash.writing import Batch, encode_puts
 
 GROUP_ROWS_MAX = 100
 """A group is closed at this many mutations; a larger batch of one caller goes alone."""
@@ -24,46 +24,46 @@ GROUP_ROWS_MAX = 100
 WAITING_MAX = 4096
 
 SHORT_BYTES_MAX = 4096
-"""The writer prepares so little itself: faster than a hop to another thread, and without holding up the loop."""
+"""The writer encodes a batch up to this size: faster than a hop to another thread, and no loop waits."""
 
 Commit = Callable[[list[Batch]], Awaitable[Sequence[CtxgcError | None]]]
 
 
 @dataclass(slots=True, eq=False)
-class _Entry:
+class _WaitingBatch:
     rows: int
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
     batch: Batch | None = None
-    """None once ready means that its caller went away before anything was written."""
+    """None once ready means that the caller went away before the batch was written."""
     outcome: asyncio.Future[CtxgcError | None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
 
 class GroupCommit:
-    """The queue in front of the writer. `run` is its one task; `submit` may be called by many."""
+    """The queue in front of the writer. `run` is the queue's one task; many callers may `submit`."""
 
     def __init__(self, commit: Commit) -> None:
         self._commit = commit
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: deque[_WaitingBatch] = deque()
         self._has_work = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._is_closed = False
 
     async def submit(self, mutations: Sequence[Mutation]) -> None:
-        """Return once committed. Raises what the commit of this batch raised."""
+        """Return once the batch is committed. Raises the error of this batch's commit."""
         if self._is_closed:
             raise ShuttingDown("the stash is closing", hint="connect again")
         if len(self._waiting) >= WAITING_MAX:
             raise Busy("too many writes are waiting for the disk", hint="try again in a moment")
-        entry = _Entry(len(mutations))
+        entry = _WaitingBatch(len(mutations))
         self._waiting.append(entry)
         self._is_idle.clear()
         self._has_work.set()
         try:
             is_short = _size(mutations) <= SHORT_BYTES_MAX
-            entry.batch = tuple(mutations) if is_short else await asyncio.to_thread(prepare, mutations)
+            entry.batch = tuple(mutations) if is_short else await asyncio.to_thread(encode_puts, mutations)
         except (ValueError, TypeError) as error:
             raise StorageFailed(f"the stash cannot hold this: {error}", hint="nothing was written") from error
         finally:
@@ -85,14 +85,14 @@ class GroupCommit:
                 self._is_idle.set()
 
     async def drain(self) -> None:
-        """Take nothing more; return when all that was taken has its outcome."""
+        """Refuse new batches; return when every waiting batch has its outcome."""
         self._is_closed = True
         await self._is_idle.wait()
 
-    async def _gather(self) -> list[_Entry]:
-        """The first caller, and those behind it that are ready, up to the bound. Order is kept."""
+    async def _gather(self) -> list[_WaitingBatch]:
+        """The first waiting batch and the ready ones behind it, up to the bound, in order."""
         await self._waiting[0].is_ready.wait()
-        group: list[_Entry] = []
+        group: list[_WaitingBatch] = []
         rows = 0
         while self._waiting and self._waiting[0].is_ready.is_set():
             if group and rows + self._waiting[0].rows > GROUP_ROWS_MAX:
@@ -103,10 +103,10 @@ class GroupCommit:
                 rows += entry.rows
         return group
 
-    async def _settle(self, group: list[_Entry]) -> None:
+    async def _settle(self, group: list[_WaitingBatch]) -> None:
         try:
             outcomes = await self._commit([entry.batch for entry in group if entry.batch is not None])
-        except Exception as error:  # The writer must survive whatever one group ran into.
+        except Exception as error:  # The writer must survive any error of one group.
             outcomes = [StorageFailed(f"the stash could not commit: {error}", hint="try again")] * len(group)
         for entry, outcome in zip(group, outcomes, strict=True):
             if not entry.outcome.done():

@@ -1,10 +1,10 @@
-"""Lexemes: the text that an index is given, made in Python so that every engine indexes the same.
+"""Index text: the words that the full-text index has of a segment, made in Python so that every engine indexes alike.
 
-    skeleton, body ──readable──▶ text a person would search ──prepared──▶ the text plus the parts of camelCase words
+    skeleton, body ──searchable_text──▶ what a person would search ──add_word_parts──▶ and the parts of camelCase words
     session, kind, tool ──tags──▶ index tokens, so that a filter narrows the index scan instead of following it
 
-An index row can only be deleted with the exact text it was made from: change anything in here, and
-`TOKENIZER_VERSION` must grow, so that stashes rebuild their index.
+The index deletes a row only by the exact text that the row was made from: with any change in here `TOKENIZER_VERSION`
+must grow, so that stashes rebuild their index.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ctxgc.core.words import camel_parts, camel_words
 TOKENIZER_VERSION = 1
 
 INDEX_CHARS_MAX = 2**20
-"""Only so much of a segment's text is searchable; all of it is stored."""
+"""The part of a segment's text that is searchable; the whole text is stored."""
 
 
-def readable(skeleton: bytes, body: Sequence[Piece]) -> str:
-    """The searchable text of a segment: short inputs of a call first, then the body. NUL and surrogates fall out."""
+def searchable_text(skeleton: bytes, body: Sequence[Piece]) -> str:
+    """The searchable text of a segment: short inputs of a call, then the body. NUL and surrogates are left out."""
     parts: list[str] = []
     if len(skeleton) > 2:
         call = json.loads(skeleton)
@@ -37,7 +37,7 @@ def readable(skeleton: bytes, body: Sequence[Piece]) -> str:
     return sound.replace("\0", " ")
 
 
-def prepared(text: str) -> str:
+def add_word_parts(text: str) -> str:
     """The text with the parts of its camelCase words behind it; snake_case and paths any tokenizer splits."""
     humps = camel_words(text)
     if not humps:
@@ -46,7 +46,7 @@ def prepared(text: str) -> str:
 
 
 def session_tag(sid: int) -> str:
-    """The index token of a session. The trailing z keeps a stemmer's hands off it."""
+    """The index token of a session. The trailing z keeps the stemmer from shortening the token."""
     return f"s{sid:05d}z"
 
 

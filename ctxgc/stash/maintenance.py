@@ -1,8 +1,8 @@
-"""Upkeep: what a stash does when nobody waits for it. Each step is short and runs on the writer's thread.
+"""Maintenance: what a stash does while no caller waits. Each step is short and runs on the writer's thread.
 
     reindex   fill the index from bodies, newest first (after a new tokenizer, or a repair)
     merge     join small pieces of the index, so that queries stay fast
-    erase     rewrite index and file without what was forgotten, and empty the WAL
+    erase     rewrite index and file without the forgotten segments, and empty the WAL
 
 Deleted terms stay on disk until the index is rewritten, and deleted rows may leave copies in the slack of pages, where
 `secure_delete` does not reach: only a file written anew is proof.
@@ -21,7 +21,7 @@ REINDEX_ROWS = 50
 
 
 def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
-    """Index one slice of bodies; whether there is more to do."""
+    """Index one slice of bodies; whether more bodies wait."""
     below = meta(db, "unindexed_below")
     if not below:
         return False
@@ -36,9 +36,9 @@ def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
         decompress = body_codec.decompressor()
         for rid, sid, kind, tool, blob in rows:
             try:
-                text = index_text.prepared(index_text.readable(*body_codec.content(blob, decompress)))
+                text = index_text.add_word_parts(index_text.searchable_text(*body_codec.decode(blob, decompress)))
             except ValueError:
-                continue  # Reading it says so; the rest must still be found.
+                continue  # Reading the segment says so; the other segments must still be found.
             tags = index_text.tags(sid, kind, tool)
             db.execute("INSERT INTO search (rowid, text, meta) VALUES (?, ?, ?)", (rid, text, tags))
         set_meta(db, "unindexed_below", rows[-1][0] if len(rows) == REINDEX_ROWS else 0)
@@ -51,13 +51,13 @@ def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
 
 
 def unindexed(db: sqlite3.Connection) -> int:
-    """How many segments no query by words finds yet."""
+    """The number of segments that no query by words finds yet."""
     below = meta(db, "unindexed_below")
     return int(db.execute("SELECT count(*) FROM segment WHERE rid < ?", (below,)).fetchone()[0]) if below else 0
 
 
 def merge(db: sqlite3.Connection, fail: Failpoint) -> bool:
-    """One step of joining pieces of the index; whether there is more to do."""
+    """Join pieces of the index, one step; whether more pieces wait."""
     return _merge(db, fail, MERGE_PAGES)
 
 
@@ -69,12 +69,12 @@ def _merge(db: sqlite3.Connection, fail: Failpoint, pages: int) -> bool:
 
 
 def erasures(db: sqlite3.Connection) -> int:
-    """How many forgotten segments await erasing."""
+    """The number of forgotten segments and sessions that await erasing."""
     return int(db.execute("SELECT count(*) FROM erasure").fetchone()[0])
 
 
 def begin_erasing(db: sqlite3.Connection, fail: Failpoint) -> list[int]:
-    """Start rewriting the index as one piece; the segments that this round will have erased."""
+    """Start rewriting the index as one piece; the rids that this round erases."""
     rids = [row[0] for row in db.execute("SELECT rid FROM erasure")]
     if rids:
         fail("erase")
@@ -83,7 +83,7 @@ def begin_erasing(db: sqlite3.Connection, fail: Failpoint) -> list[int]:
 
 
 def finish_erasing(db: sqlite3.Connection, fail: Failpoint, rids: list[int]) -> bool:
-    """Write the file anew and empty the WAL; whether that succeeded (a reader may be in the way)."""
+    """Write the file anew and empty the WAL; False if a reader held the WAL up."""
     fail("vacuum")
     db.execute("PRAGMA temp_store = FILE")  # The copy is as large as the stash: not in memory.
     try:
@@ -104,6 +104,6 @@ def finish_erasing(db: sqlite3.Connection, fail: Failpoint, rids: list[int]) -> 
 
 
 def checkpoint(db: sqlite3.Connection, fail: Failpoint) -> bool:
-    """Move the WAL into the file and empty it; False if a reader held it up."""
+    """Move the WAL into the file and empty it; False if a reader held the WAL up."""
     fail("checkpoint")
     return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]

@@ -1,4 +1,4 @@
-"""Reading: what the tables say, as values. Everything in here runs on a reader connection's thread."""
+"""Reading: rows of the tables as values. Every function in here runs on a reader connection's thread."""
 
 # ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, digest, session_number
 from ctxgc.stash import body_codec, columns
-from ctxgc.stash.contract import SHADOW, Collection, Edge, Eviction, Op, SessionRow, Stored
+from ctxgc.stash.contract import SHADOW, Collection, Edge, Eviction, Op, SegmentRow, SessionRow
 
 CHUNK = 500
 """Values in one `IN (…)` list."""
@@ -47,7 +47,7 @@ def session(db: sqlite3.Connection, key: SessionKey) -> SessionRow | None:
 
 
 def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
-    """Sessions that `text` names: exactly if any, else those it is a prefix of."""
+    """Sessions that `text` names exactly; without any, the sessions that `text` is a prefix of."""
     if not text:
         return []
     text = columns.clean(text)
@@ -67,13 +67,13 @@ def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
     return []
 
 
-def numbered(db: sqlite3.Connection, number: int) -> list[SessionKey]:
-    """Sessions of this number: all names are read, out of their index."""
+def sessions_numbered(db: sqlite3.Connection, number: int) -> list[SessionKey]:
+    """Sessions of this number: their index has all the names to read."""
     keys = (SessionKey(*row) for row in db.execute("SELECT source, session FROM session"))
     return [key for key in keys if session_number(key) == number]
 
 
-def holders(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:
+def sessions_with_segment(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:
     """Sessions with a segment of exactly this id: one look into the index of each."""
     found = db.execute(
         "SELECT source, session FROM session AS t WHERE EXISTS (SELECT 1 FROM segment WHERE sid = t.sid AND id = ?)"
@@ -83,9 +83,9 @@ def holders(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:
     return [SessionKey(*row) for row in found]
 
 
-def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
     """Segments of a session in seq order, without content: all of them, or only `seqs`."""
-    # One read transaction: a commit between the three queries would give a row without its edges.
+    # One read transaction: after a commit between the three queries a row would lack its edges.
     db.execute("BEGIN")
     try:
         sid = sid_of(db, key)
@@ -112,14 +112,16 @@ def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = N
         found = db.execute(
             f"SELECT s.rid, {_SEGMENT} FROM segment AS s WHERE s.sid = ?{only.format('s')} ORDER BY s.seq", chosen
         )
-        return [columns.stored(key, row, tuple(uses.get(rid, ())), tuple(edges.get(row[1], ()))) for rid, *row in found]
+        return [
+            columns.segment_row(key, row, tuple(uses.get(rid, ())), tuple(edges.get(row[1], ()))) for rid, *row in found
+        ]
     finally:
         db.rollback()
 
 
-def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[Stored, str]]:
+def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[SegmentRow, str]]:
     """Segments without content, and the project of each."""
-    found: dict[int, tuple[Stored, str]] = {}
+    found: dict[int, tuple[SegmentRow, str]] = {}
     for chunk in chunks(rids):
         marks = ", ".join("?" * len(chunk))
         uses: dict[int, list[PathUse]] = defaultdict(list)
@@ -142,7 +144,7 @@ def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[Store
             chunk,
         ):
             key = SessionKey(source, name)
-            stored = columns.stored(key, row, tuple(uses.get(rid, ())), tuple(edges.get(rid, ())))
+            stored = columns.segment_row(key, row, tuple(uses.get(rid, ())), tuple(edges.get(rid, ())))
             found[rid] = stored, project
     return found
 
@@ -159,15 +161,15 @@ def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict
             f" WHERE s.sid = ? AND s.seq IN ({marks})",
             (sid, *chunk),
         ):
-            found[seq] = _checked(key, id_, stamp, blob, decompress)
+            found[seq] = _verify(key, id_, stamp, blob, decompress)
     return found
 
 
-def _checked(
+def _verify(
     key: SessionKey, id_: str, stamp: bytes, blob: bytes, decompress: body_codec.Transform
 ) -> tuple[bytes, tuple[Piece, ...]]:
     try:
-        skeleton, body = body_codec.content(blob, decompress)
+        skeleton, body = body_codec.decode(blob, decompress)
         if digest(skeleton, body) == stamp:
             return skeleton, body
         trouble = "its digest differs"
@@ -185,6 +187,9 @@ _COLLECTION = (
     " LEFT JOIN collection AS u ON u.sid = c.sid AND u.undoes = c.number AND u.undoes != 0 WHERE c.sid = ?"
 )
 
+NUMBERED = "AND c.number = ?"
+"""Limits a journal to the line of one number."""
+
 
 def collections(db: sqlite3.Connection, key: SessionKey, limit: int) -> list[Collection]:
     """The journal, newest first."""
@@ -193,11 +198,11 @@ def collections(db: sqlite3.Connection, key: SessionKey, limit: int) -> list[Col
 
 def collection(db: sqlite3.Connection, key: SessionKey, number: int) -> Collection | None:
     """One line of the journal."""
-    return next(iter(_journal(db, key, "AND c.number = ?", number)), None)
+    return next(iter(_journal(db, key, NUMBERED, number)), None)
 
 
-def standing(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
-    """The newest collection that was carried out and is no undo nor taken back."""
+def standing_collection(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
+    """The newest collection that was carried out, is no undo and was not undone."""
     stands = "AND c.undoes = 0 AND c.asked != ? AND u.number IS NULL ORDER BY c.number DESC LIMIT 1"
     return next(iter(_journal(db, key, stands, SHADOW)), None)
 
@@ -205,29 +210,32 @@ def standing(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
 def _journal(db: sqlite3.Connection, key: SessionKey, only: str, value: object) -> list[Collection]:
     db.execute("BEGIN")
     try:
-        sid = sid_of(db, key)
-        return [
-            Collection(
-                id=number,
-                wall_s=wall_s,
-                turn=turn,
-                trigger=asked,
-                target_tokens=target,
-                before_tokens=before,
-                after_tokens=after,
-                evictions=tuple(_evictions(db, sid, number)),
-                held_by=tuple((name, tokens) for name, tokens in json.loads(held_by or "[]")),
-                predicted_cost=predicted,
-                actual_cost=actual,
-                undoes=undoes,
-                undone_by=undone_by,
-            )
-            for number, wall_s, turn, asked, target, before, after, held_by, predicted, actual, undoes, undone_by in (
-                db.execute(f"{_COLLECTION} {only}", (sid, value)).fetchall()
-            )
-        ]
+        return journal_lines(db, sid_of(db, key), only, value)
     finally:
         db.rollback()
+
+
+def journal_lines(db: sqlite3.Connection, sid: int | None, only: str, value: object) -> list[Collection]:
+    """Lines of a session's journal, in the caller's transaction; `only` is SQL that binds `value`."""
+    lines = db.execute(f"{_COLLECTION} {only}", (sid, value)).fetchall()
+    return [
+        Collection(
+            id=number,
+            wall_s=wall_s,
+            turn=turn,
+            trigger=asked,
+            target_tokens=target,
+            before_tokens=before,
+            after_tokens=after,
+            evictions=tuple(_evictions(db, sid, number)),
+            held_by=tuple((name, tokens) for name, tokens in json.loads(held_by or "[]")),
+            predicted_cost=predicted,
+            actual_cost=actual,
+            undoes=undoes,
+            undone_by=undone_by,
+        )
+        for number, wall_s, turn, asked, target, before, after, held_by, predicted, actual, undoes, undone_by in lines
+    ]
 
 
 def _evictions(db: sqlite3.Connection, sid: int | None, number: int) -> Iterator[Eviction]:
@@ -239,7 +247,7 @@ def _evictions(db: sqlite3.Connection, sid: int | None, number: int) -> Iterator
 
 
 def op(db: sqlite3.Connection, key: SessionKey, op_id: str) -> Op | None:
-    """What is remembered of a mutation."""
+    """The remembered reply of a mutation."""
     row = db.execute(
         "SELECT reply, call FROM op JOIN session USING (sid) WHERE source = ? AND session = ? AND op_id = ?",
         (*key, op_id),
@@ -254,9 +262,9 @@ def position(db: sqlite3.Connection, path: str) -> tuple[bytes, int] | None:
 
 def chunks(items: Iterable[int]) -> Iterator[list[int]]:
     """Lists of at most `CHUNK`."""
-    held = list(items)
-    for at in range(0, len(held), CHUNK):
-        yield held[at : at + CHUNK]
+    values = list(items)
+    for at in range(0, len(values), CHUNK):
+        yield values[at : at + CHUNK]
 
 
 def _path_use(path: str, access: str, first_line: int, last_line: int) -> PathUse:

@@ -1,10 +1,10 @@
-"""Check and repair of a stash file, for when the daemon refuses to open it. Nothing in here needs a running loop.
+"""Check and repair of a stash file that the daemon refuses to open. No function in here needs a running loop.
 
-    check    what SQLite says of the pages, and whether every body is what was admitted
+    check    what SQLite says of the pages, and whether every body is as it was admitted
     repair   copy the file aside ──▶ read every table row by row around the damage ──▶ a new file, index made anew
 
-A row that cannot be read is left out, but a body alone is enough to rebuild its row: it repeats its facts. Bodies that
-no table leads to any more are carved from their pages. The file is replaced only when the new one is complete.
+A row that cannot be read is left out, but a body alone is enough to rebuild its row: the body repeats the row's facts.
+Bodies that no table leads to are carved from their pages. The new file replaces the old one once it is complete.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from typing import Any
 from ctxgc.core.errors import NotFound
 from ctxgc.core.segment import SessionKey, State, digest
 from ctxgc.stash import body_codec, files, schema
-from ctxgc.stash.carving import carve
-from ctxgc.stash.columns import COLUMNS, stored, values
-from ctxgc.stash.writing import Prepared, Writer, indexed_text_of
+from ctxgc.stash.carving import Leaf, carve, leaves
+from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
+from ctxgc.stash.writing import EncodedPut, Writer, index_text_of
 
 TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
 _NOBODY = SessionKey("", "")
-_GAP_ROWS_MAX = 2**20
-"""Rowids tried one by one behind a row that cannot be read, before a table counts as ended."""
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_TOOBIG}
+"""What SQLite says of a page or a row that is not as it was written."""
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""The second comes of a text that is no UTF-8, in a row or in an error of SQLite."""
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What a check found. `troubles` are sentences; the first few of each sort."""
+class CheckReport:
+    """The result of a check. `troubles` are sentences, the first few of each sort."""
 
     bodies: int
     bodies_damaged: int
@@ -42,13 +44,13 @@ class Checked:
 
     @property
     def is_sound(self) -> bool:
-        """Whether there is nothing to repair."""
+        """Whether the file needs no repair."""
         return not self.troubles
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
-    """What a repair saved. `rebuilt` rows were lost and came back from their bodies."""
+class RepairReport:
+    """The result of a repair. `rebuilt` rows were lost and came back from their bodies."""
 
     backup: Path
     segments: int
@@ -57,8 +59,8 @@ class Repaired:
     bodies_lost: int
 
 
-def check(path: Path) -> Checked:
-    """Read everything and report. Changes nothing; run it while no daemon has the stash open."""
+def check(path: Path) -> CheckReport:
+    """Read the whole file and report. The file does not change; no daemon may have it open."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
     troubles: list[str] = []
@@ -73,13 +75,13 @@ def check(path: Path) -> Checked:
                 if not _is_sound(blob, stamp, decompress):
                     damaged += 1
                     troubles += [f"the content of segment {id_!r} is damaged"] if damaged <= 10 else []
-    except sqlite3.Error as error:
+    except _UNREADABLE as error:
         troubles.append(f"reading stopped: {error}")
-    return Checked(bodies, damaged, tuple(troubles))
+    return CheckReport(bodies, damaged, tuple(troubles))
 
 
-def repair(path: Path) -> Repaired:
-    """Save what can be read into a new file and put it in the old one's place; the old one stays as a backup."""
+def repair(path: Path) -> RepairReport:
+    """Save every readable row into a new file, which takes the old file's place; the old file stays as a backup."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
     backup = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
@@ -97,7 +99,7 @@ def repair(path: Path) -> Repaired:
     for beside in ("-wal", "-shm"):
         Path(f"{path}{beside}").unlink(missing_ok=True)
     new.replace(path)
-    return Repaired(backup, segments, bodies, rebuilt, lost)
+    return RepairReport(backup, segments, bodies, rebuilt, lost)
 
 
 def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
@@ -106,12 +108,13 @@ def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
         schema.migrate(new)
         new.execute("BEGIN IMMEDIATE")
         rebuilt = 0
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(old_path, "rw")) as old:
-            with contextlib.suppress(sqlite3.Error):
-                old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Carving reads the file alone.
+        with contextlib.closing(_connect(old_path, "rw")) as old:
+            old.text_factory = bytes.decode  # Its error is its own; sqlite3's own has no code to know it by.
+            with contextlib.suppress(*_UNREADABLE):
+                old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Pages are read from the file alone.
             for table in TABLES:
-                _copy(old, new, table)
-            rebuilt = _take_bodies(new, _readable_rows(old, "body"))
+                _copy(old, old_path, new, table)
+            rebuilt = _take_bodies(new, _readable_rows(old, old_path, "body"))
         rebuilt += _take_bodies(new, carve(old_path))
         # A row without a body would promise content that is gone.
         gone = "SELECT rid FROM segment WHERE state != 'forgotten' AND rid NOT IN (SELECT rid FROM body)"
@@ -123,8 +126,8 @@ def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
         return (*new.execute(counts).fetchone(), rebuilt, lost)
 
 
-def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
-    """Every readable row of a table; one that breaks a constraint of the new file is a duplicate or a ruin."""
+def _copy(old: sqlite3.Connection, old_path: Path, new: sqlite3.Connection, table: str) -> None:
+    """Copy every readable row of a table; a row that breaks a constraint of the new file is a duplicate or a ruin."""
     had, has = _columns(old, table), _columns(new, table)
     if not had:
         return
@@ -132,25 +135,26 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
     wanted = ("rid", *COLUMNS) if table == "segment" else tuple(has)
     names = ", ".join(name if name in had else has[name] for name in wanted)
     into = f"{table} ({', '.join(wanted)})"
-    for row in _readable_rows(old, table, names):
+    for row in _readable_rows(old, old_path, table, names):
         marks = ", ".join("?" * len(row))
-        with contextlib.suppress(sqlite3.Error, ValueError, TypeError, KeyError):
+        with contextlib.suppress(sqlite3.IntegrityError, ValueError, TypeError, KeyError):
             if table == "segment":
-                stored(_NOBODY, row[1:])
+                segment_row(_NOBODY, row[1:])
             new.execute(f"INSERT OR IGNORE INTO {into} VALUES ({marks})", row)  # noqa: S608 - our own names
 
 
 def _columns(db: sqlite3.Connection, table: str) -> dict[str, str]:
-    """A table's columns, each with its default as SQL; none if the file cannot say."""
+    """A table's columns, each with its default as SQL; none where the schema cannot be read."""
     try:
         return {name: default for _, name, _, _, default, _ in db.execute(f"PRAGMA table_info({table})")}
-    except sqlite3.Error:
+    except _UNREADABLE as error:
+        _raise_unless_damage(error)
         return {}
 
 
 def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:
-    """Put bodies beside their rows, and make rows for those that have none; how many rows were made."""
-    homeless: list[Prepared] = []
+    """Put bodies beside their rows, and make rows for bodies that have none; the number of rows made."""
+    homeless: list[EncodedPut] = []
     decompress = body_codec.decompressor()
     sids = {row[0] for row in new.execute("SELECT sid FROM session")}
     for rid, blob in bodies:
@@ -160,58 +164,92 @@ def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> in
         if found is not None and _is_sound(blob, found[0], decompress):
             new.execute("INSERT OR IGNORE INTO body VALUES (?, ?)", (rid, blob))
             if found[1] not in sids:
-                key = body_codec.stored(blob, decompress).key
+                key = body_codec.decode_row(blob, decompress).key
                 new.execute("INSERT OR IGNORE INTO session (sid, source, session) VALUES (?, ?, ?)", (found[1], *key))
                 sids.add(found[1])
             continue
         with contextlib.suppress(ValueError):
-            row = body_codec.stored(blob, decompress)
-            homeless.append(Prepared(row, blob, indexed_text_of(row)))
-    # New rows reuse the rids of lost ones: nothing of theirs may be left.
+            row = body_codec.decode_row(blob, decompress)
+            homeless.append(EncodedPut(row, blob, index_text_of(row)))
+    # New rows reuse the rids of lost ones: no path of a lost row may be left.
     new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
     return sum(_rebuild(new, prepared) for prepared in homeless)
 
 
-def _rebuild(new: sqlite3.Connection, prepared: Prepared) -> int:
-    """A row for a body that lost its own: as it was admitted, at the end of the window order it knew."""
+def _rebuild(new: sqlite3.Connection, prepared: EncodedPut) -> int:
+    """Make the row of a body that lost its own: as it was admitted, at the end of the window."""
     row = replace(prepared.row, touched_turn=prepared.row.segment.born_turn)
     new.execute("INSERT OR IGNORE INTO session (source, session) VALUES (?, ?)", row.key)
     sid = new.execute("SELECT sid FROM session WHERE source = ? AND session = ?", row.key).fetchone()[0]
     marks = ", ".join("?" * len(COLUMNS))
     sql = f"INSERT OR IGNORE INTO segment ({', '.join(COLUMNS)}) VALUES ({marks})"  # noqa: S608 - constants
-    cursor = new.execute(sql, values(sid, row))
+    cursor = new.execute(sql, segment_values(sid, row))
     if not cursor.rowcount:
         return 0
     Writer(new, lambda _: None).write_content(cursor.lastrowid or 0, sid, prepared._replace(row=row))
     return 1
 
 
-def _readable_rows(db: sqlite3.Connection, table: str, names: str = "*") -> Iterator[Sequence[Any]]:
-    """Every row that can be read. Damage ends a scan, so it starts again behind the damage, rowid by rowid."""
+def _readable_rows(db: sqlite3.Connection, path: Path, table: str, names: str = "*") -> Iterator[Sequence[Any]]:
+    """Every row that can be read. Behind damage the scan goes on with each row of that leaf, then behind the leaf.
+
+    The pages say where leaves end and which rows they have: a statement for each damaged page and each row on it, not
+    one for each rowid.
+    """
     try:
-        has_rowid = (
-            "WITHOUT ROWID" not in db.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
-        )
-    except (sqlite3.Error, TypeError):
+        found = db.execute("SELECT rootpage, sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    except _UNREADABLE as error:
+        _raise_unless_damage(error)
         return
-    if not has_rowid:
-        with contextlib.suppress(sqlite3.Error):
-            yield from db.execute(f"SELECT {names} FROM {table}")  # noqa: S608 - our own names
+    if found is None:
         return
-    last = misses = 0
-    while misses < _GAP_ROWS_MAX:
+    root, sql = found
+    if "WITHOUT ROWID" in sql:
+        yield from _scan(db, f"SELECT {names} FROM {table}", ())  # noqa: S608 - our own names
+        return
+    select = f"SELECT rowid, {names} FROM {table} WHERE rowid"  # noqa: S608 - our own names
+    start = -(2**63)
+    rest: Iterator[Leaf] | None = None
+    while True:
         try:
-            for rowid, *row in db.execute(f"SELECT rowid, {names} FROM {table} WHERE rowid > ?", (last,)):  # noqa: S608
+            # `>=`, because `>` would look for the rowid before it, in the leaf that is damaged.
+            for rowid, *row in db.execute(f"{select} >= ?", (start,)):
                 yield row
-                last, misses = rowid, 0
+                start = rowid + 1
             return
-        except sqlite3.Error:
-            last, misses = last + 1, misses + 1
+        except _UNREADABLE as error:
+            _raise_unless_damage(error)
+        rest = rest or leaves(path, root)
+        leaf = next((leaf for leaf in rest if leaf.last >= start), None)
+        if leaf is None:
+            return
+        for rowid in leaf.rowids:
+            if start <= rowid <= leaf.last:
+                for _, *row in _scan(db, f"{select} = ?", (rowid,)):
+                    yield row
+        start = leaf.last + 1
+        if start > 2**63 - 1:
+            return
+
+
+def _scan(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Rows of a query up to the first damage."""
+    try:
+        yield from db.execute(sql, values)
+    except _UNREADABLE as error:
+        _raise_unless_damage(error)
+
+
+def _raise_unless_damage(error: Exception) -> None:
+    """Pass over damage alone: any other error is a mistake of this code, and every row would raise it again."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code not in _DAMAGE and not isinstance(error, UnicodeDecodeError):
+        raise error
 
 
 def _is_sound(blob: bytes | None, stamp: bytes, decompress: body_codec.Transform) -> bool:
     try:
-        return blob is not None and digest(*body_codec.content(blob, decompress)) == stamp
+        return blob is not None and digest(*body_codec.decode(blob, decompress)) == stamp
     except ValueError:
         return False
 

@@ -6,7 +6,7 @@
              │           └─ search      full-text index: derived, contentless, can be rebuilt from bodies
              ├─ collection ── eviction  the journal
              └─ op                      remembered replies
-    position  meta  erasure             how far files are read; counters of the file; what awaits erasing
+    position  meta  erasure             how far files are read; counters of the file; rids that await erasing
 
 `docs/design/stash.md` says of each table who writes it and who deletes from it.
 """
@@ -33,7 +33,7 @@ INSERT INTO search(search, rank) VALUES('automerge', 0);
 INSERT INTO search(search, rank) VALUES('crisismerge', 64);
 """
 
-_FIRST = (
+_VERSION_1 = (
     """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
@@ -99,18 +99,18 @@ INSERT INTO meta VALUES ('tokenizer_version', {TOKENIZER_VERSION}), ('unindexed_
 """  # noqa: S608 - a constant
 )
 
-_SECOND = """
+_VERSION_2 = """
 ALTER TABLE session ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE segment ADD COLUMN recalled_turn INTEGER NOT NULL DEFAULT -1;
 ALTER TABLE op ADD COLUMN call BLOB NOT NULL DEFAULT x'';
 CREATE INDEX collection_undoes ON collection (sid, undoes) WHERE undoes != 0;
 """
 
-_THIRD = """
+_VERSION_3 = """
 ALTER TABLE segment ADD COLUMN facts TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """Step n takes a file from version n to n + 1. Steps are never edited once released."""
 
 
@@ -177,13 +177,13 @@ def migrate(
 
 def statements_of(script: str) -> list[str]:
     """The statements of a script, each complete."""
-    found, held = [], ""
+    statements, begun = [], ""
     for part in script.split(";"):
-        held += part + ";"
-        if held.strip() != ";" and sqlite3.complete_statement(held):
-            found.append(held.strip())
-            held = ""
-    return found
+        begun += part + ";"
+        if begun.strip() != ";" and sqlite3.complete_statement(begun):
+            statements.append(begun.strip())
+            begun = ""
+    return statements
 
 
 def meta(connection: sqlite3.Connection, name: str) -> int:
@@ -198,7 +198,7 @@ def set_meta(connection: sqlite3.Connection, name: str, value: int) -> None:
 
 
 def start_reindexing(connection: sqlite3.Connection) -> None:
-    """Empty the index and mark every body as not indexed; upkeep fills it again in slices, newest first."""
+    """Empty the index and mark every body as not indexed; maintenance fills the index in slices, newest first."""
     connection.execute("DROP TABLE IF EXISTS search")
     for statement in statements_of(SEARCH_TABLE):
         connection.execute(statement)

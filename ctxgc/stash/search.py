@@ -1,10 +1,10 @@
-"""The search planner: a bare OR of common words is the trap (825 ms on a million segments), so never ask for one.
+"""The search planner: a bare OR of common words takes 825 ms on a million segments, so the planner never asks for one.
 
-    all words ──▶ few hits? all of them are candidates
+    all words ──▶ few hits? each is a candidate
        │          many hits? the best by the engine's bm25 if the words are rare, else the newest
        └─ too few for the page? fill with segments that have some of the rarer words
     candidates, a lot at a time ──core.ranking──▶ order, scores, snippets
-    out of time (250 ms)? the newest segments of the scope that have any word, and the reply says so
+    out of time (250 ms)? the newest segments of the scope that have any word, and a note in the reply
 
 A user's text reaches the index only as quoted words. Runs on a reader connection's thread.
 """
@@ -30,8 +30,8 @@ from ctxgc.core.ranking import (
     snippet,
 )
 from ctxgc.stash import body_codec, index_text, reading
-from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Found, Hit, Query
-from ctxgc.stash.filters import Scope, scope_of
+from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
+from ctxgc.stash.filters import SearchScope, scope_of
 from ctxgc.stash.schema import meta
 
 SEARCH_S_MAX = 0.25
@@ -39,20 +39,20 @@ FALLBACK_S_MAX = 0.04
 FALLBACK_SEGMENTS = 300
 
 DF_COUNTED_MAX = 500
-"""Segments with a word are counted this far; from how far that came, the rest is estimated."""
+"""Segments with a word are counted up to this number; beyond, their number is estimated from the last rid counted."""
 
 RANKED_ROWS_MAX = 20_000
 """The engine's bm25 walks every posting of every word (0.3 µs each; 1 µs in an OR): more takes too long …"""
 RANKED_SHARE = 50
-"""… and in a small stash words in more than one segment of so many tell little."""
+"""… and in a small stash a word in more than one segment of this many tells little."""
 AND_ROWS_MIN, RAREST_ROWS_MIN = 8_000, 2_000
-"""But so many are always affordable."""
+"""Postings that are affordable in a stash of any size."""
 FILL_ROWS_MAX = 500
-"""The rarest word fills a page alone if it is in as many; more words make the page no better, only dearer."""
+"""A word in this many segments fills a page alone; more words make the page dearer and no better."""
 
 CANDIDATES_MIN = 16
 SCORED_CHARS_MAX = 32_768
-"""So much of a candidate's text is counted for its score."""
+"""The part of a candidate's text that counts for its score."""
 
 
 class Deadline:
@@ -66,100 +66,102 @@ class Deadline:
         return time.monotonic() > self._until
 
     def set(self, seconds: float) -> None:
-        """From now on, statements run at most this long in sum."""
+        """Let the statements from now on run at most this long in sum."""
         self._until = time.monotonic() + seconds
 
 
 @dataclass(slots=True)
-class Gathered:
-    """Candidates as they are found; what is in here when time runs out is still good."""
+class CandidatePool:
+    """Candidates in order of finding; those found before time runs out stay."""
 
     rids: dict[int, bool] = field(default_factory=dict)
-    """rid → whether it has all words, in order of finding."""
+    """rid → whether the segment has all words."""
     df: dict[Term, int] = field(default_factory=dict)
     lot: int = CANDIDATES_MAX
-    """So many are ranked against each other, then the next: what a later page needs besides moves nothing before it."""
+    """Candidates that are ranked against each other: the candidates of a later page never move those of this one."""
     begins: list[int] = field(default_factory=lambda: [0])
-    """Where in that order lots begin anew, because from there on another question was asked."""
+    """Places in that order where lots begin anew, because the index was asked another question."""
     total: int = 0
-    """About how many segments there are."""
+    """The number of segments, roughly."""
     notes: list[str] = field(default_factory=list)
     is_partial: bool = False
 
-    def pool(self, need: int) -> int:
-        """How many candidates there have to be for so many hits, in whole lots from where the next ones begin."""
+    def next_size(self, need: int) -> int:
+        """The number of candidates for `need` hits, in whole lots from where the next candidates begin."""
         start = len(self.rids)
         self.begins.append(start)
         return min(start + -(-(need - start) // self.lot) * self.lot, CANDIDATES_MAX)
 
     def lots(self) -> Iterator[list[int]]:
-        """The candidates, those together that are ranked together."""
+        """The candidates, lot by lot."""
         found = list(self.rids)
         for first, last in pairwise([*self.begins, len(found)]):
             for start in range(first, last, self.lot):
                 yield found[start : min(start + self.lot, last)]
 
 
-def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: float = SEARCH_S_MAX) -> Found:
+def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: float = SEARCH_S_MAX) -> SearchResult:
     """Answer a query within its time."""
     wanted = parse(query.text)
     notes = [f"{wanted.dropped} further words of the query were left out"] if wanted.dropped else []
-    gathered = Gathered(notes=notes)
+    pool = CandidatePool(notes=notes)
     deadline.set(seconds)
     try:
         if meta(db, "unindexed_below"):
-            gathered.is_partial = True
-            gathered.notes.append("the index is being rebuilt; older segments may be missing")
+            pool.is_partial = True
+            pool.notes.append("the index is being rebuilt; older segments may be missing")
         scope = scope_of(db, query)
         if scope is None:
-            return Found(hits=(), notes=tuple(gathered.notes))
+            return SearchResult(hits=(), notes=tuple(pool.notes))
         if not wanted.terms:
-            return _listed(db, query, wanted, scope, gathered)
+            return _newest_page(db, query, wanted, scope, pool)
         limit = min(query.limit, SEARCH_LIMIT_MAX)
-        gathered.lot = min(max(CANDIDATES_MIN, (limit + 1) * 3 // 2), CANDIDATES_MAX)
+        pool.lot = min(max(CANDIDATES_MIN, (limit + 1) * 3 // 2), CANDIDATES_MAX)
         try:
-            _gather(db, wanted, scope, min(query.offset + limit + 1, CANDIDATES_MAX), gathered)
+            _gather(db, wanted, scope, min(query.offset + limit + 1, CANDIDATES_MAX), pool)
         except sqlite3.OperationalError as error:
             if "interrupted" not in str(error):
                 raise
-            return _fallback(db, deadline, query, wanted, scope, gathered)
-        return _answer(db, query, wanted, gathered, match="some")
+            return _fallback(db, deadline, query, wanted, scope, pool)
+        return _ranked_page(db, query, wanted, pool, match="some")
     except sqlite3.OperationalError as error:
         if "interrupted" not in str(error):
             raise
-        gathered.notes.append("the search ran out of time; narrow it")
-        return Found(hits=(), notes=tuple(gathered.notes), is_partial=True)
+        pool.notes.append("the search ran out of time; narrow it")
+        return SearchResult(hits=(), notes=tuple(pool.notes), is_partial=True)
     finally:
         deadline.set(float("inf"))
 
 
-def _gather(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, out: Gathered) -> None:
-    """Candidates for so many hits: those with all words, then those with some of the rarer ones.
+def _gather(db: sqlite3.Connection, wanted: Wanted, scope: SearchScope, need: int, out: CandidatePool) -> None:
+    """Gather candidates for `need` hits: segments with all words, then segments with some of the rarer words.
 
-    Blocks of a smaller need are the first ones of a larger: a page goes on where the last one ended.
+    The lots of a smaller need are the first lots of a larger: a page goes on where the last one ended.
     """
-    out.total = _newest(db)
+    out.total = _newest_rid(db)
     share = min(RANKED_ROWS_MAX, out.total // RANKED_SHARE)
     for term in wanted.terms:
         out.df[term] = _document_count(db, term, out.total)
-    pool = out.pool(need)
+    size = out.next_size(need)
     match = _match(wanted.terms, "AND", wanted, scope)
     can_rank = sum(out.df.values()) <= max(AND_ROWS_MIN, share)
-    # Of one word all is walked either way; what several have in common is often little, and found faster unranked.
+    # All postings of one word are walked either way; several words often share few segments, faster found unranked.
     is_ranked = can_rank and len(wanted.terms) == 1
     is_tried = can_rank and not is_ranked
-    rids = _matching(db, match, scope, (out.lot if is_tried else pool) + 1, is_ranked=is_ranked)
-    out.rids = dict.fromkeys(rids[:pool], True)
+    rids = _matching(db, match, scope, (out.lot if is_tried else size) + 1, is_ranked=is_ranked)
+    out.rids = dict.fromkeys(rids[:size], True)
     if is_tried and len(rids) > out.lot:
-        out.rids = dict.fromkeys(_matching(db, match, scope, pool, is_ranked=True), True)
-    elif len(rids) > pool and not can_rank:
-        out.notes.append(f"many segments match; the newest {pool} of them were ranked")
+        out.rids = dict.fromkeys(_matching(db, match, scope, size, is_ranked=True), True)
+    elif len(rids) > size and not can_rank:
+        out.notes.append(f"many segments match; the newest {size} of them were ranked")
     if len(out.rids) < need and len(wanted.terms) > 1:
         _fill(db, wanted, scope, need, max(RAREST_ROWS_MIN, share), out)
 
 
-def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, rows_max: int, out: Gathered) -> None:
-    """Add segments that have some of the words, the rare ones first; more words only where those fill no page."""
+def _fill(
+    db: sqlite3.Connection, wanted: Wanted, scope: SearchScope, need: int, rows_max: int, out: CandidatePool
+) -> None:
+    """Add segments that have some of the words, rare words first; more words only where the rare ones fill no page."""
     present = sorted((term for term in wanted.terms if out.df[term]), key=lambda term: out.df[term])
     before = len(out.rids)
     asked: list[Term] = []
@@ -167,9 +169,9 @@ def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, rows_
         rare = _rarest(present, out.df, rows, rows_max)
         if len(out.rids) >= need or (rare or present) == asked:
             break
-        asked, pool = rare or present, out.pool(need)
-        for rid in _matching(db, _match(asked, "OR", wanted, scope), scope, pool, is_ranked=bool(rare)):
-            if len(out.rids) < pool:
+        asked, size = rare or present, out.next_size(need)
+        for rid in _matching(db, _match(asked, "OR", wanted, scope), scope, size, is_ranked=bool(rare)):
+            if len(out.rids) < size:
                 out.rids.setdefault(rid, False)
     if len(out.rids) > before:
         whole = f"{before} segments have" if before > 1 else "one segment has" if before else "no segment has"
@@ -177,15 +179,15 @@ def _fill(db: sqlite3.Connection, wanted: Wanted, scope: Scope, need: int, rows_
 
 
 def _rarest(present: Sequence[Term], df: Mapping[Term, int], rows_max: int, first_rows_max: int) -> list[Term]:
-    """The first of these that are in so many segments together; the very first may be in `first_rows_max`."""
+    """The first terms that are in `rows_max` segments together; the very first may be in `first_rows_max`."""
     rows = [*accumulate(df[term] for term in present)]
     return [term for at, term in enumerate(present) if rows[at] <= (rows_max if at else first_rows_max)]
 
 
 def _document_count(db: sqlite3.Connection, term: Term, total: int) -> int:
-    """In about how many segments the term is; 0 only if in none. A phrase counts as its rarest word does.
+    """The number of segments with the term, roughly; 0 only for none. A phrase counts as its rarest word does.
 
-    Counting a phrase itself would walk everything that its words have in common.
+    To count a phrase itself SQLite would walk every segment that its words share.
     """
     star = " *" if term.is_prefix else ""
     return sum(min(_word_count(db, f'"{word}"{star}', total) for word in way) for way in term.ways)
@@ -197,19 +199,21 @@ def _word_count(db: sqlite3.Connection, word: str, total: int) -> int:
     return int(seen) if seen < DF_COUNTED_MAX else seen * total // last
 
 
-def _newest(db: sqlite3.Connection) -> int:
-    """The largest rid: about how many segments there are."""
+def _newest_rid(db: sqlite3.Connection) -> int:
+    """The largest rid: roughly the number of segments."""
     return int(db.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0])
 
 
-def _matching(db: sqlite3.Connection, match: str, scope: Scope, limit: int, *, is_ranked: bool = False) -> list[int]:
-    """Rids of segments that match, the newest or the best first."""
+def _matching(
+    db: sqlite3.Connection, match: str, scope: SearchScope, limit: int, *, is_ranked: bool = False
+) -> list[int]:
+    """Rids of matching segments, the newest or the best first."""
     sql = matching_sql(scope, is_ranked=is_ranked)
     return [row[0] for row in db.execute(sql, (match, *scope.values, limit))]
 
 
-def matching_sql(scope: Scope, *, is_ranked: bool) -> str:
-    """The one shape of index query. CROSS JOIN keeps the index outside: the other way round probes it once a row."""
+def matching_sql(scope: SearchScope, *, is_ranked: bool) -> str:
+    """The one shape of index query. CROSS JOIN keeps the index outside: a join the other way probes it once a row."""
     order = "search.rank" if is_ranked else "search.rowid DESC"
     return (
         "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
@@ -217,24 +221,26 @@ def matching_sql(scope: Scope, *, is_ranked: bool) -> str:
     )
 
 
-def _match(terms: Sequence[Term], how: str, wanted: Wanted, scope: Scope) -> str:
-    """The index expression: quoted words, joined, in the scope's tags, without the excluded ones."""
-    match = f"(text : ({f' {how} '.join(map(_quoted, terms))}))"
+def _match(terms: Sequence[Term], how: str, wanted: Wanted, scope: SearchScope) -> str:
+    """The index expression: quoted words, joined, in the scope's tags, without the excluded words."""
+    match = f"(text : ({f' {how} '.join(map(_quote, terms))}))"
     if scope.tags:
         match = f"({match} AND (meta : ({scope.tags})))"
     if wanted.excluded:
-        match = f"({match} NOT (text : ({' OR '.join(map(_quoted, wanted.excluded))})))"
+        match = f"({match} NOT (text : ({' OR '.join(map(_quote, wanted.excluded))})))"
     return match
 
 
-def _quoted(term: Term) -> str:
-    # Words are letters and digits only: nothing in here can end the quotes.
+def _quote(term: Term) -> str:
+    # Words are letters and digits only: no word can end the quotes.
     ways = [f'"{" ".join(way)}"' + (" *" if term.is_prefix else "") for way in term.ways]
     return f"({' OR '.join(ways)})" if len(ways) > 1 else ways[0]
 
 
-def _listed(db: sqlite3.Connection, query: Query, wanted: Wanted, scope: Scope, out: Gathered) -> Found:
-    """Without words to find: the newest segments of the scope, a page of them."""
+def _newest_page(
+    db: sqlite3.Connection, query: Query, wanted: Wanted, scope: SearchScope, out: CandidatePool
+) -> SearchResult:
+    """The reply to a query without words: a page of the newest segments of the scope."""
     limit = min(query.limit, SEARCH_LIMIT_MAX)
     asked = CANDIDATES_MAX if wanted.excluded else limit + 1
     sql, values = listing_sql(scope)
@@ -244,11 +250,13 @@ def _listed(db: sqlite3.Connection, query: Query, wanted: Wanted, scope: Scope, 
     after = query.offset + (rids.index(kept[-1].key) + 1 if len(kept) == limit and kept else len(rids))
     is_more = len(kept) == limit and rids.index(kept[-1].key) + 1 < len(rids) if kept else False
     hits = _hits(db, [(c, 0.0) for c in kept], wanted, "recent")
-    return Found(hits=hits, notes=tuple(out.notes), next_offset=after if is_more else -1, is_partial=out.is_partial)
+    return SearchResult(
+        hits=hits, notes=tuple(out.notes), next_offset=after if is_more else -1, is_partial=out.is_partial
+    )
 
 
-def listing_sql(scope: Scope) -> tuple[str, tuple[object, ...]]:
-    """The newest of a scope: through the index's tags if it has any, else by session or by time."""
+def listing_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
+    """The newest segments of a scope: through the index's tags if the scope has any, else by session or by time."""
     if scope.tags and scope.sid is None:
         return (
             "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
@@ -263,14 +271,14 @@ def listing_sql(scope: Scope) -> tuple[str, tuple[object, ...]]:
 
 
 def _fallback(
-    db: sqlite3.Connection, deadline: Deadline, query: Query, wanted: Wanted, scope: Scope, out: Gathered
-) -> Found:
-    """Out of time: what was found so far, else the newest segments of the scope that have any of the words."""
+    db: sqlite3.Connection, deadline: Deadline, query: Query, wanted: Wanted, scope: SearchScope, out: CandidatePool
+) -> SearchResult:
+    """The reply out of time: the candidates so far, else the newest segments that have any of the words."""
     deadline.set(FALLBACK_S_MAX)
     out.is_partial = True
     if out.rids:
         out.notes.append("the search ran out of time; more segments may match")
-        return _answer(db, query, wanted, out, match="some")
+        return _ranked_page(db, query, wanted, out, match="some")
     out.notes.append(f"the search ran out of time; only the newest {FALLBACK_SEGMENTS} segments were looked at")
     sql, values = listing_sql(scope)
     rids = [row[0] for row in db.execute(sql, (*values, FALLBACK_SEGMENTS, 0))]
@@ -279,10 +287,10 @@ def _fallback(
             out.rids[candidate.key] = False
     out.rids = dict(list(out.rids.items())[:CANDIDATES_MAX])
     out.lot, out.begins = CANDIDATES_MAX, [0]
-    return _answer(db, query, wanted, out, match="recent")
+    return _ranked_page(db, query, wanted, out, match="recent")
 
 
-def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered, match: str) -> Found:
+def _ranked_page(db: sqlite3.Connection, query: Query, wanted: Wanted, out: CandidatePool, match: str) -> SearchResult:
     """Rank the candidates and cut the page."""
     ranked: list[tuple[Candidate, float]] = []
     for lot in out.lots():
@@ -292,7 +300,7 @@ def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered,
     hits = _hits(db, ranked[query.offset : end], wanted, match)
     if query.offset >= CANDIDATES_MAX:
         out.notes.append(f"only the best {CANDIDATES_MAX} are ranked; narrow the search")
-    return Found(
+    return SearchResult(
         hits=hits,
         notes=tuple(out.notes),
         next_offset=end if len(ranked) > end else -1,
@@ -300,13 +308,13 @@ def _answer(db: sqlite3.Connection, query: Query, wanted: Wanted, out: Gathered,
     )
 
 
-def _texts(db: sqlite3.Connection, rids: Sequence[int], out: Gathered) -> list[Candidate]:
-    """The candidates' texts, the order kept."""
+def _texts(db: sqlite3.Connection, rids: Sequence[int], out: CandidatePool) -> list[Candidate]:
+    """The candidates' texts, in the order of their rids."""
     texts: dict[int, str] = {}
     decompress = body_codec.decompressor()
     for rid, blob in _frames(db, rids):
         try:
-            texts[rid] = index_text.readable(*body_codec.peek(blob, SCORED_CHARS_MAX, decompress))
+            texts[rid] = index_text.searchable_text(*body_codec.decode_start(blob, SCORED_CHARS_MAX, decompress))
         except ValueError:
             out.notes.append("a segment could not be read; run `ctxgc doctor`")
     return [Candidate(rid, texts[rid], out.rids.get(rid, False)) for rid in rids if rid in texts]
@@ -335,10 +343,10 @@ def _hits(
 
 
 def _deep_snippet(db: sqlite3.Connection, rid: int, wanted: Wanted) -> str:
-    """The match lies beyond what was scored: look through all that is indexed."""
+    """A snippet from the whole indexed text: the match lies beyond the scored part."""
     for _, blob in _frames(db, [rid]):
-        content = body_codec.peek(blob, 4 * index_text.INDEX_CHARS_MAX, body_codec.decompressor())
-        return snippet(index_text.readable(*content), wanted.terms)
+        content = body_codec.decode_start(blob, 4 * index_text.INDEX_CHARS_MAX, body_codec.decompressor())
+        return snippet(index_text.searchable_text(*content), wanted.terms)
     return ""
 
 

@@ -1,10 +1,14 @@
-"""The stash on SQLite: one file, one writer, a few readers, one task for group commit and upkeep.
+"""The stash on SQLite: one file, one writer, a few readers, one task for group commit and maintenance.
 
-    apply ──▶ GroupCommit ──▶ writer lane (one transaction for many callers)
-    reads ──▶ a free reader lane
-    idle  ──▶ upkeep on the writer lane: reindex, merge, erase
+    apply ──▶ GroupCommit ──▶ the writer's thread (one transaction for many callers)
+    reads ──▶ the thread of a free reader
+    idle  ──▶ maintenance on the writer's thread: reindex, merge, erase
 
-One process opens the file for writing at a time; never on a network file system.
+One process opens the file for writing at a time; the file is never on a network file system.
+
+A stash at `MEMORY` is a database in memory: nothing is kept, and no byte touches a disk. Its one connection writes
+and reads in turn, because connections that share a database in memory have no WAL: a reader would be refused while
+the writer writes, or else see what is not committed.
 """
 
 from __future__ import annotations
@@ -20,20 +24,23 @@ from typing import TypeVar
 from ctxgc.core.errors import Conflict, CtxgcError, NotFound, ReadOnly, ShuttingDown, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, maintenance, reading, schema
-from ctxgc.stash.contract import Collection, Found, Mutation, Op, Query, SessionRow, StashStatus, Stored
-from ctxgc.stash.db_thread import Lane
+from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow, StashStatus
+from ctxgc.stash.db_thread import DbThread
 from ctxgc.stash.group_commit import GroupCommit
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.search import SEARCH_S_MAX, Deadline, search
-from ctxgc.stash.writing import Batch, Failpoint, Writer, as_ctxgc
+from ctxgc.stash.writing import Batch, Failpoint, Writer, ctxgc_error_of
+
+MEMORY = Path(":memory:")
+"""The path of a stash that is not kept."""
 
 READERS = 3
 RESERVE_BYTES = max(256 * 2**20, 2 * schema.WAL_BYTES_MAX)
-"""On a full disk even deleting and checkpointing fail: stop storing while there is room for them."""
+"""On a full disk even deleting and checkpointing fail: the stash stops storing while room for them is left."""
 SPACE_CHECK_S = 1.0
 
 CHECK_BYTES_MAX = 256 * 2**20
-"""Up to here the file is checked at every opening; beyond, only after it was not closed properly."""
+"""A file up to this size is checked at every opening; a larger file, only after it was not closed properly."""
 
 QUIET_S = 0.05
 BUSY_PAUSE_S = 0.2
@@ -41,13 +48,13 @@ ERASE_QUIET_S = 1.0
 ERASE_WAIT_S_MAX = 30.0
 RETRY_S = 5.0
 INTERRUPT_OPS = 2000
-"""SQLite asks the deadline once in so many of its own instructions: each time costs a call of Python."""
+"""SQLite asks the deadline once in this many of its own instructions: each question costs a call of Python."""
 
 T = TypeVar("T")
 
 
 def _no_failure(_: str) -> None:
-    """The failpoint of a stash that nobody tests."""
+    """The failpoint of a stash that no test drives."""
 
 
 class SqliteStash:
@@ -64,6 +71,7 @@ class SqliteStash:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
+        self._is_on_disk = path != MEMORY
         self._reserve_bytes = reserve_bytes
         self._search_s_max = search_s_max
         self._fail = failpoint or _no_failure
@@ -71,10 +79,10 @@ class SqliteStash:
         self._clock = clock
         self._read_only = ""
         self._next_space_check_s = 0.0
-        self._trouble = ""
-        self._lane: Lane | None = None
+        self._maintenance_error = ""
+        self._writer_thread: DbThread | None = None
         self._writer: Writer | None = None
-        self._readers: asyncio.Queue[tuple[Lane, Deadline]] = asyncio.Queue()
+        self._readers: asyncio.Queue[tuple[DbThread, Deadline]] = asyncio.Queue()
         self._reader_count = 0
         self._task: asyncio.Task[None] | None = None
         self._group = GroupCommit(self._commit)
@@ -82,32 +90,33 @@ class SqliteStash:
         self._erasing = asyncio.Lock()
 
     async def open(self) -> None:
-        """Open or create. Raises `StashDamaged`, `Incompatible`, `StorageFailed`; leaves nothing half open."""
-        if self._lane is not None:
+        """Open or create the file. Raises `StashDamaged`, `Incompatible`, `StorageFailed`, with no connection open."""
+        if self._writer_thread is not None:
             return
-        files.make_ready(self._path)
+        if self._is_on_disk:
+            files.make_ready(self._path)
         try:
-            self._lane = await Lane.open(f"{self._path.absolute().as_uri()}?mode=rw", schema.configure_writer)
-            await self._lane.run(self._start)
-            for _ in range(READERS):
-                deadline = Deadline()
-                uri = f"{self._path.absolute().as_uri()}?mode=ro"
-                lane = await Lane.open(uri, schema.configure_reader)
-                await self._readers.put((lane, deadline))
+            self._writer_thread = await DbThread.open(self._uri("rw"), schema.configure_writer)
+            await self._writer_thread.run(self._prepare_file)
+            for _ in range(READERS if self._is_on_disk else 1):
+                reader, deadline = self._writer_thread, Deadline()
+                if self._is_on_disk:
+                    reader = await DbThread.open(self._uri("ro"), schema.configure_reader)
+                await self._readers.put((reader, deadline))
                 self._reader_count += 1
-                await lane.run(lambda db, late=deadline: db.set_progress_handler(late, INTERRUPT_OPS))  # type: ignore[misc]
+                await reader.run(lambda db, late=deadline: db.set_progress_handler(late, INTERRUPT_OPS))  # type: ignore[misc]
         except BaseException as error:
             await self._release()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError):  # The second: a damaged schema, quoted.
                 raise self._opening_error(error) from error
             raise
         self._group = GroupCommit(self._commit)
-        self._task = asyncio.create_task(self._run())  # Ours alone: close() ends it.
+        self._task = asyncio.create_task(self._run())  # The stash's alone: close() ends it.
         self._has_changed.set()
 
     async def close(self) -> None:
-        """Commit what was accepted, checkpoint, release. Idempotent."""
-        if self._lane is None:
+        """Commit the accepted batches, checkpoint the file, release its connections. Idempotent."""
+        if self._writer_thread is None:
             return
         await self._group.drain()
         if self._task is not None:
@@ -118,13 +127,13 @@ class SqliteStash:
         try:
             # A failure here costs a check at the next opening, and nothing else.
             with contextlib.suppress(sqlite3.Error):
-                await self._lane.run(self._finish)
+                await self._writer_thread.run(self._seal_file)
         finally:
             await self._release()
 
     async def apply(self, mutations: Sequence[Mutation]) -> None:
-        """All of them or none, durable on return."""
-        if self._lane is None:
+        """Commit all mutations or none, durable on return."""
+        if self._writer_thread is None:
             raise ShuttingDown("the stash is not open", hint="connect again")
         self._refuse_if_full()
         if mutations:
@@ -144,23 +153,23 @@ class SqliteStash:
         """Sessions a person may mean by `text`."""
         return await self._read(lambda db: reading.resolve(db, text))
 
-    async def numbered(self, number: int) -> list[SessionKey]:
+    async def sessions_numbered(self, number: int) -> list[SessionKey]:
         """Sessions of this number."""
-        return await self._read(lambda db: reading.numbered(db, number))
+        return await self._read(lambda db: reading.sessions_numbered(db, number))
 
-    async def holders(self, segment_id: str) -> list[SessionKey]:
+    async def sessions_with_segment(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id."""
-        return await self._read(lambda db: reading.holders(db, segment_id))
+        return await self._read(lambda db: reading.sessions_with_segment(db, segment_id))
 
-    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[Stored]:
+    async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
         """Segments of a session in seq order, without content: all of them, or only `seqs`."""
         return await self._read(lambda db: reading.rows(db, key, seqs))
 
     async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
-        """(skeleton, body) by seq; raises `StorageFailed` for one that is not what was admitted."""
+        """(skeleton, body) by seq; raises `StorageFailed` for a body that is not as it was admitted."""
         return await self._read(lambda db: reading.bodies(db, key, seqs))
 
-    async def search(self, query: Query) -> Found:
+    async def search(self, query: Query) -> SearchResult:
         """Ranked hits within the time bound."""
         return await self._read_timed(lambda db, deadline: search(db, deadline, query, self._search_s_max))
 
@@ -172,12 +181,12 @@ class SqliteStash:
         """One line of the journal."""
         return await self._read(lambda db: reading.collection(db, key, number))
 
-    async def standing(self, key: SessionKey) -> Collection | None:
+    async def standing_collection(self, key: SessionKey) -> Collection | None:
         """The newest collection that stands."""
-        return await self._read(lambda db: reading.standing(db, key))
+        return await self._read(lambda db: reading.standing_collection(db, key))
 
     async def op(self, key: SessionKey, op_id: str) -> Op | None:
-        """What is remembered of a mutation."""
+        """The remembered reply of a mutation."""
         return await self._read(lambda db: reading.op(db, key, op_id))
 
     async def position(self, path: str) -> tuple[bytes, int] | None:
@@ -188,27 +197,23 @@ class SqliteStash:
         """Counts and health."""
         return await self._read(self._status)
 
-    async def erase(self) -> int:
-        """Run the erasure job now; returns how many erasures are still pending."""
-        try:
-            await self._erase()
-        except sqlite3.Error as error:
-            self._trouble = f"erasing failed: {error}"
-        return await self._read(maintenance.erasures)
-
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
         return await self._read(lambda db: _backup(db, Path(path)))
 
+    def _uri(self, mode: str) -> str:
+        return f"{self._path.absolute().as_uri()}?mode={mode}" if self._is_on_disk else "file::memory:"
+
     # On the writer's thread
 
-    def _start(self, db: sqlite3.Connection) -> None:
+    def _prepare_file(self, db: sqlite3.Connection) -> None:
         self._fail("open")
         is_known = bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0])
+        # A database in memory is always new.
         if is_known and (self._path.stat().st_size <= CHECK_BYTES_MAX or not schema.meta(db, "is_clean")):
             trouble = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if trouble != "ok":
-                raise files.damaged(self._path, trouble)
+                raise files.damage_error(self._path, trouble)
         schema.migrate(db, before_step=lambda: self._fail("migrate"))
         self._fail("started")
         db.execute("BEGIN IMMEDIATE")
@@ -218,7 +223,7 @@ class SqliteStash:
         db.execute("COMMIT")
         self._writer = Writer(db, self._fail)
 
-    def _finish(self, db: sqlite3.Connection) -> None:
+    def _seal_file(self, db: sqlite3.Connection) -> None:
         self._fail("close")
         schema.set_meta(db, "is_clean", 1)
         maintenance.checkpoint(db, self._fail)
@@ -228,13 +233,13 @@ class SqliteStash:
             "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)"
         ).fetchone()
         extra = {"sqlite": sqlite3.sqlite_version, "unindexed": str(maintenance.unindexed(db))}
-        if self._trouble:
-            extra["upkeep"] = self._trouble
+        if self._maintenance_error:
+            extra["upkeep"] = self._maintenance_error
         return StashStatus(
             path=str(self._path),
             segments=segments,
             sessions=sessions,
-            bytes_on_disk=files.size_bytes(self._path),
+            bytes_on_disk=files.size_bytes(self._path) if self._is_on_disk else 0,
             is_read_only=bool(self._read_only),
             read_only_reason=self._read_only,
             erasures_pending=maintenance.erasures(db),
@@ -245,10 +250,10 @@ class SqliteStash:
     # On the loop
 
     async def _commit(self, batches: list[Batch]) -> Sequence[CtxgcError | None]:
-        lane, writer = self._lane, self._writer
-        if lane is None or writer is None:
+        thread, writer = self._writer_thread, self._writer
+        if thread is None or writer is None:
             raise ShuttingDown("the stash is not open", hint="connect again")
-        outcomes = await lane.run(lambda _: writer.commit(batches))
+        outcomes = await thread.run(lambda _: writer.commit(batches))
         full = next((outcome for outcome in outcomes if isinstance(outcome, ReadOnly)), None)
         if full is not None:
             self._read_only = str(full)
@@ -257,9 +262,9 @@ class SqliteStash:
         return outcomes
 
     def _refuse_if_full(self) -> None:
-        """Look at the disk at most once a second, and take no writes while it is nearly full."""
+        """Look at the disk at most once a second; raise `ReadOnly` while the disk is nearly full."""
         now = self._clock()
-        if now >= self._next_space_check_s:
+        if self._is_on_disk and now >= self._next_space_check_s:
             self._next_space_check_s = now + SPACE_CHECK_S
             free = self._free_bytes(self._path.parent)
             self._read_only = (
@@ -274,32 +279,34 @@ class SqliteStash:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._group.run())
-            tasks.create_task(self._keep_up())
+            tasks.create_task(self._maintain())
 
-    async def _keep_up(self) -> None:
+    async def _maintain(self) -> None:
         while True:
             await self._has_changed.wait()
             self._has_changed.clear()
             await asyncio.sleep(QUIET_S)
             try:
-                await self._step_while_useful()
+                await self._run_steps()
                 if await self._read(maintenance.erasures):
                     await self._wait_for_quiet()
                     await self._erase()
-                self._trouble = ""
-            except Exception as error:  # Whatever it is: the stash works without maintenance, and `status` says so.
-                self._trouble = f"upkeep failed: {error}"
+                self._maintenance_error = ""
+            except Exception as error:  # The stash works without maintenance, and `status` says so.
+                self._maintenance_error = f"upkeep failed: {error}"
                 await asyncio.sleep(RETRY_S)
                 self._has_changed.set()
 
-    async def _step_while_useful(self) -> None:
+    async def _run_steps(self) -> None:
         for step in (maintenance.reindex, maintenance.merge):
-            while self._lane is not None and await self._lane.run(lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
+            while (writer := self._writer_thread) is not None:
+                if not await writer.run(lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
+                    break
                 if self._has_changed.is_set():  # Writers first.
                     await asyncio.sleep(BUSY_PAUSE_S)
 
     async def _wait_for_quiet(self) -> None:
-        """Erasing holds the writer for as long as the file takes to copy: wait for a gap, but not for ever."""
+        """Erasing holds the writer for as long as the file takes to copy: wait for a pause, up to a bound."""
         end = self._clock() + ERASE_WAIT_S_MAX
         while self._clock() < end:
             self._has_changed.clear()
@@ -309,51 +316,52 @@ class SqliteStash:
 
     async def _erase(self) -> None:
         async with self._erasing:
-            lane = self._lane
-            if lane is None:
+            thread = self._writer_thread
+            if thread is None:
                 return
-            rids = await lane.run(lambda db: maintenance.begin_erasing(db, self._fail))
+            rids = await thread.run(lambda db: maintenance.begin_erasing(db, self._fail))
             if rids:
-                while await lane.run(lambda db: maintenance.merge(db, self._fail)):
+                while await thread.run(lambda db: maintenance.merge(db, self._fail)):
                     pass
-                await lane.run(lambda db: maintenance.finish_erasing(db, self._fail, rids))
+                await thread.run(lambda db: maintenance.finish_erasing(db, self._fail, rids))
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         return await self._read_timed(lambda db, _: function(db))
 
     async def _read_timed(self, function: Callable[[sqlite3.Connection, Deadline], T]) -> T:
-        """Run a function on a free reader; its statements are interrupted at the deadline that it sets."""
-        if self._lane is None:
+        """Run a function on a free reader; the deadline that the function sets interrupts its statements."""
+        if self._writer_thread is None:
             raise ShuttingDown("the stash is not open", hint="connect again")
-        lane, deadline = await self._readers.get()
+        thread, deadline = await self._readers.get()
 
         def guarded(db: sqlite3.Connection) -> T:
             self._fail("read")
             return function(db, deadline)
 
         try:
-            return await lane.run(guarded)
+            return await thread.run(guarded)
         except sqlite3.Error as error:
             raise StorageFailed(
                 f"the stash could not be read: {error}", hint="try again; if it persists, run `ctxgc doctor`"
             ) from error
         finally:
-            self._readers.put_nowait((lane, deadline))
+            self._readers.put_nowait((thread, deadline))
 
     async def _release(self) -> None:
-        """Close every connection that is open, those in use when they come back."""
-        writer, self._lane, self._writer = self._lane, None, None  # From here on, calls are refused.
+        """Close every connection; a reader in use is closed when its operation ends."""
+        writer, self._writer_thread, self._writer = self._writer_thread, None, None  # From here on, calls are refused.
         while self._reader_count:
             reader, _ = await self._readers.get()
             self._reader_count -= 1
-            await reader.close()
+            if reader is not writer:
+                await reader.close()
         if writer is not None:
             await writer.close()
 
-    def _opening_error(self, error: sqlite3.Error) -> CtxgcError:
+    def _opening_error(self, error: sqlite3.Error | UnicodeDecodeError) -> CtxgcError:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-            return as_ctxgc(error)
-        return files.damaged(self._path, str(error))
+            return ctxgc_error_of(error)
+        return files.damage_error(self._path, str(error))
 
 
 def _backup(db: sqlite3.Connection, path: Path) -> int:

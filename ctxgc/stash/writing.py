@@ -1,9 +1,9 @@
 """Writing: what each mutation does to the tables. Everything in here runs on the writer connection's thread.
 
     batches ──▶ BEGIN IMMEDIATE ─ each mutation in order ─ COMMIT ──▶ one outcome a batch
-                       └─ failed with several callers aboard? each alone, so that one's bad data is its own trouble
+                       └─ failed with several batches? each alone, so that bad data fails its own caller only
 
-Frames and index texts of what is long arrive prepared (`prepare` runs on any thread), so that the writer only writes.
+Long puts arrive encoded (`encode_puts` runs on any thread), so that the writer only writes.
 """
 
 # ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ctxgc.core.errors import Conflict, CtxgcError, ReadOnly, StorageFailed
@@ -22,32 +23,33 @@ from ctxgc.stash.columns import (
     SESSION_COLUMNS,
     clean,
     content_values,
-    packed,
+    pack,
+    segment_values,
     session_values,
-    values,
 )
 from ctxgc.stash.contract import (
     OP_IDS_KEPT_PER_SESSION,
     ActualCost,
     AddEdges,
-    Collected,
     Edge,
     Forget,
     ForgetSession,
     Mutation,
     Put,
+    PutCollection,
     PutOp,
     PutPosition,
     PutSession,
-    Recalled,
+    SegmentRow,
     SetGarbage,
     SetPinned,
     SetPlaces,
+    SetRecalled,
     SetState,
     SetTags,
-    Stored,
     Touch,
 )
+from ctxgc.stash.reading import NUMBERED, journal_lines
 from ctxgc.stash.schema import meta, start_reindexing
 
 SIDS_CACHED_MAX = 4096
@@ -55,34 +57,34 @@ SIDS_CACHED_MAX = 4096
 Failpoint = Callable[[str], None]
 
 
-class Prepared(NamedTuple):
-    """A `Put` with the costly part done: its frame, and its text for the index."""
+class EncodedPut(NamedTuple):
+    """A `Put` whose costly part is done: the frame of its content, and its text for the index."""
 
-    row: Stored
+    row: SegmentRow
     frame: bytes
     text: str
 
 
-Batch = Sequence[Mutation | Prepared]
+Batch = Sequence[Mutation | EncodedPut]
 
 
-def prepare(mutations: Sequence[Mutation]) -> list[Mutation | Prepared]:
-    """Compress and split every `Put` of a batch. Pure; for any thread."""
+def encode_puts(mutations: Sequence[Mutation]) -> list[Mutation | EncodedPut]:
+    """Compress every `Put` of a batch and split its words. Pure; for any thread."""
     compress = body_codec.compressor()
-    return [_prepared(m, compress) if isinstance(m, Put) else m for m in mutations]
+    return [_encode_put(m, compress) if isinstance(m, Put) else m for m in mutations]
 
 
-def _prepared(mutation: Put, compress: body_codec.Transform) -> Prepared:
-    return Prepared(mutation.row, body_codec.encode(mutation.row, compress), indexed_text_of(mutation.row))
+def _encode_put(mutation: Put, compress: body_codec.Transform) -> EncodedPut:
+    return EncodedPut(mutation.row, body_codec.encode(mutation.row, compress), index_text_of(mutation.row))
 
 
-def indexed_text_of(row: Stored) -> str:
-    """What the index is given of a segment; exactly this takes it out again."""
-    return index_text.prepared(index_text.readable(row.segment.skeleton, row.segment.body))
+def index_text_of(row: SegmentRow) -> str:
+    """The text that the index has of a segment; the index deletes a segment by exactly this text."""
+    return index_text.add_word_parts(index_text.searchable_text(row.segment.skeleton, row.segment.body))
 
 
 class Writer:
-    """Applies batches to one connection. Lives on that connection's thread."""
+    """Applies batches to one connection; the writer lives on that connection's thread."""
 
     def __init__(self, connection: sqlite3.Connection, failpoint: Failpoint) -> None:
         self._db = connection
@@ -91,17 +93,17 @@ class Writer:
         compress = body_codec.compressor()  # Made once: making one costs more than a short text does.
         self._actions: dict[type, Callable[[Any], None]] = {
             PutSession: self._put_session,
-            Prepared: self._put,
-            Put: lambda m: self._put(_prepared(m, compress)),
+            EncodedPut: self._put,
+            Put: lambda m: self._put(_encode_put(m, compress)),
             SetState: self._set_state,
             SetPlaces: self._set_places,
             Touch: self._touch,
-            Recalled: self._recalled,
+            SetRecalled: self._set_recalled,
             SetPinned: self._set_pinned,
             SetTags: self._set_tags,
             AddEdges: lambda m: self._add_edges(self._sid(m.key), m.seq, m.edges),
             SetGarbage: self._set_garbage,
-            Collected: self._collected,
+            PutCollection: self._put_collection,
             ActualCost: self._actual_cost,
             Forget: self._forget,
             ForgetSession: self._forget_session,
@@ -110,17 +112,17 @@ class Writer:
         }
 
     def commit(self, batches: Sequence[Batch]) -> list[CtxgcError | None]:
-        """One transaction for all; what went wrong for each, in order."""
+        """Commit all batches in one transaction; the error of each batch, in order, None for success."""
         try:
             self._transact(batches)
         except (CtxgcError, sqlite3.Error, ValueError, TypeError) as error:
             if len(batches) == 1:
-                return [as_ctxgc(error)]
+                return [ctxgc_error_of(error)]
             return [outcome for batch in batches for outcome in self.commit([batch])]
         return [None] * len(batches)
 
     def _transact(self, batches: Sequence[Batch]) -> None:
-        if self._db.in_transaction:  # A rollback failed before: the disk was in trouble.
+        if self._db.in_transaction:  # A rollback failed before: the disk had failed.
             self._db.rollback()
         self._fail("begin")
         self._db.execute("BEGIN IMMEDIATE")
@@ -142,7 +144,7 @@ class Writer:
         self._db.execute(_PUT_SESSION, session_values(mutation.row))
 
     def _sid(self, key: SessionKey) -> int:
-        """The session's number; a session nobody described yet gets a bare row."""
+        """The session's number; a session without a row gets a bare one."""
         if (known := self._sids.get(key)) is not None:
             return known
         self._fail("session")
@@ -155,13 +157,13 @@ class Writer:
 
     # Segments
 
-    def _put(self, mutation: Prepared) -> None:
+    def _put(self, mutation: EncodedPut) -> None:
         self._fail("put")
         row = mutation.row
         if row.state is State.FORGOTTEN:
             raise ValueError("forgetting is a mutation of its own")
         sid = self._sid(row.key)
-        cursor = self._db.execute(_INSERT, values(sid, row))
+        cursor = self._db.execute(_INSERT, segment_values(sid, row))
         if not cursor.rowcount:
             self._complete(sid, mutation)
             return
@@ -170,8 +172,8 @@ class Writer:
         if row.edges:
             self._add_edges(sid, row.seq, row.edges)
 
-    def _complete(self, sid: int, mutation: Prepared) -> None:
-        """The id is known: completing a pending segment is the only thing that may change it."""
+    def _complete(self, sid: int, mutation: EncodedPut) -> None:
+        """The segment exists: a put may complete it while it is pending, and changes nothing otherwise."""
         row = mutation.row
         known = self._db.execute(
             "SELECT rid, seq, status, state FROM segment WHERE sid = ? AND id = ?", (sid, clean(row.segment.id))
@@ -187,8 +189,8 @@ class Writer:
         self.write_content(rid, sid, mutation)
         self._add_edges(sid, seq, row.edges)
 
-    def write_content(self, rid: int, sid: int, mutation: Prepared) -> None:
-        """Body, index entry and paths of a row that has none."""
+    def write_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
+        """Insert the body, the index entry and the paths of a row."""
         segment = mutation.row.segment
         self._fail("body")
         self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))
@@ -206,7 +208,7 @@ class Writer:
             )
 
     def _remove_content(self, rid: int, sid: int) -> None:
-        """Body, postings and paths. A frame that cannot be read costs the whole index, which is then made anew."""
+        """Delete the body, the postings and the paths. An unreadable frame costs the whole index: start it anew."""
         self._fail("unindex")
         found = self._db.execute(
             "SELECT frame, kind, tool FROM body JOIN segment USING (rid) WHERE rid = ?", (rid,)
@@ -214,11 +216,11 @@ class Writer:
         self._db.execute("DELETE FROM body WHERE rid = ?", (rid,))
         if found is not None and rid >= meta(self._db, "unindexed_below"):
             try:
-                skeleton, body = body_codec.content(found[0], body_codec.decompressor())
+                skeleton, body = body_codec.decode(found[0], body_codec.decompressor())
             except ValueError:
                 start_reindexing(self._db)
             else:
-                text = index_text.prepared(index_text.readable(skeleton, body))
+                text = index_text.add_word_parts(index_text.searchable_text(skeleton, body))
                 self._db.execute(
                     "INSERT INTO search (search, rowid, text, meta) VALUES ('delete', ?, ?, ?)",
                     (rid, text, index_text.tags(sid, found[1], found[2])),
@@ -238,7 +240,7 @@ class Writer:
         )
 
     def _update(self, what: str, key: SessionKey, sets: str, rows: Sequence[tuple[Any, ...]], only: str = "") -> None:
-        """Set columns of segments; each row ends in the seq. A forgotten segment has nothing left to set."""
+        """Set columns of segments; each row of values ends in the seq. A forgotten segment keeps its columns."""
         self._fail(what)
         sid = self._sid(key)
         self._db.executemany(
@@ -263,7 +265,7 @@ class Writer:
         sets = "touched_turn = ?, touches = touches + 1"
         self._update("touch", mutation.key, sets, rows, only="AND touched_turn < ?")
 
-    def _recalled(self, mutation: Recalled) -> None:
+    def _set_recalled(self, mutation: SetRecalled) -> None:
         rows = [(mutation.turn, seq) for seq in mutation.seqs]
         self._update("recalled", mutation.key, "recalled_turn = max(recalled_turn, ?)", rows)
 
@@ -271,7 +273,7 @@ class Writer:
         self._update("pin", mutation.key, "is_pinned = ?", [(mutation.is_pinned, seq) for seq in mutation.seqs])
 
     def _set_tags(self, mutation: SetTags) -> None:
-        tags = None if mutation.tags is None else packed(mutation.tags)
+        tags = None if mutation.tags is None else pack(mutation.tags)
         sets = "tags = coalesce(?, tags), task = coalesce(?, task), importance = coalesce(?, importance)"
         self._update("tags", mutation.key, sets, [(tags, clean(mutation.task), mutation.importance, mutation.seq)])
 
@@ -281,22 +283,19 @@ class Writer:
 
     # Journal
 
-    def _collected(self, mutation: Collected) -> None:
+    def _put_collection(self, mutation: PutCollection) -> None:
         self._fail("collection")
         sid, c = self._sid(mutation.key), mutation.collection
-        identity = (c.wall_s, c.turn, c.trigger, c.target_tokens, c.before_tokens, c.after_tokens, c.undoes)
-        known = self._db.execute(
-            "SELECT wall_s, turn, asked, target_tokens, before_tokens, after_tokens, undoes"
-            " FROM collection WHERE sid = ? AND number = ?",
-            (sid, c.id),
-        ).fetchone()
+        known = next(iter(journal_lines(self._db, sid, NUMBERED, c.id)), None)
         if known is not None:
-            if known != identity:
+            # The actual cost and an undo come later than the line: both may differ, nothing else may.
+            if replace(known, actual_cost=c.actual_cost, undone_by=c.undone_by) != c:
                 raise Conflict(f"collection {c.id} of {mutation.key} is in the journal already, and is another one")
             return
+        identity = (c.wall_s, c.turn, c.trigger, c.target_tokens, c.before_tokens, c.after_tokens)
         self._db.execute(
             "INSERT INTO collection VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (sid, c.id, *identity[:-1], packed(c.held_by), c.predicted_cost, c.actual_cost, c.undoes),
+            (sid, c.id, *identity, pack(c.held_by), c.predicted_cost, c.actual_cost, c.undoes),
         )
         self._db.executemany(
             "INSERT INTO eviction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -361,8 +360,8 @@ class Writer:
         self._db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", mutation)
 
 
-def as_ctxgc(error: Exception) -> CtxgcError:
-    """What a caller is told of a failure."""
+def ctxgc_error_of(error: Exception) -> CtxgcError:
+    """The error that a caller hears of a failure."""
     if isinstance(error, CtxgcError):
         return error
     if "is full" in str(error):

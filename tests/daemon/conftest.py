@@ -8,8 +8,7 @@ import asyncio
 import pytest
 import uvloop
 
-from ctxgc.stash.sqlite import SqliteStash
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import DaemonProcess, bench_on
 
 
@@ -23,7 +22,7 @@ def pytest_asyncio_loop_factories(config, item):
 @pytest.fixture
 async def bench():
     """The verbs over a stash in memory."""
-    async with bench_on(TransientStash()) as made:
+    async with bench_on(SqliteStash(MEMORY)) as made:
         yield made
 
 

@@ -28,10 +28,10 @@ from ctxgc.daemon.server.events import Events
 from ctxgc.daemon.server.rpc import CallContext
 from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.content_cache import Texts
+from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
-from ctxgc.daemon.settings import in_force, pacer_rules, session_settings
+from ctxgc.daemon.settings import apply_config, pacer_rules, session_settings
 from ctxgc.daemon.verbs.admin import Control
 from ctxgc.protocol.blocking_client import LineClient, Unreachable
 from ctxgc.tokens.counter import TokenCounter
@@ -74,7 +74,7 @@ class Bench:
             config=self.config,
             stash=stash,
             registry=registry,
-            texts=Texts(stash, self.config.daemon.text_cache_bytes_max),
+            contents=ContentCache(stash, self.config.daemon.text_cache_bytes_max),
             intake=Intake(COUNTER, redacts=self.config.redact.enabled),
             events=Events(first_seq=1),
             pacer=pacer_rules(self.config),
@@ -84,7 +84,9 @@ class Bench:
         self.is_stopped = False
         self.watcher = Watcher(self.services, self.spawn)
         server = Server(self, events=self.services.events)
-        control = Control(server, self.watcher, "", "boot", self._stop, lambda: in_force(self.services, self.config))
+        control = Control(
+            server, self.watcher, "", "boot", self._stop, lambda: apply_config(self.services, self.config)
+        )
         self.verbs = Verbs(self.services, control, self.spawn)
 
     def _stop(self):
@@ -117,15 +119,30 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench_on(stash, **more):
-    """A bench on an opened stash, both closed at the end."""
+async def open_stash(stash):
+    """A stash that outlives the benches on it, as a file outlives daemons."""
     await stash.open()
+    try:
+        yield stash
+    finally:
+        await stash.close()
+
+
+@asynccontextmanager
+async def bench_over(stash, **more):
+    """A bench on a stash that is open and stays open."""
     bench = Bench(stash, **more)
     try:
         yield bench
     finally:
         await bench.close()
-        await stash.close()
+
+
+@asynccontextmanager
+async def bench_on(stash, **more):
+    """A bench on an opened stash, both closed at the end."""
+    async with open_stash(stash), bench_over(stash, **more) as bench:
+        yield bench
 
 
 class FaultyStash:

@@ -3,6 +3,7 @@
 import json
 
 from tests.daemon.transcripts import worked
+from tests.stash.samples import erase_now
 from tests.stash.test_sqlite import NEEDLES, needles_on_disk
 
 TITLE, TASK, PROJECT = NEEDLES[:3]
@@ -18,7 +19,7 @@ async def test_after_forgetting_a_session_its_title_task_and_project_are_in_no_r
     await kept_bench.call("segment.add", session="s", segment={"kind": "user", "text": NEEDLES[3]})
 
     await kept_bench.call("stash.forget", session="s", whole_session=True)
-    await kept_bench.stash.erase()
+    await erase_now(kept_bench.stash)
 
     assert needles_on_disk(tmp_path) == []
     assert "needle" not in await listed(kept_bench)
@@ -28,7 +29,7 @@ async def test_a_session_of_which_only_a_title_is_known_is_forgotten_too(kept_be
     await kept_bench.call("session.open", session="s", title=TITLE)
 
     forgotten = await kept_bench.call("stash.forget", session="s", whole_session=True)
-    await kept_bench.stash.erase()
+    await erase_now(kept_bench.stash)
 
     assert forgotten["erasures_pending"] == 1
     assert needles_on_disk(tmp_path) == []

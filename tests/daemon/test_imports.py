@@ -10,10 +10,9 @@ from dataclasses import replace
 import pytest
 
 from ctxgc.fronts.cli.demo import SAMPLE
-from ctxgc.stash.sqlite import SqliteStash
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from ctxgc.tokens.calibration import Calibration
-from tests.daemon.harness import bench_on
+from tests.daemon.harness import bench_on, bench_over, open_stash
 from tests.daemon.transcripts import worked
 
 SESSION = {"session": "claude_code:a1"}
@@ -39,7 +38,7 @@ async def everything(stash):
 
 async def once(path):
     """What one import of this file leaves."""
-    async with bench_on(TransientStash()) as bench:
+    async with bench_on(SqliteStash(MEMORY)) as bench:
         await imported(bench, path)
         return await everything(bench.stash)
 
@@ -95,7 +94,7 @@ async def test_a_file_that_is_read_again_without_news_reads_no_bodies(tmp_path, 
     async with bench_on(SqliteStash(tmp_path / "state")) as restarted:
         await imported(restarted, log)
 
-        assert not restarted.services.registry.awake[0].holdings.has_text
+        assert not restarted.services.registry.awake[0].indexes.has_text
 
 
 async def test_what_was_evicted_when_its_host_rewound_is_evicted_when_it_returns(tmp_path):
@@ -168,17 +167,21 @@ async def test_an_import_that_stopped_in_the_middle_is_finished_by_the_next(log,
     lines = log.read_bytes().splitlines(keepends=True)
     part = tmp_path / "part.jsonl"
     part.write_bytes(b"".join(lines[:cut]) + lines[cut][:50])
-    stash = TransientStash()
-    async with bench_on(stash) as first:
-        await imported(first, part)
+    async with open_stash(SqliteStash(MEMORY)) as stash:
+        async with bench_over(stash) as first:
+            await imported(first, part)
 
-    async with bench_on(stash) as second:
-        await imported(second, log)
+        async with bench_over(stash) as second:
+            await imported(second, log)
 
-    [(row, rows, bodies, _)] = (await everything(stash)).values()
-    [(whole_row, whole_rows, whole_bodies, _)] = whole.values()
-    assert (rows, bodies) == (whole_rows, whole_bodies)
-    assert (row.turn, row.model, row.skipped_records) == (whole_row.turn, whole_row.model, whole_row.skipped_records)
+        [(row, rows, bodies, _)] = (await everything(stash)).values()
+        [(whole_row, whole_rows, whole_bodies, _)] = whole.values()
+        assert (rows, bodies) == (whole_rows, whole_bodies)
+        assert (row.turn, row.model, row.skipped_records) == (
+            whole_row.turn,
+            whole_row.model,
+            whole_row.skipped_records,
+        )
 
 
 async def test_gzip_in_any_number_of_members_is_read_as_the_plain_file(log, tmp_path):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ctxgc.config import Config, RedactConfig
 from ctxgc.core.errors import Busy, Conflict, NotFound, StorageFailed
 from ctxgc.daemon.server.dispatch import BACKGROUND_MAX
-from ctxgc.stash.transient import TransientStash
-from tests.daemon.harness import FaultyStash, bench_on
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
+from tests.daemon.harness import FaultyStash, bench_on, bench_over, open_stash
 from tests.effort import effort
 
 SECRET = "gh" + "p_" + "aB3" * 12
@@ -48,7 +48,7 @@ async def states(bench, **session):
 @pytest.fixture
 async def faulty():
     """The verbs over a stash whose commits can be made to wait or fail."""
-    stash = FaultyStash(TransientStash())
+    stash = FaultyStash(SqliteStash(MEMORY))
     async with bench_on(stash) as made:
         yield made
 
@@ -201,13 +201,14 @@ async def test_i1_a_mutation_whose_commit_fails_has_not_happened(faulty, verb, p
 
 async def test_i1_whichever_commit_fails_memory_agrees_with_the_rows():
     for fail_at in itertools.count(1):
-        stash = FaultyStash(TransientStash())
+        stash = FaultyStash(SqliteStash(MEMORY))
         stash.fail_applies = {fail_at}
-        async with bench_on(stash) as first:
-            refused = await play(first)
-            shown = await seen(first, session="client:s")
-        async with bench_on(stash) as second:
-            assert await seen(second, session="client:s") == shown
+        async with open_stash(stash):
+            async with bench_over(stash) as first:
+                refused = await play(first)
+                shown = await seen(first, session="client:s")
+            async with bench_over(stash) as second:
+                assert await seen(second, session="client:s") == shown
         if not refused:
             return
 
@@ -470,7 +471,7 @@ async def test_a_secret_never_reaches_the_stash(bench):
 
 async def test_redaction_that_is_switched_off_keeps_every_byte():
     config = Config(redact=RedactConfig(enabled=False))
-    async with bench_on(TransientStash(), config=config) as bench:
+    async with bench_on(SqliteStash(MEMORY), config=config) as bench:
         await bench.call("session.open", session="s")
         await bench.call("segment.add", segment={"kind": "user", "text": SECRET, "id": "it"})
 
@@ -480,7 +481,7 @@ async def test_redaction_that_is_switched_off_keeps_every_byte():
 async def test_a_waking_session_is_the_one_that_fell_asleep():
     config = Config()
     config = config.model_copy(update={"daemon": config.daemon.model_copy(update={"heap_segments_max": 1})})
-    async with bench_on(TransientStash(), config=config) as bench:
+    async with bench_on(SqliteStash(MEMORY), config=config) as bench:
         session = await a_session(bench, name="sleeper")
         await bench.call("segment.pin", **session, ids=["call4"])
         await bench.call("heap.collect", **session, budget_tokens=800, unit="raw")

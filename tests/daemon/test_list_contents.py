@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_lists import FORMATS, TASK, collect, conversation, result_text
 
@@ -239,7 +239,7 @@ CALLS = st.lists(st.tuples(st.sampled_from(["a", "b", "a~2"]), st.integers(0, 5)
 @settings(suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(CALLS, st.sampled_from([1, 1500, PLENTY])), min_size=1, max_size=6), st.sampled_from(FORMATS))
 async def test_i1_i9_whatever_lists_a_host_sends_each_body_is_there_or_its_tombstone_leads_back_to_it(lists, api):
-    async with bench_on(TransientStash()) as bench:
+    async with bench_on(SqliteStash(MEMORY)) as bench:
         for calls, budget_tokens in lists:
             messages = [TASK, *(m for id_, n in calls for m in one_turn(api, id_, text_of(f"TEXT{n}")))]
 

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import BadParams, CtxgcError
-from ctxgc.stash.sqlite import SqliteStash
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.contracts import wire_rules
 from tests.daemon.harness import bench_on
 from tests.effort import effort
@@ -101,7 +100,7 @@ async def test_i5_numbers_escapes_and_order_of_keys_survive_in_any_list_but_for_
         listed.append(b'{"role":"user","content":[%s]}' % result)
     request = b"[" + b" , ".join(listed) + b"]"
 
-    async with bench_on(TransientStash()) as bench:
+    async with bench_on(SqliteStash(MEMORY)) as bench:
         shown = await collect_bytes(bench, "anthropic_messages", request, budget)
 
     assert (shown == request) is (budget > 0)
@@ -169,7 +168,7 @@ async def test_a_list_without_news_reads_no_bodies_of_a_session_that_slept(tmp_p
     async with bench_on(SqliteStash(tmp_path / "state")) as restarted:
         await collect(restarted, "openai_chat", messages, 1, session="mine")
 
-        assert not restarted.services.registry.awake[0].holdings.has_text
+        assert not restarted.services.registry.awake[0].indexes.has_text
 
 
 @pytest.mark.parametrize("api", FORMATS)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_on
 from tests.daemon.transcripts import Log
 
@@ -47,7 +47,7 @@ async def newest(bench):
 async def bench():
     """The verbs at a time long after every record, and running."""
     clock = itertools.count(NOW_S)
-    async with bench_on(TransientStash(), clock=lambda: next(clock)) as made:
+    async with bench_on(SqliteStash(MEMORY), clock=lambda: next(clock)) as made:
         yield made
 
 

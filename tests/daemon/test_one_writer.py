@@ -9,7 +9,7 @@ from ctxgc.core.errors import NotFound, StorageFailed
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.sessions import registry
 from ctxgc.stash.contract import SessionRow
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on
 from tests.daemon.test_laws import a_session, reading
 
@@ -19,7 +19,7 @@ NARROW = Config().model_copy(update={"daemon": Config().daemon.model_copy(update
 @pytest.fixture
 async def faulty():
     """The verbs over a stash whose commits can be made to wait or fail."""
-    async with bench_on(FaultyStash(TransientStash())) as made:
+    async with bench_on(FaultyStash(SqliteStash(MEMORY))) as made:
         yield made
 
 
@@ -65,27 +65,27 @@ async def test_a_text_that_is_read_while_it_is_forgotten_is_gone_all_the_same(fa
     session = await a_session(faulty)
     forgetting = await under_way(faulty, "stash.forget", **session, ids=["call0"])
 
-    await faulty.services.texts.get(faulty.services.registry.awake[0].key, [0])
+    await faulty.services.contents.get(faulty.services.registry.awake[0].key, [0])
     faulty.stash.may_apply.set()
     await forgetting
 
-    assert faulty.services.texts.cached(faulty.services.registry.awake[0].key, 0) is None
+    assert faulty.services.contents.cached(faulty.services.registry.awake[0].key, 0) is None
     with pytest.raises(NotFound):
         await faulty.call("segment.get", **session, id="call0")
 
 
 async def test_a_session_that_somebody_holds_is_never_in_memory_twice():
-    async with bench_on(TransientStash(), config=NARROW) as bench:
+    async with bench_on(SqliteStash(MEMORY), config=NARROW) as bench:
         await a_session(bench, name="held")
-        held = await bench.services.registry.named("client:held")
+        held = await bench.services.registry.get_named("client:held")
         await a_session(bench, name="other")
 
         assert bench.services.registry.peek(held.key) is None
-        assert await bench.services.registry.named("client:held") is held
+        assert await bench.services.registry.get_named("client:held") is held
 
 
 async def test_a_session_that_falls_asleep_in_the_middle_of_a_change_has_one_writer_all_the_same():
-    stash = FaultyStash(TransientStash())
+    stash = FaultyStash(SqliteStash(MEMORY))
     async with bench_on(stash, config=NARROW) as bench:
         session = await a_session(bench, name="changing")
         adding = await under_way(bench, "segment.add", **session, segment={"kind": "user", "text": "first"})
@@ -102,7 +102,7 @@ async def test_a_session_that_falls_asleep_in_the_middle_of_a_change_has_one_wri
 
 
 async def test_a_new_session_that_falls_asleep_before_its_first_change_is_written_with_it():
-    async with bench_on(TransientStash(), config=NARROW) as bench:
+    async with bench_on(SqliteStash(MEMORY), config=NARROW) as bench:
         first = await bench.services.registry.open(SessionRow(key=SessionKey("client", "s")))
         await a_session(bench, name="other")
         second = await bench.services.registry.open(SessionRow(key=SessionKey("client", "s")))

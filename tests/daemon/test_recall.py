@@ -10,8 +10,8 @@ import pytest
 from ctxgc.config import CollectConfig, Config
 from ctxgc.core.errors import NotFound, StorageFailed
 from ctxgc.core.segment import Address, SessionKey, session_number
-from ctxgc.daemon.settings import in_force
-from ctxgc.stash.transient import TransientStash
+from ctxgc.daemon.settings import apply_config
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on
 from tests.daemon.test_laws import a_session, reading, states
 
@@ -116,7 +116,7 @@ async def a_commit_that_fails(bench, session):
 
 async def a_reload_of_the_configuration(bench, session):
     fresh = Config(collect=CollectConfig(kinds=["exchange"]))
-    in_force(bench.services, fresh)
+    apply_config(bench.services, fresh)
 
 
 async def a_sleep(bench, session):
@@ -130,7 +130,7 @@ async def a_sleep(bench, session):
     "disturbed", [nothing_at_all, forgetting_another, a_commit_that_fails, a_reload_of_the_configuration, a_sleep]
 )
 async def test_what_was_recalled_stays_through_whatever_happens_to_the_session(disturbed):
-    async with bench_on(FaultyStash(TransientStash())) as bench:
+    async with bench_on(FaultyStash(SqliteStash(MEMORY))) as bench:
         session = await a_session(bench)
         await bench.call("heap.collect", **session, budget_tokens=0)
         await bench.call("stash.recall", **session, id="call1")

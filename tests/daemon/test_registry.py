@@ -7,14 +7,14 @@ from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.daemon.sessions.session_index import SessionSettings
 from ctxgc.stash.contract import PutSession, SessionRow
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 
 MAIN = SessionKey("claude_code", "5a3d1e00-main")
 
 
 @pytest.fixture
 async def registry():
-    stash = TransientStash()
+    stash = SqliteStash(MEMORY)
     await stash.open()
     rows = [SessionRow(key=MAIN, project="/work", updated_s=1.0)]
     rows += [
@@ -25,7 +25,8 @@ async def registry():
     ]
     rows.append(SessionRow(key=SessionKey("codex", "77-other"), project="/else", updated_s=5.0))
     await stash.apply([PutSession(row) for row in rows])
-    return Registry(stash, SessionSettings(), lambda: 0.0, segments_max=1000)
+    yield Registry(stash, SessionSettings(), lambda: 0.0, segments_max=1000)
+    await stash.close()
 
 
 async def test_a_sessions_side_chains_do_not_make_its_prefix_ambiguous(registry):

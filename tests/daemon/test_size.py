@@ -52,7 +52,7 @@ async def test_what_has_no_postings_yet_is_cold_and_what_was_read_is_hot(tmp_pat
 
 
 async def test_upkeep_that_fails_is_told_by_the_doctor(kept_bench):
-    kept_bench.stash._trouble = "upkeep failed: no room for a second copy"
+    kept_bench.stash._maintenance_error = "upkeep failed: no room for a second copy"
 
     check = await check_of(kept_bench, "upkeep")
 

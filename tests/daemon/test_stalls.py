@@ -7,7 +7,7 @@ import pytest
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.segment import DIGEST_BYTES
 from ctxgc.daemon.sessions.intake import INLINE_BYTES_MAX, INLINE_SEGMENTS_MAX, Intake
-from ctxgc.daemon.sessions.session_index import Holdings
+from ctxgc.daemon.sessions.session_index import SessionIndex
 from ctxgc.daemon.verbs import heap, sessions, stash
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.ranks import load_ranks
@@ -45,7 +45,7 @@ async def test_a_window_is_rendered_beside_the_loop(bench, beside):
 
 async def test_a_session_is_exported_beside_the_loop(bench, beside, tmp_path):
     session = await a_session(bench)
-    calls = beside(stash, "_exported")
+    calls = beside(stash, "_write_export")
 
     await bench.call("export", **session, path=str(tmp_path / "out.jsonl"))
 
@@ -63,7 +63,7 @@ async def test_a_collection_is_planned_once_and_beside_the_loop(bench, beside):
 
 async def test_a_session_wakes_beside_the_loop(bench, beside):
     session = await a_session(bench)
-    calls = beside(Holdings, "of_rows")
+    calls = beside(SessionIndex, "of_rows")
 
     async with bench_on(bench.stash) as restarted:
         await restarted.call("session.show", **session)
@@ -96,12 +96,12 @@ async def test_the_ranks_are_never_read_on_the_loop(bench, beside):
 async def test_a_digest_more_leaves_the_column_of_them_where_it_is(bench):
     """A copy of the column a segment would make a session's cost the square of its length."""
     named = await a_session(bench)
-    session = await bench.services.registry.named(named["session"])
-    column = session.holdings._digests
+    session = await bench.services.registry.get_named(named["session"])
+    column = session.indexes._digests
 
     await bench.call("segment.add", **named, segment=reading(100))
 
-    assert session.holdings._digests is column
+    assert session.indexes._digests is column
     assert len(column) == len(session.heap) * DIGEST_BYTES
 
 

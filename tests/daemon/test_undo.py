@@ -8,8 +8,8 @@ import pytest
 
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.segment import SessionKey
-from ctxgc.stash.contract import Collected, Collection
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.contract import Collection, PutCollection
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on
 from tests.daemon.test_laws import a_session, states
 
@@ -20,7 +20,7 @@ async def undoes(bench, session):
 
 
 async def test_two_undos_at_once_take_back_two_collections():
-    async with bench_on(FaultyStash(TransientStash())) as bench:
+    async with bench_on(FaultyStash(SqliteStash(MEMORY))) as bench:
         session = await a_session(bench)
         await bench.call("segment.evict", **session, ids=["call0"])
         await bench.call("segment.evict", **session, ids=["call1"])
@@ -125,7 +125,7 @@ async def test_the_first_of_a_thousand_collections_still_has_its_reason_its_line
         id=2, wall_s=0.0, turn=9, trigger="asked", target_tokens=0, before_tokens=0, after_tokens=0
     )  # fmt: skip
     key = SessionKey("client", "s")
-    await bench.stash.apply([Collected(key, replace(later, id=n)) for n in range(2, 1203)])
+    await bench.stash.apply([PutCollection(key, replace(later, id=n)) for n in range(2, 1203)])
     bench.services.registry.peek(key).rebuild()
 
     why = await bench.call("heap.why", **session, id="call0")

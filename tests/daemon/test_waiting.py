@@ -4,7 +4,7 @@ import pytest
 
 from ctxgc.config import Config
 from ctxgc.core.tombstone import size_label
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_wire import SMALL_WINDOW, Host, conversation
 
@@ -28,7 +28,7 @@ def clock():
 
 @pytest.fixture
 async def bench(clock):
-    async with bench_on(TransientStash(), config=VALUE, clock=clock) as made:
+    async with bench_on(SqliteStash(MEMORY), config=VALUE, clock=clock) as made:
         yield made
 
 
@@ -88,7 +88,7 @@ async def test_a_session_billed_for_an_hour_of_cache_stays_warm_for_an_hour(benc
 
 @pytest.mark.parametrize("mode", ["shadow", "on"])
 async def test_the_gateways_sessions_say_what_is_out_and_what_the_last_collection_promised(mode):
-    async with bench_on(TransientStash(), config=SMALL_WINDOW) as bench:
+    async with bench_on(SqliteStash(MEMORY), config=SMALL_WINDOW) as bench:
         host = Host(bench.call, mode=mode)
         for turns in range(1, 25):
             await host.send(conversation(turns), usage={"input_tokens": 100, "cache_read_tokens": 300})

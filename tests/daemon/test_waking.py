@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import CtxgcError
-from ctxgc.stash.transient import TransientStash
-from tests.daemon.harness import bench_on
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
+from tests.daemon.harness import bench_over, open_stash
 
 SESSION = {"session": "client:s"}
 IDS = [f"call{n}" for n in range(3)]
@@ -40,8 +40,8 @@ mutation = st.one_of(
 
 async def memory(bench):
     """What a heap holds of a session, in words that do not depend on when it was built."""
-    session = await bench.services.registry.named(SESSION["session"])
-    await session.settled()
+    session = await bench.services.registry.get_named(SESSION["session"])
+    await session.ensure_current()
     heap, slots = session.heap, range(len(session.heap))
     heap.check()
     columns = (heap.ids, heap.state, heap.flags, heap.place, heap.born, heap.touched, heap.touches, heap.body)
@@ -60,16 +60,16 @@ async def memory(bench):
 @settings(suppress_health_check=list(HealthCheck))
 @given(st.lists(mutation, min_size=8, max_size=20))
 async def test_whatever_was_done_to_a_session_it_wakes_as_it_fell_asleep(mutations):
-    stash = TransientStash()
-    async with bench_on(stash) as bench:
-        await bench.call("session.open", session="s")
-        for id in IDS:
-            running = {"id": id, "kind": "exchange", "tool": "Read", "status": "pending"}
-            await bench.call("segment.add", **SESSION, segment=running)
-        for verb, params in mutations:
-            with suppress(CtxgcError):  # It named what is not there, or what may not go.
-                await bench.call(verb, **SESSION, **params)
-        before = await memory(bench)
+    async with open_stash(SqliteStash(MEMORY)) as stash:
+        async with bench_over(stash) as bench:
+            await bench.call("session.open", session="s")
+            for id in IDS:
+                running = {"id": id, "kind": "exchange", "tool": "Read", "status": "pending"}
+                await bench.call("segment.add", **SESSION, segment=running)
+            for verb, params in mutations:
+                with suppress(CtxgcError):  # It named what is not there, or what may not go.
+                    await bench.call(verb, **SESSION, **params)
+            before = await memory(bench)
 
-    async with bench_on(stash) as restarted:
-        assert await memory(restarted) == before
+        async with bench_over(stash) as restarted:
+            assert await memory(restarted) == before

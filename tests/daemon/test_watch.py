@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from ctxgc.daemon.feeds.watch import WatchedPath
-from ctxgc.stash.transient import TransientStash
-from tests.daemon.harness import bench_on
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
+from tests.daemon.harness import bench_over, open_stash
 from tests.daemon.test_imports import everything, once
 from tests.daemon.transcripts import worked
 
@@ -38,40 +38,41 @@ async def test_a_file_that_grows_in_any_cuts_ends_as_one_import_of_it(tmp_path, 
     data = worked(8).compacts().works(6).data + worked(3, session="b2").data
     path, whole = tmp_path / "grown.jsonl", tmp_path / "whole.jsonl"
     whole.write_bytes(data)
-    stash, at = TransientStash(), 0
-    while at < len(data):
-        async with bench_on(stash) as bench:  # Between the runs of this loop the daemon was restarted.
-            watched = WatchedPath(str(path))
-            await look(bench, watched, path, is_start=True)
-            for _ in range(chance.randrange(1, 6)):
-                size = chance.choice((1, 100, 3000, len(data) // 3))
-                with path.open("ab") as file:
-                    file.write(data[at : at + size])
-                at += size
-                await look(bench, watched, path)
-            assert watched.error == "" or at < 2000
+    at = 0
+    async with open_stash(SqliteStash(MEMORY)) as stash:
+        while at < len(data):
+            async with bench_over(stash) as bench:  # Between the runs of this loop the daemon was restarted.
+                watched = WatchedPath(str(path))
+                await look(bench, watched, path, is_start=True)
+                for _ in range(chance.randrange(1, 6)):
+                    size = chance.choice((1, 100, 3000, len(data) // 3))
+                    with path.open("ab") as file:
+                        file.write(data[at : at + size])
+                    at += size
+                    await look(bench, watched, path)
+                assert watched.error == "" or at < 2000
 
-    grown, imported = await everything(stash), await once(whole)
-    assert grown.keys() == imported.keys()
-    for key in imported:
-        (row, *rest), (whole_row, *whole_rest) = grown[key], imported[key]
-        assert rest == whole_rest
-        assert (row.turn, row.model, row.title) == (whole_row.turn, whole_row.model, whole_row.title)
+        grown, imported = await everything(stash), await once(whole)
+        assert grown.keys() == imported.keys()
+        for key in imported:
+            (row, *rest), (whole_row, *whole_rest) = grown[key], imported[key]
+            assert rest == whole_rest
+            assert (row.turn, row.model, row.title) == (whole_row.turn, whole_row.model, whole_row.title)
 
 
 async def test_what_a_daemon_has_read_is_not_read_again_after_a_restart(tmp_path):
     path = tmp_path / "a1.jsonl"
     path.write_bytes(worked(20).data)
-    stash = TransientStash()
-    async with bench_on(stash) as first:
-        await look(first, WatchedPath(str(path)), path, is_start=True)
+    async with open_stash(SqliteStash(MEMORY)) as stash:
+        async with bench_over(stash) as first:
+            await look(first, WatchedPath(str(path)), path, is_start=True)
 
-    async with bench_on(stash) as second:
-        watched = WatchedPath(str(path))
-        await look(second, watched, path, is_start=True)
+        async with bench_over(stash) as second:
+            watched = WatchedPath(str(path))
+            await look(second, watched, path, is_start=True)
 
-        assert watched.bytes_read == 0
-        assert await second.stash.position(str(path))
+            assert watched.bytes_read == 0
+            assert await second.stash.position(str(path))
 
 
 async def test_a_followed_folder_takes_in_what_grows_and_what_is_new(bench, tmp_path):

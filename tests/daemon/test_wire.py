@@ -13,8 +13,7 @@ from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.config import Config
 from ctxgc.core.errors import BadParams
 from ctxgc.core.segment import Status, digest
-from ctxgc.stash.sqlite import SqliteStash
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import COUNTER, DaemonProcess, FaultyStash, bench_on
 from tests.daemon.transcripts import Log
 from tests.effort import effort
@@ -79,7 +78,7 @@ async def states(bench, session="claude_code:s"):
 
 @pytest.fixture
 async def bench():
-    async with bench_on(TransientStash(), config=SMALL_WINDOW) as made:
+    async with bench_on(SqliteStash(MEMORY), config=SMALL_WINDOW) as made:
         yield made
 
 
@@ -653,7 +652,7 @@ async def journal(bench, session="claude_code:s"):
 
 @pytest.fixture
 async def billed():
-    async with bench_on(TransientStash(), config=BILLED_WINDOW) as made:
+    async with bench_on(SqliteStash(MEMORY), config=BILLED_WINDOW) as made:
         yield made
 
 
@@ -760,7 +759,7 @@ def stepped(messages, past, step, turns, number):
 @effort(12)
 def test_whatever_a_host_does_the_window_is_its_list_and_what_is_out_stays_out(steps):
     async def live():
-        async with bench_on(TransientStash(), config=SMALL_WINDOW) as bench:
+        async with bench_on(SqliteStash(MEMORY), config=SMALL_WINDOW) as bench:
             host, messages, past, mode, had = Host(bench.call), [TASK], [TASK], None, {}
             for number, (step, turns) in enumerate([("on", 0), ("grow", 9), *steps]):
                 mode = step if step in ("on", "shadow") else mode

@@ -3,8 +3,7 @@
 import pytest
 
 from ctxgc.core.errors import CtxgcError
-from ctxgc.stash.sqlite import SqliteStash
-from ctxgc.stash.transient import TransientStash
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_wire import SMALL_WINDOW, TASK, Host, conversation, states, turn
 
@@ -17,7 +16,7 @@ CLEARED = "[old result cleared]"
 
 @pytest.fixture
 async def bench():
-    async with bench_on(TransientStash(), config=SMALL_WINDOW) as made:
+    async with bench_on(SqliteStash(MEMORY), config=SMALL_WINDOW) as made:
         yield made
 
 

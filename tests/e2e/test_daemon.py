@@ -128,6 +128,22 @@ def test_two_daemons_never_share_a_state_folder_whatever_their_sockets(home):
     assert f"listens at {home.socket}" in said
 
 
+def test_a_daemon_in_memory_serves_as_any_other_and_leaves_nothing_but_its_lock(home):
+    home.env |= {"CTXGC_DAEMON__STATE_DIR": ":memory:", "XDG_STATE_HOME": str(home.folder / "default")}
+    home.start()
+    home.call("session.open", session="s")
+    home.call("segment.add", segment={"kind": "user", "text": "swordfish", "id": "it"})
+
+    assert len(home.call("stash.search", query="swordfish")["hits"]) == 1
+    assert home.call("doctor")["ok"]
+    home.stop()
+
+    assert [path.name for path in (home.folder / "default" / "ctxgc").iterdir()] == ["ctxgcd.lock"]
+    assert not home.state.exists()
+    home.start()
+    assert home.call("stash.search", query="swordfish")["hits"] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_daemon_that_is_told_to_stop_in_an_import_stops_in_order_and_goes_on_next_time(home, number):

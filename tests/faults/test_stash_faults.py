@@ -19,7 +19,7 @@ from ctxgc.core.errors import CtxgcError, NotFound, ReadOnly, StashDamaged, Stor
 from ctxgc.core.segment import Access, PathUse, SessionKey, State
 from ctxgc.stash import repair as mending
 from ctxgc.stash.contract import Forget, PutPosition, PutSession, Query, SessionRow, SetPinned
-from tests.stash.samples import KEY, file_in, put, sqlite_in, text_of
+from tests.stash.samples import KEY, erase_now, file_in, put, sqlite_in, text_of
 
 
 class FailNth:
@@ -58,7 +58,7 @@ async def work(stash, acknowledged):
         await stash.rows(KEY)
         await stash.apply([SetPinned(KEY, [0], True)])
         await stash.apply([put(99, "to forget"), Forget(KEY, [99])])
-        await stash.erase()
+        await erase_now(stash)
     except CtxgcError:
         pass
 
@@ -322,7 +322,7 @@ async def test_erasing_reaches_the_slack_of_pages_too(tmp_path, seed):
         await stash.apply([Forget(row.key, [row.seq]) for row in victims])
         gone |= {row.seq for row in victims}
 
-    assert await stash.erase() == 0
+    assert await erase_now(stash) == 0
 
     raw = b"".join(path.read_bytes().lower() for path in tmp_path.rglob("*") if path.is_file())
     left = {int(found) for found in re.findall(rb"needle(\d{4})xq", raw)}

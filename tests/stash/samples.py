@@ -1,20 +1,24 @@
 """Segments for stash tests, in as few words as a test can say them."""
 
+import contextlib
+import sqlite3
 import string
 from pathlib import Path
 
 from hypothesis import strategies as st
 
 from ctxgc.core.segment import Kind, Piece, Role, Segment, SessionKey, Status, digest
-from ctxgc.stash.contract import Put, Stored
+from ctxgc.stash.contract import Put, SegmentRow
 from ctxgc.stash.sqlite import SqliteStash
 
 KEY = SessionKey("client", "s1")
 OTHER = SessionKey("codex", "s2")
 
 
-def stored(seq: int, text: str | bytes = "hello", *, key: SessionKey = KEY, skeleton: bytes = b"{}", **said) -> Stored:
-    """A segment as the daemon would hand it over; names of `Stored` and of `Segment` may be given alike."""
+def stored(
+    seq: int, text: str | bytes = "hello", *, key: SessionKey = KEY, skeleton: bytes = b"{}", **said
+) -> SegmentRow:
+    """A segment as the daemon would hand it over; names of `SegmentRow` and of `Segment` may be given alike."""
     data = text.encode() if isinstance(text, str) else text
     body = (Piece("text", data),)
     whole = {
@@ -29,7 +33,7 @@ def stored(seq: int, text: str | bytes = "hello", *, key: SessionKey = KEY, skel
     for name, value in said.items():
         (whole if name in Segment.__slots__ else row)[name] = value
     segment = Segment(skeleton=skeleton, body=body, **whole)
-    return Stored(key=key, seq=seq, segment=segment, digest=digest(skeleton, body), **row)
+    return SegmentRow(key=key, seq=seq, segment=segment, digest=digest(skeleton, body), **row)
 
 
 def put(seq: int, text: str | bytes = "hello", **said) -> Put:
@@ -57,6 +61,13 @@ def file_in(folder: Path) -> Path:
 def sqlite_in(folder: Path, **said) -> SqliteStash:
     """A stash that does not care how full the test machine's disk is."""
     return SqliteStash(file_in(folder), **({"reserve_bytes": 0} | said))
+
+
+async def erase_now(stash: SqliteStash) -> int:
+    """Erase at once what maintenance erases in the next quiet moment; how many erasures still wait."""
+    with contextlib.suppress(sqlite3.Error):
+        await stash._erase()
+    return (await stash.status()).erasures_pending
 
 
 any_bytes = st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass"))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ctxgc.core.segment import CallFacts, Kind, State
 from ctxgc.stash import body_codec
-from ctxgc.stash.contract import Collected, Collection, Eviction, Forget, PutSession, SessionRow, SetPinned
-from ctxgc.stash.files import damaged
+from ctxgc.stash.contract import Collection, Eviction, Forget, PutCollection, PutSession, SessionRow, SetPinned
+from ctxgc.stash.files import damage_error
 from ctxgc.stash.repair import repair
 from tests.stash.samples import KEY, file_in, puts, sqlite_in, stored
 
@@ -19,7 +19,7 @@ async def test_repairing_a_sound_stash_keeps_every_row_as_it_was(tmp_path):
         evictions=(Eviction(seq=0, reason="cold", freed_tokens=4),),
     )  # fmt: skip
     await stash.apply([PutSession(SessionRow(key=KEY)), *puts("one", "two", "three"), SetPinned(KEY, [1], True)])
-    await stash.apply([Collected(KEY, journal), Forget(KEY, [2])])
+    await stash.apply([PutCollection(KEY, journal), Forget(KEY, [2])])
     before = await stash.rows(KEY), await stash.collections(KEY)
     await stash.close()
 
@@ -53,7 +53,7 @@ def test_what_is_rebuilt_from_a_body_alone_has_its_facts():
     facts = CallFacts(attempt="cat a.py", recalls="#1", is_pure_read=True)
     row = stored(0, "text", kind=Kind.EXCHANGE, command="cat a.py", facts=facts)
 
-    rebuilt = body_codec.stored(body_codec.encode(row, body_codec.compressor()), body_codec.decompressor())
+    rebuilt = body_codec.decode_row(body_codec.encode(row, body_codec.compressor()), body_codec.decompressor())
 
     assert rebuilt.segment == row.segment
 
@@ -70,4 +70,4 @@ def _as_of_the_first_version(db):
 
 def test_what_is_wrong_with_a_stash_is_said_in_one_line():
     # The command shows the last line of the daemon's log; SQLite's findings come in several.
-    assert "\n" not in str(damaged(Path("stash.sqlite3"), "*** in database main ***\nPage 43: bad"))
+    assert "\n" not in str(damage_error(Path("stash.sqlite3"), "*** in database main ***\nPage 43: bad"))

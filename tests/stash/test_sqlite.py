@@ -12,7 +12,7 @@ from ctxgc.core.segment import Access, Kind, PathUse, State
 from ctxgc.stash import schema, sqlite
 from ctxgc.stash.contract import Forget, ForgetSession, Op, PutOp, PutPosition, PutSession, Query, SessionRow
 from ctxgc.stash.sqlite import SqliteStash
-from tests.stash.samples import KEY, OTHER, file_in, pending, put, puts, sqlite_in, text_of
+from tests.stash.samples import KEY, OTHER, erase_now, file_in, pending, put, puts, sqlite_in, text_of
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ async def test_after_erasing_no_byte_of_a_forgotten_text_is_left_in_any_file(tmp
     await stash.apply([Forget(KEY, range(0, 60, 2))])
     assert needles_on_disk(tmp_path)
 
-    assert await stash.erase() == 0
+    assert await erase_now(stash) == 0
 
     left = [NEEDLES[n] for n in range(1, 60, 2) if n != 45]
     assert needles_on_disk(tmp_path) == left
@@ -175,7 +175,7 @@ async def test_after_forgetting_a_whole_session_no_byte_of_what_it_was_called_is
     await stash.apply([PutSession(called), needled(3), PutOp(KEY, "op", Op(NEEDLES[4].encode(), b"call"))])
     await stash.apply([PutSession(SessionRow(key=OTHER, title=NEEDLES[5])), ForgetSession(KEY)])
 
-    assert await stash.erase() == 0
+    assert await erase_now(stash) == 0
 
     assert needles_on_disk(tmp_path) == [NEEDLES[5]]
 
@@ -185,7 +185,7 @@ async def test_a_session_without_segments_awaits_erasing_like_any_other(tmp_path
     await stash.apply([ForgetSession(KEY)])
     assert (await stash.status()).erasures_pending == 1
 
-    assert await stash.erase() == 0
+    assert await erase_now(stash) == 0
 
     assert needles_on_disk(tmp_path) == []
 
@@ -193,7 +193,7 @@ async def test_a_session_without_segments_awaits_erasing_like_any_other(tmp_path
 async def test_words_that_came_and_went_in_one_transaction_are_erased_too(tmp_path, stash):
     await stash.apply([needled(0), Forget(KEY, [0])])
 
-    assert await stash.erase() == 0
+    assert await erase_now(stash) == 0
     assert needles_on_disk(tmp_path) == []
 
 
@@ -201,7 +201,7 @@ async def test_a_completed_segment_takes_its_pending_words_along_when_forgotten(
     skeleton = f'{{"input":"{NEEDLES[0]}"}}'.encode()
     await stash.apply([pending(0, skeleton=skeleton), put(0, NEEDLES[1], kind=Kind.EXCHANGE), Forget(KEY, [0])])
 
-    assert await stash.erase() == 0
+    assert await erase_now(stash) == 0
     assert needles_on_disk(tmp_path) == []
 
 
@@ -216,7 +216,7 @@ async def test_erasures_wait_through_a_restart_and_then_run_by_themselves(tmp_pa
     await stash.open()
     await stash.apply([needled(0), needled(1)])
     await stash.apply([Forget(KEY, [0])])
-    assert await stash.erase() == 1
+    assert await erase_now(stash) == 1
     await stash.close()
 
     allowed = True

@@ -90,14 +90,14 @@ def test_a_megabyte_of_anything_is_split_in_linear_time():
     for text in (" " * 2**20, "aB" * 2**19, "QWxhZGRpbjpvcGVuIHNlc2FtZQ" * 40_000, "Aa " * 300_000):
         start = time.process_time()
 
-        index_text.prepared(text)
+        index_text.add_word_parts(text)
 
         assert time.process_time() - start < 2.0
 
 
 @given(any_bytes)
 def test_index_text_holds_nothing_an_engine_refuses(data):
-    text = index_text.readable(b"{}", (Piece("text", data),))
+    text = index_text.searchable_text(b"{}", (Piece("text", data),))
 
     assert text.encode("utf-8").decode("utf-8") == text
     assert "\0" not in text

@@ -26,7 +26,7 @@ from ctxgc.core.segment import Departure, SessionKey, Status
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import known_session, update_window
 from ctxgc.protocol.params import NAME_CHARS_MAX
 from ctxgc.protocol.replies.daemon import ImportedReply
@@ -136,10 +136,10 @@ class Feed:
             self._parser.skipped["damaged_gzip"] = 1
         for reading in self.readings.values():
             reading.is_first = False
-            async with reading.session.changing() as change:
-                self._update_window(reading, change)
-                self._store_learning(reading, change)
-                self._note_time(reading, change)
+            async with reading.session.changing() as tx:
+                self._update_window(reading, tx)
+                self._store_learning(reading, tx)
+                self._note_time(reading, tx)
 
     def _parse(self, plain: bytes) -> list[Event]:
         assert self._parser is not None
@@ -152,13 +152,13 @@ class Feed:
         for name, run in groupby(events, lambda event: event.session):
             reading = await self._reading_of(name)
             batch = list(run)
-            async with reading.session.changing() as change:
+            async with reading.session.changing() as tx:
                 # Outside the change the heap may hold segments that a failing commit takes back.
                 segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(reading, e)]
                 if segments:
                     await reading.session.ensure_text()
                 prepared = await self._work(self._services.intake.prepare_all, segments)
-                self._apply(reading, change, batch, iter(prepared))
+                self._apply(reading, tx, batch, iter(prepared))
 
     async def _reading_of(self, name: str) -> Reading:
         reading = self.readings.get(name)
@@ -172,7 +172,7 @@ class Feed:
                 )
             row = SessionRow(key=key, mode="observe", created_s=self._services.clock())
             session = await self._services.registry.open(row)
-            await session.settled()
+            await session.ensure_current()
             reading = self.readings[name] = Reading(
                 session, is_first=len(session.heap) == 0, known_turns=session.row.turn
             )
@@ -186,7 +186,7 @@ class Feed:
             return not reading.session.is_gateway_managed
         return reading.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
 
-    def _apply(self, reading: Reading, change: Change, batch: list[Event], prepared: Iterator[Prepared]) -> None:
+    def _apply(self, reading: Reading, tx: Transaction, batch: list[Event], prepared: Iterator[Prepared]) -> None:
         waiting = next(prepared, None)
         for event in batch:
             if isinstance(event, Admitted):
@@ -194,10 +194,10 @@ class Feed:
                 reading.is_timed |= event.segment.wall_s > 0
                 if waiting is not None and waiting.segment.id == event.segment.id:
                     known = reading.session.heap.slot_of.get(event.segment.id)
-                    if reading.session.admit(change, waiting):
+                    if reading.session.admit(tx, waiting):
                         reading.added += known is None
                         if known is not None:
-                            self._services.texts.drop(reading.session.key, [known])
+                            self._services.contents.drop(reading.session.key, [known])
                     waiting = next(prepared, None)
                 reading.places[event.segment.id] = event.segment.place
                 reading.departed.pop(event.segment.id, None)
@@ -211,14 +211,14 @@ class Feed:
                         reading.departed[id_] = event.reason
                         reading.changed_ids[id_] = None
             elif isinstance(event, Opened):
-                _note_facts(reading.session, change, event)
+                _note_facts(reading.session, tx, event)
             elif event.turn >= reading.known_turns and not reading.session.is_gateway_managed:
-                _note_usage(reading, change, event)
+                _note_usage(reading, tx, event)
         if reading.is_first:
-            self._update_window(reading, change)
+            self._update_window(reading, tx)
 
     @staticmethod
-    def _update_window(reading: Reading, change: Change) -> None:
+    def _update_window(reading: Reading, tx: Transaction) -> None:
         """Reconcile the ids whose state or place changed since the last time."""
         session, heap = reading.session, reading.session.heap
         changed_ids, reading.changed_ids = reading.changed_ids, {}
@@ -234,22 +234,22 @@ class Feed:
             is_outdated=is_outdated,
             is_rendered=False,
         )
-        update_window(session, change, reconcile(host, known_session(session)))
+        update_window(session, tx, reconcile(host, known_session(session)))
 
-    def _store_learning(self, reading: Reading, change: Change) -> None:
+    def _store_learning(self, reading: Reading, tx: Transaction) -> None:
         assert self._parser is not None
         fields: dict[str, Any] = {"ratio": reading.session.calibration.ratio}
         if reading is next(iter(self.readings.values())):
             # Skipped records belong to the file, so the session that the file is named after shows them.
             fields["skipped_records"] = sum(self._parser.skipped.values())
-        reading.session.set_row(change, **fields)
+        reading.session.set_row(tx, **fields)
 
-    def _note_time(self, reading: Reading, change: Change) -> None:
+    def _note_time(self, reading: Reading, tx: Transaction) -> None:
         """Date a session by the reading, where a transcript without times brought segments."""
         is_news = reading.added > reading.dated or not reading.session.row.updated_s
         reading.dated = reading.added
         if is_news and not reading.is_timed:
-            change.hear(self._services.clock())
+            tx.note_time(self._services.clock())
 
 
 def _rewindow(reading: Reading, event: Rewindowed) -> None:
@@ -264,13 +264,13 @@ def _rewindow(reading: Reading, event: Rewindowed) -> None:
     reading.places = kept
 
 
-def _note_facts(session: Session, change: Change, event: Opened) -> None:
+def _note_facts(session: Session, tx: Transaction, event: Opened) -> None:
     known = session.row
     model = event.model or known.model
     if model != known.model:
         session.calibration = Calibration.of(model)
     session.set_row(
-        change,
+        tx,
         project=known.project if known.forgotten else event.project or known.project,
         parent=event.parent or known.parent,
         parent_segment=event.parent_segment or known.parent_segment,
@@ -286,22 +286,22 @@ def _note_turn(reading: Reading, born_turn: int) -> None:
         reading.prompt_tokens = reading.session.heap.resident_tokens
 
 
-def _note_usage(reading: Reading, change: Change, event: Used) -> None:
+def _note_usage(reading: Reading, tx: Transaction, event: Used) -> None:
     """Learn the model's tokens per raw token from how the billed prompt grew; and the hidden prefix from the first."""
     session = reading.session
     billed = event.input_tokens + event.cache_read_tokens + event.cache_creation_tokens
     if event.model and event.model != session.row.model:
         session.calibration = Calibration.of(event.model)
-        session.set_row(change, model=event.model)
+        session.set_row(tx, model=event.model)
     raw, last_raw, last_billed = reading.prompt_tokens, *reading.last_usage
     if event.turn == reading.turn and billed and raw:
         if last_billed:
             session.calibration = session.calibration.observed(raw - last_raw, billed - last_billed)
         elif not session.row.hidden_tokens:
-            session.set_row(change, hidden_tokens=session.calibration.hidden(billed, raw))
+            session.set_row(tx, hidden_tokens=session.calibration.hidden(billed, raw))
         reading.last_usage = (raw, billed)
     if reading.is_first:
-        session.set_row(change, turn=max(session.row.turn, event.turn))
+        session.set_row(tx, turn=max(session.row.turn, event.turn))
 
 
 def imported_reply(feed: Feed, path: str) -> list[ImportedReply]:

@@ -49,7 +49,7 @@ class _CancelParams(msgspec.Struct):
 
 @dataclass(slots=True)
 class Hub:
-    """What the connections of one server share."""
+    """The verbs, bounds, counts and tasks that the connections of one server share."""
 
     dispatch: Dispatch
     limits: Limits
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
             self._refuse(Busy(f"{hub.limits.connections_max} clients are connected; close one, or try again"))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget the connection. What is in flight runs to its end: it arrived whole."""
+        """Forget the connection. Requests in flight run to their end: they arrived whole."""
         self._is_ending = True
         self._backlog.clear()
         self.unsubscribe()
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def eof_received(self) -> bool:
-        """Answer what is in flight before closing. An unfinished line is dropped with its connection."""
+        """Answer the requests in flight before closing. An unfinished line is dropped with its connection."""
         self._is_ending = True
         self._end_if_idle()
         return True
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
         self._is_choked = True
 
     def resume_writing(self) -> None:
-        """It has read: go on with what waits."""
+        """The client has read: go on with the frames that wait."""
         self._is_choked = False
         if self._cut_off_timer is not None:
             self._cut_off_timer.cancel()
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
                 transport.write(out)
         has_room = not self._is_choked and len(in_flight) < in_flight_max
         if has_room is not self._is_reading:
-            self._read_if(has_room)
+            self._set_reading(has_room)
         if self._is_ending:
             self._end_if_idle()
 
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
         return out
 
     def _serve(self, request: Request, out: bytearray, now_s: float) -> Coroutine[Any, Any, bytes] | None:
-        """Call the verb. Its answer goes to `out`, or comes from what is returned."""
+        """Call the verb. The answer goes to `out`, or the returned coroutine brings it."""
         hub, id = self._hub, request.id
         hub.traffic.requests += 1
         try:
@@ -213,16 +213,16 @@ class Connection(asyncio.Protocol):
             if hasattr(answer, "__await__"):
                 key = object() if id is UNSET else id
                 self._in_flight[key] = context
-                return self._settled(key, request, answer, now_s)
+                return self._finish_call(key, request, answer, now_s)
             if id is not UNSET:
                 append_result(out, id, answer)
         except Exception as error:
-            line = self._error(id if id is not UNSET else None, _answerable(request.method, error))
+            line = self._error(id if id is not UNSET else None, _error_to_tell(request.method, error))
             if id is not UNSET:
                 out += line
         return None
 
-    async def _settled(self, key: object, request: Request, answer: Awaitable[Any], started_s: float) -> bytes:
+    async def _finish_call(self, key: object, request: Request, answer: Awaitable[Any], started_s: float) -> bytes:
         """The line that answers a call which waits; empty for a notification."""
         out = bytearray()
         try:
@@ -230,7 +230,7 @@ class Connection(asyncio.Protocol):
             if request.id is not UNSET:
                 append_result(out, request.id, result)
         except Exception as error:
-            line = self._error(None if request.id is UNSET else request.id, _answerable(request.method, error))
+            line = self._error(None if request.id is UNSET else request.id, _error_to_tell(request.method, error))
             out += line if request.id is not UNSET else b""
         finally:
             del self._in_flight[key]
@@ -260,16 +260,16 @@ class Connection(asyncio.Protocol):
             parts.append(bytes(part))
         answers = [part for part in parts if isinstance(part, bytes)]
         if len(answers) == len(parts):
-            out += _array(answers)
+            out += _batch_answer(answers)
         else:
             self._hub.run(self._answer_batch_later(parts))
 
     async def _answer_batch_later(self, parts: Sequence[bytes | asyncio.Task[bytes]]) -> None:
-        self._write(_array([part if isinstance(part, bytes) else await part for part in parts]))
+        self._write(_batch_answer([part if isinstance(part, bytes) else await part for part in parts]))
         self._advance()
 
     def _cancel(self, request: Request) -> None:
-        """Take note that nobody wants an answer any more; the verb looks where it can still turn back."""
+        """Mark the call as cancelled; the verb looks at the mark where the verb can still turn back."""
         id = msgspec.json.decode(request.params, type=_CancelParams).id
         if id in self._in_flight:
             self._in_flight[id].is_cancelled = True
@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
         if data and not self._transport.is_closing():
             self._transport.write(data)
 
-    def _read_if(self, has_room: bool) -> None:
+    def _set_reading(self, has_room: bool) -> None:
         if self._is_ending or self._transport.is_closing():
             return
         self._is_reading = has_room
@@ -299,7 +299,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _refuse(self, error: CtxgcError) -> None:
-        """Say why and close, after the answers to what is in flight."""
+        """Send the reason and close, after the answers to the requests in flight."""
         self._write(self._error(None, error))
         self._backlog.clear()
         self._is_ending = True
@@ -310,7 +310,7 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        """Close as soon as the client has read what is left for it, or has taken too long over that."""
+        """Close as soon as the client has read its last answers, or has taken too long over them."""
         self._is_ending = True
         self._backlog.clear()
         if not self._transport.is_closing():
@@ -360,14 +360,14 @@ class Connection(asyncio.Protocol):
         self._refuse(SlowConsumer("events were left unread for too long", hint=hint))
 
 
-def _array(lines: Sequence[bytes]) -> bytes:
+def _batch_answer(lines: Sequence[bytes]) -> bytes:
     """The answer to a batch: nothing if there is none to give (all were notifications)."""
     answers = [line.rstrip(b"\n") for line in lines if line]
     return b"[" + b",".join(answers) + b"]\n" if answers else b""
 
 
-def _answerable(method: str, error: Exception) -> CtxgcError:
-    """What to tell the client: its own mistake, or that we made one."""
+def _error_to_tell(method: str, error: Exception) -> CtxgcError:
+    """The error that the client is told: its own, or `internal` for a bug of the daemon."""
     if isinstance(error, CtxgcError):
         return error
     if isinstance(error, RecursionError):

@@ -25,7 +25,7 @@ from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_sync
 from ctxgc.daemon.verbs.admin import Control
 from ctxgc.daemon.verbs.mutation import first_reply
-from ctxgc.daemon.verbs.tx import first_fault, transact
+from ctxgc.daemon.verbs.tx import first_problem, transact
 from ctxgc.protocol.messages import VERBS, SegmentGet
 from ctxgc.protocol.params import Mutating, Params, read_params
 from ctxgc.protocol.replies.daemon import BackgroundReply
@@ -39,7 +39,7 @@ BACKGROUND_MAX = 1024
 Handler = Callable[[Any, CallContext], Any]
 
 
-class Answers:
+class ReplyCache:
     """Encoded replies of `segment.get`, each good for one version of its session.
 
     A cache of caches: the reply is a function of the params and of a session that has not changed since.
@@ -71,26 +71,26 @@ class Verbs:
     ) -> None:
         self._services = services
         self._spawn = spawn
-        self._answers = Answers()
+        self._reply_cache = ReplyCache()
         self._background = 0
         self._handlers = handlers(services, control)
         self._adapters = {name: TypeAdapter(verb.params) for name, verb in VERBS.items()}
 
     def call(self, method: str, params: Raw, context: CallContext) -> Any:
-        """Answer a call; see `calls.Dispatch`."""
+        """Answer a call; see `rpc.Dispatch`."""
         if method == "segment.get":
             raw = bytes(params)
-            known = self._answers.get(raw)
-            return known if known is not None else self._get(raw)
+            known = self._reply_cache.get(raw)
+            return known if known is not None else self._cached_segment_get(raw)
         handler = self._handlers.get(method)
         if handler is None:
             raise UnknownVerb(f"no verb {method!r}", hint="`rpc.discover` lists them")
-        checked = self._checked(method, bytes(params))
+        checked = self._validate(method, bytes(params))
         if isinstance(checked, Mutating):
-            return self._mutated(handler, checked, context)
+            return self._mutate(handler, checked, context)
         return handler(checked, context)
 
-    def _mutated(self, handler: Handler, params: Mutating, context: CallContext) -> Any:
+    def _mutate(self, handler: Handler, params: Mutating, context: CallContext) -> Any:
         is_awaited = params.durability == "commit"
         if not is_awaited and self._background >= BACKGROUND_MAX:
             raise Busy("too many mutations are under way in the background", hint='wait, or use "commit"')
@@ -115,16 +115,18 @@ class Verbs:
         finally:
             self._background -= 1
 
-    def _checked(self, method: str, raw: bytes) -> Params:
+    def _validate(self, method: str, raw: bytes) -> Params:
         try:
             return self._adapters[method].validate_python(read_params(VERBS[method].params, raw))
         except ValidationError as error:
             place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
             field = str(place[0]) if place else ""
-            raise BadParams(first_fault(error), field=field, hint=f"`rpc.discover` shows what {method} takes") from None
+            raise BadParams(
+                first_problem(error), field=field, hint=f"`rpc.discover` shows what {method} takes"
+            ) from None
 
-    async def _get(self, raw: bytes) -> bytes:
-        checked = self._checked("segment.get", raw)
+    async def _cached_segment_get(self, raw: bytes) -> bytes:
+        checked = self._validate("segment.get", raw)
         assert isinstance(checked, SegmentGet)
         source, colon, name = checked.session.partition(":")
         session = self._services.registry.peek(SessionKey(source, name)) if colon else None
@@ -132,7 +134,7 @@ class Verbs:
         reply = msgspec.json.encode(await segments.get(self._services, checked))
         # Only a full name means the same session tomorrow; and only an unchanged one gives the same reply.
         if session is not None and session.version == version:
-            self._answers.put(raw, session, reply)
+            self._reply_cache.put(raw, session, reply)
         return reply
 
 

@@ -2,8 +2,8 @@
 
     publish ──▶ ring [oldest … newest] ◀── cursor of each subscriber, moved on as it reads
 
-Nothing is queued for a subscriber, so one that does not read costs nothing; one that falls out of the ring is told
-which events it missed (`event.gap`).
+No event is queued for a subscriber, so a subscriber that does not read costs nothing; a subscriber that falls out of
+the ring is told which events are gone (`event.gap`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ctxgc.protocol.codec import encode_event, encode_gap
 from ctxgc.protocol.limits import EVENTS_BYTES_MAX, EVENTS_MAX
 
 
-class Event(NamedTuple):
-    """One event, encoded once for all who read it."""
+class PublishedEvent(NamedTuple):
+    """An event, encoded once for all of its subscribers."""
 
     seq: int
     topic: str
@@ -34,7 +34,7 @@ class Events:
     def __init__(
         self, first_seq: int = 1, *, events_max: int = EVENTS_MAX, events_bytes_max: int = EVENTS_BYTES_MAX
     ) -> None:
-        self._ring: deque[Event] = deque()
+        self._ring: deque[PublishedEvent] = deque()
         self._events_max = events_max
         self._events_bytes_max = events_bytes_max
         self._ring_bytes = 0
@@ -48,7 +48,7 @@ class Events:
 
     def publish(self, topic: str, params: dict[str, Any]) -> int:
         """Add an event and wake every listener; its sequence number."""
-        event = Event(self.next_seq, topic, encode_event(self.next_seq, topic, params))
+        event = PublishedEvent(self.next_seq, topic, encode_event(self.next_seq, topic, params))
         self.next_seq += 1
         self._ring.append(event)
         self._ring_bytes += len(event.line)
@@ -66,7 +66,7 @@ class Events:
         """Take `listen` back; nothing if it was never called."""
         self._listeners.discard(wake)
 
-    def since(self, seq: int) -> Iterator[Event]:
+    def since(self, seq: int) -> Iterator[PublishedEvent]:
         """Kept events from `seq` on, oldest first. O(distance to the nearer end), as a deque is."""
         for position in range(max(0, seq - self.oldest_seq), len(self._ring)):
             yield self._ring[position]

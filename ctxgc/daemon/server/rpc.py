@@ -1,9 +1,9 @@
-"""The seam between socket and verbs: what a verb is called with, and what it may answer.
+"""The seam between socket and verbs: the arguments of a verb's call, and the answers that a verb may give.
 
     Connection ──method, raw params, CallContext──▶ Dispatch.call ──▶ answer | awaitable answer | CtxgcError
 
-A verb that only looks at memory answers at once and its reply leaves with the others of the same read. One that waits
-for disk or counts tokens returns an awaitable; the connection runs it as a task, within its bound.
+A verb that only looks at memory answers at once and its reply leaves with the others of the same read. A verb that
+waits for disk or counts tokens returns an awaitable; the connection runs the awaitable as a task, within its bound.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SLOW_S = 0.010
 SLOWLOG_MAX = 128
 
 
-class Client(Protocol):
+class Caller(Protocol):
     """The connection, as far as a verb may see it."""
 
     connection_id: int
@@ -42,9 +42,9 @@ class Client(Protocol):
 
 
 class CallContext(msgspec.Struct):
-    """Who calls, and until when the answer is wanted. A Struct, because one is made per request."""
+    """The caller of a verb and the deadline of its answer. A Struct, because every request makes an instance."""
 
-    client: Client
+    client: Caller
     deadline_s: float = math.inf
     """On the clock of `time.monotonic`."""
     is_cancelled: bool = False
@@ -60,11 +60,11 @@ class CallContext(msgspec.Struct):
         return self.client.client_uid
 
     def subscribe(self, topics: frozenset[str], from_seq: int | None = None) -> None:
-        """As `Client.subscribe`."""
+        """As `Caller.subscribe`."""
         self.client.subscribe(topics, from_seq)
 
     def unsubscribe(self) -> None:
-        """As `Client.unsubscribe`."""
+        """As `Caller.unsubscribe`."""
         self.client.unsubscribe()
 
     def check(self) -> None:
@@ -80,7 +80,7 @@ class CallContext(msgspec.Struct):
 
 
 class Dispatch(Protocol):
-    """What the server calls for each request."""
+    """The verbs, as the server calls them for each request."""
 
     def call(self, method: str, params: Raw, context: CallContext) -> Any:
         """Answer a call.
@@ -101,14 +101,14 @@ class Limits:
 
     frame_bytes_max: int = FRAME_BYTES_DEFAULT
     in_flight_max: int = IN_FLIGHT_MAX
-    """Per connection; a batch that starts below it may exceed it by its own length."""
+    """Per connection; a batch that starts below the bound may exceed the bound by its own length."""
     unsent_bytes_max: int = UNSENT_BYTES_MAX
-    """Per connection; one answer may exceed it."""
+    """Per connection; a single answer may exceed the bound."""
     connections_max: int = 512
     slow_consumer_s: float = 10.0
     """How long a subscriber may leave events waiting behind unread output."""
     linger_s: float = 5.0
-    """How long a closing connection may take to read what is left for it."""
+    """How long the client of a closing connection may take to read its last answers."""
     stop_s: float = 10.0
     """How long `stop` waits for requests in flight."""
 
@@ -150,5 +150,5 @@ class Slowlog:
             heapq.heappushpop(self._heap, call)
 
     def slowest(self) -> list[SlowCall]:
-        """What is kept, slowest first."""
+        """The calls in the log, slowest first."""
         return sorted(self._heap, reverse=True)

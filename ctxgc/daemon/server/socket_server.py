@@ -3,8 +3,8 @@
     start(socket) ──▶ Connection per client ──▶ Dispatch
     stop: close the listeners ─▶ new requests get ShuttingDown ─▶ wait for what is in flight ─▶ close
 
-Which socket is `daemon/instance.py`'s business (or systemd's: it is never unlinked here); what a request means is the
-`Dispatch`'s.
+`server/single_instance.py` (or systemd) makes the socket, and the server never unlinks it; the `Dispatch` gives each
+request its meaning.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a service says to systemd, and takes from it: three environment variables and one datagram.
+"""The service's side of systemd: three environment variables and one datagram.
 
     LISTEN_FDS ──▶ sockets that are listening already        NOTIFY_SOCKET ◀── READY=1, WATCHDOG=1, STOPPING=1
 
-Everything does nothing where systemd did not start us, so the caller need not ask.
+Where systemd did not start the daemon, every function here does nothing, so the caller need not ask.
 Source: sd_listen_fds(3), sd_notify(3).
 """
 
@@ -24,8 +24,8 @@ NOTIFY_WAIT_S = 1.0
 def listen_fds(env: Mapping[str, str]) -> list[socket.socket]:
     """The sockets that systemd listens on for us, taken as they are: never bound, renamed or unlinked by us.
 
-    Empty if there are none, or if they are meant for another process. Raises `Incompatible` if one is not a listening
-    Unix stream socket: nobody meant this daemon to be reached over a network.
+    Empty where systemd passes no socket, or passes sockets to another process. A socket that is no listening Unix
+    stream socket raises `Incompatible`: the daemon is never reached over a network.
     """
     count = env.get("LISTEN_FDS", "")
     if env.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():

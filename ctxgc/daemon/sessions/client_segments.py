@@ -65,7 +65,7 @@ def _agree(before: Segment, after: Segment) -> bool:
 def _builder(session: Session, given: set[str]) -> SegmentBuilder:
     """A builder that names and places segments after those of the session, and after those of the same call."""
     builder = SegmentBuilder(Names(lambda id_: id_ in session.heap.slot_of or id_ in given))
-    builder.next_place = session.holdings.place_max
+    builder.next_place = session.indexes.place_max
     return builder
 
 

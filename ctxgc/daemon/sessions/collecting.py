@@ -1,7 +1,7 @@
 """Collections of one session: plan, commit, sweep, in this order and no other; and their undoing.
 
-Everything here runs inside a session's change: the journal and the evictions are one transaction, and the heap is
-swept only when it is durable.
+All functions here run inside a session's change: the journal and the evictions are one transaction, and the heap is
+swept only when the commit is durable.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ctxgc.core.pacer import PacerRules, Prices, effects_of
 from ctxgc.core.prompt_cache import WARM, CacheState
 from ctxgc.core.segment import State
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.stash.contract import SHADOW, Collected, Collection, Eviction, Recalled, SetState, Touch
+from ctxgc.daemon.sessions.transaction import Transaction
+from ctxgc.stash.contract import SHADOW, Collection, Eviction, PutCollection, SetRecalled, SetState, Touch
 
 DEFAULT_BUDGET_PART = 3
-"""Without a budget of its own a session is collected to a third of what it holds."""
+"""A session without a budget is collected to a third of its resident tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def target_of(session: Session, budget_tokens: int | None, unit: str) -> int:
-    """The raw target of a collection: what was asked for, else the session's budget, else a third."""
+    """The raw target of a collection: the caller's budget, else the session's, else a third of the window."""
     if budget_tokens is not None:
         return session.raw_budget(budget_tokens, unit)
     if session.row.budget_tokens:
@@ -45,7 +45,7 @@ def target_of(session: Session, budget_tokens: int | None, unit: str) -> int:
 
 
 class Conditions(NamedTuple):
-    """What a collection is priced and dated by."""
+    """The prices, the cache and the moment of a collection."""
 
     pacer: PacerRules
     wall_s: float
@@ -58,28 +58,28 @@ def plan_collection(session: Session, target_tokens: int) -> Plan:
 
 
 def price_plan(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
-    """A plan with what it would do to the bill."""
+    """A plan with its predicted effect on the bill."""
     return _outcome(session, todo, "asked", 0, Conditions(pacer, 0.0))
 
 
-def carry_out(session: Session, change: Change, todo: Plan, trigger: str, conditions: Conditions) -> Outcome:
-    """Put a plan into the change: journal and states to commit, and the sweep for when they are durable."""
+def carry_out(session: Session, tx: Transaction, todo: Plan, trigger: str, conditions: Conditions) -> Outcome:
+    """Put a plan into the change: journal and states to commit, and the sweep for when the commit is durable."""
     if not todo.victims:
         return _outcome(session, todo, trigger, 0, conditions)
     outcome = _outcome(session, todo, trigger, session.last_collection + 1, conditions)
-    _journal(session, change, outcome, conditions.wall_s)
-    change.then(lambda: sweep(session.heap, todo.victims))
+    _journal(session, tx, outcome, conditions.wall_s)
+    tx.on_commit(lambda: sweep(session.heap, todo.victims))
     return outcome
 
 
-def journal_in_shadow(session: Session, change: Change, todo: Plan, conditions: Conditions) -> Outcome:
-    """Put a plan into the journal alone: a session in shadow keeps every body, and is told what would have left."""
+def journal_in_shadow(session: Session, tx: Transaction, todo: Plan, conditions: Conditions) -> Outcome:
+    """Put a plan into the journal alone: a session in shadow keeps every body."""
     outcome = _outcome(session, todo, SHADOW, session.last_collection + 1, conditions)
-    _journal(session, change, outcome, conditions.wall_s)
+    _journal(session, tx, outcome, conditions.wall_s)
     return outcome
 
 
-def _journal(session: Session, change: Change, outcome: Outcome, wall_s: float) -> None:
+def _journal(session: Session, tx: Transaction, outcome: Outcome, wall_s: float) -> None:
     todo = outcome.plan
     evictions = tuple(
         Eviction(seq=v.slot, reason=v.reason, by=v.by, freed_tokens=v.freed_tokens, score=round(v.score, 3))
@@ -97,25 +97,25 @@ def _journal(session: Session, change: Change, outcome: Outcome, wall_s: float) 
         held_by=todo.held_by,
         predicted_cost=outcome.predicted_cost,
     )
-    change.add(Collected(session.key, record, is_carried_out=outcome.trigger != SHADOW))
+    tx.add(PutCollection(session.key, record, is_carried_out=outcome.trigger != SHADOW))
     session.last_collection = outcome.collection
 
 
-def evict_by_hand(session: Session, change: Change, slots: Sequence[int], conditions: Conditions) -> Outcome:
-    """Evict these. Raises `Conflict` if none of them can go, with the reason of the first."""
+def evict_by_hand(session: Session, tx: Transaction, slots: Sequence[int], conditions: Conditions) -> Outcome:
+    """Evict the bodies of these slots. Raises `Conflict` if no body can be evicted, with the reason of the first."""
     todo = plan_by_hand(session.heap, slots, session.rules)
     if not todo.victims:
         slot = slots[0]
         why = refusal(session.heap, slot, session.rules)
         hint = "`ctxgc unpin` takes the pin back" if why == "pinned" else "`ctxgc why` says more"
         raise Conflict(f"segment {session.heap.ids[slot]!r} cannot be evicted: it is {why}", hint=hint)
-    return carry_out(session, change, todo, "evicted_by_hand", conditions)
+    return carry_out(session, tx, todo, "evicted_by_hand", conditions)
 
 
-def undoable(
+def undoable_collection(
     session: Session, number: int, named: Collection | None, newest: Collection | None, *, force: bool
 ) -> Collection:
-    """The collection to take back: the one of this number as it was `named`, or the `newest` that stands if it is 0.
+    """The collection to take back: `named`, the collection of this number, or for 0 the `newest` that stands.
 
     Read both inside the change: another undo may have been under way. Raises `NotFound`, `Conflict`.
     """
@@ -139,8 +139,8 @@ def undoable(
     return found
 
 
-def undo(session: Session, change: Change, taken_back: Collection, wall_s: float) -> Outcome:
-    """Bring back what a collection evicted and is still out. A collection of its own: it edits the prefix too."""
+def undo(session: Session, tx: Transaction, taken_back: Collection, wall_s: float) -> Outcome:
+    """Bring back the bodies of a collection that are still out. An undo is a collection too: it edits the prefix."""
     heap = session.heap
     back = [e.seq for e in taken_back.evictions if heap.state[e.seq] == EVICTED]
     before = heap.resident_tokens
@@ -161,36 +161,36 @@ def undo(session: Session, change: Change, taken_back: Collection, wall_s: float
         predicted_cost=outcome.predicted_cost,
         undoes=taken_back.id,
     )
-    change.add(Collected(session.key, record, restores=back))
+    tx.add(PutCollection(session.key, record, restores=back))
     if back and session.row.mode == "wire":
         # Nobody asks for the next collection there: what comes back stays for as long as what is recalled does.
-        change.add(Recalled(session.key, back, session.row.turn))
+        tx.add(SetRecalled(session.key, back, session.row.turn))
         for slot in back:
-            session.holdings.grant_grace(slot, session.row.turn)
+            session.indexes.grant_grace(slot, session.row.turn)
     session.last_collection = number
-    change.then(lambda: restore(heap, back))
+    tx.on_commit(lambda: restore(heap, back))
     return outcome
 
 
-def recall(session: Session, change: Change, slots: Sequence[int], prices: Prices) -> int:
-    """Note a page fault on each: touched now, safe for a grace period, and back in the window where we render it.
+def recall(session: Session, tx: Transaction, slots: Sequence[int], prices: Prices) -> int:
+    """Note a page fault on each slot: touched now, safe for a while, and back in a window that the daemon renders.
 
     On the wire a recalled text goes to the tail, in the reply; its old place keeps the tombstone, or the cache breaks.
-    Returns how many of them were out of the window.
+    Returns the number of slots that were out of the window.
     """
     heap, turn = session.heap, session.row.turn
     out = [slot for slot in slots if heap.state[slot] == EVICTED]
-    change.add(Touch(session.key, [(slot, turn) for slot in slots]), Recalled(session.key, slots, turn))
+    tx.add(Touch(session.key, [(slot, turn) for slot in slots]), SetRecalled(session.key, slots, turn))
     for slot in out:
         session.account = session.account.after_recall(prices, heap.resident_tokens, heap.body[slot])
     for slot in slots:
         heap.touch(slot, turn)
-        session.holdings.grant_grace(slot, turn)
+        session.indexes.grant_grace(slot, turn)
     if out and session.row.mode != "wire":
-        change.add(SetState(session.key, out, State.RESIDENT))
+        tx.add(SetState(session.key, out, State.RESIDENT))
         for slot in out:
             heap.set_state(slot, RESIDENT)
-    session.set_row(change, faults=session.row.faults + len(out))
+    session.set_row(tx, faults=session.row.faults + len(out))
     return len(out)
 
 

@@ -1,4 +1,4 @@
-"""Texts in memory: a byte-bounded LRU of segment contents, in front of the stash."""
+"""The content cache: a byte-bounded LRU of segment contents, in front of the stash."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _size(content: Content) -> int:
     return 200 + len(skeleton) + sum(len(piece.data) + 100 for piece in body)
 
 
-class Texts:
+class ContentCache:
     """Contents by (session, seq). A cache of rows: dropping any of it costs a read and nothing else."""
 
     def __init__(self, stash: Stash, bytes_max: int) -> None:
@@ -29,21 +29,21 @@ class Texts:
         self._cache: LRUCache[tuple[SessionKey, int], Content] = LRUCache(bytes_max, getsizeof=_size)
 
     @property
-    def bytes_held(self) -> int:
-        """What the cache holds now, about."""
+    def size_bytes(self) -> int:
+        """The bytes in the cache, about."""
         return int(self._cache.currsize)
 
     @property
-    def segments_held(self) -> int:
-        """Of how many segments."""
+    def segments(self) -> int:
+        """The number of segments with content in the cache."""
         return len(self._cache)
 
     def cached(self, key: SessionKey, seq: int) -> Content | None:
-        """The content if it is in memory."""
+        """The content of a segment that is in memory, else None."""
         return self._cache.get((key, seq))
 
     async def get(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, Content]:
-        """Contents by seq; what is forgotten or unknown is absent."""
+        """Contents by seq; a forgotten or unknown segment is absent."""
         found = {seq: content for seq in seqs if (content := self._cache.get((key, seq)))}
         missing = [seq for seq in seqs if seq not in found]
         # In slices: the loop serves others between them.
@@ -55,6 +55,6 @@ class Texts:
         return found
 
     def drop(self, key: SessionKey, seqs: Sequence[int]) -> None:
-        """Forget these: their content changed or must not be seen again."""
+        """Drop the contents of these segments, which changed or must not be seen again."""
         for seq in seqs:
             self._cache.pop((key, seq), None)

@@ -1,4 +1,4 @@
-"""Intake: what happens to a segment between an adapter and the stash, before anything waits.
+"""Intake: a segment's steps between an adapter and the stash, before the first wait.
 
     parsed ──redact──▶ ──digest──▶ ──count──▶ Prepared
 
@@ -22,7 +22,7 @@ from ctxgc.tokens.opaque import apart
 SOMEWHERE = Address(10**8, 100)
 """An address as long as any: all sessions' numbers cost the same."""
 PIECE_MARKER_TOKENS = 6
-"""What the marker of a further piece costs; its text is `[evicted]`."""
+"""Tokens of the marker of a further piece; its text is `[evicted]`."""
 
 INLINE_SEGMENTS_MAX = 4
 INLINE_BYTES_MAX = 4096
@@ -55,7 +55,7 @@ class Intake:
         return sum(map(self.counter.count, tombstone_frame(SOMEWHERE)))
 
     def redacted(self, segment: Segment) -> tuple[Segment, int]:
-        """A segment as it is kept, and how much was redacted."""
+        """A segment as the stash keeps it, and the number of redacted places."""
         return redact_segment(segment) if self._redacts else (segment, 0)
 
     def prepare(self, segment: Segment) -> Prepared:
@@ -93,7 +93,7 @@ def tombstone_tokens_at(prepared: Prepared, seq: int) -> int:
 
 
 def lost_entry(seq: int) -> HeapEntry:
-    """What stands in the slot of a row that a repair could not save; its transcript may bring the segment back."""
+    """The entry in the slot of a row that a repair could not save; its transcript may bring the segment back."""
     return HeapEntry(
         id=f"lost#{seq}",
         kind=Kind.OTHER,

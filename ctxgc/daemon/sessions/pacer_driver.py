@@ -1,7 +1,7 @@
-"""Pacing: the pacer's decision for one session, taken when something was admitted to it.
+"""The pacer's driver: the pacer's decision for one session, taken when a segment was admitted.
 
-A session that is only observed is never collected unasked: its window is another's. A hard limit of the session, or
-of the configuration, always holds; the value pacer runs where it is switched on.
+An observed session is never collected unasked: its agent owns its window. A hard limit of the session, or of the
+configuration, always holds; the value pacer runs where `pacer.enabled` is set.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 
 
 def pace(
-    session: Session, change: Change, config: PacerConfig, pacer: PacerRules, *, cached_tokens: int, wall_s: float
+    session: Session, tx: Transaction, config: PacerConfig, pacer: PacerRules, *, cached_tokens: int, wall_s: float
 ) -> Outcome | None:
     """Collect now if the pacer says so; the outcome, or None. `cached_tokens` is the window before the admission."""
     if session.row.mode == "observe" or not (limit_of(session, config) or config.enabled):
@@ -33,13 +33,13 @@ def pace(
     if decision is None:
         return None
     conditions = Conditions(pacer, wall_s, cache)
-    return carry_out(session, change, decision.plan, decision.trigger, conditions)
+    return carry_out(session, tx, decision.plan, decision.trigger, conditions)
 
 
 def ask_pacer(
     session: Session, config: PacerConfig, pacer: PacerRules, request: PacerRequest, wall_s: float
 ) -> tuple[Decision | None, Account]:
-    """What the pacer would have a session do about a request, and its account if that is done. Changes nothing."""
+    """The pacer's decision about a request, and the account if the decision is carried out. Changes nothing."""
     limit = limit_of(session, config)
     pacer = replace(
         pacer,
@@ -52,5 +52,5 @@ def ask_pacer(
 
 
 def limit_of(session: Session, config: PacerConfig) -> int:
-    """The hard limit on the session's window in billed tokens, its own before the configured one; 0: none."""
+    """The hard limit on the window in billed tokens: the session's, else the configured limit; 0: no limit."""
     return session.row.window_max_tokens or config.window_max_tokens

@@ -1,4 +1,4 @@
-"""What a session's next collection waits for, and why: the pacer's state in words and numbers.
+"""The next collection of a session and its condition: the pacer's state in words and numbers.
 
     watched, off, asked ── nobody collects it unasked
     limit ── growing ── looking ── cold ── the pacer does, at a request: over the hard limit; not before more has come;
@@ -20,21 +20,21 @@ from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.replies.sessions import NextCollectionReply
 
 
-class Waiting(NamedTuple):
-    """What the next collection waits for."""
+class NextCollection(NamedTuple):
+    """The condition of the next collection."""
 
     state: str
     words: str
     grown_tokens: int = 0
-    """That may go and have come since the pacer last looked."""
+    """Evictable tokens that have come since the pacer last looked."""
     due_tokens: int = 0
-    """So many must have come before a warm window is looked at."""
+    """Evictable tokens that must have come before the pacer looks at a warm window."""
     cold_in_s: float | None = None
-    """Seconds until the prompt cache counts as cold, 0 if it does; None where no request was told of."""
+    """Seconds until the prompt cache counts as cold, 0 where the cache is cold; None where no request is known."""
 
 
 def gateway_mode(session: Session) -> str:
-    """`on`, `shadow` or `off` as the gateway was last heard to serve it; empty if it was not since the session woke."""
+    """`on`, `shadow` or `off`, as the gateway last served the session; empty before its first request."""
     if session.row.mode == "wire":
         return "on"
     if session.ledger is None:
@@ -52,13 +52,13 @@ class Pacing(NamedTuple):
 
 
 def pacing_of(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: float) -> Pacing:
-    """What left the session's window, and what its next collection waits for."""
+    """The tokens that left the session's window, and the condition of its next collection."""
     heap, ledger = session.heap, session.ledger
     mode = gateway_mode(session)
     absent = ledger.shadow_slots(heap) if ledger and mode == "shadow" else set()
     freed = sum(heap.freed[slot] for slot in absent) if absent else heap.absent_tokens
     with simulate_eviction(heap, absent):
-        waiting = _waiting(session, config, pacer, mode, wall_s)
+        waiting = _next_collection(session, config, pacer, mode, wall_s)
     return Pacing(
         gateway=mode,
         freed_tokens=freed,
@@ -67,25 +67,27 @@ def pacing_of(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: 
     )
 
 
-def _waiting(session: Session, config: PacerConfig, pacer: PacerRules, mode: str, wall_s: float) -> Waiting:
+def _next_collection(
+    session: Session, config: PacerConfig, pacer: PacerRules, mode: str, wall_s: float
+) -> NextCollection:
     limit, is_paced = limit_of(session, config), mode in ("on", "shadow")
     if mode == "off":
-        return Waiting("off", "nothing is collected: the gateway serves this session in mode off")
+        return NextCollection("off", "nothing is collected: the gateway serves this session in mode off")
     if session.row.mode == "observe" and not is_paced:
-        return Waiting("watched", "nothing is collected unasked: ctxgc only watches this session")
+        return NextCollection("watched", "nothing is collected unasked: ctxgc only watches this session")
     billed = session.billed(session.heap.resident_tokens)
     if 0 < limit < billed:
         over = f"over its hard limit by {size_label(billed - limit)} tokens"
-        return Waiting("limit", f"{over}: collects when enough of it may go")
+        return NextCollection("limit", f"{over}: collects when enough of it may go")
     if is_paced or config.enabled:
-        return _paced(session, pacer, wall_s)
+        return _next_paced_collection(session, pacer, wall_s)
     if limit:
-        return Waiting("limit", f"collects at its hard limit, in {size_label(limit - billed)} tokens")
-    return Waiting("asked", "nothing is collected unasked: `pacer.enabled` is not set")
+        return NextCollection("limit", f"collects at its hard limit, in {size_label(limit - billed)} tokens")
+    return NextCollection("asked", "nothing is collected unasked: `pacer.enabled` is not set")
 
 
-def _paced(session: Session, pacer: PacerRules, wall_s: float) -> Waiting:
-    """Of a session that the value pacer looks after."""
+def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -> NextCollection:
+    """The next collection of a session that the value pacer looks after."""
     heap, ledger = session.heap, session.ledger
     prices = (ledger.pacer if ledger and ledger.pacer else pacer).prices
     heard_s = (ledger.last_request_s if ledger else 0.0) or session.row.updated_s
@@ -93,15 +95,17 @@ def _paced(session: Session, pacer: PacerRules, wall_s: float) -> Waiting:
     left_s = max(heard_s + prices.ttl_s - wall_s, 0.0)
     if not left_s:
         gone = "the prompt cache is cold" if prices.ttl_s else "no prompt is cached"
-        return Waiting("cold", f"{gone}: the next request goes without what is not worth its tokens", grown, due, 0.0)
+        return NextCollection(
+            "cold", f"{gone}: the next request goes without what is not worth its tokens", grown, due, 0.0
+        )
     cold = f"cold in {_span(left_s)}"
     if grown < due:
         words = f"looks again after {size_label(due - grown)} more tokens that may go; {cold}"
-        return Waiting("growing", words, grown, due, round(left_s, 1))
+        return NextCollection("growing", words, grown, due, round(left_s, 1))
     debt = -session.account.saved_cost
     why = f", and {size_label(round(debt))} input tokens are still to be earned back" if debt >= 1 else ""
     words = f"looks at each request: no cut pays for its rewrite yet, out of what was saved so far{why}; {cold}"
-    return Waiting("looking", words, grown, due, round(left_s, 1))
+    return NextCollection("looking", words, grown, due, round(left_s, 1))
 
 
 def _span(seconds: float) -> str:

@@ -1,12 +1,12 @@
-"""Which sessions are awake: an LRU of heaps, bounded by the segments they hold.
+"""The sessions that are awake: an LRU of heaps, bounded by the segments in them.
 
     named ──resolve──▶ key ──awake?──▶ Session
                               │ no: rows of the stash
                               ▼
                             wake, and put the longest unused to sleep
 
-Sleep is free: everything is in rows. A session that somebody still holds is found again while it lives, so that no
-session is ever in memory twice: each has a single writer.
+Sleep is free: every fact is in rows. A session that a caller still uses is found again while the object lives, so no
+session is ever in memory twice: each session has a single writer.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from ctxgc.daemon.sessions.session_index import SessionSettings
 from ctxgc.stash.contract import SessionRow, Stash
 
 NEWEST_LOOKED_AT = 50
-"""Where no session is named, the newest that is no side chain is meant; so many side chains are passed over."""
+"""Sessions looked at where no session is named: the newest session that is no side chain is meant."""
 
 
 NAMED_MAX = 4
-"""Sessions that an ambiguous name may mean are named up to so many."""
+"""Sessions listed in the error about an ambiguous name."""
 
 INDEX_ENTRIES_MAX = 300_000
 """Words and lines in the indexes of all sessions awake, about 150 bytes each."""
 
 
 class Registry:
-    """Sessions by key. One of them awake at most once, so that it has one writer."""
+    """Sessions by key. A session is awake at most once, so that a session has one writer."""
 
     def __init__(
         self, stash: Stash, settings: SessionSettings, clock: Callable[[], float], *, segments_max: int
@@ -54,7 +54,7 @@ class Registry:
         return list(self._awake.values())
 
     def adopt(self, settings: SessionSettings) -> None:
-        """Give every session new settings: those awake take the rules at once, the rest when they wake."""
+        """Give every session new settings: rules at once, the rest when a session wakes or changes."""
         self.settings = settings
         for session in self._living.values():
             session.adopt(settings)
@@ -64,7 +64,7 @@ class Registry:
         return self._awake.get(key)
 
     async def resolve(self, name: str, cwd: str = "") -> SessionKey:
-        """The session a person or program means; see `protocol.messages`. Raises `NotFound` with the next step."""
+        """The session that a name or a folder means; see `protocol.messages`. Raises `NotFound`."""
         if name:
             source, colon, rest = name.partition(":")
             awake = self._awake.get(SessionKey(source, rest)) if colon else None
@@ -96,7 +96,7 @@ class Registry:
             raise NotFound(f"no session {str(key)!r}", hint="`ctxgc sessions` lists them", field="session")
         return session
 
-    async def named(self, name: str, cwd: str = "") -> Session:
+    async def get_named(self, name: str, cwd: str = "") -> Session:
         """`resolve` and `get`."""
         return await self.get(await self.resolve(name, cwd))
 
@@ -130,7 +130,7 @@ class Registry:
         return session
 
     def _put_to_sleep(self) -> None:
-        """Make room, now that one more woke. What the newest holds does not count: it is in use, and bounded itself.
+        """Make room, now that a session woke. The newest session does not count: it is in use, and bounded.
 
         A session may fall asleep in the middle of a change: its writer holds it, so `_living` has it until then.
         """

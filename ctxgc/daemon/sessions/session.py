@@ -1,12 +1,13 @@
-"""A session that is awake: its heap and indexes, and the one place that changes them.
+"""A session that is awake: its heap and indexes, and the one place that changes heap and indexes.
 
     asleep ──rows──▶ awake ──change: heap and stash together──▶ awake
                        ▲            │ the commit failed
-                       └───rows─────┘ stale: what is in memory is thrown away, the table is the truth
+                       └───rows─────┘ stale: memory is thrown away, the table is the truth
 
 Mutations of a session run one at a time, across their commits: `changing()` holds the session's lock until the stash
-has answered. Admissions, pins and the like touch the heap at once and are thrown away with it if the commit fails;
-evictions wait (`Change.then`): no body leaves the window before the decision is durable (I1, I2). Reads take no lock.
+has answered. Admissions, pins and the like touch the heap at once, and a failed commit throws the whole heap away;
+evictions wait (`Transaction.on_commit`): no body leaves the window before the decision is durable (I1, I2). Reads take
+no lock.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Segment, SessionKey, address_in, session_number
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
-from ctxgc.daemon.sessions.session_index import Holdings, SessionSettings
-from ctxgc.daemon.sessions.transaction import Change
-from ctxgc.stash.contract import Put, PutSession, Recalled, SessionRow, SetGarbage, Stash, Touch
+from ctxgc.daemon.sessions.session_index import SessionIndex, SessionSettings
+from ctxgc.daemon.sessions.transaction import Transaction
+from ctxgc.stash.contract import Put, PutSession, SessionRow, SetGarbage, SetRecalled, Stash, Touch
 from ctxgc.tokens.calibration import Calibration
 
 TEXTS_PER_SLICE = 256
@@ -41,26 +42,26 @@ class Session:
     def __init__(self, row: SessionRow, stash: Stash, settings: SessionSettings, clock: Callable[[], float]) -> None:
         self.row = row
         self.number = session_number(row.key)
-        """What its segments' addresses begin with."""
+        """The number that the addresses of the session's segments begin with."""
         self._clock = clock
         self.settings = settings
         self.open_paths: tuple[str, ...] = ()
         """Files that a client says are open in front of the user."""
         self.version = 0
-        """Grows with every change: what was rendered for an older version is not current."""
+        """Grows with every change: a reply that was made for an older version is not current."""
         self._stash = stash
         self._lock = asyncio.Lock()
         self._is_stale = False
         self.is_new = False
-        """No row of it is in the stash yet."""
-        self._reset(Holdings(settings))
+        """The stash has no row of the session yet."""
+        self._reset(SessionIndex(settings))
 
-    def _reset(self, holdings: Holdings) -> None:
-        self.holdings = holdings
+    def _reset(self, indexes: SessionIndex) -> None:
+        self.indexes = indexes
         self.last_collection = 0
         self.calibration = Calibration.resumed(self.row.model, self.row.ratio)
         self.account = Account()
-        """What collecting saved since the session woke: the pacer's."""
+        """The pacer's account of collections since the session woke."""
         self.ledger: RequestLedger | None = None
         """What the gateway told of its requests, once it did."""
 
@@ -83,18 +84,18 @@ class Session:
 
     @property
     def key(self) -> SessionKey:
-        """Its name for good."""
+        """The session's name for good."""
         return self.row.key
 
     @property
     def heap(self) -> Heap:
-        """Its segments, in columns."""
-        return self.holdings.heap
+        """The session's segments, in columns."""
+        return self.indexes.heap
 
     @property
     def index(self) -> ReferenceIndex:
-        """Who holds which word, line and path."""
-        return self.holdings.index
+        """The holders of each word, line and path."""
+        return self.indexes.index
 
     @property
     def rules(self) -> Rules:
@@ -126,7 +127,7 @@ class Session:
         return tokens if unit == "raw" else self.calibration.raw_budget(tokens, self.row.hidden_tokens)
 
     def slot(self, name: str) -> int:
-        """The slot a person or program means: an id, `#seq`, an address, or an unambiguous prefix of an id."""
+        """The slot of a name: an id, `#seq`, an address, or an unambiguous prefix of an id."""
         found = self.heap.slot_of.get(name)
         if found is not None:
             return found
@@ -148,7 +149,7 @@ class Session:
         return list(dict.fromkeys(self.slot(name) for name in names))
 
     def live_slots(self, names: Iterable[str]) -> list[int]:
-        """As `slots`, of segments that are not forgotten: of those nothing is left to pin, tag or bring back."""
+        """As `slots`, and raise `NotFound` for a forgotten segment: it has nothing left to pin, tag or bring back."""
         slots = self.slots(names)
         gone = [slot for slot in slots if self.heap.state[slot] == FORGOTTEN]
         if gone:
@@ -157,13 +158,13 @@ class Session:
         return slots
 
     def adopt(self, settings: SessionSettings) -> None:
-        """Take new settings. All but the rules are built into the heap, so that is rebuilt before the next change."""
+        """Take new settings. The heap is built from all but the rules, so the next change rebuilds the heap."""
         old, self.settings = self.settings, settings
         self._is_stale |= replace(old, rules=settings.rules) != settings
         self.version += 1
 
     @asynccontextmanager
-    async def changing(self) -> AsyncIterator[Change]:
+    async def changing(self) -> AsyncIterator[Transaction]:
         """Hold the session for one atomic change; commits on leaving.
 
         If the body raises before it touched the heap, nothing happened. If the commit fails, memory is rebuilt from
@@ -171,38 +172,38 @@ class Session:
         """
         async with self._lock:
             await self.refresh()
-            change = Change()
+            tx = Transaction()
             try:
-                yield change
+                yield tx
                 # Not before: until here the pacer asks how long the session was silent.
-                self.set_row(change, updated_s=max(self.row.updated_s, min(change.heard_s, self._clock())))
-                if change.mutations or change.is_row_changed or self.is_new:
-                    await self._stash.apply([PutSession(self.row), *change.mutations])
+                self.set_row(tx, updated_s=max(self.row.updated_s, min(tx.latest_s, self._clock())))
+                if tx.mutations or tx.is_row_changed or self.is_new:
+                    await self._stash.apply([PutSession(self.row), *tx.mutations])
                     self.is_new = False
             except BaseException:
-                self._is_stale |= bool(change.mutations or change.is_row_changed)
+                self._is_stale |= bool(tx.mutations or tx.is_row_changed)
                 self.version += 1
                 raise
-            change.settle()
+            tx.committed()
             self.version += 1
 
-    async def settled(self) -> None:
+    async def ensure_current(self) -> None:
         """Return once memory agrees with the stash again; at once, unless a commit has failed."""
         if self._is_stale:
             async with self._lock:
                 await self.refresh()
 
-    async def committed(self) -> None:
-        """Return once no change is under way: for a reader who met in the heap what the stash does not have yet."""
+    async def wait_for_commit(self) -> None:
+        """Return once no change is under way: for a reader of a segment that the stash does not have yet."""
         async with self._lock:
             await self.refresh()
 
     def rebuild(self) -> None:
-        """Throw away what memory holds before anyone looks again: the rows say less now, and that is the point."""
+        """Rebuild memory before the next look: the rows hold less after a forget, and memory must not hold more."""
         self._is_stale = True
 
     async def refresh(self) -> None:
-        """Rebuild what a failed commit left in doubt."""
+        """Rebuild a heap that a failed commit left in doubt."""
         if not self._is_stale:
             return
         row = await self._stash.session(self.key)
@@ -213,70 +214,70 @@ class Session:
     async def _load(self) -> None:
         newest = await self._stash.collections(self.key, limit=1)
         rows = await self._stash.rows(self.key)
-        settings = holdings = None
+        settings = indexes = None
         while settings is not self.settings:  # A reload meanwhile changes what is built from them.
             settings = self.settings
             # Beside the loop, in an object that nobody else has: ten thousand rows would stall every other session.
-            holdings = await asyncio.to_thread(Holdings.of_rows, rows, settings)
-        assert holdings is not None
+            indexes = await asyncio.to_thread(SessionIndex.of_rows, rows, settings)
+        assert indexes is not None
         # From here nothing waits: who reads without the lock sees the old memory or the new one, never half of one.
         self._is_stale = False
-        self._reset(holdings)
+        self._reset(indexes)
         self.last_collection = newest[0].id if newest else 0
 
     async def ensure_text(self) -> None:
-        """Rebuild the index of words and lines of a session that was asleep; before admitting anything."""
-        holdings = self.holdings
-        for start in range(0, 0 if holdings.has_text else len(holdings.heap), TEXTS_PER_SLICE):
-            seqs = range(start, min(start + TEXTS_PER_SLICE, len(holdings.heap)))
+        """Rebuild the index of words and lines of a session that was asleep; call before an admission."""
+        indexes = self.indexes
+        for start in range(0, 0 if indexes.has_text else len(indexes.heap), TEXTS_PER_SLICE):
+            seqs = range(start, min(start + TEXTS_PER_SLICE, len(indexes.heap)))
             headers = {row.seq: row.segment for row in await self._stash.rows(self.key, seqs)}
             bodies = await self._stash.bodies(self.key, seqs)
-            await asyncio.to_thread(holdings.add_texts, headers, bodies)
-        holdings.has_text = True
+            await asyncio.to_thread(indexes.add_texts, headers, bodies)
+        indexes.has_text = True
 
-    def admit(self, change: Change, prepared: Prepared, *, is_pinned: bool = False) -> bool:
+    def admit(self, tx: Transaction, prepared: Prepared, *, is_pinned: bool = False) -> bool:
         """Admit a segment, or complete the pending one of its id. False if it is known already.
 
         Call `ensure_text` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
         """
         segment = prepared.segment
         given = (self.slot(name) for name in segment.refs)
-        admitted = self.holdings.admit(
+        admitted = self.indexes.admit(
             self.key, prepared, given, recalled=self._recalled_by(segment), is_pinned=is_pinned
         )
         if admitted is None:
             return False
-        change.add(Put(admitted.row))
-        self._note_recalls(change, admitted.row.seq, segment.born_turn, copied(admitted.refs))
+        tx.add(Put(admitted.row))
+        self._note_recalls(tx, admitted.row.seq, segment.born_turn, copied(admitted.refs))
         if admitted.proofs:
-            change.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in admitted.proofs]))
+            tx.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in admitted.proofs]))
         # An observed session is told after the fact, by records with times; any other as it happens.
-        change.hear(segment.wall_s if self.row.mode == "observe" else self._clock())
+        tx.note_time(segment.wall_s if self.row.mode == "observe" else self._clock())
         spoken = segment.kind in REPLY_KINDS
-        self.set_row(change, turn=max(self.row.turn, segment.born_turn + spoken))
+        self.set_row(tx, turn=max(self.row.turn, segment.born_turn + spoken))
         return True
 
     def _recalled_by(self, segment: Segment) -> int:
-        """The slot that a command brought back, -1 if it did not, or not out of this session."""
+        """The slot that a command recalled, -1 for another command or another session's segment."""
         name = recalled_name(segment)
         try:
             return self.slot(name) if name else -1
         except NotFound:
             return -1
 
-    def _note_recalls(self, change: Change, slot: int, turn: int, recalled: Sequence[int]) -> None:
-        """What a command brought back was needed: a page fault, unless the daemon noted that when it answered."""
+    def _note_recalls(self, tx: Transaction, slot: int, turn: int, recalled: Sequence[int]) -> None:
+        """Note each recalled segment as a page fault, unless the daemon noted the fault when it answered the recall."""
         heap = self.heap
         for target in recalled:
             is_noted = heap.grace_until.get(target, -1) >= turn
-            self.set_row(change, faults=self.row.faults + (heap.state[target] == EVICTED and not is_noted))
+            self.set_row(tx, faults=self.row.faults + (heap.state[target] == EVICTED and not is_noted))
             heap.touch(target, turn)
-            change.add(Touch(self.key, [(target, turn)]), Recalled(self.key, [slot, target], turn + 1))
-            self.holdings.grant_grace(target, turn + 1)
-            self.holdings.grant_grace(slot, turn + 1)
+            tx.add(Touch(self.key, [(target, turn)]), SetRecalled(self.key, [slot, target], turn + 1))
+            self.indexes.grant_grace(target, turn + 1)
+            self.indexes.grant_grace(slot, turn + 1)
 
-    def set_row(self, change: Change, **fields: Any) -> None:
-        """Change what is known of the session."""
+    def set_row(self, tx: Transaction, **fields: Any) -> None:
+        """Change fields of the session's row."""
         if any(getattr(self.row, name) != value for name, value in fields.items()):
             self.row = replace(self.row, **fields)
-            change.is_row_changed = True
+            tx.is_row_changed = True

@@ -1,10 +1,10 @@
-"""What memory holds of one session's segments: heap, indexes, digests. All of it follows from the session's rows.
+"""One session's segments in memory: heap, indexes, digests. All three follow from the session's rows.
 
-    rows ──of_rows──▶ Holdings ◀──admit── one more segment
-                         │ its commit failed
-                         └──▶ thrown away, and made again from rows
+    rows ──of_rows──▶ SessionIndex ◀──admit── one more segment
+                           │ its commit failed
+                           └──▶ thrown away, and made again from rows
 
-Built on any thread and handed over whole; changed only by its session, inside a change. It waits for nothing.
+Any thread may build the index and hand it over whole; only its session changes it, inside a change. No function waits.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ctxgc.core.reference import Ref, ReferenceIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import DIGEST_BYTES, Kind, Piece, Segment, SessionKey, State, Status
 from ctxgc.daemon.sessions.intake import Prepared, lost_entry, tombstone_tokens_at
-from ctxgc.stash.contract import Edge, Stored
+from ctxgc.stash.contract import Edge, SegmentRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """What the configuration says to every session."""
+    """The configuration's settings for every session."""
 
     rules: Rules = field(default_factory=Rules)
     evictable_kinds: tuple[Kind, ...] = (Kind.EXCHANGE, Kind.ATTACHMENT, Kind.THINKING)
@@ -35,25 +35,25 @@ class SessionSettings:
 
 
 class Admission(NamedTuple):
-    """What admitting a segment says to the stash."""
+    """The rows that an admission writes to the stash."""
 
-    row: Stored
+    row: SegmentRow
     refs: list[Ref]
     proofs: list[tuple[int, Proof]]
-    """Slots that are garbage since, each with its proof."""
+    """Slots that the admission proved garbage, each with its proof."""
 
 
-class Holdings:
-    """The segments of one session, in memory: without their texts, but for the hashes of words and lines."""
+class SessionIndex:
+    """The segments of one session, in memory: no texts, only the hashes of words and lines."""
 
     def __init__(self, settings: SessionSettings) -> None:
         self.heap = Heap(settings.evictable_kinds)
         self.index = ReferenceIndex()
         self.has_text = False
-        """The index knows the words and lines of every segment: nothing is admitted before."""
+        """Whether the index knows the words and lines of every segment, which an admission needs."""
         self.place_max = 0
         self.redacted: set[int] = set()
-        """Slots of which the stash holds less than was sent."""
+        """Slots whose stored content is redacted."""
         self.left_evicted: set[int] = set()
         """Slots that departed while their bodies were out."""
         self.uneditable: set[int] = set()
@@ -63,14 +63,14 @@ class Holdings:
         self._digests = bytearray()
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Stored], settings: SessionSettings) -> Holdings:
-        """What the rows say, in seq order. O(rows): ten thousand take long enough to be made beside the loop."""
-        holdings = cls(settings)
+    def of_rows(cls, rows: Iterable[SegmentRow], settings: SessionSettings) -> SessionIndex:
+        """The index of rows in seq order. O(rows): ten thousand rows are worth a thread beside the loop."""
+        indexes = cls(settings)
         for row in rows:
-            holdings._take(row)
-        return holdings
+            indexes._take(row)
+        return indexes
 
-    def _take(self, row: Stored) -> None:
+    def _take(self, row: SegmentRow) -> None:
         while len(self.heap) < row.seq:
             # A repair could not save this row. Slots are seqs, so something must stand in its slot.
             self.heap.admit(lost_entry(len(self.heap)), [])
@@ -99,7 +99,7 @@ class Holdings:
             self.index.add_facts(row.seq, segment)
         self.place_max = max(self.place_max, segment.place)
 
-    def _entry(self, row: Stored, namings: int = 0) -> HeapEntry:
+    def _entry(self, row: SegmentRow, namings: int = 0) -> HeapEntry:
         return entry_of(
             row.segment,
             SegmentTokens(
@@ -135,7 +135,7 @@ class Holdings:
         is_open = segment.status is Status.PENDING
         namings = {} if is_open else self.index.paths.name(slot, segment.paths)
         proofs = [] if is_open else self._garbage.admit(slot, segment)
-        row = Stored(
+        row = SegmentRow(
             key=key,
             seq=slot,
             segment=segment,
@@ -174,5 +174,5 @@ class Holdings:
         column[start : start + DIGEST_BYTES] = digest.ljust(DIGEST_BYTES, b"\0")
 
     def grant_grace(self, slot: int, recalled_turn: int) -> None:
-        """Keep what was recalled at this turn from collections for the grace period."""
+        """Keep a slot that was recalled at this turn from collections for the grace period."""
         self.heap.grace_until[slot] = recalled_turn + self._settings.recall_grace_turns

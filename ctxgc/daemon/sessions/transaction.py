@@ -1,4 +1,6 @@
-"""A change of a session in the making: what goes to the stash, and what waits until it is durable."""
+"""A session's transaction: mutations for the stash, and actions that wait for the commit.
+
+add, note_time, answer ──▶ commit (`Session.changing`) ──▶ committed: each `on_commit` action, in order"""
 
 from __future__ import annotations
 
@@ -10,36 +12,36 @@ from ctxgc.stash.contract import Mutation
 T = TypeVar("T")
 
 
-class Change:
-    """One atomic change in the making: what to commit, and what to do in memory once it is durable."""
+class Transaction:
+    """One atomic change of a session: the mutations to commit, and the actions in memory once the commit is durable."""
 
     def __init__(self) -> None:
         self.mutations: list[Mutation] = []
         self.is_row_changed = False
-        self.heard_s = 0.0
-        """The latest moment of what it takes in: the session is as old as this. 0: nothing was said in it."""
+        self.latest_s = 0.0
+        """The latest moment of the change's records and calls, which is the session's age; 0: no moment."""
         self.reply: object = None
-        """What the verb answers, once it is known; it is committed with the change where an `op_id` names the call."""
-        self._then: list[Callable[[], None]] = []
+        """The verb's reply; the commit keeps the reply where an `op_id` names the call."""
+        self._on_commit: list[Callable[[], None]] = []
 
     def add(self, *mutations: Mutation) -> None:
-        """Commit these too."""
+        """Add mutations to the commit."""
         self.mutations += mutations
 
-    def hear(self, wall_s: float) -> None:
-        """Something was said in the session at this moment."""
-        self.heard_s = max(self.heard_s, wall_s)
+    def note_time(self, wall_s: float) -> None:
+        """Note the moment of a record or call."""
+        self.latest_s = max(self.latest_s, wall_s)
 
     def answer(self, reply: T) -> T:
-        """The verb's reply, given back; say it last, inside the change."""
+        """Note the verb's reply and return the reply; the last line of a change."""
         self.reply = reply
         return reply
 
-    def then(self, action: Callable[[], None]) -> None:
-        """Run this after the commit. It must not fail."""
-        self._then.append(action)
+    def on_commit(self, action: Callable[[], None]) -> None:
+        """Run an action after the commit. The action must not fail."""
+        self._on_commit.append(action)
 
-    def settle(self) -> None:
-        """The commit is durable."""
-        for action in self._then:
+    def committed(self) -> None:
+        """Run the actions that wait for the commit, now that the commit is durable."""
+        for action in self._on_commit:
             action()

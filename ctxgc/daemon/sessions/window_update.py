@@ -11,7 +11,7 @@ from ctxgc.core.heap import DEPARTED, EVICTED, OPAQUE, RESIDENT, STATES
 from ctxgc.core.reconcile import KnownSession, Transitions
 from ctxgc.core.segment import Departure, State
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.stash.contract import SetPlaces, SetState
 
 PLACE_STEP = 8
@@ -25,51 +25,51 @@ def places_of(ids: Iterable[str]) -> dict[str, int]:
 
 def known_session(session: Session, uneditable: Set[int] = frozenset()) -> KnownSession:
     """A session as reconciliation reads it; `uneditable` are slots whose bodies cannot leave the host's list."""
-    holdings = session.holdings
+    indexes = session.indexes
     digests = session.ledger.digests if session.ledger else None
     return KnownSession(
         heap=session.heap,
-        left_evicted=holdings.left_evicted,
-        redacted=holdings.redacted,
+        left_evicted=indexes.left_evicted,
+        redacted=indexes.redacted,
         uneditable=uneditable,
         stored_digests=digests.stored if digests else {},
         other_digests=digests.other if digests else {},
     )
 
 
-def update_window(session: Session, change: Change, todo: Transitions) -> None:
+def update_window(session: Session, tx: Transaction, todo: Transitions) -> None:
     """Carry out departures, returns and moves: in the heap now, in the stash with the change."""
     for reason, slots in todo.departures:
-        depart(session, change, slots, reason)
-    heap, holdings = session.heap, session.holdings
+        depart(session, tx, slots, reason)
+    heap, indexes = session.heap, session.indexes
     for slots, code in ((todo.evicted, EVICTED), (todo.resident, RESIDENT)):
         if slots:
-            change.add(SetState(session.key, slots, STATES[code]))
-        holdings.left_evicted.difference_update(slots)
+            tx.add(SetState(session.key, slots, STATES[code]))
+        indexes.left_evicted.difference_update(slots)
         for slot in slots:
             heap.set_state(slot, code)
     if todo.moves:
-        change.add(SetPlaces(session.key, todo.moves))
+        tx.add(SetPlaces(session.key, todo.moves))
     for slot, place in todo.moves:
         heap.set_place(slot, place)
 
 
-def depart(session: Session, change: Change, slots: Sequence[int], reason: Departure = Departure.REWOUND) -> None:
+def depart(session: Session, tx: Transaction, slots: Sequence[int], reason: Departure = Departure.REWOUND) -> None:
     """Take segments out of the window for their host: search and recall still find them."""
     heap = session.heap
     if slots:
-        change.add(SetState(session.key, slots, State.DEPARTED, reason))
+        tx.add(SetState(session.key, slots, State.DEPARTED, reason))
     for slot in slots:
         if heap.state[slot] == EVICTED:
-            session.holdings.left_evicted.add(slot)
+            session.indexes.left_evicted.add(slot)
         heap.set_state(slot, DEPARTED)
 
 
 def protect_uneditable(session: Session, slots: Set[int]) -> None:
     """Make slots opaque to the collector while their bodies cannot leave the host's list; release all others."""
-    heap, holdings = session.heap, session.holdings
-    for slot in holdings.uneditable - slots:
+    heap, indexes = session.heap, session.indexes
+    for slot in indexes.uneditable - slots:
         heap.flags[slot] &= ~OPAQUE
-    holdings.uneditable = {slot for slot in slots if slot in holdings.uneditable or not heap.is_set(slot, OPAQUE)}
-    for slot in holdings.uneditable:
+    indexes.uneditable = {slot for slot in slots if slot in indexes.uneditable or not heap.is_set(slot, OPAQUE)}
+    for slot in indexes.uneditable:
         heap.flags[slot] |= OPAQUE

@@ -155,11 +155,11 @@ async def stats(services: Services, control: Control, params: Nothing) -> StatsR
         boot_id=control.boot_id,
         uptime_s=round(services.clock() - services.started_s, 3),
         socket=control.socket_path,
-        state_folder=str(services.config.daemon.state_dir),
+        state_folder=str(services.config.daemon.lock_dir),
         sessions=status.sessions,
         heaps_loaded=len(awake),
         heap_segments=sum(len(session.heap) for session in awake),
-        text_cache_bytes=services.texts.bytes_held,
+        text_cache_bytes=services.contents.size_bytes,
         segments=status.segments,
         stash_bytes=status.bytes_on_disk,
         stash_bytes_max=services.config.stash.bytes_max,
@@ -212,12 +212,12 @@ def shutdown(control: Control, params: Shutdown) -> StoppingReply:
 
 
 async def doctor(services: Services, control: Control, params: Nothing) -> DoctorReply:
-    """`doctor`: what may be wrong, each with what to do."""
+    """`doctor`: checks of the daemon, each with its next step."""
     status = await services.stash.status()
     counter = services.intake.counter
     skew_s = time.time() - services.clock()
     checks = [
-        _check("state folder", _is_private(str(services.config.daemon.state_dir)), "mode 0700, ours", "chmod 700 it"),
+        _check("state folder", _is_private(str(services.config.daemon.lock_dir)), "mode 0700, ours", "chmod 700 it"),
         _check("socket", _is_private(control.socket_path), control.socket_path or "inherited", "restart the daemon"),
         _check("stash", not status.is_read_only, status.read_only_reason or status.path, "free disk space"),
         _check("schema", True, f"version {status.schema_version}", ""),
@@ -231,7 +231,7 @@ async def doctor(services: Services, control: Control, params: Nothing) -> Docto
 
 
 async def _size_check(services: Services, status: StashStatus) -> CheckReply:
-    """A stash that is too large forgets nothing by itself: it names the session that was unused longest."""
+    """A stash that is too large forgets nothing by itself: the check names the session that was unused longest."""
     used, limit = status.bytes_on_disk, services.config.stash.bytes_max
     detail = f"{used / 2**20:.1f} MB" + (f" of {limit / 2**20:.1f} MB (`stash.bytes_max`)" if limit else "")
     oldest = await services.stash.sessions(limit=1, offset=max(status.sessions - 1, 0))

@@ -22,10 +22,10 @@ from ctxgc.daemon.sessions.collecting import (
     price_plan,
     target_of,
     undo,
-    undoable,
+    undoable_collection,
 )
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.verbs.mutation import announce, mutate, on_worker, session_holding, session_of
+from ctxgc.daemon.verbs.mutation import mutate, on_worker, publish_collection, session_of, session_with_segment
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
 from ctxgc.protocol.replies.heap import (
     CollectionReply,
@@ -58,7 +58,7 @@ async def _labels(services: Services, session: Session, slots: Iterable[int]) ->
     return labels_of(await services.stash.rows(session.key, sorted(set(slots))))
 
 
-async def _listed(services: Services, session: Session, todo: Plan, limit: int) -> dict[int, str]:
+async def _victim_labels(services: Services, session: Session, todo: Plan, limit: int) -> dict[int, str]:
     return await _labels(services, session, (v.slot for v in largest_victims(todo, limit)))
 
 
@@ -67,7 +67,7 @@ async def plan(services: Services, params: HeapPlan) -> PlanReply:
     session = await session_of(services, params)
     todo = plan_collection(session, target_of(session, params.budget_tokens, params.unit))
     outcome = price_plan(session, todo, services.pacer)
-    labels = await _listed(services, session, todo, params.limit)
+    labels = await _victim_labels(services, session, todo, params.limit)
     return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=True)
 
 
@@ -81,9 +81,9 @@ async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
         todo: Plan = await on_worker(services, plan_collection, session, target)
         if params.must_fit:
             _must_fit(todo)
-        labels = await _listed(services, session, todo, params.limit)
+        labels = await _victim_labels(services, session, todo, params.limit)
         outcome = carry_out(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
-        tx.then(lambda: announce(services, session, outcome))
+        tx.on_commit(lambda: publish_collection(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False))
 
 
@@ -101,9 +101,11 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
     async with mutate(services, "heap.undo", params) as (session, tx):
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
-        newest = await services.stash.standing(session.key)
-        outcome = undo(session, tx, undoable(session, number, named, newest, force=params.force), services.clock())
-        tx.then(lambda: announce(services, session, outcome))
+        newest = await services.stash.standing_collection(session.key)
+        outcome = undo(
+            session, tx, undoable_collection(session, number, named, newest, force=params.force), services.clock()
+        )
+        tx.on_commit(lambda: publish_collection(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))
 
 
@@ -115,19 +117,19 @@ async def log(services: Services, params: HeapLog) -> LogReply:
         if record is None:
             raise NotFound(f"no collection {params.collection} in session {session.key}", hint="`ctxgc log` lists them")
         labels = await _labels(services, session, (e.seq for e in record.evictions))
-        return _logged(session, [collection_reply(session, record, labels)])
+        return _log_reply(session, [collection_reply(session, record, labels)])
     records = await services.stash.collections(session.key, limit=params.limit)
-    return _logged(session, [collection_reply(session, r) for r in records])
+    return _log_reply(session, [collection_reply(session, r) for r in records])
 
 
-def _logged(session: Session, collections: list[CollectionReply]) -> LogReply:
+def _log_reply(session: Session, collections: list[CollectionReply]) -> LogReply:
     ratio, hidden = round(session.calibration.ratio, 4), session.row.hidden_tokens
     return LogReply(str(session.key), collections, ratio, hidden)
 
 
 async def why(services: Services, params: HeapWhy) -> WhyReply:
     """`heap.why`."""
-    session = await session_holding(services, params, params.id)
+    session = await session_with_segment(services, params, params.id)
     heap, slot = session.heap, session.slot(params.id)
     roots = find_roots(heap, session.index.paths, session.now(), session.rules)
     trail = path_from_root(heap.refs, roots, slot)

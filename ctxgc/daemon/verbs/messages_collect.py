@@ -30,7 +30,7 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, carry_out
 from ctxgc.daemon.sessions.intake import Intake, Prepared
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import known_session, places_of, protect_uneditable, update_window
 from ctxgc.daemon.verbs.mutation import mutate, on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
@@ -147,7 +147,7 @@ def _contents(intake: Intake, segments: Sequence[Segment], pending: Set[str]) ->
 
 
 def _stamp_of(session: Session, slot: int) -> Stamp:
-    return Stamp(session.holdings.digest_of(slot), slot in session.holdings.redacted)
+    return Stamp(session.indexes.digest_of(slot), slot in session.indexes.redacted)
 
 
 def _pending_bases(session: Session) -> set[str]:
@@ -183,7 +183,7 @@ def _is_forgotten(session: Session, id_: str) -> bool:
     return slot is not None and session.heap.state[slot] == FORGOTTEN
 
 
-def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
+def _take(session: Session, tx: Transaction, listed: _Listed) -> list[int]:
     """Make the session's window the list, and return its slots in order."""
     slot_of = session.heap.slot_of
     fixed = {one.segment.id for one in listed.told if one.is_fixed}
@@ -194,7 +194,7 @@ def _take(session: Session, change: Change, listed: _Listed) -> list[int]:
     )
     todo = reconcile(host, known_session(session, {slot_of[id_] for id_ in fixed if id_ in slot_of}))
     for ready in listed.news:
-        session.admit(change, ready)
-    protect_uneditable(session, {slot_of[id_] for id_ in fixed} | session.holdings.redacted)
-    update_window(session, change, todo)
+        session.admit(tx, ready)
+    protect_uneditable(session, {slot_of[id_] for id_ in fixed} | session.indexes.redacted)
+    update_window(session, tx, todo)
     return [slot_of[one.segment.id] for one in listed.told]

@@ -1,4 +1,4 @@
-"""What every verb does alike: find the session, change it once, answer the same to the same `op_id`."""
+"""Steps that every verb shares: find the session, change the session once, answer the same to the same `op_id`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctxgc.core.segment import address_in
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.protocol.params import Mutating, MutatingSession, OfSession
 from ctxgc.stash.contract import SHADOW, Op, PutOp
 
@@ -25,16 +25,16 @@ NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
 
 async def session_of(services: Services, params: OfSession) -> Session:
     """The session that the params mean, awake and current."""
-    session = await services.registry.named(params.session, params.cwd)
-    await session.settled()
+    session = await services.registry.get_named(params.session, params.cwd)
+    await session.ensure_current()
     return session
 
 
-async def session_holding(services: Services, params: OfSession, name: str) -> Session:
-    """The session that the params mean; if they name none and it lacks this segment, the only one that has the id.
+async def session_with_segment(services: Services, params: OfSession, name: str) -> Session:
+    """The session that the params mean; where they name no session and theirs lacks the segment, the only holder.
 
-    Search answers from all sessions, so what it found is found again from anywhere. An address says its session itself:
-    the session of a working directory is never asked for it. Raises `NotFound`.
+    Search answers from all sessions, so a hit is found again from any folder. An address names its own session: the
+    session of a working directory is never asked for an address. Raises `NotFound`.
     """
     address = address_in(name)
     session: Session | None = None
@@ -46,9 +46,9 @@ async def session_holding(services: Services, params: OfSession, name: str) -> S
         return session
     except NotFound as unknown:
         if address is not None:
-            keys = await services.stash.numbered(address.number)
+            keys = await services.stash.sessions_numbered(address.number)
         else:
-            keys = [] if params.session else await services.stash.holders(name)
+            keys = [] if params.session else await services.stash.sessions_with_segment(name)
         if not keys and session is None and not params.session and address is None:
             hint = "`ctxgc search` finds ids; a part of one is understood with `--session S`"
             raise NotFound(f"no segment {name!r} in any session; {unknown}", hint=hint) from None
@@ -58,12 +58,12 @@ async def session_holding(services: Services, params: OfSession, name: str) -> S
             some = ", ".join(map(str, keys[:4]))
             raise NotFound(str(unknown), hint=f"`--session S` says which is meant: {some}") from None
     session = await services.registry.get(keys[0])
-    await session.settled()
+    await session.ensure_current()
     return session
 
 
 class Repeated(Exception):
-    """An `op_id` that is known: its first reply, on the way out of a verb whose body must not run again."""
+    """The first reply of a known `op_id`, on the way out of a verb whose body must not run again."""
 
     def __init__(self, reply: bytes) -> None:
         super().__init__()
@@ -74,8 +74,8 @@ class Repeated(Exception):
 @asynccontextmanager
 async def mutate(
     services: Services, verb: str, params: Mutating, session: Session | None = None
-) -> AsyncIterator[tuple[Session, Change]]:
-    """One atomic change of a session, once per `op_id`; the verb's reply goes through `Change.answer`.
+) -> AsyncIterator[tuple[Session, Transaction]]:
+    """One atomic change of a session, once per `op_id`; the verb's reply goes through `Transaction.answer`.
 
         async with mutate(services, "segment.pin", params) as (session, tx):
             …                                    plan: the session is held, others are served meanwhile
@@ -111,10 +111,10 @@ async def first_reply(reply: Awaitable[Any]) -> Any:
 
 
 def call_digest(verb: str, params: Mutating) -> bytes:
-    """What tells a call from another one with the same `op_id`: all but how it is sent, and how its session is named.
+    """The digest that tells a call from another with the same `op_id`: of all params but those of sending and naming.
 
-    Members of objects in any order: a client that encodes anew may change it. Secrets are taken out before, for the
-    digest of one can be guessed at. Heavy where the text is long.
+    The order of an object's members does not count: a client that encodes a call anew may change the order. Secrets are
+    taken out before, for the digest of a secret can be guessed at. Heavy where the text is long.
     """
     said = msgspec.json.decode(params.model_dump_json(exclude=NOT_OF_THE_CALL))
     bare, _ = redact(msgspec.json.encode([verb, said], order="sorted"))
@@ -122,12 +122,12 @@ def call_digest(verb: str, params: Mutating) -> bytes:
 
 
 async def on_worker(services: Services, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run what is heavy on the processor beside the loop."""
+    """Run a function that is heavy on the processor beside the loop."""
     return await asyncio.get_running_loop().run_in_executor(services.worker, function, *arguments)
 
 
-async def in_step() -> None:
-    """Let whoever came in the same round of the loop do the last step too, before anyone goes on to the next.
+async def yield_to_peers() -> None:
+    """Let other calls of the same round of the loop do their last step too, before any call goes on to the next step.
 
     One step for many in a row finds its code and tables in the processor's caches: fifty clients' adds cost a seventh
     less than one after the other, each from end to end.
@@ -156,8 +156,8 @@ def over_budget_hint(session: Session) -> str | None:
     return None
 
 
-def announce(services: Services, session: Session, outcome: Outcome) -> None:
-    """Count a collection and tell those who subscribed."""
+def publish_collection(services: Services, session: Session, outcome: Outcome) -> None:
+    """Count a collection and publish it to the subscribers."""
     if not outcome.collection:
         return
     services.counts["collections"] += outcome.trigger != SHADOW

@@ -20,16 +20,16 @@ from ctxgc.daemon.sessions.collecting import Conditions, evict_by_hand
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.pacer_driver import pace
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.verbs.mutation import (
-    announce,
     cost_of,
-    in_step,
     mutate,
     on_worker,
     over_budget_hint,
-    session_holding,
+    publish_collection,
     session_of,
+    session_with_segment,
+    yield_to_peers,
 )
 from ctxgc.protocol.messages import (
     NewSegment,
@@ -103,20 +103,20 @@ async def _add(
     segments: Callable[[Session], list[Segment]],
 ) -> AddReply:
     async with mutate(services, verb, params) as (session, tx):
-        prepared = await prepared_for(services, session, segments(session))
+        prepared = await prepare_segments(services, session, segments(session))
         cached = session.heap.resident_tokens
-        reply = apply_added(session, tx, items, prepared)
-        return tx.answer(_paced(services, session, tx, cached, reply))
+        reply = apply_add(session, tx, items, prepared)
+        return tx.answer(_collect_if_due(services, session, tx, cached, reply))
 
 
-async def prepared_for(services: Services, session: Session, given: list[Segment]) -> list[Prepared]:
-    """What a client gives, ready to be admitted; inside the session's change. Raises `Conflict`."""
+async def prepare_segments(services: Services, session: Session, given: list[Segment]) -> list[Prepared]:
+    """A client's segments, ready to be admitted; call inside the session's change. Raises `Conflict`."""
     await session.ensure_text()
     intake = services.intake
     if intake.is_quick(given):
-        await in_step()
+        await yield_to_peers()
         prepared = intake.prepare_all(given)
-        await in_step()
+        await yield_to_peers()
     else:
         prepared = await on_worker(services, intake.prepare_all, given)
     slot_of = session.heap.slot_of
@@ -125,8 +125,10 @@ async def prepared_for(services: Services, session: Session, given: list[Segment
     return prepared
 
 
-def _paced(services: Services, session: Session, tx: Change, cached_tokens: int, added: AddReply) -> AddReply:
-    """Ask the pacer; the reply with the collection, if one was due."""
+def _collect_if_due(
+    services: Services, session: Session, tx: Transaction, cached_tokens: int, added: AddReply
+) -> AddReply:
+    """Ask the pacer; the reply with the collection, if a collection was due."""
     outcome = pace(
         session,
         tx,
@@ -137,7 +139,7 @@ def _paced(services: Services, session: Session, tx: Change, cached_tokens: int,
     )
     if outcome is None:
         return added
-    tx.then(lambda: announce(services, session, outcome))
+    tx.on_commit(lambda: publish_collection(services, session, outcome))
     left = outcome.plan.remaining_tokens
     freed = outcome.plan.before_tokens - left
     return replace(
@@ -148,15 +150,15 @@ def _paced(services: Services, session: Session, tx: Change, cached_tokens: int,
     )
 
 
-def apply_added(session: Session, change: Change, items: Sequence[NewSegment], prepared: list[Prepared]) -> AddReply:
-    """Admit what was prepared; the turn moves on with a reply, or with the call where there is none."""
+def apply_add(session: Session, tx: Transaction, items: Sequence[NewSegment], prepared: list[Prepared]) -> AddReply:
+    """Admit prepared segments; the turn moves on with a reply, or with the call where no segment is a reply."""
     turn = session.row.turn
     added = 0
     for item, ready in zip(items, prepared, strict=True):
         _refuse_unknown_refs(session, ready)
-        added += session.admit(change, ready, is_pinned=item.is_pinned)
+        added += session.admit(tx, ready, is_pinned=item.is_pinned)
     if added and session.row.turn == turn and not any(p.segment.kind in REPLY_KINDS for p in prepared):
-        session.set_row(change, turn=turn + 1)
+        session.set_row(tx, turn=turn + 1)
     cost = cost_of(session)
     return AddReply(
         session=str(session.key),
@@ -179,25 +181,25 @@ def _refuse_unknown_refs(session: Session, ready: Prepared) -> None:
 
 async def get(services: Services, params: SegmentGet) -> ContentReply:
     """`segment.get`."""
-    session = await session_holding(services, params, params.id)
+    session = await session_with_segment(services, params, params.id)
     slot = session.slot(params.id)
     rows = await services.stash.rows(session.key, [slot])
     if not rows:  # Admitted a moment ago: its commit is under way.
-        await session.committed()
+        await session.wait_for_commit()
         slot = session.slot(params.id)
         rows = await services.stash.rows(session.key, [slot])
         if not rows:
             raise NotFound(f"segment {params.id!r} was lost to damage", hint="import its transcript again")
     if not params.with_content:
         return header_reply(session, rows[0])
-    contents = await services.texts.get(session.key, [slot])
+    contents = await services.contents.get(session.key, [slot])
     if slot not in contents:
         raise NotFound(f"segment {params.id!r} was forgotten", hint="nothing of it is left but its id")
     return content_reply(session, rows[0], contents[slot], params.offset, params.limit_bytes)
 
 
 async def list_segments(services: Services, params: SegmentList) -> SegmentsReply:
-    """`segment.list`: window order first, then what is outside of it, by place."""
+    """`segment.list`: window order first, then the segments outside of the window, by place."""
     session = await session_of(services, params)
     heap = session.heap
     wanted = [
@@ -224,7 +226,7 @@ async def list_segments(services: Services, params: SegmentList) -> SegmentsRepl
     )
 
 
-def apply_pins(session: Session, tx: Change, ids: Sequence[str], *, is_pinned: bool) -> SegmentsChangedReply:
+def apply_pins(session: Session, tx: Transaction, ids: Sequence[str], *, is_pinned: bool) -> SegmentsChangedReply:
     """Pin or unpin."""
     slots, heap = session.live_slots(ids), session.heap
     moved = [slot for slot in slots if heap.is_set(slot, PINNED) is not is_pinned]
@@ -239,19 +241,19 @@ def apply_pins(session: Session, tx: Change, ids: Sequence[str], *, is_pinned: b
     out = [heap.ids[slot] for slot in slots if heap.state[slot] != RESIDENT] if is_pinned else []
     # A pin holds what is in the window, and brings nothing back into it.
     hint = f"out of the window: `ctxgc recall {out[0]}` brings it back" if out else None
-    return _changed(session, slots, done, hint)
+    return _segments_reply(session, slots, done, hint)
 
 
-def apply_touch(session: Session, tx: Change, params: SegmentIds) -> SegmentsChangedReply:
+def apply_touch(session: Session, tx: Transaction, params: SegmentIds) -> SegmentsChangedReply:
     """Note a use now."""
     slots, turn = session.live_slots(params.ids), session.row.turn
     tx.add(Touch(session.key, [(slot, turn) for slot in slots]))
     for slot in slots:
         session.heap.touch(slot, turn)
-    return _changed(session, slots, f"{len(slots)} touched at turn {turn}")
+    return _segments_reply(session, slots, f"{len(slots)} touched at turn {turn}")
 
 
-def apply_tags(session: Session, tx: Change, params: SegmentTag) -> SegmentsChangedReply:
+def apply_tags(session: Session, tx: Transaction, params: SegmentTag) -> SegmentsChangedReply:
     """Set tags, task, importance."""
     [slot] = session.live_slots([params.id])
     tags = None if params.tags is None else tuple(params.tags)
@@ -260,10 +262,10 @@ def apply_tags(session: Session, tx: Change, params: SegmentTag) -> SegmentsChan
         session.heap.set_importance(slot, params.importance)
     if params.task is not None:
         session.heap.set_task(slot, params.task)
-    return _changed(session, [slot], "tags set")
+    return _segments_reply(session, [slot], "tags set")
 
 
-def apply_refs(session: Session, tx: Change, params: SegmentRef) -> SegmentsChangedReply:
+def apply_refs(session: Session, tx: Transaction, params: SegmentRef) -> SegmentsChangedReply:
     """Add references to older segments."""
     [slot], targets = session.live_slots([params.id]), session.live_slots(params.refs)
     younger = [target for target in targets if target >= slot]
@@ -273,10 +275,12 @@ def apply_refs(session: Session, tx: Change, params: SegmentRef) -> SegmentsChan
     edges = [Edge(target, EdgeKind.GIVEN) for target in targets]
     tx.add(AddEdges(session.key, slot, edges))
     session.heap.set_refs(slot, [*session.heap.edges_of(slot), *edges])
-    return _changed(session, [slot], f"{len(targets)} references added")
+    return _segments_reply(session, [slot], f"{len(targets)} references added")
 
 
-def _changed(session: Session, slots: Sequence[int], sentence: str, hint: str | None = None) -> SegmentsChangedReply:
+def _segments_reply(
+    session: Session, slots: Sequence[int], sentence: str, hint: str | None = None
+) -> SegmentsChangedReply:
     ids = [session.heap.ids[slot] for slot in slots]
     return SegmentsChangedReply(str(session.key), ids, *cost_of(session), changed=sentence, next=hint)
 

@@ -21,12 +21,12 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.pacer_status import pacing_of
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.verbs.mutation import mutate, on_worker, over_budget_hint, session_of
 from ctxgc.protocol.messages import SessionList, SessionOpen, SessionRender, SessionSet
 from ctxgc.protocol.params import MutatingSession, OfSession
 from ctxgc.protocol.replies.sessions import RenderReply, SessionReply, SessionsReply, ShowReply
-from ctxgc.stash.contract import SessionRow, Stored
+from ctxgc.stash.contract import SegmentRow, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 CHILDREN_MAX = 1000
@@ -82,7 +82,7 @@ async def show_session(services: Services, params: OfSession) -> ShowReply:
     return show_reply(session, children, pacing, collection_reply(session, journal[0]) if journal else None)
 
 
-def apply_settings(session: Session, tx: Change, params: SessionSet) -> SessionReply:
+def apply_settings(session: Session, tx: Transaction, params: SessionSet) -> SessionReply:
     """Change settings of a session."""
     fields = params.model_dump(
         include={"budget_tokens", "window_max_tokens", "mode", "task", "model"}, exclude_none=True
@@ -92,7 +92,7 @@ def apply_settings(session: Session, tx: Change, params: SessionSet) -> SessionR
         session.calibration = Calibration.of(fields["model"])
     if params.open_paths is not None:
         paths = tuple(params.open_paths)
-        tx.then(lambda: setattr(session, "open_paths", paths))
+        tx.on_commit(lambda: setattr(session, "open_paths", paths))
     names = ", ".join([*fields, *(["open_paths"] if params.open_paths is not None else [])]) or "nothing"
     return session_reply(session.row, changed=f"{names} set", next=over_budget_hint(session))
 
@@ -121,7 +121,7 @@ async def slots_of(services: Services, session: Session) -> list[Slot]:
         if heap.state[seq] == EVICTED
     }
     rows = await services.stash.rows(session.key, window)
-    contents = await services.texts.get(session.key, window)
+    contents = await services.contents.get(session.key, window)
     slots: list[Slot] = await on_worker(services, _slots, window, out, rows, contents)
     return slots
 
@@ -129,10 +129,10 @@ async def slots_of(services: Services, session: Session) -> list[Slot]:
 def _slots(
     window: Sequence[int],
     out: Mapping[int, tuple[Address, int]],
-    rows: Sequence[Stored],
+    rows: Sequence[SegmentRow],
     contents: Mapping[int, Content],
 ) -> list[Slot]:
-    """The same from values alone; `out` has address and tokens of the bodies that are out."""
+    """The window's slots from values alone; `out` has address and tokens of each body that is out."""
     segments = {row.seq: row.segment for row in rows}
     slots = []
     for seq in window:
@@ -144,7 +144,7 @@ def _slots(
 
 
 def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool = True) -> Tombstone:
-    """The tombstone of a segment, the same at every rendering (I14). Of what was recalled it names the original."""
+    """The tombstone of a segment, the same at every rendering (I14). A recalled copy's tombstone names the original."""
     address = Address(session.number, original_of(session.heap, seq))
     return Tombstone(tombstone_text(segment, address, session.heap.body[seq], can_recall=can_recall))
 
@@ -154,7 +154,7 @@ async def render_session(services: Services, params: SessionRender) -> RenderRep
     session = await session_of(services, params)
     raw = session.heap.resident_tokens
     slots = await slots_of(services, session)
-    rendered = await on_worker(services, _rendered, params.format, slots)
+    rendered = await on_worker(services, _render, params.format, slots)
     return RenderReply(
         session=str(session.key),
         format=params.format,
@@ -165,12 +165,12 @@ async def render_session(services: Services, params: SessionRender) -> RenderRep
     )
 
 
-def _rendered(format_name: str, slots: list[Slot]) -> bytes:
-    return _unicode(WIRE_FORMATS[format_name].render(slots))
+def _render(format_name: str, slots: list[Slot]) -> bytes:
+    return _replace_surrogates(WIRE_FORMATS[format_name].render(slots))
 
 
-def _unicode(rendered: bytes) -> bytes:
-    """The same JSON with U+FFFD for lone surrogates, which hosts do log: no API takes them, and no line of ours."""
+def _replace_surrogates(rendered: bytes) -> bytes:
+    """The same JSON with U+FFFD for lone surrogates, which hosts do log and no API takes."""
     if b"\\ud" not in rendered:
         return rendered
     text = json.dumps(json.loads(rendered), separators=(",", ":"), ensure_ascii=False)

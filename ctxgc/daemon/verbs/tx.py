@@ -12,16 +12,16 @@ from ctxgc.core.errors import BadParams
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.client_segments import segments_of
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.verbs.mutation import mutate
-from ctxgc.daemon.verbs.segments import apply_added, apply_pins, apply_refs, apply_tags, apply_touch, prepared_for
+from ctxgc.daemon.verbs.segments import apply_add, apply_pins, apply_refs, apply_tags, apply_touch, prepare_segments
 from ctxgc.daemon.verbs.sessions import apply_settings
 from ctxgc.protocol.messages import VERBS, NewSegment, SegmentAdd, Tx
 from ctxgc.protocol.params import MutatingSession, Params
 from ctxgc.protocol.replies.daemon import TxReply
 from ctxgc.protocol.replies.reply import Reply
 
-SIMPLE: dict[str, Callable[[Session, Change, Any], Reply]] = {
+SIMPLE: dict[str, Callable[[Session, Transaction, Any], Reply]] = {
     "segment.pin": lambda session, tx, params: apply_pins(session, tx, params.ids, is_pinned=True),
     "segment.unpin": lambda session, tx, params: apply_pins(session, tx, params.ids, is_pinned=False),
     "segment.touch": apply_touch,
@@ -31,21 +31,21 @@ SIMPLE: dict[str, Callable[[Session, Change, Any], Reply]] = {
 }
 ADDING = ("segment.add", "segment.add_many")
 OUTER = frozenset(MutatingSession.model_fields)
-"""What a tx says once for all of its calls. A call that named another session would be applied to the wrong one."""
+"""Params that a tx gives once for all of its calls. A call that named a session itself would be applied to another."""
 
 
 async def transact(services: Services, params: Tx) -> TxReply:
     """`tx`: validate every call, then apply them in order as one change. A call that is refused refuses all."""
-    calls = [_validated(number, call) for number, call in enumerate(params.calls)]
+    calls = [_validate(number, call) for number, call in enumerate(params.calls)]
     async with mutate(services, "tx", params) as (session, tx):
         # Ids given twice in one tx would be numbered alike if each call were named by itself.
         items = [item for method, sub in calls if method in ADDING for item in _items(sub)]
-        ready = iter(await prepared_for(services, session, segments_of(session, items, services.clock())))
+        ready = iter(await prepare_segments(services, session, segments_of(session, items, services.clock())))
         replies: list[Reply] = []
         for method, sub in calls:
             if method in ADDING:
                 added = _items(sub)
-                replies.append(apply_added(session, tx, added, list(islice(ready, len(added)))))
+                replies.append(apply_add(session, tx, added, list(islice(ready, len(added)))))
             else:
                 replies.append(SIMPLE[method](session, tx, sub))
         return tx.answer(TxReply(str(session.key), replies, changed=f"{len(replies)} calls applied as one"))
@@ -55,7 +55,7 @@ def _items(sub: Any) -> list[NewSegment]:
     return [sub.segment] if isinstance(sub, SegmentAdd) else list(sub.segments)
 
 
-def _validated(number: int, call: dict[str, Any]) -> tuple[str, Params]:
+def _validate(number: int, call: dict[str, Any]) -> tuple[str, Params]:
     method = call.get("method")
     if not isinstance(method, str) or method not in (*SIMPLE, *ADDING):
         known = ", ".join((*ADDING, *SIMPLE))
@@ -64,15 +64,15 @@ def _validated(number: int, call: dict[str, Any]) -> tuple[str, Params]:
         sub = VERBS[method].params.model_validate(call.get("params", {}))
     except ValidationError as error:
         hint = f"`rpc.discover` shows what {method} takes"
-        raise BadParams(f"call {number}: {first_fault(error)}", field="calls", hint=hint) from None
+        raise BadParams(f"call {number}: {first_problem(error)}", field="calls", hint=hint) from None
     if outer := sub.model_fields_set & OUTER:
         hint = "give it beside `calls`: it holds for all of them"
         raise BadParams(f"call {number}: {min(outer)} is not a call's own in a tx", field="calls", hint=hint)
     return method, sub
 
 
-def first_fault(error: ValidationError) -> str:
-    """The first of pydantic's complaints, in a sentence, without the input: it may be a session's text."""
+def first_problem(error: ValidationError) -> str:
+    """The first of pydantic's complaints, in a sentence, without the input: the input may be a session's text."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"]) or "params"
     return f"{place}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"

@@ -34,10 +34,10 @@ from ctxgc.daemon.sessions.request_ledger import (
     simulate_eviction,
 )
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.sessions.transaction import Change
+from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import depart, known_session, places_of, protect_uneditable, update_window
 from ctxgc.daemon.settings import pacer_rules
-from ctxgc.daemon.verbs.mutation import announce, on_worker
+from ctxgc.daemon.verbs.mutation import on_worker, publish_collection
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
@@ -61,7 +61,7 @@ class _Sync:
     services: Services
     session: Session
     params: WindowSync
-    change: Change
+    tx: Transaction
     ledger: RequestLedger
     pacer: PacerRules
     digests: dict[str, str] = field(default_factory=dict)
@@ -92,11 +92,11 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     segments = await on_worker(services, segments_in, params)
     session = await services.registry.open(_row(services, params))
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
-    async with session.changing() as change:
+    async with session.changing() as tx:
         session.ledger = session.ledger or RequestLedger()
-        call = _Sync(services, session, params, change, session.ledger, pacer)
+        call = _Sync(services, session, params, tx, session.ledger, pacer)
         if params.mode == "off":
-            change.hear(services.clock())
+            tx.note_time(services.clock())
             _set_mode(call)
             call.ledger.is_off = True
         else:
@@ -168,27 +168,27 @@ async def _look_up(call: _Sync, host: HostList) -> None:
 
 def _take(call: _Sync, ready: Sequence[Prepared]) -> None:
     """Change the session: admit segments, update the window, learn from the bill, collect."""
-    session, change, params, ledger = call.session, call.change, call.params, call.ledger
+    session, tx, params, ledger = call.session, call.tx, call.params, call.ledger
     slot_of, is_repeated = session.heap.slot_of, call.is_repeated
     _note_facts(call)
-    call.admitted = sum(session.admit(change, one) for one in ready)
+    call.admitted = sum(session.admit(tx, one) for one in ready)
     for one in ready:
         host_digest = call.digests.get(one.segment.id, one.digest.hex())
         ledger.digests.note_comparison(slot_of[one.segment.id], host_digest, is_stored=True)
     aside = [slot_of[one.segment.id] for one in ready if aside_base(one.segment.id) in call.todo.aside]
-    depart(session, change, aside)
+    depart(session, tx, aside)
     call.aside = len(aside)
     ledger.is_off, ledger.pacer, ledger.last_request_s = False, call.pacer, call.services.clock()
     if not is_repeated:
-        change.hear(ledger.last_request_s)
+        tx.note_time(ledger.last_request_s)
     is_of_this = params.usage is not None and params.usage.is_of_this
     if not is_of_this and not is_repeated:
         _learn(call)
     if call.todo.unknown or not params.ids:
         return
     _note_uneditable(call)
-    protect_uneditable(session, ledger.uneditable | session.holdings.redacted | set(call.todo.conflicts))
-    update_window(session, change, call.todo)
+    protect_uneditable(session, ledger.uneditable | session.indexes.redacted | set(call.todo.conflicts))
+    update_window(session, tx, call.todo)
     if not is_repeated:
         _collect(call)
         ledger.last_request = _forwarded_request(call)
@@ -204,7 +204,7 @@ def _note_facts(call: _Sync) -> None:
     if params.model and params.model != known.model:
         session.calibration = Calibration.of(params.model)
     session.set_row(
-        call.change,
+        call.tx,
         project=known.project if known.forgotten else known.project or params.project,
         model=params.model or known.model,
         parent=params.parent.removeprefix(f"{session.key.source}:") or known.parent,
@@ -215,9 +215,9 @@ def _note_facts(call: _Sync) -> None:
 
 def _set_mode(call: _Sync) -> None:
     if call.params.mode == "on":
-        call.session.set_row(call.change, mode="wire")
+        call.session.set_row(call.tx, mode="wire")
     elif call.params.mode and call.session.row.mode == "wire":
-        call.session.set_row(call.change, mode="observe")
+        call.session.set_row(call.tx, mode="observe")
 
 
 def _collect(call: _Sync) -> None:
@@ -235,16 +235,16 @@ def _collect(call: _Sync) -> None:
         call.trigger = decision.trigger
         conditions = Conditions(call.pacer, wall_s, cache)
         if is_on:
-            outcome = carry_out(session, call.change, decision.plan, call.trigger, conditions)
+            outcome = carry_out(session, call.tx, decision.plan, call.trigger, conditions)
         else:
-            outcome = journal_in_shadow(session, call.change, decision.plan, conditions)
+            outcome = journal_in_shadow(session, call.tx, decision.plan, conditions)
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
     if is_on:
         ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold))
     else:
         ledger.shadow_victims |= victims
     call.outcome = outcome
-    call.change.then(lambda: announce(call.services, session, outcome))
+    call.tx.on_commit(lambda: publish_collection(call.services, session, outcome))
 
 
 def _forwarded_request(call: _Sync) -> ForwardedRequest:
@@ -282,12 +282,12 @@ def _learn(call: _Sync) -> None:
             request.tokens - before.request.tokens, billed - before.tokens
         )
     hidden = session.calibration.hidden(billed, request.tokens)
-    session.set_row(call.change, ratio=session.calibration.ratio, hidden_tokens=hidden)
+    session.set_row(call.tx, ratio=session.calibration.ratio, hidden_tokens=hidden)
     priced = [one for one in ledger.unpriced if one.victims <= request.out]
     if before is not None and len(priced) == 1:
         cost = actual_cost(priced[0], before, ledger.bill, session.calibration.ratio, call.pacer)
         if cost is not None:
-            call.change.add(ActualCost(session.key, priced[0].collection, cost))
+            call.tx.add(ActualCost(session.key, priced[0].collection, cost))
     for one in priced:
         ledger.unpriced.remove(one)
 

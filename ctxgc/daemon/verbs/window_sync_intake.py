@@ -102,7 +102,7 @@ def clock_new_segments(
     places = {id_: at * PLACE_STEP for at, id_ in enumerate(ids)}
     clocked = []
     for at, (segment, fixed) in enumerate(news, 1):
-        place = places.get(segment.id, session.holdings.place_max + at * PLACE_STEP)
+        place = places.get(segment.id, session.indexes.place_max + at * PLACE_STEP)
         born_turn = max(0, now - (end - segment.born_turn))
         clocked.append(RequestSegment(replace(segment, born_turn=born_turn, place=place, wall_s=wall_s), fixed))
     return clocked

@@ -55,7 +55,7 @@ def _stop(shell: Shell, args: argparse.Namespace) -> int:
         usage("--stop goes with --port, or alone", "`ctxgc status` lists the gateways that run")
     try:
         config = load(Path(args.config) if args.config else None, os.environ)
-        folder = str(config.daemon.state_dir)
+        folder = str(config.daemon.lock_dir)
     except BadConfig:  # To stop what runs needs no configuration, least of all one that is broken.
         config, folder = None, state_folder(os.environ)
     ends = "" if args.port is None else f":{args.port}"

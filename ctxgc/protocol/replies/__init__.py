@@ -1,1 +1,1 @@
-"""What the daemon answers, as types: one module for each family of verbs."""
+"""The daemon's replies as types: one module for each family of verbs."""

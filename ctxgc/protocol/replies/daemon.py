@@ -17,7 +17,7 @@ class HelloReply(Reply, frozen=True):
     boot_id: str
     """Another one after each start of the daemon."""
     caps: list[str]
-    """Capabilities: what a client may ask for, whatever the version."""
+    """Capabilities that a client may need, whatever the version."""
     limits: LimitsReply
 
 
@@ -149,7 +149,7 @@ class StatsReply(Reply, frozen=True):
     segments: int
     stash_bytes: int
     stash_bytes_max: int
-    """What the configuration wants it to stay below; 0: any size."""
+    """The configured bound of the stash; 0: no bound."""
     read_only: str
     """Why the stash takes no writes, or empty."""
     erasures_pending: int

@@ -12,17 +12,17 @@ class VictimReply(Reply, frozen=True):
     kind: str
     tool: str
     label: str
-    """What it is in a few words: tool, path and range, or command; never text of the body."""
+    """The segment in a few words: tool, path and range, or command; never text of the body."""
     reason: str
     by: str
-    """The segment that proves it garbage, or empty."""
+    """The segment that proves this segment garbage, or empty."""
     freed_tokens: int
     score: float
     age_turns: int
 
 
 class ReasonReply(Reply, frozen=True):
-    """What a plan frees for one reason."""
+    """The segments that a plan evicts for one reason."""
 
     segments: int
     freed_tokens: int
@@ -33,7 +33,7 @@ class PlanReply(Reply, frozen=True):
 
     session: str
     unit: str
-    """`billed` or `raw`: of all numbers of tokens in here."""
+    """`billed` or `raw`: the unit of every number of tokens in the reply."""
     collection: int
     """0 for a plan or when nothing had to go."""
     trigger: str
@@ -46,15 +46,15 @@ class PlanReply(Reply, frozen=True):
     victims: list[VictimReply]
     by_reason: dict[str, ReasonReply]
     held_by: dict[str, int]
-    """Tokens by what holds them, where the target was not reached; else empty. They add up to `after_tokens`;
-    `hidden`, where that is billed, is what the host sends before the window."""
+    """Tokens by their holder, where the target was not reached; else empty. The parts add up to `after_tokens`;
+    `hidden`, in billed tokens, is the prefix that the host sends before the window."""
     predicted_cost: float
     """Input-token equivalents over the pacer's horizon; negative is a saving."""
     cache_rewrite_tokens: int
-    """Tokens behind the first edited place: what the next request pays again where a prompt cache was warm."""
+    """Tokens behind the first edited place, which the next request pays again where a prompt cache was warm."""
     mode: str
     effect: str
-    """What it means for the agent's window, in a sentence (`planned: your agent's window is unchanged`, …)."""
+    """The effect on the agent's window, in a sentence (`planned: your agent's window is unchanged`, …)."""
     changed: str
     next: str | None = None
 
@@ -65,7 +65,7 @@ class StepReply(Reply, frozen=True):
     id: str
     label: str
     edge: str
-    """How the step before refers to this one; empty for the root."""
+    """The reference from the step before; empty for the root."""
 
 
 class WhyReply(Reply, frozen=True):
@@ -120,23 +120,23 @@ class CollectionReply(Reply, frozen=True):
     wall_s: float
     turn: int
     trigger: str
-    """`asked`, `evicted_by_hand`, `value`, `hard_limit`, `undo`; `shadow`: it would have run, and nothing left."""
+    """`asked`, `evicted_by_hand`, `value`, `hard_limit`, `undo`; `shadow`: a collection without evictions."""
     target_tokens: int
     before_tokens: int
     after_tokens: int
     evicted: int
-    """Victims; of a `shadow` entry those that would have left."""
+    """The number of victims; in a `shadow` entry, of segments that would have been victims."""
     held_by: dict[str, int]
     predicted_cost: float
     """Input-token equivalents over the pacer's horizon; negative is a saving."""
     actual_cost: float | None
-    """The same, as the bill had it; none where no bill told."""
+    """The cost by the bill; null where no bill showed the cost."""
     undoes: int
     victims: list[VictimReply] | None = None
 
 
 class LogReply(Reply, frozen=True):
-    """`heap.log`. Tokens are raw: what the journal holds stays what it was, while the ratio is still being learnt."""
+    """`heap.log`. Tokens are raw: a journal entry never changes, while the ratio is still being learnt."""
 
     session: str
     collections: list[CollectionReply]

@@ -1,6 +1,6 @@
-"""The base of every reply: the daemon builds it, msgspec writes it, a command reads it as attributes.
+"""The base of every reply: a verb builds the reply, msgspec writes it, a command reads its fields as attributes.
 
-    verb ──builds──▶ Reply ──msgspec──▶ one line of JSON ──▶ Record (protocol/blocking_client.py), read as the same type
+    verb ──builds──▶ Reply ──msgspec──▶ one line of JSON ──▶ Record (protocol/record.py), read as the same type
 
 Token counts are raw o200k unless the field says `billed`; `unit` in a reply names the unit of its `*_tokens`. Every
 reply to a mutation carries `changed` (a sentence) and, where there is a next step, `next`.

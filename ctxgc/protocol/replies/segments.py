@@ -31,7 +31,7 @@ class SegmentReply(Reply, frozen=True):
     touched_turn: int
     touches: int
     tokens: int
-    """Skeleton and body; what it costs in the window when resident."""
+    """Tokens of skeleton and body: the segment's share of the window when resident."""
     body_tokens: int
     tombstone_tokens: int
     tool: str
@@ -44,7 +44,7 @@ class SegmentReply(Reply, frozen=True):
     has_opaque: bool
     garbage: str
     garbage_by: str
-    """Id of the segment that proves it."""
+    """Id of the segment that proves this segment garbage."""
     redactions: int
     task: str
     tags: list[str]
@@ -89,7 +89,7 @@ class AddReply(Reply, frozen=True):
     session: str
     ids: list[str]
     added: int
-    """How many were new; the rest were known already."""
+    """The number of new segments; the rest were known already."""
     resident_tokens: int
     billed_tokens: int
     changed: str

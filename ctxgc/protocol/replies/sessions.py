@@ -1,4 +1,4 @@
-"""Replies of the verbs on sessions: who they are, what fills their windows."""
+"""Replies of the verbs on sessions: their names and settings, and the kinds in their windows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SessionReply(Reply, frozen=True, kw_only=True):
     window_max_tokens: int
     created_s: float
     updated_s: float
-    """When something was last said in it: its transcript's last record, or a request; no reading or pinning."""
+    """The moment of the session's last record or request; reads and pins do not count."""
     skipped_records: int
     closed: bool
     changed: str | None = None
@@ -39,7 +39,7 @@ class SessionsReply(Reply, frozen=True):
 
 
 class KindTokens(Reply, frozen=True):
-    """What one kind of segment holds in the window."""
+    """The tokens of one kind of segment in the window."""
 
     kind: str
     segments: int
@@ -48,20 +48,20 @@ class KindTokens(Reply, frozen=True):
 
 
 class NextCollectionReply(Reply, frozen=True):
-    """What a session's next collection waits for."""
+    """The condition of a session's next collection."""
 
     state: str
-    """Nobody collects it unasked: `watched`, `off`, `asked`. Else `limit`; `growing`: not looked at before
-    `due_tokens` have come; `looking`: at each request; `cold`: with the next one, because the cache is gone."""
+    """Never collected unasked: `watched`, `off`, `asked`. Else `limit`; `growing`: the pacer waits for `due_tokens`;
+    `looking`: the pacer looks at each request; `cold`: the next request collects, because the cache is gone."""
     words: str
-    """All of it as a sentence."""
+    """The condition as a sentence."""
     grown_tokens: int
     """Evictable tokens that have come since the pacer last looked."""
     due_tokens: int
     cold_in_s: float | None
     """Seconds until the prompt cache counts as cold."""
     limit_tokens: int
-    """The hard limit on the window, in billed tokens; 0: none."""
+    """The hard limit on the window, in billed tokens; 0: no limit."""
 
 
 class ShowReply(SessionReply, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class ShowReply(SessionReply, frozen=True, kw_only=True):
     resident_tokens: int
     evictable_tokens: int
     garbage_tokens: int
-    """Freed by evicting what is proven garbage."""
+    """Tokens that the eviction of all proven garbage would free."""
     billed_tokens: int
     """`resident_tokens` in the model's own tokens, hidden prefix included."""
     hidden_tokens: int
@@ -89,9 +89,9 @@ class ShowReply(SessionReply, frozen=True, kw_only=True):
     faults: int
     collections: int
     gateway: str
-    """`shadow`, `on` or `off`, as the gateway last served it; empty where it has not since the session woke."""
+    """`shadow`, `on` or `off`, as the gateway last served the session; empty before its first request."""
     freed_tokens: int
-    """Raw tokens that are out of the window; in shadow, that would be out."""
+    """Raw tokens that collections took out of the window; in shadow, would have taken."""
     cache_hit_rate: float | None
     """Part of the prompt tokens billed since the session woke that was read from the cache; none without a bill."""
     last_collection: CollectionReply | None
