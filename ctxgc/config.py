@@ -17,7 +17,7 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ctxgc.protocol import discovery
 from ctxgc.protocol.agents import AGENTS
@@ -37,6 +37,10 @@ class BadConfig(Exception):
 def config_path(env: Mapping[str, str]) -> Path:
     """The configuration file: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under `~/.config`. It may be absent."""
     return Path(discovery.config_file(env))
+
+
+def _kind(name: object) -> object:
+    return "tool_call" if name == "exchange" else name  # The older name, taken for one more version.
 
 
 def state_dir(env: Mapping[str, str]) -> Path:
@@ -117,7 +121,11 @@ class DaemonConfig(_Section):
 class CollectConfig(_Section):
     """`[collect]`: what a collection may take, and what it leaves alone."""
 
-    kinds: tuple[Literal["exchange", "attachment", "thinking"], ...] = ("exchange", "attachment", "thinking")
+    kinds: tuple[Annotated[Literal["tool_call", "attachment", "thinking"], BeforeValidator(_kind)], ...] = (
+        "tool_call",
+        "attachment",
+        "thinking",
+    )
     """Kinds of segments whose bodies may be evicted."""
     tool_inputs: bool = True
     """Whether large inputs of old tool calls may be evicted."""
@@ -156,9 +164,9 @@ class ProtectConfig(_Section):
     """`[protect]`: what is never evicted."""
 
     paths: Globs = ()
-    """Globs; exchanges on matching files are kept."""
+    """Globs; tool calls on matching files are kept."""
     tools: Globs = ()
-    """Tools whose exchanges are kept, by name."""
+    """Tools whose calls are kept, by name."""
 
 
 class RedactConfig(_Section):

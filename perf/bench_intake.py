@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
 def segment(number: int) -> dict[str, object]:
     chance = random.Random(number)
     text = " ".join(chance.choices(NAMES, k=TEXT_CHARS // 4))[:TEXT_CHARS]
-    return {"kind": "exchange", "id": f"e{number}", "tool": "Bash", "text": text, "input": {"command": f"c {number}"}}
+    return {"kind": "tool_call", "id": f"e{number}", "tool": "Bash", "text": text, "input": {"command": f"c {number}"}}
 
 
 def many(client: LineClient, pid: int) -> dict[str, int | float | str]:

@@ -78,7 +78,7 @@ class MemoryDispatch:
     """Verbs that look a segment up: params by msgspec, params by pydantic, and an answer encoded beforehand."""
 
     def __init__(self) -> None:
-        self._segments = {SEGMENT: {"id": SEGMENT, "kind": "exchange", "tokens": 120, "is_pinned": False, "pieces": [
+        self._segments = {SEGMENT: {"id": SEGMENT, "kind": "tool_call", "tokens": 120, "is_pinned": False, "pieces": [
             {"name": "result", "bytes": 300, "tokens": 100, "text": "x" * 300, "next_offset": -1}]}}  # fmt: skip
         self._encoded = {SEGMENT: msgspec.json.encode(self._segments[SEGMENT])}
         self._params = msgspec.json.Decoder(_GetParams)

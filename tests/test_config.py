@@ -39,7 +39,7 @@ def test_without_a_file_the_defaults_are_in_force_under_the_users_home(tmp_path)
     assert config.daemon.socket is None
     assert config.redact.enabled
     assert not config.pacer.enabled
-    assert config.collect.kinds == ("exchange", "attachment", "thinking")
+    assert config.collect.kinds == ("tool_call", "attachment", "thinking")
 
 
 def test_a_daemon_that_keeps_nothing_has_its_locks_in_the_default_folder(write, monkeypatch):
@@ -176,3 +176,9 @@ def test_the_defaults_are_those_of_the_core():
 
 def test_each_agent_with_a_transcript_has_one_name_in_configuration_and_adapters():
     assert {CLAUDE_CODE, CODEX, OPENCODE} <= set(TRANSCRIPT_FORMATS)
+
+
+def test_the_older_name_of_a_tool_call_is_still_a_kind_to_collect(write):
+    config = load(write('[collect]\nkinds = ["exchange"]'), HOME)
+
+    assert config.collect.kinds == ("tool_call",)

@@ -148,7 +148,7 @@ function windowOf(messages) {
       record.id = callId || `${part.id}-${record.digest.slice(0, 8)}`
       records.push(record)
       places.set(record.id, { parts, at, digest: record.digest })
-      if (kind !== "exchange" || status === "error") fixed.push(record.id)
+      if (kind !== "tool_call" || status === "error") fixed.push(record.id)
     }
   }
   return { records, fixed, places }
@@ -169,7 +169,7 @@ function ofAssistant(part, reply) {
   // What OpenCode itself has cleared is out of the window, by its hand.
   if (part.type !== "tool" || !part.callID || part.state.time?.compacted) return null
   const { state } = part
-  const call = { kind: "exchange", tool: part.tool, input: state.input ?? {}, reply }
+  const call = { kind: "tool_call", tool: part.tool, input: state.input ?? {}, reply }
   if (state.status === "completed") return { ...call, text: state.output }
   if (state.status === "error") return { ...call, text: state.error ?? "", status: "error" }
   return { ...call, status: "pending" }

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import chain, takewhile
 from typing import NamedTuple
 
+from ctxgc.core.labels import MATCH_END, MATCH_START
 from ctxgc.core.words import WORD, camel_parts, stem
 
 CANDIDATES_MAX = 100
@@ -31,7 +32,6 @@ COUNT_MAX = 32
 """Further occurrences of a term in one text add nothing to speak of, and are not counted."""
 
 SNIPPET_CHARS = 200
-MARK_OPEN, MARK_CLOSE = "\x02", "\x03"
 
 _TOKEN = re.compile(r'(-?)(?:"([^"]*)"?|(\S+))')
 
@@ -190,7 +190,7 @@ def snippet(text: str, terms: Sequence[Term]) -> str:
     out, at = ["…"] if start else [], start
     for low, high in sorted(_spans(text, lowered, words, first, end)) if first >= 0 else ():
         if low >= at and high <= end:
-            out += [_one_line(text[at:low]), MARK_OPEN, _one_line(text[low:high]), MARK_CLOSE]
+            out += [_one_line(text[at:low]), MATCH_START, _one_line(text[low:high]), MATCH_END]
             at = high
     out.append(_one_line(text[at:end]))
     if end < len(text):

@@ -29,6 +29,9 @@ LINE_MAX = 2**31 - 1
 COMMAND_CHARS_MAX = 200
 """Of a command so much is kept; what else a command of this length did is not known."""
 
+TOOL_CALL_BEFORE = "exchange"
+"""The older name of `Kind.TOOL_CALL`: still read everywhere, and the name in the stash's rows."""
+
 DIGEST_BYTES = 16
 ASIDE_DIGITS = 12
 """Of a digest, in an `aside_id`: it has to be another than those of the same id alone."""
@@ -42,11 +45,17 @@ class Kind(StrEnum):
     USER = "user"
     ASSISTANT = "assistant"
     THINKING = "thinking"
-    EXCHANGE = "exchange"
+    TOOL_CALL = "tool_call"
+    EXCHANGE = TOOL_CALL
     ATTACHMENT = "attachment"
     SUMMARY = "summary"
     PLAN = "plan"
     OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Kind | None:
+        # Rows of a stash, exported files and older clients name a tool call so.
+        return cls.TOOL_CALL if value == TOOL_CALL_BEFORE else None
 
 
 class Role(StrEnum):
@@ -104,6 +113,14 @@ class EdgeKind(IntEnum):
     SUPERSEDES = 7
     SUMMARISES = 8
     RECALLS = 9
+
+
+class Renderer(StrEnum):
+    """Who renders a session's window: its agent (ctxgc only plans), a client that asks ctxgc, or the gateway."""
+
+    AGENT = "agent"
+    CLIENT = "client"
+    GATEWAY = "gateway"
 
 
 class SessionKey(NamedTuple):

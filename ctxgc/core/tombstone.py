@@ -31,7 +31,7 @@ def label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
     At most `LABEL_CHARS_MAX` characters and `bytes_max` bytes: of a path the end, of a command the beginning.
     """
     is_exchange = segment.kind is Kind.EXCHANGE
-    head = _printable(segment.tool or ("exchange" if is_exchange else segment.kind.value))
+    head = _printable(segment.tool or ("tool call" if is_exchange else segment.kind.value))
     touched = [use for use in segment.paths if use.access is not Access.MENTION or not is_exchange]
     # A command of that length was cut, and its text may be a piece of the body: a label holds nothing of it.
     command = segment.command if len(segment.command) < COMMAND_CHARS_MAX else ""

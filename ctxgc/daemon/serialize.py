@@ -13,11 +13,13 @@ from msgspec.structs import asdict
 
 from ctxgc.core.collector import Plan, Victim, freeable_tokens
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
-from ctxgc.core.segment import LINE_MAX, PathUse, Piece, State
-from ctxgc.core.tombstone import label, size_label
+from ctxgc.core.labels import tokens_label
+from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
+from ctxgc.core.tombstone import label
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.pacer_status import Pacing
 from ctxgc.daemon.sessions.session import Session
+from ctxgc.protocol.params import RENDERERS
 from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, ReasonReply, VictimReply
 from ctxgc.protocol.replies.segments import ContentReply, PathUseReply, PieceReply, SegmentReply
 from ctxgc.protocol.replies.sessions import KindTokens, SessionReply, ShowReply
@@ -25,18 +27,22 @@ from ctxgc.protocol.replies.stash import HitReply
 from ctxgc.stash.contract import Collection, Eviction, Hit, SegmentRow, SessionRow
 
 EFFECTS = {
-    "observe": "planned: your agent's window is unchanged (ctxgc only watches this session)",
-    "client": "the next render of this session leaves these bodies out",
-    "wire": "the next request through the gateway leaves these bodies out",
+    Renderer.AGENT: "planned: your agent's window is unchanged (ctxgc only watches this session)",
+    Renderer.CLIENT: "the next render of this session leaves these bodies out",
+    Renderer.GATEWAY: "the next request through the gateway leaves these bodies out",
 }
 
 UNDONE = {
-    "observe": "planned: your agent's window is unchanged (ctxgc only watches this session)",
-    "client": "the next render of this session has these bodies again",
-    "wire": "the next request through the gateway has these bodies again",
+    Renderer.AGENT: "planned: your agent's window is unchanged (ctxgc only watches this session)",
+    Renderer.CLIENT: "the next render of this session has these bodies again",
+    Renderer.GATEWAY: "the next request through the gateway has these bodies again",
 }
+SYSTEM_AND_TOOLS = "system_and_tools"
+"""The tokens that a host sends before the window: billed with every request, and never evictable."""
 HIDDEN = "hidden"
-"""The name of the tokens that a host sends before the window: billed with every request, and never evictable."""
+"""The older name of `SYSTEM_AND_TOOLS`, in fields that are deprecated."""
+MODES = {renderer: mode for mode, renderer in RENDERERS.items()}
+"""The older names of renderers, in fields that are deprecated."""
 
 
 def session_reply(row: SessionRow, *, changed: str | None = None, next: str | None = None) -> SessionReply:
@@ -47,7 +53,8 @@ def session_reply(row: SessionRow, *, changed: str | None = None, next: str | No
         parent=f"{row.key.source}:{row.parent}" if row.parent else "",
         model=row.model,
         title=row.title,
-        mode=row.mode,
+        rendered_by=row.rendered_by.value,
+        mode=MODES[row.rendered_by.value],
         task=row.task,
         turn=row.turn,
         budget_tokens=row.budget_tokens,
@@ -81,6 +88,7 @@ def show_reply(
         evictable_tokens=evictable,
         garbage_tokens=garbage,
         billed_tokens=billed,
+        system_and_tools_tokens=row.hidden_tokens,
         hidden_tokens=row.hidden_tokens,
         ratio=round(session.calibration.ratio, 4),
         pressure=round(billed / row.budget_tokens, 4) if row.budget_tokens else 0.0,
@@ -192,7 +200,7 @@ def plan_reply(
     whole = session.billed if is_billed else int
     part = session.calibration.billed if is_billed else int
     before, after, target = (whole(n) for n in (todo.before_tokens, todo.remaining_tokens, todo.target_tokens))
-    held_by = _held_by(todo, part, session.row.hidden_tokens if is_billed else 0)
+    protected_by = _protected_by(todo, part, session.row.hidden_tokens if is_billed else 0)
     return PlanReply(
         session=str(session.key),
         unit=unit,
@@ -205,45 +213,47 @@ def plan_reply(
         evicted=len(todo.victims),
         victims=[_victim_reply(session, victim, part, labels) for victim in largest_victims(todo, limit)],
         by_reason=_by_reason(todo, part),
-        held_by=held_by,
+        protected_by=protected_by,
+        held_by={HIDDEN if name == SYSTEM_AND_TOOLS else name: tokens for name, tokens in protected_by.items()},
         predicted_cost=outcome.predicted_cost * (session.calibration.ratio if is_billed else 1.0),
         cache_rewrite_tokens=part(outcome.cache_rewrite_tokens),
-        mode=session.row.mode,
-        effect=(UNDONE if outcome.trigger == "undo" else EFFECTS)[session.row.mode],
-        changed=_sentence(len(todo.victims), before - after, is_dry, is_held=bool(held_by)),
-        next=_next_step(outcome, held_by, target, after),
+        rendered_by=session.row.rendered_by.value,
+        mode=MODES[session.row.rendered_by.value],
+        effect=(UNDONE if outcome.trigger == "undo" else EFFECTS)[session.row.rendered_by],
+        changed=_sentence(len(todo.victims), before - after, is_dry, is_protected=bool(protected_by)),
+        next=_next_step(outcome, protected_by, target, after),
     )
 
 
-def _next_step(outcome: Outcome, held_by: Mapping[str, int], target: int, after: int) -> str | None:
-    if held_by:
-        names = ", ".join(f"{name} {size_label(tokens)}" for name, tokens in held_by.items())
-        stay = f"the {size_label(after)} that stay are {names}"
-        return f"the budget of {size_label(target)} is not reached: {stay}; `ctxgc why SEGMENT` says why"
+def _next_step(outcome: Outcome, protected_by: Mapping[str, int], target: int, after: int) -> str | None:
+    if protected_by:
+        names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in protected_by.items())
+        stay = f"the {tokens_label(after)} that stay are {names}"
+        return f"the budget of {tokens_label(target)} is not reached: {stay}; `ctxgc why SEGMENT` says why"
     if outcome.collection and outcome.plan.victims:
         return "`ctxgc undo` takes this back; `ctxgc search WORDS` finds what left"
     return None
 
 
-def _held_by(todo: Plan, part: Callable[[int], int], hidden_tokens: int) -> dict[str, int]:
-    """The window's holders in the reply's unit. The parts add up to the whole: each is rounded with those before."""
-    held: dict[str, int] = {}
+def _protected_by(todo: Plan, part: Callable[[int], int], hidden_tokens: int) -> dict[str, int]:
+    """The window's protections in the reply's unit. Parts add up to the whole: each is rounded with those before."""
+    protected: dict[str, int] = {}
     raw = 0
     for name, tokens in todo.held_by:
-        held[name] = part(raw + tokens) - part(raw)
+        protected[name] = part(raw + tokens) - part(raw)
         raw += tokens
-    if held and hidden_tokens:
-        held[HIDDEN] = hidden_tokens
-    return dict(sorted(held.items(), key=lambda entry: -entry[1]))
+    if protected and hidden_tokens:
+        protected[SYSTEM_AND_TOOLS] = hidden_tokens
+    return dict(sorted(protected.items(), key=lambda entry: -entry[1]))
 
 
-def _sentence(victims: int, freed: int, is_dry: bool, *, is_held: bool) -> str:
-    if not victims and is_held:
+def _sentence(victims: int, freed: int, is_dry: bool, *, is_protected: bool) -> str:
+    if not victims and is_protected:
         return "nothing more can go"
     if not victims:
-        return "nothing had to go" if freed >= 0 else f"{size_label(-freed)} tokens are back in the window"
+        return "nothing had to go" if freed >= 0 else f"{tokens_label(-freed)} tokens are back in the window"
     verb = "would leave" if is_dry else "left"
-    return f"{victims} {'segment' if victims == 1 else 'segments'} {verb} the window: {size_label(freed)} tokens"
+    return f"{victims} {'segment' if victims == 1 else 'segments'} {verb} the window: {tokens_label(freed)} tokens"
 
 
 def largest_victims(todo: Plan, limit: int) -> list[Victim]:
@@ -290,6 +300,7 @@ def collection_reply(session: Session, record: Collection, labels: Mapping[int, 
         before_tokens=record.before_tokens,
         after_tokens=record.after_tokens,
         evicted=len(record.evictions),
+        protected_by=dict(record.held_by),
         held_by=dict(record.held_by),
         predicted_cost=record.predicted_cost,
         actual_cost=record.actual_cost,

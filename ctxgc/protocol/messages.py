@@ -25,6 +25,8 @@ from ctxgc.protocol.params import (
     Nothing,
     OfSession,
     Params,
+    RendererBefore,
+    RendererName,
     StateName,
     Tokens,
     Unit,
@@ -58,7 +60,9 @@ class SessionOpen(Mutating):
     parent_segment: Name = ""
     model: Name = ""
     title: Name = ""
-    mode: Literal["observe", "client", "wire"] = "client"
+    rendered_by: RendererName = "client"
+    mode: RendererBefore | None = None
+    """Deprecated: `rendered_by`, by its older names."""
     budget_tokens: Tokens = 0
     task: Name = ""
 
@@ -77,7 +81,9 @@ class SessionSet(MutatingSession):
 
     budget_tokens: Tokens | None = None
     window_max_tokens: Tokens | None = None
-    mode: Literal["observe", "client", "wire"] | None = None
+    rendered_by: RendererName | None = None
+    mode: RendererBefore | None = None
+    """Deprecated: `rendered_by`, by its older names."""
     task: Name | None = None
     model: Name | None = None
     open_paths: Annotated[list[Name], Field(max_length=1000)] | None = None
@@ -96,7 +102,7 @@ def _empty() -> Any:
 
 
 class NewSegment(Params):
-    """A segment as a client gives it. `text` is the body; for an exchange the result, with `input` beside it."""
+    """A segment as a client gives it. `text` is the body; for a tool call the result, with `input` beside it."""
 
     id: Name = ""
     """Empty: derived from kind and text."""
@@ -329,7 +335,7 @@ VERBS: dict[str, Verb] = {
     "session.show": Verb(
         OfSession, sessions.ShowReply, "a session: window, tokens by kind, pressure, what a collection would free"
     ),
-    "session.set": Verb(SessionSet, sessions.SessionReply, "change budget, mode, task or model", True),
+    "session.set": Verb(SessionSet, sessions.SessionReply, "change budget, renderer, task or model", True),
     "session.close": Verb(MutatingSession, sessions.SessionReply, "mark a session as ended; nothing is removed", True),
     "session.render": Verb(SessionRender, sessions.RenderReply, "the window as a list of a model API"),
     "segment.add": Verb(SegmentAdd, segments.AddReply, "admit a segment", True),

@@ -20,7 +20,14 @@ PATH_CHARS_MAX = 4096
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=PATH_CHARS_MAX)]
 """The daemon has no working directory of the client's; and no file's name holds NUL."""
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
-KindName = Literal["system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other"]
+KindName = Literal[
+    "system", "user", "assistant", "thinking", "tool_call", "attachment", "summary", "plan", "other", "exchange"
+]
+"""A kind of segments. `exchange` is the older name of `tool_call`, taken for one more version."""
+RendererName = Literal["agent", "client", "gateway"]
+RendererBefore = Literal["observe", "client", "wire"]
+"""The older names of renderers, in the param `mode`; taken for one more version."""
+RENDERERS: dict[RendererBefore, RendererName] = {"observe": "agent", "client": "client", "wire": "gateway"}
 StateName = Literal["resident", "evicted", "departed", "forgotten"]
 Unit = Literal["billed", "raw"]
 WireFormatName = Literal["anthropic_messages", "openai_chat", "openai_responses"]

@@ -57,8 +57,8 @@ class WindowSync(Params):
     """
     new: Annotated[list[dict[str, Any]], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """Segments that the daemon may not know, as `export` writes them; `fixed` names pieces without a span of their own,
-    and `digest` is as in `digests`, for a client that makes its own. An exchange's `facts` and `paths` are kept as they
-    come; for an exchange without `facts` the daemon derives both from the call.
+    and `digest` is as in `digests`, for a client that makes its own. A tool call's `facts` and `paths` are kept as they
+    come; for a tool call without `facts` the daemon derives both from the call.
 
     A segment that was pending before comes again, and so does a segment with new content under an old id.
     """
@@ -104,7 +104,7 @@ class WindowReply(Reply, frozen=True):
     resident_tokens: int
     """Raw, tombstones in force counted as such."""
     billed_tokens: int
-    """In the model's own tokens, hidden prefix included."""
+    """In the model's own tokens, system prompt and tools included."""
     freed_tokens: int
     """Raw tokens that are out; in shadow, that would be out."""
     ratio: float

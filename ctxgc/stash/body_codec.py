@@ -26,7 +26,7 @@ from ctxgc.core.segment import (
     Status,
     digest,
 )
-from ctxgc.stash.columns import encode_json, pack_facts, unpack_facts
+from ctxgc.stash.columns import STORED_KINDS, encode_json, pack_facts, unpack_facts
 from ctxgc.stash.contract import SegmentRow
 
 ZSTD_LEVEL = 3
@@ -58,7 +58,7 @@ def encode(row: SegmentRow, compress: Transform) -> bytes:
         "key": row.key,
         "seq": row.seq,
         "id": segment.id,
-        "kind": segment.kind,
+        "kind": STORED_KINDS[segment.kind],
         "role": segment.role,
         "at": [segment.place, segment.born_turn],
         "cut": [len(segment.skeleton), row.pieces],

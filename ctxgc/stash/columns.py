@@ -6,7 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ctxgc.core.segment import NO_FACTS, CallFacts, Departure, Kind, PathUse, Role, Segment, SessionKey, State, Status
+from ctxgc.core.segment import (
+    NO_FACTS,
+    TOOL_CALL_BEFORE,
+    CallFacts,
+    Departure,
+    Kind,
+    PathUse,
+    Renderer,
+    Role,
+    Segment,
+    SessionKey,
+    State,
+    Status,
+)
 from ctxgc.stash.contract import Edge, SegmentRow, SessionRow
 
 CONTENT = (
@@ -22,6 +35,10 @@ COLUMNS = (
     *("is_pinned", "garbage", "garbage_by", "collection", "recalled_turn"),
 )
 
+STORED_RENDERERS = {Renderer.AGENT: "observe", Renderer.CLIENT: "client", Renderer.GATEWAY: "wire"}
+"""Names of renderers in the column `mode`: the older names, so that no row is ever migrated."""
+_RENDERERS = {name: renderer for renderer, name in STORED_RENDERERS.items()}
+
 SESSION_COLUMNS = (
     *("source", "session", "project", "parent", "parent_segment", "model", "title", "mode", "budget_tokens"),
     *("window_max_tokens", "task", "turn", "created_s", "updated_s", "hidden_tokens", "ratio", "skipped_records"),
@@ -31,7 +48,9 @@ SESSION_COLUMNS = (
 encode_json = json.JSONEncoder(separators=(",", ":")).encode
 """One encoder: `json.dumps` with other separators makes an encoder at each call."""
 
-_KINDS = {kind.value: kind for kind in Kind}
+STORED_KINDS = {kind: kind.value for kind in Kind} | {Kind.TOOL_CALL: TOOL_CALL_BEFORE}
+"""Names of kinds in rows, frames and the index. A tool call keeps its older name there: no row is ever migrated."""
+_KINDS = {name: kind for kind, name in STORED_KINDS.items()}
 _ROLES = {role.value: role for role in Role}
 _STATUSES = {status.value: status for status in Status}
 _STATES = {state.value: state for state in State}
@@ -41,7 +60,7 @@ def content_values(row: SegmentRow) -> tuple[Any, ...]:
     """The values of `CONTENT`. `str()` where a column is text: a StrEnum is bound by its value."""
     segment = row.segment
     return (
-        str(segment.kind),
+        STORED_KINDS[segment.kind],
         str(segment.role),
         segment.wall_s,
         clean(segment.tool),
@@ -137,12 +156,14 @@ def session_row(row: Mapping[str, Any] | Sequence[Any]) -> SessionRow:
     """A row, in the order of `SESSION_COLUMNS`, as a `SessionRow`."""
     source, session, *rest, closed, is_forgotten = row
     others = dict(zip(SESSION_COLUMNS[2:-2], rest, strict=True))
+    others["rendered_by"] = _RENDERERS[others.pop("mode")]
     return SessionRow(key=SessionKey(source, session), closed=bool(closed), forgotten=bool(is_forgotten), **others)
 
 
 def session_values(row: SessionRow) -> tuple[Any, ...]:
     """The values of `SESSION_COLUMNS`."""
-    return (*row.key, *(clean(getattr(row, name)) for name in SESSION_COLUMNS[2:]))
+    others = {"mode": STORED_RENDERERS[row.rendered_by]}
+    return (*row.key, *(clean(others.get(name) or getattr(row, name)) for name in SESSION_COLUMNS[2:]))
 
 
 def pack(items: Sequence[Any]) -> str:

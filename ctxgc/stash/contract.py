@@ -14,13 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ctxgc.core.segment import Departure, Piece, Segment, SessionKey, State
+from ctxgc.core.segment import Departure, Kind, Piece, Renderer, Segment, SessionKey, State
 
 SEARCH_LIMIT_MAX = 100
 OP_IDS_KEPT_PER_SESSION = 4096
-
-SHADOW = "shadow"
-"""The trigger of a collection that would have run: its victims stayed."""
 
 
 class Op(NamedTuple):
@@ -81,8 +78,7 @@ class SessionRow:
     parent_segment: str = ""
     model: str = ""
     title: str = ""
-    mode: str = "observe"
-    """`observe`, `client` or `wire`."""
+    rendered_by: Renderer = Renderer.AGENT
     budget_tokens: int = 0
     window_max_tokens: int = 0
     task: str = ""
@@ -286,7 +282,7 @@ class Query:
     """Words; `"…"` is a phrase, `-word` excludes, `word*` is a prefix. Never an engine's own syntax."""
     key: SessionKey | None = None
     project: str = ""
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
     tools: tuple[str, ...] = ()
     path: str = ""
     """A path, or a glob if it holds `*`, `?` or `[`; a bare name matches any folder's file of that name."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ctxgc.stash import index_text
-from ctxgc.stash.columns import clean
+from ctxgc.stash.columns import STORED_KINDS, clean
 from ctxgc.stash.contract import Query
 from ctxgc.stash.reading import sid_of
 
@@ -61,8 +61,9 @@ def scope_of(db: sqlite3.Connection, query: Query) -> SearchScope | None:
         if len(found) <= TAGGED_SESSIONS_MAX:
             tags.append(_any(index_text.session_tag(row[0]) for row in found))
     if query.kinds:
-        limit(f"s.kind IN ({_marks(query.kinds)})", *query.kinds)
-        tags.append(_any(map(index_text.kind_tag, query.kinds)))
+        kinds = tuple(STORED_KINDS[kind] for kind in query.kinds)
+        limit(f"s.kind IN ({_marks(kinds)})", *kinds)
+        tags.append(_any(map(index_text.kind_tag, kinds)))
     if query.tools:
         limit(f"s.tool IN ({_marks(query.tools)})", *map(clean, query.tools))
         tags.append(_any(map(index_text.tool_tag, map(clean, query.tools))))

@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from ctxgc.core.errors import StorageFailed
+from ctxgc.core.labels import SHADOW
 from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, digest, session_number
 from ctxgc.stash import body_codec, columns
-from ctxgc.stash.contract import SHADOW, Collection, Edge, Eviction, Op, SegmentRow, SessionRow
+from ctxgc.stash.contract import Collection, Edge, Eviction, Op, SegmentRow, SessionRow
 
 CHUNK = 500
 """Values in one `IN (…)` list."""

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
+from ctxgc.core.labels import MATCH_START
 from ctxgc.core.ranking import (
     CANDIDATES_MAX,
-    MARK_OPEN,
     Candidate,
     Term,
     Wanted,
@@ -335,7 +335,7 @@ def _hits(
             continue  # Forgotten since.
         row, project = rows[candidate.key]
         piece = snippet(candidate.text, wanted.terms)
-        if wanted.terms and MARK_OPEN not in piece and len(candidate.text) >= SCORED_CHARS_MAX // 8:
+        if wanted.terms and MATCH_START not in piece and len(candidate.text) >= SCORED_CHARS_MAX // 8:
             piece = _deep_snippet(db, candidate.key, wanted) or piece
         found = "all" if candidate.is_all else match
         hits.append(Hit(row=row, project=project, score=score, snippet=piece, match=found))

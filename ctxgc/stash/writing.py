@@ -21,6 +21,7 @@ from ctxgc.stash.columns import (
     COLUMNS,
     CONTENT,
     SESSION_COLUMNS,
+    STORED_KINDS,
     clean,
     content_values,
     pack,
@@ -195,7 +196,7 @@ class Writer:
         self._fail("body")
         self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))
         self._fail("index")
-        tags = index_text.tags(sid, segment.kind, segment.tool)
+        tags = index_text.tags(sid, STORED_KINDS[segment.kind], segment.tool)
         self._db.execute("INSERT INTO search (rowid, text, meta) VALUES (?, ?, ?)", (rid, mutation.text, tags))
         for n, use in enumerate(segment.paths):
             path = clean(use.path)

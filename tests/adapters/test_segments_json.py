@@ -74,7 +74,7 @@ def test_an_exported_session_reads_back_exactly_whatever_bytes_it_holds_i9(data)
 def test_a_segment_by_hand_needs_only_kind_and_text():
     (user, call, said), _ = read(
         {"kind": "user", "text": "hello"},
-        {"kind": "exchange", "tool": "Read", "input": {"file_path": "/p/a.py"}, "text": "print()"},
+        {"kind": "tool_call", "tool": "Read", "input": {"file_path": "/p/a.py"}, "text": "print()"},
         {"kind": "assistant", "text": "It prints."},
     )
 
@@ -94,7 +94,7 @@ def test_equal_texts_without_ids_get_ids_of_their_own_and_the_same_ones_each_tim
 
 
 def test_lines_and_document_give_the_same_session():
-    records = [{"kind": "user", "text": "hello"}, {"kind": "exchange", "tool": "x", "status": "pending"}]
+    records = [{"kind": "user", "text": "hello"}, {"kind": "tool_call", "tool": "x", "status": "pending"}]
     document = SegmentDocument()
     document.feed(json.dumps(HEADER | {"segments": records}, indent=2).encode())
 
@@ -110,8 +110,8 @@ def test_one_bad_segment_costs_itself_and_nothing_else():
         {"kind": "user", "pieces": 3},
         {"kind": "user", "pieces": [{"name": "text", "data_b64": "!"}]},
         {"kind": "user", "pieces": [{"name": "a"}, {"name": "a"}]},
-        {"kind": "exchange", "pieces": [], "skeleton": {"text": "[]"}},
-        {"kind": "exchange", "pieces": [], "skeleton": {"text": "[" * 10**5}},
+        {"kind": "tool_call", "pieces": [], "skeleton": {"text": "[]"}},
+        {"kind": "tool_call", "pieces": [], "skeleton": {"text": "[" * 10**5}},
     ]
 
     segments, transcript = read({"kind": "user", "text": "first", "id": "same"}, *bad, {"kind": "user", "text": "last"})

@@ -16,6 +16,7 @@ from ctxgc.core.segment import (
     EdgeKind,
     Kind,
     PathUse,
+    Renderer,
     Role,
     SessionKey,
     State,
@@ -407,7 +408,7 @@ async def test_sessions_are_listed_newest_first_and_by_project(stash):
 
 
 async def test_nothing_that_is_known_of_a_session_is_left_behind(stash):
-    words = {str: "word", int: 7, float: 2.5, bool: True}
+    words = {str: "word", int: 7, float: 2.5, bool: True, Renderer: Renderer.GATEWAY}
     row = SessionRow(**{f.name: KEY if f.name == "key" else words[type(f.default)] for f in fields(SessionRow)})
 
     await stash.apply([PutSession(row)])
@@ -525,9 +526,9 @@ async def test_every_filter_narrows(stash):
     assert await seqs() == [0, 0, 1, 2]
     assert await seqs(key=KEY) == await seqs(project="/p") == [0, 1, 2]
     assert await seqs(project="/none") == await seqs(key=SessionKey("a", "b")) == []
-    assert await seqs(kinds=("exchange",)) == await seqs(tools=("Read",)) == [1]
+    assert await seqs(kinds=(Kind.TOOL_CALL,)) == await seqs(tools=("Read",)) == [1]
     assert await seqs(task="auth") == await seqs(tags=("y", "x")) == await seqs(states=("evicted",)) == [0]
-    assert await seqs(key=KEY, kinds=("user", "exchange"), after_s=1.5, before_s=50.0) == [1]
+    assert await seqs(key=KEY, kinds=(Kind.USER, Kind.TOOL_CALL), after_s=1.5, before_s=50.0) == [1]
 
 
 @pytest.mark.parametrize("path", ["/p/src/a.py", "a.py", "src/a.py", "*.py", "src/*", "/p/*/a.p?", "[!x].py"])

@@ -121,7 +121,7 @@ def test_body_and_address_apart_nothing_changes_a_tombstone_so_a_row_without_its
         (a_read("/src/a.py", 10), "Read /src/a.py:10-"),
         (a_shell("go  test\n./..."), "Bash: go test ./..."),
         (a_shell("make " + "x" * 300), "Bash: a long command"),
-        (a_call("", "x"), "exchange"),
+        (a_call("", "x"), "tool call"),
         (a_segment("x", kind=Kind.THINKING), "thinking"),
         (a_call("Read", "x", PathUse("/a", Access.READ), PathUse("/b", Access.READ)), "Read /a +1"),
     ],

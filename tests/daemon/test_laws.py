@@ -20,7 +20,7 @@ names = itertools.count()
 
 
 def reading(n, text=None):
-    return {"kind": "exchange", "id": f"call{n}", "tool": "Read", "text": text or f"line {n} of the log\n" * 60}
+    return {"kind": "tool_call", "id": f"call{n}", "tool": "Read", "text": text or f"line {n} of the log\n" * 60}
 
 
 async def a_session(bench, exchanges=6, name="s"):
@@ -272,7 +272,7 @@ async def test_one_call_that_gives_an_id_two_contents_admits_neither(bench):
 
 async def test_a_pending_call_is_completed_and_given_again_it_changes_nothing(bench):
     session = await a_session(bench)
-    pending = {"kind": "exchange", "id": "it", "tool": "Bash", "input": {"command": "ls"}, "status": "pending"}
+    pending = {"kind": "tool_call", "id": "it", "tool": "Bash", "input": {"command": "ls"}, "status": "pending"}
     done = pending | {"status": "error", "text": "no such folder"}
 
     for call in (pending, pending, done, done, pending):
@@ -309,7 +309,7 @@ async def test_an_op_id_of_another_verb_or_other_params_is_refused_and_nothing_i
 
 async def test_a_call_is_the_same_however_its_session_is_named_and_its_members_are_ordered(bench):
     session = await a_session(bench)
-    call = {"kind": "exchange", "id": "it", "tool": "Bash", "input": {"command": "ls", "timeout": 3}, "text": "a b"}
+    call = {"kind": "tool_call", "id": "it", "tool": "Bash", "input": {"command": "ls", "timeout": 3}, "text": "a b"}
     first = await bench.call("segment.add", **session, segment=call, op_id="one")
     turned = dict(reversed(call.items())) | {"input": {"timeout": 3, "command": "ls"}}
 
@@ -459,7 +459,7 @@ async def test_a_session_that_is_only_watched_says_that_nothing_changes_for_its_
 async def test_a_secret_never_reaches_the_stash(bench):
     session = await a_session(bench)
     arguments = {"command": f"curl -H 'Authorization: token {SECRET}' https://example.org"}
-    call = {"kind": "exchange", "id": "it", "tool": "Bash", "text": f"token {SECRET}", "input": arguments}
+    call = {"kind": "tool_call", "id": "it", "tool": "Bash", "text": f"token {SECRET}", "input": arguments}
 
     added = await bench.call("segment.add", **session, segment=call, op_id="with-secret")
 
@@ -512,7 +512,7 @@ async def test_i1_another_text_under_a_known_id_is_refused_and_never_dropped_in_
 
 async def test_i1_a_call_is_completed_by_its_result_and_may_be_told_of_again_as_pending(bench):
     await bench.call("session.open", session="s")
-    pending = {"kind": "exchange", "id": "c", "tool": "Read", "status": "pending"}
+    pending = {"kind": "tool_call", "id": "c", "tool": "Read", "status": "pending"}
 
     added = [
         (await bench.call("segment.add", session="s", segment=one))["added"]

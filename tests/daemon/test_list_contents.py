@@ -87,7 +87,7 @@ async def test_i1_a_host_that_counts_its_uses_of_one_call_id_anew_gets_back_what
     assert await leads_back_to(bench, reply) == [text_of(f"UNIQUE{n}") for n in range(2, 12)]
     assert [await found(bench, f"UNIQUE{n}") for n in range(12)] == [[text_of(f"UNIQUE{n}")] for n in range(12)]
     listed = (await bench.call("segment.list", session=SESSION))["segments"]
-    assert sum(one["kind"] == "exchange" for one in listed) == 12
+    assert sum(one["kind"] == "tool_call" for one in listed) == 12
 
 
 @pytest.mark.parametrize("api", FORMATS)

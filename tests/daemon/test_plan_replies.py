@@ -36,9 +36,9 @@ async def test_what_a_billed_plan_frees_is_billed_victim_by_victim(session):
     assert sum(one["freed_tokens"] for one in raw["victims"]) == raw["freed_tokens"]
 
 
-@pytest.mark.parametrize("mode", ["client", "wire"])
-async def test_an_undo_says_that_bodies_come_back_and_not_that_they_leave(session, mode):
-    await session.call("session.set", **SESSION, mode=mode)
+@pytest.mark.parametrize("renderer", ["client", "gateway"])
+async def test_an_undo_says_that_bodies_come_back_and_not_that_they_leave(session, renderer):
+    await session.call("session.set", **SESSION, rendered_by=renderer)
     left = await session.call("segment.evict", **SESSION, ids=["toolu_001"])
     back = await session.call("heap.undo", **SESSION)
 

@@ -17,17 +17,17 @@ from tests.daemon.test_laws import a_session, reading, states
 
 
 @pytest.mark.parametrize(
-    ("mode", "state", "says"),
+    ("renderer", "state", "says"),
     [
         ("client", "resident", "1 back in the window"),
-        ("observe", "resident", "1 brought back here; your agent's own window is unchanged"),
-        ("wire", "evicted", "1 read back; in the window its tombstone stays, or the prompt cache would break"),
+        ("agent", "resident", "1 brought back here; your agent's own window is unchanged"),
+        ("gateway", "evicted", "1 read back; in the window its tombstone stays, or the prompt cache would break"),
     ],
 )
-async def test_a_recall_says_what_became_of_the_window(bench, mode, state, says):
+async def test_a_recall_says_what_became_of_the_window(bench, renderer, state, says):
     session = await a_session(bench)
     await bench.call("segment.evict", **session, ids=["call0"])
-    await bench.call("session.set", **session, mode=mode)
+    await bench.call("session.set", **session, rendered_by=renderer)
 
     recalled = await bench.call("stash.recall", **session, id="call0")
 
@@ -115,7 +115,7 @@ async def a_commit_that_fails(bench, session):
 
 
 async def a_reload_of_the_configuration(bench, session):
-    fresh = Config(collect=CollectConfig(kinds=["exchange"]))
+    fresh = Config(collect=CollectConfig(kinds=["tool_call"]))
     apply_config(bench.services, fresh)
 
 

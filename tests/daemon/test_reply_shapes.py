@@ -14,7 +14,7 @@ from tests.daemon.harness import bench_on
 from tests.daemon.test_verbs import call_of_each_verb
 
 RECORDED = Path(__file__).parent / "reply_shapes.json"
-TABLES = {"config", "params", "verbs", "skipped", "by_reason", "held_by"}
+TABLES = {"config", "params", "verbs", "skipped", "by_reason", "protected_by", "held_by"}
 """Members whose own members are data: names of settings, verbs, reasons."""
 
 

@@ -7,7 +7,7 @@ from math import ceil
 import pytest
 
 from ctxgc.core.errors import Conflict, NotFound
-from ctxgc.core.segment import SessionKey
+from ctxgc.core.segment import Renderer, SessionKey
 from ctxgc.stash.contract import Collection, PutCollection
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on
@@ -67,7 +67,7 @@ async def test_the_journal_has_the_predicted_cost_that_the_undo_answered_with(be
 async def test_on_the_wire_what_was_taken_back_is_left_alone_for_a_while_as_what_was_recalled_is(bench):
     session = await a_session(bench)
     awake = bench.services.registry.peek(SessionKey("client", "s"))
-    awake.row = replace(awake.row, mode="wire")
+    awake.row = replace(awake.row, rendered_by=Renderer.GATEWAY)
     await bench.call("heap.collect", **session, budget_tokens=0)
     out = {id_ for id_, state in (await states(bench, **session)).items() if state == "evicted"}
     await bench.call("heap.undo", **session)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, UnknownVerb
-from ctxgc.core.segment import Kind, State
+from ctxgc.core.segment import TOOL_CALL_BEFORE, Kind, State
 from ctxgc.protocol.messages import VERBS
 from ctxgc.protocol.params import KindName, StateName
 
@@ -19,7 +19,7 @@ def call_of_each_verb(folder):
     """One successful call of every verb, in an order in which they all make sense."""
     transcript = folder / "t.json"
     yield "session.open", {"source": "client", "session": "s", "budget_tokens": 100}
-    many = [{"kind": "exchange", "id": f"c{n}", "tool": "Read", "text": f"{n} {LONG}"} for n in range(6)]
+    many = [{"kind": "tool_call", "id": f"c{n}", "tool": "Read", "text": f"{n} {LONG}"} for n in range(6)]
     yield "segment.add_many", SESSION | {"segments": many}
     yield "segment.add", SESSION | {"segment": {"kind": "user", "text": "go on", "id": "u", "refs": ["c0"]}}
     (folder / "f").write_text(LONG)
@@ -129,8 +129,23 @@ async def test_bad_params_name_the_field_and_the_next_step(bench, verb, params, 
 
 
 def test_the_filters_of_the_protocol_take_every_kind_and_state_there_is():
-    assert set(typing.get_args(KindName)) == {kind.value for kind in Kind}
+    assert set(typing.get_args(KindName)) == {kind.value for kind in Kind} | {TOOL_CALL_BEFORE}
     assert set(typing.get_args(StateName)) == {state.value for state in State}
+
+
+async def test_the_words_of_the_version_before_are_still_taken_and_sent(bench):
+    await bench.call("session.open", session="s", mode="wire")
+    added = {"kind": "exchange", "id": "c", "tool": "Read", "text": LONG}
+    await bench.call("segment.add", **SESSION, segment=added)
+
+    shown = await bench.call("session.set", **SESSION, mode="observe")
+    listed = await bench.call("segment.list", **SESSION, kinds=["exchange"])
+    hits = await bench.call("stash.search", kinds=["exchange"])
+    plan = await bench.call("heap.plan", **SESSION, budget_tokens=1)
+
+    assert (shown["rendered_by"], shown["mode"]) == ("agent", "observe")
+    assert [one["kind"] for one in (*listed["segments"], *hits["hits"])] == ["tool_call", "tool_call"]
+    assert plan["protected_by"] == plan["held_by"] != {}
 
 
 NOWHERE = [
@@ -235,7 +250,7 @@ async def test_what_a_search_found_is_found_again_from_any_folder_unless_two_ses
 
 async def test_a_search_by_tool_that_finds_nothing_says_how_a_tools_name_is_matched(bench):
     await bench.call("session.open", session="s")
-    await bench.call("segment.add", segment={"kind": "exchange", "id": "c", "tool": "Edit", "text": "ferry"})
+    await bench.call("segment.add", segment={"kind": "tool_call", "id": "c", "tool": "Edit", "text": "ferry"})
 
     found = await bench.call("stash.search", query="ferry", tools=["Edit"])
     missed = await bench.call("stash.search", query="ferry", tools=["edit"])
@@ -247,7 +262,7 @@ async def test_a_search_by_tool_that_finds_nothing_says_how_a_tools_name_is_matc
 
 OUT_OF_RANGE = [
     ("segment.add", '{"session":"s","segment":{"kind":"user","text":"x","wall_s":%s}}'),
-    ("segment.add", '{"session":"s","segment":{"kind":"exchange","id":"i","input":{"a":[{"b":%s}]}}}'),
+    ("segment.add", '{"session":"s","segment":{"kind":"tool_call","id":"i","input":{"a":[{"b":%s}]}}}'),
     ("tx", '{"session":"s","calls":[{"method":"segment.add","params":{"segment":{"kind":"user","wall_s":%s}}}]}'),
     ("stash.search", '{"query":"x","after_s":%s}'),
     ("segment.get", '{"session":"s","id":"i","offset":%s}'),

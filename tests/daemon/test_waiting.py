@@ -3,7 +3,7 @@
 import pytest
 
 from ctxgc.config import Config
-from ctxgc.core.tombstone import size_label
+from ctxgc.core.labels import tokens_label
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_wire import SMALL_WINDOW, Host, conversation
@@ -37,7 +37,7 @@ async def shown(bench):
 
 
 async def test_a_session_that_is_only_watched_is_said_to_wait_for_nothing(bench):
-    await bench.call("session.open", source="claude_code", session="s", mode="observe")
+    await bench.call("session.open", source="claude_code", session="s", rendered_by="agent")
 
     said = await shown(bench)
 
@@ -46,7 +46,7 @@ async def test_a_session_that_is_only_watched_is_said_to_wait_for_nothing(bench)
 
 
 async def test_a_client_that_did_not_switch_the_pacer_on_is_collected_when_it_asks(bench):
-    await bench.call("session.open", source="claude_code", session="s", mode="client")
+    await bench.call("session.open", source="claude_code", session="s", rendered_by="client")
 
     assert (await shown(bench))["next_collection"]["state"] == "asked"
 
@@ -63,7 +63,7 @@ async def test_what_is_missing_for_the_next_look_is_counted_down_to_it(bench):
     looking = (await shown(bench))["next_collection"]
     assert (growing["state"], looking["state"]) == ("growing", "looking")
     assert missing[0] > missing[1] > missing[2] > 0
-    assert f"looks again after {size_label(missing[2])} more tokens that may go; cold in 5 min" in growing["words"]
+    assert f"looks again after {tokens_label(missing[2])} more evictable tokens; cold in 5 min" in growing["words"]
     assert looking["grown_tokens"] >= looking["due_tokens"]
 
 
@@ -112,7 +112,7 @@ async def test_a_session_that_the_gateway_only_passes_on_is_said_to_be_off(bench
 
     await host.send(conversation(3))
 
-    assert (off["gateway"], off["next_collection"]["state"], off["mode"]) == ("off", "off", "observe")
+    assert (off["gateway"], off["next_collection"]["state"], off["rendered_by"]) == ("off", "off", "agent")
     assert (await shown(bench))["gateway"] == "on"
 
 

@@ -16,7 +16,7 @@ some = st.lists(ids, min_size=1, max_size=3).map(lambda names: {"ids": names})
 exchange = st.fixed_dictionaries(
     {
         "id": ids,
-        "kind": st.just("exchange"),
+        "kind": st.just("tool_call"),
         "tool": st.just("Read"),
         "status": st.sampled_from(["ok", "pending", "error"]),
         "text": st.sampled_from(["", "the tide\n" * 80, "the ferry\n" * 80]),
@@ -64,7 +64,7 @@ async def test_whatever_was_done_to_a_session_it_wakes_as_it_fell_asleep(mutatio
         async with bench_over(stash) as bench:
             await bench.call("session.open", session="s")
             for id in IDS:
-                running = {"id": id, "kind": "exchange", "tool": "Read", "status": "pending"}
+                running = {"id": id, "kind": "tool_call", "tool": "Read", "status": "pending"}
                 await bench.call("segment.add", **SESSION, segment=running)
             for verb, params in mutations:
                 with suppress(CtxgcError):  # It named what is not there, or what may not go.

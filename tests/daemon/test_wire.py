@@ -331,7 +331,7 @@ async def test_a_redacted_body_stays_in_the_window(bench):
 async def test_a_body_that_another_feed_brought_redacted_stays_in_the_window_too(bench):
     text = "token ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2 + "\n" + "log 0: wait for the tide\n" * 80
     await bench.call("session.open", source="claude_code", session="s")
-    seen = {"kind": "exchange", "id": "call_0", "tool": "look_up", "input": {"log": 0}, "text": text}
+    seen = {"kind": "tool_call", "id": "call_0", "tool": "look_up", "input": {"log": 0}, "text": text}
     await bench.call("segment.add", session="claude_code:s", segment=seen)
     host = Host(bench.call, mode="on")
     host.known = {"call_0"}
@@ -390,7 +390,7 @@ async def test_what_the_wire_cannot_edit_is_not_counted_as_what_could_go(bench):
 
     rows = {one["kind"]: one for one in (await bench.call("segment.list", session="claude_code:s"))["segments"]}
     assert rows["thinking"]["has_opaque"]
-    assert 400 < rows["exchange"]["body_tokens"] < 800 < rows["exchange"]["tokens"]
+    assert 400 < rows["tool_call"]["body_tokens"] < 800 < rows["tool_call"]["tokens"]
 
 
 async def test_what_a_first_request_says_cannot_be_edited_is_in_no_collection_of_that_request(bench):
@@ -555,7 +555,7 @@ async def test_a_mode_set_live_holds_for_the_next_request_and_off_lets_everythin
     for turns in range(1, 20):
         await host.send(conversation(turns))
 
-    await bench.call("session.set", session="claude_code:s", mode="wire")
+    await bench.call("session.set", session="claude_code:s", rendered_by="gateway")
     await host.send(conversation(20))
     is_on = host.reply["mode"], bool(host.evicted)
     off = await host.send(conversation(21), mode="off")

@@ -30,7 +30,7 @@ async def texts(bench):
     rows = (await bench.call("segment.list", **KEY, limit=1000))["segments"]
     found = {}
     for row in rows:
-        if row["kind"] == "exchange" and row["state"] != "forgotten":
+        if row["kind"] == "tool_call" and row["state"] != "forgotten":
             (back,) = (await bench.call("stash.recall", **KEY, id=row["id"]))["recalled"]
             found[row["id"]] = back["pieces"][-1]["text"]
     return found
@@ -203,7 +203,7 @@ class OwnDigests:
         records = [
             {
                 "id": id_,
-                "kind": "exchange",
+                "kind": "tool_call",
                 "tool": "look_up",
                 "input": {"log": id_},
                 "text": text,
@@ -257,7 +257,7 @@ async def test_a_restarted_daemon_asks_a_client_with_its_own_digests_once_and_ev
 
 def look_up(text, digest):
     """A window of one call, whose client says this digest of it."""
-    record = {"id": "call_0", "kind": "exchange", "tool": "look_up", "input": {}, "text": text, "digest": digest}
+    record = {"id": "call_0", "kind": "tool_call", "tool": "look_up", "input": {}, "text": text, "digest": digest}
     return KEY | {"format": "openai_chat", "mode": "on", "ids": ["call_0"], "digests": [digest], "new": [record]}
 
 

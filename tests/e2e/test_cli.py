@@ -151,7 +151,7 @@ def test_a_segment_is_found_by_words_of_its_content(home):
 
 
 def test_a_pin_keeps_a_segment_through_a_collection_to_nothing(home):
-    segment = home.ask("show", "--segments", "--kind", "exchange", "--session", SESSION)["segments"][0]["id"]
+    segment = home.ask("show", "--segments", "--kind", "tool_call", "--session", SESSION)["segments"][0]["id"]
     home.run("pin", segment, "--session", SESSION)
 
     plan = home.ask("collect", "--session", SESSION, "--budget", "0", "--dry-run", "--limit", "1000")

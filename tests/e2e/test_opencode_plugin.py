@@ -102,7 +102,7 @@ def test_in_shadow_nothing_is_edited_and_the_daemon_knows_the_session(node, daem
     said = hosted(node, daemon, 12, steps=PAUSE_AT_5, at_pause=lambda: until_known(daemon, "call_0"))
 
     assert not any(said["edited"])
-    assert daemon.call("session.show", session=SESSION)["mode"] == "observe"
+    assert daemon.call("session.show", session=SESSION)["rendered_by"] == "agent"
 
 
 def test_another_output_of_the_same_length_under_an_id_that_is_out_is_sent_and_stored(node, daemon):
@@ -154,7 +154,7 @@ def test_a_call_that_opencode_has_cleared_gives_its_name_to_no_later_one_of_its_
 
     hosted(node, daemon, 13, steps=steps, at_pause=lambda: until_known(daemon, next(told)), HOST_CALL_ID="call")
 
-    rows = {id_: row["state"] for id_, row in segments(daemon).items() if row["kind"] == "exchange"}
+    rows = {id_: row["state"] for id_, row in segments(daemon).items() if row["kind"] == "tool_call"}
     assert rows["call"] == "departed"
     assert rows.keys() <= {"call", *(f"call~{n}" for n in range(2, 14))}, "nothing was taken for another"
 

@@ -18,7 +18,7 @@ def filled(home, segments=40):
     with home.client() as client:
         client.call("session.open", {"session": "s"})
         for id_, text in texts.items():
-            exchange = {"kind": "exchange", "id": id_, "tool": "Bash", "text": text}
+            exchange = {"kind": "tool_call", "id": id_, "tool": "Bash", "text": text}
             client.call("segment.add", {"segment": exchange})
         client.call("heap.collect", {"budget_tokens": 0})
     assert home.stop() == 0

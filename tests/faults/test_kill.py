@@ -26,7 +26,7 @@ def text_of(id_):
 
 
 def exchange(id_):
-    return {"kind": "exchange", "id": id_, "tool": "Bash", "text": text_of(id_), "input": {"command": f"cat {id_}"}}
+    return {"kind": "tool_call", "id": id_, "tool": "Bash", "text": text_of(id_), "input": {"command": f"cat {id_}"}}
 
 
 class Ledger:

@@ -68,8 +68,8 @@ STATS = made(
 )  # fmt: skip
 
 OF_SESSION = {
-    "session": "claude_code:s1", "project": "/p", "model": "m", "title": "Fix the clock", "mode": "observe", "turn": 12,
-    "created_s": 1.0, "updated_s": 2.0,
+    "session": "claude_code:s1", "project": "/p", "model": "m", "title": "Fix the clock", "rendered_by": "agent",
+    "turn": 12, "created_s": 1.0, "updated_s": 2.0,
 }  # fmt: skip
 
 SESSION = made(sessions.SessionReply, **OF_SESSION)
@@ -80,11 +80,11 @@ SHOW = made(
     segments=3, resident=2, evicted=1, resident_tokens=4000, evictable_tokens=3000, garbage_tokens=1000,
     billed_tokens=4800, ratio=1.2, collections=1, freed_tokens=1200,
     next_collection={"state": "watched", "words": "nothing is collected unasked: ctxgc only watches this session"},
-    kinds=[{"kind": "exchange", "segments": 3, "resident_tokens": 4000, "evicted_segments": 1}],
+    kinds=[{"kind": "tool_call", "segments": 3, "resident_tokens": 4000, "evicted_segments": 1}],
 )  # fmt: skip
 
 OF_SEGMENT = {
-    "kind": "exchange", "role": "assistant", "state": "resident", "born_turn": 1, "touched_turn": 1, "tokens": 900,
+    "kind": "tool_call", "role": "assistant", "state": "resident", "born_turn": 1, "touched_turn": 1, "tokens": 900,
     "body_tokens": 850, "tombstone_tokens": 30, "tool": "Read", "status": "ok", "digest": "00" * 16, "importance": 0.5,
     "paths": [{"path": "src/clock.py", "access": "read", "first_line": 1, "last_line": 80}],
 }  # fmt: skip
@@ -112,16 +112,16 @@ PLAN = made(
     session="claude_code:s1", unit="billed", collection=4, trigger="asked", before_tokens=4800, after_tokens=1600,
     target_tokens=1500, freed_tokens=3200, evicted=7,
     victims=[{
-        "id": "toolu_9", "kind": "exchange", "tool": "Read", "label": "Read src/clock.py:1-80", "reason": "superseded",
+        "id": "toolu_9", "kind": "tool_call", "tool": "Read", "label": "Read src/clock.py:1-80", "reason": "superseded",
         "by": "toolu_12", "freed_tokens": 850, "score": -3.0, "age_turns": 9,
     }],
-    by_reason={"superseded": {"segments": 7, "freed_tokens": 3200}}, held_by={"recent": 1200, "user": 400},
-    predicted_cost=-5200.0, cache_rewrite_tokens=900, mode="observe",
+    by_reason={"superseded": {"segments": 7, "freed_tokens": 3200}}, protected_by={"recent": 1200, "user": 400},
+    predicted_cost=-5200.0, cache_rewrite_tokens=900, rendered_by="agent",
     effect="planned: your agent's window is unchanged",
     changed="evicted 7 segments", next="`ctxgc undo` takes it back",
 )  # fmt: skip
 
-LOG = made(heap.LogReply, session="claude_code:s1", ratio=1.2, hidden_tokens=500)
+LOG = made(heap.LogReply, session="claude_code:s1", ratio=1.2, system_and_tools_tokens=500)
 
 
 def journal(number, **given):
@@ -142,6 +142,6 @@ WHY = made(
 
 HIT = made(
     stash.HitReply,
-    session="codex:s2", id="call_7", kind="exchange", tool="exec", label="exec sed -n 1,40p a.rs", state="evicted",
+    session="codex:s2", id="call_7", kind="tool_call", tool="exec", label="exec sed -n 1,40p a.rs", state="evicted",
     tokens=300, project="/p", score=3.2, match="all", snippet="the \x02clock\x03 went \x1b[31mback",
 )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.core.labels import tokens_label
 from ctxgc.core.roots import ROOTS
 from ctxgc.core.segment import Departure, EdgeKind
 from ctxgc.fronts.cli import terminal
@@ -56,8 +57,8 @@ def test_collect_says_what_left_why_the_cost_and_what_it_means(daemon, run):
     for part in ("Read src/clock.py:1-80", "superseded by toolu_12", "4.8 k → 1.6 k", "saves 5.2 k", "and 6 smaller"):
         assert part in ran.out
     assert "your agent's window is unchanged" in ran.out
-    assert "held by  the newest turns 1.2 k, what the user said 400" in ran.out
-    assert "the budget is not reached: what stays may not go" in ran.out
+    assert "protected by  the newest turns 1.2 k, what the user said 400" in ran.out
+    assert "the budget is not reached: what stays is protected" in ran.out
 
 
 def test_a_budget_below_what_is_billed_beside_the_window_is_not_said_to_be_another(daemon, run):
@@ -68,8 +69,8 @@ def test_a_budget_below_what_is_billed_beside_the_window_is_not_said_to_be_anoth
 
 
 def test_everything_that_may_hold_a_window_is_said_in_words():
-    assert not set(ROOTS[1:]) - terminal.HOLDERS.keys()
-    assert not {"skeleton", "tombstone", "small", "opaque", "hidden"} - terminal.HOLDERS.keys()
+    assert not set(ROOTS[1:]) - terminal.PROTECTIONS.keys()
+    assert not {"skeleton", "tombstone", "small", "opaque", "system_and_tools"} - terminal.PROTECTIONS.keys()
 
 
 def test_show_lists_the_newest_of_the_window_and_not_what_a_host_took_out_of_it(daemon, run):
@@ -170,7 +171,7 @@ def test_one_piece_can_be_asked_for_alone(daemon, run):
     ("number", "shown"), [(0, "0"), (999, "999"), (1000, "1.0 k"), (999_949, "999.9 k"), (999_951, "1.00 M")]
 )
 def test_tokens_are_short(number, shown):
-    assert terminal.tokens(number) == shown
+    assert tokens_label(number) == shown
 
 
 def test_every_word_that_a_page_prints_for_a_state_of_things_is_in_the_glossary():

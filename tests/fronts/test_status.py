@@ -15,13 +15,13 @@ from tests.fronts.fake_daemon import Refusal
 ROOT = Path(__file__).parents[2]
 LINE_S = 1.0
 """Of a line on a busy machine; it takes a twentieth of it."""
-WAITS = {"state": "growing", "words": "looks again after 1.2k more tokens that may go; cold in 3 min",
+WAITS = {"state": "growing", "words": "looks again after 1.2 k more evictable tokens; cold in 3 min",
          "grown_tokens": 800, "due_tokens": 2000, "cold_in_s": 180.0, "limit_tokens": 0}  # fmt: skip
 ON = replies.SHOW | {
-    "gateway": "on", "mode": "wire", "cache_hit_rate": 0.94, "faults": 2, "next_collection": WAITS,
+    "gateway": "on", "rendered_by": "gateway", "cache_hit_rate": 0.94, "faults": 2, "next_collection": WAITS,
     "last_collection": replies.journal(3, trigger="value", actual_cost=-4100.0),
 }  # fmt: skip
-SHADOW = ON | {"gateway": "shadow", "mode": "observe", "last_collection": replies.journal(3)}
+SHADOW = ON | {"gateway": "shadow", "rendered_by": "agent", "last_collection": replies.journal(3)}
 
 
 def of(show):
@@ -32,11 +32,11 @@ def test_the_screen_says_what_is_out_what_it_cost_and_what_the_next_collection_w
     page = run(daemon(of(ON)), "status").out
 
     assert "4.8 k tokens" in page
-    assert "3.6 k may go, 1.2 k proven garbage" in page  # 3,000 and 1,000 raw, at 1.2 billed for each.
+    assert "3.6 k evictable, 1.2 k proven garbage" in page  # 3,000 and 1,000 raw, at 1.2 billed for each.
     assert "1.4 k tokens are out of it" in page
     assert "94% of the prompt tokens" in page
     assert "evicted 3, freed 1.8 k; saves 6.2 k predicted, saves 4.9 k by the bill" in page
-    assert "looks again after 1.2k more tokens that may go; cold in 3 min" in page
+    assert "looks again after 1.2 k more evictable tokens; cold in 3 min" in page
 
 
 def test_in_shadow_nothing_is_said_to_have_left(daemon, run):
@@ -72,7 +72,7 @@ def test_json_holds_the_daemon_and_the_session_or_null(daemon, run):
         (SHADOW | {"faults": 0}, "ctxgc shadow · 4.8 k tokens · 1.4 k could go · 94% cached · next in 1.2 k"),
         (ON | {"next_collection": WAITS | {"state": "cold"}, "faults": 0, "freed_tokens": 0},
          "ctxgc on · 4.8 k tokens · 94% cached · next request: cold"),
-        (replies.SHOW | {"freed_tokens": 0}, "ctxgc observe · 4.8 k tokens"),
+        (replies.SHOW | {"freed_tokens": 0}, "ctxgc watching · 4.8 k tokens"),
     ],
 )  # fmt: skip
 def test_a_line_says_mode_window_and_next_and_nothing_that_is_not_known(show, line, daemon, run):

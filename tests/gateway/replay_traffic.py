@@ -151,7 +151,7 @@ class Traffic:
     def __init__(self, limit_tokens=0):
         self.limit_tokens = limit_tokens
         limit = {"CTXGC_PACER__WINDOW_MAX_TOKENS": str(limit_tokens)} if limit_tokens else {}
-        self.daemon = DaemonProcess(CTXGC_COLLECT__KINDS='["exchange"]', **limit).start()
+        self.daemon = DaemonProcess(CTXGC_COLLECT__KINDS='["tool_call"]', **limit).start()
         self.upstream = TokenUpstream(keeps=False)
         self.stage = Stage(DaemonClient(self.daemon.socket), mode="on", wait_s=5.0, upstream=self.upstream)
 

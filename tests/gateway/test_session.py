@@ -133,7 +133,7 @@ def test_a_new_session_is_told_of_in_shadow_and_journalled(daemon):
 
     shown = daemon.call("session.show", session=f"claude_code:{session}")
     journal = daemon.call("heap.log", session=f"claude_code:{session}")["collections"]
-    assert shown["mode"] == "observe"
+    assert shown["rendered_by"] == "agent"
     assert {entry["trigger"] for entry in journal} == {"shadow"}
 
 

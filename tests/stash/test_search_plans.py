@@ -17,7 +17,7 @@ FILTERS = {
     "nothing": {},
     "session": {"key": KEY},
     "project": {"project": "/p"},
-    "kind and tool": {"kinds": ("exchange",), "tools": ("Read",)},
+    "kind and tool": {"kinds": ("tool_call",), "tools": ("Read",)},
     "path": {"path": "a.py"},
     "task": {"task": "auth"},
     "tag": {"tags": ("x",)},

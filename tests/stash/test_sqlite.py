@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ctxgc.core.errors import Conflict, CtxgcError, Incompatible, NotFound, ReadOnly, StashDamaged, StorageFailed
-from ctxgc.core.segment import Access, Kind, PathUse, State
+from ctxgc.core.segment import Access, Kind, PathUse, Renderer, State
 from ctxgc.stash import schema, sqlite
 from ctxgc.stash.contract import Forget, ForgetSession, Op, PutOp, PutPosition, PutSession, Query, SessionRow
 from ctxgc.stash.sqlite import SqliteStash
@@ -423,3 +423,15 @@ async def test_metadata_that_no_engine_can_hold_is_mended_and_the_body_is_not(st
     assert text_of((await stash.bodies(OTHER, [0]))[0]) == body
     assert (await stash.rows(OTHER))[0].segment.command == "a?b"
     assert (await stash.rows(OTHER))[0].state is State.RESIDENT
+
+
+async def test_a_row_keeps_the_names_that_an_older_ctxgc_wrote_so_that_no_file_is_migrated(stash, tmp_path):
+    session = PutSession(SessionRow(key=KEY, rendered_by=Renderer.GATEWAY))
+    await stash.apply([session, put(0, kind=Kind.TOOL_CALL)])
+
+    with sqlite3.connect(file_in(tmp_path)) as db:
+        stored = db.execute("SELECT kind, mode FROM segment JOIN session USING (sid)").fetchall()
+
+    assert stored == [("exchange", "wire")]
+    assert [row.segment.kind for row in await stash.rows(KEY)] == [Kind.TOOL_CALL]
+    assert (await stash.session(KEY)).rendered_by is Renderer.GATEWAY

@@ -22,7 +22,7 @@ from ctxgc.adapters.transcripts.jsonl import Inflater
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
-from ctxgc.core.segment import Departure, SessionKey, Status
+from ctxgc.core.segment import Departure, Renderer, SessionKey, Status
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.session import Session
@@ -170,7 +170,7 @@ class Feed:
                     f"the name of its session has {len(str(key))} characters or more, {NAME_CHARS_MAX} at most",
                     hint="no command could name that session: give it a shorter id in the file",
                 )
-            row = SessionRow(key=key, mode="observe", created_s=self._services.clock())
+            row = SessionRow(key=key, rendered_by=Renderer.AGENT, created_s=self._services.clock())
             session = await self._services.registry.open(row)
             await session.ensure_current()
             reading = self.readings[name] = Reading(

@@ -13,10 +13,8 @@ from ctxgc.core.segment import Access, Kind, PathUse, Role, Segment, Status, tex
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.window_update import PLACE_STEP
 from ctxgc.protocol.messages import NewSegment
-
-PLACE_STEP = 8
-"""Room between the places of neighbours."""
 
 
 def segments_of(session: Session, items: Sequence[NewSegment], wall_s: float) -> list[Segment]:

@@ -13,12 +13,13 @@ from typing import NamedTuple
 from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal, restore, sweep
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
+from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules, Prices, effects_of
 from ctxgc.core.prompt_cache import WARM, CacheState
-from ctxgc.core.segment import State
+from ctxgc.core.segment import Renderer, State
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
-from ctxgc.stash.contract import SHADOW, Collection, Eviction, PutCollection, SetRecalled, SetState, Touch
+from ctxgc.stash.contract import Collection, Eviction, PutCollection, SetRecalled, SetState, Touch
 
 DEFAULT_BUDGET_PART = 3
 """A session without a budget is collected to a third of its resident tokens."""
@@ -162,7 +163,7 @@ def undo(session: Session, tx: Transaction, taken_back: Collection, wall_s: floa
         undoes=taken_back.id,
     )
     tx.add(PutCollection(session.key, record, restores=back))
-    if back and session.row.mode == "wire":
+    if back and session.row.rendered_by is Renderer.GATEWAY:
         # Nobody asks for the next collection there: what comes back stays for as long as what is recalled does.
         tx.add(SetRecalled(session.key, back, session.row.turn))
         for slot in back:
@@ -186,7 +187,7 @@ def recall(session: Session, tx: Transaction, slots: Sequence[int], prices: Pric
     for slot in slots:
         heap.touch(slot, turn)
         session.indexes.grant_grace(slot, turn)
-    if out and session.row.mode != "wire":
+    if out and session.row.rendered_by is not Renderer.GATEWAY:
         tx.add(SetState(session.key, out, State.RESIDENT))
         for slot in out:
             heap.set_state(slot, RESIDENT)

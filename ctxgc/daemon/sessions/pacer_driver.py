@@ -12,6 +12,7 @@ from ctxgc.config import PacerConfig
 from ctxgc.core.pacer import Decision, PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
+from ctxgc.core.segment import Renderer
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
@@ -21,7 +22,7 @@ def pace(
     session: Session, tx: Transaction, config: PacerConfig, pacer: PacerRules, *, cached_tokens: int, wall_s: float
 ) -> Outcome | None:
     """Collect now if the pacer says so; the outcome, or None. `cached_tokens` is the window before the admission."""
-    if session.row.mode == "observe" or not (limit_of(session, config) or config.enabled):
+    if session.row.rendered_by is Renderer.AGENT or not (limit_of(session, config) or config.enabled):
         return None
     idle_s = wall_s - session.row.updated_s if session.row.updated_s else 0.0
     cache = COLD if idle_s > pacer.prices.ttl_s else CacheState(cached_tokens)

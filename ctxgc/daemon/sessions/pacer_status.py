@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ctxgc.config import PacerConfig
+from ctxgc.core.labels import tokens_label
 from ctxgc.core.pacer import PacerRules, due_tokens
-from ctxgc.core.tombstone import size_label
+from ctxgc.core.segment import Renderer
 from ctxgc.daemon.sessions.pacer_driver import limit_of
 from ctxgc.daemon.sessions.request_ledger import simulate_eviction
 from ctxgc.daemon.sessions.session import Session
@@ -35,7 +36,7 @@ class NextCollection(NamedTuple):
 
 def gateway_mode(session: Session) -> str:
     """`on`, `shadow` or `off`, as the gateway last served the session; empty before its first request."""
-    if session.row.mode == "wire":
+    if session.row.rendered_by is Renderer.GATEWAY:
         return "on"
     if session.ledger is None:
         return ""
@@ -73,16 +74,16 @@ def _next_collection(
     limit, is_paced = limit_of(session, config), mode in ("on", "shadow")
     if mode == "off":
         return NextCollection("off", "nothing is collected: the gateway serves this session in mode off")
-    if session.row.mode == "observe" and not is_paced:
+    if session.row.rendered_by is Renderer.AGENT and not is_paced:
         return NextCollection("watched", "nothing is collected unasked: ctxgc only watches this session")
     billed = session.billed(session.heap.resident_tokens)
     if 0 < limit < billed:
-        over = f"over its hard limit by {size_label(billed - limit)} tokens"
-        return NextCollection("limit", f"{over}: collects when enough of it may go")
+        over = f"over its hard limit by {tokens_label(billed - limit)} tokens"
+        return NextCollection("limit", f"{over}: collects when enough of it is evictable")
     if is_paced or config.enabled:
         return _next_paced_collection(session, pacer, wall_s)
     if limit:
-        return NextCollection("limit", f"collects at its hard limit, in {size_label(limit - billed)} tokens")
+        return NextCollection("limit", f"collects at its hard limit, in {tokens_label(limit - billed)} tokens")
     return NextCollection("asked", "nothing is collected unasked: `pacer.enabled` is not set")
 
 
@@ -100,10 +101,10 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
         )
     cold = f"cold in {_span(left_s)}"
     if grown < due:
-        words = f"looks again after {size_label(due - grown)} more tokens that may go; {cold}"
+        words = f"looks again after {tokens_label(due - grown)} more evictable tokens; {cold}"
         return NextCollection("growing", words, grown, due, round(left_s, 1))
     debt = -session.account.saved_cost
-    why = f", and {size_label(round(debt))} input tokens are still to be earned back" if debt >= 1 else ""
+    why = f", and {tokens_label(round(debt))} input tokens are still to be earned back" if debt >= 1 else ""
     words = f"looks at each request: no cut pays for its rewrite yet, out of what was saved so far{why}; {cold}"
     return NextCollection("looking", words, grown, due, round(left_s, 1))
 

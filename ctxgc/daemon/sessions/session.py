@@ -24,7 +24,7 @@ from ctxgc.core.recall_commands import copied, recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.regret_budget import Account
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import Segment, SessionKey, address_in, session_number
+from ctxgc.core.segment import Renderer, Segment, SessionKey, address_in, session_number
 from ctxgc.daemon.sessions.intake import Prepared
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session_index import SessionIndex, SessionSettings
@@ -252,7 +252,7 @@ class Session:
         if admitted.proofs:
             tx.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in admitted.proofs]))
         # An observed session is told after the fact, by records with times; any other as it happens.
-        tx.note_time(segment.wall_s if self.row.mode == "observe" else self._clock())
+        tx.note_time(segment.wall_s if self.row.rendered_by is Renderer.AGENT else self._clock())
         spoken = segment.kind in REPLY_KINDS
         self.set_row(tx, turn=max(self.row.turn, segment.born_turn + spoken))
         return True

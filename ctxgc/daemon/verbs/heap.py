@@ -9,10 +9,10 @@ from ctxgc.core.collector import Plan
 from ctxgc.core.errors import NotFound, OverBudget
 from ctxgc.core.garbage import proven
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Proof
+from ctxgc.core.labels import tokens_label
 from ctxgc.core.mark import path_from_root
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import EdgeKind
-from ctxgc.core.tombstone import size_label
 from ctxgc.daemon.serialize import collection_reply, labels_of, largest_victims, plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import (
@@ -89,8 +89,8 @@ async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
 
 def _must_fit(todo: Plan) -> None:
     if todo.held_by:
-        names = ", ".join(f"{name} {size_label(tokens)}" for name, tokens in todo.held_by[:3])
-        size = f"{size_label(todo.remaining_tokens)} tokens must stay, {size_label(todo.target_tokens)} are allowed"
+        names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in todo.held_by[:3])
+        size = f"{tokens_label(todo.remaining_tokens)} tokens must stay, {tokens_label(todo.target_tokens)} are allowed"
         raise OverBudget(
             f"{size} (raw): {names}", hint="a larger budget, or fewer pins; without must_fit what can go goes"
         )
@@ -124,7 +124,7 @@ async def log(services: Services, params: HeapLog) -> LogReply:
 
 def _log_reply(session: Session, collections: list[CollectionReply]) -> LogReply:
     ratio, hidden = round(session.calibration.ratio, 4), session.row.hidden_tokens
-    return LogReply(str(session.key), collections, ratio, hidden)
+    return LogReply(str(session.key), collections, ratio, hidden, hidden)
 
 
 async def why(services: Services, params: HeapWhy) -> WhyReply:
@@ -216,7 +216,7 @@ async def _why_gone(services: Services, session: Session, slot: int) -> _Answer:
         return _Answer("evicted", f"evicted; `ctxgc recall {name}` brings it back")
     by = heap.ids[entry.by] if entry.by >= 0 else ""
     cause = f" because of {by}" if by else ""
-    freed = size_label(session.calibration.billed(entry.freed_tokens))
+    freed = tokens_label(session.calibration.billed(entry.freed_tokens))
     sentence = (
         f"evicted by collection {number} at turn {record.turn}: {entry.reason.replace('_', ' ')}{cause}, "
         f"freed {freed} tokens; `ctxgc recall {name}` brings it back"

@@ -23,7 +23,7 @@ from ctxgc.core.collector import Plan, plan
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING
 from ctxgc.core.reconcile import Content, HostList, Stamp, ids_by_content, reconcile
-from ctxgc.core.segment import Kind, Segment, SessionKey, Status, base_id, digest
+from ctxgc.core.segment import Kind, Renderer, Segment, SessionKey, Status, base_id, digest
 from ctxgc.core.tombstone import address_told
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
@@ -108,7 +108,9 @@ def _row(services: Services, params: MessagesCollect) -> SessionRow:
     if not colon:
         source, name = "client", params.session
     name = name or "once-" + blake2b(params.messages, digest_size=8).hexdigest()
-    return SessionRow(key=SessionKey(source, name), mode="client", project=params.cwd, created_s=services.clock())
+    return SessionRow(
+        key=SessionKey(source, name), rendered_by=Renderer.CLIENT, project=params.cwd, created_s=services.clock()
+    )
 
 
 async def _read(services: Services, session: Session, window: WireWindow, cwd: str) -> _Listed:

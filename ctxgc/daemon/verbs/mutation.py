@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ctxgc.core.errors import Conflict, NotFound
+from ctxgc.core.labels import SHADOW
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import address_in
 from ctxgc.daemon.services import Services
@@ -18,7 +19,7 @@ from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.protocol.params import Mutating, MutatingSession, OfSession
-from ctxgc.stash.contract import SHADOW, Op, PutOp
+from ctxgc.stash.contract import Op, PutOp
 
 NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
 

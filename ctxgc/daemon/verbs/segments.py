@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ctxgc.core.errors import BadParams, NotFound
 from ctxgc.core.heap import PINNED, REPLY_KINDS, RESIDENT
-from ctxgc.core.segment import EdgeKind, Segment
+from ctxgc.core.segment import EdgeKind, Kind, Segment
 from ctxgc.daemon.feeds.importing import open_regular
 from ctxgc.daemon.serialize import content_reply, header_reply, labels_of, plan_reply, segment_reply
 from ctxgc.daemon.services import Services
@@ -201,12 +201,12 @@ async def get(services: Services, params: SegmentGet) -> ContentReply:
 async def list_segments(services: Services, params: SegmentList) -> SegmentsReply:
     """`segment.list`: window order first, then the segments outside of the window, by place."""
     session = await session_of(services, params)
-    heap = session.heap
+    heap, kinds = session.heap, set(map(Kind, params.kinds))
     wanted = [
         slot
         for slot in range(len(heap))
         if (not params.states or heap.state_of(slot).value in params.states)
-        and (not params.kinds or heap.kind_of(slot).value in params.kinds)
+        and (not kinds or heap.kind_of(slot) in kinds)
     ]
     wanted.sort(key=lambda slot: (heap.state[slot] > 1, heap.place[slot], slot))
     page = wanted[params.offset : params.offset + params.limit]

@@ -14,7 +14,7 @@ from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.heap import EVICTED
 from ctxgc.core.recall_commands import original_of
-from ctxgc.core.segment import Address, SessionKey
+from ctxgc.core.segment import Address, Renderer, SessionKey
 from ctxgc.core.tombstone import tombstone_text
 from ctxgc.daemon.serialize import collection_reply, session_reply, show_reply
 from ctxgc.daemon.services import Services
@@ -24,7 +24,7 @@ from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.verbs.mutation import mutate, on_worker, over_budget_hint, session_of
 from ctxgc.protocol.messages import SessionList, SessionOpen, SessionRender, SessionSet
-from ctxgc.protocol.params import MutatingSession, OfSession
+from ctxgc.protocol.params import RENDERERS, MutatingSession, OfSession
 from ctxgc.protocol.replies.sessions import RenderReply, SessionReply, SessionsReply, ShowReply
 from ctxgc.stash.contract import SegmentRow, SessionRow
 from ctxgc.tokens.calibration import Calibration
@@ -43,7 +43,7 @@ async def open_session(services: Services, params: SessionOpen) -> SessionReply:
         parent_segment=params.parent_segment,
         model=params.model,
         title=params.title,
-        mode=params.mode,
+        rendered_by=_renderer(params) or Renderer.CLIENT,
         budget_tokens=params.budget_tokens,
         task=params.task,
         created_s=now,
@@ -82,11 +82,16 @@ async def show_session(services: Services, params: OfSession) -> ShowReply:
     return show_reply(session, children, pacing, collection_reply(session, journal[0]) if journal else None)
 
 
+def _renderer(params: SessionOpen | SessionSet) -> Renderer | None:
+    name = RENDERERS[params.mode] if params.mode else params.rendered_by
+    return Renderer(name) if name else None
+
+
 def apply_settings(session: Session, tx: Transaction, params: SessionSet) -> SessionReply:
     """Change settings of a session."""
-    fields = params.model_dump(
-        include={"budget_tokens", "window_max_tokens", "mode", "task", "model"}, exclude_none=True
-    )
+    fields = params.model_dump(include={"budget_tokens", "window_max_tokens", "task", "model"}, exclude_none=True)
+    if (renderer := _renderer(params)) is not None:
+        fields["rendered_by"] = renderer
     session.set_row(tx, **fields)
     if "model" in fields:
         session.calibration = Calibration.of(fields["model"])

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, Heap
+from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, PacerRequest
-from ctxgc.core.segment import SessionKey, aside_base, digest
+from ctxgc.core.segment import Renderer, SessionKey, aside_base, digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import Prepared
@@ -50,7 +51,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     segments_in,
 )
 from ctxgc.protocol.wire import EvictedReply, SyncPlanReply, SyncReply, WindowReply, WindowSync
-from ctxgc.stash.contract import SHADOW, ActualCost, SessionRow
+from ctxgc.stash.contract import ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 
@@ -77,7 +78,9 @@ class _Sync:
     @property
     def is_on(self) -> bool:
         """Whether tombstones stand in the session's requests from this one on."""
-        return self.params.mode == "on" or (self.params.mode is None and self.session.row.mode == "wire")
+        return self.params.mode == "on" or (
+            self.params.mode is None and self.session.row.rendered_by is Renderer.GATEWAY
+        )
 
     @property
     def is_repeated(self) -> bool:
@@ -106,8 +109,8 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
 
 def _row(services: Services, params: WindowSync) -> SessionRow:
     source, _, name = params.session.partition(":")
-    mode = "wire" if params.mode == "on" else "observe"
-    return SessionRow(key=SessionKey(source, name), mode=mode, created_s=services.clock())
+    renderer = Renderer.GATEWAY if params.mode == "on" else Renderer.AGENT
+    return SessionRow(key=SessionKey(source, name), rendered_by=renderer, created_s=services.clock())
 
 
 # The request against the session
@@ -215,9 +218,9 @@ def _note_facts(call: _Sync) -> None:
 
 def _set_mode(call: _Sync) -> None:
     if call.params.mode == "on":
-        call.session.set_row(call.tx, mode="wire")
-    elif call.params.mode and call.session.row.mode == "wire":
-        call.session.set_row(call.tx, mode="observe")
+        call.session.set_row(call.tx, rendered_by=Renderer.GATEWAY)
+    elif call.params.mode and call.session.row.rendered_by is Renderer.GATEWAY:
+        call.session.set_row(call.tx, rendered_by=Renderer.AGENT)
 
 
 def _collect(call: _Sync) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PACKAGE = "ctxgc.fronts.cli"
 HELP_COLUMNS = 100
 
-KINDS = ("system", "user", "assistant", "thinking", "exchange", "attachment", "summary", "plan", "other")
+KINDS = ("system", "user", "assistant", "thinking", "tool_call", "attachment", "summary", "plan", "other")
 STATES = ("resident", "evicted", "departed", "forgotten")
 """Kinds and states of segments, for options that take one."""
 
@@ -162,6 +162,11 @@ def build_parser(name: str, spec: Spec) -> argparse.ArgumentParser:
 def _sentence(name: str) -> str:
     text = help_of(name)
     return text[0].upper() + text[1:] + "."
+
+
+def kind_argument(text: str) -> str:
+    """The kind of this name. `exchange`, the older name of a tool call, is taken for one more version."""
+    return "tool_call" if text == "exchange" else text
 
 
 def at_least_one(text: str) -> int:

@@ -102,7 +102,7 @@ class Story:
         except CallFailed as failure:
             if failure.kind != "not_found":
                 raise
-            report |= {"held_by": {}, "lost": len(self._expected.of(key)), "children": []}
+            report |= {"protected_by": {}, "lost": len(self._expected.of(key)), "children": []}
             return
         budget = self._budget_tokens if self._budget_tokens is not None else before.resident_tokens // BUDGET_SHARE
         plan: PlanReply = self.client.call(
@@ -120,7 +120,7 @@ class Story:
             "tokens_before": plan.before_tokens,
             "tokens_after": plan.after_tokens,
             "budget_tokens": budget,
-            "held_by": plan.held_by,
+            "protected_by": plan.protected_by,
             "evicted": plan.evicted,
             "lost": self._expected.missing(key, {one.id: one.digest for one in segments}),
             "recalls_tried": len(evicted),
@@ -157,7 +157,7 @@ class Story:
     def _show(self, key: str, query: str, plan: PlanReply, segments: list[SegmentReply]) -> None:
         """Ask for one retaining path and one search, before the recalls bring everything back."""
         kept = [one for one in segments if one.state == "resident"]
-        told = [one for one in kept if one.kind == "exchange"] or kept
+        told = [one for one in kept if one.kind == "tool_call"] or kept
         if told:
             largest = max(told, key=lambda one: one.tokens)
             self.why = self.client.call("heap.why", {"session": key, "id": largest.id})
@@ -182,11 +182,11 @@ class Story:
     def totals(self) -> dict[str, Any]:
         """The sums over all sessions, side chains included."""
         sums: dict[str, Any] = {name: sum(report[name] for report in self.reports.values()) for name in SUMS}
-        held_by: dict[str, int] = {}
+        protected_by: dict[str, int] = {}
         for report in self.reports.values():
-            for root, tokens in report["held_by"].items():
-                held_by[root] = held_by.get(root, 0) + tokens
-        return {**sums, "held_by": held_by}
+            for root, tokens in report["protected_by"].items():
+                protected_by[root] = protected_by.get(root, 0) + tokens
+        return {**sums, "protected_by": protected_by}
 
 
 def _joined(parts: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.recall import say_hits
-from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
+from ctxgc.fronts.cli.terminal import count, plain, plural
 from ctxgc.fronts.cli.window import VICTIM_HEAD, say_why, victim_row
 
 TYPE_CHECKING = False
@@ -40,15 +41,15 @@ def _say_sessions(page: terminal.Page, story: Story) -> None:
     rows = [
         (
             "  side chain " + report["session"].rpartition("/")[2] if is_child else report["session"],
-            tokens(report["tokens_before"]),
-            tokens(report["tokens_after"]),
-            tokens(report["budget_tokens"]),
+            tokens_label(report["tokens_before"]),
+            tokens_label(report["tokens_after"]),
+            tokens_label(report["budget_tokens"]),
             count(report["evicted"]),
             f"{report['recalls_exact']}/{report['recalls_tried']}",
             count(report["lost"]),
             ""
             if report["tokens_after"] <= report["budget_tokens"]
-            else "held by " + terminal.held_by(report["held_by"]),
+            else "protected by " + terminal.protected_by(report["protected_by"]),
         )
         for root in story.roots()
         for is_child, report in [(False, root), *((True, child) for child in root["children"])]
@@ -63,13 +64,13 @@ def _say_window(page: terminal.Page, story: Story, totals: dict[str, Any]) -> No
     most = max((sums[0] for sums in story.kinds.values()), default=0) or 1
     page.say(f"  {'':10}  {'before':>8}  {'after':>8}", "dim")
     for kind, (then, now) in sorted(story.kinds.items(), key=lambda item: -item[1][0]):
-        page.say(f"  {kind:10}  {tokens(then):>8}  {tokens(now):>8}  {_bars(page, then, now, most)}")
-    line = f"  {'all':10}  {tokens(before):>8}  {tokens(after):>8}"
+        page.say(f"  {kind:10}  {tokens_label(then):>8}  {tokens_label(now):>8}  {_bars(page, then, now, most)}")
+    line = f"  {'all':10}  {tokens_label(before):>8}  {tokens_label(after):>8}"
     page.say(f"{line}  {terminal.percent(before - after, before)} freed; {_reached(totals)}", "bold")
     over = [report for report in story.reports.values() if report["tokens_after"] > report["budget_tokens"]]
     if over:
         which = "" if len(story.reports) == 1 else f"of {_which(len(over))} over its budget "
-        page.say(f"  what stays {which}may not go: {terminal.held_by(totals['held_by'])}", "yellow")
+        page.say(f"  what stays {which}is protected: {terminal.protected_by(totals['protected_by'])}", "yellow")
 
 
 def _which(sessions: int) -> str:
@@ -77,8 +78,8 @@ def _which(sessions: int) -> str:
 
 
 def _reached(totals: dict[str, Any]) -> str:
-    budget, over = tokens(totals["budget_tokens"]), totals["tokens_after"] - totals["budget_tokens"]
-    return f"{tokens(over)} over the budget of {budget}" if over > 0 else f"the budget was {budget}"
+    budget, over = tokens_label(totals["budget_tokens"]), totals["tokens_after"] - totals["budget_tokens"]
+    return f"{tokens_label(over)} over the budget of {budget}" if over > 0 else f"the budget was {budget}"
 
 
 def _bars(page: terminal.Page, before: int, after: int, most: int, width: int = 30) -> str:

@@ -14,8 +14,9 @@ import os
 import socket
 import time
 
+from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
+from ctxgc.fronts.cli.terminal import count, plain, plural
 from ctxgc.gateway import pidfile
 
 TYPE_CHECKING = False
@@ -126,7 +127,7 @@ def _facts(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         ),
         ("unedited", ", ".join(f"{count(times)} {WHY.get(reason, plain(reason))}" for reason, times in passed)),
         ("kept out", f"{terminal.size(number['kept_out_bytes'])} of requests" if number["kept_out_bytes"] else ""),
-        ("in shadow", f"{tokens(would_free)} tokens (raw) would be out" if would_free else ""),
+        ("in shadow", f"{tokens_label(would_free)} tokens (raw) would be out" if would_free else ""),
         ("recalls", _recalls(number) if number["recalls"] or number["recalls_failed"] else ""),
         ("faults", _faults(number)),
     )

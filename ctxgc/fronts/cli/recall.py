@@ -11,10 +11,11 @@ import base64
 import os
 import sys
 
+from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, at_least_one, none_or_more, tokens_argument
+from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, at_least_one, kind_argument, none_or_more, tokens_argument
 from ctxgc.fronts.cli.context import Shell, say_changed, usage
-from ctxgc.fronts.cli.terminal import plain, plural, tokens
+from ctxgc.fronts.cli.terminal import plain, plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
         "query", nargs="*", metavar="WORD", help="words to find; none: the newest that match the filters"
     )
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
-    parser.add_argument("--kind", action="append", default=[], choices=KINDS, help="only this kind; may be repeated")
+    parser.add_argument(
+        "--kind", action="append", default=[], type=kind_argument, choices=KINDS, help="only this kind; may be repeated"
+    )
     parser.add_argument("--tool", action="append", default=[], help="only this tool; may be repeated")
     parser.add_argument("--path", default="", help="only segments that touch this path, or a glob of paths")
     parser.add_argument("--tag", action="append", default=[], help="only with this tag; may be repeated")
@@ -78,7 +81,7 @@ def say_hits(page: terminal.Page, reply: SearchReply) -> None:
             hit.id,
             hit.session,
             hit.state,
-            f"{tokens(hit.tokens)} raw tokens",
+            f"{tokens_label(hit.tokens)} raw tokens",
             terminal.ago(hit.wall_s),
         )
         page.say(f"{rank:2}. {page.paint(plain(hit.label), 'bold')}")

@@ -29,9 +29,9 @@ Where a session is meant, `--session S` names it: `SOURCE:SESSION`, a session id
 newest session of the working directory is meant. A segment is named by its id or a prefix of it; `recall`, `why` and
 `show SEGMENT` find a whole id in any session, if one session alone has it, and the address that a tombstone names.
 
-Tokens are billed tokens: as the session's model counts them, and of a window with the prefix that is hidden from the
-transcript. Where a page says raw, they are o200k tokens; so they are in the replies of `--json`, unless their field or
-their `unit` says `billed`.
+Tokens are billed tokens: as the session's model counts them, and of a window with the system prompt and the tools,
+which no transcript shows. Where a page says raw, tokens are o200k tokens; so are tokens in the replies of `--json`,
+unless the field or the `unit` says `billed`.
 
 | exit code | meaning |
 |---|---|

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ctxgc.fronts.cli.terminal import Page, count, plain, plural, tokens
+from ctxgc.core.labels import tokens_label
+from ctxgc.fronts.cli.terminal import Page, count, plain, plural
 from ctxgc.replay.policy_registry import SHIPPED
 from ctxgc.replay.report import ALL_AGENTS
 from ctxgc.report.replay_page import REASONS
@@ -127,7 +128,9 @@ def say_why(page: Page, found: dict[str, Any]) -> None:
         state = "in the window" if need["in_window"] else "evicted, but another holder was in the window"
         if missing:
             reason = REASONS.get(missing["reason"], missing["reason"].replace("_", " "))
-            state = f"missing: went at turn {missing['gone_turn']}, {reason}; {tokens(missing['size_tokens'])} tokens"
+            state = (
+                f"missing: went at turn {missing['gone_turn']}, {reason}; {tokens_label(missing['size_tokens'])} tokens"
+            )
         page.say()
         page.say(f"  {page.paint(plain(need['what']), 'bold')}  from turn {need['born_turn']}")
         page.say(f"    {page.paint(state, 'red' if missing else 'green')}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
+from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import own_sessions, progress, terminal
-from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, at_least_one, none_or_more
+from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, at_least_one, kind_argument, none_or_more
 from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, say_changed, usage
-from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
+from ctxgc.fronts.cli.terminal import count, plain, plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
         (
             count(one.segments),
             count(one.added),
-            tokens(one.resident_tokens),
+            tokens_label(one.resident_tokens),
             count(one.skipped_records),
             one.session,
         )
@@ -149,12 +150,12 @@ def _say_sessions(page: terminal.Page, reply: SessionsReply) -> None:
             terminal.fit(one.session, NAME_COLUMNS).rstrip() if page.is_terminal else one.session,
             terminal.ago(one.updated_s),
             count(one.turn),
-            one.mode,
+            one.rendered_by,
             one.title or one.project,
         )
         for one in reply.sessions
     ]
-    page.table(("session", "updated", ">turn", "mode", "about"), rows)
+    page.table(("session", "updated", ">turn", "rendered by", "about"), rows)
     if reply.next_offset > 0:
         page.say(f"more: `ctxgc sessions --offset {reply.next_offset}`", "dim")
 
@@ -163,7 +164,9 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("segment", nargs="?", default="", metavar="SEGMENT", help="look at this segment")
     parser.add_argument("--segments", action="store_true", help="with --json: the list of segments, of every state")
     parser.add_argument("--state", action="append", default=[], choices=STATES, help="only segments in this state")
-    parser.add_argument("--kind", action="append", default=[], choices=KINDS, help="only segments of this kind")
+    parser.add_argument(
+        "--kind", action="append", default=[], type=kind_argument, choices=KINDS, help="only segments of this kind"
+    )
     parser.add_argument("--limit", type=at_least_one, default=30, help="how many segments, the newest; default: 30")
 
 
@@ -195,7 +198,8 @@ def show(shell: Shell, args: argparse.Namespace) -> int:
 def _say_session(page: terminal.Page, reply: ShowReply) -> None:
     page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
     budget, billing = reply.budget_tokens, terminal.Billing(reply)
-    hidden = f", {tokens(billing.hidden_tokens)} of them hidden from the transcript" if billing.hidden_tokens else ""
+    beside = billing.system_and_tools_tokens
+    hidden = f", {tokens_label(beside)} of them system prompt and tools" if beside else ""
     states = ", ".join(f"{count(number)} {state}" for state in STATES if (number := getattr(reply, state)))
     page.facts(
         (
@@ -204,18 +208,18 @@ def _say_session(page: terminal.Page, reply: ShowReply) -> None:
             ("task", plain(reply.task)),
             ("parent", plain(reply.parent)),
             ("children", plain(", ".join(reply.children))),
-            ("mode", reply.mode),
+            ("rendered by", reply.rendered_by),
             ("turn", f"{reply.turn}, updated {terminal.ago(reply.updated_s)}"),
             ("segments", f"{count(reply.segments)}: {states}; {count(reply.pinned)} pinned"),
-            ("window", f"{tokens(reply.billed_tokens)} tokens{hidden}"),
+            ("window", f"{tokens_label(reply.billed_tokens)} tokens{hidden}"),
             (
                 "budget",
-                f"{page.bar(reply.pressure)} {reply.pressure:.0%} of {tokens(budget)}" if budget else "",
+                f"{page.bar(reply.pressure)} {reply.pressure:.0%} of {tokens_label(budget)}" if budget else "",
             ),
             (
-                "may go",
-                f"{tokens(billing.part(reply.evictable_tokens))} tokens, "
-                f"{tokens(billing.part(reply.garbage_tokens))} proven garbage",
+                "evictable",
+                f"{tokens_label(billing.part(reply.evictable_tokens))} tokens, "
+                f"{tokens_label(billing.part(reply.garbage_tokens))} proven garbage",
             ),
             (
                 "so far",
@@ -229,7 +233,7 @@ def _say_session(page: terminal.Page, reply: ShowReply) -> None:
     for kind in sorted(reply.kinds, key=lambda one: -one.resident_tokens):
         page.say(
             f"  {kind.kind:10}  {page.bar(kind.resident_tokens / most)}  "
-            f"{tokens(billing.part(kind.resident_tokens)):>8} tokens  of {plural(kind.segments, 'segment')}"
+            f"{tokens_label(billing.part(kind.resident_tokens)):>8} tokens  of {plural(kind.segments, 'segment')}"
             + (f", {count(kind.evicted_segments)} evicted" if kind.evicted_segments else "")
         )
 

@@ -11,10 +11,11 @@ import json
 import os
 import sys
 
+from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import gateway_status, terminal
 from ctxgc.fronts.cli.commands import Spec
 from ctxgc.fronts.cli.context import Refused, Shell, usage
-from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
+from ctxgc.fronts.cli.terminal import count, plain, plural
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed, Unreachable
 from ctxgc.protocol.record import members
@@ -34,13 +35,18 @@ MODES = {
     "shadow": "shadow: all is decided and journalled, nothing is edited; `ctxgc mode on` switches it on",
     "on": "on: what is evicted leaves the requests",
     "off": "off: the gateway only passes requests on; `ctxgc mode` switches it",
-    "observe": "observe: ctxgc watches, and changes nothing in the agent's window",
-    "client": "client: the program that opened it sends what ctxgc renders",
-    "wire": "on: what is evicted leaves the requests",
 }
-"""What a mode means, the gateway's and those of the daemon."""
-EDITED = ("on", "wire", "client")
-"""Modes in which what is evicted is out of what the model is sent; in the others, it would be."""
+"""The gateway's modes, explained."""
+RENDERERS = {
+    "agent": "its agent: ctxgc watches, and changes nothing in the agent's window",
+    "client": "a client: the program that opened the session sends what ctxgc renders",
+    "gateway": "the gateway: what is evicted leaves the requests",
+}
+"""The renderers of a window, explained."""
+EDITED = ("on", "gateway", "client")
+"""Modes and renderers with which evicted bodies are out of what the model gets; with the others, they would be."""
+IN_ONE_WORD = {"agent": "watching", "client": "rendering", "gateway": "on"}
+"""The renderers, on the status line."""
 NEXT = {"limit": "next at the limit", "cold": "next request: cold", "looking": "next when it pays"}
 
 
@@ -107,17 +113,17 @@ def _told(text: str) -> str:
 
 def one_line(reply: ShowReply) -> str:
     """A session's state as one short line."""
-    mode, waits = reply.gateway or reply.mode, reply.next_collection
+    mode, waits = reply.gateway or reply.rendered_by, reply.next_collection
     freed = terminal.Billing(reply).part(reply.freed_tokens)
-    parts = [f"ctxgc {mode}", f"{tokens(reply.billed_tokens)} tokens"]
+    parts = [f"ctxgc {IN_ONE_WORD.get(mode, mode)}", f"{tokens_label(reply.billed_tokens)} tokens"]
     if freed:
-        parts.append(f"{tokens(freed)} {'freed' if mode in EDITED else 'could go'}")
+        parts.append(f"{tokens_label(freed)} {'freed' if mode in EDITED else 'could go'}")
     if reply.cache_hit_rate is not None:
         parts.append(f"{reply.cache_hit_rate:.0%} cached")
     if reply.faults:
         parts.append(plural(reply.faults, "fault"))
     if waits.state == "growing":
-        parts.append(f"next in {tokens(waits.due_tokens - waits.grown_tokens)}")
+        parts.append(f"next in {tokens_label(waits.due_tokens - waits.grown_tokens)}")
     elif waits.state in NEXT:
         parts.append(NEXT[waits.state])
     return " · ".join(parts)
@@ -176,22 +182,26 @@ def _say_window(page: terminal.Page, reply: ShowReply) -> None:
     page.say()
     page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
     limit = reply.budget_tokens or reply.window_max_tokens
-    window = f"{tokens(reply.billed_tokens)} tokens"
+    window = f"{tokens_label(reply.billed_tokens)} tokens"
     if limit:
-        window = f"{page.bar(reply.billed_tokens / limit)} {window} of {tokens(limit)}"
+        window = f"{page.bar(reply.billed_tokens / limit)} {window} of {tokens_label(limit)}"
     billing = terminal.Billing(reply)
-    mode = reply.gateway or reply.mode
-    freed, may_go = billing.part(reply.freed_tokens), billing.part(reply.evictable_tokens)
+    mode = reply.gateway or reply.rendered_by
+    freed, evictable = billing.part(reply.freed_tokens), billing.part(reply.evictable_tokens)
     garbage = billing.part(reply.garbage_tokens)
     hits = reply.cache_hit_rate
     page.facts(
         (
             ("window", window),
-            ("of it", f"{tokens(may_go)} may go, {tokens(garbage)} proven garbage"),
-            ("freed", f"{tokens(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else ""),
+            ("of it", f"{tokens_label(evictable)} evictable, {tokens_label(garbage)} proven garbage"),
+            (
+                "freed",
+                f"{tokens_label(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else "",
+            ),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
             ("faults", count(reply.faults)),
-            ("mode", MODES.get(mode, plain(mode))),
+            ("mode", MODES.get(reply.gateway, plain(reply.gateway))),
+            ("rendered by", "" if reply.gateway else RENDERERS.get(reply.rendered_by, plain(reply.rendered_by))),
             ("turn", str(reply.turn)),
             ("last", _last(reply.last_collection, billing)),
             ("next", plain(reply.next_collection.words)),
@@ -200,7 +210,7 @@ def _say_window(page: terminal.Page, reply: ShowReply) -> None:
 
 
 def _last(one: CollectionReply | None, billing: terminal.Billing) -> str:
-    """The last collection: what it was, what it was to bring, what it brought."""
+    """The last collection: its trigger, its predicted cost, its actual cost."""
     if one is None:
         return "no collection yet"
     actual = "" if one.actual_cost is None else f", {_cost(billing.part(one.actual_cost))} by the bill"
@@ -210,7 +220,7 @@ def _last(one: CollectionReply | None, billing: terminal.Billing) -> str:
 
 
 def _cost(cost: float) -> str:
-    return f"{'saves' if cost <= 0 else 'costs'} {tokens(abs(cost))}"
+    return f"{'saves' if cost <= 0 else 'costs'} {tokens_label(abs(cost))}"
 
 
 COMMANDS = {

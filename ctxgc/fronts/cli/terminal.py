@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import time
 
+from ctxgc.core.labels import MATCH_END, MATCH_START, SHADOW, tokens_label
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +25,7 @@ WIDTH_DEFAULT = 100
 WIDTH_UNCUT = 10_000
 """Of a file or pipe: what a program reads is never cut to fit."""
 WIDTH_MAX = 140
-HOLDERS = {
+PROTECTIONS = {
     "system": "system prompts",
     "user": "what the user said",
     "assistant": "what the model said",
@@ -42,12 +44,9 @@ HOLDERS = {
     "tombstone": "tombstones",
     "small": "too small to gain by",
     "opaque": "images and the like",
-    "hidden": "hidden from the transcript",
+    "system_and_tools": "system prompt and tools",
 }
-"""What keeps tokens in a window, in words; a kind of segment that may not go goes by its own name."""
-SHADOW = "shadow"
-"""The trigger of a journal entry of which nothing left."""
-MATCH_START, MATCH_END = "\x02", "\x03"
+"""The protections of a window in words; a kind of segment that is never evicted goes by its own name."""
 SNIPPET_INDENT = 4
 
 
@@ -177,24 +176,15 @@ def count(number: float) -> str:
     return f"{round(number):,}"
 
 
-def tokens(number: float) -> str:
-    """Tokens, short: `950`, `12.3 k`, `4.56 M`."""
-    if abs(number) < 1000:
-        return str(round(number))
-    if abs(number) < 999_950:
-        return f"{number / 1e3:.1f} k"
-    return f"{number / 1e6:.2f} M"
-
-
 class Billing:
     """Raw tokens of a session as its model bills them: the unit of all that is said of a window."""
 
-    __slots__ = ("hidden_tokens", "ratio")
+    __slots__ = ("ratio", "system_and_tools_tokens")
 
     def __init__(self, reply: ShowReply | LogReply) -> None:
-        """By the `ratio` and `hidden_tokens` of a reply."""
+        """By the `ratio` and `system_and_tools_tokens` of a reply."""
         self.ratio = reply.ratio
-        self.hidden_tokens = reply.hidden_tokens
+        self.system_and_tools_tokens = reply.system_and_tools_tokens
 
     def part(self, raw_tokens: float) -> int:
         """Of a part of the window; rounded up, as the daemon does."""
@@ -202,7 +192,7 @@ class Billing:
 
     def whole(self, raw_tokens: float) -> int:
         """Of a window, with what is billed beside it."""
-        return self.part(raw_tokens) + self.hidden_tokens
+        return self.part(raw_tokens) + self.system_and_tools_tokens
 
 
 def size(number: float) -> str:
@@ -239,19 +229,19 @@ def plural(number: int, noun: str) -> str:
     return f"{count(number)} {noun}" + ("" if number == 1 else "s")
 
 
-def held_by(sums: Mapping[str, int]) -> str:
-    """What holds so many tokens each, the most first."""
+def protected_by(sums: Mapping[str, int]) -> str:
+    """The protections of a window with their tokens, the largest first."""
     ranked = sorted(sums.items(), key=lambda item: -item[1])
-    return ", ".join(f"{HOLDERS.get(name, name)} {tokens(held)}" for name, held in ranked)
+    return ", ".join(f"{PROTECTIONS.get(name, name)} {tokens_label(number)}" for name, number in ranked)
 
 
 def what_left(one: CollectionReply, billing: Billing) -> str:
     """What a collection of the journal did, or would have done, or brought back."""
     freed = billing.whole(one.before_tokens) - billing.whole(one.after_tokens)
     if one.undoes:
-        return f"{tokens(-freed)} came back"
+        return f"{tokens_label(-freed)} came back"
     verb = "would have evicted" if one.trigger == SHADOW else "evicted"
-    return f"{verb} {count(one.evicted)}, freed {tokens(freed)}"
+    return f"{verb} {count(one.evicted)}, freed {tokens_label(freed)}"
 
 
 def label(segment: SegmentReply) -> str:
@@ -262,7 +252,7 @@ def label(segment: SegmentReply) -> str:
         words = [f"{words[0]}:", segment.command]
     elif paths:
         first = paths[0]
-        words[0] += "" if segment.kind == "exchange" else ":"
+        words[0] += "" if segment.kind == "tool_call" else ":"
         lines = f":{first.first_line}-{first.last_line}" if first.last_line else ""
         more = f" +{len(paths) - 1}" if len(paths) > 1 else ""
         words.append(f"{first.path}{lines}{more}")

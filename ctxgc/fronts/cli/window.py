@@ -6,10 +6,11 @@ import argparse
 import os
 import sys
 
+from ctxgc.core.labels import SHADOW, tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.commands import KINDS, Spec, at_least_one, none_or_more, tokens_argument
+from ctxgc.fronts.cli.commands import KINDS, Spec, at_least_one, kind_argument, none_or_more, tokens_argument
 from ctxgc.fronts.cli.context import Shell, say_changed, usage
-from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
+from ctxgc.fronts.cli.terminal import count, plain, plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ SESSION_CHARS_MAX = 400
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="?", default="-", metavar="TEXT", help="the text; `-` or absent: standard input")
     parser.add_argument("--file", metavar="PATH", default="", help="this file's text, however large")
-    parser.add_argument("--kind", choices=KINDS, default="", help="default: other; attachment for a file")
+    parser.add_argument(
+        "--kind", type=kind_argument, choices=KINDS, default="", help="default: other; attachment for a file"
+    )
     parser.add_argument("--id", default="", help="the segment's id; default: derived from kind and text")
     parser.add_argument("--tag", action="append", default=[], help="a tag to find it by; may be repeated")
     parser.add_argument("--task", default="", help="the task it belongs to")
@@ -137,26 +140,30 @@ def say_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None = N
     page.facts(
         (
             ("session", plain(reply.session)),
-            ("window", f"{tokens(before)} → {tokens(after)} {_unit(reply)}"),
+            ("window", f"{tokens_label(before)} → {tokens_label(after)} {_unit(reply)}"),
             ("", page.bar(after / before if before else 0.0)),
             ("budget", _budget(reply, asked_tokens) if reply.trigger == "asked" else ""),
             (
                 "evicted",
-                f"{plural(reply.evicted, 'segment')}, {tokens(reply.freed_tokens)} freed",
+                f"{plural(reply.evicted, 'segment')}, {tokens_label(reply.freed_tokens)} freed",
             ),
-            ("why", "; ".join(f"{name} {tokens(sums.freed_tokens)}" for name, sums in by_reason)),
-            ("held by", terminal.held_by(reply.held_by)),
-            ("cost", f"{verdict} {tokens(abs(cost))} input tokens, predicted" if cost else ""),
+            ("why", "; ".join(f"{name} {tokens_label(sums.freed_tokens)}" for name, sums in by_reason)),
+            ("protected by", terminal.protected_by(reply.protected_by)),
+            ("cost", f"{verdict} {tokens_label(abs(cost))} input tokens, predicted" if cost else ""),
             (
                 "cache",
-                f"{tokens(reply.cache_rewrite_tokens)} tokens to write again" if reply.evicted else "",
+                f"{tokens_label(reply.cache_rewrite_tokens)} tokens to write again" if reply.evicted else "",
             ),
             ("effect", plain(reply.effect)),
         )
     )
     # The page names the holders in its own words: the reply's sentence would say them again.
-    hint = "the budget is not reached: what stays may not go; `ctxgc why SEGMENT` says why" if reply.held_by else None
-    say_changed(page, reply, hint)
+    hint = (
+        "the budget is not reached: what stays is protected; `ctxgc why SEGMENT` says why"
+        if reply.protected_by
+        else None
+    )
+    say_changed(page, reply, hint if reply.protected_by else None)
 
 
 def _unit(reply: PlanReply) -> str:
@@ -165,10 +172,10 @@ def _unit(reply: PlanReply) -> str:
 
 def _budget(reply: PlanReply, asked_tokens: int | None) -> str:
     """The budget; one below what is billed beside the window means as little of the window as can be."""
-    target = tokens(reply.target_tokens)
+    target = tokens_label(reply.target_tokens)
     if asked_tokens is None or asked_tokens >= reply.target_tokens:
         return target
-    return f"{tokens(asked_tokens)}, less than the {target} that are billed beside the window"
+    return f"{tokens_label(asked_tokens)}, less than the {target} that are billed beside the window"
 
 
 VICTIM_HEAD = (">freed", "why", "segment", "what")
@@ -221,8 +228,8 @@ def _say_undone(page: terminal.Page, reply: PlanReply) -> None:
     page.facts(
         (
             ("session", plain(reply.session)),
-            ("window", f"{tokens(reply.before_tokens)} → {tokens(reply.after_tokens)} {_unit(reply)}"),
-            ("cache", f"{tokens(reply.cache_rewrite_tokens)} tokens to write again"),
+            ("window", f"{tokens_label(reply.before_tokens)} → {tokens_label(reply.after_tokens)} {_unit(reply)}"),
+            ("cache", f"{tokens_label(reply.cache_rewrite_tokens)} tokens to write again"),
             ("effect", plain(reply.effect)),
         )
     )
@@ -249,9 +256,9 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
             str(one.collection),
             terminal.ago(one.wall_s),
             one.trigger + (f" undoes {one.undoes}" if one.undoes else ""),
-            f"{tokens(billing.whole(one.before_tokens))} → {tokens(billing.whole(one.after_tokens))}",
-            tokens(billing.part(one.predicted_cost)),
-            "–" if one.actual_cost is None else tokens(billing.part(one.actual_cost)),
+            f"{tokens_label(billing.whole(one.before_tokens))} → {tokens_label(billing.whole(one.after_tokens))}",
+            tokens_label(billing.part(one.predicted_cost)),
+            "–" if one.actual_cost is None else tokens_label(billing.part(one.actual_cost)),
             terminal.what_left(one, billing),
         )
         for one in reply.collections
@@ -260,14 +267,14 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
         page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
         return
     page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", "what"), rows)
-    foreseen = [one for one in reply.collections if one.trigger == terminal.SHADOW]
+    foreseen = [one for one in reply.collections if one.trigger == SHADOW]
     if foreseen:
         freed = billing.part(sum(one.before_tokens - one.after_tokens for one in foreseen))
         cost = billing.part(sum(one.predicted_cost for one in foreseen))
         verdict = "saved" if cost <= 0 else "cost"
         page.say(
-            f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed {tokens(freed)} "
-            f"tokens and {verdict} {tokens(abs(cost))} input tokens, predicted"
+            f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed "
+            f"{tokens_label(freed)} tokens and {verdict} {tokens_label(abs(cost))} input tokens, predicted"
         )
     for one in reply.collections:
         if one.victims:

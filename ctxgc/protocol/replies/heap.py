@@ -45,14 +45,19 @@ class PlanReply(Reply, frozen=True):
     """Victims in all; `victims` lists the largest first, up to the limit asked."""
     victims: list[VictimReply]
     by_reason: dict[str, ReasonReply]
+    protected_by: dict[str, int]
+    """Tokens by their protection, where the target was not reached; else empty. The parts add up to `after_tokens`;
+    `system_and_tools`, in billed tokens, is what the host sends before the window."""
     held_by: dict[str, int]
-    """Tokens by their holder, where the target was not reached; else empty. The parts add up to `after_tokens`;
-    `hidden`, in billed tokens, is the prefix that the host sends before the window."""
+    """Deprecated: `protected_by`, with `hidden` for `system_and_tools`."""
     predicted_cost: float
     """Input-token equivalents over the pacer's horizon; negative is a saving."""
     cache_rewrite_tokens: int
     """Tokens behind the first edited place, which the next request pays again where a prompt cache was warm."""
+    rendered_by: str
+    """Who renders the session's window: `agent`, `client`, `gateway`."""
     mode: str
+    """Deprecated: `rendered_by`, by its older names `observe`, `client`, `wire`."""
     effect: str
     """The effect on the agent's window, in a sentence (`planned: your agent's window is unchanged`, …)."""
     changed: str
@@ -126,7 +131,9 @@ class CollectionReply(Reply, frozen=True):
     after_tokens: int
     evicted: int
     """The number of victims; in a `shadow` entry, of segments that would have been victims."""
+    protected_by: dict[str, int]
     held_by: dict[str, int]
+    """Deprecated: `protected_by`."""
     predicted_cost: float
     """Input-token equivalents over the pacer's horizon; negative is a saving."""
     actual_cost: float | None
@@ -142,5 +149,7 @@ class LogReply(Reply, frozen=True):
     collections: list[CollectionReply]
     ratio: float
     """Billed tokens for each raw one, now."""
+    system_and_tools_tokens: int
+    """Billed tokens of a window beside those: the system prompt and the tools."""
     hidden_tokens: int
-    """Billed tokens of a window beside those."""
+    """Deprecated: `system_and_tools_tokens`."""

@@ -17,7 +17,10 @@ class SessionReply(Reply, frozen=True, kw_only=True):
     parent: str
     model: str
     title: str
+    rendered_by: str
+    """Who renders the session's window: `agent` (ctxgc only plans), `client`, `gateway`."""
     mode: str
+    """Deprecated: `rendered_by`, by its older names `observe`, `client`, `wire`."""
     task: str
     turn: int
     budget_tokens: int
@@ -79,8 +82,11 @@ class ShowReply(SessionReply, frozen=True, kw_only=True):
     garbage_tokens: int
     """Tokens that the eviction of all proven garbage would free."""
     billed_tokens: int
-    """`resident_tokens` in the model's own tokens, hidden prefix included."""
+    """`resident_tokens` in the model's own tokens, system prompt and tools included."""
+    system_and_tools_tokens: int
+    """Billed tokens of the system prompt and the tools, which every request carries beside the window."""
     hidden_tokens: int
+    """Deprecated: `system_and_tools_tokens`."""
     ratio: float
     pressure: float
     """billed_tokens over the budget, 0.0 without one."""

@@ -1,0 +1,16 @@
+"""Texts that one room writes and another shows: short numbers of tokens, the marks of a match, the trigger `shadow`."""
+
+SHADOW = "shadow"
+"""The trigger of a journal entry without evictions: a collection that shadow decided and did not carry out."""
+
+MATCH_START, MATCH_END = "\x02", "\x03"
+"""Marks around each match in a snippet: control characters, which no text on a screen has."""
+
+
+def tokens_label(number: float) -> str:
+    """Tokens, short, for a screen or a sentence: `950`, `12.3 k`, `4.56 M`."""
+    if abs(number) < 1000:
+        return str(round(number))
+    if abs(number) < 999_950:
+        return f"{number / 1e3:.1f} k"
+    return f"{number / 1e6:.2f} M"
