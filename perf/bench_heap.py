@@ -65,7 +65,7 @@ def indexed() -> dict[str, float]:
         at = random.randrange(len(text) - 2_000)
         segment = Segment(
             id=f"s{number}",
-            kind=Kind.EXCHANGE,
+            kind=Kind.TOOL_CALL,
             role=Role.ASSISTANT,
             place=number,
             born_turn=number,

@@ -6,7 +6,7 @@
     false    identifier edges of a segment into the index of another session, of the same project and of another:
              the first shares a code base, so it is an upper bound; the second is chance
 
-Recorded sessions are those below $CTXGC_CORPUS. Percentages are of exchanges (found), re-reads (missed), segments and
+Recorded sessions are those below $CTXGC_CORPUS. Percentages are of tool calls (found), re-reads (missed), segments and
 identifier edges (false).
 """
 
@@ -65,14 +65,14 @@ def grown(segments: list[Segment]) -> Iterator[tuple[int, Segment, ReferenceInde
 
 
 def found(sessions: Sessions) -> dict[str, Number]:
-    """How many exchanges have an edge of each kind."""
+    """How many tool calls have an edge of each kind."""
     having: Counter[EdgeKind] = Counter()
     exchanges = edges = 0
     for segments in sessions.values():
         for slot, segment, index in grown(segments):
             refs = index.refer(slot, segment)
             edges += len(refs)
-            if segment.kind is Kind.EXCHANGE:
+            if segment.kind is Kind.TOOL_CALL:
                 exchanges += 1
                 having.update({EdgeKind(kind) for _, kind in refs})
     kinds = (EdgeKind.PARENT, EdgeKind.SAME_FILE, EdgeKind.EDIT_SOURCE, EdgeKind.IDENTIFIER, EdgeKind.CHAIN)

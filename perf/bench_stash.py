@@ -73,7 +73,13 @@ class Prose:
 def put(key: SessionKey, seq: int, text: str) -> Put:
     body = (Piece("text", text.encode()),)
     segment = Segment(
-        id=f"toolu_{seq:08x}", kind=Kind.EXCHANGE, role=Role.ASSISTANT, place=seq, born_turn=seq, body=body, tool="Read"
+        id=f"toolu_{seq:08x}",
+        kind=Kind.TOOL_CALL,
+        role=Role.ASSISTANT,
+        place=seq,
+        born_turn=seq,
+        body=body,
+        tool="Read",
     )
     return Put(
         SegmentRow(

@@ -24,10 +24,10 @@ def session_like(segments: int, seed: int = 7) -> tuple[Heap, PathIndex]:
 def grow_session(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> Iterator[int]:
     """Fill a heap with that session, segment by segment; yields each slot once it is in."""
     random = Random(seed)
-    kinds = [Kind.EXCHANGE] * 60 + [Kind.THINKING] * 18 + [Kind.ASSISTANT] * 18 + [Kind.USER] * 3 + [Kind.ATTACHMENT]
+    kinds = [Kind.TOOL_CALL] * 60 + [Kind.THINKING] * 18 + [Kind.ASSISTANT] * 18 + [Kind.USER] * 3 + [Kind.ATTACHMENT]
     for number in range(segments):
         kind = Kind.SYSTEM if number == 0 else random.choice(kinds)
-        is_read = kind is Kind.EXCHANGE and random.random() < 0.4
+        is_read = kind is Kind.TOOL_CALL and random.random() < 0.4
         turn = number // SEGMENTS_PER_TURN
         size = min(int(random.lognormvariate(5.2, 1.5)) + 1, 60_000)
         targets = (
@@ -41,7 +41,7 @@ def grow_session(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> 
             skeleton_tokens=random.randint(5, 90),
             body_tokens=size,
             tombstone_tokens=random.randint(30, 60),
-            tool="Read" if is_read else "Bash" if kind is Kind.EXCHANGE else "",
+            tool="Read" if is_read else "Bash" if kind is Kind.TOOL_CALL else "",
             traits=random.choice((FULL_READ, RANGED_READ)) | HAS_PATH if is_read else 0,
         )
         slot = heap.admit(entry, [(t, EdgeKind.IDENTIFIER) for t in sorted(targets) if t < number])

@@ -14,7 +14,7 @@ from hashlib import blake2b
 import numpy as np
 
 from ctxgc.core.collector import evictable
-from ctxgc.core.garbage import proven
+from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.mark import mark
 from ctxgc.core.pacer import PROFILES
 from ctxgc.core.reuse import Weights, fixed_terms, ln_turns
@@ -128,15 +128,15 @@ def samples(script: EpisodeScript) -> list[tuple[list[float], bool]]:
 def _terms(run: Simulation) -> Iterable[tuple[int, list[float]]]:
     heap, now = run.heap, run.now
     roots = find_roots(heap, run.paths, now, RULES)
-    reached, may_go = mark(heap.refs, roots), evictable(heap, roots)
+    reached, candidates = mark(heap.refs, roots), evictable(heap, roots)
     for slot in range(len(heap)):
-        if not may_go[slot] or heap.freed[slot] < RULES.min_gain_tokens:
+        if not candidates[slot] or heap.freed[slot] < RULES.min_gain_tokens:
             continue
         moving = (
             ln_turns(now.turn - heap.born[slot]),
             ln_turns(now.turn - heap.touched[slot]),
             float(reached[slot]),
-            float(proven(heap, slot, now, RULES) is not None),
+            float(garbage_proof(heap, slot, now, RULES) is not None),
         )
         yield slot, [*fixed_terms(heap.fixed_facts(slot)), *moving]
 

@@ -19,7 +19,7 @@ from ctxgc.adapters.facts.background_commands import BackgroundCommands
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of
 from ctxgc.adapters.json_values import block_text, blocks, canonical, clean_name
 from ctxgc.adapters.skeletons import cut_input, cut_result
-from ctxgc.core.segment import NO_FACTS, Kind, Piece, Role, Segment, Status, exchange_id, text_id
+from ctxgc.core.segment import NO_FACTS, Kind, Piece, Role, Segment, Status, text_id, tool_call_id
 
 CALL_ID_CHARS_MAX = 480
 """Of a call id in a segment's id: with an ordinal or a digest behind it the id has to fit a name of the protocol."""
@@ -28,7 +28,7 @@ ROLES = {
     Kind.SYSTEM: Role.SYSTEM,
     Kind.ASSISTANT: Role.ASSISTANT,
     Kind.THINKING: Role.ASSISTANT,
-    Kind.EXCHANGE: Role.ASSISTANT,
+    Kind.TOOL_CALL: Role.ASSISTANT,
 }
 """Who speaks a kind of segment where nothing else is known; every other kind is the user's."""
 
@@ -47,7 +47,7 @@ class Birth(NamedTuple):
     """A place kept free for the segment; None takes the next one of the window."""
 
 
-class Plain(NamedTuple):
+class PlainSegment(NamedTuple):
     """A segment in the words of a client: a text, or a call with its result as text."""
 
     kind: Kind
@@ -82,7 +82,7 @@ class Names:
     def newest(self, call_id: str) -> str | None:
         """The id of the last call with this call id, if there was one."""
         base = call_base(call_id)
-        return exchange_id(base, self._uses[base]) if base in self._uses else None
+        return tool_call_id(base, self._uses[base]) if base in self._uses else None
 
     def uses(self, base: str) -> int:
         """How many segments were named after this first id."""
@@ -91,7 +91,7 @@ class Names:
     def _next(self, base: str) -> str:
         while True:
             ordinal = self._uses[base] = self._uses.get(base, 0) + 1
-            segment_id = exchange_id(base, ordinal)
+            segment_id = tool_call_id(base, ordinal)
             if self._is_taken is None or not self._is_taken(segment_id):
                 return segment_id
 
@@ -121,7 +121,7 @@ class Draft:
 
     def segment(self) -> Segment:
         """The segment as it stands."""
-        facts, is_call = self.facts, self.kind is Kind.EXCHANGE
+        facts, is_call = self.facts, self.kind is Kind.TOOL_CALL
         return Segment(
             id=self.id,
             kind=self.kind,
@@ -150,7 +150,7 @@ class Draft:
         self.body = (*self.body, Piece(RESULT_PIECE, text))
         self.status = Status.ERROR if is_error else Status.OK
         if self.facts.call.attempt:
-            self.facts = self.facts.answered(text)
+            self.facts = self.facts.with_result(text)
 
 
 class SegmentBuilder:
@@ -203,9 +203,9 @@ class SegmentBuilder:
             self._background.note_output(draft.facts.command, filter(None, map(block_text, blocks(content))))
         return draft
 
-    def draft_plain(self, plain: Plain, birth: Birth, cwd: str) -> Draft:
+    def draft_plain(self, plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
         """A segment in the words of a client; its own id, or one by its content."""
-        is_call = plain.kind is Kind.EXCHANGE
+        is_call = plain.kind is Kind.TOOL_CALL
         draft = _plain_call(plain, birth, cwd) if is_call else _text(plain.kind, plain.text, birth)
         draft.role = plain.role
         draft.id = plain.id
@@ -237,7 +237,7 @@ def _call(segment_id: str, call_id: str, tool: str, value: object, birth: Birth)
     kept, pieces = cut_input(value)
     return Draft(
         id=segment_id,
-        kind=Kind.EXCHANGE,
+        kind=Kind.TOOL_CALL,
         role=Role.ASSISTANT,
         place=-1,
         birth=birth,
@@ -247,7 +247,7 @@ def _call(segment_id: str, call_id: str, tool: str, value: object, birth: Birth)
     )
 
 
-def _plain_call(plain: Plain, birth: Birth, cwd: str) -> Draft:
+def _plain_call(plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
     value = plain.input or {}
     draft = _call("", "", plain.tool or "tool", value, birth)
     draft.facts = facts_of(plain.tool, value, cwd)
@@ -256,8 +256,8 @@ def _plain_call(plain: Plain, birth: Birth, cwd: str) -> Draft:
     return draft
 
 
-def as_asked(exchange: Segment) -> Segment:
-    """An exchange as it was while its call waited for the result."""
-    skeleton = {key: part for key, part in json.loads(exchange.skeleton).items() if key not in _SAID_BY_RESULT}
-    body = tuple(piece for piece in exchange.body if piece.name != RESULT_PIECE)
-    return replace(exchange, skeleton=canonical(skeleton), body=body, status=Status.PENDING)
+def as_asked(tool_call: Segment) -> Segment:
+    """A tool call as it was while its call waited for the result."""
+    skeleton = {key: part for key, part in json.loads(tool_call.skeleton).items() if key not in _SAID_BY_RESULT}
+    body = tuple(piece for piece in tool_call.body if piece.name != RESULT_PIECE)
+    return replace(tool_call, skeleton=canonical(skeleton), body=body, status=Status.PENDING)

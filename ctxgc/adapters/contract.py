@@ -27,7 +27,7 @@ DOCUMENT_BYTES_MAX = 256 * 2**20
 """A single-document format (one JSON object a file) larger than this is refused: it cannot be streamed."""
 
 RESULT_PIECE = "result"
-"""The piece of an exchange that its tool answered with."""
+"""The piece of a tool call that its tool answered with."""
 
 INPUT_SPAN = "input"
 """A span that holds all large inputs of a call at once, because they lie in one JSON string."""
@@ -50,7 +50,7 @@ class Opened:
     project: str = ""
     """The working directory."""
     parent: str = ""
-    """The session this is a side chain of, with the id of the exchange that started it if known."""
+    """The session this is a side chain of, with the id of the tool call that started it if known."""
     parent_segment: str = ""
     model: str = ""
     title: str = ""
@@ -126,7 +126,7 @@ class Transcript(Protocol):
     def finish(self) -> list[Event]:
         """The input ends here for now: a last record without newline counts, open calls come out as pending.
 
-        Feeding may go on afterwards (a watched file grows); a later result completes its pending exchange.
+        Feeding may go on afterwards (a watched file grows); a later result completes its pending tool call.
         """
         ...
 
@@ -190,7 +190,7 @@ class WireFormat(Protocol):
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """The request with only the spans of these segments replaced; the same object if there are none (I5).
 
-        Ids that this window does not hold are passed over. Raises `ValueError` for a pending exchange, or another
+        Ids that this window does not hold are passed over. Raises `ValueError` for a pending tool call, or another
         segment of the window without spans.
         """
         ...
@@ -200,6 +200,6 @@ class WireFormat(Protocol):
 
         Bytes of a JSON object with `messages` (and `system`), or with `input` where the API calls it that. A pending
         exchange renders with a stand-in result only where the API demands one. Raises `ValueError` for a tombstone on
-        a pending exchange.
+        a pending tool call.
         """
         ...

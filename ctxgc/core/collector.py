@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import accumulate, compress, islice
 from typing import NamedTuple
 
-from ctxgc.core.garbage import all_proven
+from ctxgc.core.garbage import proven_slots
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
 from ctxgc.core.mark import mark
 from ctxgc.core.masks import all_of, table
@@ -61,14 +61,14 @@ class Ranked(NamedTuple):
 class Plan:
     """What a collection would do. Tokens are raw o200k of the whole window.
 
-    `remaining_tokens` is at most `target_tokens`, or `held_by` says what holds the rest, by name (I6).
+    `remaining_tokens` is at most `target_tokens`, or `protected_by` says what holds the rest, by name (I6).
     """
 
     target_tokens: int
     before_tokens: int
     remaining_tokens: int
     victims: tuple[Victim, ...] = ()
-    held_by: tuple[tuple[str, int], ...] = ()
+    protected_by: tuple[tuple[str, int], ...] = ()
 
 
 def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rules) -> Plan:
@@ -82,8 +82,8 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     if before <= target_tokens:
         return Plan(target_tokens=target_tokens, before_tokens=before, remaining_tokens=before)
     roots = find_roots(heap, paths, now, rules)
-    may_go = bytearray(evictable(heap, roots))
-    garbage = proven_garbage(heap, may_go, now, rules)
+    candidates = bytearray(evictable(heap, roots))
+    garbage = proven_garbage(heap, candidates, now, rules)
     proofs, is_cold = heap.proofs, (COLD, COLD_REACHED)
     victims = [
         Victim(slot, proofs[slot].reason, proofs[slot].by, freed, key)
@@ -92,37 +92,37 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     remaining = before - sum(victim.freed_tokens for victim in victims)
     if remaining > target_tokens:
         reached = mark(heap.refs, roots)
-        cold = coldest(heap, may_go, reached, now, rules)
+        cold = coldest(heap, candidates, reached, now, rules)
         victims += [
             Victim(slot, is_cold[reached[slot]], -1, freed, key)
             for slot, key, freed in _enough(cold, remaining - target_tokens)
         ]
         remaining = before - sum(victim.freed_tokens for victim in victims)
-    held_by = _held_by(heap, roots, {victim.slot for victim in victims}) if remaining > target_tokens else ()
+    protected_by = _protected_by(heap, roots, {victim.slot for victim in victims}) if remaining > target_tokens else ()
     return Plan(
         target_tokens=target_tokens,
         before_tokens=before,
         remaining_tokens=remaining,
         victims=tuple(victims),
-        held_by=held_by,
+        protected_by=protected_by,
     )
 
 
-def proven_garbage(heap: Heap, may_go: bytearray, now: Now, rules: Rules) -> Ranked:
-    """What is proven garbage and worth evicting, the lowest key first; takes all garbage off `may_go`.
+def proven_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> Ranked:
+    """What is proven garbage and worth evicting, the lowest key first; takes all garbage off `candidates`.
 
     The key is the log of the odds that the body is needed again per token that evicting it frees, without age: the
     lowest is the cheapest token to have back. O(proofs · log proofs).
     """
     freed, gain = heap.freed, rules.min_gain_tokens
-    found = all_proven(heap, may_go, now, rules)
+    found = proven_slots(heap, candidates, now, rules)
     for slot in found:
-        may_go[slot] = 0
+        candidates[slot] = 0
     slots = [slot for slot in found if freed[slot] >= gain]
     return _rank(heap, slots, [heap.key[slot] for slot in slots])
 
 
-def coldest(heap: Heap, may_go: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules) -> Ranked:
+def coldest(heap: Heap, candidates: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules) -> Ranked:
     """Every body that may go and is worth it, the lowest key first: as for garbage, but with age and marks.
 
     O(slots + candidates · log candidates).
@@ -132,7 +132,7 @@ def coldest(heap: Heap, may_go: bytes | bytearray, reached: bytes | bytearray, n
     logs = ln_turns_since(now.turn, heap.last_turn)  # Turns are few where slots are many.
     ages, idles = [weights.age * log for log in logs], [weights.idle * log for log in logs]
     linked = (0.0, weights.reached)
-    slots = [slot for slot in compress(range(len(heap)), may_go) if freed[slot] >= gain]
+    slots = [slot for slot in compress(range(len(heap)), candidates) if freed[slot] >= gain]
     keys = [key[slot] + linked[reached[slot]] + ages[born[slot]] + idles[touched[slot]] for slot in slots]
     return _rank(heap, slots, keys)
 
@@ -149,7 +149,7 @@ def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:
     """1 for each slot whose body is resident, of a kind that may go, all text, answered, and no root."""
     return all_of(
         heap.state.translate(_IS_RESIDENT),
-        heap.kind.translate(heap.kinds_that_go),
+        heap.kind.translate(heap.evictable_kind_table),
         heap.flags.translate(_IS_WHOLE),
         roots.translate(_IS_NO_ROOT),
     )
@@ -209,29 +209,29 @@ def freeable_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> tup
 
     Roots, and what may never go, are in neither.
     """
-    may_go = bytearray(evictable(heap, find_roots(heap, paths, now, rules)))
-    return sum(compress(heap.body, may_go)), sum(proven_garbage(heap, may_go, now, rules).freed)
+    candidates = bytearray(evictable(heap, find_roots(heap, paths, now, rules)))
+    return sum(compress(heap.body, candidates)), sum(proven_garbage(heap, candidates, now, rules).freed)
 
 
-def _held_by(heap: Heap, roots: bytes | bytearray, evicted: Collection[int]) -> tuple[tuple[str, int], ...]:
+def _protected_by(heap: Heap, roots: bytes | bytearray, evicted: Collection[int]) -> tuple[tuple[str, int], ...]:
     """What the window still costs when every candidate is out, by what holds it; the parts add up to the whole."""
-    held: Counter[str] = Counter()
+    protected: Counter[str] = Counter()
     for slot in heap.window():
         skeleton, tombstone = heap.skeleton[slot], heap.tombstone[slot]
         if slot in evicted or heap.state[slot] == EVICTED:
-            held["tombstone"] += tombstone
-            held["skeleton"] += skeleton
+            protected["tombstone"] += tombstone
+            protected["skeleton"] += skeleton
         elif roots[slot]:
-            held[ROOTS[roots[slot]]] += skeleton + heap.body[slot]
+            protected[ROOTS[roots[slot]]] += skeleton + heap.body[slot]
         else:
-            held["skeleton"] += skeleton
-            held[_holder(heap, slot)] += heap.body[slot]
-    return tuple(sorted(((name, tokens) for name, tokens in held.items() if tokens), key=lambda entry: -entry[1]))
+            protected["skeleton"] += skeleton
+            protected[_holder(heap, slot)] += heap.body[slot]
+    return tuple(sorted(((name, tokens) for name, tokens in protected.items() if tokens), key=lambda entry: -entry[1]))
 
 
 def _holder(heap: Heap, slot: int) -> str:
     if heap.flags[slot] & OPAQUE:
         return "opaque"
-    if not heap.may_go(slot):
+    if not heap.has_evictable_kind(slot):
         return heap.kind_of(slot).value
     return "small"

@@ -1,6 +1,6 @@
 """Proven garbage: bodies that something later in the same session makes useless. First out, each with its reason.
 
-    duplicate              a later exchange has the same call and the same result
+    duplicate              a later tool call has the same call and the same result
     superseded_read        a later read covers its lines
     stale_read             the file was changed, and a later read shows most of the lines as they are now
     superseded_write       the written text was read back, or written again
@@ -33,7 +33,7 @@ REASONS = (
     "empty",
 )
 
-# A skeleton is canonical JSON with sorted keys, so an exchange's begins with its call id.
+# A skeleton is canonical JSON with sorted keys, so a tool call's begins with its call id.
 _CALL_ID = re.compile(rb'^\{"call_id":"(?:[^"\\]|\\.)*"')
 
 FAILED_KEPT_MAX = 64
@@ -43,7 +43,7 @@ Found = list[tuple[int, Proof]]
 
 
 class GarbageIndex:
-    """Finds what a new exchange proves useless. A cache, rebuilt like the reference index."""
+    """Finds what a new tool call proves useless. A cache, rebuilt like the reference index."""
 
     def __init__(self, paths: PathIndex) -> None:
         self._paths = paths
@@ -55,12 +55,12 @@ class GarbageIndex:
         self._plans: dict[str, int] = {}
 
     def admit(self, slot: int, segment: Segment) -> Found:
-        """Proofs that the exchange in `slot` brings, older slots first. Call before the paths are recorded.
+        """Proofs that the tool call in `slot` brings, older slots first. Call before the paths are recorded.
 
         What is stored aside stands in no window: its proof would not hold, and would keep out a later one that does.
         Of a segment without content everything but duplicates and emptiness is found.
         """
-        if segment.kind is not Kind.EXCHANGE or segment.status is Status.PENDING or aside_base(segment.id):
+        if segment.kind is not Kind.TOOL_CALL or segment.status is Status.PENDING or aside_base(segment.id):
             return []
         found = self.duplicates(slot, segment) + self._plan(slot, segment)
         if _is_empty(segment):
@@ -84,7 +84,7 @@ class GarbageIndex:
         return sorted(entry for entry in found if entry[0] < slot or entry[1].by == -1)
 
     def duplicates(self, slot: int, segment: Segment) -> Found:
-        """The older exchange with the same call and result, if there is one; records this one."""
+        """The older tool call with the same call and result, if there is one; records this one."""
         if not segment.body or aside_base(segment.id):
             return []
         call = text_bytes(f"{segment.tool} {segment.status}") + _CALL_ID.sub(b"", segment.skeleton, 1)
@@ -131,7 +131,7 @@ def _attempt(segment: Segment) -> tuple[str, str, str]:
     return segment.tool, segment.facts.attempt, path
 
 
-def proven(heap: Heap, slot: int, now: Now, rules: Rules) -> Proof | None:
+def garbage_proof(heap: Heap, slot: int, now: Now, rules: Rules) -> Proof | None:
     """The proof that a slot is garbage, if it has one that holds now."""
     proof = heap.proofs.get(slot)
     if proof is None or heap.is_set(slot, PENDING):
@@ -143,8 +143,8 @@ def proven(heap: Heap, slot: int, now: Now, rules: Rules) -> Proof | None:
     return proof
 
 
-def all_proven(heap: Heap, among: bytes | bytearray, now: Now, rules: Rules) -> list[int]:
-    """The slots that are `proven` garbage, ascending, of those whose mark in `among` is 1; none of these is pending.
+def proven_slots(heap: Heap, among: bytes | bytearray, now: Now, rules: Rules) -> list[int]:
+    """The slots with a `garbage_proof`, ascending, of those that `among` marks with 1; no slot is pending.
 
     A plan asks for thousands at once: the same rule, without a call for each.
     """

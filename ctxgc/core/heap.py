@@ -26,7 +26,7 @@ from ctxgc.core.reuse import SHIPPED, FixedFacts, Weights, fixed_logit
 from ctxgc.core.segment import Kind, State
 
 KINDS = tuple(Kind)
-REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.EXCHANGE, Kind.PLAN})
+REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.TOOL_CALL, Kind.PLAN})
 """Kinds that an assistant's reply consists of: with them a session's turn moves on."""
 STATES = tuple(State)
 RESIDENT, EVICTED, DEPARTED, FORGOTTEN = range(4)
@@ -86,12 +86,12 @@ class Heap:
 
     def __init__(
         self,
-        evictable_kinds: Iterable[Kind] = (Kind.EXCHANGE, Kind.ATTACHMENT, Kind.THINKING),
+        evictable_kinds: Iterable[Kind] = (Kind.TOOL_CALL, Kind.ATTACHMENT, Kind.THINKING),
         weights: Weights = SHIPPED,
     ) -> None:
         self.weights = weights
         self.evictable_kinds = frozenset(evictable_kinds)
-        self.kinds_that_go = table(lambda code: code < len(KINDS) and KINDS[code] in self.evictable_kinds)
+        self.evictable_kind_table = table(lambda code: code < len(KINDS) and KINDS[code] in self.evictable_kinds)
         """Translates the kind column to 1 where bodies may go at all."""
         self.ids: list[str] = []
         self.slot_of: dict[str, int] = {}
@@ -238,9 +238,9 @@ class Heap:
         self.ref_kinds[slot] = self._shared_kinds.setdefault(kinds, kinds)
         self._weigh(slot)
 
-    def may_go(self, slot: int) -> bool:
+    def has_evictable_kind(self, slot: int) -> bool:
         """Whether the slot's kind is one whose bodies are evicted at all."""
-        return bool(self.kinds_that_go[self.kind[slot]])
+        return bool(self.evictable_kind_table[self.kind[slot]])
 
     def cost_of(self, slot: int) -> int:
         """What a slot costs in the window now, in raw tokens; 0 if it is not in it."""
@@ -252,7 +252,7 @@ class Heap:
     def _charge(self, slot: int, sign: int) -> None:
         self.resident_tokens += sign * self.cost_of(slot)
         state = self.state[slot]
-        if state == RESIDENT and self.kinds_that_go[self.kind[slot]]:
+        if state == RESIDENT and self.evictable_kind_table[self.kind[slot]]:
             self.evictable_tokens += sign * self.body[slot]
         elif state == EVICTED:
             self.absent_tokens += sign * self.freed[slot]
@@ -346,7 +346,7 @@ class Heap:
         assert self.resident_tokens == sum(map(self.cost_of, range(n))), "I4"
         absent = (self.freed[s] for s in range(n) if self.state[s] == EVICTED)
         assert self.absent_tokens == sum(absent), "I4"
-        bodies = (self.body[s] for s in range(n) if self.state[s] == RESIDENT and self.may_go(s))
+        bodies = (self.body[s] for s in range(n) if self.state[s] == RESIDENT and self.has_evictable_kind(s))
         assert self.evictable_tokens == sum(bodies), "I4"
         assert all(target < slot for slot in range(n) for target in self.refs[slot])
         assert all(len(a) == len(b) for a, b in zip(self.refs, self.ref_kinds, strict=True))

@@ -28,7 +28,7 @@ from math import inf
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, evictable, plan
-from ctxgc.core.garbage import all_proven
+from ctxgc.core.garbage import proven_slots
 from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
@@ -229,16 +229,16 @@ def _over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Pl
 
 def _worth_evicting(heap: Heap, roots: bytearray, now: Now, pacer: PacerRules, cache: CacheState) -> list[Placed]:
     """Every body with a positive gain, in window order; the score is the gain."""
-    may_go = evictable(heap, roots)
+    candidates = evictable(heap, roots)
     state, skeleton, body, tombstone, freed = heap.state, heap.skeleton, heap.body, heap.tombstone, heap.freed
     window, gain_min = heap.window(), max(pacer.rules.min_gain_tokens, 1)
     costs = [skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot]) for slot in window]
     starts = {
         slot: start
         for slot, start in zip(window, accumulate(costs, initial=0), strict=False)  # One more: the window's end.
-        if may_go[slot] and freed[slot] >= gain_min
+        if candidates[slot] and freed[slot] >= gain_min
     }
-    garbage = frozenset(all_proven(heap, may_go, now, pacer.rules))
+    garbage = frozenset(proven_slots(heap, candidates, now, pacer.rules))
     needed = pacer.chances(heap, list(starts), now, mark(heap.refs, roots), garbage)
     cached_end = cache.read_tokens(heap.resident_tokens)
     # The formula at the top of this file; all bodies share the price of a token and of a fault.

@@ -1,4 +1,4 @@
-"""Which exchange touched which lines of which file: the path half of the reference index.
+"""Which tool call touched which lines of which file: the path half of the reference index.
 
 For each path: every use in order of admission, and the reads that no later read has covered yet, sorted by range, so
 that a new read finds what it covers without looking at the others.

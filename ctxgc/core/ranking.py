@@ -1,6 +1,6 @@
 """Ranking: what a query asks for, how well a text answers it, and where.
 
-    "token \\"page fault\\" -draft conn*"  ──parse──▶  Wanted(terms, excluded)
+    "token \\"page fault\\" -draft conn*"  ──parse──▶  SearchQuery(terms, excluded)
     text, term                            ──count──▶  occurrences, by stem
     candidates                            ──rank───▶  scores: BM25, all words before some
     text, terms                           ──snippet▶  the words around the first matches, marked
@@ -46,7 +46,7 @@ class Term(NamedTuple):
         return " ".join(self.ways[0]) + ("*" if self.is_prefix else "")
 
 
-class Wanted(NamedTuple):
+class SearchQuery(NamedTuple):
     """A parsed query. `dropped` terms were beyond the bound."""
 
     terms: tuple[Term, ...]
@@ -63,7 +63,7 @@ class Candidate:
     is_all: bool
 
 
-def parse(query: str) -> Wanted:
+def parse(query: str) -> SearchQuery:
     """Read a person's query: `"…"` is a phrase, `-word` excludes, `word*` is a prefix. Any text parses."""
     terms: dict[Term, None] = {}
     excluded: dict[Term, None] = {}
@@ -72,7 +72,7 @@ def parse(query: str) -> Wanted:
         if term is not None:
             (excluded if minus else terms)[term] = None
     dropped = max(0, len(terms) - TERMS_MAX) + max(0, len(excluded) - TERMS_MAX)
-    return Wanted(tuple(terms)[:TERMS_MAX], tuple(excluded)[:TERMS_MAX], dropped)
+    return SearchQuery(tuple(terms)[:TERMS_MAX], tuple(excluded)[:TERMS_MAX], dropped)
 
 
 def _term(token: str, *, is_quoted: bool) -> Term | None:

@@ -23,9 +23,9 @@ from itertools import count, takewhile
 from typing import NamedTuple
 
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, KINDS, PENDING, RESIDENT, Heap
-from ctxgc.core.segment import Departure, Kind, base_id, exchange_id
+from ctxgc.core.segment import Departure, Kind, base_id, tool_call_id
 
-_CALL = KINDS.index(Kind.EXCHANGE)
+_CALL = KINDS.index(Kind.TOOL_CALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,4 +265,4 @@ def _holders(bases: Set[str], heap: Heap, stamp_of: Callable[[int], Stamp]) -> d
 
 
 def _uses(base: str) -> Iterator[str]:
-    return (exchange_id(base, ordinal) for ordinal in count(1))
+    return (tool_call_id(base, ordinal) for ordinal in count(1))

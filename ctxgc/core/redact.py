@@ -143,17 +143,17 @@ _BRACKET_GROUP = 3
 """In an assignment: 1 is a quoted value, 2 a bare one, 3 the bracket that makes it a call."""
 
 
-def _named(name: bytes) -> Family:
+def _family_of(name: bytes) -> Family:
     pattern = re.compile(name + _ENDING + _ASSIGNS + rb"(?:" + _QUOTED + rb"|" + _BARE + rb")")
     return _alone(Rule("secret", pattern, must_look_random=True))
 
 
 # Searched in a lower-cased copy, which has the same offsets and costs less than ignoring case.
 NAMED = (
-    _named(rb"pass(?:w(?:or)?d|phrase)"),
-    _named(rb"secret"),
-    _named(rb"token"),
-    _named(rb"key(?:" + b"|".join(b"(?<=%s%skey)" % (word, joint) for word in _KEYS for joint in _JOINTS) + b")"),
+    _family_of(rb"pass(?:w(?:or)?d|phrase)"),
+    _family_of(rb"secret"),
+    _family_of(rb"token"),
+    _family_of(rb"key(?:" + b"|".join(b"(?<=%s%skey)" % (word, joint) for word in _KEYS for joint in _JOINTS) + b")"),
     _alone(
         Rule("authorization", re.compile(rb"b(?:earer|asic)[ \t]{1,8}([a-z0-9._~+/=-]{16,}+)"), must_look_random=True)
     ),

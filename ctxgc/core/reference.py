@@ -1,7 +1,7 @@
 """References: what a new segment refers to, derived from its facts and its text, never asked for.
 
     edge          from → to (always older)                                        mark follows
-    parent        exchange → the user text it serves                              yes
+    parent        tool call → the user text it serves                              yes
     same file     read, edit, write → the newest segment that holds those lines   yes
     edit source   edit → the newest read that holds most of its old lines         yes
     identifier    a rare code word → its newest holder                            yes
@@ -106,7 +106,7 @@ class ReferenceIndex:
             refs.append((recalled, EdgeKind.RECALLS))
         # A call that completes late may be older than the newest user text.
         users_before = bisect_left(self._users, slot)
-        if segment.kind is Kind.EXCHANGE and users_before:
+        if segment.kind is Kind.TOOL_CALL and users_before:
             refs.append((self._users[users_before - 1], EdgeKind.PARENT))
         for use in segment.paths:
             holder = self.paths.newest_holder(use, slot) if use.access is not Access.MENTION else -1
@@ -192,8 +192,8 @@ class ReferenceIndex:
 
 
 def _spoken_text(segment: Segment) -> str:
-    """What the speaker said: for an exchange its call, not the result; else the whole text."""
+    """What the speaker said: for a tool call its call, not the result; else the whole text."""
     pieces = [piece.text for piece in segment.body if piece.name != "result"]
-    if segment.kind is Kind.EXCHANGE:
+    if segment.kind is Kind.TOOL_CALL:
         pieces.append(_JSON_SYNTAX.sub(" ", segment.skeleton.decode("utf-8", "replace")))
     return "\n".join(pieces)

@@ -1,6 +1,6 @@
 """A segment: the smallest span of a session that lives or dies together.
 
-    skeleton  always renders (for an exchange: the call with its id and its short inputs)
+    skeleton  always renders (for a tool call: the call with its id and its short inputs)
     body      can be evicted (the result's text, a large input), piece by named piece
 
                       ┌────────── recall ──────────┐
@@ -46,7 +46,6 @@ class Kind(StrEnum):
     ASSISTANT = "assistant"
     THINKING = "thinking"
     TOOL_CALL = "tool_call"
-    EXCHANGE = TOOL_CALL
     ATTACHMENT = "attachment"
     SUMMARY = "summary"
     PLAN = "plan"
@@ -59,7 +58,7 @@ class Kind(StrEnum):
 
 
 class Role(StrEnum):
-    """Who speaks on the wire; an exchange is spoken by the assistant and answered by the tool."""
+    """Who speaks on the wire; a tool call is spoken by the assistant and answered by the tool."""
 
     SYSTEM = "system"
     DEVELOPER = "developer"
@@ -68,7 +67,7 @@ class Role(StrEnum):
 
 
 class Status(StrEnum):
-    """How a tool call ended; everything that is not an exchange is `ok`."""
+    """How a tool call ended; everything that is not a tool call is `ok`."""
 
     OK = "ok"
     ERROR = "error"
@@ -93,7 +92,7 @@ class Departure(StrEnum):
 
 
 class Access(StrEnum):
-    """What an exchange did to a file."""
+    """What a tool call did to a file."""
 
     READ = "read"
     WRITE = "write"
@@ -168,7 +167,7 @@ def session_number(key: SessionKey) -> int:
 
 
 class PathUse(NamedTuple):
-    """A file that an exchange touched, with the lines it covers (1-based, inclusive)."""
+    """A file that a tool call touched, with the lines it covers (1-based, inclusive)."""
 
     path: str
     access: Access
@@ -284,8 +283,8 @@ def digest(skeleton: bytes, body: Iterable[Piece]) -> bytes:
     return hasher.digest()
 
 
-def exchange_id(call_id: str, ordinal: int) -> str:
-    """An exchange's id: the host's call id and, because hosts reuse those, which one in the session it is.
+def tool_call_id(call_id: str, ordinal: int) -> str:
+    """A tool call's id: the host's call id and, because hosts reuse those, which one in the session it is.
 
     The first use keeps the bare call id; the n-th (from 2) is `CALL_ID~n`. A call id that holds a `~` itself always
     gets its ordinal, or `a~2` would be two exchanges.
@@ -294,7 +293,7 @@ def exchange_id(call_id: str, ordinal: int) -> str:
 
 
 def base_id(id_: str) -> str:
-    """The id without its ordinal: the same for all segments that `exchange_id` or `text_id` tell apart by one."""
+    """The id without its ordinal: the same for all segments that `tool_call_id` or `text_id` tell apart by one."""
     base, tilde, ordinal = id_.rpartition("~")
     return base if tilde and ordinal.isdecimal() else id_
 
@@ -304,7 +303,7 @@ def aside_id(id_: str, stamp: bytes) -> str:
 
     It is no ordinal of the id, for those are what a log of the session names its later uses.
     """
-    return exchange_id(f"{id_}~{stamp.hex()[:ASIDE_DIGITS]}", 1)
+    return tool_call_id(f"{id_}~{stamp.hex()[:ASIDE_DIGITS]}", 1)
 
 
 def aside_base(id_: str) -> str:

@@ -27,21 +27,21 @@ def path_label(use: PathUse) -> str:
 def label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
     """What a segment is in a few words: tool with path and lines, or with its command. Never body text.
 
-    Of what is no exchange its kind, with the file or the name of the output that it shows: `attachment: docs/api.md`.
+    Of what is no tool call its kind, with the file or the name of the output that it shows: `attachment: docs/api.md`.
     At most `LABEL_CHARS_MAX` characters and `bytes_max` bytes: of a path the end, of a command the beginning.
     """
-    is_exchange = segment.kind is Kind.EXCHANGE
-    head = _printable(segment.tool or ("tool call" if is_exchange else segment.kind.value))
-    touched = [use for use in segment.paths if use.access is not Access.MENTION or not is_exchange]
+    is_tool_call = segment.kind is Kind.TOOL_CALL
+    head = _printable(segment.tool or ("tool call" if is_tool_call else segment.kind.value))
+    touched = [use for use in segment.paths if use.access is not Access.MENTION or not is_tool_call]
     # A command of that length was cut, and its text may be a piece of the body: a label holds nothing of it.
     command = segment.command if len(segment.command) < COMMAND_CHARS_MAX else ""
-    if command and (is_exchange or not touched):
+    if command and (is_tool_call or not touched):
         return _begin(f"{head}: {_printable(' '.join(command.split()))}", LABEL_CHARS_MAX, bytes_max)
     if not touched:
-        is_cut = is_exchange and segment.command and not command
+        is_cut = is_tool_call and segment.command and not command
         return _begin(f"{head}: {LONG_COMMAND}" if is_cut else head, LABEL_CHARS_MAX, bytes_max)
-    more = f" +{len(touched) - 1}" if len(touched) > 1 and is_exchange else ""
-    head = _begin(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + (" " if is_exchange else ": ")
+    more = f" +{len(touched) - 1}" if len(touched) > 1 and is_tool_call else ""
+    head = _begin(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + (" " if is_tool_call else ": ")
     path = _printable(path_label(touched[0]))
     return head + _end(path, LABEL_CHARS_MAX - len(head + more), bytes_max - len((head + more).encode())) + more
 

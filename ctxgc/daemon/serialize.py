@@ -74,7 +74,7 @@ def show_reply(
     """A session with its window. O(segments)."""
     heap, row = session.heap, session.row
     states = Counter(STATES[state] for state in heap.state)
-    billed = session.billed(heap.resident_tokens)
+    billed = session.billed_window(heap.resident_tokens)
     evictable, garbage = freeable_tokens(heap, session.index.paths, session.now(), session.rules)
     return ShowReply(
         **asdict(session_reply(row)),
@@ -197,8 +197,8 @@ def plan_reply(
     """A plan, made or carried out; `labels` name the victims that are listed."""
     todo = outcome.plan
     is_billed = unit == "billed"
-    whole = session.billed if is_billed else int
-    part = session.calibration.billed if is_billed else int
+    whole = session.billed_window if is_billed else int
+    part = session.calibration.to_billed if is_billed else int
     before, after, target = (whole(n) for n in (todo.before_tokens, todo.remaining_tokens, todo.target_tokens))
     protected_by = _protected_by(todo, part, session.row.hidden_tokens if is_billed else 0)
     return PlanReply(
@@ -239,7 +239,7 @@ def _protected_by(todo: Plan, part: Callable[[int], int], hidden_tokens: int) ->
     """The window's protections in the reply's unit. Parts add up to the whole: each is rounded with those before."""
     protected: dict[str, int] = {}
     raw = 0
-    for name, tokens in todo.held_by:
+    for name, tokens in todo.protected_by:
         protected[name] = part(raw + tokens) - part(raw)
         raw += tokens
     if protected and hidden_tokens:
@@ -300,8 +300,8 @@ def collection_reply(session: Session, record: Collection, labels: Mapping[int, 
         before_tokens=record.before_tokens,
         after_tokens=record.after_tokens,
         evicted=len(record.evictions),
-        protected_by=dict(record.held_by),
-        held_by=dict(record.held_by),
+        protected_by=dict(record.protected_by),
+        held_by=dict(record.protected_by),
         predicted_cost=record.predicted_cost,
         actual_cost=record.actual_cost,
         undoes=record.undoes,

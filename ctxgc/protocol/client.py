@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET
 
 from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable, peer_uid
-from ctxgc.protocol.codec import Lines, Message, decode_message, encode_request
+from ctxgc.protocol.codec import LineSplitter, Message, decode_message, encode_request
 from ctxgc.protocol.discovery import candidate_sockets
 from ctxgc.protocol.limits import DEADLINE_MS_MAX, FRAME_BYTES_DEFAULT, IN_FLIGHT_MAX
 
@@ -39,7 +39,7 @@ class Client(asyncio.Protocol):
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._lines = Lines(ANSWER_BYTES_MAX)
+        self._lines = LineSplitter(ANSWER_BYTES_MAX)
         self._transport: asyncio.Transport
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)

@@ -1,6 +1,6 @@
 """The codec of `ctxgc/1`: bytes to frames and back, without a socket, a clock or a loop.
 
-    bytes ──Lines──▶ lines ──Decoder──▶ Request | Batch | Refusal
+    bytes ──LineSplitter──▶ lines ──Decoder──▶ Request | Batch | Refusal
     bytes ◀── append_result, encode_error, encode_event, encode_gap
 
 A frame is the same however the stream was cut. A faulty line becomes a `Refusal` to send back; a refusal that `closes`
@@ -128,7 +128,7 @@ _MESSAGES = msgspec.json.Decoder(Message)
 _ENCODER = msgspec.json.Encoder()
 
 
-class Lines:
+class LineSplitter:
     """A stream cut into lines of at most `frame_bytes_max`. After a longer one `is_too_long` is set, for good.
 
     The start of an unfinished line is kept as the chunks it came in and joined once, at its newline: joining at
@@ -179,7 +179,7 @@ class Decoder:
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_DEFAULT) -> None:
         self._frame_bytes_max = frame_bytes_max
-        self._lines = Lines(frame_bytes_max)
+        self._lines = LineSplitter(frame_bytes_max)
         self._bad_lines_in_row = 0
         self._is_first_read = True
         self._is_first_line = True

@@ -46,7 +46,7 @@ class EvictionScope:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """Kinds whose bodies may go."""
-        return (Kind.EXCHANGE, Kind.THINKING) if self.thinking else (Kind.EXCHANGE,)
+        return (Kind.TOOL_CALL, Kind.THINKING) if self.thinking else (Kind.TOOL_CALL,)
 
 
 RESULTS = EvictionScope()
@@ -101,7 +101,7 @@ def _split(sized: Sized, scope: EvictionScope) -> tuple[str, str]:
 
 def _skeleton(sized: Sized) -> str:
     """What a call says besides its large inputs. Its id is no word of anyone: pairs are no demand."""
-    if sized.segment.kind is not Kind.EXCHANGE:
+    if sized.segment.kind is not Kind.TOOL_CALL:
         return ""
     call = json.loads(sized.segment.skeleton)
     return "\n".join((str(call.get("name", "")), *_strings(call.get("input"))))

@@ -133,7 +133,7 @@ class Body(NamedTuple):
     skeleton_tokens: int
     body_tokens: int
     tombstone_tokens: int
-    may_go: bool
+    is_evictable: bool
     """Whether a policy may take it at all."""
     is_counted: bool
     """Whether its kind counts against a budget."""
@@ -141,7 +141,7 @@ class Body(NamedTuple):
     @property
     def least_tokens(self) -> int:
         """What stays in every prompt after the first, whatever a policy does."""
-        return min(self.body_tokens, self.tombstone_tokens) if self.may_go else self.body_tokens
+        return min(self.body_tokens, self.tombstone_tokens) if self.is_evictable else self.body_tokens
 
 
 def bodies(script: EpisodeScript) -> list[Body]:
@@ -163,7 +163,7 @@ def bodies(script: EpisodeScript) -> list[Body]:
                     skeleton_tokens=entry.skeleton_tokens,
                     body_tokens=entry.body_tokens,
                     tombstone_tokens=entry.tombstone_tokens,
-                    may_go=is_counted and not entry.flags & (OPAQUE | PENDING),
+                    is_evictable=is_counted and not entry.flags & (OPAQUE | PENDING),
                     is_counted=is_counted,
                 )
             )
@@ -306,7 +306,7 @@ def _room(script: EpisodeScript, timeline: Sequence[Body], budget_tokens: int) -
     for body in timeline:
         if not body.is_counted or body.first >= len(script.steps) or body.end <= body.first:
             continue
-        until = body.first + 1 if body.may_go else body.end
+        until = body.first + 1 if body.is_evictable else body.end
         bound[body.first] += body.body_tokens
         bound[until] -= body.body_tokens
     return [max(budget_tokens - tokens, 0) for tokens in accumulate(bound[:-1])]

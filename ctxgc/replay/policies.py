@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from ctxgc.core.collector import Victim, evictable, plan
-from ctxgc.core.garbage import proven
+from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
 from ctxgc.core.rules import Rules
@@ -29,14 +29,14 @@ def results(run: Simulation) -> list[int]:
     In window order.
     """
     heap = run.heap
-    may_go = evictable(heap, bytes(len(heap)))
-    return [slot for slot in heap.window() if may_go[slot] and slot < run.seen_slots and heap.freed[slot] > 0]
+    candidates = evictable(heap, bytes(len(heap)))
+    return [slot for slot in heap.window() if candidates[slot] and slot < run.seen_slots and heap.freed[slot] > 0]
 
 
 def older_results(run: Simulation, keep: int) -> list[int]:
     """`results` but for those among the newest `keep` exchanges."""
-    kept = set([slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE][-keep:])
-    return [slot for slot in results(run) if slot not in kept and run.heap.kind_of(slot) is Kind.EXCHANGE]
+    kept = set([slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.TOOL_CALL][-keep:])
+    return [slot for slot in results(run) if slot not in kept and run.heap.kind_of(slot) is Kind.TOOL_CALL]
 
 
 def name_victims(run: Simulation, slots: Iterable[int], reason: str) -> list[Victim]:
@@ -181,7 +181,7 @@ class ProvenOnly:
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """Proven garbage."""
         rules = Rules()
-        dead = [slot for slot in results(run) if proven(run.heap, slot, run.now, rules)]
+        dead = [slot for slot in results(run) if garbage_proof(run.heap, slot, run.now, rules)]
         return name_victims(run, dead, self.name)
 
 

@@ -27,7 +27,7 @@ TYPICAL_ADDRESS = Address(10**8, 100)
 
 
 @dataclass(slots=True)
-class Reading:
+class RecordedFile:
     """What a file gave: its sessions' episodes, or why it gave none."""
 
     path: str
@@ -44,9 +44,9 @@ def token_counter() -> TokenCounter:
     return TokenCounter(lambda: load_ranks(os.environ))
 
 
-def read_file(path: str) -> Reading:
+def read_file(path: str) -> RecordedFile:
     """Read one transcript. Raises nothing: an unknown or broken file says so in `trouble`."""
-    reading = Reading(path)
+    reading = RecordedFile(path)
     try:
         _read_into(reading)
     except (OSError, CtxgcError) as failure:
@@ -59,7 +59,7 @@ def read_file(path: str) -> Reading:
     return reading
 
 
-def _read_into(reading: Reading) -> None:
+def _read_into(reading: RecordedFile) -> None:
     with open(reading.path, "rb") as file:
         head = file.read(HEAD_BYTES)
         format = detect(head)

@@ -15,7 +15,7 @@ from ctxgc.replay.prices import PRICE_PROFILES
 from ctxgc.replay.profile import HeapProfile
 from ctxgc.replay.statistics import Bootstrap, Interval, median
 from ctxgc.replay.study import Study
-from ctxgc.replay.trial import SCOPES, WORST_FAULTS_MAX, Result, Sums
+from ctxgc.replay.trial import SCOPES, WORST_FAULTS_MAX, Sums, TrialResult
 
 ALL_AGENTS = "all"
 Report = dict[str, Any]
@@ -24,7 +24,7 @@ Report = dict[str, Any]
 def report_of(study: Study) -> Report:
     """The whole report."""
     profile = PRICE_PROFILES[study.terms.profile]
-    groups: dict[str, list[Result]] = {}
+    groups: dict[str, list[TrialResult]] = {}
     for result in study.results:
         groups.setdefault(result.source, []).append(result)
     groups[ALL_AGENTS] = study.results
@@ -48,7 +48,7 @@ def report_of(study: Study) -> Report:
     }
 
 
-def _agent(results: Sequence[Result], reported: Sequence[str]) -> Report:
+def _agent(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
     draws = Bootstrap(len(results))
     base = _sums(results, "results", NONE)
     placebo = [one for one, result in zip(base, results, strict=True) if result.has_placebo]
@@ -80,7 +80,7 @@ def _agent(results: Sequence[Result], reported: Sequence[str]) -> Report:
     }
 
 
-def _bounds(results: Sequence[Result], scope: str) -> Report:
+def _bounds(results: Sequence[TrialResult], scope: str) -> Report:
     """What no policy can go below, whatever it knows; faults for those that hold the budget."""
     full = sum(one.cost for one in _sums(results, scope, NONE))
     turns = sum(result.turns for result in results)
@@ -90,11 +90,11 @@ def _bounds(results: Sequence[Result], scope: str) -> Report:
     }
 
 
-def _sums(results: Sequence[Result], scope: str, policy: str) -> list[Sums]:
+def _sums(results: Sequence[TrialResult], scope: str, policy: str) -> list[Sums]:
     return [result.sums[scope, policy] for result in results]
 
 
-def _policy(results: Sequence[Result], scope: str, name: str, draws: Bootstrap) -> Report:
+def _policy(results: Sequence[TrialResult], scope: str, name: str, draws: Bootstrap) -> Report:
     own, base, lru = (_sums(results, scope, policy) for policy in (name, NONE, LRU))
     turns = [float(result.turns) for result in results]
     costs, base_costs = [one.cost for one in own], [one.cost for one in base]
@@ -139,7 +139,7 @@ def _interval(interval: Interval | None, digits: int = 2) -> list[float] | None:
     return [round(100 * end, digits) for end in interval] if interval else None
 
 
-def _longest(results: Sequence[Result]) -> Report | None:
+def _longest(results: Sequence[TrialResult]) -> Report | None:
     """The session with the most turns, its window under the policies that the page draws."""
     if not results:
         return None
@@ -153,14 +153,14 @@ def _longest(results: Sequence[Result]) -> Report | None:
     }
 
 
-def _worst_faults(results: Sequence[Result]) -> list[Report]:
+def _worst_faults(results: Sequence[TrialResult]) -> list[Report]:
     """The largest faults of the shipped policy over all sessions; ties in order of sessions."""
     every = [fault for result in results for fault in result.worst]
     every.sort(key=lambda fault: -fault.size_tokens)
     return [{name: getattr(fault, name) for name in fault.__dataclass_fields__} for fault in every[:WORST_FAULTS_MAX]]
 
 
-def _times(results: Sequence[Result], reported: Sequence[str]) -> Report:
+def _times(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
     """Microseconds a turn: the median over sessions of their medians, and the longest turn of all."""
     if not results:
         return {}

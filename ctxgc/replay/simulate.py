@@ -244,7 +244,7 @@ class Simulation:
         gone = {}
         for victim in victims:
             slot = victim.slot
-            if not heap.may_go(slot) or heap.flags[slot] & (OPAQUE | PENDING):
+            if not heap.has_evictable_kind(slot) or heap.flags[slot] & (OPAQUE | PENDING):
                 raise ValueError(f"{victim.reason} names slot {slot}, a body that never goes")
             if slot < self.seen_slots and heap.state[slot] == RESIDENT:
                 gone[slot] = victim.reason

@@ -28,7 +28,7 @@ from ctxgc.replay.demand import Output
 from ctxgc.replay.policy_registry import Terms
 from ctxgc.replay.reading import read_file
 from ctxgc.replay.trace import Episode
-from ctxgc.replay.trial import Result, enough_others, outputs_for_placebo, try_session
+from ctxgc.replay.trial import TrialResult, enough_others, outputs_for_placebo, try_session
 
 WORKERS_DEFAULT = 2
 
@@ -51,7 +51,7 @@ class Study:
     """What came of it: results ordered by agent and session id."""
 
     terms: Terms
-    results: list[Result] = field(default_factory=list)
+    results: list[TrialResult] = field(default_factory=list)
     files: int = 0
     """Files that gave at least one session."""
     skipped: list[Skipped] = field(default_factory=list)
@@ -186,7 +186,7 @@ def _read(task: tuple[str, str]) -> _Read:
     return _Read(path, tuple(stubs), reading.skipped, reading.trouble)
 
 
-def _try(trial: _Trial) -> Result:
+def _try(trial: _Trial) -> TrialResult:
     """In a worker: play every policy on one session."""
     placebo: list[Output] = []
     for spill in trial.placebo:

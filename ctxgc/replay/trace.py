@@ -16,7 +16,7 @@ from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed
 from ctxgc.core.heap import REPLY_KINDS
 from ctxgc.core.heap_entry import SegmentTokens
 from ctxgc.core.segment import Segment, Status
-from ctxgc.tokens.opaque import apart
+from ctxgc.tokens.opaque import split_opaque
 
 HIDDEN_DEFAULT_TOKENS = 20_000
 """System prompt and tool schemas, where the provider's usage does not tell."""
@@ -41,7 +41,7 @@ class Turn:
     before: list[Sized] = field(default_factory=list)
     """User texts, attachments, summaries: new in this turn's prompt."""
     reply: list[Sized] = field(default_factory=list)
-    """Texts, thinking and exchanges of the reply; in the prompt from the next turn on."""
+    """Texts, thinking and tool calls of the reply; in the prompt from the next turn on."""
     cleared: list[str] = field(default_factory=list)
     """Ids whose bodies the host itself dropped before this request."""
 
@@ -96,7 +96,7 @@ class Recorder:
     def _with_tokens(self, segment: Segment) -> Sized:
         pieces = tuple((piece.name, self._count(piece.data)) for piece in segment.body)
         body = sum(tokens for _, tokens in pieces)
-        frame, opaque_tokens = apart(segment.skeleton)
+        frame, opaque_tokens = split_opaque(segment.skeleton)
         tokens = SegmentTokens(self._count(frame) + opaque_tokens, pieces, self._tombstone(segment, body))
         return Sized(segment, tokens)
 

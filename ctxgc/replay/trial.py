@@ -74,7 +74,7 @@ class WorstFault:
 
 
 @dataclass(slots=True)
-class Result:
+class TrialResult:
     """A session's trial."""
 
     source: str
@@ -120,10 +120,10 @@ def outputs_for_placebo(episodes: Iterable[Episode]) -> list[Output]:
     return [output_of(turn) for episode in episodes for turn in episode.turns]
 
 
-def try_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: Terms) -> Result:
+def try_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: Terms) -> TrialResult:
     """Play every policy on a session. `placebo` is empty where no other session of the agent is known."""
     first = episodes[0]
-    result = Result(first.source, first.session, episodes=len(episodes), has_placebo=bool(placebo))
+    result = TrialResult(first.source, first.session, episodes=len(episodes), has_placebo=bool(placebo))
     for episode in episodes:
         if episode.number:
             result.host_lost += episode.lost_reads
@@ -146,7 +146,11 @@ def _script(episode: Episode, scope: EvictionScope, outputs: Sequence[Output] | 
 
 
 def _play_all(
-    result: Result, scope_name: str, scripts: Sequence[EpisodeScript], placebos: Sequence[EpisodeScript], terms: Terms
+    result: TrialResult,
+    scope_name: str,
+    scripts: Sequence[EpisodeScript],
+    placebos: Sequence[EpisodeScript],
+    terms: Terms,
 ) -> None:
     for policy in policies_of(terms):
         sums = result.sums.setdefault((scope_name, policy.name), Sums())
@@ -162,7 +166,9 @@ def _play_all(
             sums.add_placebo(play(script, policy, terms.prices))
 
 
-def _note_story(result: Result, episodes: Sequence[Episode], scripts: Sequence[EpisodeScript], terms: Terms) -> None:
+def _note_story(
+    result: TrialResult, episodes: Sequence[Episode], scripts: Sequence[EpisodeScript], terms: Terms
+) -> None:
     """Windows by turn for the page, and the shipped policy's worst faults by label."""
     drawn = {policy.name: policy for policy in policies_of(terms) if policy.name in WINDOWS}
     for name, policy in drawn.items():

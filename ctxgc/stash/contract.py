@@ -121,7 +121,7 @@ class Collection:
     before_tokens: int
     after_tokens: int
     evictions: tuple[Eviction, ...] = ()
-    held_by: tuple[tuple[str, int], ...] = ()
+    protected_by: tuple[tuple[str, int], ...] = ()
     predicted_cost: float = 0.0
     """Input-token equivalents over the pacer's horizon, negative is a saving."""
     actual_cost: float | None = None

@@ -229,7 +229,7 @@ def journal_lines(db: sqlite3.Connection, sid: int | None, only: str, value: obj
             before_tokens=before,
             after_tokens=after,
             evictions=tuple(_evictions(db, sid, number)),
-            held_by=tuple((name, tokens) for name, tokens in json.loads(held_by or "[]")),
+            protected_by=tuple((name, tokens) for name, tokens in json.loads(held_by or "[]")),
             predicted_cost=predicted,
             actual_cost=actual,
             undoes=undoes,

@@ -22,8 +22,8 @@ from ctxgc.core.labels import MATCH_START
 from ctxgc.core.ranking import (
     CANDIDATES_MAX,
     Candidate,
+    SearchQuery,
     Term,
-    Wanted,
     count,
     parse,
     rank,
@@ -133,7 +133,7 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
         deadline.set(float("inf"))
 
 
-def _gather(db: sqlite3.Connection, wanted: Wanted, scope: SearchScope, need: int, out: CandidatePool) -> None:
+def _gather(db: sqlite3.Connection, wanted: SearchQuery, scope: SearchScope, need: int, out: CandidatePool) -> None:
     """Gather candidates for `need` hits: segments with all words, then segments with some of the rarer words.
 
     The lots of a smaller need are the first lots of a larger: a page goes on where the last one ended.
@@ -159,7 +159,7 @@ def _gather(db: sqlite3.Connection, wanted: Wanted, scope: SearchScope, need: in
 
 
 def _fill(
-    db: sqlite3.Connection, wanted: Wanted, scope: SearchScope, need: int, rows_max: int, out: CandidatePool
+    db: sqlite3.Connection, wanted: SearchQuery, scope: SearchScope, need: int, rows_max: int, out: CandidatePool
 ) -> None:
     """Add segments that have some of the words, rare words first; more words only where the rare ones fill no page."""
     present = sorted((term for term in wanted.terms if out.df[term]), key=lambda term: out.df[term])
@@ -221,7 +221,7 @@ def matching_sql(scope: SearchScope, *, is_ranked: bool) -> str:
     )
 
 
-def _match(terms: Sequence[Term], how: str, wanted: Wanted, scope: SearchScope) -> str:
+def _match(terms: Sequence[Term], how: str, wanted: SearchQuery, scope: SearchScope) -> str:
     """The index expression: quoted words, joined, in the scope's tags, without the excluded words."""
     match = f"(text : ({f' {how} '.join(map(_quote, terms))}))"
     if scope.tags:
@@ -238,7 +238,7 @@ def _quote(term: Term) -> str:
 
 
 def _newest_page(
-    db: sqlite3.Connection, query: Query, wanted: Wanted, scope: SearchScope, out: CandidatePool
+    db: sqlite3.Connection, query: Query, wanted: SearchQuery, scope: SearchScope, out: CandidatePool
 ) -> SearchResult:
     """The reply to a query without words: a page of the newest segments of the scope."""
     limit = min(query.limit, SEARCH_LIMIT_MAX)
@@ -271,7 +271,12 @@ def listing_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
 
 
 def _fallback(
-    db: sqlite3.Connection, deadline: Deadline, query: Query, wanted: Wanted, scope: SearchScope, out: CandidatePool
+    db: sqlite3.Connection,
+    deadline: Deadline,
+    query: Query,
+    wanted: SearchQuery,
+    scope: SearchScope,
+    out: CandidatePool,
 ) -> SearchResult:
     """The reply out of time: the candidates so far, else the newest segments that have any of the words."""
     deadline.set(FALLBACK_S_MAX)
@@ -290,7 +295,9 @@ def _fallback(
     return _ranked_page(db, query, wanted, out, match="recent")
 
 
-def _ranked_page(db: sqlite3.Connection, query: Query, wanted: Wanted, out: CandidatePool, match: str) -> SearchResult:
+def _ranked_page(
+    db: sqlite3.Connection, query: Query, wanted: SearchQuery, out: CandidatePool, match: str
+) -> SearchResult:
     """Rank the candidates and cut the page."""
     ranked: list[tuple[Candidate, float]] = []
     for lot in out.lots():
@@ -326,7 +333,7 @@ def _frames(db: sqlite3.Connection, rids: Sequence[int]) -> list[tuple[int, byte
 
 
 def _hits(
-    db: sqlite3.Connection, page: Sequence[tuple[Candidate, float]], wanted: Wanted, match: str
+    db: sqlite3.Connection, page: Sequence[tuple[Candidate, float]], wanted: SearchQuery, match: str
 ) -> tuple[Hit, ...]:
     rows = reading.by_rid(db, [candidate.key for candidate, _ in page])
     hits = []
@@ -342,7 +349,7 @@ def _hits(
     return tuple(hits)
 
 
-def _deep_snippet(db: sqlite3.Connection, rid: int, wanted: Wanted) -> str:
+def _deep_snippet(db: sqlite3.Connection, rid: int, wanted: SearchQuery) -> str:
     """A snippet from the whole indexed text: the match lies beyond the scored part."""
     for _, blob in _frames(db, [rid]):
         content = body_codec.decode_start(blob, 4 * index_text.INDEX_CHARS_MAX, body_codec.decompressor())

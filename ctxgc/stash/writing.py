@@ -296,7 +296,7 @@ class Writer:
         identity = (c.wall_s, c.turn, c.trigger, c.target_tokens, c.before_tokens, c.after_tokens)
         self._db.execute(
             "INSERT INTO collection VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (sid, c.id, *identity, pack(c.held_by), c.predicted_cost, c.actual_cost, c.undoes),
+            (sid, c.id, *identity, pack(c.protected_by), c.predicted_cost, c.actual_cost, c.undoes),
         )
         self._db.executemany(
             "INSERT INTO eviction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -63,7 +63,7 @@ class Calibration:
         return cls(PRIOR_RAW_TOKENS, PRIOR_RAW_TOKENS * prior_ratio(model))
 
     @classmethod
-    def resumed(cls, model: str, ratio: float) -> Self:
+    def resume(cls, model: str, ratio: float) -> Self:
         """Go on from a ratio that was stored; 0.0 means none was."""
         return cls.of(model) if ratio <= 0 else cls(PRIOR_RAW_TOKENS, PRIOR_RAW_TOKENS * ratio)
 
@@ -72,7 +72,7 @@ class Calibration:
         """Billed tokens per raw token."""
         return self.billed_tokens / self.raw_tokens
 
-    def observed(self, raw_tokens: int, billed_tokens: int) -> Self:
+    def observe(self, raw_tokens: int, billed_tokens: int) -> Self:
         """Learn from one step between two replies of one thread: `raw_tokens` visibly new, `billed_tokens` more billed.
 
         A step that cannot speak of the tokenizer (too little text, a shrinking window, an implausible ratio)
@@ -87,7 +87,7 @@ class Calibration:
             observations=self.observations + 1,
         )
 
-    def billed(self, raw_tokens: int) -> int:
+    def to_billed(self, raw_tokens: int) -> int:
         """What these raw tokens are billed as, rounded up. Monotone."""
         return ceil(raw_tokens * self.ratio)
 
@@ -98,8 +98,8 @@ class Calibration:
         """
         room = max(0, billed_tokens - hidden_tokens)
         raw = floor(room / self.ratio)
-        return raw if self.billed(raw) <= room else raw - 1
+        return raw if self.to_billed(raw) <= room else raw - 1
 
-    def hidden(self, billed_tokens: int, raw_tokens: int) -> int:
+    def unexplained_tokens(self, billed_tokens: int, raw_tokens: int) -> int:
         """Tokens of a billed prompt that its visible part does not explain: system prompt, tool schemas."""
-        return max(0, billed_tokens - self.billed(raw_tokens))
+        return max(0, billed_tokens - self.to_billed(raw_tokens))

@@ -71,7 +71,7 @@ class FrameCalibration:
             self.blocks_billed + frames * PRIOR_FRAME_TOKENS,
         )
 
-    def observed(self, raw_tokens: int, blocks: int, billed_tokens: int) -> Self:
+    def observe(self, raw_tokens: int, blocks: int, billed_tokens: int) -> Self:
         """Learn from one step between two replies of one thread: what is visibly new, and what is billed more.
 
         A step that cannot speak of the tokenizer (too little of it, a shrinking window, more or less than any text and
@@ -92,14 +92,14 @@ class FrameCalibration:
             self.observations + 1,
         )
 
-    def billed(self, raw_tokens: int, blocks: int) -> int:
+    def to_billed(self, raw_tokens: int, blocks: int) -> int:
         """What these raw tokens in these blocks are billed as, rounded up. Monotone in both."""
         per_raw, per_block = self.coefficients
         return ceil(raw_tokens * per_raw + blocks * per_block)
 
-    def hidden(self, billed_tokens: int, raw_tokens: int, blocks: int) -> int:
+    def unexplained_tokens(self, billed_tokens: int, raw_tokens: int, blocks: int) -> int:
         """Tokens of a billed prompt that its visible part does not explain: system prompt, tool schemas."""
-        return max(0, billed_tokens - self.billed(raw_tokens, blocks))
+        return max(0, billed_tokens - self.to_billed(raw_tokens, blocks))
 
 
 def _within(value: float, least: float, most: float) -> float:

@@ -35,7 +35,7 @@ _JPEG_SIZED = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """Markers of the segments that say how large a JPEG is."""
 
 
-def apart(data: bytes) -> tuple[bytes, int]:
+def split_opaque(data: bytes) -> tuple[bytes, int]:
     """`data` without its long runs of base64, and what those are billed in tokens. Linear; raises nothing."""
     runs = _RUN.findall(data)
     if not runs:

@@ -52,7 +52,7 @@ class Log:
 
 
 def shown(segment):
-    return segment.id if segment.kind is Kind.EXCHANGE else segment.body[0].text
+    return segment.id if segment.kind is Kind.TOOL_CALL else segment.body[0].text
 
 
 def text(words):
@@ -64,7 +64,7 @@ def call(call_id, tool="Read", **value):
 
 
 def exchanges(events):
-    return {e.segment.id: e.segment for e in events if isinstance(e, Admitted) and e.segment.kind is Kind.EXCHANGE}
+    return {e.segment.id: e.segment for e in events if isinstance(e, Admitted) and e.segment.kind is Kind.TOOL_CALL}
 
 
 def test_parallel_calls_are_separate_segments_at_the_place_of_their_call():

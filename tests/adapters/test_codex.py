@@ -51,7 +51,7 @@ class Rollout:
     def window(self):
         (state,) = state_of(self.events()).values()
         ordered = (state.segments[name] for name in sorted(state.window, key=state.window.__getitem__))
-        return [s.id if s.kind is Kind.EXCHANGE else s.body[0].text if s.body else s.kind.value for s in ordered]
+        return [s.id if s.kind is Kind.TOOL_CALL else s.body[0].text if s.body else s.kind.value for s in ordered]
 
 
 def message(role, *texts):

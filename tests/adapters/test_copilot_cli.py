@@ -47,7 +47,7 @@ class Log:
     def window(self, session="s1"):
         state = state_of(self.events())[session]
         ordered = (state.segments[name] for name in sorted(state.window, key=state.window.__getitem__))
-        return [s.id if s.kind is Kind.EXCHANGE else s.body[0].text for s in ordered]
+        return [s.id if s.kind is Kind.TOOL_CALL else s.body[0].text for s in ordered]
 
 
 def request(call_id, name="view", arguments=None):
@@ -215,7 +215,7 @@ def test_every_recorded_session_keeps_its_calls_and_its_turns(corpus, capsys):
 
         check(events)
         (state,) = state_of(events).values()
-        calls = {s.id: s for s in state.segments.values() if s.kind is Kind.EXCHANGE}
+        calls = {s.id: s for s in state.segments.values() if s.kind is Kind.TOOL_CALL}
         assert calls.keys() == results.keys() == {d["toolCallId"] for d in kinds["tool.execution_start"]}
         for call_id, data in results.items():
             assert (

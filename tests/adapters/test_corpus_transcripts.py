@@ -74,7 +74,7 @@ def test_no_exchange_is_lost_and_all_that_is_skipped_is_known(corpus, name, coun
         check(events)
         assert detect(path.read_bytes()[: 2**16]) == name
         segments = [s for state in state_of(events).values() for s in state.segments.values()]
-        found = {s.id: s for s in segments if s.kind is Kind.EXCHANGE and s.tool != "web_search"}
+        found = {s.id: s for s in segments if s.kind is Kind.TOOL_CALL and s.tool != "web_search"}
         assert found.keys() == expected.keys()
         for call_id, result in expected.items():
             is_open = found[call_id].status is Status.PENDING

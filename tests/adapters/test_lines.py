@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.transcripts.jsonl import INFLATE_BYTES, Inflater, Lines, LineTranscript, inflated_head
+from ctxgc.adapters.transcripts.jsonl import INFLATE_BYTES, Inflater, JsonLines, LineTranscript, inflated_head
 
 
 def inflate(*chunks):
@@ -18,7 +18,7 @@ def inflate(*chunks):
 @given(st.lists(st.binary(max_size=20)), st.sets(st.integers(0, 200), max_size=12))
 def test_lines_are_those_of_a_split_however_the_bytes_are_cut(parts, cuts):
     whole = b"\n".join(parts)
-    lines = Lines()
+    lines = JsonLines()
 
     found = [line for a, b in pairwise(sorted({0, len(whole), *cuts})) for line in lines.feed(whole[a:b])]
 
@@ -26,7 +26,7 @@ def test_lines_are_those_of_a_split_however_the_bytes_are_cut(parts, cuts):
 
 
 def test_a_line_beyond_the_bound_is_counted_dropped_as_it_arrives_and_its_neighbours_stay():
-    lines = Lines(line_bytes_max=10)
+    lines = JsonLines(line_bytes_max=10)
 
     found = [line for chunk in (b"ab\n", b"x" * 6, b"x" * 6, b"x" * 6, b"\ncd\n") for line in lines.feed(chunk)]
 
@@ -35,7 +35,7 @@ def test_a_line_beyond_the_bound_is_counted_dropped_as_it_arrives_and_its_neighb
 
 
 def test_a_too_long_line_is_not_held_in_memory():
-    lines = Lines(line_bytes_max=10)
+    lines = JsonLines(line_bytes_max=10)
 
     list(lines.feed(b"y" * 8))
     list(lines.feed(b"y" * 8))
@@ -48,7 +48,7 @@ def test_a_long_line_in_many_chunks_is_joined_once():
         def __add__(self, other):
             raise AssertionError("chunks must not be concatenated one by one")
 
-    lines = Lines()
+    lines = JsonLines()
 
     found = [line for chunk in [*[Chunk(b"z")] * 10_000, b"\n"] for line in lines.feed(chunk)]
 

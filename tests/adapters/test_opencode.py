@@ -45,7 +45,7 @@ class Export:
     def window(self):
         (state,) = state_of(self.events()).values()
         ordered = (state.segments[name] for name in sorted(state.window, key=state.window.__getitem__))
-        return [s.id if s.kind is Kind.EXCHANGE else s.body[0].text for s in ordered]
+        return [s.id if s.kind is Kind.TOOL_CALL else s.body[0].text for s in ordered]
 
 
 def text(words, **more):
@@ -221,7 +221,7 @@ def test_every_recorded_session_keeps_its_calls_its_turns_and_its_bills(corpus, 
 
         check(events)
         (state,) = state_of(events).values()
-        calls = {s.id: s for s in state.segments.values() if s.kind is Kind.EXCHANGE}
+        calls = {s.id: s for s in state.segments.values() if s.kind is Kind.TOOL_CALL}
         assert calls.keys() == tools.keys()
         for call_id, made in tools.items():
             assert calls[call_id].body[-1].text == made.get("output", made.get("error"))

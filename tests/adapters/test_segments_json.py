@@ -29,10 +29,10 @@ FACTS = st.builds(
 @st.composite
 def segments(draw, number):
     kind = draw(st.sampled_from(Kind))
-    status = draw(st.sampled_from(Status)) if kind is Kind.EXCHANGE else Status.OK
+    status = draw(st.sampled_from(Status)) if kind is Kind.TOOL_CALL else Status.OK
     answer = (
         (Piece("result", draw(st.binary(max_size=9))),)
-        if kind is Kind.EXCHANGE and status is not Status.PENDING
+        if kind is Kind.TOOL_CALL and status is not Status.PENDING
         else ()
     )
     return Segment(
@@ -48,7 +48,7 @@ def segments(draw, number):
         status=status,
         paths=draw(st.sampled_from([(), (PathUse("/a", Access.READ, 3, 9), PathUse("b", Access.EDIT))])),
         command=draw(NAMES),
-        facts=draw(FACTS) if kind is Kind.EXCHANGE else NO_FACTS,
+        facts=draw(FACTS) if kind is Kind.TOOL_CALL else NO_FACTS,
         refs=draw(st.sampled_from([(), ("x", "y")])),
         reply=draw(NAMES),
         has_opaque=draw(st.booleans()),

@@ -107,8 +107,8 @@ def test_an_argument_vector_runs_its_last_word():
 def test_a_read_without_limit_reaches_the_end_only_if_its_result_is_short():
     facts = facts_of("Read", {"file_path": "/w/a.py", "offset": 11}, "/w")
 
-    assert facts.answered(b"x\n" * 50).paths == (PathUse("/w/a.py", R, 11, LINE_MAX),)
-    assert facts.answered(b"x\n" * 2000).paths == (PathUse("/w/a.py", R, 11, 2010),)
+    assert facts.with_result(b"x\n" * 50).paths == (PathUse("/w/a.py", R, 11, LINE_MAX),)
+    assert facts.with_result(b"x\n" * 2000).paths == (PathUse("/w/a.py", R, 11, 2010),)
 
 
 def test_every_step_of_an_edit_says_what_it_had_seen():

@@ -31,7 +31,7 @@ def test_a_shell_run_knows_its_directory_times_return_codes_and_bills():
     events = events_of(transcript, "mini_swe_agent")
 
     assert events[0] == Opened("example__pager-7", project="/testbed", model="a-model", title="example__pager-7")
-    read, test, last = (segment for segment in segments_of(events) if segment.kind is Kind.EXCHANGE)
+    read, test, last = (segment for segment in segments_of(events) if segment.kind is Kind.TOOL_CALL)
     assert read.paths == (PathUse("/testbed/pager.py", Access.READ, 1, 40),)
     assert (read.status, test.status, last.status) == (Status.OK, Status.ERROR, Status.PENDING)
     assert (read.wall_s, test.command, test.born_turn) == (1000.5, "python -m pytest tests/test_pager.py", 1)
@@ -54,7 +54,7 @@ def test_the_outcome_of_an_action_and_a_demonstration_may_go_but_the_task_is_the
         Kind.ASSISTANT,
         Kind.ATTACHMENT,
         Kind.ASSISTANT,
-        Kind.EXCHANGE,
+        Kind.TOOL_CALL,
     ]
     assert segments[4].paths == (PathUse("src/parser.py", Access.READ),)
     assert segments[6].body[-1].data == b"edited"

@@ -109,7 +109,7 @@ async def stored(way, host, steps, cut=0):
 @pytest.mark.parametrize("source", HOSTS)
 @effort(40)
 @given(st.data())
-async def test_a_conversation_is_the_same_rows_from_its_log_from_its_requests_and_from_a_list(source, data):
+async def test_a_conversation_is_the_same_rows_from_its_log_from_its_requests_and_from_a_list_I17(source, data):
     host = HOSTS[source]
     steps = data.draw(host.steps)
 

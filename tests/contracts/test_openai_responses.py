@@ -88,7 +88,7 @@ def test_a_pending_call_is_never_edited():
 def test_calls_of_one_run_are_one_reply_and_the_next_run_is_the_next_turn():
     window = parsed(USER, SEALED, call("{}", "a"), call("{}", "b"), output("1", "a"), output("2", "b"), call("{}", "c"))
 
-    calls = {one.id: (one.born_turn, one.status) for one in window.segments if one.kind is Kind.EXCHANGE}
+    calls = {one.id: (one.born_turn, one.status) for one in window.segments if one.kind is Kind.TOOL_CALL}
 
     assert calls == {"a": (0, Status.OK), "b": (0, Status.OK), "c": (1, Status.PENDING)}
     assert len({one.reply for one in window.segments if one.id in ("a", "b")}) == 1

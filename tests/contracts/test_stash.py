@@ -107,7 +107,7 @@ async def test_rows_come_back_whole_but_for_their_content(stash):
     told = stored(
         0,
         "body",
-        kind=Kind.EXCHANGE,
+        kind=Kind.TOOL_CALL,
         role=Role.ASSISTANT,
         tool="Read",
         command="cat a.py",
@@ -173,7 +173,7 @@ async def test_a_pending_segment_is_completed_in_place_and_keeps_what_the_sessio
         [pending(0), SetPinned(KEY, [0], True), SetTags(KEY, 0, tags=("kept",)), SetPlaces(KEY, [(0, 42)])]
     )
 
-    done = put(3, "the result", id="seg-0", kind=Kind.EXCHANGE, role=Role.ASSISTANT, tool="Read", place=9)
+    done = put(3, "the result", id="seg-0", kind=Kind.TOOL_CALL, role=Role.ASSISTANT, tool="Read", place=9)
     await stash.apply([done])
 
     now = await row(stash)
@@ -258,7 +258,7 @@ async def test_touching_keeps_the_later_turn_and_counts_a_turn_once(stash):
 
 async def test_a_collection_evicts_its_victims_and_an_undo_brings_them_back(stash):
     evictions = (Eviction(seq=1, reason="cold", freed_tokens=7, score=1.5), Eviction(seq=0, reason="duplicate", by=1))
-    first = journal(1, evictions=evictions, held_by=(("pinned", 30),), predicted_cost=-4.0)
+    first = journal(1, evictions=evictions, protected_by=(("pinned", 30),), predicted_cost=-4.0)
     await stash.apply([*puts("a", "b"), PutCollection(KEY, first)])
     assert [(r.state, r.collection) for r in await stash.rows(KEY)] == [(State.EVICTED, 1)] * 2
 
@@ -318,7 +318,7 @@ OTHER_LINES = {
 @pytest.mark.parametrize("field", OTHER_LINES)
 async def test_the_journal_is_not_rewritten(stash, field):
     evictions = (Eviction(seq=0, reason="cold", freed_tokens=7, score=0.25),)
-    line = journal(2, evictions=evictions, held_by=(("pinned", 30),), predicted_cost=-4.0)
+    line = journal(2, evictions=evictions, protected_by=(("pinned", 30),), predicted_cost=-4.0)
     await stash.apply([*puts("a"), PutCollection(KEY, line), ActualCost(KEY, 2, 3.5)])
 
     with pytest.raises(Conflict):
@@ -504,14 +504,14 @@ async def test_phrases_exclusions_and_prefixes_do_what_they_say(stash):
 
 async def test_short_inputs_of_a_call_are_searchable_and_its_ids_are_not(stash):
     skeleton = b'{"call_id":"toolu_77","input":{"command":"pytest tests/auth","n":3},"name":"Bash"}'
-    await stash.apply([put(0, "ok", skeleton=skeleton, kind=Kind.EXCHANGE)])
+    await stash.apply([put(0, "ok", skeleton=skeleton, kind=Kind.TOOL_CALL)])
 
     assert await found(stash, "pytest auth") == [0]
     assert await found(stash, "toolu_77") == await found(stash, "command") == []
 
 
 async def test_every_filter_narrows(stash):
-    reader = {"kind": Kind.EXCHANGE, "tool": "Read", "paths": (PathUse("/p/src/a.py", Access.READ),)}
+    reader = {"kind": Kind.TOOL_CALL, "tool": "Read", "paths": (PathUse("/p/src/a.py", Access.READ),)}
     await stash.apply([PutSession(SessionRow(key=KEY, project="/p")), PutSession(SessionRow(key=OTHER, project="/q"))])
     await stash.apply(
         [put(0, "word", task="auth", tags=("x", "y")), put(1, "word", **reader), put(2, "word", wall_s=50.0)]
@@ -575,7 +575,7 @@ async def test_a_word_that_moves_with_a_completed_segment_is_no_longer_found_at_
     await stash.apply([pending(0, skeleton=b'{"call_id":"c","input":{"q":"before"},"name":"Read"}')])
     assert await found(stash, "before") == [0]
 
-    await stash.apply([put(0, "after", kind=Kind.EXCHANGE)])
+    await stash.apply([put(0, "after", kind=Kind.TOOL_CALL)])
 
     assert await found(stash, "before") == []
     assert await found(stash, "after") == [0]

@@ -54,7 +54,7 @@ def test_the_fixture_keeps_every_law_and_shows_the_main_kinds(name):
     events, _ = read(name, sample(name))
 
     check(events)
-    assert {Kind.USER, Kind.EXCHANGE} <= {event.segment.kind for event in events if isinstance(event, Admitted)}
+    assert {Kind.USER, Kind.TOOL_CALL} <= {event.segment.kind for event in events if isinstance(event, Admitted)}
 
 
 @every_format

@@ -17,7 +17,7 @@ from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.segment import Kind
 from tests.contracts.test_wire_corpus import windows_of
 
-EVICTABLE = (Kind.EXCHANGE, Kind.ATTACHMENT, Kind.THINKING)
+EVICTABLE = (Kind.TOOL_CALL, Kind.ATTACHMENT, Kind.THINKING)
 GONE = "[evicted]"
 
 STARTS = (
@@ -108,7 +108,7 @@ def dumped(value, is_ascii):
 
 @pytest.mark.parametrize("agent", ["claude_code", ""])
 @given(WORDS, st.sampled_from(sorted(CLAUDE_PLACES)), st.sampled_from(ENDS), st.booleans())
-def test_no_words_of_a_person_leave_an_anthropic_request_wherever_they_stand(agent, words, place, end, is_ascii):
+def test_no_words_of_a_person_leave_an_anthropic_request_wherever_they_stand_I16(agent, words, place, end, is_ascii):
     request = dumped({"messages": CLAUDE_PLACES[place](words, end)}, is_ascii)
 
     spliced = evicted("anthropic_messages", request, agent)
@@ -150,7 +150,7 @@ CODEX_PLACES = {
 
 
 @given(WORDS, st.sampled_from(sorted(CODEX_PLACES)), st.booleans(), st.sampled_from(("codex", "")))
-def test_no_words_of_a_person_leave_a_responses_request_wherever_they_stand(words, place, is_ascii, agent):
+def test_no_words_of_a_person_leave_a_responses_request_wherever_they_stand_I16(words, place, is_ascii, agent):
     request = dumped({"input": CODEX_PLACES[place](words)}, is_ascii)
 
     spliced = evicted("openai_responses", request, agent)
@@ -161,7 +161,7 @@ def test_no_words_of_a_person_leave_a_responses_request_wherever_they_stand(word
 
 
 @given(WORDS, st.booleans(), st.booleans(), st.sampled_from(("opencode", "client", "")))
-def test_no_words_of_a_person_leave_a_chat_wherever_they_stand(words, is_list, is_ascii, agent):
+def test_no_words_of_a_person_leave_a_chat_wherever_they_stand_I16(words, is_list, is_ascii, agent):
     call = {"id": "a", "type": "function", "function": {"name": "sh", "arguments": "{}"}}
     messages = [
         {"role": "user", "content": texts("go", words) if is_list else words},
@@ -202,7 +202,7 @@ def claude_records(content, *more):
 
 
 @given(WORDS, st.sampled_from(ENDS), st.sampled_from(("said", "queued", "folded")))
-def test_no_words_of_a_person_are_evictable_in_a_claude_code_log(words, end, place):
+def test_no_words_of_a_person_are_evictable_in_a_claude_code_log_I16(words, end, place):
     prompt = {"type": "user", "message": {"role": "user", "content": words if place == "said" else "go"}}
     queued = {"type": "attachment", "attachment": {"type": "queued_command", "prompt": words, "commandMode": "prompt"}}
     content = f"made\n\n{folded(words, end)}" if place == "folded" else "made"
@@ -212,7 +212,7 @@ def test_no_words_of_a_person_are_evictable_in_a_claude_code_log(words, end, pla
 
     kept = [piece.text for s in window if s.kind not in EVICTABLE for piece in s.body]
     assert any(words.strip() in text for text in kept)
-    assert [piece.text for s in window if s.kind is Kind.EXCHANGE for piece in s.body][-1] == "made"
+    assert [piece.text for s in window if s.kind is Kind.TOOL_CALL for piece in s.body][-1] == "made"
 
 
 @pytest.mark.parametrize("words", ["stop", "IMPORTANT: stop\n\nIMPORTANT: now", "<task-notification>x"])
@@ -230,7 +230,7 @@ def test_words_typed_while_a_tool_ran_have_one_name_in_the_log_and_in_the_reques
 
 
 @given(WORDS)
-def test_no_words_of_a_person_are_evictable_in_a_codex_log(words):
+def test_no_words_of_a_person_are_evictable_in_a_codex_log_I16(words):
     payloads = [{"type": "session_meta", "payload": {"id": "s"}}]
     payloads += [{"type": "response_item", "payload": one} for one in [item("user", words), *OUTPUT]]
     log = b"".join(json.dumps(line).encode() + b"\n" for line in payloads)
@@ -262,7 +262,7 @@ def test_a_reminder_that_shows_neither_a_file_nor_an_output_is_system(reminder, 
 
     window = WIRE_FORMATS["anthropic_messages"].parse(dumped(messages, is_ascii=False), "claude_code")
 
-    assert [s.kind for s in window.segments] == [Kind.EXCHANGE, Kind.SYSTEM]
+    assert [s.kind for s in window.segments] == [Kind.TOOL_CALL, Kind.SYSTEM]
 
 
 @pytest.mark.parametrize("attachment", [

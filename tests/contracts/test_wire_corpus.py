@@ -58,7 +58,7 @@ def test_recorded_sessions_render_to_lists_the_apis_take_with_half_of_them_gone(
             counts["sessions"] += 1
             counts["segments"] += len(slots)
             counts["evicted"] += sum(slot.tombstone is not None for slot in slots)
-            counts["exchanges"] += sum(segment.kind is Kind.EXCHANGE for segment in window)
+            counts["exchanges"] += sum(segment.kind is Kind.TOOL_CALL for segment in window)
             for wire in WIRE_FORMATS.values():
                 rendered = wire.render(slots)
                 check(wire.name, rendered)
@@ -69,7 +69,7 @@ def test_recorded_sessions_render_to_lists_the_apis_take_with_half_of_them_gone(
 
 
 def count_exchanges(wire, rendered):
-    return sum(segment.kind is Kind.EXCHANGE for segment in wire.parse(rendered).segments)
+    return sum(segment.kind is Kind.TOOL_CALL for segment in wire.parse(rendered).segments)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -138,7 +138,7 @@ def test_a_call_id_used_again_names_a_second_exchange_and_renders_as_a_fresh_one
 
     segments = ANTHROPIC.parse(json.dumps(turn * 2).encode()).segments
 
-    assert [segment.id for segment in segments if segment.kind is Kind.EXCHANGE] == ["a", "a~2"]
+    assert [segment.id for segment in segments if segment.kind is Kind.TOOL_CALL] == ["a", "a~2"]
     for wire in WIRE_FORMATS.values():
         check(wire.name, wire.render(map(Slot, segments)))
 
@@ -174,7 +174,7 @@ def test_a_late_result_never_answers_a_call_of_an_older_reply_i3(name):
 
     segments = WIRE_FORMATS[name].parse(json.dumps(items).encode()).segments
 
-    calls = [(segment.id, segment.status) for segment in segments if segment.kind is Kind.EXCHANGE]
+    calls = [(segment.id, segment.status) for segment in segments if segment.kind is Kind.TOOL_CALL]
     assert calls == [("a", Status.PENDING), ("a~2", Status.OK)]
 
 

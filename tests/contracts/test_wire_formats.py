@@ -84,7 +84,7 @@ def test_what_stays_keeps_its_text_and_place_whatever_goes(wire, data):
     for old, new in zip(window.segments, after, strict=True):
         if old.id not in gone:
             assert (new.body, new.skeleton, new.kind) == (old.body, old.skeleton, old.kind)
-        elif old.kind is not Kind.EXCHANGE:
+        elif old.kind is not Kind.TOOL_CALL:
             assert new.body[0].text == GONE.text
 
 
@@ -111,7 +111,7 @@ def test_a_call_and_its_result_stay_together_and_leave_together_i3(wire, data):
 
     after = wire.parse(wire.splice(request, window, gone)).segments
 
-    pairs = [(old, new) for old, new in zip(window.segments, after, strict=True) if old.kind is Kind.EXCHANGE]
+    pairs = [(old, new) for old, new in zip(window.segments, after, strict=True) if old.kind is Kind.TOOL_CALL]
     assert all((new.kind, new.status) == (old.kind, old.status) for old, new in pairs)
     for old, new in pairs:
         out = {span.piece for span in window.spans[old.id]} if old.id in gone else set()

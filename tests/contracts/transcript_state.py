@@ -57,7 +57,7 @@ def check(events):
         if isinstance(event, Rewindowed):
             places = [place for _, place in event.slots]
             assert places == sorted(set(places)), "places grow along the window"
-        if isinstance(event, Admitted) and event.segment.kind is Kind.EXCHANGE:
+        if isinstance(event, Admitted) and event.segment.kind is Kind.TOOL_CALL:
             names = [piece.name for piece in event.segment.body]
             assert len(names) == len(set(names)), "a body has one piece of a name"
             assert ("result" in names) == (event.segment.status is not Status.PENDING), "call and result together (I3)"

@@ -4,7 +4,7 @@ import json
 from itertools import count
 
 from ctxgc.adapters.facts.tool_facts import Facts, call_facts
-from ctxgc.core.garbage import GarbageIndex, proven
+from ctxgc.core.garbage import GarbageIndex, garbage_proof
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.heap_entry import SegmentTokens, entry_of
 from ctxgc.core.recall_commands import recalled_name
@@ -27,10 +27,10 @@ def a_call(tool: str, result: str, *paths: PathUse, turn: int = 0, said: dict | 
     id_ = f"call{next(_NUMBERS)}"
     skeleton = {"call_id": id_, "input": said or {}, "name": tool}
     body = (*fields.pop("more", ()), *((Piece("result", result.encode()),) if result else ()))
-    facts = Facts(call=call_facts(tool, fields.get("command", ""), paths)).answered(result.encode())
+    facts = Facts(call=call_facts(tool, fields.get("command", ""), paths)).with_result(result.encode())
     return a_segment(
         id=id_,
-        kind=Kind.EXCHANGE,
+        kind=Kind.TOOL_CALL,
         turn=turn,
         tool=tool,
         paths=paths,
@@ -97,7 +97,7 @@ class Story:
 
     def proofs(self, turn: int = 100, rules: Rules | None = None) -> dict[int, str]:
         """What is proven garbage at a turn, with its reason."""
-        held = {slot: proven(self.heap, slot, Now(turn), rules or Rules()) for slot in self.heap.proofs}
+        held = {slot: garbage_proof(self.heap, slot, Now(turn), rules or Rules()) for slot in self.heap.proofs}
         return {slot: proof.reason for slot, proof in held.items() if proof}
 
     def roots(self, turn: int, **rules) -> dict[int, str]:

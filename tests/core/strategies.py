@@ -19,7 +19,7 @@ RULES = st.builds(
 def entries(draw, number: int) -> HeapEntry:
     return HeapEntry(
         id=f"s{number}",
-        kind=draw(st.sampled_from([Kind.EXCHANGE, Kind.EXCHANGE, Kind.EXCHANGE, *Kind])),
+        kind=draw(st.sampled_from([Kind.TOOL_CALL, Kind.TOOL_CALL, Kind.TOOL_CALL, *Kind])),
         place=draw(st.integers(-50, 50)),
         born_turn=number // 2,
         skeleton_tokens=draw(TOKENS),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.collector import COLD, COLD_REACHED, plan, plan_by_hand, sweep
-from ctxgc.core.garbage import REASONS, all_proven, proven
+from ctxgc.core.garbage import REASONS, garbage_proof, proven_slots
 from ctxgc.core.heap import EVICTED, PENDING, PINNED, RESIDENT, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import find_roots
@@ -36,9 +36,9 @@ def test_what_is_proven_among_many_is_what_is_proven_one_by_one(made, now, rules
     heap, _ = made
     among = bytes(not heap.is_set(slot, PENDING) and slot % 3 > 0 for slot in range(len(heap)))
 
-    one_by_one = [slot for slot in range(len(heap)) if among[slot] and proven(heap, slot, now, rules)]
+    one_by_one = [slot for slot in range(len(heap)) if among[slot] and garbage_proof(heap, slot, now, rules)]
 
-    assert all_proven(heap, among, now, rules) == one_by_one
+    assert proven_slots(heap, among, now, rules) == one_by_one
 
 
 @given(heaps(), TARGETS, NOW, RULES)
@@ -49,9 +49,9 @@ def test_a_plan_ends_at_its_target_or_says_what_holds_every_token_above_it_I6(ma
 
     assert todo.remaining_tokens == todo.before_tokens - sum(v.freed_tokens for v in todo.victims)
     if todo.remaining_tokens > target:
-        assert sum(tokens for _, tokens in todo.held_by) == todo.remaining_tokens
+        assert sum(tokens for _, tokens in todo.protected_by) == todo.remaining_tokens
     else:
-        assert todo.held_by == ()
+        assert todo.protected_by == ()
 
 
 @given(heaps(), TARGETS, NOW, RULES)
@@ -166,5 +166,5 @@ def test_every_reason_for_garbage_is_a_word_of_the_glossary():
 def a_heap(sizes: list[int]) -> tuple[Heap, PathIndex]:
     heap = Heap()
     for number, size in enumerate(sizes):
-        heap.admit(an_entry(f"s{number}", body=size, tombstone=20, born=0, place=number, kind=Kind.EXCHANGE))
+        heap.admit(an_entry(f"s{number}", body=size, tombstone=20, born=0, place=number, kind=Kind.TOOL_CALL))
     return heap, PathIndex()

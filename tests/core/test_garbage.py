@@ -145,7 +145,7 @@ def test_a_result_that_the_host_cut_supersedes_nothing(cut):
 def test_an_answer_that_points_to_an_earlier_read_is_a_mention_of_the_file_and_not_its_newest_read():
     facts = facts_of("Read", {"file_path": "/a.py"}, "")
 
-    answered = facts.answered(b"File unchanged since last read. The content from the earlier Read is still current")
+    answered = facts.with_result(b"File unchanged since last read. The content from the earlier Read is still current")
 
     assert [use.access for use in answered.paths] == [Access.MENTION]
 

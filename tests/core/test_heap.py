@@ -83,7 +83,7 @@ def test_a_reference_to_a_younger_segment_is_a_programming_error():
 def an_entry(id_: str, *, body: int = 0, skeleton: int = 0, tombstone: int = 0, flags: int = 0, **more) -> HeapEntry:
     return HeapEntry(
         id=id_,
-        kind=more.pop("kind", Kind.EXCHANGE),
+        kind=more.pop("kind", Kind.TOOL_CALL),
         place=more.pop("place", 0),
         born_turn=more.pop("born", 0),
         skeleton_tokens=skeleton,

@@ -1,4 +1,4 @@
-"""Every law of the house (docs: design, invariants I1 to I15) is held by a test that cites it, or is listed as open.
+"""Every law of the house (docs: design, invariants I1 to I17) is held by a test that cites it, or is listed as open.
 
 A test holds a law if its name cites it (`…_I8`, `test_i1_…`): a docstring, a helper or a comment runs nothing.
 `python -m tests.core.test_invariants` prints the table: law, and the tests that hold it.
@@ -28,6 +28,8 @@ LAWS = {
     "I13": "an agent's request passes when daemon or gateway is late or gone",
     "I14": "between two collections rendering only appends",
     "I15": "two sessions share nothing",
+    "I16": "a person's words and the standing instructions never leave a window",
+    "I17": "one conversation, however it arrives, is the same rows",
 }
 OPEN: dict[str, str] = {}
 """Laws that no test can hold yet, and why: none is left."""

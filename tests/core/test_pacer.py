@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.collector import Victim, evictable, sweep
-from ctxgc.core.garbage import proven
+from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, Heap, Now
 from ctxgc.core.mark import mark
 from ctxgc.core.pacer import (
@@ -72,18 +72,18 @@ def chance_of(heap, paths, slot, now, rules):
     """The shipped estimate of one slot, with what mark and garbage say of it."""
     roots = find_roots(heap, paths, now, rules)
     reached = mark(heap.refs, roots)
-    garbage = {slot} if slot in heap.proofs and proven(heap, slot, now, rules) is not None else ()
+    garbage = {slot} if slot in heap.proofs and garbage_proof(heap, slot, now, rules) is not None else ()
     return reuse_chances(heap, [slot], now, reached, garbage)[0]
 
 
 def slow_cuts(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, cached_tokens: int):
     """(net, freed tokens, victims) of every suffix of what has a positive gain, each reckoned from the definition."""
-    may_go = evictable(heap, find_roots(heap, paths, now, own(pacer)))
+    candidates = evictable(heap, find_roots(heap, paths, now, own(pacer)))
     window = list(heap.window())
     starts = {slot: sum(heap.cost_of(before) for before in window[:at]) for at, slot in enumerate(window)}
     gains = {}
     for slot in window:
-        if may_go[slot] and heap.freed[slot] >= max(pacer.rules.min_gain_tokens, 1):
+        if candidates[slot] and heap.freed[slot] >= max(pacer.rules.min_gain_tokens, 1):
             gains[slot] = gain_of(
                 heap,
                 slot,
@@ -122,11 +122,11 @@ def test_the_cut_is_the_best_of_all_that_pay_and_free_enough(made, now, pacer, c
 @given(heaps(), NOW, NO_LIMIT, CACHED)
 def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(made, now, pacer, cached):
     heap, paths = made
-    may_go = evictable(heap, find_roots(heap, paths, now, own(pacer)))
+    candidates = evictable(heap, find_roots(heap, paths, now, own(pacer)))
     worth = {
         slot
         for slot in heap.window()
-        if may_go[slot]
+        if candidates[slot]
         and heap.freed[slot] >= max(pacer.rules.min_gain_tokens, 1)
         and gain_of(heap, slot, chance_of(heap, paths, slot, now, own(pacer)), pacer, is_cached=False) > 0
     }
@@ -174,7 +174,7 @@ def test_the_pacer_says_of_proven_garbage_what_proves_it(made, now, pacer, cache
     decision = decide(heap, paths, now, pacer, cache)
 
     for victim in decision.plan.victims if decision else ():
-        proof = proven(heap, victim.slot, now, pacer.rules) or ("value", -1)
+        proof = garbage_proof(heap, victim.slot, now, pacer.rules) or ("value", -1)
         assert (victim.reason, victim.by) == tuple(proof)
 
 
@@ -241,7 +241,7 @@ def test_a_warm_window_is_not_looked_at_again_before_it_has_grown():
 
 
 def test_what_is_not_cached_yet_goes_where_the_same_cached_would_stay():
-    heap = a_session([30_000, 2500], kinds=[Kind.USER, Kind.EXCHANGE], tail=9000)
+    heap = a_session([30_000, 2500], kinds=[Kind.USER, Kind.TOOL_CALL], tail=9000)
     pacer = PacerRules(fault_price_tokens=0)
 
     cached, fresh = (decide(heap, PathIndex(), Now(9), pacer, CacheState(tokens)) for tokens in (60_000, 30_000))
@@ -299,7 +299,7 @@ def a_session(sizes, *, kinds=None, tail=0) -> Heap:
     """Bodies of these sizes, long ago; and one of `tail` tokens that stays, now."""
     heap = Heap()
     for number, size in enumerate(sizes):
-        kind = kinds[number] if kinds else Kind.EXCHANGE
+        kind = kinds[number] if kinds else Kind.TOOL_CALL
         heap.admit(an_entry(f"s{number}", body=size, tombstone=20, born=0, place=number, kind=kind))
     if tail:
         heap.admit(an_entry("tail", body=tail, born=9, place=len(sizes), kind=Kind.USER))

@@ -17,14 +17,14 @@ from ctxgc.core.reconcile import (
     ids_by_content,
     reconcile,
 )
-from ctxgc.core.segment import Departure, Kind, base_id, exchange_id
+from ctxgc.core.segment import Departure, Kind, base_id, tool_call_id
 
 IDS = [f"call_{number}" for number in range(6)]
 LISTS = st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from("ab")), max_size=6, unique_by=lambda call: call[0])
-KINDS = st.sampled_from([Kind.EXCHANGE, Kind.EXCHANGE, Kind.SUMMARY])
+KINDS = st.sampled_from([Kind.TOOL_CALL, Kind.TOOL_CALL, Kind.SUMMARY])
 
 
-def entry(id_, *, place=0, state=RESIDENT, flags=0, kind=Kind.EXCHANGE):
+def entry(id_, *, place=0, state=RESIDENT, flags=0, kind=Kind.TOOL_CALL):
     costs = {"skeleton_tokens": 3, "body_tokens": 50, "tombstone_tokens": 20}
     return HeapEntry(id=id_, kind=kind, place=place, born_turn=0, state=state, flags=flags, **costs)
 
@@ -62,7 +62,7 @@ class Daemon:
         host = HostList(
             places={id_: at * 8 for at, (id_, _) in enumerate(calls)},
             digests=dict(calls),
-            contents=dict.fromkeys((id_ for id_, _ in calls if id_ in at_hand), Kind.EXCHANGE),
+            contents=dict.fromkeys((id_ for id_, _ in calls if id_ in at_hand), Kind.TOOL_CALL),
             **fields,
         )
         said = call_digests(host, self.known())
@@ -184,7 +184,7 @@ def test_an_id_whose_digest_nobody_has_compared_is_asked_for_and_the_window_stay
 def test_only_the_digest_of_an_answered_call_whose_content_the_stash_has_in_full_leaves_a_doubt():
     heap = heap_of(entry("text", kind=Kind.USER), entry("secret"), entry("waits", flags=PENDING), entry("call"))
     session = KnownSession(heap=heap, redacted={1})
-    host = listed(*heap.ids, digests=dict.fromkeys(heap.ids, "x"), contents={"waits": Kind.EXCHANGE})
+    host = listed(*heap.ids, digests=dict.fromkeys(heap.ids, "x"), contents={"waits": Kind.TOOL_CALL})
 
     assert doubtful_slots(call_digests(host, session), session) == {3}
     assert reconcile(host, session).unknown == ("call",)
@@ -195,7 +195,7 @@ def test_a_pending_call_is_asked_for_by_a_whole_list_and_completed_by_its_conten
 
     assert reconcile(listed("a"), session).unknown == ("a",)
     assert reconcile(listed("a", is_whole=False), session).unknown == ()
-    assert reconcile(listed("a", contents={"a": Kind.EXCHANGE}), session).admit == ("a",)
+    assert reconcile(listed("a", contents={"a": Kind.TOOL_CALL}), session).admit == ("a",)
 
 
 def test_segments_depart_for_a_summary_that_is_new_or_returns_and_else_for_a_rewind():
@@ -251,7 +251,7 @@ def as_parsed(calls):
     uses = Counter()
     for call_id, number in calls:
         uses[call_id] += 1
-        yield exchange_id(call_id, uses[call_id]), number
+        yield tool_call_id(call_id, uses[call_id]), number
 
 
 @given(st.lists(CALLS, min_size=1, max_size=5))

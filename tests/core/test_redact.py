@@ -231,7 +231,7 @@ def test_generated_values_look_random(value):
 
 
 def a_segment(**fields):
-    return Segment(id="s", kind=Kind.EXCHANGE, role=Role.ASSISTANT, place=1, born_turn=1, **fields)
+    return Segment(id="s", kind=Kind.TOOL_CALL, role=Role.ASSISTANT, place=1, born_turn=1, **fields)
 
 
 def canonical(value):

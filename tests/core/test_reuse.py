@@ -41,7 +41,7 @@ def test_a_body_is_needed_less_the_older_it_is_and_more_if_it_is_reached():
 
 
 def test_the_estimate_is_the_weighted_sum_of_its_terms():
-    read, call = FixedFacts(Kind.EXCHANGE, FULL_READ | HAS_PATH, 1000, 2, 5), FixedFacts(Kind.EXCHANGE, 0, 1000, 2, 0)
+    read, call = FixedFacts(Kind.TOOL_CALL, FULL_READ | HAS_PATH, 1000, 2, 5), FixedFacts(Kind.TOOL_CALL, 0, 1000, 2, 0)
     terms = fixed_terms(read)
     known = sum(weight * term for weight, term in zip(astuple(SHIPPED), terms, strict=False))
 
@@ -78,7 +78,7 @@ def test_the_logarithms_of_many_turns_are_those_of_each(turn, last):
 def test_traits_tell_how_a_file_was_read():
     def traits(*uses: PathUse, command: str = "") -> int:
         return traits_of(
-            Segment(id="x", kind=Kind.EXCHANGE, role=Role.ASSISTANT, place=0, born_turn=0, paths=uses, command=command)
+            Segment(id="x", kind=Kind.TOOL_CALL, role=Role.ASSISTANT, place=0, born_turn=0, paths=uses, command=command)
         )
 
     assert traits(PathUse("/a", Access.READ)) == FULL_READ | HAS_PATH

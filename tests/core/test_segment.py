@@ -15,10 +15,10 @@ from ctxgc.core.segment import (
     address_in,
     base_id,
     digest,
-    exchange_id,
     session_number,
     text_bytes,
     text_id,
+    tool_call_id,
 )
 
 CONTENTS = st.tuples(
@@ -53,12 +53,12 @@ def test_a_digest_is_a_promise_to_every_stash_ever_written():
 
 @given(CALLS, CALLS)
 def test_two_exchanges_share_an_id_only_if_call_and_ordinal_are_the_same_I15(one, other):
-    assert (exchange_id(*one) == exchange_id(*other)) == (one == other)
+    assert (tool_call_id(*one) == tool_call_id(*other)) == (one == other)
 
 
 def test_the_first_use_of_a_call_id_keeps_it():
-    assert exchange_id("toolu_1", 1) == "toolu_1"
-    assert exchange_id("toolu_1", 2) == "toolu_1~2"
+    assert tool_call_id("toolu_1", 1) == "toolu_1"
+    assert tool_call_id("toolu_1", 2) == "toolu_1~2"
 
 
 @given(st.binary(max_size=30), st.text(" \t\n", max_size=3), st.integers(1, 3))
@@ -145,4 +145,4 @@ def test_what_is_no_address_is_none(text):
 
 @given(st.text("ab~1", max_size=5), st.integers(1, 30))
 def test_the_ordinal_of_an_id_comes_off_whatever_the_host_calls_its_calls(call_id, ordinal):
-    assert base_id(exchange_id(call_id, ordinal)) == call_id
+    assert base_id(tool_call_id(call_id, ordinal)) == call_id

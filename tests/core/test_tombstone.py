@@ -35,7 +35,7 @@ def segments(draw):
     kind = draw(st.sampled_from(list(Kind)))
     uses = st.builds(PathUse, TEXTS, st.sampled_from(list(Access)), LINES, LINES)
     paths = tuple(draw(st.lists(uses, max_size=3)))
-    if kind is Kind.EXCHANGE:
+    if kind is Kind.TOOL_CALL:
         return a_call(draw(TEXTS), "body", *paths, command=draw(TEXTS)[:200])
     return a_segment(
         "body", kind=kind, paths=paths, command=draw(TEXTS)[:200], tool=draw(st.sampled_from(["", "skill"]))
@@ -102,7 +102,7 @@ def test_a_label_is_one_short_printable_line(segment):
 def test_a_tombstone_holds_nothing_of_the_body(kind):
     secret = "sesame-opens-9f3a " * 20
     segment = a_segment(kind=kind, body=(Piece("text", secret.encode()), Piece("input.command", secret.encode())))
-    told = a_shell(secret[:200], result=secret) if kind is Kind.EXCHANGE else segment
+    told = a_shell(secret[:200], result=secret) if kind is Kind.TOOL_CALL else segment
 
     assert "sesame" not in tombstone_text(told, HERE, 900)
 

@@ -8,14 +8,14 @@ import pytest
 from ctxgc.core.segment import Piece, digest
 from ctxgc.fronts.cli import demo, demo_verify, progress
 from ctxgc.fronts.cli.demo_run import Story
-from ctxgc.fronts.cli.demo_verify import Expected, Stamp
+from ctxgc.fronts.cli.demo_verify import ContentStamp, Expected
 from ctxgc.protocol.blocking_client import LineClient
 from tests.fronts import replies
 from tests.fronts.fake_daemon import Refusal
 
 KEY = "claude_code:s1"
 BODY = (Piece("result", b"what was read"),)
-STAMP = Stamp(digest(b"{}", BODY).hex(), digest(b"", BODY), is_pending=False)
+STAMP = ContentStamp(digest(b"{}", BODY).hex(), digest(b"", BODY), is_pending=False)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_the_default_budget_is_a_third_of_what_came_in(tell):
 
 def test_a_pending_segment_is_replaced_by_its_completion_and_nothing_else_is():
     expected = Expected()
-    pending = Stamp("aa", b"a", is_pending=True)
+    pending = ContentStamp("aa", b"a", is_pending=True)
 
     expected.note(KEY, {"call": pending, "text": STAMP})
     expected.note(KEY, {"call": STAMP, "text": pending})

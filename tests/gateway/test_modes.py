@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from ctxgc.config import BadConfig, Config, load
-from ctxgc.fronts.cli.mode import switched
+from ctxgc.fronts.cli.mode import with_mode
 from ctxgc.gateway.identity.headers import Identity, identity_from_cache_key, identity_of
 from ctxgc.gateway.main import _reload
 from ctxgc.gateway.settings import settings_of
@@ -62,13 +62,13 @@ def test_a_mode_is_switched_while_the_session_runs_and_a_broken_file_switches_no
     with Stage(ScriptedDaemon(everything)) as stage:
         agent = ClaudeAgent().run(5)
 
-        def switched(mode):
+        def with_mode(mode):
             ours = {"mode": mode, "upstream_anthropic": stage.upstream.url, "wait_ms": 5000}
             reload(stage, lambda: settings_of(Config.model_validate({"gateway": ours})))
             stage.ask(MESSAGES, agent.body())
             return stage.ask(MESSAGES, agent.body()).count(b"[evicted")
 
-        assert [switched("on"), switched("shadow"), switched("on"), switched("off")] == [3, 0, 3, 0]
+        assert [with_mode("on"), with_mode("shadow"), with_mode("on"), with_mode("off")] == [3, 0, 3, 0]
 
         def broken():
             raise BadConfig("no")
@@ -86,7 +86,7 @@ def test_what_the_command_writes_switches_one_session_of_a_running_gateway_and_n
 
         def switched_to(mode, headers=CLAUDE):
             nonlocal text
-            text = switched(text, f"claude_code:{SESSION}", mode)
+            text = with_mode(text, f"claude_code:{SESSION}", mode)
             file.write_text(text)
             reload(stage, lambda: settings_of(load(file, {})))
             stage.ask(MESSAGES, agent.body(), headers)

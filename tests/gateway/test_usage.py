@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.gateway.billing import usage as module
-from ctxgc.gateway.billing.usage import Usage, UsageScanner
+from ctxgc.gateway.billing.usage import ReplyUsage, UsageScanner
 from tests.gateway.upstream import ANSWERS, EVENTS
 
 COSTS = {
-    "anthropic_messages": Usage(0, 30, 12, 20),
-    "openai_chat": Usage(12, 30, 0, 20),
-    "openai_responses": Usage(12, 30, 0, 9),
+    "anthropic_messages": ReplyUsage(0, 30, 12, 20),
+    "openai_chat": ReplyUsage(12, 30, 0, 20),
+    "openai_responses": ReplyUsage(12, 30, 0, 9),
 }
 
 

@@ -16,7 +16,7 @@ from ctxgc.core.errors import CtxgcError, NotFound
 from ctxgc.protocol.codec import (
     Batch,
     Decoder,
-    Lines,
+    LineSplitter,
     Refusal,
     Request,
     append_result,
@@ -237,7 +237,7 @@ def test_a_line_that_comes_in_tiny_reads_costs_its_bytes_and_not_an_object_each(
 
 
 def test_the_start_of_an_unfinished_line_is_not_joined_again_at_every_read():
-    lines = Lines()
+    lines = LineSplitter()
     for _ in range(100):
         lines.feed(b"x" * 10_000)
 

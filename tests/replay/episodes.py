@@ -42,7 +42,7 @@ def sized(
     **facts: object,
 ) -> Sized:
     """A segment of these (name, text, tokens), its size free of its text."""
-    call = {"call_id": segment_id, "name": "Read", "input": {}} if kind is Kind.EXCHANGE else {}
+    call = {"call_id": segment_id, "name": "Read", "input": {}} if kind is Kind.TOOL_CALL else {}
     segment = Segment(
         id=segment_id,
         kind=kind,
@@ -66,7 +66,7 @@ def asked(turn: int, text: str = "go on", tokens: int = 5) -> Sized:
 
 
 def result(segment_id: str, turn: int, text: str, tokens: int, **facts: object) -> Sized:
-    return sized(segment_id, Kind.EXCHANGE, turn, ("result", text, tokens), **facts)
+    return sized(segment_id, Kind.TOOL_CALL, turn, ("result", text, tokens), **facts)
 
 
 def episode_of(*turns: Turn, hidden: int = 1000, session: str = "s") -> Episode:
@@ -93,7 +93,7 @@ def calls(draw: st.DrawFn, segment_id: str, turn: int) -> Sized:
     use = draw(st.none() | st.builds(PathUse, st.sampled_from(PATHS), st.sampled_from(list(Access))))
     return sized(
         segment_id,
-        Kind.EXCHANGE,
+        Kind.TOOL_CALL,
         turn,
         *pieces,
         tombstone=draw(small),
@@ -122,7 +122,7 @@ def episodes(draw: st.DrawFn, max_turns: int = 9, session: str = "s") -> Episode
         if draw(st.integers(0, 3)) == 0:
             turn.before.append(asked(number, "please", draw(small)))
         turn.reply += draw(replies(number))
-        called = [sized.segment.id for old in turns for sized in old.reply if sized.segment.kind is Kind.EXCHANGE]
+        called = [sized.segment.id for old in turns for sized in old.reply if sized.segment.kind is Kind.TOOL_CALL]
         if called and draw(st.integers(0, 7)) == 0:
             turn.cleared.append(draw(st.sampled_from(called)))
         turns.append(turn)

@@ -160,7 +160,7 @@ def test_a_call_is_read_as_it_was_meant_not_as_it_was_escaped():
     """Escaped, the second line's first word would begin with the n of its line break."""
     episode = story()
     skeleton = b'{"call_id":"call_77_ab","name":"Bash","input":{"command":"echo\\ncode_word_a"}}'
-    plain = sized("bash", Kind.EXCHANGE, 3, ("result", "", 0))
+    plain = sized("bash", Kind.TOOL_CALL, 3, ("result", "", 0))
     episode.turns[3].reply = [replace(plain, segment=replace(plain.segment, skeleton=skeleton))]
 
     assert asked_words(episode) == ["code_word_a"]
@@ -170,7 +170,7 @@ def test_a_call_is_read_as_it_was_meant_not_as_it_was_escaped():
 def test_old_inputs_and_thinking_provide_only_where_they_may_go():
     turns = free_turns(3)
     turns[0].reply += [
-        sized("write", Kind.EXCHANGE, 0, ("input.content", "code_word_a", 300), ("result", "ok", 5)),
+        sized("write", Kind.TOOL_CALL, 0, ("input.content", "code_word_a", 300), ("result", "ok", 5)),
         sized("thought", Kind.THINKING, 0, ("thinking", "code_word_b", 300)),
     ]
     turns[2].reply[0] = said(2, "code_word_a code_word_b")

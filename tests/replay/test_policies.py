@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.collector import evictable
-from ctxgc.core.garbage import proven
+from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
 from ctxgc.core.roots import find_roots
@@ -95,7 +95,7 @@ def test_just_enough_holds_its_budget_or_has_nothing_left_to_give(script, order,
 @few
 def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(script, keep):
     def check(run, victims):
-        exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE]
+        exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.TOOL_CALL]
         gone = {victim.slot for victim in victims}
         assert not gone & set(exchanges[-keep:])
         assert not set(results(run)) & set(exchanges[:-keep]) - gone
@@ -107,7 +107,7 @@ def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(scr
 @few
 def test_clearing_beyond_its_trigger_takes_all_results_but_the_last_and_nothing_before(script, trigger, keep):
     def check(run, victims):
-        exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.EXCHANGE]
+        exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.TOOL_CALL]
         older = set(results(run)) & set(exchanges[:-keep])
         assert {victim.slot for victim in victims} == (older if run.prompt_tokens > trigger else set())
 
@@ -149,8 +149,8 @@ def test_the_plan_just_enough_holds_its_budget_or_says_what_stays(script, budget
 
 
 def worth_taking(run, rules):
-    may_go = evictable(run.heap, find_roots(run.heap, run.paths, run.now, rules))
-    return [slot for slot in range(len(run.heap)) if may_go[slot] and run.heap.freed[slot] >= rules.min_gain_tokens]
+    candidates = evictable(run.heap, find_roots(run.heap, run.paths, run.now, rules))
+    return [slot for slot in range(len(run.heap)) if candidates[slot] and run.heap.freed[slot] >= rules.min_gain_tokens]
 
 
 @pytest.mark.parametrize("policy", [p for p in policies_of(Terms()) if p.name != NONE], ids=lambda policy: policy.name)
@@ -172,7 +172,7 @@ def a_long_session():
 @few
 def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
     def check(run, victims):
-        dead = {slot for slot in results(run) if proven(run.heap, slot, run.now, Rules())}
+        dead = {slot for slot in results(run) if garbage_proof(run.heap, slot, run.now, Rules())}
         assert {victim.slot for victim in victims} == dead
 
     play(script, Checked(ProvenOnly(), check), PRICES)

@@ -19,7 +19,7 @@ from ctxgc.replay.report import report_of
 from ctxgc.replay.simulate import play, script_of
 from ctxgc.replay.statistics import Bootstrap, median
 from ctxgc.replay.study import Study, run_study
-from ctxgc.replay.trial import SCOPES, Result, Sums
+from ctxgc.replay.trial import SCOPES, Sums, TrialResult
 from ctxgc.replay.why import explain, find_session
 from ctxgc.report.charts import dot_plot, share_bars, window_lines
 from ctxgc.report.replay_page import html_of
@@ -52,7 +52,7 @@ def page(report):
 
 def result(session, *, source="claude_code", turns=100, **by_policy):
     """A session's result by hand: cost and faults of some policies; all others do as no collection does."""
-    made = Result(source, session, turns=turns, windows={"none": [1], "clear_100k_keep_3": [1], "ctxgc": [1]})
+    made = TrialResult(source, session, turns=turns, windows={"none": [1], "clear_100k_keep_3": [1], "ctxgc": [1]})
     for policy in policies_of(Terms()):
         cost, faults = by_policy.get(policy.name, (100.0, 0))
         for scope in SCOPES:

@@ -45,7 +45,7 @@ def puts(*texts: str | bytes, key: SessionKey = KEY) -> list[Put]:
 
 
 def pending(seq: int, **said) -> Put:
-    said = {"kind": Kind.EXCHANGE, "role": Role.ASSISTANT, "tool": "Read", "status": Status.PENDING} | said
+    said = {"kind": Kind.TOOL_CALL, "role": Role.ASSISTANT, "tool": "Read", "status": Status.PENDING} | said
     return put(seq, b"", **said)
 
 

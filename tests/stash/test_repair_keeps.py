@@ -51,7 +51,7 @@ async def test_repairing_a_file_of_the_first_version_keeps_its_rows(tmp_path):
 
 def test_what_is_rebuilt_from_a_body_alone_has_its_facts():
     facts = CallFacts(attempt="cat a.py", recalls="#1", is_pure_read=True)
-    row = stored(0, "text", kind=Kind.EXCHANGE, command="cat a.py", facts=facts)
+    row = stored(0, "text", kind=Kind.TOOL_CALL, command="cat a.py", facts=facts)
 
     rebuilt = body_codec.decode_row(body_codec.encode(row, body_codec.compressor()), body_codec.decompressor())
 

@@ -34,7 +34,7 @@ async def stash(tmp_path):
     await stash.apply(
         [PutSession(SessionRow(key=KEY, project="/p")), put(0, "word", tags=("x",), task="auth", paths=paths)]
     )
-    await stash.apply([put(n, "word", kind=Kind.EXCHANGE, tool="Read") for n in range(1, 9)])
+    await stash.apply([put(n, "word", kind=Kind.TOOL_CALL, tool="Read") for n in range(1, 9)])
     yield stash
     await stash.close()
 

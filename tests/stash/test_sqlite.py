@@ -199,7 +199,7 @@ async def test_words_that_came_and_went_in_one_transaction_are_erased_too(tmp_pa
 
 async def test_a_completed_segment_takes_its_pending_words_along_when_forgotten(tmp_path, stash):
     skeleton = f'{{"input":"{NEEDLES[0]}"}}'.encode()
-    await stash.apply([pending(0, skeleton=skeleton), put(0, NEEDLES[1], kind=Kind.EXCHANGE), Forget(KEY, [0])])
+    await stash.apply([pending(0, skeleton=skeleton), put(0, NEEDLES[1], kind=Kind.TOOL_CALL), Forget(KEY, [0])])
 
     assert await erase_now(stash) == 0
     assert needles_on_disk(tmp_path) == []

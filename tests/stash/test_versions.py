@@ -43,7 +43,7 @@ async def assert_says_what_it_said(stash):
         Collection(
             id=1, wall_s=5.0, turn=3, trigger="asked", target_tokens=10, before_tokens=90, after_tokens=9,
             evictions=(Eviction(seq=1, reason="superseded_read", by=2, freed_tokens=5, score=0.5),),
-            held_by=(("pinned", 30),), predicted_cost=-4.0, actual_cost=3.5,
+            protected_by=(("pinned", 30),), predicted_cost=-4.0, actual_cost=3.5,
         )
     ]  # fmt: skip
     assert await stash.op(KEY, "op-1") == Op(b"reply", b"call")

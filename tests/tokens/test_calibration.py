@@ -37,12 +37,12 @@ def test_a_model_starts_at_the_ratio_of_its_family(model, ratio):
 
 @given(tokens, tokens, ratios)
 def test_a_raw_budget_never_overruns_the_billed_one_and_wastes_less_than_a_token(billed, hidden, ratio):
-    known = Calibration.resumed("", ratio)
+    known = Calibration.resume("", ratio)
 
     raw = known.raw_budget(billed, hidden)
 
-    assert known.billed(raw) <= max(0, billed - hidden)
-    assert known.billed(raw + 2) > billed - hidden
+    assert known.to_billed(raw) <= max(0, billed - hidden)
+    assert known.to_billed(raw + 2) > billed - hidden
 
 
 @pytest.mark.parametrize("truth", [0.95, 1.18, 1.4])
@@ -52,7 +52,7 @@ def test_learning_from_usage_finds_the_ratio_to_within_two_percent(truth):
 
     for _ in range(60):
         raw = chance.randint(300, 6000)
-        known = known.observed(raw, round(raw * truth * chance.uniform(0.95, 1.05)) + 8)
+        known = known.observe(raw, round(raw * truth * chance.uniform(0.95, 1.05)) + 8)
 
     assert known.ratio == pytest.approx(truth, rel=0.02)
     assert known.observations == 60
@@ -62,7 +62,7 @@ def test_learning_from_usage_finds_the_ratio_to_within_two_percent(truth):
 def test_a_step_that_says_nothing_of_the_tokenizer_teaches_nothing(raw, billed):
     known = Calibration.of("gpt-5")
 
-    assert known.observed(raw, billed) is known
+    assert known.observe(raw, billed) is known
 
 
 @given(st.lists(st.tuples(st.integers(-10, 10**6), st.integers(-10, 10**7)), max_size=50))
@@ -70,7 +70,7 @@ def test_no_usage_drives_the_ratio_out_of_the_plausible(steps):
     known = Calibration.of("unheard-of")
 
     for raw, billed in steps:
-        known = known.observed(raw, billed)
+        known = known.observe(raw, billed)
 
     assert 0.7 <= known.ratio <= 2.5
 
@@ -78,5 +78,5 @@ def test_no_usage_drives_the_ratio_out_of_the_plausible(steps):
 def test_what_a_prompt_is_billed_beyond_its_visible_part_is_hidden():
     known = Calibration.of("gpt-5")
 
-    assert known.hidden(20_000, 5_000) == 15_000
-    assert known.hidden(4_000, 5_000) == 0
+    assert known.unexplained_tokens(20_000, 5_000) == 15_000
+    assert known.unexplained_tokens(4_000, 5_000) == 0

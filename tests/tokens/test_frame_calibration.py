@@ -23,7 +23,7 @@ def steps_of(seed, count):
 def taught(steps, bill_of):
     known = FrameCalibration.of("claude-sonnet-4")
     for raw, blocks in steps:
-        known = known.observed(raw, blocks, round(bill_of(raw, blocks)))
+        known = known.observe(raw, blocks, round(bill_of(raw, blocks)))
     return known
 
 
@@ -59,7 +59,7 @@ def test_turns_of_one_shape_alone_are_foretold_and_never_tear_the_coefficients_a
     known = taught([(2000, 4)] * 300, noisy)
     per_raw, per_block = known.coefficients
 
-    assert known.billed(2000, 4) == pytest.approx(ratio * 2000 + frame * 4, rel=0.03)
+    assert known.to_billed(2000, 4) == pytest.approx(ratio * 2000 + frame * 4, rel=0.03)
     assert per_raw * 2000 == pytest.approx(ratio * 2000 + (frame - per_block) * 4, rel=0.03)
 
 
@@ -69,7 +69,7 @@ def test_however_long_all_turns_have_one_shape_another_shape_is_foretold_by_the_
 
     known = taught([(2000, 4)] * 40_000, lambda raw, blocks: ratio * raw + frame * blocks)
 
-    assert known.billed(3000, 120) == pytest.approx(prior.billed(3000, 120), rel=0.02)
+    assert known.to_billed(3000, 120) == pytest.approx(prior.to_billed(3000, 120), rel=0.02)
 
 
 @given(st.lists(st.tuples(st.integers(-10, 9000), st.integers(-3, 300), st.integers(-50, 90_000)), max_size=60))
@@ -77,28 +77,28 @@ def test_however_long_all_turns_have_one_shape_another_shape_is_foretold_by_the_
 def test_no_bill_takes_a_coefficient_out_of_its_bounds(bills):
     known = FrameCalibration.of("claude-opus-4-8")
     for bill in bills:
-        known = known.observed(*bill)
+        known = known.observe(*bill)
 
     per_raw, per_block = known.coefficients
 
     assert RATIO_MIN <= per_raw <= RATIO_MAX
     assert 0.0 <= per_block <= PER_BLOCK_MAX
-    assert known.billed(1000, 3) <= known.billed(1001, 3) <= known.billed(1001, 4)
+    assert known.to_billed(1000, 3) <= known.to_billed(1001, 3) <= known.to_billed(1001, 4)
 
 
 def test_before_any_bill_the_familys_ratio_and_an_ordinary_frame_hold():
     known = FrameCalibration.of("gpt-5")
 
     assert known.coefficients == pytest.approx((1.0, PRIOR_FRAME_TOKENS))
-    assert known.hidden(9_000, 1_000, 10) == 9_000 - 1_060
+    assert known.unexplained_tokens(9_000, 1_000, 10) == 9_000 - 1_060
 
 
 def test_a_step_that_cannot_speak_of_the_tokenizer_changes_nothing():
     known = FrameCalibration.of("gpt-5")
 
-    assert known.observed(150, 3, 170) is known
-    assert known.observed(1000, 3, 500) is known
-    assert known.observed(1000, 3, 3000) is known
+    assert known.observe(150, 3, 170) is known
+    assert known.observe(1000, 3, 500) is known
+    assert known.observe(1000, 3, 3000) is known
 
 
 def test_tombstones_and_small_calls_are_foretold_where_one_ratio_fails():
@@ -106,8 +106,8 @@ def test_tombstones_and_small_calls_are_foretold_where_one_ratio_fails():
     steps = list(steps_of(7, 300))
     two, single = taught(steps, bill_of), Calibration.of("claude-sonnet-4")
     for raw, blocks in steps:
-        single = single.observed(raw, round(bill_of(raw, blocks)))
+        single = single.observe(raw, round(bill_of(raw, blocks)))
     real = bill_of(3000, 120)
 
-    assert abs(two.billed(3000, 120) - real) < 0.01 * real
-    assert abs(single.billed(3000) - real) > 0.1 * real
+    assert abs(two.to_billed(3000, 120) - real) < 0.01 * real
+    assert abs(single.to_billed(3000) - real) > 0.1 * real

@@ -1,6 +1,6 @@
 """Facts of segments that came without: a parsed request has none, nor has what an older client sends.
 
-    segments in window order ──with_facts──▶ the same, each exchange with the facts its transcript would have given it
+    segments in window order ──with_facts──▶ the same, each tool call with the facts its transcript would have given it
 
 The shell grammar runs over what is news, not over a whole window at every request.
 """
@@ -33,14 +33,14 @@ def with_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = 
         turn = list(group)
         calls: dict[str, tuple[dict[str, Any], Facts]] = {}
         for segment in turn:
-            if segment.kind is Kind.EXCHANGE and not segment.facts.attempt and _is_wanted(segment, wanted):
+            if segment.kind is Kind.TOOL_CALL and not segment.facts.attempt and _is_wanted(segment, wanted):
                 skeleton = json.loads(segment.skeleton)
                 calls[segment.id] = skeleton, _facts_of_call(segment, skeleton, background, cwd)
         for segment in turn:
             skeleton, facts = calls.get(segment.id, ({}, None))
             if facts is not None and segment.status is not Status.PENDING:
                 result = _result(segment)
-                facts = facts.answered(result)
+                facts = facts.with_result(result)
                 background.note_output(facts.command, _texts(result, skeleton))
             informed.append(segment if facts is None else _set_facts(segment, facts))
     return informed

@@ -70,7 +70,7 @@ class Facts:
     reads_to_default: bool = False
     """A read that named no limit: only its result tells whether it reached the end of the file."""
 
-    def answered(self, result: bytes) -> Facts:
+    def with_result(self, result: bytes) -> Facts:
         """The same facts once the result is known: a read cut at the default length did not cover the rest.
 
         A read that only says the file is what it was shows no line of it: what it points to must not be replaced.
@@ -119,19 +119,19 @@ def call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
 
 
 def row_facts(segment: Segment) -> Segment:
-    """A stored exchange with its facts; a stash of an older version kept none, and then the row says what they are."""
-    if segment.kind is not Kind.EXCHANGE or segment.facts.attempt:
+    """A stored tool call with its facts; a stash of an older version kept none, and then the row says what they are."""
+    if segment.kind is not Kind.TOOL_CALL or segment.facts.attempt:
         return segment
     return replace(segment, facts=call_facts(segment.tool, segment.command, segment.paths))
 
 
-def given_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> Segment:
-    """An exchange of which a client says the files or the command: both are taken for what the call is about."""
+def client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> Segment:
+    """A tool call of which a client says the files or the command: both are taken for what the call is about."""
     paths, command = paths or segment.paths, command or segment.command
     if (paths, command) == (segment.paths, segment.command):
         return segment
     facts = segment.facts
-    if segment.kind is Kind.EXCHANGE:
+    if segment.kind is Kind.TOOL_CALL:
         facts = call_facts(segment.tool, command, paths)._replace(is_cut=segment.facts.is_cut)
     return replace(segment, paths=paths, command=command, facts=facts)
 

@@ -18,7 +18,15 @@ import re
 from typing import Any
 
 from ctxgc.adapters.facts.tool_facts import Facts
-from ctxgc.adapters.host_texts.wrappers import Reading, Wrapper, member, most_protected, named, typed_words, wrappers
+from ctxgc.adapters.host_texts.wrappers import (
+    TextReading,
+    Wrapper,
+    member,
+    most_protected,
+    output_facts,
+    typed_words,
+    wrappers,
+)
 from ctxgc.core.segment import Access, Kind, PathUse
 
 REMINDER = "system-reminder"
@@ -61,49 +69,49 @@ class ClaudeTexts:
         if tool == "Skill" and isinstance(value, dict):
             self._launch(value.get("skill") or value.get("command"))
 
-    def folded(self, text: str) -> Reading:
+    def folded(self, text: str) -> TextReading:
         """See `HostTexts.folded`. A reminder that holds a tag itself is no wrapper, and stays."""
         words = typed_words(text)
         if words is not None:
-            return Reading(Kind.USER, words)
+            return TextReading(Kind.USER, words)
         reading = self.reading(text)
-        return reading if reading.kind is Kind.ATTACHMENT else Reading(Kind.SYSTEM, text)
+        return reading if reading.kind is Kind.ATTACHMENT else TextReading(Kind.SYSTEM, text)
 
-    def reading(self, text: str, *, is_meta: bool = False) -> Reading:
+    def reading(self, text: str, *, is_meta: bool = False) -> TextReading:
         """See `HostTexts.reading`. `is_meta` is how a transcript marks a skill's text; a request marks nothing."""
         if text.startswith(SUMMARY_START):
-            return Reading(Kind.SUMMARY, text)
+            return TextReading(Kind.SUMMARY, text)
         if text.startswith(SKILL_START):
             return self._skill(text, is_meta=is_meta)
         found = wrappers(_TRANSCRIPT_LINE.sub(r"\1", text)) if text.lstrip()[:1] == "<" else []
         if not found:
-            return Reading(Kind.USER, text)
+            return TextReading(Kind.USER, text)
         return most_protected(text, [self._wrapped(one, text) for one in found])
 
-    def _wrapped(self, wrapper: Wrapper, text: str) -> Reading:
+    def _wrapped(self, wrapper: Wrapper, text: str) -> TextReading:
         tag, inner = wrapper.tag, wrapper.inner
         if tag == REMINDER:
             return self._reminder(inner, text)
         if tag == NOTIFICATION:
-            return Reading(Kind.ATTACHMENT, text, named(_task(inner)))
+            return TextReading(Kind.ATTACHMENT, text, output_facts(_task(inner)))
         if tag in OUTPUTS:
-            return Reading(Kind.ATTACHMENT, text, named(self._command or "output of a command"))
+            return TextReading(Kind.ATTACHMENT, text, output_facts(self._command or "output of a command"))
         if tag in NOTICES:
-            return Reading(Kind.SYSTEM, text)
+            return TextReading(Kind.SYSTEM, text)
         if tag == "bash-input":
             self._command = " ".join(inner.split())
         elif tag == "command-name":
             self._command = " ".join(inner.split())
             self._launch(inner.strip().removeprefix("/"))
-        return Reading(Kind.USER, text)
+        return TextReading(Kind.USER, text)
 
-    def _reminder(self, inner: str, text: str) -> Reading:
+    def _reminder(self, inner: str, text: str) -> TextReading:
         if (words := typed_words(inner)) is not None:
-            return Reading(Kind.USER, words)
-        facts = self._shown(inner.strip())
-        return Reading(Kind.SYSTEM, text) if facts is None else Reading(Kind.ATTACHMENT, text, facts)
+            return TextReading(Kind.USER, words)
+        facts = self._file_shown(inner.strip())
+        return TextReading(Kind.SYSTEM, text) if facts is None else TextReading(Kind.ATTACHMENT, text, facts)
 
-    def _shown(self, said: str) -> Facts | None:
+    def _file_shown(self, said: str) -> Facts | None:
         """The file or output that a reminder shows; None if it shows none."""
         if call := _CALLED.match(said):
             self._file = _path_in(call[1])
@@ -115,25 +123,25 @@ class ClaudeTexts:
         if said.startswith(_SKILLS):
             return skill_facts(_SKILL_NAME.findall(said))
         if said.startswith(_DIAGNOSTICS):
-            return named("diagnostics")
-        return named(_task(said)) if said.startswith(_TASK_DONE) and f"<{NOTIFICATION}>" in said else None
+            return output_facts("diagnostics")
+        return output_facts(_task(said)) if said.startswith(_TASK_DONE) and f"<{NOTIFICATION}>" in said else None
 
     def _launch(self, name: object) -> None:
         if isinstance(name, str) and name and len(self._launched) < SKILLS_MAX:
             self._launched[_last(name, ":")] = None
 
-    def _skill(self, text: str, *, is_meta: bool) -> Reading:
+    def _skill(self, text: str, *, is_meta: bool) -> TextReading:
         folder = _SKILL_FOLDER.match(text)
         name = _last(folder[1].strip().rstrip("/"), "/") if folder else ""
         if is_meta or name in self._launched:
             self._launched.pop(name, None)
-            return Reading(Kind.ATTACHMENT, text, named(name or "skill", "skill"))
-        return Reading(Kind.USER, text)
+            return TextReading(Kind.ATTACHMENT, text, output_facts(name or "skill", "skill"))
+        return TextReading(Kind.USER, text)
 
 
 def skill_facts(names: list[str]) -> Facts:
     """The facts of a text that shows these skills."""
-    return named(", ".join(names) or "invoked", "skill")
+    return output_facts(", ".join(names) or "invoked", "skill")
 
 
 def _task(inner: str) -> str:
@@ -156,4 +164,4 @@ def _path_in(text: str) -> str:
 
 def _file_facts(path: str, name: str) -> Facts:
     # A mention: which lines a reminder shows is only in its text.
-    return Facts((PathUse(path, Access.MENTION),)) if path and path.isprintable() else named(name)
+    return Facts((PathUse(path, Access.MENTION),)) if path and path.isprintable() else output_facts(name)

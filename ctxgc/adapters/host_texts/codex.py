@@ -13,7 +13,15 @@ import re
 from typing import Any
 
 from ctxgc.adapters.facts.tool_facts import Facts
-from ctxgc.adapters.host_texts.wrappers import AnyTexts, Reading, Wrapper, member, most_protected, named, wrappers
+from ctxgc.adapters.host_texts.wrappers import (
+    AnyTexts,
+    TextReading,
+    Wrapper,
+    member,
+    most_protected,
+    output_facts,
+    wrappers,
+)
 from ctxgc.core.segment import Kind
 
 INSTRUCTIONS = frozenset(
@@ -56,23 +64,23 @@ class CodexTexts:
 
     unfolds = False
 
-    def reading(self, text: str) -> Reading:
+    def reading(self, text: str) -> TextReading:
         """See `HostTexts.reading`."""
         said = text.strip()
         if _AGENTS.fullmatch(said) or _WARNINGS.fullmatch(said):
-            return Reading(Kind.SYSTEM, text)
+            return TextReading(Kind.SYSTEM, text)
         if said.startswith(SUMMARY_STARTS):
-            return Reading(Kind.SUMMARY, text)
+            return TextReading(Kind.SUMMARY, text)
         if said[:1] != "<":
-            return Reading(Kind.USER, text)
+            return TextReading(Kind.USER, text)
         if _GOAL.fullmatch(said):
-            return Reading(Kind.ATTACHMENT, text, named("goal"))
+            return TextReading(Kind.ATTACHMENT, text, output_facts("goal"))
         found = wrappers(said)
-        return most_protected(text, [_wrapped(one, text) for one in found]) if found else Reading(Kind.USER, text)
+        return most_protected(text, [_wrapped(one, text) for one in found]) if found else TextReading(Kind.USER, text)
 
-    def folded(self, text: str) -> Reading:
+    def folded(self, text: str) -> TextReading:
         """See `HostTexts.folded`: nothing is."""
-        return Reading(Kind.SYSTEM, text)
+        return TextReading(Kind.SYSTEM, text)
 
     def called(self, tool: str, value: Any) -> None:
         """See `HostTexts.called`."""
@@ -81,28 +89,32 @@ class CodexTexts:
 class ResponsesTexts(AnyTexts):
     """The texts of an agent that nobody knows, over Responses: a goal as Codex writes it tells that it is Codex."""
 
-    def reading(self, text: str) -> Reading:
+    def reading(self, text: str) -> TextReading:
         """See `HostTexts.reading`."""
         goal = _GOAL.fullmatch(text.strip())
-        return Reading(Kind.ATTACHMENT, text, named("goal")) if goal and goal[1] else Reading(Kind.USER, text)
+        return (
+            TextReading(Kind.ATTACHMENT, text, output_facts("goal"))
+            if goal and goal[1]
+            else TextReading(Kind.USER, text)
+        )
 
 
-def _wrapped(wrapper: Wrapper, text: str) -> Reading:
+def _wrapped(wrapper: Wrapper, text: str) -> TextReading:
     tag, inner = wrapper.tag, wrapper.inner
     if tag in INSTRUCTIONS or tag == "codex_internal_context" or _EXTERNAL.fullmatch(tag):
-        return Reading(Kind.SYSTEM, text)
+        return TextReading(Kind.SYSTEM, text)
     if tag == "skill" and (name := member(inner, "name")):
-        return Reading(Kind.ATTACHMENT, text, named(name, "skill"))
+        return TextReading(Kind.ATTACHMENT, text, output_facts(name, "skill"))
     if tag == "user_shell_command" and (command := member(inner, "command")):
-        return Reading(Kind.ATTACHMENT, text, named(command))
+        return TextReading(Kind.ATTACHMENT, text, output_facts(command))
     if tag == "subagent_notification" and inner.lstrip().startswith("{"):
         agent = _AGENT_NAME.search(inner)
-        return Reading(Kind.ATTACHMENT, text, named(f"agent {agent[1]}" if agent else "output of an agent"))
-    return Reading(Kind.USER, text)
+        return TextReading(Kind.ATTACHMENT, text, output_facts(f"agent {agent[1]}" if agent else "output of an agent"))
+    return TextReading(Kind.USER, text)
 
 
 def agent_message(author: str, recipient: str) -> tuple[Kind, Facts]:
     """What an agent's message to another is: a report of an agent below is its output, any other may be an order."""
     if recipient and author.startswith(recipient.rstrip("/") + "/"):
-        return Kind.ATTACHMENT, named(f"agent {author}")
+        return Kind.ATTACHMENT, output_facts(f"agent {author}")
     return Kind.SYSTEM, Facts()

@@ -28,7 +28,7 @@ _TOOLS_OWN = re.compile(
 """What Claude Code's tools say themselves behind a file's text: it goes as the text goes."""
 
 
-class Result(NamedTuple):
+class FoldedResult(NamedTuple):
     """A tool's result as a list holds it."""
 
     content: Any = None
@@ -37,14 +37,18 @@ class Result(NamedTuple):
     folds: tuple[str, ...] = ()
 
 
-def unfolded(content: Any) -> Result:
+def unfolded(content: Any) -> FoldedResult:
     """A result without its folds, and those apart, in their order; without spans."""
     if isinstance(content, str):
         at = _fold_start(content)
-        return Result(content) if at < 0 else Result(content[:at].rstrip(), (), tuple(_reminders(content[at:])))
+        return (
+            FoldedResult(content)
+            if at < 0
+            else FoldedResult(content[:at].rstrip(), (), tuple(_reminders(content[at:])))
+        )
     starts = _starts(content) if isinstance(content, list) else []
     if all(at < 0 for at in starts):
-        return Result(content)
+        return FoldedResult(content)
     own: list[Any] = []
     folds: list[str] = []
     for block, at in zip(content, starts, strict=True):
@@ -55,15 +59,15 @@ def unfolded(content: Any) -> Result:
         folds += _reminders(text[at:])
         if kept := text[:at].rstrip():
             own.append(block | {"text": kept})
-    return Result(own, (), tuple(folds))
+    return FoldedResult(own, (), tuple(folds))
 
 
-def read_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> Result:
+def read_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> FoldedResult:
     """The result that lies here, with the spans of the tool's own part."""
     if extent is None:
-        return Result()
+        return FoldedResult()
     content = text.value(extent)
-    found = unfolded(content) if unfolds else Result(content)
+    found = unfolded(content) if unfolds else FoldedResult(content)
     if not found.folds:
         return found._replace(spans=(Span(RESULT_SPAN, *extent),))
     if isinstance(content, str):

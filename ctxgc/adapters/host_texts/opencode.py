@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of
-from ctxgc.adapters.host_texts.wrappers import Reading, named, wrappers
+from ctxgc.adapters.host_texts.wrappers import TextReading, output_facts, wrappers
 from ctxgc.core.segment import Kind
 
 MENTIONED = "Called the Read tool with the following input: "
@@ -29,19 +29,19 @@ class OpenCodeTexts:
         self._facts: Facts | None = None
         """Of the file whose text comes next."""
 
-    def reading(self, text: str, *, is_synthetic: bool = False) -> Reading:
+    def reading(self, text: str, *, is_synthetic: bool = False) -> TextReading:
         """See `HostTexts.reading`. `is_synthetic` is how an export marks what the host wrote."""
         before, self._facts = self._facts, mentioned(text, self.cwd)
         if self._facts is not None:
-            return Reading(Kind.ATTACHMENT, text, named(self._facts.paths[0].path))
+            return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))
         if before is not None and (is_synthetic or _is_shown(text, before)):
-            return Reading(Kind.ATTACHMENT, text, before)
+            return TextReading(Kind.ATTACHMENT, text, before)
         is_reminder = {one.tag for one in wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False
-        return Reading(Kind.SYSTEM if is_synthetic or is_reminder else Kind.USER, text)
+        return TextReading(Kind.SYSTEM if is_synthetic or is_reminder else Kind.USER, text)
 
-    def folded(self, text: str) -> Reading:
+    def folded(self, text: str) -> TextReading:
         """See `HostTexts.folded`: nothing is."""
-        return Reading(Kind.SYSTEM, text)
+        return TextReading(Kind.SYSTEM, text)
 
     def called(self, tool: str, value: Any) -> None:
         """See `HostTexts.called`."""

@@ -1,6 +1,6 @@
 """Wrappers: the tags that an agent puts around what it writes itself in the user's name.
 
-    text ──whole──▶ the wrappers it consists of ──(an agent's module)──▶ Reading: kind, words, facts
+    text ──whole──▶ the wrappers it consists of ──(an agent's module)──▶ TextReading: kind, words, facts
       └── anything before, between or behind them: a person wrote it
 
 A wrapper counts only whole, so that no words of a person become the host's by how they begin. Where a text consists of
@@ -27,7 +27,7 @@ _TYPED_ENDS = (
 _PROTECTED_FIRST = (Kind.USER, Kind.SUMMARY, Kind.SYSTEM, Kind.ATTACHMENT)
 
 
-class Reading(NamedTuple):
+class TextReading(NamedTuple):
     """What a text in the user's name is: its kind, the words that its segment holds, and what they show."""
 
     kind: Kind
@@ -49,11 +49,11 @@ class HostTexts(Protocol):
     unfolds: bool
     """Whether its tool results may end in reminders, which are no output of the tool."""
 
-    def reading(self, text: str) -> Reading:
+    def reading(self, text: str) -> TextReading:
         """What this text is."""
         ...
 
-    def folded(self, text: str) -> Reading:
+    def folded(self, text: str) -> TextReading:
         """What a reminder is that stands at the end of a tool's result."""
         ...
 
@@ -67,14 +67,14 @@ class AnyTexts:
 
     unfolds = True
 
-    def reading(self, text: str) -> Reading:
+    def reading(self, text: str) -> TextReading:
         """See `HostTexts.reading`."""
-        return Reading(Kind.USER, text)
+        return TextReading(Kind.USER, text)
 
-    def folded(self, text: str) -> Reading:
+    def folded(self, text: str) -> TextReading:
         """See `HostTexts.folded`."""
         words = typed_words(text)
-        return Reading(Kind.SYSTEM, text) if words is None else Reading(Kind.USER, words)
+        return TextReading(Kind.SYSTEM, text) if words is None else TextReading(Kind.USER, words)
 
     def called(self, tool: str, value: Any) -> None:
         """See `HostTexts.called`."""
@@ -116,12 +116,12 @@ def member(inner: str, tag: str) -> str:
     return " ".join(found[1].split()) if found else ""
 
 
-def named(name: str, tool: str = "") -> Facts:
+def output_facts(name: str, tool: str = "") -> Facts:
     """The facts of a text that shows an output, by the name of what it shows."""
     return Facts(command=name[: COMMAND_CHARS_MAX - 1], tool=tool)
 
 
-def most_protected(text: str, readings: Iterable[Reading]) -> Reading:
+def most_protected(text: str, readings: Iterable[TextReading]) -> TextReading:
     """What a text is that consists of these: all of it stays if any part of it must."""
-    ranked: Sequence[Reading] = sorted(readings, key=lambda one: _PROTECTED_FIRST.index(one.kind))
+    ranked: Sequence[TextReading] = sorted(readings, key=lambda one: _PROTECTED_FIRST.index(one.kind))
     return ranked[0]._replace(words=text) if len(ranked) > 1 else ranked[0]

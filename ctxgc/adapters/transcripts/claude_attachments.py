@@ -13,7 +13,7 @@ from typing import Any
 from ctxgc.adapters.facts.shell_paths import resolve
 from ctxgc.adapters.facts.tool_facts import Facts
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts, skill_facts
-from ctxgc.adapters.host_texts.wrappers import Reading
+from ctxgc.adapters.host_texts.wrappers import TextReading
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks
 from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse
 
@@ -21,7 +21,7 @@ SHOWN = frozenset({"file", "edited_text_file", "invoked_skills"})
 """Attachments that show a file or a skill, and so may go. Rules, memory, listings and what hooks say stay."""
 
 
-def attached(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) -> Reading | None:
+def read_attachment(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) -> TextReading | None:
     """What an attachment puts into the prompt, with the file it shows; None if it puts nothing there."""
     kind = as_text(attachment.get("type"))
     read = _READERS.get(kind)
@@ -30,12 +30,12 @@ def attached(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) -> Readin
         return None
     if kind == "queued_command":
         # A prompt typed while the agent worked comes as an attachment, but it is the user who speaks.
-        return Reading(Kind.USER, text) if _is_typed(attachment) else texts.reading(text)
+        return TextReading(Kind.USER, text) if _is_typed(attachment) else texts.reading(text)
     path = as_text(attachment.get("filename")) or as_text(attachment.get("path"))
-    facts = Facts((_shown(path, attachment, cwd),)) if path and path.isprintable() else Facts()
+    facts = Facts((_path_use(path, attachment, cwd),)) if path and path.isprintable() else Facts()
     if kind == "invoked_skills":
         facts = skill_facts([as_text(as_dict(item).get("name")) for item in attachment["skills"]])
-    return Reading(Kind.ATTACHMENT if kind in SHOWN else Kind.SYSTEM, text, facts)
+    return TextReading(Kind.ATTACHMENT if kind in SHOWN else Kind.SYSTEM, text, facts)
 
 
 def _is_typed(attachment: dict[str, Any]) -> bool:
@@ -45,7 +45,7 @@ def _is_typed(attachment: dict[str, Any]) -> bool:
     return is_prompt and origin == "human" and attachment.get("isMeta") is not True
 
 
-def _shown(path: str, attachment: dict[str, Any], cwd: str) -> PathUse:
+def _path_use(path: str, attachment: dict[str, Any], cwd: str) -> PathUse:
     if attachment.get("type") == "edited_text_file":
         # A snippet around the change: which lines it shows is only in its text.
         return PathUse(resolve(path, cwd), Access.MENTION)

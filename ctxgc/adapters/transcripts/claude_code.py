@@ -1,6 +1,6 @@
 """Claude Code's session logs: one JSON object a line, one assistant record a content block.
 
-    user ──▶ prompt, attachment, or results ──close──▶ exchange      compact_boundary ─▶ Rewindowed, then a summary
+    user ──▶ prompt, attachment, or results ──close──▶ tool call      compact_boundary ─▶ Rewindowed, then a summary
     assistant (blocks of one message.id = one reply) ─▶ texts, thinking, open calls      microcompact ─▶ Cleared
     attachment ─▶ what the host put beside a prompt                  isSidechain ─▶ session PARENT/AGENT
 
@@ -20,11 +20,11 @@ from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Opened, Used
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts
 from ctxgc.adapters.host_texts.folds import unfolded
-from ctxgc.adapters.host_texts.wrappers import Reading
+from ctxgc.adapters.host_texts.wrappers import TextReading
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.claude_attachments import attached
-from ctxgc.adapters.transcripts.claude_record import Record, record_of
+from ctxgc.adapters.transcripts.claude_attachments import read_attachment
+from ctxgc.adapters.transcripts.claude_record import ClaudeRecord, record_of
 from ctxgc.adapters.transcripts.claude_tree import Tree, stamp
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
@@ -47,7 +47,7 @@ class _Usage:
 
 
 @dataclass(slots=True)
-class _Session:
+class _LogSession:
     """One session of the file."""
 
     chain: SessionBuilder
@@ -69,7 +69,7 @@ class ClaudeCode(LineTranscript):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, _LogSession] = {}
         self._last_session = ""
         self._sides: dict[int, str] = {}
         self._agent_calls: dict[int, tuple[str, str]] = {}
@@ -81,12 +81,12 @@ class ClaudeCode(LineTranscript):
         self._take_record(record)
         return True
 
-    def _rest(self) -> None:
+    def _flush(self) -> None:
         for session in self._sessions.values():
             session.chain.show_pending()
             self._bill(session)
 
-    def _take_record(self, record: Record) -> None:
+    def _take_record(self, record: ClaudeRecord) -> None:
         session = self._session_of(record)
         if session is None:
             self._skip(record.type if isinstance(record.type, str) and record.type else "no_session")
@@ -115,7 +115,7 @@ class ClaudeCode(LineTranscript):
         else:
             self._skip(kind)
 
-    def _session_of(self, record: Record) -> _Session | None:
+    def _session_of(self, record: ClaudeRecord) -> _LogSession | None:
         """The session a record belongs to, opened if it is new; None if no record has named one yet."""
         name = clean_name(as_text(record.sessionId)) or self._last_session
         if not name:
@@ -128,7 +128,7 @@ class ClaudeCode(LineTranscript):
         if session is None:
             if record.type not in ("user", "assistant", "attachment", "system"):
                 return None  # Bookkeeping alone opens no session.
-            session = self._sessions[name] = _Session(SessionBuilder(name, self._events))
+            session = self._sessions[name] = _LogSession(SessionBuilder(name, self._events))
             if parent:
                 self._events.append(Opened(name, clean_name(as_text(record.cwd)), parent, self._caller(parent, record)))
                 session.chain.known["project"] = clean_name(as_text(record.cwd))
@@ -136,7 +136,7 @@ class ClaudeCode(LineTranscript):
             session.chain.note(project=as_text(record.cwd))
         return session
 
-    def _side_of(self, parent: str, record: Record) -> str:
+    def _side_of(self, parent: str, record: ClaudeRecord) -> str:
         """The session of a side chain: named by its agent, else by its first record."""
         uuid = as_text(record.uuid)
         agent = clean_name(as_text(record.agentId))
@@ -146,15 +146,15 @@ class ClaudeCode(LineTranscript):
             self._sides[stamp(uuid)] = name
         return name
 
-    def _caller(self, parent: str, record: Record) -> str:
-        """The exchange of the parent that started a side chain: the call whose prompt is the chain's first text."""
+    def _caller(self, parent: str, record: ClaudeRecord) -> str:
+        """The tool call of the parent that started a side chain: the call whose prompt is the chain's first text."""
         for block in blocks(as_dict(record.message).get("content")):
             session, call = self._agent_calls.get(stamp(block_text(block) or ""), ("", ""))
             if session == parent:
                 return call
         return ""
 
-    def _take_user(self, session: _Session, record: Record, above: int) -> None:
+    def _take_user(self, session: _LogSession, record: ClaudeRecord, above: int) -> None:
         chain = session.chain
         content = as_dict(record.message).get("content")
         if not isinstance(content, str | list):
@@ -185,7 +185,7 @@ class ClaudeCode(LineTranscript):
         for block, reading in said:
             self._take_said(chain, block, reading, Birth(chain.turn, wall_s))
 
-    def _take_said(self, chain: SessionBuilder, block: object, reading: Reading, birth: Birth) -> None:
+    def _take_said(self, chain: SessionBuilder, block: object, reading: TextReading, birth: Birth) -> None:
         """A block in the user's name."""
         if block_text(block) is None:
             self._take_block(chain, block, Kind.USER, Role.USER, birth)
@@ -194,13 +194,13 @@ class ClaudeCode(LineTranscript):
         elif reading.words:
             self._skip("blank")
 
-    def _take_fork(self, session: _Session, above: int, is_prompt: bool) -> None:
+    def _take_fork(self, session: _LogSession, above: int, is_prompt: bool) -> None:
         slots = session.tree.fork(above, session.chain.window, is_prompt)
         if slots is not None:
             session.chain.drop_calls()
             session.chain.rewindow(slots, Departure.REWOUND)
 
-    def _take_result(self, session: _Session, block: dict[str, Any], wall_s: float) -> None:
+    def _take_result(self, session: _LogSession, block: dict[str, Any], wall_s: float) -> None:
         chain, content = session.chain, block.get("content")
         if is_deeper(content, SKELETON_DEPTH_MAX):
             self._skip("too_deep")
@@ -213,7 +213,7 @@ class ClaudeCode(LineTranscript):
         for reading in map(session.texts.folded, result.folds):
             chain.text(reading.kind, Role.USER, reading.words, Birth(chain.turn, wall_s), facts=reading.facts)
 
-    def _take_assistant(self, session: _Session, record: Record) -> None:
+    def _take_assistant(self, session: _LogSession, record: ClaudeRecord) -> None:
         chain = session.chain
         message = as_dict(record.message)
         content = message.get("content")
@@ -241,7 +241,7 @@ class ClaudeCode(LineTranscript):
                 what = Kind.ASSISTANT if text is not None else Kind.OTHER
                 self._take_block(chain, block, what, Role.ASSISTANT, birth)
 
-    def _turn_of(self, session: _Session, reply: str) -> int:
+    def _turn_of(self, session: _LogSession, reply: str) -> int:
         """The turn of a reply; a new one ends what waited for the one before."""
         key = stamp(reply)
         if key not in session.turns:
@@ -252,7 +252,7 @@ class ClaudeCode(LineTranscript):
             session.chain.turn += 1
         return session.turns[key]
 
-    def _note_usage(self, session: _Session, turn: int, model: str, usage: object, wall_s: float) -> None:
+    def _note_usage(self, session: _LogSession, turn: int, model: str, usage: object, wall_s: float) -> None:
         kept = session.usage
         if kept is None or kept.turn != turn or not isinstance(usage, dict):
             return
@@ -260,7 +260,7 @@ class ClaudeCode(LineTranscript):
         if output_tokens > kept.output_tokens:
             session.usage = _Usage(turn, model, wall_s, output_tokens, usage, is_news=True)
 
-    def _bill(self, session: _Session) -> None:
+    def _bill(self, session: _LogSession) -> None:
         """Tell what the current reply cost; again for the same turn if later records know better."""
         usage = session.usage
         if usage is None or not usage.is_news:
@@ -315,9 +315,9 @@ class ClaudeCode(LineTranscript):
         else:
             chain.text(kind, role, "", birth, {"opaque": [block]})
 
-    def _take_attachment(self, session: _Session, record: Record) -> None:
+    def _take_attachment(self, session: _LogSession, record: ClaudeRecord) -> None:
         attachment = as_dict(record.attachment)
-        found = attached(attachment, as_text(record.cwd), session.texts)
+        found = read_attachment(attachment, as_text(record.cwd), session.texts)
         if found is None:
             self._skip(f"attachment.{as_text(attachment.get('type'))}")
             return
@@ -325,7 +325,7 @@ class ClaudeCode(LineTranscript):
         birth = Birth(session.chain.turn, unix_s(record.timestamp))
         session.chain.text(kind, Role.USER, words, birth, facts=facts)
 
-    def _take_system(self, session: _Session, record: Record) -> None:
+    def _take_system(self, session: _LogSession, record: ClaudeRecord) -> None:
         if record.subtype == "compact_boundary":
             self._take_compaction(session, as_dict(record.compactMetadata))
         elif record.subtype == "microcompact_boundary":
@@ -341,7 +341,7 @@ class ClaudeCode(LineTranscript):
         if ids:
             chain.clear(ids, Departure.HOST_CLEARED)
 
-    def _take_compaction(self, session: _Session, metadata: dict[str, Any]) -> None:
+    def _take_compaction(self, session: _LogSession, metadata: dict[str, Any]) -> None:
         """The window is what the host preserved, behind a place for the summary that comes next."""
         chain = session.chain
         chain.note_prompt()
@@ -355,7 +355,7 @@ class ClaudeCode(LineTranscript):
         chain.replace(ids, Departure.HOST_COMPACTED)
         session.tree.start_over(left, chain.window)
 
-    def _take_summary(self, session: _Session, content: str | list[Any], wall_s: float) -> None:
+    def _take_summary(self, session: _LogSession, content: str | list[Any], wall_s: float) -> None:
         if session.summary_place is None:
             self._take_compaction(session, {})
         text = "\n".join(text for block in blocks(content) if (text := block_text(block)))

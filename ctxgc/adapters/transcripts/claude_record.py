@@ -9,7 +9,7 @@ import msgspec
 from ctxgc.adapters.transcripts.jsonl import lenient_object
 
 
-class Record(msgspec.Struct):
+class ClaudeRecord(msgspec.Struct):
     """The fields that matter; all others are skipped while decoding. Any may hold anything."""
 
     type: Any = None
@@ -33,11 +33,11 @@ class Record(msgspec.Struct):
     customTitle: Any = None
 
 
-_FIELDS = frozenset(Record.__struct_fields__)
-_DECODER = msgspec.json.Decoder(Record)
+_FIELDS = frozenset(ClaudeRecord.__struct_fields__)
+_DECODER = msgspec.json.Decoder(ClaudeRecord)
 
 
-def record_of(line: bytes) -> Record | None:
+def record_of(line: bytes) -> ClaudeRecord | None:
     """The record on a line; None if the line is no JSON object."""
     try:
         return _DECODER.decode(line)
@@ -46,4 +46,4 @@ def record_of(line: bytes) -> Record | None:
         found = lenient_object(line)
         if found is None:
             return None
-        return Record(**{key: value for key, value in found.items() if key in _FIELDS})
+        return ClaudeRecord(**{key: value for key, value in found.items() if key in _FIELDS})

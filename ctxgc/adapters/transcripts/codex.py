@@ -1,7 +1,7 @@
 """Codex rollouts: lines of `{timestamp, type, payload}`; `response_item` is what the model sees.
 
     message developer│user│assistant ─▶ texts            reasoning with a summary ─▶ thinking
-    function_call, custom_tool_call, … ──output──▶ exchange
+    function_call, custom_tool_call, … ──output──▶ tool call
     compacted ─▶ Rewindowed: its replacement history, matched to known segments by role and text
     session_meta, turn_context ─▶ Opened                  token_count ─▶ Used
 
@@ -21,13 +21,13 @@ from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Opened, Used
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.codex import CodexTexts, agent_message
-from ctxgc.adapters.host_texts.wrappers import Reading
+from ctxgc.adapters.host_texts.wrappers import TextReading
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, canonical, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.codex_results import call_input, is_failure
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
-from ctxgc.core.segment import Departure, Kind, Role, exchange_id, text_bytes, text_id
+from ctxgc.core.segment import Departure, Kind, Role, text_bytes, text_id, tool_call_id
 
 CALLS = frozenset({"function_call", "custom_tool_call", "local_shell_call", "web_search_call", "tool_search_call"})
 OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output", "tool_search_output"})
@@ -38,7 +38,7 @@ NO_SESSION = "rollout"
 """The session of a file that does not begin with its `session_meta`."""
 
 
-class Record(msgspec.Struct):
+class CodexRecord(msgspec.Struct):
     """A line."""
 
     timestamp: Any = None
@@ -46,7 +46,7 @@ class Record(msgspec.Struct):
     payload: Any = None
 
 
-_DECODER = msgspec.json.Decoder(Record)
+_DECODER = msgspec.json.Decoder(CodexRecord)
 
 
 class Codex(LineTranscript):
@@ -72,15 +72,15 @@ class Codex(LineTranscript):
             found = lenient_object(line)
             if found is None:
                 return False
-            record = Record(found.get("timestamp"), found.get("type"), found.get("payload"))
+            record = CodexRecord(found.get("timestamp"), found.get("type"), found.get("payload"))
         self._take_record(record)
         return True
 
-    def _rest(self) -> None:
+    def _flush(self) -> None:
         if self._chain is not None:
             self._chain.show_pending()
 
-    def _take_record(self, record: Record) -> None:
+    def _take_record(self, record: CodexRecord) -> None:
         payload = as_dict(record.payload)
         wall_s = unix_s(record.timestamp)
         if record.type == "session_meta":
@@ -132,7 +132,7 @@ class Codex(LineTranscript):
         elif kind == "agent_message":
             self._is_replying = False
             kind, facts = agent_message(as_text(payload.get("author")), as_text(payload.get("recipient")))
-            self._take_blocks(payload.get("content"), Role.USER, Reading(kind, "", facts), wall_s)
+            self._take_blocks(payload.get("content"), Role.USER, TextReading(kind, "", facts), wall_s)
         elif kind == "reasoning":
             self._reply()
             self._take_reasoning(payload, wall_s)
@@ -180,17 +180,17 @@ class Codex(LineTranscript):
         role = as_text(payload.get("role"))
         if role == "assistant":
             self._reply()
-            self._take_blocks(payload.get("content"), Role.ASSISTANT, Reading(Kind.ASSISTANT, ""), wall_s)
+            self._take_blocks(payload.get("content"), Role.ASSISTANT, TextReading(Kind.ASSISTANT, ""), wall_s)
         elif role in ("developer", "system"):
             self._is_replying = False
-            self._take_blocks(payload.get("content"), Role(role), Reading(Kind.SYSTEM, ""), wall_s)
+            self._take_blocks(payload.get("content"), Role(role), TextReading(Kind.SYSTEM, ""), wall_s)
         elif role == "user":
             self._is_replying = False
             self._take_blocks(payload.get("content"), Role.USER, None, wall_s)
         else:
             self._skip("malformed")
 
-    def _take_blocks(self, content: object, role: Role, speaker: Reading | None, wall_s: float) -> None:
+    def _take_blocks(self, content: object, role: Role, speaker: TextReading | None, wall_s: float) -> None:
         """Each block is a segment; without a speaker, the host's own texts are told from the user's."""
         if not isinstance(content, str | list):
             self._skip("malformed")
@@ -338,7 +338,7 @@ class Codex(LineTranscript):
             first = text_id(Role(role), kind, data, 1)
             ordinal = used[first] = used.get(first, 0) + 1
             if ordinal <= chain.names.uses(first):
-                ids.append(exchange_id(first, ordinal))
+                ids.append(tool_call_id(first, ordinal))
             else:
                 facts = read.facts if role == "user" else NO_CALL_FACTS
                 ids.append(self._text(kind, Role(role), text or "", wall_s, skeleton, facts))

@@ -1,7 +1,7 @@
 """Copilot CLI logs: events `{type, id, parentId, timestamp, data}`, one session and its sub-agents a file.
 
     user.message (as the model gets it) ─▶ user; what the host adds ─▶ system, attachment
-    assistant.message ─▶ thinking, text, calls          tool.execution_complete ─▶ exchange
+    assistant.message ─▶ thinking, text, calls          tool.execution_complete ─▶ tool call
     system.message ─▶ system: the host repeats it; a changed one takes the place of the one before
     session.compaction_start … _complete ─▶ Rewindowed: system, summary, what came since the start
     session.snapshot_rewind ─▶ Rewindowed: what came before that event
@@ -21,7 +21,7 @@ from typing import Any
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Opened
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS
-from ctxgc.adapters.host_texts.wrappers import named
+from ctxgc.adapters.host_texts.wrappers import output_facts
 from ctxgc.adapters.json_values import as_dict, as_text, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
@@ -84,7 +84,7 @@ class CopilotCli(LineTranscript):
             self._take_event(kind, record, data, agent)
         return True
 
-    def _rest(self) -> None:
+    def _flush(self) -> None:
         for thread in self._threads.values():
             thread.chain.show_pending()
 
@@ -163,7 +163,7 @@ class CopilotCli(LineTranscript):
             return
         kind, facts = Kind.SYSTEM, NO_CALL_FACTS
         if source.startswith(SKILL_SOURCE):
-            kind, facts = Kind.ATTACHMENT, named(source.removeprefix(SKILL_SOURCE) or "skill", "skill")
+            kind, facts = Kind.ATTACHMENT, output_facts(source.removeprefix(SKILL_SOURCE) or "skill", "skill")
         if source in ("", "user"):
             kind = Kind.USER
             thread.chain.note_prompt()

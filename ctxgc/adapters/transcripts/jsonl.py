@@ -1,6 +1,6 @@
 """From bytes to lines: gunzips by magic bytes, splits at newlines, never holds more than one record.
 
-    bytes ──Inflater──▶ plain bytes ──Lines──▶ whole lines ──LineTranscript──▶ events
+    bytes ──Inflater──▶ plain bytes ──JsonLines──▶ whole lines ──LineTranscript──▶ events
                                         └─ a line beyond LINE_BYTES_MAX is dropped as it arrives, and counted
 
 Sans-I/O: the caller reads the file. `LineTranscript` is what every line format shares; a format only says
@@ -81,7 +81,7 @@ def inflated_head(data: bytes, size: int = 2**16) -> bytes:
     return bytes(head[:size])
 
 
-class Lines:
+class JsonLines:
     """Splits any cuts of a stream into its lines, without the newline."""
 
     def __init__(self, line_bytes_max: int = LINE_BYTES_MAX) -> None:
@@ -137,7 +137,7 @@ class LineTranscript:
         self.skipped: Counter[str] = Counter()
         self._events: list[Event] = []
         self._inflater = Inflater()
-        self._lines = Lines()
+        self._lines = JsonLines()
 
     def feed(self, data: bytes) -> list[Event]:
         """Events of the records that `data` completes."""
@@ -162,7 +162,7 @@ class LineTranscript:
                 self._lines.drop_tail()
             else:
                 self.skipped["truncated"] = 1
-        self._rest()
+        self._flush()
         return self._drain()
 
     def _take(self, line: bytes) -> None:
@@ -176,7 +176,7 @@ class LineTranscript:
         """Take one record; False, with nothing changed, if the line is no JSON object."""
         raise NotImplementedError
 
-    def _rest(self) -> None:
+    def _flush(self) -> None:
         """Bring out what waits for more input."""
 
     def _skip(self, kind: object) -> None:

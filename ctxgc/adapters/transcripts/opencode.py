@@ -2,7 +2,7 @@
 
     user       text ─▶ user     synthetic text ─▶ attachment if it shows a file, else system
                file ─▶ attachment, if it is no text
-    assistant  reasoning ─▶ thinking    text ─▶ assistant    tool (call and result in one part) ─▶ exchange
+    assistant  reasoning ─▶ thinking    text ─▶ assistant    tool (call and result in one part) ─▶ tool call
                step-start … step-finish: one model request, one turn; its tokens ─▶ Used
     compaction (a user's part) and the summary that answers it ─▶ Rewindowed: summary, kept tail, what came since
     state.time.compacted of a tool part ─▶ Cleared        info.revert ─▶ Rewindowed: what was taken back departs
@@ -23,7 +23,7 @@ from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Event, Opened, Used
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.opencode import OpenCodeTexts
-from ctxgc.adapters.host_texts.wrappers import Reading
+from ctxgc.adapters.host_texts.wrappers import TextReading
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
@@ -57,7 +57,7 @@ class OpenCode(DocumentTranscript):
         if not isinstance(messages, list):
             raise BadTranscript("no list `messages` in this document")
         self.records = len(messages)
-        reader = _Reader(info, clean_name(as_text(info.get("id"))) or digest, self.skipped)
+        reader = _MessageReader(info, clean_name(as_text(info.get("id"))) or digest, self.skipped)
         for message in messages:
             reader.take_message(as_dict(message))
         yield from reader.finish()
@@ -79,7 +79,7 @@ class _Step:
 
 
 @dataclass(slots=True)
-class _Reader:
+class _MessageReader:
     """Reads the messages of one session in order."""
 
     info: dict[str, Any]
@@ -164,7 +164,7 @@ class _Reader:
             else:
                 self._skip(kind)
 
-    def _prompt_text(self, reading: Reading, is_synthetic: bool, wall_s: float) -> None:
+    def _prompt_text(self, reading: TextReading, is_synthetic: bool, wall_s: float) -> None:
         if not is_synthetic:
             self.chain.note_prompt()
         # What a person typed is theirs, however it looks.

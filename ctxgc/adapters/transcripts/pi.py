@@ -1,6 +1,6 @@
 """Pi session files: lines `{type, id, parentId, timestamp, …}`, a tree whose newest leaf is the session.
 
-    message user ─▶ user         assistant (thinking, text, toolCall) ──toolResult──▶ exchange; its usage ─▶ Used
+    message user ─▶ user         assistant (thinking, text, toolCall) ──toolResult──▶ tool call; its usage ─▶ Used
             bashExecution, custom ─▶ attachment          branchSummary, compactionSummary ─▶ summary
     session, model_change, session_info ─▶ Opened
     compaction ─▶ Rewindowed: its summary, then all from the first entry kept
@@ -81,7 +81,7 @@ class Pi(LineTranscript):
             self._take_entry(kind, record)
         return True
 
-    def _rest(self) -> None:
+    def _flush(self) -> None:
         if self._chain is not None:
             self._chain.show_pending()
 

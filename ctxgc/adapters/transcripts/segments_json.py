@@ -20,11 +20,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ctxgc.adapters.builder import ROLES, Birth, Names, Plain, SegmentBuilder
+from ctxgc.adapters.builder import ROLES, Birth, Names, PlainSegment, SegmentBuilder
 from ctxgc.adapters.contract import RESULT_PIECE, Admitted, Cleared, Event, Opened
 from ctxgc.adapters.facts.segment_facts import with_facts
 from ctxgc.adapters.facts.shell_paths import resolve
-from ctxgc.adapters.facts.tool_facts import EDIT_SOURCES_MAX, given_facts
+from ctxgc.adapters.facts.tool_facts import EDIT_SOURCES_MAX, client_facts
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper, is_piece_name
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
@@ -216,10 +216,10 @@ class _Reader:
         birth = Birth(self._born_turn(fields, kind, role), _number(fields.get("wall_s"), 0.0), reply)
         birth = birth._replace(place=self._place(fields))
         make = self._exact if "pieces" in fields else self._plain
-        segment = make(fields, Plain(kind, role, b"", status=_member(Status, fields.get("status", "ok"))), birth)
+        segment = make(fields, PlainSegment(kind, role, b"", status=_member(Status, fields.get("status", "ok"))), birth)
         is_answered = any(piece.name == RESULT_PIECE for piece in segment.body)
-        if kind is Kind.EXCHANGE and is_answered == (segment.status is Status.PENDING):
-            raise ValueError("an exchange has a result unless it is pending (I3)")
+        if kind is Kind.TOOL_CALL and is_answered == (segment.status is Status.PENDING):
+            raise ValueError("a tool call has a result unless it is pending (I3)")
         if segment.id in self._ids:
             raise ValueError(f"a second segment {segment.id!r}")
         self._ids.add(segment.id)
@@ -237,15 +237,15 @@ class _Reader:
         paths, command = _paths(fields.get("paths")), clean_name(as_text(fields.get("command")))
         if "facts" in fields:
             return replace(segment, paths=paths, command=command, facts=_facts(fields["facts"]))
-        if segment.kind is not Kind.EXCHANGE:
+        if segment.kind is not Kind.TOOL_CALL:
             return replace(segment, paths=paths, command=command)
         if "pieces" in fields:
             # An older gateway did not know the folder that its paths lie in.
             paths = tuple(use._replace(path=resolve(use.path, self.opened.project)) for use in paths)
         [known] = with_facts([segment], self.opened.project)
-        return given_facts(known, paths, command)
+        return client_facts(known, paths, command)
 
-    def _exact(self, fields: Mapping[str, Any], plain: Plain, birth: Birth) -> Segment:
+    def _exact(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
         """A segment as it was exported, with the facts it had."""
         skeleton, body = _exact(fields)
         segment_id = clean_name(as_text(fields.get("id")))
@@ -265,7 +265,7 @@ class _Reader:
             has_opaque=fields.get("has_opaque") is True or b'"opaque":' in skeleton,
         )
 
-    def _plain(self, fields: Mapping[str, Any], plain: Plain, birth: Birth) -> Segment:
+    def _plain(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
         """A segment written by hand: `text`, and `input` where there is one."""
         tool = clean_name(as_text(fields.get("tool")))
         value = fields.get("input") or {}

@@ -86,7 +86,7 @@ class SessionBuilder(SegmentBuilder):
         return draft.id
 
     def result(self, call_id: str, content: object, is_error: bool | None, wall_s: float = 0.0) -> Segment | None:
-        """A result arrives: the exchange is admitted whole. None if no such call is open."""
+        """A result arrives: the tool call is admitted whole. None if no such call is open."""
         draft = self.join_result(call_id, content, is_error)
         if draft is None:
             return None

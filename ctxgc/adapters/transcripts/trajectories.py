@@ -61,7 +61,7 @@ def is_openai_chat(head: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class _Trajectory:
     """One session as its wrapping gives it. The mappings are by index of the message."""
 
     opened: Opened
@@ -86,7 +86,7 @@ class MiniSweAgent(DocumentTranscript):
         session = clean_name(as_text(document.get("instance_id"))) or digest
         walls = {index: _wall_s(message) for index, message in enumerate(messages)}
         opened = Opened(session, project=cwd, model=model, title=session)
-        yield from _events_of(_Run(opened=opened, messages=messages, walls=walls), self.skipped)
+        yield from _events_of(_Trajectory(opened=opened, messages=messages, walls=walls), self.skipped)
         yield from _usage(session, messages)
 
 
@@ -101,7 +101,7 @@ class SweAgent(DocumentTranscript):
         session = clean_name(as_text(document.get("instance_id"))) or digest
         title = as_text(document.get("environment"))
         kinds, actions = _observations(messages)
-        run = _Run(opened=Opened(session, title=title), messages=messages, kinds=kinds, actions=actions)
+        run = _Trajectory(opened=Opened(session, title=title), messages=messages, kinds=kinds, actions=actions)
         yield from _events_of(run, self.skipped)
 
 
@@ -117,7 +117,7 @@ class OpenAiChatDocument(DocumentTranscript):
         names = (as_text(holder.get(key)) for key in ("session", "session_id", "conversation_id", "id"))
         session = clean_name(next(filter(None, names), "")) or digest
         yield from _events_of(
-            _Run(opened=Opened(session, model=as_text(holder.get("model"))), messages=messages), self.skipped
+            _Trajectory(opened=Opened(session, model=as_text(holder.get("model"))), messages=messages), self.skipped
         )
 
 
@@ -136,7 +136,9 @@ class TauBench(LineTranscript):
         session = f"task{_number(record.get('task_id'))}-trial{_number(record.get('trial'))}-{digest_of(line)[:8]}"
         try:
             messages = _messages(record, "traj")
-            self._events += _events_of(_Run(opened=Opened(session, title=session), messages=messages), self.skipped)
+            self._events += _events_of(
+                _Trajectory(opened=Opened(session, title=session), messages=messages), self.skipped
+            )
         except (BadTranscript, ValueError, RecursionError):
             self._skip("malformed")
         return True
@@ -150,7 +152,7 @@ def _messages(document: Any, key: str) -> list[dict[str, Any]]:
     return [as_dict(message) for message in messages]
 
 
-def _events_of(run: _Run, skipped: Counter[str]) -> list[Event]:
+def _events_of(run: _Trajectory, skipped: Counter[str]) -> list[Event]:
     """The session and its segments, all or nothing."""
     request = encode_json([_wire_message(message) for message in run.messages])
     window, indexes = read_messages(request, run.kinds)
@@ -170,7 +172,7 @@ def _wire_message(message: Mapping[str, Any]) -> dict[str, Any]:
     return wire
 
 
-def _with_wrapping(run: _Run, segment: Segment, index: int) -> Segment:
+def _with_wrapping(run: _Trajectory, segment: Segment, index: int) -> Segment:
     """The segment with what only the wrapping knows."""
     wall_s = run.walls.get(index, 0.0)
     action = run.actions.get(index, "")

@@ -1,6 +1,6 @@
 """Anthropic Messages as a wire format: `{"system": …, "messages": […]}`, or a bare list of messages.
 
-    assistant  [text] [thinking] [tool_use a] [tool_use b]          a, b ─┐  one exchange each: the call, and the
+    assistant  [text] [thinking] [tool_use a] [tool_use b]          a, b ─┐  one tool call each: the call, and the
     user       [tool_result a] [tool_result b] [text] ◀───────────────────┘  result in the next user message
 
 Blocks of an assistant message that holds signed thinking are never edited, because the signature covers their turn;
@@ -26,7 +26,7 @@ from ctxgc.adapters.wire.rendering import (
     Call,
     Line,
     Opaque,
-    Said,
+    SpokenText,
     Thought,
     calls_of,
     encode_json,
@@ -69,7 +69,7 @@ class AnthropicMessages:
         """
         shown = [line for line in lines(slots) if _is_shown(line)]
         front = next((i for i, line in enumerate(shown) if not _is_system(line)), len(shown))
-        system = [{"type": "text", "text": line.text} for line in shown[:front] if isinstance(line, Said)]
+        system = [{"type": "text", "text": line.text} for line in shown[:front] if isinstance(line, SpokenText)]
         messages = _messages(shown[front:])
         return encode_json({"system": system, "messages": messages} if system else {"messages": messages})
 
@@ -172,7 +172,7 @@ def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:
 
 
 def _is_system(line: Line) -> bool:
-    return isinstance(line, Said) and line.role in (Role.SYSTEM, Role.DEVELOPER)
+    return isinstance(line, SpokenText) and line.role in (Role.SYSTEM, Role.DEVELOPER)
 
 
 def _is_shown(line: Line) -> bool:
@@ -219,7 +219,7 @@ def _say(messages: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]
 
 def _block(line: Line) -> dict[str, Any]:
     match line:
-        case Said():
+        case SpokenText():
             return {"type": "text", "text": line.text}
         case Thought():
             return {"type": "thinking", "thinking": line.text, "signature": line.signature}

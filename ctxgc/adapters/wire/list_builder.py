@@ -15,7 +15,7 @@ from typing import Any
 from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
 from ctxgc.adapters.contract import INPUT_SPAN, Span, WireWindow
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
-from ctxgc.adapters.host_texts.folds import Result
+from ctxgc.adapters.host_texts.folds import FoldedResult
 from ctxgc.adapters.host_texts.wrappers import AnyTexts, HostTexts
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, is_deeper
 from ctxgc.adapters.wire.json_spans import Extent
@@ -92,7 +92,7 @@ class ListBuilder(SegmentBuilder):
             self._spans[draft.id] = [Span(at, *extent) for at, extent in places().items() if at in names]
         self._texts.called(name, value)
 
-    def result(self, call_id: str, result: Result, is_error: bool | None = None) -> None:
+    def result(self, call_id: str, result: FoldedResult, is_error: bool | None = None) -> None:
         """A call's result. What answers no open call is counted and left as it is; what is folded into it is said."""
         _check_depth(result.content, SKELETON_DEPTH_MAX - (1 if isinstance(result.content, list) else 2))
         draft = self.join_result(call_id, result.content, is_error)
@@ -105,7 +105,7 @@ class ListBuilder(SegmentBuilder):
             self.text(kind, Role.USER, words, None, facts)
 
     def window(self) -> WireWindow:
-        """Every segment with its id. Pending exchanges and segments with opaque blocks have no spans."""
+        """Every segment with its id. Pending tool calls and segments with opaque blocks have no spans."""
         segments = tuple(draft.segment() for draft in self._drafts)
         editable = {segment.id for segment in segments if _is_editable(segment)}
         spans = {id_: tuple(spans) for id_, spans in self._spans.items() if spans and id_ in editable}

@@ -1,6 +1,6 @@
 """OpenAI Chat Completions as a wire format: `{"messages": […]}`, or a bare list of messages.
 
-    assistant  content, tool_calls [a, b]          a, b ─┐  one exchange each: the call, and the result
+    assistant  content, tool_calls [a, b]          a, b ─┐  one tool call each: the call, and the result
     tool       tool_call_id a                            │  in the `tool` message that follows
     tool       tool_call_id b  ◀─────────────────────────┘
 
@@ -26,7 +26,7 @@ from ctxgc.adapters.wire.rendering import (
     Call,
     Line,
     Opaque,
-    Said,
+    SpokenText,
     Thought,
     calls_of,
     encode_json,
@@ -195,7 +195,7 @@ def _message(group: list[Line]) -> dict[str, Any]:
     first = group[0]
     if isinstance(first, Opaque):
         return {"role": first.role.value, "content": [first.block]}
-    texts = [line.text for line in group if isinstance(line, Said)]
+    texts = [line.text for line in group if isinstance(line, SpokenText)]
     parts = [{"type": "text", "text": text} for text in texts]
     message: dict[str, Any] = {"role": first.role.value, "content": parts if len(texts) > 1 else "".join(texts) or None}
     calls = calls_of(group)

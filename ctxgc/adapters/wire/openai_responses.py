@@ -1,6 +1,6 @@
 """OpenAI Responses as a wire format: `{"instructions": …, "input": […]}`, or a bare list of items.
 
-    reasoning, message assistant, function_call a, function_call b     a, b ─┐  one exchange each: the call, and the
+    reasoning, message assistant, function_call a, function_call b     a, b ─┐  one tool call each: the call, and the
     function_call_output a, function_call_output b  ◀────────────────────────┘  output item that follows
 
 A reply is a run of items that the model said. Reasoning is never edited, nor what follows it in its reply where it is
@@ -18,7 +18,7 @@ from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.codex import ResponsesTexts, agent_message
 from ctxgc.adapters.host_texts.dialects import texts_of
-from ctxgc.adapters.host_texts.folds import Result, read_result
+from ctxgc.adapters.host_texts.folds import FoldedResult, read_result
 from ctxgc.adapters.json_values import block_text
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
 from ctxgc.adapters.transcripts.codex_results import is_failure
@@ -109,7 +109,7 @@ class OpenAiResponses:
 
 
 @dataclass(slots=True)
-class _Run:
+class _ItemReader:
     """Whose items come now: the model's, one reply, or another's; and whether its reply is sealed so far."""
 
     builder: ListBuilder
@@ -143,7 +143,7 @@ def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
             return builder.window()
     if text.first(items) != b"[":
         raise BadTranscript("`input` is neither a list nor a text")
-    run = _Run(builder)
+    run = _ItemReader(builder)
     for extent in text.elements(items):
         if text.first(extent) != b"{":
             raise BadTranscript("an item of `input` is no object")
@@ -151,7 +151,7 @@ def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
     return builder.window()
 
 
-def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _Run) -> None:
+def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReader) -> None:
     kind = text.string(fields.get("type")) or ("message" if "role" in fields else "")
     if kind == "message":
         _parse_message(text, fields, run)
@@ -177,7 +177,7 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _Run) -> N
         raise BadTranscript(f"an item of type {kind[:40]!r} is not understood")
 
 
-def _parse_message(text: JsonText, fields: Members, run: _Run) -> None:
+def _parse_message(text: JsonText, fields: Members, run: _ItemReader) -> None:
     role = text.string(fields.get("role"))
     if role != "user" and role not in _SPEAKERS:
         raise BadTranscript(f"a message of role {role[:40]!r} is not understood")
@@ -185,7 +185,7 @@ def _parse_message(text: JsonText, fields: Members, run: _Run) -> None:
     _parse_content(text, fields, run, _SPEAKERS.get(role, _THE_USER))
 
 
-def _parse_content(text: JsonText, fields: Members, run: _Run, speaker: _Speaker) -> None:
+def _parse_content(text: JsonText, fields: Members, run: _ItemReader, speaker: _Speaker) -> None:
     """A text, or parts of which each is a segment."""
     content = fields.get("content")
     if content is None:
@@ -201,7 +201,7 @@ def _parse_content(text: JsonText, fields: Members, run: _Run, speaker: _Speaker
             run.builder.opaque(speaker.kind, speaker.role, text.value(extent))
 
 
-def _add_text(text: JsonText, extent: Extent, run: _Run, speaker: _Speaker) -> None:
+def _add_text(text: JsonText, extent: Extent, run: _ItemReader, speaker: _Speaker) -> None:
     said, editable = text.string(extent), None if run.is_sealed else extent
     if speaker is _THE_USER:
         run.builder.user_text(said, editable)
@@ -209,7 +209,7 @@ def _add_text(text: JsonText, extent: Extent, run: _Run, speaker: _Speaker) -> N
         run.builder.text(speaker.kind, speaker.role, said, editable, speaker.facts)
 
 
-def _parse_reasoning(text: JsonText, fields: Members, run: _Run) -> None:
+def _parse_reasoning(text: JsonText, fields: Members, run: _ItemReader) -> None:
     """What can be read of it; the rest is the server's, and seals what follows in the reply."""
     run.is_sealed |= bool(text.string(fields.get("encrypted_content")))
     parts = [text.value(fields[name]) for name in ("summary", "content") if name in fields]
@@ -221,7 +221,7 @@ def _parse_reasoning(text: JsonText, fields: Members, run: _Run) -> None:
         run.builder.skipped["reasoning_encrypted"] += 1
 
 
-def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run: _Run) -> None:
+def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run: _ItemReader) -> None:
     call_id = text.string(fields.get("call_id")) or text.string(fields.get("id"))
     name = text.string(fields.get("name")) or kind.removesuffix("_call")
     if kind == "function_call":
@@ -234,7 +234,7 @@ def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run:
         place = fields.get("arguments", fields.get("action"))
         run.builder.call(call_id, name, {} if place is None else text.value(place), None)
     if not _CALLS[kind]:
-        run.builder.result(call_id, Result())
+        run.builder.result(call_id, FoldedResult())
 
 
 def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:

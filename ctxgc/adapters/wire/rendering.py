@@ -1,6 +1,6 @@
 """What the wire formats share: stored segments as lines to be said, and tombstones where bodies were.
 
-    slots ──lines──▶ Said · Thought · Opaque · Call ──replies──▶ groups of one reply ──(a format)──▶ messages
+    slots ──lines──▶ SpokenText · Thought · Opaque · Call ──replies──▶ groups of one reply ──(a format)──▶ messages
 
 Lines carry final text: tombstones and large inputs are in place, call ids are unique and names fit every API, so that
 a format only arranges them.
@@ -43,7 +43,7 @@ _UNFIT = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SpokenText:
     """A text that someone says; never blank."""
 
     role: Role
@@ -85,20 +85,20 @@ class Call:
     role: Role = Role.ASSISTANT
 
 
-Line = Said | Thought | Opaque | Call
+Line = SpokenText | Thought | Opaque | Call
 
 
 def lines(slots: Iterable[Slot]) -> Iterator[Line]:
     """Every slot as what is said, in order. Evicted thinking and blank text say nothing.
 
-    Raises `ValueError` for a tombstone on a pending exchange: its call is still open.
+    Raises `ValueError` for a tombstone on a pending tool call: its call is still open.
     """
     ids = _CallIds()
     for segment, tombstone in slots:
         _refuse_pending(segment, tombstone)
         skeleton = json.loads(segment.skeleton)
         texts = _texts(segment.body, tombstone)
-        if segment.kind is Kind.EXCHANGE or "call_id" in skeleton:
+        if segment.kind is Kind.TOOL_CALL or "call_id" in skeleton:
             yield _call(segment, skeleton, texts, ids)
             continue
         text = tombstone.text if tombstone and segment.body else "".join(texts.values())
@@ -106,7 +106,7 @@ def lines(slots: Iterable[Slot]) -> Iterator[Line]:
             if tombstone is None and segment.body:
                 yield Thought(text, str(skeleton.get("signature", "")), segment.reply)
         elif text and not text.isspace():
-            yield Said(segment.role, text, segment.reply)
+            yield SpokenText(segment.role, text, segment.reply)
         for block in skeleton.get("opaque", ()):
             yield Opaque(segment.role, block, segment.reply)
 
@@ -154,7 +154,7 @@ def splice_window(request: bytes, window: WireWindow, tombstones: Mapping[str, T
     """Put stand-ins into the spans of these segments; the same object if there is nothing to do (I5).
 
     Ids that are not in this window are passed over: a host may have dropped what we evicted. Raises `ValueError` for a
-    segment of the window that has no spans, such as a pending exchange.
+    segment of the window that has no spans, such as a pending tool call.
     """
     if not tombstones:
         return request

@@ -4,8 +4,9 @@
                        (worker thread)          (worker thread)
 
 A transcript that is read again changes nothing: segments that the session has are passed over before any counting, and
-so are the bills of their turns. The host's rewinds and compactions are collected in a `Reading` and reconciled with the
-heap, at a first reading event by event, at a repeated one at its end: the middle of an old file never undoes its end.
+so are the bills of their turns. The host's rewinds and compactions are collected in a `FileReading` and reconciled with
+the heap, at a first reading event by event, at a repeated reading at its end: the middle of an old file never undoes
+its end.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
 from ctxgc.core.segment import Departure, Renderer, SessionKey, Status
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.intake import Prepared
+from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import known_session, update_window
@@ -38,7 +39,7 @@ FIRST_LOOK_BYTES = 2**16
 
 
 @dataclass(slots=True)
-class Reading:
+class FileReading:
     """One reading of a transcript: the window and the facts of one session so far."""
 
     session: Session
@@ -73,7 +74,7 @@ class Feed:
         self._head = bytearray()
         self._next_look_bytes = FIRST_LOOK_BYTES
         self._parser: Transcript | None = None
-        self.readings: dict[str, Reading] = {}
+        self.readings: dict[str, FileReading] = {}
 
     @property
     def parser(self) -> Transcript | None:
@@ -160,7 +161,7 @@ class Feed:
                 prepared = await self._work(self._services.intake.prepare_all, segments)
                 self._apply(reading, tx, batch, iter(prepared))
 
-    async def _reading_of(self, name: str) -> Reading:
+    async def _reading_of(self, name: str) -> FileReading:
         reading = self.readings.get(name)
         if reading is None:
             assert self._parser is not None
@@ -173,20 +174,22 @@ class Feed:
             row = SessionRow(key=key, rendered_by=Renderer.AGENT, created_s=self._services.clock())
             session = await self._services.registry.open(row)
             await session.ensure_current()
-            reading = self.readings[name] = Reading(
+            reading = self.readings[name] = FileReading(
                 session, is_first=len(session.heap) == 0, known_turns=session.row.turn
             )
         return reading
 
     @staticmethod
-    def _is_news(reading: Reading, event: Admitted) -> bool:
+    def _is_news(reading: FileReading, event: Admitted) -> bool:
         slot = reading.session.heap.slot_of.get(event.segment.id)
         if slot is None:
             # The gateway's requests are the window; a transcript adds facts to its segments, and no segment.
             return not reading.session.is_gateway_managed
         return reading.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
 
-    def _apply(self, reading: Reading, tx: Transaction, batch: list[Event], prepared: Iterator[Prepared]) -> None:
+    def _apply(
+        self, reading: FileReading, tx: Transaction, batch: list[Event], prepared: Iterator[PreparedSegment]
+    ) -> None:
         waiting = next(prepared, None)
         for event in batch:
             if isinstance(event, Admitted):
@@ -218,7 +221,7 @@ class Feed:
             self._update_window(reading, tx)
 
     @staticmethod
-    def _update_window(reading: Reading, tx: Transaction) -> None:
+    def _update_window(reading: FileReading, tx: Transaction) -> None:
         """Reconcile the ids whose state or place changed since the last time."""
         session, heap = reading.session, reading.session.heap
         changed_ids, reading.changed_ids = reading.changed_ids, {}
@@ -236,7 +239,7 @@ class Feed:
         )
         update_window(session, tx, reconcile(host, known_session(session)))
 
-    def _store_learning(self, reading: Reading, tx: Transaction) -> None:
+    def _store_learning(self, reading: FileReading, tx: Transaction) -> None:
         assert self._parser is not None
         fields: dict[str, Any] = {"ratio": reading.session.calibration.ratio}
         if reading is next(iter(self.readings.values())):
@@ -244,7 +247,7 @@ class Feed:
             fields["skipped_records"] = sum(self._parser.skipped.values())
         reading.session.set_row(tx, **fields)
 
-    def _note_time(self, reading: Reading, tx: Transaction) -> None:
+    def _note_time(self, reading: FileReading, tx: Transaction) -> None:
         """Date a session by the reading, where a transcript without times brought segments."""
         is_news = reading.added > reading.dated or not reading.session.row.updated_s
         reading.dated = reading.added
@@ -252,7 +255,7 @@ class Feed:
             tx.note_time(self._services.clock())
 
 
-def _rewindow(reading: Reading, event: Rewindowed) -> None:
+def _rewindow(reading: FileReading, event: Rewindowed) -> None:
     kept = dict(event.slots)
     for id_ in reading.places:
         if id_ not in kept:
@@ -280,13 +283,13 @@ def _note_facts(session: Session, tx: Transaction, event: Opened) -> None:
     )
 
 
-def _note_turn(reading: Reading, born_turn: int) -> None:
+def _note_turn(reading: FileReading, born_turn: int) -> None:
     if born_turn > reading.turn:
         reading.turn = born_turn
         reading.prompt_tokens = reading.session.heap.resident_tokens
 
 
-def _note_usage(reading: Reading, tx: Transaction, event: Used) -> None:
+def _note_usage(reading: FileReading, tx: Transaction, event: Used) -> None:
     """Learn the model's tokens per raw token from how the billed prompt grew; and the hidden prefix from the first."""
     session = reading.session
     billed = event.input_tokens + event.cache_read_tokens + event.cache_creation_tokens
@@ -296,9 +299,9 @@ def _note_usage(reading: Reading, tx: Transaction, event: Used) -> None:
     raw, last_raw, last_billed = reading.prompt_tokens, *reading.last_usage
     if event.turn == reading.turn and billed and raw:
         if last_billed:
-            session.calibration = session.calibration.observed(raw - last_raw, billed - last_billed)
+            session.calibration = session.calibration.observe(raw - last_raw, billed - last_billed)
         elif not session.row.hidden_tokens:
-            session.set_row(tx, hidden_tokens=session.calibration.hidden(billed, raw))
+            session.set_row(tx, hidden_tokens=session.calibration.unexplained_tokens(billed, raw))
         reading.last_usage = (raw, billed)
     if reading.is_first:
         session.set_row(tx, turn=max(session.row.turn, event.turn))

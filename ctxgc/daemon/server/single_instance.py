@@ -65,7 +65,7 @@ class Instance:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise _taken(folder, socket_path) from None
+            raise _already_running(folder, socket_path) from None
         discovery.write_lock(self._lock, "")
 
     def announce(self, path: str) -> None:
@@ -110,7 +110,7 @@ class Instance:
             self._lock = -1
 
 
-def _taken(folder: str, path: str) -> InstanceError:
+def _already_running(folder: str, path: str) -> InstanceError:
     pid, written = discovery.read_lock(folder)
     if not written:  # It has only just taken the lock.
         return AlreadyRunning(f"another ctxgcd starts in {folder}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ctxgc.adapters.builder import ROLES, Birth, Names, Plain, SegmentBuilder
-from ctxgc.adapters.facts.tool_facts import given_facts
+from ctxgc.adapters.builder import ROLES, Birth, Names, PlainSegment, SegmentBuilder
+from ctxgc.adapters.facts.tool_facts import client_facts
 from ctxgc.core.errors import Conflict
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.segment import Access, Kind, PathUse, Role, Segment, Status, text_bytes
 from ctxgc.daemon.sessions.content_cache import Content
-from ctxgc.daemon.sessions.intake import Prepared
+from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.window_update import PLACE_STEP
 from ctxgc.protocol.messages import NewSegment
@@ -29,7 +29,7 @@ def segment_of_file(session: Session, item: NewSegment, data: bytes, wall_s: flo
     return _segment(session, _builder(session, set()), set(), item, data, wall_s)
 
 
-def check_contents(session: Session, prepared: Sequence[Prepared], stored: Mapping[int, Content]) -> None:
+def check_contents(session: Session, prepared: Sequence[PreparedSegment], stored: Mapping[int, Content]) -> None:
     """Raise `Conflict` where an id stands for other content than before, in the session or in this call.
 
     `stored` has what the session holds of the ids that are given again.
@@ -73,11 +73,11 @@ def _segment(
     kind = Kind(item.kind)
     builder.next_place += PLACE_STEP
     birth = Birth(session.row.turn, item.wall_s or wall_s, place=builder.next_place)
-    plain = Plain(kind, ROLES.get(kind, Role.USER), text, item.tool, item.input, Status(item.status), item.id)
+    plain = PlainSegment(kind, ROLES.get(kind, Role.USER), text, item.tool, item.input, Status(item.status), item.id)
     segment = builder.draft_plain(plain, birth, session.row.project).segment()
     given.add(segment.id)
     if item.paths:
-        segment = given_facts(segment, tuple(PathUse(path, Access.READ) for path in item.paths), "")
+        segment = client_facts(segment, tuple(PathUse(path, Access.READ) for path in item.paths), "")
     return replace(
         segment,
         tool=item.tool,

@@ -95,7 +95,7 @@ def _journal(session: Session, tx: Transaction, outcome: Outcome, wall_s: float)
         before_tokens=todo.before_tokens,
         after_tokens=todo.remaining_tokens,
         evictions=evictions,
-        held_by=todo.held_by,
+        protected_by=todo.protected_by,
         predicted_cost=outcome.predicted_cost,
     )
     tx.add(PutCollection(session.key, record, is_carried_out=outcome.trigger != SHADOW))

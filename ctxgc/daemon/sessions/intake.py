@@ -1,6 +1,6 @@
 """Intake: a segment's steps between an adapter and the stash, before the first wait.
 
-    parsed ──redact──▶ ──digest──▶ ──count──▶ Prepared
+    parsed ──redact──▶ ──digest──▶ ──count──▶ PreparedSegment
 
 Pure work on values, heavy on the processor: run it on the worker thread unless `is_quick`. Redaction comes first, so
 that nothing secret is hashed, counted, indexed or written.
@@ -17,7 +17,7 @@ from ctxgc.core.redact import redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, digest
 from ctxgc.core.tombstone import tombstone_frame, tombstone_words
 from ctxgc.tokens.counter import TokenCounter
-from ctxgc.tokens.opaque import apart
+from ctxgc.tokens.opaque import split_opaque
 
 SOMEWHERE = Address(10**8, 100)
 """An address as long as any: all sessions' numbers cost the same."""
@@ -30,7 +30,7 @@ INLINE_BYTES_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedSegment:
     """A segment ready to be admitted: redacted, digested, counted."""
 
     segment: Segment
@@ -58,15 +58,15 @@ class Intake:
         """A segment as the stash keeps it, and the number of redacted places."""
         return redact_segment(segment) if self._redacts else (segment, 0)
 
-    def prepare(self, segment: Segment) -> Prepared:
+    def prepare(self, segment: Segment) -> PreparedSegment:
         """Redact, digest and count one segment. Linear in its text; raises nothing."""
         segment, redactions = self.redacted(segment)
         count = self.counter.count
         pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)
         body_tokens = sum(tokens for _, _, tokens in pieces)
         markers = max(len(pieces) - 1, 0) * PIECE_MARKER_TOKENS
-        frame, opaque_tokens = apart(segment.skeleton)
-        return Prepared(
+        frame, opaque_tokens = split_opaque(segment.skeleton)
+        return PreparedSegment(
             segment=segment,
             digest=digest(segment.skeleton, segment.body),
             skeleton_tokens=count(frame) + opaque_tokens,
@@ -82,12 +82,12 @@ class Intake:
         sizes = (len(segment.skeleton) + sum(len(piece.data) for piece in segment.body) for segment in segments)
         return sum(sizes) <= INLINE_BYTES_MAX
 
-    def prepare_all(self, segments: Iterable[Segment]) -> list[Prepared]:
+    def prepare_all(self, segments: Iterable[Segment]) -> list[PreparedSegment]:
         """Each in order."""
         return [self.prepare(segment) for segment in segments]
 
 
-def tombstone_tokens_at(prepared: Prepared, seq: int) -> int:
+def tombstone_tokens_at(prepared: PreparedSegment, seq: int) -> int:
     """The tombstone's tokens once its seq is known: o200k takes digits in threes."""
     return prepared.tombstone_tokens + (len(str(seq)) - 1) // 3
 

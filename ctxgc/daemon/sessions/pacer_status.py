@@ -76,7 +76,7 @@ def _next_collection(
         return NextCollection("off", "nothing is collected: the gateway serves this session in mode off")
     if session.row.rendered_by is Renderer.AGENT and not is_paced:
         return NextCollection("watched", "nothing is collected unasked: ctxgc only watches this session")
-    billed = session.billed(session.heap.resident_tokens)
+    billed = session.billed_window(session.heap.resident_tokens)
     if 0 < limit < billed:
         over = f"over its hard limit by {tokens_label(billed - limit)} tokens"
         return NextCollection("limit", f"{over}: collects when enough of it is evictable")

@@ -20,12 +20,12 @@ from typing import Any
 
 from ctxgc.core.errors import NotFound
 from ctxgc.core.heap import EVICTED, FORGOTTEN, REPLY_KINDS, Heap, Now
-from ctxgc.core.recall_commands import copied, recalled_name
+from ctxgc.core.recall_commands import recalled_name, recalled_slots
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.regret_budget import Account
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Renderer, Segment, SessionKey, address_in, session_number
-from ctxgc.daemon.sessions.intake import Prepared
+from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session_index import SessionIndex, SessionSettings
 from ctxgc.daemon.sessions.transaction import Transaction
@@ -59,7 +59,7 @@ class Session:
     def _reset(self, indexes: SessionIndex) -> None:
         self.indexes = indexes
         self.last_collection = 0
-        self.calibration = Calibration.resumed(self.row.model, self.row.ratio)
+        self.calibration = Calibration.resume(self.row.model, self.row.ratio)
         self.account = Account()
         """The pacer's account of collections since the session woke."""
         self.ledger: RequestLedger | None = None
@@ -118,9 +118,9 @@ class Session:
         """Whether the gateway says what the window is; a transcript then only knows more of what is in it."""
         return self.ledger is not None and not self.ledger.is_off
 
-    def billed(self, raw_tokens: int) -> int:
+    def billed_window(self, raw_tokens: int) -> int:
         """Raw window tokens as the model bills them, the hidden prefix included."""
-        return self.calibration.billed(raw_tokens) + self.row.hidden_tokens
+        return self.calibration.to_billed(raw_tokens) + self.row.hidden_tokens
 
     def raw_budget(self, tokens: int, unit: str) -> int:
         """A budget over the whole window, in raw tokens."""
@@ -235,7 +235,7 @@ class Session:
             await asyncio.to_thread(indexes.add_texts, headers, bodies)
         indexes.has_text = True
 
-    def admit(self, tx: Transaction, prepared: Prepared, *, is_pinned: bool = False) -> bool:
+    def admit(self, tx: Transaction, prepared: PreparedSegment, *, is_pinned: bool = False) -> bool:
         """Admit a segment, or complete the pending one of its id. False if it is known already.
 
         Call `ensure_text` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
@@ -248,7 +248,7 @@ class Session:
         if admitted is None:
             return False
         tx.add(Put(admitted.row))
-        self._note_recalls(tx, admitted.row.seq, segment.born_turn, copied(admitted.refs))
+        self._note_recalls(tx, admitted.row.seq, segment.born_turn, recalled_slots(admitted.refs))
         if admitted.proofs:
             tx.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in admitted.proofs]))
         # An observed session is told after the fact, by records with times; any other as it happens.

@@ -20,7 +20,7 @@ from ctxgc.core.heap_entry import SegmentTokens, entry_of
 from ctxgc.core.reference import Ref, ReferenceIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import DIGEST_BYTES, Kind, Piece, Segment, SessionKey, State, Status
-from ctxgc.daemon.sessions.intake import Prepared, lost_entry, tombstone_tokens_at
+from ctxgc.daemon.sessions.intake import PreparedSegment, lost_entry, tombstone_tokens_at
 from ctxgc.stash.contract import Edge, SegmentRow
 
 
@@ -29,7 +29,7 @@ class SessionSettings:
     """The configuration's settings for every session."""
 
     rules: Rules = field(default_factory=Rules)
-    evictable_kinds: tuple[Kind, ...] = (Kind.EXCHANGE, Kind.ATTACHMENT, Kind.THINKING)
+    evictable_kinds: tuple[Kind, ...] = (Kind.TOOL_CALL, Kind.ATTACHMENT, Kind.THINKING)
     has_evictable_inputs: bool = True
     recall_grace_turns: int = 3
 
@@ -119,7 +119,7 @@ class SessionIndex:
             self.index.add_text(seq, segment)
 
     def admit(
-        self, key: SessionKey, prepared: Prepared, given: Iterable[int], *, recalled: int, is_pinned: bool
+        self, key: SessionKey, prepared: PreparedSegment, given: Iterable[int], *, recalled: int, is_pinned: bool
     ) -> Admission | None:
         """Admit a segment, or complete the pending one of its id; None if it is known already.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ctxgc.core.collector import Plan
 from ctxgc.core.errors import NotFound, OverBudget
-from ctxgc.core.garbage import proven
+from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Proof
 from ctxgc.core.labels import tokens_label
 from ctxgc.core.mark import path_from_root
@@ -88,8 +88,8 @@ async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
 
 
 def _must_fit(todo: Plan) -> None:
-    if todo.held_by:
-        names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in todo.held_by[:3])
+    if todo.protected_by:
+        names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in todo.protected_by[:3])
         size = f"{tokens_label(todo.remaining_tokens)} tokens must stay, {tokens_label(todo.target_tokens)} are allowed"
         raise OverBudget(
             f"{size} (raw): {names}", hint="a larger budget, or fewer pins; without must_fit what can go goes"
@@ -133,7 +133,7 @@ async def why(services: Services, params: HeapWhy) -> WhyReply:
     heap, slot = session.heap, session.slot(params.id)
     roots = find_roots(heap, session.index.paths, session.now(), session.rules)
     trail = path_from_root(heap.refs, roots, slot)
-    proof = proven(heap, slot, session.now(), session.rules)
+    proof = garbage_proof(heap, slot, session.now(), session.rules)
     labels = await _labels(services, session, [*trail, slot, *([proof.by] if proof and proof.by >= 0 else [])])
     state = heap.state_of(slot).value
     if heap.state[slot] in (EVICTED, DEPARTED, FORGOTTEN):
@@ -157,7 +157,7 @@ async def why(services: Services, params: HeapWhy) -> WhyReply:
     )
 
 
-class _Answer(NamedTuple):
+class _Verdict(NamedTuple):
     """Why a segment is in the window, or why not."""
 
     verdict: str
@@ -180,48 +180,48 @@ def _steps(session: Session, trail: list[int], labels: dict[int, str]) -> list[S
 
 def _why_here(
     session: Session, slot: int, roots: bytearray, trail: list[int], proof: Proof | None, labels: dict[int, str]
-) -> _Answer:
+) -> _Verdict:
     by = session.heap.ids[proof.by] if proof and proof.by >= 0 else ""
     reason = proof.reason if proof else ""
     if roots[slot]:
         sentence = f"in the window, and kept: {ROOT_REASONS[ROOTS[roots[slot]]]}"
         if proof:
             sentence += f"; it looks like garbage ({reason}), but a root is never evicted"
-        return _Answer("root", sentence, reason, by)
+        return _Verdict("root", sentence, reason, by)
     if proof:
         cause = f" because of {labels.get(proof.by, by)} ({by})" if by else ""
         sentence = f"in the window, but garbage: {reason.replace('_', ' ')}{cause}; the next collection takes it"
-        return _Answer("garbage", sentence, reason, by)
+        return _Verdict("garbage", sentence, reason, by)
     if trail:
         start = labels.get(trail[0], "")
-        return _Answer("reached", f"in the window; reached from {start} ({ROOTS[roots[trail[0]]]}), so it goes last")
+        return _Verdict("reached", f"in the window; reached from {start} ({ROOTS[roots[trail[0]]]}), so it goes last")
     sentence = "in the window, but nothing that is kept refers to it: it goes when room is needed, large and old first"
-    return _Answer("unreached", sentence)
+    return _Verdict("unreached", sentence)
 
 
-async def _why_gone(services: Services, session: Session, slot: int) -> _Answer:
+async def _why_gone(services: Services, session: Session, slot: int) -> _Verdict:
     heap = session.heap
     rows = await services.stash.rows(session.key, [slot])
     state, name = heap.state[slot], heap.ids[slot]
     if state == FORGOTTEN:
-        return _Answer("forgotten", "forgotten at the user's word; nothing is left but its id")
+        return _Verdict("forgotten", "forgotten at the user's word; nothing is left but its id")
     if state == DEPARTED:
         reason = rows[0].departure.value if rows and rows[0].departure else "host"
         sentence = f"left the window by the host's hand ({reason.replace('_', ' ')}); stored: `ctxgc recall {name}`"
-        return _Answer("departed", sentence, reason)
+        return _Verdict("departed", sentence, reason)
     number = rows[0].collection if rows else 0
     record = await services.stash.collection(session.key, number)
     entry = next((e for e in record.evictions if e.seq == slot), None) if record else None
     if record is None or entry is None:
-        return _Answer("evicted", f"evicted; `ctxgc recall {name}` brings it back")
+        return _Verdict("evicted", f"evicted; `ctxgc recall {name}` brings it back")
     by = heap.ids[entry.by] if entry.by >= 0 else ""
     cause = f" because of {by}" if by else ""
-    freed = tokens_label(session.calibration.billed(entry.freed_tokens))
+    freed = tokens_label(session.calibration.to_billed(entry.freed_tokens))
     sentence = (
         f"evicted by collection {number} at turn {record.turn}: {entry.reason.replace('_', ' ')}{cause}, "
         f"freed {freed} tokens; `ctxgc recall {name}` brings it back"
     )
-    return _Answer("evicted", sentence, entry.reason, by, number, record.wall_s, next=f"ctxgc recall {name}")
+    return _Verdict("evicted", sentence, entry.reason, by, number, record.wall_s, next=f"ctxgc recall {name}")
 
 
 async def refs(services: Services, params: OneSegment) -> RefsReply:

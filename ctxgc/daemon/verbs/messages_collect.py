@@ -28,7 +28,7 @@ from ctxgc.core.tombstone import address_told
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, carry_out
-from ctxgc.daemon.sessions.intake import Intake, Prepared
+from ctxgc.daemon.sessions.intake import Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import known_session, places_of, protect_uneditable, update_window
@@ -44,11 +44,11 @@ TOMBSTONE_BYTES_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
+class _IncomingList:
     """The list under the session's ids, with the new segments ready to be admitted."""
 
     told: Sequence[RequestSegment]
-    news: Sequence[Prepared]
+    news: Sequence[PreparedSegment]
     tombstones: dict[str, str]
     """Tombstones that the list holds: the session's id by the list's."""
     forgotten_tokens: int
@@ -63,7 +63,7 @@ class _Listed:
             target_tokens=target_tokens,
             before_tokens=todo.before_tokens + more,
             remaining_tokens=todo.remaining_tokens + more,
-            held_by=(*todo.held_by, ("forgotten", more)) if is_over else todo.held_by,
+            protected_by=(*todo.protected_by, ("forgotten", more)) if is_over else todo.protected_by,
         )
 
 
@@ -94,7 +94,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
             format=params.format,
             messages=msgspec.Raw(wire.splice(params.messages, window, tombstones)),
             tokens=whole.remaining_tokens,
-            billed_tokens=session.billed(whole.remaining_tokens),
+            billed_tokens=session.billed_window(whole.remaining_tokens),
             evicted=len(out),
             plan=plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
             changed=f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
@@ -113,7 +113,7 @@ def _row(services: Services, params: MessagesCollect) -> SessionRow:
     )
 
 
-async def _read(services: Services, session: Session, window: WireWindow, cwd: str) -> _Listed:
+async def _read(services: Services, session: Session, window: WireWindow, cwd: str) -> _IncomingList:
     """Find the session's id of each listed segment, and make new segments ready to be admitted."""
     tombstones = await _tombstones_in(services, session, window)
     bodies = [segment for segment in window.segments if segment.id not in tombstones]
@@ -131,7 +131,7 @@ async def _read(services: Services, session: Session, window: WireWindow, cwd: s
     forgotten = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
     counted = await on_worker(services, services.intake.prepare_all, forgotten) if forgotten else []
     forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
-    return _Listed(told, news, tombstones, forgotten_tokens)
+    return _IncomingList(told, news, tombstones, forgotten_tokens)
 
 
 def _contents(intake: Intake, segments: Sequence[Segment], pending: Set[str]) -> list[Content]:
@@ -142,7 +142,7 @@ def _contents(intake: Intake, segments: Sequence[Segment], pending: Set[str]) ->
         return Stamp(digest(stored.skeleton, stored.body), bool(redactions))
 
     def may_complete(segment: Segment) -> bool:
-        is_answered = segment.kind is Kind.EXCHANGE and segment.status is not Status.PENDING
+        is_answered = segment.kind is Kind.TOOL_CALL and segment.status is not Status.PENDING
         return is_answered and base_id(segment.id) in pending
 
     return [Content(one.id, stamp(one), stamp(as_asked(one)) if may_complete(one) else None) for one in segments]
@@ -176,7 +176,7 @@ async def _tombstones_in(services: Services, session: Session, window: WireWindo
 
 def _is_use_of(given: Segment, ours: Segment) -> bool:
     """Whether a tombstone may stand for the session's segment here: a call under its own id, a text anywhere."""
-    calls = [one.id for one in (given, ours) if one.kind is Kind.EXCHANGE]
+    calls = [one.id for one in (given, ours) if one.kind is Kind.TOOL_CALL]
     return not calls or (len(calls) == 2 and base_id(calls[0]) == base_id(calls[1]))
 
 
@@ -185,7 +185,7 @@ def _is_forgotten(session: Session, id_: str) -> bool:
     return slot is not None and session.heap.state[slot] == FORGOTTEN
 
 
-def _take(session: Session, tx: Transaction, listed: _Listed) -> list[int]:
+def _take(session: Session, tx: Transaction, listed: _IncomingList) -> list[int]:
     """Make the session's window the list, and return its slots in order."""
     slot_of = session.heap.slot_of
     fixed = {one.segment.id for one in listed.told if one.is_fixed}

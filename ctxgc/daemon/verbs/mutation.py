@@ -146,13 +146,13 @@ class Cost(NamedTuple):
 def cost_of(session: Session) -> Cost:
     """The window's tokens now, which every mutation's reply gives."""
     raw = session.heap.resident_tokens
-    return Cost(raw, session.billed(raw))
+    return Cost(raw, session.billed_window(raw))
 
 
 def over_budget_hint(session: Session) -> str | None:
     """The next step, if the session is over its budget now."""
     budget = session.row.budget_tokens
-    if budget and session.billed(session.heap.resident_tokens) > budget:
+    if budget and session.billed_window(session.heap.resident_tokens) > budget:
         return "over budget: `ctxgc collect` brings it under"
     return None
 

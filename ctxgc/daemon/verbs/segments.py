@@ -17,7 +17,7 @@ from ctxgc.daemon.serialize import content_reply, header_reply, labels_of, plan_
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.client_segments import check_contents, segment_of_file, segments_of
 from ctxgc.daemon.sessions.collecting import Conditions, evict_by_hand
-from ctxgc.daemon.sessions.intake import Prepared
+from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import pace
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
@@ -109,7 +109,7 @@ async def _add(
         return tx.answer(_collect_if_due(services, session, tx, cached, reply))
 
 
-async def prepare_segments(services: Services, session: Session, given: list[Segment]) -> list[Prepared]:
+async def prepare_segments(services: Services, session: Session, given: list[Segment]) -> list[PreparedSegment]:
     """A client's segments, ready to be admitted; call inside the session's change. Raises `Conflict`."""
     await session.ensure_text()
     intake = services.intake
@@ -145,12 +145,14 @@ def _collect_if_due(
     return replace(
         added,
         resident_tokens=left,
-        billed_tokens=session.billed(left),
+        billed_tokens=session.billed_window(left),
         next=f"collection {outcome.collection} ({outcome.trigger}) freed {freed} tokens: render again",
     )
 
 
-def apply_add(session: Session, tx: Transaction, items: Sequence[NewSegment], prepared: list[Prepared]) -> AddReply:
+def apply_add(
+    session: Session, tx: Transaction, items: Sequence[NewSegment], prepared: list[PreparedSegment]
+) -> AddReply:
     """Admit prepared segments; the turn moves on with a reply, or with the call where no segment is a reply."""
     turn = session.row.turn
     added = 0
@@ -171,7 +173,7 @@ def apply_add(session: Session, tx: Transaction, items: Sequence[NewSegment], pr
     )
 
 
-def _refuse_unknown_refs(session: Session, ready: Prepared) -> None:
+def _refuse_unknown_refs(session: Session, ready: PreparedSegment) -> None:
     try:
         session.slots(ready.segment.refs)
     except NotFound as unknown:

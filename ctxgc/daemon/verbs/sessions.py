@@ -13,7 +13,7 @@ from msgspec import Raw
 from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.heap import EVICTED
-from ctxgc.core.recall_commands import original_of
+from ctxgc.core.recall_commands import recall_source
 from ctxgc.core.segment import Address, Renderer, SessionKey
 from ctxgc.core.tombstone import tombstone_text
 from ctxgc.daemon.serialize import collection_reply, session_reply, show_reply
@@ -121,7 +121,7 @@ async def slots_of(services: Services, session: Session) -> list[Slot]:
     heap, window = session.heap, list(session.heap.window())
     # As it is now: what the thread sees must not move under it.
     out = {
-        seq: (Address(session.number, original_of(heap, seq)), heap.body[seq])
+        seq: (Address(session.number, recall_source(heap, seq)), heap.body[seq])
         for seq in window
         if heap.state[seq] == EVICTED
     }
@@ -150,7 +150,7 @@ def _slots(
 
 def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool = True) -> Tombstone:
     """The tombstone of a segment, the same at every rendering (I14). A recalled copy's tombstone names the original."""
-    address = Address(session.number, original_of(session.heap, seq))
+    address = Address(session.number, recall_source(session.heap, seq))
     return Tombstone(tombstone_text(segment, address, session.heap.body[seq], can_recall=can_recall))
 
 
@@ -165,7 +165,7 @@ async def render_session(services: Services, params: SessionRender) -> RenderRep
         format=params.format,
         messages=Raw(rendered),
         tokens=raw,
-        billed_tokens=session.billed(raw),
+        billed_tokens=session.billed_window(raw),
         evicted=sum(slot.tombstone is not None for slot in slots),
     )
 

@@ -24,7 +24,7 @@ from ctxgc.core.regret_budget import Account, PacerRequest
 from ctxgc.core.segment import Renderer, SessionKey, aside_base, digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
-from ctxgc.daemon.sessions.intake import Prepared
+from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import ask_pacer
 from ctxgc.daemon.sessions.request_ledger import (
     Bill,
@@ -116,7 +116,7 @@ def _row(services: Services, params: WindowSync) -> SessionRow:
 # The request against the session
 
 
-async def _prepare(call: _Sync, segments: Sequence[RequestSegment]) -> list[Prepared]:
+async def _prepare(call: _Sync, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
     """Compare the request with the session and the stash, and make the new segments ready to be admitted."""
     session, params = call.session, call.params
     known = [one for one in segments if is_settled(session, one.segment.id)]
@@ -135,7 +135,7 @@ async def _prepare(call: _Sync, segments: Sequence[RequestSegment]) -> list[Prep
     if call.todo.admit or others:
         await session.ensure_text()
     clocked = clock_new_segments(session, params.ids, [*segments, *others])
-    ready: list[Prepared] = await on_worker(call.services, prepare_segments, call.services.intake, clocked)
+    ready: list[PreparedSegment] = await on_worker(call.services, prepare_segments, call.services.intake, clocked)
     return ready
 
 
@@ -169,7 +169,7 @@ async def _look_up(call: _Sync, host: HostList) -> None:
             call.ledger.digests.note_comparison(row.seq, digests[row.seq], is_stored=True)
 
 
-def _take(call: _Sync, ready: Sequence[Prepared]) -> None:
+def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     """Change the session: admit segments, update the window, learn from the bill, collect."""
     session, tx, params, ledger = call.session, call.tx, call.params, call.ledger
     slot_of, is_repeated = session.heap.slot_of, call.is_repeated
@@ -281,10 +281,10 @@ def _learn(call: _Sync) -> None:
     ledger.prompt_tokens += billed
     ledger.cached_tokens += usage.cache_read_tokens
     if before is not None:
-        session.calibration = session.calibration.observed(
+        session.calibration = session.calibration.observe(
             request.tokens - before.request.tokens, billed - before.tokens
         )
-    hidden = session.calibration.hidden(billed, request.tokens)
+    hidden = session.calibration.unexplained_tokens(billed, request.tokens)
     session.set_row(call.tx, ratio=session.calibration.ratio, hidden_tokens=hidden)
     priced = [one for one in ledger.unpriced if one.victims <= request.out]
     if before is not None and len(priced) == 1:
@@ -312,7 +312,7 @@ async def _reply(call: _Sync) -> SyncReply:
     summary = WindowReply(
         segments=len(window),
         resident_tokens=heap.resident_tokens,
-        billed_tokens=session.billed(heap.resident_tokens),
+        billed_tokens=session.billed_window(heap.resident_tokens),
         freed_tokens=_freed(heap, out if mode == "on" else ledger.shadow_slots(heap)),
         ratio=round(session.calibration.ratio, 4),
         cache_hit_rate=ledger.cache_hit_rate,

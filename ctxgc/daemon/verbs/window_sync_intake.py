@@ -13,7 +13,7 @@ from ctxgc.adapters.transcripts.segments_json import segments_of
 from ctxgc.core.heap import PENDING, REPLY_KINDS
 from ctxgc.core.segment import Kind, Segment, Status, aside_base, aside_id
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, Prepared
+from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.window_update import PLACE_STEP
 from ctxgc.daemon.verbs.mutation import on_worker
@@ -55,12 +55,12 @@ def _names(value: object) -> frozenset[str]:
     return frozenset(name for name in value if isinstance(name, str)) if isinstance(value, list) else frozenset()
 
 
-def prepare_segments(intake: Intake, segments: Sequence[RequestSegment]) -> list[Prepared]:
+def prepare_segments(intake: Intake, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
     """Segments of a request, ready to be admitted. Heavy: for the worker thread."""
     return [_without_uneditable(intake.prepare(given.segment), given) for given in segments]
 
 
-def _without_uneditable(ready: Prepared, given: RequestSegment) -> Prepared:
+def _without_uneditable(ready: PreparedSegment, given: RequestSegment) -> PreparedSegment:
     """The segment with its uneditable pieces counted as skeleton; opaque where no piece is left, or one was redacted.
 
     A redacted body in the stash is another than the request's: a recall could not bring the request's back (I9).
@@ -114,7 +114,7 @@ async def conflicts_of(services: Services, session: Session, known: Sequence[Req
     Each id has the digest of the request's content, without secrets. Only bodies are compared, for only bodies can
     leave a request: a log and the wire may put the same call differently around them.
     """
-    calls = {session.heap.slot_of[s.id]: s for s, _ in known if s.kind is Kind.EXCHANGE}
+    calls = {session.heap.slot_of[s.id]: s for s, _ in known if s.kind is Kind.TOOL_CALL}
     if not calls:
         return {}
     stored = await services.stash.bodies(session.key, list(calls))

@@ -84,7 +84,7 @@ def transcripts(paths: list[str]) -> list[str]:
 def _offer_own_sessions(shell: Shell) -> None:
     """Say where the user's own sessions are and how to try them. Looks whether the folders exist, never into them."""
     for folder in filter(os.path.isdir, own_sessions.folders(os.environ)):
-        typed = terminal.plain(own_sessions.shown(folder, os.environ))
+        typed = terminal.plain(own_sessions.typed_folder(folder, os.environ))
         text = f"You have sessions of your own in {typed}; `ctxgc demo {typed}` does the same with them."
         (sys.stderr if shell.args.json else sys.stdout).write(text + "\n")
 

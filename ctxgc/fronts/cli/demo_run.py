@@ -151,7 +151,7 @@ class Story:
             pieces = [(piece.name, piece_bytes(piece)) for piece in segment.pieces]
             exact += self._expected.is_exact(key, segment_id, pieces)
         for segment in large:
-            exact += self._expected.is_exact(key, segment.id, _joined(contents(self.client.call, segment)))
+            exact += self._expected.is_exact(key, segment.id, _whole_pieces(contents(self.client.call, segment)))
         return exact
 
     def _show(self, key: str, query: str, plan: PlanReply, segments: list[SegmentReply]) -> None:
@@ -189,7 +189,7 @@ class Story:
         return {**sums, "protected_by": protected_by}
 
 
-def _joined(parts: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+def _whole_pieces(parts: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     """Pages of pieces as whole pieces."""
     pieces: dict[str, list[bytes]] = {}
     for name, data in parts:

@@ -24,7 +24,7 @@ CHUNK_BYTES = 2**20
 GZIP_MAGIC = b"\x1f\x8b"
 
 
-class Stamp(NamedTuple):
+class ContentStamp(NamedTuple):
     """A segment as it must be stored."""
 
     whole: str
@@ -38,16 +38,16 @@ class Expected:
     """The stamps of all sessions, over all files read."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, dict[str, Stamp]] = {}
+        self._sessions: dict[str, dict[str, ContentStamp]] = {}
 
-    def note(self, key: str, segments: Mapping[str, Stamp]) -> None:
+    def note(self, key: str, segments: Mapping[str, ContentStamp]) -> None:
         """Add a file's segments. What an earlier file has complete stays: admitting again changes nothing."""
         known = self._sessions.setdefault(key, {})
         for segment_id, stamp in segments.items():
             if segment_id not in known or known[segment_id].is_pending:
                 known[segment_id] = stamp
 
-    def of(self, key: str) -> Mapping[str, Stamp]:
+    def of(self, key: str) -> Mapping[str, ContentStamp]:
         """The stamps of one session by segment id."""
         return self._sessions.get(key, {})
 
@@ -61,12 +61,12 @@ class Expected:
         return stamp is not None and stamp.body == digest(b"", (Piece(name, data) for name, data in pieces))
 
 
-def parse(path: str) -> dict[str, dict[str, Stamp]]:
+def parse(path: str) -> dict[str, dict[str, ContentStamp]]:
     """The stamps of a transcript by session key and segment id; nothing for a file that cannot be read.
 
     Of segments admitted twice the last counts: the first was pending.
     """
-    found: dict[str, dict[str, Stamp]] = {}
+    found: dict[str, dict[str, ContentStamp]] = {}
     try:
         with _open(path) as stream:
             data = stream.read(CHUNK_BYTES)
@@ -86,15 +86,15 @@ def _open(path: str) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if is_gzip else open(path, "rb")
 
 
-def _note(found: dict[str, dict[str, Stamp]], source: str, events: Iterable[object]) -> None:
+def _note(found: dict[str, dict[str, ContentStamp]], source: str, events: Iterable[object]) -> None:
     for event in events:
         if isinstance(event, Admitted):
             segment = redact_segment(event.segment)[0]
             found.setdefault(f"{source}:{event.session}", {})[segment.id] = _stamp(segment)
 
 
-def _stamp(segment: Segment) -> Stamp:
-    return Stamp(
+def _stamp(segment: Segment) -> ContentStamp:
+    return ContentStamp(
         digest(segment.skeleton, segment.body).hex(),
         digest(b"", segment.body),
         segment.status is Status.PENDING,

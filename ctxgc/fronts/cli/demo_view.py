@@ -69,11 +69,11 @@ def _say_window(page: terminal.Page, story: Story, totals: dict[str, Any]) -> No
     page.say(f"{line}  {terminal.percent(before - after, before)} freed; {_reached(totals)}", "bold")
     over = [report for report in story.reports.values() if report["tokens_after"] > report["budget_tokens"]]
     if over:
-        which = "" if len(story.reports) == 1 else f"of {_which(len(over))} over its budget "
+        which = "" if len(story.reports) == 1 else f"of {_sessions_in_words(len(over))} over its budget "
         page.say(f"  what stays {which}is protected: {terminal.protected_by(totals['protected_by'])}", "yellow")
 
 
-def _which(sessions: int) -> str:
+def _sessions_in_words(sessions: int) -> str:
     return "the session" if sessions == 1 else f"each of {count(sessions)} sessions"
 
 

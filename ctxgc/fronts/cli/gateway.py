@@ -72,7 +72,9 @@ def _stop(shell: Shell, args: argparse.Namespace) -> int:
         if not meant:
             page.say("no gateway runs" + (f" on port {args.port}" if ends else ""))
 
-    shell.answer({"stopped": gateway_status.named(gone), "finishing": gateway_status.named(left)}, say)
+    shell.answer(
+        {"stopped": gateway_status.gateways_as_json(gone), "finishing": gateway_status.gateways_as_json(left)}, say
+    )
     return EXIT_BUSY if left else 0
 
 

@@ -64,7 +64,7 @@ def status_of(url: str) -> dict[str, Any]:
     return status
 
 
-def found(folder: str) -> list[dict[str, Any]]:
+def gateways_with_status(folder: str) -> list[dict[str, Any]]:
     """The gateways of this state folder: `pid`, `url`, `since_s`, and `status`, null where it does not answer."""
     return [
         {"pid": one.pid, "url": one.url, "since_s": one.since_s, "status": _status(one.url)}
@@ -79,12 +79,12 @@ def _status(url: str) -> dict[str, Any] | None:
         return None
 
 
-def still(folder: str) -> list[dict[str, Any]]:
+def running_gateways(folder: str) -> list[dict[str, Any]]:
     """The gateways of this state folder, unasked: `pid` and `url`."""
-    return named(pidfile.running_gateways(folder))
+    return gateways_as_json(pidfile.running_gateways(folder))
 
 
-def named(some: list[pidfile.GatewayProcess]) -> list[dict[str, Any]]:
+def gateways_as_json(some: list[pidfile.GatewayProcess]) -> list[dict[str, Any]]:
     """Gateways as JSON has them."""
     return [{"pid": one.pid, "url": one.url} for one in some]
 

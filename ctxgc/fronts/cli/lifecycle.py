@@ -92,7 +92,7 @@ def down(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _say_down(shell: Shell, reply: dict[str, Any], folder: str, text: str) -> int:
-    running = gateway_status.still(folder)
+    running = gateway_status.running_gateways(folder)
 
     def say(page: terminal.Page) -> None:
         page.say(text)

@@ -116,7 +116,7 @@ def _switch(path: Path, name: str, wanted: str) -> None:
         text = ""
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{path}: cannot be read: {error}", kind="config") from None
-    fresh = switched(text, name, wanted)
+    fresh = with_mode(text, name, wanted)
     if fresh is None:
         do = f"write {_line(name, wanted)}" if wanted else f"take {name} out"
         raise Refused(
@@ -131,7 +131,7 @@ def _switch(path: Path, name: str, wanted: str) -> None:
         raise Refused(f"{path}: cannot be written: {error}", kind="config") from None
 
 
-def switched(text: str, name: str, wanted: str) -> str | None:
+def with_mode(text: str, name: str, wanted: str) -> str | None:
     """The TOML text with that mode set, or taken out; None where that cannot be done by a line of its own."""
     try:
         expected = tomllib.loads(text)

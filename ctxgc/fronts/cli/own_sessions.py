@@ -27,7 +27,7 @@ def folders(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-def shown(folder: str, environment: Mapping[str, str]) -> str:
+def typed_folder(folder: str, environment: Mapping[str, str]) -> str:
     """A folder as one types it: `~/.claude/projects`; quoted where a shell would take it for something else."""
     import shlex
 

@@ -125,7 +125,7 @@ def _files(args: argparse.Namespace) -> list[str]:
     own = list(filter(os.path.isdir, usual))
     files = transcripts_in(own)
     if not files:
-        where = " and ".join(own_sessions.shown(folder, os.environ) for folder in usual)
+        where = " and ".join(own_sessions.typed_folder(folder, os.environ) for folder in usual)
         raise Refused(f"no sessions of yours in {where}", hint="name transcripts: `ctxgc replay PATH`")
     if not args.yes:
         _ask(own, files)

@@ -122,7 +122,7 @@ def _say_watched(page: terminal.Page, reply: WatchReply) -> None:
     if rows:
         page.table(("followed", ">files", ">read", "error"), rows)
     elif not reply.changed:
-        folder = plain(own_sessions.shown(own_sessions.folders(os.environ)[0], os.environ))
+        folder = plain(own_sessions.typed_folder(own_sessions.folders(os.environ)[0], os.environ))
         page.say(f"nothing is followed; `ctxgc watch {folder}` follows Claude Code's sessions")
 
 

@@ -72,7 +72,7 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
         window = None
     except Refused:  # The working directory is gone.
         window = None
-    running = gateway_status.found(reply.state_folder)
+    running = gateway_status.gateways_with_status(reply.state_folder)
     if args.json:
         shell.print_json(members(reply) | {"window": window, "gateways": running})
         return 0
@@ -92,7 +92,7 @@ def _line(shell: Shell, args: argparse.Namespace) -> int:
     try:
         shell.connect(spawn=False)
         if args.stdin:
-            args.session = _told(sys.stdin.read(TOLD_BYTES_MAX)) or args.session
+            args.session = _session_from_stdin(sys.stdin.read(TOLD_BYTES_MAX)) or args.session
         reply: ShowReply = shell.call("session.show", shell.session(), spawn=False)
     except CallFailed as failure:
         why = {"unreachable": "not running", "not_found": "no session", "deadline": "busy", "busy": "busy"}
@@ -101,7 +101,7 @@ def _line(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: page.say(plain(one_line(reply))))
 
 
-def _told(text: str) -> str:
+def _session_from_stdin(text: str) -> str:
     """The session that Claude Code names in the JSON it gives its status line's command; empty if there is none."""
     try:
         told = json.loads(text)

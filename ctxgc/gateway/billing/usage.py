@@ -27,7 +27,7 @@ READABLE = frozenset({"identity", "gzip", "deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
-class Usage(NamedTuple):
+class ReplyUsage(NamedTuple):
     """Billed tokens of one reply."""
 
     input_tokens: int
@@ -67,7 +67,7 @@ class UsageScanner:
         if self._is_lost or self._plain_bytes > PLAIN_BYTES_MAX:
             self._is_lost, self._body = True, b""
 
-    def usage(self) -> Usage | None:
+    def usage(self) -> ReplyUsage | None:
         """The bill as far as it is known; ask at the end of the body."""
         if not self._is_lost:
             self._take(event_data(self._events.take_rest()) if self._events is not None else self._body)
@@ -91,24 +91,28 @@ class UsageScanner:
             return
         if not isinstance(event, dict):
             return
-        # Usage stands at the top, or one level down: in Anthropic's `message_start` and in OpenAI's Responses.
+        # ReplyUsage stands at the top, or one level down: in Anthropic's `message_start` and in OpenAI's Responses.
         for holder in (event, event.get("message"), event.get("response")):
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict):
                 self._counts |= {key: value for key, value in usage.items() if value is not None}
 
 
-def _normal(counts: dict[str, Any]) -> Usage | None:
+def _normal(counts: dict[str, Any]) -> ReplyUsage | None:
     """The bill under common names. OpenAI counts tokens read from the cache as input too; Anthropic does not."""
     if "prompt_tokens" in counts:
         read = _nested(counts.get("prompt_tokens_details"), "cached_tokens")
-        return Usage(max(_count(counts["prompt_tokens"]) - read, 0), read, 0, _count(counts.get("completion_tokens")))
+        return ReplyUsage(
+            max(_count(counts["prompt_tokens"]) - read, 0), read, 0, _count(counts.get("completion_tokens"))
+        )
     if "input_tokens_details" in counts:
         read = _nested(counts["input_tokens_details"], "cached_tokens")
-        return Usage(max(_count(counts.get("input_tokens")) - read, 0), read, 0, _count(counts.get("output_tokens")))
+        return ReplyUsage(
+            max(_count(counts.get("input_tokens")) - read, 0), read, 0, _count(counts.get("output_tokens"))
+        )
     if "input_tokens" not in counts:
         return None
-    return Usage(
+    return ReplyUsage(
         _count(counts["input_tokens"]),
         _count(counts.get("cache_read_input_tokens")),
         _count(counts.get("cache_creation_input_tokens")),

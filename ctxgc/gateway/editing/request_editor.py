@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
 from ctxgc.gateway.body.splice_memo import splice_from_memo, splice_tombstones
-from ctxgc.gateway.editing.request_state import Edit, ModelCall, Placement
+from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall, Placement
 from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
 from ctxgc.gateway.identity.headers import identity_from_cache_key, identity_of, parent_of, sub_agent_of
@@ -112,7 +112,7 @@ class RequestEditor:
             return None
         call = self._call(triage, triage.session, parts, is_held_back=False)
         self._count_unedited(self._syncer.trouble if triage.mode == "on" else None)
-        call.is_sent.set(Edit())
+        call.is_sent.set(ForwardedEdit())
         self._syncer.start(call)
         return call
 
@@ -130,7 +130,7 @@ class RequestEditor:
         except Exception:
             _log.exception("a request could not be edited; it passes as it came")
             self._counters.count_unedited(Reason.OWN_FAULT)
-            outgoing, edit = UpstreamRequest(body, call), Edit()
+            outgoing, edit = UpstreamRequest(body, call), ForwardedEdit()
         if call is not None:
             call.is_sent.set(edit)
         return outgoing
@@ -159,16 +159,16 @@ class RequestEditor:
             return None
         return branch if even_if_cold or not branch.is_cold(time.monotonic()) else None
 
-    def _edit_from_memo(self, call: ModelCall, branch: Branch) -> tuple[UpstreamRequest, Edit]:
+    def _edit_from_memo(self, call: ModelCall, branch: Branch) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its branch's memo."""
         memo = branch.memo
         assert memo is not None
         body = splice_from_memo(memo, call.body)
         assert body is not None
         self._counters.edited_from_prefix += 1
-        return self._edited_request(call, body, Edit(memo.ids, branch))
+        return self._edited_request(call, body, ForwardedEdit(memo.ids, branch))
 
-    async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, Edit]:
+    async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its own contents, even where the daemon is late or gone."""
         reason = await self._wait_for_decision(call)
         contents, placement = call.contents, call.is_placed.value
@@ -182,11 +182,13 @@ class RequestEditor:
             body, memo = splice_tombstones(call.body, call.wire, contents, placement.branch.tombstones)
             if memo is not None:
                 placement.branch.memo = memo
-                return self._edited_request(call, body, Edit(memo.ids, placement.branch))
+                return self._edited_request(call, body, ForwardedEdit(memo.ids, placement.branch))
         self._count_unedited(reason)
-        return UpstreamRequest(call.body, call), Edit()
+        return UpstreamRequest(call.body, call), ForwardedEdit()
 
-    def _edited_request(self, call: ModelCall, body: bytes, edit: Edit) -> tuple[UpstreamRequest, Edit]:
+    def _edited_request(
+        self, call: ModelCall, body: bytes, edit: ForwardedEdit
+    ) -> tuple[UpstreamRequest, ForwardedEdit]:
         self._counters.edited += 1
         self._counters.kept_out_bytes += len(call.body) - len(body)
         return UpstreamRequest(body, call, call.body), edit

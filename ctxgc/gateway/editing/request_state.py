@@ -57,7 +57,7 @@ class Placement(NamedTuple):
     """The request is held back for the daemon's answer, which applies to this very request."""
 
 
-class Edit(NamedTuple):
+class ForwardedEdit(NamedTuple):
     """The edit with which a request went upstream."""
 
     ids: frozenset[str] = frozenset()
@@ -84,7 +84,7 @@ class ModelCall:
     is_placed: Latch[Placement | Reason] = field(default_factory=Latch)
     is_synced: Latch[Reason | None] = field(default_factory=Latch)
     """Holds None after the daemon's answer, or when a newer call of the branch takes this one's place."""
-    is_sent: Latch[Edit] = field(default_factory=Latch)
+    is_sent: Latch[ForwardedEdit] = field(default_factory=Latch)
 
     @property
     def body(self) -> bytes:

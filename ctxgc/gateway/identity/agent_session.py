@@ -19,7 +19,7 @@ from hashlib import blake2b
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.segment import Kind, Role, Segment
-from ctxgc.gateway.billing.usage import Usage
+from ctxgc.gateway.billing.usage import ReplyUsage
 from ctxgc.gateway.body.request_body import BodyContents
 from ctxgc.gateway.body.splice_memo import EvictedBody, Memo
 from ctxgc.gateway.identity.headers import Identity
@@ -29,14 +29,14 @@ SESSIONS_MAX = 512
 BRANCHES_MAX = 64
 """Branches of one session. The gateway forgets the oldest; the daemon knows that branch still."""
 SHARED_MIN = 2
-"""Exchanges that two windows must share to belong to one branch."""
+"""Tool calls that two windows must share to belong to one branch."""
 
 
 @dataclass(slots=True, eq=False)
 class ReplyProgress:
     """The bill and the beginning of one reply while the reply streams past."""
 
-    usage: Usage | None = None
+    usage: ReplyUsage | None = None
     """The bill, at the end of the reply."""
     began: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the reply's first byte has gone to the agent."""
@@ -51,7 +51,7 @@ class Branch:
     parent: str = ""
     tools: bytes = b""
     call_digests: frozenset[tuple[str, bytes]] = frozenset()
-    """Exchanges of the last request, each by id and content."""
+    """Tool calls of the last request, each by id and content."""
     synced_ids: tuple[str, ...] = ()
     """Ids of the window that the daemon got last."""
     known_digests: Mapping[str, bytes] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class AgentSession:
         A `sub_agent` that the headers name needs no guess: its branch has the name that transcripts give it too.
         """
         segments = [segment for segment in contents.window.segments if segment.kind is not Kind.SYSTEM]
-        call_digests = frozenset((s.id, contents.digests[s.id]) for s in segments if s.kind is Kind.EXCHANGE)
+        call_digests = frozenset((s.id, contents.digests[s.id]) for s in segments if s.kind is Kind.TOOL_CALL)
         if sub_agent:
             name = f"{self.identity.session}/{sub_agent}"
             named = self.branches.get(name) or self._open_branch(name)
@@ -159,10 +159,10 @@ class AgentSession:
         return branch
 
     def _find_continued(self, contents: BodyContents, segments: Sequence[Segment]) -> Branch | None:
-        """The branch that shares exchanges with this window; after a host's compaction, the one with the same tools."""
+        """The branch with tool calls of this window; after a host's compaction, the branch with the same tools."""
         # Texts recur in every branch, and some hosts number the calls of each branch from 0: only id and content
-        # together identify an exchange.
-        ours = [(s.id, contents.digests[s.id]) for s in segments if s.kind is Kind.EXCHANGE]
+        # together identify a tool call.
+        ours = [(s.id, contents.digests[s.id]) for s in segments if s.kind is Kind.TOOL_CALL]
         best, most = None, SHARED_MIN - 1
         for branch in self.branches.values():
             shared = sum(branch.known_digests.get(id_) == content for id_, content in ours)
@@ -189,7 +189,7 @@ class AgentSession:
         is_summary = any(segment.kind is Kind.SUMMARY for segment in segments)
         if not self.known_ids or is_summary or _first_prompt(segments) in self.known_ids:
             return True
-        return sum(s.id in self.known_ids for s in segments if s.kind is Kind.EXCHANGE) >= SHARED_MIN
+        return sum(s.id in self.known_ids for s in segments if s.kind is Kind.TOOL_CALL) >= SHARED_MIN
 
 
 def _continued_twin(twins: Sequence[Branch], call_digests: frozenset[tuple[str, bytes]]) -> Branch | None:

@@ -30,7 +30,7 @@ from ctxgc.gateway.recall.reply_filter import (
     renumber,
     to_json,
 )
-from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, insert_hidden, match_parts
+from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, ReplyPart, Wire, insert_hidden, match_parts
 
 _PIECES = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 _THOUGHTS = ("thinking", "redacted_thinking")
@@ -104,13 +104,13 @@ def _call(block: dict[str, Any]) -> ToolCall:
     return ToolCall(str(block.get("id", "")), block.get("input"))
 
 
-def _part(raw: bytes, block: Any) -> Part:
+def _part(raw: bytes, block: Any) -> ReplyPart:
     block = block if isinstance(block, dict) else {}
     mark = [block.get(name) for name in ("type", "id", "text", "thinking", "data")]
-    return Part(raw, json.dumps(mark).encode(), _is_ours(block), block.get("type") in _THOUGHTS)
+    return ReplyPart(raw, json.dumps(mark).encode(), _is_ours(block), block.get("type") in _THOUGHTS)
 
 
-def _content(text: JsonText, message: Extent) -> list[Part]:
+def _content(text: JsonText, message: Extent) -> list[ReplyPart]:
     """The blocks of what the model said; none if it did not say this."""
     fields = text.members(message)
     content = fields.get("content")

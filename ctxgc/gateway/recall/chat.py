@@ -32,7 +32,7 @@ from ctxgc.gateway.recall.reply_filter import (
     renumber,
     to_json,
 )
-from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, insert_hidden, match_parts
+from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, ReplyPart, Wire, insert_hidden, match_parts
 
 _TEXTS = ("content", "reasoning_content", "reasoning")
 """Members that hold what the model said; the last two are those of servers that show what it thought."""
@@ -111,8 +111,8 @@ def _call(call: dict[str, Any]) -> ToolCall:
     return ToolCall(str(call.get("id", "")), parse_arguments(call["function"].get("arguments")))
 
 
-def _part(raw: bytes, call: Any) -> Part:
-    return Part(raw, to_json(call.get("id")) if isinstance(call, dict) else b"", _is_ours(call))
+def _part(raw: bytes, call: Any) -> ReplyPart:
+    return ReplyPart(raw, to_json(call.get("id")) if isinstance(call, dict) else b"", _is_ours(call))
 
 
 def _text(content: Any) -> str:

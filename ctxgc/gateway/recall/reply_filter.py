@@ -61,7 +61,7 @@ class Shown:
     """Of the next event, where the API numbers them."""
 
 
-class Reply(Protocol):
+class FilteredReply(Protocol):
     """A reply that has been read to its end."""
 
     has_others: bool
@@ -80,7 +80,7 @@ class Reply(Protocol):
         """As `end`, of a message that would go on with a call of ours, had it not been the last one allowed."""
 
 
-class Stream(Reply, Protocol):
+class Stream(FilteredReply, Protocol):
     """A reply that comes as events."""
 
     def feed(self, data: bytes) -> bytes:
@@ -122,7 +122,7 @@ class EventFilter:
         return b"".join(out)
 
     def end(self) -> bytes:
-        """See `Reply.end`."""
+        """See `FilteredReply.end`."""
         return self._release() + self._closing() + self._events.take_rest()
 
     def _take(self, raw: bytes) -> bytes:

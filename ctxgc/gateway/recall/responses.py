@@ -32,7 +32,16 @@ from ctxgc.gateway.recall.reply_filter import (
     renumber,
     to_json,
 )
-from ctxgc.gateway.recall.tool import DESCRIPTION, SCHEMA, Exchange, Lists, Part, Wire, hidden_by_place, match_parts
+from ctxgc.gateway.recall.tool import (
+    DESCRIPTION,
+    SCHEMA,
+    Exchange,
+    Lists,
+    ReplyPart,
+    Wire,
+    hidden_by_place,
+    match_parts,
+)
 
 _OPENING = frozenset({"response.created", "response.queued", "response.in_progress"})
 _DONE = "response.completed"
@@ -129,19 +138,19 @@ def _call(item: dict[str, Any]) -> ToolCall:
     return ToolCall(str(item.get("call_id", "")), parse_arguments(item.get("arguments")))
 
 
-def _part(raw: bytes, item: Any) -> Part:
+def _part(raw: bytes, item: Any) -> ReplyPart:
     item = item if isinstance(item, dict) else {}
     kind, content = item.get("type", "message"), item.get("content")
     texts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else content
     mark = [kind, item.get("call_id"), item.get("encrypted_content"), texts if kind == "message" else None]
-    return Part(raw, to_json(mark), _is_ours(item), _is_thought(item))
+    return ReplyPart(raw, to_json(mark), _is_ours(item), _is_thought(item))
 
 
 def _type(text: JsonText, item: Extent) -> str:
     return text.string(text.members(item).get("type")) if text.first(item) == b"{" else ""
 
 
-def _parts(text: JsonText) -> list[Part]:
+def _parts(text: JsonText) -> list[ReplyPart]:
     """The items of what the model said."""
     items = text.elements(text.extent)
     values = [text.value(one) for one in items]

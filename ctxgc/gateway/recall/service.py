@@ -25,7 +25,7 @@ from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.identity.agent_session import AgentSession
 from ctxgc.gateway.metrics import Counters
-from ctxgc.gateway.recall.reply_filter import Reply, Shown, ToolCall
+from ctxgc.gateway.recall.reply_filter import FilteredReply, Shown, ToolCall
 from ctxgc.gateway.recall.tool import Exchange, ToolRequest, Wire, inject_tool
 from ctxgc.gateway.recall.wires import WIRES
 from ctxgc.gateway.settings import Settings
@@ -139,7 +139,7 @@ class RecallService:
             del state.exchanges[key]
         return ToolTalk(state, call, wire, made)
 
-    async def answered(self, talk: ToolTalk, reply: Reply) -> None:
+    async def answered(self, talk: ToolTalk, reply: FilteredReply) -> None:
         """Answer the reply's calls, and remember them for later requests. Never raises."""
         calls, call = reply.calls(), talk.call
         results = b",".join([await self._result(talk, one) for one in calls])

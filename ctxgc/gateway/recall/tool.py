@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json, spliced
-from ctxgc.gateway.recall.reply_filter import TOOL_NAME, Edits, Fields, Reply, Shown, Stream
+from ctxgc.gateway.recall.reply_filter import TOOL_NAME, Edits, Fields, FilteredReply, Shown, Stream
 
 DESCRIPTION = (
     b'"Brings back content of this conversation that was evicted by ctxgc. '
@@ -87,7 +87,7 @@ class Exchange(NamedTuple):
         return older._replace(results=b",".join(wire.result(name, EVICTED_AGAIN, is_error=False) for name in self.ids))
 
 
-class Part(NamedTuple):
+class ReplyPart(NamedTuple):
     """One part of a reply: a block, a call, an item."""
 
     raw: bytes
@@ -137,7 +137,7 @@ class Wire(Protocol):
     def stream(self, shown: Shown) -> Stream:
         """Reads a streamed reply."""
 
-    def whole(self, shown: Shown, data: bytes) -> Reply:
+    def whole(self, shown: Shown, data: bytes) -> FilteredReply:
         """Reads a reply that is no stream. Raises `BadTranscript` for what is none."""
 
 
@@ -200,7 +200,7 @@ def _inject_tool(
     return ToolRequest(spliced(text.data, edits), end, len(own), anchors[len(own)])
 
 
-def match_parts(said: Sequence[Part], marks: Sequence[bytes]) -> list[int] | None:
+def match_parts(said: Sequence[ReplyPart], marks: Sequence[bytes]) -> list[int] | None:
     """By how many of the shown parts came before: how many parts of the agent's did, if they begin alike."""
     found = [0]
     for part in said:
@@ -216,7 +216,7 @@ def match_parts(said: Sequence[Part], marks: Sequence[bytes]) -> list[int] | Non
     return found
 
 
-def hidden_by_place(said: Sequence[Part], at: Sequence[int]) -> dict[int, list[bytes]]:
+def hidden_by_place(said: Sequence[ReplyPart], at: Sequence[int]) -> dict[int, list[bytes]]:
     """The hidden parts, by how many of the agent's come before them, which `places` found."""
     hidden: dict[int, list[bytes]] = {}
     count = 0
@@ -228,7 +228,7 @@ def hidden_by_place(said: Sequence[Part], at: Sequence[int]) -> dict[int, list[b
     return hidden
 
 
-def insert_hidden(own: Sequence[bytes], said: Sequence[Part], at: Sequence[int]) -> list[bytes]:
+def insert_hidden(own: Sequence[bytes], said: Sequence[ReplyPart], at: Sequence[int]) -> list[bytes]:
     """The agent's parts with the hidden ones at their places, which `places` found."""
     hidden = hidden_by_place(said, at)
     reinsert: list[bytes] = []

@@ -20,10 +20,10 @@ from http import HTTPStatus
 from typing import Generic
 
 from ctxgc.core.errors import BadTranscript
-from ctxgc.gateway.billing.usage import Usage, UsageScanner
+from ctxgc.gateway.billing.usage import ReplyUsage, UsageScanner
 from ctxgc.gateway.editing.hidden_tool import Ends, R, UpstreamReply
 from ctxgc.gateway.metrics import Counters
-from ctxgc.gateway.recall.reply_filter import Reply, ReplyBroken
+from ctxgc.gateway.recall.reply_filter import FilteredReply, ReplyBroken
 from ctxgc.gateway.recall.service import RecallService, ToolTalk
 
 ROUNDS_MAX = 5
@@ -51,7 +51,7 @@ class ToolLoop(Generic[R]):
         self._faults: tuple[type[Exception], ...] = (*ends.faults, TimeoutError, OSError)
         self._can_relay = can_relay
         self._has_written = False
-        self._usage: list[Usage | None] = []
+        self._usage: list[ReplyUsage | None] = []
 
     async def relay(self, reply: R) -> R:
         """Pass the reply on, whatever it takes; the response that came last, which the caller closes.
@@ -89,7 +89,7 @@ class ToolLoop(Generic[R]):
         self._learn()
         return reply
 
-    async def _read_reply(self, reply: R) -> Reply | None:
+    async def _read_reply(self, reply: R) -> FilteredReply | None:
         """Read a reply to its end, a stream's passing on as it comes; None if it was passed on as it came."""
         scanner = UsageScanner(reply.content_type)
         talk = self._talk
@@ -108,7 +108,7 @@ class ToolLoop(Generic[R]):
         finally:
             self._usage.append(scanner.usage())
 
-    async def _read(self, reply: R, data: bytes) -> Reply | None:
+    async def _read(self, reply: R, data: bytes) -> FilteredReply | None:
         try:
             return self._talk.wire.whole(self._talk.shown, data)
         except BadTranscript:
@@ -118,7 +118,7 @@ class ToolLoop(Generic[R]):
         await self._write(reply, data)
         return None
 
-    async def _finish(self, reply: R, heard: Reply, *, is_early: bool) -> None:
+    async def _finish(self, reply: R, heard: FilteredReply, *, is_early: bool) -> None:
         """The agent has its message whole, and its next request will carry it."""
         self._recaller.keep(self._talk)
         await self._write(reply, heard.end_early() if is_early else heard.end())
@@ -137,7 +137,7 @@ class ToolLoop(Generic[R]):
             reply.close()
             self._recaller.refused(self._talk)
 
-    async def _pass_refusal(self, reply: R, heard: Reply) -> None:
+    async def _pass_refusal(self, reply: R, heard: FilteredReply) -> None:
         """The upstream does not go on with a message."""
         if not self._has_written:
             async for data in reply.content.iter_any():
