@@ -36,7 +36,7 @@ class OpenCodeTexts:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))
         if before is not None and (is_synthetic or _is_shown(text, before)):
             return TextReading(Kind.ATTACHMENT, text, before)
-        is_reminder = {one.tag for one in wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False
+        is_reminder = {wrapper.tag for wrapper in wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False
         return TextReading(Kind.SYSTEM if is_synthetic or is_reminder else Kind.USER, text)
 
     def folded(self, text: str) -> TextReading:

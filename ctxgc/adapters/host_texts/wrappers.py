@@ -123,5 +123,5 @@ def output_facts(name: str, tool: str = "") -> Facts:
 
 def most_protected(text: str, readings: Iterable[TextReading]) -> TextReading:
     """What a text is that consists of these: all of it stays if any part of it must."""
-    ranked: Sequence[TextReading] = sorted(readings, key=lambda one: _PROTECTED_FIRST.index(one.kind))
+    ranked: Sequence[TextReading] = sorted(readings, key=lambda reading: _PROTECTED_FIRST.index(reading.kind))
     return ranked[0]._replace(words=text) if len(ranked) > 1 else ranked[0]

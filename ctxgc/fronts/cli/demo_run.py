@@ -68,8 +68,8 @@ class Story:
                 parsed = pool.submit(demo_verify.parse, path)
                 reply: ImportReply = self.client.call("import", {"paths": [path]})
                 self.failed += reply.failed
-                for one in reply.sessions:
-                    self._meet(one.session, one)
+                for session in reply.sessions:
+                    self._meet(session.session, session)
                 for key, segments in parsed.result().items():
                     self._expected.note(key, segments)
                     self._meet(key)
@@ -114,7 +114,7 @@ class Story:
             self._show(key, query, plan, segments)
         self._sum_kinds(before, after)
         self.victims = _largest([*self.victims, *plan.victims])
-        evicted = [one for one in segments if one.state == "evicted"]
+        evicted = [segment for segment in segments if segment.state == "evicted"]
         report |= {
             "segments": len(segments),
             "tokens_before": plan.before_tokens,
@@ -122,7 +122,7 @@ class Story:
             "budget_tokens": budget,
             "protected_by": plan.protected_by,
             "evicted": plan.evicted,
-            "lost": self._expected.missing(key, {one.id: one.digest for one in segments}),
+            "lost": self._expected.missing(key, {segment.id: segment.digest for segment in segments}),
             "recalls_tried": len(evicted),
             "recalls_exact": self._recall(key, [one.id for one in evicted]),
             "children": [],
@@ -156,10 +156,10 @@ class Story:
 
     def _show(self, key: str, query: str, plan: PlanReply, segments: list[SegmentReply]) -> None:
         """Ask for one retaining path and one search, before the recalls bring everything back."""
-        kept = [one for one in segments if one.state == "resident"]
-        told = [one for one in kept if one.kind == "tool_call"] or kept
+        kept = [segment for segment in segments if segment.state == "resident"]
+        told = [segment for segment in kept if segment.kind == "tool_call"] or kept
         if told:
-            largest = max(told, key=lambda one: one.tokens)
+            largest = max(told, key=lambda segment: segment.tokens)
             self.why = self.client.call("heap.why", {"session": key, "id": largest.id})
         self.query = query or _rare_word(plan.victims)
         if self.query:
@@ -198,7 +198,7 @@ def _whole_pieces(parts: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]
 
 
 def _largest(victims: list[VictimReply]) -> list[VictimReply]:
-    return sorted(victims, key=lambda one: -one.freed_tokens)[:VICTIMS_SHOWN]
+    return sorted(victims, key=lambda victim: -victim.freed_tokens)[:VICTIMS_SHOWN]
 
 
 def _rare_word(victims: list[VictimReply]) -> str:

@@ -59,7 +59,7 @@ def _stop(shell: Shell, args: argparse.Namespace) -> int:
     except BadConfig:  # To stop what runs needs no configuration, least of all one that is broken.
         config, folder = None, state_folder(os.environ)
     ends = "" if args.port is None else f":{args.port}"
-    meant = [one for one in pidfile.running_gateways(folder) if one.url.endswith(ends)]
+    meant = [gateway for gateway in pidfile.running_gateways(folder) if gateway.url.endswith(ends)]
     if not meant and config is not None:
         _refuse_stranger(f"http://{config.gateway.host}:{args.port or config.gateway.port}", folder)
     gone = gateway_status.stop(meant, args.timeout)

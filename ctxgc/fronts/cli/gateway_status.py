@@ -67,8 +67,8 @@ def status_of(url: str) -> dict[str, Any]:
 def gateways_with_status(folder: str) -> list[dict[str, Any]]:
     """The gateways of this state folder: `pid`, `url`, `since_s`, and `status`, null where it does not answer."""
     return [
-        {"pid": one.pid, "url": one.url, "since_s": one.since_s, "status": _status(one.url)}
-        for one in pidfile.running_gateways(folder)
+        {"pid": gateway.pid, "url": gateway.url, "since_s": gateway.since_s, "status": _status(gateway.url)}
+        for gateway in pidfile.running_gateways(folder)
     ]
 
 
@@ -97,7 +97,7 @@ def say_still(page: terminal.Page, running: list[dict[str, Any]]) -> None:
 
 def hint_still(folder: str) -> str:
     """The same for a hint, where somebody asks for a daemon that is not there; empty if no gateway runs."""
-    urls = [plain(one.url) for one in pidfile.running_gateways(folder)]
+    urls = [plain(gateway.url) for gateway in pidfile.running_gateways(folder)]
     return f"; the gateway at {' and '.join(urls)} goes on without it" if urls else ""
 
 

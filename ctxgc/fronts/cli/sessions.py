@@ -51,17 +51,17 @@ def import_(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str) -> None:
-    sessions = [one for part in parts for one in part.sessions]
+    sessions = [session for part in parts for session in part.sessions]
     failed = [one for part in parts for one in part.failed]
     rows = [
         (
-            count(one.segments),
-            count(one.added),
-            tokens_label(one.resident_tokens),
-            count(one.skipped_records),
-            one.session,
+            count(session.segments),
+            count(session.added),
+            tokens_label(session.resident_tokens),
+            count(session.skipped_records),
+            session.session,
         )
-        for one in sessions
+        for session in sessions
     ]
     if rows:
         page.table((">segments", ">new", ">raw tokens", ">skipped", "session"), rows)
@@ -77,7 +77,7 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
         return
     size, seconds = sum(part.bytes for part in parts), sum(part.seconds for part in parts)
     speed = size / seconds if seconds else 0
-    added = sum(one.added for one in sessions)
+    added = sum(session.added for session in sessions)
     page.say(
         f"{plural(added, 'segment')} new in {plural(len(rows), 'session')}; "
         f"{terminal.size(size)} in {seconds:.1f} s ({terminal.size(speed)}/s)"
@@ -147,13 +147,13 @@ def _say_sessions(page: terminal.Page, reply: SessionsReply) -> None:
         return
     rows = [
         (
-            terminal.fit(one.session, NAME_COLUMNS).rstrip() if page.is_terminal else one.session,
-            terminal.ago(one.updated_s),
-            count(one.turn),
-            one.rendered_by,
-            one.title or one.project,
+            terminal.fit(session.session, NAME_COLUMNS).rstrip() if page.is_terminal else session.session,
+            terminal.ago(session.updated_s),
+            count(session.turn),
+            session.rendered_by,
+            session.title or session.project,
         )
-        for one in reply.sessions
+        for session in reply.sessions
     ]
     page.table(("session", "updated", ">turn", "rendered by", "about"), rows)
     if reply.next_offset > 0:
@@ -245,13 +245,13 @@ def _say_segments(page: terminal.Page, reply: SegmentsReply, billing: terminal.B
         return
     rows = [
         (
-            one.id,
-            one.state + (" pin" if one.is_pinned else ""),
-            count(billing.part(one.tokens)),
-            str(one.born_turn),
-            terminal.label(one) + (f" · {one.garbage}" if one.garbage else ""),
+            segment.id,
+            segment.state + (" pin" if segment.is_pinned else ""),
+            count(billing.part(segment.tokens)),
+            str(segment.born_turn),
+            terminal.label(segment) + (f" · {segment.garbage}" if segment.garbage else ""),
         )
-        for one in reply.segments
+        for segment in reply.segments
     ]
     page.table(("segment", "state", ">tokens", ">turn", "what"), rows)
     if len(rows) < reply.total:

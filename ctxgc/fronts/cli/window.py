@@ -130,7 +130,7 @@ def say_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None = N
     """A plan or a collection: what left and why, before and after, the cost, what it means for the agent."""
     before, after = reply.before_tokens, reply.after_tokens
     if reply.victims:
-        page.table(VICTIM_HEAD, [victim_row(one) for one in reply.victims])
+        page.table(VICTIM_HEAD, [victim_row(victim) for victim in reply.victims])
         if reply.evicted > len(reply.victims):
             page.say(f"  and {count(reply.evicted - len(reply.victims))} smaller ones", "dim")
         page.say()
@@ -253,33 +253,33 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
     billing = terminal.Billing(reply)
     rows = [
         (
-            str(one.collection),
-            terminal.ago(one.wall_s),
-            one.trigger + (f" undoes {one.undoes}" if one.undoes else ""),
-            f"{tokens_label(billing.whole(one.before_tokens))} → {tokens_label(billing.whole(one.after_tokens))}",
-            tokens_label(billing.part(one.predicted_cost)),
-            "–" if one.actual_cost is None else tokens_label(billing.part(one.actual_cost)),
-            terminal.what_left(one, billing),
+            str(collection.collection),
+            terminal.ago(collection.wall_s),
+            collection.trigger + (f" undoes {collection.undoes}" if collection.undoes else ""),
+            f"{tokens_label(billing.whole(collection.before_tokens))} → {tokens_label(billing.whole(collection.after_tokens))}",
+            tokens_label(billing.part(collection.predicted_cost)),
+            "–" if collection.actual_cost is None else tokens_label(billing.part(collection.actual_cost)),
+            terminal.what_left(collection, billing),
         )
-        for one in reply.collections
+        for collection in reply.collections
     ]
     if not rows:
         page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
         return
     page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", "what"), rows)
-    foreseen = [one for one in reply.collections if one.trigger == SHADOW]
+    foreseen = [collection for collection in reply.collections if collection.trigger == SHADOW]
     if foreseen:
-        freed = billing.part(sum(one.before_tokens - one.after_tokens for one in foreseen))
-        cost = billing.part(sum(one.predicted_cost for one in foreseen))
+        freed = billing.part(sum(collection.before_tokens - collection.after_tokens for collection in foreseen))
+        cost = billing.part(sum(collection.predicted_cost for collection in foreseen))
         verdict = "saved" if cost <= 0 else "cost"
         page.say(
             f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed "
             f"{tokens_label(freed)} tokens and {verdict} {tokens_label(abs(cost))} input tokens, predicted"
         )
-    for one in reply.collections:
-        if one.victims:
+    for collection in reply.collections:
+        if collection.victims:
             page.say()
-            page.table(VICTIM_HEAD, [victim_row(victim, billing) for victim in one.victims])
+            page.table(VICTIM_HEAD, [victim_row(victim, billing) for victim in collection.victims])
 
 
 COMMANDS = {
