@@ -119,7 +119,7 @@ class DaemonConfig(_Section):
 
 
 class CollectConfig(_Section):
-    """`[collect]`: what a collection may take, and what it leaves alone."""
+    """`[collect]`: the evictable kinds, and the segments that stay."""
 
     kinds: tuple[Annotated[Literal["tool_call", "attachment", "thinking"], BeforeValidator(_kind)], ...] = (
         "tool_call",
@@ -215,7 +215,7 @@ class GatewayConfig(_Section):
     context_edits_allowed: Globs = ()
     """Types of edits under `context_management` beside which we may edit too; `compaction`: beside a host's summary."""
     hosts_allowed: Globs = ()
-    """Names for this machine that requests may come under, beside its loopback's: `host.docker.internal`."""
+    """Names of this machine in requests, beside the loopback's: `host.docker.internal`."""
     recall_tool: Literal["never", "always"] = "never"
     """`always` gives the model a tool to recall with, in sessions that begin in mode `on`."""
 

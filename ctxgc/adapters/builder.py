@@ -3,8 +3,8 @@
     draft_text()  ─────────────────────────────▶ Draft ──segment()──▶ Segment
     open_call()  ──▶ open ──join_result()──────▶ Draft (call and result together, I3)
 
-The same conversation gets the same ids, pieces and digests on every way. What differs stands beside: a log has a
-window that its host rewinds and calls that end (`transcripts/session_builder.py`), a list has spans (`wire/`).
+The same conversation gets the same ids, pieces and digests on every way. Differences stand beside: a log has a window
+that the host rewinds, and calls that end (`transcripts/session_builder.py`), a list has spans (`wire/`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROLES = {
     Kind.THINKING: Role.ASSISTANT,
     Kind.TOOL_CALL: Role.ASSISTANT,
 }
-"""Who speaks a kind of segment where nothing else is known; every other kind is the user's."""
+"""The role of a kind of segment where no host names the role; every other kind is the user's."""
 
 _SAID_BY_RESULT = frozenset({"result_blocks", "opaque", "is_error"})
 
@@ -44,7 +44,7 @@ class Birth(NamedTuple):
     reply: str = ""
     """The host's id of the reply that the segment belongs to."""
     place: int | None = None
-    """A place kept free for the segment; None takes the next one of the window."""
+    """A place kept free for the segment; None takes the next place of the window."""
 
 
 class PlainSegment(NamedTuple):
@@ -172,7 +172,7 @@ class SegmentBuilder:
         skeleton: dict[str, object],
         facts: Facts = NO_CALL_FACTS,
     ) -> Draft:
-        """A text; or, with `opaque` in its skeleton and no text, a block that is none and is known by what it holds."""
+        """A text; or, with `opaque` in the skeleton and no text, an opaque block, named by its digest."""
         draft = _text(kind, text, birth)
         draft.id = self.names.text(role, kind, text or canonical(skeleton))
         draft.role, draft.skeleton, draft.facts = role, skeleton, facts
@@ -204,7 +204,7 @@ class SegmentBuilder:
         return draft
 
     def draft_plain(self, plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
-        """A segment in the words of a client; its own id, or one by its content."""
+        """A segment in the words of a client; the client's id, or an id by the content."""
         is_call = plain.kind is Kind.TOOL_CALL
         draft = _plain_call(plain, birth, cwd) if is_call else _text(plain.kind, plain.text, birth)
         draft.role = plain.role

@@ -6,9 +6,9 @@ Two families:
     WireFormat   a request of a model API:  bytes ──parse──▶ segments with spans ──splice──▶ bytes
                                             stored segments ──render──▶ a valid list of the API
 
-Laws, held by one contract suite for all: unknown records are skipped and counted, never fatal; same bytes give
-the same ids however they are cut into `feed`s; any subset of evictable segments evicted still renders a valid
-list (pairs intact, I3); a wire request in which nothing was evicted splices to itself, byte for byte (I5).
+Laws, held by one contract suite for all: unknown records are skipped and counted, never fatal; same bytes give the same
+ids however they are cut into `feed`s; any subset of evictable segments evicted still renders a valid list (pairs
+intact, I3); a wire request without evictions splices to itself, byte for byte (I5).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DOCUMENT_BYTES_MAX = 256 * 2**20
 """A single-document format (one JSON object a file) larger than this is refused: it cannot be streamed."""
 
 RESULT_PIECE = "result"
-"""The piece of a tool call that its tool answered with."""
+"""The piece of a tool call that holds the tool's answer."""
 
 INPUT_SPAN = "input"
 """A span that holds all large inputs of a call at once, because they lie in one JSON string."""
@@ -44,7 +44,7 @@ INPUT_PIECE_CHARS_MIN = 400
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session appeared, or more is known about it. Empty fields add nothing to what was said before."""
+    """A session appeared, or more is known about it. Empty fields add nothing to earlier events."""
 
     session: str
     project: str = ""
@@ -60,7 +60,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A segment, in full. Again with the same id only to complete one that was pending."""
+    """A segment, in full. Again with the same id only to complete a pending segment."""
 
     session: str
     segment: Segment
@@ -68,7 +68,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Rewindowed:
-    """The window of the session now is exactly `slots`, in this order; what is missing departed for `reason`.
+    """The window of the session now is exactly `slots`, in this order; missing segments departed for `reason`.
 
     `slots` pairs each id with its new place. Ids that departed earlier may return.
     """
@@ -89,14 +89,14 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What the provider billed for one assistant reply, in billed tokens.
+    """The provider's bill for an assistant reply, in billed tokens.
 
-    Once per reply; again for the same turn only if later records know better, and then it replaces the first.
+    Once per reply; a second bill for the same turn replaces the first.
     """
 
     session: str
     turn: int
-    """Replies before this one: the `born_turn` of the reply's own segments."""
+    """Earlier replies: the `born_turn` of the reply's own segments."""
     model: str
     wall_s: float
     input_tokens: int
@@ -117,10 +117,10 @@ class Transcript(Protocol):
     records: int
     """Records seen so far, skipped ones included."""
     skipped: Counter[str]
-    """What was not understood, by type of record; `malformed` and `too_long` among them."""
+    """Records that no parser understood, by type; `malformed` and `too_long` among them."""
 
     def feed(self, data: bytes) -> list[Event]:
-        """Parse what is complete in `data` and what was left over before; hold at most one record."""
+        """Parse the complete records of `data` and of the rest before; hold at most one record."""
         ...
 
     def finish(self) -> list[Event]:
@@ -132,7 +132,7 @@ class Transcript(Protocol):
 
 
 class Tombstone(NamedTuple):
-    """What stands where a body was: `text` for its result (else its first piece), `marker` for each other piece."""
+    """The stand-in for a body: `text` for the result (else the first piece), `marker` for each other piece."""
 
     text: str
     marker: str = "[evicted]"
@@ -168,7 +168,7 @@ class WireWindow:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def fixed(self, segment: Segment) -> frozenset[str]:
-        """The pieces of one of its segments that cannot be edited here: pending, signed, not text."""
+        """The pieces of a segment that no edit may touch here: pending, signed, not text."""
         editable = {span.piece for span in self.spans.get(segment.id, ())}
         editable |= {RESULT_SPAN for name in editable if name.startswith(f"{RESULT_SPAN}.")}
         names = {piece.name for piece in segment.body} - editable
@@ -183,15 +183,15 @@ class WireFormat(Protocol):
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """Segments of a request (a bare list, or an object holding one). Raises `BadTranscript`.
 
-        `agent` is the source of the session whose request it is: wrappers count only for the agent that writes them.
+        `agent` is the source of the request's session: wrappers count only for the agent that writes wrappers so.
         """
         ...
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """The request with only the spans of these segments replaced; the same object if there are none (I5).
 
-        Ids that this window does not hold are passed over. Raises `ValueError` for a pending tool call, or another
-        segment of the window without spans.
+        Ids outside of the window are passed over. Raises `ValueError` for a pending tool call, or another segment of
+        the window without spans.
         """
         ...
 

@@ -45,12 +45,12 @@ def blocks(content: object) -> Iterator[object]:
 
 
 def as_dict(value: object) -> dict[str, Any]:
-    """The value if it is an object, else an empty one."""
+    """The value, or an empty object for any other value."""
     return value if isinstance(value, dict) else {}
 
 
 def as_text(value: object) -> str:
-    """The value if it is a string, else an empty one."""
+    """The value, or an empty string for any other value."""
     return value if isinstance(value, str) else ""
 
 
@@ -60,7 +60,7 @@ def as_count(value: object) -> int:
 
 
 def unix_s(value: object) -> float:
-    """Unix time of an ISO 8601 stamp, 0.0 if it is none. Without a zone it is UTC, wherever this runs."""
+    """Unix time of an ISO 8601 stamp, 0.0 for any other text. A stamp without a zone is UTC."""
     if not isinstance(value, str):
         return 0.0
     try:

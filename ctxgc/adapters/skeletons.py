@@ -31,8 +31,8 @@ Places = dict[str, Extent]
 def cut_input(value: object) -> tuple[object, tuple[Piece, ...]]:
     """Move long strings of a tool's input to the body: (what stays, pieces).
 
-    A piece is named by its path, `input.KEY` or `input.edits.0.old_string`; an input that is one string, `input.text`.
-    An input that itself holds a `$piece` key stays whole: the mark would be ambiguous.
+    A piece is named by its path, `input.KEY` or `input.edits.0.old_string`; a plain string as input, `input.text`. An
+    input that itself holds a `$piece` key stays whole: the mark would be ambiguous.
     """
     pieces: dict[str, Piece] = {}
     if isinstance(value, str):

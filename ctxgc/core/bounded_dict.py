@@ -1,4 +1,4 @@
-"""How a table that only grows is kept within its bound (I12)."""
+"""The bound of a table that only grows (I12)."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _IS_NO_ROOT = table(lambda root: root == 0)
 
 
 class Victim(NamedTuple):
-    """A segment to evict: why, what proves it (-1: nothing had to), what it frees, and how it ranked."""
+    """A segment to evict: the reason, the proving slot (-1: no proof needed), the freed tokens, the rank."""
 
     slot: int
     reason: str
@@ -49,7 +49,7 @@ class Victim(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """Bodies that may be evicted, in the order in which they go: columns of one length."""
+    """Evictable bodies in the order of eviction: columns of one length."""
 
     slots: list[int]
     keys: list[float]
@@ -214,7 +214,7 @@ def freeable_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> tup
 
 
 def _protected_by(heap: Heap, roots: bytes | bytearray, evicted: Collection[int]) -> tuple[tuple[str, int], ...]:
-    """What the window still costs when every candidate is out, by what holds it; the parts add up to the whole."""
+    """The window's tokens with every candidate out, by protection; the parts add up to the whole."""
     protected: Counter[str] = Counter()
     for slot in heap.window():
         skeleton, tombstone = heap.skeleton[slot], heap.tombstone[slot]

@@ -20,7 +20,7 @@ class CtxgcError(Exception):
 
 
 class BadLine(CtxgcError):
-    """A line is not JSON: nothing in it was executed."""
+    """A line is no JSON: no request of the line was executed."""
 
     kind = "bad_line"
     number = -32700
@@ -145,7 +145,7 @@ class Cancelled(CtxgcError):
 
 
 class StashDamaged(CtxgcError):
-    """The stash file failed its check at opening; it is left as it is."""
+    """The stash file failed its check at opening; the file stays unchanged."""
 
     kind = "stash_damaged"
     number = -32006

@@ -8,8 +8,8 @@
     superseded_plan        a newer plan or todo list stands
     empty                  a result without a character that prints
 
-A proof names the later segment. It falls when that segment leaves by another hand than ours: what was rewound never
-happened, and what was compacted or forgotten shows nothing any more.
+A proof names the later segment. A proof falls when the proving segment departs or is forgotten: a rewound segment never
+happened, and a compacted segment shows no text any more.
 
 False garbage costs a page fault, missed garbage nothing but its rank: where a rule is in doubt, there is no proof.
 """
@@ -57,8 +57,8 @@ class GarbageIndex:
     def admit(self, slot: int, segment: Segment) -> Found:
         """Proofs that the tool call in `slot` brings, older slots first. Call before the paths are recorded.
 
-        What is stored aside stands in no window: its proof would not hold, and would keep out a later one that does.
-        Of a segment without content everything but duplicates and emptiness is found.
+        A conflicting content stands in no window: a proof by such a content would not hold, and would keep a later
+        proof out. Of a segment without content everything but duplicates and emptiness is found.
         """
         if segment.kind is not Kind.TOOL_CALL or segment.status is Status.PENDING or aside_base(segment.id):
             return []
@@ -132,7 +132,7 @@ def _attempt(segment: Segment) -> tuple[str, str, str]:
 
 
 def garbage_proof(heap: Heap, slot: int, now: Now, rules: Rules) -> Proof | None:
-    """The proof that a slot is garbage, if it has one that holds now."""
+    """The proof that a slot is garbage, if a proof holds now."""
     proof = heap.proofs.get(slot)
     if proof is None or heap.is_set(slot, PENDING):
         return None

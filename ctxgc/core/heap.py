@@ -70,7 +70,7 @@ class HeapEntry:
 
 
 class Proof(NamedTuple):
-    """Why a slot is garbage: the reason, and the slot that proves it (-1 if it proves itself)."""
+    """The proof of a garbage slot: the reason, and the proving slot (-1: the slot itself)."""
 
     reason: str
     by: int
@@ -79,9 +79,9 @@ class Proof(NamedTuple):
 class Heap:
     """Columns over the slots of one session, and the sums that budgets are held against.
 
-    `resident_tokens` is what the window costs: skeletons of all its slots, bodies of the resident ones, tombstones of
-    the evicted ones (I4). `evictable_tokens` counts resident bodies of `evictable_kinds` only, `absent_tokens`
-    what evicted bodies would add to the window.
+    `resident_tokens` is the window's cost: skeletons of all slots, bodies of resident slots, tombstones of evicted
+    slots (I4). `evictable_tokens` counts resident bodies of `evictable_kinds` only, `absent_tokens` what evicted bodies
+    would add to the window.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Heap:
         return slot
 
     def complete(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> None:
-        """Replace a pending slot's content by the completed one; what the session said of it stays.
+        """Replace a pending slot's content by the completed one; the session's own facts stay.
 
         That is its place, birth, importance, task, state, pin, touches and references.
         """
@@ -243,7 +243,7 @@ class Heap:
         return bool(self.evictable_kind_table[self.kind[slot]])
 
     def cost_of(self, slot: int) -> int:
-        """What a slot costs in the window now, in raw tokens; 0 if it is not in it."""
+        """What a slot costs in the window now, in raw tokens; 0 outside of the window."""
         state = self.state[slot]
         if state == RESIDENT:
             return self.skeleton[slot] + self.body[slot]

@@ -1,4 +1,4 @@
-"""From a segment and its token counts to the entry that a heap keeps of it; the content is not looked at."""
+"""From a segment and its token counts to its heap entry; the content is not looked at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own mark of where to cache: the block that it stands on in a request, or none.
+"""Our own cache mark: its block in a request, or none.
 
     bodies are out   ──▶ the block of the last tombstone: the entry there is what the next edit reads
     the deepest entry lies beyond the reach of the host's marks

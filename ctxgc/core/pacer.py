@@ -132,7 +132,7 @@ def tuned_rules(profile: str) -> PacerRules:
 
 
 VALUE = Proof("value", -1)
-"""Why a body goes that nothing proves garbage: what it frees is worth more than what having it back may cost."""
+"""The reason of an eviction without proof: the freed tokens are worth more than the recall may cost."""
 
 
 class Decision(NamedTuple):
@@ -299,7 +299,7 @@ class Effects(NamedTuple):
 
 
 def effects_of(heap: Heap, victims: Sequence[Victim], cache: CacheState = WARM) -> Effects:
-    """What evicting these does to the next request and those after it. O(slots)."""
+    """The effect of an eviction on the next request and on later requests. O(slots)."""
     out = {victim.slot: victim.freed_tokens for victim in victims}
     if not out:
         return Effects(0, 0, 0)

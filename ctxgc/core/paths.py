@@ -1,4 +1,4 @@
-"""Which tool call touched which lines of which file: the path half of the reference index.
+"""Lines of files by the tool calls that touched the lines: the path half of the reference index.
 
 For each path: every use in order of admission, and the reads that no later read has covered yet, sorted by range, so
 that a new read finds what it covers without looking at the others.
@@ -45,7 +45,7 @@ def _is_half_shown(use: PathUse, old: ReadLines) -> bool:
 
 @dataclass(slots=True)
 class PathHistory:
-    """What happened to one file."""
+    """The history of a file."""
 
     uses: list[Use] = field(default_factory=list)
     uncovered: SortedList[ReadLines] = field(default_factory=SortedList)
@@ -54,7 +54,7 @@ class PathHistory:
     """Newest slot that wrote or edited the file."""
     touched_turn: int = -1
     namers: list[int] = field(default_factory=list)
-    """Slots that named it, however their calls went, ascending: the first so many of them."""
+    """Slots that named the file, whatever the outcome of the calls, ascending, up to the bound."""
 
 
 class PathIndex:

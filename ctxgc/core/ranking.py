@@ -56,7 +56,7 @@ class SearchQuery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A text that may answer: `is_all` says that the engine found every term in it."""
+    """A candidate text: `is_all` says that the engine found every term."""
 
     key: int
     text: str

@@ -15,17 +15,17 @@ from ctxgc.core.segment import EdgeKind, Segment, Status
 
 
 def recalled_name(segment: Segment) -> str:
-    """The name under which this tool call recalled another segment and printed nothing else; empty if it did not."""
+    """The name of the segment that this tool call recalled, and printed alone; else empty."""
     return segment.facts.recalls if segment.status is Status.OK else ""
 
 
 def recalled_slots(refs: Iterable[tuple[int, int]]) -> list[int]:
-    """Of (older slot, edge kind) the slots whose content was brought back."""
+    """The recalled slots among (older slot, edge kind) pairs."""
     return [target for target, kind in refs if kind == EdgeKind.RECALLS]
 
 
 def recall_source(heap: Heap, slot: int) -> int:
-    """The slot that holds what a slot shows: itself, unless it only brought back another. O(recalls of recalls)."""
+    """The slot with the content that a slot shows: the slot itself, or the recalled slot. O(recalls of recalls)."""
     while found := [target for target in recalled_slots(heap.edges_of(slot)) if heap.state[target] != FORGOTTEN]:
         slot = found[0]
     return slot

@@ -56,7 +56,7 @@ class KnownSession:
 
     heap: Heap
     left_evicted: Set[int] = frozenset()
-    """Slots that departed while their bodies were evicted."""
+    """Slots that departed while evicted."""
     redacted: Set[int] = frozenset()
     """Slots whose stored content lacks a secret: their bodies cannot leave the list, and digests cannot match."""
     uneditable: Set[int] = frozenset()
@@ -216,7 +216,7 @@ class Stamp(NamedTuple):
 
 
 class Content(NamedTuple):
-    """A listed segment: its id in the list, its stamp, and the stamp that an answered call had while it was pending."""
+    """A listed segment: id, stamp, and the stamp of an answered call while the call was pending."""
 
     id: str
     stamp: Stamp

@@ -1,11 +1,11 @@
-"""Redaction: what looks like a credential leaves a segment before anything of it is written.
+"""Redaction: credentials leave a segment before the segment is written.
 
     bytes ──rules──▶ spans ──merge──▶ «redacted:KIND» in their place ──again, until nothing is found──▶ bytes
 
 Pure, deterministic, and idempotent by construction: a mark holds nothing that a rule takes for a secret. Every rule
-opens with a literal, which the regex engine finds at memory speed; that is what keeps clean text cheap, and one
-combined alternation would be slower. A rule that knows the issuer's prefix trusts it; a rule that only knows a name
-(`token = …`) also asks that the value look random, because code is full of such names.
+opens with a literal, which the regex engine finds at memory speed; the hint keeps clean text cheap, and a combined
+alternation would be slower. A rule that knows the issuer's prefix trusts it; a rule that only knows a name (`token =
+…`) also asks that the value look random, because code is full of such names.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ NAMED = (
         Rule("authorization", re.compile(rb"b(?:earer|asic)[ \t]{1,8}([a-z0-9._~+/=-]{16,}+)"), must_look_random=True)
     ),
 )
-"""Secrets known by what stands before them; their value must look random too."""
+"""Secrets recognised by the text before; their value must look random too."""
 
 _SECRET_NAME = re.compile(
     rb".*(?:pass(?:w(?:or)?d|phrase)|secret|token|(?:api|access|private)[_-]?key)" + _ENDING, re.DOTALL

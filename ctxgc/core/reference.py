@@ -1,4 +1,4 @@
-"""References: what a new segment refers to, derived from its facts and its text, never asked for.
+"""References: the older segments that a new segment builds on, derived from facts and text, never asked for.
 
     edge          from → to (always older)                                        mark follows
     parent        tool call → the user text it serves                              yes
@@ -11,9 +11,9 @@
     supersedes    newer read, plan, write → what it replaces                      no: it makes that garbage
     summarises    summary → what it stands for                                    no
 
-A code word has six characters or more and an underscore, a digit or a camel hump. It points somewhere only while at
-most three segments hold it; a word that everybody uses refers to nothing. Words and lines are kept as 64-bit
-hashes: the index answers "who holds this", and cannot be read back.
+A code word has six characters or more and an underscore, a digit or a camel hump. A word is a reference only while at
+most three segments hold the word; a common word is no reference. Words and lines are kept as 64-bit hashes: the index
+answers "who holds this", and cannot be read back.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def source_lines(text: str) -> list[str]:
 
 
 class ReferenceIndex:
-    """Who holds which word, line and path, in one session. A cache: rebuilt from the stash when a session wakes."""
+    """The holders of words, lines and paths in a session. A cache: rebuilt from the stash when a session wakes."""
 
     def __init__(self) -> None:
         self.paths = PathIndex()
@@ -98,8 +98,8 @@ class ReferenceIndex:
     def refer(self, slot: int, segment: Segment, given: Iterable[int] = (), *, recalled: int = -1) -> list[Ref]:
         """References of a segment that takes `slot`, newest evidence first, without duplicates.
 
-        `recalled` is the slot that it brought back (`core.recalled`), if it did. Reads the index only; `add_facts` and
-        `add_text` record the segment afterwards. O(words, lines and paths of it).
+        `recalled` is the slot that the segment recalled, if any. Reads the index only; `add_facts` and `add_text`
+        record the segment afterwards. O(words, lines and paths of it).
         """
         refs: list[Ref] = [(target, EdgeKind.GIVEN) for target in given if target < slot]
         if 0 <= recalled < slot:
@@ -192,7 +192,7 @@ class ReferenceIndex:
 
 
 def _spoken_text(segment: Segment) -> str:
-    """What the speaker said: for a tool call its call, not the result; else the whole text."""
+    """The speaker's words: of a tool call the call, not the result; else the whole text."""
     pieces = [piece.text for piece in segment.body if piece.name != "result"]
     if segment.kind is Kind.TOOL_CALL:
         pieces.append(_JSON_SYNTAX.sub(" ", segment.skeleton.decode("utf-8", "replace")))

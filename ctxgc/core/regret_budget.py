@@ -83,7 +83,7 @@ class PacerRequest(NamedTuple):
     """
 
     cache: CacheState
-    """What the cache holds for the request that a cut edits."""
+    """The cached prefix of the request that a cut edits."""
     absent_tokens: int
     """Evicted bodies that would be in the window otherwise (`Heap.absent_tokens`)."""
     sent_prefix_tokens: int | None = None

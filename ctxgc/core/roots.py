@@ -1,4 +1,4 @@
-"""Roots: what a session stands on now. Never evicted (I2); what they refer to is reached.
+"""Roots: what a session stands on now. Never evicted (I2); targets of references are reached.
 
 A root that looks like garbage is a root.
 """
@@ -44,7 +44,7 @@ _IS_OUTSIDE = table(lambda state: state > EVICTED)
 
 
 def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearray:
-    """A root code for every slot, 0 for those that are none; slots outside the window are never roots.
+    """A root code for every slot, 0 for all other slots; slots outside the window are never roots.
 
     Deterministic; O(slots + paths), the slots at C speed but for the recent ones.
     """

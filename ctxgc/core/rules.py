@@ -18,9 +18,9 @@ class Rules:
     file_turns: int = 12
     """The newest read of a file that was touched within so many turns is a root."""
     error_turns: int = 4
-    """A failed call is garbage once it is older than this and a later one like it succeeded."""
+    """A failed call of this age is garbage once a later call of the same attempt succeeded."""
     min_gain_tokens: int = 50
-    """A body must be larger than its tombstone by this much, or evicting it is not worth a reader's attention (I7)."""
+    """The least tokens that an eviction must free beyond the tombstone (I7)."""
     task: str = ""
     """If set, segments of this task are roots."""
     protect_paths: tuple[str, ...] = ()

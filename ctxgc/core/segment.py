@@ -27,7 +27,7 @@ LINE_MAX = 2**31 - 1
 """The last line of a range that runs to the end of its file."""
 
 COMMAND_CHARS_MAX = 200
-"""Of a command so much is kept; what else a command of this length did is not known."""
+"""The kept part of a command; later parts of a longer command are unknown."""
 
 TOOL_CALL_BEFORE = "exchange"
 """The older name of `Kind.TOOL_CALL`: still read everywhere, and the name in the stash's rows."""
@@ -67,7 +67,7 @@ class Role(StrEnum):
 
 
 class Status(StrEnum):
-    """How a tool call ended; everything that is not a tool call is `ok`."""
+    """How a tool call ended; every other segment is `ok`."""
 
     OK = "ok"
     ERROR = "error"
@@ -101,7 +101,7 @@ class Access(StrEnum):
 
 
 class EdgeKind(IntEnum):
-    """Why one segment refers to an older one. Values are stored; never renumber."""
+    """The reason of a reference. Values are stored; never renumber."""
 
     PARENT = 1
     SAME_FILE = 2
@@ -123,7 +123,7 @@ class Renderer(StrEnum):
 
 
 class SessionKey(NamedTuple):
-    """Names one session for good (I15): the agent it belongs to, and the host's own id."""
+    """The name of a session for good (I15): the agent, and the host's own id."""
 
     source: str
     session: str
@@ -150,7 +150,7 @@ _ADDRESS = re.compile(r"([1-9][0-9]{8})-([0-9]{1,10})")
 
 
 def address_in(text: str) -> Address | None:
-    """The address that the text is, if it is one."""
+    """The address in a text, if the text is an address."""
     found = _ADDRESS.fullmatch(text)
     return Address(int(found[1]), int(found[2])) if found else None
 
@@ -206,7 +206,7 @@ class CallFacts(NamedTuple):
     is_pure_read: bool = False
     """The result is text of the files it reads and nothing else: another read of the lines replaces all of it."""
     is_pure_write: bool = False
-    """The call itself holds everything that the file holds since."""
+    """The call holds the file's whole new content."""
     is_cut: bool = False
     """The host shows less of the result than the call asked for."""
     is_plan: bool = False
@@ -221,7 +221,7 @@ NO_FACTS = CallFacts()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """What an adapter says about one span: its content, and the facts references are derived from.
+    """An adapter's account of a span of the session: content, and facts for references.
 
     `skeleton` is a JSON object (canonical: sorted keys, no spaces, UTF-8). By kind it holds
     - exchange: `call_id`, `name`, `input` (any JSON; a string moved to the body stands as
@@ -252,7 +252,7 @@ class Segment:
     """First words of a shell command, for `why` and for search; at most `COMMAND_CHARS_MAX` characters."""
     facts: CallFacts = NO_FACTS
     refs: tuple[str, ...] = ()
-    """Ids of older segments of the session that a client says this one refers to."""
+    """Ids of older segments that a client names as references."""
     reply: str = ""
     """The host's id of the assistant reply this belongs to; blocks of one reply render together."""
     has_opaque: bool = False
@@ -284,30 +284,30 @@ def digest(skeleton: bytes, body: Iterable[Piece]) -> bytes:
 
 
 def tool_call_id(call_id: str, ordinal: int) -> str:
-    """A tool call's id: the host's call id and, because hosts reuse those, which one in the session it is.
+    """A tool call's id: the host's call id and, because hosts reuse call ids, the ordinal of its use.
 
-    The first use keeps the bare call id; the n-th (from 2) is `CALL_ID~n`. A call id that holds a `~` itself always
-    gets its ordinal, or `a~2` would be two exchanges.
+    The first use keeps the bare call id; the n-th (from 2) is `CALL_ID~n`. A call id with a `~` always gets an ordinal,
+    or `a~2` would name two tool calls.
     """
     return call_id if ordinal == 1 and "~" not in call_id else f"{call_id}~{ordinal}"
 
 
 def base_id(id_: str) -> str:
-    """The id without its ordinal: the same for all segments that `tool_call_id` or `text_id` tell apart by one."""
+    """The id without its ordinal: the same for all uses of a call id or a text."""
     base, tilde, ordinal = id_.rpartition("~")
     return base if tilde and ordinal.isdecimal() else id_
 
 
 def aside_id(id_: str, stamp: bytes) -> str:
-    """The id of a content that came under an id that is another's: the same one for the same digest.
+    """Id for a conflicting content: `CALL~DIGEST~1`, the same for the same digest.
 
-    It is no ordinal of the id, for those are what a log of the session names its later uses.
+    The id has a digest and no ordinal, because ordinals name later uses of the id.
     """
     return tool_call_id(f"{id_}~{stamp.hex()[:ASIDE_DIGITS]}", 1)
 
 
 def aside_base(id_: str) -> str:
-    """The id under which the content of this one came; empty if it is none of `aside_id`."""
+    """The id that a conflicting content came under; empty for an id that `aside_id` did not make."""
     found = _ASIDE.fullmatch(id_) if id_.endswith("~1") else None
     return found[1] if found else ""
 

@@ -1,8 +1,8 @@
-"""Tombstones: what stands where a body was, so that the model knows what it had and how to get it back.
+"""Tombstones: the lines in place of evicted bodies, which tell the model the content and the way back.
 
 A bare gap makes agents read the same file a dozen times. A tombstone names the tool, the file and its lines, the size
-and the way back, in 60 tokens or fewer. It refers to the content and copies none of it, so that `forget` leaves no
-trace in what was rendered; and it holds nothing that changes with time, so that a prompt cache survives it (I14).
+and the way back, in 60 tokens or fewer. A tombstone names the content and copies none, so that `forget` leaves no trace
+in rendered text; and a tombstone never changes with time, so that a prompt cache survives (I14).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def path_label(use: PathUse) -> str:
 def label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
     """What a segment is in a few words: tool with path and lines, or with its command. Never body text.
 
-    Of what is no tool call its kind, with the file or the name of the output that it shows: `attachment: docs/api.md`.
-    At most `LABEL_CHARS_MAX` characters and `bytes_max` bytes: of a path the end, of a command the beginning.
+    Of any other segment the kind, with the file or the name of the output: `attachment: docs/api.md`. At most
+    `LABEL_CHARS_MAX` characters and `bytes_max` bytes: of a path the end, of a command the beginning.
     """
     is_tool_call = segment.kind is Kind.TOOL_CALL
     head = _printable(segment.tool or ("tool call" if is_tool_call else segment.kind.value))
@@ -64,14 +64,14 @@ def _end(text: str, chars_max: int, bytes_max: int) -> str:
 
 
 def size_label(tokens: int) -> str:
-    """Tokens as a person says them: `940`, `3.2k`, `41k`."""
+    """Tokens in the tombstone's short form: `940`, `3.2k`, `41k`."""
     if tokens < 1000:
         return str(tokens)
     return f"{tokens / 1000:.1f}k" if tokens < 9950 else f"{round(tokens / 1000)}k"
 
 
 def address_told(text: str) -> Address | None:
-    """The address that a tombstone tells, if the text may be one."""
+    """The address in a tombstone, if the text may be a tombstone."""
     if not (text.startswith(_BEGINS) and text.endswith("]")):
         return None
     return address_in(text.rpartition(" ")[2].removesuffix("]"))
@@ -97,7 +97,7 @@ def tombstone_frame(address: Address, *, can_recall: bool = True) -> tuple[str, 
 
 
 def tombstone_words(segment: Segment, body_tokens: int) -> str:
-    """What is the segment's own in its tombstone: what it was, and its size."""
+    """The segment's own part of its tombstone: label and size."""
     return f" {_unclosed(label(segment, TOMBSTONE_LABEL_BYTES_MAX))}, {size_label(body_tokens)} tokens"
 
 

@@ -166,7 +166,7 @@ class Daemon:
             print(f"ctxgcd: configuration not reloaded: {error}", file=sys.stderr)
 
     async def _until_stopped(self, server: Server, watcher: Watcher) -> None:
-        """Wait for the end; meanwhile feed the watchdog, and notice when nobody needs us."""
+        """Wait for the end; meanwhile feed the watchdog, and notice when the daemon is idle."""
         watchdog_s = watchdog_interval_s(os.environ)
         idle_s = self.config.daemon.idle_exit_s
         busy_at = time.monotonic()
@@ -183,7 +183,7 @@ class Daemon:
 
 
 async def serve(config: Config, config_file: Path | None, path: str, sockets: Sequence[socket.socket]) -> None:
-    """Run one daemon to its end."""
+    """Run a daemon to its end."""
     async with asyncio.TaskGroup() as tasks:
         daemon = Daemon(config, config_file, path, tasks)
         await daemon.run(sockets)

@@ -6,6 +6,6 @@ CLAUDE_CODE = "claude_code"
 CODEX = "codex"
 OPENCODE = "opencode"
 CLIENT = "client"
-"""A program that names its session by the gateway's header, and gives itself no other agent's name."""
+"""A program that names its session by the gateway's header, without an agent's name."""
 
 AGENTS = (CLAUDE_CODE, CODEX, OPENCODE, CLIENT)

@@ -35,7 +35,7 @@ class ReceivedEvent(NamedTuple):
 
 
 class Client(asyncio.Protocol):
-    """One connection to the daemon. Made by `connect`; belongs to the loop that made it."""
+    """One connection to the daemon. Made by `connect`; belongs to its event loop."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -66,7 +66,7 @@ class Client(asyncio.Protocol):
         self._fail(Unreachable("the client was closed", ""))
 
     async def call(self, method: str, params: Any = None, *, timeout_s: float | None = None) -> Any:
-        """The result of one call. Any number may run at once; those beyond the daemon's bound wait their turn.
+        """The result of one call. Any number may run at once; requests beyond the daemon's bound wait.
 
         Raises CallFailed; of it TimedOut (the daemon is told that the answer is no longer wanted) and Unreachable.
         """

@@ -254,7 +254,7 @@ def _item(line: bytes) -> Request | Refusal:
 
 
 def _valid_id(line: bytes) -> Id | None:
-    """The id of JSON that is no request, if there is one that an answer may carry."""
+    """The id in JSON that is no request, if an answer may carry the id."""
     try:
         return cast(Id, msgspec.convert(_ANY_IDS.decode(line).id, Id))
     except (msgspec.DecodeError, RecursionError):

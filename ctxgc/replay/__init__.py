@@ -1,1 +1,1 @@
-"""Replay: what a collector would have cost on recorded sessions, and what it would have missed. No model is asked."""
+"""Replay: the cost of a collector on recorded sessions, and the segments missed. No model is asked."""

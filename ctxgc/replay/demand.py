@@ -100,7 +100,7 @@ def _split(sized: Sized, scope: EvictionScope) -> tuple[str, str]:
 
 
 def _skeleton(sized: Sized) -> str:
-    """What a call says besides its large inputs. Its id is no word of anyone: pairs are no demand."""
+    """A call's text besides its large inputs. Its id is no word of anyone: pairs are no demand."""
     if sized.segment.kind is not Kind.TOOL_CALL:
         return ""
     call = json.loads(sized.segment.skeleton)
@@ -129,7 +129,7 @@ class Voice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What one turn's reply said and quoted: everything of it but the results."""
+    """A reply's words and quotes: the whole reply but the results."""
 
     spoken: Voice
     """Text, and calls without their large inputs."""
@@ -179,7 +179,7 @@ def _voice_of(texts: Sequence[str]) -> Voice:
 
 
 class _Index:
-    """Who holds which word and line so far."""
+    """The holders of words and lines so far."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []

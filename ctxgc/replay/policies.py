@@ -40,7 +40,7 @@ def older_results(run: Simulation, keep: int) -> list[int]:
 
 
 def name_victims(run: Simulation, slots: Iterable[int], reason: str) -> list[Victim]:
-    """These slots as victims, all for one reason."""
+    """The slots as victims, for one reason."""
     heap = run.heap
     return [Victim(slot, reason, -1, heap.freed[slot], 0.0) for slot in slots]
 

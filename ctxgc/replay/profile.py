@@ -4,8 +4,8 @@
       └─── live ───────┘└───── drag ───────┘
       └──────────────── void ──────────────┘   never used at all
 
-A token-turn is one token in one prompt. Only bodies that may go are counted, without any collection.
-Source: lag, drag, void and use, Röjemo and Runciman 1996.
+A token-turn is a token in a prompt. Only bodies that may go are counted, without any collection. Source: lag, drag,
+void and use, Röjemo and Runciman 1996.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ TYPICAL_ADDRESS = Address(10**8, 100)
 
 @dataclass(slots=True)
 class RecordedFile:
-    """What a file gave: its sessions' episodes, or why it gave none."""
+    """The episodes of a file's sessions, or the error."""
 
     path: str
     sessions: dict[str, list[Episode]] = field(default_factory=dict)

@@ -81,7 +81,7 @@ def _agent(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
 
 
 def _bounds(results: Sequence[TrialResult], scope: str) -> Report:
-    """What no policy can go below, whatever it knows; faults for those that hold the budget."""
+    """A bound below every policy, even with full knowledge; faults for those that hold the budget."""
     full = sum(one.cost for one in _sums(results, scope, NONE))
     turns = sum(result.turns for result in results)
     return {

@@ -34,7 +34,7 @@ from ctxgc.replay.trace import Episode, Sized
 
 RECALL_GRACE_TURNS = 1
 HOST = "host"
-"""Why a body is out that the host itself cleared."""
+"""The reason of a body that the host cleared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +142,13 @@ class Policy(Protocol):
         ...
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
-        """What to evict before this request."""
+        """The victims before a request."""
         ...
 
 
 @dataclass(slots=True)
 class Fault:
-    """One fault: what was missing, where, and why it had gone."""
+    """A page fault: the missing segment, the turn, and the reason of its eviction."""
 
     turn: int
     segment: str
@@ -161,7 +161,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Tally:
-    """What one policy did on one episode."""
+    """A policy's tally on an episode."""
 
     turns: int = 0
     cost: float = 0.0
@@ -179,7 +179,7 @@ class Tally:
 
 
 class Simulation:
-    """One policy on one episode. Policies read it; only `play` writes."""
+    """A policy's run on an episode. Policies read it; only `play` writes."""
 
     def __init__(self, script: EpisodeScript, prices: Prices, weights: Weights = SHIPPED) -> None:
         self.script = script
@@ -195,7 +195,7 @@ class Simulation:
         self.left_tokens = 0
         """Skeletons and tombstones that stay where recalled bodies were, beyond what the heap counts."""
         self._cleared_tokens = 0
-        """What the host itself took out: absent under every policy."""
+        """Segments that the host took out: absent under every policy."""
         self._left: dict[int, list[tuple[int, int]]] = {}
         """For each recalled slot the (place, tokens) of what stays at its former places."""
         self._gone: dict[int, tuple[str, int]] = {}
@@ -210,7 +210,7 @@ class Simulation:
 
     @property
     def prompt_tokens(self) -> int:
-        """What the next request holds if nothing is evicted."""
+        """The next request without evictions."""
         return self.script.hidden_tokens + self.left_tokens + self.heap.resident_tokens
 
     @property
@@ -253,7 +253,7 @@ class Simulation:
         return self._evict(gone)
 
     def clear(self, slots: Sequence[int]) -> int:
-        """What the host itself dropped: every policy lives with it, none is charged."""
+        """Segments that the host dropped: absent under every policy, charged to none."""
         heap = self.heap
         for slot in slots:
             if heap.state[slot] <= EVICTED and self._gone.get(slot, ("", 0))[0] != HOST:

@@ -48,7 +48,7 @@ class Skipped(NamedTuple):
 
 @dataclass(slots=True)
 class Study:
-    """What came of it: results ordered by agent and session id."""
+    """The results, ordered by agent and session id."""
 
     terms: Terms
     results: list[TrialResult] = field(default_factory=list)

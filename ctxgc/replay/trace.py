@@ -152,7 +152,7 @@ class _Session:
         return kept
 
     def _hidden(self, episode: Episode) -> int:
-        """What the first reply's prompt was billed beyond what we see, in raw tokens.
+        """Tokens of the first reply's bill beyond the visible prompt, in raw tokens.
 
         The tokens a provider bills per raw token are learned from how the prompt grew, robustly, by the median.
         """

@@ -31,7 +31,7 @@ LABEL_BYTES_MAX = 60
 
 @dataclass(slots=True)
 class Sums:
-    """What a policy did on a session, all its episodes together."""
+    """A policy's tally on a session, over all episodes."""
 
     cost: float = 0.0
     prompt_tokens: int = 0
@@ -101,7 +101,7 @@ class TrialResult:
 
 
 def enough_others(turns: Sequence[int], at: int) -> list[int]:
-    """Of sessions with so many turns each, the next ones after one of them that together say as much as it does.
+    """For each session, by turns, the following sessions whose turns together number at least as many.
 
     After the last comes the first. Voice twice, an output asks for nothing, because its words are fixed text by then:
     so a placebo takes further sessions instead. All others, where they say less together.
@@ -116,7 +116,7 @@ def enough_others(turns: Sequence[int], at: int) -> list[int]:
 
 
 def outputs_for_placebo(episodes: Iterable[Episode]) -> list[Output]:
-    """What another session's turns say in place of its own."""
+    """Another session's turns in place of the session's own."""
     return [output_of(turn) for episode in episodes for turn in episode.turns]
 
 

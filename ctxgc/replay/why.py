@@ -1,4 +1,4 @@
-"""Why a turn faulted: what its output needed, what of that the shipped policy had evicted, when and for what reason.
+"""The explanation of a turn's faults: the needed segments, the evicted segments among those, with turn and reason.
 
 This is for the person at the terminal: unlike the report it shows the words and lines themselves.
 """

@@ -17,7 +17,7 @@ POINTS_MAX = 1200
 
 
 class Dot(NamedTuple):
-    """A value with its interval, and what coincidence alone would give."""
+    """A value with its interval, and the placebo's value."""
 
     value: float
     low: float
@@ -59,7 +59,7 @@ def nice_step(span: float, ticks: int) -> float:
 
 
 def panel(left: float, right: float, values: Sequence[float], *, from_zero: bool, high_max: float = 1e18) -> Panel:
-    """A scale with round ends that holds these values."""
+    """A scale with round ends around the values."""
     low = 0.0 if from_zero else min(values, default=0.0)
     high = min(max(*values, 0.1, low + 0.1), high_max)
     step = nice_step(high - low, 5)
@@ -67,7 +67,7 @@ def panel(left: float, right: float, values: Sequence[float], *, from_zero: bool
 
 
 def svg(height: float, parts: Sequence[str], label: str) -> str:
-    """A drawing with a name for those who cannot see it."""
+    """A drawing with a name for screen readers."""
     head = f'<svg viewBox="0 0 {WIDTH} {_n(height)}" role="img" aria-label="{escape(label)}">'
     return head + "".join(parts) + "</svg>"
 

@@ -3,8 +3,8 @@
     root ──▶ interior pages of type 0x05 ──▶ leaves ──▶ the rowids of each: where to go on behind a broken page
     page of type 0x0d ──▶ cells ──▶ records (NULL, blob) whose blob is a zstd frame ──▶ (rid, frame)
 
-A leaf page needs nothing but itself, and its overflow pages, to be read. Freed pages were zeroed (`secure_delete`),
-so no forgotten text comes back this way. Source: SQLite's file format, sqlite.org/fileformat2.html §1.6.
+A leaf page is readable with its overflow pages alone. Freed pages were zeroed (`secure_delete`), so no forgotten text
+comes back this way. Source: SQLite's file format, sqlite.org/fileformat2.html §1.6.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def leaves(path: Path, root: int) -> Iterator[Leaf]:
 
 
 def _children(data: bytes, first: int, last: int) -> list[tuple[int, int, int]]:
-    """(page, first rowid, last rowid) of an interior page's children; none where it is no sound interior page."""
+    """(page, first rowid, last rowid) of an interior page's children; none for a damaged page."""
     found: list[tuple[int, int, int]] = []
     try:
         if data[0] != _INTERIOR:

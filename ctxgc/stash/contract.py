@@ -1,4 +1,4 @@
-"""What a stash promises, whatever engine keeps it. One conformance suite runs on every implementation.
+"""The promises of a stash, whatever the engine. One conformance suite runs on every implementation.
 
     SegmentRow, SessionRow, Collection   what is kept, as values
     Put, SetState, Forget, …         mutations; each is idempotent: applying a batch again changes nothing
@@ -61,7 +61,7 @@ class SegmentRow:
     """The turn of the last recall, -1 for none: the segment is a root for a few turns from then."""
     is_pinned: bool = False
     garbage: str = ""
-    """The proof that the segment is garbage, or empty; `garbage_by` is the seq that proves it, or -1."""
+    """The proof that the segment is garbage, or empty; `garbage_by` is the proving seq, or -1."""
     garbage_by: int = -1
     redactions: int = 0
     collection: int = 0
@@ -128,7 +128,7 @@ class Collection:
     undoes: int = 0
     """The collection that this undo takes back, 0 for a collection."""
     undone_by: int = 0
-    """The undo that took this collection back, 0 if it stands. Read from the journal, never written."""
+    """The undo that took this collection back, 0 for a collection in force. Read from the journal, never written."""
 
 
 class PutSession(NamedTuple):
@@ -174,7 +174,7 @@ class Touch(NamedTuple):
 
 
 class SetRecalled(NamedTuple):
-    """Recalls of these segments at this turn; a turn before the known one changes nothing."""
+    """Recalls of these segments at this turn; a turn before the known turn changes nothing."""
 
     key: SessionKey
     seqs: Sequence[int]
@@ -200,7 +200,7 @@ class SetTags(NamedTuple):
 
 
 class AddEdges(NamedTuple):
-    """Add references of one segment to older ones."""
+    """Add references of a segment to older segments."""
 
     key: SessionKey
     seq: int
@@ -208,7 +208,7 @@ class AddEdges(NamedTuple):
 
 
 class SetGarbage(NamedTuple):
-    """Proofs of garbage: (seq, reason, seq that proves it)."""
+    """Proofs of garbage: (seq, reason, proving seq)."""
 
     key: SessionKey
     proofs: Sequence[tuple[int, str, int]]
@@ -375,7 +375,7 @@ class Stash(Protocol):
         """The journal, newest first."""
 
     async def collection(self, key: SessionKey, number: int) -> Collection | None:
-        """One line of the journal, however long it is."""
+        """A line of the journal, of any length."""
 
     async def standing_collection(self, key: SessionKey) -> Collection | None:
         """The newest collection that was carried out, is no undo and was not undone."""

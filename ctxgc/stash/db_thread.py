@@ -1,4 +1,4 @@
-"""A database thread: one SQLite connection and the thread it lives on, which runs one operation after another.
+"""A database thread: a SQLite connection and its thread, which runs the operations in order.
 
     run(operation) ──▶ aiosqlite's queue ──▶ operation(connection), many statements ──▶ result
 

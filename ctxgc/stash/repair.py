@@ -4,7 +4,7 @@
     repair   copy the file aside ──▶ read every table row by row around the damage ──▶ a new file, index made anew
 
 A row that cannot be read is left out, but a body alone is enough to rebuild its row: the body repeats the row's facts.
-Bodies that no table leads to are carved from their pages. The new file replaces the old one once it is complete.
+Bodies that no table leads to are carved from their pages. The complete new file replaces the old file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ctxgc.stash.writing import EncodedPut, Writer, index_text_of
 TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
 _NOBODY = SessionKey("", "")
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_TOOBIG}
-"""What SQLite says of a page or a row that is not as it was written."""
+"""SQLite's errors for a damaged page or row."""
 _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 """The second comes of a text that is no UTF-8, in a row or in an error of SQLite."""
 
@@ -153,7 +153,7 @@ def _columns(db: sqlite3.Connection, table: str) -> dict[str, str]:
 
 
 def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:
-    """Put bodies beside their rows, and make rows for bodies that have none; the number of rows made."""
+    """Put bodies beside their rows, and make rows for bodies without a row; the number of rows made."""
     homeless: list[EncodedPut] = []
     decompress = body_codec.decompressor()
     sids = {row[0] for row in new.execute("SELECT sid FROM session")}

@@ -1,4 +1,4 @@
-"""The file: its tables, its pragmas, and how an older file becomes a newer one.
+"""The file: tables, pragmas, and migrations.
 
     session ─┬─ segment ─┬─ body        content, compressed: the only copy of the text
              │           ├─ path_use ── path
@@ -20,7 +20,7 @@ from ctxgc.core.errors import Incompatible, StashDamaged
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 
 APPLICATION_ID = 0x63747867
-"""`ctxg`: tells our files from those of other programs."""
+"""`ctxg`: the mark of our files."""
 
 WAL_PAGES_MAX = 4000
 WAL_BYTES_MAX = 64 * 2**20

@@ -78,7 +78,7 @@ class CandidatePool:
     """rid → whether the segment has all words."""
     df: dict[Term, int] = field(default_factory=dict)
     lot: int = CANDIDATES_MAX
-    """Candidates that are ranked against each other: the candidates of a later page never move those of this one."""
+    """Candidates that are ranked together: candidates of a later page never move an earlier page."""
     begins: list[int] = field(default_factory=lambda: [0])
     """Places in that order where lots begin anew, because the index was asked another question."""
     total: int = 0

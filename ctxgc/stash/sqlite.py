@@ -166,7 +166,7 @@ class SqliteStash:
         return await self._read(lambda db: reading.rows(db, key, seqs))
 
     async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
-        """(skeleton, body) by seq; raises `StorageFailed` for a body that is not as it was admitted."""
+        """(skeleton, body) by seq; raises `StorageFailed` for a damaged body."""
         return await self._read(lambda db: reading.bodies(db, key, seqs))
 
     async def search(self, query: Query) -> SearchResult:

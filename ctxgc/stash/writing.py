@@ -174,7 +174,7 @@ class Writer:
             self._add_edges(sid, row.seq, row.edges)
 
     def _complete(self, sid: int, mutation: EncodedPut) -> None:
-        """The segment exists: a put may complete it while it is pending, and changes nothing otherwise."""
+        """The segment exists: a put may complete a pending segment, and changes nothing otherwise."""
         row = mutation.row
         known = self._db.execute(
             "SELECT rid, seq, status, state FROM segment WHERE sid = ? AND id = ?", (sid, clean(row.segment.id))

@@ -51,7 +51,7 @@ def prior_ratio(model: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What is known of one model's tokenizer: two decayed sums, whose quotient is the ratio."""
+    """Knowledge of a model's tokenizer: two decayed sums, whose quotient is the ratio."""
 
     raw_tokens: float
     billed_tokens: float
@@ -88,7 +88,7 @@ class Calibration:
         )
 
     def to_billed(self, raw_tokens: int) -> int:
-        """What these raw tokens are billed as, rounded up. Monotone."""
+        """The billed tokens of these raw tokens, rounded up. Monotone."""
         return ceil(raw_tokens * self.ratio)
 
     def raw_budget(self, billed_tokens: int, hidden_tokens: int = 0) -> int:

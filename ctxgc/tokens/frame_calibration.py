@@ -93,7 +93,7 @@ class FrameCalibration:
         )
 
     def to_billed(self, raw_tokens: int, blocks: int) -> int:
-        """What these raw tokens in these blocks are billed as, rounded up. Monotone in both."""
+        """The billed tokens of these raw tokens in these blocks, rounded up. Monotone in both."""
         per_raw, per_block = self.coefficients
         return ceil(raw_tokens * per_raw + blocks * per_block)
 

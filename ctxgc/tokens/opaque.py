@@ -1,4 +1,4 @@
-"""What in a segment is no text, and what it costs: base64 is never tokenized.
+"""Opaque content and its cost: base64 is never tokenized.
 
     skeleton ──apart──▶ (what is left, as text to count; the tokens of what was taken out)
 
@@ -36,7 +36,7 @@ _JPEG_SIZED = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
 
 def split_opaque(data: bytes) -> tuple[bytes, int]:
-    """`data` without its long runs of base64, and what those are billed in tokens. Linear; raises nothing."""
+    """`data` without long runs of base64, and the billed tokens of the runs. Linear; raises nothing."""
     runs = _RUN.findall(data)
     if not runs:
         return data, 0
@@ -44,13 +44,13 @@ def split_opaque(data: bytes) -> tuple[bytes, int]:
 
 
 def image_tokens(width_px: int, height_px: int) -> int:
-    """What Claude bills for an image of this size."""
+    """Claude's bill for an image of this size."""
     scale = min(1.0, IMAGE_EDGE_PX_MAX / max(width_px, height_px, 1))
     return ceil(width_px * scale / IMAGE_PATCH_PX) * ceil(height_px * scale / IMAGE_PATCH_PX)
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels of a PNG, GIF, JPEG or WebP, from its first bytes; None if they do not say."""
+    """Width and height in pixels of a PNG, GIF, JPEG or WebP, from its first bytes; None for unknown sizes."""
     try:
         if data.startswith(b"\x89PNG"):
             width, height = struct.unpack_from(">II", data, 16)

@@ -22,7 +22,7 @@ from tiktoken import Encoding
 
 RANKS_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 RANKS_BYTES_MAX = 16 * 2**20
-"""The real file has 3.6 MB; a longer one is not read to its end."""
+"""The real file has 3.6 MB; a longer file is not read to its end."""
 
 CACHE_NAME = "fb374d419588a4632f3f557e76b4b70aebbca790"
 """The name tiktoken gives the file in its cache: the sha1 of the address it is published at."""

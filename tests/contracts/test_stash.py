@@ -308,7 +308,7 @@ OTHER_LINES = {
     "before_tokens": 91,
     "after_tokens": 8,
     "evictions": (Eviction(seq=0, reason="cold", freed_tokens=7, score=0.5),),
-    "held_by": (("pinned", 31),),
+    "protected_by": (("pinned", 31),),
     "predicted_cost": -5.0,
     "undoes": 1,
 }

@@ -74,8 +74,8 @@ async def test_importing_again_changes_nothing_not_even_after_a_collection(bench
 
 async def test_a_file_that_is_read_again_teaches_only_by_the_bills_of_turns_that_are_new(bench, tmp_path, monkeypatch):
     asked = []
-    observed = Calibration.observed
-    monkeypatch.setattr(Calibration, "observed", lambda *step: asked.append(step) or observed(*step))
+    observe = Calibration.observe
+    monkeypatch.setattr(Calibration, "observe", lambda *step: asked.append(step) or observe(*step))
     path, log = tmp_path / "a1.jsonl", worked(20)
     path.write_bytes(log.data)
     await imported(bench, path)

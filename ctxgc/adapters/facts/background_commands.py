@@ -3,7 +3,7 @@
     exec_command `cargo test` ──▶ "… running with session ID 4711"      write_stdin {"session_id": 4711} ──▶ the rest
     exec `tools.exec_command(…)` ──▶ "… running with cell ID 3"         wait {"cell_id": "3"} ──▶ the rest
 
-A poll says nothing of what it is about, so its command is the polled one, behind an ellipsis: `…cargo test`.
+A poll names no command, so a poll's command is the polled command, behind an ellipsis: `…cargo test`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ctxgc.core.segment import COMMAND_CHARS_MAX
 
 COMMANDS_MAX = 256
 POLL_MARK = "…"
-"""Before a command of which a call has the rest: that is no other attempt at it."""
+"""Before a command of which a call has the rest: a poll is no other attempt."""
 HEAD_CHARS = 600
 TAIL_CHARS = 300
 
 _SIGNS = ("cell ID", "ession ID", "ession_id", "ESSION_ID")
-"""One of them stands where `_NUMBER` finds something; to look for them costs next to nothing."""
+"""One of them stands where `_NUMBER` finds something; the search costs next to nothing."""
 _BYTE_SIGNS = tuple(sign.encode() for sign in _SIGNS)
 _NUMBER = re.compile(r"\bcell ID (\w+)|\bsession[_ ]id\W{1,6}(\d+)", re.IGNORECASE)
 """In the host's words, in its JSON, or as a script of the model's prints it."""
@@ -31,7 +31,7 @@ _POLLED = re.compile(r"""\bsession_id["']?\s*:\s*(\d+)""")
 
 
 class BackgroundCommands:
-    """The commands of one session that run on, by number. Bounded: the oldest are dropped first (I12)."""
+    """A session's commands in the background, by number. Bounded: the oldest are dropped first (I12)."""
 
     def __init__(self) -> None:
         self._commands: dict[str, str] = {}
@@ -52,7 +52,7 @@ class BackgroundCommands:
         return replace(facts, command=command, call=call_facts(tool, command, facts.paths))
 
     def note_output(self, command: str, texts: Iterable[str]) -> None:
-        """Note what a call of this command left running, by the texts of its output."""
+        """Note the commands that a call left running, by the texts of its output."""
         if not command:
             return
         for text in texts:

@@ -25,11 +25,11 @@ LITERALS_MAX = 64
 
 
 class Script(NamedTuple):
-    """What a script runs: its commands and patches, the first command, and the working directory it names."""
+    """A script's commands and patches, the first command, and the working directory."""
 
     parts: tuple[str, ...]
     command: str
-    """Where it runs no command: the tool that it calls first. Empty where it does neither, or applies a patch."""
+    """Without a command: the first tool that the script calls. Empty where it does neither, or applies a patch."""
     workdir: str
 
 

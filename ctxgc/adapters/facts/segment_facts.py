@@ -22,10 +22,10 @@ from ctxgc.core.segment import Kind, Segment, Status
 
 
 def with_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = None) -> list[Segment]:
-    """The segments of one window, in its order, with facts: all of them, or those with an id in `wanted`.
+    """The segments of a window, in window order, with facts: all segments, or those with an id in `wanted`.
 
-    `cwd` resolves relative paths. A segment that has facts keeps them. Calls of one reply are read before any of their
-    results, as their host made them.
+    `cwd` resolves relative paths. A segment with facts keeps the facts. Calls of a reply are read before the results,
+    in the host's order.
     """
     background = BackgroundCommands()
     informed: list[Segment] = []

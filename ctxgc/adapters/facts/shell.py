@@ -28,7 +28,7 @@ _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 
 @dataclass(slots=True)
 class Stage:
-    """One command of a pipe: its words, unquoted, and where its input and output go."""
+    """A command of a pipe: unquoted words, and the redirections of input and output."""
 
     words: list[str] = field(default_factory=list)
     quoted: list[bool] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Pipe:
 def pipes_of(text: str) -> tuple[Pipe, ...]:
     """The pipes of a command line; `&&`, `;` and newlines separate them, here-documents left out.
 
-    Several facts are asked of one command after another: the last ones are kept. Change none of what comes back.
+    Several facts are asked of one command after another: the last ones are kept. Callers never change the values.
     """
     text = text[:COMMAND_CHARS_READ_MAX]
     return tuple(_pipes(_without_heredocs(text) if "<<" in text else text))

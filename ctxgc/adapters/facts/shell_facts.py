@@ -42,7 +42,7 @@ def attempt_of(command: str) -> str:
 
 
 def is_pure_read(command: str, paths: Sequence[PathUse]) -> bool:
-    """Whether a command prints lines of files that it names in full, and nothing that could be more or less.
+    """Whether a command prints exactly lines of files, each file named in full.
 
     False garbage costs a page fault: where a command is in doubt, or was cut, it is no pure read.
     """
@@ -88,7 +88,7 @@ def _is_move(pipe: Pipe) -> bool:
 
 
 def _files_printed(stages: list[Stage]) -> int:
-    """How many files a pipe prints lines of; 0 for a pipe that may print something else."""
+    """How many files a pipe prints lines of; 0 for a pipe that may print other text."""
     for stage in stages:
         quoted = (word for word, is_quoted in zip(stage.words, stage.quoted, strict=True) if is_quoted)
         if stage.redirects or not all(map(_QUOTED.fullmatch, quoted)):

@@ -23,7 +23,7 @@ PATH_CHARS_MAX = 1024
 
 
 class Touched(NamedTuple):
-    """Files that something touched, and texts it had to see first."""
+    """Files that a call touched, and texts that the call had to see first."""
 
     paths: tuple[PathUse, ...] = ()
     edit_sources: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ def unique(uses: Iterable[PathUse]) -> tuple[PathUse, ...]:
 
 
 def shell_touches(command: str, cwd: str) -> Touched:
-    """The files that a shell command names, with what it does to them and the lines it shows."""
+    """The files of a shell command, each with the access and the lines shown."""
     uses: list[PathUse] = []
     for pipe in pipes_of(command):
         moved = _moved_to(pipe.stages[0], cwd)
@@ -133,7 +133,7 @@ def _narrowed(use: PathUse, lines: tuple[int, int]) -> PathUse:
 
 
 def _of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
-    """Uses of one command, and the lines it lets through if it names a range."""
+    """Uses of a command, and the lines of its range."""
     words, quoted = stage.words, stage.quoted
     at = 0
     while at < len(words) and (words[at] in PREFIXES or ("=" in words[at] and not quoted[at])):
@@ -163,7 +163,7 @@ def _of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | 
 
 
 def _lines_and_access(verb: str, rest: list[str]) -> tuple[tuple[int, int] | None, Access]:
-    """The range of lines a command shows, and what it does to the files it names."""
+    """The range of lines that a command shows, and the access to its files."""
     if verb in WRITERS:
         return None, Access.WRITE
     if verb == "sed":

@@ -21,11 +21,11 @@ EDIT_SOURCES_MAX = 64
 READ_LINES_DEFAULT = 2000
 """Lines that Claude Code's Read returns when it is not told how many."""
 UNCHANGED = b"unchanged since last read"
-"""What Claude Code answers instead of a file that it has shown already."""
+"""Claude Code's answer in place of a file that the window has already."""
 UNCHANGED_WITHIN_BYTES = 100
 CUT_PHRASES = (b"tokens truncated", b"lines truncated", b"characters truncated", b"utput truncated")
 CUT_SIGNS = (b"elided", b"<persisted-output>", UNCHANGED)
-"""How hosts say that they show less than was asked for."""
+"""Hosts' phrases for a shortened output."""
 
 PATH_KEYS = ("file_path", "filePath", "notebook_path", "path", "filename", "paths")
 FILE_TOOLS = {
@@ -63,9 +63,9 @@ class Facts:
     paths: tuple[PathUse, ...] = ()
     edit_sources: tuple[str, ...] = ()
     command: str = ""
-    """The shell command; of a text that shows an output, the name of what it shows."""
+    """The shell command; of a text that shows an output, the output's name."""
     tool: str = ""
-    """What a text shows, where it is more than an attachment: `skill`."""
+    """The name of a text's content, where a host gives more than an attachment: `skill`."""
     call: CallFacts = NO_FACTS
     reads_to_default: bool = False
     """A read that named no limit: only its result tells whether it reached the end of the file."""
@@ -73,7 +73,7 @@ class Facts:
     def with_result(self, result: bytes) -> Facts:
         """The same facts once the result is known: a read cut at the default length did not cover the rest.
 
-        A read that only says the file is what it was shows no line of it: what it points to must not be replaced.
+        A read that only reports an unchanged file shows no line: the earlier read must stay.
         """
         paths = self.paths
         if not self.command and UNCHANGED in result[:UNCHANGED_WITHIN_BYTES]:
@@ -104,7 +104,7 @@ def facts_of(tool: str, value: object, cwd: str) -> Facts:
 
 
 def call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
-    """What a call is a case of, by its tool, its command and its files: all of them stand in a stored row."""
+    """The attempt of a call, by tool, command and files, which a stored row has."""
     name = tool.lower()
     access = paths[0].access if paths and name in EDITOR_TOOLS else FILE_TOOLS.get(name)
     return CallFacts(
@@ -119,7 +119,8 @@ def call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
 
 
 def row_facts(segment: Segment) -> Segment:
-    """A stored tool call with its facts; a stash of an older version kept none, and then the row says what they are."""
+    """A stored tool call with its facts; a stash of an older version kept none, and then the row's columns give the
+    facts."""
     if segment.kind is not Kind.TOOL_CALL or segment.facts.attempt:
         return segment
     return replace(segment, facts=call_facts(segment.tool, segment.command, segment.paths))

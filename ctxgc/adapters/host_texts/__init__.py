@@ -1,1 +1,1 @@
-"""Host texts: what an agent writes itself in the place of its user, told from what a person typed."""
+"""Host texts: texts that an agent writes in the user's name, kept apart from a person's words."""

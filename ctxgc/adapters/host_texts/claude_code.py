@@ -1,4 +1,4 @@
-"""What Claude Code writes in the user's name, and what of it may go: what shows a file or an output.
+"""Claude Code's texts in the user's name; only texts that show a file or an output are evictable.
 
     <system-reminder> a file shown, a changed file, selected lines, diagnostics  ─▶ attachment, by name
                       the user sent a new message while you were working          ─▶ user: the words alone
@@ -59,7 +59,7 @@ class ClaudeTexts:
 
     def __init__(self) -> None:
         self._command = ""
-        """What the user ran, whose output comes next."""
+        """The user's command, whose output comes next."""
         self._file = ""
         """The file whose text comes next."""
         self._launched: dict[str, None] = {}
@@ -112,7 +112,7 @@ class ClaudeTexts:
         return TextReading(Kind.SYSTEM, text) if facts is None else TextReading(Kind.ATTACHMENT, text, facts)
 
     def _file_shown(self, said: str) -> Facts | None:
-        """The file or output that a reminder shows; None if it shows none."""
+        """The file or output that a reminder shows; None for a text without either."""
         if call := _CALLED.match(said):
             self._file = _path_in(call[1])
             return _file_facts(self._file, "file")
@@ -140,7 +140,7 @@ class ClaudeTexts:
 
 
 def skill_facts(names: list[str]) -> Facts:
-    """The facts of a text that shows these skills."""
+    """The facts of a text with these skills."""
     return output_facts(", ".join(names) or "invoked", "skill")
 
 

@@ -1,4 +1,4 @@
-"""What Codex writes in the user's name, and what of it may go: what shows a file or an output.
+"""Codex's texts in the user's name; only texts that show a file or an output are evictable.
 
     AGENTS.md, environment, permissions, plugins, hooks, aborted turns, its three warnings ─▶ system
     <skill>, <user_shell_command>, <subagent_notification>, the goal of a thread            ─▶ attachment, by name
@@ -87,7 +87,7 @@ class CodexTexts:
 
 
 class ResponsesTexts(AnyTexts):
-    """The texts of an agent that nobody knows, over Responses: a goal as Codex writes it tells that it is Codex."""
+    """The texts of an unknown agent, over Responses: a goal in Codex's form marks the agent as Codex."""
 
     def reading(self, text: str) -> TextReading:
         """See `HostTexts.reading`."""

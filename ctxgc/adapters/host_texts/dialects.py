@@ -1,4 +1,4 @@
-"""Which agents write in the user's name, and how: one `HostTexts` each, by the source of their sessions."""
+"""Agents that write in the user's name: a `HostTexts` for each, by the source of the sessions."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ DIALECTS: Mapping[str, Callable[[], HostTexts]] = MappingProxyType(
 
 
 def texts_of(agent: str) -> HostTexts | None:
-    """How this agent writes in the user's name; None for an agent that nobody knows."""
+    """How this agent writes in the user's name; None for an unknown agent."""
     dialect = DIALECTS.get(agent)
     return dialect() if dialect else None

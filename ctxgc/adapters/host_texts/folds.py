@@ -25,7 +25,7 @@ _TYPED = re.compile(rf"(?:^|(?<=\n)){_OPEN}\s*(?:{'|'.join(map(re.escape, TYPED_
 _TOOLS_OWN = re.compile(
     rf"{_OPEN}\s*(?:Whenever you read a file, you should consider|Warning: the file exists but)", re.DOTALL
 )
-"""What Claude Code's tools say themselves behind a file's text: it goes as the text goes."""
+"""A tool's own words behind a file's text: evicted with the text."""
 
 
 class FoldedResult(NamedTuple):
@@ -38,7 +38,7 @@ class FoldedResult(NamedTuple):
 
 
 def unfolded(content: Any) -> FoldedResult:
-    """A result without its folds, and those apart, in their order; without spans."""
+    """A result without its folds, and the folds, in order; without spans."""
     if isinstance(content, str):
         at = _fold_start(content)
         return (
@@ -130,7 +130,7 @@ def _last_reminder(text: str, end: int) -> int:
 
 
 def _reminders(tail: str) -> list[str]:
-    """The reminders of a tail: back to back, or all of it where one of them holds a tag itself."""
+    """The reminders of a tail: back to back, or the whole tail where a reminder holds a tag."""
     parts = [part + _CLOSE for part in tail.rstrip().split(_CLOSE)[:-1]]
     is_plain = tail.rstrip().endswith(_CLOSE) and all(
         part.lstrip().startswith(_OPEN) and part.count(_OPEN) == 1 for part in parts

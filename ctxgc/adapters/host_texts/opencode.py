@@ -1,4 +1,4 @@
-"""What OpenCode writes in the user's name: the text of a file that the user mentioned may go, its reminders stay.
+"""OpenCode's texts in the user's name: the text of a mentioned file is evictable, reminders stay.
 
     Called the Read tool with the following input: {"filePath": …}     attachment, by the file's name
     <path>FILE</path> …                                                 attachment, where that file was just named
@@ -48,7 +48,7 @@ class OpenCodeTexts:
 
 
 def mentioned(text: str, cwd: str) -> Facts | None:
-    """The facts of the file whose text comes next, if this text says that it was read, and nothing else."""
+    """The facts of the file whose text comes next, if this text only announces the read."""
     if not text.startswith(MENTIONED):
         return None
     try:

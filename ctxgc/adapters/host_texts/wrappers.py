@@ -1,4 +1,4 @@
-"""Wrappers: the tags that an agent puts around what it writes itself in the user's name.
+"""Wrappers: the tags that an agent puts around its own words in the user's name.
 
     text ──whole──▶ the wrappers it consists of ──(an agent's module)──▶ TextReading: kind, words, facts
       └── anything before, between or behind them: a person wrote it
@@ -18,7 +18,8 @@ from ctxgc.core.segment import COMMAND_CHARS_MAX, Kind
 
 _OPENING = re.compile(r"<([A-Za-z][\w -]{0,63}?)((?:\s+[\w-]+\s*=\s*\"[^\"<>]*\")*)\s*>")
 TYPED_STARTS = ("The user sent a new message while you were working:", "The user sent the following message:")
-"""How Claude Code begins what the user typed while the model worked. Nobody loses by it, and so it counts for all."""
+"""How Claude Code begins what the user typed while the model worked. The rule protects more and evicts nothing, and so
+counts for all agents."""
 _TYPED_ENDS = (
     "IMPORTANT: After completing your current task, you MUST address the user's message above.",
     "This is how Claude Code surfaces messages the user sends mid-turn",
@@ -28,7 +29,7 @@ _PROTECTED_FIRST = (Kind.USER, Kind.SUMMARY, Kind.SYSTEM, Kind.ATTACHMENT)
 
 
 class TextReading(NamedTuple):
-    """What a text in the user's name is: its kind, the words that its segment holds, and what they show."""
+    """A text in the user's name, read: kind, words and facts of its segment."""
 
     kind: Kind
     words: str
@@ -44,26 +45,26 @@ class Wrapper(NamedTuple):
 
 
 class HostTexts(Protocol):
-    """How one agent writes in the user's name. Mutable, used while one list or one session is read, in its order."""
+    """An agent's way to write in the user's name. Mutable; reads the texts of one list or one session, in order."""
 
     unfolds: bool
     """Whether its tool results may end in reminders, which are no output of the tool."""
 
     def reading(self, text: str) -> TextReading:
-        """What this text is."""
+        """The reading of a text."""
         ...
 
     def folded(self, text: str) -> TextReading:
-        """What a reminder is that stands at the end of a tool's result."""
+        """The reading of a reminder at the end of a tool's result."""
         ...
 
     def called(self, tool: str, value: Any) -> None:
-        """The model has called a tool: what the host shows next may be by that call."""
+        """Note a call of the model: the host's next text may belong to the call."""
         ...
 
 
 class AnyTexts:
-    """An agent that nobody knows: what stands in the user's name is the user's."""
+    """An unknown agent: every text in the user's name is the user's."""
 
     unfolds = True
 
@@ -81,7 +82,8 @@ class AnyTexts:
 
 
 def wrappers(text: str) -> list[Wrapper]:
-    """The wrappers that this text consists of, back to back, with white space apart; none if it holds anything else."""
+    """The wrappers that this text consists of, back to back, with white space apart; none for a text with other
+    words."""
     found: list[Wrapper] = []
     position, end = len(text) - len(text.lstrip()), len(text.rstrip())
     while position < end:
@@ -100,7 +102,8 @@ def wrappers(text: str) -> list[Wrapper]:
 
 
 def typed_words(text: str) -> str | None:
-    """What the user typed while the model worked, without what the host says around it; None if it is no such text."""
+    """The words that the user typed while the model worked, without the host's words around; None for any other
+    text."""
     said = text.strip()
     said = said.removeprefix("<system-reminder>").removesuffix("</system-reminder>").strip()
     start = next((start for start in TYPED_STARTS if said.startswith(start)), None)
@@ -117,11 +120,11 @@ def member(inner: str, tag: str) -> str:
 
 
 def output_facts(name: str, tool: str = "") -> Facts:
-    """The facts of a text that shows an output, by the name of what it shows."""
+    """The facts of a text that shows an output of this name."""
     return Facts(command=name[: COMMAND_CHARS_MAX - 1], tool=tool)
 
 
 def most_protected(text: str, readings: Iterable[TextReading]) -> TextReading:
-    """What a text is that consists of these: all of it stays if any part of it must."""
+    """The reading of a text of several wrappers: the whole text stays if any wrapper must."""
     ranked: Sequence[TextReading] = sorted(readings, key=lambda reading: _PROTECTED_FIRST.index(reading.kind))
     return ranked[0]._replace(words=text) if len(ranked) > 1 else ranked[0]

@@ -1,7 +1,7 @@
-"""What Claude Code's attachment records put into the prompt, and which of it may go.
+"""Texts of Claude Code's attachment records, and which texts are evictable.
 
-An attachment reaches the model as a reminder beside a user message. Those that carry text of weight become
-segments; bookkeeping (a hook that said nothing, a token countdown, a permission list) is skipped and counted.
+An attachment reaches the model as a reminder beside a user message. Attachments with text of weight become segments;
+bookkeeping (a hook that said nothing, a token countdown, a permission list) is skipped and counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHOWN = frozenset({"file", "edited_text_file", "invoked_skills"})
 
 
 def read_attachment(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) -> TextReading | None:
-    """What an attachment puts into the prompt, with the file it shows; None if it puts nothing there."""
+    """The text of an attachment in the prompt, with its file; None for an attachment without text."""
     kind = as_text(attachment.get("type"))
     read = _READERS.get(kind)
     text = read(attachment) if read else ""

@@ -36,7 +36,7 @@ AGENT_CALLS_MAX = 1024
 
 @dataclass(slots=True)
 class _Usage:
-    """The bill of a reply: its records repeat it, and the last ones have the most output."""
+    """The bill of a reply: every record repeats the bill, and the last record has the most output."""
 
     turn: int
     model: str = ""
@@ -59,7 +59,7 @@ class _LogSession:
     """Turn of each reply, by the stamp of its message id."""
     texts: ClaudeTexts = field(default_factory=ClaudeTexts)
     summary_place: int | None = None
-    """Kept free by a compaction for the summary that follows it."""
+    """A place that a compaction keeps free for its summary."""
 
 
 class ClaudeCode(LineTranscript):
@@ -116,7 +116,7 @@ class ClaudeCode(LineTranscript):
             self._skip(kind)
 
     def _session_of(self, record: ClaudeRecord) -> _LogSession | None:
-        """The session a record belongs to, opened if it is new; None if no record has named one yet."""
+        """The session a record belongs to, opened if it is new; None before any record has named a session."""
         name = clean_name(as_text(record.sessionId)) or self._last_session
         if not name:
             return None
@@ -301,7 +301,7 @@ class ClaudeCode(LineTranscript):
         chain.text(Kind.THINKING, Role.ASSISTANT, text, birth, {"signature": signature} if signature else None)
 
     def _take_block(self, chain: SessionBuilder, block: object, kind: Kind, role: Role, birth: Birth) -> None:
-        """A text, or a block that is none: kept verbatim. White space alone is sent to no model."""
+        """A text, or an opaque block: kept verbatim. White space alone is sent to no model."""
         text = block_text(block)
         if text is not None:
             if text.isspace() and role is Role.USER:

@@ -4,9 +4,9 @@
                    └──── prompt 2' ── reply         the newest branch: the window
 
 Records point at their parent. Branches inside one reply (parallel calls) and those made by progress, system and
-attachment records are no forks: only a user's text is, whose parent has such a text already, or lies on a branch
-left behind. Parents are compared by the nearest record that says something (its `solid` parent). A compaction
-starts a branch with nothing before it. Keeps 8-byte hashes and numbers, about 150 bytes a record, never texts.
+attachment records are no forks: only a user's text is, whose parent has such a text already, or lies on a branch left
+behind. Parents are compared by the nearest record with content (the `solid` parent). A compaction starts a branch
+without a past. Keeps 8-byte hashes and numbers, about 150 bytes a record, never texts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Node(NamedTuple):
     """A record of the tree."""
 
     solid: int
-    """The stamp of the nearest record, from this one up, that says something."""
+    """The stamp of the nearest record with content, upwards."""
     branch: int
     place: int
     """The next place of the window when the record came."""
@@ -116,7 +116,7 @@ class Tree:
         return self._window(self.current)
 
     def start_over(self, window: Slots, kept: Slots) -> None:
-        """A compaction: a branch with nothing before it but what the host kept."""
+        """A compaction: a branch that begins with the segments that the host kept."""
         self._save(window)
         self._branches.append(_Branch(-1, 0, 0, list(kept)))
         self.current = len(self._branches) - 1

@@ -5,10 +5,10 @@
     compacted ─▶ Rewindowed: its replacement history, matched to known segments by role and text
     session_meta, turn_context ─▶ Opened                  token_count ─▶ Used
 
-A turn is one model request: it begins with the first item the model says after anything that is not its own.
-User messages that the host writes are known by their wrappers (host_texts/codex.py): instructions are `system` and so
-are never evicted, what shows a skill or an output is `attachment`.
-`event_msg` repeats items for a screen and `world_state` what messages say: both are skipped and counted.
+A turn is a model request: the turn begins with the model's first item after an item of another speaker. User messages
+that the host writes are known by their wrappers (host_texts/codex.py): instructions are `system` and so are never
+evicted, what shows a skill or an output is `attachment`. `event_msg` repeats items for a screen and `world_state` what
+messages say: both are skipped and counted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SELF_ANSWERED = frozenset({"web_search_call"})
 """Calls that the provider runs: no output item follows."""
 
 NO_SESSION = "rollout"
-"""The session of a file that does not begin with its `session_meta`."""
+"""The session of a file without `session_meta` at its beginning."""
 
 
 class CodexRecord(msgspec.Struct):

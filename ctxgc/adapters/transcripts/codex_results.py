@@ -56,7 +56,7 @@ def is_failure(output: object) -> bool:
 
 
 def _exit_of_script(output: list[Any]) -> re.Match[str] | None:
-    """A script that prints one command's whole result prints its exit code too."""
+    """A script that prints a command's whole result prints the exit code too."""
     texts = [text for block in output[1:] if (text := block_text(block)) is not None]
     if len(texts) != 1 or not texts[0].startswith('{"chunk_id"'):
         return None

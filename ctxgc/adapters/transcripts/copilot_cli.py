@@ -7,8 +7,8 @@
     session.snapshot_rewind ─▶ Rewindowed: what came before that event
     session.start, .resume, .model_change, .title_changed ─▶ Opened
 
-Messages of one `turnId` are one request, so one turn. Events of a sub-agent name the call that started it: they are a
-session of their own. The log bills only output, so nothing is told as used.
+Messages of a `turnId` are a request, so a turn. Events of a sub-agent name the call that started the sub-agent, and
+make a session apart. The log bills only output, so nothing is told as used.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Thread:
     system: tuple[str, int, str] | None = None
     """The system message: its id, place and text."""
     summary_place: int | None = None
-    """Kept free since a compaction began: what comes after it survives."""
+    """Kept free since a compaction began: later segments survive the compaction."""
     starts: dict[str, int] = field(default_factory=dict)
     """The next place of the window when a message came, by its event."""
 

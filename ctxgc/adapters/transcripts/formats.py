@@ -1,4 +1,4 @@
-"""Every transcript format this build reads, how to know it by its first bytes, and how to open it.
+"""Every transcript format of this build, with its test of a file's first bytes and its parser.
 
 A format is one row of `FORMATS`; the first row whose `is_format` says yes wins, so put the stricter ones first.
 """

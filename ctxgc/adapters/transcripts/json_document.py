@@ -2,7 +2,7 @@
 
     bytes ──feed──▶ held (gunzipped, at most DOCUMENT_BYTES_MAX) ──finish──▶ value ──_events──▶ events
 
-Such a file cannot be streamed, and a host that is still writing it rewrites it whole. A document that is cut short is
+Such a file cannot be streamed, and a host that still writes rewrites the whole file. A document that is cut short is
 counted as `malformed` and stays held: `finish` may be tried again after more was fed.
 """
 
@@ -20,7 +20,7 @@ from ctxgc.core.errors import BadTranscript
 
 
 class DocumentTranscript:
-    """What every document format shares; a format says in `_events` what its document means."""
+    """What every document format shares; a format's `_events` reads its document."""
 
     source = ""
 
@@ -46,7 +46,7 @@ class DocumentTranscript:
         return []
 
     def finish(self) -> list[Event]:
-        """Read the document, if it is whole. Afterwards nothing of it is held."""
+        """Read the document, if it is whole. Afterwards the document is dropped."""
         data = b"".join(self._parts)
         self._parts = [data]
         if not data or data.isspace():
@@ -62,7 +62,7 @@ class DocumentTranscript:
         return events
 
     def _events(self, document: Any, digest: str) -> Iterator[Event]:
-        """What the document says. Raises `BadTranscript` or `ValueError` if it is not of this format."""
+        """What the document says. Raises `BadTranscript` or `ValueError` for another format."""
         raise NotImplementedError
 
 

@@ -3,8 +3,8 @@
     bytes ──Inflater──▶ plain bytes ──JsonLines──▶ whole lines ──LineTranscript──▶ events
                                         └─ a line beyond LINE_BYTES_MAX is dropped as it arrives, and counted
 
-Sans-I/O: the caller reads the file. `LineTranscript` is what every line format shares; a format only says
-what one line means. Work is linear in the bytes, however finely they are cut.
+Sans-I/O: the caller reads the file. `LineTranscript` is what every line format shares; a format only reads a line. Work
+is linear in the bytes, however finely they are cut.
 """
 
 from __future__ import annotations

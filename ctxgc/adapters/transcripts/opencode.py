@@ -7,8 +7,8 @@
     compaction (a user's part) and the summary that answers it ─▶ Rewindowed: summary, kept tail, what came since
     state.time.compacted of a tool part ─▶ Cleared        info.revert ─▶ Rewindowed: what was taken back departs
 
-A request that failed before it said anything is no turn. Text of a file that the user mentioned comes as a
-synthetic call of `read` followed by its result: the result then knows its file.
+A request that failed without output is no turn. Text of a file that the user mentioned comes as a synthetic call of
+`read` followed by its result: the result then knows its file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _START = re.compile(rb'\s*\{\s*"info"\s*:\s*\{')
 _OWN_KEY = re.compile(rb'"(?:projectID|sessionID|slug)"\s*:\s*"')
 
 SILENT_PARTS = frozenset({"step-start", "step-finish", "compaction"})
-"""Parts that say something, but are no segments."""
+"""Parts with facts that are no segments."""
 
 SENT_AS_TEXT = ("text/plain", "application/x-directory")
 """Files of these types go to the model as synthetic text; the part itself does not."""
@@ -65,7 +65,7 @@ class OpenCode(DocumentTranscript):
 
 @dataclass(slots=True)
 class _Step:
-    """One model request while its parts are read."""
+    """A model request while its parts are read."""
 
     reply: str
     wall_s: float
@@ -73,7 +73,7 @@ class _Step:
     model: str
     is_summary: bool
     number: int = 0
-    """Requests of the message before this one: hosts before 2026 put all of a prompt's into one message."""
+    """Earlier requests of the message: hosts before 2026 put all requests of a prompt into one message."""
     has_begun: bool = False
     is_billed: bool = False
 
@@ -108,7 +108,7 @@ class _MessageReader:
         self.events.append(Opened(self.session, self.cwd, parent, model=model, title=title))
 
     def take_message(self, message: dict[str, Any]) -> None:
-        """One message with all its parts."""
+        """A message with all parts."""
         info = as_dict(message.get("info"))
         parts = message.get("parts")
         role = info.get("role")
@@ -213,7 +213,7 @@ class _MessageReader:
             self._skip(kind)
 
     def _begin(self, step: _Step) -> None:
-        """The model says something: a turn, if it is the first of its request."""
+        """Note output of the model: a turn, if the request had none before."""
         if not step.has_begun:
             step.has_begun = True
             self.chain.turn += 1
@@ -230,7 +230,7 @@ class _MessageReader:
         self.ids.append(self.chain.text(kind, role, text, birth, skeleton, facts))
 
     def _take_tool(self, step: _Step, part: dict[str, Any]) -> None:
-        """A call with its result, as far as it got."""
+        """A call with the result, as far as the call got."""
         call_id, tool = as_text(part.get("callID")), as_text(part.get("tool"))
         state = as_dict(part.get("state"))
         if not call_id:
@@ -248,7 +248,7 @@ class _MessageReader:
             self.clears.append((cleared_s, segment_id))
 
     def _bill(self, step: _Step, tokens: dict[str, Any]) -> None:
-        """Once a request: the message repeats what its last step said."""
+        """Once a request: the message repeats the last step's bill."""
         cache = as_dict(tokens.get("cache"))
         fresh, read, written = as_count(tokens.get("input")), as_count(cache.get("read")), as_count(cache.get("write"))
         if step.is_billed or not fresh + read + written:
@@ -271,7 +271,7 @@ class _MessageReader:
         self.chain.replace([name for name in ids if name in present], Departure.HOST_COMPACTED)
 
     def _clear_until(self, wall_s: float) -> None:
-        """Tell what the host cleared before this moment."""
+        """Report the bodies that the host cleared before this moment."""
         due = [name for cleared_s, name in self.clears if cleared_s <= wall_s]
         if due:
             self.clears = [entry for entry in self.clears if entry[0] > wall_s]
@@ -300,5 +300,5 @@ def _is_failure(state: dict[str, Any]) -> bool:
 
 
 def _ms(value: object) -> float:
-    """Unix time of a stamp in milliseconds, 0.0 if it is none."""
+    """Unix time of a stamp in milliseconds, 0.0 for any other value."""
     return as_count(value) / 1000

@@ -6,8 +6,8 @@
     compaction ─▶ Rewindowed: its summary, then all from the first entry kept
     an entry whose parent is not the entry before it ─▶ Rewindowed: the path from the root to that parent
 
-One assistant message is one request, so one turn. A reply that failed or was stopped is skipped and counted: Pi leaves
-it out of later prompts. Keeps entry and segment ids, about 300 bytes an entry, never texts.
+An assistant message is a request, so a turn. A reply that failed or was stopped is skipped and counted: Pi leaves it
+out of later prompts. Keeps entry and segment ids, about 300 bytes an entry, never texts.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Pi(LineTranscript):
         self._events.append(Opened(session, self._cwd, clean_name(origin[1]) if origin else ""))
 
     def _grow(self, record: dict[str, Any]) -> None:
-        """Add the entry to the tree; the window is another one if it does not follow the entry before it.
+        """Add the entry to the tree; an entry that does not follow the entry before begins another window.
 
         The first version of the format had no ids: all of its entries follow each other, as do those whose parent was
         lost.
@@ -121,7 +121,7 @@ class Pi(LineTranscript):
         self._leaf = entry_id
 
     def _follow(self, reason: Departure) -> None:
-        """The window becomes what the path to the leaf holds, unless it is that already."""
+        """The window becomes the entries on the path to the leaf, unless nothing changed."""
         chain = self._session()
         ids = self._path_ids()
         if ids != [name for name, _ in chain.window]:
@@ -225,7 +225,7 @@ class Pi(LineTranscript):
         self._text(Kind.ATTACHMENT, f"Ran `{command}`\n```\n{output}\n```", wall_s, facts)
 
     def _take_reply(self, message: dict[str, Any], entry_id: str, wall_s: float) -> None:
-        """One request: its blocks share a turn and a reply."""
+        """A request: the blocks share a turn and a reply."""
         stop = as_text(message.get("stopReason"))
         if stop in NOT_SENT:
             self._skip(f"assistant.{stop}")

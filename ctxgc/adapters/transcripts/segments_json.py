@@ -5,7 +5,7 @@
     {"format":"ctxgc-segments","version":1,"session":"s","segments":[…]}     or all in one document
 
 A segment written by hand has `kind` and `text`, a call `tool`, `input` and its result as `text`: the fields of
-`segment.add`. An exported one has `skeleton` and `pieces` instead, and reads back exactly (I9), but for
+`segment.add`. An exported segment has `skeleton` and `pieces` instead, and reads back exactly (I9), but for
 `edit_sources`, which is never stored. Unknown fields are passed over.
 """
 
@@ -65,7 +65,7 @@ def is_segment_lines(head: bytes) -> bool:
 
 
 def is_segment_document(head: bytes) -> bool:
-    """One object that names the format and is no header line."""
+    """A single object that names the format, without a header line."""
     return _NAMED.match(head) is not None and not is_segment_lines(head)
 
 
@@ -85,7 +85,7 @@ def encode(
 
 
 def segment_fields(segment: Segment) -> dict[str, Any]:
-    """Everything a segment is as plain JSON, without fields that say nothing."""
+    """A segment as plain JSON, without empty fields."""
     fields: dict[str, Any] = {
         "id": segment.id,
         "kind": segment.kind.value,
@@ -123,7 +123,7 @@ def _bytes_fields(data: bytes) -> dict[str, str]:
 
 
 def segments_of(records: Iterable[object], project: str = "") -> list[Segment]:
-    """Segments from what `segment_fields` made of them. Raises `BadTranscript` if one is not as it should be.
+    """Segments from records of `segment_fields`. Raises `BadTranscript` for a malformed record.
 
     `project` resolves relative paths in records of an older version, which have no facts.
     """
@@ -201,7 +201,7 @@ class _Reader:
         self._reply = ""
 
     def events(self, record: object) -> list[Event]:
-        """The segment, and that it left the window if it did."""
+        """The segment, and the departure if the segment left the window."""
         event = self.admitted(record)
         reason = as_text(as_dict(record).get("departed"))
         gone = [Cleared(event.session, (event.segment.id,), _member(Departure, reason))] if reason else []
@@ -233,7 +233,7 @@ class _Reader:
         return Admitted(self.opened.session, segment)
 
     def _with_facts(self, segment: Segment, fields: Mapping[str, Any]) -> Segment:
-        """The segment with what its record says of it; what a record of an older version leaves out is derived."""
+        """The segment with the fields of its record; what a record of an older version leaves out is derived."""
         paths, command = _paths(fields.get("paths")), clean_name(as_text(fields.get("command")))
         if "facts" in fields:
             return replace(segment, paths=paths, command=command, facts=_facts(fields["facts"]))
@@ -246,7 +246,7 @@ class _Reader:
         return client_facts(known, paths, command)
 
     def _exact(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
-        """A segment as it was exported, with the facts it had."""
+        """An exported segment, with its facts."""
         skeleton, body = _exact(fields)
         segment_id = clean_name(as_text(fields.get("id")))
         return Segment(

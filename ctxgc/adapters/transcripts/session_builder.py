@@ -61,7 +61,7 @@ class SessionBuilder(SegmentBuilder):
         skeleton: dict[str, object] | None = None,
         facts: Facts = NO_CALL_FACTS,
     ) -> str:
-        """Admit a text (or, with `opaque` in its skeleton and no text, a block that is none); its id.
+        """Admit a text (or, with `opaque` in the skeleton and no text, an opaque block); its id.
 
         At a reserved place the text stands before all others.
         """
@@ -94,7 +94,7 @@ class SessionBuilder(SegmentBuilder):
         return self._admit(draft)
 
     def is_open(self, call_id: str) -> bool:
-        """Whether a call of this id waits for its result."""
+        """Whether a call of this id is pending."""
         return call_id in self._open
 
     def note_prompt(self) -> None:

@@ -41,7 +41,7 @@ _CHAT_OBJECT = re.compile(rb'"messages"\s*:\s*' + _CHAT_LIST)
 
 
 def is_mini_swe_agent(head: bytes) -> bool:
-    """An object that names its program's version, or its format, as a key of its own."""
+    """An object with a key for the program's version or the format."""
     return head.lstrip()[:1] == b"{" and _MINI_SWE.search(head) is not None
 
 
@@ -62,7 +62,7 @@ def is_openai_chat(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Trajectory:
-    """One session as its wrapping gives it. The mappings are by index of the message."""
+    """A session in its wrapping. The mappings are by index of the message."""
 
     opened: Opened
     messages: list[dict[str, Any]]
@@ -206,7 +206,7 @@ def _observations(messages: list[dict[str, Any]]) -> tuple[dict[int, Kind], dict
 
 
 def _usage(session: str, messages: list[dict[str, Any]]) -> Iterator[Event]:
-    """What was billed, once for each reply that says so."""
+    """The bill of each reply that has a bill."""
     replies = (message for message in messages if message.get("role") == "assistant")
     for turn, message in enumerate(replies):
         response = as_dict(as_dict(message.get("extra")).get("response"))

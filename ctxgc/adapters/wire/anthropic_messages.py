@@ -205,7 +205,7 @@ def _messages(shown: list[Line]) -> list[dict[str, Any]]:
 
 
 def _say(messages: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]) -> None:
-    """Add blocks: to the last message if it has this role, else as a new one."""
+    """Add blocks: to the last message of this role, else as a new message."""
     # The API takes no assistant message that ends in thinking.
     while role == "assistant" and blocks and blocks[-1]["type"] in ("thinking", "redacted_thinking"):
         blocks.pop()

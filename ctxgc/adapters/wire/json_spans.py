@@ -67,7 +67,7 @@ class JsonText:
         return self.data[extent.start : extent.end]
 
     def members(self, extent: Extent) -> dict[str, Extent]:
-        """An object's members in order. One that names a key twice is refused: who knows which counts."""
+        """An object's members in order. An object with a key twice is refused: no rule says which value counts."""
         scanned = self._scanned
         fields = _checked(_OBJECT.decode, memoryview(scanned)[extent.start : extent.end])
         found: dict[str, Extent] = {}
@@ -107,7 +107,7 @@ class JsonText:
         return _checked(_loads, self.data[extent.start : extent.end])
 
     def string(self, extent: Extent | None) -> str:
-        """The value if it is a string, else an empty one."""
+        """The value, or an empty string for any other value."""
         if extent is None or self.first(extent) != b'"':
             return ""
         text: str = self.value(extent)
@@ -133,7 +133,8 @@ class JsonText:
 def read_json(data: bytes, read: Callable[[JsonText], _T]) -> _T:
     """What `read` makes of the data. Escaped lone surrogates, which hosts do send, cost a second attempt.
 
-    msgspec refuses them, so that attempt scans a copy of the same length without them. Raises `BadTranscript`.
+    msgspec refuses lone surrogates, so the attempt scans a copy of the same length without surrogates. Raises
+    `BadTranscript`.
     """
     try:
         return read(JsonText(data))

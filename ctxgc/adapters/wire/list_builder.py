@@ -49,7 +49,7 @@ class ListBuilder(SegmentBuilder):
 
     @property
     def unfolds(self) -> bool:
-        """Whether the results of this list may end in what is no output of their tool."""
+        """Whether results of this list may end in folds."""
         return self._texts.unfolds
 
     def user_text(self, text: str, extent: Extent | None) -> None:
@@ -59,7 +59,7 @@ class ListBuilder(SegmentBuilder):
         self.text(kind, Role.USER, words, extent if words == text else None, facts)
 
     def text(self, kind: Kind, role: Role, text: str, extent: Extent | None, facts: Facts = NO_CALL_FACTS) -> None:
-        """A text. Nothing but white space is no segment: the APIs refuse it or ignore it."""
+        """A text. White space alone is no segment: the APIs refuse or ignore such a text."""
         if text.isspace() or not text:
             return
         draft = self._add(self.draft_text(kind, role, text_bytes(text), self._birth, {}, facts))

@@ -21,7 +21,7 @@ def parse_call(
 ) -> None:
     """A call of a function: an object with `name` and `arguments`.
 
-    Arguments that are not JSON, as models send them, are one free text.
+    Arguments that are no JSON are a free text.
     """
     if text.first(function) != b"{":
         return

@@ -69,8 +69,8 @@ class OpenAiChat:
         """See `WireFormat.render`: an object with `messages`.
 
         Thinking is left out, since the API has no place for it, and so is blank text and blocks of other APIs. Where a
-        reply speaks again after a call it renders as two messages, so that order is kept. That a call failed shows in
-        its text only.
+        reply speaks again after a call it renders as two messages, so that order is kept. A failed call shows in its
+        text only.
         """
         shown = [line for line in lines(slots) if _is_shown(line)]
         messages: list[dict[str, Any]] = []
@@ -87,7 +87,7 @@ class OpenAiChat:
 def read_messages(request: bytes, kinds: Mapping[int, Kind] = NO_KINDS) -> tuple[WireWindow, Sequence[int]]:
     """A parsed request, and for each segment the index of its message.
 
-    `kinds` says, by index, which messages are something else than their role says. Raises `BadTranscript`.
+    `kinds` gives, by index, the kind of messages whose role misleads. Raises `BadTranscript`.
     """
     return read_json(request, lambda text: _read(text, ListBuilder(), kinds))
 
@@ -181,7 +181,7 @@ def _is_shown(line: Line) -> bool:
 
 
 def _groups(shown: list[Line]) -> Iterable[list[Line]]:
-    """One list per assistant message: what is said, then calls. A text after a call begins another."""
+    """A list per assistant message: texts, then calls. A text after a call begins another."""
     for group in replies(shown):
         start = 0
         for at in range(1, len(group)):

@@ -4,8 +4,8 @@
     function_call_output a, function_call_output b  ◀────────────────────────┘  output item that follows
 
 A reply is a run of items that the model said. Reasoning is never edited, nor what follows it in its reply where it is
-encrypted: only outputs go. An item this module does not know, one that the server keeps (`previous_response_id`, an
-`item_reference`), and a summary that only the server reads make the whole request one that is left alone.
+encrypted: only outputs go. An unknown item, an item that the server keeps (`previous_response_id`, an `item_reference`)
+and a summary that only the server reads leave the whole request unedited.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role
 
 _KEPT_BY_THE_SERVER = ("previous_response_id", "conversation", "prompt", "context_management")
-"""Members that put something into the prompt which the request does not show."""
+"""Members that add text to the prompt outside of the request."""
 
 
 class _Speaker(NamedTuple):
-    """Who says the texts of an item, and what they show."""
+    """The speaker of an item's texts, and the facts."""
 
     kind: Kind
     role: Role
@@ -67,7 +67,7 @@ _CALLS = {
     "tool_search_call": "tool_search_output",
     "web_search_call": "",
 }
-"""Each kind of call, and the item that answers it; a search on the web is answered where nobody sees it."""
+"""Each kind of call, and the item that answers it; a search on the web has no answer in the request."""
 _OUTPUTS = frozenset(filter(None, _CALLS.values()))
 _SETTINGS = frozenset({"additional_tools", "configuration_update"})
 """Items that say what the model may do from here on; nobody said them, and they stay as they are."""
@@ -94,7 +94,7 @@ class OpenAiResponses:
         """See `WireFormat.render`: an object with `input`.
 
         Reasoning is left out, since only what the server encrypted may be sent back, and so is blank text and blocks of
-        other APIs. Inputs that are free text render as calls of a custom tool. That a call failed shows in its text.
+        other APIs. Inputs that are free text render as calls of a custom tool. A failed call shows in its text.
         """
         shown = [line for line in lines(slots) if _is_shown(line)]
         items: list[dict[str, Any]] = []
@@ -210,7 +210,7 @@ def _add_text(text: JsonText, extent: Extent, run: _ItemReader, speaker: _Speake
 
 
 def _parse_reasoning(text: JsonText, fields: Members, run: _ItemReader) -> None:
-    """What can be read of it; the rest is the server's, and seals what follows in the reply."""
+    """The readable part; the rest is the server's, and seals what follows in the reply."""
     run.is_sealed |= bool(text.string(fields.get("encrypted_content")))
     parts = [text.value(fields[name]) for name in ("summary", "content") if name in fields]
     items = [part.get("text") for each in parts if isinstance(each, list) for part in each if isinstance(part, dict)]

@@ -151,9 +151,9 @@ Replace = Callable[[bytes, str, Mapping[str, str]], bytes]
 
 
 def splice_window(request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone], replace: Replace) -> bytes:
-    """Put stand-ins into the spans of these segments; the same object if there is nothing to do (I5).
+    """Put stand-ins into the spans of these segments; the same object without evictions (I5).
 
-    Ids that are not in this window are passed over: a host may have dropped what we evicted. Raises `ValueError` for a
+    Ids outside of this window are passed over: a host may have dropped evicted segments. Raises `ValueError` for a
     segment of the window that has no spans, such as a pending tool call.
     """
     if not tombstones:
@@ -210,7 +210,7 @@ def _call(segment: Segment, skeleton: dict[str, Any], texts: dict[str, str], ids
 
 
 class _CallIds:
-    """Call ids of one list: hosts reuse them, APIs want them unique, short and plain.
+    """Call ids of a list: hosts reuse ids, APIs want unique, short, plain ids.
 
     An id depends on the slots before it alone, so that a longer window keeps the ids of a shorter one (I14).
     """
@@ -220,7 +220,7 @@ class _CallIds:
         self._tries: Counter[str] = Counter()
 
     def fit(self, call_id: str) -> str:
-        """The id if it may be used as it is, else one made from it."""
+        """The id, or a made id where the API refuses the id."""
         base = fit = _UNFIT.sub("_", call_id)
         if len(base) > CALL_ID_CHARS_MAX:
             base = fit = "call_" + blake2b(call_id.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

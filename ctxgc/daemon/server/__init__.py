@@ -1,1 +1,1 @@
-"""The socket: one daemon, its connections, the calls they make, the events they hear."""
+"""The socket: a daemon's connections, calls and events."""

@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
             self._refuse(Busy(f"{hub.limits.connections_max} clients are connected; close one, or try again"))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget the connection. Requests in flight run to their end: they arrived whole."""
+        """Forget the connection. Requests in flight run to their end: each arrived whole."""
         self._is_ending = True
         self._backlog.clear()
         self.unsubscribe()
@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
         return None
 
     async def _finish_call(self, key: object, request: Request, answer: Awaitable[Any], started_s: float) -> bytes:
-        """The line that answers a call which waits; empty for a notification."""
+        """The answer of a waiting call; empty for a notification."""
         out = bytearray()
         try:
             result = await answer

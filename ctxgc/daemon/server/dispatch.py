@@ -34,13 +34,13 @@ _log = logging.getLogger("ctxgc.daemon")
 
 ANSWERS_BYTES_MAX = 16 * 2**20
 BACKGROUND_MAX = 1024
-"""Mutations under way that nobody waits for."""
+"""Mutations under way without a waiting caller."""
 
 Handler = Callable[[Any, CallContext], Any]
 
 
 class ReplyCache:
-    """Encoded replies of `segment.get`, each good for one version of its session.
+    """Encoded replies of `segment.get`, each valid for one version of its session.
 
     A cache of caches: the reply is a function of the params and of a session that has not changed since.
     """
@@ -51,7 +51,7 @@ class ReplyCache:
         )
 
     def get(self, params: bytes) -> bytes | None:
-        """The reply, if nothing changed since it was made."""
+        """The reply, if the session has not changed since."""
         entry = self._cache.get(params)
         if entry is None or entry[0].version != entry[1]:
             return None

@@ -1,4 +1,4 @@
-"""Events: one ring for all subscribers, each of whom is a place in it.
+"""Events: a ring for all subscribers, each with a place in the ring.
 
     publish ──▶ ring [oldest … newest] ◀── cursor of each subscriber, moved on as it reads
 
@@ -63,7 +63,7 @@ class Events:
         self._listeners.add(wake)
 
     def unlisten(self, wake: Callable[[], None]) -> None:
-        """Take `listen` back; nothing if it was never called."""
+        """Take `listen` back; nothing without a subscription."""
         self._listeners.discard(wake)
 
     def since(self, seq: int) -> Iterator[PublishedEvent]:

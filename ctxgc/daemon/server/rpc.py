@@ -90,7 +90,7 @@ class Dispatch(Protocol):
         any value that msgspec encodes, or an awaitable of one of these. Calls of one connection are made in the order
         they were sent.
 
-        Raises CtxgcError, which is answered as it is; anything else is a bug, answered as `internal` and logged
+        Raises CtxgcError, which the client gets unchanged; anything else is a bug, answered as `internal` and logged
         without its message, because that may quote a session's text.
         """
 

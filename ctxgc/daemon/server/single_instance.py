@@ -31,7 +31,7 @@ class InstanceError(Exception):
 
 
 class UnsafeFolder(InstanceError):
-    """Another user could write to the folder, or it is not what it seems."""
+    """Another user could write to the folder, or the path is no plain folder."""
 
 
 class AlreadyRunning(InstanceError):
@@ -75,8 +75,8 @@ class Instance:
     def listen(self, path: str, backlog: int = BACKLOG) -> socket.socket:
         """A listening socket at `path`, in this instance's folder, readable and writable by us alone.
 
-        What stood there before is replaced in one step: a client meets the old socket or the new one, never none.
-        Raises UnsafeFolder if something other than a socket is there.
+        The old socket is replaced in one step: a client meets the old socket or the new socket. Raises UnsafeFolder if
+        something other than a socket is there.
         """
         if os.path.dirname(path) != self.folder:
             raise ValueError(f"{path} is not in the folder that this instance locks")

@@ -1,4 +1,4 @@
-"""The socket server: listens, keeps its connections, and stops without dropping what it accepted.
+"""The socket server: listens, keeps connections, and stops without dropping an accepted request.
 
     start(socket) ──▶ Connection per client ──▶ Dispatch
     stop: close the listeners ─▶ new requests get ShuttingDown ─▶ wait for what is in flight ─▶ close

@@ -60,7 +60,7 @@ def sd_notify(state: str, env: Mapping[str, str]) -> bool:
 
 
 def watchdog_interval_s(env: Mapping[str, str]) -> float | None:
-    """How often to send `WATCHDOG=1`: half of what systemd allows. None where nobody watches this process."""
+    """How often to send `WATCHDOG=1`: half of what systemd allows. None without a watchdog."""
     allowed_us = env.get("WATCHDOG_USEC", "")
     if (
         not allowed_us.isdecimal()

@@ -1,4 +1,4 @@
-"""Segments that a client gives by hand: from `NewSegment` to what an adapter would have made of it."""
+"""Segments of a client: from `NewSegment` to the segment that an adapter would have made."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def check_contents(session: Session, prepared: Sequence[PreparedSegment], stored
 
 
 def _agree(before: Segment, after: Segment) -> bool:
-    """Whether what is given repeats what is known, completes it, or is the call that it completed."""
+    """Whether a client's content repeats the stored segment, completes a pending call, or is the call before its
+    result."""
     if before.kind is not after.kind:
         return False
     if after.status is Status.PENDING:

@@ -27,7 +27,7 @@ DEFAULT_BUDGET_PART = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A plan, made or carried out, with its predicted cost. `collection` is 0 for one that was not carried out."""
+    """A plan, made or carried out, with its predicted cost. `collection` is 0 for a plan that was not carried out."""
 
     plan: Plan
     trigger: str

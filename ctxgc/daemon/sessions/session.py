@@ -63,7 +63,7 @@ class Session:
         self.account = Account()
         """The pacer's account of collections since the session woke."""
         self.ledger: RequestLedger | None = None
-        """What the gateway told of its requests, once it did."""
+        """The gateway's requests, from the first on."""
 
     @classmethod
     async def wake(
@@ -115,7 +115,7 @@ class Session:
 
     @property
     def is_gateway_managed(self) -> bool:
-        """Whether the gateway says what the window is; a transcript then only knows more of what is in it."""
+        """Whether the gateway says what the window is; a transcript then only adds facts to the window's segments."""
         return self.ledger is not None and not self.ledger.is_off
 
     def billed_window(self, raw_tokens: int) -> int:
@@ -167,8 +167,8 @@ class Session:
     async def changing(self) -> AsyncIterator[Transaction]:
         """Hold the session for one atomic change; commits on leaving.
 
-        If the body raises before it touched the heap, nothing happened. If the commit fails, memory is rebuilt from
-        rows before anyone looks again, and the error goes to the caller.
+        A body that raises before touching the heap changes nothing. If the commit fails, memory is rebuilt from rows
+        before anyone looks again, and the error goes to the caller.
         """
         async with self._lock:
             await self.refresh()
@@ -236,7 +236,7 @@ class Session:
         indexes.has_text = True
 
     def admit(self, tx: Transaction, prepared: PreparedSegment, *, is_pinned: bool = False) -> bool:
-        """Admit a segment, or complete the pending one of its id. False if it is known already.
+        """Admit a segment, or complete the pending segment of its id. False if it is known already.
 
         Call `ensure_text` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
         """

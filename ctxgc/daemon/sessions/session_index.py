@@ -4,7 +4,8 @@
                            │ its commit failed
                            └──▶ thrown away, and made again from rows
 
-Any thread may build the index and hand it over whole; only its session changes it, inside a change. No function waits.
+Any thread may build the index and hand it over whole; only the session changes the index, inside a change. No function
+waits.
 """
 
 from __future__ import annotations
@@ -121,10 +122,10 @@ class SessionIndex:
     def admit(
         self, key: SessionKey, prepared: PreparedSegment, given: Iterable[int], *, recalled: int, is_pinned: bool
     ) -> Admission | None:
-        """Admit a segment, or complete the pending one of its id; None if it is known already.
+        """Admit a segment, or complete the pending one of its id; None for a known segment.
 
-        References and proofs are derived here. `given` are the slots that its client says it refers to, `recalled` the
-        one that it brought back (-1: none).
+        References and proofs are derived here. `given` are the slots that the client names as references, `recalled` is
+        the recalled slot (-1: none).
         """
         segment, heap = prepared.segment, self.heap
         slot = heap.slot_of.get(segment.id, len(heap))

@@ -231,7 +231,7 @@ async def doctor(services: Services, control: Control, params: Nothing) -> Docto
 
 
 async def _size_check(services: Services, status: StashStatus) -> CheckReply:
-    """A stash that is too large forgets nothing by itself: the check names the session that was unused longest."""
+    """A stash that is too large forgets nothing: the check names the longest unused session."""
     used, limit = status.bytes_on_disk, services.config.stash.bytes_max
     detail = f"{used / 2**20:.1f} MB" + (f" of {limit / 2**20:.1f} MB (`stash.bytes_max`)" if limit else "")
     oldest = await services.stash.sessions(limit=1, offset=max(status.sessions - 1, 0))

@@ -82,8 +82,8 @@ async def mutate(
             …                                    plan: the session is held, others are served meanwhile
             return tx.answer(reply)              commit, then sweep: on leaving
 
-    The session is the one that the params name, unless the caller has it already. Raises `Repeated` where the `op_id`
-    is known, and `Conflict` where it named another call: the first reply would be an answer to something else.
+    The session is the params' session, unless the caller gives a session. Raises `Repeated` where the `op_id` is known,
+    and `Conflict` where it named another call: the first reply would be an answer to something else.
     """
     if session is None:
         assert isinstance(params, MutatingSession)

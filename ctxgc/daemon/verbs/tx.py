@@ -1,4 +1,4 @@
-"""`tx`: mutations of one session, all or none."""
+"""`tx`: mutations of a session, all or none."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
                                    └ conflict: stored aside, and left in every request
 
 In shadow the journal says what a collection would have saved, and no body is evicted. Tombstones change only with a
-collection (I14); a request that is repeated changes nothing.
+collection (I14); a repeated request changes nothing.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class RequestSegment(NamedTuple):
 
     @property
     def is_fixed(self) -> bool:
-        """Whether nothing of it can be edited."""
+        """Whether no piece can be edited."""
         return all(piece.name in self.fixed for piece in self.segment.body)
 
 
@@ -78,7 +78,7 @@ def _without_uneditable(ready: PreparedSegment, given: RequestSegment) -> Prepar
 
 
 def is_settled(session: Session, id_: str) -> bool:
-    """Whether the session holds this segment in full."""
+    """Whether the session has this segment with its result."""
     slot = session.heap.slot_of.get(id_)
     return slot is not None and not session.heap.is_set(slot, PENDING)
 
@@ -86,7 +86,7 @@ def is_settled(session: Session, id_: str) -> bool:
 def clock_new_segments(
     session: Session, ids: Sequence[str], segments: Sequence[RequestSegment]
 ) -> list[RequestSegment]:
-    """The new ones of these segments on the session's clock, at their places in a window of these ids.
+    """The new segments on the session's clock, at their places in a window of these ids.
 
     A request counts its own replies from 0; after a host compacted or rewound the count starts low again, and its
     turns would look old. The request's end is the session's now. A new segment before the last known reply was changed

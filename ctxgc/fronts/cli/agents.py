@@ -3,8 +3,8 @@
     run   agent there? ─▶ daemon up ─▶ gateway up, in the mode asked ─▶ become the agent
     env   the same variables and words, for a shell to evaluate; starts nothing
 
-What an agent needs is its `Way`: variables for its process, and words before its own arguments. Its base URL names the
-upstream, so that nothing it asks for, with its key, can go to another.
+An agent's `Way`: variables for the process, and words before the agent's own arguments. The base URL names the
+upstream, so that no request with the agent's key can go to another upstream.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ POLL_S = 0.05
 LOG_NAME = "gateway.log"
 WORDS_BYTES_MAX = 2000
 PROVIDER = "ctxgc"
-"""What Codex calls its way to the model when it goes through us."""
+"""Codex's name for the gateway as a provider."""
 
 
 class Way(NamedTuple):
     """How one agent is sent through the gateway."""
 
     variables: Mapping[str, str]
-    """For its process, over those of ours."""
+    """Variables of the agent's process, over the command's own."""
     words: tuple[str, ...] = ()
     """Before its own arguments."""
 
 
 def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
-    """Claude Code: its base URL. Its key, or its login, goes along."""
+    """Claude Code: its base URL. The agent's key, or login, goes along."""
     for name in ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"):
         if environment.get(name, "") not in ("", "0", "false"):
             raise Refused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
@@ -91,7 +91,7 @@ AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], W
     "codex": (CODEX, codex),
     "opencode": (OPENCODE, opencode),
 }
-"""By the name of its program: the source of its sessions, and its way."""
+"""By program name: the source of the agent's sessions, and the way."""
 
 
 def _openai_base(url: str, gateway: GatewayConfig) -> str:
@@ -188,7 +188,7 @@ def _way(agent: str) -> tuple[str, Way]:
 
 
 def _serving(url: str) -> dict[str, Any] | None:
-    """The status of the gateway there; None where nobody listens. Raises `Refused` if it is somebody else."""
+    """The status of the gateway there; None where nobody listens. Raises `Refused` for any other process."""
     try:
         return gateway_status.status_of(url)
     except ConnectionRefusedError:

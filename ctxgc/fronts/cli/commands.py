@@ -1,4 +1,4 @@
-"""Every command of `ctxgc`: its name, the module it lives in, one line of help. Nothing else is loaded to read it.
+"""Every command of `ctxgc`: its name, the module it lives in, one line of help. The table loads no command's module.
 
     argv ──▶ find the name in here ──▶ import that one module ──▶ build that one parser ──▶ run
 
@@ -103,7 +103,7 @@ class _Parser(argparse.ArgumentParser):
         raise Refused(text, kind="usage", hint=f"`{self.prog} --help` says what it takes")
 
     def print_help(self, file: Any = None) -> None:
-        """The help asked for. Unlike the parent's, it does not keep to itself that nothing could be written."""
+        """The help asked for. Unlike the parent's method, this method raises where the stream cannot be written."""
         (file or sys.stdout).write(self.format_help())
 
 
@@ -120,7 +120,7 @@ def names() -> list[str]:
 
 
 def help_of(name: str) -> str:
-    """One line that says what a command does."""
+    """A command's help, on one line."""
     return next(group[name][1] for group in GROUPS.values() if name in group)
 
 

@@ -13,7 +13,7 @@ SHELLS_KNOWN = ("bash", "zsh", "fish")
 
 
 class Words:
-    """What may follow one command: its options with their help, those that take a value, choices by option."""
+    """The words after a command: options with their help, options with a value, choices by option."""
 
     def __init__(self, name: str) -> None:
         parser = commands.build_parser(name, commands.load(name))

@@ -52,7 +52,7 @@ EXITS = {
 OUT_OF_REACH_HINT = "end it with `kill` and its pid where it was started; the next command starts another"
 
 SESSION_VARIABLES = ((CLAUDE_CODE, "CLAUDE_CODE_SESSION_ID"), (CODEX, "CODEX_THREAD_ID"))
-"""By source: where an agent tells the commands it runs which session they are run in."""
+"""By source: the variable in which an agent tells its commands the session."""
 
 
 class Refused(Exception):
@@ -81,7 +81,8 @@ class Shell:
         return self.connect(spawn=spawn).call(method, params)
 
     def connect(self, *, spawn: bool = True) -> blocking_client.LineClient:
-        """The connection, opened once: to a daemon that runs, wherever it says it listens, or to one started now."""
+        """The connection, opened once: to the running daemon, wherever the daemon listens, or to a daemon started
+        now."""
         if self._client is None:
             try:
                 self._client = self._dial(discovery.candidate_sockets(self.args.socket, os.environ))
@@ -117,7 +118,7 @@ class Shell:
             raise blocking_client.Unreachable(found, OUT_OF_REACH_HINT)
 
     def session(self) -> dict[str, str]:
-        """The params that name the session meant: the one given, our agent's, or this directory's newest.
+        """The params that name a session: the `--session` option, the agent's own session, or this directory's newest.
 
         A model may run `ctxgc recall '#7'`, and two agents may work in one directory.
         """
@@ -137,7 +138,7 @@ class Shell:
         return bool(reply.sessions)
 
     def _knows(self, session: str) -> bool:
-        """Whether the daemon has this session; an agent that nobody watches is none of ours."""
+        """Whether the daemon has this session; an agent without a watched session counts as none."""
         try:
             self.call("segment.list", {"session": session, "limit": 1})
         except blocking_client.CallFailed as failure:
@@ -155,7 +156,7 @@ class Shell:
         return 0
 
     def print_json(self, reply: Any) -> None:
-        """One JSON object on one line. ASCII, so that it survives any locale and a lone surrogate."""
+        """A JSON object on a line. ASCII, so that it survives any locale and a lone surrogate."""
         sys.stdout.write(json.dumps(reply, separators=(",", ":")) + "\n")
 
     def changed(self, reply: Changed) -> int:
@@ -163,7 +164,7 @@ class Shell:
         return self.answer(reply, lambda page: say_changed(page, reply))
 
     def fail(self, failure: blocking_client.CallFailed | Refused) -> int:
-        """Say what went wrong and what to do next; the exit code."""
+        """Print the error and the next step; the exit code."""
         sys.stdout.flush()
         text = terminal.harmless(str(failure)).rstrip()
         if self.args.json:

@@ -42,7 +42,7 @@ SUMS = (
 
 
 class Story:
-    """One run: what came in, what each collection did, and whether everything is still there."""
+    """A run: the imports, the collections, and the proof that no segment is lost."""
 
     def __init__(self, client: LineClient, budget_tokens: int | None, bar: progress.Bar) -> None:
         self.client = client
@@ -61,7 +61,8 @@ class Story:
         self._bar = bar
 
     def bring_in(self, files: list[str]) -> None:
-        """Import each file; meanwhile another thread parses it again, by itself, to know what must be there."""
+        """Import each file; meanwhile another thread parses the files again, to know the segments that must be
+        there."""
         with ThreadPoolExecutor(1) as pool:
             for path in files:
                 self._bar.note(os.path.basename(path))
@@ -137,7 +138,7 @@ class Story:
             offset = page.next_offset
 
     def _recall(self, key: str, ids: list[str]) -> int:
-        """Bring every one of them back, pipelined; how many came back exactly as our own parse has them."""
+        """Recall every evicted segment, pipelined; the number of exact recalls, by a second parse."""
         exact = 0
         large: list[ContentReply] = []
         calls = (("stash.recall", {"session": key, "id": segment_id}) for segment_id in ids)

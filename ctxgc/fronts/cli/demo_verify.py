@@ -41,7 +41,7 @@ class Expected:
         self._sessions: dict[str, dict[str, ContentStamp]] = {}
 
     def note(self, key: str, segments: Mapping[str, ContentStamp]) -> None:
-        """Add a file's segments. What an earlier file has complete stays: admitting again changes nothing."""
+        """Add a file's segments. A segment that an earlier file has in full stays: admitting again changes nothing."""
         known = self._sessions.setdefault(key, {})
         for segment_id, stamp in segments.items():
             if segment_id not in known or known[segment_id].is_pending:
@@ -56,13 +56,13 @@ class Expected:
         return sum(stored.get(segment_id) != stamp.whole for segment_id, stamp in self.of(key).items())
 
     def is_exact(self, key: str, segment_id: str, pieces: Iterable[tuple[str, bytes]]) -> bool:
-        """Whether these are the pieces that our own parse gave this segment: same names, same order, same bytes."""
+        """Whether the pieces equal the second parse's: same names, same order, same bytes."""
         stamp = self.of(key).get(segment_id)
         return stamp is not None and stamp.body == digest(b"", (Piece(name, data) for name, data in pieces))
 
 
 def parse(path: str) -> dict[str, dict[str, ContentStamp]]:
-    """The stamps of a transcript by session key and segment id; nothing for a file that cannot be read.
+    """The stamps of a transcript by session key and segment id; nothing for an unreadable file.
 
     Of segments admitted twice the last counts: the first was pending.
     """

@@ -1,4 +1,4 @@
-"""What a person sees of a demo: the window before and after, what left and why, one `why`, one search, the proof."""
+"""The screen of a demo: the window before and after, victims with reasons, a `why`, a search, the proof."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _reached(totals: dict[str, Any]) -> str:
 
 
 def _bars(page: terminal.Page, before: int, after: int, most: int, width: int = 30) -> str:
-    """What stayed in full, what left in light."""
+    """Tokens that stayed in full colour, freed tokens in light."""
     full = round(width * after / most)
     left = max(round(width * before / most) - full, 0)
     solid, light = ("█", "░") if page.can_utf8 else ("#", ".")

@@ -79,7 +79,7 @@ def _stop(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _refuse_stranger(url: str, folder: str) -> None:
-    """Raise `Refused` where a gateway serves that said nothing in this folder."""
+    """Raise `Refused` where a gateway serves without a file in this folder."""
     try:
         gateway_status.status_of(url)
     except (OSError, ValueError):

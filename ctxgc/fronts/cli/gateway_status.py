@@ -1,10 +1,10 @@
-"""The gateways that run: found by their files in the state folder, asked what they did, told to stop.
+"""The running gateways: found by their files in the state folder, asked for counts, told to stop.
 
     state folder ──▶ pid, address ──GET /ctxgc/status──▶ mode and counts
                           └──SIGTERM, until the file is gone──▶ stopped
 
-Standard library only, and not `http.client` of it: `ctxgc status` imports this module, and that would cost it more than
-all else that it does.
+Standard library only, and no `http.client`: `ctxgc status` imports this module, and `http.client` costs more than the
+whole command.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WHY = {
 
 
 def status_of(url: str) -> dict[str, Any]:
-    """What the gateway at this address says of itself. Raises OSError, and ValueError for what is no gateway."""
+    """The status of the gateway at this address. Raises OSError, and ValueError for what is no gateway."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     request = f"GET {STATUS_PATH} HTTP/1.0\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
     answer = b""
@@ -102,7 +102,7 @@ def hint_still(folder: str) -> str:
 
 
 def say(page: terminal.Page, running: list[dict[str, Any]]) -> None:
-    """What each gateway serves, what it did, and why calls passed unedited."""
+    """Each gateway's modes, counts, and reasons of unedited calls."""
     for one in running:
         page.say()
         since = terminal.duration(max(time.time() - one["since_s"], 0))
@@ -151,7 +151,7 @@ def _faults(number: dict[str, int]) -> str:
 
 
 def stop(meant: list[pidfile.GatewayProcess], wait_s: float) -> list[pidfile.GatewayProcess]:
-    """Tell gateways to stop, and wait; those that are gone. What they still serve has a few seconds to end."""
+    """Tell gateways to stop, and wait; those that are gone. Requests in flight have a few seconds to end."""
     import signal
 
     for one in meant:

@@ -149,7 +149,7 @@ def _say_checks(page: terminal.Page, reply: DoctorReply) -> None:
 
 
 def _offline(shell: Shell, flag: str) -> int:
-    """Run `ctxgcd --check` or `--repair` as a child process and show what it says; its exit code."""
+    """Run `ctxgcd --check` or `--repair` as a child process and show the output; its exit code."""
     import subprocess
 
     child = [sys.executable, "-m", "ctxgc.daemon.main", flag]

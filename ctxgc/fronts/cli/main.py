@@ -21,7 +21,7 @@ VALUED = ("--socket", "--timeout", "--session")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code. Never raises but for a programmer's error."""
+    """Run a command and return the exit code. Never raises but for a programmer's error."""
     if sys.stdout is None:  # Closed, as by `>&-`. What we open next would get its number, and our output with it.
         if sys.stderr is not None:
             sys.stderr.write("ctxgc: standard output is closed\n")
@@ -97,7 +97,7 @@ def _help(before: list[str], after: list[str]) -> int:
 
 
 def overview() -> str:
-    """The help of the whole command: its groups, one line each."""
+    """The help of the whole program: commands by group, a line each."""
     lines = ["usage: ctxgc COMMAND [ARGUMENTS]", "", "A garbage collector for the context of LLM sessions.", ""]
     for title, group in commands.GROUPS.items():
         lines.append(title)
@@ -114,7 +114,7 @@ def _unknown(name: str, words: list[str]) -> int:
 
 
 def _misused(words: list[str], refused: Refused) -> int:
-    """Say what is wrong with the words of a command that could not be parsed; as JSON if they ask for that."""
+    """Say what is wrong with the words of a command that could not be parsed; as JSON if the options ask for JSON."""
     return Shell(argparse.Namespace(json="--json" in words)).fail(refused)
 
 

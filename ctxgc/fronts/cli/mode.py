@@ -1,9 +1,9 @@
-"""`ctxgc mode`: in which mode the gateway serves a session or an agent, and switching it while it runs.
+"""`ctxgc mode`: the gateway's mode for a session or an agent, switched while the gateway runs.
 
     [gateway.modes] of the configuration ──one line set or taken out──▶ written in one step ──▶ the gateway reads it
 
-The file is the one truth: a gateway that starts tomorrow finds the same modes. It is edited as text, so that comments
-and order survive, and only where the outcome, read again, differs from before in that one mode and in nothing else.
+The file is the one truth: a gateway that starts tomorrow finds the same modes. The file is edited as text, so that
+comments and order survive, and only where the new file, read again, differs in the one mode alone.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
 def _agent(shell: Shell, name: str) -> str:
     """The source of an agent's sessions, by that name or its program's. Raises `Refused` for one nobody has met.
 
-    A program that names itself in a header of its requests is known by its sessions.
+    A program with the gateway's header is known by its sessions.
     """
     from ctxgc.config import similar_agent
     from ctxgc.fronts.cli.agents import AGENTS as PROGRAMS
@@ -99,7 +99,7 @@ def _loaded(path: Path, *, is_given: bool) -> Config:
 
 
 def _in_force(config: Config, name: str) -> dict[str, Any]:
-    """The mode of a name and the key that sets it: its own, its agent's, or the one for all."""
+    """The mode of a name and the key that sets the mode: the name's own, the agent's, or the general key."""
     ours = config.gateway
     for key in (name, name.partition(":")[0]):
         if key in ours.modes:
@@ -132,7 +132,7 @@ def _switch(path: Path, name: str, wanted: str) -> None:
 
 
 def with_mode(text: str, name: str, wanted: str) -> str | None:
-    """The TOML text with that mode set, or taken out; None where that cannot be done by a line of its own."""
+    """The TOML text with that mode set, or taken out; None where no line of its own can set the mode."""
     try:
         expected = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
@@ -172,7 +172,7 @@ def _line(name: str, wanted: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write the file in one step, with the rights it had: whoever reads it meanwhile reads the old one or the new."""
+    """Write the file in one step, with its rights: a reader meets the old file or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rights = path.stat().st_mode & 0o777 if path.exists() else 0o600
     handle, scratch = tempfile.mkstemp(prefix=".config-", dir=path.parent)

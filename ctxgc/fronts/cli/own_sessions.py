@@ -1,6 +1,6 @@
 """Where the user's own sessions are: Claude Code's and Codex's, in the folders that these agents are told to use.
 
-Nobody looks into them unless the user says so.
+The command looks into the folders only when asked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def folders(environment: Mapping[str, str]) -> list[str]:
 
 
 def typed_folder(folder: str, environment: Mapping[str, str]) -> str:
-    """A folder as one types it: `~/.claude/projects`; quoted where a shell would take it for something else."""
+    """A folder as a person types the path: `~/.claude/projects`; quoted where a shell would change the word."""
     import shlex
 
     home = (environment.get("HOME") or os.path.expanduser("~")).rstrip("/")

@@ -50,7 +50,7 @@ def _completion_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def completion(shell: Shell, args: argparse.Namespace) -> int:
-    """Print a completion script; it asks nothing of the daemon when it runs."""
+    """Print a completion script; the script asks the daemon for nothing."""
     from ctxgc.fronts.cli.completion import script
 
     text = script(args.shell)

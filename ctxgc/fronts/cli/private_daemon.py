@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 START_S = 20.0
 IDLE_EXIT_S = 60
-"""If we are killed outright, the daemon goes by itself after this."""
+"""Seconds after which the daemon of a killed command ends."""
 STOP_S = 10.0
 POLL_S = 0.02
 LOG_BYTES_SHOWN = 2000

@@ -63,7 +63,7 @@ class Bar:
 
 
 def weight(path: str) -> int:
-    """How much work a path is: its bytes, or those of the files in it; 1 for what cannot be read."""
+    """The work of a path: the bytes of the file, or of the folder's files; 1 for what cannot be read."""
     if not os.path.isdir(path):
         try:
             return max(os.path.getsize(path), 1)

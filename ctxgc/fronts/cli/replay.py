@@ -1,4 +1,4 @@
-"""`ctxgc replay`: what policies would have cost on recorded sessions, and what they would have missed. Needs no daemon.
+"""`ctxgc replay`: the cost and the faults of policies on recorded sessions. Needs no daemon.
 
     paths, or the user's own sessions ──ask──▶ study (worker processes) ──▶ tables, JSON, an HTML page, or one `why`
 

@@ -1,4 +1,4 @@
-"""What a person sees of a replay: a table an agent, what stands beside it, and why one turn faulted."""
+"""The screens of a replay: a table for each agent, its notes, and the explanation of a turn's faults."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def say(page: Page, report: dict[str, Any], html: str = "") -> None:
 
 
 def _say_what_it_would_have_been(page: Page, everything: dict[str, Any]) -> None:
-    """The answer, before the tables that it stands in."""
+    """The answer, before its tables."""
     rows = {row["name"]: row for row in everything["policies_with_inputs_and_thinking"]}
     if SHIPPED not in rows:
         return
@@ -119,7 +119,7 @@ def _span(interval: list[float] | None, digits: int) -> str:
 
 
 def say_why(page: Page, found: dict[str, Any]) -> None:
-    """What a turn needed, and what of it was missing and why."""
+    """The segments that a turn needed, with the missing segments and the reasons."""
     page.say(f"{found['source']} {found['session']}, turn {found['turn']}", "bold")
     if not found["needs"]:
         page.say("its output shows no need of any earlier tool result")

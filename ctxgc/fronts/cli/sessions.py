@@ -86,7 +86,7 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
 
 
 def unreadable(failed: FailedReply) -> str:
-    """What is wrong with a file, its path said once."""
+    """The error of a file, with its path once."""
     return failed.error if failed.path in failed.error else f"{failed.path}: {failed.error}"
 
 

@@ -102,7 +102,7 @@ def _line(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _session_from_stdin(text: str) -> str:
-    """The session that Claude Code names in the JSON it gives its status line's command; empty if there is none."""
+    """The session in the JSON that Claude Code writes to its status line's command; empty if there is none."""
     try:
         told = json.loads(text)
     except ValueError:

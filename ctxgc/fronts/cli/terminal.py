@@ -177,7 +177,7 @@ def count(number: float) -> str:
 
 
 class Billing:
-    """Raw tokens of a session as its model bills them: the unit of all that is said of a window."""
+    """Raw tokens of a session as the model bills tokens: the unit of every number of a window."""
 
     __slots__ = ("ratio", "system_and_tools_tokens")
 
@@ -191,7 +191,7 @@ class Billing:
         return -int(-raw_tokens * self.ratio // 1)
 
     def whole(self, raw_tokens: float) -> int:
-        """Of a window, with what is billed beside it."""
+        """Of a window, system prompt and tools included."""
         return self.part(raw_tokens) + self.system_and_tools_tokens
 
 
@@ -218,7 +218,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(wall_s: float) -> str:
-    """How long ago a moment was; empty where it is not known."""
+    """The time since a moment; empty for an unknown moment."""
     if wall_s <= 0:
         return ""
     return f"{duration(max(time.time() - wall_s, 0))} ago"
@@ -236,7 +236,7 @@ def protected_by(sums: Mapping[str, int]) -> str:
 
 
 def what_left(one: CollectionReply, billing: Billing) -> str:
-    """What a collection of the journal did, or would have done, or brought back."""
+    """The effect of a journal entry: evicted, would have evicted, or brought back."""
     freed = billing.whole(one.before_tokens) - billing.whole(one.after_tokens)
     if one.undoes:
         return f"{tokens_label(-freed)} came back"

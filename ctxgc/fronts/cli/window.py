@@ -1,4 +1,4 @@
-"""The window of a session: what comes in, what stays, what goes, and why."""
+"""The window of a session: additions, roots, victims, and their reasons."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
             str(collection.collection),
             terminal.ago(collection.wall_s),
             collection.trigger + (f" undoes {collection.undoes}" if collection.undoes else ""),
-            f"{tokens_label(billing.whole(collection.before_tokens))} → {tokens_label(billing.whole(collection.after_tokens))}",
+            " → ".join(tokens_label(billing.whole(raw)) for raw in (collection.before_tokens, collection.after_tokens)),
             tokens_label(billing.part(collection.predicted_cost)),
             "–" if collection.actual_cost is None else tokens_label(billing.part(collection.actual_cost)),
             terminal.what_left(collection, billing),
