@@ -138,7 +138,7 @@ def _terms(run: Simulation) -> Iterable[tuple[int, list[float]]]:
             float(reached[slot]),
             float(garbage_proof(heap, slot, now, RULES) is not None),
         )
-        yield slot, [*fixed_terms(heap.fixed_facts(slot)), *moving]
+        yield slot, [*fixed_terms(heap.reuse_facts(slot)), *moving]
 
 
 def fit(sessions: Sequence[Played]) -> Weights:

@@ -79,7 +79,7 @@ class Names:
         """The next id of a text, or of any other content."""
         return self._next(text_id(role, kind, text, 1))
 
-    def newest(self, call_id: str) -> str | None:
+    def newest_call_id(self, call_id: str) -> str | None:
         """The id of the last call with this call id, if there was one."""
         base = call_base(call_id)
         return tool_call_id(base, self._uses[base]) if base in self._uses else None

@@ -218,11 +218,11 @@ class Heap:
         return number or 0
 
     def _weigh(self, slot: int) -> None:
-        logit = fixed_logit(self.weights, self.fixed_facts(slot), self.importance[slot])
+        logit = fixed_logit(self.weights, self.reuse_facts(slot), self.importance[slot])
         self.logit[slot] = logit
         self.key[slot] = logit - log(max(self.freed[slot], 1))
 
-    def fixed_facts(self, slot: int) -> FixedFacts:
+    def reuse_facts(self, slot: int) -> FixedFacts:
         """The facts of a slot that the estimate of reuse rests on."""
         refs, namings = len(self.refs[slot]), self.namings[slot]
         return FixedFacts(KINDS[self.kind[slot]], self.traits[slot], self.body[slot], refs, namings)

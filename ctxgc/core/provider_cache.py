@@ -283,7 +283,7 @@ def findable(
     if provider.lookback_blocks and not is_mark_free:
         found = [unit for unit in found if _is_in_reach(unit.end.blocks, prompt.marks, provider.lookback_blocks)]
     found = found[-provider.considered_max :]
-    marked = tuple((_place_of(mark, prompt), mark.life_s) for mark in prompt.marks)
+    marked = tuple((_mark_position(mark, prompt), mark.life_s) for mark in prompt.marks)
     deepest = found[-1].prefix if found else None
     return Readable(provider, tuple(unit.end for unit in found), deepest, prompt.end, marked)
 
@@ -292,7 +292,7 @@ def _is_in_reach(blocks: int, marks: Sequence[Mark], lookback_blocks: int) -> bo
     return any(0 <= mark.blocks - blocks < lookback_blocks for mark in marks)
 
 
-def _place_of(mark: Mark, prompt: Prompt) -> Place:
+def _mark_position(mark: Mark, prompt: Prompt) -> Place:
     """Where a mark stands; a mark that is predicted behind the prompt's end covers all of the prompt."""
     at = bisect_right(prompt.units, mark.blocks, key=lambda unit: unit.end.blocks)
     return prompt.units[at - 1].end if at else START

@@ -142,7 +142,7 @@ class Output:
         """Distinct words of all voices, in order."""
         return dict.fromkeys((*self.spoken.words, *self.inputs.words, *self.thinking.words))
 
-    def fixed(self, scope: EvictionScope) -> list[Voice]:
+    def fixed_voices(self, scope: EvictionScope) -> list[Voice]:
         """The voices whose text no collector may evict."""
         return [
             self.spoken,
@@ -248,7 +248,7 @@ def demand_of(episode: Episode, scope: EvictionScope, outputs: Sequence[Output] 
         index.clear(turn.cleared)
         output = output_of(turn) if outputs is None else outputs[number % len(outputs)]
         wants.append(index.wants(output))
-        for said in output.fixed(scope):
+        for said in output.fixed_voices(scope):
             index.fix(said)
         for sized in turn.reply:
             if outputs is None:

@@ -336,7 +336,9 @@ class ClaudeCode(LineTranscript):
 
     def _take_clearing(self, chain: SessionBuilder, calls: list[object]) -> None:
         """Only what was answered has a body to clear."""
-        known = [chain.names.newest(call) for call in calls if isinstance(call, str) and not chain.is_open(call)]
+        known = [
+            chain.names.newest_call_id(call) for call in calls if isinstance(call, str) and not chain.is_open(call)
+        ]
         ids = [segment_id for segment_id in known if segment_id is not None]
         if ids:
             chain.clear(ids, Departure.HOST_CLEARED)

@@ -314,7 +314,7 @@ class Codex(LineTranscript):
                 ids += self._matched_message(item, used, wall_s)
             elif kind in ("compaction", "compaction_summary"):
                 ids.append(self._summary("", {"opaque": [item]}, wall_s))
-            elif kind in CALLS and (known := chain.names.newest(as_text(item.get("call_id")))):
+            elif kind in CALLS and (known := chain.names.newest_call_id(as_text(item.get("call_id")))):
                 ids.append(known)
             elif kind not in OUTPUTS:
                 self._skip(f"history.{kind}")

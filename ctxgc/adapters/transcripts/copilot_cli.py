@@ -106,7 +106,7 @@ class CopilotCli(LineTranscript):
         if thread is None:
             session = clean_name(f"{main.chain.session}.{agent}")
             thread = self._threads[agent] = _Thread(SessionBuilder(session, self._events))
-            parent_segment = main.chain.names.newest(agent) or ""
+            parent_segment = main.chain.names.newest_call_id(agent) or ""
             self._events.append(Opened(session, self._cwd, main.chain.session, parent_segment))
         return thread
 

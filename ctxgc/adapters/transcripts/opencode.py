@@ -118,7 +118,7 @@ class _MessageReader:
         wall_s = _ms(as_dict(info.get("time")).get("created"))
         self._clear_until(wall_s)
         self._mark(info)
-        kept = [part for part in map(as_dict, parts) if self._is_shallow(part)]
+        kept = [part for part in map(as_dict, parts) if self._is_within_depth(part)]
         if role == "user":
             self._take_prompt(info, kept, wall_s)
         else:
@@ -140,7 +140,7 @@ class _MessageReader:
         if name := as_text(owner.get("id")):
             self.starts.setdefault(name, len(self.ids))
 
-    def _is_shallow(self, part: dict[str, Any]) -> bool:
+    def _is_within_depth(self, part: dict[str, Any]) -> bool:
         if is_deeper(part, SKELETON_DEPTH_MAX):
             self.skipped["too_deep"] += 1
             return False

@@ -195,16 +195,16 @@ def _messages(shown: list[Line]) -> list[dict[str, Any]]:
     for group in replies(shown):
         left -= len(group)
         is_assistant = group[0].role is Role.ASSISTANT
-        _say(messages, "assistant" if is_assistant else "user", [_block(line) for line in group])
+        _add_blocks(messages, "assistant" if is_assistant else "user", [_block(line) for line in group])
         calls = calls_of(group)
         if left or any(call.result is not None for call in calls):
-            _say(messages, "user", [_result_block(call) for call in calls])
+            _add_blocks(messages, "user", [_result_block(call) for call in calls])
     if messages and messages[0]["role"] == "assistant":
         messages.insert(0, {"role": "user", "content": [{"type": "text", "text": SESSION_START}]})
     return messages
 
 
-def _say(messages: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]) -> None:
+def _add_blocks(messages: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]) -> None:
     """Add blocks: to the last message of this role, else as a new message."""
     # The API takes no assistant message that ends in thinking.
     while role == "assistant" and blocks and blocks[-1]["type"] in ("thinking", "redacted_thinking"):

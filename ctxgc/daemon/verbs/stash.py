@@ -80,7 +80,7 @@ async def recall_content(services: Services, params: StashRecall) -> RecallReply
         return await _recall_ids(services, params, session, [params.id], [])
     key = await services.registry.resolve(params.session) if params.session else None
     found = await services.stash.search(Query(text=params.query, key=key, limit=RECALL_HITS_MAX))
-    chosen, notes = _within_budget(found, params.budget_tokens)
+    chosen, notes = _hits_within_budget(found, params.budget_tokens)
     if not chosen:
         raise NotFound(f"nothing found for {params.query!r}", hint="; ".join(notes) or "try fewer or other words")
     # Hits of several sessions are recalled session by session; the best hit's session answers first.
@@ -93,7 +93,7 @@ async def recall_content(services: Services, params: StashRecall) -> RecallReply
     return _join(replies)
 
 
-def _within_budget(found: SearchResult, budget_tokens: int) -> tuple[list[SegmentRow], list[str]]:
+def _hits_within_budget(found: SearchResult, budget_tokens: int) -> tuple[list[SegmentRow], list[str]]:
     chosen, left, passed_over = [], budget_tokens, 0
     for hit in found.hits:
         tokens = hit.row.skeleton_tokens + sum(tokens for _, _, tokens in hit.row.pieces)

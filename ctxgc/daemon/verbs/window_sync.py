@@ -93,7 +93,7 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     if params.digests and len(params.digests) != len(params.ids):
         raise BadParams("digests stand beside ids: one for each", field="digests")
     segments = await on_worker(services, segments_in, params)
-    session = await services.registry.open(_row(services, params))
+    session = await services.registry.open(_new_session_row(services, params))
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     async with session.changing() as tx:
         session.ledger = session.ledger or RequestLedger()
@@ -107,7 +107,7 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     return await _reply(call)
 
 
-def _row(services: Services, params: WindowSync) -> SessionRow:
+def _new_session_row(services: Services, params: WindowSync) -> SessionRow:
     source, _, name = params.session.partition(":")
     renderer = Renderer.GATEWAY if params.mode == "on" else Renderer.AGENT
     return SessionRow(key=SessionKey(source, name), rendered_by=renderer, created_s=services.clock())

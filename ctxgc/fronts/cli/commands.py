@@ -169,14 +169,14 @@ def kind_argument(text: str) -> str:
     return "tool_call" if text == "exchange" else text
 
 
-def at_least_one(text: str) -> int:
+def positive_argument(text: str) -> int:
     """A number of things to list."""
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
     return int(text)
 
 
-def none_or_more(text: str) -> int:
+def count_argument(text: str) -> int:
     """A number of things to list or to pass over."""
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number")

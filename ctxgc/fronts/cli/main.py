@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
     try:
-        code = _command(sys.argv[1:] if argv is None else argv)
+        code = _run_command(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_REFUSED
 
 
-def _command(argv: list[str]) -> int:
+def _run_command(argv: list[str]) -> int:
     """Find the command, parse its words, run it; its exit code. Raises OSError where stdout takes no more."""
     before, name, after = split(argv)
     if name in ("", "help"):
@@ -90,7 +90,7 @@ def _help(before: list[str], after: list[str]) -> int:
         sys.stdout.write(commands.build_parser(after[0], commands.load(after[0])).format_help())
         return 0
     if "--version" in before:
-        return _command(["version"])
+        return _run_command(["version"])
     asked = after or not before or any(flag in before for flag in ("-h", "--help"))
     (sys.stdout if asked else sys.stderr).write(overview())
     return 0 if asked else EXIT_USAGE

@@ -13,7 +13,15 @@ import sys
 
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, at_least_one, kind_argument, none_or_more, tokens_argument
+from ctxgc.fronts.cli.commands import (
+    KINDS,
+    STATES,
+    Spec,
+    count_argument,
+    kind_argument,
+    positive_argument,
+    tokens_argument,
+)
 from ctxgc.fronts.cli.context import Shell, say_changed, usage
 from ctxgc.fronts.cli.terminal import plain, plural
 
@@ -49,8 +57,8 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
         "--since", metavar="TIME", type=_moment, default=0.0, help="only after: 2026-01-31, or 3d, 5h, 20min ago"
     )
     parser.add_argument("--until", metavar="TIME", type=_moment, default=0.0, help="only before")
-    parser.add_argument("--limit", type=at_least_one, default=10, help="how many; default: 10")
-    parser.add_argument("--offset", type=none_or_more, default=0, help="where to go on")
+    parser.add_argument("--limit", type=positive_argument, default=10, help="how many; default: 10")
+    parser.add_argument("--offset", type=count_argument, default=0, help="where to go on")
 
 
 def search(shell: Shell, args: argparse.Namespace) -> int:

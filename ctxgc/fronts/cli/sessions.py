@@ -7,7 +7,7 @@ import sys
 
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import own_sessions, progress, terminal
-from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, at_least_one, kind_argument, none_or_more
+from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, count_argument, kind_argument, positive_argument
 from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, say_changed, usage
 from ctxgc.fronts.cli.terminal import count, plain, plural
 
@@ -129,8 +129,8 @@ def _say_watched(page: terminal.Page, reply: WatchReply) -> None:
 def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument("--source", default="", help="only sessions of this agent: claude_code, codex, …")
-    parser.add_argument("--limit", type=at_least_one, default=20, help="how many; default: 20")
-    parser.add_argument("--offset", type=none_or_more, default=0, help="where to go on")
+    parser.add_argument("--limit", type=positive_argument, default=20, help="how many; default: 20")
+    parser.add_argument("--offset", type=count_argument, default=0, help="where to go on")
 
 
 def sessions(shell: Shell, args: argparse.Namespace) -> int:
@@ -167,7 +167,9 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind", action="append", default=[], type=kind_argument, choices=KINDS, help="only segments of this kind"
     )
-    parser.add_argument("--limit", type=at_least_one, default=30, help="how many segments, the newest; default: 30")
+    parser.add_argument(
+        "--limit", type=positive_argument, default=30, help="how many segments, the newest; default: 30"
+    )
 
 
 def show(shell: Shell, args: argparse.Namespace) -> int:

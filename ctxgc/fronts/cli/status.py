@@ -213,13 +213,13 @@ def _last(one: CollectionReply | None, billing: terminal.Billing) -> str:
     """The last collection: its trigger, its predicted cost, its actual cost."""
     if one is None:
         return "no collection yet"
-    actual = "" if one.actual_cost is None else f", {_cost(billing.part(one.actual_cost))} by the bill"
+    actual = "" if one.actual_cost is None else f", {_cost_in_words(billing.part(one.actual_cost))} by the bill"
     head = f"#{one.collection}, {terminal.ago(one.wall_s)}, {plain(one.trigger)}"
-    costs = f"{_cost(billing.part(one.predicted_cost))} predicted{actual}"
+    costs = f"{_cost_in_words(billing.part(one.predicted_cost))} predicted{actual}"
     return f"{head}: {terminal.what_left(one, billing)}; {costs}"
 
 
-def _cost(cost: float) -> str:
+def _cost_in_words(cost: float) -> str:
     return f"{'saves' if cost <= 0 else 'costs'} {tokens_label(abs(cost))}"
 
 

@@ -8,7 +8,7 @@ import sys
 
 from ctxgc.core.labels import SHADOW, tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.commands import KINDS, Spec, at_least_one, kind_argument, none_or_more, tokens_argument
+from ctxgc.fronts.cli.commands import KINDS, Spec, count_argument, kind_argument, positive_argument, tokens_argument
 from ctxgc.fronts.cli.context import Shell, say_changed, usage
 from ctxgc.fronts.cli.terminal import count, plain, plural
 
@@ -113,7 +113,7 @@ def _collect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--raw", action="store_true", help="N counts o200k tokens, not what the model bills")
     parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
     parser.add_argument(
-        "--limit", type=none_or_more, default=20, help="how many victims to list, the largest; default: 20"
+        "--limit", type=count_argument, default=20, help="how many victims to list, the largest; default: 20"
     )
 
 
@@ -212,7 +212,7 @@ def say_why(page: terminal.Page, reply: WhyReply) -> None:
 
 def _undo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "collection", nargs="?", type=at_least_one, default=0, metavar="N", help="which; default: the newest"
+        "collection", nargs="?", type=positive_argument, default=0, metavar="N", help="which; default: the newest"
     )
     parser.add_argument("--force", action="store_true", help="even if a later collection ran")
 
@@ -238,9 +238,9 @@ def _say_undone(page: terminal.Page, reply: PlanReply) -> None:
 
 def _log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "collection", nargs="?", type=at_least_one, default=0, metavar="N", help="this one, with its victims"
+        "collection", nargs="?", type=positive_argument, default=0, metavar="N", help="this one, with its victims"
     )
-    parser.add_argument("--limit", type=at_least_one, default=20, help="how many, the newest; default: 20")
+    parser.add_argument("--limit", type=positive_argument, default=20, help="how many, the newest; default: 20")
 
 
 def log(shell: Shell, args: argparse.Namespace) -> int:
