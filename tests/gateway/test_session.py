@@ -38,7 +38,7 @@ def named(make, session):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [ClaudeAgent, ChatAgent, ResponsesAgent])
-def test_a_long_session_lives_costs_less_and_loses_nothing(daemon, make, capsys):
+def test_a_long_session_lives_costs_less_and_loses_nothing(daemon, make):
     session, agent = str(uuid4()), make(size=RESULT_BYTES)
     headers, more = named(make, session)
     with Stage(DaemonClient(daemon.socket), wait_s=0.5) as stage, Stage(mode="off") as plain:
@@ -62,14 +62,8 @@ def test_a_long_session_lives_costs_less_and_loses_nothing(daemon, make, capsys)
         pieces = daemon.call("stash.recall", session=key, id=row["id"])["recalled"][0]["pieces"]
         assert {piece["name"]: piece["text"] for piece in pieces} == {p.name: p.text for p in window[row["id"]].body}
     journal = daemon.call("heap.log", session=key)["collections"]
-    with capsys.disabled():
-        print(
-            f"\n{agent.wire}: {TURNS} turns, {stage.upstream.refused or 'none'} refused, {counts.edited} edited, "
-            f"{counts.collections} collections, {len(evicted)} evicted and recalled; cost {gated.cost:,.0f} against "
-            f"{ungated.cost:,.0f} without ({gated.cost / ungated.cost:.1%}); last request {len(got):,} of "
-            f"{len(body):,} bytes; predicted {sum(c['predicted_cost'] for c in journal):,.0f}, "
-            f"actual {sum(c['actual_cost'] or 0 for c in journal):,.0f}"
-        )
+    assert counts.collections >= 1 and counts.edited >= 1
+    assert all(c["predicted_cost"] < 0 for c in journal if c["trigger"] == "value")
     assert stage.upstream.refused == []
     assert evicted
     assert gated.cost < 0.9 * ungated.cost

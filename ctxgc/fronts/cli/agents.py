@@ -251,7 +251,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
     modes = ("shadow", "on", "off")
     parser.add_argument(
-        "--mode", choices=modes, default="", help="of a gateway started here; a running one must be in it"
+        "--mode",
+        choices=modes,
+        default="",
+        help="mode of a gateway started here; a running gateway must be in this mode",
     )
     _agent_argument(parser)
     parser.add_argument("arguments", nargs=REMAINDER, metavar="…", help="everything after AGENT is the agent's own")

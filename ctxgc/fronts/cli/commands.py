@@ -30,7 +30,7 @@ STATES = ("resident", "evicted", "departed", "forgotten")
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Start here": {
         "demo": ("demo", "collect a sample session, or the transcripts given, in a private daemon"),
-        "replay": ("replay", "what policies would have cost on recorded sessions, and would have missed"),
+        "replay": ("replay", "the cost and the faults of policies on recorded sessions"),
         "up": ("lifecycle", "start the daemon"),
         "down": ("lifecycle", "stop the daemon"),
         "status": ("status", "the daemon, its gateways and the session at hand on one screen, or on one line"),
@@ -40,11 +40,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("agents", "start an agent through the gateway: claude, codex, opencode"),
         "env": ("agents", "print how `ctxgc run` would start an agent, for a shell to evaluate"),
         "mode": ("mode", "shadow, on or off: how the gateway serves a session or an agent"),
-        "gateway": ("gateway", "run the local server between agents and their models' APIs; or stop it"),
+        "gateway": ("gateway", "run the local server between agents and their models' APIs; or stop the server"),
     },
     "Sessions": {
-        "import": ("sessions", "read transcripts: files, or folders of them"),
-        "watch": ("sessions", "follow transcripts as they grow; without a path: what is followed"),
+        "import": ("sessions", "read transcripts: files, or folders of files"),
+        "watch": ("sessions", "follow transcripts as they grow; without a path: list the watches"),
         "sessions": ("sessions", "known sessions, the newest first"),
         "show": ("sessions", "a session's window and its segments, or one segment"),
         "render": ("sessions", "the window as a list of a model API"),
@@ -53,7 +53,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "The window": {
         "add": ("window", "admit text as a segment"),
         "collect": ("window", "get the window under a budget"),
-        "why": ("window", "why a segment is in the window, or why it left"),
+        "why": ("window", "why a segment is in the window, or why the segment left"),
         "pin": ("window", "keep segments: a pin is never evicted"),
         "unpin": ("window", "take pins back"),
         "stash": ("window", "evict segments by hand"),
@@ -143,7 +143,7 @@ def build_parser(name: str, spec: Spec) -> argparse.ArgumentParser:
             "--session",
             metavar="S",
             default="",
-            help="SOURCE:SESSION, a session id or a prefix of one; default: the newest session of this directory",
+            help="SOURCE:SESSION, a session id or a prefix of an id; default: the newest session of this directory",
         )
     every = parser.add_argument_group("every command")
     every.add_argument("--json", action="store_true", help="print the daemon's reply as one JSON object")
@@ -155,7 +155,7 @@ def build_parser(name: str, spec: Spec) -> argparse.ArgumentParser:
         default=spec.timeout_s,
         help=f"give up waiting for a reply after this long; default: {spec.timeout_s:g}",
     )
-    every.add_argument("--no-spawn", action="store_true", help="do not start the daemon if it is not running")
+    every.add_argument("--no-spawn", action="store_true", help="do not start the daemon if none runs")
     return parser
 
 

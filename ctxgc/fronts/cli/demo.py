@@ -31,7 +31,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         "paths", nargs="*", metavar="PATH", help="transcripts, or folders of them; default: a sample session"
     )
     parser.add_argument(
-        "--budget", metavar="N", type=tokens_argument, help="tokens of each window; default: a third of it"
+        "--budget", metavar="N", type=tokens_argument, help="tokens of each window; default: a third of the window"
     )
 
 

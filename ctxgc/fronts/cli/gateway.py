@@ -107,9 +107,11 @@ def _port(text: str) -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stop", action="store_true", help="stop those that run; with --port: the one there")
+    parser.add_argument(
+        "--stop", action="store_true", help="stop running gateways; with --port: the gateway on this port"
+    )
     parser.add_argument("--host", default="", metavar="ADDRESS", help="loopback address to listen on")
-    parser.add_argument("--port", type=_port, default=None, metavar="N", help="TCP port to listen on; 0: any free one")
+    parser.add_argument("--port", type=_port, default=None, metavar="N", help="TCP port to listen on; 0: any free port")
     parser.add_argument("--mode", choices=MODES, default="", help="mode of sessions that the settings do not name")
     parser.add_argument("--config", default="", metavar="FILE", help="configuration file; default: the user's own")
 

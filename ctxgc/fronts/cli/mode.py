@@ -189,7 +189,7 @@ def _replace(path: Path, text: str) -> None:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "mode", nargs="?", choices=(*MODES, UNSET), metavar="MODE",
-        help="shadow, on, off, or unset: as its agent is served, or as all are; default: say what is in force",
+        help="shadow, on, off, or unset: the agent's mode, or the general mode; default: print the mode in force",
     )  # fmt: skip
     parser.add_argument(
         "--agent", default="", metavar="A", help="every session of claude_code (or claude), codex, opencode, …"

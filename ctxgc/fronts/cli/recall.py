@@ -40,7 +40,7 @@ BACKUP_S = 3600.0
 
 def _search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "query", nargs="*", metavar="WORD", help="words to find; none: the newest that match the filters"
+        "query", nargs="*", metavar="WORD", help="words to find; none: the newest segments that match the filters"
     )
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument(
@@ -110,7 +110,7 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="",
         metavar="SEGMENT",
-        help="a segment's id or a prefix of it, or a tombstone's address",
+        help="a segment's id or a prefix of the id, or a tombstone's address",
     )
     parser.add_argument("--query", default="", help="instead of an id: the best hits for these words")
     parser.add_argument(
@@ -190,7 +190,7 @@ def _say_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
 
 
 def _forget_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("segments", nargs="*", metavar="SEGMENT", help="a segment's id, or a prefix of it")
+    parser.add_argument("segments", nargs="*", metavar="SEGMENT", help="a segment's id, or a prefix of the id")
     parser.add_argument("--whole-session", action="store_true", help="every segment of the session")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
@@ -214,7 +214,7 @@ def forget(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _backup_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="the file to write; it must not exist")
+    parser.add_argument("path", metavar="PATH", help="the file to write; no such file may exist")
 
 
 def backup(shell: Shell, args: argparse.Namespace) -> int:

@@ -50,7 +50,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--html", metavar="FILE", default="", help="write the report as one self-contained page")
     parser.add_argument(
-        "--why", metavar="SESSION:TURN", default="", help="instead: what this turn needed, what was missing and why"
+        "--why",
+        metavar="SESSION:TURN",
+        default="",
+        help="instead: the segments that this turn needed, and why some were missing",
     )
     parser.add_argument("--workers", metavar="N", type=int, default=2, help="processes to work in; default: 2")
     parser.add_argument("--yes", action="store_true", help="read your own sessions without asking")

@@ -307,7 +307,7 @@ def render(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="the file to write; it must not exist")
+    parser.add_argument("path", metavar="PATH", help="the file to write; no such file may exist")
 
 
 def export(shell: Shell, args: argparse.Namespace) -> int:

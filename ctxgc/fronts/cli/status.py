@@ -52,9 +52,7 @@ NEXT = {"limit": "next at the limit", "cold": "next request: cold", "looking": "
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line", action="store_true", help="the session on one line, for a status line")
-    parser.add_argument(
-        "--stdin", action="store_true", help="with --line: the session is the one that Claude Code names on stdin"
-    )
+    parser.add_argument("--stdin", action="store_true", help="with --line: the session that Claude Code names on stdin")
 
 
 def status(shell: Shell, args: argparse.Namespace) -> int:

@@ -32,11 +32,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kind", type=kind_argument, choices=KINDS, default="", help="default: other; attachment for a file"
     )
     parser.add_argument("--id", default="", help="the segment's id; default: derived from kind and text")
-    parser.add_argument("--tag", action="append", default=[], help="a tag to find it by; may be repeated")
-    parser.add_argument("--task", default="", help="the task it belongs to")
-    parser.add_argument("--ref", action="append", default=[], metavar="SEGMENT", help="an older segment it refers to")
+    parser.add_argument("--tag", action="append", default=[], help="a tag to find the segment by; may be repeated")
+    parser.add_argument("--task", default="", help="the segment's task")
+    parser.add_argument(
+        "--ref", action="append", default=[], metavar="SEGMENT", help="an older segment that this segment refers to"
+    )
     parser.add_argument("--importance", type=float, default=0.5, help="0 to 1; default: 0.5")
-    parser.add_argument("--pin", action="store_true", help="never evict it")
+    parser.add_argument("--pin", action="store_true", help="never evict the segment")
 
 
 def add(shell: Shell, args: argparse.Namespace) -> int:
@@ -84,7 +86,7 @@ def _say_added(page: terminal.Page, reply: AddReply) -> None:
 
 
 def _segments_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("segments", nargs="+", metavar="SEGMENT", help="a segment's id, or a prefix of it")
+    parser.add_argument("segments", nargs="+", metavar="SEGMENT", help="a segment's id, or a prefix of the id")
 
 
 def pin(shell: Shell, args: argparse.Namespace) -> int:
@@ -110,8 +112,8 @@ def _collect_arguments(parser: argparse.ArgumentParser) -> None:
         type=tokens_argument,
         help="tokens of the whole window, 40000 or 40k; default: the session's budget, else a third of its raw tokens",
     )
-    parser.add_argument("--raw", action="store_true", help="N counts o200k tokens, not what the model bills")
-    parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    parser.add_argument("--raw", action="store_true", help="N counts o200k tokens, not billed tokens")
+    parser.add_argument("--dry-run", action="store_true", help="list the victims, and change nothing")
     parser.add_argument(
         "--limit", type=count_argument, default=20, help="how many victims to list, the largest; default: 20"
     )
@@ -189,7 +191,7 @@ def victim_row(victim: VictimReply, billing: terminal.Billing | None = None) -> 
 
 
 def _why_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("segment", metavar="SEGMENT", help="a segment's id, or a prefix of it")
+    parser.add_argument("segment", metavar="SEGMENT", help="a segment's id, or a prefix of the id")
 
 
 def why(shell: Shell, args: argparse.Namespace) -> int:
@@ -238,7 +240,12 @@ def _say_undone(page: terminal.Page, reply: PlanReply) -> None:
 
 def _log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "collection", nargs="?", type=positive_argument, default=0, metavar="N", help="this one, with its victims"
+        "collection",
+        nargs="?",
+        type=positive_argument,
+        default=0,
+        metavar="N",
+        help="this collection, with its victims",
     )
     parser.add_argument("--limit", type=positive_argument, default=20, help="how many, the newest; default: 20")
 
