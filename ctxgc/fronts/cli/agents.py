@@ -254,7 +254,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=modes,
         default="",
-        help="mode of a gateway started here; a running gateway must be in this mode",
+        help="mode of a gateway started here; a running gateway must match",
     )
     _agent_argument(parser)
     parser.add_argument("arguments", nargs=REMAINDER, metavar="…", help="everything after AGENT is the agent's own")

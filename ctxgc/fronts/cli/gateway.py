@@ -107,9 +107,7 @@ def _port(text: str) -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--stop", action="store_true", help="stop running gateways; with --port: the gateway on this port"
-    )
+    parser.add_argument("--stop", action="store_true", help="stop running gateways; with --port: the gateway there")
     parser.add_argument("--host", default="", metavar="ADDRESS", help="loopback address to listen on")
     parser.add_argument("--port", type=_port, default=None, metavar="N", help="TCP port to listen on; 0: any free port")
     parser.add_argument("--mode", choices=MODES, default="", help="mode of sessions that the settings do not name")

@@ -53,7 +53,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--why",
         metavar="SESSION:TURN",
         default="",
-        help="instead: the segments that this turn needed, and why some were missing",
+        help="instead: the segments that this turn needed or missed",
     )
     parser.add_argument("--workers", metavar="N", type=int, default=2, help="processes to work in; default: 2")
     parser.add_argument("--yes", action="store_true", help="read your own sessions without asking")

@@ -34,9 +34,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id", default="", help="the segment's id; default: derived from kind and text")
     parser.add_argument("--tag", action="append", default=[], help="a tag to find the segment by; may be repeated")
     parser.add_argument("--task", default="", help="the segment's task")
-    parser.add_argument(
-        "--ref", action="append", default=[], metavar="SEGMENT", help="an older segment that this segment refers to"
-    )
+    parser.add_argument("--ref", action="append", default=[], metavar="SEGMENT", help="an older segment as a reference")
     parser.add_argument("--importance", type=float, default=0.5, help="0 to 1; default: 0.5")
     parser.add_argument("--pin", action="store_true", help="never evict the segment")
 
@@ -245,7 +243,7 @@ def _log_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_argument,
         default=0,
         metavar="N",
-        help="this collection, with its victims",
+        help="a collection, with its victims",
     )
     parser.add_argument("--limit", type=positive_argument, default=20, help="how many, the newest; default: 20")
 
