@@ -56,7 +56,7 @@ def _absolute(path: Path) -> Path:
 
 
 MEMORY = Path(":memory:")
-"""The state folder of a daemon that keeps nothing."""
+"""The state folder of a daemon whose stash lives in memory."""
 
 
 def _absolute_or_memory(path: Path) -> Path:
@@ -93,7 +93,7 @@ class _Section(BaseModel):
 
 
 class DaemonConfig(_Section):
-    """`[daemon]`: where it lives and how much it may hold in memory."""
+    """`[daemon]`: folders, socket, and bounds of memory."""
 
     state_dir: StateDir = Field(default_factory=lambda: state_dir(os.environ))
     """Folder of the stash and its backups, mode 0700. Default: `$XDG_STATE_HOME/ctxgc`. With `:memory:` the stash lives
@@ -134,9 +134,9 @@ class CollectConfig(_Section):
     file_turns: Turns = 12
     """Turns for which the newest read of a touched file is kept."""
     error_turns: Turns = 4
-    """Turns after which a failed call that later succeeded is garbage."""
+    """Turns after which a failed call is garbage, if a later attempt succeeded."""
     min_gain_tokens: Tokens = 50
-    """Raw tokens that evicting a body must free beyond its tombstone."""
+    """The least raw tokens that an eviction frees beyond the tombstone."""
     recall_grace_turns: Turns = 3
     """Turns for which a recalled segment is left alone."""
 
@@ -182,7 +182,8 @@ class StashConfig(_Section):
     reserve_bytes: Bytes = 256 * 2**20
     """Bytes that must stay free on the disk; below this the stash turns read-only."""
     bytes_max: Bytes = 0
-    """Bytes on disk beyond which `doctor` and `status` say what to forget; nothing is dropped unasked. 0: any size."""
+    """Bytes on disk beyond which `doctor` and `status` name sessions to forget; nothing is dropped unasked. 0: any
+    size."""
 
 
 class WatchConfig(_Section):
@@ -204,7 +205,7 @@ class GatewayConfig(_Section):
     upstream_openai: Upstream = ""
     """Base URL that serves OpenAI's API; empty: OpenAI's own."""
     wait_ms: Annotated[int, Field(ge=1, le=10_000)] = 50
-    """Milliseconds that a request may be held back for a decision; after that it passes unedited.
+    """Milliseconds that a request may be held back for a decision; after that the request passes unedited.
 
     The first request of a session with bodies out may wait up to a second after the gateway began.
     """

@@ -74,9 +74,9 @@ class Plan:
 def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rules) -> Plan:
     """Choose victims until at most `target_tokens` stay in the window: garbage first, then the coldest.
 
-    Only reads `heap`. Roots are never victims (I2); a body whose eviction frees less than `rules.min_gain_tokens` is
-    none either (I7). Same arguments, same plan, in every process (I10). Raises nothing.
-    O(slots + references + candidates · log candidates).
+    Only reads `heap`. Roots are never victims (I2); a body whose eviction frees less than `rules.min_gain_tokens` is no
+    victim either (I7). Same arguments, same plan, in every process (I10). Raises nothing. O(slots + references +
+    candidates · log candidates).
     """
     before = heap.resident_tokens
     if before <= target_tokens:
@@ -161,7 +161,7 @@ def _enough(ranked: Ranked, tokens: int) -> Iterator[tuple[int, float, int]]:
 
 
 def plan_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:
-    """Evict these, whatever they are worth; roots too, except pins: a person's hand outranks a rule.
+    """Evict the named slots, whatever the gain; roots too, except pins: a person's hand outranks a rule.
 
     Slots that are not resident, pinned, pending, opaque or smaller than their tombstone are left out.
     """

@@ -4,9 +4,9 @@
                  ▲                   │              unless the host rewinds or an import returns them
                  └──────recall───────┘
 
-A slot is a small integer that counts admissions; references always point to smaller slots, so the graph is acyclic.
-The window holds the slots that are resident or evicted, in order of their places; an evicted slot still costs its
-skeleton and its tombstone. A heap is owned by one session task; nothing in here locks, waits or does I/O.
+A slot is a small integer that counts admissions; references always point to smaller slots, so the graph is acyclic. The
+window holds the slots that are resident or evicted, in order of their places; an evicted slot still costs its skeleton
+and its tombstone. A heap is owned by one session task; the heap never locks, waits or does I/O.
 
 Columns instead of objects: about 150 bytes a slot, references included, where an object with the same fields takes
 400 and a validated model 1 440. `check()` states every invariant; the property tests call it after every step.
@@ -35,7 +35,7 @@ assert STATES == (State.RESIDENT, State.EVICTED, State.DEPARTED, State.FORGOTTEN
 PINNED, OPAQUE, PENDING, ERRORED, PLANNING = (1 << bit for bit in range(5))
 
 NAMES_MAX = 0xFFFF
-"""Tools, and tasks, that a heap tells apart; further ones count as none (I12)."""
+"""Tools, and tasks, that a heap tells apart; further references are dropped (I12)."""
 
 
 class Now(NamedTuple):

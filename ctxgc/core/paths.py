@@ -64,10 +64,11 @@ class PathIndex:
         self.histories: dict[str, PathHistory] = {}
 
     def name(self, slot: int, uses: Iterable[PathUse]) -> dict[int, int]:
-        """Record that a slot names these files: for it, and for each later slot that names one, how many did before.
+        """Record the files that a slot names: for the slot, and for each later slot of a file, the number of earlier
+        slots.
 
-        A slot that names several files has the largest number of them all. A call that is answered late moves those
-        behind it, so that the numbers say the same in whatever order they came. O(later namers).
+        A slot that names several files has the largest number of them all. A late result moves the later slots, so that
+        the numbers are the same in any order of arrival. O(later namers).
         """
         namings = {slot: 0}
         for path in dict.fromkeys(use.path for use in uses):

@@ -4,7 +4,7 @@
 
 Pure, deterministic, and idempotent by construction: a mark holds nothing that a rule takes for a secret. Every rule
 opens with a literal, which the regex engine finds at memory speed; the hint keeps clean text cheap, and a combined
-alternation would be slower. A rule that knows the issuer's prefix trusts it; a rule that only knows a name (`token =
+alternation would be slower. A rule with an issuer's prefix trusts the prefix; a rule that only knows a name (`token =
 …`) also asks that the value look random, because code is full of such names.
 """
 
@@ -124,7 +124,7 @@ ISSUED = (
     ),
     _alone(Rule("url_password", re.compile(_URL_PASSWORD))),
 )
-"""Secrets whose issuer gave them a form."""
+"""Secrets in an issuer's form."""
 
 _ENDING = rb"(?:[_-]?(?:access[_-]?key|key|value|token))?"
 _TYPE = rb":[ \t]{0,8}[a-z][a-z_.|\[\] ]{0,40}="

@@ -71,7 +71,7 @@ SHIPPED = Weights(
     reached=0.01,
     garbage=-2.372,
 )
-"""Fitted on 202 817 body-turns of 40 sessions of two agents; nothing but these seventeen numbers is learned."""
+"""Fitted on 202 817 body-turns of 40 sessions of two agents; only these seventeen numbers are learned."""
 
 
 def traits_of(segment: Segment) -> int:

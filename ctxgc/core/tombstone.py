@@ -78,7 +78,7 @@ def address_told(text: str) -> Address | None:
 
 
 def tombstone_text(segment: Segment, address: Address, body_tokens: int, *, can_recall: bool = True) -> str:
-    """The tombstone of a segment: fixed for its life, whatever happens around it (I14).
+    """The tombstone of a segment, fixed for the segment's life (I14).
 
     Wherever a model types the command, it means this segment and no other session's. Where its shell is kept from the
     daemon's socket (not `can_recall`), the way back is to make the call again.

@@ -4,7 +4,7 @@
 validates with `VERBS`, `rpc.discover` publishes the table, `docs/reference/protocol.md` is generated from it.
 
 A `session` param is `source:session`, a session id or an unambiguous prefix of one; empty means the most recently
-updated session of `cwd` or the nearest folder above it that has one; of all only if `cwd` is empty too.
+updated session of `cwd`, or of the nearest folder above with a session; of all only if `cwd` is empty too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "
 
 
 class Hello(Params):
-    """Who is there, and what it can do."""
+    """The daemon's version and capabilities."""
 
     client: Name = ""
     version: Name = ""
@@ -142,7 +142,7 @@ class SegmentAddFile(MutatingSession):
 
 
 class OneSegment(OfSession):
-    """Params that name one segment: its id, an unambiguous prefix of it, or its address, as a tombstone names it."""
+    """Params that name a segment: the id, an unambiguous prefix of the id, or a tombstone's address."""
 
     id: Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -182,14 +182,14 @@ class SegmentTag(MutatingSession):
 
 
 class SegmentRef(MutatingSession):
-    """Say that a segment refers to older ones."""
+    """Add references from a segment to older segments."""
 
     id: Name
     refs: Ids
 
 
 class HeapPlan(OfSession):
-    """What a collection to this budget would evict, and why. Changes nothing."""
+    """The victims of a collection to this budget, with reasons. Changes nothing."""
 
     budget_tokens: Tokens | None = None
     """The budget of the whole window; absent: the session's budget, else a third of the resident tokens."""

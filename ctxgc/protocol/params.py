@@ -34,7 +34,7 @@ WireFormatName = Literal["anthropic_messages", "openai_chat", "openai_responses"
 
 
 class Verbatim(NamedTuple):
-    """A param as its caller wrote it, and its value."""
+    """A param in the caller's own text, and its value."""
 
     text: bytes
     value: Any
@@ -66,7 +66,7 @@ class Params(BaseModel):
 
 
 class Mutating(Params):
-    """Params of a verb that changes something."""
+    """Params of a verb that mutates."""
 
     op_id: Annotated[str, Field(max_length=128)] = ""
     """Repeating a mutation with the same `op_id` in the same session answers as the first time, and does nothing.

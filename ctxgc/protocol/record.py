@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Record(dict):  # type: ignore[type-arg]  # Its subscript would need `typing` at run time.
-    """A JSON object. A member that is absent reads as None, as a `Reply` says of a field that may be."""
+    """A JSON object. An absent member reads as None, like the default of a `Reply`."""
 
     __slots__ = ()
     __getattr__ = dict.get

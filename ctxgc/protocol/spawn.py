@@ -3,7 +3,7 @@
     connect ──daemon──▶ done
        └──none──▶ lock ─▶ connect again ─▶ start ctxgcd, detached ─▶ connect until the daemon answers
 
-Standard library only, and little of it: every `ctxgc` command that talks to the daemon imports this module.
+Standard library only, and few modules: every `ctxgc` command that talks to the daemon imports this module.
 """
 
 from __future__ import annotations

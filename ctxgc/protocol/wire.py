@@ -45,7 +45,7 @@ class WindowSync(Params):
     project: Annotated[str, Field(max_length=4096)] = ""
     model: Name = ""
     parent: Name = ""
-    """The session of the same source that this one is a sub-agent of."""
+    """The parent of a sub-agent's session, of the same source."""
     parent_segment: Name = ""
     ids: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """The request's segments in order. Empty: only admit `new`, ahead of a window that does not fit in one line."""
@@ -85,7 +85,7 @@ class EvictedReply(Reply, frozen=True):
 
 
 class SyncPlanReply(Reply, frozen=True):
-    """A collection decided now; in shadow one that would have run. Tokens are raw."""
+    """A collection decided now; in shadow a collection that would have run. Tokens are raw."""
 
     collection: int
     """Its number in the journal."""

@@ -2,9 +2,9 @@
 
 A *code word* has six characters or more with an underscore, a digit or a camel hump; a path stands for its base name.
 Of what a turn says, demand are the code words that no fixed text before it contains and that one to three earlier
-segments hold (weight 1), and the lines an edit quotes that are in no fixed text (weight 2). *Providers* of an item
-are the earlier segments that hold it; a body that the host had cleared provides nothing, the model did not have it.
-*Uses* are a greedy weighted cover of the demand by providers: the same cover over the items without a resident
+segments hold (weight 1), and the lines an edit quotes that are in no fixed text (weight 2). *Providers* of an item are
+the earlier segments that hold it; a body that the host had cleared is no provider, because the model did not have the
+body. *Uses* are a greedy weighted cover of the demand by providers: the same cover over the items without a resident
 provider are a policy's faults. What no segment holds is invention, and ignored.
 
 Evidence is lexical: a paraphrase is missed, a coincidence counted. The placebo measures the coincidences: another

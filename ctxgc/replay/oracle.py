@@ -79,7 +79,7 @@ class Liveness:
         self._last_use = last_uses(script)
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
-        """All that is dead, once the model has seen it."""
+        """Every dead body, once the model has seen the body."""
         if self.is_cold_only and not run.cache.is_cold:
             return ()
         return name_victims(run, (slot for slot in results(run) if self._last_use.get(slot, -1) < run.step), self.name)

@@ -52,7 +52,7 @@ def _dials(terms: Terms) -> PacerRules:
 
 
 def policies_of(terms: Terms) -> list[Policy]:
-    """Every policy of a study, ready to play; those not asked for are left out unless something refers to them."""
+    """Every policy of a study, ready to play; other policies are left out unless a row refers to them."""
     everyone: list[Policy] = []
     for policy in baselines():
         if isinstance(policy, JustEnough | PlanJustEnough):

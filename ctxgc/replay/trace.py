@@ -34,7 +34,7 @@ class Sized:
 
 @dataclass(slots=True)
 class Turn:
-    """One request: what joined the prompt since the last one, and what the reply brought."""
+    """A request: the segments that joined the prompt since the last request, and the reply."""
 
     number: int
     wall_s: float = 0.0
@@ -176,7 +176,7 @@ def _tokens(sized: Sized) -> int:
 
 
 def _close(episode: Episode, turns: dict[int, Turn]) -> None:
-    """Order an episode's turns; what joined without a reply of its own belongs to the next turn that has one."""
+    """Order an episode's turns; segments without a reply of their own belong to the next turn with a reply."""
     waiting: list[Sized] = []
     cleared: list[str] = []
     for number in sorted(turns):

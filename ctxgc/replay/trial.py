@@ -3,8 +3,7 @@
     episodes ──▶ demand ──▶ script ──▶ every policy plays it ──▶ sums
         └── the same with another session's outputs: what coincidence alone would call faults
 
-A trial is the unit that workers share out; everything it returns is small, and none of it is text of a session but
-labels.
+A trial is the unit that workers share out; the results are small, and hold no text of a session but labels.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Sums:
     collections: int = 0
     uses: int = 0
     strict_faults: int = 0
-    """Where one rare word that is missing is a fault."""
+    """The strict rule, where a single missing rare word is a fault."""
     placebo_faults: int = 0
     placebo_uses: int = 0
 

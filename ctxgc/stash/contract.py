@@ -174,7 +174,7 @@ class Touch(NamedTuple):
 
 
 class SetRecalled(NamedTuple):
-    """Recalls of these segments at this turn; a turn before the known turn changes nothing."""
+    """Recalls of segments at a turn; a turn before the known turn changes nothing."""
 
     key: SessionKey
     seqs: Sequence[int]

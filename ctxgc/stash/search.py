@@ -187,7 +187,7 @@ def _rarest(present: Sequence[Term], df: Mapping[Term, int], rows_max: int, firs
 def _document_count(db: sqlite3.Connection, term: Term, total: int) -> int:
     """The number of segments with the term, roughly; 0 only for none. A phrase counts as its rarest word does.
 
-    To count a phrase itself SQLite would walk every segment that its words share.
+    SQLite would count a phrase by walking every segment with all its words.
     """
     star = " *" if term.is_prefix else ""
     return sum(min(_word_count(db, f'"{word}"{star}', total) for word in way) for way in term.ways)

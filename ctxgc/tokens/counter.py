@@ -52,7 +52,7 @@ class TokenCounter:
 
     @property
     def ranks(self) -> Ranks:
-        """What is counted with; loads it if nothing was counted yet."""
+        """What is counted with; loads the ranks at the first count."""
         with self._lock:
             if self._ranks is None:
                 self._ranks = self._load()

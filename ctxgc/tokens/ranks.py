@@ -45,7 +45,7 @@ SPLIT_PATTERN = "|".join(
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """An encoding that can count, or none; and in words where it came from and what was passed over."""
+    """A loaded encoding, or none; and in words where it came from and what was passed over."""
 
     encoding: Encoding | None
     source: str

@@ -41,7 +41,7 @@ FILE_TOOLS = {
     "create": Access.WRITE,
 }
 EDITOR_TOOLS = frozenset({"str_replace_editor", "str_replace_based_edit_tool"})
-"""One tool for all that is done to a file; what it does stands under `command`."""
+"""A single tool for all work on a file; the shell's work stands under `command`."""
 
 EDITOR_COMMANDS = {
     "view": Access.READ,

@@ -77,7 +77,7 @@ def read_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> Fold
 
 
 def _list_spans(text: JsonText, extent: Extent, content: list[Any]) -> Iterator[Span]:
-    """The tool's first text takes the tombstone; its others go, but for what they hold beside their text."""
+    """The tool's first text takes the tombstone; the other texts go, without the members beside the text."""
     end = extent.start
     is_first = True
     for place, block, at in zip(text.elements(extent), content, _starts(content), strict=True):

@@ -4,9 +4,9 @@
     assistant (blocks of one message.id = one reply) ─▶ texts, thinking, open calls      microcompact ─▶ Cleared
     attachment ─▶ what the host put beside a prompt                  isSidechain ─▶ session PARENT/AGENT
 
-What a record is in the prompt is in its `message`; `toolUseResult`, 43 % of the bytes, is the screen's copy and is
-never even built. `born_turn` of a reply's segments, and `turn` of its `Used`, is the number of replies before it.
-A new root is a window from nothing, as for the host itself; `/clear` begins another session.
+A record's part in the prompt is its `message`; `toolUseResult`, 43 % of the bytes, is the screen's copy and is never
+even built. `born_turn` of a reply's segments, and `turn` of its `Used`, is the number of replies before it. A new root
+is a window from nothing, as for the host itself; `/clear` begins another session.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ class ClaudeCode(LineTranscript):
                 self._take_block(chain, block, what, Role.ASSISTANT, birth)
 
     def _turn_of(self, session: _LogSession, reply: str) -> int:
-        """The turn of a reply; a new one ends what waited for the one before."""
+        """The turn of a reply; a new reply ends the wait for the reply before."""
         key = stamp(reply)
         if key not in session.turns:
             self._bill(session)

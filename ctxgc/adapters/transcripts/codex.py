@@ -210,7 +210,7 @@ class Codex(LineTranscript):
                 self._skip("blank")
 
     def _take_reasoning(self, payload: dict[str, Any], wall_s: float) -> None:
-        """What can be read of the reasoning; most of it is encrypted, and only the provider reads that."""
+        """What can be read of the reasoning; most reasoning is encrypted for the provider."""
         parts = [payload.get("summary"), payload.get("content")]
         items = [as_text(as_dict(item).get("text")) for part in parts if isinstance(part, list) for item in part]
         text = "\n\n".join(item for item in items if item.strip())
@@ -283,7 +283,8 @@ class Codex(LineTranscript):
             chain.rewindow(chain.window[:cut], Departure.REWOUND)
 
     def _take_compaction(self, payload: dict[str, Any], wall_s: float) -> None:
-        """The window becomes the replacement history; without one, what the user and the host said stays."""
+        """The window becomes the replacement history; without `replacement_history`, the user's and the host's texts
+        stay."""
         self._is_replying = False
         chain = self._session()
         chain.note_prompt()

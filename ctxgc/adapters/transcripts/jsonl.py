@@ -194,7 +194,7 @@ class LineTranscript:
 
 
 def lenient_object(line: bytes) -> dict[str, Any] | None:
-    """A JSON object by the standard library, which takes lone surrogates and NaN; None if there is none."""
+    """A JSON object by the standard library, which takes lone surrogates and NaN; None without a match."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):

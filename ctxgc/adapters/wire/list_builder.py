@@ -2,8 +2,9 @@
 
     message(role) ─▶ text(…) opaque(…) thinking(…) call(…) result(…) ─▶ … ─▶ window()
 
-The parsers of all APIs speak to a list builder while they walk a list; what differs between APIs stays with them. A
-call is answered by the first result of its id before the assistant speaks again; what is still open then stays pending.
+The parsers of all APIs speak to a list builder while they walk a list; differences between APIs stay in their modules.
+A call is answered by the first result of its id before the assistant speaks again; what is still open then stays
+pending.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ class ListBuilder(SegmentBuilder):
         self._texts.called(name, value)
 
     def result(self, call_id: str, result: FoldedResult, is_error: bool | None = None) -> None:
-        """A call's result. What answers no open call is counted and left as it is; what is folded into it is said."""
+        """A call's result. What answers no open call is counted and left as it is; a fold becomes a segment of its
+        speaker."""
         _check_depth(result.content, SKELETON_DEPTH_MAX - (1 if isinstance(result.content, list) else 2))
         draft = self.join_result(call_id, result.content, is_error)
         if draft is None:

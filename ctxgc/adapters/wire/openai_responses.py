@@ -3,9 +3,9 @@
     reasoning, message assistant, function_call a, function_call b     a, b ─┐  one tool call each: the call, and the
     function_call_output a, function_call_output b  ◀────────────────────────┘  output item that follows
 
-A reply is a run of items that the model said. Reasoning is never edited, nor what follows it in its reply where it is
-encrypted: only outputs go. An unknown item, an item that the server keeps (`previous_response_id`, an `item_reference`)
-and a summary that only the server reads leave the whole request unedited.
+A reply is a run of items that the model said. Reasoning is never edited, nor the later items of a reply with encrypted
+reasoning: only outputs are evictable. An unknown item, an item that the server keeps (`previous_response_id`, an
+`item_reference`) and a summary that only the server reads leave the whole request unedited.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _CALLS = {
 """Each kind of call, and the item that answers it; a search on the web has no answer in the request."""
 _OUTPUTS = frozenset(filter(None, _CALLS.values()))
 _SETTINGS = frozenset({"additional_tools", "configuration_update"})
-"""Items that say what the model may do from here on; nobody said them, and they stay as they are."""
+"""Items that change the model's tools or permissions; no speaker said such items, and they stay."""
 _OPAQUE_OF_USER = frozenset({"input_image", "input_file", "input_audio"})
 _OPAQUE_OF_RESULT = frozenset({"input_image", "input_file"})
 
@@ -110,7 +110,8 @@ class OpenAiResponses:
 
 @dataclass(slots=True)
 class _ItemReader:
-    """Whose items come now: the model's, one reply, or another's; and whether its reply is sealed so far."""
+    """The speaker of the next items: the model, in a reply, or another speaker; and whether its reply is sealed so
+    far."""
 
     builder: ListBuilder
     index: int = -1

@@ -1,4 +1,4 @@
-"""A feed: one transcript on its way into its sessions.
+"""A feed: a transcript on the way into its sessions.
 
     file bytes ──inflate──▶ ──parse──▶ events ──prepare──▶ ──one change per run of a session's events──▶ stash, heap
                        (worker thread)          (worker thread)

@@ -96,7 +96,7 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
 
 
 async def import_file(services: Services, path: str, format_name: str) -> tuple[list[ImportedReply], int, str]:
-    """Import one file: (`ImportedReply` of each of its sessions, bytes read, why they are not all of it)."""
+    """Import one file: (`ImportedReply` of each of its sessions, bytes read, the reason of a short read)."""
     feed = Feed(services, format_name)
     with await asyncio.to_thread(open_regular, path) as file:
         total = os.fstat(file.fileno()).st_size

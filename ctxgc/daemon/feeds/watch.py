@@ -96,7 +96,7 @@ class Watcher:
         return len(self._watched)
 
     def add(self, path: str, *, must_exist: bool = True) -> bool:
-        """Follow a path from now on; False for one that is followed. Raises `NotFound`, `Busy`, `BadParams`."""
+        """Follow a path from now on; False for a followed path. Raises `NotFound`, `Busy`, `BadParams`."""
         if path in self._watched:
             return False
         if len(self._watched) >= WATCHED_MAX:

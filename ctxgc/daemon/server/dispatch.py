@@ -139,7 +139,7 @@ class Verbs:
 
 
 def handlers(services: Services, control: Control) -> dict[str, Handler]:
-    """Method to handler; a test holds its keys equal to those of `VERBS`."""
+    """Method to handler; a test holds the keys equal to the keys of `VERBS`."""
 
     def of(function: Callable[..., Any], *bound: object) -> Handler:
         return lambda params, context: function(*bound, params)

@@ -48,7 +48,7 @@ class Instance:
     """The lock on a folder, held until `close` or the end of the process. Its file says where the holder listens."""
 
     def __init__(self, folder: str, socket_path: str = "") -> None:
-        """Create `folder` if it is missing, check it and take its lock, to listen at `socket_path` if that is known.
+        """Create a missing `folder`, check the folder and take the lock, to listen at `socket_path` if known.
 
         Raises UnsafeFolder, AlreadyRunning, ServedElsewhere.
         """
@@ -69,7 +69,7 @@ class Instance:
         discovery.write_lock(self._lock, "")
 
     def announce(self, path: str) -> None:
-        """Say in the lock file that this instance is reached at `path`."""
+        """Write the address `path` of this instance into the lock file."""
         discovery.write_lock(self._lock, path)
 
     def listen(self, path: str, backlog: int = BACKLOG) -> socket.socket:

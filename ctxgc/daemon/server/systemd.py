@@ -22,7 +22,7 @@ NOTIFY_WAIT_S = 1.0
 
 
 def listen_fds(env: Mapping[str, str]) -> list[socket.socket]:
-    """The sockets that systemd listens on for us, taken as they are: never bound, renamed or unlinked by us.
+    """The sockets that systemd listens on for the daemon, which never binds, renames or unlinks them.
 
     Empty where systemd passes no socket, or passes sockets to another process. A socket that is no listening Unix
     stream socket raises `Incompatible`: the daemon is never reached over a network.

@@ -76,7 +76,7 @@ class Intake:
         )
 
     def is_quick(self, segments: Sequence[Segment]) -> bool:
-        """Whether these are prepared as fast as they are handed to another thread, so that the loop may do it."""
+        """Whether the segments are so short that the loop prepares them as fast as another thread would take them."""
         if len(segments) > INLINE_SEGMENTS_MAX or not self.counter.is_loaded:
             return False
         sizes = (len(segment.skeleton) + sum(len(piece.data) for piece in segment.body) for segment in segments)

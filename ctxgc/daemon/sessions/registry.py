@@ -101,7 +101,7 @@ class Registry:
         return await self.get(await self.resolve(name, cwd))
 
     async def open(self, row: SessionRow) -> Session:
-        """The session of this key; a new one with this row if there is none, written with its first change."""
+        """The session of this key; a new session with this row if none exists, written with the first change."""
         session = await self._session(row.key, row)
         assert session is not None
         return session

@@ -199,7 +199,7 @@ def _serving(url: str) -> dict[str, Any] | None:
 
 
 def _started(url: str, socket: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Start a gateway that outlives us; its status."""
+    """Start a gateway that outlives the command; its status."""
     import subprocess
 
     from ctxgc.fronts.cli.gateway import require_library

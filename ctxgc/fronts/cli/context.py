@@ -96,7 +96,7 @@ class Shell:
         return self._client
 
     def _dial(self, paths: Iterable[str]) -> blocking_client.LineClient:
-        """A connection to the first of these that answers. Raises what is wrong with the first."""
+        """A connection to the first socket that answers. Raises what is wrong with the first."""
         missing: blocking_client.Unreachable | None = None
         for path in paths:
             client = blocking_client.LineClient(path, self.args.timeout)
@@ -156,7 +156,7 @@ class Shell:
         return 0
 
     def print_json(self, reply: Any) -> None:
-        """A JSON object on a line. ASCII, so that it survives any locale and a lone surrogate."""
+        """A JSON object on a line. ASCII survives any locale and a lone surrogate."""
         sys.stdout.write(json.dumps(reply, separators=(",", ":")) + "\n")
 
     def changed(self, reply: Changed) -> int:

@@ -156,7 +156,7 @@ class Story:
         return exact
 
     def _show(self, key: str, query: str, plan: PlanReply, segments: list[SegmentReply]) -> None:
-        """Ask for one retaining path and one search, before the recalls bring everything back."""
+        """Ask for one retaining path and one search, before the recalls."""
         kept = [segment for segment in segments if segment.state == "resident"]
         told = [segment for segment in kept if segment.kind == "tool_call"] or kept
         if told:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MODES = ("shadow", "on", "off")
 PORT_MAX = 65535
 INSTALL_HINT = "in the checkout of ctxgc: pip install '.[gateway]', or pipx install --force '.[gateway]'"
-"""Not `ctxgc[gateway]`: no index has it, and anyone could put something there under this name."""
+"""Not `ctxgc[gateway]`: no index has the package, and anyone could publish under this name."""
 
 
 def gateway(shell: Shell, args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The daemon's life: start it, stop it, have it examined."""
+"""The daemon's life: start, stop, examination."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_command(argv: list[str]) -> int:
-    """Find the command, parse its words, run it; its exit code. Raises OSError where stdout takes no more."""
+    """Find the command, parse the words, run the command; its exit code. Raises OSError where stdout takes no more."""
     before, name, after = split(argv)
     if name in ("", "help"):
         return _help(before, after)
@@ -76,7 +76,7 @@ def _silence() -> None:
 
 
 def split(argv: list[str]) -> tuple[list[str], str, list[str]]:
-    """Options before the command, the command, and what follows it; the command is empty if there is none."""
+    """Options before the command, the command, and the words behind; the command is empty if there is none."""
     at = 0
     while at < len(argv) and argv[at].startswith("-"):
         at += 2 if argv[at] in VALUED else 1

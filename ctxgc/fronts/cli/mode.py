@@ -66,7 +66,8 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _agent(shell: Shell, name: str) -> str:
-    """The source of an agent's sessions, by that name or its program's. Raises `Refused` for one nobody has met.
+    """The source of an agent's sessions, by that name or its program's. Raises `Refused` for an unknown session or
+    agent.
 
     A program with the gateway's header is known by its sessions.
     """

@@ -15,7 +15,7 @@ FOLDERS = (
     ("CLAUDE_CONFIG_DIR", ".claude", "projects"),
     ("CODEX_HOME", ".codex", "sessions"),
 )
-"""For each agent: the variable that names its home, where that is without it, and the folder of sessions in there."""
+"""For each agent: the variable of its home, the default home, and the folder of sessions in the home."""
 
 
 def folders(environment: Mapping[str, str]) -> list[str]:

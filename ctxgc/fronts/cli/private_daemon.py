@@ -30,7 +30,7 @@ POLL_S = 0.02
 LOG_BYTES_SHOWN = 2000
 SOCKET_NAME = "ctxgc.sock"
 INHERITED_NOT = ("CTXGC_", "LISTEN_", "NOTIFY_", "WATCHDOG_")
-"""Settings of the caller's own daemon or unit, which are not meant for this one."""
+"""Settings of the caller's own daemon or unit, which this daemon ignores."""
 
 
 class PrivateDaemon:

@@ -1,4 +1,4 @@
-"""Sessions: bring them in, list them, look into one, write one out."""
+"""Sessions: imported, listed, shown, exported."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ class MetricsReply(Reply, frozen=True):
 
 
 class SlowCallReply(Reply, frozen=True):
-    """A slow request, without its params: those hold a session's text."""
+    """A slow request, without params: params hold a session's text."""
 
     ms: float
     method: str
