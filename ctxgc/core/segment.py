@@ -151,8 +151,8 @@ _ADDRESS = re.compile(r"([1-9][0-9]{8})-([0-9]{1,10})")
 
 def address_in(text: str) -> Address | None:
     """The address in a text, if the text is an address."""
-    found = _ADDRESS.fullmatch(text)
-    return Address(int(found[1]), int(found[2])) if found else None
+    match = _ADDRESS.fullmatch(text)
+    return Address(int(match[1]), int(match[2])) if match else None
 
 
 def session_number(key: SessionKey) -> int:

@@ -211,20 +211,20 @@ class Writer:
     def _remove_content(self, rid: int, sid: int) -> None:
         """Delete the body, the postings and the paths. An unreadable frame costs the whole index: start it anew."""
         self._fail("unindex")
-        found = self._db.execute(
+        row = self._db.execute(
             "SELECT frame, kind, tool FROM body JOIN segment USING (rid) WHERE rid = ?", (rid,)
         ).fetchone()
         self._db.execute("DELETE FROM body WHERE rid = ?", (rid,))
-        if found is not None and rid >= meta(self._db, "unindexed_below"):
+        if row is not None and rid >= meta(self._db, "unindexed_below"):
             try:
-                skeleton, body = body_codec.decode(found[0], body_codec.decompressor())
+                skeleton, body = body_codec.decode(row[0], body_codec.decompressor())
             except ValueError:
                 start_reindexing(self._db)
             else:
                 text = index_text.add_word_parts(index_text.searchable_text(skeleton, body))
                 self._db.execute(
                     "INSERT INTO search (search, rowid, text, meta) VALUES ('delete', ?, ?, ?)",
-                    (rid, text, index_text.tags(sid, found[1], found[2])),
+                    (rid, text, index_text.tags(sid, row[1], row[2])),
                 )
         pids = self._db.execute("SELECT DISTINCT pid FROM path_use WHERE rid = ?", (rid,)).fetchall()
         self._db.execute("DELETE FROM path_use WHERE rid = ?", (rid,))
@@ -322,16 +322,16 @@ class Writer:
         sid = self._sid(mutation.key)
         has_news = False
         for seq in mutation.seqs:
-            found = self._db.execute(
+            row = self._db.execute(
                 "SELECT rid FROM segment WHERE sid = ? AND seq = ? AND state != 'forgotten'", (sid, seq)
             ).fetchone()
-            if found is None:
+            if row is None:
                 continue
             has_news = True
-            self._remove_content(found[0], sid)
+            self._remove_content(row[0], sid)
             self._db.execute("DELETE FROM reference WHERE sid = ? AND seq = ?", (sid, seq))
-            self._db.execute(_FORGET, found)
-            self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", found)
+            self._db.execute(_FORGET, row)
+            self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", row)
         if has_news:  # A remembered reply may quote what is now forgotten.
             self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
 

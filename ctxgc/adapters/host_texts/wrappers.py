@@ -115,8 +115,8 @@ def typed_words(text: str) -> str | None:
 
 def member(inner: str, tag: str) -> str:
     """The text of the first `<tag>…</tag>` in a wrapper, on one line; empty if there is none."""
-    found = re.search(rf"<{tag}>(.{{0,4096}}?)</{tag}>", inner, re.DOTALL)
-    return " ".join(found[1].split()) if found else ""
+    match = re.search(rf"<{tag}>(.{{0,4096}}?)</{tag}>", inner, re.DOTALL)
+    return " ".join(match[1].split()) if match else ""
 
 
 def output_facts(name: str, tool: str = "") -> Facts:
