@@ -312,9 +312,9 @@ def _suggestion(section: str, key: str) -> str:
     model = sections[section].annotation if key else Config
     assert isinstance(model, type)
     assert issubclass(model, BaseModel)
-    known = list(model.model_fields)
-    close = get_close_matches(key or section, known, n=1)
-    return f"; did you mean `{close[0]}`?" if close else f"; there are: {', '.join(known)}"
+    keys = list(model.model_fields)
+    close = get_close_matches(key or section, keys, n=1)
+    return f"; did you mean `{close[0]}`?" if close else f"; there are: {', '.join(keys)}"
 
 
 def _line(text: str, section: str, key: str) -> str:

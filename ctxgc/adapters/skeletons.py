@@ -84,13 +84,13 @@ def place_strings(text: JsonText, extent: Extent, name: str = "input", depth_lef
         return {TEXT_INPUT_PIECE if name == "input" else name: extent}
     if first not in (b"{", b"[") or not depth_left:
         return {}
-    found: Places = {}
+    places: Places = {}
     parts = text.members(extent).items() if first == b"{" else enumerate(text.elements(extent))
     for key, part in parts:
         # JSON is never shorter than the string it holds. A name given twice belongs to the first, as in the cut.
         if part.end - part.start >= INPUT_PIECE_CHARS_MIN:
-            found = place_strings(text, part, f"{name}.{key}", depth_left - 1) | found
-    return found
+            places = place_strings(text, part, f"{name}.{key}", depth_left - 1) | places
+    return places
 
 
 def join_input(value: Any, texts: Mapping[str, str]) -> Any:

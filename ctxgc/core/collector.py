@@ -115,10 +115,10 @@ def proven_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) ->
     lowest is the cheapest token to have back. O(proofs · log proofs).
     """
     freed, gain = heap.freed, rules.min_gain_tokens
-    found = proven_slots(heap, candidates, now, rules)
-    for slot in found:
+    proven = proven_slots(heap, candidates, now, rules)
+    for slot in proven:
         candidates[slot] = 0
-    slots = [slot for slot in found if freed[slot] >= gain]
+    slots = [slot for slot in proven if freed[slot] >= gain]
     return _rank(heap, slots, [heap.key[slot] for slot in slots])
 
 

@@ -62,26 +62,26 @@ class GarbageIndex:
         """
         if segment.kind is not Kind.TOOL_CALL or segment.status is Status.PENDING or aside_base(segment.id):
             return []
-        found = self.duplicates(slot, segment) + self._plan(slot, segment)
+        proofs = self.duplicates(slot, segment) + self._plan(slot, segment)
         if _is_empty(segment):
-            found.append((slot, Proof("empty", -1)))
+            proofs.append((slot, Proof("empty", -1)))
         if segment.status is Status.ERROR:
             failed = self._failed.setdefault(_attempt(segment), [])
             failed.append(slot)
             del failed[:-FAILED_KEPT_MAX]
-            return found
+            return proofs
         for old in self._failed.pop(_attempt(segment), ()) if self._failed else ():
-            found.append((old, Proof("failed_then_succeeded", slot)))
+            proofs.append((old, Proof("failed_then_succeeded", slot)))
         facts = segment.facts
         for use in segment.paths:
             if use.access is Access.READ and facts.is_pure_read and not facts.is_cut:
-                found += self._read(slot, use)
+                proofs += self._read(slot, use)
             elif use.access is Access.WRITE and facts.is_pure_write:
-                found += self._write(slot, use)
+                proofs += self._write(slot, use)
         reads = sum(use.access is Access.READ for use in segment.paths)
         if reads and facts.is_pure_read:
             self._unread_parts[slot] = reads
-        return sorted(entry for entry in found if entry[0] < slot or entry[1].by == -1)
+        return sorted(entry for entry in proofs if entry[0] < slot or entry[1].by == -1)
 
     def duplicates(self, slot: int, segment: Segment) -> Found:
         """The older tool call with the same call and result, if there is one; records this one."""
@@ -101,19 +101,19 @@ class GarbageIndex:
         return [(old, Proof("superseded_plan", slot))] if 0 <= old < slot else []
 
     def _read(self, slot: int, use: PathUse) -> Found:
-        found: Found = []
+        proofs: Found = []
         for old, reason in self._paths.superseded_by(use, slot):
             parts = self._unread_parts.get(old)
             if parts == 1:
                 del self._unread_parts[old]
-                found.append((old, Proof(reason, slot)))
+                proofs.append((old, Proof(reason, slot)))
             elif parts:
                 self._unread_parts[old] = parts - 1
         written = self._written.get(use.path, slot)
         if written < slot and use.first_line == 1 and use.last_line == PathUse("", Access.READ).last_line:
             del self._written[use.path]
-            found.append((written, Proof("superseded_write", slot)))
-        return found
+            proofs.append((written, Proof("superseded_write", slot)))
+        return proofs
 
     def _write(self, slot: int, use: PathUse) -> Found:
         old, self._written[use.path] = self._written.get(use.path, slot), slot

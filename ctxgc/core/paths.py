@@ -102,18 +102,18 @@ class PathIndex:
         changed = history.last_change if history.last_change < slot else -1
         # Without a change in between, only reads that begin no earlier can be covered.
         first = None if changed >= 0 else ReadLines(use.first_line, 0, 0)
-        found = []
+        slots = []
         for old in list(history.uncovered.irange(first, ReadLines(use.last_line, LINE_MAX, slot))):
             if old.slot >= slot:
                 continue
             if use.first_line <= old.first and old.last <= use.last_line:
-                found.append((old.slot, "superseded_read"))
+                slots.append((old.slot, "superseded_read"))
             elif old.slot < changed and _is_half_shown(use, old):
-                found.append((old.slot, "stale_read"))
+                slots.append((old.slot, "stale_read"))
             else:
                 continue
             history.uncovered.remove(old)
-        return sorted(found)
+        return sorted(slots)
 
     def add(self, use: PathUse, slot: int, turn: int) -> None:
         """Record a use. O(log uses) for a read, O(1) else."""

@@ -93,9 +93,9 @@ def occurrences(
 
     A word starts at a boundary or at a hump of a camelCase word. O(text), at C speed between near misses.
     """
-    wanted = stem(word)
+    word_stem = stem(word)
     # A stem is the start of its words but for a last i that was a y.
-    head = wanted[:-1] if wanted.endswith("i") and len(wanted) > 1 else wanted
+    head = word_stem[:-1] if word_stem.endswith("i") and len(word_stem) > 1 else word_stem
     if len(lowered) != len(text):
         text = lowered  # A few letters grow when lowered; humps are lost, offsets stay true.
     start = lowered.find(head, first)
@@ -103,8 +103,10 @@ def occurrences(
         if start == 0 or not lowered[start - 1].isalnum() or _is_hump(text, start):
             whole = WORD.match(lowered, start, start + WORD_CHARS_MAX)
             for end in _ends(text, start, whole.end() if whole else start):
-                found = lowered[start:end]
-                if found == word or (stem(found).startswith(wanted) if is_prefix else stem(found) == wanted):
+                candidate = lowered[start:end]
+                if candidate == word or (
+                    stem(candidate).startswith(word_stem) if is_prefix else stem(candidate) == word_stem
+                ):
                     yield start, end
                     break
         start = lowered.find(head, start + 1)
@@ -136,12 +138,12 @@ def count(text: str, lowered: str, term: Term) -> int:
     for way in term.ways:
         least = COUNT_MAX
         for word in way:
-            seen = 0
+            number = 0
             for _ in occurrences(text, lowered, word, is_prefix=term.is_prefix):
-                seen += 1
-                if seen >= least:
+                number += 1
+                if number >= least:
                     break
-            least = min(least, seen)
+            least = min(least, number)
             if not least:
                 break
         best = max(best, least)

@@ -26,6 +26,6 @@ def recalled_slots(refs: Iterable[tuple[int, int]]) -> list[int]:
 
 def recall_source(heap: Heap, slot: int) -> int:
     """The slot with the content that a slot shows: the slot itself, or the recalled slot. O(recalls of recalls)."""
-    while found := [target for target in recalled_slots(heap.edges_of(slot)) if heap.state[target] != FORGOTTEN]:
-        slot = found[0]
+    while targets := [target for target in recalled_slots(heap.edges_of(slot)) if heap.state[target] != FORGOTTEN]:
+        slot = targets[0]
     return slot

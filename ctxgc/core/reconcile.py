@@ -184,16 +184,16 @@ def _departures(
 ) -> tuple[tuple[Departure, tuple[int, ...]], ...]:
     """Slots that leave the window, by reason."""
     heap = session.heap
-    gone: dict[Departure, list[int]] = {}
+    slots_by_departure: dict[Departure, list[int]] = {}
     for id_, reason in host.departed.items():
         slot = heap.slot_of.get(id_)
         if slot is not None and heap.state[slot] <= EVICTED:
-            gone.setdefault(reason, []).append(slot)
+            slots_by_departure.setdefault(reason, []).append(slot)
     if host.is_whole:
         missing = [slot for slot in heap.window() if slot not in places]
         if missing:
-            gone.setdefault(_reason(host, session, places), []).extend(missing)
-    return tuple((reason, tuple(slots)) for reason, slots in gone.items())
+            slots_by_departure.setdefault(_reason(host, session, places), []).extend(missing)
+    return tuple((reason, tuple(slots)) for reason, slots in slots_by_departure.items())
 
 
 def _reason(host: HostList, session: KnownSession, places: Mapping[int, int]) -> Departure:
@@ -240,8 +240,8 @@ def ids_by_content(
     for content in contents:
         id_, base = content.id, base_id(content.id)
         exact = [known for known in holders.get((base, content.stamp), ()) if known not in taken]
-        asked = holders.get((base, content.pending_stamp), ()) if content.pending_stamp else ()
-        known_ids = exact or [known for known in asked if known not in taken]
+        pending_ids = holders.get((base, content.pending_stamp), ()) if content.pending_stamp else ()
+        known_ids = exact or [known for known in pending_ids if known not in taken]
         is_forgotten = id_ in heap.slot_of and heap.state[heap.slot_of[id_]] == FORGOTTEN
         if known_ids:
             id_ = id_ if id_ in known_ids else known_ids[0]

@@ -50,15 +50,15 @@ Ref = tuple[int, int]
 
 def code_words(text: str) -> list[str]:
     """Distinct code words of a text, in order of appearance, at most `WORDS_PER_SEGMENT_MAX`."""
-    found = []
+    words = []
     for word in dict.fromkeys(_WORD.findall(text, 0, TEXT_CHARS_MAX)):
         # Plain words are lower, UPPER or Capitalised letters; what is left has a digit, an underscore or a hump.
         if word.isalpha() and (word[1:].islower() or word.isupper()):
             continue
-        found.append(word)
-        if len(found) == WORDS_PER_SEGMENT_MAX:
+        words.append(word)
+        if len(words) == WORDS_PER_SEGMENT_MAX:
             break
-    return found
+    return words
 
 
 def source_lines(text: str) -> list[str]:

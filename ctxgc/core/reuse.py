@@ -131,8 +131,8 @@ def fixed_terms(facts: FixedFacts) -> tuple[float, ...]:
 
 def fixed_logit(weights: Weights, facts: FixedFacts, importance: float) -> float:
     """The part of a body's log-odds that time does not change."""
-    known: float = sum(map(mul, _FIXED_WEIGHTS(weights), fixed_terms(facts)))
-    return known + IMPORTANCE_WEIGHT * (importance - 0.5)
+    logit: float = sum(map(mul, _FIXED_WEIGHTS(weights), fixed_terms(facts)))
+    return logit + IMPORTANCE_WEIGHT * (importance - 0.5)
 
 
 def ln_turns(turns: int) -> float:

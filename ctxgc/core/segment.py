@@ -308,8 +308,8 @@ def aside_id(id_: str, stamp: bytes) -> str:
 
 def aside_base(id_: str) -> str:
     """The id that a conflicting content came under; empty for an id that `aside_id` did not make."""
-    found = _ASIDE.fullmatch(id_) if id_.endswith("~1") else None
-    return found[1] if found else ""
+    match = _ASIDE.fullmatch(id_) if id_.endswith("~1") else None
+    return match[1] if match else ""
 
 
 def text_id(role: Role, kind: Kind, text: bytes, ordinal: int) -> str:

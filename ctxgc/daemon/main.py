@@ -264,17 +264,17 @@ def _check_or_repair(config: Config, *, is_repair: bool) -> int:
     state = Instance(str(config.daemon.lock_dir))
     try:
         if is_repair:
-            done = repair(path)
-            lost = f"{done.bodies_lost} {'was' if done.bodies_lost == 1 else 'were'} lost"
-            print(f"{done.bodies} of {done.segments} segments have their content; {lost}")
-            print(f"{done.rebuilt} rows were rebuilt from content; the damaged file is kept: {done.backup}")
+            outcome = repair(path)
+            lost = f"{outcome.bodies_lost} {'was' if outcome.bodies_lost == 1 else 'were'} lost"
+            print(f"{outcome.bodies} of {outcome.segments} segments have their content; {lost}")
+            print(f"{outcome.rebuilt} rows were rebuilt from content; the damaged file is kept: {outcome.backup}")
             return 0
-        found = check(path)
-        for trouble in found.troubles:
+        report = check(path)
+        for trouble in report.troubles:
             print(trouble)
-        verdict = "sound" if found.is_sound else "damaged; `ctxgcd --repair` saves what can be read"
-        print(f"{path}: {found.bodies} bodies read, {found.bodies_damaged} damaged: {verdict}")
-        return 0 if found.is_sound else EXIT_REFUSED
+        verdict = "sound" if report.is_sound else "damaged; `ctxgcd --repair` saves what can be read"
+        print(f"{path}: {report.bodies} bodies read, {report.bodies_damaged} damaged: {verdict}")
+        return 0 if report.is_sound else EXIT_REFUSED
     finally:
         state.close()
 

@@ -84,8 +84,8 @@ class Client(asyncio.Protocol):
 
         An iteration that does not keep up is cut off by the daemon; go on from `seq + 1` with a new client.
         """
-        wanted = {"topics": list(topics)} | ({} if from_seq is None else {"from_seq": from_seq})
-        await self.call("subscribe", wanted)
+        params = {"topics": list(topics)} | ({} if from_seq is None else {"from_seq": from_seq})
+        await self.call("subscribe", params)
         while True:
             event = await self._events.get()
             self._read_if_room()

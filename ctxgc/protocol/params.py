@@ -100,11 +100,11 @@ def read_params(model: type[Params], raw: bytes) -> Any:
     double would become infinite, and in an answer or a row nothing at all.
     """
     try:
-        said = _decode(raw or b"{}")
+        values = _decode(raw or b"{}")
     except (msgspec.DecodeError, RecursionError) as error:
         hint = "a number is a finite double, or an integer of at most 4300 digits"
         raise BadParams(f"a value of the params is out of range: {error}", hint=hint) from None
-    if kept := model.verbatim & said.keys():
+    if names := model.verbatim & values.keys():
         texts = _decode_texts(raw)
-        said |= {name: Verbatim(bytes(texts[name]), said[name]) for name in kept}
-    return said
+        values |= {name: Verbatim(bytes(texts[name]), values[name]) for name in names}
+    return values

@@ -177,12 +177,12 @@ def _thin(line: Sequence[int]) -> list[tuple[int, int]]:
 
 def _spread(places: Mapping[str, float], gap: float) -> dict[str, float]:
     """Places moved down until no two are closer than a gap."""
-    found: dict[str, float] = {}
+    positions: dict[str, float] = {}
     last = -gap
     for name, place in sorted(places.items(), key=lambda item: item[1]):
         last = max(place, last + gap)
-        found[name] = last
-    return found
+        positions[name] = last
+    return positions
 
 
 def share_bars(rows: Sequence[tuple[str, Mapping[str, float]]], label: str) -> str:

@@ -193,13 +193,15 @@ def _tables(report: Report, agents: dict[str, Report], everyone: Report) -> str:
         body = "".join(f"<h3>{escape(about)}</h3>{_numbers(report, agent[scope])}" for scope, about in SCOPES.items())
         precision = agent["placebo_precision"]
         host = agent["host_compactions"]
-        said = [f"{agent['sessions']:,} sessions, {agent['turns']:,} turns, {agent['episodes']:,} episodes"]
-        said.append(f"placebo precision {precision:.2f}" if precision is not None else "no placebo: one session only")
+        sentences = [f"{agent['sessions']:,} sessions, {agent['turns']:,} turns, {agent['episodes']:,} episodes"]
+        sentences.append(
+            f"placebo precision {precision:.2f}" if precision is not None else "no placebo: one session only"
+        )
         if host["read_again_pct"] is not None:
-            said.append(
+            sentences.append(
                 f"the host compacted {host['cuts']} times; {host['read_again_pct']:.0f} % of its files were re-read"
             )
-        parts.append(_fold(name, "; ".join(said), body))
+        parts.append(_fold(name, "; ".join(sentences), body))
     return "".join(parts)
 
 

@@ -70,7 +70,7 @@ def leaves(path: Path, root: int) -> Iterator[Leaf]:
 
 def _children(data: bytes, first: int, last: int) -> list[tuple[int, int, int]]:
     """(page, first rowid, last rowid) of an interior page's children; none for a damaged page."""
-    found: list[tuple[int, int, int]] = []
+    children: list[tuple[int, int, int]] = []
     try:
         if data[0] != _INTERIOR:
             return []
@@ -79,25 +79,25 @@ def _children(data: bytes, first: int, last: int) -> list[tuple[int, int, int]]:
             key, _ = _varint(data, at + 4)
             if not first <= key <= last:
                 return []
-            found.append((int.from_bytes(data[at : at + 4], "big"), first, key))
+            children.append((int.from_bytes(data[at : at + 4], "big"), first, key))
             first = key + 1
     except IndexError:
         return []
-    return [*found, (int.from_bytes(data[8:12], "big"), first, last)]
+    return [*children, (int.from_bytes(data[8:12], "big"), first, last)]
 
 
 def _rowids(data: bytes) -> tuple[int, ...]:
     """The rowids of a leaf page's cells, as far as they can be read."""
-    found: set[int] = set()
+    rowids: set[int] = set()
     if data and data[0] == _LEAF:
         for n in range(int.from_bytes(data[3:5], "big")):
             try:
                 at = int.from_bytes(data[8 + 2 * n : 10 + 2 * n], "big")
                 _, at = _varint(data, at)
-                found.add(_varint(data, at)[0])
+                rowids.add(_varint(data, at)[0])
             except IndexError:
                 continue
-    return tuple(sorted(found))
+    return tuple(sorted(rowids))
 
 
 def carve(path: Path) -> Iterator[tuple[int, bytes]]:

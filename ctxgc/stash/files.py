@@ -30,13 +30,13 @@ def make_ready(path: Path) -> None:
 
 
 def _check(path: Path, mode: int, what: str) -> None:
-    found = path.stat()
-    if found.st_uid != os.geteuid():
+    file_status = path.stat()
+    if file_status.st_uid != os.geteuid():
         raise Incompatible(
             f"the stash's {what} {path} belongs to another user",
             hint="set CTXGC_DAEMON__STATE_DIR to a folder of your own",
         )
-    if stat.S_IMODE(found.st_mode) & ~mode & 0o777:
+    if stat.S_IMODE(file_status.st_mode) & ~mode & 0o777:
         raise Incompatible(
             f"the stash's {what} {path} may be read by others: it holds the text of your sessions",
             hint=f"look who put it there, then `chmod {mode:o} {path}`",

@@ -52,14 +52,14 @@ def scope_of(db: sqlite3.Connection, query: Query) -> SearchScope | None:
         limit("s.sid = ?", sid)
         tags.append(index_text.session_tag(sid))
     if query.project:
-        found = db.execute(
+        rows = db.execute(
             "SELECT sid FROM session WHERE project = ? LIMIT ?", (query.project, TAGGED_SESSIONS_MAX + 1)
         ).fetchall()
-        if not found:
+        if not rows:
             return None
         limit("s.sid IN (SELECT sid FROM session WHERE project = ?)", query.project)
-        if len(found) <= TAGGED_SESSIONS_MAX:
-            tags.append(_any(index_text.session_tag(row[0]) for row in found))
+        if len(rows) <= TAGGED_SESSIONS_MAX:
+            tags.append(_any(index_text.session_tag(row[0]) for row in rows))
     if query.kinds:
         kinds = tuple(STORED_KINDS[kind] for kind in query.kinds)
         limit(f"s.kind IN ({_marks(kinds)})", *kinds)

@@ -34,11 +34,11 @@ def sessions(db: sqlite3.Connection, project: str, source: str, limit: int, offs
     """Sessions, the most recently updated first."""
     where = [f"{name} = ?" for name, value in (("project", project), ("source", source)) if value]
     clause = f"WHERE {' AND '.join(where)}" if where else ""
-    found = db.execute(
+    session_rows = db.execute(
         f"SELECT {_SESSION} FROM session {clause} ORDER BY updated_s DESC, sid DESC LIMIT ? OFFSET ?",
         (*(value for value in (project, source) if value), limit, offset),
     )
-    return [columns.session_row(row) for row in found]
+    return [columns.session_row(row) for row in session_rows]
 
 
 def session(db: sqlite3.Connection, key: SessionKey) -> SessionRow | None:
@@ -53,18 +53,18 @@ def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
         return []
     text = columns.clean(text)
     source, colon, rest = text.partition(":")
-    wanted = [("", text), *([(source, rest)] if colon and rest else [])]
+    names = [("", text), *([(source, rest)] if colon and rest else [])]
     for compare in ("session = ?1", "session >= ?1 AND session < ?1 || char(0x10ffff)"):
-        found: dict[SessionKey, None] = {}
-        for only, name in wanted:
+        keys: dict[SessionKey, None] = {}
+        for only, name in names:
             clause = f"{compare} AND (?2 = '' OR source = ?2)"
             rows = db.execute(
                 f"SELECT source, session FROM session WHERE {clause} ORDER BY updated_s DESC LIMIT {RESOLVED_MAX}",
                 (name, only),
             )
-            found.update(dict.fromkeys(SessionKey(*row) for row in rows))
-        if found:
-            return list(found)[:RESOLVED_MAX]
+            keys.update(dict.fromkeys(SessionKey(*row) for row in rows))
+        if keys:
+            return list(keys)[:RESOLVED_MAX]
     return []
 
 
@@ -76,12 +76,12 @@ def sessions_numbered(db: sqlite3.Connection, number: int) -> list[SessionKey]:
 
 def sessions_with_segment(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:
     """Sessions with a segment of exactly this id: one look into the index of each."""
-    found = db.execute(
+    key_rows = db.execute(
         "SELECT source, session FROM session AS t WHERE EXISTS (SELECT 1 FROM segment WHERE sid = t.sid AND id = ?)"
         " ORDER BY updated_s DESC LIMIT ?",
         (columns.clean(segment_id), RESOLVED_MAX),
     )
-    return [SessionKey(*row) for row in found]
+    return [SessionKey(*row) for row in key_rows]
 
 
 def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
@@ -110,11 +110,12 @@ def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = N
             f"SELECT r.seq, r.target, r.kind FROM reference AS r WHERE r.sid = ?{only.format('r')}", chosen
         ):
             edges[seq].append(Edge(target, kind))
-        found = db.execute(
+        segment_rows = db.execute(
             f"SELECT s.rid, {_SEGMENT} FROM segment AS s WHERE s.sid = ?{only.format('s')} ORDER BY s.seq", chosen
         )
         return [
-            columns.segment_row(key, row, tuple(uses.get(rid, ())), tuple(edges.get(row[1], ()))) for rid, *row in found
+            columns.segment_row(key, row, tuple(uses.get(rid, ())), tuple(edges.get(row[1], ())))
+            for rid, *row in segment_rows
         ]
     finally:
         db.rollback()
@@ -122,7 +123,7 @@ def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = N
 
 def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[SegmentRow, str]]:
     """Segments without content, and the project of each."""
-    found: dict[int, tuple[SegmentRow, str]] = {}
+    rows_by_rid: dict[int, tuple[SegmentRow, str]] = {}
     for chunk in chunks(rids):
         marks = ", ".join("?" * len(chunk))
         uses: dict[int, list[PathUse]] = defaultdict(list)
@@ -146,14 +147,14 @@ def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[Segme
         ):
             key = SessionKey(source, name)
             stored = columns.segment_row(key, row, tuple(uses.get(rid, ())), tuple(edges.get(rid, ())))
-            found[rid] = stored, project
-    return found
+            rows_by_rid[rid] = stored, project
+    return rows_by_rid
 
 
 def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
     """(skeleton, body) by seq, checked against the digest taken at admission (I9)."""
     sid = sid_of(db, key)
-    found: dict[int, tuple[bytes, tuple[Piece, ...]]] = {}
+    contents: dict[int, tuple[bytes, tuple[Piece, ...]]] = {}
     decompress = body_codec.decompressor()
     for chunk in chunks(seqs if sid is not None else ()):
         marks = ", ".join("?" * len(chunk))
@@ -162,8 +163,8 @@ def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict
             f" WHERE s.sid = ? AND s.seq IN ({marks})",
             (sid, *chunk),
         ):
-            found[seq] = _verify(key, id_, stamp, blob, decompress)
-    return found
+            contents[seq] = _verify(key, id_, stamp, blob, decompress)
+    return contents
 
 
 def _verify(

@@ -132,9 +132,9 @@ def _copy(old: sqlite3.Connection, old_path: Path, new: sqlite3.Connection, tabl
     if not had:
         return
     # By name: an older file lacks the newest columns, and a table's own order is not that of COLUMNS.
-    wanted = ("rid", *COLUMNS) if table == "segment" else tuple(has)
-    names = ", ".join(name if name in had else has[name] for name in wanted)
-    into = f"{table} ({', '.join(wanted)})"
+    columns = ("rid", *COLUMNS) if table == "segment" else tuple(has)
+    names = ", ".join(name if name in had else has[name] for name in columns)
+    into = f"{table} ({', '.join(columns)})"
     for row in _readable_rows(old, old_path, table, names):
         marks = ", ".join("?" * len(row))
         with contextlib.suppress(sqlite3.IntegrityError, ValueError, TypeError, KeyError):
@@ -158,15 +158,17 @@ def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> in
     decompress = body_codec.decompressor()
     sids = {row[0] for row in new.execute("SELECT sid FROM session")}
     for rid, blob in bodies:
-        found = new.execute("SELECT digest, sid, state FROM segment WHERE rid = ?", (rid,)).fetchone()
-        if found is not None and found[2] == State.FORGOTTEN:
+        known_row = new.execute("SELECT digest, sid, state FROM segment WHERE rid = ?", (rid,)).fetchone()
+        if known_row is not None and known_row[2] == State.FORGOTTEN:
             continue
-        if found is not None and _is_sound(blob, found[0], decompress):
+        if known_row is not None and _is_sound(blob, known_row[0], decompress):
             new.execute("INSERT OR IGNORE INTO body VALUES (?, ?)", (rid, blob))
-            if found[1] not in sids:
+            if known_row[1] not in sids:
                 key = body_codec.decode_row(blob, decompress).key
-                new.execute("INSERT OR IGNORE INTO session (sid, source, session) VALUES (?, ?, ?)", (found[1], *key))
-                sids.add(found[1])
+                new.execute(
+                    "INSERT OR IGNORE INTO session (sid, source, session) VALUES (?, ?, ?)", (known_row[1], *key)
+                )
+                sids.add(known_row[1])
             continue
         with contextlib.suppress(ValueError):
             row = body_codec.decode_row(blob, decompress)
@@ -197,13 +199,13 @@ def _readable_rows(db: sqlite3.Connection, path: Path, table: str, names: str = 
     one for each rowid.
     """
     try:
-        found = db.execute("SELECT rootpage, sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        table_row = db.execute("SELECT rootpage, sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
     except _UNREADABLE as error:
         _raise_unless_damage(error)
         return
-    if found is None:
+    if table_row is None:
         return
-    root, sql = found
+    root, sql = table_row
     if "WITHOUT ROWID" in sql:
         yield from _scan(db, f"SELECT {names} FROM {table}", ())  # noqa: S608 - our own names
         return

@@ -94,10 +94,10 @@ class CandidatePool:
 
     def lots(self) -> Iterator[list[int]]:
         """The candidates, lot by lot."""
-        found = list(self.rids)
-        for first, last in pairwise([*self.begins, len(found)]):
+        rids = list(self.rids)
+        for first, last in pairwise([*self.begins, len(rids)]):
             for start in range(first, last, self.lot):
-                yield found[start : min(start + self.lot, last)]
+                yield rids[start : min(start + self.lot, last)]
 
 
 def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: float = SEARCH_S_MAX) -> SearchResult:
@@ -164,18 +164,18 @@ def _fill(
     """Add segments that have some of the words, rare words first; more words only where the rare ones fill no page."""
     present = sorted((term for term in wanted.terms if out.df[term]), key=lambda term: out.df[term])
     before = len(out.rids)
-    asked: list[Term] = []
+    terms: list[Term] = []
     for rows in (FILL_ROWS_MAX, rows_max):
         rare = _rarest(present, out.df, rows, rows_max)
-        if len(out.rids) >= need or (rare or present) == asked:
+        if len(out.rids) >= need or (rare or present) == terms:
             break
-        asked, size = rare or present, out.next_size(need)
-        for rid in _matching(db, _match(asked, "OR", wanted, scope), scope, size, is_ranked=bool(rare)):
+        terms, size = rare or present, out.next_size(need)
+        for rid in _matching(db, _match(terms, "OR", wanted, scope), scope, size, is_ranked=bool(rare)):
             if len(out.rids) < size:
                 out.rids.setdefault(rid, False)
     if len(out.rids) > before:
         whole = f"{before} segments have" if before > 1 else "one segment has" if before else "no segment has"
-        out.notes.append(f"{whole} all words; the rest have some of: {', '.join(map(str, asked))}")
+        out.notes.append(f"{whole} all words; the rest have some of: {', '.join(map(str, terms))}")
 
 
 def _rarest(present: Sequence[Term], df: Mapping[Term, int], rows_max: int, first_rows_max: int) -> list[Term]:
@@ -195,8 +195,8 @@ def _document_count(db: sqlite3.Connection, term: Term, total: int) -> int:
 
 def _word_count(db: sqlite3.Connection, word: str, total: int) -> int:
     sql = "SELECT count(*), max(rowid) FROM (SELECT rowid FROM search WHERE search MATCH ? LIMIT ?)"
-    seen, last = db.execute(sql, (f"text : {word}", DF_COUNTED_MAX)).fetchone()
-    return int(seen) if seen < DF_COUNTED_MAX else seen * total // last
+    number, last = db.execute(sql, (f"text : {word}", DF_COUNTED_MAX)).fetchone()
+    return int(number) if number < DF_COUNTED_MAX else number * total // last
 
 
 def _newest_rid(db: sqlite3.Connection) -> int:
@@ -242,14 +242,16 @@ def _newest_page(
 ) -> SearchResult:
     """The reply to a query without words: a page of the newest segments of the scope."""
     limit = min(query.limit, SEARCH_LIMIT_MAX)
-    asked = CANDIDATES_MAX if wanted.excluded else limit + 1
+    rows_max = CANDIDATES_MAX if wanted.excluded else limit + 1
     sql, values = listing_sql(scope)
-    rids = [row[0] for row in db.execute(sql, (*values, asked, query.offset))]
+    rids = [row[0] for row in db.execute(sql, (*values, rows_max, query.offset))]
     texts = _texts(db, rids[: CANDIDATES_MAX if wanted.excluded else limit], out)
-    kept = [c for c in texts if not _has_any(c.text, wanted.excluded)][:limit]
-    after = query.offset + (rids.index(kept[-1].key) + 1 if len(kept) == limit and kept else len(rids))
-    is_more = len(kept) == limit and rids.index(kept[-1].key) + 1 < len(rids) if kept else False
-    hits = _hits(db, [(c, 0.0) for c in kept], wanted, "recent")
+    candidates = [c for c in texts if not _has_any(c.text, wanted.excluded)][:limit]
+    after = query.offset + (
+        rids.index(candidates[-1].key) + 1 if len(candidates) == limit and candidates else len(rids)
+    )
+    is_more = len(candidates) == limit and rids.index(candidates[-1].key) + 1 < len(rids) if candidates else False
+    hits = _hits(db, [(c, 0.0) for c in candidates], wanted, "recent")
     return SearchResult(
         hits=hits, notes=tuple(out.notes), next_offset=after if is_more else -1, is_partial=out.is_partial
     )
@@ -344,8 +346,8 @@ def _hits(
         piece = snippet(candidate.text, wanted.terms)
         if wanted.terms and MATCH_START not in piece and len(candidate.text) >= SCORED_CHARS_MAX // 8:
             piece = _deep_snippet(db, candidate.key, wanted) or piece
-        found = "all" if candidate.is_all else match
-        hits.append(Hit(row=row, project=project, score=score, snippet=piece, match=found))
+        matched = "all" if candidate.is_all else match
+        hits.append(Hit(row=row, project=project, score=score, snippet=piece, match=matched))
     return tuple(hits)
 
 

@@ -146,8 +146,8 @@ class Writer:
 
     def _sid(self, key: SessionKey) -> int:
         """The session's number; a session without a row gets a bare one."""
-        if (known := self._sids.get(key)) is not None:
-            return known
+        if (sid := self._sids.get(key)) is not None:
+            return sid
         self._fail("session")
         self._db.execute("INSERT OR IGNORE INTO session (source, session) VALUES (?, ?)", key)
         row = self._db.execute("SELECT sid FROM session WHERE source = ? AND session = ?", key).fetchone()
@@ -176,12 +176,12 @@ class Writer:
     def _complete(self, sid: int, mutation: EncodedPut) -> None:
         """The segment exists: a put may complete a pending segment, and changes nothing otherwise."""
         row = mutation.row
-        known = self._db.execute(
+        known_row = self._db.execute(
             "SELECT rid, seq, status, state FROM segment WHERE sid = ? AND id = ?", (sid, clean(row.segment.id))
         ).fetchone()
-        if known is None:
+        if known_row is None:
             raise Conflict(f"seq {row.seq} of {row.key} belongs to another segment than {row.segment.id!r}")
-        rid, seq, status, state = known
+        rid, seq, status, state = known_row
         if status != Status.PENDING or row.segment.status is Status.PENDING or state == State.FORGOTTEN:
             return
         self._remove_content(rid, sid)
@@ -287,10 +287,10 @@ class Writer:
     def _put_collection(self, mutation: PutCollection) -> None:
         self._fail("collection")
         sid, c = self._sid(mutation.key), mutation.collection
-        known = next(iter(journal_lines(self._db, sid, NUMBERED, c.id)), None)
-        if known is not None:
+        line = next(iter(journal_lines(self._db, sid, NUMBERED, c.id)), None)
+        if line is not None:
             # The actual cost and an undo come later than the line: both may differ, nothing else may.
-            if replace(known, actual_cost=c.actual_cost, undone_by=c.undone_by) != c:
+            if replace(line, actual_cost=c.actual_cost, undone_by=c.undone_by) != c:
                 raise Conflict(f"collection {c.id} of {mutation.key} is in the journal already, and is another one")
             return
         identity = (c.wall_s, c.turn, c.trigger, c.target_tokens, c.before_tokens, c.after_tokens)

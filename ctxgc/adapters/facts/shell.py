@@ -90,13 +90,13 @@ def _pipes(text: str) -> Iterator[Pipe]:
 
 def _without_heredocs(text: str) -> str:
     """The text without the bodies of here-documents, which are data."""
-    kept: list[str] = []
+    commands: list[str] = []
     end = ""
     for line in text.split("\n"):
         if end:
             end = "" if line.strip() == end else end
             continue
-        kept.append(line)
+        commands.append(line)
         if match := _HEREDOC.search(line):
             end = match[2]
-    return "\n".join(kept)
+    return "\n".join(commands)

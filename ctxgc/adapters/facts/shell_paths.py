@@ -113,10 +113,10 @@ def _of_pipe(stages: list[Stage], cwd: str) -> list[PathUse]:
     """Uses of one pipe. `nl a | sed -n 5,9p` and `cat a | head -20` read the lines that come out at the end."""
     uses: list[PathUse] = []
     for stage in stages:
-        found, lines = _of_stage(stage, cwd)
-        if lines and not found:
+        paths, lines = _of_stage(stage, cwd)
+        if lines and not paths:
             uses = [_narrowed(use, lines) for use in uses]
-        uses += found
+        uses += paths
         for target in stage.targets:
             if _is_path(target, is_quoted=True):
                 uses.append(PathUse(resolve(target, cwd), Access.WRITE))
@@ -155,11 +155,11 @@ def _of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | 
     if verb not in READERS and verb not in MENTIONERS and verb not in WRITERS:
         return [], None
     lines, access = _lines_and_access(verb, rest)
-    found = [resolve(word, cwd) for word in _operands(verb, rest, marks)]
+    paths = [resolve(word, cwd) for word in _operands(verb, rest, marks)]
     first, last = lines or (1, LINE_MAX)
     if access is not Access.READ:
         first, last = 1, LINE_MAX
-    return [PathUse(path, access, first, last) for path in found], lines
+    return [PathUse(path, access, first, last) for path in paths], lines
 
 
 def _lines_and_access(verb: str, rest: list[str]) -> tuple[tuple[int, int] | None, Access]:

@@ -177,8 +177,8 @@ def _of_file(access: Access, path: str, value: dict[str, Any]) -> Facts:
 def _old_texts(value: dict[str, Any]) -> tuple[str, ...]:
     edits = value.get("edits")
     steps = [value, *(step for step in edits if isinstance(step, dict))] if isinstance(edits, list) else [value]
-    found = (step.get(key) for step in steps for key in OLD_KEYS)
-    return tuple(text for text in found if isinstance(text, str) and text)[:EDIT_SOURCES_MAX]
+    texts = (step.get(key) for step in steps for key in OLD_KEYS)
+    return tuple(text for text in texts if isinstance(text, str) and text)[:EDIT_SOURCES_MAX]
 
 
 def _of_shell(value: dict[str, Any], cwd: str) -> Facts:

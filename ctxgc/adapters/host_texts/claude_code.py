@@ -83,10 +83,10 @@ class ClaudeTexts:
             return TextReading(Kind.SUMMARY, text)
         if text.startswith(SKILL_START):
             return self._skill(text, is_meta=is_meta)
-        found = wrappers(_TRANSCRIPT_LINE.sub(r"\1", text)) if text.lstrip()[:1] == "<" else []
-        if not found:
+        parts = wrappers(_TRANSCRIPT_LINE.sub(r"\1", text)) if text.lstrip()[:1] == "<" else []
+        if not parts:
             return TextReading(Kind.USER, text)
-        return most_protected(text, [self._wrapped(one, text) for one in found])
+        return most_protected(text, [self._wrapped(one, text) for one in parts])
 
     def _wrapped(self, wrapper: Wrapper, text: str) -> TextReading:
         tag, inner = wrapper.tag, wrapper.inner
@@ -118,8 +118,8 @@ class ClaudeTexts:
             return _file_facts(self._file, "file")
         if result := _RESULT.match(said):
             return _file_facts(self._file, f"output of {result[1]}")
-        if found := _CHANGED.match(said) or _SELECTED.match(said):
-            return _file_facts(found[1].strip(), "file")
+        if match := _CHANGED.match(said) or _SELECTED.match(said):
+            return _file_facts(match[1].strip(), "file")
         if said.startswith(_SKILLS):
             return skill_facts(_SKILL_NAME.findall(said))
         if said.startswith(_DIAGNOSTICS):

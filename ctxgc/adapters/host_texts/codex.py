@@ -66,17 +66,17 @@ class CodexTexts:
 
     def reading(self, text: str) -> TextReading:
         """See `HostTexts.reading`."""
-        said = text.strip()
-        if _AGENTS.fullmatch(said) or _WARNINGS.fullmatch(said):
+        words = text.strip()
+        if _AGENTS.fullmatch(words) or _WARNINGS.fullmatch(words):
             return TextReading(Kind.SYSTEM, text)
-        if said.startswith(SUMMARY_STARTS):
+        if words.startswith(SUMMARY_STARTS):
             return TextReading(Kind.SUMMARY, text)
-        if said[:1] != "<":
+        if words[:1] != "<":
             return TextReading(Kind.USER, text)
-        if _GOAL.fullmatch(said):
+        if _GOAL.fullmatch(words):
             return TextReading(Kind.ATTACHMENT, text, output_facts("goal"))
-        found = wrappers(said)
-        return most_protected(text, [_wrapped(one, text) for one in found]) if found else TextReading(Kind.USER, text)
+        parts = wrappers(words)
+        return most_protected(text, [_wrapped(one, text) for one in parts]) if parts else TextReading(Kind.USER, text)
 
     def folded(self, text: str) -> TextReading:
         """See `HostTexts.folded`: nothing is."""

@@ -57,8 +57,8 @@ def unfolded(content: Any) -> FoldedResult:
             continue
         text = block_text(block) or ""
         folds += _reminders(text[at:])
-        if kept := text[:at].rstrip():
-            own.append(block | {"text": kept})
+        if body := text[:at].rstrip():
+            own.append(block | {"text": body})
     return FoldedResult(own, (), tuple(folds))
 
 
@@ -67,13 +67,13 @@ def read_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> Fold
     if extent is None:
         return FoldedResult()
     content = text.value(extent)
-    found = unfolded(content) if unfolds else FoldedResult(content)
-    if not found.folds:
-        return found._replace(spans=(Span(RESULT_SPAN, *extent),))
+    result = unfolded(content) if unfolds else FoldedResult(content)
+    if not result.folds:
+        return result._replace(spans=(Span(RESULT_SPAN, *extent),))
     if isinstance(content, str):
-        head = text.head(extent, len(found.content))
-        return found._replace(spans=(Span(RESULT_HEAD_SPAN, *head),) if found.content else ())
-    return found._replace(spans=tuple(_list_spans(text, extent, content)))
+        head = text.head(extent, len(result.content))
+        return result._replace(spans=(Span(RESULT_HEAD_SPAN, *head),) if result.content else ())
+    return result._replace(spans=tuple(_list_spans(text, extent, content)))
 
 
 def _list_spans(text: JsonText, extent: Extent, content: list[Any]) -> Iterator[Span]:

@@ -84,7 +84,7 @@ class AnyTexts:
 def wrappers(text: str) -> list[Wrapper]:
     """The wrappers that this text consists of, back to back, with white space apart; none for a text with other
     words."""
-    found: list[Wrapper] = []
+    parts: list[Wrapper] = []
     position, end = len(text) - len(text.lstrip()), len(text.rstrip())
     while position < end:
         opening = _OPENING.match(text, position)
@@ -94,11 +94,11 @@ def wrappers(text: str) -> list[Wrapper]:
         at = text.find(closing, opening.end())
         if at < 0:
             return []
-        found.append(Wrapper(opening[1], opening[2].strip(), text[opening.end() : at]))
+        parts.append(Wrapper(opening[1], opening[2].strip(), text[opening.end() : at]))
         position = at + len(closing)
         while position < end and text[position].isspace():
             position += 1
-    return found
+    return parts
 
 
 def typed_words(text: str) -> str | None:

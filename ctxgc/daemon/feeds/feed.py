@@ -196,11 +196,11 @@ class Feed:
                 _note_turn(reading, event.segment.born_turn)
                 reading.is_timed |= event.segment.wall_s > 0
                 if waiting is not None and waiting.segment.id == event.segment.id:
-                    known = reading.session.heap.slot_of.get(event.segment.id)
+                    slot = reading.session.heap.slot_of.get(event.segment.id)
                     if reading.session.admit(tx, waiting):
-                        reading.added += known is None
-                        if known is not None:
-                            self._services.contents.drop(reading.session.key, [known])
+                        reading.added += slot is None
+                        if slot is not None:
+                            self._services.contents.drop(reading.session.key, [slot])
                     waiting = next(prepared, None)
                 reading.places[event.segment.id] = event.segment.place
                 reading.departed.pop(event.segment.id, None)
@@ -256,30 +256,30 @@ class Feed:
 
 
 def _rewindow(reading: FileReading, event: Rewindowed) -> None:
-    kept = dict(event.slots)
+    places = dict(event.slots)
     for id_ in reading.places:
-        if id_ not in kept:
+        if id_ not in places:
             reading.departed[id_] = event.reason
             reading.changed_ids[id_] = None
-    for id_ in kept:
+    for id_ in places:
         reading.departed.pop(id_, None)
         reading.changed_ids[id_] = None
-    reading.places = kept
+    reading.places = places
 
 
 def _note_facts(session: Session, tx: Transaction, event: Opened) -> None:
-    known = session.row
-    model = event.model or known.model
-    if model != known.model:
+    row = session.row
+    model = event.model or row.model
+    if model != row.model:
         session.calibration = Calibration.of(model)
     session.set_row(
         tx,
-        project=known.project if known.forgotten else event.project or known.project,
-        parent=event.parent or known.parent,
-        parent_segment=event.parent_segment or known.parent_segment,
+        project=row.project if row.forgotten else event.project or row.project,
+        parent=event.parent or row.parent,
+        parent_segment=event.parent_segment or row.parent_segment,
         model=model,
-        title=known.title if known.forgotten else event.title or known.title,
-        hidden_tokens=event.hidden_tokens or known.hidden_tokens,
+        title=row.title if row.forgotten else event.title or row.title,
+        hidden_tokens=event.hidden_tokens or row.hidden_tokens,
     )
 
 

@@ -197,11 +197,11 @@ class Watcher:
             watched.files.pop(path, None)
             return
         with await asyncio.to_thread(open_regular, path) as file:
-            found = os.fstat(file.fileno())
-            size, identity = found.st_size, (found.st_dev, found.st_ino)
+            stat = os.fstat(file.fileno())
+            size, identity = stat.st_size, (stat.st_dev, stat.st_ino)
             head = blake2b(file.read(HEAD_BYTES), digest_size=16).digest() if size >= HEAD_BYTES else b""
-            known = await self._services.stash.position(path)
-            if is_start and known is not None and head and known == (head, size):
+            stored_position = await self._services.stash.position(path)
+            if is_start and stored_position is not None and head and stored_position == (head, size):
                 return
             followed = watched.files.get(path)
             if followed is None or size < followed.offset or identity != followed.identity:

@@ -80,8 +80,8 @@ class Verbs:
         """Answer a call; see `rpc.Dispatch`."""
         if method == "segment.get":
             raw = bytes(params)
-            known = self._reply_cache.get(raw)
-            return known if known is not None else self._cached_segment_get(raw)
+            cached_reply = self._reply_cache.get(raw)
+            return cached_reply if cached_reply is not None else self._cached_segment_get(raw)
         handler = self._handlers.get(method)
         if handler is None:
             raise UnknownVerb(f"no verb {method!r}", hint="`rpc.discover` lists them")

@@ -131,13 +131,13 @@ def check_folder(folder: str) -> None:
         pass
     except OSError as error:
         raise UnsafeFolder(f"the folder {folder} cannot be created: {error.strerror}") from error
-    found = os.lstat(folder)  # Not stat: a link would lead the check elsewhere than the names we use.
-    if not stat.S_ISDIR(found.st_mode):
+    file_status = os.lstat(folder)  # Not stat: a link would lead the check elsewhere than the names we use.
+    if not stat.S_ISDIR(file_status.st_mode):
         raise UnsafeFolder(f"{folder} is a link or no folder; remove it or choose another")
-    if found.st_uid != os.geteuid():
-        raise UnsafeFolder(f"{folder} belongs to user {found.st_uid}, not to you; choose another")
-    if found.st_mode & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
+    if file_status.st_uid != os.geteuid():
+        raise UnsafeFolder(f"{folder} belongs to user {file_status.st_uid}, not to you; choose another")
+    if file_status.st_mode & 0o077:
+        mode = stat.S_IMODE(file_status.st_mode)
         raise UnsafeFolder(
             f"others may enter {folder} (mode {mode:04o}); `chmod 0700 {folder}` if you trust what is in it"
         )
@@ -154,10 +154,10 @@ def _refuse_other_than_socket(path: str) -> None:
 
 def _identity(path: str) -> tuple[int, int]:
     try:
-        found = os.lstat(path)
+        file_status = os.lstat(path)
     except FileNotFoundError:
         return (-1, -1)
-    return (found.st_dev, found.st_ino)
+    return (file_status.st_dev, file_status.st_ino)
 
 
 def _remove(path: str) -> None:

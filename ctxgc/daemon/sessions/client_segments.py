@@ -19,9 +19,9 @@ from ctxgc.protocol.messages import NewSegment
 
 def segments_of(session: Session, items: Sequence[NewSegment], wall_s: float) -> list[Segment]:
     """Segments of one call, in order. An id given by the client that is known already names that segment again."""
-    given: set[str] = set()
-    builder = _builder(session, given)
-    return [_segment(session, builder, given, item, text_bytes(item.text), wall_s) for item in items]
+    ids: set[str] = set()
+    builder = _builder(session, ids)
+    return [_segment(session, builder, ids, item, text_bytes(item.text), wall_s) for item in items]
 
 
 def segment_of_file(session: Session, item: NewSegment, data: bytes, wall_s: float) -> Segment:

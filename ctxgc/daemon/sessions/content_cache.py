@@ -44,15 +44,15 @@ class ContentCache:
 
     async def get(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, Content]:
         """Contents by seq; a forgotten or unknown segment is absent."""
-        found = {seq: content for seq in seqs if (content := self._cache.get((key, seq)))}
-        missing = [seq for seq in seqs if seq not in found]
+        contents = {seq: content for seq in seqs if (content := self._cache.get((key, seq)))}
+        missing = [seq for seq in seqs if seq not in contents]
         # In slices: the loop serves others between them.
         for start in range(0, len(missing), READ_SLICE):
             for seq, content in (await self._stash.bodies(key, missing[start : start + READ_SLICE])).items():
-                found[seq] = content
+                contents[seq] = content
                 if _size(content) <= self._cache.maxsize:
                     self._cache[key, seq] = content
-        return found
+        return contents
 
     def drop(self, key: SessionKey, seqs: Sequence[int]) -> None:
         """Drop the contents of these segments, which changed or must not be seen again."""

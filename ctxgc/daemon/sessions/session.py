@@ -128,9 +128,9 @@ class Session:
 
     def slot(self, name: str) -> int:
         """The slot of a name: an id, `#seq`, an address, or an unambiguous prefix of an id."""
-        found = self.heap.slot_of.get(name)
-        if found is not None:
-            return found
+        known_slot = self.heap.slot_of.get(name)
+        if known_slot is not None:
+            return known_slot
         if name.startswith("#") and name[1:].isdigit() and int(name[1:]) < len(self.heap):
             return int(name[1:])
         address = address_in(name)
@@ -151,9 +151,9 @@ class Session:
     def live_slots(self, names: Iterable[str]) -> list[int]:
         """As `slots`, and raise `NotFound` for a forgotten segment: it has nothing left to pin, tag or bring back."""
         slots = self.slots(names)
-        gone = [slot for slot in slots if self.heap.state[slot] == FORGOTTEN]
-        if gone:
-            name = self.heap.ids[gone[0]]
+        forgotten = [slot for slot in slots if self.heap.state[slot] == FORGOTTEN]
+        if forgotten:
+            name = self.heap.ids[forgotten[0]]
             raise NotFound(f"segment {name!r} was forgotten", hint="nothing of it is left but its id")
         return slots
 
@@ -241,9 +241,9 @@ class Session:
         Call `ensure_text` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
         """
         segment = prepared.segment
-        given = (self.slot(name) for name in segment.refs)
+        references = (self.slot(name) for name in segment.refs)
         admitted = self.indexes.admit(
-            self.key, prepared, given, recalled=self._recalled_by(segment), is_pinned=is_pinned
+            self.key, prepared, references, recalled=self._recalled_by(segment), is_pinned=is_pinned
         )
         if admitted is None:
             return False

@@ -91,12 +91,12 @@ async def mutate(
     call = await on_worker(services, call_digest, verb, params) if params.op_id else b""
     async with session.changing() as tx:
         if params.op_id:
-            known = await services.stash.op(session.key, params.op_id)
-            if known is not None and known.call not in (b"", call):
+            op = await services.stash.op(session.key, params.op_id)
+            if op is not None and op.call not in (b"", call):
                 hint = "give every mutation an op_id of its own; the same one repeats the same call"
                 raise Conflict(f"op_id {params.op_id!r} named another call before", hint=hint, field="op_id")
-            if known is not None:
-                raise Repeated(known.reply)
+            if op is not None:
+                raise Repeated(op.reply)
         yield session, tx
         if params.op_id:
             assert tx.reply is not None, f"{verb} changed a session and gave no answer to keep"
@@ -117,8 +117,8 @@ def call_digest(verb: str, params: Mutating) -> bytes:
     The order of an object's members does not count: a client that encodes a call anew may change the order. Secrets are
     taken out before, for the digest of a secret can be guessed at. Heavy where the text is long.
     """
-    said = msgspec.json.decode(params.model_dump_json(exclude=NOT_OF_THE_CALL))
-    bare, _ = redact(msgspec.json.encode([verb, said], order="sorted"))
+    fields = msgspec.json.decode(params.model_dump_json(exclude=NOT_OF_THE_CALL))
+    bare, _ = redact(msgspec.json.encode([verb, fields], order="sorted"))
     return blake2b(bare, digest_size=16).digest()
 
 

@@ -140,12 +140,12 @@ def _collect_if_due(
     if outcome is None:
         return added
     tx.on_commit(lambda: publish_collection(services, session, outcome))
-    left = outcome.plan.remaining_tokens
-    freed = outcome.plan.before_tokens - left
+    remaining_tokens = outcome.plan.remaining_tokens
+    freed = outcome.plan.before_tokens - remaining_tokens
     return replace(
         added,
-        resident_tokens=left,
-        billed_tokens=session.billed_window(left),
+        resident_tokens=remaining_tokens,
+        billed_tokens=session.billed_window(remaining_tokens),
         next=f"collection {outcome.collection} ({outcome.trigger}) freed {freed} tokens: render again",
     )
 
@@ -204,14 +204,14 @@ async def list_segments(services: Services, params: SegmentList) -> SegmentsRepl
     """`segment.list`: window order first, then the segments outside of the window, by place."""
     session = await session_of(services, params)
     heap, kinds = session.heap, set(map(Kind, params.kinds))
-    wanted = [
+    slots = [
         slot
         for slot in range(len(heap))
         if (not params.states or heap.state_of(slot).value in params.states)
         and (not kinds or heap.kind_of(slot) in kinds)
     ]
-    wanted.sort(key=lambda slot: (heap.state[slot] > 1, heap.place[slot], slot))
-    page = wanted[params.offset : params.offset + params.limit]
+    slots.sort(key=lambda slot: (heap.state[slot] > 1, heap.place[slot], slot))
+    page = slots[params.offset : params.offset + params.limit]
     rows = {row.seq: row for row in await services.stash.rows(session.key, page)}
     described = []
     for start in range(0, len(page), LIST_SLICE):
@@ -223,8 +223,8 @@ async def list_segments(services: Services, params: SegmentList) -> SegmentsRepl
     return SegmentsReply(
         session=str(session.key),
         segments=cast("list[SegmentReply]", encoded),
-        total=len(wanted),
-        next_offset=more if more < len(wanted) else -1,
+        total=len(slots),
+        next_offset=more if more < len(slots) else -1,
     )
 
 
@@ -237,13 +237,13 @@ def apply_pins(session: Session, tx: Transaction, ids: Sequence[str], *, is_pinn
     for slot in moved:
         heap.set_pinned(slot, is_pinned)
     verb = "kept from now on" if is_pinned else "no longer pinned"
-    done = f"{len(moved)} {'segment' if len(moved) == 1 else 'segments'} {verb}"
+    sentence = f"{len(moved)} {'segment' if len(moved) == 1 else 'segments'} {verb}"
     if not moved:
-        done = f"nothing changed: {'pinned already' if is_pinned else 'not pinned'}"
+        sentence = f"nothing changed: {'pinned already' if is_pinned else 'not pinned'}"
     out = [heap.ids[slot] for slot in slots if heap.state[slot] != RESIDENT] if is_pinned else []
     # A pin holds what is in the window, and brings nothing back into it.
     hint = f"out of the window: `ctxgc recall {out[0]}` brings it back" if out else None
-    return _segments_reply(session, slots, done, hint)
+    return _segments_reply(session, slots, sentence, hint)
 
 
 def apply_touch(session: Session, tx: Transaction, params: SegmentIds) -> SegmentsChangedReply:

@@ -47,7 +47,7 @@ BROUGHT_BACK = {
 async def search(services: Services, params: StashSearch) -> SearchReply:
     """`stash.search`."""
     key = await services.registry.resolve(params.session) if params.session else None
-    found = await services.stash.search(
+    result = await services.stash.search(
         Query(
             text=params.query,
             key=key,
@@ -64,11 +64,11 @@ async def search(services: Services, params: StashSearch) -> SearchReply:
             offset=params.offset,
         )
     )
-    hits = [hit_reply(hit) for hit in found.hits]
-    notes = list(found.notes)
+    hits = [hit_reply(hit) for hit in result.hits]
+    notes = list(result.notes)
     if params.tools and not hits:
         notes.append("a tool's name is matched as its agent writes it: Edit, not edit")
-    return SearchReply(hits, notes, found.next_offset, found.is_partial)
+    return SearchReply(hits, notes, result.next_offset, result.is_partial)
 
 
 async def recall_content(services: Services, params: StashRecall) -> RecallReply:
@@ -79,8 +79,8 @@ async def recall_content(services: Services, params: StashRecall) -> RecallReply
         session = await session_with_segment(services, params, params.id)
         return await _recall_ids(services, params, session, [params.id], [])
     key = await services.registry.resolve(params.session) if params.session else None
-    found = await services.stash.search(Query(text=params.query, key=key, limit=RECALL_HITS_MAX))
-    chosen, notes = _hits_within_budget(found, params.budget_tokens)
+    result = await services.stash.search(Query(text=params.query, key=key, limit=RECALL_HITS_MAX))
+    chosen, notes = _hits_within_budget(result, params.budget_tokens)
     if not chosen:
         raise NotFound(f"nothing found for {params.query!r}", hint="; ".join(notes) or "try fewer or other words")
     # Hits of several sessions are recalled session by session; the best hit's session answers first.
@@ -227,14 +227,14 @@ async def export(services: Services, params: Export) -> ExportReply:
     session = await session_of(services, params)
     rows = await services.stash.rows(session.key)
     contents = await services.stash.bodies(session.key, range(len(session.heap)))
-    known = session.row
+    row = session.row
     opened = Opened(
         session.key.session,
-        project=known.project,
-        parent=known.parent,
-        parent_segment=known.parent_segment,
-        model=known.model,
-        title=known.title,
+        project=row.project,
+        parent=row.parent,
+        parent_segment=row.parent_segment,
+        model=row.model,
+        title=row.title,
     )
     size = await asyncio.to_thread(_write_export, params.path, session.key.source, opened, rows, contents)
     changed = f"{len(contents)} segments written to {params.path}"
@@ -245,9 +245,9 @@ def _write_export(
     path: str, source: str, opened: Opened, rows: Sequence[SegmentRow], contents: Mapping[int, Content]
 ) -> int:
     """Write the segments that have content in window order; bytes written."""
-    kept = sorted((row for row in rows if row.seq in contents), key=lambda row: row.segment.place)
-    departed = {row.segment.id: row.departure for row in kept if row.departure is not None}
-    segments = [replace(row.segment, skeleton=contents[row.seq][0], body=contents[row.seq][1]) for row in kept]
+    ordered_rows = sorted((row for row in rows if row.seq in contents), key=lambda row: row.segment.place)
+    departed = {row.segment.id: row.departure for row in ordered_rows if row.departure is not None}
+    segments = [replace(row.segment, skeleton=contents[row.seq][0], body=contents[row.seq][1]) for row in ordered_rows]
     return write_new(path, encode(source, opened, segments, departed))
 
 

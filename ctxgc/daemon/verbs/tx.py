@@ -58,8 +58,8 @@ def _items(sub: Any) -> list[NewSegment]:
 def _validate(number: int, call: dict[str, Any]) -> tuple[str, Params]:
     method = call.get("method")
     if not isinstance(method, str) or method not in (*SIMPLE, *ADDING):
-        known = ", ".join((*ADDING, *SIMPLE))
-        raise BadParams(f"call {number}: {method!r} cannot be in a tx", hint=f"one of: {known}", field="calls")
+        methods = ", ".join((*ADDING, *SIMPLE))
+        raise BadParams(f"call {number}: {method!r} cannot be in a tx", hint=f"one of: {methods}", field="calls")
     try:
         sub = VERBS[method].params.model_validate(call.get("params", {}))
     except ValidationError as error:

@@ -74,9 +74,9 @@ def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> W
 
 def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
     """OpenCode: base URLs of its providers `anthropic` and `openai`, laid over whatever it is configured to."""
-    given = environment.get("OPENCODE_CONFIG_CONTENT", "") or "{}"
+    content = environment.get("OPENCODE_CONFIG_CONTENT", "") or "{}"
     try:
-        config = json.loads(given)
+        config = json.loads(content)
     except ValueError:
         config = None
     if not isinstance(config, dict):

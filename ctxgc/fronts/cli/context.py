@@ -113,9 +113,9 @@ class Shell:
     def refuse_out_of_reach(self) -> None:
         """Raise Unreachable where a daemon of ours runs that we cannot reach: to start another would be refused."""
         asked = discovery.socket_is_explicit(self.args.socket, os.environ)
-        found = "" if asked else discovery.unreachable_daemon(os.environ)
-        if found:
-            raise blocking_client.Unreachable(found, OUT_OF_REACH_HINT)
+        daemon_path = "" if asked else discovery.unreachable_daemon(os.environ)
+        if daemon_path:
+            raise blocking_client.Unreachable(daemon_path, OUT_OF_REACH_HINT)
 
     def session(self) -> dict[str, str]:
         """The params that name a session: the `--session` option, the agent's own session, or this directory's newest.

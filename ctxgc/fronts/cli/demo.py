@@ -71,14 +71,14 @@ def _nothing_read(paths: list[str], failed: list[FailedReply]) -> str:
 
 def transcripts(paths: list[str]) -> list[str]:
     """The files meant by paths: themselves, and in folders whatever is named like a transcript."""
-    found: list[str] = []
+    files: list[str] = []
     for path in map(os.path.abspath, paths):
         if not os.path.isdir(path):
-            found.append(path)
+            files.append(path)
             continue
         for folder, _, names in sorted(os.walk(path)):
-            found += [os.path.join(folder, name) for name in sorted(names) if name.endswith(TRANSCRIPT_ENDINGS)]
-    return found
+            files += [os.path.join(folder, name) for name in sorted(names) if name.endswith(TRANSCRIPT_ENDINGS)]
+    return files
 
 
 def _offer_own_sessions(shell: Shell) -> None:

@@ -130,10 +130,10 @@ class Story:
         }
 
     def _segments(self, key: str) -> Iterator[SegmentReply]:
-        wanted = {"session": key, "limit": PAGE_SEGMENTS}
+        params = {"session": key, "limit": PAGE_SEGMENTS}
         offset = 0
         while offset >= 0:
-            page: SegmentsReply = self.client.call("segment.list", wanted | {"offset": offset})
+            page: SegmentsReply = self.client.call("segment.list", params | {"offset": offset})
             yield from page.segments
             offset = page.next_offset
 
@@ -157,8 +157,8 @@ class Story:
 
     def _show(self, key: str, query: str, plan: PlanReply, segments: list[SegmentReply]) -> None:
         """Ask for one retaining path and one search, before the recalls."""
-        kept = [segment for segment in segments if segment.state == "resident"]
-        told = [segment for segment in kept if segment.kind == "tool_call"] or kept
+        residents = [segment for segment in segments if segment.state == "resident"]
+        told = [segment for segment in residents if segment.kind == "tool_call"] or residents
         if told:
             largest = max(told, key=lambda segment: segment.tokens)
             self.why = self.client.call("heap.why", {"session": key, "id": largest.id})

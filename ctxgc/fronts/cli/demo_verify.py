@@ -42,10 +42,10 @@ class Expected:
 
     def note(self, key: str, segments: Mapping[str, ContentStamp]) -> None:
         """Add a file's segments. A segment that an earlier file has in full stays: admitting again changes nothing."""
-        known = self._sessions.setdefault(key, {})
+        stamps = self._sessions.setdefault(key, {})
         for segment_id, stamp in segments.items():
-            if segment_id not in known or known[segment_id].is_pending:
-                known[segment_id] = stamp
+            if segment_id not in stamps or stamps[segment_id].is_pending:
+                stamps[segment_id] = stamp
 
     def of(self, key: str) -> Mapping[str, ContentStamp]:
         """The stamps of one session by segment id."""
@@ -66,18 +66,18 @@ def parse(path: str) -> dict[str, dict[str, ContentStamp]]:
 
     Of segments admitted twice the last counts: the first was pending.
     """
-    found: dict[str, dict[str, ContentStamp]] = {}
+    stamps: dict[str, dict[str, ContentStamp]] = {}
     try:
         with _open(path) as stream:
             data = stream.read(CHUNK_BYTES)
             transcript = open_transcript(detect(data) or "")
             while data:
-                _note(found, transcript.source, transcript.feed(data))
+                _note(stamps, transcript.source, transcript.feed(data))
                 data = stream.read(CHUNK_BYTES)
-            _note(found, transcript.source, transcript.finish())
+            _note(stamps, transcript.source, transcript.finish())
     except (OSError, EOFError, CtxgcError):
-        return found  # The daemon reads the same file and says what is wrong with it.
-    return found
+        return stamps  # The daemon reads the same file and says what is wrong with it.
+    return stamps
 
 
 def _open(path: str) -> BinaryIO:

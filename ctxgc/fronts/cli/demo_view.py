@@ -85,9 +85,9 @@ def _reached(totals: dict[str, Any]) -> str:
 def _bars(page: terminal.Page, before: int, after: int, most: int, width: int = 30) -> str:
     """Tokens that stayed in full colour, freed tokens in light."""
     full = round(width * after / most)
-    left = max(round(width * before / most) - full, 0)
+    freed_columns = max(round(width * before / most) - full, 0)
     solid, light = ("█", "░") if page.can_utf8 else ("#", ".")
-    return page.paint(solid * full, "cyan") + page.paint(light * left, "dim")
+    return page.paint(solid * full, "cyan") + page.paint(light * freed_columns, "dim")
 
 
 def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:

@@ -63,12 +63,12 @@ def _stop(shell: Shell, args: argparse.Namespace) -> int:
     if not meant and config is not None:
         _refuse_stranger(f"http://{config.gateway.host}:{args.port or config.gateway.port}", folder)
     gone = gateway_status.stop(meant, args.timeout)
-    left = [one for one in meant if one not in gone]
+    left = [process for process in meant if process not in gone]
 
     def say(page: Page) -> None:
-        for one in meant:
-            ended = "is still finishing" if one in left else "has stopped"
-            page.say(f"the gateway at {plain(one.url)} (pid {one.pid}) {ended}")
+        for process in meant:
+            ended = "is still finishing" if process in left else "has stopped"
+            page.say(f"the gateway at {plain(process.url)} (pid {process.pid}) {ended}")
         if not meant:
             page.say("no gateway runs" + (f" on port {args.port}" if ends else ""))
 

@@ -86,13 +86,13 @@ def running_gateways(folder: str) -> list[dict[str, Any]]:
 
 def gateways_as_json(some: list[pidfile.GatewayProcess]) -> list[dict[str, Any]]:
     """Gateways as JSON has them."""
-    return [{"pid": one.pid, "url": one.url} for one in some]
+    return [{"pid": gateway.pid, "url": gateway.url} for gateway in some]
 
 
 def say_still(page: terminal.Page, running: list[dict[str, Any]]) -> None:
     """That gateways go on without the daemon."""
-    for one in running:
-        page.say(f"a gateway still runs at {plain(one['url'])} (pid {one['pid']}): {STILL}")
+    for gateway in running:
+        page.say(f"a gateway still runs at {plain(gateway['url'])} (pid {gateway['pid']}): {STILL}")
 
 
 def hint_still(folder: str) -> str:
@@ -103,14 +103,14 @@ def hint_still(folder: str) -> str:
 
 def say(page: terminal.Page, running: list[dict[str, Any]]) -> None:
     """Each gateway's modes, counts, and reasons of unedited calls."""
-    for one in running:
+    for gateway in running:
         page.say()
-        since = terminal.duration(max(time.time() - one["since_s"], 0))
-        page.say(f"gateway at {plain(one['url'])}, pid {one['pid']}, up {since}", "bold")
-        if one["status"] is None:
+        since = terminal.duration(max(time.time() - gateway["since_s"], 0))
+        page.say(f"gateway at {plain(gateway['url'])}, pid {gateway['pid']}, up {since}", "bold")
+        if gateway["status"] is None:
             page.say("  it does not answer; `ctxgc gateway --stop` ends it", "red")
         else:
-            page.facts(_facts(one["status"]))
+            page.facts(_facts(gateway["status"]))
 
 
 def _facts(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -154,14 +154,14 @@ def stop(meant: list[pidfile.GatewayProcess], wait_s: float) -> list[pidfile.Gat
     """Tell gateways to stop, and wait; those that are gone. Requests in flight have a few seconds to end."""
     import signal
 
-    for one in meant:
+    for gateway in meant:
         try:
-            os.kill(one.pid, signal.SIGTERM)
+            os.kill(gateway.pid, signal.SIGTERM)
         except ProcessLookupError:  # It went by itself.
             continue
     gives_up_s = time.monotonic() + wait_s
     left = meant
     while left and time.monotonic() < gives_up_s:
-        left = [one for one in left if pidfile.is_running(one)]
+        left = [gateway for gateway in left if pidfile.is_running(gateway)]
         time.sleep(POLL_S if left else 0)
-    return [one for one in meant if one not in left]
+    return [gateway for gateway in meant if gateway not in left]

@@ -100,8 +100,8 @@ class PrivateDaemon:
 
     def _last_words(self) -> str:
         with open(self._log, "rb") as log:
-            said = log.read()[-LOG_BYTES_SHOWN:].decode("utf-8", "replace").strip()
-        return said or "it said nothing"
+            words = log.read()[-LOG_BYTES_SHOWN:].decode("utf-8", "replace").strip()
+        return words or "it said nothing"
 
     def _clean_up(self) -> None:
         signal.signal(signal.SIGTERM, self._old_handler)

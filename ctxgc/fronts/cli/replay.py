@@ -95,10 +95,10 @@ def _terms(args: argparse.Namespace) -> Terms:
     price = args.price or PROFILE_DEFAULT
     if price not in PRICE_PROFILES:
         usage(f"there is no price profile {price!r}", f"one of: {', '.join(PRICE_PROFILES)}")
-    known = policy_names()
+    names = policy_names()
     for name in args.policy:
-        if name not in known:
-            usage(f"there is no policy {name!r}", f"one of: {', '.join(known)}")
+        if name not in names:
+            usage(f"there is no policy {name!r}", f"one of: {', '.join(names)}")
     if not 1 <= args.workers <= WORKERS_MAX:
         usage(f"--workers must be 1 to {WORKERS_MAX}")
     default = Terms()
@@ -153,11 +153,11 @@ def _why(shell: Shell, files: list[str], session: str, turn: int, terms: Terms) 
     episodes = find_session(files, session)
     if not episodes:
         raise Refused(f"no session {session!r} in these transcripts", hint="a prefix of its id is enough")
-    found = explain(episodes, turn, terms)
-    if found is None:
+    explanation = explain(episodes, turn, terms)
+    if explanation is None:
         last = max(one.number for episode in episodes for one in episode.turns)
         raise Refused(f"the session has no turn {turn}", hint=f"its last is {last}")
-    return shell.answer(found, lambda page: replay_page.say_why(page, found))
+    return shell.answer(explanation, lambda page: replay_page.say_why(page, explanation))
 
 
 def _write_page(path: str, report: dict[str, object]) -> None:

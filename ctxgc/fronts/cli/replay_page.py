@@ -84,8 +84,8 @@ def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, A
 
 
 def _say_table(page: Page, rows: list[list[str]]) -> None:
-    shown = range(len(HEAD)) if page.width >= WIDE_COLUMNS else NARROW
-    page.table([HEAD[at] for at in shown], [[row[at] for at in shown] for row in rows])
+    columns = range(len(HEAD)) if page.width >= WIDE_COLUMNS else NARROW
+    page.table([HEAD[at] for at in columns], [[row[at] for at in columns] for row in rows])
 
 
 def _bounds(bounds: dict[str, Any]) -> str:

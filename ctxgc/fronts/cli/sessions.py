@@ -52,7 +52,7 @@ def import_(shell: Shell, args: argparse.Namespace) -> int:
 
 def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str) -> None:
     sessions = [session for part in parts for session in part.sessions]
-    failed = [one for part in parts for one in part.failed]
+    failed = [failure for part in parts for failure in part.failed]
     rows = [
         (
             count(session.segments),
@@ -65,11 +65,11 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
     ]
     if rows:
         page.table((">segments", ">new", ">raw tokens", ">skipped", "session"), rows)
-    for one in failed:
-        what = "read in part" if one.kind == "ends_early" else "not read"
-        page.say(f"  {what}: {plain(unreadable(one))}", "red")
-        if one.hint:
-            page.say(f"  {plain(one.hint)}", "dim")
+    for failure in failed:
+        what = "read in part" if failure.kind == "ends_early" else "not read"
+        page.say(f"  {what}: {plain(unreadable(failure))}", "red")
+        if failure.hint:
+            page.say(f"  {plain(failure.hint)}", "dim")
     if not rows:
         if not failed:
             hint = f"as {format_name}; without --format the format is detected" if format_name else "for ctxgc to read"
@@ -112,12 +112,12 @@ def _say_watched(page: terminal.Page, reply: WatchReply) -> None:
         say_changed(page, reply)
     rows = [
         (
-            one.path,
-            count(one.files),
-            terminal.size(one.bytes_read),
-            one.error,
+            path_watch.path,
+            count(path_watch.files),
+            terminal.size(path_watch.bytes_read),
+            path_watch.error,
         )
-        for one in reply.watched
+        for path_watch in reply.watched
     ]
     if rows:
         page.table(("followed", ">files", ">read", "error"), rows)
@@ -175,19 +175,19 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
 def show(shell: Shell, args: argparse.Namespace) -> int:
     """Show a session, or one of its segments."""
     if args.segment:
-        found: ContentReply = shell.call(
+        content: ContentReply = shell.call(
             "segment.get", {**shell.session(), "id": args.segment, "with_content": args.json}
         )
-        return shell.answer(found, lambda page: _say_segment(page, found))
+        return shell.answer(content, lambda page: _say_segment(page, content))
     wants_list = args.segments or args.state or args.kind
     if args.json and not wants_list:
         shell.print_json(shell.call("session.show", shell.session()))
         return 0
     states = args.state or ([] if args.json else IN_WINDOW)  # What a host compacted away is older than all of it.
-    wanted = {**shell.session(), "states": states, "kinds": args.kind}
-    first: SegmentsReply = shell.call("segment.list", {**wanted, "limit": 1})
+    params = {**shell.session(), "states": states, "kinds": args.kind}
+    first: SegmentsReply = shell.call("segment.list", {**params, "limit": 1})
     newest = {"limit": args.limit, "offset": max(first.total - args.limit, 0)}
-    listed: SegmentsReply = shell.call("segment.list", wanted | newest)
+    listed: SegmentsReply = shell.call("segment.list", params | newest)
     if args.json:
         shell.print_json(listed)
         return 0

@@ -102,10 +102,10 @@ def _line(shell: Shell, args: argparse.Namespace) -> int:
 def _session_from_stdin(text: str) -> str:
     """The session in the JSON that Claude Code writes to its status line's command; empty if there is none."""
     try:
-        told = json.loads(text)
+        record = json.loads(text)
     except ValueError:
         return ""
-    named = told.get("session_id") if isinstance(told, dict) else None
+    named = record.get("session_id") if isinstance(record, dict) else None
     return f"claude_code:{named}" if isinstance(named, str) and named else ""
 
 
