@@ -29,7 +29,7 @@ async def test_a_collection_that_must_fit_collects_where_it_can(session):
     reply = await session.call("heap.collect", **SESSION, budget_tokens=4000, unit="raw", must_fit=True)
 
     assert reply["collection"] == 1
-    assert reply["held_by"] == {}
+    assert reply["protected_by"] == {}
 
 
 async def test_the_newest_read_of_an_open_file_is_a_root_as_long_as_it_is_open(session):

@@ -215,7 +215,7 @@ async def test_i4_what_was_forgotten_is_still_in_the_callers_list_and_counts_aga
     assert (after["tokens"], after["billed_tokens"]) == (before["tokens"], before["billed_tokens"])
     assert tight["messages"][:5] == messages[:5]
     assert tight[tokens] <= budget_tokens
-    assert tight["plan"]["held_by"] == {}
+    assert tight["plan"]["protected_by"] == {}
     assert least["plan"]["after_tokens"] == least[tokens]
-    assert sum(least["plan"]["held_by"].values()) == least[tokens]
-    assert least["plan"]["held_by"]["forgotten"] > 0.15 * before[tokens]
+    assert sum(least["plan"]["protected_by"].values()) == least[tokens]
+    assert least["plan"]["protected_by"]["forgotten"] > 0.15 * before[tokens]

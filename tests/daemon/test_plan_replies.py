@@ -21,8 +21,8 @@ async def test_what_holds_a_window_adds_up_to_it_in_the_unit_asked_for(session, 
     for _ in range(2):
         reply = await session.call("heap.collect", **SESSION, budget_tokens=1, unit=unit)
 
-        assert sum(reply["held_by"].values()) == reply["after_tokens"]
-        assert ("hidden" in reply["held_by"]) is (unit == "billed")
+        assert sum(reply["protected_by"].values()) == reply["after_tokens"]
+        assert ("system_and_tools" in reply["protected_by"]) is (unit == "billed")
 
     assert reply["changed"] == "nothing more can go"
     assert "is not reached" in reply["next"]

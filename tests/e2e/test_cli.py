@@ -15,8 +15,8 @@ import pytest
 from ctxgc.fronts.cli.demo import SAMPLE
 
 REPORT_KEYS = {
-    "source", "session", "segments", "skipped_records", "tokens_before", "tokens_after", "budget_tokens", "held_by",
-    "evicted", "lost", "recalls_tried", "recalls_exact", "children",
+    "source", "session", "segments", "skipped_records", "tokens_before", "tokens_after", "budget_tokens",
+    "protected_by", "held_by", "evicted", "lost", "recalls_tried", "recalls_exact", "children",
 }  # fmt: skip
 SESSION = "claude_code:5a3d1e00-7b1e-4c0a-9d57-0c0ffee00001"
 RUN_S = 60
@@ -123,7 +123,7 @@ def test_a_session_is_collected_explained_and_brought_back(home):
     done = home.ask("collect", "--session", SESSION, "--budget", "15k")
 
     assert done["victims"] == plan["victims"]
-    assert done["after_tokens"] <= 15_000 or done["held_by"]
+    assert done["after_tokens"] <= 15_000 or done["protected_by"]
     victim = done["victims"][0]["id"]
     assert home.ask("why", victim, "--session", SESSION)["verdict"] == "evicted"
     assert home.ask("log", "--session", SESSION)["collections"][0]["evicted"] == done["evicted"]
@@ -271,4 +271,4 @@ def test_every_recorded_session_survives_the_demo(empty_home, corpus):
     assert told["totals"]["recalls_exact"] == told["totals"]["recalls_tried"]
     for root in told["sessions"]:
         for report in (root, *root["children"]):
-            assert report["tokens_after"] <= report["budget_tokens"] or report["held_by"]
+            assert report["tokens_after"] <= report["budget_tokens"] or report["protected_by"]

@@ -103,7 +103,7 @@ class Story:
         except CallFailed as failure:
             if failure.kind != "not_found":
                 raise
-            report |= {"protected_by": {}, "lost": len(self._expected.of(key)), "children": []}
+            report |= {"protected_by": {}, "held_by": {}, "lost": len(self._expected.of(key)), "children": []}
             return
         budget = self._budget_tokens if self._budget_tokens is not None else before.resident_tokens // BUDGET_SHARE
         plan: PlanReply = self.client.call(
@@ -122,6 +122,7 @@ class Story:
             "tokens_after": plan.after_tokens,
             "budget_tokens": budget,
             "protected_by": plan.protected_by,
+            "held_by": plan.held_by,  # The older name, sent for one more version.
             "evicted": plan.evicted,
             "lost": self._expected.missing(key, {segment.id: segment.digest for segment in segments}),
             "recalls_tried": len(evicted),
@@ -187,7 +188,7 @@ class Story:
         for report in self.reports.values():
             for root, tokens in report["protected_by"].items():
                 protected_by[root] = protected_by.get(root, 0) + tokens
-        return {**sums, "protected_by": protected_by}
+        return {**sums, "protected_by": protected_by, "held_by": protected_by}
 
 
 def _whole_pieces(parts: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
