@@ -55,7 +55,8 @@ class BodyContents(NamedTuple):
 def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:
     """Read a body of this wire format, as this agent writes it. Raises `BadTranscript` for a body of another format."""
     window = WIRE_FORMATS[wire].parse(body, agent)
-    return read_json(body, lambda text: _read(text, window, edits_allowed))
+    contents = read_json(body, lambda text: _read(text, window, edits_allowed))
+    return contents._replace(profile=_profile(body, wire))
 
 
 def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
@@ -75,13 +76,20 @@ def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> BodyCo
         model=text.string(fields.get("model"))[:200],
         tools=blake2b(tools, digest_size=8).digest() if tools.strip(b"[] \r\n\t") else b"",
         cache_key=text.string(fields.get("prompt_cache_key")),
-        profile="cache_1h" if b'"1h"' in text.data and _ONE_HOUR.search(text.data) else "",
+        profile="",
         project=_project(window),
         can_recall=_can_recall(window),
         obstacle=_obstacle(text, fields, edits_allowed),
         window=window,
         digests={segment.id: digest(segment.skeleton, segment.body) for segment in window.segments},
     )
+
+
+def _profile(body: bytes, wire: str) -> str:
+    """The price profile that the marks of a body say. An OpenAI API without marks has a cache of its own."""
+    if b'"1h"' in body and _ONE_HOUR.search(body):
+        return "cache_1h"
+    return "openai" if wire.startswith("openai") and b'"cache_control"' not in body else ""
 
 
 def _project(window: WireWindow) -> str:
