@@ -352,3 +352,13 @@ def test_a_gateway_is_not_its_own_upstream(url):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8788", "http://localhost", "https://api.example:8787"])
 def test_another_server_may_be_the_upstream_of_a_gateway(url):
     assert settings_of(Config.model_validate({"gateway": {"upstream_openai": url}})).upstreams["openai"] == url
+
+
+def test_the_window_that_a_run_asks_for_reaches_the_daemon_and_not_the_upstream(stage):
+    agent = ClaudeAgent().run(3)
+
+    stage.ask(MESSAGES, agent.body(), headers=CLAUDE | {"x-ctxgc-window": "60000"})
+    stage.ask(MESSAGES, agent.run(1, 3).body())
+
+    assert [one.get("window_max_tokens") for one in stage.daemon.told] == [60_000, None]
+    assert not [name for one in stage.upstream.received for name, _ in one.headers if name.lower() == "x-ctxgc-window"]

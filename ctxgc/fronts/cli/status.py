@@ -175,7 +175,7 @@ def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) ->
 def _say_window(page: terminal.Page, reply: ShowReply) -> None:
     page.say()
     page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
-    limit = reply.budget_tokens or reply.window_max_tokens
+    limit = reply.budget_tokens or reply.next_collection.limit_tokens
     window = f"{tokens(reply.billed_tokens)} tokens"
     if limit:
         window = f"{page.bar(reply.billed_tokens / limit)} {window} of {tokens(limit)}"

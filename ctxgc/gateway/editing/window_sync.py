@@ -240,6 +240,8 @@ class WindowSyncer:
             # In shadow nothing is edited, so no request need wait for a cold cache.
             "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
         }
+        if call.session.window_max_tokens:
+            params["window_max_tokens"] = call.session.window_max_tokens
         if contents.profile:
             params["profile"] = contents.profile
         if placement.mode != branch.synced_mode:
