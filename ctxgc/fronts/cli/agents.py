@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ctxgc.fronts.cli import gateway_status, limit
+from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.commands import Spec
 from ctxgc.fronts.cli.context import Refused, Shell
 from ctxgc.fronts.cli.terminal import harmless
@@ -187,14 +188,11 @@ def _way(agent: str) -> tuple[str, Way]:
     from ctxgc.config import BadConfig, load
 
     try:
-        gateway = load(None, os.environ).gateway
+        config = load(None, os.environ)
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None
-    if not gateway.port:
-        raise Refused("the gateway has no port of its own", kind="config", hint="set `port` under [gateway]")
-    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
-    url = f"http://{host}:{gateway.port}"
-    return url, AGENTS[agent][1](url, gateway, os.environ)
+    way = AGENTS[agent][1](gateway_base_url(config), config.gateway, os.environ)
+    return gateway_address(config.gateway), way
 
 
 def _serving(url: str) -> dict[str, Any] | None:
