@@ -73,16 +73,16 @@ def install(shell: Shell, args: argparse.Namespace) -> int:
         plan = _plan(agent, config, host, records, args)
         _add_agent(work, agent, plan, records)
         needs_gateway |= plan.needs_gateway
-    manager = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)
-    reply = {"changes": work.changes, "notes": work.notes, "services": manager, "dry_run": args.dry_run}
+    init_system = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)
+    reply = {"changes": work.changes, "notes": work.notes, "services": init_system, "dry_run": args.dry_run}
     if not args.json:
-        _say_plan(shell.page, work, manager)
-    if (work.texts or manager) and not args.dry_run and _is_agreed(args):
+        _say_plan(shell.page, work, init_system)
+    if (work.texts or init_system) and not args.dry_run and _is_agreed(args):
         for name in (SERVICES, *args.agents):  # The services first.
             _carry_out(work, name, records)
-            if name == SERVICES and manager:
-                services.start_services(host, manager)
-    return shell.answer(reply, lambda page: _say_end(page, args, is_done=bool(work.texts or manager)))
+            if name == SERVICES and init_system:
+                services.start_services(host, init_system)
+    return shell.answer(reply, lambda page: _say_end(page, args, is_done=bool(work.texts or init_system)))
 
 
 def _carry_out(work: Work, name: str, records: Records) -> None:
@@ -155,27 +155,27 @@ def _add_services(work: Work, host: Host, records: Records, *, is_wanted: bool, 
     if not is_wanted:
         work.notes.append("the gateway must run whenever the agent does: `ctxgc gateway` starts it")
         return ""
-    manager = services.manager_of(host)
-    if not manager:
+    init_system = services.init_system_of(host)
+    if not init_system:
         raise Refused(
             "no service manager of yours answers here: without a gateway the agent would reach no model",
             hint="--no-service, if you see to it that `ctxgc gateway` runs whenever the agent does",
         )
     services.require_plain_environment(host)
-    new_files, kept = services.service_edits(host, manager, records.load(SERVICES))
+    new_files, kept = services.service_edits(host, init_system, records.load(SERVICES))
     edits: list[FileEdit] = []
     _add_new_files(work, tuple(new_files), edits)
     work.records[SERVICES] = edits
     work.notes += [f"{file} is yours and stays as it is" for file in kept]
-    return manager
+    return init_system
 
 
-def _say_plan(page: Page, work: Work, manager: str) -> None:
+def _say_plan(page: Page, work: Work, init_system: str) -> None:
     for change in work.changes:
         page.say(f"{plain(change['file'])}: {plain(change['change'])}")
-    if manager:
+    if init_system:
         page.say(
-            f"{manager} runs the daemon and the gateway, now and after each login; those that run now are restarted"
+            f"{init_system} runs the daemon and the gateway, now and after each login; those that run now are restarted"
         )
     for note in work.notes:
         page.say(plain(note), "dim")
@@ -227,7 +227,7 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
         for agent in agents:  # The settings first: no agent may be left with a base URL that leads nowhere.
             _carry_out_removal(work, agent, records)
         if is_last:
-            services.stop_services(host, services.manager_of(host))
+            services.stop_services(host, services.init_system_of(host))
             _carry_out_removal(work, SERVICES, records)
     return shell.answer(reply, lambda page: _say_end(page, args, is_done=bool(work.records)))
 

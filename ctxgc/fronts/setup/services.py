@@ -68,7 +68,7 @@ def this_host() -> Host:
     return Host(sys.platform, os.environ, os.getuid(), run_command, program_path)
 
 
-def manager_of(host: Host) -> str:
+def init_system_of(host: Host) -> str:
     """The user's service manager, `systemd` or `launchd`; empty where none answers."""
     if host.system == "darwin":
         return LAUNCHD
@@ -88,10 +88,10 @@ def require_plain_environment(host: Host) -> None:
         )  # fmt: skip
 
 
-def service_files(host: Host, manager: str) -> list[tuple[Path, str]]:
+def service_files(host: Host, init_system: str) -> list[tuple[Path, str]]:
     """The files of the services, each with its text."""
     home = Path(discovery.home(host.environment))
-    if manager == LAUNCHD:
+    if init_system == LAUNCHD:
         discovery.socket_path("", host.environment)  # Raises where the path is too long for the system.
         folder = home / "Library" / "LaunchAgents"
         return [(folder / f"{label}.plist", _plist(host, label)) for label in LABELS]
@@ -140,11 +140,11 @@ def _quoted(path: str) -> str:
     return path if re.fullmatch(r"[\w%$/.+@-]+", path) else '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def service_edits(host: Host, manager: str, standing: Sequence[FileEdit]) -> tuple[list[NewFile], list[str]]:
+def service_edits(host: Host, init_system: str, standing: Sequence[FileEdit]) -> tuple[list[NewFile], list[str]]:
     """Files to be written, and those of the user's own under the same names, which stay."""
     ours = {edit.file: edit for edit in standing}
     new_files, kept = [], []
-    for path, text in service_files(host, manager):
+    for path, text in service_files(host, init_system):
         present = read_text(path)
         is_own = str(path) in ours and present is not None and digest(present) == ours[str(path)].written
         if present is not None and present != text and not is_own:
@@ -154,18 +154,18 @@ def service_edits(host: Host, manager: str, standing: Sequence[FileEdit]) -> tup
     return new_files, kept
 
 
-def start_services(host: Host, manager: str) -> None:
+def start_services(host: Host, init_system: str) -> None:
     """Let the manager run them from now on. Raises `Refused` with what the manager said."""
-    for command in _start_commands(host, manager):
+    for command in _start_commands(host, init_system):
         code, said = host.run(command)
         if code and (command[0] == "systemctl" or "bootstrap" in command):
             raise Refused(f"`{' '.join(command)}` failed: {said or code}", hint="`ctxgc uninstall` takes all back")
 
 
-def _start_commands(host: Host, manager: str) -> list[list[str]]:
+def _start_commands(host: Host, init_system: str) -> list[list[str]]:
     # Those that run unmanaged hold the lock and the port.
     before = [[host.program("ctxgc"), "gateway", "--stop"], [host.program("ctxgc"), "down", "--no-spawn"]]
-    if manager == SYSTEMD:
+    if init_system == SYSTEMD:
         units = ["ctxgcd.socket", "ctxgc-gateway.service"]
         return [
             ["systemctl", "--user", "daemon-reload"],
@@ -181,9 +181,9 @@ def _start_commands(host: Host, manager: str) -> list[list[str]]:
     ]
 
 
-def stop_services(host: Host, manager: str) -> None:
+def stop_services(host: Host, init_system: str) -> None:
     """Let the manager run them no more; fine where it does not know them."""
-    if manager == SYSTEMD:
+    if init_system == SYSTEMD:
         host.run(
             ["systemctl", "--user", "disable", "--now", "ctxgc-gateway.service", "ctxgcd.socket", "ctxgcd.service"]
         )
