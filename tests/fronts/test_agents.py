@@ -10,6 +10,8 @@ from itertools import pairwise
 
 import pytest
 
+from ctxgc.fronts.cli import agents
+from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.main import main
 from tests.fronts.fake_daemon import FakeDaemon
 
@@ -212,3 +214,8 @@ def test_a_run_whose_gateway_edits_nothing_says_that_its_window_is_not_held(home
     daemon.close()
 
     assert "in mode shadow: no window is held to 60.0 k" in capfd.readouterr().err
+
+
+def test_a_window_of_an_agent_that_sends_no_header_of_ours_is_refused_not_forgotten():
+    with pytest.raises(Refused, match="--window is for claude, codex, opencode"):
+        agents._limited("pi", agents.Way({}), 60_000)

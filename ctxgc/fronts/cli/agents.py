@@ -164,7 +164,10 @@ def env(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _limited(agent: str, way: Way, size: int) -> Way:
-    """The way with the header that says the limit of this run to the gateway."""
+    """The way with the header that says the limit of this run to the gateway. Raises `Refused`."""
+    if agent not in limit.AGENTS:
+        names = ", ".join(limit.AGENTS)
+        raise Refused(f"--window is for {names}", kind="usage", hint="`ctxgc limit` holds a session while it runs")
     variables = limit.limit_variables(agent, way.variables, os.environ, size)
     return Way(variables, (*way.words, *limit.limit_words(agent, PROVIDER, size)))
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 OFF, UNSET = "off", "unset"
 WINDOW_TOKENS_MIN = 8_000
 """A smaller window would not hold the instructions and tools that any coding agent sends with each request."""
+AGENTS = ("claude", "codex", "opencode")
+"""Agents that send a header of the user's with each request."""
 CLAUDE_HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
 OPENCODE_CONFIG = "OPENCODE_CONFIG_CONTENT"
 

@@ -56,7 +56,7 @@ def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") 
     """Read a body of this wire format, as this agent writes it. Raises `BadTranscript` for a body of another format."""
     window = WIRE_FORMATS[wire].parse(body, agent)
     contents = read_json(body, lambda text: _read(text, window, edits_allowed))
-    return contents._replace(profile=_profile(body, wire))
+    return contents._replace(profile=contents.profile or _own_cache(body, wire))
 
 
 def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
@@ -76,20 +76,13 @@ def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> BodyCo
         model=text.string(fields.get("model"))[:200],
         tools=blake2b(tools, digest_size=8).digest() if tools.strip(b"[] \r\n\t") else b"",
         cache_key=text.string(fields.get("prompt_cache_key")),
-        profile="",
+        profile="cache_1h" if b'"1h"' in text.data and _ONE_HOUR.search(text.data) else "",
         project=_project(window),
         can_recall=_can_recall(window),
         obstacle=_obstacle(text, fields, edits_allowed),
         window=window,
         digests={segment.id: digest(segment.skeleton, segment.body) for segment in window.segments},
     )
-
-
-def _profile(body: bytes, wire: str) -> str:
-    """The price profile that the marks of a body say. An OpenAI API without marks has a cache of its own."""
-    if b'"1h"' in body and _ONE_HOUR.search(body):
-        return "cache_1h"
-    return "openai" if wire.startswith("openai") and b'"cache_control"' not in body else ""
 
 
 def _project(window: WireWindow) -> str:
@@ -152,3 +145,8 @@ def _is_noop_edit(edit: Any, edits_allowed: Set[str]) -> bool:
 
 def _slice(text: JsonText, extent: Extent | None) -> bytes:
     return text.data[extent.start : extent.end] if extent else b""
+
+
+def _own_cache(body: bytes, wire: str) -> str:
+    """The price profile of an API with a cache of its own: OpenAI's, where the body marks nothing for another cache."""
+    return "openai" if wire.startswith("openai") and b'"cache_control"' not in body else ""

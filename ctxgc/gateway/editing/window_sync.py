@@ -232,6 +232,7 @@ class WindowSyncer:
             "project": contents.project,
             "parent": branch.parent or call.session.parent,
             "format": call.wire,
+            "window_max_tokens": call.session.window_max_tokens,
             "ids": ids,
             "digests": [contents.digests[id_].hex() for id_ in ids],
             "can_recall": contents.can_recall or bool(self._recall_tool(call)),
@@ -240,8 +241,6 @@ class WindowSyncer:
             # In shadow nothing is edited, so no request need wait for a cold cache.
             "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
         }
-        if call.session.window_max_tokens:
-            params["window_max_tokens"] = call.session.window_max_tokens
         if contents.profile:
             params["profile"] = contents.profile
         if placement.mode != branch.synced_mode:
