@@ -8,7 +8,6 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-import ctxgc
 from ctxgc.fronts.cli.context import Refused
 
 PLUGIN = "opencode/ctxgc.ts"
@@ -18,10 +17,11 @@ _IN_CHECKOUT = {PLUGIN: "agents/opencode/ctxgc.ts"}
 
 def packaged_text(name: str) -> str:
     """The text of a file that ships with ctxgc. Raises `Refused` where the installation lacks it."""
-    shipped = files("ctxgc") / "data" / name
+    package = files("ctxgc")
+    shipped = package / "data" / name
     if shipped.is_file():
         return shipped.read_text(encoding="utf-8")
-    checkout = Path(ctxgc.__file__).parent.parent / _IN_CHECKOUT.get(name, name)
+    checkout = Path(str(package)).parent / _IN_CHECKOUT.get(name, name)
     try:
         return checkout.read_text(encoding="utf-8")
     except OSError:
