@@ -95,8 +95,8 @@ class ShowReply(SessionReply, frozen=True, kw_only=True):
     cache_hit_rate: float | None
     """Part of the prompt tokens billed since the session woke that was read from the cache; none without a bill."""
     saved_usd: float | None
-    """What the session's collections saved in US dollars, less what they cost: by the bill where a bill showed it, else
-    as predicted; in shadow, would have saved. Null for a model without a known price."""
+    """What the session's newest hundred collections saved in US dollars, less their cost: by the bill, else as
+    predicted; in shadow, would have saved. Null for a model without a known price."""
     price: PriceReply | None
     """The price behind the dollars."""
     last_collection: CollectionReply | None
