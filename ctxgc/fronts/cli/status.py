@@ -179,8 +179,8 @@ def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) ->
 def _say_window(page: terminal.Page, reply: ShowReply) -> None:
     page.say()
     page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
-    limit = reply.budget_tokens or reply.window_max_tokens
-    window = f"{tokens_label(reply.billed_tokens)} tokens"
+    limit = reply.budget_tokens or reply.next_collection.limit_tokens
+    window = f"{tokens(reply.billed_tokens)} tokens"
     if limit:
         window = f"{page.bar(reply.billed_tokens / limit)} {window} of {tokens_label(limit)}"
     billing = terminal.Billing(reply)
@@ -197,6 +197,7 @@ def _say_window(page: terminal.Page, reply: ShowReply) -> None:
                 f"{tokens_label(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else "",
             ),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
+            ("saved", _saved(reply, mode)),
             ("faults", count(reply.faults)),
             ("mode", MODES.get(reply.gateway, plain(reply.gateway))),
             ("rendered by", "" if reply.gateway else RENDERERS.get(reply.rendered_by, plain(reply.rendered_by))),
@@ -207,14 +208,29 @@ def _say_window(page: terminal.Page, reply: ShowReply) -> None:
     )
 
 
+def _saved(reply: ShowReply, mode: str) -> str:
+    """What the session's collections saved in dollars, and the price behind the amount."""
+    if reply.saved_usd is None or reply.price is None or not reply.collections:
+        return ""
+    lost, amount = reply.saved_usd < 0, terminal.dollars(abs(reply.saved_usd))
+    what = (
+        f"{amount} {'lost' if lost else 'saved'}"
+        if mode in EDITED
+        else f"{amount} would be {'lost' if lost else 'saved'}"
+    )
+    return f"{what}; {plain(terminal.price_source(reply.price))}"
+
+
 def _last(one: CollectionReply | None, billing: terminal.Billing) -> str:
     """The last collection: its trigger, its predicted cost, its actual cost."""
     if one is None:
         return "no collection yet"
     actual = "" if one.actual_cost is None else f", {_cost_in_words(billing.part(one.actual_cost))} by the bill"
     head = f"#{one.collection}, {terminal.ago(one.wall_s)}, {plain(one.trigger)}"
-    costs = f"{_cost_in_words(billing.part(one.predicted_cost))} predicted{actual}"
-    return f"{head}: {terminal.what_left(one, billing)}; {costs}"
+    usd = one.predicted_usd if one.actual_usd is None else one.actual_usd
+    money = "" if usd is None else f", {terminal.dollars(usd)}"
+    costs = f"{_cost(billing.part(one.predicted_cost))} predicted{actual}"
+    return f"{head}: {terminal.what_left(one, billing)}; {costs}{money}"
 
 
 def _cost_in_words(cost: float) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TextIO
 
-    from ctxgc.protocol.replies.heap import CollectionReply, LogReply
+    from ctxgc.protocol.replies.heap import CollectionReply, LogReply, PriceReply
     from ctxgc.protocol.replies.segments import SegmentReply
     from ctxgc.protocol.replies.sessions import ShowReply
 
@@ -174,6 +174,29 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
 def count(number: float) -> str:
     """A whole number with thin grouping: `1,234,567`."""
     return f"{round(number):,}"
+
+
+def tokens(number: float) -> str:
+    """Tokens, short: `950`, `12.3 k`, `4.56 M`."""
+    if abs(number) < 1000:
+        return str(round(number))
+    if abs(number) < 999_950:
+        return f"{number / 1e3:.1f} k"
+    return f"{number / 1e6:.2f} M"
+
+
+def dollars(amount: float) -> str:
+    """An amount of money, short: `$12.30`, `$0.0042`."""
+    size = abs(amount)
+    return (
+        f"{'-' if amount < 0 else ''}${size:,.2f}" if size >= 0.1 or not size else f"${amount:.4f}".replace("$-", "-$")
+    )
+
+
+def price_source(price: PriceReply) -> str:
+    """The origin of a price, for a line below amounts in dollars."""
+    origin = f"the list price of {price.as_of}" if price.as_of else "the price of your configuration"
+    return f"dollars: {price.model} at {dollars(price.input_usd)} for a million input tokens, {origin}"
 
 
 class Billing:

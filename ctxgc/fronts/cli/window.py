@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ctxgc.protocol.replies.heap import LogReply, PlanReply, VictimReply, WhyReply
+    from ctxgc.protocol.replies.heap import CollectionReply, LogReply, PlanReply, VictimReply, WhyReply
     from ctxgc.protocol.replies.segments import AddReply
     from ctxgc.protocol.replies.sessions import SessionReply
 
@@ -258,33 +258,45 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
     billing = terminal.Billing(reply)
     rows = [
         (
-            str(collection.collection),
-            terminal.ago(collection.wall_s),
-            collection.trigger + (f" undoes {collection.undoes}" if collection.undoes else ""),
-            " → ".join(tokens_label(billing.whole(raw)) for raw in (collection.before_tokens, collection.after_tokens)),
-            tokens_label(billing.part(collection.predicted_cost)),
-            "–" if collection.actual_cost is None else tokens_label(billing.part(collection.actual_cost)),
-            terminal.what_left(collection, billing),
+            str(one.collection),
+            terminal.ago(one.wall_s),
+            one.trigger + (f" undoes {one.undoes}" if one.undoes else ""),
+            f"{tokens(billing.whole(one.before_tokens))} → {tokens(billing.whole(one.after_tokens))}",
+            tokens(billing.part(one.predicted_cost)),
+            "–" if one.actual_cost is None else tokens(billing.part(one.actual_cost)),
+            *((_dollars(one),) if reply.price else ()),
+            terminal.what_left(one, billing),
         )
         for collection in reply.collections
     ]
     if not rows:
         page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
         return
-    page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", "what"), rows)
-    foreseen = [collection for collection in reply.collections if collection.trigger == SHADOW]
+    money = (">dollars",) if reply.price else ()
+    page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", *money, "what"), rows)
+    foreseen = [one for one in reply.collections if one.trigger == terminal.SHADOW]
     if foreseen:
         freed = billing.part(sum(collection.before_tokens - collection.after_tokens for collection in foreseen))
         cost = billing.part(sum(collection.predicted_cost for collection in foreseen))
         verdict = "saved" if cost <= 0 else "cost"
+        usd = sum(one.predicted_usd or 0.0 for one in foreseen)
         page.say(
-            f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed "
-            f"{tokens_label(freed)} tokens and {verdict} {tokens_label(abs(cost))} input tokens, predicted"
+            f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed {tokens(freed)} "
+            f"tokens and {verdict} {tokens(abs(cost))} input tokens"
+            + (f", {terminal.dollars(abs(usd))}, predicted" if reply.price else ", predicted")
         )
-    for collection in reply.collections:
-        if collection.victims:
+    if reply.price:
+        page.say(plain(terminal.price_source(reply.price)), "dim")
+    for one in reply.collections:
+        if one.victims:
             page.say()
             page.table(VICTIM_HEAD, [victim_row(victim, billing) for victim in collection.victims])
+
+
+def _dollars(one: CollectionReply) -> str:
+    """The cost of a collection in dollars: by the bill, else as predicted; a saving is negative."""
+    usd = one.predicted_usd if one.actual_usd is None else one.actual_usd
+    return "–" if usd is None else terminal.dollars(usd)
 
 
 COMMANDS = {
