@@ -98,8 +98,8 @@ def price_of(model: str, own: Mapping[str, ModelPrice] | None = None) -> ModelPr
 
 
 def _without_suffix(name: str) -> str:
-    found = re.match(rf"(.+?){_SUFFIX.pattern}$", name)
-    return found[1] if found else name
+    match = re.match(rf"(.+?){_SUFFIX.pattern}$", name)
+    return match[1] if match else name
 
 
 def _without_minor(name: str) -> str:

@@ -13,12 +13,14 @@ from msgspec.structs import asdict
 
 from ctxgc.core.collector import Plan, Victim, freeable_tokens
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
+from ctxgc.core.labels import tokens_label
 from ctxgc.core.model_prices import ModelPrice
-from ctxgc.core.segment import LINE_MAX, PathUse, Piece, State
-from ctxgc.core.tombstone import label, size_label
+from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
+from ctxgc.core.tombstone import label
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.pacer_status import Pacing
 from ctxgc.daemon.sessions.session import Session
+from ctxgc.protocol.params import RENDERERS
 from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, PriceReply, ReasonReply, VictimReply
 from ctxgc.protocol.replies.segments import ContentReply, PathUseReply, PieceReply, SegmentReply
 from ctxgc.protocol.replies.sessions import KindTokens, SessionReply, ShowReply

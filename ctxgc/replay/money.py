@@ -7,11 +7,11 @@ from typing import Any
 
 from ctxgc.core.model_prices import AS_OF, price_of
 from ctxgc.replay.policy_registry import NONE, SHIPPED
-from ctxgc.replay.trial import Result
+from ctxgc.replay.trial import TrialResult
 from ctxgc.tokens.calibration import prior_ratio
 
 
-def money_of(results: Sequence[Result], scope: str = "all") -> dict[str, Any] | None:
+def money_of(results: Sequence[TrialResult], scope: str = "all") -> dict[str, Any] | None:
     """The bill of the prompts with the shipped policy and without any, over sessions whose models have a known price.
 
     Costs are raw tokens: the ratio of the model's family makes them billed ones. None where no price is known.

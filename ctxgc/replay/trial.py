@@ -124,7 +124,7 @@ def outputs_for_placebo(episodes: Iterable[Episode]) -> list[Output]:
 def try_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: Terms) -> TrialResult:
     """Play every policy on a session. `placebo` is empty where no other session of the agent is known."""
     first = episodes[0]
-    result = Result(first.source, first.session, episodes=len(episodes), has_placebo=bool(placebo))
+    result = TrialResult(first.source, first.session, episodes=len(episodes), has_placebo=bool(placebo))
     result.model = episodes[-1].model
     for episode in episodes:
         if episode.number:

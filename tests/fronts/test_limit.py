@@ -12,7 +12,9 @@ HELD = replies.SHOW | {"gateway": "on", "next_collection": WAITS}
 
 @pytest.mark.parametrize(("size", "tokens"), [("60k", 60_000), ("off", 2**40), ("unset", 0)])
 def test_a_size_becomes_the_sessions_limit_and_the_page_says_which_is_in_force(size, tokens, daemon, run):
-    server = daemon({"heap.plan": replies.PLAN | {"held_by": {}}, "session.set": replies.SESSION, "session.show": HELD})
+    server = daemon(
+        {"heap.plan": replies.PLAN | {"protected_by": {}}, "session.set": replies.SESSION, "session.show": HELD}
+    )
 
     ran = run(server, "limit", size)
 
@@ -21,7 +23,7 @@ def test_a_size_becomes_the_sessions_limit_and_the_page_says_which_is_in_force(s
 
 
 def test_a_size_below_what_must_stay_is_refused_with_the_names_of_what_holds_it(daemon, run):
-    plan = replies.PLAN | {"after_tokens": 72_000, "held_by": {"user": 30_000, "system": 42_000}}
+    plan = replies.PLAN | {"after_tokens": 72_000, "protected_by": {"user": 30_000, "system": 42_000}}
     server = daemon({"heap.plan": plan, "session.set": replies.SESSION, "session.show": HELD})
 
     ran = run(server, "limit", "60k")

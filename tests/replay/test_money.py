@@ -4,12 +4,12 @@ import pytest
 
 from ctxgc.replay.money import money_of
 from ctxgc.replay.policy_registry import NONE, SHIPPED
-from ctxgc.replay.trial import Result, Sums
+from ctxgc.replay.trial import Sums, TrialResult
 
 
 def result(model, without, with_policy):
     sums = {("all", NONE): Sums(cost=without), ("all", SHIPPED): Sums(cost=with_policy)}
-    return Result("codex", "s", sums=sums, model=model)
+    return TrialResult("codex", "s", sums=sums, model=model)
 
 
 def test_the_bill_is_that_of_billed_tokens_at_each_sessions_own_price_and_unknown_models_are_left_out():

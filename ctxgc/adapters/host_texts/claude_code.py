@@ -86,7 +86,7 @@ class ClaudeTexts:
         parts = wrappers(_TRANSCRIPT_LINE.sub(r"\1", text)) if text.lstrip()[:1] == "<" else []
         if not parts:
             return TextReading(Kind.USER, text)
-        return most_protected(text, [self._wrapped(one, text) for one in parts])
+        return most_protected(text, [self._wrapped(part, text) for part in parts])
 
     def _wrapped(self, wrapper: Wrapper, text: str) -> TextReading:
         tag, inner = wrapper.tag, wrapper.inner

@@ -76,7 +76,7 @@ class CodexTexts:
         if _GOAL.fullmatch(words):
             return TextReading(Kind.ATTACHMENT, text, output_facts("goal"))
         parts = wrappers(words)
-        return most_protected(text, [_wrapped(one, text) for one in parts]) if parts else TextReading(Kind.USER, text)
+        return most_protected(text, [_wrapped(part, text) for part in parts]) if parts else TextReading(Kind.USER, text)
 
     def folded(self, text: str) -> TextReading:
         """See `HostTexts.folded`: nothing is."""

@@ -76,10 +76,10 @@ def _next_collection(
         return NextCollection("off", "nothing is collected: the gateway serves this session in mode off")
     if session.row.rendered_by is Renderer.AGENT and not is_paced:
         return NextCollection("watched", "nothing is collected unasked: ctxgc only watches this session")
-    billed = session.billed(session.heap.resident_tokens)
-    must_stay = session.billed(session.heap.resident_tokens - session.heap.evictable_tokens)
+    billed = session.billed_window(session.heap.resident_tokens)
+    must_stay = session.billed_window(session.heap.resident_tokens - session.heap.evictable_tokens)
     if 0 < limit < must_stay:
-        words = f"its limit of {size_label(limit)} tokens cannot be held: {size_label(must_stay)} may not go"
+        words = f"its limit of {tokens_label(limit)} tokens cannot be held: {tokens_label(must_stay)} are protected"
         return NextCollection("limit", f"{words}; `ctxgc limit` sets another")
     if 0 < limit < billed:
         over = f"over its hard limit by {tokens_label(billed - limit)} tokens"

@@ -14,7 +14,6 @@ from ctxgc.core.mark import path_from_root
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import EdgeKind
-from ctxgc.core.tombstone import size_label
 from ctxgc.daemon.serialize import collection_reply, labels_of, largest_victims, plan_reply, price_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import (
@@ -128,7 +127,7 @@ async def log(services: Services, params: HeapLog) -> LogReply:
 
 def _log_reply(session: Session, collections: list[CollectionReply], price: ModelPrice | None) -> LogReply:
     ratio, hidden = round(session.calibration.ratio, 4), session.row.hidden_tokens
-    return LogReply(str(session.key), collections, ratio, hidden, price_reply(session, price))
+    return LogReply(str(session.key), collections, ratio, hidden, hidden, price_reply(session, price))
 
 
 async def why(services: Services, params: HeapWhy) -> WhyReply:

@@ -137,11 +137,11 @@ def _add_agent(work: Work, agent: str, plan: AgentPlan, records: Records) -> Non
 def _add_new_files(work: Work, new_files: tuple[NewFile, ...], edits: list[FileEdit]) -> None:
     from ctxgc.fronts.setup.changes import read_text
 
-    for one in new_files:
-        edits.append(one.edit)
-        if read_text(Path(one.edit.file)) != one.text:
-            work.texts[one.edit.file] = one.text
-            work.note_change(one.edit.file, "a new file")
+    for file in new_files:
+        edits.append(file.edit)
+        if read_text(Path(file.edit.file)) != file.text:
+            work.texts[file.edit.file] = file.text
+            work.note_change(file.edit.file, "a new file")
 
 
 def _add_services(work: Work, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
@@ -245,7 +245,11 @@ def _take_back(work: Work, name: str, records: Records) -> None:
         work.notes += [f"{edit.file}: {key} is not ours any more and stays" for key in kept]
         if text != read_text(Path(edit.file)):
             work.texts[edit.file] = text
-            what = "removed" if text is None else f"{', '.join('.'.join(one.path) for one in edit.changes)} as before"
+            what = (
+                "removed"
+                if text is None
+                else f"{', '.join('.'.join(change.path) for change in edit.changes)} as before"
+            )
             work.note_change(edit.file, what)
 
 

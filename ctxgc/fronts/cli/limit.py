@@ -13,10 +13,11 @@ import argparse
 import json
 import sys
 
+from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import Spec, tokens_argument
 from ctxgc.fronts.cli.context import Refused, Shell
-from ctxgc.fronts.cli.terminal import plain, tokens
+from ctxgc.fronts.cli.terminal import plain
 from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 from ctxgc.protocol.limits import NO_LIMIT_TOKENS
 
@@ -75,7 +76,7 @@ def warn_in_mode(mode: str, size: int) -> None:
     """Say that a limit holds nothing where the gateway does not edit."""
     if mode != "on":
         why = f"the gateway serves this agent in mode {mode}"
-        sys.stderr.write(f"ctxgc: {why}: no window is held to {tokens(size)}; `ctxgc mode on` switches it on\n")
+        sys.stderr.write(f"ctxgc: {why}: no window is held to {tokens_label(size)}; `ctxgc mode on` switches it on\n")
 
 
 def limit(shell: Shell, args: argparse.Namespace) -> int:
@@ -94,22 +95,24 @@ def limit(shell: Shell, args: argparse.Namespace) -> int:
 def _require_room(shell: Shell, size: int) -> None:
     """Raise `Refused` where what must stay in the window is larger than the limit, and name what that is."""
     reply: PlanReply = shell.call("heap.plan", {**shell.session(), "budget_tokens": size, "limit": 0})
-    if reply.held_by:
+    if reply.protected_by:
         raise Refused(
-            f"a window of {tokens(size)} tokens is too small: {tokens(reply.after_tokens)} may not go: "
-            f"{terminal.held_by(reply.held_by)}",
-            hint=f"a limit above {tokens(reply.after_tokens)}, fewer pins, or --force: what may go then goes",
+            f"a window of {tokens_label(size)} tokens is too small: {tokens_label(reply.after_tokens)} is protected: "
+            f"{terminal.protected_by(reply.protected_by)}",
+            hint=f"a limit above {tokens_label(reply.after_tokens)}, fewer pins, or --force",
         )
 
 
 def _say_limit(page: terminal.Page, show: ShowReply) -> None:
     size = show.next_collection.limit_tokens
     if not size:
-        page.say(f"{plain(show.session)}: no limit; the window has {tokens(show.billed_tokens)} tokens")
+        page.say(f"{plain(show.session)}: no limit; the window has {tokens_label(show.billed_tokens)} tokens")
         return
-    page.say(f"{plain(show.session)}: {tokens(size)} tokens; the window has {tokens(show.billed_tokens)} now")
+    page.say(
+        f"{plain(show.session)}: {tokens_label(size)} tokens; the window has {tokens_label(show.billed_tokens)} now"
+    )
     page.say(plain(show.next_collection.words), "dim")
-    if (show.gateway or show.mode) in ("shadow", "off", "observe"):
+    if (show.gateway or show.rendered_by) in ("shadow", "off", "agent"):
         page.say("nothing leaves this session's requests in this mode; `ctxgc mode on` switches it on", "yellow")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ctxgc.fronts.cli.terminal import Page, count, dollars, plain, plural, tokens
+from ctxgc.core.labels import tokens_label
+from ctxgc.fronts.cli.terminal import Page, count, dollars, plain, plural
 from ctxgc.replay.policy_registry import SHIPPED
 from ctxgc.replay.report import ALL_AGENTS
 from ctxgc.report.replay_page import REASONS

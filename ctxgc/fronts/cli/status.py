@@ -180,7 +180,7 @@ def _say_window(page: terminal.Page, reply: ShowReply) -> None:
     page.say()
     page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
     limit = reply.budget_tokens or reply.next_collection.limit_tokens
-    window = f"{tokens(reply.billed_tokens)} tokens"
+    window = f"{tokens_label(reply.billed_tokens)} tokens"
     if limit:
         window = f"{page.bar(reply.billed_tokens / limit)} {window} of {tokens_label(limit)}"
     billing = terminal.Billing(reply)
@@ -229,7 +229,7 @@ def _last(one: CollectionReply | None, billing: terminal.Billing) -> str:
     head = f"#{one.collection}, {terminal.ago(one.wall_s)}, {plain(one.trigger)}"
     usd = one.predicted_usd if one.actual_usd is None else one.actual_usd
     money = "" if usd is None else f", {terminal.dollars(usd)}"
-    costs = f"{_cost(billing.part(one.predicted_cost))} predicted{actual}"
+    costs = f"{_cost_in_words(billing.part(one.predicted_cost))} predicted{actual}"
     return f"{head}: {terminal.what_left(one, billing)}; {costs}{money}"
 
 

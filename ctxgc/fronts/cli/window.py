@@ -258,14 +258,14 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
     billing = terminal.Billing(reply)
     rows = [
         (
-            str(one.collection),
-            terminal.ago(one.wall_s),
-            one.trigger + (f" undoes {one.undoes}" if one.undoes else ""),
-            f"{tokens(billing.whole(one.before_tokens))} → {tokens(billing.whole(one.after_tokens))}",
-            tokens(billing.part(one.predicted_cost)),
-            "–" if one.actual_cost is None else tokens(billing.part(one.actual_cost)),
-            *((_dollars(one),) if reply.price else ()),
-            terminal.what_left(one, billing),
+            str(collection.collection),
+            terminal.ago(collection.wall_s),
+            collection.trigger + (f" undoes {collection.undoes}" if collection.undoes else ""),
+            " → ".join(tokens_label(billing.whole(raw)) for raw in (collection.before_tokens, collection.after_tokens)),
+            tokens_label(billing.part(collection.predicted_cost)),
+            "–" if collection.actual_cost is None else tokens_label(billing.part(collection.actual_cost)),
+            *((_dollars(collection),) if reply.price else ()),
+            terminal.what_left(collection, billing),
         )
         for collection in reply.collections
     ]
@@ -274,21 +274,21 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
         return
     money = (">dollars",) if reply.price else ()
     page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", *money, "what"), rows)
-    foreseen = [one for one in reply.collections if one.trigger == terminal.SHADOW]
+    foreseen = [one for one in reply.collections if one.trigger == SHADOW]
     if foreseen:
         freed = billing.part(sum(collection.before_tokens - collection.after_tokens for collection in foreseen))
         cost = billing.part(sum(collection.predicted_cost for collection in foreseen))
         verdict = "saved" if cost <= 0 else "cost"
         usd = sum(one.predicted_usd or 0.0 for one in foreseen)
         page.say(
-            f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed {tokens(freed)} "
-            f"tokens and {verdict} {tokens(abs(cost))} input tokens"
+            f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed "
+            f"{tokens_label(freed)} tokens and {verdict} {tokens_label(abs(cost))} input tokens"
             + (f", {terminal.dollars(abs(usd))}, predicted" if reply.price else ", predicted")
         )
     if reply.price:
         page.say(plain(terminal.price_source(reply.price)), "dim")
-    for one in reply.collections:
-        if one.victims:
+    for collection in reply.collections:
+        if collection.victims:
             page.say()
             page.table(VICTIM_HEAD, [victim_row(victim, billing) for victim in collection.victims])
 

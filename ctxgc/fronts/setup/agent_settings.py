@@ -180,5 +180,5 @@ PLANS: dict[str, Callable[[Config, Mapping[str, str], Options, list[FileEdit]], 
 def command_for(environment: Mapping[str, str], program: str) -> str:
     """How an agent's shell calls the command: by its name where the path finds it, else by its place."""
     folders = environment.get("PATH", "").split(os.pathsep)
-    found = next((one for one in folders if os.access(os.path.join(one, "ctxgc"), os.X_OK)), "")
+    found = next((folder for folder in folders if os.access(os.path.join(folder, "ctxgc"), os.X_OK)), "")
     return "ctxgc" if found else program

@@ -162,13 +162,13 @@ def _indent_at(text: str, at: int) -> str:
 
 
 def _indent_unit(text: str) -> str:
-    found = re.search(r'\n([ \t]+)"', text)
-    return found[1] if found else "  "
+    match = re.search(r'\n([ \t]+)"', text)
+    return match[1] if match else "  "
 
 
 def _skip(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
 
 
 class _Reader:

@@ -165,6 +165,6 @@ class LogReply(Reply, frozen=True):
     system_and_tools_tokens: int
     """Billed tokens of a window beside those: the system prompt and the tools."""
     hidden_tokens: int
-    """Billed tokens of a window beside those."""
+    """Deprecated: `system_and_tools_tokens`."""
     price: PriceReply | None = None
     """The price behind the dollars; null for a model without a known price."""
