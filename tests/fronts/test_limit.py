@@ -29,7 +29,7 @@ def test_a_size_below_what_must_stay_is_refused_with_the_names_of_what_holds_it(
     ran = run(server, "limit", "60k")
 
     assert ran.code == 1
-    assert "72.0 k may not go: system prompts 42.0 k, what the user said 30.0 k" in ran.err
+    assert "72.0 k is protected: system prompts 42.0 k, what the user said 30.0 k" in ran.err
     assert not [name for name, _ in server.calls if name == "session.set"]
     assert run(server, "limit", "60k", "--force").code == 0
 
