@@ -131,11 +131,14 @@ class Transcript(Protocol):
         ...
 
 
+MARKER = "[evicted]"
+
+
 class Tombstone(NamedTuple):
     """What stands where a body was: `text` for its result (else its first piece), `marker` for each other piece."""
 
     text: str
-    marker: str = "[evicted]"
+    marker: str = MARKER
 
 
 class Slot(NamedTuple):
