@@ -81,13 +81,11 @@ class ListBuilder(SegmentBuilder):
             self._spans[draft.id] = [Span("text", *extent)]
 
     def thinking(self, text: str, signature: str, extent: Extent | None) -> None:
-        """Thinking. A `signature` of its own is kept, and signs the run."""
+        """Thinking, with the signature that it has of its own: whoever reads one calls `sign` too."""
         if not text and not signature:
             return
         skeleton: dict[str, object] = {"signature": signature} if signature else {}
         data = text_bytes(text)
-        if signature:
-            self.sign()
         draft = self._add(self.draft_text(Kind.THINKING, Role.ASSISTANT, data, self._birth, skeleton))
         if extent is not None and text and not self._is_signed:
             self._spans[draft.id] = [Span("thinking", *extent)]
