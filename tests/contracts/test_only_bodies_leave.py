@@ -164,7 +164,7 @@ def test_an_edited_request_differs_in_the_strings_of_evicted_bodies_alone_and_no
 def test_every_result_can_go_whatever_stands_beside_it_and_whatever_its_turn_is_signed_with(wire, data):
     window = wire.parse(data.draw(decorated_requests(wire.name)))
 
-    answered = [s for s in window.segments if s.kind is Kind.EXCHANGE and s.body and s.body[-1].name == "result"]
+    answered = [s for s in window.segments if s.kind is Kind.TOOL_CALL and s.body and s.body[-1].name == "result"]
     assert all(segment.id in window.spans for segment in answered if segment.body[-1].data)
 
 
@@ -172,7 +172,7 @@ def edited(name, *items):
     """The items of a request from which all that can go is gone."""
     data = json.dumps(items).encode()
     window = WIRE_FORMATS[name].parse(data)
-    gone = [s.id for s in window.segments if s.id in window.spans and s.kind in (Kind.EXCHANGE, Kind.THINKING)]
+    gone = [s.id for s in window.segments if s.id in window.spans and s.kind in (Kind.TOOL_CALL, Kind.THINKING)]
     return json.loads(WIRE_FORMATS[name].splice(data, window, dict.fromkeys(gone, GONE)))
 
 

@@ -132,5 +132,5 @@ async def test_a_limit_below_what_may_never_leave_is_said_to_be_out_of_reach(ben
 
     words = (await shown(bench))["next_collection"]["words"]
 
-    assert words.startswith("its limit of 1.0k tokens cannot be held: ")
+    assert words.startswith("its limit of 1.0 k tokens cannot be held: ")
     assert words.endswith("are protected; `ctxgc limit` sets another")

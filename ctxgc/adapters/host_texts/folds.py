@@ -67,7 +67,7 @@ def read_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> Fold
     if extent is None:
         return FoldedResult()
     content = text.value(extent)
-    found = unfolded(content) if unfolds else Result(content)
+    found = unfolded(content) if unfolds else FoldedResult(content)
     if isinstance(content, list):
         starts = _starts(content) if found.folds else [-1] * len(content)
         return found._replace(spans=tuple(_list_spans(text, extent, list(map(block_text, content)), starts)))

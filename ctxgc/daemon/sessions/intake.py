@@ -66,8 +66,8 @@ class Intake:
         pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)
         body_tokens = sum(tokens for _, _, tokens in pieces)
         markers = (max(len(pieces) - 1, 0) + further_texts(segment.skeleton)) * PIECE_MARKER_TOKENS
-        frame, opaque_tokens = apart(segment.skeleton)
-        return Prepared(
+        frame, opaque_tokens = split_opaque(segment.skeleton)
+        return PreparedSegment(
             segment=segment,
             digest=digest(segment.skeleton, segment.body),
             skeleton_tokens=count(frame) + opaque_tokens,

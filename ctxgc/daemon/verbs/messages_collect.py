@@ -23,7 +23,7 @@ from ctxgc.core.collector import Plan, plan
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING
 from ctxgc.core.reconcile import Content, HostList, Stamp, ids_by_content, reconcile
-from ctxgc.core.segment import Kind, Piece, Segment, SessionKey, Status, base_id, digest, text_bytes
+from ctxgc.core.segment import Kind, Piece, Renderer, Segment, SessionKey, Status, base_id, digest, text_bytes
 from ctxgc.core.tombstone import address_told
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
