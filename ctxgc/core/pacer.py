@@ -269,9 +269,9 @@ def _best_cut(heap: Heap, worth: list[Placed], pacer: PacerRules, cache: CacheSt
         gains, freed = gains + victim.score, freed + victim.freed_tokens
         rewrite = (write - read) * (end - cache.read_tokens(position) - gone)
         net = gains - REWRITE_MARGIN * rewrite
-        if net > best_net and freed >= FREED_TOKENS_MIN:
-            if rewrite - read * freed <= slack.cost_max(write, gains, rewrite):
-                best_net, depth = net, count
+        is_better = net > best_net and freed >= FREED_TOKENS_MIN
+        if is_better and rewrite - read * freed <= slack.cost_max(write, gains, rewrite):
+            best_net, depth = net, count
     return worth[len(worth) - depth :]
 
 

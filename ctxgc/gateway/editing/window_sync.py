@@ -23,6 +23,7 @@ from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacer import PROFILES
 from ctxgc.core.segment import Status
+from ctxgc.gateway.body.prompt_layout import sent_cache
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
 from ctxgc.gateway.body.splice_memo import EvictedBody, splice_tombstones
 from ctxgc.gateway.daemon_client import VerbCaller
@@ -241,6 +242,9 @@ class WindowSyncer:
             # In shadow nothing is edited, so no request need wait for a cold cache.
             "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
         }
+        if contents.layout is not None:
+            params["cache"] = sent_cache(contents.layout, contents.window, ids, None)
+            params["was_answered"] = branch.reply is not None and branch.reply.is_answer
         if contents.profile:
             params["profile"] = contents.profile
         if placement.mode != branch.synced_mode:

@@ -191,6 +191,8 @@ class Proxy:
         finally:
             # Behind the first bytes: the agent waits for them, and for no work of the gateway's own.
             call = sent_call()
+        if call is not None:
+            call.reply.is_answer = reply.ok
         encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "")
         scanner: UsageScanner | None = UsageScanner(reply.content_type, encoding)
         while data:

@@ -38,6 +38,8 @@ class ReplyProgress:
 
     usage: Usage | None = None
     """The bill, at the end of the reply."""
+    is_answer: bool = False
+    """Whether the upstream answered with 200: then the request has left its entries in the provider's cache."""
     began: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the reply's first byte has gone to the agent."""
 
