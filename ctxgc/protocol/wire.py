@@ -6,7 +6,7 @@ request ◀──splice── a tombstone for each body that is out             
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ class Usage(Params):
     """Whether the bill is of this request; else it is of the session's last `window.sync`."""
 
 
-class SentMark(NamedTuple):
+class SentMark(Params):
     """A cache mark of a request as it was sent."""
 
     segments: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)]

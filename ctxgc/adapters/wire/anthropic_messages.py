@@ -48,7 +48,7 @@ _OPAQUE_OF_RESULT = frozenset({"image", "document", "search_result", "tool_refer
 _OPAQUE_OF_ASSISTANT = frozenset({"redacted_thinking"})
 _MARK = b'"cache_control"'
 _BLANK = b'" \\nrt'
-"""Characters of a JSON string that is white space. A word of these letters alone is taken for blank: no harm is done."""
+"""Characters of a JSON string of white space. A word of these letters alone is taken for blank: no harm is done."""
 
 
 class AnthropicMessages:

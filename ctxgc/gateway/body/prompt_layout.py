@@ -159,7 +159,10 @@ def sent_cache(layout: PromptLayout, window: WireWindow, ids: Sequence[str], own
         "settings": list(layout.settings),
         "hidden_blocks": layout.tool_blocks + blocks[0],
         "blocks": blocks[1:],
-        "marks": [[place[n - 1] if n else 0, mark.life_s] for n, mark in zip(whole, marks, strict=True)],
+        "marks": [
+            {"segments": place[number - 1] if number else 0, "life_s": mark.life_s}
+            for number, mark in zip(whole, marks, strict=True)
+        ],
         "system_segments": place[system - 1] if system else 0,
         "own_mark": -1 if own is None else marks.index(own),
     }
