@@ -51,7 +51,7 @@ class BranchCache:
     _entries: Entries = field(default_factory=dict)
     _request: tuple[Prompt, float, Answer] | None = None
     """The last request, when it was sent, and its reply."""
-    _added_blocks: int = 0
+    added_blocks: int = 0
     """Blocks that the last request had more than the request before."""
 
     def note(self, prompt: Prompt, model: str, sent_s: float, answer: Answer) -> None:
@@ -60,7 +60,7 @@ class BranchCache:
             self._model, self._provider, self._entries, self._request = model, anthropic(model), {}, None
         self._settle()
         if self._request is not None:
-            self._added_blocks = max(0, prompt.end.blocks - self._request[0].end.blocks)
+            self.added_blocks = max(0, prompt.end.blocks - self._request[0].end.blocks)
         self._request = (prompt, sent_s, answer)
 
     def _settle(self) -> None:
@@ -77,4 +77,4 @@ class BranchCache:
         if self.is_barred or self._request is None:
             return None
         entries = noted(self._provider, self._entries, *self._request[:2])
-        return MarkRule(self._provider, entries, now_s, self._added_blocks)
+        return MarkRule(self._provider, entries, now_s, self.added_blocks)

@@ -85,6 +85,13 @@ class Branch:
             and now_s - self.last_request_s > self.cache_ttl_s
         )
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether the last reply asks for many calls at once, or the last turn did."""
+        calls = self.reply.calls if self.reply is not None else 0
+        is_wide = calls >= WIDE_CALLS or self.cache.added_blocks >= 2 * WIDE_CALLS
+        return is_wide and not self.cache.is_barred
+
     def bar(self) -> None:
         """Edit no further request of this branch."""
         self.is_barred = True
@@ -119,9 +126,8 @@ class AgentSession:
 
     @property
     def needs_bridge(self) -> bool:
-        """Whether a reply asked for so many calls at once that a host may miss its own cache."""
-        replies = [branch.reply for branch in self.branches.values() if not branch.cache.is_barred]
-        return any(reply is not None and reply.calls >= WIDE_CALLS for reply in replies)
+        """Whether the session asks for so many calls at once that its host may miss its own cache."""
+        return any(branch.is_wide for branch in self.branches.values())
 
     def memo_branch(self, body: bytes) -> Branch | None:
         """The branch whose memo this body begins with; of several the branch with the longest memo."""
