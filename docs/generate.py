@@ -54,6 +54,8 @@ def pages() -> dict[str, str]:
             api=_api(),
             segment=_fields_of(NewSegment),
             usage=_fields_of(wire.Usage),
+            sent_cache=_fields_of(wire.SentCache),
+            sent_mark=_fields_of(wire.SentMark),
         ),
         "config.md": _filled("config.md", keys=_keys()),
         "errors.md": _filled("errors.md", daemon=_daemon_errors(), client=_client_errors()),

@@ -45,6 +45,8 @@ OTHERS_WORDS = {
     ("protocol", "message"): "a line of JSON-RPC, the text of its errors, and the lists that callers send",
     ("protocol", "chunk"): "a part of a stream, however it was cut",
     ("config", "message"): "the text of an error",
+    ("daemon", "block"): "the model APIs' own word for what their caches count",
+    ("protocol", "block"): "the model APIs' own word for what their caches count",
     ("core", "block"): "the model APIs' own word for what their caches count",
     ("core", "compact"): "what a host did: `host_compacted`",
     ("core", "restore"): "the undoing of a sweep; recall is another thing",

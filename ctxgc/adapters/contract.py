@@ -156,6 +156,22 @@ class Span(NamedTuple):
     end: int
 
 
+class WireBlock(NamedTuple):
+    """One block of a request, in the order of the prompt: the unit in which a provider's cache counts."""
+
+    start: int
+    end: int
+    """Half-open byte offsets of the block's JSON value."""
+    segment: int
+    """Number of the segment that the block belongs to; -1 where no segment has begun."""
+    segments: int
+    """Segments that have begun by the block's end."""
+    lives_s: tuple[float, ...] = ()
+    """Lives of the cache marks on the block and inside the block."""
+    may_carry: bool = False
+    """Whether the provider takes a cache mark on the block."""
+
+
 @dataclass(frozen=True, slots=True)
 class WireWindow:
     """A parsed request: its segments in order, and for each the spans of its evictable pieces.
@@ -166,6 +182,8 @@ class WireWindow:
     segments: tuple[Segment, ...]
     spans: Mapping[str, tuple[Span, ...]]
     skipped: Counter[str] = field(default_factory=Counter)
+    blocks: tuple[WireBlock, ...] = ()
+    """The blocks of system prompt and messages, where the provider's cache has marks; else none."""
 
     def fixed(self, segment: Segment) -> frozenset[str]:
         """The pieces of one of its segments that cannot be edited here: pending, signed, not text."""

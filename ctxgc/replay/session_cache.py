@@ -17,9 +17,9 @@ ends the entry's life. Only places at which an entry may stand are units of the 
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from operator import attrgetter
 from typing import NamedTuple, Protocol, overload
@@ -101,19 +101,6 @@ class Layout(Sequence[bool]):
         return self._blocks[bisect_left(self._blocks, block + 1)] == block + 1
 
 
-class WindowCache(Protocol):
-    """What the pacer asks: what the next request reads of the window, by where the first edit stands."""
-
-    @property
-    def is_cold(self) -> bool:
-        """Whether the cache is gone."""
-        ...
-
-    def read_tokens(self, edit_tokens: int) -> int:
-        """Tokens of the window that the next request reads."""
-        ...
-
-
 class SessionCache(Protocol):
     """A provider's cache while a session is played."""
 
@@ -130,27 +117,13 @@ class SessionCache(Protocol):
         """The prompt is another one from this token on."""
         ...
 
-    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> WindowCache:
+    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
         """What the pacer is told of the window."""
         ...
 
     def request(self, layout: Layout, prompt_tokens: int) -> Billed:
         """Send the prompt as it is: what it is billed. The provider answers, and keeps it."""
         ...
-
-
-class SteppedState(NamedTuple):
-    """A common prefix in the provider's steps, seen from a window that begins behind other tokens."""
-
-    provider: Provider
-    prefix_tokens: int
-    before_tokens: int
-    is_cold: bool = False
-
-    def read_tokens(self, edit_tokens: int) -> int:
-        """Tokens of the window that the next request reads; negative: so much of what stands before it is not read."""
-        read = _stepped(self.provider, min(self.prefix_tokens, self.before_tokens + edit_tokens))
-        return read - self.before_tokens
 
 
 def _stepped(provider: Provider, tokens: int) -> int:
@@ -167,7 +140,6 @@ class PrefixCache:
 
     def __init__(self, provider: Provider | None = None) -> None:
         self._provider = provider or _EXACT
-        self._is_ideal = provider is None
         self._prefix_tokens = 0
         self.is_cold = True
 
@@ -180,35 +152,18 @@ class PrefixCache:
         """What lies behind is not shared any more."""
         self._prefix_tokens = min(self._prefix_tokens, at_tokens)
 
-    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> WindowCache:
+    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
         """What the pacer is told of the window."""
-        before = prompt_tokens - window_tokens
         if self.is_cold:
             return COLD
-        if self._is_ideal:
-            return CacheState(self._prefix_tokens).behind(before)
-        return SteppedState(self._provider, self._prefix_tokens, before)
+        cached = CacheState(self._prefix_tokens, step_tokens=self._provider.step_tokens)
+        return cached.behind(prompt_tokens - window_tokens)
 
     def request(self, layout: Layout, prompt_tokens: int) -> Billed:
         """Read what is shared; the rest is written."""
         read = _stepped(self._provider, min(self._prefix_tokens, prompt_tokens))
         self._prefix_tokens, self.is_cold = prompt_tokens, False
         return Billed(read, prompt_tokens - read, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class EntriesState:
-    """Entries that the next request finds, by where they end in the window; the deepest one last."""
-
-    places: tuple[int, ...]
-    before_tokens: int
-    """Tokens of the prompt before the window."""
-    is_cold: bool
-
-    def read_tokens(self, edit_tokens: int) -> int:
-        """Tokens of the window that the next request reads; negative: so much of what stands before it is not read."""
-        at = bisect_right(self.places, edit_tokens)
-        return self.places[at - 1] if at else -self.before_tokens
 
 
 _END = attrgetter("end")
@@ -228,6 +183,7 @@ class MarkedCache:
         self._entries: Entries = {}
         self._names = count(1)
         self._now_s = 0.0
+        self._is_edited = False
         self.is_cold = True
 
     def wait(self, gap_s: float, *, is_cold: bool) -> None:
@@ -237,14 +193,18 @@ class MarkedCache:
 
     def edit(self, at_tokens: int) -> None:
         """No later prompt begins with what an entry behind the edit holds."""
+        self._is_edited = True
         while self._units and self._units[-1].end.tokens > at_tokens:
             self._units.pop()
 
-    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> WindowCache:
+    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
         """What the pacer is told of the window."""
         prompt = self._prompt(layout)
         found = findable(self._provider, self._entries, prompt, self._now_s, is_mark_free=self._has_own_mark)
-        return EntriesState(tuple(map(layout.window_tokens, found.places)), prompt_tokens - window_tokens, self.is_cold)
+        # Below the first entry nothing is read, and not even what stands before the window.
+        nothing = window_tokens - prompt_tokens
+        ends = (nothing, *map(layout.window_tokens, found.places))
+        return COLD if self.is_cold else CacheState(max(ends[-1], 0), ends=ends)
 
     def request(self, layout: Layout, prompt_tokens: int) -> Billed:
         """Read the deepest entry that a mark finds; write up to the last mark."""
@@ -259,6 +219,10 @@ class MarkedCache:
 
     def _prompt(self, layout: Layout) -> Prompt:
         """The prompt with the host's marks."""
+        if self._is_edited:
+            # A body of no tokens may have gone behind the last one that stays: its end is a place no more.
+            self._units = [unit for unit in self._units if layout.at(unit.end.blocks) == unit.end]
+            self._is_edited = False
         system, end = layout.ends[0], layout.ends[-1]
         self._stand(system)
         self._stand(end)

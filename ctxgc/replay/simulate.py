@@ -23,12 +23,13 @@ from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Heap, HeapEntry,
 from ctxgc.core.heap_entry import entry_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
+from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, Weights
 from ctxgc.core.segment import Access, Kind, PathUse, Segment, SessionKey, address_in, session_number
 from ctxgc.replay.demand import THRESHOLD, Demand, EvictionScope, cover, touches
-from ctxgc.replay.session_cache import TRUE, CacheRules, Layout, WindowCache, session_cache
+from ctxgc.replay.session_cache import TRUE, CacheRules, Layout, session_cache
 from ctxgc.replay.tally import Fault, Tally
 from ctxgc.replay.trace import Episode, Sized
 
@@ -191,7 +192,7 @@ class Simulation:
         return self.heap.absent_tokens - self._cleared_tokens - self.left_tokens
 
     @property
-    def window_cache(self) -> WindowCache:
+    def window_cache(self) -> CacheState:
         """The cache as the pacer sees it: of the window alone."""
         return self.cache.state(self.layout(), self.prompt_tokens, self.heap.resident_tokens)
 

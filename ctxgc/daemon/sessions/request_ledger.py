@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ctxgc.core.heap import EVICTED, RESIDENT, Heap
 from ctxgc.core.pacer import PacerRules
+from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 
 UNPRICED_MAX = 8
 """Collections that wait for a bill; the oldest beyond the bound stays without an actual cost."""
@@ -94,6 +95,8 @@ class RequestLedger:
     """Unix time of the last request."""
     is_off: bool = False
     """The gateway only passes this session's requests on."""
+    provider: ProviderLedger = field(default_factory=ProviderLedger)
+    """What the provider's cache holds of the session."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     """Billed tokens since the session woke: of all prompts, and read from the cache."""

@@ -17,7 +17,6 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, PacerRequest
 from ctxgc.core.segment import SessionKey, aside_base, digest
@@ -39,6 +38,7 @@ from ctxgc.daemon.sessions.window_update import depart, known_session, places_of
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.mutation import on_worker, publish_collection
 from ctxgc.daemon.verbs.sessions import tombstone_of
+from ctxgc.daemon.verbs.window_sync_cache import CacheView, note_sent
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     aside_copy,
@@ -73,6 +73,8 @@ class _Sync:
     aside: int = 0
     outcome: Outcome | None = None
     trigger: str = ""
+    predicted_read: int = 0
+    """Billed tokens that the request with the collection is predicted to read."""
 
     @property
     def is_on(self) -> bool:
@@ -184,6 +186,8 @@ def _take(call: _Sync, ready: Sequence[Prepared]) -> None:
     is_of_this = params.usage is not None and params.usage.is_of_this
     if not is_of_this and not is_repeated:
         _learn(call)
+    if not is_repeated and params.ids and not call.todo.unknown:
+        ledger.provider.settle(was_answered=params.was_answered)
     if call.todo.unknown or not params.ids:
         return
     _note_uneditable(call)
@@ -222,18 +226,21 @@ def _set_mode(call: _Sync) -> None:
 
 def _collect(call: _Sync) -> None:
     """Ask the pacer. In shadow the pacer sees the window as if every earlier collection had been carried out."""
-    session, ledger, is_on = call.session, call.ledger, call.is_on
-    heap, wall_s, is_cold = session.heap, call.services.clock(), call.params.is_cold
+    session, ledger, params, is_on = call.session, call.ledger, call.params, call.is_on
+    heap, wall_s, is_cold = session.heap, call.services.clock(), params.is_cold
+    note_sent(session, params, _sent_out(call))
     if ledger.is_account_real is not is_on:  # No account holds the savings of collections in shadow.
         session.account, ledger.is_account_real = Account(), is_on
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
-        cache = COLD if is_cold else CacheState(heap.resident_tokens)
+        view = CacheView.of(session, params, is_on=is_on)
+        cache = view.cache
         request = PacerRequest(cache, heap.absent_tokens, ledger.last_request.tokens if ledger.last_request else 0)
         decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
         if decision is None:
             return
         call.trigger = decision.trigger
         conditions = Conditions(call.pacer, wall_s, cache)
+        call.predicted_read = view.predicted_read(decision.plan)
         if is_on:
             outcome = carry_out(session, call.tx, decision.plan, call.trigger, conditions)
         else:
@@ -251,13 +258,20 @@ def _forwarded_request(call: _Sync) -> ForwardedRequest:
     """The request as the gateway forwarded it: with the earlier tombstones, or with those that the gateway names."""
     heap, params, outcome = call.session.heap, call.params, call.outcome
     evicted = {slot for slot in heap.window() if heap.state[slot] == EVICTED}
-    out = evicted if call.is_on else set()
-    if params.edited is not None:
-        out = {heap.slot_of[id_] for id_ in params.edited if id_ in heap.slot_of}
-    elif params.is_cold and outcome is not None and outcome.trigger != SHADOW:
+    out = _sent_out(call)
+    if params.edited is None and params.is_cold and outcome is not None and outcome.trigger != SHADOW:
         out = out | {victim.slot for victim in outcome.plan.victims}
+        note_sent(call.session, params, out)
     full = heap.resident_tokens + _freed(heap, evicted)
     return ForwardedRequest(tuple(params.ids), full, full - _freed(heap, out), frozenset(out))
+
+
+def _sent_out(call: _Sync) -> set[int]:
+    """Slots whose tombstones stand in the request: those that the gateway names, or the earlier tombstones."""
+    heap, named = call.session.heap, call.params.edited
+    if named is not None:
+        return {heap.slot_of[id_] for id_ in named if id_ in heap.slot_of}
+    return {slot for slot in heap.window() if heap.state[slot] == EVICTED} if call.is_on else set()
 
 
 def _freed(heap: Heap, slots: Iterable[int]) -> int:
@@ -275,6 +289,7 @@ def _learn(call: _Sync) -> None:
     if not billed:
         return
     ledger.bill = Bill(request, uncached, billed)
+    ledger.provider.bill(usage.cache_read_tokens, usage.cache_creation_tokens)
     ledger.prompt_tokens += billed
     ledger.cached_tokens += usage.cache_read_tokens
     if before is not None:
@@ -323,14 +338,14 @@ async def _reply(call: _Sync) -> SyncReply:
         evicted={ids[slot]: EvictedReply(*texts[slot]) for slot in out},
         unknown=list(unknown),
         conflicts=conflicts,
-        plan=_plan(call.outcome, call.trigger) if call.outcome else None,
+        plan=_plan(call.outcome, call.trigger, call.predicted_read) if call.outcome else None,
         window=summary,
         changed=_sentence(call),
         next=hint,
     )
 
 
-def _plan(outcome: Outcome, trigger: str) -> SyncPlanReply:
+def _plan(outcome: Outcome, trigger: str, predicted_read: int) -> SyncPlanReply:
     return SyncPlanReply(
         collection=outcome.collection,
         trigger=trigger,
@@ -338,6 +353,7 @@ def _plan(outcome: Outcome, trigger: str) -> SyncPlanReply:
         freed_tokens=outcome.plan.before_tokens - outcome.plan.remaining_tokens,
         predicted_cost=outcome.predicted_cost,
         cache_rewrite_tokens=outcome.cache_rewrite_tokens,
+        predicted_read_tokens=predicted_read,
     )
 
 

@@ -47,6 +47,8 @@ class UsageScanner:
         self._body = b""
         self._plain_bytes = 0
         self._counts: dict[str, Any] = {}
+        self.calls = 0
+        """Tool calls of an Anthropic reply seen so far; the reason to stop counts as another."""
 
     def feed(self, data: bytes) -> None:
         """The next bytes of the body, as they came."""
@@ -59,6 +61,7 @@ class UsageScanner:
                 self._is_lost = True
                 return
         self._plain_bytes += len(data)
+        self.calls += data.count(b'"tool_use"')
         if self._events is not None:
             self._feed_events(self._events, data)
         else:

@@ -14,7 +14,9 @@ from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.core.errors import BadTranscript
+from ctxgc.core.provider_cache import LONG_LIFE_S
 from ctxgc.core.segment import Kind, digest
+from ctxgc.gateway.body.prompt_layout import PromptLayout, layout_of
 from ctxgc.gateway.metrics import Reason
 
 EDITED_BYTES_MAX = 32 * 2**20
@@ -29,7 +31,6 @@ _NETWORK = re.compile(r"\bNetwork access is (\w+)|<network_access>(\w+)</network
 FOLDER_CHARS_MAX = 4096
 FOLDER_SEGMENTS_MAX = 12
 """Segments in which an agent names its working folder and its permissions: it does so before it begins to work."""
-_ONE_HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
 
 
 class BodyContents(NamedTuple):
@@ -40,7 +41,7 @@ class BodyContents(NamedTuple):
     """A digest of the tools; empty without tools."""
     cache_key: str
     profile: str
-    """The price profile of the cache, where the body names one."""
+    """The price profile of the cache, by the life of the host's last mark; empty for the configured profile."""
     project: str
     """The agent's working folder, if a segment names it as the known agents do."""
     can_recall: bool
@@ -50,6 +51,8 @@ class BodyContents(NamedTuple):
     window: WireWindow
     digests: Mapping[str, bytes]
     """Digest of the content under each id: hosts cut results short under the same id, and reuse ids."""
+    layout: PromptLayout | None = None
+    """Blocks and marks, where the provider's cache has marks."""
 
 
 def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:
@@ -71,16 +74,18 @@ def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
 def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> BodyContents:
     fields = text.members(text.extent) if text.first(text.extent) == b"{" else {}
     tools = _slice(text, _tools(text, fields))
+    layout = layout_of(text, fields, window)
     return BodyContents(
         model=text.string(fields.get("model"))[:200],
         tools=blake2b(tools, digest_size=8).digest() if tools.strip(b"[] \r\n\t") else b"",
         cache_key=text.string(fields.get("prompt_cache_key")),
-        profile="cache_1h" if b'"1h"' in text.data and _ONE_HOUR.search(text.data) else "",
+        profile="cache_1h" if layout is not None and layout.last_life_s >= LONG_LIFE_S else "",
         project=_project(window),
         can_recall=_can_recall(window),
         obstacle=_obstacle(text, fields, edits_allowed),
         window=window,
         digests={segment.id: digest(segment.skeleton, segment.body) for segment in window.segments},
+        layout=layout,
     )
 
 

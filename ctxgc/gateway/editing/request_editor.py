@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
-from ctxgc.gateway.body.splice_memo import splice_from_memo, splice_tombstones
+from ctxgc.gateway.body.splice_memo import OwnMark, splice_edits, splice_from_memo
 from ctxgc.gateway.editing.request_state import Edit, ModelCall, Placement
 from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
@@ -55,6 +55,8 @@ class UpstreamRequest(NamedTuple):
     """The call that the daemon gets, with the bill of its reply; None if it gets none."""
     original: bytes | None = None
     """The agent's own bytes, where the body is edited."""
+    own: OwnMark | None = None
+    """The mark of our own in the body."""
 
 
 class RequestEditor:
@@ -92,7 +94,8 @@ class RequestEditor:
             return Triage(wire, session, mode, Reason.MODE_OFF, holds_body=False)
         is_new = session.known_ids is None
         # In shadow nothing is edited, even while tombstones from mode `on` are in force or arrive late.
-        holds_body = mode == "on" and (is_new or session.has_tombstones or session.is_cold(time.monotonic()))
+        is_edited = session.has_tombstones or session.needs_bridge
+        holds_body = mode == "on" and (is_new or is_edited or session.is_cold(time.monotonic()))
         return Triage(wire, session, mode, None, holds_body)
 
     def record_streamed(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
@@ -157,16 +160,19 @@ class RequestEditor:
         branch = session.memo_branch(body)
         if branch is None or edit_obstacle(body, self._settings().context_edits_allowed):
             return None
-        return branch if even_if_cold or not branch.is_cold(time.monotonic()) else None
+        if even_if_cold:
+            return branch
+        keeps_mark = branch.memo is None or branch.memo.keeps_mark(body)
+        return branch if keeps_mark and not branch.is_cold(time.monotonic()) else None
 
     def _edit_from_memo(self, call: ModelCall, branch: Branch) -> tuple[UpstreamRequest, Edit]:
         """The call, edited by its branch's memo."""
         memo = branch.memo
         assert memo is not None
-        body = splice_from_memo(memo, call.body)
-        assert body is not None
+        edited = splice_from_memo(memo, call.body)
+        assert edited is not None
         self._counters.edited_from_prefix += 1
-        return self._edited_request(call, body, Edit(memo.ids, branch))
+        return self._edited_request(call, edited[0], Edit(memo.ids, branch, edited[1]))
 
     async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, Edit]:
         """The call, edited by its own contents, even where the daemon is late or gone."""
@@ -179,17 +185,22 @@ class RequestEditor:
         elif contents.obstacle:
             reason = contents.obstacle
         else:
-            body, memo = splice_tombstones(call.body, call.wire, contents, placement.branch.tombstones)
+            branch = placement.branch
+            rule = branch.cache.rule(time.monotonic()) if placement.mode == "on" else None
+            body, memo, own = splice_edits(call.body, call.wire, contents, branch.tombstones, rule)
             if memo is not None:
-                placement.branch.memo = memo
-                return self._edited_request(call, body, Edit(memo.ids, placement.branch))
+                branch.memo = memo
+                return self._edited_request(call, body, Edit(memo.ids, branch, own))
+            if own is not None:
+                self._count_unedited(reason)
+                return UpstreamRequest(body, call, call.body, own), Edit(frozenset(), branch, own)
         self._count_unedited(reason)
         return UpstreamRequest(call.body, call), Edit()
 
     def _edited_request(self, call: ModelCall, body: bytes, edit: Edit) -> tuple[UpstreamRequest, Edit]:
         self._counters.edited += 1
         self._counters.kept_out_bytes += len(call.body) - len(body)
-        return UpstreamRequest(body, call, call.body), edit
+        return UpstreamRequest(body, call, call.body, edit.own), edit
 
     def _count_unedited(self, reason: Reason | None) -> None:
         """Count a call that passes as it came."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Set
+from collections.abc import Callable, Coroutine, Sequence, Set
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -22,9 +22,11 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacer import PROFILES
+from ctxgc.core.provider_cache import MARKS_MAX
 from ctxgc.core.segment import Status
+from ctxgc.gateway.body.prompt_layout import PromptLayout, prompt_of, sent_cache
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
-from ctxgc.gateway.body.splice_memo import EvictedBody, splice_tombstones
+from ctxgc.gateway.body.splice_memo import EvictedBody, Spliced, splice_edits
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
@@ -241,6 +243,9 @@ class WindowSyncer:
             # In shadow nothing is edited, so no request need wait for a cold cache.
             "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
         }
+        if contents.layout is not None:
+            params["cache"] = _cache_fields(branch, call, contents.layout, ids)
+            params["was_answered"] = branch.reply is not None and branch.reply.is_answer
         if contents.profile:
             params["profile"] = contents.profile
         if placement.mode != branch.synced_mode:
@@ -250,6 +255,9 @@ class WindowSyncer:
         self._counters.syncs += 1
         answer = await self._send_window(call.session, branch, params, contents)
         self.trouble = None
+        if contents.layout is not None:
+            prompt = prompt_of(contents.layout, contents.window, contents.digests, call.edited_ids, call.own_mark)
+            branch.cache.note(prompt, contents.model, call.arrived_s, call.reply)
         # The next sync carries the bill of the reply to this window.
         branch.reply = call.reply
         branch.synced_mode = placement.mode
@@ -305,13 +313,14 @@ class WindowSyncer:
         }
         if answer["mode"] != "on" or branch.is_barred:
             tombstones = {}
-        if tombstones == branch.tombstones:
+        rule = branch.cache.next_rule(time.monotonic()) if tombstones else None
+        if tombstones == branch.tombstones and (not tombstones or (rule is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
-        _, memo = await loop.run_in_executor(
-            self._workers.parser, splice_tombstones, call.body, call.wire, contents, tombstones
+        spliced: Spliced = await loop.run_in_executor(
+            self._workers.parser, splice_edits, call.body, call.wire, contents, tombstones, rule
         )
-        branch.tombstones, branch.memo = tombstones, memo
+        branch.tombstones, branch.memo = tombstones, spliced.memo
 
     def _recall_tool(self, call: ModelCall) -> str:
         """The name of the hidden tool, if the call's model has the tool; else empty."""
@@ -327,6 +336,14 @@ class WindowSyncer:
 
 def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
     return read_body(call.body, call.wire, edits_allowed, call.session.identity.agent)
+
+
+def _cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Sequence[str]) -> dict[str, Any]:
+    """How the provider's cache sees the request that went upstream."""
+    contents = call.contents
+    assert contents is not None
+    can_mark = call.mode == "on" and not branch.cache.is_barred and 0 < len(layout.marks) < MARKS_MAX
+    return sent_cache(layout, contents.window, ids, call.own_mark) | {"can_mark": can_mark}
 
 
 def _usage_fields(reply: ReplyProgress | None) -> dict[str, int] | None:

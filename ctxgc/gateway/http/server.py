@@ -19,6 +19,7 @@ from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, 
 
 from ctxgc.gateway.billing.usage import UsageScanner
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
+from ctxgc.gateway.body.splice_memo import OwnMark
 from ctxgc.gateway.editing.hidden_tool import Ends, HiddenRequest, HiddenTool
 from ctxgc.gateway.editing.request_editor import RequestEditor, Triage, UpstreamRequest
 from ctxgc.gateway.editing.request_state import ModelCall
@@ -43,6 +44,8 @@ class _OutgoingRequest:
     length: int | None
     original: bytes | None = None
     """The agent's own bytes, to be sent if the upstream refuses the body."""
+    own: OwnMark | None = None
+    """The mark of our own in the body."""
     sent_call: Callable[[], ModelCall | None] = lambda: None
     """The call, as soon as its body has gone upstream."""
     hidden: HiddenRequest | None = None
@@ -101,7 +104,7 @@ class Proxy:
         if not ((triage.holds_body or tool) and await body.read()):
             accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
             return _OutgoingRequest(
-                body.chunks(), length, None, lambda: self._record_streamed(triage, body), accepts=accepts
+                body.chunks(), length, sent_call=lambda: self._record_streamed(triage, body), accepts=accepts
             )
         whole = b"".join(body.parts)
         outgoing = (
@@ -112,9 +115,12 @@ class Proxy:
         call = outgoing.call
         hidden = await tool.inject(call, outgoing.body) if tool is not None and call is not None else None
         if hidden is not None and call is not None:
-            return _OutgoingRequest(hidden.body, len(hidden.body), call.body, lambda: call, hidden, Accepts.PLAIN)
+            return _OutgoingRequest(
+                hidden.body, len(hidden.body), call.body, outgoing.own, lambda: call, hidden, Accepts.PLAIN
+            )
         accepts = Accepts.READABLE if call is not None else Accepts.ANY
-        return _OutgoingRequest(outgoing.body, len(outgoing.body), outgoing.original, lambda: call, accepts=accepts)
+        size = len(outgoing.body)
+        return _OutgoingRequest(outgoing.body, size, outgoing.original, outgoing.own, lambda: call, accepts=accepts)
 
     def _tool_for(self, triage: Triage) -> HiddenTool | None:
         """The hidden tool, if this call's session has the tool or may get it."""
@@ -138,7 +144,9 @@ class Proxy:
 
         try:
             reply = await ask(out.body, out.length)
-            if out.original is not None and reply.status == web.HTTPBadRequest.status_code:
+            if out.own is not None and isinstance(out.body, bytes) and _is_refused(reply):
+                reply = self._choose_unmarked(out, reply, await ask(out.own.without(out.body)))
+            if out.original is not None and _is_refused(reply):
                 reply = self._choose_reply(out, reply, await ask(out.original))
             if out.hidden is not None and out.hidden.can_relay(reply):
                 last = await out.hidden.relay(reply, Ends(ask, agent.write, (ClientError,)))
@@ -158,6 +166,14 @@ class Proxy:
         finally:
             for reply in replies:
                 reply.close()
+
+    def _choose_unmarked(self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
+        """The reply after the upstream refused a request with our mark, and got the same request without the mark."""
+        call = out.sent_call()
+        if again.ok and call is not None and call.branch is not None:
+            call.is_mark_refused = call.branch.cache.is_barred = True
+            _log.warning("a cache mark was refused upstream; the session goes on without marks of ours")
+        return refused if _is_refused(again) else again
 
     def _choose_reply(self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
         """The reply that the agent gets, after the upstream refused an edited request and got the original.
@@ -191,6 +207,8 @@ class Proxy:
         finally:
             # Behind the first bytes: the agent waits for them, and for no work of the gateway's own.
             call = sent_call()
+        if call is not None:
+            call.reply.is_answer = reply.ok
         encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "")
         scanner: UsageScanner | None = UsageScanner(reply.content_type, encoding)
         while data:
@@ -202,6 +220,7 @@ class Proxy:
         if call is not None:
             call.reply.began.set()
             call.reply.usage = scanner.usage() if scanner else None
+            call.reply.calls = scanner.calls if scanner else 0
             self._counters.without_usage += call.reply.usage is None and reply.ok
 
 
@@ -314,6 +333,10 @@ async def _drop_library_headers(request: web.BaseRequest, response: web.StreamRe
     if isinstance(response, _RelayedReply):
         for name in {hdrs.SERVER, hdrs.DATE, hdrs.CONTENT_TYPE} - response.upstream.headers.keys():
             response.headers.popall(name, None)
+
+
+def _is_refused(reply: ClientResponse) -> bool:
+    return reply.status == web.HTTPBadRequest.status_code
 
 
 def _scan(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:

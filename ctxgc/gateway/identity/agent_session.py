@@ -20,8 +20,9 @@ from hashlib import blake2b
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.gateway.billing.usage import Usage
+from ctxgc.gateway.body.branch_cache import BranchCache
 from ctxgc.gateway.body.request_body import BodyContents
-from ctxgc.gateway.body.splice_memo import EvictedBody, Memo
+from ctxgc.gateway.body.splice_memo import WIDE_CALLS, EvictedBody, Memo
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.protocol.agents import CLIENT
 
@@ -38,6 +39,10 @@ class ReplyProgress:
 
     usage: Usage | None = None
     """The bill, at the end of the reply."""
+    is_answer: bool = False
+    """Whether the upstream answered with 200: then the request has left its entries in the provider's cache."""
+    calls: int = 0
+    """Tool calls that the reply asks for, as far as its bill could be read."""
     began: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the reply's first byte has gone to the agent."""
 
@@ -59,6 +64,8 @@ class Branch:
     tombstones: dict[str, EvictedBody] = field(default_factory=dict)
     """Tombstones in force, kept here so that the loss of the daemon brings no body back (I14)."""
     memo: Memo | None = None
+    cache: BranchCache = field(default_factory=BranchCache)
+    """What the provider's cache holds of the branch."""
     reply: ReplyProgress | None = None
     """The reply to the window of `synced_ids`."""
     is_barred: bool = False
@@ -77,6 +84,13 @@ class Branch:
             and bool(self.last_request_s)
             and now_s - self.last_request_s > self.cache_ttl_s
         )
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the last reply asks for many calls at once, or the last turn did."""
+        calls = self.reply.calls if self.reply is not None else 0
+        is_wide = calls >= WIDE_CALLS or self.cache.added_blocks >= 2 * WIDE_CALLS
+        return is_wide and not self.cache.is_barred
 
     def bar(self) -> None:
         """Edit no further request of this branch."""
@@ -109,6 +123,11 @@ class AgentSession:
     def has_tombstones(self) -> bool:
         """Whether a tombstone is in force in any branch."""
         return any(branch.tombstones for branch in self.branches.values())
+
+    @property
+    def needs_bridge(self) -> bool:
+        """Whether the session asks for so many calls at once that its host may miss its own cache."""
+        return any(branch.is_wide for branch in self.branches.values())
 
     def memo_branch(self, body: bytes) -> Branch | None:
         """The branch whose memo this body begins with; of several the branch with the longest memo."""
