@@ -69,6 +69,6 @@ def test_a_cache_with_another_rule_costs_101_percent_of_straight_and_what_the_fi
 
     ours, theirs = (sum(map(cost_of, one.billed)) for one in (upstream, straight))
 
-    assert len(lost) >= 2, "the model was tried, or this shows nothing"
+    assert 1 <= len(lost) <= 3, "the model is tried, and given up"
     assert ours <= 1.01 * theirs + sum(lost[:3])
     assert shown["next_collection"]["state"] in ("paused", "growing", "looking")
