@@ -20,6 +20,7 @@ from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, PacerRequest
 from ctxgc.core.segment import SessionKey, aside_base, digest
+from ctxgc.core.trust import is_contradicted
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import Prepared
@@ -234,7 +235,9 @@ def _collect(call: _Sync) -> None:
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
         view = CacheView.of(session, params, is_on=is_on)
         cache = view.cache
-        request = PacerRequest(cache, heap.absent_tokens, ledger.last_request.tokens if ledger.last_request else 0)
+        is_trusted = not ledger.trust.is_paused(session.row.turn)
+        sent_tokens = ledger.last_request.tokens if ledger.last_request else 0
+        request = PacerRequest(cache, heap.absent_tokens, sent_tokens, is_trusted)
         decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
         if decision is None:
             return
@@ -247,7 +250,8 @@ def _collect(call: _Sync) -> None:
             outcome = journal_in_shadow(session, call.tx, decision.plan, conditions)
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
     if is_on:
-        ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold))
+        rewritten = outcome.cache_rewrite_tokens * session.calibration.ratio
+        ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold, call.predicted_read, rewritten))
     else:
         ledger.shadow_victims |= victims
     call.outcome = outcome
@@ -299,12 +303,26 @@ def _learn(call: _Sync) -> None:
     hidden = session.calibration.hidden(billed, request.tokens)
     session.set_row(call.tx, ratio=session.calibration.ratio, hidden_tokens=hidden)
     priced = [one for one in ledger.unpriced if one.victims <= request.out]
+    if len(priced) == 1:
+        _weigh_prediction(call, priced[0], usage.cache_read_tokens)
     if before is not None and len(priced) == 1:
         cost = actual_cost(priced[0], before, ledger.bill, session.calibration.ratio, call.pacer)
         if cost is not None:
             call.tx.add(ActualCost(session.key, priced[0].collection, cost))
     for one in priced:
         ledger.unpriced.remove(one)
+
+
+def _weigh_prediction(call: _Sync, cut: UnpricedCollection, read_tokens: int) -> None:
+    """Hold the bill of an editing request against its prediction: what was not read was written, and is paid for."""
+    session, ledger = call.session, call.ledger
+    if cut.is_cold:
+        return
+    ledger.trust = ledger.trust.after_edit(session.row.turn, cut.predicted_read, read_tokens, cut.rewritten)
+    if is_contradicted(cut.predicted_read, read_tokens, cut.rewritten):
+        read, write, _ = call.pacer.prices
+        missed = (cut.predicted_read - read_tokens) / session.calibration.ratio
+        session.account = session.account.after_edit((write - read) * missed)
 
 
 # The reply

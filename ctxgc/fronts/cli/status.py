@@ -41,7 +41,12 @@ MODES = {
 """What a mode means, the gateway's and those of the daemon."""
 EDITED = ("on", "wire", "client")
 """Modes in which what is evicted is out of what the model is sent; in the others, it would be."""
-NEXT = {"limit": "next at the limit", "cold": "next request: cold", "looking": "next when it pays"}
+NEXT = {
+    "limit": "next at the limit",
+    "cold": "next request: cold",
+    "looking": "next when it pays",
+    "paused": "paused: bills differ",
+}
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

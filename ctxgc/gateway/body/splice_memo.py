@@ -66,6 +66,12 @@ class Memo(NamedTuple):
         at = len(self.head)
         return body.count(_RESULT, at) - self.rest_results < WIDE_CALLS and _marks_behind(body, at) == self.rest_marks
 
+    def unmarked(self) -> Memo:
+        """The memo with the tombstones alone."""
+        if self.own is None:
+            return self
+        return self._replace(edited_head=self.own.without(self.edited_head), own=None)
+
     def after(self, body: bytes) -> Memo:
         """The memo once this body has gone upstream."""
         at = len(self.head)

@@ -189,7 +189,7 @@ class RequestEditor:
             rule = branch.cache.rule(time.monotonic()) if placement.mode == "on" else None
             body, memo, own = splice_edits(call.body, call.wire, contents, branch.tombstones, rule)
             if memo is not None:
-                branch.memo = memo
+                branch.keep_memo(memo)
                 return self._edited_request(call, body, Edit(memo.ids, branch, own))
             if own is not None:
                 self._count_unedited(reason)

@@ -320,7 +320,8 @@ class WindowSyncer:
         spliced: Spliced = await loop.run_in_executor(
             self._workers.parser, splice_edits, call.body, call.wire, contents, tombstones, rule
         )
-        branch.tombstones, branch.memo = tombstones, spliced.memo
+        branch.tombstones = tombstones
+        branch.keep_memo(spliced.memo)
 
     def _recall_tool(self, call: ModelCall) -> str:
         """The name of the hidden tool, if the call's model has the tool; else empty."""

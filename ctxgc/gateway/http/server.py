@@ -171,7 +171,8 @@ class Proxy:
         """The reply after the upstream refused a request with our mark, and got the same request without the mark."""
         call = out.sent_call()
         if again.ok and call is not None and call.branch is not None:
-            call.is_mark_refused = call.branch.cache.is_barred = True
+            call.is_mark_refused = True
+            call.branch.bar_marks()
             _log.warning("a cache mark was refused upstream; the session goes on without marks of ours")
         return refused if _is_refused(again) else again
 

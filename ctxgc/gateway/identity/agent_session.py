@@ -85,6 +85,15 @@ class Branch:
             and now_s - self.last_request_s > self.cache_ttl_s
         )
 
+    def keep_memo(self, memo: Memo | None) -> None:
+        """Keep a memo for the next request, without a mark where marks are refused."""
+        self.memo = memo.unmarked() if memo is not None and self.cache.is_barred else memo
+
+    def bar_marks(self) -> None:
+        """Put no further mark of our own into requests of this branch."""
+        self.cache.is_barred = True
+        self.keep_memo(self.memo)
+
     @property
     def is_wide(self) -> bool:
         """Whether the last reply asks for many calls at once, or the last turn did."""
