@@ -166,9 +166,11 @@ def _play_all(
         sums = result.sums.setdefault((scope_name, policy.name), Sums())
         eye = timed_policy(policy)
         playing = partial(play, prices=terms.prices, cache=terms.cache_of(policy.name))
+        # A session's episodes are played in a row: a policy keeps its account from one to the next.
         for script in scripts:
             sums.add(playing(script, eye))
-            sums.strict_faults += 0 if is_oracle(policy.name) else playing(script, policy, threshold=1).faults
+        if not is_oracle(policy.name):
+            sums.strict_faults = sum(playing(script, policy, threshold=1).faults for script in scripts)
         sums.note_worst_turn(result.sums[scope_name, NONE])
         if scope_name == "results":
             result.policy_us[policy.name] = median(eye.spent_us), max(eye.spent_us)
