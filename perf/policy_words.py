@@ -201,7 +201,8 @@ def _clearing(evidence: Evidence, scope: str, what: str) -> tuple[str, ...]:
 def _worst(evidence: Evidence) -> tuple[str, ...]:
     found = []
     for agent in AGENTS:
-        rows = [played(evidence, profile, s, agent) for profile in evidence["replay"] for s in ("results", "all")]
+        profiles = [name for name, replay in evidence["replay"].items() if agent in replay["agents"]]
+        rows = [played(evidence, profile, scope, agent) for profile in profiles for scope in ("results", "all")]
         found.append(max(row["worst_session_cost_pct"] for row in rows))
     cells = (f"{one:.1f} %" for one in found)
     return "worst session at any price", "≤ 101 % of nothing", *cells, verdict(found[2] <= 101)

@@ -210,16 +210,16 @@ class Simulation:
         pieces += [(place, slot, tokens) for slot, left in self._left.items() for place, tokens in left]
         for _, slot, left_tokens in sorted(pieces) if self._left else pieces:
             if left_tokens >= 0:
-                layout.append(left_tokens, self._blocks_of(slot), 0, is_tombstone=True)
+                layout.append(left_tokens, self._length_of(slot), 0, is_tombstone=True)
                 continue
             cost = heap.cost_of(slot)
             # The heap counts a recalled body's skeleton here; it renders at the slot's first place.
             shown = cost - heap.skeleton[slot] * (slot in self._left)
             is_tombstone = heap.state[slot] == EVICTED and self._gone[slot][0] != HOST
-            layout.append(shown, self._blocks_of(slot), cost, is_tombstone=is_tombstone)
+            layout.append(shown, self._length_of(slot), cost, is_tombstone=is_tombstone)
 
-    def _blocks_of(self, slot: int) -> int:
-        """A call and its result, or one block."""
+    def _length_of(self, slot: int) -> int:
+        """Blocks of a slot: a call and its result, or one."""
         return 2 if self.heap.kind_of(slot) is Kind.EXCHANGE else 1
 
     def admit(self, admission: SlotAdmission) -> None:
@@ -229,7 +229,7 @@ class Simulation:
         self.heap.set_place(slot, self._place)
         if self._layout is not None and self.cache.is_placed:
             cost = self.heap.cost_of(slot)
-            self._layout.append(cost, self._blocks_of(slot), cost)
+            self._layout.append(cost, self._length_of(slot), cost)
         for old, proof in admission.proofs:
             self.heap.prove_garbage(old, proof)
         for use in admission.uses:
