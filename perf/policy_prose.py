@@ -122,8 +122,9 @@ TRIED = """
 
 ## What is left
 
-With a 5-minute cache and all bodies, knowing every later use would save this pacer another {prediction:.1f} points; a
-schedule that drops each body at once, without a fault and without waste, {schedule:.1f} beyond that. Without a cache it
+With a 5-minute cache and all bodies, knowing every later use would save this pacer another {prediction:.1f} points. A
+schedule that drops each body at once, without a fault, stands {schedule:.1f} points {beyond} that: each drop loses what
+the provider's cache held behind it. Without a cache it
 is prediction alone: {uncached:.1f} points. Codex is where it shows, and its few long sessions make wide intervals.
 Attachments, which a daemon evicts as it ships, are not played: transcripts say too little of them.
 """

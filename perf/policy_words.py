@@ -266,16 +266,18 @@ def bounds(evidence: Evidence) -> str:
 KNOWING = ("ctxgc", "perfect_pacer", "liveness")
 
 
-def gaps(evidence: Evidence) -> dict[str, float]:
+def gaps(evidence: Evidence) -> dict[str, float | str]:
     """What perfect knowledge would save, in points."""
 
     def cost(profile: str, policy: str) -> float:
         found: float = played(evidence, profile, "all", "all", policy)["cost_pct"]
         return found
 
+    schedule = cost("cache_5m", "perfect_pacer") - cost("cache_5m", "liveness")
     return {
         "prediction": cost("cache_5m", "ctxgc") - cost("cache_5m", "perfect_pacer"),
-        "schedule": cost("cache_5m", "perfect_pacer") - cost("cache_5m", "liveness"),
+        "schedule": abs(schedule),
+        "beyond": "below" if schedule > 0 else "above",
         "uncached": cost("uncached", "ctxgc") - cost("uncached", "perfect_pacer"),
     }
 
