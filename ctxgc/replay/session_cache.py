@@ -91,14 +91,14 @@ class Layout(Sequence[bool]):
         return self._blocks[-1]
 
     @overload
-    def __getitem__(self, block: int, /) -> bool: ...
+    def __getitem__(self, at: int, /) -> bool: ...
     @overload
-    def __getitem__(self, block: slice, /) -> Sequence[bool]: ...
-    def __getitem__(self, block: int | slice, /) -> bool | Sequence[bool]:
+    def __getitem__(self, at: slice, /) -> Sequence[bool]: ...
+    def __getitem__(self, at: int | slice, /) -> bool | Sequence[bool]:
         """Whether a piece ends with this block, counted from 0."""
-        if isinstance(block, slice):
-            return [self[at] for at in range(len(self))[block]]
-        return self._blocks[bisect_left(self._blocks, block + 1)] == block + 1
+        if isinstance(at, slice):
+            return [self[each] for each in range(len(self))[at]]
+        return self._blocks[bisect_left(self._blocks, at + 1)] == at + 1
 
 
 class SessionCache(Protocol):
