@@ -48,6 +48,7 @@ OTHERS_WORDS = {
     ("daemon", "block"): "the model APIs' own word for what their caches count",
     ("protocol", "block"): "the model APIs' own word for what their caches count",
     ("core", "block"): "the model APIs' own word for what their caches count",
+    ("replay", "block"): "the model APIs' own word for what their caches count",
     ("core", "compact"): "what a host did: `host_compacted`",
     ("core", "restore"): "the undoing of a sweep; recall is another thing",
     ("stash", "restore"): "the undoing of a sweep; recall is another thing",
