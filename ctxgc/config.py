@@ -183,7 +183,7 @@ class ProtectConfig(_Section):
     """`[protect]`: what is never evicted."""
 
     paths: Globs = ()
-    """Globs; exchanges on matching files are kept."""
+    """Globs; exchanges on matching files are kept. `[slug]` also means a folder of that name."""
     tools: Globs = ()
     """Tools whose exchanges are kept, by name."""
 
