@@ -41,6 +41,7 @@ class Counters:
     edited: int = 0
     """Calls sent edited; a call that was refused and sent again as it came stands under its reason too."""
     untouched: int = 0
+    """Calls that were read, and had nothing to edit."""
     edited_from_prefix: int = 0
     """Calls edited without parsing: the request began with the bytes of the one before."""
     kept_out_bytes: int = 0
@@ -71,6 +72,11 @@ class Counters:
     def count_unedited(self, reason: Reason) -> None:
         """Count a call that goes upstream as it came."""
         self.passed_unedited[reason.value] += 1
+
+    def recount_untouched(self, reason: Reason) -> None:
+        """Count under its reason a call that was taken for one with nothing to edit before it was read."""
+        self.untouched -= 1
+        self.count_unedited(reason)
 
     def report(self) -> dict[str, Any]:
         """Every number, as JSON has it."""

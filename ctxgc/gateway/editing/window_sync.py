@@ -23,6 +23,7 @@ from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacer import PROFILES
 from ctxgc.core.segment import Status
+from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
 from ctxgc.gateway.body.splice_memo import EvictedBody, splice_tombstones
 from ctxgc.gateway.daemon_client import VerbCaller
@@ -130,15 +131,30 @@ class WindowSyncer:
             if not call.is_held_back:
                 await _wait_until(call.reply.began, HEAD_START_S)
             await self._place_call(call)
+        except BodyTooLong:
+            self._leave_unread(call, Reason.TOO_LARGE)
+        except BadCoding:
+            self._leave_unread(call, Reason.ENCODED)
         except BadTranscript:
-            call.fail(await self._obstacle(call))
+            self._leave_unread(call, await self._obstacle(call))
         except CallFailed as failure:
             self._count_failure(call, failure)
         except Exception:
             _log.exception("a request could not be read; it passes unedited")
-            call.fail(Reason.OWN_FAULT)
+            self._leave_unread(call, Reason.OWN_FAULT)
         finally:
             self._waiting -= 1
+
+    def _leave_unread(self, call: ModelCall, reason: Reason) -> None:
+        """End a call that could not be read, counted under its reason even if its body had streamed by before."""
+        call.fail(reason)
+        self._recount(call, reason)
+
+    def _recount(self, call: ModelCall, reason: Reason) -> None:
+        """Count a call under this reason, if the call was taken for one with nothing to edit."""
+        if call.is_untouched:
+            call.is_untouched = False
+            self._counters.recount_untouched(reason)
 
     async def _obstacle(self, call: ModelCall) -> Reason:
         """Why a body cannot be read: most often the server keeps or manages a part of the window."""
@@ -166,6 +182,8 @@ class WindowSyncer:
         is_cold = branch.is_cold(now_s)
         branch.last_request_s, branch.cache_ttl_s = now_s, ttl_s
         mode = "shadow" if contents.obstacle or branch.is_barred else call.mode
+        if contents.obstacle:
+            self._recount(call, contents.obstacle)
         # A request that is held back goes on now, unless the daemon's answer may change this very request.
         waits = call.is_held_back and (is_cold or not branch.synced_ids)
         call.is_placed.set(Placement(branch, mode, is_cold, waits))
