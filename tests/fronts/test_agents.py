@@ -52,6 +52,8 @@ def home(tmp_path, monkeypatch, gateway):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CODEX_HOME", str(tmp_path))
+    monkeypatch.delenv("CODEX_API_KEY", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("CTXGC_GATEWAY__PORT", str(gateway.server_address[1]))
     return tmp_path
@@ -96,6 +98,40 @@ def test_codex_gets_a_provider_of_this_run_alone(run, gateway):
     assert "CODEX_HOME" not in set(variables) - set(os.environ)
 
 
+@pytest.mark.parametrize(
+    ("login", "way"),
+    [
+        ({"tokens": {"access_token": "t"}, "OPENAI_API_KEY": None}, "/chatgpt"),
+        ({"auth_mode": "chatgpt", "tokens": {"access_token": "t"}, "OPENAI_API_KEY": "k"}, "/chatgpt"),
+        ({"OPENAI_API_KEY": "k", "tokens": None}, "/openai/v1"),
+        ({"OPENAI_API_KEY": "k", "tokens": {"access_token": "t"}}, "/openai/v1"),
+        ({"auth_mode": "apikey", "tokens": {"access_token": "t"}, "OPENAI_API_KEY": "k"}, "/openai/v1"),
+        (["forged"], "/openai/v1"),
+    ],
+)
+@pytest.mark.parametrize("upstream", ["", "https://proxy.example.org/api/v1"])
+def test_codex_is_sent_where_its_login_is_taken(run, monkeypatch, gateway, home, login, way, upstream):
+    (home / "auth.json").write_text(json.dumps(login))
+    monkeypatch.setenv("CODEX_HOME", str(home))
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_OPENAI", upstream)
+
+    words, _ = run("run", "codex")
+
+    way = way.removesuffix("/v1") if upstream else way
+    assert f'"http://127.0.0.1:{gateway.server_address[1]}{way}"' in words[-1]
+    assert "access_token" not in " ".join(words)
+
+
+def test_a_key_in_the_environment_goes_before_a_login_of_codex(run, monkeypatch, home):
+    (home / "auth.json").write_text('{"tokens": {"access_token": "t"}}')
+    monkeypatch.setenv("CODEX_HOME", str(home))
+    monkeypatch.setenv("CODEX_API_KEY", "k")
+
+    words, _ = run("run", "codex", "exec")
+
+    assert "/openai/v1" in words[-2]
+
+
 def test_an_upstream_with_a_path_of_its_own_gets_no_version_from_us(run, monkeypatch, gateway):
     monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_OPENAI", "https://example.org/backend/codex")
 
@@ -136,7 +172,7 @@ def test_an_agent_that_is_sent_elsewhere_already_is_not_redirected_unasked(run, 
 
 def test_a_base_url_that_the_gateway_knows_as_its_upstream_is_no_obstacle(run, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://proxy.example.org/")
-    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_ANTHROPIC", "https://proxy.example.org")
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_ANTHROPIC", "https://proxy.example.org/v1")
 
     _, variables = run("run", "claude")
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ctxgc.fronts.cli import gateway_status
+from ctxgc.fronts.cli.codex_login import has_chatgpt_login
 from ctxgc.fronts.cli.commands import Spec
 from ctxgc.fronts.cli.context import Refused, Shell
 from ctxgc.fronts.cli.terminal import harmless
@@ -59,11 +60,16 @@ def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> 
 
 
 def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
-    """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read)."""
-    _same_upstream("OPENAI_BASE_URL", environment, url, gateway.upstream_openai, "upstream_openai")
+    """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read).
+
+    A ChatGPT login goes to ChatGPT's address: the API does not take such a login, and nobody else may see it.
+    """
+    is_chatgpt = has_chatgpt_login(environment)
+    if not is_chatgpt:
+        _same_upstream("OPENAI_BASE_URL", environment, url, gateway.upstream_openai, "upstream_openai")
     provider = {
         "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
-        "base_url": json.dumps(_openai_base(url, gateway)),
+        "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else _openai_base(url, gateway)),
         "wire_api": '"responses"',
         "requires_openai_auth": "true",
         "supports_websockets": "false",
@@ -103,7 +109,8 @@ def _openai_base(url: str, gateway: GatewayConfig) -> str:
 def _same_upstream(name: str, environment: Mapping[str, str], url: str, upstream: str, key: str) -> None:
     """Refuse to send a key elsewhere than its user's own base URL says."""
     own = environment.get(name, "").rstrip("/")
-    if own and own not in (url, upstream.rstrip("/")) and not own.startswith(f"{url}/"):
+    same = {each.rstrip("/").removesuffix("/v1") for each in (url, upstream)}
+    if own and own.removesuffix("/v1") not in same and not own.startswith(f"{url}/"):
         raise Refused(
             f"{name} is {harmless(own)}, but the gateway sends elsewhere",
             kind="config",
