@@ -130,7 +130,7 @@ def test_an_item_that_is_not_understood_leaves_the_whole_request_alone(item):
         parsed(USER, item)
 
 
-@pytest.mark.parametrize("member", ["previous_response_id", "conversation", "prompt", "context_management"])
+@pytest.mark.parametrize("member", ["previous_response_id", "conversation", "prompt"])
 def test_a_prompt_of_which_the_server_keeps_a_part_is_left_alone(member):
     assert parsed(USER, **{member: None}).segments
 

@@ -343,6 +343,21 @@ async def test_a_body_that_another_feed_brought_redacted_stays_in_the_window_too
     assert "call_1" in host.evicted
 
 
+async def test_what_another_hand_edits_does_not_leave_and_what_is_out_stays_out(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(16))
+    before = {id_ for id_, state in (await states(bench)).items() if state == "evicted"}
+    messages = conversation(30)
+
+    reply = await host.send(messages, held=[s.id for s in WIRE.parse(json.dumps(messages).encode()).segments])
+    held = {id_ for id_, state in (await states(bench)).items() if state == "evicted"}
+    reply_later = await host.send(conversation(31))
+
+    assert before
+    assert before == held == set(reply["evicted"])
+    assert before < set(reply_later["evicted"])
+
+
 async def test_what_was_evicted_and_cannot_be_edited_now_is_back_in_the_window(bench):
     host = Host(bench.call, mode="on")
     await host.send(conversation(5))

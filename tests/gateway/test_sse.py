@@ -21,7 +21,11 @@ def cut(stream, places):
     return [stream[a:b] for a, b in pairwise(sorted({0, len(stream), *(p % (len(stream) + 1) for p in places)}))]
 
 
-@given(st.lists(events), st.binary(max_size=9).filter(lambda rest: not set(rest) & set(b"\r\n")), st.lists(st.integers(0, 2**16)))
+@given(
+    st.lists(events),
+    st.binary(max_size=9).filter(lambda rest: not set(rest) & set(b"\r\n")),
+    st.lists(st.integers(0, 2**16)),
+)
 def test_events_are_the_same_in_any_cut_of_their_stream(sent, rest, places):
     stream = EventStream(2**20)
 

@@ -79,7 +79,10 @@ DIALECTS = {
         ],
         Usage(600, 400, 0, 7),
     ),
-    "Moonshot's choice": ([{"choices": [{"index": 0, "usage": PROMPT | {"cached_tokens": 300}}]}], Usage(700, 300, 0, 7)),
+    "Moonshot's choice": (
+        [{"choices": [{"index": 0, "usage": PROMPT | {"cached_tokens": 300}}]}],
+        Usage(700, 300, 0, 7),
+    ),
     "Moonshot's top": ([{"usage": PROMPT | {"cached_tokens": 300}}], Usage(700, 300, 0, 7)),
     "DeepSeek": (
         [{"usage": PROMPT | {"prompt_cache_hit_tokens": 800, "prompt_cache_miss_tokens": 200}}],

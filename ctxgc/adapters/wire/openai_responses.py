@@ -41,7 +41,7 @@ from ctxgc.adapters.wire.rendering import (
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role
 
-_KEPT_BY_THE_SERVER = ("previous_response_id", "conversation", "prompt", "context_management")
+_KEPT_BY_THE_SERVER = ("previous_response_id", "conversation", "prompt")
 """Members that put something into the prompt which the request does not show."""
 
 

@@ -1,6 +1,6 @@
 """Compressed replies, inflated as they come: gzip of any number of members, zlib, and deflate without a container.
 
-    bytes in any cuts ──Inflater──▶ plain bytes
+bytes in any cuts ──Inflater──▶ plain bytes
 """
 
 from __future__ import annotations

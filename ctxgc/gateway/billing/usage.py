@@ -113,7 +113,7 @@ class UsageScanner:
 
 
 def _holders(event: Any) -> list[Any]:
-    """Parts of an event that may hold usage: the top; `message_start` and Responses one level down; Moonshot a choice."""
+    """Parts of an event that may hold usage: the top, Anthropic's message, Responses' response, Moonshot's choices."""
     if not isinstance(event, dict):
         return []
     choices = event.get("choices")

@@ -3,8 +3,8 @@
     body, coding ──decode_body──▶ plain body, at most `bytes_max`        edited body ──encode_body──▶ the same coding
 
 An unedited body goes on as it came. An edited body goes out in its agent's coding: the upstream takes that coding, as
-the agent's own choice shows, and the upload, the slowest way of all, stays short. Brotli is not read: no agent sends it,
-and its decoder would be a dependency for nobody.
+the agent's own choice shows, and the upload, the slowest way of all, stays short. Brotli is not read: no agent sends
+Brotli, and its decoder would be a dependency for nobody.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import zstandard
-
-from ctxgc.core.errors import BadTranscript
 
 READ_CODINGS = frozenset({"zstd", "gzip", "x-gzip", "deflate"})
 
@@ -29,11 +27,11 @@ _LEVEL = 1
 _STEP_BYTES = 2**20
 
 
-class BadCoding(BadTranscript):
+class BadCoding(Exception):
     """A body that is not in the coding that its headers name."""
 
 
-class BodyTooLong(BadTranscript):
+class BodyTooLong(Exception):
     """A body that is longer than the bound, once decoded."""
 
 

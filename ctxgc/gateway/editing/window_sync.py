@@ -181,7 +181,8 @@ class WindowSyncer:
         branch.cache_ttl_s = ttl_s if branch.cache_ttl_s is None else branch.cache_ttl_s
         is_cold = branch.is_cold(now_s)
         branch.last_request_s, branch.cache_ttl_s = now_s, ttl_s
-        mode = "shadow" if contents.obstacle or branch.is_barred else call.mode
+        is_left_alone = contents.obstacle not in (None, Reason.CONTEXT_MANAGEMENT) or branch.is_barred
+        mode = "shadow" if is_left_alone else call.mode
         if contents.obstacle:
             self._recount(call, contents.obstacle)
         # A request that is held back goes on now, unless the daemon's answer may change this very request.
@@ -254,6 +255,7 @@ class WindowSyncer:
             "ids": ids,
             "digests": [contents.digests[id_].hex() for id_ in ids],
             "can_recall": contents.can_recall or bool(self._recall_tool(call)),
+            "held": ids if contents.obstacle else [id_ for id_ in ids if id_ in contents.cleared],
             "fixed": [s.id for s in sendable if s.id not in spans and s.status is not Status.PENDING],
             "usage": _usage_fields(branch.reply),
             # In shadow nothing is edited, so no request need wait for a cold cache.
