@@ -164,41 +164,27 @@ def test_a_pending_call_is_never_edited(stage):
     assert got["messages"][-1]["content"][0]["input"] == {"text": file_text(9)}
 
 
-@pytest.mark.parametrize(
-    ("more", "reason"),
-    [
-        ({"block": {"type": "compaction", "content": "All was read."}}, "compaction_item"),
-    ],
-)
-def test_what_another_hand_manages_is_left_to_it(stage, more, reason):
+def test_a_summary_of_the_server_in_anthropics_list_lets_nothing_more_leave(stage):
     agent = ClaudeAgent().run(5)
-    collected(stage, agent)
-    if block := more.pop("block", None):
-        agent.messages[1]["content"].insert(0, block)
+    agent.messages[1]["content"].insert(0, {"type": "compaction", "content": "All was read."})
 
-    stage.send(MESSAGES, agent.body(**more), CLAUDE | {"x-test": "limited"})
+    stage.send(MESSAGES, agent.body(), CLAUDE | {"x-test": "limited"})
+    stage.settle()
 
-    assert stage.upstream.last == agent.body(**more)
-    assert stage.passed == {reason: 1}
+    assert stage.upstream.last == agent.body()
+    assert stage.daemon.told[-1]["held"] == stage.daemon.told[-1]["ids"]
+    assert stage.passed == {"compaction_item": 1}
 
 
-@pytest.mark.parametrize(
-    ("more", "item", "reason"),
-    [
-        ({"previous_response_id": "resp_1"}, None, "previous_response_id"),
-        ({}, {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}, "compaction_item"),
-        ({}, {"type": "context_compaction", "encrypted_content": "sealed"}, "compaction_item"),
-    ],
-)
-def test_what_another_hand_manages_is_left_to_it_over_responses_too(stage, more, item, reason):
+def test_a_prompt_whose_beginning_the_server_keeps_is_left_alone(stage):
     agent = ResponsesAgent().run(5)
     collected(stage, agent)
-    agent.input += [item] if item else []
+    body = agent.body(previous_response_id="resp_1")
 
-    stage.send(RESPONSES, agent.body(**more), OPENAI | {"x-test": "limited"})
+    stage.send(RESPONSES, body, OPENAI | {"x-test": "limited"})
 
-    assert stage.upstream.last == agent.body(**more)
-    assert stage.passed == {reason: 1}
+    assert stage.upstream.last == body
+    assert stage.passed == {"previous_response_id": 1}
 
 
 def clears(**more):
@@ -276,6 +262,26 @@ def test_a_users_policy_may_allow_an_edit_of_the_host():
 
         assert b"[evicted 0]" in stage.ask(MESSAGES, agent.body(**more))
         assert not daemon.told[-1]["held"]
+
+
+def test_codex_goes_on_being_collected_behind_its_servers_summary(stage):
+    agent = ResponsesAgent().run(5)
+    collected(stage, agent)
+    later = ResponsesAgent().run(4, start=10).input[1:]
+    stage.ask(RESPONSES, agent.body(input=[*agent.input, {"type": "compaction_trigger"}]), OPENAI)
+    summary = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
+    stage.daemon.victims = lambda ids: [i for i in ids if i.startswith("call_1")]
+
+    for count in range(1, len(later) + 1):
+        if "output" in later[count - 1]:
+            stage.send(RESPONSES, agent.body(input=[agent.input[0], summary, *later[:count]]), OPENAI)
+            stage.settle()
+
+    got = json.loads(stage.upstream.last)["input"]
+    assert got[1] == summary
+    assert b"[evicted" in stage.upstream.last
+    assert {told["session"] for told in stage.daemon.told} == {stage.daemon.told[0]["session"]}
+    assert stage.passed == {}
 
 
 def test_a_users_policy_may_allow_editing_beside_a_summary_of_the_host():

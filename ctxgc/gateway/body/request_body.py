@@ -125,8 +125,12 @@ def _obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]
         return Reason.CONTEXT_MANAGEMENT
     if (previous := fields.get("previous_response_id")) is not None and text.value(previous) is not None:
         return Reason.PREVIOUS_RESPONSE
+    # In Anthropic's list what stands before such a block has left the prompt unseen; Responses takes it off the list.
     is_summed_up = (
-        HOST_SUMMARIES not in edits_allowed and b'compaction"' in text.data and _HOST_SUMMARY.search(text.data)
+        "messages" in fields
+        and HOST_SUMMARIES not in edits_allowed
+        and b'compaction"' in text.data
+        and _HOST_SUMMARY.search(text.data)
     )
     return Reason.HOST_SUMMARY if is_summed_up else None
 

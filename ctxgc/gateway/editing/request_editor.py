@@ -164,9 +164,8 @@ class RequestEditor:
     def _memo_branch(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> Branch | None:
         """The branch by whose memo this body can be edited without another look at the body."""
         branch = session.memo_branch(body)
-        if branch is None or (
-            edit_obstacle(body, self._settings().context_edits_allowed) not in (None, Reason.CONTEXT_MANAGEMENT)
-        ):
+        obstacle = edit_obstacle(body, self._settings().context_edits_allowed) if branch is not None else None
+        if branch is None or obstacle is Reason.PREVIOUS_RESPONSE:
             return None
         return branch if even_if_cold or not branch.is_cold(time.monotonic()) else None
 
@@ -187,8 +186,6 @@ class RequestEditor:
             # The parser is late, or failed: tombstones in force stay in force where that needs no parsing.
             if (branch_with_memo := self._memo_branch(call.session, call.body, even_if_cold=True)) is not None:
                 return self._edit_from_memo(call, branch_with_memo)
-        elif contents.obstacle not in (None, Reason.CONTEXT_MANAGEMENT):
-            reason = contents.obstacle
         else:
             # Beside another hand in the window nothing more leaves; bodies that are out stay out (I14).
             reason = contents.obstacle or reason

@@ -181,8 +181,7 @@ class WindowSyncer:
         branch.cache_ttl_s = ttl_s if branch.cache_ttl_s is None else branch.cache_ttl_s
         is_cold = branch.is_cold(now_s)
         branch.last_request_s, branch.cache_ttl_s = now_s, ttl_s
-        is_left_alone = contents.obstacle not in (None, Reason.CONTEXT_MANAGEMENT) or branch.is_barred
-        mode = "shadow" if is_left_alone else call.mode
+        mode = "shadow" if branch.is_barred else call.mode
         if contents.obstacle:
             self._recount(call, contents.obstacle)
         # A request that is held back goes on now, unless the daemon's answer may change this very request.
