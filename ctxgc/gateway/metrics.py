@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ctxgc.core.bounded_dict import drop_oldest
+
+NOT_FOLLOWED_MAX = 64
+
 
 class Reason(StrEnum):
     """Why a call to a model went upstream as it came, although an edit might have been due."""
@@ -28,6 +32,7 @@ class Reason(StrEnum):
     OWN_LATE = "own_late"
     OWN_FAULT = "own_fault"
     REFUSED = "refused"
+    SIDE_CALL = "side_call"
 
 
 @dataclass(slots=True)
@@ -68,6 +73,15 @@ class Counters:
     recall_tokens: int = 0
     """Tokens billed for the gateway's own requests and their replies."""
     passed_unedited: Counter[str] = field(default_factory=Counter)
+    not_followed: dict[str, str] = field(default_factory=dict)
+    """By session, why the daemon did not get its last request: such a session stands still in the daemon."""
+
+    def note_followed(self, session: str, reason: Reason | None) -> None:
+        """Note why the daemon did not get the last request of a session; None after the daemon got one."""
+        self.not_followed.pop(session, None)
+        if reason is not None:
+            self.not_followed[session] = reason.value
+            drop_oldest(self.not_followed, NOT_FOLLOWED_MAX)
 
     def count_unedited(self, reason: Reason) -> None:
         """Count a call that goes upstream as it came."""
@@ -80,5 +94,7 @@ class Counters:
 
     def report(self) -> dict[str, Any]:
         """Every number, as JSON has it."""
-        numbers = {name: getattr(self, name) for name in self.__slots__ if name != "passed_unedited"}
-        return numbers | {"passed_unedited": dict(self.passed_unedited)}
+        numbers = {
+            name: getattr(self, name) for name in self.__slots__ if name not in ("passed_unedited", "not_followed")
+        }
+        return numbers | {"passed_unedited": dict(self.passed_unedited), "not_followed": dict(self.not_followed)}

@@ -188,7 +188,7 @@ def test_reminders_count_for_claude_code_alone(headers, kinds):
     shown = 'Called the Read tool with the following input: {"file_path":"/w/a.md"}'
     texts = [f"<system-reminder>\n{said}\n</system-reminder>" for said in ("# claudeMd\nNever push.", shown)]
     content = [{"type": "text", "text": text} for text in (*texts, "go")]
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode()
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": content}], "tools": [READ]}).encode()
     daemon = ScriptedDaemon()
 
     with Stage(daemon) as stage:

@@ -13,7 +13,7 @@ from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.segment import Kind, digest
+from ctxgc.core.segment import Kind, Role, digest
 from ctxgc.gateway.body.host_edits import is_known_management, results_to_clear
 from ctxgc.gateway.body.tool_digest import tool_digest
 from ctxgc.gateway.metrics import Reason
@@ -53,6 +53,11 @@ class BodyContents(NamedTuple):
     window: WireWindow
     digests: Mapping[str, bytes]
     """Digest of the content under each id: hosts cut results short under the same id, and reuse ids."""
+
+    @property
+    def has_replies(self) -> bool:
+        """Whether the model has replied in this window: without any reply it is a first request, or a side call."""
+        return any(segment.role is Role.ASSISTANT or segment.kind is Kind.EXCHANGE for segment in self.window.segments)
 
 
 def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:

@@ -193,6 +193,8 @@ class RequestEditor:
             if memo is not None:
                 placement.branch.memo = memo
                 return self._edited_request(call, body, Edit(memo.ids, placement.branch))
+        if reason is Reason.DAEMON_LATE and contents is not None and not contents.has_replies:
+            reason = None  # The first request of a conversation: no body can have left it yet.
         self._count_unedited(reason)
         return UpstreamRequest(call.body, call), Edit()
 

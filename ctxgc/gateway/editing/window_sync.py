@@ -30,7 +30,7 @@ from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
 from ctxgc.gateway.editing.sync_records import record_batches, sendable_segments
-from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, ReplyProgress
+from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, ReplyProgress, is_side_call
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
@@ -146,9 +146,15 @@ class WindowSyncer:
             self._waiting -= 1
 
     def _leave_unread(self, call: ModelCall, reason: Reason) -> None:
-        """End a call that could not be read, counted under its reason even if its body had streamed by before."""
+        """End a call that the daemon does not get, counted under its reason even if its body streamed by before."""
         call.fail(reason)
         self._recount(call, reason)
+        if reason is not Reason.SIDE_CALL:
+            self._note_followed(call, reason)
+
+    def _note_followed(self, call: ModelCall, reason: Reason | None) -> None:
+        branch = call.branch
+        self._counters.note_followed(branch.key if branch else "{}:{}".format(*call.session.identity), reason)
 
     def _recount(self, call: ModelCall, reason: Reason) -> None:
         """Count a call under this reason, if the call was taken for one with nothing to edit."""
@@ -174,6 +180,9 @@ class WindowSyncer:
                 raise failure
         contents = call.contents
         assert contents is not None
+        if is_side_call(contents, call.session.identity):
+            self._leave_unread(call, Reason.SIDE_CALL)
+            return
         branch = call.session.branch_of(contents, call.sub_agent)
         now_s = time.monotonic()
         ttl_s = PROFILES[contents.profile].ttl_s if contents.profile else self._settings().cache_ttl_s
@@ -276,6 +285,7 @@ class WindowSyncer:
         branch.known_digests = contents.digests
         await self._apply_reply(branch, call, contents, answer)
         call.session.is_resumed &= bool(branch.parent)
+        self._note_followed(call, None)
         call.is_synced.set(None)
 
     async def _send_window(
@@ -342,6 +352,7 @@ class WindowSyncer:
         self._counters.sync_failures += 1
         self.trouble = _failure_reason(failure)
         call.fail(self.trouble)
+        self._note_followed(call, self.trouble)
 
 
 def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
