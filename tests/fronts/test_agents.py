@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 
+from ctxgc.fronts.cli import claude_settings
 from ctxgc.fronts.cli.main import main
 from tests.fronts.fake_daemon import FakeDaemon
 
@@ -52,6 +53,11 @@ def home(tmp_path, monkeypatch, gateway):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("PWD", str(tmp_path / "work"))
+    for name in ("CLAUDE_CONFIG_DIR", "ENABLE_TOOL_SEARCH", "_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CODEX_HOME", str(tmp_path))
     monkeypatch.delenv("CODEX_API_KEY", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -84,6 +90,74 @@ def test_claude_code_gets_the_gateway_as_its_base_url_and_its_own_arguments(run,
 
     assert words == [str(home / "claude"), "-p", "hi", "--json", "--socket", "x"]
     assert variables["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{gateway.server_address[1]}/anthropic"
+
+
+@pytest.mark.parametrize("upstream", ["", "https://api.anthropic.com/v1", "https://proxy.example.org"])
+def test_claude_code_keeps_its_tool_search_and_before_anthropic_its_window(run, monkeypatch, upstream):
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_ANTHROPIC", upstream)
+
+    _, variables = run("run", "claude")
+
+    assert variables["ENABLE_TOOL_SEARCH"] == "true"
+    assert ("_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL" in variables) is ("proxy" not in upstream)
+
+
+def test_what_the_user_set_of_claude_code_stays_as_it_is_set(run, monkeypatch):
+    monkeypatch.setenv("ENABLE_TOOL_SEARCH", "auto")
+    monkeypatch.setenv("_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL", "0")
+
+    _, variables = run("run", "claude")
+
+    assert variables["ENABLE_TOOL_SEARCH"] == "auto"
+    assert variables["_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL"] == "0"
+
+
+def write_claude_settings(folder, **variables):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps({"env": variables}))
+
+
+def test_a_base_url_in_claude_codes_settings_is_won_over_where_it_is_the_gateways_upstream(run, home, gateway):
+    write_claude_settings(home / ".claude", ANTHROPIC_BASE_URL="https://api.anthropic.com/")
+
+    words, _ = run("run", "claude", "-p", "hi")
+
+    given = json.loads(words[words.index("--settings") + 1])
+    assert given == {"env": {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{gateway.server_address[1]}/anthropic"}}
+    assert words[-2:] == ["-p", "hi"]
+    code, said = run("run", "claude", "--settings=mine.json")
+    assert code != 0
+    assert "--settings" in said.err
+
+
+@pytest.mark.parametrize("folder", [".claude", "work/.claude"])
+def test_a_base_url_in_claude_codes_settings_that_leads_elsewhere_is_refused_by_name(run, home, folder):
+    write_claude_settings(home / folder, ANTHROPIC_BASE_URL="https://proxy.example.org")
+
+    code, said = run("run", "claude")
+
+    assert code != 0
+    assert "https://proxy.example.org" in said.err
+    assert f"{folder}/settings.json" in said.err
+
+
+def test_a_managed_base_url_is_refused_for_nothing_wins_over_it(run, home, monkeypatch):
+    write_claude_settings(home / "managed", ANTHROPIC_BASE_URL="https://api.anthropic.com")
+    monkeypatch.setattr(claude_settings, "MANAGED", (str(home / "managed" / "settings.json"),))
+
+    code, said = run("run", "claude")
+
+    assert code != 0
+    assert "nothing wins over" in said.err
+
+
+def test_bedrock_in_claude_codes_settings_is_refused_too(run, home):
+    write_claude_settings(home / ".claude", CLAUDE_CODE_USE_BEDROCK="1")
+
+    code, said = run("run", "claude")
+
+    assert code != 0
+    assert "CLAUDE_CODE_USE_BEDROCK" in said.err
 
 
 def test_codex_gets_a_provider_of_this_run_alone(run, gateway):
