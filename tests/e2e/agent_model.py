@@ -14,7 +14,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from ctxgc.gateway.identity.headers import identity_from_cache_key, identity_of
-from tests.gateway.upstream import FORMATS, Received, Upstream, seal, sign
+from tests.gateway.upstream import DECODERS, FORMATS, Received, Upstream, seal, sign
 
 STAMP = "x-tap-number"
 """A header of the tests' own, which the gateway passes on as any other."""
@@ -43,6 +43,7 @@ class AgentModel(Upstream):
             self.others[f"{request.method} {request.path}"] += 1
             return web.json_response({"input_tokens": len(body) // 4, "data": [], "models": []})
         try:
+            body = DECODERS[request.headers.get("content-encoding", "")](body)
             asked = json.loads(body)
             thread = branch_of(request.headers, wire, asked)
             self.requests.append(Request(request.headers.get(STAMP, ""), wire, thread, body))
