@@ -207,7 +207,10 @@ class GatewayConfig(_Section):
     modes: Annotated[dict[str, Literal["shadow", "on", "off"]], AfterValidator(_known_agents)] = {}
     """Modes of agents (`codex`) or single sessions (`codex:ID`), before `mode`; read again when the file changes."""
     context_edits_allowed: Globs = ()
-    """Types of edits under `context_management` beside which we may edit too; `compaction`: beside a summary in a list of Anthropic's."""
+    """Types of edits under `context_management` beside which ctxgc may edit too.
+
+    `compaction`: also beside a summary of the server in a list of Anthropic's.
+    """
     hosts_allowed: Globs = ()
     """Names for this machine that requests may come under, beside its loopback's: `host.docker.internal`."""
     recall_tool: Literal["never", "always"] = "never"
