@@ -219,9 +219,11 @@ class GatewayConfig(_Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
     """TCP port to listen on; 0: any free one."""
     upstream_anthropic: Upstream = ""
-    """Base URL that serves Anthropic's API; empty: Anthropic's own."""
+    """Base URL that serves Anthropic's API, with or without `/v1` at its end; empty: Anthropic's own."""
     upstream_openai: Upstream = ""
-    """Base URL that serves OpenAI's API; empty: OpenAI's own."""
+    """Base URL that serves OpenAI's API, with or without `/v1` at its end; empty: OpenAI's own."""
+    upstream_chatgpt: Upstream = ""
+    """Base URL that serves Codex with a ChatGPT login; empty: ChatGPT's own."""
     wait_ms: Annotated[int, Field(ge=1, le=10_000)] = 50
     """Milliseconds that a request may be held back for a decision; after that it passes unedited.
 
@@ -232,7 +234,10 @@ class GatewayConfig(_Section):
     modes: Annotated[dict[str, Literal["shadow", "on", "off"]], AfterValidator(_known_agents)] = {}
     """Modes of agents (`codex`) or single sessions (`codex:ID`), before `mode`; read again when the file changes."""
     context_edits_allowed: Globs = ()
-    """Types of edits under `context_management` beside which we may edit too; `compaction`: beside a host's summary."""
+    """Types of edits under `context_management` beside which ctxgc may edit too.
+
+    `compaction`: also beside a summary of the server in a list of Anthropic's.
+    """
     hosts_allowed: Globs = ()
     """Names for this machine that requests may come under, beside its loopback's: `host.docker.internal`."""
     recall_tool: Literal["never", "always"] = "never"

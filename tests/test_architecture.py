@@ -35,7 +35,7 @@ THIRD_PARTY = {
     "replay": set(),
     "daemon": {"uvloop", "watchfiles", "cachetools", "msgspec", "pydantic"},
     "report": set(),
-    "gateway": {"msgspec"},
+    "gateway": {"msgspec", "zstandard"},
     "fronts": {"msgspec"},
 }
 GATEWAY_ONLY = {"aiohttp", "multidict", "yarl", "uvloop"}

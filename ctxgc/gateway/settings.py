@@ -11,10 +11,14 @@ from ctxgc.config import BadConfig, Config
 from ctxgc.core.pacer import PROFILE_DEFAULT, PROFILES, cache_life_s, effective_profile
 from ctxgc.gateway.loopback import is_local, is_loopback_address
 
-ANTHROPIC, OPENAI = "anthropic", "openai"
+ANTHROPIC, OPENAI, CHATGPT = "anthropic", "openai", "chatgpt"
 
-UPSTREAMS = {ANTHROPIC: "https://api.anthropic.com", OPENAI: "https://api.openai.com"}
-"""The providers' own base URLs."""
+UPSTREAMS = {
+    ANTHROPIC: "https://api.anthropic.com",
+    OPENAI: "https://api.openai.com",
+    CHATGPT: "https://chatgpt.com/backend-api/codex",
+}
+"""The providers' own base URLs. ChatGPT's serves Codex with a login of a plan, under the name in the path alone."""
 
 Mode = Literal["shadow", "on", "off"]
 """`shadow`: the daemon decides and journals, nothing is edited; `on`: edited; `off`: the daemon gets no request."""
@@ -62,6 +66,7 @@ def settings_of(config: Config, mode: str = "") -> Settings:
     upstreams = {
         ANTHROPIC: section.upstream_anthropic or UPSTREAMS[ANTHROPIC],
         OPENAI: section.upstream_openai or UPSTREAMS[OPENAI],
+        CHATGPT: section.upstream_chatgpt or UPSTREAMS[CHATGPT],
     }
     for name, url in upstreams.items():
         refuse_own_address(name, url, section.port)

@@ -93,6 +93,8 @@ class WindowSync(Params):
     """
     fixed: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """Ids of the request that cannot be edited at all: signed, opaque, pending."""
+    held: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
+    """Ids of the request whose bodies must not leave now: another hand edits them. A body that is out stays out."""
     edited: list[Name] | None = None
     """Ids whose tombstones stood in the forwarded request; absent: every tombstone in force, in shadow none."""
     usage: Usage | None = None

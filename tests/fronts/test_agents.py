@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from ctxgc.fronts.cli import agents
+from ctxgc.fronts.cli import agents, claude_settings
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.main import main
 from tests.fronts.fake_daemon import FakeDaemon
@@ -54,6 +54,13 @@ def home(tmp_path, monkeypatch, gateway):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("PWD", str(tmp_path / "work"))
+    for name in ("CLAUDE_CONFIG_DIR", "ENABLE_TOOL_SEARCH", "_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CODEX_HOME", str(tmp_path))
+    monkeypatch.delenv("CODEX_API_KEY", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("CTXGC_GATEWAY__PORT", str(gateway.server_address[1]))
     return tmp_path
@@ -86,6 +93,74 @@ def test_claude_code_gets_the_gateway_as_its_base_url_and_its_own_arguments(run,
     assert variables["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{gateway.server_address[1]}/anthropic"
 
 
+@pytest.mark.parametrize("upstream", ["", "https://api.anthropic.com/v1", "https://proxy.example.org"])
+def test_claude_code_keeps_its_tool_search_and_before_anthropic_its_window(run, monkeypatch, upstream):
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_ANTHROPIC", upstream)
+
+    _, variables = run("run", "claude")
+
+    assert variables["ENABLE_TOOL_SEARCH"] == "true"
+    assert ("_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL" in variables) is ("proxy" not in upstream)
+
+
+def test_what_the_user_set_of_claude_code_stays_as_it_is_set(run, monkeypatch):
+    monkeypatch.setenv("ENABLE_TOOL_SEARCH", "auto")
+    monkeypatch.setenv("_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL", "0")
+
+    _, variables = run("run", "claude")
+
+    assert variables["ENABLE_TOOL_SEARCH"] == "auto"
+    assert variables["_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL"] == "0"
+
+
+def write_claude_settings(folder, **variables):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps({"env": variables}))
+
+
+def test_a_base_url_in_claude_codes_settings_is_won_over_where_it_is_the_gateways_upstream(run, home, gateway):
+    write_claude_settings(home / ".claude", ANTHROPIC_BASE_URL="https://api.anthropic.com/")
+
+    words, _ = run("run", "claude", "-p", "hi")
+
+    given = json.loads(words[words.index("--settings") + 1])
+    assert given == {"env": {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{gateway.server_address[1]}/anthropic"}}
+    assert words[-2:] == ["-p", "hi"]
+    code, said = run("run", "claude", "--settings=mine.json")
+    assert code != 0
+    assert "--settings" in said.err
+
+
+@pytest.mark.parametrize("folder", [".claude", "work/.claude"])
+def test_a_base_url_in_claude_codes_settings_that_leads_elsewhere_is_refused_by_name(run, home, folder):
+    write_claude_settings(home / folder, ANTHROPIC_BASE_URL="https://proxy.example.org")
+
+    code, said = run("run", "claude")
+
+    assert code != 0
+    assert "https://proxy.example.org" in said.err
+    assert f"{folder}/settings.json" in said.err
+
+
+def test_a_managed_base_url_is_refused_for_nothing_wins_over_it(run, home, monkeypatch):
+    write_claude_settings(home / "managed", ANTHROPIC_BASE_URL="https://api.anthropic.com")
+    monkeypatch.setattr(claude_settings, "MANAGED", (str(home / "managed" / "settings.json"),))
+
+    code, said = run("run", "claude")
+
+    assert code != 0
+    assert "nothing wins over" in said.err
+
+
+def test_bedrock_in_claude_codes_settings_is_refused_too(run, home):
+    write_claude_settings(home / ".claude", CLAUDE_CODE_USE_BEDROCK="1")
+
+    code, said = run("run", "claude")
+
+    assert code != 0
+    assert "CLAUDE_CODE_USE_BEDROCK" in said.err
+
+
 def test_codex_gets_a_provider_of_this_run_alone(run, gateway):
     words, variables = run("run", "codex", "exec", "hi")
 
@@ -96,6 +171,40 @@ def test_codex_gets_a_provider_of_this_run_alone(run, gateway):
     assert not provider["supports_websockets"]
     assert words[-2:] == ["exec", "hi"]
     assert "CODEX_HOME" not in set(variables) - set(os.environ)
+
+
+@pytest.mark.parametrize(
+    ("login", "way"),
+    [
+        ({"tokens": {"access_token": "t"}, "OPENAI_API_KEY": None}, "/chatgpt"),
+        ({"auth_mode": "chatgpt", "tokens": {"access_token": "t"}, "OPENAI_API_KEY": "k"}, "/chatgpt"),
+        ({"OPENAI_API_KEY": "k", "tokens": None}, "/openai/v1"),
+        ({"OPENAI_API_KEY": "k", "tokens": {"access_token": "t"}}, "/openai/v1"),
+        ({"auth_mode": "apikey", "tokens": {"access_token": "t"}, "OPENAI_API_KEY": "k"}, "/openai/v1"),
+        (["forged"], "/openai/v1"),
+    ],
+)
+@pytest.mark.parametrize("upstream", ["", "https://proxy.example.org/api/v1"])
+def test_codex_is_sent_where_its_login_is_taken(run, monkeypatch, gateway, home, login, way, upstream):
+    (home / "auth.json").write_text(json.dumps(login))
+    monkeypatch.setenv("CODEX_HOME", str(home))
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_OPENAI", upstream)
+
+    words, _ = run("run", "codex")
+
+    way = way.removesuffix("/v1") if upstream else way
+    assert f'"http://127.0.0.1:{gateway.server_address[1]}{way}"' in words[-1]
+    assert "access_token" not in " ".join(words)
+
+
+def test_a_key_in_the_environment_goes_before_a_login_of_codex(run, monkeypatch, home):
+    (home / "auth.json").write_text('{"tokens": {"access_token": "t"}}')
+    monkeypatch.setenv("CODEX_HOME", str(home))
+    monkeypatch.setenv("CODEX_API_KEY", "k")
+
+    words, _ = run("run", "codex", "exec")
+
+    assert "/openai/v1" in words[-2]
 
 
 def test_an_upstream_with_a_path_of_its_own_gets_no_version_from_us(run, monkeypatch, gateway):
@@ -138,7 +247,7 @@ def test_an_agent_that_is_sent_elsewhere_already_is_not_redirected_unasked(run, 
 
 def test_a_base_url_that_the_gateway_knows_as_its_upstream_is_no_obstacle(run, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://proxy.example.org/")
-    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_ANTHROPIC", "https://proxy.example.org")
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_ANTHROPIC", "https://proxy.example.org/v1")
 
     _, variables = run("run", "claude")
 

@@ -103,6 +103,21 @@ def test_a_slow_daemon_is_waited_for_as_long_as_is_set_and_no_longer_I13(stage):
     assert stage.passed in ({"daemon_late": 1}, {"own_late": 1}), "the parser may be late too"
 
 
+def test_a_first_request_that_the_daemon_is_late_for_had_nothing_to_edit(stage):
+    stage.daemon.delay_s = NEVER_S
+    agent = ClaudeAgent()
+
+    with stage.waiting(agent.path, agent.body()) as call:
+        stage.until(lambda: stage.daemon.asked)
+        stage.until(lambda: next(iter(stage.running.syncer._sessions.values())).known_ids is None)
+        call.passes(WAIT_S)
+        call.reply()
+
+    assert stage.upstream.last == agent.body()
+    assert not stage.passed.get("daemon_late")
+    assert stage.counters.untouched + stage.passed.get("own_late", 0) == 1
+
+
 def test_a_request_that_begins_like_the_last_one_waits_for_no_daemon_at_all_I13(stage):
     agent = ClaudeAgent().run(5)
     stage.ask(MESSAGES, agent.body())

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import EVICTED, Heap
+from ctxgc.core.heap import EVICTED, RESIDENT, Heap
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, PacerRequest
@@ -195,11 +195,20 @@ def _take(call: _Sync, ready: Sequence[Prepared]) -> None:
     _note_uneditable(call)
     protect_uneditable(session, ledger.uneditable | session.indexes.redacted | set(call.todo.conflicts))
     update_window(session, tx, call.todo)
+    if params.held:
+        protect_uneditable(session, session.indexes.uneditable | _held_slots(call))
     if not is_repeated:
         _collect(call)
         ledger.last_request = _forwarded_request(call)
     if is_of_this:
         _learn(call)
+
+
+def _held_slots(call: _Sync) -> set[int]:
+    """Resident slots that another hand edits in this request. The next request releases them."""
+    heap = call.session.heap
+    slots = (heap.slot_of[id_] for id_ in call.params.held if id_ in heap.slot_of)
+    return {slot for slot in slots if heap.state[slot] == RESIDENT}
 
 
 # The row, the collection, the bill

@@ -1,4 +1,4 @@
-"""`ctxgc run` and `ctxgc env`: an agent whose calls go through the gateway. No file of the agent's is read or changed.
+"""`ctxgc run` and `ctxgc env`: an agent whose calls go through the gateway. No file of the agent's is changed.
 
     run   agent there? ─▶ daemon up ─▶ gateway up, in the mode asked ─▶ become the agent
     env   the same variables and words, for a shell to evaluate; starts nothing
@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 from ctxgc.fronts.cli import gateway_status, limit
 from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
+from ctxgc.fronts.cli.claude_settings import setting_of
+from ctxgc.fronts.cli.codex_login import has_chatgpt_login
 from ctxgc.fronts.cli.commands import Spec
 from ctxgc.fronts.cli.context import Refused, Shell
 from ctxgc.fronts.cli.terminal import harmless
@@ -39,6 +41,8 @@ LOG_NAME = "gateway.log"
 WORDS_BYTES_MAX = 2000
 PROVIDER = "ctxgc"
 """What Codex calls its way to the model when it goes through us."""
+ANTHROPIC_URL = "https://api.anthropic.com"
+BASE_URL = "ANTHROPIC_BASE_URL"
 
 
 class Way(NamedTuple):
@@ -51,20 +55,51 @@ class Way(NamedTuple):
 
 
 def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
-    """Claude Code: its base URL. Its key, or its login, goes along."""
+    """Claude Code: its base URL. Its key, or its login, goes along.
+
+    Behind a base URL that is not its maker's, Claude Code turns its search for tools off and takes its window for a
+    smaller one: both are set right, unless the user set them.
+    """
     for name in ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"):
-        if environment.get(name, "") not in ("", "0", "false"):
+        own = environment.get(name) or getattr(setting_of(name, environment), "value", "")
+        if own not in ("", "0", "false"):
             raise Refused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
-    _same_upstream("ANTHROPIC_BASE_URL", environment, url, gateway.upstream_anthropic, "upstream_anthropic")
-    return Way({"ANTHROPIC_BASE_URL": f"{url}/anthropic"})
+    upstream = gateway.upstream_anthropic
+    _same_upstream(BASE_URL, environment, url, upstream, "upstream_anthropic")
+    wanted = {"ENABLE_TOOL_SEARCH": "true"}
+    if not upstream or upstream.rstrip("/").removesuffix("/v1") == ANTHROPIC_URL:
+        wanted |= {"_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL": "1"}
+    ours = {name: value for name, value in wanted.items() if name not in environment}
+    address = f"{url}/anthropic"
+    return Way({BASE_URL: address} | ours, _winning_settings(address, environment, url, upstream))
+
+
+def _winning_settings(address: str, environment: Mapping[str, str], url: str, upstream: str) -> tuple[str, ...]:
+    """Words that win over a base URL in Claude Code's settings files; none where no file has one."""
+    own = setting_of(BASE_URL, environment)
+    if own is None or own.value.rstrip("/") == address:
+        return ()
+    if own.is_managed:
+        raise Refused(
+            f"{BASE_URL} is {harmless(own.value)} in {harmless(own.path)}, which nothing wins over",
+            kind="config",
+            hint="whoever manages that file decides where Claude Code sends",
+        )
+    _same_upstream(BASE_URL, {BASE_URL: own.value}, url, upstream or ANTHROPIC_URL, "upstream_anthropic", own.path)
+    return ("--settings", json.dumps({"env": {BASE_URL: address}}))
 
 
 def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
-    """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read)."""
-    _same_upstream("OPENAI_BASE_URL", environment, url, gateway.upstream_openai, "upstream_openai")
+    """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read).
+
+    A ChatGPT login goes to ChatGPT's address: the API does not take such a login, and nobody else may see it.
+    """
+    is_chatgpt = has_chatgpt_login(environment)
+    if not is_chatgpt:
+        _same_upstream("OPENAI_BASE_URL", environment, url, gateway.upstream_openai, "upstream_openai")
     provider = {
         "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
-        "base_url": json.dumps(_openai_base(url, gateway)),
+        "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else _openai_base(url, gateway)),
         "wire_api": '"responses"',
         "requires_openai_auth": "true",
         "supports_websockets": "false",
@@ -101,12 +136,15 @@ def _openai_base(url: str, gateway: GatewayConfig) -> str:
     return f"{url}/openai" if has_path else f"{url}/openai/v1"
 
 
-def _same_upstream(name: str, environment: Mapping[str, str], url: str, upstream: str, key: str) -> None:
-    """Refuse to send a key elsewhere than its user's own base URL says."""
+def _same_upstream(
+    name: str, environment: Mapping[str, str], url: str, upstream: str, key: str, place: str = ""
+) -> None:
+    """Refuse to send a key elsewhere than its user's own base URL says, in a file (`place`) or in the environment."""
     own = environment.get(name, "").rstrip("/")
-    if own and own not in (url, upstream.rstrip("/")) and not own.startswith(f"{url}/"):
+    same = {each.rstrip("/").removesuffix("/v1") for each in (url, upstream)}
+    if own and own.removesuffix("/v1") not in same and not own.startswith(f"{url}/"):
         raise Refused(
-            f"{name} is {harmless(own)}, but the gateway sends elsewhere",
+            f"{name} is {harmless(own)}{f' in {harmless(place)}' if place else ''}, but the gateway sends elsewhere",
             kind="config",
             hint=f"set `{key}` under [gateway] in the configuration to that address, or unset {name}",
         )
@@ -129,6 +167,11 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     if program is None:
         raise Refused(f"there is no program `{args.agent}` on the path", hint="install the agent first")
     url, way = _way(args.agent)
+    if "--settings" in way.words and any(word.partition("=")[0] == "--settings" for word in args.arguments):
+        raise Refused(
+            "--settings is given, and a settings file of Claude Code has a base URL that ctxgc must win over by it",
+            hint="take ANTHROPIC_BASE_URL out of that file, or --settings out of this command",
+        )
     if args.window:
         way = _limited(args.agent, way, args.window)
     shell.connect()

@@ -32,7 +32,7 @@ WHY = {
     "no_identity": "without a session's name",
     "mode_off": "in mode off",
     "not_understood": "not understood",
-    "encoded": "compressed",
+    "encoded": "compressed in a way that is not read",
     "too_large": "too large",
     "context_management": "edited by the API too",
     "compaction_item": "with a summary that only the API reads",
@@ -43,6 +43,7 @@ WHY = {
     "own_late": "gateway too slow",
     "own_fault": "gateway at fault",
     "refused": "refused when edited, and sent again as they came",
+    "side_call": "beside a conversation (titles, monitors)",
 }
 """Why a call passed unedited, by the gateway's word for it."""
 
@@ -98,6 +99,16 @@ def hint_still(folder: str) -> str:
     """The same for a hint, where somebody asks for a daemon that is not there; empty if no gateway runs."""
     urls = [plain(one.url) for one in pidfile.running_gateways(folder)]
     return f"; the gateway at {' and '.join(urls)} goes on without it" if urls else ""
+
+
+def why_not_followed(running: list[dict[str, Any]], session: str) -> str:
+    """Why the daemon did not get the last request of a session, as words; empty where the daemon got it."""
+    for one in running:
+        reason = ((one["status"] or {}).get("not_followed") or {}).get(session)
+        if reason:
+            words = plain(WHY.get(str(reason), str(reason)))
+            return f"not followed: its last request went on as it came ({words}), so the numbers here are of before"
+    return ""
 
 
 def say(page: terminal.Page, running: list[dict[str, Any]]) -> None:

@@ -82,7 +82,7 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
         none = "no session of this directory yet; `ctxgc sessions` lists all"
         shell.page.say(none if reply.sessions else "no sessions yet; `ctxgc import PATH` reads a transcript", "dim")
     else:
-        _say_window(shell.page, window)
+        _say_window(shell.page, window, gateway_status.why_not_followed(running, str(window.session)))
     return 0
 
 
@@ -177,7 +177,7 @@ def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) ->
         page.say("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
 
 
-def _say_window(page: terminal.Page, reply: ShowReply) -> None:
+def _say_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> None:
     page.say()
     page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
     limit = reply.budget_tokens or reply.next_collection.limit_tokens
@@ -200,7 +200,7 @@ def _say_window(page: terminal.Page, reply: ShowReply) -> None:
             ("mode", MODES.get(mode, plain(mode))),
             ("turn", str(reply.turn)),
             ("last", _last(reply.last_collection, billing)),
-            ("next", plain(reply.next_collection.words)),
+            ("next", not_followed or plain(reply.next_collection.words)),
         )
     )
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from ctxgc.gateway.body.content_coding import READ_CODINGS
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
 from ctxgc.gateway.body.splice_memo import OwnMark, splice_edits, splice_from_memo
 from ctxgc.gateway.editing.request_state import Edit, ModelCall, Placement
@@ -51,6 +52,8 @@ class Triage(NamedTuple):
     """The body must be read whole before it goes upstream."""
     sub_agent: str = ""
     """The sub-agent that asks, if the headers name one."""
+    coding: str = ""
+    """The content coding of the body; empty for a plain body."""
 
 
 class UpstreamRequest(NamedTuple):
@@ -82,18 +85,21 @@ class RequestEditor:
             return Triage(wire, None, "", Reason.OWN_FAULT, holds_body=False)
 
     def _triage(self, wire: str, headers: Mapping[str, str], length: int) -> Triage:
-        if headers.get("content-encoding", "identity").lower() != "identity":
+        coding = headers.get("content-encoding", "").strip().lower().replace("identity", "")
+        if coding and coding not in READ_CODINGS:
             return Triage(wire, None, "", Reason.ENCODED, holds_body=False)
         if length > EDITED_BYTES_MAX:
             return Triage(wire, None, "", Reason.TOO_LARGE, holds_body=False)
         identity = identity_of(headers)
         if identity is None:
             is_in_body = wire == "openai_responses"
-            return Triage(wire, None, "", None if is_in_body else Reason.NO_IDENTITY, holds_body=is_in_body)
+            reason = None if is_in_body else Reason.NO_IDENTITY
+            return Triage(wire, None, "", reason, holds_body=is_in_body, coding=coding)
         session = self._syncer.session_of(identity)
         session.window_max_tokens = window_limit_of(headers)
         session.parent = parent_of(identity, headers) or session.parent
-        return self._triage_session(wire, session)._replace(sub_agent=sub_agent_of(identity, headers))
+        triage = self._triage_session(wire, session)
+        return triage._replace(sub_agent=sub_agent_of(identity, headers), coding=coding)
 
     def _triage_session(self, wire: str, session: AgentSession) -> Triage:
         mode = self._settings().mode_of(*session.identity)
@@ -121,7 +127,9 @@ class RequestEditor:
             )
             return None
         call = self._call(triage, triage.session, parts, is_held_back=False)
-        self._count_unedited(self._syncer.trouble if triage.mode == "on" else None)
+        trouble = self._syncer.trouble if triage.mode == "on" else None
+        self._count_unedited(trouble)
+        call.is_untouched = trouble is None
         call.is_sent.set(Edit())
         self._syncer.start(call)
         return call
@@ -146,7 +154,7 @@ class RequestEditor:
         return outgoing
 
     def _triage_cache_key(self, triage: Triage, body: bytes) -> Triage:
-        """Judge a call by the cache key in its body, where the headers name no session."""
+        """Judge a call by the cache key in its plain body, where the headers name no session."""
         identity = identity_from_cache_key(triage.wire, _cache_key(body))
         if identity is None:
             return triage._replace(pass_reason=Reason.NO_IDENTITY)
@@ -158,6 +166,7 @@ class RequestEditor:
             wire=triage.wire,
             parts=parts,
             mode=triage.mode,
+            coding=triage.coding,
             sub_agent=triage.sub_agent,
             is_held_back=is_held_back,
         )
@@ -165,7 +174,8 @@ class RequestEditor:
     def _memo_branch(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> Branch | None:
         """The branch by whose memo this body can be edited without another look at the body."""
         branch = session.memo_branch(body)
-        if branch is None or edit_obstacle(body, self._settings().context_edits_allowed):
+        obstacle = edit_obstacle(body, self._settings().context_edits_allowed) if branch is not None else None
+        if branch is None or obstacle is Reason.PREVIOUS_RESPONSE:
             return None
         if even_if_cold:
             return branch
@@ -189,11 +199,12 @@ class RequestEditor:
             # The parser is late, or failed: tombstones in force stay in force where that needs no parsing.
             if (branch_with_memo := self._memo_branch(call.session, call.body, even_if_cold=True)) is not None:
                 return self._edit_from_memo(call, branch_with_memo)
-        elif contents.obstacle:
-            reason = contents.obstacle
         else:
+            # Beside another hand in the window nothing more leaves; bodies that are out stay out (I14).
+            reason = contents.obstacle or reason
             branch = placement.branch
-            rule = branch.cache.rule(time.monotonic()) if placement.mode == "on" else None
+            has_mark = placement.mode == "on" and not contents.obstacle
+            rule = branch.cache.rule(time.monotonic()) if has_mark else None
             body, memo, own = splice_edits(call.body, call.wire, contents, branch.tombstones, rule)
             if memo is not None:
                 branch.keep_memo(memo)
@@ -201,6 +212,8 @@ class RequestEditor:
             if own is not None:
                 self._count_unedited(reason)
                 return UpstreamRequest(body, call, call.body, own), Edit(frozenset(), branch, own)
+        if reason is Reason.DAEMON_LATE and contents is not None and not contents.has_replies:
+            reason = None  # The first request of a conversation: no body can have left it yet.
         self._count_unedited(reason)
         return UpstreamRequest(call.body, call), Edit()
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from ctxgc.core.provider_cache import Mark
-from ctxgc.gateway.body.request_body import BodyContents
+from ctxgc.gateway.body.content_coding import decode_body
+from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, BodyContents
 from ctxgc.gateway.body.splice_memo import OwnMark
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch, ReplyProgress
 from ctxgc.gateway.metrics import Reason
@@ -80,8 +81,12 @@ class ModelCall:
     parts: Sequence[bytes]
     """The body, in the pieces that were read."""
     mode: str
+    coding: str = ""
+    """The content coding of `parts`; empty once they are decoded."""
     sub_agent: str = ""
     """The sub-agent that asks, if the headers name one."""
+    is_untouched: bool = False
+    """The call is counted as one with nothing to edit, which its contents may still belie."""
     is_held_back: bool = False
     """The request itself waits until its branch is known."""
     arrived_s: float = field(default_factory=time.monotonic)
@@ -96,9 +101,13 @@ class ModelCall:
 
     @property
     def body(self) -> bytes:
-        """The body in one piece. The worker joins the pieces: on the loop a megabyte would be felt."""
-        if len(self.parts) != 1:
-            self.parts = [b"".join(self.parts)]
+        """The plain body in one piece. Raises `BadCoding` and `BodyTooLong`.
+
+        The worker joins and decodes the pieces: on the loop a megabyte would be felt.
+        """
+        if len(self.parts) != 1 or self.coding:
+            self.parts = [decode_body(b"".join(self.parts), self.coding, EDITED_BYTES_MAX)]
+            self.coding = ""
         return self.parts[0]
 
     @property

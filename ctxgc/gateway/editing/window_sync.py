@@ -23,6 +23,7 @@ from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.provider_cache import MARKS_MAX
 from ctxgc.core.segment import Status
+from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong
 from ctxgc.gateway.body.prompt_layout import PromptLayout, prompt_of, sent_cache
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
 from ctxgc.gateway.body.splice_memo import EvictedBody, Spliced, splice_edits
@@ -30,7 +31,7 @@ from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
 from ctxgc.gateway.editing.sync_records import record_batches, sendable_segments
-from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, ReplyProgress
+from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, ReplyProgress, is_side_call
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
@@ -131,15 +132,36 @@ class WindowSyncer:
             if not call.is_held_back:
                 await _wait_until(call.reply.began, HEAD_START_S)
             await self._place_call(call)
+        except BodyTooLong:
+            self._leave_unread(call, Reason.TOO_LARGE)
+        except BadCoding:
+            self._leave_unread(call, Reason.ENCODED)
         except BadTranscript:
-            call.fail(await self._obstacle(call))
+            self._leave_unread(call, await self._obstacle(call))
         except CallFailed as failure:
             self._count_failure(call, failure)
         except Exception:
             _log.exception("a request could not be read; it passes unedited")
-            call.fail(Reason.OWN_FAULT)
+            self._leave_unread(call, Reason.OWN_FAULT)
         finally:
             self._waiting -= 1
+
+    def _leave_unread(self, call: ModelCall, reason: Reason) -> None:
+        """End a call that the daemon does not get, counted under its reason even if its body streamed by before."""
+        call.fail(reason)
+        self._recount(call, reason)
+        if reason is not Reason.SIDE_CALL:
+            self._note_followed(call, reason)
+
+    def _note_followed(self, call: ModelCall, reason: Reason | None) -> None:
+        branch = call.branch
+        self._counters.note_followed(branch.key if branch else "{}:{}".format(*call.session.identity), reason)
+
+    def _recount(self, call: ModelCall, reason: Reason) -> None:
+        """Count a call under this reason, if the call was taken for one with nothing to edit."""
+        if call.is_untouched:
+            call.is_untouched = False
+            self._counters.recount_untouched(reason)
 
     async def _obstacle(self, call: ModelCall) -> Reason:
         """Why a body cannot be read: most often the server keeps or manages a part of the window."""
@@ -159,6 +181,9 @@ class WindowSyncer:
                 raise failure
         contents = call.contents
         assert contents is not None
+        if is_side_call(contents, call.session.identity):
+            self._leave_unread(call, Reason.SIDE_CALL)
+            return
         branch = call.session.branch_of(contents, call.sub_agent)
         now_s = time.monotonic()
         ttl_s = self._settings().cache_life_s(contents.profile)
@@ -166,7 +191,9 @@ class WindowSyncer:
         branch.cache_ttl_s = ttl_s if branch.cache_ttl_s is None else branch.cache_ttl_s
         is_cold = branch.is_cold(now_s)
         branch.last_request_s, branch.cache_ttl_s = now_s, ttl_s
-        mode = "shadow" if contents.obstacle or branch.is_barred else call.mode
+        mode = "shadow" if branch.is_barred else call.mode
+        if contents.obstacle:
+            self._recount(call, contents.obstacle)
         # A request that is held back goes on now, unless the daemon's answer may change this very request.
         waits = call.is_held_back and (is_cold or not branch.synced_ids)
         call.is_placed.set(Placement(branch, mode, is_cold, waits))
@@ -238,6 +265,7 @@ class WindowSyncer:
             "ids": ids,
             "digests": [contents.digests[id_].hex() for id_ in ids],
             "can_recall": contents.can_recall or bool(self._recall_tool(call)),
+            "held": ids if contents.obstacle else [id_ for id_ in ids if id_ in contents.cleared],
             "fixed": [s.id for s in sendable if s.id not in spans and s.status is not Status.PENDING],
             "usage": _usage_fields(branch.reply),
             # In shadow nothing is edited, so no request need wait for a cold cache.
@@ -265,6 +293,7 @@ class WindowSyncer:
         branch.known_digests = contents.digests
         await self._apply_reply(branch, call, contents, answer)
         call.session.is_resumed &= bool(branch.parent)
+        self._note_followed(call, None)
         call.is_synced.set(None)
 
     async def _send_window(
@@ -333,6 +362,7 @@ class WindowSyncer:
         self._counters.sync_failures += 1
         self.trouble = _failure_reason(failure)
         call.fail(self.trouble)
+        self._note_followed(call, self.trouble)
 
 
 def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:

@@ -10,6 +10,7 @@ refuses is sent again as the agent wrote it. If the upstream takes that one, the
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, web
 
 from ctxgc.gateway.billing.usage import UsageScanner
+from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong, decode_body, encode_body
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
 from ctxgc.gateway.body.splice_memo import OwnMark
 from ctxgc.gateway.editing.hidden_tool import Ends, HiddenRequest, HiddenTool
@@ -51,6 +53,8 @@ class _OutgoingRequest:
     hidden: HiddenRequest | None = None
     """The request with the hidden tool, if the tool is in it."""
     accepts: Accepts = Accepts.ANY
+    coding: str = ""
+    """The content coding in which `body`, and each further body of the hidden tool's, goes upstream."""
 
 
 class Proxy:
@@ -88,7 +92,8 @@ class Proxy:
         if not way.url:
             return _error_response(400, way.why)
         if request.headers.get("upgrade", "").lower() == "websocket":
-            return _error_response(501, "it speaks no WebSocket; set the agent to HTTP")
+            # Codex falls back to HTTP at once on this status alone; on any other it tries again for seconds.
+            return _error_response(426, "this gateway speaks no WebSocket; set the agent to HTTP")
         if not way.format:
             self._counters.others += 1
             return await self._exchange(request, way, _OutgoingRequest(_body_chunks(request), _body_length(request)))
@@ -106,7 +111,14 @@ class Proxy:
             return _OutgoingRequest(
                 body.chunks(), length, sent_call=lambda: self._record_streamed(triage, body), accepts=accepts
             )
-        whole = b"".join(body.parts)
+        return await self._prepare_whole(triage, b"".join(body.parts), tool)
+
+    async def _prepare_whole(self, triage: Triage, original: bytes, tool: HiddenTool | None) -> _OutgoingRequest:
+        """The request that goes upstream for a body that has been read whole."""
+        whole, coding = await self._decoded(triage, original), triage.coding
+        if whole is None:
+            return _OutgoingRequest(original, len(original))
+        triage = triage._replace(coding="")
         outgoing = (
             await self._editor.edit(triage, whole)
             if triage.holds_body
@@ -116,11 +128,28 @@ class Proxy:
         hidden = await tool.inject(call, outgoing.body) if tool is not None and call is not None else None
         if hidden is not None and call is not None:
             return _OutgoingRequest(
-                hidden.body, len(hidden.body), call.body, outgoing.own, lambda: call, hidden, Accepts.PLAIN
+                hidden.body, len(hidden.body), original, outgoing.own, lambda: call, hidden, Accepts.PLAIN, coding
             )
         accepts = Accepts.READABLE if call is not None else Accepts.ANY
+        if outgoing.original is None:
+            return _OutgoingRequest(original, len(original), sent_call=lambda: call, accepts=accepts)
         size = len(outgoing.body)
-        return _OutgoingRequest(outgoing.body, size, outgoing.original, outgoing.own, lambda: call, accepts=accepts)
+        return _OutgoingRequest(
+            outgoing.body, size, original, outgoing.own, lambda: call, accepts=accepts, coding=coding
+        )
+
+    async def _decoded(self, triage: Triage, body: bytes) -> bytes | None:
+        """The plain body; None for a body that must pass unread, which is counted."""
+        if not triage.coding:
+            return body
+        try:
+            # In a thread: a megabyte of gzip would hold up every other agent.
+            return await asyncio.to_thread(decode_body, body, triage.coding, EDITED_BYTES_MAX)
+        except BodyTooLong:
+            self._counters.count_unedited(Reason.TOO_LARGE)
+        except BadCoding:
+            self._counters.count_unedited(Reason.ENCODED)
+        return None
 
     def _tool_for(self, triage: Triage) -> HiddenTool | None:
         """The hidden tool, if this call's session has the tool or may get it."""
@@ -137,6 +166,8 @@ class Proxy:
         agent, replies = _AgentConnection(request), list[ClientResponse]()
 
         async def ask(body: bytes | AsyncIterator[bytes], length: int | None = None) -> ClientResponse:
+            if out.coding and isinstance(body, bytes) and body is not out.original:
+                body = await asyncio.to_thread(encode_body, body, out.coding)
             size = len(body) if isinstance(body, bytes) else length
             reply = await self._upstreams.send(request, way.url, body, size, accepts=out.accepts)
             replies.append(reply)

@@ -222,6 +222,14 @@ class AgentSession:
         return sum(s.id in self.known_ids for s in segments if s.kind is Kind.EXCHANGE) >= SHARED_MIN
 
 
+def is_side_call(contents: BodyContents, identity: Identity) -> bool:
+    """Whether a request is no part of a conversation: titles, safety monitors and pings have no tools and no reply.
+
+    A client that names its session by our header may ask without tools.
+    """
+    return identity.agent != CLIENT and not contents.tools and not contents.has_replies
+
+
 def _continued_twin(twins: Sequence[Branch], call_digests: frozenset[tuple[str, bytes]]) -> Branch | None:
     """The one of these branches, which begin alike, that has these calls.
 
