@@ -36,7 +36,7 @@ RESULT_SPAN = RESULT_PIECE
 RESULT_HEAD_SPAN = "result.head"
 """A span that is the beginning of a JSON string, with its quote: what follows is no output of the tool, and stays."""
 RESULT_REST_SPAN = "result.rest"
-"""A span with more of a result whose tombstone stands before it, and with the comma before it."""
+"""A span that is a further text of a result whose tombstone stands before it: the marker takes its place."""
 
 INPUT_PIECE_CHARS_MIN = 400
 """A string inside a tool's input moves to the body from this length on; shorter ones stay in the skeleton."""
@@ -131,11 +131,14 @@ class Transcript(Protocol):
         ...
 
 
+MARKER = "[evicted]"
+
+
 class Tombstone(NamedTuple):
     """What stands where a body was: `text` for its result (else its first piece), `marker` for each other piece."""
 
     text: str
-    marker: str = "[evicted]"
+    marker: str = MARKER
 
 
 class Slot(NamedTuple):

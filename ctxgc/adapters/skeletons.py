@@ -8,11 +8,12 @@ result ──cut_result──▶ what it adds to the skeleton, and one piece
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN
-from ctxgc.adapters.json_values import block_text
+from ctxgc.adapters.json_values import as_dict, block_text
 from ctxgc.adapters.wire.json_spans import Extent, JsonText
 from ctxgc.core.segment import Piece, text_bytes
 
@@ -75,6 +76,14 @@ def cut_result(content: object) -> tuple[dict[str, object], bytes]:
     if opaque:
         extra["opaque"] = opaque
     return extra, b"".join(texts)
+
+
+def further_texts(skeleton: bytes) -> int:
+    """How many texts of a result stand behind the first: on the wire a marker takes the place of each."""
+    if b'"result_blocks"' not in skeleton:
+        return 0
+    lengths = as_dict(json.loads(skeleton)).get("result_blocks")
+    return max(sum(map(bool, lengths)) - 1, 0) if isinstance(lengths, list) else 0
 
 
 def place_strings(text: JsonText, extent: Extent, name: str = "input", depth_left: int = SKELETON_DEPTH_MAX) -> Places:

@@ -106,6 +106,14 @@ def _files(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots: bytearra
             newest = next((slot for slot in paths.reads(path) if heap.state[slot] <= EVICTED), -1)
             if newest >= 0:
                 roots[newest] = roots[newest] or (OPEN if is_open else FILE)
-        if any(fnmatchcase(path, glob) for glob in rules.protect_paths):
+        if any(_is_match(path, glob) for glob in rules.protect_paths):
             for use in history.uses:
                 roots[use.slot] = roots[use.slot] or PROTECTED
+
+
+def _is_match(path: str, glob: str) -> bool:
+    """Whether a glob names a path: its brackets are letters of the path, or a choice of letters.
+
+    Folders are named `[slug]` and `[...rest]`; a protected path may hold such a name beside a star.
+    """
+    return fnmatchcase(path, glob) or ("[" in glob and fnmatchcase(path, glob.replace("[", "[[]")))

@@ -24,7 +24,7 @@ class Rules:
     task: str = ""
     """If set, segments of this task are roots."""
     protect_paths: tuple[str, ...] = ()
-    """Globs; exchanges on these files are roots."""
+    """Globs; exchanges on these files are roots. Brackets count as letters of the path and as a choice of letters."""
     protect_tools: tuple[str, ...] = ()
     open_paths: tuple[str, ...] = ()
     """Files that a client says are open in front of the user; their newest reads are roots."""

@@ -85,12 +85,16 @@ def scope_of(db: sqlite3.Connection, query: Query) -> SearchScope | None:
 
 
 def _path_clause(path: str) -> tuple[str, tuple[object, ...]]:
-    """A relative path or glob matches at the end of any folder; an absolute one as a whole."""
-    if any(c in path for c in "*?["):
-        glob = path.replace("[!", "[^")
-        return "path GLOB ? OR path GLOB ?", (glob, glob if glob.startswith(("/", "*")) else f"*/{glob}")
-    name = path.rstrip("/").rpartition("/")[2]
-    return "name = ? AND (path = ? OR substr(path, -?) = ?)", (name, path, len(path) + 1, f"/{path}")
+    """A relative path or glob matches at the end of any folder; an absolute one as a whole.
+
+    Brackets are letters of the path (`app/[slug]/page.tsx`) as well as a choice of letters.
+    """
+    if not any(c in path for c in "*?["):
+        name = path.rstrip("/").rpartition("/")[2]
+        return "name = ? AND (path = ? OR substr(path, -?) = ?)", (name, path, len(path) + 1, f"/{path}")
+    globs = {path.replace("[!", "[^"), path.replace("[", "[[]")}
+    globs |= {f"*/{glob}" for glob in globs if not path.startswith(("/", "*"))}
+    return " OR ".join(["path GLOB ?"] * len(globs)), tuple(sorted(globs))
 
 
 def _any(tokens: Iterable[str]) -> str:

@@ -44,12 +44,12 @@ def test_only_an_evicted_outputs_bytes_change():
     assert out == request.replace(b'"long"', b'"gone"')
 
 
-def test_an_output_that_was_a_list_of_parts_stays_a_list():
+def test_an_output_that_was_a_list_of_parts_keeps_its_length():
     request = [USER, call(), output([{"type": "input_text", "text": "1"}, {"type": "input_text", "text": "2"}])]
 
     out = json.loads(evicted(request, "c"))
 
-    assert out[2]["output"] == [{"type": "input_text", "text": "gone"}]
+    assert out[2]["output"] == [{"type": "input_text", "text": "gone"}, {"type": "input_text", "text": "[gone]"}]
 
 
 def test_a_custom_tools_free_text_is_marked_and_its_output_goes():

@@ -341,6 +341,28 @@ async def test_a_line_of_the_journal_may_be_written_again_after_its_cost_and_its
     assert await stash.collections(KEY) == before
 
 
+ODD_PATHS = [
+    "/w/app/[slug]/page.tsx",
+    "/w/app/[...rest]/route.ts",
+    "/w/routes/[id=integer]/+page.svelte",
+    "/w/app/(marketing)/page.tsx",
+    "/w/what?.md",
+    "/w/star*.md",
+    "/w/c'd.py",
+    "/w/app/s/page.tsx",
+]
+
+
+async def test_a_path_search_finds_the_file_of_that_very_name_whatever_its_letters_mean_in_a_glob(stash):
+    await stash.apply([put(seq, "x", paths=(PathUse(path, Access.READ),)) for seq, path in enumerate(ODD_PATHS)])
+
+    for seq, path in enumerate(ODD_PATHS):
+        for query in (path, path.removeprefix("/w/")):
+            assert seq in await found(stash, path=query), query
+    assert sorted(await found(stash, path="app/[slug]/*.tsx")) == [0, 7]
+    assert await found(stash, path="app/[!s]/page.tsx") == []
+
+
 # Forgetting
 
 

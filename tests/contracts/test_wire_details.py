@@ -53,7 +53,7 @@ def test_number_formats_escapes_and_white_space_beside_an_evicted_result_survive
     assert out == request.replace(b'"long"', b'"gone"')
 
 
-def test_a_list_of_result_blocks_stays_a_list():
+def test_a_list_of_result_blocks_keeps_its_length():
     request = [
         USER,
         assistant(use("a")),
@@ -62,7 +62,7 @@ def test_a_list_of_result_blocks_stays_a_list():
 
     out = json.loads(evicted(ANTHROPIC, request, "a"))
 
-    assert out[2]["content"][0]["content"] == [{"type": "text", "text": "gone"}]
+    assert out[2]["content"][0]["content"] == [{"type": "text", "text": "gone"}, {"type": "text", "text": "[gone]"}]
 
 
 def test_a_large_input_is_marked_and_its_short_neighbours_stay():

@@ -102,6 +102,18 @@ def test_when_the_newest_read_of_a_file_was_rewound_the_one_before_is_the_root()
     assert story.roots(10) == {0: "file"}
 
 
+ODD_PATHS = [
+    "/app/[slug]/page.tsx",
+    "/app/[...rest]/route.ts",
+    "/routes/[id=integer]/+page.svelte",
+    "/app/[[...all]]/[x]/page.tsx",
+    "/app/(marketing)/page.tsx",
+    "/what?.md",
+    "/star*.md",
+    "/[",
+]
+
+
 @pytest.mark.parametrize(
     ("rules", "name"),
     [
@@ -116,6 +128,18 @@ def test_what_a_user_or_client_declares_is_a_root_however_old(rules, name):
 
     assert story.roots(LATER) == {}
     assert story.roots(LATER, **rules) == {0: name}
+
+
+@pytest.mark.parametrize("glob", ODD_PATHS)
+def test_a_protected_path_protects_the_file_of_that_very_name_whatever_its_letters_mean_in_a_glob(glob):
+    assert Story(a_read(glob)).roots(LATER, protect_paths=(glob,)) == {0: "protected"}
+
+
+def test_brackets_of_a_protected_path_are_letters_beside_a_star_and_a_choice_of_letters():
+    story = Story(a_read("/app/[slug]/page.tsx"), a_read("/app/s/page.tsx"), a_read("/app/x/page.tsx"))
+
+    assert story.roots(LATER, protect_paths=("*/[slug]/*.tsx",)) == {0: "protected", 1: "protected"}
+    assert story.roots(LATER, protect_paths=("*/[!s]/*.tsx",)) == {2: "protected"}
 
 
 def test_a_recalled_segment_is_a_root_until_its_grace_ends():

@@ -247,3 +247,42 @@ async def test_i1_i9_whatever_lists_a_host_sends_each_body_is_there_or_its_tombs
 
             assert await leads_back_to(bench, reply) == [text_of(f"TEXT{n}") for _, n in calls]
             assert len(reply["messages"]) == len(messages)
+
+
+@pytest.mark.parametrize("api", FORMATS)
+async def test_a_tombstone_before_markers_is_known_again_and_every_part_keeps_what_stood_beside_its_text(bench, api):
+    beside = {"cache_control": {"type": "ephemeral"}}
+    parts = [{"type": "text", "text": text_of("ONE")}, {"type": "text", "text": text_of("TWO"), **beside}]
+    turns = [{"role": role, "content": f"{role} {n}"} for n in range(6) for role in ("assistant", "user")]
+    messages = [TASK, *one_turn(api, "a", parts), *turns]
+
+    first = await collect(bench, api, messages, 1, session=SESSION)
+    again = await collect(bench, api, first["messages"], PLENTY, session=SESSION)
+
+    shown = said(first["messages"][2])
+    assert await stood_for(bench, first["session"], shown[0]["text"]) == text_of("ONE") + text_of("TWO")
+    assert [part | {"text": ""} for part in shown] == [part | {"text": ""} for part in parts]
+    assert (again["messages"], again["evicted"]) == (first["messages"], first["evicted"])
+    assert await found(bench, '"get it back"') == []
+
+
+@pytest.mark.parametrize("api", FORMATS)
+async def test_a_result_of_texts_no_longer_than_their_markers_stays(bench, api):
+    turns = [{"role": role, "content": f"{role} {n}"} for n in range(6) for role in ("assistant", "user")]
+    parts = [{"type": "text", "text": f" word{n % 7}"} for n in range(200)]
+    messages = [TASK, *one_turn(api, "a", parts), *one_turn(api, "b", [{"type": "text", "text": text_of("B")}]), *turns]
+
+    reply = await collect(bench, api, messages, 1)
+
+    assert (reply["evicted"], reply["messages"][2]) == (1, messages[2])
+
+
+async def test_a_signed_chat_turn_comes_back_as_it_was_and_the_result_of_its_call_goes(bench):
+    said_by_model, answer = one_turn("openai_chat", "a", text_of("OUTPUT"))
+    signed = said_by_model | {"reasoning": text_of("WHY"), "reasoning_details": [{"text": text_of("WHY")}]}
+    turns = [{"role": role, "content": f"{role} {n}"} for n in range(6) for role in ("assistant", "user")]
+
+    reply = await collect(bench, "openai_chat", [TASK, signed, answer, *turns], 1, session=SESSION)
+
+    assert reply["messages"][1] == signed
+    assert said(reply["messages"][2]).startswith("[evicted by ctxgc: look_up, ")

@@ -48,3 +48,14 @@ async def test_a_folder_below_a_project_means_its_session_and_no_other_folder_me
     assert await registry.resolve("", "/work/src/deep") == MAIN
     with pytest.raises(NotFound, match="no session belongs to /nowhere"):
         await registry.resolve("", "/nowhere")
+
+
+async def test_a_session_that_no_change_has_written_yet_is_meant_by_no_name(registry):
+    ghost = await registry.open(SessionRow(key=SessionKey("codex", "ghost")))
+
+    with pytest.raises(NotFound):
+        await registry.resolve("codex:ghost")
+
+    async with ghost.changing():
+        pass
+    assert await registry.resolve("codex:ghost") == ghost.key

@@ -5,8 +5,8 @@
 
     a list of text blocks: each is the tool's own, a fold, or both in one
 
-A list or string without a fold is its own, as it is. Of one with a fold only the tool's part has spans, so that every
-byte of the fold is sent on as it came.
+A span of a result is the value of a text, or its beginning where a fold follows. Whatever stands beside the text in its
+block (a cache mark, citations, a member that nobody knows) has no span, and every byte of it is sent on as it came.
 """
 
 from __future__ import annotations
@@ -64,31 +64,29 @@ def read_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> Resu
         return Result()
     content = text.value(extent)
     found = unfolded(content) if unfolds else Result(content)
+    if isinstance(content, list):
+        starts = _starts(content) if found.folds else [-1] * len(content)
+        return found._replace(spans=tuple(_list_spans(text, extent, list(map(block_text, content)), starts)))
     if not found.folds:
         return found._replace(spans=(Span(RESULT_SPAN, *extent),))
-    if isinstance(content, str):
-        head = text.head(extent, len(found.content))
-        return found._replace(spans=(Span(RESULT_HEAD_SPAN, *head),) if found.content else ())
-    return found._replace(spans=tuple(_list_spans(text, extent, content)))
+    head = text.head(extent, len(found.content))
+    return found._replace(spans=(Span(RESULT_HEAD_SPAN, *head),) if found.content else ())
 
 
-def _list_spans(text: JsonText, extent: Extent, content: list[Any]) -> Iterator[Span]:
-    """The tool's first text takes the tombstone; its others go, but for what they hold beside their text."""
-    end = extent.start
-    is_first = True
-    for place, block, at in zip(text.elements(extent), content, _starts(content), strict=True):
-        said = block_text(block)
-        own = said if at < 0 else (said or "")[:at].rstrip()
+def _list_spans(text: JsonText, extent: Extent, texts: list[str | None], starts: list[int]) -> Iterator[Span]:
+    """The tool's first text takes the tombstone, each other text the marker, and no block leaves the list.
+
+    A result with a block that is no text stays whole, and so has no spans.
+    """
+    if None in texts:
+        return
+    whole = RESULT_SPAN
+    for fields, said, at in zip(text.objects(extent), texts, starts, strict=True):
+        own = said if at < 0 or said is None else said[:at].rstrip()
         if own:
-            value = text.members(place)["text"]
-            if not is_first and at < 0 and len(block) == 2:
-                yield Span(RESULT_REST_SPAN, end, place.end)
-            elif at < 0:
-                yield Span(RESULT_SPAN, *value)
-            else:
-                yield Span(RESULT_HEAD_SPAN, *text.head(value, len(own)))
-            is_first = False
-        end = place.end
+            value = fields["text"]
+            yield Span(whole, *value) if at < 0 else Span(RESULT_HEAD_SPAN, *text.head(value, len(own)))
+            whole = RESULT_REST_SPAN
 
 
 def _starts(content: list[Any]) -> list[int]:

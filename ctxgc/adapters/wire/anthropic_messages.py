@@ -3,8 +3,9 @@
     assistant  [text] [thinking] [tool_use a] [tool_use b]          a, b ─┐  one exchange each: the call, and the
     user       [tool_result a] [tool_result b] [text] ◀───────────────────┘  result in the next user message
 
-Blocks of an assistant message that holds signed thinking are never edited, because the signature covers their turn;
-results lie in the user's message and may go. Blocks this module does not know are kept verbatim and never edited.
+Blocks of a run of assistant messages that holds signed thinking are never edited, because the API joins the run to one
+turn and the signature covers it; results lie in the user's message and may go. Blocks this module does not know are
+kept verbatim and never edited.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ctxgc.adapters.host_texts.dialects import texts_of
 from ctxgc.adapters.host_texts.folds import read_result
 from ctxgc.adapters.host_texts.wrappers import typed_words
 from ctxgc.adapters.skeletons import place_strings
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,
@@ -61,8 +62,8 @@ class AnthropicMessages:
         return read_json(request, lambda text: _parse(text, ListBuilder(texts_of(agent))))
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
-        """See `WireFormat.splice`. A result that was a list of blocks becomes a list of one text block."""
-        return splice_window(request, window, tombstones, _replacement)
+        """See `WireFormat.splice`."""
+        return splice_window(request, window, tombstones)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `system` (if there is any) and `messages`.
@@ -157,18 +158,17 @@ def _parse_assistant(text: JsonText, content: Extent, builder: ListBuilder) -> N
         builder.text(Kind.ASSISTANT, Role.ASSISTANT, text.string(content), content)
         builder.block(content)
     blocks = _blocks(text, content, builder)
-    is_signed = any(block == "redacted_thinking" or text.string(f.get("signature")) for block, _, f in blocks)
+    if any(block == "redacted_thinking" or text.string(fields.get("signature")) for block, _, fields in blocks):
+        builder.sign()
     for block, extent, fields in blocks:
         if block == "text":
-            editable = None if is_signed else fields.get("text")
-            builder.text(Kind.ASSISTANT, Role.ASSISTANT, text.string(fields.get("text")), editable)
+            builder.text(Kind.ASSISTANT, Role.ASSISTANT, text.string(fields.get("text")), fields.get("text"))
         elif block == "thinking":
-            signature = text.string(fields.get("signature"))
-            editable = None if is_signed else fields.get("thinking")
-            builder.thinking(text.string(fields.get("thinking")), signature, editable)
+            thought = fields.get("thinking")
+            builder.thinking(text.string(thought), text.string(fields.get("signature")), thought)
         elif block == "tool_use":
             value = text.value(fields["input"]) if "input" in fields else {}
-            places = None if is_signed or "input" not in fields else partial(place_strings, text, fields["input"])
+            places = partial(place_strings, text, fields["input"]) if "input" in fields else None
             builder.call(text.string(fields.get("id")), text.string(fields.get("name")), value, places)
         else:
             builder.opaque(Kind.ASSISTANT, Role.ASSISTANT, text.value(extent))
@@ -193,11 +193,6 @@ def mark_lives(text: JsonText, mark: Extent | None) -> tuple[float, ...]:
     if mark is None or text.first(mark) != b"{":
         return ()
     return (LONG_LIFE_S if text.string(text.members(mark).get("ttl")) == "1h" else SHORT_LIFE_S,)
-
-
-def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:
-    text = json_string(texts[piece])
-    return b'[{"type":"text","text":' + text + b"}]" if old[:1] == b"[" else text
 
 
 def _is_system(line: Line) -> bool:

@@ -24,9 +24,10 @@ _T = TypeVar("_T")
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_OBJECTS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _ANY = msgspec.json.Decoder()
 
-_KEY = re.compile(rb'\s*[{,]\s*"([^"\\]*(?:\\.[^"\\]*)*)"\s*:\s*', re.DOTALL)
+_KEY = re.compile(rb'\s*[{,]\s*"[^"\\]*(?:\\.[^"\\]*)*"\s*:\s*', re.DOTALL)
 _BEFORE_ELEMENT = re.compile(rb"\s*[\[,]\s*")
 _CLOSING = re.compile(rb"(?:\s*\{)?\s*\}")
 _UNIT = re.compile(
@@ -68,25 +69,29 @@ class JsonText:
 
     def members(self, extent: Extent) -> dict[str, Extent]:
         """An object's members in order. One that names a key twice is refused: who knows which counts."""
-        scanned = self._scanned
-        fields = _checked(_OBJECT.decode, memoryview(scanned)[extent.start : extent.end])
-        found: dict[str, Extent] = {}
-        position = extent.start
-        for _ in fields:
-            key = _KEY.match(scanned, position)
-            if key is None:
-                raise _twice()
-            name = _name(key[1])
-            raw = bytes(fields.get(name, b""))
-            start = key.end()
-            # No JSON value starts with another one and a comma, so equal bytes are the same value, not a lookalike.
-            if name in found or not raw or not scanned.startswith(raw, start):
-                raise _twice()
-            position = start + len(raw)
-            found[name] = Extent(start, position)
-        if not _CLOSING.fullmatch(scanned, position, extent.end):
+        fields = _checked(_OBJECT.decode, memoryview(self._scanned)[extent.start : extent.end])
+        found, end = self._placed(fields, extent.start)
+        if end != extent.end:
             raise _twice()
         return found
+
+    def _placed(self, fields: dict[str, msgspec.Raw], position: int) -> tuple[dict[str, Extent], int]:
+        """Where the members of the object that begins here lie, and where the object ends."""
+        scanned = self._scanned
+        found: dict[str, Extent] = {}
+        # Members whose names all differ come in the order of the text, and then the last one stands before the brace.
+        for name, member in fields.items():
+            key = _KEY.match(scanned, position)
+            raw = bytes(member)
+            # No JSON value starts with another one and a comma, so equal bytes are the same value, not a lookalike.
+            if key is None or not scanned.startswith(raw, key.end()):
+                raise _twice()
+            position = key.end() + len(raw)
+            found[name] = Extent(key.end(), position)
+        closing = _CLOSING.match(scanned, position)
+        if closing is None:
+            raise _twice()
+        return found, closing.end()
 
     def elements(self, extent: Extent) -> list[Extent]:
         """An array's elements in order."""
@@ -98,6 +103,18 @@ class JsonText:
             assert before is not None  # The decoder has seen it.
             position = before.end() + len(memoryview(raw))
             found.append(Extent(before.end(), position))
+        return found
+
+    def objects(self, extent: Extent) -> list[dict[str, Extent]]:
+        """The members of each object of an array that holds nothing else: `elements` and `members` in one scan."""
+        scanned = self._scanned
+        found: list[dict[str, Extent]] = []
+        position = extent.start
+        for fields in _checked(_OBJECTS.decode, memoryview(scanned)[extent.start : extent.end]):
+            before = _BEFORE_ELEMENT.match(scanned, position)
+            assert before is not None  # The decoder has seen it.
+            placed, position = self._placed(fields, before.end())
+            found.append(placed)
         return found
 
     def value(self, extent: Extent) -> Any:
@@ -174,12 +191,6 @@ def _checked(read: Callable[[Any], _T], data: Any) -> _T:
         raise BadTranscript("JSON nested too deep to be read") from None
     except (msgspec.DecodeError, ValueError) as error:  # Not UTF-8 is a ValueError too.
         raise BadTranscript(f"not JSON: {error}") from None
-
-
-def _name(key: bytes) -> str:
-    if b"\\" in key:
-        return str(_checked(_ANY.decode, b'"' + key + b'"'))
-    return _checked(bytes.decode, key)
 
 
 def _loads(data: bytes) -> Any:

@@ -42,6 +42,9 @@ class ListBuilder(SegmentBuilder):
         self._birth = Birth(0)
         self._message = -1
         self._speaks_assistant = False
+        self._run: list[str] = []
+        """Ids of what the assistant said in this run of its messages."""
+        self._is_signed = False
 
     def message(self, index: int, is_assistant: bool) -> None:
         """The next message of the list begins. Each of the assistant's is a turn."""
@@ -49,8 +52,19 @@ class ListBuilder(SegmentBuilder):
             self._open.clear()  # Hosts reuse ids: a late result must not answer a call of an older reply.
         turn = self._birth.turn + self._speaks_assistant
         self._birth = Birth(turn, reply=f"m{index}" if is_assistant else "")
+        if is_assistant != self._speaks_assistant:
+            self._run, self._is_signed = [], False
         self._speaks_assistant = is_assistant
         self._message = index
+
+    def sign(self) -> None:
+        """A signature stands in this run of the assistant's messages, which APIs join: none of them has a span.
+
+        The results of the run's calls come later, in messages of the user or the tool, and have theirs.
+        """
+        self._is_signed = True
+        for id_ in self._run:
+            self._spans.pop(id_, None)
 
     @property
     def unfolds(self) -> bool:
@@ -68,17 +82,17 @@ class ListBuilder(SegmentBuilder):
         if text.isspace() or not text:
             return
         draft = self._add(self.draft_text(kind, role, text_bytes(text), self._birth, {}, facts))
-        if extent is not None:
+        if extent is not None and not self._is_signed:
             self._spans[draft.id] = [Span("text", *extent)]
 
     def thinking(self, text: str, signature: str, extent: Extent | None) -> None:
-        """Thinking. Under a signature nothing may be edited, so only unsigned thinking has a span."""
+        """Thinking, with the signature that it has of its own: whoever reads one calls `sign` too."""
         if not text and not signature:
             return
         skeleton: dict[str, object] = {"signature": signature} if signature else {}
         data = text_bytes(text)
         draft = self._add(self.draft_text(Kind.THINKING, Role.ASSISTANT, data, self._birth, skeleton))
-        if extent is not None and text and not signature:
+        if extent is not None and text and not self._is_signed:
             self._spans[draft.id] = [Span("thinking", *extent)]
 
     def opaque(self, kind: Kind, role: Role, block: Any) -> None:
@@ -92,7 +106,7 @@ class ListBuilder(SegmentBuilder):
         """A tool call. `places` says where its large inputs lie, asked only if there are any; `None`: leave them be."""
         _check_depth(value, SKELETON_DEPTH_MAX - 1)
         draft = self._add(self.open_call(call_id, name, value, self._birth, is_text=is_text))
-        if draft.body and places is not None:
+        if draft.body and places is not None and not self._is_signed:
             names = {INPUT_SPAN, *(piece.name for piece in draft.body)}
             self._spans[draft.id] = [Span(at, *extent) for at, extent in places().items() if at in names]
         self._texts.called(name, value)
@@ -125,6 +139,8 @@ class ListBuilder(SegmentBuilder):
     def _add(self, draft: Draft) -> Draft:
         self._newest = self._numbers[id(draft)] = len(self._drafts)
         self._drafts.append(draft)
+        if self._speaks_assistant:
+            self._run.append(draft.id)
         self.messages.append(self._message)
         return draft
 

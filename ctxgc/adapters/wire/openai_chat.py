@@ -7,18 +7,22 @@
 A call's `arguments` are JSON inside a JSON string: its large inputs share one span, the whole string, and splicing
 edits the inner JSON in place before it is quoted again. The legacy `function_call` and role `function` are read as a
 call and its result under the id `function_call`.
+
+The API itself signs nothing, but servers that speak it for another API do. A run of assistant messages that holds a
+signature or a copy of its thinking is never edited; the results of its calls may go.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
+from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
 from ctxgc.adapters.host_texts.dialects import texts_of
 from ctxgc.adapters.host_texts.folds import read_result
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.openai_calls import edited_arguments, parse_call
 from ctxgc.adapters.wire.rendering import (
@@ -49,6 +53,11 @@ _KINDS = {
     "assistant": (Kind.ASSISTANT, Role.ASSISTANT),
 }
 _THINKING_FIELDS = ("reasoning_content", "reasoning")
+_PLAIN_FIELDS = frozenset({"role", "name", "refusal", "id", "type", "text", "arguments", "index", *_THINKING_FIELDS})
+"""Members of an assistant's message, its parts and calls, that hold no other and sign nothing."""
+_SIGNATURE = re.compile(r"signatures?$|^encrypted|_opaque$|^reasoning_details$|^thinking_blocks$", re.IGNORECASE)
+"""The name of a member that only the model's own server reads, or that holds thinking as the server gave it."""
+_SEALED_TYPES = ("redacted_thinking", "reasoning.encrypted")
 _OPAQUE_OF_USER = frozenset({"image_url", "input_audio", "file"})
 
 
@@ -62,8 +71,8 @@ class OpenAiChat:
         return read_json(request, lambda text: _read(text, ListBuilder(texts_of(agent)), NO_KINDS))[0]
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
-        """See `WireFormat.splice`. Content that was a list of parts becomes a list of one text part."""
-        return splice_window(request, window, tombstones, _replacement)
+        """See `WireFormat.splice`."""
+        return splice_window(request, window, tombstones, edited_arguments)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `messages`.
@@ -120,6 +129,8 @@ def _read_message(
         builder.result(call_id, read_result(text, content, unfolds=builder.unfolds))
     elif role in _KINDS:
         if role == "assistant":
+            if _is_signed(text, fields):
+                builder.sign()
             _parse_thinking(text, fields, builder)
         kind, speaker = _KINDS[role]
         if "content" in fields:
@@ -148,6 +159,25 @@ def _add_text(text: JsonText, extent: Extent | None, builder: ListBuilder, kind:
         builder.text(kind, role, text.string(extent), extent)
 
 
+def _is_signed(text: JsonText, fields: dict[str, Extent]) -> bool:
+    """Whether a signature stands anywhere in an assistant's message."""
+    is_said = text.first(fields["content"]) == b'"' if "content" in fields else True
+    unsaid = fields.keys() - _PLAIN_FIELDS - ({"content"} if is_said else set())
+    parts: list[Any] = [{name: text.value(fields[name]) for name in unsaid}]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, list):
+            parts += part
+        elif isinstance(part, dict):
+            if part.get("type") in _SEALED_TYPES:
+                return True
+            for name in part.keys() - _PLAIN_FIELDS:
+                if part[name] and _SIGNATURE.search(name):
+                    return True
+                parts.append(part[name])
+    return False
+
+
 def _parse_thinking(text: JsonText, fields: dict[str, Extent], builder: ListBuilder) -> None:
     """Thinking as some servers of this API send it; the first field that holds any counts."""
     for name in _THINKING_FIELDS:
@@ -165,13 +195,6 @@ def _parse_calls(text: JsonText, fields: dict[str, Extent], builder: ListBuilder
         parse_call(text, function, text.string(call.get("id")), builder)
     if "function_call" in fields:
         parse_call(text, fields["function_call"], LEGACY_CALL_ID, builder)
-
-
-def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:
-    if piece == INPUT_SPAN:
-        return edited_arguments(JsonText(old), texts)
-    text = json_string(texts[piece])
-    return b'[{"type":"text","text":' + text + b"}]" if old[:1] == b"[" else text
 
 
 def _is_shown(line: Line) -> bool:

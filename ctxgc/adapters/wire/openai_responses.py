@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ctxgc.adapters.contract import INPUT_SPAN, Slot, Tombstone, WireWindow
+from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.codex import ResponsesTexts, agent_message
 from ctxgc.adapters.host_texts.dialects import texts_of
@@ -22,7 +22,7 @@ from ctxgc.adapters.host_texts.folds import Result, read_result
 from ctxgc.adapters.json_values import block_text
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
 from ctxgc.adapters.transcripts.codex_results import is_failure
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.openai_calls import edited_arguments, parse_call
 from ctxgc.adapters.wire.rendering import (
@@ -87,8 +87,8 @@ class OpenAiResponses:
         return read_json(request, lambda text: _parse(text, ListBuilder(texts_of(agent) or ResponsesTexts())))
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
-        """See `WireFormat.splice`. An output that was a list of parts becomes a list of one text part."""
-        return splice_window(request, window, tombstones, _replacement)
+        """See `WireFormat.splice`."""
+        return splice_window(request, window, tombstones, edited_arguments)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `input`.
@@ -235,13 +235,6 @@ def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run:
         run.builder.call(call_id, name, {} if place is None else text.value(place), None)
     if not _CALLS[kind]:
         run.builder.result(call_id, Result())
-
-
-def _replacement(old: bytes, piece: str, texts: Mapping[str, str]) -> bytes:
-    if piece == INPUT_SPAN:
-        return edited_arguments(JsonText(old), texts)
-    text = json_string(texts[piece])
-    return b'[{"type":"input_text","text":' + text + b"}]" if old[:1] == b"[" else text
 
 
 def _is_shown(line: Line) -> bool:

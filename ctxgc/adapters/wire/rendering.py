@@ -17,6 +17,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ctxgc.adapters.contract import (
+    INPUT_SPAN,
     RESULT_HEAD_SPAN,
     RESULT_PIECE,
     RESULT_REST_SPAN,
@@ -26,7 +27,7 @@ from ctxgc.adapters.contract import (
     WireWindow,
 )
 from ctxgc.adapters.skeletons import join_input
-from ctxgc.adapters.wire.json_spans import Extent, json_string, spliced
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, spliced
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status
 
 NO_RESULT = "(no result yet)"
@@ -146,11 +147,13 @@ def encode_json(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-Replace = Callable[[bytes, str, Mapping[str, str]], bytes]
-"""(bytes of a span, its piece, what stands for each piece) → the bytes to put there."""
+EditInput = Callable[[JsonText, Mapping[str, str]], bytes]
+"""(a JSON string that holds all large inputs of a call, what stands for each piece) → the JSON string to put there."""
 
 
-def splice_window(request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone], replace: Replace) -> bytes:
+def splice_window(
+    request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone], edit_input: EditInput | None = None
+) -> bytes:
     """Put stand-ins into the spans of these segments; the same object if there is nothing to do (I5).
 
     Ids that are not in this window are passed over: a host may have dropped what we evicted. Raises `ValueError` for a
@@ -166,20 +169,19 @@ def splice_window(request: bytes, window: WireWindow, tombstones: Mapping[str, T
         _refuse_pending(segment, tombstone)
         if segment.id not in window.spans:
             raise ValueError(f"segment {segment.id!r} cannot be evicted on the wire")
-        texts = _texts(segment.body, tombstone)
+        texts = _texts(segment.body, tombstone) | {RESULT_REST_SPAN: tombstone.marker}
         for span in window.spans[segment.id]:
-            extent = Extent(span.start, span.end)
-            edits.append((extent, _stand_in(request, span, texts, replace)))
+            edits.append((Extent(span.start, span.end), _stand_in(request, span, texts, edit_input)))
     return spliced(request, edits)
 
 
-def _stand_in(request: bytes, span: Span, texts: Mapping[str, str], replace: Replace) -> bytes:
-    """What stands in the place of a span."""
+def _stand_in(request: bytes, span: Span, texts: Mapping[str, str], edit_input: EditInput | None) -> bytes:
+    """The JSON string, or the beginning of one, that stands in the place of a span."""
     if span.piece == RESULT_HEAD_SPAN:
         return json_string(texts[RESULT_PIECE])[:-1]
-    if span.piece == RESULT_REST_SPAN:
-        return b""
-    return replace(request[span.start : span.end], span.piece, texts)
+    if span.piece == INPUT_SPAN and edit_input:
+        return edit_input(JsonText(request[span.start : span.end]), texts)
+    return json_string(texts[span.piece])
 
 
 def _refuse_pending(segment: Segment, tombstone: Tombstone | None) -> None:

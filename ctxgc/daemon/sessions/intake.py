@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ctxgc.adapters.skeletons import further_texts
 from ctxgc.core.heap import FORGOTTEN, HeapEntry
 from ctxgc.core.redact import redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, digest
@@ -22,7 +23,7 @@ from ctxgc.tokens.opaque import apart
 SOMEWHERE = Address(10**8, 100)
 """An address as long as any: all sessions' numbers cost the same."""
 PIECE_MARKER_TOKENS = 6
-"""Tokens of the marker of a further piece; its text is `[evicted]`."""
+"""Tokens of the marker of a further piece, or a further text of a result; its text is `[evicted]`."""
 
 INLINE_SEGMENTS_MAX = 4
 INLINE_BYTES_MAX = 4096
@@ -64,7 +65,7 @@ class Intake:
         count = self.counter.count
         pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)
         body_tokens = sum(tokens for _, _, tokens in pieces)
-        markers = max(len(pieces) - 1, 0) * PIECE_MARKER_TOKENS
+        markers = (max(len(pieces) - 1, 0) + further_texts(segment.skeleton)) * PIECE_MARKER_TOKENS
         frame, opaque_tokens = apart(segment.skeleton)
         return Prepared(
             segment=segment,

@@ -16,14 +16,14 @@ from hashlib import blake2b
 import msgspec
 
 from ctxgc.adapters.builder import as_asked
-from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.contract import MARKER, WireWindow
 from ctxgc.adapters.facts.segment_facts import with_facts
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.collector import Plan, plan
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING
 from ctxgc.core.reconcile import Content, HostList, Stamp, ids_by_content, reconcile
-from ctxgc.core.segment import Kind, Segment, SessionKey, Status, base_id, digest
+from ctxgc.core.segment import Kind, Piece, Segment, SessionKey, Status, base_id, digest, text_bytes
 from ctxgc.core.tombstone import address_told
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
@@ -160,9 +160,10 @@ async def _tombstones_in(services: Services, session: Session, window: WireWindo
     stones: dict[int, tuple[Segment, str]] = {}
     for segment in window.segments:
         for piece in segment.body:
-            address = address_told(piece.text) if len(piece.data) <= TOMBSTONE_BYTES_MAX else None
+            text = _first_text(piece)
+            address = address_told(text) if len(text) <= TOMBSTONE_BYTES_MAX else None
             if address is not None and address.number == session.number and address.seq < len(session.heap):
-                stones[address.seq] = segment, piece.text
+                stones[address.seq] = segment, text
     rows = await services.stash.rows(session.key, list(stones)) if stones else []
     return {
         given.id: row.segment.id
@@ -170,6 +171,14 @@ async def _tombstones_in(services: Services, session: Session, window: WireWindo
         for given, text in [stones[row.seq]]
         if _is_use_of(given, row.segment) and tombstone_of(session, row.seq, row.segment).text == text
     }
+
+
+def _first_text(piece: Piece) -> str:
+    """A piece as it may be a tombstone: a result of several texts has the tombstone for the first, then markers."""
+    end, marker = len(piece.data), text_bytes(MARKER)
+    while piece.data.endswith(marker, 0, end):
+        end -= len(marker)
+    return Piece(piece.name, piece.data[:end]).text
 
 
 def _is_use_of(given: Segment, ours: Segment) -> bool:

@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ctxgc.fronts.cli import gateway_status
+from ctxgc.fronts.cli import gateway_status, limit
+from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.commands import Spec
 from ctxgc.fronts.cli.context import Refused, Shell
 from ctxgc.fronts.cli.terminal import harmless
@@ -128,6 +129,8 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     if program is None:
         raise Refused(f"there is no program `{args.agent}` on the path", hint="install the agent first")
     url, way = _way(args.agent)
+    if args.window:
+        way = _limited(args.agent, way, args.window)
     shell.connect()
     socket = shell.path
     shell.close()  # The daemon must not serve a connection that the agent would inherit.
@@ -138,6 +141,8 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
             f"the gateway at {url} serves {source} in mode {mode}",
             hint=f"`ctxgc mode {args.mode} --agent {source}` switches it while it runs",
         )
+    if args.window:
+        limit.warn_in_mode(mode, args.window)
     words = [program, *way.words, *args.arguments]
     sys.stdout.flush()
     os.execve(program, words, {**os.environ, **way.variables})  # noqa: S606 (the program that the user named)
@@ -156,6 +161,15 @@ def env(shell: Shell, args: argparse.Namespace) -> int:
     if way.words:
         print(f"alias {args.agent}={shlex.quote(shlex.join([args.agent, *way.words]))}")
     return 0
+
+
+def _limited(agent: str, way: Way, size: int) -> Way:
+    """The way with the header that says the limit of this run to the gateway. Raises `Refused`."""
+    if agent not in limit.AGENTS:
+        names = ", ".join(limit.AGENTS)
+        raise Refused(f"--window is for {names}", kind="usage", hint="`ctxgc limit` holds a session while it runs")
+    variables = limit.limit_variables(agent, way.variables, os.environ, size)
+    return Way(variables, (*way.words, *limit.limit_words(agent, PROVIDER, size)))
 
 
 def _missing(url: str) -> str:
@@ -177,14 +191,11 @@ def _way(agent: str) -> tuple[str, Way]:
     from ctxgc.config import BadConfig, load
 
     try:
-        gateway = load(None, os.environ).gateway
+        config = load(None, os.environ)
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None
-    if not gateway.port:
-        raise Refused("the gateway has no port of its own", kind="config", hint="set `port` under [gateway]")
-    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
-    url = f"http://{host}:{gateway.port}"
-    return url, AGENTS[agent][1](url, gateway, os.environ)
+    way = AGENTS[agent][1](gateway_base_url(config), config.gateway, os.environ)
+    return gateway_address(config.gateway), way
 
 
 def _serving(url: str) -> dict[str, Any] | None:
@@ -253,6 +264,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", choices=modes, default="", help="of a gateway started here; a running one must be in it"
     )
+    parser.add_argument(
+        "--window", type=limit.window_argument, default=0, metavar="SIZE",
+        help="hold the window of this run to so many tokens, 60000 or 60k",
+    )  # fmt: skip
     _agent_argument(parser)
     parser.add_argument("arguments", nargs=REMAINDER, metavar="…", help="everything after AGENT is the agent's own")
 

@@ -36,7 +36,11 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument("--kind", action="append", default=[], choices=KINDS, help="only this kind; may be repeated")
     parser.add_argument("--tool", action="append", default=[], help="only this tool; may be repeated")
-    parser.add_argument("--path", default="", help="only segments that touch this path, or a glob of paths")
+    parser.add_argument(
+        "--path",
+        default="",
+        help="only segments that touch this path, or a glob of paths; `[slug]` also means a folder of that name",
+    )
     parser.add_argument("--tag", action="append", default=[], help="only with this tag; may be repeated")
     parser.add_argument("--task", default="", help="only of this task")
     parser.add_argument(
