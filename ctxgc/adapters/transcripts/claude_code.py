@@ -81,6 +81,9 @@ class ClaudeCode(LineTranscript):
         self._take_record(record)
         return True
 
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return isinstance(value.get("type"), str) and ("sessionId" in value or "uuid" in value)
+
     def _rest(self) -> None:
         for session in self._sessions.values():
             session.chain.show_pending()

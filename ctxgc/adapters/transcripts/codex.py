@@ -76,6 +76,9 @@ class Codex(LineTranscript):
         self._take_record(record)
         return True
 
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return isinstance(value.get("payload"), dict) and isinstance(value.get("type"), str)
+
     def _rest(self) -> None:
         if self._chain is not None:
             self._chain.show_pending()

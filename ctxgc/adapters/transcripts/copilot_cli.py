@@ -84,6 +84,9 @@ class CopilotCli(LineTranscript):
             self._take_event(kind, record, data, agent)
         return True
 
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return isinstance(value.get("type"), str) and isinstance(value.get("data"), dict)
+
     def _rest(self) -> None:
         for thread in self._threads.values():
             thread.chain.show_pending()

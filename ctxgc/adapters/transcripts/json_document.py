@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ctxgc.adapters.contract import DOCUMENT_BYTES_MAX, Event
-from ctxgc.adapters.transcripts.jsonl import Inflater
+from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.errors import BadTranscript
 
 

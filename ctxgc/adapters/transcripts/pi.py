@@ -81,6 +81,9 @@ class Pi(LineTranscript):
             self._take_entry(kind, record)
         return True
 
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return isinstance(value.get("type"), str) and ("parentId" in value or "timestamp" in value)
+
     def _rest(self) -> None:
         if self._chain is not None:
             self._chain.show_pending()

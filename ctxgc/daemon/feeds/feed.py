@@ -18,7 +18,7 @@ from typing import Any
 
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Transcript, Used
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect, open_transcript
-from ctxgc.adapters.transcripts.jsonl import Inflater
+from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
@@ -105,9 +105,10 @@ class Feed:
     @property
     def ends_early(self) -> str:
         """Why the input may be only a part of the file, as the end of a sentence; empty for a whole file."""
+        packing = self._inflater.packing
         if self._inflater.is_damaged:
-            return "its gzip is damaged; what came before the damage is in"
-        return "its gzip is cut off; what came before is in" if self._inflater.is_cut else ""
+            return f"its {packing} is damaged; what came before the damage is in"
+        return f"its {packing} is cut off; what came before is in" if self._inflater.is_cut else ""
 
     def _pop_head(self) -> bytes:
         head, self._head = bytes(self._head), bytearray()
@@ -133,7 +134,7 @@ class Feed:
         assert self._parser is not None
         await self._take(await self._work(self._parser.finish))
         if self._inflater.is_damaged:
-            self._parser.skipped["damaged_gzip"] = 1
+            self._parser.skipped[self._inflater.damage] = 1
         for reading in self.readings.values():
             reading.is_first = False
             async with reading.session.changing() as tx:
