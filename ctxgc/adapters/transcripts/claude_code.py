@@ -86,7 +86,7 @@ class ClaudeCode(LineTranscript):
 
     def _rest(self) -> None:
         for session in self._sessions.values():
-            session.chain.show_pending()
+            session.chain.rest()
             self._bill(session)
 
     def _take_record(self, record: Record) -> None:
@@ -211,8 +211,7 @@ class ClaudeCode(LineTranscript):
         is_error = block.get("is_error")
         call_id = as_text(block.get("tool_use_id"))
         result = unfolded(content)
-        if chain.result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s) is None:
-            self._skip("orphan_result")
+        chain.result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s)
         for reading in map(session.texts.folded, result.folds):
             chain.text(reading.kind, Role.USER, reading.words, Birth(chain.turn, wall_s), facts=reading.facts)
 

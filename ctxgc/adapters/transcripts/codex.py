@@ -81,7 +81,7 @@ class Codex(LineTranscript):
 
     def _rest(self) -> None:
         if self._chain is not None:
-            self._chain.show_pending()
+            self._chain.rest()
 
     def _take_record(self, record: Record) -> None:
         payload = as_dict(record.payload)
@@ -239,8 +239,7 @@ class Codex(LineTranscript):
     def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
         output = payload.get("output", payload.get("tools"))
         call_id = as_text(payload.get("call_id"))
-        if self._session().result(call_id, output, True if is_failure(output) else None, wall_s) is None:
-            self._skip("orphan_result")
+        self._session().result(call_id, output, True if is_failure(output) else None, wall_s)
 
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))

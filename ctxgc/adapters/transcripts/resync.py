@@ -27,7 +27,10 @@ EFFORT_MAX = 32
 END_CHARS = 8
 """A decoder that stops so near the end met a cut literal or escape, not a tear."""
 
-_START = re.compile(r'\{\s*"')
+FAILURE_CHARS = 64
+"""An attempt that fails costs at least as much as decoding this; a nest too deep, that many times this."""
+
+_START = re.compile(r'\{\s*"(?:[^"\\]|\\.){0,200}"\s*:')
 _MARK = re.compile(r'[{}\[\]"]')
 _IN_STRING = re.compile(r'["\\]')
 _DECODER = json.JSONDecoder(strict=False)
@@ -58,7 +61,8 @@ def salvage(text: str, is_record: Callable[[dict[str, Any]], bool], *, is_final:
     while (start := _START.search(text, at)) is not None and effort <= EFFORT_MAX * len(text):
         value, end, is_open = _decoded(text, start.start())
         if value is None:
-            effort += end - start.start()
+            # The decoder counts the lines before a failure: bytes that are only counted cost a fraction.
+            effort += max(end - start.start(), FAILURE_CHARS) + start.start() // FAILURE_CHARS
             if is_open and open_at < 0:
                 open_at = start.start()
                 if not is_final:
@@ -91,7 +95,7 @@ def _decoded(text: str, at: int) -> tuple[dict[str, Any] | None, int, bool]:
         stop = len(text) if is_string_open else error.pos
         return None, stop, is_string_open or error.pos >= len(text) - END_CHARS
     except (ValueError, RecursionError):
-        return None, at + 1, False
+        return None, at + FAILURE_CHARS**2, False
     return value, end, False
 
 
