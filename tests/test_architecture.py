@@ -28,7 +28,7 @@ OURS = {
 THIRD_PARTY = {
     "core": {"sortedcontainers"},
     "tokens": {"tiktoken", "cachetools"},
-    "adapters": {"msgspec"},
+    "adapters": {"msgspec", "zstandard"},
     "stash": {"aiosqlite", "zstandard"},
     "config": {"pydantic"},
     "protocol": {"msgspec", "pydantic", "pydantic_core"},
@@ -36,7 +36,7 @@ THIRD_PARTY = {
     "daemon": {"uvloop", "watchfiles", "cachetools", "msgspec", "pydantic"},
     "report": set(),
     "gateway": {"msgspec"},
-    "fronts": {"msgspec"},
+    "fronts": {"msgspec", "zstandard"},
 }
 GATEWAY_ONLY = {"aiohttp", "multidict", "yarl", "uvloop"}
 """An optional extra: the gateway alone may import it, and nothing else loads the gateway at its top."""

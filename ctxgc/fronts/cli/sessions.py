@@ -50,6 +50,9 @@ def import_(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str) -> None:
+    # The adapters cost 50 ms: not for those who only ask for help or completions.
+    from ctxgc.adapters.contract import DAMAGE_KINDS
+
     sessions = [one for part in parts for one in part.sessions]
     failed = [one for part in parts for one in part.failed]
     rows = [
@@ -74,6 +77,9 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
             hint = f"as {format_name}; without --format the format is detected" if format_name else "for ctxgc to read"
             page.say(f"no session in it {hint}")
         return
+    damage = sum(one.skipped.get(kind, 0) for one in sessions for kind in DAMAGE_KINDS)
+    if damage:
+        page.say(f"  {plural(damage, 'record')} damaged beyond reading; what else the files hold is in", "yellow")
     size, seconds = sum(part.bytes for part in parts), sum(part.seconds for part in parts)
     speed = size / seconds if seconds else 0
     added = sum(one.added for one in sessions)
