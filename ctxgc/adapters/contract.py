@@ -135,6 +135,10 @@ class Transcript(Protocol):
         """
         ...
 
+    def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
+        """Whether all these kinds of skipped records are the host's notes to itself, without any part of a session."""
+        ...
+
 
 class Tombstone(NamedTuple):
     """What stands where a body was: `text` for its result (else its first piece), `marker` for each other piece."""

@@ -66,6 +66,11 @@ class ClaudeCode(LineTranscript):
     """Parses one file of `~/.claude/projects`: a session, its side chains, or several of either."""
 
     source = "claude_code"
+    bookkeeping = frozenset(
+        {"summary", "file-history-snapshot", "file-history-delta", "last-prompt", "mode", "permission-mode",
+         "queue-operation", "pr-link", "ai-title", "custom-title", "agent-name", "progress", "system.local_command",
+         "atis-latch", "tag"}
+    )  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()

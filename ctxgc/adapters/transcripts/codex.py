@@ -53,6 +53,7 @@ class Codex(LineTranscript):
     """Parses one rollout file: one session."""
 
     source = "codex"
+    bookkeeping = frozenset({"event_msg.task_started", "event_msg.thread_settings_applied", "world_state"})
 
     def __init__(self) -> None:
         super().__init__()

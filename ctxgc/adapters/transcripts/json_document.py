@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -60,6 +60,10 @@ class DocumentTranscript:
         self._parts = []
         self._size = 0
         return events
+
+    def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
+        """A document is a session or none."""
+        return False
 
     def _events(self, document: Any, digest: str) -> Iterator[Event]:
         """What the document says. Raises `BadTranscript` or `ValueError` if it is not of this format."""

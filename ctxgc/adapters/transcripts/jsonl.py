@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX, Event
@@ -91,6 +91,8 @@ class LineTranscript:
     """
 
     source = ""
+    bookkeeping: frozenset[str] = frozenset()
+    """Kinds of records that a host writes into a log of nothing."""
 
     def __init__(self) -> None:
         self.records = 0
@@ -218,6 +220,10 @@ class LineTranscript:
 
     def _rest(self) -> None:
         """Bring out what waits for more input."""
+
+    def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
+        """Whether all these kinds of skipped records are the host's notes to itself."""
+        return self.bookkeeping.issuperset(kinds)
 
     def _skip(self, kind: object) -> None:
         """Count a record that is not understood, under a name of bounded length, among boundedly many."""
