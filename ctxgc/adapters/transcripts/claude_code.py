@@ -76,6 +76,8 @@ class ClaudeCode(LineTranscript):
         super().__init__()
         self._sessions: dict[str, _Session] = {}
         self._last_session = ""
+        self._lineages: dict[str, str] = {}
+        """Session ids that go on with another one's window, by the parents of their records: a resumed session."""
         self._sides: dict[int, str] = {}
         self._agent_calls: dict[int, tuple[str, str]] = {}
 
@@ -125,9 +127,12 @@ class ClaudeCode(LineTranscript):
 
     def _session_of(self, record: Record) -> _Session | None:
         """The session a record belongs to, opened if it is new; None if no record has named one yet."""
-        name = clean_name(as_text(record.sessionId)) or self._last_session
+        name = clean_name(as_text(record.sessionId))
+        name = self._lineages.get(name, name) or self._last_session
         if not name:
             return None
+        if name != self._last_session and record.isSidechain is not True:
+            name = self._lineage_of(name, as_text(record.parentUuid))
         self._last_session = name
         parent = ""
         if record.isSidechain is True:
@@ -143,6 +148,17 @@ class ClaudeCode(LineTranscript):
         if not session.chain.known.get("project"):
             session.chain.note(project=as_text(record.cwd))
         return session
+
+    def _lineage_of(self, name: str, parent: str) -> str:
+        """The session that a record with another id goes on with: that of its parent, if this file holds the parent."""
+        own = self._sessions.get(name)
+        if not parent or (own is not None and parent in own.tree):
+            return name
+        for known, session in self._sessions.items():
+            if parent in session.tree and "/" not in known:
+                self._lineages[name] = known
+                return known
+        return name
 
     def _side_of(self, parent: str, record: Record) -> str:
         """The session of a side chain: named by its agent, else by its first record."""
