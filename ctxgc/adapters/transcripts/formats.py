@@ -34,6 +34,12 @@ from ctxgc.adapters.transcripts.trajectories import (
     is_swe_agent,
     is_tau_bench,
 )
+from ctxgc.adapters.transcripts.wire_documents import (
+    AnthropicDocument,
+    ResponsesDocument,
+    is_anthropic,
+    is_responses,
+)
 from ctxgc.core.errors import BadTranscript
 
 HEAD_BYTES = 2**22
@@ -94,6 +100,8 @@ FORMATS: tuple[TranscriptFormat, ...] = (
     TranscriptFormat("opencode", is_opencode, OpenCode),
     TranscriptFormat("segments", is_segment_lines, SegmentLines),
     TranscriptFormat("segments_document", is_segment_document, SegmentDocument),
+    TranscriptFormat("anthropic", is_anthropic, AnthropicDocument),
+    TranscriptFormat("openai_responses", is_responses, ResponsesDocument),
     TranscriptFormat("tau_bench", is_tau_bench, TauBench),
     TranscriptFormat("mini_swe_agent", is_mini_swe_agent, MiniSweAgent),
     TranscriptFormat("swe_agent", is_swe_agent, SweAgent),

@@ -53,13 +53,17 @@ class DocumentTranscript:
             return []
         self.skipped.pop("malformed", None)
         try:
-            events = list(self._events(json.loads(data), digest_of(data)))
+            events = list(self._events(self._value(data), digest_of(data)))
         except (ValueError, RecursionError, BadTranscript):
             self.skipped["malformed"] = 1
             return []
         self._parts = []
         self._size = 0
         return events
+
+    def _value(self, data: bytes) -> Any:
+        """The document; several records a file for a format that says so. Raises `ValueError`."""
+        return json.loads(data)
 
     def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
         """A document is a session or none."""
