@@ -249,7 +249,9 @@ async def test_a_strange_file_is_counted_or_listed_and_never_a_stack_trace(kept_
 
     assert "claude_code:b2" in {session["session"] for session in reply["sessions"]}
     read = [session for session in reply["sessions"] if session["path"] == str(path)]
-    assert read or [*(failure["path"] for failure in reply["failed"]), *reply.get("passed_over_files", ())] == [str(path)]
+    assert read or [*(failure["path"] for failure in reply["failed"]), *reply.get("passed_over_files", ())] == [
+        str(path)
+    ]
     for session in read:
         for verb in ("heap.collect", "session.render", "segment.list", "session.show", "heap.log"):
             await kept_bench.call(verb, session=session["session"])

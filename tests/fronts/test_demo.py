@@ -146,11 +146,15 @@ def test_the_sample_is_two_sessions_and_every_call_is_answered():
 
 def prompt(words):
     message = {"role": "user", "content": words}
-    return json.dumps({"type": "user", "uuid": words, "sessionId": "s", "parentUuid": None, "message": message}).encode()
+    return json.dumps(
+        {"type": "user", "uuid": words, "sessionId": "s", "parentUuid": None, "message": message}
+    ).encode()
 
 
 def test_a_damaged_line_whose_records_were_read_leaves_no_text_unread(tmp_path):
-    (tmp_path / "a.jsonl").write_bytes(prompt("the first question of the harbour") + prompt("and another one of the quay"))
+    (tmp_path / "a.jsonl").write_bytes(
+        prompt("the first question of the harbour") + prompt("and another one of the quay")
+    )
 
     assert demo_verify.parse(str(tmp_path / "a.jsonl")).unread_texts == 0
 

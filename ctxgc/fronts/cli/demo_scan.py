@@ -24,7 +24,7 @@ PROBES_MAX = 10_000
 PROBE_CHARS_MIN = 24
 PROBE_CHARS_MAX = 80
 
-_RUN = re.compile(r'(?:[^"\\]|\\.){%d,}' % PROBE_CHARS_MIN, re.DOTALL)
+_RUN = re.compile(rf'(?:[^"\\]|\\.){{{PROBE_CHARS_MIN},}}', re.DOTALL)
 _WORDS = re.compile(r"\w\s+\w")
 
 

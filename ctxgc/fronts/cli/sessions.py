@@ -76,7 +76,10 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
     if passed_over := sum(part.passed_over or 0 for part in parts):
         names = [os.path.basename(path) for part in parts for path in part.passed_over_files or ()][:PASSED_OVER_SHOWN]
         more = ", …" if passed_over > len(names) else ""
-        page.say(f"  passed over: {plural(passed_over, 'file')} that no session is in ({plain(', '.join(names))}{more})", "dim")
+        page.say(
+            f"  passed over: {plural(passed_over, 'file')} that no session is in ({plain(', '.join(names))}{more})",
+            "dim",
+        )
     if not rows:
         if not failed and not passed_over:
             hint = f"as {format_name}; without --format the format is detected" if format_name else "for ctxgc to read"
