@@ -49,6 +49,22 @@ class Record(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(Record)
 
 
+BARE_ITEMS = CALLS | OUTPUTS | {"message", "reasoning"}
+"""Items that a rollout from before September 2025 holds without the wrapping of today."""
+
+
+def _bare(value: dict[str, Any]) -> Record:
+    """A record of such a rollout: its first line is what `session_meta` says now, every other one an item."""
+    if value.get("type") in BARE_ITEMS:
+        return Record(value.get("timestamp"), "response_item", value)
+    if "record_type" in value:
+        return Record(None, f"record_type.{value['record_type']}", {})
+    if "type" not in value and "id" in value and "timestamp" in value:
+        base = {"base_instructions": {"text": value.get("instructions")}}
+        return Record(value["timestamp"], "session_meta", value | base)
+    return Record(value.get("timestamp"), value.get("type"), None)
+
+
 class Codex(LineTranscript):
     """Parses one rollout file: one session."""
 
@@ -74,6 +90,8 @@ class Codex(LineTranscript):
             if found is None:
                 return False
             record = Record(found.get("timestamp"), found.get("type"), found.get("payload"))
+        if record.payload is None:
+            record = _bare(lenient_object(line) or {})
         self._take_record(record)
         return True
 
