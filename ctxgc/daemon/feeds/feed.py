@@ -19,7 +19,7 @@ from typing import Any
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Transcript, Used
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, TRANSCRIPT_FORMATS, detect, open_transcript
 from ctxgc.adapters.transcripts.inflating import Inflater
-from ctxgc.core.errors import BadTranscript
+from ctxgc.core.errors import BadTranscript, NoTranscript, UnknownFormat
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
 from ctxgc.core.segment import Departure, SessionKey, Status
@@ -39,14 +39,6 @@ FIRST_LOOK_BYTES = 2**16
 
 ANNOUNCED_MAX = 64
 """Events that wait for the first segment of a session: beyond the bound the oldest is dropped."""
-
-
-class UnknownFormat(BadTranscript):
-    """No row of the table of formats knows the file."""
-
-
-class NoTranscript(BadTranscript):
-    """A log that holds no part of a session, and is not expected to: it is empty, or a host's bookkeeping alone."""
 
 
 @dataclass(slots=True)

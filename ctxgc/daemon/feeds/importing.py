@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from ctxgc.core.errors import BadTranscript, CtxgcError, NotFound
-from ctxgc.daemon.feeds.feed import Feed, NoTranscript, UnknownFormat, imported_reply
+from ctxgc.core.errors import BadTranscript, CtxgcError, NotFound, NoTranscript, UnknownFormat
+from ctxgc.daemon.feeds.feed import Feed, imported_reply
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply
 
