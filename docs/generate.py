@@ -263,7 +263,8 @@ def error_classes() -> list[type[CtxgcError]]:
     found, waiting = set(), [CtxgcError]
     while waiting:
         waiting += (known := waiting.pop()).__subclasses__()
-        found.add(known)
+        if "kind" in vars(known):  # A class without a kind of its own is its parent to a client.
+            found.add(known)
     return sorted((c for c in found if c.__module__.startswith("ctxgc.")), key=lambda c: (-c.number, c.kind))
 
 

@@ -26,6 +26,11 @@ LINE_BYTES_MAX = 64 * 2**20
 DOCUMENT_BYTES_MAX = 256 * 2**20
 """A single-document format (one JSON object a file) larger than this is refused: it cannot be streamed."""
 
+DAMAGE_KINDS = frozenset(
+    {"malformed", "malformed_segment", "truncated", "too_long", "too_deep", "damaged_gzip", "damaged_zstd"}
+)
+"""Kinds of skipped records that may have held a part of a window; every other kind is known to hold none."""
+
 RESULT_PIECE = "result"
 """The piece of an exchange that its tool answered with."""
 
@@ -128,6 +133,10 @@ class Transcript(Protocol):
 
         Feeding may go on afterwards (a watched file grows); a later result completes its pending exchange.
         """
+        ...
+
+    def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
+        """Whether all these kinds of skipped records are the host's notes to itself, without any part of a session."""
         ...
 
 
