@@ -208,6 +208,8 @@ class GatewayConfig(_Section):
     """Types of edits under `context_management` beside which we may edit too; `compaction`: beside a host's summary."""
     hosts_allowed: Globs = ()
     """Names for this machine that requests may come under, beside its loopback's: `host.docker.internal`."""
+    auth: Literal["auto", "secret"] = "auto"
+    """Whom the gateway serves: `secret` only base URLs with the user's secret; `auto` also processes of the user (Linux)."""
     recall_tool: Literal["never", "always"] = "never"
     """`always` gives the model a tool to recall with, in sessions that begin in mode `on`."""
 

@@ -11,7 +11,6 @@ refuses is sent again as the agent wrote it. If the upstream takes that one, the
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -23,13 +22,12 @@ from ctxgc.gateway.editing.hidden_tool import Ends, HiddenRequest, HiddenTool
 from ctxgc.gateway.editing.request_editor import RequestEditor, Triage, UpstreamRequest
 from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.http.origin_guard import only_programs
+from ctxgc.gateway.http.owner_guard import PATH, only_the_owner
 from ctxgc.gateway.http.routes import Route, route
-from ctxgc.gateway.http.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Accepts, Upstreams, copied_headers
+from ctxgc.gateway.http.upstream import HOP_BY_HOP, Accepts, Upstreams, copied_headers
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
-READ_BYTES = 2**20
-"""Bytes read ahead of a slow reader, in each direction; at half of them the other side has to wait."""
 STATUS_PATH = "/ctxgc/status"
 
 _log = logging.getLogger("ctxgc.gateway")
@@ -69,19 +67,22 @@ class Proxy:
 
     def app(self) -> web.Application:
         """The application to run."""
-        app = web.Application(middlewares=[only_programs(lambda: self._settings().hosts_allowed)])
-        app.router.add_get(STATUS_PATH, self._status)
+        guards = [only_programs(lambda: self._settings().hosts_allowed), only_the_owner(self._settings)]
+        app = web.Application(middlewares=guards)
         app.router.add_route("*", "/{path:.*}", self._serve)
         app.on_response_prepare.append(_drop_library_headers)
         return app
 
-    async def _status(self, request: web.Request) -> web.StreamResponse:
+    def _status(self) -> web.StreamResponse:
         settings = self._settings()
         modes = {"mode": settings.mode, "modes": dict(settings.modes)}
         return web.json_response(self._counters.report() | modes)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        way = route(request.method, request.raw_path, request.headers, self._settings().upstreams)
+        path = request[PATH]
+        if request.method in ("GET", "HEAD") and path.target.partition("?")[0] == STATUS_PATH:
+            return self._status()
+        way = route(request.method, path.target, request.headers, self._settings().upstreams)
         if not way.url:
             return _error_response(400, way.why)
         if request.headers.get("upgrade", "").lower() == "websocket":
@@ -289,24 +290,6 @@ class _RequestBody:
     def _keep(self, data: bytes) -> None:
         self._bytes += len(data)
         self.parts.append(data)
-
-
-async def listen(app: web.Application, listener: socket.socket) -> web.AppRunner:
-    """Serve until the runner is cleaned up."""
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
-        auto_decompress=False,
-        handler_cancellation=True,  # An agent that hangs up ends the reply that it pays for.
-        max_line_size=HEADER_BYTES_MAX,
-        max_field_size=HEADER_BYTES_MAX,
-        shutdown_timeout=5.0,
-        read_bufsize=READ_BYTES,
-    )
-    await runner.setup()
-    await web.SockSite(runner, listener).start()
-    return runner
 
 
 async def _drop_library_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
