@@ -209,7 +209,7 @@ class GatewayConfig(_Section):
     hosts_allowed: Globs = ()
     """Names for this machine that requests may come under, beside its loopback's: `host.docker.internal`."""
     auth: Literal["auto", "secret"] = "auto"
-    """Whom the gateway serves: `secret` only base URLs with the user's secret; `auto` also processes of the user (Linux)."""
+    """How a request shows its user: `secret` by the word in its base URL; `auto` also by its process, on Linux."""
     recall_tool: Literal["never", "always"] = "never"
     """`always` gives the model a tool to recall with, in sessions that begin in mode `on`."""
 

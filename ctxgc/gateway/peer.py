@@ -3,10 +3,10 @@
     (peer's address, own address) ──sock_diag, one socket by its hash──▶ uid
                                   └─refused──▶ /proc/net/tcp, tcp6 ──▶ uid
 
-A TCP connection carries no credentials, but both ends are sockets of this machine. `sock_diag` finds the peer's socket in
-O(1), in about 20 µs; the tables under /proc are O(sockets), and serve where a kernel has no `sock_diag`. A gateway asks
-once for each connection, when the connection begins. Only an established socket has an owner: of a closed one the kernel
-says uid 0. Other systems answer nothing, and there the secret in the path decides. Standard library only.
+A TCP connection carries no credentials, but both ends are sockets of this machine. `sock_diag` finds the peer's socket
+in O(1), in about 20 µs; the tables under /proc are O(sockets), and serve where a kernel has no `sock_diag`. A gateway
+asks once for each connection, when the connection begins. Only an established socket has an owner: of a closed socket
+the kernel says uid 0. Other systems answer nothing, and there the secret in the path decides. Standard library only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Address = tuple[str, int]
 
 NOBODY = 65534
 """The uid by which a kernel names users that a user namespace does not know: nobody in particular."""
-ESTABLISHED = 1
+ESTABLISHED, LISTENING = 1, 10
+"""States of a socket."""
 TABLE_BYTES_MAX = 8 * 2**20
 
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _ANY_STATE = 4, 20, 1, 0xFFFFFFFF
@@ -34,13 +35,12 @@ _REPLY_BYTES = 4096
 
 def peer_uid(own: Address, peer: Address) -> int | None:
     """The uid of the process that opened this connection from `peer`; None where that cannot be known."""
-    if sys.platform != "linux":
-        return None
-    try:
-        uid = _uid_by_diag(own, peer)
-    except (OSError, struct.error, ValueError):
-        uid = _uid_by_table(own, peer)
-    return None if uid == NOBODY else uid
+    return _uid(own, peer, ESTABLISHED)
+
+
+def listener_uid(address: Address) -> int | None:
+    """The uid of the process that listens at exactly this address; None where that cannot be known."""
+    return _uid(("::" if ":" in address[0] else "0.0.0.0", 0), address, LISTENING)  # noqa: S104 (no address is bound)
 
 
 def is_own_peer(own: Address, peer: Address) -> bool:
@@ -48,7 +48,17 @@ def is_own_peer(own: Address, peer: Address) -> bool:
     return peer_uid(own, peer) == os.geteuid()
 
 
-def _uid_by_diag(own: Address, peer: Address) -> int | None:
+def _uid(own: Address, peer: Address, state: int) -> int | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        uid = _uid_by_diag(own, peer, state)
+    except (OSError, struct.error, ValueError):
+        uid = _uid_by_table(own, peer, state)
+    return None if uid == NOBODY else uid
+
+
+def _uid_by_diag(own: Address, peer: Address, wanted: int) -> int | None:
     source, target = ip_address(peer[0]), ip_address(own[0])
     family = socket.AF_INET if source.version == 4 else socket.AF_INET6
     ports = peer[1].to_bytes(2, "big"), own[1].to_bytes(2, "big")
@@ -61,10 +71,10 @@ def _uid_by_diag(own: Address, peer: Address) -> int | None:
     if kind != _SOCK_DIAG_BY_FAMILY:
         raise OSError("the kernel does not tell sockets this way")
     _, state, _, _, source_port, _, _, _, _, _, _, _, _, uid, _ = _ANSWER.unpack_from(reply, _HEADER.size)
-    return int(uid) if state == ESTABLISHED and source_port == ports[0] else None
+    return int(uid) if state == wanted and source_port == ports[0] else None
 
 
-def _uid_by_table(own: Address, peer: Address) -> int | None:
+def _uid_by_table(own: Address, peer: Address, state: int) -> int | None:
     """The same by the kernel's tables; an IPv6 socket may hold an IPv4 connection."""
     wanted = {f"{_hex(*there)} {_hex(*here)}" for there, here in zip(_forms(peer), _forms(own), strict=True)}
     for name in ("tcp", "tcp6"):
@@ -75,7 +85,7 @@ def _uid_by_table(own: Address, peer: Address) -> int | None:
             continue
         for line in lines[1:]:
             fields = line.split()
-            if f"{fields[1]} {fields[2]}" in wanted and int(fields[3], 16) == ESTABLISHED:
+            if f"{fields[1]} {fields[2]}" in wanted and int(fields[3], 16) == state:
                 return int(fields[7])
     return None
 

@@ -3,8 +3,8 @@
     state folder/gateway.secret, 0600 ◀─makes, once─ gateway, `ctxgc run`, `ctxgc env`
                      └──▶ http://127.0.0.1:8787/k/SECRET/anthropic
 
-The file outlives restarts, because base URLs stand in files of agents. The gateway compares the secret, and neither logs
-the secret nor sends it upstream. Standard library only: `ctxgc status` imports this module.
+The file outlives restarts, because base URLs stand in files of agents. The gateway compares the secret, and neither
+logs the secret nor sends it upstream. Standard library only: `ctxgc status` imports this module.
 """
 
 from __future__ import annotations

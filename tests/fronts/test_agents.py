@@ -10,7 +10,9 @@ from itertools import pairwise
 
 import pytest
 
+from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.main import main
+from ctxgc.gateway.secret import ensure_secret
 from tests.fronts.fake_daemon import FakeDaemon
 
 MODES = {"mode": "shadow", "modes": {"codex": "on"}}
@@ -48,13 +50,20 @@ def home(tmp_path, monkeypatch, gateway):
     """A user with all three agents, no settings, and a gateway that serves."""
     for name in [name for name in os.environ if name.startswith(("CTXGC_", "ANTHROPIC_", "OPENAI_", "OPENCODE_"))]:
         monkeypatch.delenv(name)
-    for name in ("claude", "codex", "opencode"):
+    for name in (*AGENTS, "my-agent"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("CTXGC_GATEWAY__PORT", str(gateway.server_address[1]))
     return tmp_path
+
+
+@pytest.fixture
+def base(gateway, home):
+    """The beginning of the user's base URLs: the gateway's address with the secret."""
+    return f"http://127.0.0.1:{gateway.server_address[1]}/k/{ensure_secret(str(home / 'ctxgc'))}"
 
 
 @pytest.fixture
@@ -77,31 +86,31 @@ def run(home, monkeypatch, capfd):
     daemon.close()
 
 
-def test_claude_code_gets_the_gateway_as_its_base_url_and_its_own_arguments(run, gateway, home):
+def test_claude_code_gets_the_gateway_as_its_base_url_and_its_own_arguments(run, base, home):
     words, variables = run("run", "claude", "-p", "hi", "--json", "--socket", "x")
 
     assert words == [str(home / "claude"), "-p", "hi", "--json", "--socket", "x"]
-    assert variables["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{gateway.server_address[1]}/anthropic"
+    assert variables["ANTHROPIC_BASE_URL"] == f"{base}/anthropic"
 
 
-def test_codex_gets_a_provider_of_this_run_alone(run, gateway):
+def test_codex_gets_a_provider_of_this_run_alone(run, base):
     words, variables = run("run", "codex", "exec", "hi")
 
     given = tomllib.loads("\n".join(word for flag, word in pairwise(words) if flag == "-c"))
     provider = given["model_providers"][given["model_provider"]]
-    assert provider["base_url"] == f"http://127.0.0.1:{gateway.server_address[1]}/openai/v1"
+    assert provider["base_url"] == f"{base}/openai/v1"
     assert provider["requires_openai_auth"]
     assert not provider["supports_websockets"]
     assert words[-2:] == ["exec", "hi"]
     assert "CODEX_HOME" not in set(variables) - set(os.environ)
 
 
-def test_an_upstream_with_a_path_of_its_own_gets_no_version_from_us(run, monkeypatch, gateway):
+def test_an_upstream_with_a_path_of_its_own_gets_no_version_from_us(run, monkeypatch, base):
     monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_OPENAI", "https://example.org/backend/codex")
 
     words, _ = run("run", "codex")
 
-    assert f'"http://127.0.0.1:{gateway.server_address[1]}/openai"' in words[-1]
+    assert f'"{base}/openai"' in words[-1]
 
 
 def test_opencodes_own_overlay_stays_under_ours(run, monkeypatch):
@@ -188,3 +197,74 @@ def test_what_env_prints_is_what_run_would_do(run, agent):
 
     assert all(shlex.split(value) == [variables[name]] for name, value in exported.items())
     assert [shlex.split(shlex.split(value)[0])[1:] for value in aliased] == ([words[1:]] if words[1:] else [])
+
+
+OTHERS = {
+    "pi": ("pi", "CTXGC_PI_ANTHROPIC", "/anthropic"),
+    "qwen": ("qwen_code", "OPENAI_BASE_URL", "/openai/v1"),
+    "copilot": ("copilot_cli", "COPILOT_PROVIDER_BASE_URL", "/openai/v1"),
+    "aider": ("aider", "OPENAI_API_BASE", "/openai/v1"),
+    "goose": ("goose", "ANTHROPIC_HOST", "/anthropic"),
+    "crush": ("crush", "OPENAI_API_ENDPOINT", "/openai/v1"),
+    "mini": ("mini_swe_agent", "ANTHROPIC_API_BASE", "/anthropic"),
+}
+
+
+def test_every_agent_without_a_name_of_its_sessions_is_tried_here():
+    assert OTHERS.keys() == AGENTS.keys() - {"claude", "codex", "opencode"}
+
+
+@pytest.mark.parametrize("agent", OTHERS)
+def test_an_agent_that_names_no_session_gets_a_named_one_in_its_base_url(run, base, monkeypatch, agent):
+    monkeypatch.setenv("COPILOT_PROVIDER_API_KEY", "k")
+    source, variable, end = OTHERS[agent]
+
+    words, variables = run("run", "--name", "mine", agent, "do", "it")
+
+    assert variables[variable] == f"{base}/s/{source}:mine{end}"
+    assert words[-2:] == ["do", "it"]
+
+
+def test_each_run_has_a_session_of_its_own_unless_one_is_named(run, base):
+    urls = [run("run", "--", "my-agent", "--flag")[1]["OPENAI_BASE_URL"] for _ in range(2)]
+
+    assert len(set(urls)) == 2
+    assert all(url.startswith(f"{base}/s/my-agent-") for url in urls)
+
+
+def test_goose_gets_its_path_beside_the_host(run, base):
+    _, variables = run("run", "--name", "mine", "goose")
+
+    joined = f"{variables['OPENAI_HOST']}/{variables['OPENAI_BASE_PATH']}"
+    assert joined == f"{base}/s/goose:mine/openai/v1/chat/completions"
+
+
+def test_copilot_without_a_key_of_the_users_is_not_started(run, monkeypatch):
+    code, said = run("run", "copilot")
+
+    assert code != 0
+    assert "COPILOT_PROVIDER_API_KEY" in said.err
+    monkeypatch.setenv("COPILOT_PROVIDER_API_KEY", "k")
+    monkeypatch.setenv("COPILOT_PROVIDER_TYPE", "azure")
+    assert run("run", "copilot")[0] != 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "variable"), [("mini", "ANTHROPIC_API_BASE"), ("crush", "OPENAI_API_ENDPOINT"), ("goose", "OPENAI_HOST")]
+)
+def test_no_other_agent_is_sent_elsewhere_than_its_user_said(run, base, monkeypatch, agent, variable):
+    monkeypatch.setenv(variable, "https://proxy.example.org/v1")
+    code, said = run("run", agent)
+    assert code != 0
+    assert variable in said.err
+
+    for own in (f"{base}/s/x/anthropic", "https://api.openai.com/v1"):
+        monkeypatch.setenv(variable, own)
+        assert run("run", agent)[1][variable].startswith(base.partition("/k/")[0])
+
+
+@pytest.mark.parametrize(("agent", "name"), [("claude", "x"), ("pi", "a/b"), ("pi", "-x"), ("pi", "x" * 200)])
+def test_a_name_that_no_request_could_carry_is_refused(run, agent, name):
+    code, _ = run("run", f"--name={name}", agent)
+
+    assert code == 2

@@ -1,6 +1,7 @@
 """A stranger can neither fill a gateway nor lock its user out: heads have their time, and connections their places."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -65,9 +66,12 @@ def test_a_second_half_head_on_a_used_connection_is_closed_after_its_time():
 def test_a_head_without_an_end_is_cut_off(strangers):
     endless = strangers.raw(b"GET / HTTP/1.1\r\n")
     line = b"x-long: " + b"x" * 2**16 + b"\r\n"
-    with pytest.raises(ConnectionError):
+    sent = 0
+    with contextlib.suppress(ConnectionError):
         for _ in range(20 * HEAD_BYTES_MAX // len(line)):
             endless.sendall(line)
+            sent += len(line)
+    assert sent < 10 * HEAD_BYTES_MAX
 
 
 def test_a_connection_that_brought_the_secret_is_not_closed_for_a_strangers(strangers):

@@ -89,7 +89,7 @@ def test_a_process_of_another_user_gets_nothing_without_the_secret():
 
 
 @linux
-@pytest.mark.parametrize("lookup", [peer.peer_uid, peer._uid_by_table])
+@pytest.mark.parametrize("lookup", [peer._uid_by_diag, peer._uid_by_table])
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_the_kernel_tells_the_uid_of_an_open_connection_alone(lookup, family, host):
     with socket.create_server((host, 0), family=family) as server:
@@ -97,10 +97,11 @@ def test_the_kernel_tells_the_uid_of_an_open_connection_alone(lookup, family, ho
         here, _ = server.accept()
         with here:
             ends = here.getsockname()[:2], here.getpeername()[:2]
-            assert lookup(*ends) == os.geteuid()
-            assert lookup(ends[1], (ends[1][0], 1)) is None
+            assert lookup(*ends, peer.ESTABLISHED) == os.geteuid()
+            assert peer.peer_uid(*ends) == peer.listener_uid(ends[0]) == os.geteuid()
+            assert peer.listener_uid(ends[1]) is None
             client.close()
-            assert lookup(*ends) is None, "a closed socket has uid 0 there, whoever closed it"
+            assert peer.peer_uid(*ends) is None, "a closed socket has uid 0 there, whoever closed it"
 
 
 def test_where_no_uid_can_be_known_the_secret_is_asked_for(monkeypatch):

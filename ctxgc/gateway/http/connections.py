@@ -19,7 +19,7 @@ from aiohttp import web
 from ctxgc.gateway.peer import Address, is_own_peer
 
 HEAD_S = 10.0
-"""Seconds within which a whole head must come, from the beginning of the connection or from the first byte after idling."""
+"""Seconds within which a whole head must come, from the connection's beginning or the first byte after idling."""
 HEAD_BYTES_MAX = 2 * 2**20
 """Bytes that may come before the library has found a head in them: a head, and what was read of the body behind it."""
 OWNED_MAX = 1024

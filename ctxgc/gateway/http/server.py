@@ -96,7 +96,7 @@ class Proxy:
     async def _prepare(self, request: web.Request, way: Route) -> _OutgoingRequest:
         """The request that goes upstream for a call to a model."""
         length = _body_length(request)
-        triage = self._editor.triage(way.format, request.headers, length or 0)
+        triage = self._editor.triage(way.format, request.headers, length or 0, request[PATH].session)
         body = _RequestBody(request)
         tool = self._tool_for(triage)
         if not ((triage.holds_body or tool) and await body.read()):

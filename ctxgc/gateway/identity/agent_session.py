@@ -23,7 +23,7 @@ from ctxgc.gateway.billing.usage import Usage
 from ctxgc.gateway.body.request_body import BodyContents
 from ctxgc.gateway.body.splice_memo import EvictedBody, Memo
 from ctxgc.gateway.identity.headers import Identity
-from ctxgc.protocol.agents import CLIENT
+from ctxgc.protocol.agents import TOOLLESS
 
 SESSIONS_MAX = 512
 BRANCHES_MAX = 64
@@ -184,7 +184,7 @@ class AgentSession:
 
     def _may_be_main(self, contents: BodyContents, segments: Sequence[Segment]) -> bool:
         # Requests for titles carry no tools. A client that names its session by our header may have no tools either.
-        if not contents.tools and self.identity.agent != CLIENT:
+        if not contents.tools and self.identity.agent not in TOOLLESS:
             return False
         is_summary = any(segment.kind is Kind.SUMMARY for segment in segments)
         if not self.known_ids or is_summary or _first_prompt(segments) in self.known_ids:
