@@ -212,6 +212,8 @@ class GatewayConfig(_Section):
     """How a request shows its user: `secret` by the word in its base URL; `auto` also by its process, on Linux."""
     recall_tool: Literal["never", "always"] = "never"
     """`always` gives the model a tool to recall with, in sessions that begin in mode `on`."""
+    recall_scope: Literal["session", "any"] = "session"
+    """Sessions that this tool reaches: its own with its sub-agents; or `any` of the user, whatever its project."""
 
 
 class Config(_Section):

@@ -44,6 +44,8 @@ class Settings:
     """The word in the path of that user's base URLs; empty: there is none."""
     recall_tool: Literal["never", "always"] = "never"
     """Whether the model gets a tool to recall with, in sessions that begin now."""
+    recall_scope: Literal["session", "any"] = "session"
+    """The sessions whose segments that tool brings back: its own with its sub-agents, or any session of the user."""
 
     def mode_of(self, agent: str, session: str) -> Mode:
         """The mode of one session: its own, its agent's, or the gateway's."""
@@ -74,6 +76,7 @@ def settings_of(config: Config, mode: str = "", secret: str = "") -> Settings:
         auth=section.auth,
         secret=secret,
         recall_tool=section.recall_tool,
+        recall_scope=section.recall_scope,
     )
 
 
