@@ -25,6 +25,7 @@ from ctxgc.core.pacer import PROFILES
 from ctxgc.core.segment import Status
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
 from ctxgc.gateway.body.splice_memo import EvictedBody, splice_tombstones
+from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
@@ -44,6 +45,8 @@ HEAD_START_S = 0.2
 """Seconds for which parsing waits for the beginning of the reply: parsing would delay the first byte."""
 WAITING_MAX = 256
 """Calls whose windows wait to be parsed; the daemon does not get a call beyond them."""
+BACKLOG_BYTES_MAX = 128 * 2**20
+"""Bytes of bodies that wait for the daemon; the daemon does not get a call beyond them."""
 
 COMMAND = "ctxgc recall"
 """The way back that the daemon's tombstones name."""
@@ -82,6 +85,8 @@ class WindowSyncer:
         """The newest call of each branch that waits for its sync."""
         self._busy: set[Branch] = set()
         self._waiting = 0
+        self._backlog = ByteBudget(BACKLOG_BYTES_MAX)
+        """Bodies of calls that the daemon is still to get: a slow daemon must not fill the gateway."""
         self.trouble: Reason | None = None
         """Why the last sync failed; None after an answer of the daemon."""
 
@@ -99,11 +104,20 @@ class WindowSyncer:
 
     def start(self, call: ModelCall) -> None:
         """Sync this call with the daemon: at once if the call is held back, else when its reply has begun."""
-        if self._waiting >= WAITING_MAX:
+        size = sum(map(len, call.parts))
+        if self._waiting >= WAITING_MAX or not self._backlog.take(size):
             call.fail(Reason.OWN_LATE)
             return
         self._waiting += 1
+        self._workers.spawn(self._release_after_sync(call, size))
         self._workers.spawn(self._sync_call(call))
+
+    async def _release_after_sync(self, call: ModelCall, size: int) -> None:
+        """Count the call's body out of the backlog, when the daemon has the call or gets it no more."""
+        try:
+            await call.is_synced.wait()
+        finally:
+            self._backlog.give(size)
 
     def report_off_sessions(self) -> None:
         """Tell the daemon which sessions are in mode `off` now: no request of theirs is synced any more."""

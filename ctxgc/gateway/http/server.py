@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, web
 
 from ctxgc.gateway.billing.usage import UsageScanner
-from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
+from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.editing.hidden_tool import Ends, HiddenRequest, HiddenTool
 from ctxgc.gateway.editing.request_editor import RequestEditor, Triage, UpstreamRequest
 from ctxgc.gateway.editing.request_state import ModelCall
+from ctxgc.gateway.http.agent_body import AgentBody
 from ctxgc.gateway.http.origin_guard import only_programs
 from ctxgc.gateway.http.owner_guard import PATH, only_the_owner
 from ctxgc.gateway.http.routes import Route, route
@@ -29,6 +30,8 @@ from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
 STATUS_PATH = "/ctxgc/status"
+HELD_BYTES_MAX = 256 * 2**20
+"""Bytes of bodies that are kept at a time; what comes beyond them streams through unread."""
 
 _log = logging.getLogger("ctxgc.gateway")
 
@@ -64,6 +67,8 @@ class Proxy:
         self._counters = counters
         self._settings = settings
         self._upstreams = upstreams
+        self._held = ByteBudget(HELD_BYTES_MAX)
+        """Bytes of bodies that are kept, in all requests under way."""
 
     def app(self) -> web.Application:
         """The application to run."""
@@ -91,13 +96,16 @@ class Proxy:
             self._counters.others += 1
             return await self._exchange(request, way, _OutgoingRequest(_body_chunks(request), _body_length(request)))
         self._counters.calls += 1
-        return await self._exchange(request, way, await self._prepare(request, way))
+        body = AgentBody(request, self._held)
+        try:
+            return await self._exchange(request, way, await self._prepare(request, way, body))
+        finally:
+            body.release()
 
-    async def _prepare(self, request: web.Request, way: Route) -> _OutgoingRequest:
+    async def _prepare(self, request: web.Request, way: Route, body: AgentBody) -> _OutgoingRequest:
         """The request that goes upstream for a call to a model."""
         length = _body_length(request)
         triage = self._editor.triage(way.format, request.headers, length or 0, request[PATH].session)
-        body = _RequestBody(request)
         tool = self._tool_for(triage)
         if not ((triage.holds_body or tool) and await body.read()):
             accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
@@ -124,7 +132,7 @@ class Proxy:
             return None
         return tool if tool.may_join(triage.session, triage.wire, triage.mode) else None
 
-    def _record_streamed(self, triage: Triage, body: _RequestBody) -> ModelCall | None:
+    def _record_streamed(self, triage: Triage, body: AgentBody) -> ModelCall | None:
         return self._editor.record_streamed(triage, body.parts if body.is_whole else None)
 
     async def _exchange(self, request: web.Request, way: Route, out: _OutgoingRequest) -> web.StreamResponse:
@@ -251,45 +259,6 @@ class _AgentConnection:
         if self._request.transport is not None:
             self._request.transport.close()
         return self.reply or web.Response(status=502)
-
-
-class _RequestBody:
-    """A request's body on its way upstream, kept up to the bound."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
-        self.parts: list[bytes] = []
-        self._bytes = 0
-        self._is_at_end = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the body has ended, and every part is kept."""
-        return self._is_at_end and self._bytes <= EDITED_BYTES_MAX
-
-    async def read(self) -> bool:
-        """Read to the end; False if the body is too long to be held: then `chunks` goes on."""
-        async for data, _ in self._request.content.iter_chunks():
-            self._keep(data)
-            if self._bytes > EDITED_BYTES_MAX:
-                return False
-        self._is_at_end = True
-        return True
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The parts already read, then the rest as it comes."""
-        for part in tuple(self.parts):
-            yield part
-        async for data, _ in self._request.content.iter_chunks():
-            self._keep(data)
-            if self._bytes > EDITED_BYTES_MAX:
-                self.parts.clear()
-            yield data
-        self._is_at_end = True
-
-    def _keep(self, data: bytes) -> None:
-        self._bytes += len(data)
-        self.parts.append(data)
 
 
 async def _drop_library_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
