@@ -23,7 +23,7 @@ TURNS, FILE_BYTES = 60, 8000
 EDITED_MIN = 5
 OTHERS = agents_folder() / "others"
 KEYS = {"ANTHROPIC_API_KEY": "x", "OPENAI_API_KEY": "x"}
-MINI = {"MSWEA_CONFIGURED": "true", "MSWEA_COST_TRACKING": "ignore_errors"}
+MINI = {"MSWEA_CONFIGURED": "true", "MSWEA_COST_TRACKING": "ignore_errors", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 COPILOT = {"COPILOT_PROVIDER_API_KEY": "x", "COPILOT_MODEL": "gpt-5"}
 FINISH = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 
@@ -36,9 +36,7 @@ def pi(model):
 AGENTS = {
     "pi_messages": pi("anthropic/claude-sonnet-4-5"),
     "pi_responses": pi("openai/gpt-5"),
-    "qwen": Agent(
-        "qwen", "qwen_code", ("--auth-type", "openai", "-y", PROMPT), KEYS | {"OPENAI_MODEL": "m"}, ({}, ())
-    ),
+    "qwen": Agent("qwen", "qwen_code", ("--auth-type", "openai", "-y", PROMPT), KEYS | {"OPENAI_MODEL": "m"}, ({}, ())),
     "copilot": Agent("copilot", "copilot_cli", ("-p", PROMPT, "--allow-all-tools"), COPILOT, ({}, ())),
     "mini": Agent(
         "mini",
