@@ -17,7 +17,7 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ctxgc.protocol import discovery
 from ctxgc.protocol.agents import AGENTS
@@ -71,6 +71,11 @@ def _known_agents(modes: dict[str, str]) -> dict[str, str]:
         if meant := similar_agent(name.partition(":")[0]):
             raise ValueError(f"no agent is called `{name.partition(':')[0]}`; did you mean `{meant}`?")
     return modes
+
+
+def _profile(name: object) -> object:
+    """The name in force for an older name of a price profile."""
+    return "subscription" if name == "flat" else name
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -138,8 +143,13 @@ class PacerConfig(_Section):
 
     enabled: bool = False
     """Whether sessions are collected without being asked."""
-    profile: Literal["cache_5m", "cache_1h", "uncached", "flat"] = "cache_5m"
-    """How the provider bills a prompt: cached for 5 minutes, cached for 1 hour, uncached, or at a flat rate."""
+    profile: Annotated[
+        Literal["auto", "cache_5m", "cache_1h", "openai", "subscription", "uncached"], BeforeValidator(_profile)
+    ] = "auto"
+    """How the provider bills a prompt. `auto`: as each request says. Any other profile wins over the request:
+    `cache_5m` and `cache_1h`: Anthropic's caches, `openai`: a cache that is written for free, `subscription`: a plan
+    instead of a bill, `uncached`. A plan counts by rules that are not public: the assumption is that a token counts
+    whole, and a tenth where the cache had it. `flat` is the older name of `subscription`."""
     fault_price_tokens: Tokens = 0
     """What a page fault is held to cost, in input tokens; higher collects less. 0: what was tuned for the profile."""
     horizon_turns: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -150,6 +160,23 @@ class PacerConfig(_Section):
     """Hard limit on a window in billed tokens; 0: none."""
     low_ratio: Annotated[float, Field(ge=0.05, le=1.0)] = 0.5
     """The part of the hard limit that a hard collection goes down to."""
+
+
+class ModelPriceConfig(BaseModel):
+    """What a model costs, in US dollars for a million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Annotated[float, Field(ge=0, le=10_000)]
+    output: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+
+
+class PricesConfig(_Section):
+    """`[prices]`: what models cost, for the amounts in dollars."""
+
+    models: Annotated[dict[str, ModelPriceConfig], Field(max_length=1000)] = {}
+    """Prices of models in US dollars for a million tokens, before the list prices that ctxgc has:
+    `my-model = { input = 2.0, output = 10.0 }`."""
 
 
 class ProtectConfig(_Section):
@@ -222,6 +249,7 @@ class Config(_Section):
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
     collect: CollectConfig = CollectConfig()
     pacer: PacerConfig = PacerConfig()
+    prices: PricesConfig = PricesConfig()
     protect: ProtectConfig = ProtectConfig()
     redact: RedactConfig = RedactConfig()
     stash: StashConfig = StashConfig()

@@ -1,13 +1,17 @@
 """Settings: from file and environment, checked as a whole, and every mistake named with its way out."""
 
+from typing import get_args
+
 import pytest
 from pydantic import ValidationError
 
 from ctxgc.adapters.transcripts.formats import TRANSCRIPT_FORMATS
-from ctxgc.config import BadConfig, Config, config_path, load, state_dir
+from ctxgc.config import BadConfig, Config, PacerConfig, config_path, load, state_dir
 from ctxgc.core.pacer import PROFILES
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
+from ctxgc.daemon.settings import model_price, pacer_rules
+from ctxgc.gateway.settings import settings_of
 from ctxgc.protocol.agents import CLAUDE_CODE, CODEX, OPENCODE
 
 HOME = {"HOME": "/home/u"}
@@ -87,7 +91,7 @@ def test_the_environment_overrides_the_file_and_leaves_the_rest_of_it(write):
         ("[collect]\nrecent_turn = 3\n", ":2: unknown key `collect.recent_turn`; did you mean `recent_turns`?"),
         ("[colect]\nx = 1\n", ":1: unknown section `colect`; did you mean `collect`?"),
         ("\n[collect]\n\nrecent_turns = -1 # oops\n", ":4: `collect.recent_turns`: input should be greater than"),
-        ('[pacer]\nprofile = "cheap"\n', ":2: `pacer.profile`: input should be 'cache_5m', 'cache_1h'"),
+        ('[pacer]\nprofile = "cheap"\n', ":2: `pacer.profile`: input should be 'auto', 'cache_5m'"),
         ('[watch]\npaths = ["logs"]\n', ":2: `watch.paths`: must be an absolute path, or start with ~/, not 'logs'"),
         ('collect = "all"\n', ":1: `collect` is a section; write [collect]"),
         ('[redact]\nenabled = "maybe"\n', ":2: `redact.enabled`: input should be a valid boolean"),
@@ -171,8 +175,34 @@ def test_the_defaults_are_those_of_the_core():
     for name in ("recent_turns", "file_turns", "error_turns", "min_gain_tokens"):
         assert getattr(collect, name) == getattr(rules, name)
     assert set(collect.kinds) <= set(Kind)
-    assert Config().pacer.profile in PROFILES
+    assert {*get_args(PacerConfig.model_fields["profile"].annotation)} - {"auto"} <= PROFILES.keys()
 
 
 def test_each_agent_with_a_transcript_has_one_name_in_configuration_and_adapters():
     assert {CLAUDE_CODE, CODEX, OPENCODE} <= set(TRANSCRIPT_FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("configured", "requested", "prices"),
+    [
+        ("auto", "cache_1h", PROFILES["cache_1h"]),
+        ("auto", "", PROFILES["cache_5m"]),
+        ("cache_5m", "cache_1h", PROFILES["cache_5m"]),
+        ("uncached", "openai", PROFILES["uncached"]),
+        ("flat", "", PROFILES["subscription"]),
+        ("subscription", "cache_1h", PROFILES["subscription"]._replace(ttl_s=3600.0)),
+    ],
+)
+def test_a_price_profile_that_the_user_sets_wins_over_the_marks_of_the_request(configured, requested, prices):
+    config = Config(pacer={"profile": configured})
+
+    assert pacer_rules(config, requested).prices == prices
+    assert settings_of(config).cache_life_s(requested) == prices.ttl_s
+
+
+def test_a_models_price_may_be_set_and_is_else_the_list_price():
+    config = Config(prices={"models": {"house-model": {"input": 0.5}}})
+
+    assert model_price(config, "house-model").input == 0.5
+    assert model_price(config, "claude-sonnet-5").input == 2.0
+    assert model_price(config, "unheard-of") is None

@@ -62,10 +62,16 @@ class Prices(NamedTuple):
 PROFILES = {
     "cache_5m": Prices(0.1, 1.25, 300.0),
     "cache_1h": Prices(0.1, 2.0, 3600.0),
+    "openai": Prices(0.1, 1.0, 300.0),
+    "subscription": Prices(0.1, 1.0, 300.0),
     "uncached": Prices(1.0, 1.0, 0.0),
     "flat": Prices(0.1, 1.0, 300.0),
 }
-"""Published list prices of prompt caching, 2026-11; `flat` is a subscription judged by prompt tokens and misses."""
+"""Published list prices of prompt caching, 2026-11. The rules by which a plan counts are not public: `subscription`
+assumes that a token that the cache lacked counts whole, and a token read from the cache a tenth. `flat` is the older
+name of that profile."""
+PROFILE_DEFAULT = "cache_5m"
+"""The profile of a session whose requests say nothing about a cache."""
 
 
 class Dials(NamedTuple):
@@ -80,9 +86,11 @@ TUNED = {
     "cache_1h": Dials(20_000.0, 25.0),
     "uncached": Dials(460_000.0, 10.0),
     "flat": Dials(28_000.0, 20.0),
+    "openai": Dials(28_000.0, 20.0),
+    "subscription": Dials(28_000.0, 20.0),
 }
 """Chosen on recorded sessions: at most three faults in two hundred turns, and three in a thousand that coincidence does
-not explain: docs/design/policy.md."""
+not explain: docs/design/policy.md. `openai` and `subscription` have the relative prices of `flat`, and so its dials."""
 
 
 Chances = Callable[[Heap, Sequence[int], Now, Sequence[int], Container[int]], Sequence[float]]
@@ -124,6 +132,16 @@ class PacerRules:
     rules: Rules = field(default_factory=Rules)
     """The rules of a collection at the hard limit. Below the limit `recent_turns` above replaces theirs."""
     chances: Chances = reuse_chances
+
+
+def effective_profile(configured: str, requested: str) -> str:
+    """The price profile of a request: the configured profile, and with `auto` the one that the request says."""
+    return (requested or PROFILE_DEFAULT) if configured == "auto" else configured
+
+
+def cache_life_s(profile: str, requested: str) -> float:
+    """Seconds for which an unused prefix stays cached: with a plan, as the marks of the request say."""
+    return PROFILES[requested if profile in ("subscription", "flat") and requested else profile].ttl_s
 
 
 def tuned_rules(profile: str) -> PacerRules:

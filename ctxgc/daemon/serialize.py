@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import asdict
 
 from ctxgc.core.collector import Plan, Victim, freeable_tokens
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
+from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece, State
 from ctxgc.core.tombstone import label, size_label
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.pacer_status import Pacing
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, ReasonReply, VictimReply
+from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, PriceReply, ReasonReply, VictimReply
 from ctxgc.protocol.replies.segments import ContentReply, PathUseReply, PieceReply, SegmentReply
 from ctxgc.protocol.replies.sessions import KindTokens, SessionReply, ShowReply
 from ctxgc.protocol.replies.stash import HitReply
@@ -62,9 +63,9 @@ def session_reply(row: SessionRow, *, changed: str | None = None, next: str | No
 
 
 def show_reply(
-    session: Session, children: list[str], pacing: Pacing, last_collection: CollectionReply | None
+    session: Session, children: list[str], pacing: Pacing, journal: Sequence[Collection], price: ModelPrice | None
 ) -> ShowReply:
-    """A session with its window. O(segments)."""
+    """A session with its window. The journal has the newest collections, the newest first. O(segments)."""
     heap, row = session.heap, session.row
     states = Counter(STATES[state] for state in heap.state)
     billed = session.billed(heap.resident_tokens)
@@ -91,9 +92,22 @@ def show_reply(
         gateway=pacing.gateway,
         freed_tokens=pacing.freed_tokens,
         cache_hit_rate=pacing.cache_hit_rate,
-        last_collection=last_collection,
+        saved_usd=_saved_usd(session, journal, price),
+        price=price_reply(session, price),
+        last_collection=collection_reply(session, journal[0], price) if journal else None,
         next_collection=pacing.next_collection,
     )
+
+
+def _saved_usd(session: Session, journal: Sequence[Collection], price: ModelPrice | None) -> float | None:
+    undone = {record.undoes for record in journal}
+    costs = [
+        record.predicted_cost if record.actual_cost is None else record.actual_cost
+        for record in journal
+        if record.id not in undone and not record.undoes
+    ]
+    saved = dollars_of(session, -sum(costs), price)
+    return saved and round(saved, 4)
 
 
 def kind_tokens(session: Session) -> list[KindTokens]:
@@ -276,7 +290,22 @@ def _victim_reply(
     )
 
 
-def collection_reply(session: Session, record: Collection, labels: Mapping[int, str] | None = None) -> CollectionReply:
+def price_reply(session: Session, price: ModelPrice | None) -> PriceReply | None:
+    """The price of the session's model."""
+    return price and PriceReply(session.row.model, price.input, price.output, price.as_of)
+
+
+def dollars_of(session: Session, raw_cost: float | None, price: ModelPrice | None) -> float | None:
+    """A cost in raw input-token equivalents as dollars; None where cost or price is unknown."""
+    return None if raw_cost is None or price is None else price.dollars(raw_cost * session.calibration.ratio)
+
+
+def collection_reply(
+    session: Session,
+    record: Collection,
+    price: ModelPrice | None = None,
+    labels: Mapping[int, str] | None = None,
+) -> CollectionReply:
     """A line of the journal; with labels its victims too. Tokens are raw."""
     victims = None
     if labels is not None:
@@ -294,6 +323,8 @@ def collection_reply(session: Session, record: Collection, labels: Mapping[int, 
         predicted_cost=record.predicted_cost,
         actual_cost=record.actual_cost,
         undoes=record.undoes,
+        predicted_usd=dollars_of(session, record.predicted_cost, price),
+        actual_usd=dollars_of(session, record.actual_cost, price),
         victims=victims,
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ctxgc.config import Config
-from ctxgc.core.pacer import PacerRules, tuned_rules
+from ctxgc.core.model_prices import ModelPrice, price_of
+from ctxgc.core.pacer import PacerRules, cache_life_s, effective_profile, tuned_rules
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session_index import SessionSettings
 
-LIVE_SECTIONS = ("collect", "pacer", "protect")
+LIVE_SECTIONS = ("collect", "pacer", "prices", "protect")
 """Sections that a reload puts in force; the others wait for a restart."""
 
 
@@ -32,19 +33,27 @@ def session_settings(config: Config) -> SessionSettings:
     )
 
 
-def pacer_rules(config: Config, profile: str = "") -> PacerRules:
-    """The pacer's dials for a client's price profile, else for the configured profile.
+def pacer_rules(config: Config, requested: str = "") -> PacerRules:
+    """The pacer's dials for the configured price profile; with `auto`, for the profile that the request says.
 
     The window's limit is in billed tokens, so each session converts the limit for itself.
     """
-    rules = tuned_rules(profile or config.pacer.profile)
+    profile = effective_profile(config.pacer.profile, requested)
+    rules = tuned_rules(profile)
     return replace(
         rules,
+        prices=rules.prices._replace(ttl_s=cache_life_s(profile, requested)),
         fault_price_tokens=float(config.pacer.fault_price_tokens or rules.fault_price_tokens),
         horizon_turns=float(config.pacer.horizon_turns or rules.horizon_turns),
         recent_turns=config.pacer.recent_turns,
         low_ratio=config.pacer.low_ratio,
     )
+
+
+def model_price(config: Config, model: str) -> ModelPrice | None:
+    """The price of a model: the configured price, else the list price; None for an unknown model."""
+    own = {name: ModelPrice(price.input, price.output, "") for name, price in config.prices.models.items()}
+    return price_of(model, own)
 
 
 def apply_config(services: Services, fresh: Config) -> tuple[list[str], list[str]]:

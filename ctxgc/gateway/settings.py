@@ -8,7 +8,7 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from ctxgc.config import BadConfig, Config
-from ctxgc.core.pacer import PROFILES
+from ctxgc.core.pacer import PROFILE_DEFAULT, PROFILES, cache_life_s, effective_profile
 from ctxgc.gateway.loopback import is_local, is_loopback_address
 
 ANTHROPIC, OPENAI = "anthropic", "openai"
@@ -32,8 +32,10 @@ class Settings:
     mode: Mode = "shadow"
     modes: Mapping[str, Mode]
     """Modes of agents (`codex`) and sessions (`codex:ID`), before the gateway's own."""
-    cache_ttl_s: float = 300.0
-    """Seconds of pause after which the provider's cache is cold, and an edit is free."""
+    cache_ttl_s: float = PROFILES[PROFILE_DEFAULT].ttl_s
+    """Seconds of pause after which the cache of a request is cold that says nothing about its cache."""
+    profile: str = "auto"
+    """The configured price profile; `auto`: as each request says."""
     context_edits_allowed: frozenset[str] = frozenset()
     """Types of edits under `context_management` beside which ctxgc may edit too."""
     hosts_allowed: frozenset[str] = frozenset()
@@ -51,6 +53,12 @@ class Settings:
         """The mode of one session: its own, its agent's, or the gateway's."""
         own = self.modes.get(f"{agent}:{session}") or self.modes.get(f"{agent}:{session.partition('/')[0]}")
         return own or self.modes.get(agent) or self.mode
+
+    def cache_life_s(self, requested: str) -> float:
+        """Seconds of pause after which the provider's cache is cold, for a request that says this price profile."""
+        if self.profile == "auto" and not requested:
+            return self.cache_ttl_s
+        return cache_life_s(effective_profile(self.profile, requested), requested)
 
 
 def settings_of(config: Config, mode: str = "", secret: str = "") -> Settings:
@@ -70,7 +78,7 @@ def settings_of(config: Config, mode: str = "", secret: str = "") -> Settings:
         wait_s=section.wait_ms / 1000,
         mode=cast(Mode, mode) if mode else section.mode,
         modes=section.modes,
-        cache_ttl_s=PROFILES[config.pacer.profile].ttl_s,
+        profile=config.pacer.profile,
         context_edits_allowed=frozenset(section.context_edits_allowed),
         hosts_allowed=frozenset(name.lower() for name in section.hosts_allowed),
         auth=section.auth,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # The real constant would cost the import of `typing`.
 PIPELINE_MAX = 32
 READ_BYTES = 65_536
 PEER_CREDENTIALS_BYTES = 12
+SOL_LOCAL, XUCRED_VERSION, XUCRED_BYTES = 0, 0, 76
+"""How macOS tells the peer of a Unix socket: level of the option, and version and size of its answer."""
 UNANSWERED = object()
 
 
@@ -64,7 +67,9 @@ def peer_uid(connection: socket.socket) -> int:
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS_BYTES)
         return int.from_bytes(credentials[4:8], "little")  # struct ucred: pid, uid, gid.
     if hasattr(socket, "LOCAL_PEERCRED"):  # macOS: struct xucred: version, uid, groups.
-        return int.from_bytes(connection.getsockopt(0, socket.LOCAL_PEERCRED, 76)[4:8], "little")
+        credentials = connection.getsockopt(SOL_LOCAL, socket.LOCAL_PEERCRED, XUCRED_BYTES)
+        has_version = len(credentials) >= 8 and int.from_bytes(credentials[:4], sys.byteorder) == XUCRED_VERSION
+        return int.from_bytes(credentials[4:8], sys.byteorder) if has_version else -1
     return -1
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
 from collections.abc import Iterator, Mapping
 
 from ctxgc.protocol.blocking_client import BadSocketPath
@@ -20,8 +21,9 @@ from ctxgc.protocol.blocking_client import BadSocketPath
 LOCK_NAME = "ctxgcd.lock"
 LOCK_BYTES_MAX = 4096
 COMMAND_BYTES_MAX = 4096
-SOCKET_PATH_BYTES_MAX = 107
-"""`sun_path` of Linux holds 108 with its NUL."""
+SOCKET_PATH_BYTES = {"linux": 107, "darwin": 103}
+SOCKET_PATH_BYTES_MAX = SOCKET_PATH_BYTES.get(sys.platform, min(SOCKET_PATH_BYTES.values()))
+"""`sun_path` of Linux holds 108 bytes with its NUL, that of macOS 104."""
 
 
 def home(environment: Mapping[str, str]) -> str:

@@ -19,3 +19,6 @@ EVENTS_MAX = 10_000
 """Events kept for a subscriber that resumes."""
 EVENTS_BYTES_MAX = 8 * 2**20
 """Bytes of the kept events; the first bound that is met counts."""
+
+NO_LIMIT_TOKENS = 2**40
+"""A window limit of a session that stands for no limit at all, whatever its run or the configuration says."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ctxgc.replay.money import money_of
 from ctxgc.replay.policy_registry import LRU, NONE, WINDOWS, is_oracle, policies_of
 from ctxgc.replay.prices import PRICE_PROFILES
 from ctxgc.replay.profile import HeapProfile
@@ -39,6 +40,7 @@ def report_of(study: Study) -> Report:
         },
         "budget_tokens": study.terms.budget_tokens,
         "agents": {name: _agent(results, reported) for name, results in groups.items()},
+        "money": money_of(study.results),
         "longest_session": _longest(study.results),
         "worst_faults": _worst_faults(study.results),
         "files": study.files,

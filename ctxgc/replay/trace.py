@@ -60,6 +60,8 @@ class Episode:
     """Files read before the host's cut that were read again after it: the host's own page faults."""
     read_before: int = 0
     """Files read before the cut."""
+    model: str = ""
+    """The session's last model."""
 
     @property
     def name(self) -> str:
@@ -148,6 +150,7 @@ class _Session:
         kept = [episode for episode in episodes if any(turn.reply for turn in episode.turns)]
         for episode in kept:
             episode.hidden_tokens = self._hidden(episode)
+            episode.model = self.model
         _count_lost_reads(kept)
         return kept
 

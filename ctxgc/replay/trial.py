@@ -98,6 +98,8 @@ class Result:
     cuts: list[int] = field(default_factory=list)
     """Indexes into the windows where the host itself cut."""
     worst: list[WorstFault] = field(default_factory=list)
+    model: str = ""
+    """The session's model, which prices its tokens."""
 
 
 def enough_others(turns: Sequence[int], at: int) -> list[int]:
@@ -124,6 +126,7 @@ def try_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: T
     """Play every policy on a session. `placebo` is empty where no other session of the agent is known."""
     first = episodes[0]
     result = Result(first.source, first.session, episodes=len(episodes), has_placebo=bool(placebo))
+    result.model = episodes[-1].model
     for episode in episodes:
         if episode.number:
             result.host_lost += episode.lost_reads

@@ -1,6 +1,7 @@
 """What passes between systemd and the daemon, and what the shipped units ask for."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -142,7 +143,7 @@ def test_the_units_agree_with_the_daemons_own_rules():
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
 def test_systemd_finds_no_fault_in_the_units(tmp_path):
     for each in UNITS.iterdir():
-        text = each.read_text().replace("%h/.local/bin/ctxgcd", shutil.which("true"))
+        text = re.sub(r"%h/\.local/bin/ctxgcd?", shutil.which("true"), each.read_text())
         (tmp_path / each.name).write_text(text)
 
     result = subprocess.run(
@@ -154,5 +155,5 @@ def test_systemd_finds_no_fault_in_the_units(tmp_path):
     )
 
     # Warnings do not change its exit code; it also complains about units of the host that are none of ours.
-    assert not [line for line in result.stderr.splitlines() if "ctxgcd" in line]
+    assert not [line for line in result.stderr.splitlines() if "ctxgc" in line]
     assert result.returncode == 0

@@ -124,3 +124,13 @@ async def test_a_window_that_roots_hold_over_its_limit_says_so(bench):
 
     assert (said["state"], said["limit_tokens"]) == ("limit", 100)
     assert "over its hard limit" in said["words"]
+
+
+async def test_a_limit_below_what_may_never_leave_is_said_to_be_out_of_reach(bench):
+    await Host(bench.call).send([{"role": "user", "content": "what a person typed stays\n" * 400}])
+    await bench.call("session.set", session=S, window_max_tokens=1000)
+
+    words = (await shown(bench))["next_collection"]["words"]
+
+    assert words.startswith("its limit of 1.0k tokens cannot be held: ")
+    assert words.endswith("may not go; `ctxgc limit` sets another")

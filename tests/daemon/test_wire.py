@@ -841,3 +841,33 @@ async def test_killed_and_started_again_the_daemon_knows_the_window_and_gives_th
         assert reply["window"]["resident_tokens"] == before
     finally:
         daemon.close()
+
+
+# Limits
+
+
+async def shown_limit(bench):
+    return (await bench.call("session.show", session="claude_code:s"))["next_collection"]["limit_tokens"]
+
+
+async def test_the_limit_of_a_run_holds_the_window_and_a_sessions_own_limit_comes_before_it():
+    async with bench_on(SqliteStash(MEMORY), config=Config(pacer={"window_max_tokens": 90_000})) as bench:
+        host = Host(bench.call, mode="on", window_max_tokens=9000)
+        for turns in range(1, 40):
+            await host.send(conversation(turns))
+            assert host.reply["window"]["billed_tokens"] < 9000 * 1.1
+        triggers = {one["trigger"] for one in (await bench.call("heap.log", session="claude_code:s"))["collections"]}
+
+        assert "hard_limit" in triggers
+        assert await shown_limit(bench) == 9000
+        for own, in_force in ((20_000, 20_000), (2**40, 0), (0, 9000)):
+            await bench.call("session.set", session="claude_code:s", window_max_tokens=own)
+            assert await shown_limit(bench) == in_force
+
+
+async def test_a_run_without_a_limit_has_the_configured_one(bench):
+    host = Host(bench.call, window_max_tokens=9000)
+    await host.send(conversation(2))
+    await Host(bench.call).send(conversation(3))
+
+    assert await shown_limit(bench) == 6000

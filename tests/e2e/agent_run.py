@@ -269,8 +269,9 @@ def straight(agent, turns, file_bytes):
 class Through:
     """An agent that was run through a gateway and a daemon, both still there to be asked until the end."""
 
-    def __init__(self, agent, turns, file_bytes, mode="on", model_class=AgentModel, **env):
+    def __init__(self, agent, turns, file_bytes, mode="on", model_class=AgentModel, before=None, **env):
         self.agent = agent
+        self._before = before or [*CTXGC, "run", "--mode", mode, agent.name]
         self.served = Served(turns, model_class)
         self._turns, self._file_bytes, self._mode, self._env = turns, file_bytes, mode, env
 
@@ -292,7 +293,7 @@ class Through:
             self.gateway = subprocess.Popen(command, env=self.place.env, stdout=log, stderr=log)
         try:
             tap.to = self._listening()
-            self.printed = self.place.run(self.agent, [*CTXGC, "run", "--mode", self._mode, self.agent.name], url)
+            self.printed = self.place.run(self.agent, self._before, url)
         except BaseException:
             self.__exit__()
             raise

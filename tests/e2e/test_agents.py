@@ -27,6 +27,7 @@ EDITED_MIN = 10
 SHADOW_TURNS = 6
 PLUGIN_TURNS = 60
 SANDBOX_TURNS = 64
+WINDOW_TURNS, WINDOW_TOKENS = 24, 40_000
 MARK = re.compile(r"\[(evicted by ctxgc\b|evicted\])")
 
 
@@ -170,3 +171,35 @@ def test_opencode_collects_by_its_plugin_without_a_gateway(installed):
 
     assert served.model.refused == []
     assert sum(b"[evicted by ctxgc" in one.body for one in served.model.requests) >= EDITED_MIN
+
+
+def installed_first(name):
+    """The words that install an agent's way through the gateway, and then start the agent by itself."""
+    install = shlex.join([*CTXGC, "install", name, "--no-service", "--yes"])
+    return ["sh", "-c", f'{install} >&2 && exec {name} "$@"', "sh"]
+
+
+@pytest.mark.parametrize("name", ["claude", "codex", "opencode_anthropic", "opencode_openai"])
+def test_an_installed_agent_goes_through_the_gateway_by_itself(installed, name):
+    agent = AGENTS[name]
+
+    with Through(agent, SHADOW_TURNS, FILE_BYTES, mode="shadow", before=installed_first(agent.name)) as through:
+        assert through.model.refused == []
+        assert len(through.pairs()) > SHADOW_TURNS
+        assert any(name.startswith(f"{agent.source}:") for name in through.sessions())
+
+
+@pytest.mark.parametrize("name", ["claude", "codex", "opencode_anthropic"])
+def test_a_run_with_a_window_collects_at_its_limit(installed, name):
+    agent = AGENTS[name]
+    run = [*CTXGC, "run", "--window", f"{WINDOW_TOKENS}", "--mode", "on", agent.name]
+
+    with Through(agent, WINDOW_TURNS, FILE_BYTES, before=run) as through:
+        [session] = [name for name in through.sessions() if "/" not in name]
+        with through.place.client() as client:
+            shown = client.call("session.show", {"session": session})
+            log = client.call("heap.log", {"session": session})["collections"]
+
+    assert shown["next_collection"]["limit_tokens"] == WINDOW_TOKENS
+    assert shown["billed_tokens"] < 1.1 * WINDOW_TOKENS
+    assert "hard_limit" in {one["trigger"] for one in log}

@@ -10,7 +10,9 @@ from itertools import pairwise
 
 import pytest
 
+from ctxgc.fronts.cli import agents
 from ctxgc.fronts.cli.agents import AGENTS
+from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.main import main
 from ctxgc.gateway.secret import ensure_secret
 from tests.fronts.fake_daemon import FakeDaemon
@@ -268,3 +270,32 @@ def test_a_name_that_no_request_could_carry_is_refused(run, agent, name):
     code, _ = run("run", f"--name={name}", agent)
 
     assert code == 2
+
+
+def test_the_window_of_a_run_goes_to_the_gateway_as_a_header_of_each_agents_own_kind(run, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "x-team: blue")
+
+    _, claude = run("run", "--window", "60k", "claude")
+    words, _ = run("run", "--window", "60k", "codex", "exec")
+    _, opencode = run("run", "--window", "60k", "opencode")
+
+    assert claude["ANTHROPIC_CUSTOM_HEADERS"].splitlines() == ["x-team: blue", "x-ctxgc-window: 60000"]
+    headers = tomllib.loads([word for flag, word in pairwise(words) if flag == "-c"][-1])
+    assert headers == {"model_providers": {"ctxgc": {"http_headers": {"x-ctxgc-window": "60000"}}}}
+    providers = json.loads(opencode["OPENCODE_CONFIG_CONTENT"])["provider"]
+    assert [one["options"]["headers"] for one in providers.values()] == [{"x-ctxgc-window": "60000"}] * 2
+
+
+def test_a_run_whose_gateway_edits_nothing_says_that_its_window_is_not_held(home, monkeypatch, capfd):
+    daemon = FakeDaemon(home / "s", {})
+    monkeypatch.setattr(os, "execve", lambda *_: None)
+
+    main(["--socket", daemon.path, "--no-spawn", "run", "--window", "60k", "claude"])
+    daemon.close()
+
+    assert "in mode shadow: no window is held to 60.0 k" in capfd.readouterr().err
+
+
+def test_a_window_of_an_agent_that_sends_no_header_of_ours_is_refused_not_forgotten():
+    with pytest.raises(Refused, match="--window is for claude, codex, opencode"):
+        agents._limited("pi", agents.Way({}), 60_000)

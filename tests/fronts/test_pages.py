@@ -179,3 +179,15 @@ def test_every_word_that_a_page_prints_for_a_state_of_things_is_in_the_glossary(
     words = {*triggers, *MODES, *NEXT, *STATES, *Departure, *(edge.name.lower() for edge in EdgeKind)}
 
     assert not sorted(word for word in words if f"**{word}**" not in said)
+
+
+def test_the_journal_has_dollars_by_the_bill_where_one_showed_the_cost_and_none_without_a_price(daemon, run):
+    price = {"model": "gpt-5", "input_usd": 1.25, "output_usd": 10.0, "as_of": "2026-11"}
+    billed = replies.journal(2, trigger="value", predicted_usd=-0.5, actual_cost=-40.0, actual_usd=-0.25)
+    unbilled = replies.journal(1, trigger="value", predicted_usd=-0.5)
+
+    ran = run(daemon({"heap.log": replies.LOG | {"collections": [billed, unbilled], "price": price}}), "log")
+
+    assert "-$0.25" in ran.out
+    assert "-$0.50" in ran.out
+    assert "$" not in run(daemon({"heap.log": replies.LOG | {"collections": [unbilled]}}), "log").out

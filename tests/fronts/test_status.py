@@ -128,3 +128,15 @@ def test_a_line_is_there_at_once(daemon):
 
     assert done.stdout.startswith("ctxgc on")
     assert time.monotonic() - started_s < LINE_S
+
+
+@pytest.mark.parametrize(("mode", "said"), [("on", "$1.25 saved"), ("shadow", "$1.25 would be saved")])
+def test_the_screen_speaks_in_dollars_where_the_models_price_is_known_and_says_whose_price(mode, said, daemon, run):
+    price = {"model": "claude-opus-5", "input_usd": 5.0, "output_usd": 25.0, "as_of": "2026-11"}
+    show = replies.SHOW | {"gateway": mode, "saved_usd": 1.25, "collections": 2, "price": price}
+
+    ran = run(daemon(of(show)), "status")
+
+    assert said in ran.out
+    assert "claude-opus-5 at $5.00 for a million input tokens, the list price of 2026-11" in ran.out
+    assert "$" not in run(daemon(of(show | {"saved_usd": None, "price": None})), "status").out

@@ -18,7 +18,7 @@ from ctxgc.gateway.main import _reload
 from ctxgc.gateway.settings import settings_of
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent, ResponsesAgent
-from tests.gateway.stage import CLAUDE, MESSAGES, RESPONSES, ScriptedDaemon, Stage
+from tests.gateway.stage import CLAUDE, MESSAGES, OPENAI, RESPONSES, ScriptedDaemon, Stage
 
 
 def all_but_two(ids):
@@ -352,3 +352,22 @@ def test_a_gateway_is_not_its_own_upstream(url):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8788", "http://localhost", "https://api.example:8787"])
 def test_another_server_may_be_the_upstream_of_a_gateway(url):
     assert settings_of(Config.model_validate({"gateway": {"upstream_openai": url}})).upstreams["openai"] == url
+
+
+def test_the_window_that_a_run_asks_for_reaches_the_daemon_and_not_the_upstream(stage):
+    agent = ClaudeAgent().run(3)
+
+    stage.ask(MESSAGES, agent.body(), headers=CLAUDE | {"x-ctxgc-window": "60000"})
+    stage.ask(MESSAGES, agent.run(1, 3).body())
+
+    assert [one["window_max_tokens"] for one in stage.daemon.told] == [60_000, 0]
+    assert not [name for one in stage.upstream.received for name, _ in one.headers if name.lower() == "x-ctxgc-window"]
+
+
+@pytest.mark.parametrize(("mark", "profile"), [(b"", "openai"), (b'"cache_control": {"type": "ephemeral"}, ', None)])
+def test_an_openai_api_has_a_cache_of_its_own_unless_the_body_marks_for_another(mark, profile, stage):
+    body = ResponsesAgent().run(3).body()
+
+    stage.ask(RESPONSES, b"{" + mark + body[1:], headers=OPENAI)
+
+    assert stage.daemon.told[-1].get("profile") == profile

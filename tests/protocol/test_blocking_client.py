@@ -1,8 +1,10 @@
 """The line client: where the daemon is, how it is asked, and how it is started."""
 
+import importlib
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -10,12 +12,14 @@ import time
 
 import pytest
 
+from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import (
     BadSocketPath,
     CallFailed,
     LineClient,
     TimedOut,
     Unreachable,
+    peer_uid,
 )
 from ctxgc.protocol.discovery import socket_path
 from ctxgc.protocol.spawn import ensure_daemon
@@ -156,6 +160,37 @@ def test_no_daemon_is_unreachable_with_the_next_step(path):
         LineClient(path).call("ping")
 
     assert "ctxgc up" in failed.value.hint
+
+
+class MacSocket:
+    """A Unix socket of a Mac, as far as its peer's credentials go."""
+
+    def __init__(self, version, uid):
+        self.answer = struct.pack("=IIh2x16I", version, uid, 1, *[20] * 16)
+
+    def getsockopt(self, level, name, size):
+        assert (level, name, size) == (0, 1, len(self.answer))
+        return self.answer
+
+
+@pytest.mark.parametrize(("version", "uid"), [(0, 501), (0, 0), (7, -1)])
+def test_on_a_simulated_mac_the_peers_user_comes_from_local_peercred(version, uid, monkeypatch):
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    monkeypatch.setattr(socket, "LOCAL_PEERCRED", 1, raising=False)
+
+    assert peer_uid(MacSocket(version, max(uid, 0))) == uid
+
+
+def test_a_mac_takes_shorter_socket_paths(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    try:
+        fresh = importlib.reload(discovery)
+        assert fresh.socket_path("/" + "x" * 102, {})
+        with pytest.raises(BadSocketPath):
+            fresh.socket_path("/" + "x" * 103, {})
+    finally:
+        monkeypatch.undo()
+        importlib.reload(discovery)
 
 
 def test_nothing_is_said_to_a_socket_that_another_user_serves(serve, monkeypatch):

@@ -15,6 +15,7 @@ from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
+from ctxgc.protocol.limits import NO_LIMIT_TOKENS
 
 
 def pace(
@@ -52,5 +53,7 @@ def ask_pacer(
 
 
 def limit_of(session: Session, config: PacerConfig) -> int:
-    """The hard limit on the window in billed tokens: the session's, else the configured limit; 0: no limit."""
-    return session.row.window_max_tokens or config.window_max_tokens
+    """The hard limit on the window in billed tokens: the session's, the run's, or the configured limit; 0: no limit."""
+    of_run = session.ledger.window_max_tokens if session.ledger else 0
+    size = session.row.window_max_tokens or of_run or config.window_max_tokens
+    return size if size < NO_LIMIT_TOKENS else 0

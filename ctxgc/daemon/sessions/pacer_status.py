@@ -76,6 +76,10 @@ def _next_collection(
     if session.row.mode == "observe" and not is_paced:
         return NextCollection("watched", "nothing is collected unasked: ctxgc only watches this session")
     billed = session.billed(session.heap.resident_tokens)
+    must_stay = session.billed(session.heap.resident_tokens - session.heap.evictable_tokens)
+    if 0 < limit < must_stay:
+        words = f"its limit of {size_label(limit)} tokens cannot be held: {size_label(must_stay)} may not go"
+        return NextCollection("limit", f"{words}; `ctxgc limit` sets another")
     if 0 < limit < billed:
         over = f"over its hard limit by {size_label(billed - limit)} tokens"
         return NextCollection("limit", f"{over}: collects when enough of it may go")

@@ -92,6 +92,8 @@ class RequestLedger:
     """Prices and horizon of the last request."""
     last_request_s: float = 0.0
     """Unix time of the last request."""
+    window_max_tokens: int = 0
+    """The hard limit of the run on the window, in billed tokens; 0: none."""
     is_off: bool = False
     """The gateway only passes this session's requests on."""
     prompt_tokens: int = 0

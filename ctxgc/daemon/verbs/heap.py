@@ -10,10 +10,11 @@ from ctxgc.core.errors import NotFound, OverBudget
 from ctxgc.core.garbage import proven
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Proof
 from ctxgc.core.mark import path_from_root
+from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import EdgeKind
 from ctxgc.core.tombstone import size_label
-from ctxgc.daemon.serialize import collection_reply, labels_of, largest_victims, plan_reply
+from ctxgc.daemon.serialize import collection_reply, labels_of, largest_victims, plan_reply, price_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import (
     Conditions,
@@ -25,6 +26,7 @@ from ctxgc.daemon.sessions.collecting import (
     undoable_collection,
 )
 from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.settings import model_price
 from ctxgc.daemon.verbs.mutation import mutate, on_worker, publish_collection, session_of, session_with_segment
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
 from ctxgc.protocol.replies.heap import (
@@ -112,19 +114,20 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
 async def log(services: Services, params: HeapLog) -> LogReply:
     """`heap.log`."""
     session = await session_of(services, params)
+    price = model_price(services.config, session.row.model)
     if params.collection:
         record = await services.stash.collection(session.key, params.collection)
         if record is None:
             raise NotFound(f"no collection {params.collection} in session {session.key}", hint="`ctxgc log` lists them")
         labels = await _labels(services, session, (e.seq for e in record.evictions))
-        return _log_reply(session, [collection_reply(session, record, labels)])
+        return _log_reply(session, [collection_reply(session, record, price, labels)], price)
     records = await services.stash.collections(session.key, limit=params.limit)
-    return _log_reply(session, [collection_reply(session, r) for r in records])
+    return _log_reply(session, [collection_reply(session, r, price) for r in records], price)
 
 
-def _log_reply(session: Session, collections: list[CollectionReply]) -> LogReply:
+def _log_reply(session: Session, collections: list[CollectionReply], price: ModelPrice | None) -> LogReply:
     ratio, hidden = round(session.calibration.ratio, 4), session.row.hidden_tokens
-    return LogReply(str(session.key), collections, ratio, hidden)
+    return LogReply(str(session.key), collections, ratio, hidden, price_reply(session, price))
 
 
 async def why(services: Services, params: HeapWhy) -> WhyReply:

@@ -16,12 +16,13 @@ from ctxgc.core.heap import EVICTED
 from ctxgc.core.recall_commands import original_of
 from ctxgc.core.segment import Address, SessionKey
 from ctxgc.core.tombstone import tombstone_text
-from ctxgc.daemon.serialize import collection_reply, session_reply, show_reply
+from ctxgc.daemon.serialize import session_reply, show_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.pacer_status import pacing_of
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
+from ctxgc.daemon.settings import model_price
 from ctxgc.daemon.verbs.mutation import mutate, on_worker, over_budget_hint, session_of
 from ctxgc.protocol.messages import SessionList, SessionOpen, SessionRender, SessionSet
 from ctxgc.protocol.params import MutatingSession, OfSession
@@ -30,6 +31,8 @@ from ctxgc.stash.contract import SegmentRow, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 CHILDREN_MAX = 1000
+JOURNAL_MAX = 100
+"""Collections that `saved_usd` adds up, the newest."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -77,9 +80,9 @@ async def show_session(services: Services, params: OfSession) -> ShowReply:
         for row in await services.stash.sessions(source=session.key.source, limit=CHILDREN_MAX)
         if row.parent == session.key.session
     ]
-    journal = await services.stash.collections(session.key, limit=1)
+    journal = await services.stash.collections(session.key, limit=JOURNAL_MAX)
     pacing = pacing_of(session, services.config.pacer, services.pacer, services.clock())
-    return show_reply(session, children, pacing, collection_reply(session, journal[0]) if journal else None)
+    return show_reply(session, children, pacing, journal, model_price(services.config, session.row.model))
 
 
 def apply_settings(session: Session, tx: Transaction, params: SessionSet) -> SessionReply:

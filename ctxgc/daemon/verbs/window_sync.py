@@ -178,6 +178,7 @@ def _take(call: _Sync, ready: Sequence[Prepared]) -> None:
     aside = [slot_of[one.segment.id] for one in ready if aside_base(one.segment.id) in call.todo.aside]
     depart(session, tx, aside)
     call.aside = len(aside)
+    ledger.window_max_tokens = params.window_max_tokens
     ledger.is_off, ledger.pacer, ledger.last_request_s = False, call.pacer, call.services.clock()
     if not is_repeated:
         tx.note_time(ledger.last_request_s)

@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ctxgc.fronts.cli import gateway_status, other_agents
+from ctxgc.fronts.cli import gateway_status, limit, other_agents
+from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.commands import Spec
 from ctxgc.fronts.cli.context import Refused, Shell, usage
 from ctxgc.fronts.cli.other_agents import Way
 from ctxgc.fronts.cli.terminal import harmless
-from ctxgc.gateway.secret import PATH_PREFIX, ensure_secret
+from ctxgc.gateway.secret import PATH_PREFIX
 from ctxgc.protocol.agents import (
     AIDER,
     CLAUDE_CODE,
@@ -150,6 +151,8 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     if program is None:
         raise Refused(f"there is no program `{args.agent}` on the path", hint="install the agent first")
     start = _start(args.agent, args.name)
+    if args.window:
+        start = start._replace(way=_limited(args.agent, start.way, args.window))
     shell.connect()
     socket = shell.path
     shell.close()  # The daemon must not serve a connection that the agent would inherit.
@@ -160,6 +163,8 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
             f"the gateway at {start.url} serves {start.source} in mode {mode}",
             hint=f"`ctxgc mode {args.mode} --agent {start.source}` switches it while it runs",
         )
+    if args.window:
+        limit.warn_in_mode(mode, args.window)
     words = [program, *start.way.words, *args.arguments]
     sys.stdout.flush()
     os.execve(program, words, {**os.environ, **start.way.variables})  # noqa: S606 (the program that the user named)
@@ -179,6 +184,15 @@ def env(shell: Shell, args: argparse.Namespace) -> int:
     if way.words:
         print(f"alias {args.agent}={shlex.quote(shlex.join([args.agent, *way.words]))}")
     return 0
+
+
+def _limited(agent: str, way: Way, size: int) -> Way:
+    """The way with the header that says the limit of this run to the gateway. Raises `Refused`."""
+    if agent not in limit.AGENTS:
+        names = ", ".join(limit.AGENTS)
+        raise Refused(f"--window is for {names}", kind="usage", hint="`ctxgc limit` holds a session while it runs")
+    variables = limit.limit_variables(agent, way.variables, os.environ, size)
+    return Way(variables, (*way.words, *limit.limit_words(agent, PROVIDER, size)))
 
 
 def _missing(start: Start) -> str:
@@ -208,20 +222,12 @@ def _start(agent: str, name: str) -> Start:
         config = load(None, os.environ)
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None
-    gateway, folder = config.gateway, str(config.daemon.lock_dir)
-    if not gateway.port:
-        raise Refused("the gateway has no port of its own", kind="config", hint="set `port` under [gateway]")
-    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
-    url = f"http://{host}:{gateway.port}"
-    try:
-        secret = ensure_secret(folder)
-    except OSError as error:
-        raise Refused(f"there is no secret for the base URL: {error.strerror}", hint=str(error.filename)) from None
-    base = f"{url}{PATH_PREFIX}{secret}"
+    base = gateway_base_url(config)
+    secret = base.rpartition(PATH_PREFIX)[2]
     if source not in SELF_NAMED:
         session = name or other_agents.fresh_name(os.path.basename(agent))
         base += f"/s/{session}" if source == CLIENT else f"/s/{source}:{session}"
-    return Start(agent, source, url, secret, way(base, gateway, os.environ))
+    return Start(agent, source, gateway_address(config.gateway), secret, way(base, config.gateway, os.environ))
 
 
 def _serving(start: Start) -> dict[str, Any] | None:
@@ -292,6 +298,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", choices=modes, default="", help="of a gateway started here; a running one must be in it"
     )
+    parser.add_argument(
+        "--window", type=limit.window_argument, default=0, metavar="SIZE",
+        help="hold the window of this run to so many tokens, 60000 or 60k",
+    )  # fmt: skip
     _agent_argument(parser)
     parser.add_argument("arguments", nargs=REMAINDER, metavar="…", help="everything after AGENT is the agent's own")
 

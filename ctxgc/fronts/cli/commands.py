@@ -40,6 +40,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("agents", "start an agent through the gateway: claude, codex, opencode, pi and others"),
         "env": ("agents", "print how `ctxgc run` would start an agent, for a shell to evaluate"),
         "mode": ("mode", "shadow, on or off: how the gateway serves a session or an agent"),
+        "install": ("install", "send an agent through the gateway for good: its settings, and services"),
+        "uninstall": ("install", "put an agent's settings back as they were"),
+        "limit": ("limit", "a size that a session's window is held to"),
         "gateway": ("gateway", "run the local server between agents and their models' APIs; or stop it"),
     },
     "Sessions": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctxgc.fronts.cli.terminal import Page, count, plain, plural, tokens
+from ctxgc.fronts.cli.terminal import Page, count, dollars, plain, plural, tokens
 from ctxgc.replay.policy_registry import SHIPPED
 from ctxgc.replay.report import ALL_AGENTS
 from ctxgc.report.replay_page import REASONS
@@ -41,6 +41,8 @@ def say(page: Page, report: dict[str, Any], html: str = "") -> None:
     page.say()
     page.say(f"Prices: {prices['billed_by']}, as of {prices['as_of']}. Costs are % of no collection.", "dim")
     page.say("Faults and explicit re-reads are per 100 turns; beside them what coincidence alone gives.", "dim")
+    if money := report["money"]:
+        page.say(plain(_money(money)), "dim")
     if prices["is_flat"]:
         page.say("A flat plan has no bill: judge it by prompt % and cache misses %.", "dim")
     if html:
@@ -58,6 +60,13 @@ def _say_what_it_would_have_been(page: Page, everything: dict[str, Any]) -> None
     by_chance = f", {_number(chance, 2)} of them by coincidence alone" if chance is not None else ""
     page.say(f"ctxgc as it ships would have cost {_number(row['cost_pct'], 1)} % of doing nothing, and", "bold")
     page.say(f"{missed}{by_chance}.", "bold")
+
+
+def _money(money: dict[str, Any]) -> str:
+    """The prompts' bill in dollars, with the shipped policy and without any."""
+    saved = f"{dollars(money['with_usd'])} instead of {dollars(money['without_usd'])}"
+    whose = f"the prompts of {plural(money['sessions'], 'session')} whose models have a known price"
+    return f"In dollars: {saved} for {whose}, list prices of {money['as_of']}."
 
 
 def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, Any]) -> None:

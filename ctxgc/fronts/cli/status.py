@@ -175,7 +175,7 @@ def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) ->
 def _say_window(page: terminal.Page, reply: ShowReply) -> None:
     page.say()
     page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
-    limit = reply.budget_tokens or reply.window_max_tokens
+    limit = reply.budget_tokens or reply.next_collection.limit_tokens
     window = f"{tokens(reply.billed_tokens)} tokens"
     if limit:
         window = f"{page.bar(reply.billed_tokens / limit)} {window} of {tokens(limit)}"
@@ -190,6 +190,7 @@ def _say_window(page: terminal.Page, reply: ShowReply) -> None:
             ("of it", f"{tokens(may_go)} may go, {tokens(garbage)} proven garbage"),
             ("freed", f"{tokens(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else ""),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
+            ("saved", _saved(reply, mode)),
             ("faults", count(reply.faults)),
             ("mode", MODES.get(mode, plain(mode))),
             ("turn", str(reply.turn)),
@@ -199,14 +200,29 @@ def _say_window(page: terminal.Page, reply: ShowReply) -> None:
     )
 
 
+def _saved(reply: ShowReply, mode: str) -> str:
+    """What the session's collections saved in dollars, and the price behind the amount."""
+    if reply.saved_usd is None or reply.price is None or not reply.collections:
+        return ""
+    lost, amount = reply.saved_usd < 0, terminal.dollars(abs(reply.saved_usd))
+    what = (
+        f"{amount} {'lost' if lost else 'saved'}"
+        if mode in EDITED
+        else f"{amount} would be {'lost' if lost else 'saved'}"
+    )
+    return f"{what}; {plain(terminal.price_source(reply.price))}"
+
+
 def _last(one: CollectionReply | None, billing: terminal.Billing) -> str:
     """The last collection: what it was, what it was to bring, what it brought."""
     if one is None:
         return "no collection yet"
     actual = "" if one.actual_cost is None else f", {_cost(billing.part(one.actual_cost))} by the bill"
     head = f"#{one.collection}, {terminal.ago(one.wall_s)}, {plain(one.trigger)}"
+    usd = one.predicted_usd if one.actual_usd is None else one.actual_usd
+    money = "" if usd is None else f", {terminal.dollars(usd)}"
     costs = f"{_cost(billing.part(one.predicted_cost))} predicted{actual}"
-    return f"{head}: {terminal.what_left(one, billing)}; {costs}"
+    return f"{head}: {terminal.what_left(one, billing)}; {costs}{money}"
 
 
 def _cost(cost: float) -> str:

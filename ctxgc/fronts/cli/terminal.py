@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TextIO
 
-    from ctxgc.protocol.replies.heap import CollectionReply, LogReply
+    from ctxgc.protocol.replies.heap import CollectionReply, LogReply, PriceReply
     from ctxgc.protocol.replies.segments import SegmentReply
     from ctxgc.protocol.replies.sessions import ShowReply
 
@@ -184,6 +184,20 @@ def tokens(number: float) -> str:
     if abs(number) < 999_950:
         return f"{number / 1e3:.1f} k"
     return f"{number / 1e6:.2f} M"
+
+
+def dollars(amount: float) -> str:
+    """An amount of money, short: `$12.30`, `$0.0042`."""
+    size = abs(amount)
+    return (
+        f"{'-' if amount < 0 else ''}${size:,.2f}" if size >= 0.1 or not size else f"${amount:.4f}".replace("$-", "-$")
+    )
+
+
+def price_source(price: PriceReply) -> str:
+    """The origin of a price, for a line below amounts in dollars."""
+    origin = f"the list price of {price.as_of}" if price.as_of else "the price of your configuration"
+    return f"dollars: {price.model} at {dollars(price.input_usd)} for a million input tokens, {origin}"
 
 
 class Billing:

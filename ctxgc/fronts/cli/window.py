@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ctxgc.protocol.replies.heap import LogReply, PlanReply, VictimReply, WhyReply
+    from ctxgc.protocol.replies.heap import CollectionReply, LogReply, PlanReply, VictimReply, WhyReply
     from ctxgc.protocol.replies.segments import AddReply
     from ctxgc.protocol.replies.sessions import SessionReply
 
@@ -252,6 +252,7 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
             f"{tokens(billing.whole(one.before_tokens))} → {tokens(billing.whole(one.after_tokens))}",
             tokens(billing.part(one.predicted_cost)),
             "–" if one.actual_cost is None else tokens(billing.part(one.actual_cost)),
+            *((_dollars(one),) if reply.price else ()),
             terminal.what_left(one, billing),
         )
         for one in reply.collections
@@ -259,20 +260,31 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
     if not rows:
         page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
         return
-    page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", "what"), rows)
+    money = (">dollars",) if reply.price else ()
+    page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", *money, "what"), rows)
     foreseen = [one for one in reply.collections if one.trigger == terminal.SHADOW]
     if foreseen:
         freed = billing.part(sum(one.before_tokens - one.after_tokens for one in foreseen))
         cost = billing.part(sum(one.predicted_cost for one in foreseen))
         verdict = "saved" if cost <= 0 else "cost"
+        usd = sum(one.predicted_usd or 0.0 for one in foreseen)
         page.say(
             f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed {tokens(freed)} "
-            f"tokens and {verdict} {tokens(abs(cost))} input tokens, predicted"
+            f"tokens and {verdict} {tokens(abs(cost))} input tokens"
+            + (f", {terminal.dollars(abs(usd))}, predicted" if reply.price else ", predicted")
         )
+    if reply.price:
+        page.say(plain(terminal.price_source(reply.price)), "dim")
     for one in reply.collections:
         if one.victims:
             page.say()
             page.table(VICTIM_HEAD, [victim_row(victim, billing) for victim in one.victims])
+
+
+def _dollars(one: CollectionReply) -> str:
+    """The cost of a collection in dollars: by the bill, else as predicted; a saving is negative."""
+    usd = one.predicted_usd if one.actual_usd is None else one.actual_usd
+    return "–" if usd is None else terminal.dollars(usd)
 
 
 COMMANDS = {

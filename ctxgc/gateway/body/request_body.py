@@ -57,7 +57,8 @@ class BodyContents(NamedTuple):
 def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:
     """Read a body of this wire format, as this agent writes it. Raises `BadTranscript` for a body of another format."""
     window = WIRE_FORMATS[wire].parse(body, agent)
-    return read_json(body, lambda text: _read(text, window, edits_allowed))
+    contents = read_json(body, lambda text: _read(text, window, edits_allowed))
+    return contents._replace(profile=contents.profile or _own_cache(body, wire))
 
 
 def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
@@ -146,3 +147,8 @@ def _is_noop_edit(edit: Any, edits_allowed: Set[str]) -> bool:
 
 def _slice(text: JsonText, extent: Extent | None) -> bytes:
     return text.data[extent.start : extent.end] if extent else b""
+
+
+def _own_cache(body: bytes, wire: str) -> str:
+    """The price profile of an API with a cache of its own: OpenAI's, where the body marks nothing for another cache."""
+    return "openai" if wire.startswith("openai") and b'"cache_control"' not in body else ""

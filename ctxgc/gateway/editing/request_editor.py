@@ -21,7 +21,13 @@ from ctxgc.gateway.body.splice_memo import splice_from_memo, splice_tombstones
 from ctxgc.gateway.editing.request_state import Edit, ModelCall, Placement
 from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
-from ctxgc.gateway.identity.headers import identity_from_cache_key, identity_of, parent_of, sub_agent_of
+from ctxgc.gateway.identity.headers import (
+    identity_from_cache_key,
+    identity_of,
+    parent_of,
+    sub_agent_of,
+    window_limit_of,
+)
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
@@ -83,6 +89,7 @@ class RequestEditor:
             is_in_body = wire == "openai_responses"
             return Triage(wire, None, "", None if is_in_body else Reason.NO_IDENTITY, holds_body=is_in_body)
         session = self._syncer.session_of(identity)
+        session.window_max_tokens = window_limit_of(headers)
         session.parent = parent_of(identity, headers) or session.parent
         return self._triage_session(wire, session)._replace(sub_agent=sub_agent_of(identity, headers))
 

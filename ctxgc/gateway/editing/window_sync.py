@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.pacer import PROFILES
 from ctxgc.core.segment import Status
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
 from ctxgc.gateway.body.splice_memo import EvictedBody, splice_tombstones
@@ -174,7 +173,7 @@ class WindowSyncer:
         assert contents is not None
         branch = call.session.branch_of(contents, call.sub_agent)
         now_s = time.monotonic()
-        ttl_s = PROFILES[contents.profile].ttl_s if contents.profile else self._settings().cache_ttl_s
+        ttl_s = self._settings().cache_life_s(contents.profile)
         # The request before this one wrote the cache; its time to live, if another gateway served it, was the same.
         branch.cache_ttl_s = ttl_s if branch.cache_ttl_s is None else branch.cache_ttl_s
         is_cold = branch.is_cold(now_s)
@@ -247,6 +246,7 @@ class WindowSyncer:
             "project": contents.project,
             "parent": branch.parent or call.session.parent,
             "format": call.wire,
+            "window_max_tokens": call.session.window_max_tokens,
             "ids": ids,
             "digests": [contents.digests[id_].hex() for id_ in ids],
             "can_recall": contents.can_recall or bool(self._recall_tool(call)),

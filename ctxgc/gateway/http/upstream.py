@@ -18,6 +18,7 @@ from yarl import URL
 from ctxgc.gateway.billing.usage import READABLE
 from ctxgc.gateway.identity.headers import SESSION_HEADER
 from ctxgc.gateway.loopback import is_local
+from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 
 HEADER_BYTES_MAX = 256 * 2**10
 WRITE_BYTES = 256 * 2**10
@@ -37,7 +38,7 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_NOT_FORWARDED = HOP_BY_HOP | {"host", "expect", "content-length", SESSION_HEADER}
+_NOT_FORWARDED = HOP_BY_HOP | {"host", "expect", "content-length", SESSION_HEADER, WINDOW_HEADER}
 _NOT_ADDED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
 
 

@@ -95,6 +95,8 @@ class AgentSession:
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.branches: dict[str, Branch] = {}
+        self.window_max_tokens = 0
+        """The size that the session's run holds its window to; 0: none."""
         self.parent = ""
         """The session that started this one, if the agent's headers name it."""
         self.known_ids: frozenset[str] | None = None

@@ -15,11 +15,13 @@ from typing import NamedTuple
 import msgspec
 
 from ctxgc.protocol.agents import CLAUDE_CODE, CLIENT, CODEX, OPENCODE, PI
+from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 
 SESSION_HEADER = "x-ctxgc-session"
 """The header by which any client may name its session: `ID`, or `AGENT:ID`."""
 
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SIZE = re.compile(r"[1-9][0-9]{0,11}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OPENCODE = re.compile(r"ses_[A-Za-z0-9]{16,64}")
 _AGENT = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -47,6 +49,12 @@ def identity_of(headers: Mapping[str, str], path_session: str = "") -> Identity 
         if identity := _valid_identity(agent, read(headers)):
             return identity
     return None
+
+
+def window_limit_of(headers: Mapping[str, str]) -> int:
+    """The size that the run holds its window to, in billed tokens; 0 where the headers say none."""
+    size = headers.get(WINDOW_HEADER, "")
+    return int(size) if _SIZE.fullmatch(size) else 0
 
 
 def parent_of(identity: Identity, headers: Mapping[str, str]) -> str:

@@ -132,7 +132,20 @@ class CollectionReply(Reply, frozen=True):
     actual_cost: float | None
     """The cost by the bill; null where no bill showed the cost."""
     undoes: int
+    predicted_usd: float | None
+    """`predicted_cost` in US dollars at the price of the session's model; null for a model without a known price."""
+    actual_usd: float | None
     victims: list[VictimReply] | None = None
+
+
+class PriceReply(Reply, frozen=True):
+    """The list price of a model, in US dollars for a million tokens."""
+
+    model: str
+    input_usd: float
+    output_usd: float
+    as_of: str
+    """The month in which the price was looked up; empty for a price of the user's configuration."""
 
 
 class LogReply(Reply, frozen=True):
@@ -144,3 +157,5 @@ class LogReply(Reply, frozen=True):
     """Billed tokens for each raw one, now."""
     hidden_tokens: int
     """Billed tokens of a window beside those."""
+    price: PriceReply | None = None
+    """The price behind the dollars; null for a model without a known price."""

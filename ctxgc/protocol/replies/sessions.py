@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ctxgc.protocol.replies.heap import CollectionReply, PlanReply
+from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, PriceReply
 from ctxgc.protocol.replies.reply import Reply
 
 
@@ -94,6 +94,11 @@ class ShowReply(SessionReply, frozen=True, kw_only=True):
     """Raw tokens that collections took out of the window; in shadow, would have taken."""
     cache_hit_rate: float | None
     """Part of the prompt tokens billed since the session woke that was read from the cache; none without a bill."""
+    saved_usd: float | None
+    """What the session's newest hundred collections saved in US dollars, less their cost: by the bill, else as
+    predicted; in shadow, would have saved. Null for a model without a known price."""
+    price: PriceReply | None
+    """The price behind the dollars."""
     last_collection: CollectionReply | None
     next_collection: NextCollectionReply
 

@@ -1,0 +1,285 @@
+"""`ctxgc install` and `ctxgc uninstall`: an agent goes through the gateway for good, and no more.
+
+    plan ──shown──▶ asked ──▶ services started ──▶ settings written, recorded
+    uninstall ──▶ settings as they were ──with the last agent──▶ services gone
+
+The services start before an agent's settings change: an agent whose base URL leads nowhere reaches no model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ctxgc.fronts.cli.commands import Spec
+from ctxgc.fronts.cli.context import Refused, Shell, usage
+from ctxgc.fronts.cli.terminal import plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ctxgc.config import Config
+    from ctxgc.fronts.cli.terminal import Page
+    from ctxgc.fronts.setup.agent_settings import AgentPlan
+    from ctxgc.fronts.setup.changes import FileEdit, NewFile, Records
+    from ctxgc.fronts.setup.services import Host
+
+AGENTS = ("claude", "codex", "opencode")
+SERVICES = "services"
+"""The record of the services' files, beside those of the agents."""
+
+
+class Work:
+    """Files to be written or removed, and sentences that say so. Nothing happens before `carry_out`."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str | None] = {}
+        """The new text of each file; None: the file goes."""
+        self.records: dict[str, list[FileEdit]] = {}
+        self.changes: list[dict[str, str]] = []
+        self.notes: list[str] = []
+
+    def note_change(self, file: str, what: str) -> None:
+        """Say what happens to a file."""
+        self.changes.append({"file": file, "change": what})
+
+    def carry_out(self, records: Records) -> None:
+        """Write the record first: what was there before is then known whatever happens."""
+        from ctxgc.fronts.setup.changes import write_text
+
+        for name, edits in self.records.items():
+            if edits:
+                records.save(name, edits)
+        for file, text in self.texts.items():
+            if text is None:
+                Path(file).unlink(missing_ok=True)
+            else:
+                write_text(Path(file), text)
+        for name, edits in self.records.items():
+            if not edits:
+                records.save(name, [])
+
+
+def install(shell: Shell, args: argparse.Namespace) -> int:
+    """Show what would change, ask, and change it."""
+    from ctxgc.fronts.setup import services
+    from ctxgc.fronts.setup.changes import Records
+
+    config, host, work = _config(), services.this_host(), Work()
+    records = Records(str(config.daemon.lock_dir))
+    needs_gateway = False
+    for agent in dict.fromkeys(args.agents):
+        plan = _plan(agent, config, host, records, args)
+        _add_agent(work, agent, plan, records)
+        needs_gateway |= plan.needs_gateway
+    init_system = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)
+    reply = {"changes": work.changes, "notes": work.notes, "services": init_system, "dry_run": args.dry_run}
+    if not args.json:
+        _say_plan(shell.page, work, init_system)
+    if (work.texts or init_system) and not args.dry_run and _is_agreed(args):
+        for name in (SERVICES, *args.agents):  # The services first.
+            _carry_out(work, name, records)
+            if name == SERVICES and init_system:
+                services.start_services(host, init_system)
+    return shell.answer(reply, lambda page: _say_end(page, args, is_done=bool(work.texts or init_system)))
+
+
+def _carry_out(work: Work, name: str, records: Records) -> None:
+    """The part of the work that has this record."""
+    part = Work()
+    part.records = {name: work.records[name]} if name in work.records else {}
+    files = {edit.file for edit in part.records.get(name, [])}
+    part.texts = {file: text for file, text in work.texts.items() if file in files}
+    part.carry_out(records)
+
+
+def _config() -> Config:
+    from ctxgc.config import BadConfig, load
+
+    try:
+        return load(None, os.environ)
+    except BadConfig as error:
+        raise Refused(str(error), kind="config") from None
+
+
+def _plan(agent: str, config: Config, host: Host, records: Records, args: argparse.Namespace) -> AgentPlan:
+    from ctxgc.fronts.setup.agent_settings import PLANS, Options, command_for
+
+    command = command_for(host.environment, host.program("ctxgc"))
+    options = Options(has_status_line=not args.no_status_line, is_plugin=args.plugin, command=command)
+    if args.plugin and agent != "opencode":
+        usage("--plugin is for opencode")
+    return PLANS[agent](config, host.environment, options, records.load(agent))
+
+
+def _add_agent(work: Work, agent: str, plan: AgentPlan, records: Records) -> None:
+    from ctxgc.fronts.setup.changes import install_file
+
+    standing = {edit.file: edit for edit in records.load(agent)}
+    edits = []
+    for edit in plan.edits:
+        text, noted = install_file(edit, standing.pop(edit.file, None))
+        edits.append(noted)
+        if text is not None:
+            work.texts[edit.file] = text
+            for change in noted.changes:
+                # Never the value before: it may hold a key.
+                verb = "set, in place of yours," if change.previous is not None else "set"
+                work.note_change(edit.file, f"{'.'.join(change.path)} {verb} to {change.value}")
+    _add_new_files(work, plan.new_files, edits)
+    for file in standing:  # From base URLs to the plugin, or back.
+        raise Refused(f"{file} is of another installation of {agent}", hint=f"`ctxgc uninstall {agent}` first")
+    work.records[agent] = edits
+    work.notes += plan.notes
+
+
+def _add_new_files(work: Work, new_files: tuple[NewFile, ...], edits: list[FileEdit]) -> None:
+    from ctxgc.fronts.setup.changes import read_text
+
+    for one in new_files:
+        edits.append(one.edit)
+        if read_text(Path(one.edit.file)) != one.text:
+            work.texts[one.edit.file] = one.text
+            work.note_change(one.edit.file, "a new file")
+
+
+def _add_services(work: Work, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
+    """Add the services' files; the manager that is to run them, empty for none. Raises `Refused`."""
+    from ctxgc.fronts.cli.gateway import require_library
+    from ctxgc.fronts.setup import services
+
+    if not needs_gateway:
+        return ""
+    require_library()
+    if not is_wanted:
+        work.notes.append("the gateway must run whenever the agent does: `ctxgc gateway` starts it")
+        return ""
+    init_system = services.init_system_of(host)
+    if not init_system:
+        raise Refused(
+            "no service manager of yours answers here: without a gateway the agent would reach no model",
+            hint="--no-service, if you see to it that `ctxgc gateway` runs whenever the agent does",
+        )
+    services.require_plain_environment(host)
+    new_files, kept = services.service_edits(host, init_system, records.load(SERVICES))
+    edits: list[FileEdit] = []
+    _add_new_files(work, tuple(new_files), edits)
+    work.records[SERVICES] = edits
+    work.notes += [f"{file} is yours and stays as it is" for file in kept]
+    return init_system
+
+
+def _say_plan(page: Page, work: Work, init_system: str) -> None:
+    for change in work.changes:
+        page.say(f"{plain(change['file'])}: {plain(change['change'])}")
+    if init_system:
+        page.say(
+            f"{init_system} runs the daemon and the gateway, now and after each login; those that run now are restarted"
+        )
+    for note in work.notes:
+        page.say(plain(note), "dim")
+
+
+def _is_agreed(args: argparse.Namespace) -> bool:
+    if args.yes:
+        return True
+    if args.json or not sys.stdin.isatty():
+        raise Refused("nobody is here to say yes", kind="usage", hint="--yes agrees; --dry-run only shows the changes")
+    sys.stdout.write("Change this? [y/N] ")
+    sys.stdout.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("nothing was changed")
+    return True
+
+
+def _say_end(page: Page, args: argparse.Namespace, *, is_done: bool) -> None:
+    if args.dry_run:
+        page.say("nothing was changed: --dry-run", "dim")
+    elif not is_done:
+        page.say("all of it is there already")
+    else:
+        page.say("done; an agent that runs goes on as it began, the next one has the new settings")
+
+
+def uninstall(shell: Shell, args: argparse.Namespace) -> int:
+    """Put an agent's settings back; with the last agent the services go too."""
+    from ctxgc.fronts.setup import services
+    from ctxgc.fronts.setup.changes import Records
+
+    config, host, work = _config(), services.this_host(), Work()
+    records = Records(str(config.daemon.lock_dir))
+    names = [name for name in records.names() if name != SERVICES]
+    agents = list(dict.fromkeys(args.agents or names))
+    if unknown := [name for name in agents if name not in AGENTS]:
+        usage(f"{unknown[0]!r} is no agent that is installed", f"there are {', '.join(AGENTS)}")
+    for agent in agents:
+        _take_back(work, agent, records)
+    is_last = not set(names) - set(agents) and SERVICES in records.names()
+    if is_last:
+        _take_back(work, SERVICES, records)
+    reply = {"changes": work.changes, "notes": work.notes, "dry_run": args.dry_run}
+    if not args.json:
+        _say_plan(shell.page, work, "")
+        if is_last:
+            shell.page.say("the services of the daemon and the gateway stop and go")
+    if work.records and not args.dry_run and _is_agreed(args):
+        for agent in agents:  # The settings first: no agent may be left with a base URL that leads nowhere.
+            _carry_out_removal(work, agent, records)
+        if is_last:
+            services.stop_services(host, services.init_system_of(host))
+            _carry_out_removal(work, SERVICES, records)
+    return shell.answer(reply, lambda page: _say_end(page, args, is_done=bool(work.records)))
+
+
+def _take_back(work: Work, name: str, records: Records) -> None:
+    from ctxgc.fronts.setup.changes import read_text, uninstall_file
+
+    edits = records.load(name)
+    if not edits:
+        work.notes.append(f"{name} is not installed")
+        return
+    work.records[name] = edits
+    for edit in edits:
+        text, kept = uninstall_file(edit)
+        work.notes += [f"{edit.file}: {key} is not ours any more and stays" for key in kept]
+        if text != read_text(Path(edit.file)):
+            work.texts[edit.file] = text
+            what = "removed" if text is None else f"{', '.join('.'.join(one.path) for one in edit.changes)} as before"
+            work.note_change(edit.file, what)
+
+
+def _carry_out_removal(work: Work, name: str, records: Records) -> None:
+    if name not in work.records:
+        return
+    part = Work()
+    files = {edit.file for edit in work.records[name]}
+    part.texts = {file: text for file, text in work.texts.items() if file in files}
+    part.records = {name: []}
+    part.carry_out(records)
+
+
+def _common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument("--yes", action="store_true", help="change it without asking")
+
+
+def _install_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("agents", nargs="+", choices=AGENTS, metavar="AGENT", help=", ".join(AGENTS))
+    _common_arguments(parser)
+    parser.add_argument("--no-service", action="store_true", help="leave it to you to run the daemon and the gateway")
+    parser.add_argument("--no-status-line", action="store_true", help="leave Claude Code's status line alone")
+    parser.add_argument("--plugin", action="store_true", help="OpenCode: by the plugin, without the gateway")
+
+
+def _uninstall_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "agents", nargs="*", metavar="AGENT", help=f"{', '.join(AGENTS)}; default: all that are installed"
+    )
+    _common_arguments(parser)
+
+
+COMMANDS = {
+    "install": Spec(install, _install_arguments, notes="`ctxgc uninstall` puts every file back as it was."),
+    "uninstall": Spec(uninstall, _uninstall_arguments),
+}

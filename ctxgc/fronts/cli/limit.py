@@ -1,0 +1,129 @@
+"""`ctxgc limit` and `ctxgc run --window`: a size that a window is held to, for a session or for a run.
+
+    run --window 60k ──a header of each request──▶ gateway ──window.sync──▶ the limit of the run
+    limit 60k        ──session.set──────────────────────────────────────▶ the limit of the session, before the run's
+
+The pacer holds a limit by batches: nothing leaves before the limit is reached, and then the window goes down to the low
+watermark (`pacer.low_ratio`), so that the prompt cache breaks rarely.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from ctxgc.fronts.cli import terminal
+from ctxgc.fronts.cli.commands import Spec, tokens_argument
+from ctxgc.fronts.cli.context import Refused, Shell
+from ctxgc.fronts.cli.terminal import plain, tokens
+from ctxgc.protocol.gateway_headers import WINDOW_HEADER
+from ctxgc.protocol.limits import NO_LIMIT_TOKENS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ctxgc.protocol.replies.heap import PlanReply
+    from ctxgc.protocol.replies.sessions import SessionReply, ShowReply
+
+OFF, UNSET = "off", "unset"
+WINDOW_TOKENS_MIN = 8_000
+"""A smaller window would not hold the instructions and tools that any coding agent sends with each request."""
+AGENTS = ("claude", "codex", "opencode")
+"""Agents that send a header of the user's with each request."""
+CLAUDE_HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
+OPENCODE_CONFIG = "OPENCODE_CONFIG_CONTENT"
+
+
+def window_argument(text: str) -> int:
+    """A size for a window, as an argument: large enough for any agent at all."""
+    size = tokens_argument(text)
+    if size < WINDOW_TOKENS_MIN:
+        least = f"the least is {WINDOW_TOKENS_MIN // 1000}k"
+        raise argparse.ArgumentTypeError(
+            f"a window of {text} tokens does not hold an agent's own instructions and tools; {least}"
+        )
+    return size
+
+
+def limit_variables(
+    agent: str, variables: Mapping[str, str], environment: Mapping[str, str], size: int
+) -> dict[str, str]:
+    """The variables of an agent's process with the header that says the limit, where variables carry it."""
+    merged = dict(variables)
+    if agent == "claude":
+        own = variables.get(CLAUDE_HEADERS) or environment.get(CLAUDE_HEADERS, "")
+        merged[CLAUDE_HEADERS] = "\n".join([*own.splitlines(), f"{WINDOW_HEADER}: {size}"])
+    if agent == "opencode":
+        config = json.loads(variables[OPENCODE_CONFIG])
+        for provider in config["provider"].values():
+            if "baseURL" in provider.get("options", {}):
+                provider["options"].setdefault("headers", {})[WINDOW_HEADER] = str(size)
+        merged[OPENCODE_CONFIG] = json.dumps(config)
+    return merged
+
+
+def limit_words(agent: str, provider: str, size: int) -> tuple[str, ...]:
+    """The words of an agent's command that add the header, where words carry it."""
+    if agent != "codex":
+        return ()
+    return ("-c", f'model_providers.{provider}.http_headers={{"{WINDOW_HEADER}" = "{size}"}}')
+
+
+def warn_in_mode(mode: str, size: int) -> None:
+    """Say that a limit holds nothing where the gateway does not edit."""
+    if mode != "on":
+        why = f"the gateway serves this agent in mode {mode}"
+        sys.stderr.write(f"ctxgc: {why}: no window is held to {tokens(size)}; `ctxgc mode on` switches it on\n")
+
+
+def limit(shell: Shell, args: argparse.Namespace) -> int:
+    """Set a session's limit, take it away, or say which is in force."""
+    if args.size is None:
+        shown: ShowReply = shell.call("session.show", shell.session())
+        return shell.answer(shown, lambda page: _say_limit(page, shown))
+    size = {OFF: NO_LIMIT_TOKENS, UNSET: 0}.get(args.size) if isinstance(args.size, str) else args.size
+    if isinstance(args.size, int) and not args.force:
+        _require_room(shell, args.size)
+    reply: SessionReply = shell.call("session.set", {**shell.session(), "window_max_tokens": size})
+    show: ShowReply = shell.call("session.show", {"session": reply.session})
+    return shell.answer(show, lambda page: _say_limit(page, show))
+
+
+def _require_room(shell: Shell, size: int) -> None:
+    """Raise `Refused` where what must stay in the window is larger than the limit, and name what that is."""
+    reply: PlanReply = shell.call("heap.plan", {**shell.session(), "budget_tokens": size, "limit": 0})
+    if reply.held_by:
+        raise Refused(
+            f"a window of {tokens(size)} tokens is too small: {tokens(reply.after_tokens)} may not go: "
+            f"{terminal.held_by(reply.held_by)}",
+            hint=f"a limit above {tokens(reply.after_tokens)}, fewer pins, or --force: what may go then goes",
+        )
+
+
+def _say_limit(page: terminal.Page, show: ShowReply) -> None:
+    size = show.next_collection.limit_tokens
+    if not size:
+        page.say(f"{plain(show.session)}: no limit; the window has {tokens(show.billed_tokens)} tokens")
+        return
+    page.say(f"{plain(show.session)}: {tokens(size)} tokens; the window has {tokens(show.billed_tokens)} now")
+    page.say(plain(show.next_collection.words), "dim")
+    if (show.gateway or show.mode) in ("shadow", "off", "observe"):
+        page.say("nothing leaves this session's requests in this mode; `ctxgc mode on` switches it on", "yellow")
+
+
+def _size(text: str) -> int | str:
+    return text if text in (OFF, UNSET) else window_argument(text)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "size", nargs="?", type=_size, metavar="SIZE",
+        help="tokens of the whole window, 60000 or 60k; off: no limit; unset: as the run or the configuration says; "
+        "default: say what is in force",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="even if what must stay is larger than that")
+
+
+COMMANDS = {"limit": Spec(limit, _arguments, has_session=True)}

@@ -1,0 +1,1 @@
+"""What `ctxgc install` does: edits of agents' settings that can be taken back, and services of the user's manager."""

@@ -1,0 +1,185 @@
+"""The settings by which each agent goes through the gateway for good: what `ctxgc run` gives one process, in its files.
+
+    Way of `ctxgc run` (variables, words) ──▶ settings.json of Claude Code · config.toml of Codex · opencode.json
+
+So whatever a run sets, an installation sets too. A setting that sends the agent elsewhere, or that would make ours
+without effect, is a reason to refuse.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ctxgc.config import Config
+from ctxgc.fronts.cli.agents import AGENTS
+from ctxgc.fronts.cli.base_url import gateway_base_url
+from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.other_agents import Way
+from ctxgc.fronts.setup import json_edit, toml_edit
+from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, new_file, read_text, taken_back
+from ctxgc.fronts.setup.json_edit import Uneditable
+from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
+from ctxgc.protocol import discovery
+
+STATUS_LINE = "status --line --stdin"
+CODEX_KEY = "openai_base_url"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an installation is to set beside the base URL."""
+
+    has_status_line: bool = True
+    is_plugin: bool = False
+    """OpenCode goes without the gateway: by the plugin."""
+    command: str = "ctxgc"
+    """How an agent calls the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPlan:
+    """The edits of one agent's files, and what the user should know."""
+
+    edits: tuple[FileEdit, ...] = ()
+    new_files: tuple[NewFile, ...] = ()
+    notes: tuple[str, ...] = ()
+    needs_gateway: bool = True
+
+
+def home_folder(environment: Mapping[str, str], variable: str, *usual: str) -> Path:
+    """The agent's folder: where its variable says, else below the user's home."""
+    own = environment.get(variable, "")
+    return Path(own) if own.startswith("/") else Path(discovery.home(environment), *usual)
+
+
+def _way(agent: str, config: Config, environment: Mapping[str, str]) -> Way:
+    return AGENTS[agent][1](gateway_base_url(config), config.gateway, environment)
+
+
+def _without_ours(path: Path, standing: list[FileEdit]) -> str:
+    """The text of a settings file as it would be without an installation of ours. Raises `Refused`."""
+    text = read_text(path) or ""
+    try:
+        for edit in standing:
+            if edit.file == str(path) and edit.format != "whole":
+                text, _ = taken_back(text, edit)
+        return text
+    except Uneditable as error:
+        raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
+
+
+def claude(config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
+    """Claude Code: variables under `env` of its settings, and its status line."""
+    path = home_folder(environment, "CLAUDE_CONFIG_DIR", ".claude") / "settings.json"
+    settings = _json(path, _without_ours(path, standing))
+    own = settings.get("env", {})
+    own = {name: str(value) for name, value in own.items()} if isinstance(own, dict) else {}
+    way = _way("claude", config, {**environment, **own})
+    variables = {**_settings_words(way), **way.variables}
+    changes = [Change(("env", name), json.dumps(value)) for name, value in variables.items() if own.get(name) != value]
+    notes = []
+    if options.has_status_line and "statusLine" not in settings:
+        line = {"type": "command", "command": f"{options.command} {STATUS_LINE}"}
+        changes.append(Change(("statusLine",), json.dumps(line)))
+    elif options.has_status_line:
+        notes.append(f"your status line stays; `{options.command} {STATUS_LINE}` prints the one of ctxgc")
+    return AgentPlan((FileEdit(str(path), "json", tuple(changes)),), notes=tuple(notes))
+
+
+def _settings_words(way: Way) -> dict[str, str]:
+    """Variables that a run gives by `--settings`."""
+    given = next((word for flag, word in pairwise(way.words) if flag == "--settings"), "{}")
+    return dict(json.loads(given).get("env", {}))
+
+
+def codex(config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
+    """Codex: the base URL of its own provider, so that its list of sessions stays whole."""
+    path = home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
+    try:
+        settings = toml_edit.top_level(_without_ours(path, standing))
+    except Uneditable as error:
+        raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
+    profile = settings.get("profiles", {}).get(settings.get("profile", ""), {})
+    provider = profile.get("model_provider") or settings.get("model_provider") or "openai"
+    if provider != "openai":
+        raise Refused(
+            f"{path} names a provider of its own, `{provider}`: `{CODEX_KEY}` would have no effect", kind="config",
+            hint=f"set `base_url` of [model_providers.{provider}] to the gateway by hand, or take `model_provider` out",
+        )  # fmt: skip
+    own = settings.get(CODEX_KEY)
+    way = _way("codex", config, {**environment, **({"OPENAI_BASE_URL": own} if isinstance(own, str) else {})})
+    words = tomllib.loads("\n".join(word for flag, word in pairwise(way.words) if flag == "-c"))
+    base = words["model_providers"][words["model_provider"]]["base_url"]
+    note = "a change of Codex's login, from a key to ChatGPT or back, needs `ctxgc install codex` again"
+    return AgentPlan((FileEdit(str(path), "toml", (Change((CODEX_KEY,), base),)),), notes=(note,))
+
+
+def opencode(config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
+    """OpenCode: base URLs of its providers `anthropic` and `openai`; or the plugin, which needs no gateway."""
+    folder = home_folder(environment, "XDG_CONFIG_HOME", ".config") / "opencode"
+    if options.is_plugin:
+        path = folder / "plugins" / "ctxgc.ts"
+        text = packaged_text(PLUGIN)
+        present = read_text(path)
+        if present not in (None, text) and str(path) not in {edit.file for edit in standing}:
+            raise Refused(f"{path} is there already, and is not of this version", hint="take it away first")
+        note = "the plugin begins in shadow: CTXGC_OPENCODE_MODE=on switches it on"
+        return AgentPlan(new_files=(new_file(path, text),), notes=(note,), needs_gateway=False)
+    names = ("opencode.jsonc", "opencode.json")
+    path = folder / next((name for name in names if (folder / name).exists()), names[-1])
+    settings = _json(path, _without_ours(path, standing))
+    overlay = json.loads(_way("opencode", config, {"OPENCODE_CONFIG_CONTENT": ""}).variables["OPENCODE_CONFIG_CONTENT"])
+    changes = []
+    for provider, value in overlay["provider"].items():
+        for name, base in value["options"].items():
+            place = ("provider", provider, "options", name)
+            _require_free(
+                path, settings, place, (base, config.gateway.upstream_anthropic, config.gateway.upstream_openai)
+            )
+            changes.append(Change(place, json.dumps(base)))
+    return AgentPlan((FileEdit(str(path), "json", tuple(changes)),))
+
+
+def _require_free(path: Path, settings: dict[str, Any], place: tuple[str, ...], allowed: tuple[Any, ...]) -> None:
+    value: Any = settings
+    for key in place:
+        value = value.get(key) if isinstance(value, dict) else None
+    bases = [one.rstrip("/").removesuffix("/v1") if isinstance(one, str) else one for one in allowed]
+    if value is not None and (value.rstrip("/").removesuffix("/v1") if isinstance(value, str) else value) not in bases:
+        raise Refused(
+            f"{path} sets {'.'.join(place)} to another address", kind="config",
+            hint=f"set `upstream_{place[1]}` under [gateway] to that address, or take it out",
+        )  # fmt: skip
+
+
+def _json(path: Path, text: str) -> dict[str, Any]:
+    if not text.strip():
+        return {}
+    try:
+        json_edit.read(text)
+        value = json_edit.decoded(text)
+    except Uneditable as error:
+        raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
+    return dict(value)
+
+
+PLANS: dict[str, Callable[[Config, Mapping[str, str], Options, list[FileEdit]], AgentPlan]] = {
+    "claude": claude,
+    "codex": codex,
+    "opencode": opencode,
+}
+"""By the name of the agent's program."""
+
+
+def command_for(environment: Mapping[str, str], program: str) -> str:
+    """How an agent's shell calls the command: by its name where the path finds it, else by its place."""
+    folders = environment.get("PATH", "").split(os.pathsep)
+    found = next((one for one in folders if os.access(os.path.join(one, "ctxgc"), os.X_OK)), "")
+    return "ctxgc" if found else program

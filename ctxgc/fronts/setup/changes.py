@@ -1,0 +1,249 @@
+"""Changes of settings files that can be taken back: each with what stood there before, in a record of the state folder.
+
+install     text ──changes──▶ text       the record: the changes, the whole file before, a digest of the file after
+uninstall   the file is as we wrote it ─▶ the whole file before
+            the user edited it since   ─▶ each value that is still ours goes back, everything else stays
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.setup import json_edit, toml_edit
+from ctxgc.fronts.setup.json_edit import Uneditable
+
+FOLDER = "install"
+RECORD_BYTES_MAX = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One value of a settings file, ours and the one before."""
+
+    path: tuple[str, ...]
+    value: str
+    """The value as text of the file: JSON, or for TOML the text itself."""
+    previous: str | None = None
+    """What stood there: the value's JSON, or the whole line of TOML; None where nothing did."""
+    made_from: int = 0
+    """The depth of the first key on the path that was not there."""
+    empty_parent: str | None = None
+    """The empty object in which the first of those keys was put, with its spaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileEdit:
+    """The changes of one file. `format` is `json`, `toml`, or `whole` for a file that is ours alone."""
+
+    file: str
+    format: str
+    changes: tuple[Change, ...]
+    existed: bool = True
+    before: str = ""
+    """The whole file as it was."""
+    written: str = ""
+    """The digest of the file as it was written."""
+
+
+class NewFile(NamedTuple):
+    """A file that is ours alone, with its text."""
+
+    edit: FileEdit
+    text: str
+
+
+def new_file(path: Path, text: str) -> NewFile:
+    """A file to be written whole, and to go when it is uninstalled as it was written."""
+    return NewFile(FileEdit(str(path), "whole", (), existed=False, written=digest(text)), text)
+
+
+def digest(text: str) -> str:
+    """The digest by which a file is known to be as it was written."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read_text(path: Path) -> str | None:
+    """The file's text, byte for byte; None where there is no file. Raises `Refused` for one that cannot be read."""
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{path}: cannot be read: {error}", kind="config") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write the file in one step with the rights it had; a link stays a link. Raises `Refused`."""
+    target = path.resolve()
+    scratch = target.with_name(f".{target.name}.ctxgc-{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        rights = target.stat().st_mode & 0o777 if target.exists() else 0o600
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+            os.fchmod(file.fileno(), rights)
+        os.replace(scratch, target)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise Refused(f"{path}: cannot be written: {error.strerror}", kind="config") from None
+
+
+def applied(text: str, edit: FileEdit) -> tuple[str, FileEdit]:
+    """The text with the changes, and the edit with what stood there. Raises `Uneditable`."""
+    changes = []
+    for change in edit.changes:
+        text, noted = (_set_json if edit.format == "json" else _set_toml)(text, change)
+        changes.append(noted)
+    return text, replace(edit, changes=tuple(changes), written=digest(text))
+
+
+def _set_json(text: str, change: Change) -> tuple[str, Change]:
+    path = change.path
+    previous = json_edit.value_at(text, path)
+    made_from = next((d for d in range(1, len(path) + 1) if json_edit.value_at(text, path[:d]) is None), 0)
+    parent = json_edit.value_at(text, path[: made_from - 1]) if made_from else None
+    is_empty = parent is not None and not json_edit.decoded(parent)
+    fresh = json_edit.set_member(text, path, change.value)
+    return fresh, replace(change, previous=previous, made_from=made_from, empty_parent=parent if is_empty else None)
+
+
+def _set_toml(text: str, change: Change) -> tuple[str, Change]:
+    (key,) = change.path
+    previous = toml_edit.line_of(text, key)
+    return toml_edit.set_key(text, key, change.value), replace(change, previous=previous)
+
+
+def taken_back(text: str, edit: FileEdit) -> tuple[str, list[str]]:
+    """The text without our changes, and the keys whose values are no longer ours and stay. Raises `Uneditable`."""
+    kept = []
+    for change in reversed(edit.changes):
+        name = ".".join(change.path)
+        if edit.format == "json":
+            if not _is_ours(json_edit.value_at(text, change.path), change.value):
+                kept.append(name)
+                continue
+            text = _unset_json(text, change)
+        else:
+            if toml_edit.top_level(text).get(name) != change.value:
+                kept.append(name)
+                continue
+            text = toml_edit.put_back(text, name, change.previous)
+    return text, kept
+
+
+def _is_ours(present: str | None, value: str) -> bool:
+    return present is not None and json_edit.decoded(present) == json_edit.decoded(value)
+
+
+def _unset_json(text: str, change: Change) -> str:
+    path = change.path
+    if change.previous is not None:
+        return json_edit.set_member(text, path, change.previous)
+    text = json_edit.drop_member(text, path)
+    # Objects that we made go too, unless something of the user's stands in them now.
+    for depth in range(len(path) - 1, change.made_from - 1, -1):
+        parent = json_edit.value_at(text, path[:depth])
+        if parent is None or json_edit.decoded(parent):
+            return text
+        text = json_edit.drop_member(text, path[:depth])
+    parent_path = path[: change.made_from - 1]
+    parent = json_edit.value_at(text, parent_path)
+    if change.empty_parent is not None and parent is not None and not json_edit.decoded(parent):
+        text = _with_value(text, parent_path, change.empty_parent)
+    return text
+
+
+def _with_value(text: str, path: tuple[str, ...], value: str) -> str:
+    if path:
+        return json_edit.set_member(text, path, value)
+    node = json_edit.read(text)
+    return text[: node.start] + value + text[node.end :]
+
+
+class Records:
+    """What was installed, by agent, in the state folder: `install/AGENT.json`, for the user's eyes only."""
+
+    def __init__(self, state_folder: str) -> None:
+        self.folder = Path(state_folder) / FOLDER
+
+    def load(self, name: str) -> list[FileEdit]:
+        """The edits of an agent's files that stand; empty where nothing is installed."""
+        text = read_text(self.folder / f"{name}.json")
+        if text is None:
+            return []
+        try:
+            rows: list[dict[str, Any]] = json.loads(text)
+            return [
+                FileEdit(**{**row, "changes": tuple(Change(**_with_path(one)) for one in row["changes"])})
+                for row in rows
+            ]
+        except (ValueError, TypeError, KeyError):
+            where = self.folder / f"{name}.json"
+            raise Refused(
+                f"{where} is no record of an installation", hint="take it away, and the settings back by hand"
+            ) from None
+
+    def save(self, name: str, edits: list[FileEdit]) -> None:
+        """Keep the edits; with none, the record goes."""
+        path = self.folder / f"{name}.json"
+        if edits:
+            write_text(path, json.dumps([asdict(edit) for edit in edits], indent=1))
+        else:
+            path.unlink(missing_ok=True)
+
+    def names(self) -> list[str]:
+        """All that is installed."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
+
+
+def _with_path(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "path": tuple(row["path"])}
+
+
+def install_file(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None, FileEdit]:
+    """The file's new text, None where nothing changes, and the edit to be recorded. Raises `Refused`.
+
+    An edit that stands already is taken back first, so that what was there before us stays known.
+    """
+    path = Path(edit.file)
+    present = read_text(path)
+    try:
+        base, existed, before = present or "", present is not None, present or ""
+        if standing is not None and present is not None:
+            base, _ = taken_back(present, standing)
+            existed = standing.existed
+            before = standing.before if digest(present) == standing.written else base
+        empty = "{}\n" if edit.format == "json" else ""
+        text, noted = applied(base if base.strip() else empty, edit)
+    except Uneditable as error:
+        raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
+    noted = replace(noted, existed=existed, before=before)
+    return (None if text == present else text), noted
+
+
+def uninstall_file(edit: FileEdit) -> tuple[str | None, list[str]]:
+    """The text that the file is to have, None where the file is to go, and the keys that stay. Raises `Refused`."""
+    path = Path(edit.file)
+    present = read_text(path)
+    if present is None:
+        return None, []
+    if digest(present) == edit.written:
+        return (edit.before if edit.existed else None), []
+    if edit.format == "whole":
+        return present, [path.name]
+    try:
+        text, kept = taken_back(present, edit)
+        is_empty = not (json_edit.decoded(text) if edit.format == "json" else text.strip())
+    except Uneditable as error:
+        keys = ", ".join(".".join(change.path) for change in edit.changes)
+        raise Refused(
+            f"{path} cannot be changed for you: {error}", kind="config", hint=f"mend it, or take out {keys} by hand"
+        ) from None
+    return (None if is_empty and not edit.existed else text), kept

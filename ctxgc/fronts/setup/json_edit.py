@@ -1,0 +1,227 @@
+"""One member of a JSON text set or taken out, and every other byte kept: comments, order, spaces, trailing commas.
+
+    text ──▶ tree of places ──▶ set_member / drop_member ──▶ text
+
+Settings are JSON with `//` and `/* */` comments and trailing commas, as agents read them. A text that is not that, or
+that names a key of the path twice, raises `Uneditable`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+DEPTH_MAX = 200
+_SPACE = re.compile(r"(?:[ \t\r\n\ufeff]|//[^\n]*|/\*.*?\*/)*", re.S)
+_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
+_PLAIN = re.compile(r"[-+.\w]+")
+
+
+class Uneditable(Exception):
+    """A text cannot be edited without a risk to what else it says; the message says why."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A member of an object: where its key begins, and its value."""
+
+    key: str
+    start: int
+    value: Node
+
+
+@dataclass(slots=True)
+class Node:
+    """A value and its place."""
+
+    start: int
+    end: int = 0
+    members: list[Member] | None = None
+    """The members of an object; None for any other value."""
+    commas: list[int] = field(default_factory=list)
+    """Places of the commas between the members of an object."""
+
+
+class Placed(NamedTuple):
+    """The deepest object on a path that exists, and the keys of the path that it lacks."""
+
+    node: Node
+    missing: tuple[str, ...]
+    depth: int
+
+
+def read(text: str) -> Node:
+    """The tree of places of a text. Raises `Uneditable`."""
+    node = _Reader(text).value(_skip(text, 0), 0)
+    if _skip(text, node.end) != len(text):
+        raise Uneditable("there is more than one value in it")
+    if node.members is None:
+        raise Uneditable("it is no object")
+    return node
+
+
+def value_at(text: str, path: tuple[str, ...]) -> str | None:
+    """The text of the value at a path; None where the path leads nowhere."""
+    node = read(text)
+    for key in path:
+        if (found := _member(node, key)) is None:
+            return None
+        node = found.value
+    return text[node.start : node.end]
+
+
+def decoded(text: str) -> Any:
+    """The value of a text without its comments and trailing commas. Raises `Uneditable`."""
+    plain = re.sub(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|\ufeff', lambda found: found[1] or " ", text, flags=re.S)
+    plain = re.sub(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', lambda found: found[1] or "", plain, flags=re.S)
+    try:
+        return json.loads(plain)
+    except (ValueError, RecursionError) as error:
+        raise Uneditable(f"it is not JSON: {error}") from None
+
+
+def set_member(text: str, path: tuple[str, ...], value: str) -> str:
+    """The text with this value, itself JSON, at the path; objects that the path lacks are made."""
+    placed = _place(read(text), path)
+    if not placed.missing:
+        return text[: placed.node.start] + value + text[placed.node.end :]
+    if placed.node.members is None:
+        raise Uneditable(f"`{'.'.join(path[: placed.depth])}` is no object")
+    unit, newline = _indent_unit(text), "\r\n" if "\r\n" in text else "\n"
+    key, *rest = placed.missing
+    for inner in reversed(rest):
+        value = f"{{ {json.dumps(inner)}: {value} }}"
+    return _inserted(text, placed, f"{json.dumps(key)}: {value}", newline, unit)
+
+
+def _inserted(text: str, placed: Placed, member: str, newline: str, unit: str) -> str:
+    node, indent = placed.node, unit * (placed.depth + 1)
+    assert node.members is not None
+    close = node.end - 1
+    if not node.members:
+        tail = text[node.start + 1 : close]
+        if tail.strip():  # A comment: the member stands before it.
+            return text[: node.start + 1] + f"{newline}{indent}{member}" + text[node.start + 1 :]
+        return text[: node.start + 1] + f"{newline}{indent}{member}{newline}{unit * placed.depth}" + text[close:]
+    last = node.members[-1].value.end
+    if newline in text[node.start : node.members[0].start]:
+        joint, indent = newline, _indent_at(text, node.members[0].start)
+    else:
+        joint, indent = "", " "
+    has_trailing = len(node.commas) == len(node.members)
+    if has_trailing:
+        at = node.commas[-1] + 1
+        return text[:at] + f"{joint}{indent}{member}," + text[at:]
+    return text[:last] + f",{joint}{indent}{member}" + text[last:]
+
+
+def drop_member(text: str, path: tuple[str, ...]) -> str:
+    """The text without the member at the path, as it was before `set_member` put the member in."""
+    parent = _place(read(text), path[:-1])
+    found = None if parent.missing else _member(parent.node, path[-1])
+    if found is None:
+        return text
+    node = parent.node
+    assert node.members is not None
+    index = node.members.index(found)
+    if len(node.members) == 1:
+        end = node.commas[0] + 1 if node.commas else found.value.end
+        inner_end = node.end - 1
+        is_bare = not text[node.start + 1 : found.start].strip() and not text[end:inner_end].strip()
+        return text[: node.start + 1] + text[inner_end if is_bare else end :]
+    has_comma_behind = index < len(node.commas)
+    if index == 0:
+        return text[: found.start] + text[node.members[1].start :]
+    before = node.commas[index - 1]
+    if has_comma_behind:  # The comma before it goes on to part its neighbours.
+        return text[: before + 1] + text[node.commas[index] + 1 :]
+    return text[:before] + text[found.value.end :]
+
+
+def _place(node: Node, path: tuple[str, ...]) -> Placed:
+    for depth, key in enumerate(path):
+        found = _member(node, key) if node.members is not None else None
+        if found is None:
+            return Placed(node, path[depth:], depth)
+        node = found.value
+    return Placed(node, (), len(path))
+
+
+def _member(node: Node, key: str) -> Member | None:
+    matches = [member for member in node.members or () if member.key == key]
+    if len(matches) > 1:
+        raise Uneditable(f"`{key}` stands in it twice")
+    return matches[0] if matches else None
+
+
+def _indent_at(text: str, at: int) -> str:
+    line = text[text.rfind("\n", 0, at) + 1 : at]
+    return line if not line.strip() else " "
+
+
+def _indent_unit(text: str) -> str:
+    found = re.search(r'\n([ \t]+)"', text)
+    return found[1] if found else "  "
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+class _Reader:
+    """Reads values of one text into nodes."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def value(self, at: int, depth: int) -> Node:
+        """The value that begins here."""
+        text = self._text
+        if depth > DEPTH_MAX:
+            raise Uneditable("it is nested too deeply")
+        if text[at : at + 1] == "{":
+            return self._object(at, depth)
+        if text[at : at + 1] == "[":
+            return self._array(at, depth)
+        found = _STRING.match(text, at) or _PLAIN.match(text, at)
+        if not found:
+            raise Uneditable(f"it is not JSON in line {text.count(chr(10), 0, at) + 1}")
+        return Node(at, found.end())
+
+    def _object(self, at: int, depth: int) -> Node:
+        node, text = Node(at, members=[]), self._text
+        assert node.members is not None
+        at = _skip(text, at + 1)
+        while text[at : at + 1] != "}":
+            key = _STRING.match(text, at)
+            if not key:
+                raise Uneditable(f"it is not JSON in line {text.count(chr(10), 0, at) + 1}")
+            colon = _skip(text, key.end())
+            if text[colon : colon + 1] != ":":
+                raise Uneditable(f"it is not JSON in line {text.count(chr(10), 0, colon) + 1}")
+            value = self.value(_skip(text, colon + 1), depth + 1)
+            node.members.append(Member(json.loads(key[0], strict=False), at, value))
+            at = self._next(value.end, "}", node.commas)
+        node.end = at + 1
+        return node
+
+    def _array(self, at: int, depth: int) -> Node:
+        node, text = Node(at), self._text
+        at = _skip(text, at + 1)
+        while text[at : at + 1] != "]":
+            at = self._next(self.value(at, depth + 1).end, "]", node.commas)
+        node.end = at + 1
+        return node
+
+    def _next(self, at: int, close: str, commas: list[int]) -> int:
+        """The place of the next element or of the end."""
+        at = _skip(self._text, at)
+        if self._text[at : at + 1] == ",":
+            commas.append(at)
+            return _skip(self._text, at + 1)
+        if self._text[at : at + 1] != close:
+            raise Uneditable(f"it is not JSON in line {self._text.count(chr(10), 0, at) + 1}")
+        return at

@@ -1,0 +1,28 @@
+"""Files that ship beside the code: the OpenCode plugin and the units of systemd.
+
+A wheel carries them under `ctxgc/data`; a checkout has them where they are written.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from ctxgc.fronts.cli.context import Refused
+
+PLUGIN = "opencode/ctxgc.ts"
+UNITS = ("systemd/ctxgcd.socket", "systemd/ctxgcd.service", "systemd/ctxgc-gateway.service")
+_IN_CHECKOUT = {PLUGIN: "agents/opencode/ctxgc.ts"}
+
+
+def packaged_text(name: str) -> str:
+    """The text of a file that ships with ctxgc. Raises `Refused` where the installation lacks it."""
+    package = files("ctxgc")
+    shipped = package / "data" / name
+    if shipped.is_file():
+        return shipped.read_text(encoding="utf-8")
+    checkout = Path(str(package)).parent / _IN_CHECKOUT.get(name, name)
+    try:
+        return checkout.read_text(encoding="utf-8")
+    except OSError:
+        raise Refused(f"this installation of ctxgc lacks {name}", hint="install it again from a checkout") from None

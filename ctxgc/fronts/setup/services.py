@@ -1,0 +1,192 @@
+"""The daemon and the gateway as services of the user's own manager: systemd on Linux, launchd on macOS.
+
+    units or plists ──written──▶ the manager told ──▶ daemon and gateway run now and after each login
+
+A `Host` says which system this is and runs the manager's commands, so that a test can be any system.
+"""
+
+from __future__ import annotations
+
+import os
+import plistlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.setup.changes import FileEdit, NewFile, digest, new_file, read_text
+from ctxgc.fronts.setup.packaged import UNITS, packaged_text
+from ctxgc.protocol import discovery
+
+COMMAND_S = 60.0
+SYSTEMD, LAUNCHD = "systemd", "launchd"
+LABELS = {"ctxgc.daemon": ("ctxgcd",), "ctxgc.gateway": ("ctxgc", "gateway", "--no-spawn")}
+"""The agents of launchd: label, program and arguments."""
+HANDED_ON = ("XDG_CONFIG_HOME", "XDG_STATE_HOME")
+"""Variables that name folders: the services must find the same ones."""
+
+
+def run_command(command: Sequence[str]) -> tuple[int, str]:
+    """The command's exit code and what it said."""
+    try:
+        done = subprocess.run(  # noqa: S603 (the manager's own commands, by fixed words)
+            command, capture_output=True, text=True, timeout=COMMAND_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 127, str(error)
+    return done.returncode, (done.stderr or done.stdout).strip()
+
+
+def program_path(name: str) -> str:
+    """The absolute path of one of our programs: beside this interpreter, else on the path."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if not found:
+        raise Refused(f"there is no program `{name}` on the path", hint="install ctxgc first: `pipx install .`")
+    return os.path.abspath(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The system that services are installed on."""
+
+    system: str
+    """As `sys.platform` says it."""
+    environment: Mapping[str, str]
+    uid: int
+    run: Callable[[Sequence[str]], tuple[int, str]]
+    program: Callable[[str], str]
+    """The absolute path of one of our programs."""
+
+
+def this_host() -> Host:
+    """The system that this is."""
+    return Host(sys.platform, os.environ, os.getuid(), run_command, program_path)
+
+
+def init_system_of(host: Host) -> str:
+    """The user's service manager, `systemd` or `launchd`; empty where none answers."""
+    if host.system == "darwin":
+        return LAUNCHD
+    code, _ = host.run(["systemctl", "--user", "show-environment"])
+    return SYSTEMD if code == 0 else ""
+
+
+def require_plain_environment(host: Host) -> None:
+    """Raise `Refused` where settings come from variables that a service would not have."""
+    names = [
+        name for name in host.environment if name.startswith("CTXGC_") and (name == "CTXGC_SOCKET" or "__" in name)
+    ]
+    if names:
+        raise Refused(
+            f"{', '.join(sorted(names))} is set here, and a service would not see it", kind="config",
+            hint=f"put it into {discovery.config_file(host.environment)}, or unset it",
+        )  # fmt: skip
+
+
+def service_files(host: Host, init_system: str) -> list[tuple[Path, str]]:
+    """The files of the services, each with its text."""
+    home = Path(discovery.home(host.environment))
+    if init_system == LAUNCHD:
+        discovery.socket_path("", host.environment)  # Raises where the path is too long for the system.
+        folder = home / "Library" / "LaunchAgents"
+        return [(folder / f"{label}.plist", _plist(host, label)) for label in LABELS]
+    config = host.environment.get("XDG_CONFIG_HOME", "")
+    folder = (Path(config) if config.startswith("/") else home / ".config") / "systemd" / "user"
+    return [(folder / Path(name).name, _unit(host, packaged_text(name))) for name in UNITS]
+
+
+def _plist(host: Host, label: str) -> str:
+    program, *arguments = LABELS[label]
+    log = os.path.join(discovery.state_home(host.environment), "ctxgc", f"{label}.log")
+    values = {
+        "Label": label,
+        "ProgramArguments": [host.program(program), *arguments],
+        "RunAtLoad": True,
+        "KeepAlive": {"SuccessfulExit": False},
+        "ProcessType": "Background",
+        "Umask": 0o077,
+        "StandardOutPath": log,
+        "StandardErrorPath": log,
+    }
+    if own := _handed_on(host):
+        values["EnvironmentVariables"] = own
+    return plistlib.dumps(values).decode()
+
+
+def _handed_on(host: Host) -> dict[str, str]:
+    return {name: host.environment[name] for name in HANDED_ON if host.environment.get(name, "").startswith("/")}
+
+
+def _unit(host: Host, text: str) -> str:
+    """A unit with the programs where they are, and the folders of this user."""
+
+    def command(found: re.Match[str]) -> str:
+        program, *arguments = found[1].split(" ")
+        path = host.program(program.rpartition("/")[2])
+        words = " ".join([_quoted(path), *arguments])
+        lines = [f'Environment="{name}={value}"'.replace("%", "%%") for name, value in _handed_on(host).items()]
+        return "\n".join([f"ExecStart={words}", *lines])
+
+    return re.sub(r"^ExecStart=(.+)$", command, text, flags=re.M)
+
+
+def _quoted(path: str) -> str:
+    path = path.replace("%", "%%").replace("$", "$$")
+    return path if re.fullmatch(r"[\w%$/.+@-]+", path) else '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def service_edits(host: Host, init_system: str, standing: Sequence[FileEdit]) -> tuple[list[NewFile], list[str]]:
+    """Files to be written, and those of the user's own under the same names, which stay."""
+    ours = {edit.file: edit for edit in standing}
+    new_files, kept = [], []
+    for path, text in service_files(host, init_system):
+        present = read_text(path)
+        is_own = str(path) in ours and present is not None and digest(present) == ours[str(path)].written
+        if present is not None and present != text and not is_own:
+            kept.append(str(path))
+            continue
+        new_files.append(new_file(path, text))
+    return new_files, kept
+
+
+def start_services(host: Host, init_system: str) -> None:
+    """Let the manager run them from now on. Raises `Refused` with what the manager said."""
+    for command in _start_commands(host, init_system):
+        code, said = host.run(command)
+        if code and (command[0] == "systemctl" or "bootstrap" in command):
+            raise Refused(f"`{' '.join(command)}` failed: {said or code}", hint="`ctxgc uninstall` takes all back")
+
+
+def _start_commands(host: Host, init_system: str) -> list[list[str]]:
+    # Those that run unmanaged hold the lock and the port.
+    before = [[host.program("ctxgc"), "gateway", "--stop"], [host.program("ctxgc"), "down", "--no-spawn"]]
+    if init_system == SYSTEMD:
+        units = ["ctxgcd.socket", "ctxgc-gateway.service"]
+        return [
+            ["systemctl", "--user", "daemon-reload"],
+            *([] if host.run(["systemctl", "--user", "is-active", *units])[0] == 0 else before),
+            ["systemctl", "--user", "enable", "--now", *units],
+        ]
+    domain = f"gui/{host.uid}"
+    folder = Path(discovery.home(host.environment)) / "Library" / "LaunchAgents"
+    return [
+        *(["launchctl", "bootout", f"{domain}/{label}"] for label in LABELS),
+        *before,
+        *(["launchctl", "bootstrap", domain, str(folder / f"{label}.plist")] for label in LABELS),
+    ]
+
+
+def stop_services(host: Host, init_system: str) -> None:
+    """Let the manager run them no more; fine where it does not know them."""
+    if init_system == SYSTEMD:
+        host.run(
+            ["systemctl", "--user", "disable", "--now", "ctxgc-gateway.service", "ctxgcd.socket", "ctxgcd.service"]
+        )
+    else:
+        for label in LABELS:
+            host.run(["launchctl", "bootout", f"gui/{host.uid}/{label}"])

@@ -1,0 +1,6 @@
+"""Headers by which `ctxgc run` speaks to the gateway. The gateway sends none of them on."""
+
+from __future__ import annotations
+
+WINDOW_HEADER = "x-ctxgc-window"
+"""The size that the windows of a run are held to, in billed tokens."""

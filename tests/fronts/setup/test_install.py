@@ -1,0 +1,320 @@
+"""`ctxgc install` and `uninstall`: an agent's settings get ours, keep all else, and become what they were."""
+
+import json
+import os
+import plistlib
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ctxgc.fronts.cli.main import main
+from ctxgc.fronts.setup import services
+from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
+from ctxgc.gateway.secret import NAME, read_secret
+
+SETTINGS = """{
+  // the company's
+  "model": "opus",
+  "env": {
+    "FOO": "1" /* keep */
+  },
+  "permissions": {"allow": ["Bash(ls:*)",]},
+}
+"""
+TOML = '# mine\nmodel = "gpt-5"  # fast\n\n[tui]\ntheme = "dark"\n'
+OPENCODE = '{"theme": "x", "provider": {"openai": {"options": {"apiKey": "k"}}}}'
+
+
+class Manager:
+    """A service manager that remembers what it was told."""
+
+    def __init__(self, codes=()):
+        self.commands = []
+        self.codes = dict(codes)
+
+    def __call__(self, command):
+        self.commands.append(list(command))
+        words = " ".join(command)
+        return next(((code, "no") for part, code in self.codes.items() if part in words), (0, ""))
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    for name in [
+        n for n in os.environ if n.startswith(("CTXGC_", "ANTHROPIC_", "OPENAI_", "OPENCODE_", "CLAUDE_", "XDG_"))
+    ]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("CODEX_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder, name, text in (
+        (".claude", "settings.json", SETTINGS),
+        (".codex", "config.toml", TOML),
+        (".config/opencode", "opencode.json", OPENCODE),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / name).write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+def manager(home, monkeypatch):
+    made = Manager({"is-active": 3})
+    made.system = "linux"
+    monkeypatch.setattr(
+        services,
+        "this_host",
+        lambda: services.Host(made.system, os.environ, 501, made, lambda name: f"/opt/my tools/{name}"),
+    )
+    return made
+
+
+@pytest.fixture
+def run(manager, capfd):
+    def run_command(*argv):
+        code = main([*argv, *(["--yes"] if argv[0] in ("install", "uninstall") else [])])
+        return code, capfd.readouterr()
+
+    return run_command
+
+
+def files(home):
+    """Every file of the user's but the gateway's secret, which is ctxgc's own."""
+    found = (path for path in sorted(home.rglob("*")) if path.is_file() and path.name != NAME)
+    return {str(path.relative_to(home)): path.read_bytes() for path in found}
+
+
+def base_url(home):
+    return f"http://127.0.0.1:8787/k/{read_secret(str(home / '.local' / 'state' / 'ctxgc'))}"
+
+
+FILES = {"claude": ".claude/settings.json", "codex": ".codex/config.toml", "opencode": ".config/opencode/opencode.json"}
+
+
+@pytest.mark.parametrize("agent", FILES)
+def test_what_is_installed_and_uninstalled_leaves_every_file_as_it_was(agent, run, home):
+    before = files(home)
+
+    assert run("install", agent)[0] == 0
+    installed = files(home)
+    assert installed[FILES[agent]] != before[FILES[agent]]
+    assert run("uninstall", agent)[0] == 0
+
+    assert files(home) == before
+
+
+@pytest.mark.parametrize("agent", FILES)
+def test_to_install_twice_is_to_install_once(agent, run, home):
+    before = files(home)
+    run("install", agent)
+    once = files(home)
+
+    assert run("install", agent)[0] == 0
+
+    assert {name: text for name, text in files(home).items() if "state" not in name} == {
+        name: text for name, text in once.items() if "state" not in name
+    }
+    run("uninstall", agent)
+    assert files(home) == before
+
+
+def test_claude_code_gets_base_url_and_status_line_and_keeps_its_comments(run, home):
+    run("install", "claude")
+
+    text = (home / FILES["claude"]).read_text()
+    assert f'"ANTHROPIC_BASE_URL": "{base_url(home)}/anthropic"' in text
+    assert "status --line --stdin" in text
+    for kept in ("// the company's", '"FOO": "1"', "/* keep */", '"permissions": {"allow": ["Bash(ls:*)",]},'):
+        assert kept in text
+
+
+def test_codex_goes_on_with_its_own_provider_at_our_address(run, home):
+    run("install", "codex")
+
+    text = (home / FILES["codex"]).read_text()
+    assert tomllib.loads(text) == tomllib.loads(TOML) | {"openai_base_url": f"{base_url(home)}/openai/v1"}
+    assert TOML in text
+
+
+def test_opencodes_providers_keep_their_keys(run, home):
+    run("install", "opencode")
+
+    providers = json.loads((home / FILES["opencode"]).read_text())["provider"]
+    assert providers["openai"]["options"] == {"apiKey": "k", "baseURL": f"{base_url(home)}/openai/v1"}
+    assert providers["anthropic"]["options"] == {"baseURL": f"{base_url(home)}/anthropic/v1"}
+
+
+def test_what_the_user_set_meanwhile_stays_and_ours_goes(run, home):
+    path = home / FILES["claude"]
+    run("install", "claude")
+    path.write_text(path.read_text().replace('"opus"', '"sonnet"').replace('"FOO": "1"', '"FOO": "1", "BAR": "2"'))
+
+    run("uninstall", "claude")
+
+    assert path.read_text() == SETTINGS.replace('"opus"', '"sonnet"').replace('"FOO": "1"', '"FOO": "1", "BAR": "2"')
+
+
+def test_a_value_that_the_user_made_his_own_meanwhile_is_left_and_said_so(run, home):
+    path = home / FILES["claude"]
+    run("install", "claude")
+    path.write_text(path.read_text().replace(f"{base_url(home)}/anthropic", "https://mine.example"))
+
+    _, said = run("uninstall", "claude")
+
+    assert "env.ANTHROPIC_BASE_URL is not ours any more and stays" in said.out
+    assert "https://mine.example" in path.read_text()
+    assert "statusLine" not in path.read_text()
+
+
+def test_an_agent_without_settings_has_none_again_afterwards(run, home):
+    (home / FILES["claude"]).unlink()
+
+    run("install", "claude")
+    assert json.loads((home / FILES["claude"]).read_text())["env"]["ANTHROPIC_BASE_URL"]
+    run("uninstall", "claude")
+
+    assert not (home / FILES["claude"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("agent", "text", "why"),
+    [
+        ("claude", '{"env": ', "cannot be changed for you"),
+        ("claude", '{"env": {"ANTHROPIC_BASE_URL": "https://proxy.example"}}', "proxy.example"),
+        ("claude", '{"env": {"CLAUDE_CODE_USE_VERTEX": "1"}}', "CLAUDE_CODE_USE_VERTEX"),
+        ("codex", 'model_provider = "azure"', "names a provider of its own, `azure`"),
+        ("codex", 'openai_base_url = "https://proxy.example"', "proxy.example"),
+        ("codex", "model = ", "cannot be changed for you"),
+        ("opencode", '{"provider": {"openai": {"options": {"baseURL": "https://x"}}}}', "to another address"),
+        ("opencode", '{"provider": []}', "is no object"),
+    ],
+)
+def test_settings_that_send_the_agent_elsewhere_or_cannot_be_read_are_left_with_a_reason(agent, text, why, run, home):
+    (home / FILES[agent]).write_text(text)
+    before = files(home)
+
+    code, said = run("install", agent)
+
+    assert code != 0
+    assert why in said.err
+    assert files(home) == before
+
+
+def test_a_dry_run_and_a_no_change_nothing(manager, home, capfd, monkeypatch):
+    before = files(home)
+
+    assert main(["install", "claude", "codex", "--dry-run"]) == 0
+    assert "env.ANTHROPIC_BASE_URL set to" in capfd.readouterr().out
+    assert main(["install", "claude"]) == 2  # Nobody at the terminal.
+
+    assert files(home) == before
+    assert not [command for command in manager.commands if "enable" in command]
+
+
+def test_systemd_runs_daemon_and_gateway_with_the_programs_of_this_installation(run, manager, home):
+    run("install", "claude")
+
+    units = {path.name: path.read_text() for path in (home / ".config/systemd/user").iterdir()}
+    assert units.keys() == {"ctxgcd.socket", "ctxgcd.service", "ctxgc-gateway.service"}
+    assert 'ExecStart="/opt/my tools/ctxgcd"\n' in units["ctxgcd.service"]
+    assert 'ExecStart="/opt/my tools/ctxgc" gateway --no-spawn\n' in units["ctxgc-gateway.service"]
+    assert ["systemctl", "--user", "enable", "--now", "ctxgcd.socket", "ctxgc-gateway.service"] in manager.commands
+
+
+def test_the_services_go_with_the_last_agent_and_not_before(run, manager, home):
+    run("install", "claude", "codex")
+    run("uninstall", "claude")
+    assert (home / ".config/systemd/user/ctxgc-gateway.service").exists()
+
+    run("uninstall")
+
+    assert not list((home / ".config/systemd/user").iterdir())
+    assert "disable" in str(manager.commands[-1])
+
+
+def test_a_unit_of_the_users_own_stays(run, home):
+    own = home / ".config/systemd/user/ctxgcd.service"
+    own.parent.mkdir(parents=True)
+    own.write_text("[Service]\nExecStart=/mine\n")
+
+    _, said = run("install", "claude")
+    run("uninstall", "claude")
+
+    assert "is yours and stays" in said.out
+    assert own.read_text() == "[Service]\nExecStart=/mine\n"
+
+
+def test_services_that_do_not_start_leave_the_agents_settings_alone(run, manager, home):
+    manager.codes["enable"] = 1
+
+    code, said = run("install", "claude")
+
+    assert code == 1
+    assert "`ctxgc uninstall`" in said.err
+    assert (home / FILES["claude"]).read_text() == SETTINGS
+    run("uninstall")
+    assert not list((home / ".config/systemd/user").iterdir())
+
+
+def test_without_a_service_manager_no_agent_is_sent_to_a_gateway_that_may_not_run(run, manager, home):
+    manager.codes["show-environment"] = 1
+
+    code, said = run("install", "claude")
+    assert code == 1
+    assert "reach no model" in said.err
+    assert (home / FILES["claude"]).read_text() == SETTINGS
+
+    assert run("install", "claude", "--no-service")[0] == 0
+
+
+def test_settings_in_variables_that_a_service_does_not_see_are_a_reason_to_refuse(run, home, monkeypatch):
+    monkeypatch.setenv("CTXGC_GATEWAY__PORT", "9999")
+
+    code, said = run("install", "claude")
+
+    assert code == 78
+    assert "CTXGC_GATEWAY__PORT" in said.err
+
+
+def test_launchd_gets_two_agents_on_a_simulated_mac(run, manager, home):
+    manager.system = "darwin"
+
+    run("install", "claude")
+
+    folder = home / "Library/LaunchAgents"
+    plists = {path.name: plistlib.loads(path.read_bytes()) for path in folder.iterdir()}
+    assert plists.keys() == {"ctxgc.daemon.plist", "ctxgc.gateway.plist"}
+    assert plists["ctxgc.gateway.plist"]["ProgramArguments"] == ["/opt/my tools/ctxgc", "gateway", "--no-spawn"]
+    assert all(one["RunAtLoad"] and one["Label"] == name.removesuffix(".plist") for name, one in plists.items())
+    assert ["launchctl", "bootstrap", "gui/501", str(folder / "ctxgc.gateway.plist")] in manager.commands
+    run("uninstall")
+    assert not list(folder.iterdir())
+    assert ["launchctl", "bootout", "gui/501/ctxgc.gateway"] in manager.commands
+
+
+def test_opencode_by_the_plugin_needs_no_gateway_and_no_service(run, manager, home):
+    before = files(home)
+
+    run("install", "opencode", "--plugin")
+
+    assert (home / ".config/opencode/plugins/ctxgc.ts").read_text() == packaged_text(PLUGIN)
+    assert (home / FILES["opencode"]).read_text() == OPENCODE
+    assert not manager.commands
+    run("uninstall")
+    assert files(home) == before
+
+
+def test_settings_keep_their_rights_and_a_link_stays_a_link(run, home):
+    path, real = home / FILES["claude"], home / "dotfiles.json"
+    path.rename(real)
+    path.symlink_to(real)
+    real.chmod(0o640)
+
+    run("install", "claude")
+
+    assert path.is_symlink()
+    assert "ANTHROPIC_BASE_URL" in real.read_text()
+    assert real.stat().st_mode & 0o777 == 0o640
+    record = home / ".local/state/ctxgc/install/claude.json"
+    assert record.stat().st_mode & 0o077 == 0
+    assert Path(record).parent.stat().st_mode & 0o077 == 0
