@@ -240,8 +240,12 @@ class GatewayConfig(_Section):
     """
     hosts_allowed: Globs = ()
     """Names for this machine that requests may come under, beside its loopback's: `host.docker.internal`."""
+    auth: Literal["auto", "secret"] = "auto"
+    """How a request shows its user: `secret` by the word in its base URL; `auto` also by its process, on Linux."""
     recall_tool: Literal["never", "always"] = "never"
     """`always` gives the model a tool to recall with, in sessions that begin in mode `on`."""
+    recall_scope: Literal["session", "any"] = "session"
+    """Sessions that this tool reaches: its own with its sub-agents; or `any` of the user, whatever its project."""
 
 
 class Config(_Section):

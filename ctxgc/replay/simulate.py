@@ -27,7 +27,7 @@ from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, Weights
-from ctxgc.core.segment import Access, Kind, PathUse, Segment, SessionKey, address_in, session_number
+from ctxgc.core.segment import Access, Kind, PathUse, Segment, address_in
 from ctxgc.replay.demand import THRESHOLD, Demand, EvictionScope, cover, touches
 from ctxgc.replay.session_cache import TRUE, CacheRules, Layout, session_cache
 from ctxgc.replay.tally import Fault, Tally
@@ -80,12 +80,12 @@ class EpisodeScript:
     scope: EvictionScope
 
 
-def _recalled_slot(segment: Segment, slot_of: Mapping[str, int], key: SessionKey) -> int:
+def _recalled_slot(segment: Segment, slot_of: Mapping[str, int]) -> int:
     """What a recorded command brought back. Slots are seqs: a transcript is admitted in its order here and there."""
     name = recalled_name(segment)
     address = address_in(name)
     if address:
-        return address.seq if address.number == session_number(key) else -1
+        return address.seq  # A stash draws the number, so a transcript cannot tell another session's, which are rare.
     return int(name[1:]) if name.startswith("#") else slot_of.get(name, -1)
 
 
@@ -94,13 +94,12 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
     index = ReferenceIndex()
     garbage = GarbageIndex(index.paths)
     slot_of: dict[str, int] = {}
-    key = SessionKey(episode.source, episode.session)
 
     def admission(sized: Sized) -> SlotAdmission:
         segment, slot = sized.segment, len(slot_of)
         slot_of[segment.id] = slot
         namings = index.paths.name(slot, segment.paths)[slot]
-        refs = index.refer(slot, segment, recalled=_recalled_slot(segment, slot_of, key))
+        refs = index.refer(slot, segment, recalled=_recalled_slot(segment, slot_of))
         reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
         proofs = garbage.admit(slot, segment)
         index.add_facts(slot, segment)

@@ -120,6 +120,7 @@ def call_for(wire, asked, number):
     wishes = [
         ("Bash", {"command": f"cat {file}", "description": f"Show {file}"}),
         ("bash", {"command": f"cat {file}", "description": f"Show {file}"}),
+        ("run_shell_command", {"command": f"cat {file}", "is_background": False}),
         ("exec", SCRIPT.format(file=file)),
         ("exec_command", {"cmd": f"cat {file}", "max_output_tokens": 20000}),
     ]

@@ -278,7 +278,7 @@ def test_a_compressed_request_passes(stage):
 def test_a_request_beyond_the_bound_streams_through(stage, monkeypatch):
     agent = ClaudeAgent().run(5)
     stage.ask(MESSAGES, agent.body())
-    for module in ("editing.request_editor", "http.server"):
+    for module in ("editing.request_editor", "http.agent_body"):
         monkeypatch.setattr(f"ctxgc.gateway.{module}.EDITED_BYTES_MAX", 1000)
 
     assert stage.ask(MESSAGES, agent.body()) == agent.body()
@@ -288,7 +288,7 @@ def test_a_request_beyond_the_bound_streams_through(stage, monkeypatch):
 def test_a_request_of_unknown_length_beyond_the_bound_streams_through(stage, monkeypatch):
     agent = ClaudeAgent().run(5)
     stage.ask(MESSAGES, agent.body())
-    monkeypatch.setattr("ctxgc.gateway.http.server.EDITED_BYTES_MAX", 1000)
+    monkeypatch.setattr("ctxgc.gateway.http.agent_body.EDITED_BYTES_MAX", 1000)
     head = f"POST {MESSAGES} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nx-test: limited\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in CLAUDE.items()) + "\r\n"
     parts = [agent.body()[at : at + 700] for at in range(0, len(agent.body()), 700)]

@@ -125,6 +125,9 @@ def test_the_daemon_is_told_once_that_a_session_is_only_passed_on_and_again_when
         ({"session_id": UUID}, Identity("codex", UUID)),
         ({"x-ctxgc-session": "mine"}, Identity("client", "mine")),
         ({"x-ctxgc-session": "pi:mine"}, Identity("pi", "mine")),
+        ({"session_id": UUID, "x-client-request-id": UUID, "user-agent": "OpenAI/JS 6.26.0"}, Identity("pi", UUID)),
+        ({"session_id": UUID, "x-client-request-id": UUID, "originator": "codex_cli_rs"}, Identity("codex", UUID)),
+        ({"session_id": UUID, "user-agent": "OpenAI/JS 6.26.0"}, None),
         ({"session_id": "1"}, None),
         ({"x-codex-turn-metadata": "not json"}, None),
         ({"x-ctxgc-session": "a/b"}, None),
@@ -135,6 +138,22 @@ def test_the_daemon_is_told_once_that_a_session_is_only_passed_on_and_again_when
 )
 def test_a_session_is_what_the_client_says_or_nothing(headers, expected):
     assert identity_of(headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "named", "expected"),
+    [
+        ({}, "pi:mine", Identity("pi", "mine")),
+        ({}, "mine", Identity("client", "mine")),
+        ({"session_id": UUID}, "pi:mine", Identity("pi", "mine")),
+        ({"x-ctxgc-session": "other"}, "pi:mine", Identity("client", "other")),
+        ({"x-opencode-session": "ses_1"}, "", Identity("opencode", "ses_1")),
+        ({"x-opencode-session": "ses_1"}, "..", Identity("opencode", "ses_1")),
+        ({}, "a%2Fb", None),
+    ],
+)
+def test_a_session_named_in_the_path_is_the_users_word_and_comes_before_an_agents(headers, named, expected):
+    assert identity_of(headers, named) == expected
 
 
 def test_a_cache_key_is_a_session_only_where_it_is_codexs():

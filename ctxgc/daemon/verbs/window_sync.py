@@ -21,6 +21,7 @@ from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_s
 from ctxgc.core.regret_budget import Account, PacerRequest
 from ctxgc.core.segment import SessionKey, aside_base, digest
 from ctxgc.core.trust import is_contradicted
+from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import Prepared
@@ -50,7 +51,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     prepare_segments,
     segments_in,
 )
-from ctxgc.protocol.wire import EvictedReply, SyncPlanReply, SyncReply, WindowReply, WindowSync
+from ctxgc.protocol.wire import EvictedReply, SyncReply, WindowReply, WindowSync
 from ctxgc.stash.contract import SHADOW, ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
@@ -366,22 +367,10 @@ async def _reply(call: _Sync) -> SyncReply:
         evicted={ids[slot]: EvictedReply(*texts[slot]) for slot in out},
         unknown=list(unknown),
         conflicts=conflicts,
-        plan=_plan(call.outcome, call.trigger, call.predicted_read) if call.outcome else None,
+        plan=sync_plan_reply(call.outcome, call.trigger, call.predicted_read) if call.outcome else None,
         window=summary,
         changed=_sentence(call),
         next=hint,
-    )
-
-
-def _plan(outcome: Outcome, trigger: str, predicted_read: int) -> SyncPlanReply:
-    return SyncPlanReply(
-        collection=outcome.collection,
-        trigger=trigger,
-        evicted=len(outcome.plan.victims),
-        freed_tokens=outcome.plan.before_tokens - outcome.plan.remaining_tokens,
-        predicted_cost=outcome.predicted_cost,
-        cache_rewrite_tokens=outcome.cache_rewrite_tokens,
-        predicted_read_tokens=predicted_read,
     )
 
 

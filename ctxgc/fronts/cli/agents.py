@@ -17,14 +17,28 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ctxgc.fronts.cli import gateway_status, limit
+from ctxgc.fronts.cli import gateway_status, limit, other_agents
 from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.claude_settings import setting_of
 from ctxgc.fronts.cli.codex_login import has_chatgpt_login
 from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import Refused, Shell
+from ctxgc.fronts.cli.context import Refused, Shell, usage
+from ctxgc.fronts.cli.other_agents import Way
 from ctxgc.fronts.cli.terminal import harmless
-from ctxgc.protocol.agents import CLAUDE_CODE, CODEX, OPENCODE
+from ctxgc.gateway.secret import PATH_PREFIX
+from ctxgc.protocol.agents import (
+    AIDER,
+    CLAUDE_CODE,
+    CLIENT,
+    CODEX,
+    COPILOT_CLI,
+    CRUSH,
+    GOOSE,
+    MINI_SWE_AGENT,
+    OPENCODE,
+    PI,
+    QWEN_CODE,
+)
 from ctxgc.protocol.spawn import LOG_FLAGS
 
 TYPE_CHECKING = False
@@ -43,15 +57,6 @@ PROVIDER = "ctxgc"
 """What Codex calls its way to the model when it goes through us."""
 ANTHROPIC_URL = "https://api.anthropic.com"
 BASE_URL = "ANTHROPIC_BASE_URL"
-
-
-class Way(NamedTuple):
-    """How one agent is sent through the gateway."""
-
-    variables: Mapping[str, str]
-    """For its process, over those of ours."""
-    words: tuple[str, ...] = ()
-    """Before its own arguments."""
 
 
 def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
@@ -126,21 +131,39 @@ AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], W
     "claude": (CLAUDE_CODE, claude),
     "codex": (CODEX, codex),
     "opencode": (OPENCODE, opencode),
+    "pi": (PI, other_agents.pi),
+    "qwen": (QWEN_CODE, other_agents.by_usual_variables),
+    "copilot": (COPILOT_CLI, other_agents.copilot),
+    "aider": (AIDER, other_agents.by_usual_variables),
+    "goose": (GOOSE, other_agents.goose),
+    "crush": (CRUSH, other_agents.crush),
+    "mini": (MINI_SWE_AGENT, other_agents.by_usual_variables),
 }
 """By the name of its program: the source of its sessions, and its way."""
+SELF_NAMED = frozenset({CLAUDE_CODE, CODEX, OPENCODE})
+"""Agents that name their sessions in each request; the path of the base URL names the others'."""
+
+
+class Start(NamedTuple):
+    """What `ctxgc run` needs to start a program."""
+
+    program: str
+    source: str
+    url: str
+    """The gateway's address."""
+    secret: str
+    way: Way
 
 
 def _openai_base(url: str, gateway: GatewayConfig) -> str:
-    """With `/v1`, unless the upstream was given with a path of its own (a login of ChatGPT has one without)."""
-    has_path = gateway.upstream_openai.rstrip("/").count("/") > 2
-    return f"{url}/openai" if has_path else f"{url}/openai/v1"
+    return other_agents.openai_base(url, gateway)
 
 
 def _same_upstream(
     name: str, environment: Mapping[str, str], url: str, upstream: str, key: str, place: str = ""
 ) -> None:
     """Refuse to send a key elsewhere than its user's own base URL says, in a file (`place`) or in the environment."""
-    own = environment.get(name, "").rstrip("/")
+    own, url = environment.get(name, "").rstrip("/"), url.partition(PATH_PREFIX)[0]
     same = {each.rstrip("/").removesuffix("/v1") for each in (url, upstream)}
     if own and own.removesuffix("/v1") not in same and not own.startswith(f"{url}/"):
         raise Refused(
@@ -162,40 +185,40 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     """Start what is needed and become the agent; returns only where that fails."""
     import shutil
 
-    source, _ = AGENTS[args.agent]
     program = shutil.which(args.agent)
     if program is None:
         raise Refused(f"there is no program `{args.agent}` on the path", hint="install the agent first")
-    url, way = _way(args.agent)
-    if "--settings" in way.words and any(word.partition("=")[0] == "--settings" for word in args.arguments):
+    start = _start(args.agent, args.name)
+    if "--settings" in start.way.words and any(word.partition("=")[0] == "--settings" for word in args.arguments):
         raise Refused(
             "--settings is given, and a settings file of Claude Code has a base URL that ctxgc must win over by it",
             hint="take ANTHROPIC_BASE_URL out of that file, or --settings out of this command",
         )
     if args.window:
-        way = _limited(args.agent, way, args.window)
+        start = start._replace(way=_limited(args.agent, start.way, args.window))
     shell.connect()
     socket = shell.path
     shell.close()  # The daemon must not serve a connection that the agent would inherit.
-    status = _serving(url) or _started(url, socket, args)
-    mode = status["modes"].get(source, status["mode"])
+    status = _serving(start) or _started(start, socket, args)
+    mode = status["modes"].get(start.source, status["mode"])
     if args.mode and mode != args.mode:
         raise Refused(
-            f"the gateway at {url} serves {source} in mode {mode}",
-            hint=f"`ctxgc mode {args.mode} --agent {source}` switches it while it runs",
+            f"the gateway at {start.url} serves {start.source} in mode {mode}",
+            hint=f"`ctxgc mode {args.mode} --agent {start.source}` switches it while it runs",
         )
     if args.window:
         limit.warn_in_mode(mode, args.window)
-    words = [program, *way.words, *args.arguments]
+    words = [program, *start.way.words, *args.arguments]
     sys.stdout.flush()
-    os.execve(program, words, {**os.environ, **way.variables})  # noqa: S606 (the program that the user named)
+    os.execve(program, words, {**os.environ, **start.way.variables})  # noqa: S606 (the program that the user named)
 
 
 def env(shell: Shell, args: argparse.Namespace) -> int:
     """Print how to start the agent so that it goes through the gateway."""
-    url, way = _way(args.agent)
-    if missing := _missing(url):  # Not on stdout, which a shell evaluates.
+    start = _start(args.agent, args.name)
+    if missing := _missing(start):  # Not on stdout, which a shell evaluates.
         sys.stderr.write(f"ctxgc: {missing}: until then {args.agent} reaches no model this way\n")
+    way = start.way
     if args.json:
         shell.print_json({"variables": dict(way.variables), "words": way.words})
         return 0
@@ -215,49 +238,59 @@ def _limited(agent: str, way: Way, size: int) -> Way:
     return Way(variables, (*way.words, *limit.limit_words(agent, PROVIDER, size)))
 
 
-def _missing(url: str) -> str:
+def _missing(start: Start) -> str:
     """What keeps an agent from being served there, as a sentence with its next step; empty if nothing does."""
     from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_library
 
     try:
-        if _serving(url):
+        if _serving(start):
             return ""
     except Refused as taken:
         return f"{taken} ({taken.hint})"
     if not has_library():
-        return f"no gateway serves at {url}, and aiohttp, which it needs, is missing ({INSTALL_HINT})"
-    return f"no gateway serves at {url} (`ctxgc gateway` starts one)"
+        return f"no gateway serves at {start.url}, and aiohttp, which it needs, is missing ({INSTALL_HINT})"
+    return f"no gateway serves at {start.url} (`ctxgc gateway` starts one)"
 
 
-def _way(agent: str) -> tuple[str, Way]:
-    """The gateway's address, and the agent's way to it."""
+def _start(agent: str, name: str) -> Start:
+    """The gateway's address, and the agent's way to it; a session named `name`, or a fresh one."""
     from ctxgc.config import BadConfig, load
 
+    source, way = AGENTS.get(agent, (CLIENT, other_agents.by_usual_variables))
+    if name and source in SELF_NAMED:
+        usage(f"{agent} names its sessions itself: --name is for other agents")
+    if name and not other_agents.NAME.fullmatch(name):
+        usage(f"{name!r} is no name of a session: letters, digits, `.`, `_`, `-`, at most 128")
     try:
         config = load(None, os.environ)
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None
-    way = AGENTS[agent][1](gateway_base_url(config), config.gateway, os.environ)
-    return gateway_address(config.gateway), way
+    base = gateway_base_url(config)
+    secret = base.rpartition(PATH_PREFIX)[2]
+    if source not in SELF_NAMED:
+        session = name or other_agents.fresh_name(os.path.basename(agent))
+        base += f"/s/{session}" if source == CLIENT else f"/s/{source}:{session}"
+    return Start(agent, source, gateway_address(config.gateway), secret, way(base, config.gateway, os.environ))
 
 
-def _serving(url: str) -> dict[str, Any] | None:
+def _serving(start: Start) -> dict[str, Any] | None:
     """The status of the gateway there; None where nobody listens. Raises `Refused` if it is somebody else."""
     try:
-        return gateway_status.status_of(url)
+        return gateway_status.status_of(start.url, start.secret)
     except ConnectionRefusedError:
         return None
     except (OSError, ValueError):
         hint = "set another `port` under [gateway]"
-        raise Refused(f"something else than the gateway answers at {url}", hint=hint) from None
+        raise Refused(f"something else than the gateway answers at {start.url}", hint=hint) from None
 
 
-def _started(url: str, socket: str, args: argparse.Namespace) -> dict[str, Any]:
+def _started(start: Start, socket: str, args: argparse.Namespace) -> dict[str, Any]:
     """Start a gateway that outlives us; its status."""
     import subprocess
 
     from ctxgc.fronts.cli.gateway import require_library
 
+    url = start.url
     if args.no_spawn:
         raise Refused(f"no gateway serves at {url}", kind="unreachable", hint="`ctxgc gateway` serves there")
     require_library()
@@ -271,18 +304,18 @@ def _started(url: str, socket: str, args: argparse.Namespace) -> dict[str, Any]:
         )
     finally:
         os.close(log)
-    status = _awaited(url, child, log_path)
+    status = _awaited(start, child, log_path)
     sys.stderr.write(f"ctxgc: started the gateway at {url}, pid {child.pid}, mode {status['mode']}; log {log_path}\n")
     sys.stderr.write("       it goes on when the agent has ended; `ctxgc gateway --stop` ends it\n")
     return status
 
 
-def _awaited(url: str, child: Popen[bytes], log_path: str) -> dict[str, Any]:
+def _awaited(start: Start, child: Popen[bytes], log_path: str) -> dict[str, Any]:
     gives_up_at = time.monotonic() + START_S
     while True:
         # Where two start at once one of them finds the port taken and goes; the other serves both.
         is_gone = child.poll() is not None
-        status = _serving(url)
+        status = _serving(start)
         if status is not None:
             return status
         if is_gone or time.monotonic() > gives_up_at:
@@ -297,7 +330,8 @@ def _last_line(log_path: str) -> str:
 
 
 def _agent_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("agent", choices=AGENTS, metavar="AGENT", help=", ".join(AGENTS))
+    parser.add_argument("--name", default="", help="of the session; a fresh one if left out")
+    parser.add_argument("agent", metavar="AGENT", help=f"{', '.join(AGENTS)}; or any program that takes a base URL")
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:

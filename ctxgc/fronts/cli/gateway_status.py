@@ -17,6 +17,8 @@ import time
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.terminal import count, plain, plural, tokens
 from ctxgc.gateway import pidfile
+from ctxgc.gateway.peer import listener_uid
+from ctxgc.gateway.secret import PATH_PREFIX, read_secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,10 +50,16 @@ WHY = {
 """Why a call passed unedited, by the gateway's word for it."""
 
 
-def status_of(url: str) -> dict[str, Any]:
-    """What the gateway at this address says of itself. Raises OSError, and ValueError for what is no gateway."""
+def status_of(url: str, secret: str = "") -> dict[str, Any]:
+    """What the gateway at this address says of itself. Raises OSError, and ValueError for what is no gateway.
+
+    The secret goes to a process of this user alone, where the kernel tells whose a port is.
+    """
     host, _, port = url.removeprefix("http://").rpartition(":")
-    request = f"GET {STATUS_PATH} HTTP/1.0\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+    if listener_uid((host.strip("[]"), int(port))) not in (None, os.geteuid()):
+        raise PermissionError(f"another user's program listens at {url}")
+    path = f"{PATH_PREFIX}{secret}{STATUS_PATH}" if secret else STATUS_PATH
+    request = f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
     answer = b""
     with socket.create_connection((host.strip("[]"), int(port)), ASK_S) as connection:
         connection.sendall(request.encode())
@@ -67,14 +75,14 @@ def status_of(url: str) -> dict[str, Any]:
 def found(folder: str) -> list[dict[str, Any]]:
     """The gateways of this state folder: `pid`, `url`, `since_s`, and `status`, null where it does not answer."""
     return [
-        {"pid": one.pid, "url": one.url, "since_s": one.since_s, "status": _status(one.url)}
+        {"pid": one.pid, "url": one.url, "since_s": one.since_s, "status": _status(one.url, folder)}
         for one in pidfile.running_gateways(folder)
     ]
 
 
-def _status(url: str) -> dict[str, Any] | None:
+def _status(url: str, folder: str) -> dict[str, Any] | None:
     try:
-        return status_of(url)
+        return status_of(url, read_secret(folder))
     except (OSError, ValueError):
         return None
 

@@ -27,7 +27,9 @@ HOST_SUMMARIES = "compaction"
 """The name by which a user's policy allows items in which a host, or its server, has summed a session up."""
 _OBSTACLE_MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
 _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
-_FOLDER = re.compile(r"^[ \t-]*(?:Primary w|W)orking directory: *(/[^\n]*[^\s])|<cwd>(/[^<\n]+)</cwd>", re.M)
+_FOLDER = re.compile(
+    r"^[ \t*-]*(?:(?:Primary|Current) w|W)orking directory: *(/[^\n]*[^\s])|<cwd>(/[^<\n]+)</cwd>", re.M
+)
 _NETWORK = re.compile(r"\bNetwork access is (\w+)|<network_access>(\w+)</network_access>")
 FOLDER_CHARS_MAX = 4096
 FOLDER_SEGMENTS_MAX = 12

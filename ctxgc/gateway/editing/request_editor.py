@@ -76,21 +76,21 @@ class RequestEditor:
         self._counters = counters
         self._settings = settings
 
-    def triage(self, wire: str, headers: Mapping[str, str], length: int) -> Triage:
-        """Judge a call by its headers and the length of its body, 0 if the headers name none."""
+    def triage(self, wire: str, headers: Mapping[str, str], length: int, path_session: str = "") -> Triage:
+        """Judge a call by its headers, the session in its path, and the length of its body, 0 if unknown."""
         try:
-            return self._triage(wire, headers, length)
+            return self._triage(wire, headers, length, path_session)
         except Exception:
             _log.exception("a request could not be judged; it passes as it came")
             return Triage(wire, None, "", Reason.OWN_FAULT, holds_body=False)
 
-    def _triage(self, wire: str, headers: Mapping[str, str], length: int) -> Triage:
+    def _triage(self, wire: str, headers: Mapping[str, str], length: int, path_session: str) -> Triage:
         coding = headers.get("content-encoding", "").strip().lower().replace("identity", "")
         if coding and coding not in READ_CODINGS:
             return Triage(wire, None, "", Reason.ENCODED, holds_body=False)
         if length > EDITED_BYTES_MAX:
             return Triage(wire, None, "", Reason.TOO_LARGE, holds_body=False)
-        identity = identity_of(headers)
+        identity = identity_of(headers, path_session)
         if identity is None:
             is_in_body = wire == "openai_responses"
             reason = None if is_in_body else Reason.NO_IDENTITY

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence, Set
+from collections.abc import Callable, Coroutine, Set
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -21,17 +21,17 @@ from typing import Any, NamedTuple
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.provider_cache import MARKS_MAX
 from ctxgc.core.segment import Status
 from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong
-from ctxgc.gateway.body.prompt_layout import PromptLayout, prompt_of, sent_cache
+from ctxgc.gateway.body.prompt_layout import prompt_of
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
 from ctxgc.gateway.body.splice_memo import EvictedBody, Spliced, splice_edits
+from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
-from ctxgc.gateway.editing.sync_records import record_batches, sendable_segments
-from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, ReplyProgress, is_side_call
+from ctxgc.gateway.editing.sync_records import cache_fields, record_batches, sendable_segments, usage_fields
+from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, is_side_call
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
@@ -46,6 +46,8 @@ HEAD_START_S = 0.2
 """Seconds for which parsing waits for the beginning of the reply: parsing would delay the first byte."""
 WAITING_MAX = 256
 """Calls whose windows wait to be parsed; the daemon does not get a call beyond them."""
+BACKLOG_BYTES_MAX = 128 * 2**20
+"""Bytes of bodies that wait for the daemon; the daemon does not get a call beyond them."""
 
 COMMAND = "ctxgc recall"
 """The way back that the daemon's tombstones name."""
@@ -84,6 +86,8 @@ class WindowSyncer:
         """The newest call of each branch that waits for its sync."""
         self._busy: set[Branch] = set()
         self._waiting = 0
+        self._backlog = ByteBudget(BACKLOG_BYTES_MAX)
+        """Bodies of calls that the daemon is still to get: a slow daemon must not fill the gateway."""
         self.trouble: Reason | None = None
         """Why the last sync failed; None after an answer of the daemon."""
 
@@ -101,11 +105,20 @@ class WindowSyncer:
 
     def start(self, call: ModelCall) -> None:
         """Sync this call with the daemon: at once if the call is held back, else when its reply has begun."""
-        if self._waiting >= WAITING_MAX:
+        size = sum(map(len, call.parts))
+        if self._waiting >= WAITING_MAX or not self._backlog.take(size):
             call.fail(Reason.OWN_LATE)
             return
         self._waiting += 1
+        self._workers.spawn(self._release_after_sync(call, size))
         self._workers.spawn(self._sync_call(call))
+
+    async def _release_after_sync(self, call: ModelCall, size: int) -> None:
+        """Count the call's body out of the backlog, when the daemon has the call or gets it no more."""
+        try:
+            await call.is_synced.wait()
+        finally:
+            self._backlog.give(size)
 
     def report_off_sessions(self) -> None:
         """Tell the daemon which sessions are in mode `off` now: no request of theirs is synced any more."""
@@ -267,12 +280,12 @@ class WindowSyncer:
             "can_recall": contents.can_recall or bool(self._recall_tool(call)),
             "held": ids if contents.obstacle else [id_ for id_ in ids if id_ in contents.cleared],
             "fixed": [s.id for s in sendable if s.id not in spans and s.status is not Status.PENDING],
-            "usage": _usage_fields(branch.reply),
+            "usage": usage_fields(branch.reply),
             # In shadow nothing is edited, so no request need wait for a cold cache.
             "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
         }
         if contents.layout is not None:
-            params["cache"] = _cache_fields(branch, call, contents.layout, ids)
+            params["cache"] = cache_fields(branch, call, contents.layout, ids)
             params["was_answered"] = branch.reply is not None and branch.reply.is_answer
         if contents.profile:
             params["profile"] = contents.profile
@@ -367,18 +380,6 @@ class WindowSyncer:
 
 def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
     return read_body(call.body, call.wire, edits_allowed, call.session.identity.agent)
-
-
-def _cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Sequence[str]) -> dict[str, Any]:
-    """How the provider's cache sees the request that went upstream."""
-    contents = call.contents
-    assert contents is not None
-    can_mark = call.mode == "on" and not branch.cache.is_barred and 0 < len(layout.marks) < MARKS_MAX
-    return sent_cache(layout, contents.window, ids, call.own_mark) | {"can_mark": can_mark}
-
-
-def _usage_fields(reply: ReplyProgress | None) -> dict[str, int] | None:
-    return dict(reply.usage._asdict()) if reply is not None and reply.usage is not None else None
 
 
 def _failure_reason(failure: CallFailed) -> Reason:

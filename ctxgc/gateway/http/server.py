@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -22,18 +21,21 @@ from ctxgc.gateway.billing.usage import UsageScanner
 from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong, decode_body, encode_body
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
 from ctxgc.gateway.body.splice_memo import OwnMark
+from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.editing.hidden_tool import Ends, HiddenRequest, HiddenTool
 from ctxgc.gateway.editing.request_editor import RequestEditor, Triage, UpstreamRequest
 from ctxgc.gateway.editing.request_state import ModelCall
+from ctxgc.gateway.http.agent_body import AgentBody
 from ctxgc.gateway.http.origin_guard import only_programs
+from ctxgc.gateway.http.owner_guard import PATH, only_the_owner
 from ctxgc.gateway.http.routes import Route, route
-from ctxgc.gateway.http.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Accepts, Upstreams, copied_headers
+from ctxgc.gateway.http.upstream import HOP_BY_HOP, Accepts, Upstreams, copied_headers
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
-READ_BYTES = 2**20
-"""Bytes read ahead of a slow reader, in each direction; at half of them the other side has to wait."""
 STATUS_PATH = "/ctxgc/status"
+HELD_BYTES_MAX = 256 * 2**20
+"""Bytes of bodies that are kept at a time; what comes beyond them streams through unread."""
 
 _log = logging.getLogger("ctxgc.gateway")
 
@@ -73,22 +75,27 @@ class Proxy:
         self._counters = counters
         self._settings = settings
         self._upstreams = upstreams
+        self._held = ByteBudget(HELD_BYTES_MAX)
+        """Bytes of bodies that are kept, in all requests under way."""
 
     def app(self) -> web.Application:
         """The application to run."""
-        app = web.Application(middlewares=[only_programs(lambda: self._settings().hosts_allowed)])
-        app.router.add_get(STATUS_PATH, self._status)
+        guards = [only_programs(lambda: self._settings().hosts_allowed), only_the_owner(self._settings)]
+        app = web.Application(middlewares=guards)
         app.router.add_route("*", "/{path:.*}", self._serve)
         app.on_response_prepare.append(_drop_library_headers)
         return app
 
-    async def _status(self, request: web.Request) -> web.StreamResponse:
+    def _status(self) -> web.StreamResponse:
         settings = self._settings()
         modes = {"mode": settings.mode, "modes": dict(settings.modes)}
         return web.json_response(self._counters.report() | modes)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        way = route(request.method, request.raw_path, request.headers, self._settings().upstreams)
+        path = request[PATH]
+        if request.method in ("GET", "HEAD") and path.target.partition("?")[0] == STATUS_PATH:
+            return self._status()
+        way = route(request.method, path.target, request.headers, self._settings().upstreams)
         if not way.url:
             return _error_response(400, way.why)
         if request.headers.get("upgrade", "").lower() == "websocket":
@@ -98,13 +105,16 @@ class Proxy:
             self._counters.others += 1
             return await self._exchange(request, way, _OutgoingRequest(_body_chunks(request), _body_length(request)))
         self._counters.calls += 1
-        return await self._exchange(request, way, await self._prepare(request, way))
+        body = AgentBody(request, self._held)
+        try:
+            return await self._exchange(request, way, await self._prepare(request, way, body))
+        finally:
+            body.release()
 
-    async def _prepare(self, request: web.Request, way: Route) -> _OutgoingRequest:
+    async def _prepare(self, request: web.Request, way: Route, body: AgentBody) -> _OutgoingRequest:
         """The request that goes upstream for a call to a model."""
         length = _body_length(request)
-        triage = self._editor.triage(way.format, request.headers, length or 0)
-        body = _RequestBody(request)
+        triage = self._editor.triage(way.format, request.headers, length or 0, request[PATH].session)
         tool = self._tool_for(triage)
         if not ((triage.holds_body or tool) and await body.read()):
             accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
@@ -158,7 +168,7 @@ class Proxy:
             return None
         return tool if tool.may_join(triage.session, triage.wire, triage.mode) else None
 
-    def _record_streamed(self, triage: Triage, body: _RequestBody) -> ModelCall | None:
+    def _record_streamed(self, triage: Triage, body: AgentBody) -> ModelCall | None:
         return self._editor.record_streamed(triage, body.parts if body.is_whole else None)
 
     async def _exchange(self, request: web.Request, way: Route, out: _OutgoingRequest) -> web.StreamResponse:
@@ -301,63 +311,6 @@ class _AgentConnection:
         if self._request.transport is not None:
             self._request.transport.close()
         return self.reply or web.Response(status=502)
-
-
-class _RequestBody:
-    """A request's body on its way upstream, kept up to the bound."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
-        self.parts: list[bytes] = []
-        self._bytes = 0
-        self._is_at_end = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the body has ended, and every part is kept."""
-        return self._is_at_end and self._bytes <= EDITED_BYTES_MAX
-
-    async def read(self) -> bool:
-        """Read to the end; False if the body is too long to be held: then `chunks` goes on."""
-        async for data, _ in self._request.content.iter_chunks():
-            self._keep(data)
-            if self._bytes > EDITED_BYTES_MAX:
-                return False
-        self._is_at_end = True
-        return True
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The parts already read, then the rest as it comes."""
-        for part in tuple(self.parts):
-            yield part
-        async for data, _ in self._request.content.iter_chunks():
-            self._keep(data)
-            if self._bytes > EDITED_BYTES_MAX:
-                self.parts.clear()
-            yield data
-        self._is_at_end = True
-
-    def _keep(self, data: bytes) -> None:
-        self._bytes += len(data)
-        self.parts.append(data)
-
-
-async def listen(app: web.Application, listener: socket.socket) -> web.AppRunner:
-    """Serve until the runner is cleaned up."""
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
-        auto_decompress=False,
-        handler_cancellation=True,  # An agent that hangs up ends the reply that it pays for.
-        max_line_size=HEADER_BYTES_MAX,
-        max_field_size=HEADER_BYTES_MAX,
-        shutdown_timeout=5.0,
-        read_bufsize=READ_BYTES,
-    )
-    await runner.setup()
-    await web.SockSite(runner, listener).start()
-    return runner
 
 
 async def _drop_library_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:

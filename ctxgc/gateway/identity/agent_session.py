@@ -24,7 +24,7 @@ from ctxgc.gateway.body.branch_cache import BranchCache
 from ctxgc.gateway.body.request_body import BodyContents
 from ctxgc.gateway.body.splice_memo import WIDE_CALLS, EvictedBody, Memo
 from ctxgc.gateway.identity.headers import Identity
-from ctxgc.protocol.agents import CLIENT
+from ctxgc.protocol.agents import TOOLLESS
 
 SESSIONS_MAX = 512
 BRANCHES_MAX = 64
@@ -214,7 +214,7 @@ class AgentSession:
 
     def _may_be_main(self, contents: BodyContents, segments: Sequence[Segment]) -> bool:
         # Requests for titles carry no tools. A client that names its session by our header may have no tools either.
-        if not contents.tools and self.identity.agent != CLIENT:
+        if not contents.tools and self.identity.agent not in TOOLLESS:
             return False
         is_summary = any(segment.kind is Kind.SUMMARY for segment in segments)
         if not self.known_ids or is_summary or _first_prompt(segments) in self.known_ids:
@@ -227,7 +227,7 @@ def is_side_call(contents: BodyContents, identity: Identity) -> bool:
 
     A client that names its session by our header may ask without tools.
     """
-    return identity.agent != CLIENT and not contents.tools and not contents.has_replies
+    return identity.agent not in TOOLLESS and not contents.tools and not contents.has_replies
 
 
 def _continued_twin(twins: Sequence[Branch], call_digests: frozenset[tuple[str, bytes]]) -> Branch | None:
