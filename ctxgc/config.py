@@ -228,9 +228,11 @@ class GatewayConfig(_Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
     """TCP port to listen on; 0: any free one."""
     upstream_anthropic: Upstream = ""
-    """Base URL that serves Anthropic's API; empty: Anthropic's own."""
+    """Base URL that serves Anthropic's API, with or without `/v1` at its end; empty: Anthropic's own."""
     upstream_openai: Upstream = ""
-    """Base URL that serves OpenAI's API; empty: OpenAI's own."""
+    """Base URL that serves OpenAI's API, with or without `/v1` at its end; empty: OpenAI's own."""
+    upstream_chatgpt: Upstream = ""
+    """Base URL that serves Codex with a ChatGPT login; empty: ChatGPT's own."""
     wait_ms: Annotated[int, Field(ge=1, le=10_000)] = 50
     """Milliseconds that a request may be held back for a decision; after that the request passes unedited.
 
@@ -241,11 +243,18 @@ class GatewayConfig(_Section):
     modes: Annotated[dict[str, Literal["shadow", "on", "off"]], AfterValidator(_known_agents)] = {}
     """Modes of agents (`codex`) or single sessions (`codex:ID`), before `mode`; read again when the file changes."""
     context_edits_allowed: Globs = ()
-    """Types of edits under `context_management` beside which we may edit too; `compaction`: beside a host's summary."""
+    """Types of edits under `context_management` beside which ctxgc may edit too.
+
+    `compaction`: also beside a summary of the server in a list of Anthropic's.
+    """
     hosts_allowed: Globs = ()
-    """Names of this machine in requests, beside the loopback's: `host.docker.internal`."""
+    """Names for this machine that requests may come under, beside its loopback's: `host.docker.internal`."""
+    auth: Literal["auto", "secret"] = "auto"
+    """How a request shows its user: `secret` by the word in its base URL; `auto` also by its process, on Linux."""
     recall_tool: Literal["never", "always"] = "never"
     """`always` gives the model a tool to recall with, in sessions that begin in mode `on`."""
+    recall_scope: Literal["session", "any"] = "session"
+    """Sessions that this tool reaches: its own with its sub-agents; or `any` of the user, whatever its project."""
 
 
 class Config(_Section):

@@ -54,6 +54,8 @@ def pages() -> dict[str, str]:
             api=_api(),
             segment=_fields_of(NewSegment),
             usage=_fields_of(wire.Usage),
+            sent_cache=_fields_of(wire.SentCache),
+            sent_mark=_fields_of(wire.SentMark),
         ),
         "config.md": _filled("config.md", keys=_keys()),
         "errors.md": _filled("errors.md", daemon=_daemon_errors(), client=_client_errors()),
@@ -261,7 +263,8 @@ def error_classes() -> list[type[CtxgcError]]:
     found, waiting = set(), [CtxgcError]
     while waiting:
         waiting += (known := waiting.pop()).__subclasses__()
-        found.add(known)
+        if "kind" in vars(known):  # A class without a kind of its own is its parent to a client.
+            found.add(known)
     return sorted((c for c in found if c.__module__.startswith("ctxgc.")), key=lambda c: (-c.number, c.kind))
 
 

@@ -1,10 +1,11 @@
-"""The evidence for the shipped policy, as a page.  Run: python -m perf.policy_page [--take TUNE.json REPORT.json…]
+"""The evidence for the shipped policy, as a page.  Run: python -m perf.policy_page [--take TUNE.json|- REPORT.json…]
 
     perf.tune --json ──┐
                        ├──take──▶ perf/policy.json (numbers only) ──▶ docs/design/policy.md and its drawings
     ctxgc replay --json┘
 
-Without `--take` the page is written again from the numbers that are in the project.
+Without `--take` the page is written again from the numbers that are in the project. With `-` for the tuner's evidence,
+and for every price profile without a report, the numbers that are in the project stay.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ctxgc.replay.policy_registry import BILL_TRUE
 from perf.policy_plots import Panel, Point, frontier, weights
 from perf.policy_words import page
 from perf.record import ROOT
@@ -36,6 +38,7 @@ KEPT = (
     "faults_vs_lru",
     "median_session_cost_pct",
     "worst_session_cost_pct",
+    "worst_turn_cost_pct",
 )
 OTHERS = {"clear_100k_keep_3": "clear at 100 k", "key_idle_4k": "when idle", "rules_only": "rules only", "lru": "LRU"}
 KNOWING = {"liveness": "no fault, no waste", "perfect_pacer": "knowing all"}
@@ -82,8 +85,9 @@ LEGEND = {"a": "tool results", "b": "with tool inputs and thinking"}
 
 def taken(tune: str, *reports: str) -> dict[str, Any]:
     """What the page needs of them: numbers, and no name of a session or a file."""
-    evidence: dict[str, Any] = json.loads(Path(tune).read_text())
-    evidence["replay"] = {}
+    evidence: dict[str, Any] = json.loads(EVIDENCE.read_text())
+    if tune != "-":
+        evidence |= json.loads(Path(tune).read_text()) | {"tuned_bill": BILL_TRUE}
     for path in reports:
         report = json.loads(Path(path).read_text())
         agents = {}
@@ -95,7 +99,7 @@ def taken(tune: str, *reports: str) -> dict[str, Any]:
                 kept[scope] = {"bounds": bounds, "policies": {row["name"]: _numbers(row) for row in told[key]}}
             agents[agent] = kept
         us = report["timing"]["policy_us_per_turn"]["ctxgc"]["median"]
-        evidence["replay"][report["profile"]] = {"agents": agents, "policy_us": us}
+        evidence["replay"][report["profile"]] = {"agents": agents, "policy_us": us, "bill": report["bill"]}
     return evidence
 
 

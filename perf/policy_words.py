@@ -8,9 +8,11 @@ from typing import Any
 from ctxgc.core.pacer import TUNED
 from perf.policy_prose import (
     AIMS_NOTE,
+    BILLS_NOTE,
     BOUNDS_NOTE,
     FOLD_NOTE,
     FRONTIER_NOTE,
+    IDEAL_NOTE,
     LAW,
     MADE,
     REREADS,
@@ -27,8 +29,9 @@ def page(evidence: Evidence) -> str:
     parts = [
         STORY.format(**facts(evidence)),
         LAW,
+        "## By the provider's bill\n\n" + BILLS_NOTE + true_bills(evidence),
         "## What was aimed at, and what came of it\n\n"
-        + AIMS_NOTE.format(shipped=at(at_shipped(evidence, "results")["all"]))
+        + AIMS_NOTE.format(shipped=at(at_shipped(evidence, "results")["all"]), ideal=ideal_parts(evidence))
         + aims(evidence),
         "## Where the frontier lies\n\n" + FRONTIER_NOTE + pictures(),
         "## Out of fold, by agent\n\n" + out_of_fold(evidence),
@@ -74,6 +77,9 @@ def facts(evidence: Evidence) -> dict[str, Any]:
     agents = evidence["replay"]["cache_5m"]["agents"]
     both, heap = fold(evidence, "cache_5m", "all")["all"], agents["all"]["heap_profile"]
     return {
+        "claude_5m": played(evidence, "cache_5m", "all", "claude_code")["cost_pct"],
+        "claude_1h": played(evidence, "cache_1h", "all", "claude_code")["cost_pct"],
+        "codex": played(evidence, "openai", "all", "codex")["cost_pct"],
         "sessions": evidence["sessions"],
         "turns": f"{agents['all']['turns']:,}",
         "cost": both["cost_pct"],
@@ -85,6 +91,32 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "drag": heap["drag"],
         "void": heap["void"],
     }
+
+
+TRUE_PRICES = (("claude_code", "cache_5m"), ("claude_code", "cache_1h"), ("codex", "openai"))
+"""Each agent at the prices, and with the cache, of its own provider."""
+
+
+def true_bills(evidence: Evidence) -> str:
+    """What ships beside what a provider's context editing does, each agent at its own provider's prices."""
+    rows = []
+    for agent, profile in TRUE_PRICES:
+        for scope in ("results", "all"):
+            for policy, name in (("ctxgc", "ctxgc"), ("clear_100k_keep_3", "clear at 100 k, keep 3")):
+                row = played(evidence, profile, scope, agent, policy)
+                names = ("cost_pct", "worst_session_cost_pct", "worst_turn_cost_pct")
+                cells = [f"{row[key]:.1f}" for key in names]
+                rows.append((AGENTS[agent], profile, scope, name, *cells, f"{row['faults_per_100_turns']:.2f}"))
+    head = ("agent", "prices", "goes", "policy", "cost %", "worst session", "worst turn", "faults / 100 turns")
+    return table(head, rows)
+
+
+def ideal_parts(evidence: Evidence) -> str:
+    """Which numbers of the page were not made again by the provider's bill."""
+    profiles = [name for name, replay in evidence["replay"].items() if replay.get("bill") != "true"]
+    tuned = [] if evidence.get("tuned_bill") == "true" else ["everything out of fold"]
+    parts = tuned + [f"the replays at `{name}` prices" for name in profiles]
+    return IDEAL_NOTE.format(parts=" and ".join(parts)) if parts else ""
 
 
 def at_shipped(evidence: Evidence, scope: str) -> dict[str, Any]:
@@ -169,7 +201,8 @@ def _clearing(evidence: Evidence, scope: str, what: str) -> tuple[str, ...]:
 def _worst(evidence: Evidence) -> tuple[str, ...]:
     found = []
     for agent in AGENTS:
-        rows = [played(evidence, profile, s, agent) for profile in evidence["replay"] for s in ("results", "all")]
+        profiles = [name for name, replay in evidence["replay"].items() if agent in replay["agents"]]
+        rows = [played(evidence, profile, scope, agent) for profile in profiles for scope in ("results", "all")]
         found.append(max(row["worst_session_cost_pct"] for row in rows))
     cells = (f"{one:.1f} %" for one in found)
     return "worst session at any price", "≤ 101 % of nothing", *cells, verdict(found[2] <= 101)
@@ -233,16 +266,18 @@ def bounds(evidence: Evidence) -> str:
 KNOWING = ("ctxgc", "perfect_pacer", "liveness")
 
 
-def gaps(evidence: Evidence) -> dict[str, float]:
+def gaps(evidence: Evidence) -> dict[str, float | str]:
     """What perfect knowledge would save, in points."""
 
     def cost(profile: str, policy: str) -> float:
         found: float = played(evidence, profile, "all", "all", policy)["cost_pct"]
         return found
 
+    schedule = cost("cache_5m", "perfect_pacer") - cost("cache_5m", "liveness")
     return {
         "prediction": cost("cache_5m", "ctxgc") - cost("cache_5m", "perfect_pacer"),
-        "schedule": cost("cache_5m", "perfect_pacer") - cost("cache_5m", "liveness"),
+        "schedule": abs(schedule),
+        "beyond": "below" if schedule > 0 else "above",
         "uncached": cost("uncached", "ctxgc") - cost("uncached", "perfect_pacer"),
     }
 

@@ -28,15 +28,15 @@ OURS = {
 THIRD_PARTY = {
     "core": {"sortedcontainers"},
     "tokens": {"tiktoken", "cachetools"},
-    "adapters": {"msgspec"},
+    "adapters": {"msgspec", "zstandard"},
     "stash": {"aiosqlite", "zstandard"},
     "config": {"pydantic"},
     "protocol": {"msgspec", "pydantic", "pydantic_core"},
     "replay": set(),
     "daemon": {"uvloop", "watchfiles", "cachetools", "msgspec", "pydantic"},
     "report": set(),
-    "gateway": {"msgspec"},
-    "fronts": {"msgspec"},
+    "gateway": {"msgspec", "zstandard"},
+    "fronts": {"msgspec", "zstandard"},
 }
 GATEWAY_ONLY = {"aiohttp", "multidict", "yarl", "uvloop"}
 """An optional extra: the gateway alone may import it, and nothing else loads the gateway at its top."""
@@ -55,7 +55,7 @@ GATEWAY_EXTRA = {"http": {"aiohttp", "multidict", "yarl"}, "main": {"uvloop"}}
 """Which sub-room imports what of the optional extra."""
 PURE = {
     *("__future__", "array", "bisect", "collections", "dataclasses", "enum", "fnmatch", "functools", "hashlib"),
-    *("heapq", "itertools", "json", "math", "operator", "re", "typing"),
+    *("heapq", "itertools", "json", "math", "operator", "re", "typing", "unicodedata"),
 }
 """What the core may use of the standard library: modules of values, without clock, disk, chance or threads."""
 PARAMETERS_MAX = 6

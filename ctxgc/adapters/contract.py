@@ -26,6 +26,11 @@ LINE_BYTES_MAX = 64 * 2**20
 DOCUMENT_BYTES_MAX = 256 * 2**20
 """A single-document format (one JSON object a file) larger than this is refused: it cannot be streamed."""
 
+DAMAGE_KINDS = frozenset(
+    {"malformed", "malformed_segment", "truncated", "too_long", "too_deep", "damaged_gzip", "damaged_zstd"}
+)
+"""Kinds of skipped records that may have held a part of a window; every other kind is known to hold none."""
+
 RESULT_PIECE = "result"
 """The piece of a tool call that holds the tool's answer."""
 
@@ -130,6 +135,10 @@ class Transcript(Protocol):
         """
         ...
 
+    def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
+        """Whether all these kinds of skipped records are the host's notes to itself, without any part of a session."""
+        ...
+
 
 MARKER = "[evicted]"
 
@@ -159,6 +168,22 @@ class Span(NamedTuple):
     end: int
 
 
+class WireBlock(NamedTuple):
+    """One block of a request, in the order of the prompt: the unit in which a provider's cache counts."""
+
+    start: int
+    end: int
+    """Half-open byte offsets of the block's JSON value."""
+    segment: int
+    """Number of the segment that the block belongs to; -1 where no segment has begun."""
+    segments: int
+    """Segments that have begun by the block's end."""
+    lives_s: tuple[float, ...] = ()
+    """Lives of the cache marks on the block and inside the block."""
+    may_carry: bool = False
+    """Whether the provider takes a cache mark on the block."""
+
+
 @dataclass(frozen=True, slots=True)
 class WireWindow:
     """A parsed request: its segments in order, and for each the spans of its evictable pieces.
@@ -169,6 +194,8 @@ class WireWindow:
     segments: tuple[Segment, ...]
     spans: Mapping[str, tuple[Span, ...]]
     skipped: Counter[str] = field(default_factory=Counter)
+    blocks: tuple[WireBlock, ...] = ()
+    """The blocks of system prompt and messages, where the provider's cache has marks; else none."""
 
     def fixed(self, segment: Segment) -> frozenset[str]:
         """The pieces of a segment that no edit may touch here: pending, signed, not text."""

@@ -12,6 +12,9 @@ import msgspec
 NAME_CHARS_MAX = 512
 """Of a tool, a title, a path: what comes from a host and ends up as a key."""
 
+MILLISECONDS_FROM = 10**11
+"""A stamp from here on counts milliseconds: as seconds it would be in the year 5138."""
+
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
@@ -60,7 +63,12 @@ def as_count(value: object) -> int:
 
 
 def unix_s(value: object) -> float:
-    """Unix time of an ISO 8601 stamp, 0.0 for any other text. A stamp without a zone is UTC."""
+    """Unix time of an ISO 8601 stamp, or of a number of seconds or milliseconds; 0.0 if it is none of these.
+
+    Without a zone it is UTC, wherever this runs.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MILLISECONDS_FROM * 1000:
+        return value / 1000 if value >= MILLISECONDS_FROM else float(value)
     if not isinstance(value, str):
         return 0.0
     try:

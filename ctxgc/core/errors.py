@@ -156,3 +156,11 @@ class BadTranscript(CtxgcError):
 
     kind = "bad_transcript"
     number = -32602
+
+
+class UnknownFormat(BadTranscript):
+    """No row of the table of formats knows the file."""
+
+
+class NoTranscript(BadTranscript):
+    """A log that holds no part of a session, and is not expected to: it is empty, or a host's bookkeeping alone."""

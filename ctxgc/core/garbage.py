@@ -121,6 +121,8 @@ class GarbageIndex:
 
 
 def _is_empty(segment: Segment) -> bool:
+    if segment.has_opaque:
+        return False  # An image, or a document, alone: much was shown, and none of it prints.
     results = [piece for piece in segment.body if piece.name == "result"]
     return 0 < len(results) == len(segment.body) and not any(piece.data.strip() for piece in results)
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from math import inf
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, evictable, plan
@@ -33,6 +32,7 @@ from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import WARM, CacheState
+from ctxgc.core.regret_law import Slack
 from ctxgc.core.reuse import ln_turns_since, probability
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
@@ -179,8 +179,8 @@ class Allowance(NamedTuple):
 
     grown_tokens: int = FREED_TOKENS_MIN
     """Evictable tokens admitted since the pacer last looked at the window."""
-    slack_cost: float = inf
-    """What a warm cut may cost beyond what the same request saves by it."""
+    slack: Slack = Slack()
+    """What bounds the cost of a warm cut."""
 
 
 NO_BUDGET = Allowance()
@@ -205,7 +205,7 @@ def decide(
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
     worth = _worth_evicting(heap, roots, now, pacer, cache)
     if not cache.is_cold:
-        worth = _best_cut(heap, worth, pacer, cache, allowance.slack_cost)
+        worth = _best_cut(heap, worth, pacer, cache, allowance.slack)
     if not worth:
         return None
     victims = [victim for _, victim in worth]
@@ -272,10 +272,10 @@ def _worth_evicting(heap: Heap, roots: bytearray, now: Now, pacer: PacerRules, c
     return found
 
 
-def _best_cut(heap: Heap, worth: list[Placed], pacer: PacerRules, cache: CacheState, slack_cost: float) -> list[Placed]:
+def _best_cut(heap: Heap, worth: list[Placed], pacer: PacerRules, cache: CacheState, slack: Slack) -> list[Placed]:
     """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind its first one.
 
-    No cut costs the next request more than the slack.
+    No cut costs the next request more than the regret law allows.
     """
     read, write, _ = pacer.prices
     end = cache.read_tokens(heap.resident_tokens)
@@ -287,7 +287,8 @@ def _best_cut(heap: Heap, worth: list[Placed], pacer: PacerRules, cache: CacheSt
         gains, freed = gains + victim.score, freed + victim.freed_tokens
         rewrite = (write - read) * (end - cache.read_tokens(position) - gone)
         net = gains - REWRITE_MARGIN * rewrite
-        if net > best_net and freed >= FREED_TOKENS_MIN and rewrite - read * freed <= slack_cost:
+        is_better = net > best_net and freed >= FREED_TOKENS_MIN
+        if is_better and rewrite - read * freed <= slack.cost_max(write, gains, rewrite):
             best_net, depth = net, count
     return worth[len(worth) - depth :]
 

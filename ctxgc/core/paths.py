@@ -6,6 +6,8 @@ that a new read finds what it covers without looking at the others.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +21,21 @@ from ctxgc.core.segment import LINE_MAX, Access, PathUse
 USES_PER_PATH_MAX = 4096
 PATHS_MAX = 100_000
 """The oldest paths, and the oldest uses of a path, are dropped from the index: they stay in the heap (I12)."""
+
+
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+"""A drive, or a server."""
+
+
+def is_windows(path: str) -> bool:
+    """Whether a path begins with a drive or a server, as on Windows."""
+    return _WINDOWS.match(path) is not None
+
+
+def canonical_path(path: str) -> str:
+    """One spelling of a path: composed characters, and on Windows, where case and slash differ freely, one of each."""
+    path = path if path.isascii() else unicodedata.normalize("NFC", path)
+    return path.replace("\\", "/").lower() if is_windows(path) else path
 
 
 class Use(NamedTuple):

@@ -1,18 +1,22 @@
 """The provider's prompt cache: what an edit of the window makes the next request read from it, and write.
 
     ├──────── cached prefix ────────┤── not cached ──┤   the window, in raw tokens from its start
-                 ▲ the first edit
-    ├─ is read ─┤─ what stays of this is written ────┤
+    ├──── entry ────┤── entry ──┤─ entry ─┤              ends of the prefixes that the next request finds
+                         ▲ the first edit
+    ├─── is read ───┤─ what stays of this is written ┤
 
 The pacer and the replay ask `CacheState.read_tokens` and nothing else, so a better model of the cache changes this
-file alone. Today's model: a request reads every prefix of what the last one sent, however short, as long as the cache
-is warm. A provider's cache holds entries, each of which ends at a mark of an earlier request, lives for a while, and is
-found only near a mark of the next request: those are facts of a `CacheState` too.
+file alone. A provider's cache holds entries, each of which ends at a mark of an earlier request, lives for a while, and
+is found only near a mark of the next request (`core.provider_cache`). Where no marks are known, a request reads every
+prefix of the last request, in the provider's steps, as long as the cache is warm.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import NamedTuple
+
+from ctxgc.core.provider_cache import Readable
 
 ALL_CACHED = 2**62
 """The prefix where nothing is known of the cache: the whole window may be cached."""
@@ -25,17 +29,37 @@ class CacheState(NamedTuple):
     """Length of the cached prefix; it may reach beyond the window, and is 0 where the cache is cold."""
     is_cold: bool = False
     """Whether the cache is gone, the hidden prefix included: an edit costs no rewrite."""
+    ends: tuple[int, ...] | None = None
+    """Where the prefixes end that the next request finds, ascending; None: every prefix up to `prefix_tokens`."""
+    step_tokens: int = 1
+    """What is read of a prefix without entries is a multiple of this."""
+
+    @classmethod
+    def of(cls, readable: Readable, hidden_tokens: int) -> CacheState:
+        """The cache of a window that begins behind so many hidden tokens of the prompt."""
+        ends = [place.tokens - hidden_tokens for place in readable.places]
+        inside = tuple(end for end in ends if end > 0)
+        return cls(inside[-1] if inside else 0, is_cold=False, ends=inside)
 
     def read_tokens(self, edit_tokens: int) -> int:
         """Tokens of the window that the next request reads, where the first edit stands at `edit_tokens`.
 
         The request writes whatever stays behind. A window without an edit is as one edited at its end. Monotone.
         """
-        return 0 if self.is_cold else min(self.prefix_tokens, edit_tokens)
+        if self.is_cold:
+            return 0
+        if self.ends is not None:
+            count = bisect_right(self.ends, edit_tokens)
+            return self.ends[count - 1] if count else 0
+        tokens = min(self.prefix_tokens, edit_tokens)
+        return tokens - tokens % self.step_tokens
 
     def behind(self, prefix_tokens: int) -> CacheState:
         """The same cache for a window that begins so many cached tokens later."""
-        return self._replace(prefix_tokens=max(self.prefix_tokens - prefix_tokens, 0))
+        ends = self.ends
+        if ends is not None:
+            ends = tuple(end - prefix_tokens for end in ends if end > prefix_tokens)
+        return self._replace(prefix_tokens=max(self.prefix_tokens - prefix_tokens, 0), ends=ends)
 
 
 WARM = CacheState()

@@ -298,6 +298,13 @@ def _mark_position(mark: Mark, prompt: Prompt) -> Place:
     return prompt.units[at - 1].end if at else START
 
 
+def moved_marks(marks: Iterable[Mark], standing_blocks: int, added_blocks: int) -> tuple[Mark, ...]:
+    """Where a host's marks will stand once so many blocks are added: those on the messages move on with the end."""
+    return tuple(
+        mark._replace(blocks=mark.blocks + added_blocks) if mark.blocks > standing_blocks else mark for mark in marks
+    )
+
+
 class Lesson(NamedTuple):
     """What a bill taught: the provider as it is to be modelled now, and whether that explains the bill."""
 

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from itertools import chain, takewhile
 from typing import NamedTuple
 
-from ctxgc.core.labels import MATCH_END, MATCH_START
-from ctxgc.core.words import WORD, camel_parts, stem
+from ctxgc.core.words import WORD, camel_parts, composed, stem
 
 CANDIDATES_MAX = 100
 TERMS_MAX = 16
@@ -67,7 +66,7 @@ def parse(query: str) -> SearchQuery:
     """Read a person's query: `"…"` is a phrase, `-word` excludes, `word*` is a prefix. Any text parses."""
     terms: dict[Term, None] = {}
     excluded: dict[Term, None] = {}
-    for minus, quoted, bare in _TOKEN.findall(query):
+    for minus, quoted, bare in _TOKEN.findall(composed(query)):
         term = _term(quoted or bare, is_quoted=bool(quoted))
         if term is not None:
             (excluded if minus else terms)[term] = None

@@ -5,10 +5,10 @@
     a body returns     ──▶ after_recall:  a round trip is paid
 
 A warm cut pays now and earns later, and a session may end before it has earned. So no cut is made that would leave the
-session, should it end with the next request, more than `REGRET_PART` behind never having collected at all: what a
-rewrite costs must have been saved before. Where the cache is cold, a collection pays nothing and needs no leave.
-So "never dearer than doing nothing" holds for every session, wherever it ends, but for what its recalls cost and for
-the will of a hard limit.
+session, should it end with the next request, further behind never having collected at all than the regret law allows
+(`core.regret_law`): beyond that, what a rewrite costs must have been saved before. Where the cache is cold, a
+collection pays nothing and needs no leave. The law holds for every session, wherever it ends, but for what its recalls
+cost and for the will of a hard limit.
 
 Costs are input-token equivalents in raw tokens.
 """
@@ -31,9 +31,7 @@ from ctxgc.core.pacer import (
 )
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import CacheState
-
-REGRET_PART = 0.01
-"""How far a session may fall behind never collecting, as a part of what that would have cost so far."""
+from ctxgc.core.regret_law import Slack
 
 
 class Account(NamedTuple):
@@ -49,9 +47,9 @@ class Account(NamedTuple):
     """Of the last request."""
 
     @property
-    def slack_cost(self) -> float:
-        """What a cut may cost more than the request that it is made in saves by it."""
-        return self.saved_cost + REGRET_PART * self.full_cost
+    def slack(self) -> Slack:
+        """What bounds the cost of the next cut."""
+        return Slack(self.saved_cost, self.full_cost)
 
     def after_request(
         self, turn: int, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int, *, is_cold: bool
@@ -89,6 +87,9 @@ class PacerRequest(NamedTuple):
     sent_prefix_tokens: int | None = None
     """Cached part of the window when the request was sent; 0: not even the hidden prefix. None: the request is due."""
 
+    is_model_trusted: bool = True
+    """Whether the model of the provider's cache is right so far; else only a cold cache or the limit allows a cut."""
+
     @property
     def is_sent(self) -> bool:
         """Whether a decision takes effect with the next request only."""
@@ -107,8 +108,8 @@ def decide_within_budget(
         account = _after_request(heap, now, pacer, account, request)
     if request.is_sent:
         pacer = replace(pacer, recent_turns=max(pacer.recent_turns - 1, 0))
-    grown = heap.evictable_tokens - account.asked_tokens
-    decision = decide(heap, paths, now, pacer, cache, Allowance(grown, account.slack_cost))
+    grown = heap.evictable_tokens - account.asked_tokens if request.is_model_trusted else 0
+    decision = decide(heap, paths, now, pacer, cache, Allowance(grown, account.slack))
     if decision:
         account = account.after_edit(decision.effects.edit_cost(pacer.prices))
         freed = sum(victim.freed_tokens for victim in decision.plan.victims)

@@ -156,9 +156,9 @@ def address_in(text: str) -> Address | None:
 
 
 def session_number(key: SessionKey) -> int:
-    """A session's number: nine digits made of its name, so that it is the same in every stash and for good.
+    """The number of a session from before numbers were drawn: nine digits made of the name.
 
-    Numbers may collide, though hardly: among a thousand sessions with a chance of one in two thousand.
+    Whoever knows or guesses the name knows this number: tombstones that stand in windows keep such numbers valid.
     """
     # As the stash keeps names: without what no engine takes.
     name = str(key).encode("utf-8", "replace").replace(b"\0", "\ufffd".encode())

@@ -10,6 +10,7 @@ A word is a run of letters and digits; an underscore ends it. A camelCase word a
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 
 CAMEL_CHARS_MAX = 64
@@ -25,6 +26,11 @@ CAMEL_CHARS_MIN = 3
 # Opens with the capital, which is rare and which the engine looks for at memory speed; what is before it comes after.
 _HUMP = re.compile(r"[A-Z](?:(?<=[a-z0-9][A-Z])|[A-Z][a-z]{2})")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\WA-Za-z0-9_]+")
+
+
+def composed(text: str) -> str:
+    """The text with composed characters: a file's name on macOS spells é in two, a person types it in one."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def camel_parts(word: str) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, PriceReply, 
 from ctxgc.protocol.replies.segments import ContentReply, PathUseReply, PieceReply, SegmentReply
 from ctxgc.protocol.replies.sessions import KindTokens, SessionReply, ShowReply
 from ctxgc.protocol.replies.stash import HitReply
+from ctxgc.protocol.wire import SyncPlanReply
 from ctxgc.stash.contract import Collection, Eviction, Hit, SegmentRow, SessionRow
 
 EFFECTS = {
@@ -365,4 +366,17 @@ def hit_reply(hit: Hit) -> HitReply:
         score=round(hit.score, 4),
         match=hit.match,
         snippet=hit.snippet,
+    )
+
+
+def sync_plan_reply(outcome: Outcome, trigger: str, predicted_read: int) -> SyncPlanReply:
+    """A collection as `window.sync` reports it; `predicted_read`: billed tokens that the next request should read."""
+    return SyncPlanReply(
+        collection=outcome.collection,
+        trigger=trigger,
+        evicted=len(outcome.plan.victims),
+        freed_tokens=outcome.plan.before_tokens - outcome.plan.remaining_tokens,
+        predicted_cost=outcome.predicted_cost,
+        cache_rewrite_tokens=outcome.cache_rewrite_tokens,
+        predicted_read_tokens=predicted_read,
     )

@@ -30,10 +30,12 @@ from ctxgc.gateway.daemon_client import DaemonClient, VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.editing.window_sync import WindowSyncer, Workers
-from ctxgc.gateway.http.server import Proxy, listen
+from ctxgc.gateway.http.listener import listening
+from ctxgc.gateway.http.server import Proxy
 from ctxgc.gateway.http.upstream import Upstreams, client_session
 from ctxgc.gateway.logs import configure_log, log_loop_fault
 from ctxgc.gateway.metrics import Counters
+from ctxgc.gateway.secret import ensure_secret
 from ctxgc.gateway.settings import Settings, settings_of
 
 SWITCH_S = 0.0001
@@ -83,10 +85,12 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
         return read.model_copy(update={"gateway": read.gateway.model_copy(update=overrides)})
 
     def settings() -> Settings:
-        return settings_of(read_config(), mode)
+        read = read_config()
+        return settings_of(read, mode, _secret(str(read.daemon.lock_dir)))
 
     config_in_force = read_config()
-    first, folder = settings_of(config_in_force, mode), str(config_in_force.daemon.lock_dir)
+    folder = str(config_in_force.daemon.lock_dir)
+    first = settings_of(config_in_force, mode, _secret(folder))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(first, socket, folder, path or config_path(os.environ), settings))
@@ -96,6 +100,15 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
         _log.exception("the gateway failed")
         return EXIT_FAULT
     return 0
+
+
+def _secret(folder: str) -> str:
+    """The secret of the state folder; empty, which no request can name, where the folder cannot keep one."""
+    try:
+        return ensure_secret(folder)
+    except OSError as error:
+        _log.warning("there is no secret for base URLs: %s: %s", folder, error.strerror)
+        return ""
 
 
 async def _serve(first: Settings, daemon: str, folder: str, path: Path, settings: Callable[[], Settings]) -> None:
@@ -176,12 +189,11 @@ async def serving(settings: Settings, daemon: VerbCaller) -> AsyncIterator[Runni
             gateway.apply(settings)
             editor = RequestEditor(syncer, counters, lambda: gateway.settings)
             proxy = Proxy(editor, lambda: gateway.hidden_tool, counters, lambda: gateway.settings, Upstreams(session))
-            runner = await listen(proxy.app(), listener)
+            gateway.port = int(listener.getsockname()[1])
             try:
-                gateway.port = int(listener.getsockname()[1])
-                yield gateway
+                async with listening(proxy.app(), listener):
+                    yield gateway
             finally:
-                await runner.cleanup()
                 for task in background:
                     task.cancel()
                 daemon.close()

@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ctxgc.core.bounded_dict import drop_oldest
+
+NOT_FOLLOWED_MAX = 64
+
 
 class Reason(StrEnum):
     """Why a call to a model went upstream as it came, although an edit might have been due."""
@@ -28,6 +32,7 @@ class Reason(StrEnum):
     OWN_LATE = "own_late"
     OWN_FAULT = "own_fault"
     REFUSED = "refused"
+    SIDE_CALL = "side_call"
 
 
 @dataclass(slots=True)
@@ -41,6 +46,7 @@ class Counters:
     edited: int = 0
     """Calls sent edited; a call that was refused and sent again as it came stands under its reason too."""
     untouched: int = 0
+    """Calls that were read, and had nothing to edit."""
     edited_from_prefix: int = 0
     """Calls edited without parsing: the request began with the bytes of the one before."""
     kept_out_bytes: int = 0
@@ -67,12 +73,28 @@ class Counters:
     recall_tokens: int = 0
     """Tokens billed for the gateway's own requests and their replies."""
     passed_unedited: Counter[str] = field(default_factory=Counter)
+    not_followed: dict[str, str] = field(default_factory=dict)
+    """By session, why the daemon did not get its last request: such a session stands still in the daemon."""
+
+    def note_followed(self, session: str, reason: Reason | None) -> None:
+        """Note why the daemon did not get the last request of a session; None after the daemon got one."""
+        self.not_followed.pop(session, None)
+        if reason is not None:
+            self.not_followed[session] = reason.value
+            drop_oldest(self.not_followed, NOT_FOLLOWED_MAX)
 
     def count_unedited(self, reason: Reason) -> None:
         """Count a call that goes upstream as it came."""
         self.passed_unedited[reason.value] += 1
 
+    def recount_untouched(self, reason: Reason) -> None:
+        """Count under its reason a call that was taken for one with nothing to edit before it was read."""
+        self.untouched -= 1
+        self.count_unedited(reason)
+
     def report(self) -> dict[str, Any]:
         """Every number, as JSON has it."""
-        numbers = {name: getattr(self, name) for name in self.__slots__ if name != "passed_unedited"}
-        return numbers | {"passed_unedited": dict(self.passed_unedited)}
+        numbers = {
+            name: getattr(self, name) for name in self.__slots__ if name not in ("passed_unedited", "not_followed")
+        }
+        return numbers | {"passed_unedited": dict(self.passed_unedited), "not_followed": dict(self.not_followed)}

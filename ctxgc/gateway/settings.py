@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
@@ -11,10 +11,14 @@ from ctxgc.config import BadConfig, Config
 from ctxgc.core.pacer import PROFILE_DEFAULT, PROFILES, cache_life_s, effective_profile
 from ctxgc.gateway.loopback import is_local, is_loopback_address
 
-ANTHROPIC, OPENAI = "anthropic", "openai"
+ANTHROPIC, OPENAI, CHATGPT = "anthropic", "openai", "chatgpt"
 
-UPSTREAMS = {ANTHROPIC: "https://api.anthropic.com", OPENAI: "https://api.openai.com"}
-"""The providers' own base URLs."""
+UPSTREAMS = {
+    ANTHROPIC: "https://api.anthropic.com",
+    OPENAI: "https://api.openai.com",
+    CHATGPT: "https://chatgpt.com/backend-api/codex",
+}
+"""The providers' own base URLs. ChatGPT's serves Codex with a login of a plan, under the name in the path alone."""
 
 Mode = Literal["shadow", "on", "off"]
 """`shadow`: the daemon decides and journals, nothing is edited; `on`: edited; `off`: the daemon gets no request."""
@@ -40,8 +44,14 @@ class Settings:
     """Types of edits under `context_management` beside which ctxgc may edit too."""
     hosts_allowed: frozenset[str] = frozenset()
     """Names of this machine, in lower case, that a request's `Host` may have beside the loopback's."""
+    auth: Literal["auto", "secret"] = "auto"
+    """How a request shows that the gateway's user sent it: `auto` takes the peer's uid too, where that is known."""
+    secret: str = field(default="", repr=False)
+    """The word in the path of that user's base URLs; empty: there is none."""
     recall_tool: Literal["never", "always"] = "never"
     """Whether the model gets a tool to recall with, in sessions that begin now."""
+    recall_scope: Literal["session", "any"] = "session"
+    """The sessions whose segments that tool brings back: its own with its sub-agents, or any session of the user."""
 
     def mode_of(self, agent: str, session: str) -> Mode:
         """The mode of one session: its own, its agent's, or the gateway's."""
@@ -55,13 +65,14 @@ class Settings:
         return cache_life_s(effective_profile(self.profile, requested), requested)
 
 
-def settings_of(config: Config, mode: str = "") -> Settings:
+def settings_of(config: Config, mode: str = "", secret: str = "") -> Settings:
     """The settings of a configuration. Raises `BadConfig` for an address that other machines reach, and for a loop."""
     section = config.gateway
     require_loopback(section.host)
     upstreams = {
         ANTHROPIC: section.upstream_anthropic or UPSTREAMS[ANTHROPIC],
         OPENAI: section.upstream_openai or UPSTREAMS[OPENAI],
+        CHATGPT: section.upstream_chatgpt or UPSTREAMS[CHATGPT],
     }
     for name, url in upstreams.items():
         refuse_own_address(name, url, section.port)
@@ -75,7 +86,10 @@ def settings_of(config: Config, mode: str = "") -> Settings:
         profile=config.pacer.profile,
         context_edits_allowed=frozenset(section.context_edits_allowed),
         hosts_allowed=frozenset(name.lower() for name in section.hosts_allowed),
+        auth=section.auth,
+        secret=secret,
         recall_tool=section.recall_tool,
+        recall_scope=section.recall_scope,
     )
 
 

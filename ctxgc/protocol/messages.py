@@ -150,6 +150,8 @@ class OneSegment(OfSession):
 class SegmentGet(OneSegment):
     """A segment's metadata and content. Text that is not valid UTF-8 comes as `data_b64`."""
 
+    scope: Literal["any", "session"] = "any"
+    """`session`: an address of another session is not found, but for the session's own sub-agents."""
     with_content: bool = True
     """False: pieces come with their sizes, and no text."""
     offset: Annotated[int, Field(ge=0)] = 0
@@ -252,6 +254,8 @@ class StashRecall(MutatingSession):
 
     id: Name = ""
     query: Annotated[str, Field(max_length=4096)] = ""
+    scope: Literal["any", "session"] = "any"
+    """`session`: an address of another session is not found, but for the session's own sub-agents."""
     budget_tokens: Annotated[int, Field(ge=1, le=10**7)] = 4000
     offset: Annotated[int, Field(ge=0)] = 0
     limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20

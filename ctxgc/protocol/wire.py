@@ -16,6 +16,8 @@ from ctxgc.protocol.replies.reply import Reply
 WINDOW_SEGMENTS_MAX = 100_000
 
 DIGEST_CHARS_MAX = 64
+MARKS_MAX = 64
+"""Cache marks of a request. Providers take fewer, and refuse what is more."""
 
 Digest = Annotated[str, Field(max_length=DIGEST_CHARS_MAX)]
 GatewayMode = Literal["shadow", "on", "off"]
@@ -31,6 +33,33 @@ class Usage(Params):
     output_tokens: Tokens = 0
     is_of_this: bool = False
     """Whether the bill is of this request; else it is of the session's last `window.sync`."""
+
+
+class SentMark(Params):
+    """A cache mark of a request as it was sent."""
+
+    segments: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)]
+    """Segments of `ids` that are whole in front of the mark; 0: the mark stands on the hidden prefix."""
+    life_s: Annotated[float, Field(ge=0, le=86_400)]
+
+
+class SentCache(Params):
+    """A request as the provider's cache sees it, with the edits and marks with which the request was sent."""
+
+    settings: Annotated[list[Digest], Field(min_length=2, max_length=2)]
+    """What ends every entry when it changes (model, tools), and what ends those of the messages only."""
+    hidden_blocks: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)] = 0
+    """Blocks in front of the first segment: tools."""
+    blocks: Annotated[list[int], Field(max_length=WINDOW_SEGMENTS_MAX)]
+    """For each of `ids` the blocks that it consists of."""
+    marks: Annotated[list[SentMark], Field(max_length=MARKS_MAX)]
+    """In the order of the prompt, a mark of the gateway's own among them."""
+    system_segments: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)] = 0
+    """Segments of the system prompt: marks up to there stand still."""
+    own_mark: Annotated[int, Field(ge=-1, le=MARKS_MAX)] = -1
+    """Which of the marks is the gateway's own; -1: none."""
+    can_mark: bool = False
+    """Whether the gateway can put a mark of its own into the next request."""
 
 
 class WindowSync(Params):
@@ -64,9 +93,15 @@ class WindowSync(Params):
     """
     fixed: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """Ids of the request that cannot be edited at all: signed, opaque, pending."""
+    held: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
+    """Ids of the request whose bodies must not leave now: another hand edits them. A body that is out stays out."""
     edited: list[Name] | None = None
     """Ids whose tombstones stood in the forwarded request; absent: every tombstone in force, in shadow none."""
     usage: Usage | None = None
+    cache: SentCache | None = None
+    """How the provider's cache sees this request; absent: the daemon assumes that the request's prefix is cached."""
+    was_answered: bool = True
+    """Whether the request of the session's last `window.sync` was answered with 200. Another leaves nothing cached."""
     is_cold: bool = False
     """The prompt cache is gone, and the request waits for this answer: a collection applies to the request already."""
     mode: GatewayMode | None = None
@@ -97,6 +132,8 @@ class SyncPlanReply(Reply, frozen=True):
     freed_tokens: int
     predicted_cost: float
     cache_rewrite_tokens: int
+    predicted_read_tokens: int
+    """Billed tokens that the request in which the collection takes hold is predicted to read from the cache."""
 
 
 class WindowReply(Reply, frozen=True):

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import OPAQUE, PENDING, Heap, Now
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
+from ctxgc.core.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want
 from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, name_victims, results
@@ -225,9 +226,12 @@ def certified_cost(script: EpisodeScript, prices: Prices) -> float:
     others the first prompt and the lesser of body and tombstone ever after, cost any policy at least what is summed
     first. Each claim costs more on top: a member kept through it costs its body beyond that minimum in every prompt,
     and a fault costs its round trip over at least the minimal prompt. Claims share no turn of a body, so the cheaper
-    of the two may be added for each of them; rewrites, which no policy can gain by, are left out.
+    of the two may be added for each of them; rewrites, which no policy can gain by, are left out, and so is whatever a
+    provider's cache misses. A prompt too short to be cached is not written: where there may be one, nothing is taken to
+    cost more than uncached input.
     """
     read, write, _ = prices
+    write = write if script.hidden_tokens >= LEAST_MIN_TOKENS else min(write, 1.0)
     timeline = bodies(script)
     steps = len(script.steps)
     upto = list(accumulate((write if cold else read for cold in cold_steps(script, prices)), initial=0.0))

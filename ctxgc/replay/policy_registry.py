@@ -11,6 +11,7 @@ from ctxgc.core.pacer import TUNED, PacerRules, Prices, tuned_rules
 from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, PlanJustEnough, Shipped, baselines
 from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
+from ctxgc.replay.session_cache import IDEAL, CacheRules
 from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation
 
 NONE, LRU, CLEAR, SHIPPED = "none", "lru", "clear_100k_keep_3", "ctxgc"
@@ -18,7 +19,11 @@ REFERENCES = (NONE, LRU, CLEAR, SHIPPED)
 """Always played: costs are relative to the first, faults to the second; the page draws the others' windows."""
 WINDOWS = (NONE, CLEAR, SHIPPED)
 ORACLES = frozenset(policy.name for policy in oracles())
-"""These look ahead: bounds, not policies anyone can run."""
+"""These look ahead: bounds, not policies anyone can run. Their requests are marked as those of ctxgc."""
+BILLS = (BILL_TRUE, BILL_IDEAL) = ("true", "ideal")
+"""As the provider bills; or as if every beginning of the last request were cached, as no provider does."""
+MARKS = (MARK_OWN, MARK_NONE) = ("own", "none")
+"""Whether the gateway adds its own cache mark, as it ships."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +35,20 @@ class Terms:
     """Raw tokens of bodies that the just-enough policies may hold."""
     policies: tuple[str, ...] = ()
     """Only these are reported; empty: all."""
+    bill: str = BILL_TRUE
+    mark: str = MARK_OWN
 
     @property
     def prices(self) -> Prices:
         """What a prompt costs."""
         return PRICE_PROFILES[self.profile].prices
+
+    def cache_of(self, policy: str) -> CacheRules:
+        """Whose cache a policy's requests meet, and whether they carry our own mark: only those of ctxgc do."""
+        if self.bill == BILL_IDEAL:
+            return IDEAL
+        is_ours = policy == SHIPPED or policy in ORACLES
+        return CacheRules(PRICE_PROFILES[self.profile].provider, has_own_mark=is_ours and self.mark == MARK_OWN)
 
     def is_reported(self, name: str) -> bool:
         """Whether a policy is in the tables."""

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ctxgc.core.pacer import PROFILES, Prices
+from ctxgc.core.provider_cache import ANTHROPIC, OPENAI, Provider
 
 PROFILE_DEFAULT = "cache_5m"
 
@@ -25,13 +26,21 @@ class PriceProfile(NamedTuple):
     as_of: str
     is_flat: bool = False
     """No bill at all: cost is only an order among policies."""
+    provider: Provider | None = ANTHROPIC
+    """Whose prompt cache such a bill is made by; None: there is none, or none that matters."""
 
 
 _ROWS = (
     PriceProfile("cache_5m", PROFILES["cache_5m"], "Anthropic API, 5-minute cache", "2026-11"),
     PriceProfile("cache_1h", PROFILES["cache_1h"], "Anthropic API, 1-hour cache", "2026-11"),
-    PriceProfile("openai", Prices(0.1, 1.0, 300.0), "OpenAI API, models that write the cache for free", "2026-11"),
-    PriceProfile("uncached", PROFILES["uncached"], "any API without a prompt cache", "2026-11"),
+    PriceProfile(
+        "openai",
+        Prices(0.1, 1.0, 300.0),
+        "OpenAI API, models that write the cache for free",
+        "2026-11",
+        provider=OPENAI,
+    ),
+    PriceProfile("uncached", PROFILES["uncached"], "any API without a prompt cache", "2026-11", provider=None),
     PriceProfile("flat", PROFILES["flat"], "a subscription: tokens and cache misses count, not money", "2026-11", True),
 )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect, open_transcript
-from ctxgc.adapters.transcripts.jsonl import Inflater
+from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.segment import Address, Segment
 from ctxgc.core.tombstone import tombstone_text

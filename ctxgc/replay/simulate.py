@@ -1,12 +1,11 @@
 """The simulator: one policy over one episode, billed turn by turn.
 
     before a request   what joined since is admitted ─▶ the policy names victims ─▶ the core sweeps them
-    the request        cost = r · cached + w · (prompt − cached);  cached = the last prompt up to the first edit,
-                       nothing when the gap was longer than the cache lives
+    the request        cost = r · read + w · written + plain, by the provider's cache (`session_cache`)
     after the reply    demand without a resident provider ─▶ faults: recalled at the tail, at the price of a round trip
 
-A fault is one more request: it reads the whole prompt from the cache, says the call, and writes the recalled body,
-which from then on is cached like all else. What the host itself cleared is out under every policy, and nobody's fault.
+A fault is one more request: it says the call, and has the recalled body at the end of its prompt, which from then on
+is cached like all else. What the host itself cleared is out under every policy, and nobody's fault.
 
 The heap, the roots, the proofs of garbage, plan, pacer and sweep are the core's own: what is replayed is what ships.
 Costs are input-token equivalents in raw tokens; relative to no collection they need no unit.
@@ -15,7 +14,7 @@ Costs are input-token equivalents in raw tokens; relative to no collection they 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from ctxgc.core.collector import Victim
@@ -24,12 +23,14 @@ from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Heap, HeapEntry,
 from ctxgc.core.heap_entry import entry_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.prompt_cache import COLD, CacheState
+from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, Weights
-from ctxgc.core.segment import Access, PathUse, Segment, SessionKey, address_in, session_number
+from ctxgc.core.segment import Access, Kind, PathUse, Segment, address_in
 from ctxgc.replay.demand import THRESHOLD, Demand, EvictionScope, cover, touches
+from ctxgc.replay.session_cache import TRUE, CacheRules, Layout, session_cache
+from ctxgc.replay.tally import Fault, Tally
 from ctxgc.replay.trace import Episode, Sized
 
 RECALL_GRACE_TURNS = 1
@@ -79,12 +80,12 @@ class EpisodeScript:
     scope: EvictionScope
 
 
-def _recalled_slot(segment: Segment, slot_of: Mapping[str, int], key: SessionKey) -> int:
+def _recalled_slot(segment: Segment, slot_of: Mapping[str, int]) -> int:
     """What a recorded command brought back. Slots are seqs: a transcript is admitted in its order here and there."""
     name = recalled_name(segment)
     address = address_in(name)
     if address:
-        return address.seq if address.number == session_number(key) else -1
+        return address.seq  # A stash draws the number, so a transcript cannot tell another session's, which are rare.
     return int(name[1:]) if name.startswith("#") else slot_of.get(name, -1)
 
 
@@ -93,13 +94,12 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
     index = ReferenceIndex()
     garbage = GarbageIndex(index.paths)
     slot_of: dict[str, int] = {}
-    key = SessionKey(episode.source, episode.session)
 
     def admission(sized: Sized) -> SlotAdmission:
         segment, slot = sized.segment, len(slot_of)
         slot_of[segment.id] = slot
         namings = index.paths.name(slot, segment.paths)[slot]
-        refs = index.refer(slot, segment, recalled=_recalled_slot(segment, slot_of, key))
+        refs = index.refer(slot, segment, recalled=_recalled_slot(segment, slot_of))
         reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
         proofs = garbage.admit(slot, segment)
         index.add_facts(slot, segment)
@@ -146,42 +146,12 @@ class Policy(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Fault:
-    """A page fault: the missing segment, the turn, and the reason of its eviction."""
-
-    turn: int
-    segment: str
-    reason: str
-    size_tokens: int
-    age_turns: int
-    gone_turn: int = -1
-    """When it was evicted."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """A policy's tally on an episode."""
-
-    turns: int = 0
-    cost: float = 0.0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    """Of those, read from the provider's cache."""
-    faults: int = 0
-    explicit_faults: int = 0
-    evictions: int = 0
-    collections: int = 0
-    uses: int = 0
-    window: list[int] = field(default_factory=list)
-    """Prompt tokens by turn."""
-    worst: list[Fault] = field(default_factory=list)
-
-
 class Simulation:
     """A policy's run on an episode. Policies read it; only `play` writes."""
 
-    def __init__(self, script: EpisodeScript, prices: Prices, weights: Weights = SHIPPED) -> None:
+    def __init__(
+        self, script: EpisodeScript, prices: Prices, weights: Weights = SHIPPED, cache: CacheRules = TRUE
+    ) -> None:
         self.script = script
         self.prices = prices
         self.heap = Heap(script.scope.kinds, weights)
@@ -190,8 +160,8 @@ class Simulation:
         self.turn = 0
         self.seen_slots = 0
         """Slots below this were in the last prompt: the model has seen them."""
-        self.cache = COLD
-        """What the next request finds in the provider's cache; the prefix includes the hidden part."""
+        self.cache = session_cache(cache, prices)
+        """What the next request finds in the provider's cache, the hidden prefix included."""
         self.left_tokens = 0
         """Skeletons and tombstones that stay where recalled bodies were, beyond what the heap counts."""
         self._cleared_tokens = 0
@@ -201,6 +171,8 @@ class Simulation:
         self._gone: dict[int, tuple[str, int]] = {}
         """Why and when a slot went."""
         self._place = 0
+        self._layout: Layout | None = None
+        """Where the prompt's pieces end; None: not known since the last edit."""
         self.tally = Tally()
 
     @property
@@ -221,13 +193,42 @@ class Simulation:
     @property
     def window_cache(self) -> CacheState:
         """The cache as the pacer sees it: of the window alone."""
-        return self.cache.behind(self.script.hidden_tokens + self.left_tokens)
+        return self.cache.state(self.layout(), self.prompt_tokens, self.heap.resident_tokens)
+
+    def layout(self) -> Layout:
+        """Where the pieces of the next request's prompt end. O(1) unless something was edited, then O(window)."""
+        if self._layout is None:
+            self._layout = Layout(self.script.hidden_tokens)
+            if self.cache.is_placed:
+                self._lay_out(self._layout)
+        return self._layout
+
+    def _lay_out(self, layout: Layout) -> None:
+        heap = self.heap
+        pieces = [(heap.place[slot], slot, -1) for slot in heap.window()]
+        pieces += [(place, slot, tokens) for slot, left in self._left.items() for place, tokens in left]
+        for _, slot, left_tokens in sorted(pieces) if self._left else pieces:
+            if left_tokens >= 0:
+                layout.append(left_tokens, self._length_of(slot), 0, is_tombstone=True)
+                continue
+            cost = heap.cost_of(slot)
+            # The heap counts a recalled body's skeleton here; it renders at the slot's first place.
+            shown = cost - heap.skeleton[slot] * (slot in self._left)
+            is_tombstone = heap.state[slot] == EVICTED and self._gone[slot][0] != HOST
+            layout.append(shown, self._length_of(slot), cost, is_tombstone=is_tombstone)
+
+    def _length_of(self, slot: int) -> int:
+        """Blocks of a slot: a call and its result, or one."""
+        return 2 if self.heap.kind_of(slot) is Kind.EXCHANGE else 1
 
     def admit(self, admission: SlotAdmission) -> None:
         """Put a segment at the end of the window, as the transcript had it."""
         slot = self.heap.admit(admission.entry, admission.refs)
         self._place += 1
         self.heap.set_place(slot, self._place)
+        if self._layout is not None and self.cache.is_placed:
+            cost = self.heap.cost_of(slot)
+            self._layout.append(cost, self._length_of(slot), cost)
         for old, proof in admission.proofs:
             self.heap.prove_garbage(old, proof)
         for use in admission.uses:
@@ -266,6 +267,7 @@ class Simulation:
         heap = self.heap
         if not gone:
             return self.prompt_tokens
+        self._layout = None
         for slot, reason in gone.items():
             heap.set_state(slot, EVICTED)
             self._gone[slot] = (reason, self.turn)
@@ -285,6 +287,7 @@ class Simulation:
     def recall(self, slot: int) -> None:
         """Bring a body back at the tail; its skeleton and its tombstone stay where they are."""
         heap = self.heap
+        self._layout = None
         left = self._left.setdefault(slot, [])
         # The heap counts a skeleton once, with the body; it renders at the first of the slot's places.
         left.append((heap.place[slot], heap.tombstone[slot] + (0 if left else heap.skeleton[slot])))
@@ -297,28 +300,42 @@ class Simulation:
 
     def fault(self, slot: int) -> None:
         """Bill and note one fault, and recall."""
-        heap, (read, write, _) = self.heap, self.prices
-        size = heap.body[slot]
-        # Output is dearer than input: five times, as list prices have it.
-        call = 5 * FAULT_CALL_TOKENS
-        self.tally.cost += read * self.cache.prefix_tokens + call + write * (size + FAULT_CALL_TOKENS)
+        heap, size = self.heap, self.heap.body[slot]
         self.tally.faults += 1
         reason, gone_turn = self._gone[slot]
         age = self.turn - heap.born[slot]
         self.tally.worst.append(Fault(self.turn, heap.ids[slot], reason, size, age, gone_turn))
         self.recall(slot)
-        # The round trip's own request has just written it.
-        self.cache = CacheState(self.cache.prefix_tokens + size)
+        billed = self.cache.request(self.layout(), self.prompt_tokens)
+        # Output is dearer than input: five times, as list prices have it.
+        call = 5 * FAULT_CALL_TOKENS
+        read, write, _ = self.prices
+        self.tally.cost += read * billed.read + call + write * (billed.written + FAULT_CALL_TOKENS) + billed.plain
+
+    def send(self, edited_at: int) -> None:
+        """Bill one request, whose prompt was edited from this token on."""
+        prompt = self.prompt_tokens
+        self.cache.edit(edited_at)
+        billed = self.cache.request(self.layout(), prompt)
+        read, write, _ = self.prices
+        self.tally.cost += read * billed.read + write * billed.written + billed.plain
+        self.tally.prompt_tokens += prompt
+        self.tally.cached_tokens += billed.read
+        self.tally.window.append(prompt)
+
+
+def gaps_s(script: EpisodeScript) -> list[float]:
+    """Seconds before each request since the last one whose time is known; 0 where nobody knows."""
+    gaps, last_wall = [], 0.0
+    for step in script.steps:
+        gaps.append(step.wall_s - last_wall if step.wall_s and last_wall else 0.0)
+        last_wall = step.wall_s or last_wall
+    return gaps
 
 
 def cold_steps(script: EpisodeScript, prices: Prices) -> list[bool]:
     """Whether nothing of a request is cached: the first, and each after a gap longer than the cache lives."""
-    cold, last_wall = [], 0.0
-    for number, step in enumerate(script.steps):
-        gap_s = step.wall_s - last_wall if step.wall_s and last_wall else 0.0
-        cold.append(number == 0 or gap_s > prices.ttl_s)
-        last_wall = step.wall_s or last_wall
-    return cold
+    return [number == 0 or gap_s > prices.ttl_s for number, gap_s in enumerate(gaps_s(script))]
 
 
 def play(
@@ -326,42 +343,34 @@ def play(
     policy: Policy,
     prices: Prices,
     *,
+    cache: CacheRules = TRUE,
     weights: Weights = SHIPPED,
-    with_window: bool = False,
     threshold: int = THRESHOLD,
 ) -> Tally:
     """Simulate a policy on an episode. Deterministic; O(turns · what the policy costs).
 
     `threshold` is the uncovered weight that makes a fault: at 1 a single rare word does.
     """
-    run = Simulation(script, prices, weights)
+    run = Simulation(script, prices, weights, cache)
     policy.begin(script)
-    for number, (step, is_cold) in enumerate(zip(script.steps, cold_steps(script, prices), strict=True)):
+    waits = zip(script.steps, gaps_s(script), cold_steps(script, prices), strict=True)
+    for number, (step, gap_s, is_cold) in enumerate(waits):
         run.step, run.turn = number, step.turn
         for admission in step.before:
             run.admit(admission)
-        run.cache = COLD if is_cold else run.cache
+        run.cache.wait(gap_s, is_cold=is_cold)
         edited_at = run.clear(step.cleared)
-        edited_at = min(edited_at, run.collect(policy.victims(run)))
-        _bill(run, edited_at, with_window=with_window)
+        if run.cache.is_placed:
+            # A prefix cache hears of the host's edit with the request, as the pacers did that it was first built for.
+            run.cache.edit(edited_at)
+        run.send(min(edited_at, run.collect(policy.victims(run))))
         _serve(run, number, threshold)
+        run.tally.costs.append(run.tally.cost)
         run.seen_slots = len(run.heap)
         for admission in step.reply:
             run.admit(admission)
     run.tally.turns = len(script.steps)
     return run.tally
-
-
-def _bill(run: Simulation, edited_at: int, *, with_window: bool) -> None:
-    prompt = run.prompt_tokens
-    cached = run.cache.read_tokens(min(edited_at, prompt))
-    read, write, _ = run.prices
-    run.tally.cost += read * cached + write * (prompt - cached)
-    run.tally.prompt_tokens += prompt
-    run.tally.cached_tokens += cached
-    run.cache = CacheState(prompt)
-    if with_window:
-        run.tally.window.append(prompt)
 
 
 def _serve(run: Simulation, number: int, threshold: int) -> None:

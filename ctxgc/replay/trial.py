@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 
 from ctxgc.core.tombstone import label
@@ -17,13 +18,16 @@ from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, Output, demand_of, 
 from ctxgc.replay.oracle import certified_cost, certified_faults
 from ctxgc.replay.policy_registry import NONE, SHIPPED, WINDOWS, Terms, is_oracle, policies_of, timed_policy
 from ctxgc.replay.profile import HeapProfile, heap_profile_of
-from ctxgc.replay.simulate import EpisodeScript, Tally, play, script_of
+from ctxgc.replay.simulate import EpisodeScript, play, script_of
 from ctxgc.replay.statistics import median
+from ctxgc.replay.tally import Tally
 from ctxgc.replay.trace import Episode
 
 SCOPES = {"results": RESULTS, "all": ALL}
 """Tool results only; and with old tool inputs and old thinking."""
 WORST_FAULTS_MAX = 20
+WARM_UP_TURNS = 6
+"""Turns of a session that the worst turn leaves out."""
 LABEL_BYTES_MAX = 60
 """Fits a line of a page; of a path the end stays."""
 
@@ -44,13 +48,23 @@ class Sums:
     """The strict rule, where a single missing rare word is a fault."""
     placebo_faults: int = 0
     placebo_uses: int = 0
+    costs: list[float] = field(default_factory=list)
+    """What the session had cost by each turn."""
+    worst_turn_pct: float = 0.0
+    """The most that the session had cost by any turn, in percent of no collection: were the session to end there."""
 
     def add(self, tally: Tally) -> None:
         """Take in an episode."""
+        self.costs += [self.cost + cost for cost in tally.costs]
         for name in ("cost", "prompt_tokens", "cached_tokens", "faults", "explicit_faults", "evictions"):
             setattr(self, name, getattr(self, name) + getattr(tally, name))
         self.collections += tally.collections
         self.uses += tally.uses
+
+    def note_worst_turn(self, nothing: Sums) -> None:
+        """Where the session stood worst beside no collection. The first turns write a prompt and little else."""
+        beside = zip(self.costs[WARM_UP_TURNS:], nothing.costs[WARM_UP_TURNS:], strict=True)
+        self.worst_turn_pct = max((100 * cost / full for cost, full in beside if full), default=100.0)
 
     def add_placebo(self, tally: Tally) -> None:
         """Take in an episode's placebo."""
@@ -157,15 +171,17 @@ def _play_all(
     for policy in policies_of(terms):
         sums = result.sums.setdefault((scope_name, policy.name), Sums())
         eye = timed_policy(policy)
+        playing = partial(play, prices=terms.prices, cache=terms.cache_of(policy.name))
+        # A session's episodes are played in a row: a policy keeps its account from one to the next.
         for script in scripts:
-            sums.add(play(script, eye, terms.prices))
-            sums.strict_faults += (
-                0 if is_oracle(policy.name) else play(script, policy, terms.prices, threshold=1).faults
-            )
+            sums.add(playing(script, eye))
+        if not is_oracle(policy.name):
+            sums.strict_faults = sum(playing(script, policy, threshold=1).faults for script in scripts)
+        sums.note_worst_turn(result.sums[scope_name, NONE])
         if scope_name == "results":
             result.policy_us[policy.name] = median(eye.spent_us), max(eye.spent_us)
         for script in placebos:
-            sums.add_placebo(play(script, policy, terms.prices))
+            sums.add_placebo(playing(script, policy))
 
 
 def _note_story(
@@ -178,7 +194,7 @@ def _note_story(
         for episode, script in zip(episodes, scripts, strict=True):
             if name == NONE and episode is not episodes[0]:
                 result.cuts.append(len(window))
-            tally = play(script, policy, terms.prices, with_window=True)
+            tally = play(script, policy, terms.prices, cache=terms.cache_of(name))
             window += tally.window
             if name == SHIPPED:
                 result.worst += _worst(episode, tally)

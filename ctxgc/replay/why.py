@@ -14,9 +14,10 @@ from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.tombstone import label
 from ctxgc.replay.demand import RESULTS, EvictionScope, Want, cover, demand_of
-from ctxgc.replay.policy_registry import Terms, shipped_policy
+from ctxgc.replay.policy_registry import SHIPPED, Terms, shipped_policy
 from ctxgc.replay.reading import read_file
-from ctxgc.replay.simulate import EpisodeScript, Fault, Policy, Simulation, play, script_of
+from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, play, script_of
+from ctxgc.replay.tally import Fault
 from ctxgc.replay.trace import Episode
 
 WANTED_MAX = 8
@@ -70,7 +71,7 @@ def _explain(episode: Episode, at: int, terms: Terms, scope: EvictionScope) -> d
     script = script_of(episode, scope, demand_of(episode, scope))
     turn = episode.turns[at].number
     glance = _Glance(shipped_policy(terms), turn)
-    tally = play(script, glance, terms.prices)
+    tally = play(script, glance, terms.prices, cache=terms.cache_of(SHIPPED))
     sized = {one.segment.id: one.segment for each in episode.turns for one in (*each.before, *each.reply)}
     faults = {fault.segment: fault for fault in tally.worst if fault.turn == turn}
     wants = script.demand.wants[at]

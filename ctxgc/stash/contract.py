@@ -89,6 +89,8 @@ class SessionRow:
     ratio: float = 0.0
     """Billed tokens per raw token, learned from usage; 0.0 until learned."""
     skipped_records: int = 0
+    number: int = 0
+    """The drawn number in addresses; 0: the session is older than drawn numbers, and its name makes the number."""
     faults: int = 0
     """Recalls so far."""
     closed: bool = False
@@ -357,7 +359,7 @@ class Stash(Protocol):
         """Sessions that a person may mean by `text`: `source:session`, a session id, or a prefix. At most 10."""
 
     async def sessions_numbered(self, number: int) -> list[SessionKey]:
-        """Sessions of this number (`core.segment.session_number`); more than one where numbers collide. O(sessions)."""
+        """Sessions of this number, drawn or made of the name; more than one where numbers collide. O(sessions)."""
 
     async def sessions_with_segment(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id, the most recently updated first. At most 10."""

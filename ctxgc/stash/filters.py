@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ctxgc.core.paths import canonical_path
 from ctxgc.stash import index_text
 from ctxgc.stash.columns import STORED_KINDS, clean
 from ctxgc.stash.contract import Query
@@ -68,7 +69,7 @@ def scope_of(db: sqlite3.Connection, query: Query) -> SearchScope | None:
         limit(f"s.tool IN ({_marks(query.tools)})", *map(clean, query.tools))
         tags.append(_any(map(index_text.tool_tag, map(clean, query.tools))))
     if query.path:
-        clause, bound = _path_clause(clean(query.path))
+        clause, bound = _path_clause(canonical_path(clean(query.path)))
         limit(f"s.rid IN (SELECT rid FROM path JOIN path_use USING (pid) WHERE {clause})", *bound)
     if query.task:
         limit("s.task = ? AND s.task != ''", clean(query.task))

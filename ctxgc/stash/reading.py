@@ -69,9 +69,10 @@ def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
 
 
 def sessions_numbered(db: sqlite3.Connection, number: int) -> list[SessionKey]:
-    """Sessions of this number: their index has all the names to read."""
-    keys = (SessionKey(*row) for row in db.execute("SELECT source, session FROM session"))
-    return [key for key in keys if session_number(key) == number]
+    """Sessions of this number; names make the numbers of sessions that are older than drawn numbers."""
+    rows = db.execute("SELECT source, session, number FROM session WHERE number IN (0, ?)", (number,))
+    named = [(SessionKey(source, session), drawn) for source, session, drawn in rows]
+    return [key for key, drawn in named if (drawn or session_number(key)) == number]
 
 
 def sessions_with_segment(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:

@@ -3,7 +3,8 @@
     skeleton ──apart──▶ (what is left, as text to count; the tokens of what was taken out)
 
 An image is billed by its patches, whatever its file weighs: counted as text, a screenshot would seem to fill a window.
-Other binary content (encrypted reasoning, a signature, a document) is taken for the text that it may hold.
+A document is billed by its pages. Other binary content (encrypted reasoning, a signature) is taken for the text that it
+may hold.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ IMAGE_TOKENS_UNKNOWN = 1600
 
 CHARS_PER_TOKEN = 16 / 3
 """Of base64 that is no image: three bytes in four characters, four bytes of text a token."""
+
+PAGE_TOKENS = 3000
+"""Of a page of a document: its text, and the image that it is read as."""
+BYTES_PER_PAGE_TOKEN = 50
+"""Of a document whose pages cannot be counted: scans take much more, pages of text a little less."""
+
+_PAGE = re.compile(rb"/Type\s*/Page(?![a-zA-Z])")
+_DOCUMENT_MAGICS = (b"%PDF", b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{%d,}={0,2}" % BASE64_CHARS_MIN)
 _MAGICS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
@@ -82,10 +91,19 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 def _run_tokens(run: bytes) -> int:
     head = _decode(run[:HEAD_CHARS])
+    if head.startswith(_DOCUMENT_MAGICS):
+        return _document_tokens(run)
     if not head.startswith(_MAGICS):
         return ceil(len(run) / CHARS_PER_TOKEN)
     size = image_size(head)
     return image_tokens(*size) if size else IMAGE_TOKENS_UNKNOWN
+
+
+def _document_tokens(run: bytes) -> int:
+    """By pages, where the document says how many; by a share of its bytes, where its pages are packed."""
+    data = _decode(run)
+    pages = len(_PAGE.findall(data))
+    return pages * PAGE_TOKENS if pages else max(PAGE_TOKENS, len(data) // BYTES_PER_PAGE_TOKEN)
 
 
 def _decode(run: bytes) -> bytes:

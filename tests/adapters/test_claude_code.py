@@ -321,3 +321,43 @@ def test_attachments_that_reach_the_model_become_segments_and_the_rest_is_counte
     assert [(s.kind, shown(s)) for s in found[1:]] == [(Kind.ATTACHMENT, "code"), (Kind.USER, "and hurry")]
     assert found[1].paths == (PathUse("/w/n.py", Access.READ, 5, 6),)
     assert transcript.skipped == Counter({"attachment.total_tokens_reminder": 1})
+
+
+def test_two_session_ids_joined_by_their_parents_are_one_window():
+    log = Log()
+    log.user("what is moored?")
+    log.says("r1", text("A lighter."))
+    log.session = "later"
+    log.user("and besides?")
+    log.says("r2", text("A hulk."))
+
+    log.session = "s1"
+    assert log.window() == ["what is moored?", "A lighter.", "and besides?", "A hulk."]
+    assert set(state_of(log.events())) == {"s1"}
+
+
+def test_two_calls_with_one_id_in_one_reply_keep_their_own_results():
+    log = Log()
+    log.user("go")
+    log.says("r1", call("call_0", file_path="/a.py"), call("call_0", file_path="/b.py"))
+    log.user([{"type": "tool_result", "tool_use_id": "call_0", "content": body} for body in ("AAAA", "BBBB")])
+
+    found = [(segment.paths[0].path, segment.body[-1].data) for segment in exchanges(log.events()).values()]
+
+    assert found == [("/a.py", b"AAAA"), ("/b.py", b"BBBB")]
+
+
+def test_a_result_before_its_call_joins_it_and_one_without_a_call_stands_for_itself():
+    log = Log()
+    log.user("go")
+    log.answers("c1", "the tide table")
+    log.answers("c2", "the harbour list")
+    log.says("r1", call("c1"))
+
+    segments = state_of(log.events())["s1"].segments.values()
+
+    assert [(s.kind, s.status, s.body[-1].text) for s in segments] == [
+        (Kind.USER, Status.OK, "go"),
+        (Kind.EXCHANGE, Status.OK, "the tide table"),
+        (Kind.ATTACHMENT, Status.OK, "the harbour list"),
+    ]

@@ -8,8 +8,9 @@ from ctxgc.adapters.contract import Admitted, Opened, Rewindowed, Used
 from ctxgc.adapters.host_texts.codex import CodexTexts
 from ctxgc.adapters.transcripts.codex import Codex
 from ctxgc.adapters.transcripts.codex_results import is_failure
+from ctxgc.adapters.transcripts.formats import detect
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
-from tests.contracts.transcript_state import state_of
+from tests.contracts.transcript_state import read, state_of
 
 
 class Rollout:
@@ -233,3 +234,20 @@ def test_a_call_that_the_provider_answers_itself_is_complete():
 )
 def test_a_failure_is_the_hosts_word_not_the_programs(output, failed):
     assert is_failure(output) is failed
+
+
+def test_a_rollout_of_bare_items_from_before_september_2025_is_read():
+    records = [
+        {"id": "0199bbbb-0000-7000-8000-000000000001", "timestamp": "2025-08-01T10:00:00Z", "instructions": "Be kind."},
+        {"record_type": "state"},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "where is the kiln"}]},
+        {"type": "function_call", "name": "shell", "arguments": '{"command":["ls"]}', "call_id": "c1"},
+        {"type": "function_call_output", "call_id": "c1", "output": "kiln.txt"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "here"}]},
+    ]
+    data = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+    [state] = state_of(read(detect(data), data)[0]).values()
+
+    kinds = [segment.kind for segment in state.segments.values()]
+    assert kinds == [Kind.SYSTEM, Kind.USER, Kind.EXCHANGE, Kind.ASSISTANT]

@@ -7,7 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.transcripts.jsonl import INFLATE_BYTES, Inflater, JsonLines, LineTranscript, inflated_head
+from ctxgc.adapters.transcripts.inflating import INFLATE_BYTES, Inflater
+from ctxgc.adapters.transcripts.jsonl import Lines, LineTranscript, inflated_head
 
 
 def inflate(*chunks):

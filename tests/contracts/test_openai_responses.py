@@ -115,10 +115,6 @@ def test_a_search_on_the_web_is_an_exchange_that_is_answered_and_holds_nothing()
 @pytest.mark.parametrize(
     "item",
     [
-        {"type": "compaction", "encrypted_content": "x"},
-        {"type": "item_reference", "id": "msg_1"},
-        {"type": "code_interpreter_call", "id": "ci_1"},
-        {"type": "mcp_call", "id": "m"},
         {"role": "wizard", "content": "x"},
         {},
         7,
@@ -130,7 +126,75 @@ def test_an_item_that_is_not_understood_leaves_the_whole_request_alone(item):
         parsed(USER, item)
 
 
-@pytest.mark.parametrize("member", ["previous_response_id", "conversation", "prompt", "context_management"])
+OF_THE_MODEL = [
+    *("shell_call", "apply_patch_call", "mcp_call", "mcp_list_tools", "mcp_approval_request", "code_interpreter_call"),
+    *("file_search_call", "computer_call", "image_generation_call", "program", "item_reference", "invented_tomorrow"),
+]
+OF_THE_HOST = [
+    *("shell_call_output", "apply_patch_call_output", "computer_call_output", "program_output"),
+    *("mcp_approval_response", "invented_tomorrow_output"),
+]
+
+
+@pytest.mark.parametrize("kind", OF_THE_MODEL)
+def test_an_item_that_is_not_edited_is_a_member_of_the_models_turn_and_all_around_it_may_go(kind):
+    item = {"type": kind, "id": "i_1", "output": LARGE, "action": {"commands": ["make"]}}
+    window = parsed(USER, call(), output(LARGE), call(call_id="d"), item, output(LARGE, "d"), USER)
+
+    opaque = next(segment for segment in window.segments if segment.has_opaque)
+    assert (opaque.kind, opaque.role) == (Kind.ASSISTANT, Role.ASSISTANT)
+    assert opaque.id not in window.spans
+    assert [segment.born_turn for segment in window.segments] == [0, 0, 1, 1, 2]
+    assert {"c", "d"} <= window.spans.keys()
+
+
+@pytest.mark.parametrize("kind", OF_THE_HOST)
+def test_an_answer_that_is_not_edited_ends_the_models_turn_and_is_no_prompt(kind):
+    item = {"type": kind, "call_id": "i_1", "output": LARGE}
+    window = parsed(USER, {"type": "shell_call", "call_id": "i_1"}, item, call(), output(LARGE))
+
+    assert [(s.kind, s.born_turn) for s in window.segments] == [
+        (Kind.USER, 0), (Kind.ASSISTANT, 0), (Kind.ATTACHMENT, 1), (Kind.EXCHANGE, 1),
+    ]  # fmt: skip
+    assert window.spans.keys() >= {"c"}
+
+
+def test_a_list_with_items_that_are_not_edited_keeps_each_byte_of_them():
+    items = [{"type": kind, "id": kind, "n": 1.0} for kind in (*OF_THE_MODEL, *OF_THE_HOST)]
+    request = json.dumps({"input": [USER, *items, call(), output(LARGE), *items]}).encode()
+
+    spliced = WIRE.splice(request, WIRE.parse(request), {"c": GONE})
+
+    assert spliced == request.replace(LARGE.encode(), b"gone")
+
+
+def test_what_follows_a_sealed_item_that_is_not_known_stays_whole():
+    item = {"type": "invented_tomorrow", "encrypted_content": "x"}
+    window = parsed(USER, item, call(json.dumps({"text": LARGE})), output(LARGE))
+
+    assert {span.piece for span in window.spans["c"]} == {"result"}
+
+
+@pytest.mark.parametrize("kind", ["compaction", "context_compaction", "compaction_summary"])
+def test_a_summary_that_only_the_server_reads_stays_and_what_stands_behind_it_may_go(kind):
+    window = parsed(USER, {"type": kind, "encrypted_content": "x"}, USER, call(), output(LARGE))
+
+    summary = window.segments[1]
+    assert (summary.kind, summary.has_opaque) == (Kind.SUMMARY, True)
+    assert summary.id not in window.spans
+    assert "c" in window.spans
+
+
+def test_the_order_to_sum_up_is_no_part_of_the_window():
+    with_order, without = (
+        parsed(USER, call(), output(LARGE), {"type": "compaction_trigger"}),
+        parsed(USER, call(), output(LARGE)),
+    )
+
+    assert with_order.segments == without.segments
+
+
+@pytest.mark.parametrize("member", ["previous_response_id", "conversation", "prompt"])
 def test_a_prompt_of_which_the_server_keeps_a_part_is_left_alone(member):
     assert parsed(USER, **{member: None}).segments
 

@@ -454,7 +454,13 @@ async def test_a_session_is_found_by_its_number(stash):
     await stash.apply([PutSession(SessionRow(key=key)) for key in keys[:1]])
     await stash.apply([PutSession(SessionRow(key=key)) for key in keys[1:2]])
 
-    assert [await stash.sessions_numbered(session_number(key)) for key in keys] == [[keys[0]], [keys[1]], []]
+    twin = SessionKey("pi", "b")
+    await stash.apply([PutSession(SessionRow(key=twin, number=session_number(keys[0])))])
+    await stash.apply([PutSession(SessionRow(key=SessionKey("pi", "a"), number=123_456_789))])
+
+    found = [await stash.sessions_numbered(session_number(key)) for key in keys]
+    assert [set(some) for some in found] == [{keys[0], twin}, {keys[1]}, set()]
+    assert await stash.sessions_numbered(123_456_789) == [SessionKey("pi", "a")]
 
 
 async def test_a_segment_is_traced_to_every_session_that_holds_its_id(stash):

@@ -187,6 +187,25 @@ def test_a_legacy_function_call_is_an_exchange():
     assert (segment.tool, segment.body, segment.status) == ("f", (Piece("result", b"42"),), Status.OK)
 
 
+def test_a_call_of_a_custom_tool_in_chat_has_its_name_and_its_free_text():
+    def custom(call_id, text):
+        return {"id": call_id, "type": "custom", "custom": {"name": "apply_patch", "input": text, "x": 1.0}}
+
+    one, other = LARGE + "one", LARGE + "other"
+    calls = {"role": "assistant", "content": None, "tool_calls": [custom("a", one), custom("b", other)]}
+    answers = [{"role": "tool", "tool_call_id": name, "content": "Done!"} for name in ("a", "b")]
+    request = json.dumps([USER, calls, *answers]).encode()
+
+    window = OPENAI.parse(request)
+    first, second = window.segments[1:]
+
+    assert [(s.tool, s.body[0].text) for s in (first, second)] == [("apply_patch", one), ("apply_patch", other)]
+    spliced = OPENAI.splice(request, window, {"b": GONE})
+    answers[1]["content"] = "gone"
+    calls["tool_calls"][1] = custom("b", "[gone]")
+    assert spliced == json.dumps([USER, calls, *answers]).encode()
+
+
 def test_system_text_stands_in_front_and_a_later_one_is_said_where_it_came():
     request = {
         "system": "a",

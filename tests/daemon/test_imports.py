@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+import zstandard
 
 from ctxgc.fronts.cli.demo import SAMPLE
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
@@ -248,7 +249,9 @@ async def test_a_strange_file_is_counted_or_listed_and_never_a_stack_trace(kept_
 
     assert "claude_code:b2" in {session["session"] for session in reply["sessions"]}
     read = [session for session in reply["sessions"] if session["path"] == str(path)]
-    assert read or [failure["path"] for failure in reply["failed"]] == [str(path)]
+    assert read or [*(failure["path"] for failure in reply["failed"]), *reply.get("passed_over_files", ())] == [
+        str(path)
+    ]
     for session in read:
         for verb in ("heap.collect", "session.render", "segment.list", "session.show", "heap.log"):
             await kept_bench.call(verb, session=session["session"])
@@ -422,3 +425,61 @@ async def test_a_users_text_of_nothing_but_white_space_is_counted(bench, tmp_pat
     path.write_bytes(log.data)
 
     assert (await imported(bench, path))["sessions"][0]["skipped"] == {"blank": 1}
+
+
+def note(kind):
+    return json.dumps({"type": kind, "sessionId": "b9", "leafUuid": "u1"}).encode() + b"\n"
+
+
+PASSED_OVER = {
+    "agent-a1.meta.json": b'{"agentType":"worker","description":"x"}',
+    "sessions-index.json": b'{"version":1,"entries":[{"sessionId":"s","fullPath":"/x"}]}',
+    "empty.jsonl": b"",
+    "notes.jsonl": note("summary") + note("file-history-snapshot"),
+}
+
+
+async def test_what_a_host_keeps_beside_its_logs_is_passed_over_and_counted(bench, tmp_path):
+    (tmp_path / "a1.jsonl").write_bytes(GOOD)
+    for name, data in PASSED_OVER.items():
+        (tmp_path / name).write_bytes(data)
+
+    reply = await imported(bench, tmp_path)
+
+    assert reply["failed"] == []
+    assert {os.path.basename(path) for path in reply["passed_over_files"]} == set(PASSED_OVER)
+    assert reply["passed_over"] == len(PASSED_OVER)
+    assert [session["session"] for session in reply["sessions"]] == ["claude_code:a1"]
+
+
+async def test_a_document_named_by_itself_is_refused_with_the_formats_that_are_read(bench, tmp_path):
+    path = tmp_path / "sessions-index.json"
+    path.write_bytes(PASSED_OVER[path.name])
+
+    [failure] = (await imported(bench, path))["failed"]
+
+    assert failure["kind"] == "bad_transcript"
+    assert "claude_code" in failure["hint"]
+    assert "openai_chat" in failure["hint"]
+
+
+async def test_records_without_one_segment_are_not_read_and_open_no_session(bench, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"type":"horoscope","sessionId":"s","uuid":"u"}\n' * 3)
+
+    reply = await imported(bench, path)
+
+    assert [failure["kind"] for failure in reply["failed"]] == ["bad_transcript"]
+    assert "3 horoscope" in reply["failed"][0]["error"]
+    assert (await bench.call("session.list"))["sessions"] == []
+
+
+async def test_a_rollout_that_its_host_packed_with_zstd_is_the_same_session(bench, tmp_path):
+    (tmp_path / "a1.jsonl").write_bytes(GOOD)
+    [plain] = (await imported(bench, tmp_path))["sessions"]
+    (tmp_path / "a1.jsonl.zst").write_bytes(zstandard.compress(GOOD))
+    (tmp_path / "a1.jsonl").unlink()
+
+    [packed] = (await imported(bench, tmp_path))["sessions"]
+
+    assert (packed["session"], packed["segments"], packed["added"]) == (plain["session"], plain["segments"], 0)

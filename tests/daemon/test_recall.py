@@ -3,7 +3,6 @@
 import gc
 import re
 from contextlib import suppress
-from itertools import count
 
 import pytest
 
@@ -12,7 +11,7 @@ from ctxgc.core.errors import NotFound, StorageFailed
 from ctxgc.core.segment import Address, SessionKey, session_number
 from ctxgc.daemon.settings import apply_config
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
-from tests.daemon.harness import FaultyStash, bench_on
+from tests.daemon.harness import FaultyStash, bench_on, bench_over, open_stash
 from tests.daemon.test_laws import a_session, reading, states
 
 
@@ -80,13 +79,39 @@ async def test_a_way_back_whose_session_is_gone_leads_nowhere(bench):
         await bench.call("stash.recall", id=str(Address(session_number(SessionKey("client", "gone")), 0)))
 
 
-async def test_where_two_sessions_have_one_number_both_are_named_and_neither_is_taken(bench):
-    seen = {}
-    for n in count():
-        name = f"s{n}"
-        twin = seen.setdefault(session_number(SessionKey("client", name)), name)
-        if twin != name:
-            break
+@pytest.mark.parametrize("verb", ["stash.recall", "segment.get"])
+async def test_in_the_scope_of_a_session_no_address_of_another_session_is_known(bench, verb):
+    ways = {}
+    for key in ("client:mine", "client:mine/child", "client:mines", "codex:mine"):
+        await out(bench, key, f"of {key}\n" * 60)
+        ways[key] = await way_back(bench, key)
+
+    for key in ("client:mines", "codex:mine"):
+        for asking in ("client:mine", "client:unheard-of"):
+            with pytest.raises(NotFound):
+                await bench.call(verb, session=asking, id=ways[key], scope="session")
+        assert key in str(await bench.call(verb, session="client:mine", id=ways[key]))
+    for key in ("client:mine", "client:mine/child"):
+        for asking in ("client:mine", "client:mine/child"):
+            assert f"of {key}" in str(await bench.call(verb, session=asking, id=ways[key], scope="session"))
+
+
+async def test_a_number_cannot_be_made_of_a_sessions_name_and_stays_with_the_session(tmp_path):
+    stash = SqliteStash(tmp_path / "stash.sqlite3")
+    async with open_stash(stash):
+        async with bench_over(stash) as bench:
+            await out(bench, "client:known", "the tide\n" * 60)
+            address = await way_back(bench, "client:known")
+        async with bench_over(stash) as restarted:
+            assert await way_back(restarted, "client:known") == address
+            assert (await restarted.call("stash.recall", id=address))["session"] == "client:known"
+
+    assert address != str(Address(session_number(SessionKey("client", "known")), 0))
+
+
+async def test_where_two_sessions_have_one_number_both_are_named_and_neither_is_taken(bench, monkeypatch):
+    monkeypatch.setattr("ctxgc.daemon.sessions.registry.drawn_number", lambda: 743_863_814)
+    twin, name = "a", "b"
     for session in (twin, name):
         await out(bench, f"client:{session}", f"of {session}\n" * 60)
     address = await way_back(bench, f"client:{name}")

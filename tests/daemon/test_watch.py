@@ -6,6 +6,7 @@ import random
 import shutil
 
 import pytest
+import zstandard
 
 from ctxgc.daemon.feeds.watch import WatchedPath
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
@@ -89,6 +90,19 @@ async def test_a_followed_folder_takes_in_what_grows_and_what_is_new(bench, tmp_
     [watched] = (await bench.call("watch.list"))["watched"]
     assert watched["sessions"] == ["claude_code:a1", "claude_code:b2"]
     assert watched["error"] == ""
+
+
+async def test_a_followed_log_that_its_host_packs_is_followed_on_in_its_packed_form(bench, tmp_path):
+    path = tmp_path / "a1.jsonl"
+    path.write_bytes(worked(2).data)
+    await bench.call("watch.add", path=str(path))
+    await until(lambda: _is(bench, 3))
+
+    (tmp_path / "a1.jsonl.zst").write_bytes(zstandard.compress(worked(2).works(2).data))
+    path.unlink()
+
+    await until(lambda: _is(bench, 5))
+    assert (await bench.call("watch.list"))["watched"][0]["error"] == ""
 
 
 async def _is(bench, count):

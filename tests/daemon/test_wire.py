@@ -291,6 +291,28 @@ async def test_after_a_hosts_summary_the_sessions_clock_goes_on(bench):
     assert born == {"call_8": 8, "call_20": 9, "call_21": 10}
 
 
+async def test_the_clock_goes_on_where_a_model_repeats_its_words_after_a_compaction(bench):
+    def wordy(n):
+        use, result = turn(n)
+        return [use | {"content": [{"type": "text", "text": f"Now part {n % 10}."}, *use["content"]]}, result]
+
+    host, summary = Host(bench.call), {"role": "user", "content": "carry on"}
+    await host.send([TASK, *(message for n in range(9) for message in wordy(n))])
+
+    before = set()
+    for last in range(10, 16):
+        messages = [summary, *(message for n in range(10, last + 1) for message in wordy(n))]
+        segments = WIRE.parse(json.dumps(messages).encode(), "claude_code").segments
+        # As the gateway does: every segment that the request before did not have.
+        await host.send(messages, new=[segment_fields(one) for one in segments if one.id not in before])
+        before = {segment.id for segment in segments}
+
+    born = [
+        (await bench.call("segment.get", session="claude_code:s", id=f"call_{n}"))["born_turn"] for n in range(10, 16)
+    ]
+    assert born == list(range(born[0], born[0] + 6))
+
+
 async def test_i15_two_sessions_with_the_same_call_ids_share_nothing(bench):
     one, other = Host(bench.call, "claude_code:a"), Host(bench.call, "codex:a")
     await one.send([TASK, *turn(0, "the ferry " * 50)])
@@ -341,6 +363,21 @@ async def test_a_body_that_another_feed_brought_redacted_stays_in_the_window_too
         assert "call_0" not in host.evicted
 
     assert "call_1" in host.evicted
+
+
+async def test_what_another_hand_edits_does_not_leave_and_what_is_out_stays_out(bench):
+    host = Host(bench.call, mode="on")
+    await host.send(conversation(16))
+    before = {id_ for id_, state in (await states(bench)).items() if state == "evicted"}
+    messages = conversation(30)
+
+    reply = await host.send(messages, held=[s.id for s in WIRE.parse(json.dumps(messages).encode()).segments])
+    held = {id_ for id_, state in (await states(bench)).items() if state == "evicted"}
+    reply_later = await host.send(conversation(31))
+
+    assert before
+    assert before == held == set(reply["evicted"])
+    assert before < set(reply_later["evicted"])
 
 
 async def test_what_was_evicted_and_cannot_be_edited_now_is_back_in_the_window(bench):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from ctxgc.gateway.identity.headers import identity_from_cache_key, identity_of
-from tests.gateway.upstream import FORMATS, Received, Upstream, seal, sign
+from tests.gateway.upstream import DECODERS, FORMATS, Received, Upstream, seal, sign
 
 STAMP = "x-tap-number"
 """A header of the tests' own, which the gateway passes on as any other."""
@@ -43,6 +43,7 @@ class AgentModel(Upstream):
             self.others[f"{request.method} {request.path}"] += 1
             return web.json_response({"input_tokens": len(body) // 4, "data": [], "models": []})
         try:
+            body = DECODERS[request.headers.get("content-encoding", "")](body)
             asked = json.loads(body)
             thread = branch_of(request.headers, wire, asked)
             self.requests.append(Request(request.headers.get(STAMP, ""), wire, thread, body))
@@ -119,6 +120,7 @@ def call_for(wire, asked, number):
     wishes = [
         ("Bash", {"command": f"cat {file}", "description": f"Show {file}"}),
         ("bash", {"command": f"cat {file}", "description": f"Show {file}"}),
+        ("run_shell_command", {"command": f"cat {file}", "is_background": False}),
         ("exec", SCRIPT.format(file=file)),
         ("exec_command", {"cmd": f"cat {file}", "max_output_tokens": 20000}),
     ]
@@ -139,7 +141,7 @@ def _event(name, value):
     return f"{head}data: {json.dumps(value)}\n\n".encode()
 
 
-def _typed(value):
+def typed_event(value):
     return _event(value["type"], value)
 
 
@@ -157,18 +159,18 @@ def _messages(number, call, usage):
         "output_tokens": 1,
     }  # fmt: skip
     message = {"id": f"msg_{number}", "type": "message", "role": "assistant", "model": "m", "content": []}
-    yield _typed({"type": "message_start", "message": message | {"stop_reason": None, "usage": counted}})
+    yield typed_event({"type": "message_start", "message": message | {"stop_reason": None, "usage": counted}})
     for index, block in enumerate(blocks):
         empty = block | {
             key: {} if key == "input" else "" for key in {"text", "thinking", "signature", "input"} & block.keys()
         }
-        yield _typed({"type": "content_block_start", "index": index, "content_block": empty})
+        yield typed_event({"type": "content_block_start", "index": index, "content_block": empty})
         for delta in _deltas(block):
-            yield _typed({"type": "content_block_delta", "index": index, "delta": delta})
-        yield _typed({"type": "content_block_stop", "index": index})
+            yield typed_event({"type": "content_block_delta", "index": index, "delta": delta})
+        yield typed_event({"type": "content_block_stop", "index": index})
     stop = {"stop_reason": "tool_use" if call else "end_turn", "stop_sequence": None}
-    yield _typed({"type": "message_delta", "delta": stop, "usage": {"output_tokens": 20}})
-    yield _typed({"type": "message_stop"})
+    yield typed_event({"type": "message_delta", "delta": stop, "usage": {"output_tokens": 20}})
+    yield typed_event({"type": "message_stop"})
 
 
 def _deltas(block):
@@ -199,7 +201,7 @@ def _chat(number, call, usage):
 
 def _responses(number, call, usage):
     response = {"id": f"resp_{number}", "object": "response", "status": "in_progress", "output": []}
-    yield _typed({"type": "response.created", "response": response})
+    yield typed_event({"type": "response.created", "response": response})
     said = {"type": "output_text", "text": f"Step {number}.", "annotations": []}
     message = {"type": "message", "id": f"msg_{number}", "role": "assistant", "content": [said]}
     items = [message]
@@ -212,15 +214,15 @@ def _responses(number, call, usage):
     if number % 2 and call:
         items.insert(0, {"type": "reasoning", "id": f"rs_{number}", "summary": [], "encrypted_content": seal(items)})
     for index, item in enumerate(items):
-        yield _typed({"type": "response.output_item.added", "output_index": index, "item": item})
+        yield typed_event({"type": "response.output_item.added", "output_index": index, "item": item})
         if item is message:
             delta = {"item_id": message["id"], "output_index": index, "content_index": 0, "delta": said["text"]}
-            yield _typed({"type": "response.output_text.delta"} | delta)
-        yield _typed({"type": "response.output_item.done", "output_index": index, "item": item})
+            yield typed_event({"type": "response.output_text.delta"} | delta)
+        yield typed_event({"type": "response.output_item.done", "output_index": index, "item": item})
     counted = {"input_tokens": sum(usage), "output_tokens": 20, "total_tokens": sum(usage) + 20}
     counted |= {"input_tokens_details": {"cached_tokens": usage[0]}, "output_tokens_details": {"reasoning_tokens": 0}}
     done = response | {"status": "completed", "output": items, "usage": counted}
-    yield _typed({"type": "response.completed", "response": done})
+    yield typed_event({"type": "response.completed", "response": done})
 
 
 STREAMS = {"anthropic_messages": _messages, "openai_chat": _chat, "openai_responses": _responses}

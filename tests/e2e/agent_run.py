@@ -6,6 +6,7 @@ agent ────────────────────────�
 """
 
 import asyncio
+import base64
 import json
 import os
 import random
@@ -23,6 +24,7 @@ from aiohttp import ClientSession, ClientTimeout, web
 
 from ctxgc.protocol.blocking_client import LineClient
 from tests.e2e.agent_model import STAMP, AgentModel
+from tests.gateway.upstream import DECODERS
 
 ROOT = Path(__file__).parent.parent.parent
 AGENT_S = 170
@@ -46,6 +48,8 @@ class Agent(NamedTuple):
     variables: dict[str, str]
     straight: tuple[dict[str, str], tuple[str, ...]]
     config: dict | None = None
+    login: dict | None = None
+    """What Codex keeps of its login."""
 
 
 QUIET_CLAUDE = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1", "ANTHROPIC_API_KEY": "x"}
@@ -54,6 +58,26 @@ CODEX_PROVIDER = (
     'model_providers.own={name="OpenAI", base_url="$URL/v1", wire_api="responses", requires_openai_auth=true, '
     "supports_websockets=false}"
 )
+
+
+def forged_token(**claims):
+    """A token that nobody signed, in the shape of a login's."""
+    parts = ({"alg": "none"}, {"exp": 2**33, **claims}, {})
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+
+
+ACCOUNT = {"chatgpt_account_id": "forged", "chatgpt_plan_type": "pro", "chatgpt_user_id": "nobody"}
+CHATGPT_LOGIN = {
+    "auth_mode": "chatgpt",
+    "OPENAI_API_KEY": None,
+    "tokens": {
+        "id_token": forged_token(email="nobody@example.org", **{"https://api.openai.com/auth": ACCOUNT}),
+        "access_token": forged_token(**{"https://api.openai.com/auth": ACCOUNT}),
+        "refresh_token": "forged",
+        "account_id": "forged",
+    },
+    "last_refresh": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+}
 CHAT = {
     "model": "own/m",
     "small_model": "own/m",
@@ -97,6 +121,14 @@ AGENTS = {
         {"CODEX_API_KEY": "x"},
         ({}, ("-c", 'model_provider="own"', "-c", CODEX_PROVIDER)),
     ),
+    "codex_chatgpt": Agent(
+        "codex",
+        "codex",
+        ("exec", "--skip-git-repo-check", "--json", "--dangerously-bypass-approvals-and-sandbox", PROMPT),
+        {},
+        ({}, ("-c", 'model_provider="own"', "-c", CODEX_PROVIDER)),
+        login=CHATGPT_LOGIN,
+    ),
     "opencode_anthropic": opencode("anthropic"),
     "opencode_openai": opencode("openai"),
     "opencode_own": Agent(
@@ -139,6 +171,8 @@ class Workplace:
             folder = self.folder / "config" / "opencode"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "opencode.json").write_text(text)
+        if agent.login is not None:
+            (self.folder / "codex" / "auth.json").write_text(json.dumps(agent.login))
         env = self.env | agent.variables | (variables or {})
         done = subprocess.run(
             [*before, *words, *agent.words],
@@ -239,7 +273,7 @@ class Tap:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in ("host", "connection")}
         if request.method == "POST":
             headers[STAMP] = str(len(self.bodies))
-            self.bodies[headers[STAMP]] = body
+            self.bodies[headers[STAMP]] = DECODERS[request.headers.get("content-encoding", "")](body)
         async with self.session.request(
             request.method, self.to + request.raw_path, headers=headers, data=body or None, allow_redirects=False
         ) as reply:
@@ -285,6 +319,7 @@ class Through:
             CTXGC_GATEWAY__PORT=str(tap.port),
             CTXGC_GATEWAY__UPSTREAM_ANTHROPIC=model.url,
             CTXGC_GATEWAY__UPSTREAM_OPENAI=model.url,
+            CTXGC_GATEWAY__UPSTREAM_CHATGPT=f"{model.url}/v1",
             **self._env,
         )
         self.log = self.place.folder / "gateway.log"

@@ -16,6 +16,7 @@ import pytest
 from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from tests.e2e.agent_run import AGENTS, CTXGC, ROOT, Served, Through, Workplace, agents_folder, straight
+from tests.e2e.compacting_model import CompactingModel
 
 # One worker runs them all: what an agent did in a long session is looked at by several tests, and made once.
 pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group("agents")]
@@ -27,6 +28,7 @@ EDITED_MIN = 10
 SHADOW_TURNS = 6
 PLUGIN_TURNS = 60
 SANDBOX_TURNS = 64
+COMPACT_TURNS, COMPACT_TOKENS = 110, 70_000
 WINDOW_TURNS, WINDOW_TOKENS = 24, 40_000
 MARK = re.compile(r"\[(evicted by ctxgc\b|evicted\])")
 
@@ -122,6 +124,22 @@ def test_in_codexs_sandbox_a_tombstone_names_no_command_that_the_sandbox_forbids
 
     assert len(said) > 1
     assert {text.decode().strip() for text in said} == {way}
+
+
+@pytest.mark.parametrize("login", ["codex", "codex_chatgpt"])
+def test_codex_goes_on_being_read_and_collected_after_its_server_has_summed_it_up(installed, login):
+    codex = AGENTS[login]
+    codex = codex._replace(words=("-c", f"model_auto_compact_token_limit={COMPACT_TOKENS}", *codex.words))
+
+    with Through(codex, COMPACT_TURNS, FILE_BYTES, model_class=CompactingModel) as through:
+        requests, sessions = through.model.requests, through.sessions()
+        compacted = [at for at, one in enumerate(requests) if b'"compaction_trigger"' in one.body]
+        edited = [at for at, (sent, arrived) in enumerate(through.pairs()) if sent != arrived]
+
+    assert through.model.refused == []
+    assert through.model.compactions == len(compacted) >= 2
+    assert edited[-1] > compacted[0], "nothing was collected behind the summary"
+    assert len(sessions) == 1
 
 
 def parsed(wire, body) -> WireWindow:

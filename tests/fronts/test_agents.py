@@ -10,9 +10,11 @@ from itertools import pairwise
 
 import pytest
 
-from ctxgc.fronts.cli import agents
+from ctxgc.fronts.cli import agents, claude_settings
+from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.main import main
+from ctxgc.gateway.secret import ensure_secret
 from tests.fronts.fake_daemon import FakeDaemon
 
 MODES = {"mode": "shadow", "modes": {"codex": "on"}}
@@ -50,13 +52,27 @@ def home(tmp_path, monkeypatch, gateway):
     """A user with all three agents, no settings, and a gateway that serves."""
     for name in [name for name in os.environ if name.startswith(("CTXGC_", "ANTHROPIC_", "OPENAI_", "OPENCODE_"))]:
         monkeypatch.delenv(name)
-    for name in ("claude", "codex", "opencode"):
+    for name in (*AGENTS, "my-agent"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("PWD", str(tmp_path / "work"))
+    for name in ("CLAUDE_CONFIG_DIR", "ENABLE_TOOL_SEARCH", "_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CODEX_HOME", str(tmp_path))
+    monkeypatch.delenv("CODEX_API_KEY", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("CTXGC_GATEWAY__PORT", str(gateway.server_address[1]))
     return tmp_path
+
+
+@pytest.fixture
+def base(gateway, home):
+    """The beginning of the user's base URLs: the gateway's address with the secret."""
+    return f"http://127.0.0.1:{gateway.server_address[1]}/k/{ensure_secret(str(home / 'ctxgc'))}"
 
 
 @pytest.fixture
@@ -79,31 +95,133 @@ def run(home, monkeypatch, capfd):
     daemon.close()
 
 
-def test_claude_code_gets_the_gateway_as_its_base_url_and_its_own_arguments(run, gateway, home):
+def test_claude_code_gets_the_gateway_as_its_base_url_and_its_own_arguments(run, base, home):
     words, variables = run("run", "claude", "-p", "hi", "--json", "--socket", "x")
 
     assert words == [str(home / "claude"), "-p", "hi", "--json", "--socket", "x"]
-    assert variables["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{gateway.server_address[1]}/anthropic"
+    assert variables["ANTHROPIC_BASE_URL"] == f"{base}/anthropic"
 
 
-def test_codex_gets_a_provider_of_this_run_alone(run, gateway):
+@pytest.mark.parametrize("upstream", ["", "https://api.anthropic.com/v1", "https://proxy.example.org"])
+def test_claude_code_keeps_its_tool_search_and_before_anthropic_its_window(run, monkeypatch, upstream):
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_ANTHROPIC", upstream)
+
+    _, variables = run("run", "claude")
+
+    assert variables["ENABLE_TOOL_SEARCH"] == "true"
+    assert ("_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL" in variables) is ("proxy" not in upstream)
+
+
+def test_what_the_user_set_of_claude_code_stays_as_it_is_set(run, monkeypatch):
+    monkeypatch.setenv("ENABLE_TOOL_SEARCH", "auto")
+    monkeypatch.setenv("_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL", "0")
+
+    _, variables = run("run", "claude")
+
+    assert variables["ENABLE_TOOL_SEARCH"] == "auto"
+    assert variables["_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL"] == "0"
+
+
+def write_claude_settings(folder, **variables):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps({"env": variables}))
+
+
+def test_a_base_url_in_claude_codes_settings_is_won_over_where_it_is_the_gateways_upstream(run, home, base):
+    write_claude_settings(home / ".claude", ANTHROPIC_BASE_URL="https://api.anthropic.com/")
+
+    words, _ = run("run", "claude", "-p", "hi")
+
+    given = json.loads(words[words.index("--settings") + 1])
+    assert given == {"env": {"ANTHROPIC_BASE_URL": f"{base}/anthropic"}}
+    assert words[-2:] == ["-p", "hi"]
+    code, said = run("run", "claude", "--settings=mine.json")
+    assert code != 0
+    assert "--settings" in said.err
+
+
+@pytest.mark.parametrize("folder", [".claude", "work/.claude"])
+def test_a_base_url_in_claude_codes_settings_that_leads_elsewhere_is_refused_by_name(run, home, folder):
+    write_claude_settings(home / folder, ANTHROPIC_BASE_URL="https://proxy.example.org")
+
+    code, said = run("run", "claude")
+
+    assert code != 0
+    assert "https://proxy.example.org" in said.err
+    assert f"{folder}/settings.json" in said.err
+
+
+def test_a_managed_base_url_is_refused_for_nothing_wins_over_it(run, home, monkeypatch):
+    write_claude_settings(home / "managed", ANTHROPIC_BASE_URL="https://api.anthropic.com")
+    monkeypatch.setattr(claude_settings, "MANAGED", (str(home / "managed" / "settings.json"),))
+
+    code, said = run("run", "claude")
+
+    assert code != 0
+    assert "nothing wins over" in said.err
+
+
+def test_bedrock_in_claude_codes_settings_is_refused_too(run, home):
+    write_claude_settings(home / ".claude", CLAUDE_CODE_USE_BEDROCK="1")
+
+    code, said = run("run", "claude")
+
+    assert code != 0
+    assert "CLAUDE_CODE_USE_BEDROCK" in said.err
+
+
+def test_codex_gets_a_provider_of_this_run_alone(run, base):
     words, variables = run("run", "codex", "exec", "hi")
 
     given = tomllib.loads("\n".join(word for flag, word in pairwise(words) if flag == "-c"))
     provider = given["model_providers"][given["model_provider"]]
-    assert provider["base_url"] == f"http://127.0.0.1:{gateway.server_address[1]}/openai/v1"
+    assert provider["base_url"] == f"{base}/openai/v1"
     assert provider["requires_openai_auth"]
     assert not provider["supports_websockets"]
     assert words[-2:] == ["exec", "hi"]
     assert "CODEX_HOME" not in set(variables) - set(os.environ)
 
 
-def test_an_upstream_with_a_path_of_its_own_gets_no_version_from_us(run, monkeypatch, gateway):
+@pytest.mark.parametrize(
+    ("login", "way"),
+    [
+        ({"tokens": {"access_token": "t"}, "OPENAI_API_KEY": None}, "/chatgpt"),
+        ({"auth_mode": "chatgpt", "tokens": {"access_token": "t"}, "OPENAI_API_KEY": "k"}, "/chatgpt"),
+        ({"OPENAI_API_KEY": "k", "tokens": None}, "/openai/v1"),
+        ({"OPENAI_API_KEY": "k", "tokens": {"access_token": "t"}}, "/openai/v1"),
+        ({"auth_mode": "apikey", "tokens": {"access_token": "t"}, "OPENAI_API_KEY": "k"}, "/openai/v1"),
+        (["forged"], "/openai/v1"),
+    ],
+)
+@pytest.mark.parametrize("upstream", ["", "https://proxy.example.org/api/v1"])
+def test_codex_is_sent_where_its_login_is_taken(run, monkeypatch, base, home, login, way, upstream):
+    (home / "auth.json").write_text(json.dumps(login))
+    monkeypatch.setenv("CODEX_HOME", str(home))
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_OPENAI", upstream)
+
+    words, _ = run("run", "codex")
+
+    way = way.removesuffix("/v1") if upstream else way
+    assert f'"{base}{way}"' in words[-1]
+    assert "access_token" not in " ".join(words)
+
+
+def test_a_key_in_the_environment_goes_before_a_login_of_codex(run, monkeypatch, home):
+    (home / "auth.json").write_text('{"tokens": {"access_token": "t"}}')
+    monkeypatch.setenv("CODEX_HOME", str(home))
+    monkeypatch.setenv("CODEX_API_KEY", "k")
+
+    words, _ = run("run", "codex", "exec")
+
+    assert "/openai/v1" in words[-2]
+
+
+def test_an_upstream_with_a_path_of_its_own_gets_no_version_from_us(run, monkeypatch, base):
     monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_OPENAI", "https://example.org/backend/codex")
 
     words, _ = run("run", "codex")
 
-    assert f'"http://127.0.0.1:{gateway.server_address[1]}/openai"' in words[-1]
+    assert f'"{base}/openai"' in words[-1]
 
 
 def test_opencodes_own_overlay_stays_under_ours(run, monkeypatch):
@@ -138,7 +256,7 @@ def test_an_agent_that_is_sent_elsewhere_already_is_not_redirected_unasked(run, 
 
 def test_a_base_url_that_the_gateway_knows_as_its_upstream_is_no_obstacle(run, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://proxy.example.org/")
-    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_ANTHROPIC", "https://proxy.example.org")
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_ANTHROPIC", "https://proxy.example.org/v1")
 
     _, variables = run("run", "claude")
 
@@ -190,6 +308,77 @@ def test_what_env_prints_is_what_run_would_do(run, agent):
 
     assert all(shlex.split(value) == [variables[name]] for name, value in exported.items())
     assert [shlex.split(shlex.split(value)[0])[1:] for value in aliased] == ([words[1:]] if words[1:] else [])
+
+
+OTHERS = {
+    "pi": ("pi", "CTXGC_PI_ANTHROPIC", "/anthropic"),
+    "qwen": ("qwen_code", "OPENAI_BASE_URL", "/openai/v1"),
+    "copilot": ("copilot_cli", "COPILOT_PROVIDER_BASE_URL", "/openai/v1"),
+    "aider": ("aider", "OPENAI_API_BASE", "/openai/v1"),
+    "goose": ("goose", "ANTHROPIC_HOST", "/anthropic"),
+    "crush": ("crush", "OPENAI_API_ENDPOINT", "/openai/v1"),
+    "mini": ("mini_swe_agent", "ANTHROPIC_API_BASE", "/anthropic"),
+}
+
+
+def test_every_agent_without_a_name_of_its_sessions_is_tried_here():
+    assert OTHERS.keys() == AGENTS.keys() - {"claude", "codex", "opencode"}
+
+
+@pytest.mark.parametrize("agent", OTHERS)
+def test_an_agent_that_names_no_session_gets_a_named_one_in_its_base_url(run, base, monkeypatch, agent):
+    monkeypatch.setenv("COPILOT_PROVIDER_API_KEY", "k")
+    source, variable, end = OTHERS[agent]
+
+    words, variables = run("run", "--name", "mine", agent, "do", "it")
+
+    assert variables[variable] == f"{base}/s/{source}:mine{end}"
+    assert words[-2:] == ["do", "it"]
+
+
+def test_each_run_has_a_session_of_its_own_unless_one_is_named(run, base):
+    urls = [run("run", "--", "my-agent", "--flag")[1]["OPENAI_BASE_URL"] for _ in range(2)]
+
+    assert len(set(urls)) == 2
+    assert all(url.startswith(f"{base}/s/my-agent-") for url in urls)
+
+
+def test_goose_gets_its_path_beside_the_host(run, base):
+    _, variables = run("run", "--name", "mine", "goose")
+
+    joined = f"{variables['OPENAI_HOST']}/{variables['OPENAI_BASE_PATH']}"
+    assert joined == f"{base}/s/goose:mine/openai/v1/chat/completions"
+
+
+def test_copilot_without_a_key_of_the_users_is_not_started(run, monkeypatch):
+    code, said = run("run", "copilot")
+
+    assert code != 0
+    assert "COPILOT_PROVIDER_API_KEY" in said.err
+    monkeypatch.setenv("COPILOT_PROVIDER_API_KEY", "k")
+    monkeypatch.setenv("COPILOT_PROVIDER_TYPE", "azure")
+    assert run("run", "copilot")[0] != 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "variable"), [("mini", "ANTHROPIC_API_BASE"), ("crush", "OPENAI_API_ENDPOINT"), ("goose", "OPENAI_HOST")]
+)
+def test_no_other_agent_is_sent_elsewhere_than_its_user_said(run, base, monkeypatch, agent, variable):
+    monkeypatch.setenv(variable, "https://proxy.example.org/v1")
+    code, said = run("run", agent)
+    assert code != 0
+    assert variable in said.err
+
+    for own in (f"{base}/s/x/anthropic", "https://api.openai.com/v1"):
+        monkeypatch.setenv(variable, own)
+        assert run("run", agent)[1][variable].startswith(base.partition("/k/")[0])
+
+
+@pytest.mark.parametrize(("agent", "name"), [("claude", "x"), ("pi", "a/b"), ("pi", "-x"), ("pi", "x" * 200)])
+def test_a_name_that_no_request_could_carry_is_refused(run, agent, name):
+    code, _ = run("run", f"--name={name}", agent)
+
+    assert code == 2
 
 
 def test_the_window_of_a_run_goes_to_the_gateway_as_a_header_of_each_agents_own_kind(run, monkeypatch):

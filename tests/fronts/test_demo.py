@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from ctxgc.adapters.transcripts import jsonl
+from ctxgc.adapters.transcripts.resync import Salvage
 from ctxgc.core.segment import Piece, digest
 from ctxgc.fronts.cli import demo, demo_verify, progress
 from ctxgc.fronts.cli.demo_run import Story
-from ctxgc.fronts.cli.demo_verify import ContentStamp, Expected
+from ctxgc.fronts.cli.demo_verify import Expected, Parsed, Stamp
 from ctxgc.protocol.blocking_client import LineClient
 from tests.fronts import replies
 from tests.fronts.fake_daemon import Refusal
@@ -23,8 +25,8 @@ def tell(daemon, monkeypatch):
     """Run a story of one evicted segment against these replies; its one report."""
 
     def run_story(**changed):
-        monkeypatch.setattr(demo_verify, "parse", lambda path: {KEY: {"toolu_1": STAMP}})
-        imported = {"session": KEY, "parent": "", "skipped_records": 2, "resident_tokens": 4000}
+        monkeypatch.setattr(demo_verify, "parse", lambda path: Parsed({KEY: {"toolu_1": STAMP}}))
+        imported = {"session": KEY, "parent": "", "skipped_records": 2, "skipped": {}, "resident_tokens": 4000}
         stored = replies.segment(state="evicted", digest=STAMP.whole)
         canned = {
             "import": {"sessions": [imported], "failed": []},
@@ -95,8 +97,8 @@ def test_a_file_that_is_no_transcript_is_expected_to_hold_nothing(tmp_path):
     for name, data in {"empty": b"", "binary": bytes(range(256)), "truncated.gz": b"\x1f\x8b\x08\x00"}.items():
         (tmp_path / name).write_bytes(data)
 
-        assert demo_verify.parse(str(tmp_path / name)) == {}
-    assert demo_verify.parse(str(tmp_path / "absent")) == {}
+        assert demo_verify.parse(str(tmp_path / name)) == Parsed({})
+    assert demo_verify.parse(str(tmp_path / "absent")) == Parsed({})
 
 
 def test_a_folder_means_the_transcripts_in_it(tmp_path):
@@ -134,9 +136,32 @@ def test_the_sample_holds_what_real_sessions_hold():
 
 
 def test_the_sample_is_two_sessions_and_every_call_is_answered():
-    found = demo_verify.parse(demo.SAMPLE)
+    found = demo_verify.parse(demo.SAMPLE).sessions
 
     main, side = sorted(found, key=len)
     assert side.startswith(main + "/")
     assert len(found[main]) > 80
     assert not any(stamp.is_pending for stamps in found.values() for stamp in stamps.values())
+
+
+def prompt(words):
+    message = {"role": "user", "content": words}
+    return json.dumps(
+        {"type": "user", "uuid": words, "sessionId": "s", "parentUuid": None, "message": message}
+    ).encode()
+
+
+def test_a_damaged_line_whose_records_were_read_leaves_no_text_unread(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(
+        prompt("the first question of the harbour") + prompt("and another one of the quay")
+    )
+
+    assert demo_verify.parse(str(tmp_path / "a.jsonl")).unread_texts == 0
+
+
+def test_a_reader_that_is_blind_to_damage_is_found_out_by_the_raw_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonl, "salvage", lambda text, is_record, is_final: Salvage())
+    sound = prompt("a prompt on a line of its own") + b"\n"
+    (tmp_path / "a.jsonl").write_bytes(sound + prompt("the first question of the harbour") * 2 + b"\n")
+
+    assert demo_verify.parse(str(tmp_path / "a.jsonl")).unread_texts == 1

@@ -109,7 +109,7 @@ def test_only_its_user_may_read_where_a_gateway_is(here, tmp_path):
 
 
 def served(monkeypatch, report):
-    def status_of(url):
+    def status_of(url, secret=""):
         if report is None:
             raise ConnectionRefusedError
         return report

@@ -161,3 +161,12 @@ def test_help_loads_neither_the_tokenizer_nor_the_parsers():
     done = subprocess.run([sys.executable, "-c", f"{code}; print(*sys.modules)"], capture_output=True, text=True)
 
     assert not {"tiktoken", "msgspec", "multiprocessing"} & set(done.stdout.split())
+
+
+def test_the_bill_is_the_providers_with_our_mark_unless_another_is_asked_for(replay, session):
+    asked = replay(session, "--json", "--bill", "ideal", "--mark", "none")
+    shipped = replay(session, "--json")
+
+    assert [json.loads(ran.out)[key] for ran in (asked, shipped) for key in ("bill", "mark")] == [
+        "ideal", "none", "true", "own",
+    ]  # fmt: skip

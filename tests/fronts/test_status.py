@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ctxgc.fronts.cli import gateway_status
 from tests.fronts import replies
 from tests.fronts.fake_daemon import Refusal
 
@@ -128,6 +129,21 @@ def test_a_line_is_there_at_once(daemon):
 
     assert done.stdout.startswith("ctxgc on")
     assert time.monotonic() - started_s < LINE_S
+
+
+def test_a_session_that_is_no_longer_followed_says_so_and_why(daemon, run, monkeypatch):
+    def found(_folder, reasons):
+        status = {"mode": "on", "modes": {}, "not_followed": reasons}
+        return [{"pid": 1, "url": "http://127.0.0.1:8787", "since_s": 0.0, "status": status}]
+
+    name = replies.SHOW["session"]
+    monkeypatch.setattr(gateway_status, "found", lambda folder: found(folder, {name: "not_understood"}))
+    page = run(daemon(of(ON)), "status").out
+    assert "not followed: its last request went on as it came (not understood)" in page
+    assert "looks again" not in page
+
+    monkeypatch.setattr(gateway_status, "found", lambda folder: found(folder, {"codex:other": "not_understood"}))
+    assert "looks again" in run(daemon(of(ON)), "status").out
 
 
 @pytest.mark.parametrize(("mode", "said"), [("on", "$1.25 saved"), ("shadow", "$1.25 would be saved")])

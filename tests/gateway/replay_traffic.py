@@ -30,6 +30,7 @@ from ctxgc.replay.demand import Demand, EvictionScope
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.policy_registry import Terms, shipped_policy
 from ctxgc.replay.reading import read_file, token_counter, transcripts_in
+from ctxgc.replay.session_cache import IDEAL
 from ctxgc.replay.simulate import Simulation, play, script_of
 from ctxgc.replay.trace import Episode
 from tests.daemon.harness import DaemonProcess
@@ -228,7 +229,8 @@ def predicted(episode: Episode, limit_tokens: int = 0) -> float:
     assert (terms.prices.read, terms.prices.write) == (READ, WRITE)
     policy = shipped_policy(terms)
     policy.pacer = limited(policy.pacer, episode, limit_tokens)
-    return play(script, policy, terms.prices).cost / play(script, NoCollection(), terms.prices).cost
+    nothing = play(script, NoCollection(), terms.prices, cache=IDEAL).cost
+    return play(script, policy, terms.prices, cache=IDEAL).cost / nothing
 
 
 def limited(pacer: PacerRules, episode: Episode, limit_tokens: int) -> PacerRules:
@@ -241,26 +243,19 @@ def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
     script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
     terms = Terms()
     policy = Told(pacer=limited(shipped_policy(terms).pacer, episode, limit_tokens))
-    run, decided = Simulation(script, terms.prices), ()
+    run, decided = Simulation(script, terms.prices, cache=IDEAL), ()
     policy.begin(script)
     for number, step in enumerate(script.steps):
         run.step, run.turn = number, step.turn
         for admission in step.before:
             run.admit(admission)
         edited_at = min(run.clear(step.cleared), run.collect(decided))
-        bill(run, edited_at)
+        run.send(edited_at)
         run.seen_slots = len(run.heap)
         decided = policy.victims(run)
         for admission in step.reply:
             run.admit(admission)
-    return run.tally.cost / play(script, NoCollection(), terms.prices).cost
-
-
-def bill(run: Simulation, edited_at: int) -> None:
-    """One request, as the simulator bills it."""
-    cached = run.cache.read_tokens(min(edited_at, run.prompt_tokens))
-    run.tally.cost += READ * cached + WRITE * (run.prompt_tokens - cached)
-    run.cache = CacheState(run.prompt_tokens)
+    return run.tally.cost / play(script, NoCollection(), terms.prices, cache=IDEAL).cost
 
 
 def episodes_in(paths, turns_max):

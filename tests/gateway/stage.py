@@ -77,7 +77,8 @@ class ScriptedDaemon:
         unknown = [id_ for id_ in params.get("ids", ()) if id_ not in self.known]
         self.mode = params.get("mode", self.mode)
         if not unknown and self.mode == "on":
-            for id_ in self.victims([id_ for id_ in params.get("ids", ()) if id_ not in params.get("fixed", ())]):
+            kept = {*params.get("fixed", ()), *params.get("held", ())}
+            for id_ in self.victims([id_ for id_ in params.get("ids", ()) if id_ not in kept]):
                 self.out.setdefault(id_, {"text": f"[evicted {len(self.out)}]", "marker": "[gone]"})
         evicted = {id_: said for id_, said in self.out.items() if id_ in params.get("ids", ())}
         conflicts = sorted(self.conflicts & {segment["id"] for segment in params["new"]})

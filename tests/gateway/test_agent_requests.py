@@ -38,15 +38,64 @@ def test_codex_is_known_by_the_tools_it_sends_as_an_item():
     assert session.branch_of(with_tools).name == "s"
 
 
+READ, BASH = {"name": "Read", "description": "Reads."}, {"name": "Bash", "description": "Runs a command."}
+SEARCHED = {"name": "mcp__t__big", "defer_loading": True}
+PLACEHOLDER = {"name": "DeferredToolPlaceholder", "defer_loading": True}
+
+
+def branch_with(session, tools, prompt="Fix it."):
+    body = json.dumps({"tools": tools, "messages": [{"role": "user", "content": prompt}]}).encode()
+    return session.branch_of(read_body(body, "anthropic_messages", set())).name
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        [READ, BASH, PLACEHOLDER, SEARCHED],
+        [PLACEHOLDER, SEARCHED, BASH, READ],
+        [READ, BASH],
+        [READ, BASH | {"description": "Runs a command, as the newest version words it."}, PLACEHOLDER],
+    ],
+)
+def test_a_tool_search_and_a_tool_worded_anew_are_of_the_session_of_before(later):
+    session = AgentSession(Identity("claude_code", "s"))
+
+    assert branch_with(session, [READ, BASH, PLACEHOLDER]) == "s"
+    assert branch_with(session, later) == "s"
+
+
+@pytest.mark.parametrize(
+    "other", [[READ], [READ, BASH, {"name": "Write"}], [READ, BASH, SEARCHED | {"defer_loading": False}]]
+)
+def test_other_tools_are_of_another_sub_agent(other):
+    session = AgentSession(Identity("claude_code", "s"))
+
+    assert branch_with(session, [READ, BASH]) == "s"
+    assert branch_with(session, other) != "s"
+
+
+def test_tools_of_openais_apis_are_known_by_their_names_too():
+    def digest_of(*tools):
+        return read_body(json.dumps({"tools": tools, "messages": []}).encode(), "openai_chat", set()).tools
+
+    one, other = ({"type": "function", "function": {"name": name, "parameters": {}}} for name in ("a", "b"))
+    assert digest_of(one, other) == digest_of(other, one | {"strict": True})
+    assert digest_of(one) != digest_of(other)
+    assert digest_of() == b""
+    assert digest_of({"type": "web_search"}) != digest_of({"type": "shell"})
+    assert digest_of("no tool") != digest_of(1)
+
+
 @pytest.mark.parametrize(
     ("edit", "obstacle"),
     [
         ({"type": "clear_thinking_20251015", "keep": "all"}, None),
-        ({"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}}, "context_management"),
+        ({"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}}, None),
+        ({"type": "clear_thinking_20251015", "keep": "most"}, "context_management"),
         ({"type": "clear_tool_uses_20250919", "keep": "all"}, "context_management"),
     ],
 )
-def test_claude_codes_standing_order_to_keep_all_thinking_is_no_edit(edit, obstacle):
+def test_an_order_that_concerns_thinking_alone_is_no_obstacle(edit, obstacle):
     asked = {"messages": [{"role": "user", "content": "hi"}], "context_management": {"edits": [edit]}}
 
     assert read_body(json.dumps(asked).encode(), "anthropic_messages", set()).obstacle == obstacle
@@ -139,7 +188,7 @@ def test_reminders_count_for_claude_code_alone(headers, kinds):
     shown = 'Called the Read tool with the following input: {"file_path":"/w/a.md"}'
     texts = [f"<system-reminder>\n{said}\n</system-reminder>" for said in ("# claudeMd\nNever push.", shown)]
     content = [{"type": "text", "text": text} for text in (*texts, "go")]
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode()
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": content}], "tools": [READ]}).encode()
     daemon = ScriptedDaemon()
 
     with Stage(daemon) as stage:

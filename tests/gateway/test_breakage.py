@@ -4,6 +4,7 @@ The whole list, with tests elsewhere too: docs/design/gateway.md.
 """
 
 import json
+import re
 
 import pytest
 
@@ -163,59 +164,124 @@ def test_a_pending_call_is_never_edited(stage):
     assert got["messages"][-1]["content"][0]["input"] == {"text": file_text(9)}
 
 
-MANAGED = {"edits": [{"type": "clear_tool_uses_20250919"}]}
-
-
-@pytest.mark.parametrize(
-    ("more", "reason"),
-    [
-        ({"context_management": MANAGED}, "context_management"),
-        ({"context_management": {"edits": [{"type": "compact_20260112"}]}}, "context_management"),
-        ({"block": {"type": "compaction", "content": "All was read."}}, "compaction_item"),
-    ],
-)
-def test_what_another_hand_manages_is_left_to_it(stage, more, reason):
+def test_a_summary_of_the_server_in_anthropics_list_lets_nothing_more_leave(stage):
     agent = ClaudeAgent().run(5)
-    collected(stage, agent)
-    if block := more.pop("block", None):
-        agent.messages[1]["content"].insert(0, block)
+    agent.messages[1]["content"].insert(0, {"type": "compaction", "content": "All was read."})
 
-    stage.send(MESSAGES, agent.body(**more), CLAUDE | {"x-test": "limited"})
+    stage.send(MESSAGES, agent.body(), CLAUDE | {"x-test": "limited"})
+    stage.settle()
 
-    assert stage.upstream.last == agent.body(**more)
-    assert stage.passed == {reason: 1}
+    assert stage.upstream.last == agent.body()
+    assert stage.daemon.told[-1]["held"] == stage.daemon.told[-1]["ids"]
+    assert stage.passed == {"compaction_item": 1}
 
 
-@pytest.mark.parametrize(
-    ("more", "item", "reason"),
-    [
-        ({"previous_response_id": "resp_1"}, None, "previous_response_id"),
-        ({"context_management": [{"type": "compaction", "compact_threshold": 9}]}, None, "context_management"),
-        ({}, {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}, "compaction_item"),
-        ({}, {"type": "context_compaction", "encrypted_content": "sealed"}, "compaction_item"),
-    ],
-)
-def test_what_another_hand_manages_is_left_to_it_over_responses_too(stage, more, item, reason):
+def test_a_prompt_whose_beginning_the_server_keeps_is_left_alone(stage):
     agent = ResponsesAgent().run(5)
     collected(stage, agent)
-    agent.input += [item] if item else []
+    body = agent.body(previous_response_id="resp_1")
 
-    stage.send(RESPONSES, agent.body(**more), OPENAI | {"x-test": "limited"})
+    stage.send(RESPONSES, body, OPENAI | {"x-test": "limited"})
 
-    assert stage.upstream.last == agent.body(**more)
-    assert stage.passed == {reason: 1}
+    assert stage.upstream.last == body
+    assert stage.passed == {"previous_response_id": 1}
+
+
+def clears(**more):
+    return {"edits": [{"type": "clear_tool_uses_20250919", "trigger": {"type": "tool_uses", "value": 4}} | more]}
+
+
+def keeps(count):
+    return {"keep": {"type": "tool_uses", "value": count}}
+
+
+UNKNOWN_ORDERS = [
+    {"edits": [{"type": "compact_20260112"}]},
+    {"edits": [{"type": "clear_tool_uses_20250919", "keep": "all"}]},
+    {"edits": [{"type": "clear_tool_uses_20250919"}, {"type": "compact_20260112"}]},
+    {"edits": "all"},
+]
+
+
+@pytest.mark.parametrize("orders", [*UNKNOWN_ORDERS, clears(), clears(**keeps(0))])
+def test_bodies_that_are_out_stay_out_whatever_the_host_orders_of_its_server(stage, orders):
+    agent = ClaudeAgent().run(5)
+    collected(stage, agent)
+    before = stage.upstream.last
+
+    got = stage.ask(MESSAGES, agent.run(2, start=5).body(context_management=orders))
+
+    out = set(re.findall(rb"\[evicted \d+\]", before))
+    assert out
+    assert out <= set(re.findall(rb"\[evicted \d+\]", got))
+    assert stage.daemon.told[-1].get("mode", "on") == "on"
+
+
+@pytest.mark.parametrize("orders", UNKNOWN_ORDERS)
+def test_nothing_more_leaves_beside_orders_that_ctxgc_does_not_know(orders):
+    with Stage(ScriptedDaemon(lambda ids: [i for i in ids if i.startswith("call_")])) as stage:
+        agent = ClaudeAgent().run(5)
+
+        stage.send(MESSAGES, agent.body(context_management=orders), CLAUDE | {"x-test": "limited"})
+        stage.settle()
+
+        assert stage.daemon.told[-1]["held"] == stage.daemon.told[-1]["ids"]
+        assert stage.passed == {"context_management": 1}
+        assert stage.upstream.last == agent.body(context_management=orders)
+
+
+@pytest.mark.parametrize(
+    ("orders", "held"),
+    [
+        (clears(**keeps(2)), {"call_0", "call_1", "call_2"}),
+        (clears(), {"call_0", "call_1"}),
+        (clears(exclude_tools=["Read"]), {"call_1"}),
+        (clears(trigger={"type": "tool_uses", "value": 5}), set()),
+        (clears(trigger={"type": "input_tokens", "value": 100}), {"call_0", "call_1"}),
+        (clears(trigger={"type": "input_tokens", "value": 100_000}), set()),
+        ({"edits": [{"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}}]}, set()),
+        ({"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}, set()),
+        (None, set()),
+    ],
+)
+def test_results_that_the_host_will_clear_are_left_to_it_and_no_others(orders, held):
+    with Stage(ScriptedDaemon()) as stage:
+        stage.ask(MESSAGES, ClaudeAgent().run(5).body(**({"context_management": orders} if orders else {})))
+
+        assert set(stage.daemon.told[-1]["held"]) == held
+        assert stage.passed == {}
 
 
 def test_a_users_policy_may_allow_an_edit_of_the_host():
     daemon = ScriptedDaemon(lambda ids: ["call_0"])
-    allowed = frozenset({"clear_thinking_20251015"})
+    allowed = frozenset({"compact_20260112"})
     with Stage(daemon, wait_s=5.0, context_edits_allowed=allowed) as stage:
         agent = ClaudeAgent().run(4)
-        more = {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}}
+        more = {"context_management": {"edits": [{"type": "compact_20260112"}]}}
         stage.ask(MESSAGES, agent.body(**more))
 
         assert b"[evicted 0]" in stage.ask(MESSAGES, agent.body(**more))
-        assert stage.ask(MESSAGES, agent.body(context_management=MANAGED)).count(b"[evicted") == 0
+        assert not daemon.told[-1]["held"]
+
+
+def test_codex_goes_on_being_collected_behind_its_servers_summary(stage):
+    agent = ResponsesAgent().run(5)
+    collected(stage, agent)
+    later = ResponsesAgent().run(4, start=10).input[1:]
+    stage.ask(RESPONSES, agent.body(input=[*agent.input, {"type": "compaction_trigger"}]), OPENAI)
+    summary = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
+    stage.daemon.victims = lambda ids: [i for i in ids if i.startswith("call_1")]
+
+    for count in range(1, len(later) + 1):
+        if "output" in later[count - 1]:
+            stage.send(RESPONSES, agent.body(input=[agent.input[0], summary, *later[:count]]), OPENAI)
+            stage.settle()
+
+    got = json.loads(stage.upstream.last)["input"]
+    assert got[1] == summary
+    assert b"[evicted" in stage.upstream.last
+    assert {told["session"] for told in stage.daemon.told} == {stage.daemon.told[0]["session"]}
+    assert stage.passed == {}
 
 
 def test_a_users_policy_may_allow_editing_beside_a_summary_of_the_host():

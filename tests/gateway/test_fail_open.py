@@ -103,6 +103,21 @@ def test_a_slow_daemon_is_waited_for_as_long_as_is_set_and_no_longer_I13(stage):
     assert stage.passed in ({"daemon_late": 1}, {"own_late": 1}), "the parser may be late too"
 
 
+def test_a_first_request_that_the_daemon_is_late_for_had_nothing_to_edit(stage):
+    stage.daemon.delay_s = NEVER_S
+    agent = ClaudeAgent()
+
+    with stage.waiting(agent.path, agent.body()) as call:
+        stage.until(lambda: stage.daemon.asked)
+        stage.until(lambda: next(iter(stage.running.syncer._sessions.values())).known_ids is None)
+        call.passes(WAIT_S)
+        call.reply()
+
+    assert stage.upstream.last == agent.body()
+    assert not stage.passed.get("daemon_late")
+    assert stage.counters.untouched + stage.passed.get("own_late", 0) == 1
+
+
 def test_a_request_that_begins_like_the_last_one_waits_for_no_daemon_at_all_I13(stage):
     agent = ClaudeAgent().run(5)
     stage.ask(MESSAGES, agent.body())
@@ -263,7 +278,7 @@ def test_a_compressed_request_passes(stage):
 def test_a_request_beyond_the_bound_streams_through(stage, monkeypatch):
     agent = ClaudeAgent().run(5)
     stage.ask(MESSAGES, agent.body())
-    for module in ("editing.request_editor", "http.server"):
+    for module in ("editing.request_editor", "http.agent_body"):
         monkeypatch.setattr(f"ctxgc.gateway.{module}.EDITED_BYTES_MAX", 1000)
 
     assert stage.ask(MESSAGES, agent.body()) == agent.body()
@@ -273,7 +288,7 @@ def test_a_request_beyond_the_bound_streams_through(stage, monkeypatch):
 def test_a_request_of_unknown_length_beyond_the_bound_streams_through(stage, monkeypatch):
     agent = ClaudeAgent().run(5)
     stage.ask(MESSAGES, agent.body())
-    monkeypatch.setattr("ctxgc.gateway.http.server.EDITED_BYTES_MAX", 1000)
+    monkeypatch.setattr("ctxgc.gateway.http.agent_body.EDITED_BYTES_MAX", 1000)
     head = f"POST {MESSAGES} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nx-test: limited\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in CLAUDE.items()) + "\r\n"
     parts = [agent.body()[at : at + 700] for at in range(0, len(agent.body()), 700)]

@@ -125,6 +125,9 @@ def test_the_daemon_is_told_once_that_a_session_is_only_passed_on_and_again_when
         ({"session_id": UUID}, Identity("codex", UUID)),
         ({"x-ctxgc-session": "mine"}, Identity("client", "mine")),
         ({"x-ctxgc-session": "pi:mine"}, Identity("pi", "mine")),
+        ({"session_id": UUID, "x-client-request-id": UUID, "user-agent": "OpenAI/JS 6.26.0"}, Identity("pi", UUID)),
+        ({"session_id": UUID, "x-client-request-id": UUID, "originator": "codex_cli_rs"}, Identity("codex", UUID)),
+        ({"session_id": UUID, "user-agent": "OpenAI/JS 6.26.0"}, None),
         ({"session_id": "1"}, None),
         ({"x-codex-turn-metadata": "not json"}, None),
         ({"x-ctxgc-session": "a/b"}, None),
@@ -135,6 +138,22 @@ def test_the_daemon_is_told_once_that_a_session_is_only_passed_on_and_again_when
 )
 def test_a_session_is_what_the_client_says_or_nothing(headers, expected):
     assert identity_of(headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "named", "expected"),
+    [
+        ({}, "pi:mine", Identity("pi", "mine")),
+        ({}, "mine", Identity("client", "mine")),
+        ({"session_id": UUID}, "pi:mine", Identity("pi", "mine")),
+        ({"x-ctxgc-session": "other"}, "pi:mine", Identity("client", "other")),
+        ({"x-opencode-session": "ses_1"}, "", Identity("opencode", "ses_1")),
+        ({"x-opencode-session": "ses_1"}, "..", Identity("opencode", "ses_1")),
+        ({}, "a%2Fb", None),
+    ],
+)
+def test_a_session_named_in_the_path_is_the_users_word_and_comes_before_an_agents(headers, named, expected):
+    assert identity_of(headers, named) == expected
 
 
 def test_a_cache_key_is_a_session_only_where_it_is_codexs():
@@ -163,14 +182,38 @@ def test_a_session_that_was_rewound_or_compacted_stays_the_same_session():
         assert {told["session"] for told in stage.daemon.told} == {f"claude_code:{SESSION}"}
 
 
-def test_a_title_asked_for_under_the_sessions_id_is_not_taken_for_the_session():
-    with Stage(ScriptedDaemon()) as stage:
+@pytest.mark.parametrize("mode", ["on", "shadow"])
+def test_a_title_asked_for_under_the_sessions_id_is_no_session_and_is_counted_as_what_it_is(mode):
+    with Stage(ScriptedDaemon(), mode=mode) as stage:
         stage.ask(MESSAGES, ClaudeAgent("Give this chat a title.", tools=[]).body())
         stage.ask(MESSAGES, ClaudeAgent().run(3).body())
+        stage.ask(MESSAGES, ClaudeAgent("Is this command safe? " * 900, tools=[]).body())
 
-        first, second = (told["session"] for told in stage.daemon.told)
-        assert first.startswith(f"claude_code:{SESSION}/")
-        assert second == f"claude_code:{SESSION}"
+        assert {told["session"] for told in stage.daemon.told} == {f"claude_code:{SESSION}"}
+        assert stage.passed == {"side_call": 2}
+        assert stage.counters.untouched == 1
+
+
+def test_a_session_whose_request_is_not_read_is_named_with_the_reason_until_one_is_read_again():
+    with Stage(ScriptedDaemon(), mode="shadow") as stage:
+        agent = ClaudeAgent().run(2)
+        stage.ask(MESSAGES, agent.body())
+        assert stage.counters.report()["not_followed"] == {}
+
+        stage.send(MESSAGES, b'{"messages": 1}', CLAUDE | {"x-test": "limited"})
+        stage.settle()
+        assert stage.counters.report()["not_followed"] == {f"claude_code:{SESSION}": "not_understood"}
+        assert (stage.counters.untouched, stage.passed) == (1, {"not_understood": 1})
+
+        stage.ask(MESSAGES, agent.run(1, start=2).body())
+        assert stage.counters.report()["not_followed"] == {}
+
+
+def test_a_client_that_names_its_session_itself_may_ask_without_tools():
+    with Stage(ScriptedDaemon()) as stage:
+        stage.ask(MESSAGES, ClaudeAgent(tools=[]).body(), {"x-ctxgc-session": "mine", "x-api-key": "k"})
+
+        assert [told["session"] for told in stage.daemon.told] == ["client:mine"]
 
 
 def test_a_cold_cache_is_used_for_the_very_request_that_finds_it_cold():

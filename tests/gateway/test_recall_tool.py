@@ -45,11 +45,13 @@ class Recalling(ScriptedDaemon):
     def __init__(self, *more):
         super().__init__(*more)
         self.recalled = []
+        self.scopes = set()
 
     async def call(self, method, params, timeout_s):
         if method not in ("stash.recall", "segment.get"):
             return await super().call(method, params, timeout_s)
         self.recalled.append((method, params["session"], params["id"]))
+        self.scopes.add(params["scope"])
         if self.text is None:
             raise CallFailed("not_found", -32003, "no such segment")
         segment = {"pieces": [{"name": "result", "text": self.text, "bytes": len(self.text), "next_offset": -1}]}
@@ -132,6 +134,14 @@ def test_a_call_of_the_tool_alone_is_answered_before_the_agent_sees_anything(sta
     assert again["messages"][: len(first["messages"])] == first["messages"]
     assert TEXT in again["messages"][-1]["content"][0]["content"]
     assert stage.daemon.recalled == [("stash.recall", f"claude_code:{CLAUDE['x-claude-code-session-id']}", "#7")]
+
+
+@pytest.mark.parametrize("scope", ["session", "any"])
+def test_the_tool_asks_within_its_session_unless_the_user_set_another_scope(scope):
+    with Stage(Recalling(), recall_tool="always", **({"recall_scope": scope} if scope == "any" else {})) as stage:
+        ask(stage, ClaudeAgent(), signed(recall()), [DONE])
+
+        assert stage.daemon.scopes == {scope}
 
 
 @both_ways

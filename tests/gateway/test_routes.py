@@ -34,6 +34,29 @@ def test_a_request_goes_where_its_path_or_its_headers_say(target, headers, upstr
     assert found.url == UPSTREAMS[upstream] + target.removeprefix("/anthropic")
 
 
+@pytest.mark.parametrize(
+    ("base", "target", "url"),
+    [
+        ("https://o.example/api/v1", "/openai/v1/chat/completions", "https://o.example/api/v1/chat/completions"),
+        ("https://o.example/api/v1/", "/openai/v1/responses?x=/v1/", "https://o.example/api/v1/responses?x=/v1/"),
+        ("https://o.example/api/v1", "/openai/responses", "https://o.example/api/v1/responses"),
+        ("https://o.example/api/v1", "/openai/v1beta/x", "https://o.example/api/v1/v1beta/x"),
+        ("https://o.example/api/v1/v1x", "/openai/v1/models", "https://o.example/api/v1/v1x/v1/models"),
+        ("https://o.example", "/openai/v1/v1/x", "https://o.example/v1/v1/x"),
+    ],
+)
+def test_a_version_in_the_upstreams_address_is_not_written_twice(base, target, url):
+    assert route("POST", target, UNKNOWN, {"openai": base}).url == url
+    assert route("POST", target.replace("openai", "anthropic"), UNKNOWN, {"anthropic": base}).url == url
+
+
+def test_a_login_of_chatgpt_has_an_upstream_of_its_own():
+    found = way("/chatgpt/responses", {"authorization": "Bearer eyJ", "chatgpt-account-id": "a"})
+
+    assert found.url == "https://chatgpt.com/backend-api/codex/responses"
+    assert (found.format, found.upstream) == ("openai_responses", "chatgpt")
+
+
 @pytest.mark.parametrize("target", ["/v1/threads/t/messages", "/v1/conversations/c/messages"])
 def test_a_path_that_ends_like_a_call_is_not_taken_for_one_of_another_provider(target):
     assert way(target)[:3] == (UPSTREAMS["openai"] + target, "", "openai")

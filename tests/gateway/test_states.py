@@ -10,6 +10,7 @@ from yarl import URL
 
 from ctxgc.config import BadConfig, Config
 from ctxgc.gateway.billing.usage import UsageScanner
+from ctxgc.gateway.body.splice_memo import SHORT_MARK
 from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.http import upstream
@@ -56,6 +57,23 @@ def test_a_session_is_edited_again_if_nobody_could_say_whose_fault_a_refusal_was
     assert b"[evicted" in stage.ask(MESSAGES, agent.body())
 
 
+def test_after_a_refused_mark_the_edits_stand_and_the_session_goes_on_without_marks(stage):
+    agent = collected(stage)
+    stage.upstream.script = [400]
+    sent = len(stage.upstream.received)
+
+    stage.ask(MESSAGES, agent.body())
+    marked, unmarked = [received.body for received in stage.upstream.received[sent:]]
+    agent.run(1, 6)
+    later = stage.ask(MESSAGES, agent.body())
+
+    assert marked.replace(SHORT_MARK, b"", 1) == unmarked
+    assert b"[evicted" in unmarked
+    assert b"[evicted" in later
+    assert later.count(b"cache_control") == agent.body().count(b"cache_control")
+    assert stage.daemon.mode == "on"
+
+
 def test_a_request_refused_both_times_is_answered_as_it_was_sent_on(stage):
     agent = collected(stage)
 
@@ -68,12 +86,12 @@ def test_a_request_refused_both_times_is_answered_as_it_was_sent_on(stage):
 
     assert reply.status == 400
     assert b"no credit left" in reply.body
-    assert len(stage.upstream.refused) == 2
+    assert len(stage.upstream.refused) == 3  # With the mark, without the mark, and as the agent wrote it.
 
 
 def test_the_bill_of_a_request_that_was_sent_again_as_it_came_teaches_nothing(stage):
     agent = collected(stage)
-    stage.upstream.script = [400]
+    stage.upstream.script = [400, 400]
     stage.ask(MESSAGES, agent.body())
 
     agent.run(1, 6)
@@ -84,7 +102,7 @@ def test_the_bill_of_a_request_that_was_sent_again_as_it_came_teaches_nothing(st
 
 def test_a_session_that_may_not_be_edited_any_more_is_told_to_be_in_shadow(stage):
     agent = collected(stage)
-    stage.upstream.script = [400]
+    stage.upstream.script = [400, 400]
     stage.ask(MESSAGES, agent.body())
 
     agent.run(1, 6)

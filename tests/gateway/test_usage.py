@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from itertools import pairwise
 
 import pytest
@@ -60,3 +61,112 @@ def test_an_event_beyond_the_bound_is_not_kept(monkeypatch):
 
     assert scanner._events.take_rest() == b""
     assert scanner.usage() is None
+
+
+START = {"type": "message_start", "message": {"usage": {"input_tokens": 10, "cache_read_input_tokens": 900,
+         "cache_creation_input_tokens": 50, "output_tokens": 1}}}  # fmt: skip
+ZEROS = {"type": "message_delta", "usage": {"input_tokens": 0, "cache_read_input_tokens": 0,
+         "cache_creation_input_tokens": 0, "output_tokens": 77}}  # fmt: skip
+PROMPT = {"prompt_tokens": 1000, "completion_tokens": 7}
+
+DIALECTS = {
+    "zeros in a later event": ([START, ZEROS], Usage(10, 900, 50, 77)),
+    "zeros in an earlier event": ([ZEROS | {"type": "x"}, START], Usage(10, 900, 50, 1)),
+    "zeros within details": (
+        [
+            {"usage": PROMPT | {"prompt_tokens_details": {"cached_tokens": 400}}},
+            {"usage": PROMPT | {"prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0}}},
+        ],
+        Usage(600, 400, 0, 7),
+    ),
+    "Moonshot's choice": (
+        [{"choices": [{"index": 0, "usage": PROMPT | {"cached_tokens": 300}}]}],
+        Usage(700, 300, 0, 7),
+    ),
+    "Moonshot's top": ([{"usage": PROMPT | {"cached_tokens": 300}}], Usage(700, 300, 0, 7)),
+    "DeepSeek": (
+        [{"usage": PROMPT | {"prompt_cache_hit_tokens": 800, "prompt_cache_miss_tokens": 200}}],
+        Usage(200, 800, 0, 7),
+    ),
+    "OpenRouter": (
+        [{"usage": PROMPT | {"prompt_tokens_details": {"cached_tokens": 300, "cache_write_tokens": 500}}}],
+        Usage(200, 300, 500, 7),
+    ),
+    "Responses that write": (
+        [
+            {
+                "type": "response.completed",
+                "response": {
+                    "usage": {
+                        "input_tokens": 1000,
+                        "input_tokens_details": {"cached_tokens": 300, "cache_write_tokens": 500},
+                        "output_tokens": 7,
+                    }
+                },
+            }
+        ],
+        Usage(200, 300, 500, 7),
+    ),
+    "a proxy before Anthropic": (
+        [{"usage": PROMPT | {"cache_read_input_tokens": 300, "cache_creation_input_tokens": 500}}],
+        Usage(200, 300, 500, 7),
+    ),
+    "usage null until the last": ([{"usage": None}, {"usage": PROMPT}], Usage(1000, 0, 0, 7)),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_bill_is_read_in_every_dialect(dialect):
+    events, usage = DIALECTS[dialect]
+    stream = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+
+    assert read("text/event-stream", [stream, b"data: [DONE]\n\n"]) == usage
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda data: b"data: " + data + b"\r\r",
+        lambda data: b"event: x\rdata:" + data + b"\r\r",
+        lambda data: b"data: " + data.replace(b": {", b":\ndata: {") + b"\n\n",
+        lambda data: b"data: " + data.replace(b": {", b":\rdata: {") + b"\r\r",
+        lambda data: b"data: " + data + b"\n",
+        lambda data: b"data: " + data + b"\r\n",
+        lambda data: b"data: " + data + b"\r",
+    ],
+)
+@given(cut=st.integers(0, 300))
+def test_a_bill_is_read_from_every_spelling_of_a_stream(spelling, cut):
+    stream = b"".join(spelling(json.dumps(event).encode()) for event in (START, {"type": "ping"}, ZEROS))
+
+    assert read("text/event-stream", [stream[:cut], stream[cut:]]) == Usage(10, 900, 50, 77)
+
+
+def test_a_long_stream_without_empty_lines_is_read_line_by_line(monkeypatch):
+    monkeypatch.setattr(module, "EVENT_BYTES_MAX", 1000)
+    parts = [b"data: " + json.dumps(event).encode() + b"\n" for event in (START, *[{"x": "y" * 90}] * 50, ZEROS)]
+
+    assert read("text/event-stream", parts) == Usage(10, 900, 50, 77)
+
+
+def raw_deflate(body):
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+CODINGS = {
+    "one member": ("gzip", lambda body: gzip.compress(body)),
+    "two members": ("gzip", lambda body: gzip.compress(body[:50]) + gzip.compress(body[50:])),
+    "x-gzip": ("x-gzip", gzip.compress),
+    "zlib": ("deflate", zlib.compress),
+    "raw deflate": ("deflate", raw_deflate),
+}
+
+
+@pytest.mark.parametrize("name", CODINGS)
+@given(cut=st.integers(0, 400))
+def test_a_bill_is_read_through_every_compression(name, cut):
+    coding, packed = CODINGS[name]
+    body = packed(json.dumps({"usage": PROMPT, "id": "r"}).encode())
+
+    assert read("application/json", [body[:cut], body[cut:]], coding) == Usage(1000, 0, 0, 7)

@@ -10,12 +10,15 @@ Behaviours that a test asks for come as the header `x-test`. Everything received
 """
 
 import asyncio
+import gzip
 import json
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import NamedTuple
 
+import zstandard
 from aiohttp import web
 
 from ctxgc.core.provider_cache import LONG_LIFE_S, findable, noted, refusal
@@ -26,6 +29,12 @@ FORMATS = {
     "/v1/messages": "anthropic_messages",
     "/v1/chat/completions": "openai_chat",
     "/v1/responses": "openai_responses",
+}
+DECODERS = {
+    "": bytes,
+    "zstd": lambda body: zstandard.ZstdDecompressor().stream_reader(body).read(),
+    **dict.fromkeys(("gzip", "x-gzip"), gzip.decompress),
+    "deflate": zlib.decompress,
 }
 READ, WRITE, LONG_WRITE = 0.1, 1.25, 2.0
 """Prices of a cached read and of a cache write, for five minutes or an hour, relative to input."""
@@ -118,6 +127,7 @@ class Upstream:
             return self._error(self.script.pop(0), "not this one", **{"retry-after": "17"})
         session = request.headers.get("x-claude-code-session-id") or request.headers.get("x-ctxgc-session", "")
         try:
+            body = DECODERS[request.headers.get("content-encoding", "")](body)
             asked = json.loads(body)
             session = session or asked.get("prompt_cache_key", "")
             self._check(wire, asked, session, body)

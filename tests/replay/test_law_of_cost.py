@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.pacer import PROFILES, PacerRules, tuned_rules
-from ctxgc.core.regret_budget import REGRET_PART, Account
+from ctxgc.core.provider_cache import LEAST_MIN_TOKENS, OPENAI
+from ctxgc.core.regret_budget import Account
+from ctxgc.core.regret_law import regret_part_max
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.reading import read_file, transcripts_in
+from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules
 from ctxgc.replay.simulate import play, script_of
 from tests.replay.episodes import episode_of, few, free_turns, profiles, result, script, scripts
 
@@ -28,6 +31,14 @@ SHORT = Rules(file_turns=0)
 stays, whoever names it."""
 
 
+caches = st.sampled_from([OWN_MARK, TRUE, CacheRules(OPENAI), IDEAL])
+
+
+def unmarked(cache):
+    """The cache of a session without ctxgc: nobody adds a mark."""
+    return cache._replace(has_own_mark=False)
+
+
 AGENTS = ("claude_code", "codex", "opencode", "pi", "copilot_cli", "mini_swe_agent", "swe_agent", "tau_bench")
 
 
@@ -40,16 +51,18 @@ def up_to(script, turns):
     return replace(script, steps=script.steps[:turns])
 
 
-@given(scripts(), EAGER)
+@given(scripts(), EAGER, caches)
 @few
-def test_but_for_recalls_it_costs_101_percent_at_most_wherever_a_session_ends(told, pacer):
-    lived = without_demand(told)
+def test_but_for_recalls_no_session_is_further_behind_than_the_regret_law_allows_wherever_it_ends(told, pacer, cache):
+    """A prompt that is cut below the least length of a cache is not cached any more: no agent's system prompt is so
+    short."""
+    lived = without_demand(replace(told, hidden_tokens=told.hidden_tokens + LEAST_MIN_TOKENS))
 
     for turns in range(1, len(lived.steps) + 1):
-        cost = play(up_to(lived, turns), Shipped(pacer=pacer, rules=SHORT), pacer.prices).cost
-        nothing = play(up_to(lived, turns), NoCollection(), pacer.prices).cost
+        cost = play(up_to(lived, turns), Shipped(pacer=pacer, rules=SHORT), pacer.prices, cache=cache).cost
+        nothing = play(up_to(lived, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
 
-        assert cost <= (1 + REGRET_PART) * nothing * (1 + 1e-9)
+        assert cost <= (1 + regret_part_max(pacer.prices.write)) * nothing * (1 + 1e-9)
 
 
 def reading_session(turns, seed):
@@ -61,29 +74,34 @@ def reading_session(turns, seed):
     return without_demand(script(episode_of(*made)))
 
 
+@pytest.mark.parametrize("cache", [OWN_MARK, TRUE, IDEAL], ids=["own_mark", "host_marks", "ideal"])
 @pytest.mark.parametrize("profile", PROFILES)
-def test_the_law_binds_long_sessions_and_still_lets_them_save(profile):
+def test_the_law_binds_long_sessions_and_still_lets_them_save(profile, cache):
     pacer = replace(tuned_rules(profile), fault_price_tokens=0.0)
     told = reading_session(60, seed=7)
     shares = []
 
     for turns in range(1, 61):
-        cost = play(up_to(told, turns), Shipped(pacer=pacer), pacer.prices).cost
-        shares.append(cost / play(up_to(told, turns), NoCollection(), pacer.prices).cost)
+        cost = play(up_to(told, turns), Shipped(pacer=pacer), pacer.prices, cache=cache).cost
+        nothing = play(up_to(told, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
+        shares.append(cost / nothing)
 
-    assert max(shares) <= 1 + REGRET_PART
+    assert max(shares) <= 1 + regret_part_max(pacer.prices.write)
     assert shares[-1] < 0.9
 
 
-@given(scripts(), profiles)
+@given(scripts(), profiles, caches)
 @few
-def test_the_account_knows_to_the_token_what_doing_nothing_costs(told, prices):
-    told = replace(told, steps=tuple(replace(step, cleared=()) for step in told.steps))
+def test_the_account_knows_to_the_token_what_doing_nothing_costs(told, prices, cache):
+    """A prompt too short to be cached is cheaper than the account takes it for: there is none here."""
+    steps = tuple(replace(step, cleared=()) for step in told.steps)
+    told = replace(told, hidden_tokens=told.hidden_tokens + LEAST_MIN_TOKENS, steps=steps)
     policy = Shipped(pacer=PacerRules(prices=prices, fault_price_tokens=0.0, recent_turns=4), rules=SHORT)
 
-    play(told, policy, prices)
+    play(told, policy, prices, cache=cache)
 
-    assert policy.account.full_cost == pytest.approx(play(told, NoCollection(), prices).cost, rel=0.02)
+    nothing = play(told, NoCollection(), prices, cache=unmarked(cache)).cost
+    assert policy.account.full_cost == pytest.approx(nothing, rel=0.02)
 
 
 def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_its_own():
@@ -104,7 +122,7 @@ def test_a_recall_is_paid_from_what_was_saved():
     account = Account(full_cost=10_000.0, saved_cost=500.0).after_recall(PROFILES["cache_5m"], 1000, 100)
 
     assert account.saved_cost == pytest.approx(500 - (100 + 300 + 1.25 * 160))
-    assert account.slack_cost == pytest.approx(0.0)
+    assert account.slack.cost_max(1.25, 1.0, 1.0) == pytest.approx(300 - (100 + 300 + 1.25 * 160) + 500)
 
 
 @pytest.mark.slow
@@ -117,7 +135,7 @@ def test_no_recorded_session_is_dearer_than_101_percent_of_nothing_at_any_price(
                 told = [script_of(episode, scope, demand_of(episode, scope)) for episode in episodes]
                 for profile, prices in PROFILES.items():
                     policy = Shipped(pacer=tuned_rules(profile))
-                    cost = sum(play(one, policy, prices).cost for one in told)
+                    cost = sum(play(one, policy, prices, cache=OWN_MARK).cost for one in told)
                     nothing = sum(play(one, NoCollection(), prices).cost for one in told)
 
                     assert cost <= 1.01 * nothing, (session, profile)

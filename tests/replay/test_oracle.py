@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from ctxgc.core.pacer import PacerRules
+from ctxgc.core.provider_cache import OPENAI
 from ctxgc.replay.oracle import Liveness, PerfectPacer, bodies, certified_cost, certified_faults, claims
 from ctxgc.replay.policies import JustEnough, NoCollection, by_touch
+from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules
 from ctxgc.replay.simulate import play
 from tests.replay.episodes import (
     LINES,
@@ -45,12 +48,12 @@ def test_a_perfect_pacer_to_whom_faults_are_dear_never_faults(script, prices):
     assert play(script, PerfectPacer(pacer=dear), prices).faults == 0
 
 
-@given(scripts(), profiles)
-def test_no_policy_is_cheaper_than_the_certified_cost(script, prices):
+@given(scripts(), profiles, st.sampled_from([IDEAL, TRUE, OWN_MARK, CacheRules(OPENAI)]))
+def test_no_policy_is_cheaper_than_the_certified_cost_whoever_bills(script, prices, cache):
     least = certified_cost(script, prices)
 
     for policy in everyone():
-        assert play(script, policy, prices).cost >= least - 1e-6, policy.name
+        assert play(script, policy, prices, cache=cache).cost >= least - 1e-6, policy.name
 
 
 @given(scripts())
@@ -118,7 +121,7 @@ def test_the_certified_faults_are_what_two_bodies_cost_in_the_room_of_one():
 
 
 def test_the_certified_cost_of_a_session_without_results_is_the_bill():
-    episode = script(episode_of(*free_turns(5)))
+    episode = script(episode_of(*free_turns(5), hidden=2000))
 
     assert abs(certified_cost(episode, PRICES) - play(episode, NoCollection(), PRICES).cost) < 1e-9
 
@@ -127,7 +130,7 @@ def test_the_certified_cost_is_the_bill_where_what_is_kept_is_needed():
     turns = free_turns(3)
     turns[0].reply.append(result("a", 0, NEEDS_A, 1000))
     turns[2].reply[0] = said(2, NEEDS_A)
-    episode = script(episode_of(*turns))
+    episode = script(episode_of(*turns, hidden=2000))
 
     assert abs(certified_cost(episode, PRICES) - play(episode, NoCollection(), PRICES).cost) < 1e-9
 
@@ -135,7 +138,7 @@ def test_the_certified_cost_is_the_bill_where_what_is_kept_is_needed():
 def test_the_certified_cost_counts_a_body_that_nobody_needs_once():
     turns = free_turns(4)
     turns[0].reply.append(result("a", 0, NEEDS_A, 1000))
-    episode = script(episode_of(*turns))
+    episode = script(episode_of(*turns, hidden=2000))
 
     kept = play(episode, NoCollection(), PRICES).cost
 
@@ -147,12 +150,12 @@ def test_the_certified_cost_faults_where_keeping_is_dearer():
     turns = free_turns(6, gap_s=400.0)
     turns[0].reply.append(result("a", 0, NEEDS_A, 10_000))
     turns[5].reply[0] = said(5, NEEDS_A)
-    episode = script(episode_of(*turns))
+    episode = script(episode_of(*turns, hidden=2000))
 
     kept, least = play(episode, NoCollection(), PRICES).cost, certified_cost(episode, PRICES)
 
     # Instead of four cold prompts with the body, four with its tombstone and a round trip over the hidden part.
-    assert least == pytest.approx(kept - 4 * 1.25 * 9980 + (0.1 * 1000 + 300 + 1.25 * 10_060))
+    assert least == pytest.approx(kept - 4 * 1.25 * 9980 + (0.1 * 2000 + 300 + 1.25 * 10_060))
     assert least < play(episode, Scripted(at2="a"), PRICES).cost < 1.02 * least
 
 
@@ -160,7 +163,7 @@ def test_an_edit_of_a_line_that_two_hold_is_no_claim_on_either_alone():
     turns = free_turns(4)
     turns[0].reply += [result(name, 0, LINES[0], 1000) for name in "ab"]
     turns[3].reply.append(result("edit", 3, "done", 5, edit_sources=(LINES[0],)))
-    episode = script(episode_of(*turns))
+    episode = script(episode_of(*turns, hidden=2000))
 
     assert [claim.members for claim in claims(episode, bodies(episode))] == [(1, 2)]
     assert play(episode, Scripted(at2="b"), PRICES).faults == 0

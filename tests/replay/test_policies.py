@@ -120,7 +120,7 @@ def test_clearing_begins_with_the_first_prompt_over_the_trigger(over_tokens, fir
     for number, turn in enumerate(turns):
         turn.reply.append(result(f"r{number}", number, f"text {number}", 1000))
     episode, steps = script(episode_of(*turns)), []
-    prompts = play(episode, NoCollection(), PRICES, with_window=True).window
+    prompts = play(episode, NoCollection(), PRICES).window
     watch = Checked(
         ClearOld("clear", prompts[4] + over_tokens, 1), lambda run, victims: steps.extend([run.step] if victims else [])
     )

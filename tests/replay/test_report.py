@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.core.provider_cache import OPENAI
 from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.policy_registry import Terms, policies_of
 from ctxgc.replay.profile import HeapProfile, heap_profile_of
 from ctxgc.replay.reading import read_file
 from ctxgc.replay.report import report_of
+from ctxgc.replay.session_cache import IDEAL
 from ctxgc.replay.simulate import play, script_of
 from ctxgc.replay.statistics import Bootstrap, median
 from ctxgc.replay.study import Study, run_study
-from ctxgc.replay.trial import SCOPES, Sums, TrialResult
+from ctxgc.replay.tally import Tally
+from ctxgc.replay.trial import SCOPES, Result, Sums
 from ctxgc.replay.why import explain, find_session
 from ctxgc.report.charts import dot_plot, share_bars, window_lines
 from ctxgc.report.replay_page import html_of
@@ -255,3 +258,31 @@ def test_the_smallest_report_has_a_page_too():
     assert "</html>" in html_of(report_of(Study(Terms(), [empty])))
     for drawing in (dot_plot([], ""), window_lines({"none": []}, [], ""), share_bars([], "")):
         ElementTree.fromstring(drawing)
+
+
+def test_the_worst_turn_is_where_a_session_stood_worst_beside_none_once_its_first_turns_are_over():
+    own, nothing = Sums(), Sums()
+    nothing.add(Tally(cost=100.0, costs=[float(cost) for cost in range(10, 101, 10)]))
+    own.add(Tally(cost=80.0, costs=[50.0, 50.0, 50.0, 50.0, 50.0, 60.0, 77.0, 79.0, 80.0, 80.0]))
+
+    own.note_worst_turn(nothing)
+
+    assert own.worst_turn_pct == pytest.approx(110.0)
+
+
+def test_costs_by_turn_run_on_through_a_session_that_compacts():
+    own = Sums()
+    for _ in range(2):
+        own.add(Tally(cost=30.0, costs=[10.0, 30.0]))
+
+    assert own.costs == [10.0, 30.0, 40.0, 60.0]
+
+
+def test_only_requests_of_ctxgc_carry_our_mark_and_only_if_asked():
+    marked = {policy.name for policy in policies_of(Terms()) if Terms().cache_of(policy.name).has_own_mark}
+
+    assert "ctxgc" in marked
+    assert not marked & {"none", "lru", "clear_100k_keep_3"}
+    assert not Terms(mark="none").cache_of("ctxgc").has_own_mark
+    assert Terms(bill="ideal").cache_of("ctxgc") == IDEAL
+    assert Terms("openai").cache_of("ctxgc").provider is OPENAI

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from ctxgc.core.collector import Victim
 from ctxgc.core.pacer import PacerRules, Prices
 from ctxgc.core.segment import Access, PathUse
 from ctxgc.replay.policies import JustEnough, NoCollection, Shipped, by_touch
-from ctxgc.replay.simulate import play
+from ctxgc.replay.session_cache import IDEAL
+from ctxgc.replay.simulate import play as play_truly
 from tests.effort import effort
 from tests.replay.episodes import (
     PRICES,
@@ -29,6 +31,8 @@ from tests.replay.episodes import (
     scripts,
 )
 
+play = partial(play_truly, cache=IDEAL)
+"""Sums by hand are those of the ideal cache; test_session_cache.py has the true one's."""
 NEEDS_A = "code_word_a with code_word_b"
 R, W, TTL = PRICES
 
@@ -244,7 +248,8 @@ def test_prices_of_nothing_make_every_policy_free_but_for_the_calls_of_its_fault
 TALLIES = """
 from hypothesis import given, seed, settings
 from tests.replay.episodes import PRICES, everyone, scripts
-from ctxgc.replay.simulate import play
+from ctxgc.replay.session_cache import IDEAL
+from ctxgc.replay.simulate import play as play_truly
 
 @seed(7)
 @settings(database=None, max_examples=8)

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.replay import reading
+from ctxgc.replay import reading, trial
+from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.policy_registry import Terms, policies_of
 from ctxgc.replay.reading import read_file, transcripts_in
 from ctxgc.replay.report import report_of
 from ctxgc.replay.study import run_study
 from ctxgc.replay.trial import enough_others
+from tests.replay.episodes import episode_of, free_turns
 from tests.replay.made_sessions import claude_session
 
 
@@ -222,3 +224,20 @@ def test_policies_that_anyone_can_run_are_also_judged_by_single_rare_words(study
     assert rows["none"] == 0
     assert rows["lru"] > 0
     assert rows["liveness"] is None
+
+
+def test_a_policy_plays_a_sessions_episodes_in_a_row_for_it_keeps_an_account(monkeypatch):
+    begun = []
+
+    class Keeping(NoCollection):
+        def begin(self, script):
+            begun.append(script.number)
+
+    monkeypatch.setattr(trial, "policies_of", lambda terms: [Keeping()])
+    episodes = [episode_of(*free_turns(3)) for _ in range(3)]
+    for number, episode in enumerate(episodes):
+        episode.number = number
+
+    trial.try_session(episodes, (), Terms())
+
+    assert begun == [0, 1, 2] * (len(begun) // 3)

@@ -1,5 +1,6 @@
 """Files of released versions open, and say what they said."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,13 @@ async def assert_says_what_it_said(stash):
     ]  # fmt: skip
     assert await stash.op(KEY, "op-1") == Op(b"reply", b"call")
     assert await stash.position("/log") == (b"head", 99)
-    assert {hit.row.seq for hit in (await stash.search(Query(text="lamp"))).hits} == {0, 1, 2}
+    # A newer tokenizer fills the index anew, in the background.
+    for _ in range(500):
+        found = await stash.search(Query(text="lamp"))
+        if not found.is_partial:
+            break
+        await asyncio.sleep(0.02)
+    assert {hit.row.seq for hit in found.hits} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("version", [2])

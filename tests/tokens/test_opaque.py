@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.daemon.sessions.intake import Intake
-from ctxgc.tokens.opaque import BASE64_CHARS_MIN, IMAGE_TOKENS_UNKNOWN, image_tokens, split_opaque
+from ctxgc.tokens.opaque import BASE64_CHARS_MIN, IMAGE_TOKENS_UNKNOWN, PAGE_TOKENS, apart, image_tokens
 from tests.daemon.harness import COUNTER
 
 REST = b"\x9c\x01\xfe" * 200_000
@@ -54,3 +54,17 @@ def test_whatever_stands_there_is_counted_without_complaint(text, content):
 
     assert left.startswith(text + b'"')
     assert (tokens > 0) == (len(b64encode(content).rstrip(b"=")) >= BASE64_CHARS_MIN)
+
+
+def pdf(pages, size=0):
+    return b64encode(
+        b"%PDF-1.7\n/Type /Pages\n" + b"<< /Type /Page /Parent 1 0 R >>\n" * pages + bytes(range(256)) * (size // 256)
+    )
+
+
+def test_a_document_costs_its_pages_and_not_its_bytes():
+    assert apart(pdf(20, 4 * 2**20))[1] == 20 * PAGE_TOKENS
+
+
+def test_a_document_whose_pages_are_packed_costs_a_bounded_share_of_its_bytes():
+    assert 60_000 <= apart(pdf(0, 4 * 2**20))[1] <= 90_000

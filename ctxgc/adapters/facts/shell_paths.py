@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ctxgc.adapters.facts.shell import Stage, pipes_of
+from ctxgc.core.paths import canonical_path, is_windows
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
 PATHS_MAX = 64
@@ -77,9 +78,15 @@ VALUE_FLAGS = {
 }
 
 
+DRIVE = re.compile(r"[a-z]:/")
+
+
 def resolve(path: str, cwd: str) -> str:
     """The path made absolute under `cwd` if it is relative, without `.` and `..`; as it is if there is no `cwd`."""
-    if path.startswith(("/", "~")) or not cwd:
+    if is_windows(cwd) and not path.startswith(("/", "~")):
+        path = path.replace("\\", "/").lower()
+    path, cwd = canonical_path(path), canonical_path(cwd)
+    if path.startswith(("/", "~")) or not cwd or DRIVE.match(path):
         return posixpath.normpath(path) if path else path
     return posixpath.normpath(posixpath.join(cwd, path))
 

@@ -66,11 +66,18 @@ class ClaudeCode(LineTranscript):
     """Parses one file of `~/.claude/projects`: a session, its side chains, or several of either."""
 
     source = "claude_code"
+    bookkeeping = frozenset(
+        {"summary", "file-history-snapshot", "file-history-delta", "last-prompt", "mode", "permission-mode",
+         "queue-operation", "pr-link", "ai-title", "custom-title", "agent-name", "progress", "system.local_command",
+         "atis-latch", "tag"}
+    )  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
         self._sessions: dict[str, _LogSession] = {}
         self._last_session = ""
+        self._lineages: dict[str, str] = {}
+        """Session ids that go on with another one's window, by the parents of their records: a resumed session."""
         self._sides: dict[int, str] = {}
         self._agent_calls: dict[int, tuple[str, str]] = {}
 
@@ -81,9 +88,12 @@ class ClaudeCode(LineTranscript):
         self._take_record(record)
         return True
 
-    def _flush(self) -> None:
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return isinstance(value.get("type"), str) and ("sessionId" in value or "uuid" in value)
+
+    def _rest(self) -> None:
         for session in self._sessions.values():
-            session.chain.show_pending()
+            session.chain.rest()
             self._bill(session)
 
     def _take_record(self, record: ClaudeRecord) -> None:
@@ -115,11 +125,14 @@ class ClaudeCode(LineTranscript):
         else:
             self._skip(kind)
 
-    def _session_of(self, record: ClaudeRecord) -> _LogSession | None:
-        """The session a record belongs to, opened if it is new; None before any record has named a session."""
-        name = clean_name(as_text(record.sessionId)) or self._last_session
+    def _session_of(self, record: Record) -> _Session | None:
+        """The session a record belongs to, opened if it is new; None if no record has named one yet."""
+        name = clean_name(as_text(record.sessionId))
+        name = self._lineages.get(name, name) or self._last_session
         if not name:
             return None
+        if name != self._last_session and record.isSidechain is not True:
+            name = self._lineage_of(name, as_text(record.parentUuid))
         self._last_session = name
         parent = ""
         if record.isSidechain is True:
@@ -136,7 +149,18 @@ class ClaudeCode(LineTranscript):
             session.chain.note(project=as_text(record.cwd))
         return session
 
-    def _side_of(self, parent: str, record: ClaudeRecord) -> str:
+    def _lineage_of(self, name: str, parent: str) -> str:
+        """The session that a record with another id goes on with: that of its parent, if this file holds the parent."""
+        own = self._sessions.get(name)
+        if not parent or (own is not None and parent in own.tree):
+            return name
+        for known, session in self._sessions.items():
+            if parent in session.tree and "/" not in known:
+                self._lineages[name] = known
+                return known
+        return name
+
+    def _side_of(self, parent: str, record: Record) -> str:
         """The session of a side chain: named by its agent, else by its first record."""
         uuid = as_text(record.uuid)
         agent = clean_name(as_text(record.agentId))
@@ -208,8 +232,7 @@ class ClaudeCode(LineTranscript):
         is_error = block.get("is_error")
         call_id = as_text(block.get("tool_use_id"))
         result = unfolded(content)
-        if chain.result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s) is None:
-            self._skip("orphan_result")
+        chain.result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s)
         for reading in map(session.texts.folded, result.folds):
             chain.text(reading.kind, Role.USER, reading.words, Birth(chain.turn, wall_s), facts=reading.facts)
 

@@ -49,10 +49,27 @@ class CodexRecord(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(CodexRecord)
 
 
+BARE_ITEMS = CALLS | OUTPUTS | {"message", "reasoning"}
+"""Items that a rollout from before September 2025 holds without the wrapping of today."""
+
+
+def _bare(value: dict[str, Any]) -> Record:
+    """A record of such a rollout: its first line is what `session_meta` says now, every other one an item."""
+    if value.get("type") in BARE_ITEMS:
+        return Record(value.get("timestamp"), "response_item", value)
+    if "record_type" in value:
+        return Record(None, f"record_type.{value['record_type']}", {})
+    if "type" not in value and "id" in value and "timestamp" in value:
+        base = {"base_instructions": {"text": value.get("instructions")}}
+        return Record(value["timestamp"], "session_meta", value | base)
+    return Record(value.get("timestamp"), value.get("type"), None)
+
+
 class Codex(LineTranscript):
     """Parses one rollout file: one session."""
 
     source = "codex"
+    bookkeeping = frozenset({"event_msg.task_started", "event_msg.thread_settings_applied", "world_state"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,13 +89,18 @@ class Codex(LineTranscript):
             found = lenient_object(line)
             if found is None:
                 return False
-            record = CodexRecord(found.get("timestamp"), found.get("type"), found.get("payload"))
+            record = Record(found.get("timestamp"), found.get("type"), found.get("payload"))
+        if record.payload is None:
+            record = _bare(lenient_object(line) or {})
         self._take_record(record)
         return True
 
-    def _flush(self) -> None:
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return isinstance(value.get("payload"), dict) and isinstance(value.get("type"), str)
+
+    def _rest(self) -> None:
         if self._chain is not None:
-            self._chain.show_pending()
+            self._chain.rest()
 
     def _take_record(self, record: CodexRecord) -> None:
         payload = as_dict(record.payload)
@@ -236,8 +258,7 @@ class Codex(LineTranscript):
     def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
         output = payload.get("output", payload.get("tools"))
         call_id = as_text(payload.get("call_id"))
-        if self._session().result(call_id, output, True if is_failure(output) else None, wall_s) is None:
-            self._skip("orphan_result")
+        self._session().result(call_id, output, True if is_failure(output) else None, wall_s)
 
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))

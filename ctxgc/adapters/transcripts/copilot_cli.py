@@ -84,9 +84,12 @@ class CopilotCli(LineTranscript):
             self._take_event(kind, record, data, agent)
         return True
 
-    def _flush(self) -> None:
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return isinstance(value.get("type"), str) and isinstance(value.get("data"), dict)
+
+    def _rest(self) -> None:
         for thread in self._threads.values():
-            thread.chain.show_pending()
+            thread.chain.rest()
 
     def _main(self) -> _Thread:
         return self._threads.get("") or self._open(NO_SESSION)
@@ -218,8 +221,7 @@ class CopilotCli(LineTranscript):
         exit_code = _EXIT_CODE.search(content[-300:]) if isinstance(content, str) else None
         is_failure = data.get("success") is False or (exit_code is not None and int(exit_code[1]) != 0)
         call_id = as_text(data.get("toolCallId"))
-        if thread.chain.result(call_id, content, True if is_failure else None, wall_s) is None:
-            self._skip("orphan_result")
+        thread.chain.result(call_id, content, True if is_failure else None, wall_s)
 
     def _take_compaction(self, data: dict[str, Any], wall_s: float) -> None:
         """The host summarises while the session goes on: what came since it began stays behind the summary."""
@@ -231,7 +233,7 @@ class CopilotCli(LineTranscript):
             self._skip("session.compaction_complete")
             return
         place = chain.take_place() if place is None else place
-        chain.show_pending()
+        chain.rest()
         system = thread.system[0] if thread.system else ""
         kept: Slots = [slot for slot in chain.window if slot[0] == system or slot[1] > place]
         chain.rewindow(kept, Departure.HOST_COMPACTED)

@@ -34,6 +34,12 @@ from ctxgc.adapters.transcripts.trajectories import (
     is_swe_agent,
     is_tau_bench,
 )
+from ctxgc.adapters.transcripts.wire_documents import (
+    AnthropicDocument,
+    ResponsesDocument,
+    is_anthropic,
+    is_responses,
+)
 from ctxgc.core.errors import BadTranscript
 
 HEAD_BYTES = 2**22
@@ -66,12 +72,16 @@ _CODEX_TYPES = ("session_meta", "response_item", "event_msg", "turn_context", "c
 _CODEX_START = re.compile(
     rb'\s*\{\s*"timestamp"\s*:\s*"[^"]*"\s*,\s*"type"\s*:\s*"(?:%s)"' % "|".join(_CODEX_TYPES).encode()
 )
+_OLD_CODEX_START = re.compile(
+    rb'\s*\{\s*"id"\s*:\s*"[0-9a-f-]{36}"\s*,\s*"timestamp"\s*:\s*"[^"]*"\s*,\s*"instructions"\s*:'
+)
+"""The first line of a rollout from before September 2025."""
 _CLAUDE_START = re.compile(rb'\s*\{\s*"(?:parentUuid|leafUuid|isSidechain)"\s*:')
 
 
 def is_codex(head: bytes) -> bool:
     """Codex rollouts: lines of `{timestamp, type, payload}`; the first, with its instructions, may be long."""
-    if _CODEX_START.match(head):
+    if _CODEX_START.match(head) or _OLD_CODEX_START.match(head):
         return True
     return any(value.get("type") in _CODEX_TYPES and "payload" in value for value in head_objects(head))
 
@@ -94,6 +104,8 @@ FORMATS: tuple[TranscriptFormat, ...] = (
     TranscriptFormat("opencode", is_opencode, OpenCode),
     TranscriptFormat("segments", is_segment_lines, SegmentLines),
     TranscriptFormat("segments_document", is_segment_document, SegmentDocument),
+    TranscriptFormat("anthropic", is_anthropic, AnthropicDocument),
+    TranscriptFormat("openai_responses", is_responses, ResponsesDocument),
     TranscriptFormat("tau_bench", is_tau_bench, TauBench),
     TranscriptFormat("mini_swe_agent", is_mini_swe_agent, MiniSweAgent),
     TranscriptFormat("swe_agent", is_swe_agent, SweAgent),

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Any
 
 from ctxgc.adapters.contract import DOCUMENT_BYTES_MAX, Event
-from ctxgc.adapters.transcripts.jsonl import Inflater
+from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.errors import BadTranscript
 
 
@@ -53,13 +53,21 @@ class DocumentTranscript:
             return []
         self.skipped.pop("malformed", None)
         try:
-            events = list(self._events(json.loads(data), digest_of(data)))
+            events = list(self._events(self._value(data), digest_of(data)))
         except (ValueError, RecursionError, BadTranscript):
             self.skipped["malformed"] = 1
             return []
         self._parts = []
         self._size = 0
         return events
+
+    def _value(self, data: bytes) -> Any:
+        """The document; several records a file for a format that says so. Raises `ValueError`."""
+        return json.loads(data)
+
+    def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
+        """A document is a session or none."""
+        return False
 
     def _events(self, document: Any, digest: str) -> Iterator[Event]:
         """What the document says. Raises `BadTranscript` or `ValueError` for another format."""

@@ -1,4 +1,4 @@
-"""From bytes to lines: gunzips by magic bytes, splits at newlines, never holds more than one record.
+"""From bytes to lines: unpacks (`inflating`), splits at newlines, never holds more than one record.
 
     bytes ──Inflater──▶ plain bytes ──JsonLines──▶ whole lines ──LineTranscript──▶ events
                                         └─ a line beyond LINE_BYTES_MAX is dropped as it arrives, and counted
@@ -10,65 +10,22 @@ is linear in the bytes, however finely they are cut.
 from __future__ import annotations
 
 import json
-import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX, Event
+from ctxgc.adapters.transcripts.inflating import Inflater
+from ctxgc.adapters.transcripts.resync import Nesting, Salvage, is_blank, readable, salvage
 
-GZIP_MAGIC = b"\x1f\x8b"
-INFLATE_BYTES = 2**20
-"""Inflated bytes held at once: a small gzip that unpacks to gigabytes must not."""
+OPEN_CHARS_MAX = LINE_BYTES_MAX
+"""Of an object that goes on over lines; a longer one is taken for torn."""
+
+MENDS_MAX = 64
+"""Attempts to read one open object: each costs a reading of all its lines."""
 
 SKIPPED_KINDS_MAX = 64
 SKIPPED_KIND_CHARS_MAX = 48
-
-
-class Inflater:
-    """Passes plain bytes through and unpacks gzip (several members too). Damage ends the stream, it never raises."""
-
-    def __init__(self) -> None:
-        self.is_damaged = False
-        self._head: bytes | None = b""
-        self._member: zlib._Decompress | None = None
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether a packed member has no end yet: if the file ends here, something of it is missing."""
-        return self._member is not None and not self._member.eof
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The plain bytes in `data`, in pieces of at most `INFLATE_BYTES` when they were packed."""
-        if self._head is not None:
-            data = self._head + data
-            if len(data) < len(GZIP_MAGIC) and GZIP_MAGIC.startswith(data):
-                self._head = data
-                return
-            self._head = None
-            if data.startswith(GZIP_MAGIC):
-                self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        if self._member is None:
-            yield data
-        else:
-            yield from self._inflate(data)
-
-    def _inflate(self, data: bytes) -> Iterator[bytes]:
-        while data and not self.is_damaged:
-            assert self._member is not None
-            if self._member.eof:
-                data = data.lstrip(b"\0")  # Some writers pad a member with zeros.
-                if not data:
-                    return
-                self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            try:
-                plain = self._member.decompress(data, INFLATE_BYTES)
-            except zlib.error:
-                self.is_damaged = True
-                return
-            data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-            if plain:
-                yield plain
 
 
 def inflated_head(data: bytes, size: int = 2**16) -> bytes:
@@ -128,16 +85,27 @@ class JsonLines:
 
 
 class LineTranscript:
-    """A `Transcript` of one record a line; a format says what a line means in `_read` and what is open in `_rest`."""
+    """A `Transcript` of one record a line; a format says what a line means in `_read` and what is open in `_rest`.
+
+    A line that is no record may hold several, or the beginning of one with raw newlines in it: `resync` finds them.
+    """
 
     source = ""
+    bookkeeping: frozenset[str] = frozenset()
+    """Kinds of records that a host writes into a log of nothing."""
 
     def __init__(self) -> None:
         self.records = 0
         self.skipped: Counter[str] = Counter()
         self._events: list[Event] = []
         self._inflater = Inflater()
-        self._lines = JsonLines()
+        self._lines = Lines()
+        self._open_lines: list[str] = []
+        """Lines from the beginning of an object that no line has closed yet."""
+        self._open_chars = 0
+        self._nesting = Nesting()
+        self._mends = 0
+        """Attempts to close the open object."""
 
     def feed(self, data: bytes) -> list[Event]:
         """Events of the records that `data` completes."""
@@ -149,28 +117,102 @@ class LineTranscript:
         if self._lines.too_long:
             self.skipped["too_long"] = self._lines.too_long
         if self._inflater.is_damaged:
-            self.skipped["damaged_gzip"] = 1
+            self.skipped[self._inflater.damage] = 1
         return self._drain()
 
     def finish(self) -> list[Event]:
         """Take a last record that has no newline, if it is whole, and bring out what is still open."""
         tail = self._lines.tail()
-        if tail.strip():
+        if self._open_lines or tail.strip():
             # No proper prefix of a JSON object is one, so a half-written record is never taken for a whole one.
-            if self._read(tail):
+            if not self._open_lines and self._read(tail):
                 self.records += 1
                 self._lines.drop_tail()
             else:
-                self.skipped["truncated"] = 1
-        self._flush()
+                self._take_cut(tail)
+        self._rest()
         return self._drain()
 
     def _take(self, line: bytes) -> None:
-        if not line or line.isspace():
-            return
-        self.records += 1
-        if not self._read(line):
+        """Read one line. Only a line that is no record costs more than its reading."""
+        if self._open_lines:
+            self._go_on(line)
+        elif line and not line.isspace():
+            if self._read(line):
+                self.records += 1
+            else:
+                self._mends = 0
+                self._mend(readable(line))
+
+    def _mend(self, text: str) -> None:
+        """Take the whole records of a damaged line, and keep the beginning of one that may go on."""
+        found = salvage(text, self._is_record, is_final=False)
+        is_open = found.open_at >= 0 and self._mends < MENDS_MAX
+        rest = text[found.end : found.open_at] if is_open else text[found.end :]
+        if not found.records and is_blank(text):
+            self.records += 1
+            self._skip("malformed")  # NULs alone: something stood there.
+        self._take_salvage(found, rest)
+        if is_open:
+            self._nesting = Nesting()
+            self._keep_open(text[found.open_at :])
+
+    def _keep_open(self, text: str) -> bool:
+        """Keep a line of an open object; whether that object may be whole now."""
+        self._open_lines.append(text)
+        self._open_chars += len(text) + 1
+        return self._nesting.follow(text)
+
+    def _go_on(self, line: bytes) -> None:
+        """A line after the beginning of an object: its continuation, unless the line is a record of its own."""
+        record = lenient_object(line.replace(b"\0", b"").strip())
+        if record is not None and self._is_record(record):
+            self._end_open()
+            self._take(line)
+        elif self._keep_open(readable(line)):
+            self._mends += 1
+            self._mend(self._pop_open())
+        elif self._open_chars > OPEN_CHARS_MAX:
+            self._end_open()
+
+    def _pop_open(self) -> str:
+        text = "\n".join(self._open_lines)
+        self._open_lines, self._open_chars = [], 0
+        return text
+
+    def _end_open(self) -> None:
+        """The open object never closes: take the whole records in it, and count its torn rest."""
+        text = self._pop_open()
+        found = salvage(text, self._is_record, is_final=True)
+        self._take_salvage(found, text[found.end :])
+
+    def _take_salvage(self, found: Salvage, rest: str) -> None:
+        for record in found.records:
+            self.records += 1
+            if not self._read(json.dumps(record).encode()):
+                self._skip("malformed")
+        torn = found.torn + (not is_blank(rest))
+        self.records += torn
+        for _ in range(torn):
             self._skip("malformed")
+
+    def _take_cut(self, tail: bytes) -> None:
+        """The input ends in a damaged line: its whole records count, and the rest may still go on."""
+        text = "\n".join([*self._open_lines, readable(tail)])
+        found = salvage(text, self._is_record, is_final=True)
+        rest = text[found.end :]
+        if found.records:
+            self._pop_open()
+            self._lines.drop_tail()
+            self._take_salvage(found, "")
+            for line in self._lines.feed(rest.encode()):
+                self._take(line)
+        if not (found.records and is_blank(rest)):
+            self.skipped["truncated"] = 1
+
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        """Whether an object behind a tear is a record of this format, and no inner part of a torn one."""
+        return True
 
     def _read(self, line: bytes) -> bool:
         """Take one record; False, with nothing changed, if the line is no JSON object."""
@@ -178,6 +220,10 @@ class LineTranscript:
 
     def _flush(self) -> None:
         """Bring out what waits for more input."""
+
+    def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
+        """Whether all these kinds of skipped records are the host's notes to itself."""
+        return self.bookkeeping.issuperset(kinds)
 
     def _skip(self, kind: object) -> None:
         """Count a record that is not understood, under a name of bounded length, among boundedly many."""

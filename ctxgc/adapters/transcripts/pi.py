@@ -81,9 +81,12 @@ class Pi(LineTranscript):
             self._take_entry(kind, record)
         return True
 
-    def _flush(self) -> None:
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return isinstance(value.get("type"), str) and ("parentId" in value or "timestamp" in value)
+
+    def _rest(self) -> None:
         if self._chain is not None:
-            self._chain.show_pending()
+            self._chain.rest()
 
     def _session(self) -> SessionBuilder:
         if self._chain is None:
@@ -257,8 +260,7 @@ class Pi(LineTranscript):
     def _take_result(self, message: dict[str, Any], wall_s: float) -> None:
         is_error = True if message.get("isError") is True else None
         call_id = as_text(message.get("toolCallId"))
-        if self._session().result(call_id, message.get("content"), is_error, wall_s) is None:
-            self._skip("orphan_result")
+        self._session().result(call_id, message.get("content"), is_error, wall_s)
 
     def _bill(self, usage: dict[str, Any], model: str, turn: int, wall_s: float) -> None:
         counts = {key: as_count(usage.get(key)) for key in ("input", "cacheRead", "cacheWrite", "output")}

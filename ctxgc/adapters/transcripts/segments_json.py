@@ -162,6 +162,9 @@ class SegmentLines(LineTranscript):
             self._skip("malformed")
         return True
 
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return "kind" in value or value.get("format") == FORMAT
+
 
 class SegmentDocument(DocumentTranscript):
     """One document with a list of `segments`. `source` is known once it was read."""

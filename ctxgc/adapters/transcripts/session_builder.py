@@ -5,6 +5,8 @@
                 └─ a user text comes first ──▶ Admitted (pending: a late result still completes it)
                       └─ the next reply ─────▶ Admitted (error, empty result)
     rewindow(), replace(), clear() ──────────▶ Rewindowed, Cleared
+    result() of no open call ──▶ kept ──call()──▶ Admitted (the call came late)
+                                   └─ rest() ──▶ Admitted (an attachment: its call is lost, its text is not)
 
 A session builder keeps ids, places and open calls, never the text of what it has admitted.
 """
@@ -12,11 +14,14 @@ A session builder keeps ids, places and open calls, never the text of what it ha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
-from ctxgc.adapters.json_values import clean_name
+from ctxgc.adapters.host_texts.wrappers import named
+from ctxgc.adapters.json_values import canonical, clean_name
+from ctxgc.adapters.skeletons import cut_result
 from ctxgc.core.segment import Departure, Kind, Role, Segment, Status, text_bytes
 
 OPEN_CALLS_MAX = 4096
@@ -24,7 +29,24 @@ OPEN_CALLS_MAX = 4096
 SAME_ID_MAX = 64
 """More open calls than that under one id: the oldest is ended."""
 
+LONE_RESULTS_MAX = 256
+LONE_BYTES_MAX = 16 * 2**20
+"""Results that wait for a late call, and their bytes: beyond either the oldest is admitted on its own."""
+
 Slots = list[tuple[str, int]]
+
+
+class LoneResult(NamedTuple):
+    """A result whose call has not come: a log may hold both in the wrong order, or have lost the call."""
+
+    call_id: str
+    content: object
+    is_error: bool | None
+    birth: Birth
+    size: int
+
+
+LONE_FACTS = named("a result without its call")
 
 
 class SessionBuilder(SegmentBuilder):
@@ -40,6 +62,8 @@ class SessionBuilder(SegmentBuilder):
         self.cleared: set[str] = set()
         self.known: dict[str, str] = {}
         """The last `project`, `model` and `title` of the session: an event names each when it changes."""
+        self._lone: list[LoneResult] = []
+        self._lone_bytes = 0
 
     def note(self, *, project: str = "", model: str = "", title: str = "") -> None:
         """Note what the log says of the session; what is new becomes an event. Empty values add nothing."""
@@ -83,15 +107,49 @@ class SessionBuilder(SegmentBuilder):
             self._end(oldest, self._open[oldest][0])
         draft = self.open_call(call_id, tool, value, birth, is_text=is_text, cwd=cwd)
         self.window.append((draft.id, draft.place))
+        if self._lone and (lone := next((one for one in self._lone if one.call_id == call_id), None)):
+            self._forget_lone(lone)
+            self.result(call_id, lone.content, lone.is_error, lone.birth.wall_s)
         return draft.id
 
-    def result(self, call_id: str, content: object, is_error: bool | None, wall_s: float = 0.0) -> Segment | None:
-        """A result arrives: the tool call is admitted whole. None if no such call is open."""
+    def result(self, call_id: str, content: object, is_error: bool | None, wall_s: float = 0.0) -> None:
+        """A result arrives: the exchange is admitted whole; a result of no open call waits for its call."""
         draft = self.join_result(call_id, content, is_error)
         if draft is None:
-            return None
+            birth = Birth(self.turn, wall_s, place=self.take_place())
+            self.take_place()  # For what is no text in it.
+            lone = LoneResult(call_id, content, is_error, birth, len(canonical(content)))
+            self._lone.append(lone)
+            self._lone_bytes += lone.size
+            while len(self._lone) > LONE_RESULTS_MAX or self._lone_bytes > LONE_BYTES_MAX:
+                self._admit_lone(self._lone[0])
+            return
         draft.birth = draft.birth._replace(wall_s=wall_s or draft.birth.wall_s)
-        return self._admit(draft)
+        self._admit(draft)
+
+    def rest(self) -> None:
+        """The input ends here for now: open calls are pending, results without a call stand for themselves."""
+        self.show_pending()
+        for lone in list(self._lone):
+            self._admit_lone(lone)
+
+    def _forget_lone(self, lone: LoneResult) -> None:
+        self._lone.remove(lone)
+        self._lone_bytes -= lone.size
+
+    def _admit_lone(self, lone: LoneResult) -> None:
+        """The call of this result is lost: its text is an attachment where it came, what is no text stands beside."""
+        self._forget_lone(lone)
+        extra, text = cut_result(lone.content)
+        place, opaque = lone.birth.place or 0, extra.get("opaque")
+        parts: list[tuple[bytes, dict[str, object]]] = [(text, {})] if text.strip() else []
+        parts += [(b"", {"opaque": opaque})] if opaque else []
+        for at, (data, skeleton) in enumerate(parts):
+            birth = lone.birth._replace(place=place + at)
+            draft = self.draft_text(Kind.ATTACHMENT, Role.USER, data, birth, skeleton, LONE_FACTS)
+            self.window.append((draft.id, draft.place))
+            self._admit(draft)
+        self.window.sort(key=_place)
 
     def is_open(self, call_id: str) -> bool:
         """Whether a call of this id is pending."""
@@ -111,6 +169,8 @@ class SessionBuilder(SegmentBuilder):
     def drop_calls(self) -> None:
         """The window is another: no result is awaited any more."""
         self.end_late_calls()
+        for lone in list(self._lone):
+            self._admit_lone(lone)
         self._open.clear()
 
     def show_pending(self) -> None:
@@ -154,3 +214,7 @@ class SessionBuilder(SegmentBuilder):
         draft.answer(None, None)
         draft.status = Status.ERROR
         self._admit(draft)
+
+
+def _place(slot: tuple[str, int]) -> int:
+    return slot[1]

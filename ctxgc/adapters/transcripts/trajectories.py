@@ -143,6 +143,9 @@ class TauBench(LineTranscript):
             self._skip("malformed")
         return True
 
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return "traj" in value
+
 
 def _messages(document: Any, key: str) -> list[dict[str, Any]]:
     """The list of messages under this key. Raises `BadTranscript` where there is none."""

@@ -37,6 +37,8 @@ from ctxgc.adapters.wire.rendering import (
     splice_window,
 )
 from ctxgc.core.errors import BadTranscript
+from ctxgc.core.own_mark import MARKABLE
+from ctxgc.core.provider_cache import LONG_LIFE_S, SHORT_LIFE_S
 from ctxgc.core.segment import Kind, Role
 
 NO_OUTPUT = "(no output)"
@@ -45,6 +47,9 @@ NO_OUTPUT = "(no output)"
 _OPAQUE_OF_USER = frozenset({"image", "document", "search_result", "container_upload"})
 _OPAQUE_OF_RESULT = frozenset({"image", "document", "search_result", "tool_reference"})
 _OPAQUE_OF_ASSISTANT = frozenset({"redacted_thinking"})
+_MARK = b'"cache_control"'
+_BLANK = b'" \\nrt'
+"""Characters of a JSON string of white space. A word of these letters alone is taken for blank: no harm is done."""
 
 
 class AnthropicMessages:
@@ -125,6 +130,7 @@ def _parse_texts(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind,
     """The user's or the system's content: texts, results of calls, and blocks that are not text."""
     if text.first(said) == b'"':
         _add_text(text, kind, role, said, builder)
+        builder.block(said)
     for block, extent, fields in _blocks(text, said, builder):
         if block == "text":
             _add_text(text, kind, role, fields.get("text"), builder)
@@ -134,6 +140,7 @@ def _parse_texts(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind,
             builder.result(text.string(fields.get("tool_use_id")), result, is_error)
         else:
             builder.opaque(kind, role, text.value(extent))
+        _end_block(text, block, extent, fields, builder)
 
 
 def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: ListBuilder) -> None:
@@ -149,6 +156,7 @@ def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, bui
 def _parse_assistant(text: JsonText, content: Extent, builder: ListBuilder) -> None:
     if text.first(content) == b'"':
         builder.text(Kind.ASSISTANT, Role.ASSISTANT, text.string(content), content)
+        builder.block(content)
     blocks = _blocks(text, content, builder)
     if any(block == "redacted_thinking" or text.string(fields.get("signature")) for block, _, fields in blocks):
         builder.sign()
@@ -164,6 +172,27 @@ def _parse_assistant(text: JsonText, content: Extent, builder: ListBuilder) -> N
             builder.call(text.string(fields.get("id")), text.string(fields.get("name")), value, places)
         else:
             builder.opaque(Kind.ASSISTANT, Role.ASSISTANT, text.value(extent))
+        _end_block(text, block, extent, fields, builder)
+
+
+def _end_block(text: JsonText, block: str, extent: Extent, fields: dict[str, Extent], builder: ListBuilder) -> None:
+    """Note the block with its cache marks: a mark on a part of a result counts as one on the result."""
+    lives_s = mark_lives(text, fields.get("cache_control"))
+    content = fields.get("content")
+    is_list = block == "tool_result" and content is not None and text.first(content) == b"["
+    if is_list and content is not None and _MARK in text.raw(content):
+        parts = [text.members(part) for part in text.elements(content) if text.first(part) == b"{"]
+        lives_s += tuple(life_s for part in parts for life_s in mark_lives(text, part.get("cache_control")))
+    is_blank = block == "text" and ("text" not in fields or not text.raw(fields["text"]).strip(_BLANK))
+    has_room = "cache_control" not in fields or bool(lives_s)  # A null in its place leaves no room for a mark.
+    builder.block(extent, lives_s, may_carry=block in MARKABLE and has_room and not is_blank)
+
+
+def mark_lives(text: JsonText, mark: Extent | None) -> tuple[float, ...]:
+    """The life of a `cache_control`, if there is one: only an object is a mark."""
+    if mark is None or text.first(mark) != b"{":
+        return ()
+    return (LONG_LIFE_S if text.string(text.members(mark).get("ttl")) == "1h" else SHORT_LIFE_S,)
 
 
 def _is_system(line: Line) -> bool:

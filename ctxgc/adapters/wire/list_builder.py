@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
-from ctxgc.adapters.contract import INPUT_SPAN, Span, WireWindow
+from ctxgc.adapters.contract import INPUT_SPAN, Span, WireBlock, WireWindow
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.folds import FoldedResult
 from ctxgc.adapters.host_texts.wrappers import AnyTexts, HostTexts
@@ -34,6 +34,11 @@ class ListBuilder(SegmentBuilder):
         self.messages: list[int] = []
         """For each segment the message it comes from."""
         self._drafts: list[Draft] = []
+        self._numbers: dict[int, int] = {}
+        """Number of each draft in the list, by the draft's identity."""
+        self._newest = -1
+        """Number of the segment that was added or answered last."""
+        self._blocks: list[WireBlock] = []
         self._spans: dict[str, list[Span]] = {}
         self._birth = Birth(0)
         self._message = -1
@@ -119,15 +124,22 @@ class ListBuilder(SegmentBuilder):
         for fold in result.folds:
             kind, words, facts = self._texts.folded(fold)
             self.text(kind, Role.USER, words, None, facts)
+        if draft is not None:
+            self._newest = self._numbers[id(draft)]
+
+    def block(self, extent: Extent, lives_s: tuple[float, ...] = (), *, may_carry: bool = False) -> None:
+        """The block whose segments were added last ends here."""
+        self._blocks.append(WireBlock(*extent, self._newest, len(self._drafts), lives_s, may_carry))
 
     def window(self) -> WireWindow:
         """Every segment with its id. Pending tool calls and segments with opaque blocks have no spans."""
         segments = tuple(draft.segment() for draft in self._drafts)
         editable = {segment.id for segment in segments if _is_editable(segment)}
         spans = {id_: tuple(spans) for id_, spans in self._spans.items() if spans and id_ in editable}
-        return WireWindow(segments, spans, self.skipped)
+        return WireWindow(segments, spans, self.skipped, tuple(self._blocks))
 
     def _add(self, draft: Draft) -> Draft:
+        self._newest = self._numbers[id(draft)] = len(self._drafts)
         self._drafts.append(draft)
         if self._speaks_assistant:
             self._run.append(draft.id)

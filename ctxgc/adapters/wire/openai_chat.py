@@ -22,6 +22,7 @@ from typing import Any
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
 from ctxgc.adapters.host_texts.dialects import texts_of
 from ctxgc.adapters.host_texts.folds import read_result
+from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.openai_calls import edited_arguments, parse_call
@@ -191,10 +192,20 @@ def _parse_calls(text: JsonText, fields: dict[str, Extent], builder: ListBuilder
     calls = fields.get("tool_calls")
     for extent in text.elements(calls) if calls and text.first(calls) == b"[" else ():
         call = text.members(extent) if text.first(extent) == b"{" else {}
-        function = call.get("function", extent)
-        parse_call(text, function, text.string(call.get("id")), builder)
+        if "custom" in call:
+            _parse_custom(text, call["custom"], text.string(call.get("id")), builder)
+        else:
+            parse_call(text, call.get("function", extent), text.string(call.get("id")), builder)
     if "function_call" in fields:
         parse_call(text, fields["function_call"], LEGACY_CALL_ID, builder)
+
+
+def _parse_custom(text: JsonText, custom: Extent, call_id: str, builder: ListBuilder) -> None:
+    """A call of a custom tool, whose input is free text."""
+    fields = text.members(custom) if text.first(custom) == b"{" else {}
+    said = fields.get("input")
+    places = {} if said is None else {TEXT_INPUT_PIECE: said}
+    builder.call(call_id, text.string(fields.get("name")), text.string(said), lambda: places, is_text=True)
 
 
 def _is_shown(line: Line) -> bool:

@@ -3,9 +3,11 @@
     reasoning, message assistant, function_call a, function_call b     a, b ─┐  one tool call each: the call, and the
     function_call_output a, function_call_output b  ◀────────────────────────┘  output item that follows
 
-A reply is a run of items that the model said. Reasoning is never edited, nor the later items of a reply with encrypted
-reasoning: only outputs are evictable. An unknown item, an item that the server keeps (`previous_response_id`, an
-`item_reference`) and a summary that only the server reads leave the whole request unedited.
+A reply is a run of items that the model said. Reasoning is never edited, nor what follows it in its reply where it is
+encrypted: only outputs go. An item of any other type is an opaque member of its turn and stays as it is, be it one of
+OpenAI's own tools or an item that this module does not know: the items around it mean the same with and without it. A
+`compaction` item is a summary that only the server reads. A request whose beginning the server keeps
+(`previous_response_id`) is left alone.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ from ctxgc.adapters.wire.rendering import (
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role
 
-_KEPT_BY_THE_SERVER = ("previous_response_id", "conversation", "prompt", "context_management")
-"""Members that add text to the prompt outside of the request."""
+_KEPT_BY_THE_SERVER = ("previous_response_id", "conversation", "prompt")
+"""Members that put something into the prompt which the request does not show."""
 
 
 class _Speaker(NamedTuple):
@@ -70,7 +72,15 @@ _CALLS = {
 """Each kind of call, and the item that answers it; a search on the web has no answer in the request."""
 _OUTPUTS = frozenset(filter(None, _CALLS.values()))
 _SETTINGS = frozenset({"additional_tools", "configuration_update"})
-"""Items that change the model's tools or permissions; no speaker said such items, and they stay."""
+"""Items that say what the model may do from here on; nobody said them, and they stay as they are."""
+_COMPACTIONS = frozenset({"compaction", "context_compaction", "compaction_summary"})
+"""Items in which the server has summed the session up."""
+_TRIGGER = "compaction_trigger"
+"""The item that asks the server to sum the session up."""
+_REFERENCE = "item_reference"
+"""An item that the server keeps: the item belongs to the turn in which it stands."""
+_ANSWERS = ("_output", "_response")
+"""Endings of the types of items with which the host, not the model, goes on."""
 _OPAQUE_OF_USER = frozenset({"input_image", "input_file", "input_audio"})
 _OPAQUE_OF_RESULT = frozenset({"input_image", "input_file"})
 
@@ -172,10 +182,24 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
         result = read_result(text, output, unfolds=run.builder.unfolds)
         is_error = True if is_failure(result.content) else None
         run.builder.result(text.string(fields.get("call_id")), result, is_error)
-    elif kind in _SETTINGS:
+    elif kind in _SETTINGS or kind == _TRIGGER:
         run.builder.skipped[kind] += 1
+    elif kind in _COMPACTIONS:
+        run.goes_on(False)
+        run.builder.opaque(Kind.SUMMARY, Role.USER, text.value(extent))
+    elif kind:
+        _parse_opaque(text, extent, fields, kind, run)
     else:
-        raise BadTranscript(f"an item of type {kind[:40]!r} is not understood")
+        raise BadTranscript("an item of `input` has no type")
+
+
+def _parse_opaque(text: JsonText, extent: Extent, fields: Members, kind: str, run: _Run) -> None:
+    """An item that is not edited: the model's, or the host's answer to the model."""
+    is_models = run.is_assistant if kind == _REFERENCE else not kind.endswith(_ANSWERS)
+    run.goes_on(is_models)
+    run.is_sealed |= is_models and "encrypted_content" in fields
+    speaker = (Kind.ASSISTANT, Role.ASSISTANT) if is_models else (Kind.ATTACHMENT, Role.USER)
+    run.builder.opaque(*speaker, text.value(extent))
 
 
 def _parse_message(text: JsonText, fields: Members, run: _ItemReader) -> None:

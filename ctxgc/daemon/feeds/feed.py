@@ -18,9 +18,9 @@ from itertools import groupby
 from typing import Any
 
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Transcript, Used
-from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect, open_transcript
-from ctxgc.adapters.transcripts.jsonl import Inflater
-from ctxgc.core.errors import BadTranscript
+from ctxgc.adapters.transcripts.formats import HEAD_BYTES, TRANSCRIPT_FORMATS, detect, open_transcript
+from ctxgc.adapters.transcripts.inflating import Inflater
+from ctxgc.core.errors import BadTranscript, NoTranscript, UnknownFormat
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
 from ctxgc.core.segment import Departure, Renderer, SessionKey, Status
@@ -36,6 +36,10 @@ from ctxgc.tokens.calibration import Calibration
 
 FIRST_LOOK_BYTES = 2**16
 """Bytes of a file before the first attempt to detect its format; each further attempt has twice the bytes."""
+
+
+ANNOUNCED_MAX = 64
+"""Events that wait for the first segment of a session: beyond the bound the oldest is dropped."""
 
 
 @dataclass(slots=True)
@@ -74,7 +78,9 @@ class Feed:
         self._head = bytearray()
         self._next_look_bytes = FIRST_LOOK_BYTES
         self._parser: Transcript | None = None
-        self.readings: dict[str, FileReading] = {}
+        self.readings: dict[str, Reading] = {}
+        self._announced: dict[str, list[Event]] = {}
+        """Events of sessions without a segment: a session of nothing is none."""
 
     @property
     def parser(self) -> Transcript | None:
@@ -106,9 +112,10 @@ class Feed:
     @property
     def ends_early(self) -> str:
         """Why the input may be only a part of the file, as the end of a sentence; empty for a whole file."""
+        packing = self._inflater.packing
         if self._inflater.is_damaged:
-            return "its gzip is damaged; what came before the damage is in"
-        return "its gzip is cut off; what came before is in" if self._inflater.is_cut else ""
+            return f"its {packing} is damaged; what came before the damage is in"
+        return f"its {packing} is cut off; what came before is in" if self._inflater.is_cut else ""
 
     def _pop_head(self) -> bytes:
         head, self._head = bytes(self._head), bytearray()
@@ -120,8 +127,9 @@ class Feed:
         if name is None and not is_last:
             return False
         if name is None:
-            raise BadTranscript(
-                "not a transcript of a format this build reads", hint="`--format NAME` says what it is, if you know"
+            raise UnknownFormat(
+                "not a transcript of a format this build reads",
+                hint=f"`--format NAME` says what it is, if you know: {', '.join(TRANSCRIPT_FORMATS)}",
             )
         self._parser = open_transcript(name)
         return True
@@ -134,13 +142,28 @@ class Feed:
         assert self._parser is not None
         await self._take(await self._work(self._parser.finish))
         if self._inflater.is_damaged:
-            self._parser.skipped["damaged_gzip"] = 1
+            self._parser.skipped[self._inflater.damage] = 1
         for reading in self.readings.values():
             reading.is_first = False
             async with reading.session.changing() as tx:
                 self._update_window(reading, tx)
                 self._store_learning(reading, tx)
                 self._note_time(reading, tx)
+
+    def check_content(self) -> None:
+        """Raise `NoTranscript` or `BadTranscript` for a file that was read to its end and gave no segment."""
+        assert self._parser is not None
+        skipped = self._parser.skipped
+        if self.readings:
+            return
+        if not self._parser.records or (skipped and self._parser.is_bookkeeping(skipped)):
+            raise NoTranscript("no part of a session is in it")
+        counted = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common(4)) or "none of them a message"
+        raise BadTranscript(
+            f"taken for {self._parser.source}, and no part of a window is in its {self._parser.records} records: "
+            f"{counted}",
+            hint=f"`--format NAME` says what it is, if you know: {', '.join(TRANSCRIPT_FORMATS)}",
+        )
 
     def _parse(self, plain: bytes) -> list[Event]:
         assert self._parser is not None
@@ -151,8 +174,13 @@ class Feed:
 
     async def _take(self, events: Iterable[Event]) -> None:
         for name, run in groupby(events, lambda event: event.session):
-            reading = await self._reading_of(name)
             batch = list(run)
+            if name not in self.readings:
+                batch = self._announced.pop(name, []) + batch
+                if not any(isinstance(event, Admitted) for event in batch):
+                    self._announced[name] = batch[-ANNOUNCED_MAX:]
+                    continue
+            reading = await self._reading_of(name)
             async with reading.session.changing() as tx:
                 # Outside the change the heap may hold segments that a failing commit takes back.
                 segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(reading, e)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from ctxgc.core.errors import BadTranscript, CtxgcError, NotFound
+from ctxgc.core.errors import BadTranscript, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.daemon.feeds.feed import Feed, imported_reply
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply
@@ -19,7 +19,12 @@ SLICE_BYTES = 256 * 2**10
 PROGRESS_BYTES = 2**20
 """Bytes of a file between two `import` events."""
 FILES_MAX = 100_000
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+LOG_SUFFIX = ".jsonl"
+"""A log that grows by whole lines."""
+PACKINGS = ("", ".gz", ".zst")
+SUFFIXES = tuple(kind + packing for kind in (LOG_SUFFIX, ".json") for packing in PACKINGS)
+PASSED_OVER_NAMED_MAX = 20
+"""Files passed over that a reply names; the rest are counted."""
 
 
 def transcript_files(path: str) -> list[str]:
@@ -65,6 +70,7 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
     started = time.monotonic()
     sessions: list[ImportedReply] = []
     failed: list[FailedReply] = []
+    passed_over: list[str] = []
     size = 0
     for path in paths:
         try:
@@ -75,8 +81,14 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
         for file in files:
             try:
                 replies, file_bytes, ends_early = await import_file(services, file, format_name)
+            except NoTranscript:
+                passed_over.append(_printable(file))
+                continue
             except (CtxgcError, OSError) as error:
-                failed.append(_failure(file, error))
+                if isinstance(error, UnknownFormat) and file != path and not _is_log(file):
+                    passed_over.append(_printable(file))  # A host keeps documents of its own beside its logs.
+                else:
+                    failed.append(_failure(file, error))
                 continue
             sessions += replies
             size += file_bytes
@@ -91,6 +103,8 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
         failed=failed,
         bytes=size,
         seconds=round(time.monotonic() - started, 3),
+        passed_over=len(passed_over),
+        passed_over_files=tuple(passed_over[:PASSED_OVER_NAMED_MAX]),
         changed=f"{added} segments of {len(sessions)} sessions are new",
     )
 
@@ -107,9 +121,16 @@ async def import_file(services: Services, path: str, format_name: str) -> tuple[
             if done - reported >= PROGRESS_BYTES:
                 reported = done
                 services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
+    if not done:
+        raise NoTranscript(f"{_printable(path)} is empty")
     await feed.finish()
+    feed.check_content()
     services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
     return imported_reply(feed, path), done, feed.ends_early
+
+
+def _is_log(path: str) -> bool:
+    return any(path.endswith(LOG_SUFFIX + packing) for packing in PACKINGS)
 
 
 def _is_text(path: str) -> bool:

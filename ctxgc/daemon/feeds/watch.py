@@ -26,7 +26,7 @@ from watchfiles import awatch
 from ctxgc.adapters.contract import LINE_BYTES_MAX
 from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound
 from ctxgc.daemon.feeds.feed import Feed
-from ctxgc.daemon.feeds.importing import SLICE_BYTES, SUFFIXES, open_regular, transcript_files
+from ctxgc.daemon.feeds.importing import LOG_SUFFIX, PACKINGS, SLICE_BYTES, SUFFIXES, open_regular, transcript_files
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import WatchedReply
 from ctxgc.stash.contract import PutPosition
@@ -41,7 +41,6 @@ STEP_MS = 250
 QUIET_MS = 5000
 """Silence after which the watcher checks that the path still exists."""
 RETRY_S = 1.0
-LOG_SUFFIX = ".jsonl"
 
 _log = logging.getLogger("ctxgc.daemon")
 
@@ -151,8 +150,9 @@ class Watcher:
 
     async def _follow_while_there(self, watched: WatchedPath) -> None:
         await self._read_all(watched)
+        present = await asyncio.to_thread(_present, watched.path)
         changes = awatch(
-            watched.path,
+            present,
             stop_event=watched.stop,
             step=STEP_MS,
             debounce=STEP_MS * 2,
@@ -166,8 +166,10 @@ class Watcher:
                 is_first = False
             for path in sorted({path for _, path in changed if path.endswith(SUFFIXES)}):
                 await self._read_on(watched, path, is_start=False)
-            if not await asyncio.to_thread(os.path.exists, watched.path):
-                raise NotFound("it is gone; followed again when it is back")
+            if not await asyncio.to_thread(os.path.exists, present):
+                if await asyncio.to_thread(_present, watched.path) == present:
+                    raise NotFound("it is gone; followed again when it is back")
+                return  # The host has packed the log: the packed form is followed from now on.
 
     async def _read_all(self, watched: WatchedPath) -> None:
         for path in await asyncio.to_thread(self._transcripts_in, watched.path):
@@ -176,7 +178,7 @@ class Watcher:
     @staticmethod
     def _transcripts_in(path: str) -> list[str]:
         try:
-            return transcript_files(path)
+            return transcript_files(_present(path))
         except CtxgcError:
             return []  # An empty folder is fine to watch.
 
@@ -221,6 +223,11 @@ class Watcher:
             await self._services.stash.apply([position])
         while len(watched.files) > FEEDS_MAX:
             del watched.files[next(iter(watched.files))]
+
+
+def _present(path: str) -> str:
+    """The path, or its packed form where a host has packed the log meanwhile."""
+    return next((path + packing for packing in PACKINGS if os.path.exists(path + packing)), path)
 
 
 def _bug(error: Exception) -> str:

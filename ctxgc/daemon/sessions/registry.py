@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import PurePath
+from secrets import randbelow
 from weakref import WeakValueDictionary
 
 from ctxgc.core.errors import BadParams, NotFound
@@ -32,6 +34,14 @@ NAMED_MAX = 4
 
 INDEX_ENTRIES_MAX = 300_000
 """Words and lines in the indexes of all sessions awake, about 150 bytes each."""
+
+
+def drawn_number() -> int:
+    """A number for the addresses of a new session: nine digits that nobody can guess from the session's name.
+
+    Numbers may collide, though hardly: among a thousand sessions with a chance of one in two thousand.
+    """
+    return 10**8 + randbelow(9 * 10**8)
 
 
 class Registry:
@@ -123,9 +133,8 @@ class Registry:
         row = await self._stash.session(key)
         if row is None and new is None:
             return None
-        session = await Session.wake(
-            row or new or SessionRow(key=key), self._stash, self.settings, self._clock, is_new=row is None
-        )
+        known = row or replace(new or SessionRow(key=key), number=drawn_number())
+        session = await Session.wake(known, self._stash, self.settings, self._clock, is_new=row is None)
         self._living[key] = session
         return session
 

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 from ctxgc.core.heap import EVICTED, RESIDENT, Heap
 from ctxgc.core.pacer import PacerRules
+from ctxgc.core.trust import Trust
+from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 
 UNPRICED_MAX = 8
 """Collections that wait for a bill; the oldest beyond the bound stays without an actual cost."""
@@ -50,6 +52,10 @@ class UnpricedCollection(NamedTuple):
     collection: int
     victims: frozenset[int]
     is_cold: bool
+    predicted_read: int = 0
+    """Billed tokens that the request with the collection is predicted to read from the cache."""
+    rewritten: float = 0.0
+    """Billed tokens that the request is predicted to write again."""
 
 
 @dataclass(slots=True)
@@ -96,6 +102,10 @@ class RequestLedger:
     """The hard limit of the run on the window, in billed tokens; 0: none."""
     is_off: bool = False
     """The gateway only passes this session's requests on."""
+    trust: Trust = field(default_factory=Trust)
+    """What bills say of the model of the provider's cache."""
+    provider: ProviderLedger = field(default_factory=ProviderLedger)
+    """What the provider's cache holds of the session."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     """Billed tokens since the session woke: of all prompts, and read from the cache."""

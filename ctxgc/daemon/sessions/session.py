@@ -41,7 +41,7 @@ class Session:
 
     def __init__(self, row: SessionRow, stash: Stash, settings: SessionSettings, clock: Callable[[], float]) -> None:
         self.row = row
-        self.number = session_number(row.key)
+        self.number = row.number or session_number(row.key)
         """The number that the addresses of the session's segments begin with."""
         self._clock = clock
         self.settings = settings

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.labels import SHADOW
 from ctxgc.core.redact import redact
-from ctxgc.core.segment import address_in
+from ctxgc.core.segment import SessionKey, address_in
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
@@ -31,11 +31,14 @@ async def session_of(services: Services, params: OfSession) -> Session:
     return session
 
 
-async def session_with_segment(services: Services, params: OfSession, name: str) -> Session:
+async def session_with_segment(
+    services: Services, params: OfSession, name: str, scope: Literal["any", "session"] = "any"
+) -> Session:
     """The session that the params mean; where they name no session and theirs lacks the segment, the only holder.
 
     Search answers from all sessions, so a hit is found again from any folder. An address names its own session: the
-    session of a working directory is never asked for an address. Raises `NotFound`.
+    session of a working directory is never asked for an address. In the scope of a session only this session and its
+    sub-agents are asked, whatever session the address names. Raises `NotFound`.
     """
     address = address_in(name)
     session: Session | None = None
@@ -48,6 +51,8 @@ async def session_with_segment(services: Services, params: OfSession, name: str)
     except NotFound as unknown:
         if address is not None:
             keys = await services.stash.sessions_numbered(address.number)
+            if scope == "session":
+                keys = [key for key in keys if session is not None and is_family(key, session.key)]
         else:
             keys = [] if params.session else await services.stash.sessions_with_segment(name)
         if not keys and session is None and not params.session and address is None:
@@ -61,6 +66,12 @@ async def session_with_segment(services: Services, params: OfSession, name: str)
     session = await services.registry.get(keys[0])
     await session.ensure_current()
     return session
+
+
+def is_family(one: SessionKey, other: SessionKey) -> bool:
+    """Whether both are the same session of an agent, or sub-agents in it."""
+    root = one.session.partition("/")[0]  # Empty where a folder names the session.
+    return one == other or (bool(root) and one.source == other.source and root == other.session.partition("/")[0])
 
 
 class Repeated(Exception):

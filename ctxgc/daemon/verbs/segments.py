@@ -183,7 +183,7 @@ def _refuse_unknown_refs(session: Session, ready: PreparedSegment) -> None:
 
 async def get(services: Services, params: SegmentGet) -> ContentReply:
     """`segment.get`."""
-    session = await session_with_segment(services, params, params.id)
+    session = await session_with_segment(services, params, params.id, params.scope)
     slot = session.slot(params.id)
     rows = await services.stash.rows(session.key, [slot])
     if not rows:  # Admitted a moment ago: its commit is under way.

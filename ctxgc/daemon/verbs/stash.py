@@ -76,7 +76,7 @@ async def recall_content(services: Services, params: StashRecall) -> RecallReply
     if bool(params.id) == bool(params.query):
         raise BadParams("recall takes either an id or a query", hint="`ctxgc recall SEGMENT`, or `--query WORDS`")
     if params.id:
-        session = await session_with_segment(services, params, params.id)
+        session = await session_with_segment(services, params, params.id, params.scope)
         return await _recall_ids(services, params, session, [params.id], [])
     key = await services.registry.resolve(params.session) if params.session else None
     result = await services.stash.search(Query(text=params.query, key=key, limit=RECALL_HITS_MAX))

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import EVICTED, Heap
-from ctxgc.core.labels import SHADOW
+from ctxgc.core.heap import EVICTED, RESIDENT, Heap
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, PacerRequest
-from ctxgc.core.segment import Renderer, SessionKey, aside_base, digest
+from ctxgc.core.segment import SessionKey, aside_base, digest
+from ctxgc.core.trust import is_contradicted
+from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import PreparedSegment
@@ -40,6 +40,7 @@ from ctxgc.daemon.sessions.window_update import depart, known_session, places_of
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.mutation import on_worker, publish_collection
 from ctxgc.daemon.verbs.sessions import tombstone_of
+from ctxgc.daemon.verbs.window_sync_cache import CacheView, note_sent
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     aside_copy,
@@ -50,8 +51,8 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     prepare_segments,
     segments_in,
 )
-from ctxgc.protocol.wire import EvictedReply, SyncPlanReply, SyncReply, WindowReply, WindowSync
-from ctxgc.stash.contract import ActualCost, SessionRow
+from ctxgc.protocol.wire import EvictedReply, SyncReply, WindowReply, WindowSync
+from ctxgc.stash.contract import SHADOW, ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 
@@ -74,6 +75,8 @@ class _Sync:
     aside: int = 0
     outcome: Outcome | None = None
     trigger: str = ""
+    predicted_read: int = 0
+    """Billed tokens that the request with the collection is predicted to read."""
 
     @property
     def is_on(self) -> bool:
@@ -188,16 +191,27 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     is_of_this = params.usage is not None and params.usage.is_of_this
     if not is_of_this and not is_repeated:
         _learn(call)
+    if not is_repeated and params.ids and not call.todo.unknown:
+        ledger.provider.settle(was_answered=params.was_answered)
     if call.todo.unknown or not params.ids:
         return
     _note_uneditable(call)
     protect_uneditable(session, ledger.uneditable | session.indexes.redacted | set(call.todo.conflicts))
     update_window(session, tx, call.todo)
+    if params.held:
+        protect_uneditable(session, session.indexes.uneditable | _held_slots(call))
     if not is_repeated:
         _collect(call)
         ledger.last_request = _forwarded_request(call)
     if is_of_this:
         _learn(call)
+
+
+def _held_slots(call: _Sync) -> set[int]:
+    """Resident slots that another hand edits in this request. The next request releases them."""
+    heap = call.session.heap
+    slots = (heap.slot_of[id_] for id_ in call.params.held if id_ in heap.slot_of)
+    return {slot for slot in slots if heap.state[slot] == RESIDENT}
 
 
 # The row, the collection, the bill
@@ -226,25 +240,31 @@ def _set_mode(call: _Sync) -> None:
 
 def _collect(call: _Sync) -> None:
     """Ask the pacer. In shadow the pacer sees the window as if every earlier collection had been carried out."""
-    session, ledger, is_on = call.session, call.ledger, call.is_on
-    heap, wall_s, is_cold = session.heap, call.services.clock(), call.params.is_cold
+    session, ledger, params, is_on = call.session, call.ledger, call.params, call.is_on
+    heap, wall_s, is_cold = session.heap, call.services.clock(), params.is_cold
+    note_sent(session, params, _sent_out(call))
     if ledger.is_account_real is not is_on:  # No account holds the savings of collections in shadow.
         session.account, ledger.is_account_real = Account(), is_on
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
-        cache = COLD if is_cold else CacheState(heap.resident_tokens)
-        request = PacerRequest(cache, heap.absent_tokens, ledger.last_request.tokens if ledger.last_request else 0)
+        view = CacheView.of(session, params, is_on=is_on)
+        cache = view.cache
+        is_trusted = not ledger.trust.is_paused(session.row.turn)
+        sent_tokens = ledger.last_request.tokens if ledger.last_request else 0
+        request = PacerRequest(cache, heap.absent_tokens, sent_tokens, is_trusted)
         decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
         if decision is None:
             return
         call.trigger = decision.trigger
         conditions = Conditions(call.pacer, wall_s, cache)
+        call.predicted_read = view.predicted_read(decision.plan)
         if is_on:
             outcome = carry_out(session, call.tx, decision.plan, call.trigger, conditions)
         else:
             outcome = journal_in_shadow(session, call.tx, decision.plan, conditions)
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
     if is_on:
-        ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold))
+        rewritten = outcome.cache_rewrite_tokens * session.calibration.ratio
+        ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold, call.predicted_read, rewritten))
     else:
         ledger.shadow_victims |= victims
     call.outcome = outcome
@@ -255,13 +275,20 @@ def _forwarded_request(call: _Sync) -> ForwardedRequest:
     """The request as the gateway forwarded it: with the earlier tombstones, or with those that the gateway names."""
     heap, params, outcome = call.session.heap, call.params, call.outcome
     evicted = {slot for slot in heap.window() if heap.state[slot] == EVICTED}
-    out = evicted if call.is_on else set()
-    if params.edited is not None:
-        out = {heap.slot_of[id_] for id_ in params.edited if id_ in heap.slot_of}
-    elif params.is_cold and outcome is not None and outcome.trigger != SHADOW:
+    out = _sent_out(call)
+    if params.edited is None and params.is_cold and outcome is not None and outcome.trigger != SHADOW:
         out = out | {victim.slot for victim in outcome.plan.victims}
+        note_sent(call.session, params, out)
     full = heap.resident_tokens + _freed(heap, evicted)
     return ForwardedRequest(tuple(params.ids), full, full - _freed(heap, out), frozenset(out))
+
+
+def _sent_out(call: _Sync) -> set[int]:
+    """Slots whose tombstones stand in the request: those that the gateway names, or the earlier tombstones."""
+    heap, named = call.session.heap, call.params.edited
+    if named is not None:
+        return {heap.slot_of[id_] for id_ in named if id_ in heap.slot_of}
+    return {slot for slot in heap.window() if heap.state[slot] == EVICTED} if call.is_on else set()
 
 
 def _freed(heap: Heap, slots: Iterable[int]) -> int:
@@ -279,6 +306,7 @@ def _learn(call: _Sync) -> None:
     if not billed:
         return
     ledger.bill = Bill(request, uncached, billed)
+    ledger.provider.bill(usage.cache_read_tokens, usage.cache_creation_tokens)
     ledger.prompt_tokens += billed
     ledger.cached_tokens += usage.cache_read_tokens
     if before is not None:
@@ -288,12 +316,26 @@ def _learn(call: _Sync) -> None:
     hidden = session.calibration.unexplained_tokens(billed, request.tokens)
     session.set_row(call.tx, ratio=session.calibration.ratio, hidden_tokens=hidden)
     priced = [one for one in ledger.unpriced if one.victims <= request.out]
+    if len(priced) == 1:
+        _weigh_prediction(call, priced[0], usage.cache_read_tokens)
     if before is not None and len(priced) == 1:
         cost = actual_cost(priced[0], before, ledger.bill, session.calibration.ratio, call.pacer)
         if cost is not None:
             call.tx.add(ActualCost(session.key, priced[0].collection, cost))
     for one in priced:
         ledger.unpriced.remove(one)
+
+
+def _weigh_prediction(call: _Sync, cut: UnpricedCollection, read_tokens: int) -> None:
+    """Hold the bill of an editing request against its prediction: what was not read was written, and is paid for."""
+    session, ledger = call.session, call.ledger
+    if cut.is_cold:
+        return
+    ledger.trust = ledger.trust.after_edit(session.row.turn, cut.predicted_read, read_tokens, cut.rewritten)
+    if is_contradicted(cut.predicted_read, read_tokens, cut.rewritten):
+        read, write, _ = call.pacer.prices
+        missed = (cut.predicted_read - read_tokens) / session.calibration.ratio
+        session.account = session.account.after_edit((write - read) * missed)
 
 
 # The reply
@@ -327,21 +369,10 @@ async def _reply(call: _Sync) -> SyncReply:
         evicted={ids[slot]: EvictedReply(*texts[slot]) for slot in out},
         unknown=list(unknown),
         conflicts=conflicts,
-        plan=_plan(call.outcome, call.trigger) if call.outcome else None,
+        plan=sync_plan_reply(call.outcome, call.trigger, call.predicted_read) if call.outcome else None,
         window=summary,
         changed=_sentence(call),
         next=hint,
-    )
-
-
-def _plan(outcome: Outcome, trigger: str) -> SyncPlanReply:
-    return SyncPlanReply(
-        collection=outcome.collection,
-        trigger=trigger,
-        evicted=len(outcome.plan.victims),
-        freed_tokens=outcome.plan.before_tokens - outcome.plan.remaining_tokens,
-        predicted_cost=outcome.predicted_cost,
-        cache_rewrite_tokens=outcome.cache_rewrite_tokens,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ctxgc.adapters.transcripts.segments_json import segments_of
-from ctxgc.core.heap import PENDING, REPLY_KINDS
+from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
 from ctxgc.core.segment import Kind, Segment, Status, aside_base, aside_id
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment
@@ -94,7 +94,7 @@ def clock_new_segments(
     """
     sent = [given.segment for given in segments]
     replies = [segment for segment in sent if segment.kind in REPLY_KINDS]
-    last_known = max((reply.born_turn for reply in replies if reply.id in session.heap.slot_of), default=-1)
+    last_known = max((reply.born_turn for reply in replies if _is_of_window(session, reply)), default=-1)
     now = session.row.turn + len({reply.born_turn for reply in replies if reply.born_turn > last_known})
     end = max((segment.born_turn + (segment.kind in REPLY_KINDS) for segment in sent), default=0)
     news = [given for given in segments if not is_settled(session, given.segment.id)]
@@ -106,6 +106,16 @@ def clock_new_segments(
         born_turn = max(0, now - (end - segment.born_turn))
         clocked.append(RequestSegment(replace(segment, born_turn=born_turn, place=place, wall_s=wall_s), fixed))
     return clocked
+
+
+def _is_of_window(session: Session, reply: Segment) -> bool:
+    """Whether the session knows this reply as one of before: a text that has left the window may be said again.
+
+    Calls have ids of their own, so that a call that left and came back is the same call; texts are named by their
+    words alone, and a model that repeats its words would hold the clock.
+    """
+    slot = session.heap.slot_of.get(reply.id)
+    return slot is not None and (reply.kind is Kind.EXCHANGE or session.heap.state[slot] != DEPARTED)
 
 
 async def conflicts_of(services: Services, session: Session, known: Sequence[RequestSegment]) -> dict[str, bytes]:

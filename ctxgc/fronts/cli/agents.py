@@ -1,4 +1,4 @@
-"""`ctxgc run` and `ctxgc env`: an agent whose calls go through the gateway. No file of the agent's is read or changed.
+"""`ctxgc run` and `ctxgc env`: an agent whose calls go through the gateway. No file of the agent's is changed.
 
     run   agent there? ─▶ daemon up ─▶ gateway up, in the mode asked ─▶ become the agent
     env   the same variables and words, for a shell to evaluate; starts nothing
@@ -17,12 +17,28 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ctxgc.fronts.cli import gateway_status, limit
+from ctxgc.fronts.cli import gateway_status, limit, other_agents
 from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
+from ctxgc.fronts.cli.claude_settings import setting_of
+from ctxgc.fronts.cli.codex_login import has_chatgpt_login
 from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import Refused, Shell
+from ctxgc.fronts.cli.context import Refused, Shell, usage
+from ctxgc.fronts.cli.other_agents import Way
 from ctxgc.fronts.cli.terminal import harmless
-from ctxgc.protocol.agents import CLAUDE_CODE, CODEX, OPENCODE
+from ctxgc.gateway.secret import PATH_PREFIX
+from ctxgc.protocol.agents import (
+    AIDER,
+    CLAUDE_CODE,
+    CLIENT,
+    CODEX,
+    COPILOT_CLI,
+    CRUSH,
+    GOOSE,
+    MINI_SWE_AGENT,
+    OPENCODE,
+    PI,
+    QWEN_CODE,
+)
 from ctxgc.protocol.spawn import LOG_FLAGS
 
 TYPE_CHECKING = False
@@ -38,33 +54,57 @@ POLL_S = 0.05
 LOG_NAME = "gateway.log"
 WORDS_BYTES_MAX = 2000
 PROVIDER = "ctxgc"
-"""Codex's name for the gateway as a provider."""
-
-
-class Way(NamedTuple):
-    """How one agent is sent through the gateway."""
-
-    variables: Mapping[str, str]
-    """Variables of the agent's process, over the command's own."""
-    words: tuple[str, ...] = ()
-    """Before its own arguments."""
+"""What Codex calls its way to the model when it goes through us."""
+ANTHROPIC_URL = "https://api.anthropic.com"
+BASE_URL = "ANTHROPIC_BASE_URL"
 
 
 def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
-    """Claude Code: its base URL. The agent's key, or login, goes along."""
+    """Claude Code: its base URL. Its key, or its login, goes along.
+
+    Behind a base URL that is not its maker's, Claude Code turns its search for tools off and takes its window for a
+    smaller one: both are set right, unless the user set them.
+    """
     for name in ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"):
-        if environment.get(name, "") not in ("", "0", "false"):
+        own = environment.get(name) or getattr(setting_of(name, environment), "value", "")
+        if own not in ("", "0", "false"):
             raise Refused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
-    _same_upstream("ANTHROPIC_BASE_URL", environment, url, gateway.upstream_anthropic, "upstream_anthropic")
-    return Way({"ANTHROPIC_BASE_URL": f"{url}/anthropic"})
+    upstream = gateway.upstream_anthropic
+    _same_upstream(BASE_URL, environment, url, upstream, "upstream_anthropic")
+    wanted = {"ENABLE_TOOL_SEARCH": "true"}
+    if not upstream or upstream.rstrip("/").removesuffix("/v1") == ANTHROPIC_URL:
+        wanted |= {"_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL": "1"}
+    ours = {name: value for name, value in wanted.items() if name not in environment}
+    address = f"{url}/anthropic"
+    return Way({BASE_URL: address} | ours, _winning_settings(address, environment, url, upstream))
+
+
+def _winning_settings(address: str, environment: Mapping[str, str], url: str, upstream: str) -> tuple[str, ...]:
+    """Words that win over a base URL in Claude Code's settings files; none where no file has one."""
+    own = setting_of(BASE_URL, environment)
+    if own is None or own.value.rstrip("/") == address:
+        return ()
+    if own.is_managed:
+        raise Refused(
+            f"{BASE_URL} is {harmless(own.value)} in {harmless(own.path)}, which nothing wins over",
+            kind="config",
+            hint="whoever manages that file decides where Claude Code sends",
+        )
+    _same_upstream(BASE_URL, {BASE_URL: own.value}, url, upstream or ANTHROPIC_URL, "upstream_anthropic", own.path)
+    return ("--settings", json.dumps({"env": {BASE_URL: address}}))
 
 
 def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
-    """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read)."""
-    _same_upstream("OPENAI_BASE_URL", environment, url, gateway.upstream_openai, "upstream_openai")
+    """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read).
+
+    A ChatGPT login goes to ChatGPT's address: the API does not take such a login, and nobody else may see it.
+    """
+    is_chatgpt = has_chatgpt_login(environment)
+    if not is_chatgpt:
+        _same_upstream("OPENAI_BASE_URL", environment, url, gateway.upstream_openai, "upstream_openai")
     provider = {
         "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
-        "base_url": json.dumps(_openai_base(url, gateway)),
+        "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else _openai_base(url, gateway)),
         "wire_api": '"responses"',
         "requires_openai_auth": "true",
         "supports_websockets": "false",
@@ -91,22 +131,43 @@ AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], W
     "claude": (CLAUDE_CODE, claude),
     "codex": (CODEX, codex),
     "opencode": (OPENCODE, opencode),
+    "pi": (PI, other_agents.pi),
+    "qwen": (QWEN_CODE, other_agents.by_usual_variables),
+    "copilot": (COPILOT_CLI, other_agents.copilot),
+    "aider": (AIDER, other_agents.by_usual_variables),
+    "goose": (GOOSE, other_agents.goose),
+    "crush": (CRUSH, other_agents.crush),
+    "mini": (MINI_SWE_AGENT, other_agents.by_usual_variables),
 }
-"""By program name: the source of the agent's sessions, and the way."""
+"""By the name of its program: the source of its sessions, and its way."""
+SELF_NAMED = frozenset({CLAUDE_CODE, CODEX, OPENCODE})
+"""Agents that name their sessions in each request; the path of the base URL names the others'."""
+
+
+class Start(NamedTuple):
+    """What `ctxgc run` needs to start a program."""
+
+    program: str
+    source: str
+    url: str
+    """The gateway's address."""
+    secret: str
+    way: Way
 
 
 def _openai_base(url: str, gateway: GatewayConfig) -> str:
-    """With `/v1`, unless the upstream was given with a path of its own (a login of ChatGPT has one without)."""
-    has_path = gateway.upstream_openai.rstrip("/").count("/") > 2
-    return f"{url}/openai" if has_path else f"{url}/openai/v1"
+    return other_agents.openai_base(url, gateway)
 
 
-def _same_upstream(name: str, environment: Mapping[str, str], url: str, upstream: str, key: str) -> None:
-    """Refuse to send a key elsewhere than its user's own base URL says."""
-    own = environment.get(name, "").rstrip("/")
-    if own and own not in (url, upstream.rstrip("/")) and not own.startswith(f"{url}/"):
+def _same_upstream(
+    name: str, environment: Mapping[str, str], url: str, upstream: str, key: str, place: str = ""
+) -> None:
+    """Refuse to send a key elsewhere than its user's own base URL says, in a file (`place`) or in the environment."""
+    own, url = environment.get(name, "").rstrip("/"), url.partition(PATH_PREFIX)[0]
+    same = {each.rstrip("/").removesuffix("/v1") for each in (url, upstream)}
+    if own and own.removesuffix("/v1") not in same and not own.startswith(f"{url}/"):
         raise Refused(
-            f"{name} is {harmless(own)}, but the gateway sends elsewhere",
+            f"{name} is {harmless(own)}{f' in {harmless(place)}' if place else ''}, but the gateway sends elsewhere",
             kind="config",
             hint=f"set `{key}` under [gateway] in the configuration to that address, or unset {name}",
         )
@@ -124,35 +185,40 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     """Start what is needed and become the agent; returns only where that fails."""
     import shutil
 
-    source, _ = AGENTS[args.agent]
     program = shutil.which(args.agent)
     if program is None:
         raise Refused(f"there is no program `{args.agent}` on the path", hint="install the agent first")
-    url, way = _way(args.agent)
+    start = _start(args.agent, args.name)
+    if "--settings" in start.way.words and any(word.partition("=")[0] == "--settings" for word in args.arguments):
+        raise Refused(
+            "--settings is given, and a settings file of Claude Code has a base URL that ctxgc must win over by it",
+            hint="take ANTHROPIC_BASE_URL out of that file, or --settings out of this command",
+        )
     if args.window:
-        way = _limited(args.agent, way, args.window)
+        start = start._replace(way=_limited(args.agent, start.way, args.window))
     shell.connect()
     socket = shell.path
     shell.close()  # The daemon must not serve a connection that the agent would inherit.
-    status = _serving(url) or _started(url, socket, args)
-    mode = status["modes"].get(source, status["mode"])
+    status = _serving(start) or _started(start, socket, args)
+    mode = status["modes"].get(start.source, status["mode"])
     if args.mode and mode != args.mode:
         raise Refused(
-            f"the gateway at {url} serves {source} in mode {mode}",
-            hint=f"`ctxgc mode {args.mode} --agent {source}` switches it while it runs",
+            f"the gateway at {start.url} serves {start.source} in mode {mode}",
+            hint=f"`ctxgc mode {args.mode} --agent {start.source}` switches it while it runs",
         )
     if args.window:
         limit.warn_in_mode(mode, args.window)
-    words = [program, *way.words, *args.arguments]
+    words = [program, *start.way.words, *args.arguments]
     sys.stdout.flush()
-    os.execve(program, words, {**os.environ, **way.variables})  # noqa: S606 (the program that the user named)
+    os.execve(program, words, {**os.environ, **start.way.variables})  # noqa: S606 (the program that the user named)
 
 
 def env(shell: Shell, args: argparse.Namespace) -> int:
     """Print how to start the agent so that it goes through the gateway."""
-    url, way = _way(args.agent)
-    if missing := _missing(url):  # Not on stdout, which a shell evaluates.
+    start = _start(args.agent, args.name)
+    if missing := _missing(start):  # Not on stdout, which a shell evaluates.
         sys.stderr.write(f"ctxgc: {missing}: until then {args.agent} reaches no model this way\n")
+    way = start.way
     if args.json:
         shell.print_json({"variables": dict(way.variables), "words": way.words})
         return 0
@@ -172,49 +238,59 @@ def _limited(agent: str, way: Way, size: int) -> Way:
     return Way(variables, (*way.words, *limit.limit_words(agent, PROVIDER, size)))
 
 
-def _missing(url: str) -> str:
+def _missing(start: Start) -> str:
     """What keeps an agent from being served there, as a sentence with its next step; empty if nothing does."""
     from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_library
 
     try:
-        if _serving(url):
+        if _serving(start):
             return ""
     except Refused as taken:
         return f"{taken} ({taken.hint})"
     if not has_library():
-        return f"no gateway serves at {url}, and aiohttp, which it needs, is missing ({INSTALL_HINT})"
-    return f"no gateway serves at {url} (`ctxgc gateway` starts one)"
+        return f"no gateway serves at {start.url}, and aiohttp, which it needs, is missing ({INSTALL_HINT})"
+    return f"no gateway serves at {start.url} (`ctxgc gateway` starts one)"
 
 
-def _way(agent: str) -> tuple[str, Way]:
-    """The gateway's address, and the agent's way to it."""
+def _start(agent: str, name: str) -> Start:
+    """The gateway's address, and the agent's way to it; a session named `name`, or a fresh one."""
     from ctxgc.config import BadConfig, load
 
+    source, way = AGENTS.get(agent, (CLIENT, other_agents.by_usual_variables))
+    if name and source in SELF_NAMED:
+        usage(f"{agent} names its sessions itself: --name is for other agents")
+    if name and not other_agents.NAME.fullmatch(name):
+        usage(f"{name!r} is no name of a session: letters, digits, `.`, `_`, `-`, at most 128")
     try:
         config = load(None, os.environ)
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None
-    way = AGENTS[agent][1](gateway_base_url(config), config.gateway, os.environ)
-    return gateway_address(config.gateway), way
+    base = gateway_base_url(config)
+    secret = base.rpartition(PATH_PREFIX)[2]
+    if source not in SELF_NAMED:
+        session = name or other_agents.fresh_name(os.path.basename(agent))
+        base += f"/s/{session}" if source == CLIENT else f"/s/{source}:{session}"
+    return Start(agent, source, gateway_address(config.gateway), secret, way(base, config.gateway, os.environ))
 
 
-def _serving(url: str) -> dict[str, Any] | None:
-    """The status of the gateway there; None where nobody listens. Raises `Refused` for any other process."""
+def _serving(start: Start) -> dict[str, Any] | None:
+    """The status of the gateway there; None where nobody listens. Raises `Refused` if it is somebody else."""
     try:
-        return gateway_status.status_of(url)
+        return gateway_status.status_of(start.url, start.secret)
     except ConnectionRefusedError:
         return None
     except (OSError, ValueError):
         hint = "set another `port` under [gateway]"
-        raise Refused(f"something else than the gateway answers at {url}", hint=hint) from None
+        raise Refused(f"something else than the gateway answers at {start.url}", hint=hint) from None
 
 
-def _started(url: str, socket: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Start a gateway that outlives the command; its status."""
+def _started(start: Start, socket: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Start a gateway that outlives us; its status."""
     import subprocess
 
     from ctxgc.fronts.cli.gateway import require_library
 
+    url = start.url
     if args.no_spawn:
         raise Refused(f"no gateway serves at {url}", kind="unreachable", hint="`ctxgc gateway` serves there")
     require_library()
@@ -228,18 +304,18 @@ def _started(url: str, socket: str, args: argparse.Namespace) -> dict[str, Any]:
         )
     finally:
         os.close(log)
-    status = _awaited(url, child, log_path)
+    status = _awaited(start, child, log_path)
     sys.stderr.write(f"ctxgc: started the gateway at {url}, pid {child.pid}, mode {status['mode']}; log {log_path}\n")
     sys.stderr.write("       it goes on when the agent has ended; `ctxgc gateway --stop` ends it\n")
     return status
 
 
-def _awaited(url: str, child: Popen[bytes], log_path: str) -> dict[str, Any]:
+def _awaited(start: Start, child: Popen[bytes], log_path: str) -> dict[str, Any]:
     gives_up_at = time.monotonic() + START_S
     while True:
         # Where two start at once one of them finds the port taken and goes; the other serves both.
         is_gone = child.poll() is not None
-        status = _serving(url)
+        status = _serving(start)
         if status is not None:
             return status
         if is_gone or time.monotonic() > gives_up_at:
@@ -254,7 +330,8 @@ def _last_line(log_path: str) -> str:
 
 
 def _agent_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("agent", choices=AGENTS, metavar="AGENT", help=", ".join(AGENTS))
+    parser.add_argument("--name", default="", help="of the session; a fresh one if left out")
+    parser.add_argument("agent", metavar="AGENT", help=f"{', '.join(AGENTS)}; or any program that takes a base URL")
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ctxgc.fronts.cli.context import Refused
+from ctxgc.gateway.secret import PATH_PREFIX, ensure_secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,5 +19,9 @@ def gateway_address(gateway: GatewayConfig) -> str:
 
 
 def gateway_base_url(config: Config) -> str:
-    """The base URL of an agent that names its sessions itself, without the provider's name. Raises `Refused`."""
-    return gateway_address(config.gateway)
+    """The base URL of an agent, with the user's secret, without the provider's name. Raises `Refused`."""
+    address = gateway_address(config.gateway)
+    try:
+        return f"{address}{PATH_PREFIX}{ensure_secret(str(config.daemon.lock_dir))}"
+    except OSError as error:
+        raise Refused(f"there is no secret for the base URL: {error.strerror}", hint=str(error.filename)) from None

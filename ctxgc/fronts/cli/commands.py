@@ -37,7 +37,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("lifecycle", "check folder, socket, stash and ranks; repair a damaged stash"),
     },
     "Agents": {
-        "run": ("agents", "start an agent through the gateway: claude, codex, opencode"),
+        "run": ("agents", "start an agent through the gateway: claude, codex, opencode, pi and others"),
         "env": ("agents", "print how `ctxgc run` would start an agent, for a shell to evaluate"),
         "mode": ("mode", "shadow, on or off: how the gateway serves a session or an agent"),
         "install": ("install", "send an agent through the gateway for good: its settings, and services"),

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from ctxgc.adapters.contract import DAMAGE_KINDS
 from ctxgc.fronts.cli import demo_verify, progress
 from ctxgc.fronts.cli.demo_verify import Expected
 from ctxgc.fronts.cli.recall import contents, piece_bytes
@@ -31,6 +33,8 @@ VICTIMS_SHOWN = 10
 SUMS = (
     "segments",
     "skipped_records",
+    "unread_records",
+    "unread_texts",
     "tokens_before",
     "tokens_after",
     "budget_tokens",
@@ -69,11 +73,14 @@ class Story:
                 parsed = pool.submit(demo_verify.parse, path)
                 reply: ImportReply = self.client.call("import", {"paths": [path]})
                 self.failed += reply.failed
-                for session in reply.sessions:
-                    self._meet(session.session, session)
-                for key, segments in parsed.result().items():
+                for one in reply.sessions:
+                    self._meet(one.session, one)
+                second = parsed.result()
+                for key, segments in second.sessions.items():
                     self._expected.note(key, segments)
                     self._meet(key)
+                if second.unread_texts and reply.sessions:
+                    self.reports[reply.sessions[0].session]["unread_texts"] += second.unread_texts
                 self._bar.advance(progress.weight(path))
 
     def _meet(self, key: str, imported: ImportedReply | None = None) -> None:
@@ -84,6 +91,7 @@ class Story:
         self._resident.setdefault(key, 0)
         if imported is not None:
             report["skipped_records"] += imported.skipped_records
+            report["unread_records"] += sum(map(imported.skipped.get, DAMAGE_KINDS, repeat(0)))
             self._parents[key] = imported.parent or self._parents[key]
             self._resident[key] = max(imported.resident_tokens, self._resident[key])
 

@@ -1,6 +1,7 @@
 """What must be in the stash after an import, worked out without it: the front parses the transcript itself.
 
     bytes ─▶ adapter ─▶ segments ─▶ redact ─▶ digests by session and id
+      └──▶ demo_scan ─▶ texts of damaged lines that no segment holds
 
 Only digests are kept, so that memory stays flat however large the transcripts are: 128 bits of blake2b over lengths,
 names and bytes stand for the bytes.
@@ -8,20 +9,22 @@ names and bytes stand for the bytes.
 
 from __future__ import annotations
 
-import gzip
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
-from ctxgc.adapters.contract import Admitted
+from zstandard import ZstdError
+
+from ctxgc.adapters.contract import Admitted, Transcript
 from ctxgc.adapters.transcripts.formats import detect, open_transcript
+from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.redact import redact_segment
 from ctxgc.core.segment import Piece, Segment, Status, digest
+from ctxgc.fronts.cli.demo_scan import DamageScan, open_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 CHUNK_BYTES = 2**20
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ContentStamp(NamedTuple):
@@ -61,36 +64,45 @@ class Expected:
         return stamp is not None and stamp.body == digest(b"", (Piece(name, data) for name, data in pieces))
 
 
-def parse(path: str) -> dict[str, dict[str, ContentStamp]]:
-    """The stamps of a transcript by session key and segment id; nothing for an unreadable file.
+class Parsed(NamedTuple):
+    """What a second parse found in a file."""
+
+    sessions: dict[str, dict[str, Stamp]]
+    """The stamps by session key and segment id."""
+    unread_texts: int = 0
+    """Texts of damaged lines that are in no segment."""
+
+
+def parse(path: str) -> Parsed:
+    """The stamps of a transcript; none of a file that cannot be read.
 
     Of segments admitted twice the last counts: the first was pending.
     """
-    stamps: dict[str, dict[str, ContentStamp]] = {}
+    found: dict[str, dict[str, Stamp]] = {}
+    scan: DamageScan | None = None
     try:
-        with _open(path) as stream:
+        with open_plain(path) as stream:
             data = stream.read(CHUNK_BYTES)
             transcript = open_transcript(detect(data) or "")
+            scan = DamageScan(path) if isinstance(transcript, LineTranscript) else None
             while data:
-                _note(stamps, transcript.source, transcript.feed(data))
+                _note(found, transcript, transcript.feed(data), scan)
                 data = stream.read(CHUNK_BYTES)
-            _note(stamps, transcript.source, transcript.finish())
-    except (OSError, EOFError, CtxgcError):
-        return stamps  # The daemon reads the same file and says what is wrong with it.
-    return stamps
+            _note(found, transcript, transcript.finish(), scan)
+    except (OSError, EOFError, CtxgcError, ZstdError):
+        pass  # The daemon reads the same file and says what is wrong with it.
+    return Parsed(found, scan.unread if scan else 0)
 
 
-def _open(path: str) -> BinaryIO:
-    with open(path, "rb") as file:
-        is_gzip = file.read(2) == GZIP_MAGIC
-    return cast(BinaryIO, gzip.open(path, "rb")) if is_gzip else open(path, "rb")
-
-
-def _note(found: dict[str, dict[str, ContentStamp]], source: str, events: Iterable[object]) -> None:
+def _note(
+    found: dict[str, dict[str, Stamp]], transcript: Transcript, events: Iterable[object], scan: DamageScan | None
+) -> None:
     for event in events:
         if isinstance(event, Admitted):
+            if scan:
+                scan.note([event.segment.skeleton, *(piece.data for piece in event.segment.body)])
             segment = redact_segment(event.segment)[0]
-            found.setdefault(f"{source}:{event.session}", {})[segment.id] = _stamp(segment)
+            found.setdefault(f"{transcript.source}:{event.session}", {})[segment.id] = _stamp(segment)
 
 
 def _stamp(segment: Segment) -> ContentStamp:

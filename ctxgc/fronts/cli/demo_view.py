@@ -92,6 +92,7 @@ def _bars(page: terminal.Page, before: int, after: int, most: int, width: int = 
 
 def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
     is_sound = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"]
+    skipped = totals["skipped_records"] - totals["unread_records"]
     page.title("Is everything still there?")
     page.facts(
         (
@@ -103,24 +104,26 @@ def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
                 "lost",
                 f"{count(totals['lost'])} of {plural(totals['segments'], 'segment')}, by a second parse of the files",
             ),
-            (
-                "skipped",
-                f"{plural(totals['skipped_records'], 'record')} without any part of a window"
-                if totals["skipped_records"]
-                else "",
-            ),
+            ("skipped", f"{plural(skipped, 'record')} without any part of a window" if skipped else ""),
+            ("not read", _unread(totals)),
             ("time", f"{totals['seconds']:.1f} s"),
         )
     )
-    page.say(
-        "  "
-        + (
-            page.paint("nothing was lost", "green", "bold")
-            if is_sound
-            else page.paint("SOMETHING IS WRONG", "red", "bold")
-        )
-    )
+    if not is_sound:
+        page.say("  " + page.paint("SOMETHING IS WRONG", "red", "bold"))
+    elif _unread(totals):
+        page.say("  " + page.paint("what can be read is there; damaged lines hold what cannot", "yellow", "bold"))
+    else:
+        page.say("  " + page.paint("nothing was lost", "green", "bold"))
     page.say()
     page.say(
         "Your own sessions: `ctxgc import PATH`, then `ctxgc collect --dry-run`. `ctxgc help` lists the rest.", "dim"
     )
+
+
+def _unread(totals: dict[str, Any]) -> str:
+    """What a damaged file holds beyond its segments; empty if there is no such thing."""
+    records, texts = totals["unread_records"], totals["unread_texts"]
+    parts = [plural(records, "damaged record")] if records else []
+    parts += [f"{plural(texts, 'text')} of damaged lines, by a scan of the raw bytes"] if texts else []
+    return ", ".join(parts)

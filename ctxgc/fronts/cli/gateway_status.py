@@ -18,6 +18,8 @@ from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.terminal import count, plain, plural
 from ctxgc.gateway import pidfile
+from ctxgc.gateway.peer import listener_uid
+from ctxgc.gateway.secret import PATH_PREFIX, read_secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ WHY = {
     "no_identity": "without a session's name",
     "mode_off": "in mode off",
     "not_understood": "not understood",
-    "encoded": "compressed",
+    "encoded": "compressed in a way that is not read",
     "too_large": "too large",
     "context_management": "edited by the API too",
     "compaction_item": "with a summary that only the API reads",
@@ -44,14 +46,21 @@ WHY = {
     "own_late": "gateway too slow",
     "own_fault": "gateway at fault",
     "refused": "refused when edited, and sent again as they came",
+    "side_call": "beside a conversation (titles, monitors)",
 }
 """Why a call passed unedited, by the gateway's word for it."""
 
 
-def status_of(url: str) -> dict[str, Any]:
-    """The status of the gateway at this address. Raises OSError, and ValueError for what is no gateway."""
+def status_of(url: str, secret: str = "") -> dict[str, Any]:
+    """What the gateway at this address says of itself. Raises OSError, and ValueError for what is no gateway.
+
+    The secret goes to a process of this user alone, where the kernel tells whose a port is.
+    """
     host, _, port = url.removeprefix("http://").rpartition(":")
-    request = f"GET {STATUS_PATH} HTTP/1.0\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+    if listener_uid((host.strip("[]"), int(port))) not in (None, os.geteuid()):
+        raise PermissionError(f"another user's program listens at {url}")
+    path = f"{PATH_PREFIX}{secret}{STATUS_PATH}" if secret else STATUS_PATH
+    request = f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
     answer = b""
     with socket.create_connection((host.strip("[]"), int(port)), ASK_S) as connection:
         connection.sendall(request.encode())
@@ -67,14 +76,14 @@ def status_of(url: str) -> dict[str, Any]:
 def gateways_with_status(folder: str) -> list[dict[str, Any]]:
     """The gateways of this state folder: `pid`, `url`, `since_s`, and `status`, null where it does not answer."""
     return [
-        {"pid": gateway.pid, "url": gateway.url, "since_s": gateway.since_s, "status": _status(gateway.url)}
-        for gateway in pidfile.running_gateways(folder)
+        {"pid": one.pid, "url": one.url, "since_s": one.since_s, "status": _status(one.url, folder)}
+        for one in pidfile.running_gateways(folder)
     ]
 
 
-def _status(url: str) -> dict[str, Any] | None:
+def _status(url: str, folder: str) -> dict[str, Any] | None:
     try:
-        return status_of(url)
+        return status_of(url, read_secret(folder))
     except (OSError, ValueError):
         return None
 
@@ -99,6 +108,16 @@ def hint_still(folder: str) -> str:
     """The same for a hint, where somebody asks for a daemon that is not there; empty if no gateway runs."""
     urls = [plain(gateway.url) for gateway in pidfile.running_gateways(folder)]
     return f"; the gateway at {' and '.join(urls)} goes on without it" if urls else ""
+
+
+def why_not_followed(running: list[dict[str, Any]], session: str) -> str:
+    """Why the daemon did not get the last request of a session, as words; empty where the daemon got it."""
+    for one in running:
+        reason = ((one["status"] or {}).get("not_followed") or {}).get(session)
+        if reason:
+            words = plain(WHY.get(str(reason), str(reason)))
+            return f"not followed: its last request went on as it came ({words}), so the numbers here are of before"
+    return ""
 
 
 def say(page: terminal.Page, running: list[dict[str, Any]]) -> None:

@@ -48,6 +48,18 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="cache_5m (default), cache_1h, openai, uncached, or flat for a subscription",
     )
+    parser.add_argument(
+        "--bill",
+        choices=("true", "ideal"),
+        default="true",
+        help="true (default): as the provider's cache bills; ideal: as if it held every beginning of the last request",
+    )
+    parser.add_argument(
+        "--mark",
+        choices=("own", "none"),
+        default="own",
+        help="own (default): with the gateway's own cache mark, as it ships; none: with the host's alone",
+    )
     parser.add_argument("--html", metavar="FILE", default="", help="write the report as one self-contained page")
     parser.add_argument(
         "--why",
@@ -102,7 +114,7 @@ def _terms(args: argparse.Namespace) -> Terms:
     if not 1 <= args.workers <= WORKERS_MAX:
         usage(f"--workers must be 1 to {WORKERS_MAX}")
     default = Terms()
-    return Terms(price, args.budget or default.budget_tokens, tuple(args.policy))
+    return Terms(price, args.budget or default.budget_tokens, tuple(args.policy), args.bill, args.mark)
 
 
 def _turn_meant(text: str) -> tuple[str, int]:

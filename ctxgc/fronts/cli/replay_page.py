@@ -23,6 +23,7 @@ HEAD = (
     ">explicit",
     ">vs LRU",
     ">worst %",
+    ">any turn %",
     ">misses %",
     ">µs",
 )
@@ -114,6 +115,7 @@ def _row(row: dict[str, Any], times: dict[str, Any]) -> list[str]:
         _number(row["explicit_faults_per_100_turns"], 2),
         _number(row["faults_vs_lru"], 2),
         _number(row["worst_session_cost_pct"], 1),
+        _number(row["worst_turn_cost_pct"], 1),
         _number(row["cache_misses_pct"], 1),
         _number(times.get(row["name"], {}).get("median"), 0),
     ]

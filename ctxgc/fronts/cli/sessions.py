@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ctxgc.protocol.replies.stash import ExportReply
 
 LONG_S = 3600.0
+PASSED_OVER_SHOWN = 3
 NAME_COLUMNS = 60
 """On a terminal a session's name is cut to this, or one long name pushes every other column out of sight."""
 IN_WINDOW = STATES[:2]
@@ -29,7 +30,7 @@ IN_WINDOW = STATES[:2]
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="a transcript (.jsonl, .json, .gz), or a folder of them"
+        "paths", nargs="+", metavar="PATH", help="a transcript (.jsonl, .json, .gz, .zst), or a folder of them"
     )
     parser.add_argument("--format", default="", help="the transcript's format; default: detected from the content")
 
@@ -51,8 +52,11 @@ def import_(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str) -> None:
-    sessions = [session for part in parts for session in part.sessions]
-    failed = [failure for part in parts for failure in part.failed]
+    # The adapters cost 50 ms: not for those who only ask for help or completions.
+    from ctxgc.adapters.contract import DAMAGE_KINDS
+
+    sessions = [one for part in parts for one in part.sessions]
+    failed = [one for part in parts for one in part.failed]
     rows = [
         (
             count(session.segments),
@@ -65,16 +69,26 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
     ]
     if rows:
         page.table((">segments", ">new", ">raw tokens", ">skipped", "session"), rows)
-    for failure in failed:
-        what = "read in part" if failure.kind == "ends_early" else "not read"
-        page.say(f"  {what}: {plain(unreadable(failure))}", "red")
-        if failure.hint:
-            page.say(f"  {plain(failure.hint)}", "dim")
+    for one in failed:
+        what = "read in part" if one.kind == "ends_early" else "not read"
+        page.say(f"  {what}: {plain(unreadable(one))}", "red")
+        if one.hint:
+            page.say(f"  {plain(one.hint)}", "dim")
+    if passed_over := sum(part.passed_over or 0 for part in parts):
+        names = [os.path.basename(path) for part in parts for path in part.passed_over_files or ()][:PASSED_OVER_SHOWN]
+        more = ", …" if passed_over > len(names) else ""
+        page.say(
+            f"  passed over: {plural(passed_over, 'file')} that no session is in ({plain(', '.join(names))}{more})",
+            "dim",
+        )
     if not rows:
-        if not failed:
+        if not failed and not passed_over:
             hint = f"as {format_name}; without --format the format is detected" if format_name else "for ctxgc to read"
             page.say(f"no session in it {hint}")
         return
+    damage = sum(one.skipped.get(kind, 0) for one in sessions for kind in DAMAGE_KINDS)
+    if damage:
+        page.say(f"  {plural(damage, 'record')} damaged beyond reading; what else the files hold is in", "yellow")
     size, seconds = sum(part.bytes for part in parts), sum(part.seconds for part in parts)
     speed = size / seconds if seconds else 0
     added = sum(session.added for session in sessions)

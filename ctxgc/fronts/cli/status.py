@@ -36,18 +36,15 @@ MODES = {
     "on": "on: what is evicted leaves the requests",
     "off": "off: the gateway only passes requests on; `ctxgc mode` switches it",
 }
-"""The gateway's modes, explained."""
-RENDERERS = {
-    "agent": "its agent: ctxgc watches, and changes nothing in the agent's window",
-    "client": "a client: the program that opened the session sends what ctxgc renders",
-    "gateway": "the gateway: what is evicted leaves the requests",
+"""What a mode means, the gateway's and those of the daemon."""
+EDITED = ("on", "wire", "client")
+"""Modes in which what is evicted is out of what the model is sent; in the others, it would be."""
+NEXT = {
+    "limit": "next at the limit",
+    "cold": "next request: cold",
+    "looking": "next when it pays",
+    "paused": "paused: bills differ",
 }
-"""The renderers of a window, explained."""
-EDITED = ("on", "gateway", "client")
-"""Modes and renderers with which evicted bodies are out of what the model gets; with the others, they would be."""
-IN_ONE_WORD = {"agent": "watching", "client": "rendering", "gateway": "on"}
-"""The renderers, on the status line."""
-NEXT = {"limit": "next at the limit", "cold": "next request: cold", "looking": "next when it pays"}
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +78,7 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
         none = "no session of this directory yet; `ctxgc sessions` lists all"
         shell.page.say(none if reply.sessions else "no sessions yet; `ctxgc import PATH` reads a transcript", "dim")
     else:
-        _say_window(shell.page, window)
+        _say_window(shell.page, window, gateway_status.why_not_followed(running, str(window.session)))
     return 0
 
 
@@ -176,7 +173,7 @@ def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) ->
         page.say("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
 
 
-def _say_window(page: terminal.Page, reply: ShowReply) -> None:
+def _say_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> None:
     page.say()
     page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
     limit = reply.budget_tokens or reply.next_collection.limit_tokens
@@ -203,7 +200,7 @@ def _say_window(page: terminal.Page, reply: ShowReply) -> None:
             ("rendered by", "" if reply.gateway else RENDERERS.get(reply.rendered_by, plain(reply.rendered_by))),
             ("turn", str(reply.turn)),
             ("last", _last(reply.last_collection, billing)),
-            ("next", plain(reply.next_collection.words)),
+            ("next", not_followed or plain(reply.next_collection.words)),
         )
     )
 

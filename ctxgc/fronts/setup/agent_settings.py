@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ctxgc.config import Config
-from ctxgc.fronts.cli.agents import AGENTS, Way
+from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.base_url import gateway_base_url
 from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.other_agents import Way
 from ctxgc.fronts.setup import json_edit, toml_edit
 from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, new_file, read_text, taken_back
 from ctxgc.fronts.setup.json_edit import Uneditable

@@ -1,6 +1,6 @@
 """The bill of a reply, read on the side while the reply streams past. Sans-I/O: bytes in, numbers out.
 
-    SSE   data: {… "usage": {…} …}      every event with usage; later numbers replace earlier ones
+    SSE   data: {… "usage": {…} …}      every event with usage; later numbers replace earlier ones, zeros do not
     JSON  {… "usage": {…} …}            at the end of the body
 
 A scanner never delays a byte, keeps at most one event (or one body) and gives up beyond its bound, for good: a reply
@@ -9,22 +9,25 @@ without known usage teaches nothing, and does no harm.
 
 from __future__ import annotations
 
-import zlib
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ctxgc.gateway.billing.sse import EventStream, event_data, split_events
+from ctxgc.gateway.billing.inflater import BadData, Inflater
+from ctxgc.gateway.billing.sse import EventStream, data_lines, event_data, split_events
 
 EVENT_BYTES_MAX = 2**20
 BODY_BYTES_MAX = 8 * 2**20
 PLAIN_BYTES_MAX = 64 * 2**20
 """Decompressed bytes of a reply; beyond them the scanner gives up."""
 
-READABLE = frozenset({"identity", "gzip", "deflate"})
+READABLE = frozenset({"identity", "gzip", "x-gzip", "deflate"})
 """Codings in which a reply's bill can be read."""
 
-_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+
+_READ_NAMES = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+"""Names of tokens read from the cache: OpenAI's and Moonshot's, DeepSeek's, and that of proxies before Anthropic."""
+_WRITTEN_NAMES = ("cache_write_tokens", "cache_write_input_tokens", "cache_creation_input_tokens")
 
 
 class ReplyUsage(NamedTuple):
@@ -42,11 +45,14 @@ class UsageScanner:
 
     def __init__(self, content_type: str, encoding: str = "") -> None:
         self._events = EventStream(EVENT_BYTES_MAX) if "event-stream" in content_type.lower() else None
-        self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB) if encoding.lower() in ("gzip", "deflate") else None
-        self._is_lost = bool(encoding) and encoding.lower() not in READABLE
+        coding = encoding.strip().lower()
+        self._inflater = Inflater() if coding in READABLE - {"identity"} else None
+        self._is_lost = bool(coding) and coding not in READABLE
         self._body = b""
         self._plain_bytes = 0
         self._counts: dict[str, Any] = {}
+        self.calls = 0
+        """Tool calls of an Anthropic reply seen so far; the reason to stop counts as another."""
 
     def feed(self, data: bytes) -> None:
         """The next bytes of the body, as they came."""
@@ -54,11 +60,12 @@ class UsageScanner:
             return
         if self._inflater is not None:
             try:
-                data = self._inflater.decompress(data, PLAIN_BYTES_MAX)
-            except zlib.error:
+                data = self._inflater.feed(data, PLAIN_BYTES_MAX)
+            except BadData:
                 self._is_lost = True
                 return
         self._plain_bytes += len(data)
+        self.calls += data.count(b'"tool_use"')
         if self._events is not None:
             self._feed_events(self._events, data)
         else:
@@ -69,8 +76,10 @@ class UsageScanner:
 
     def usage(self) -> ReplyUsage | None:
         """The bill as far as it is known; ask at the end of the body."""
-        if not self._is_lost:
-            self._take(event_data(self._events.take_rest()) if self._events is not None else self._body)
+        if not self._is_lost and self._events is not None:
+            self._take_event(self._events.take_rest())
+        elif not self._is_lost:
+            self._take(self._body)
             self._body = b""
         return _normal(self._counts) if self._counts else None
 
@@ -79,40 +88,63 @@ class UsageScanner:
         if b'"usage"' in events:  # Most reads hold no usage, and are not even split.
             for event in split_events(events):
                 if b'"usage"' in event:
-                    self._take(event_data(event))
+                    self._take_event(event)
+        if stream.is_too_long:
+            # Some servers write no empty lines: then each line of data is an event.
+            self._take_event(stream.take_lines())
         if stream.is_too_long:
             self._is_lost = True
             stream.take_rest()
 
-    def _take(self, data: bytes) -> None:
+    def _take_event(self, event: bytes) -> None:
+        if not self._take(event_data(event)):
+            for line in data_lines(event):
+                if b'"usage"' in line:
+                    self._take(line)
+
+    def _take(self, data: bytes) -> bool:
+        """Take the usage of one event or body; False for what is no JSON."""
         try:
             event = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
-        if not isinstance(event, dict):
-            return
-        # ReplyUsage stands at the top, or one level down: in Anthropic's `message_start` and in OpenAI's Responses.
-        for holder in (event, event.get("message"), event.get("response")):
+            return False
+        for holder in _holders(event):
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict):
-                self._counts |= {key: value for key, value in usage.items() if value is not None}
+                _merge(self._counts, usage)
+        return True
 
 
-def _normal(counts: dict[str, Any]) -> ReplyUsage | None:
-    """The bill under common names. OpenAI counts tokens read from the cache as input too; Anthropic does not."""
+def _holders(event: Any) -> list[Any]:
+    """Parts of an event that may hold usage: the top, Anthropic's message, Responses' response, Moonshot's choices."""
+    if not isinstance(event, dict):
+        return []
+    choices = event.get("choices")
+    return [event, event.get("message"), event.get("response"), *(choices if isinstance(choices, list) else ())]
+
+
+def _merge(counts: dict[str, Any], usage: dict[str, Any]) -> None:
+    """Later numbers replace earlier ones. A zero does not: some servers fill a last event with zeros."""
+    for key, value in usage.items():
+        if isinstance(value, dict):
+            under = counts.get(key)
+            counts[key] = merged = dict(under) if isinstance(under, dict) else {}
+            for name, number in value.items():
+                if number or name not in merged:
+                    merged[name] = number
+        elif value or (key not in counts and value is not None):
+            counts[key] = value
+
+
+def _normal(counts: dict[str, Any]) -> Usage | None:
+    """The bill under common names. OpenAI's dialects count tokens read and written as input too; Anthropic does not."""
     if "prompt_tokens" in counts:
-        read = _nested(counts.get("prompt_tokens_details"), "cached_tokens")
-        return ReplyUsage(
-            max(_count(counts["prompt_tokens"]) - read, 0), read, 0, _count(counts.get("completion_tokens"))
-        )
-    if "input_tokens_details" in counts:
-        read = _nested(counts["input_tokens_details"], "cached_tokens")
-        return ReplyUsage(
-            max(_count(counts.get("input_tokens")) - read, 0), read, 0, _count(counts.get("output_tokens"))
-        )
+        return _whole_prompt(counts, "prompt_tokens", "completion_tokens")
     if "input_tokens" not in counts:
         return None
-    return ReplyUsage(
+    if "input_tokens_details" in counts or "cached_tokens" in counts:
+        return _whole_prompt(counts, "input_tokens", "output_tokens")
+    return Usage(
         _count(counts["input_tokens"]),
         _count(counts.get("cache_read_input_tokens")),
         _count(counts.get("cache_creation_input_tokens")),
@@ -120,8 +152,14 @@ def _normal(counts: dict[str, Any]) -> ReplyUsage | None:
     )
 
 
-def _nested(details: Any, key: str) -> int:
-    return _count(details.get(key)) if isinstance(details, dict) else 0
+def _whole_prompt(counts: dict[str, Any], prompt: str, completion: str) -> Usage:
+    """A bill whose prompt counts every token, however it was paid for."""
+    details = counts.get(f"{prompt}_details")
+    places = [details if isinstance(details, dict) else {}, counts]
+    read = max(_count(place.get(name)) for place in places for name in _READ_NAMES)
+    written = max(_count(place.get(name)) for place in places for name in _WRITTEN_NAMES)
+    plain = max(_count(counts[prompt]) - read - written, 0)
+    return Usage(plain, read, written, _count(counts.get(completion)))
 
 
 def _count(value: Any) -> int:

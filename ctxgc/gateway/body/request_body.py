@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Set
-from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.segment import Kind, digest
+from ctxgc.core.provider_cache import LONG_LIFE_S
+from ctxgc.core.segment import Kind, Role, digest
+from ctxgc.gateway.body.host_edits import is_known_management, results_to_clear
+from ctxgc.gateway.body.prompt_layout import PromptLayout, layout_of
+from ctxgc.gateway.body.tool_digest import tool_digest
 from ctxgc.gateway.metrics import Reason
 
 EDITED_BYTES_MAX = 32 * 2**20
@@ -24,12 +27,13 @@ HOST_SUMMARIES = "compaction"
 """The name by which a user's policy allows items in which a host, or its server, has summed a session up."""
 _OBSTACLE_MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
 _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
-_FOLDER = re.compile(r"^[ \t-]*(?:Primary w|W)orking directory: *(/[^\n]*[^\s])|<cwd>(/[^<\n]+)</cwd>", re.M)
+_FOLDER = re.compile(
+    r"^[ \t*-]*(?:(?:Primary|Current) w|W)orking directory: *(/[^\n]*[^\s])|<cwd>(/[^<\n]+)</cwd>", re.M
+)
 _NETWORK = re.compile(r"\bNetwork access is (\w+)|<network_access>(\w+)</network_access>")
 FOLDER_CHARS_MAX = 4096
 FOLDER_SEGMENTS_MAX = 12
 """Segments in which an agent names its working folder and its permissions: it does so before it begins to work."""
-_ONE_HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
 
 
 class BodyContents(NamedTuple):
@@ -37,19 +41,28 @@ class BodyContents(NamedTuple):
 
     model: str
     tools: bytes
-    """A digest of the tools; empty without tools."""
+    """A digest of the tools' names; empty without tools."""
     cache_key: str
     profile: str
-    """The price profile of the cache, where the body names one."""
+    """The price profile of the cache, by the life of the host's last mark; empty for the configured profile."""
     project: str
     """The agent's working folder, if a segment names it as the known agents do."""
     can_recall: bool
     """Whether the agent's shell can reach the daemon's socket, as far as the agent says."""
     obstacle: Reason | None
-    """Why this body must not be edited, if an obstacle is there."""
+    """Why nothing more may leave this body, if an obstacle is there."""
+    cleared: frozenset[str]
+    """Ids of exchanges whose results the host's own orders will clear: they are left to the host."""
     window: WireWindow
     digests: Mapping[str, bytes]
     """Digest of the content under each id: hosts cut results short under the same id, and reuse ids."""
+    layout: PromptLayout | None = None
+    """Blocks and marks, where the provider's cache has marks."""
+
+    @property
+    def has_replies(self) -> bool:
+        """Whether the model has replied in this window: without any reply it is a first request, or a side call."""
+        return any(segment.role is Role.ASSISTANT or segment.kind is Kind.EXCHANGE for segment in self.window.segments)
 
 
 def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:
@@ -60,7 +73,7 @@ def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") 
 
 
 def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
-    """Why this body must not be edited, if an obstacle is there. A body without any mark of one is not parsed."""
+    """Why nothing more may leave this body, if an obstacle is there. A body without any mark of one is not parsed."""
     if not any(mark in body for mark in _OBSTACLE_MARKS):
         return None
     try:
@@ -71,17 +84,20 @@ def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
 
 def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> BodyContents:
     fields = text.members(text.extent) if text.first(text.extent) == b"{" else {}
-    tools = _slice(text, _tools(text, fields))
+    layout = layout_of(text, fields, window)
+    management = text.value(fields["context_management"]) if "context_management" in fields else None
     return BodyContents(
         model=text.string(fields.get("model"))[:200],
-        tools=blake2b(tools, digest_size=8).digest() if tools.strip(b"[] \r\n\t") else b"",
+        tools=tool_digest(_slice(text, _tools(text, fields))),
         cache_key=text.string(fields.get("prompt_cache_key")),
-        profile="cache_1h" if b'"1h"' in text.data and _ONE_HOUR.search(text.data) else "",
+        profile="cache_1h" if layout is not None and layout.last_life_s >= LONG_LIFE_S else "",
         project=_project(window),
         can_recall=_can_recall(window),
         obstacle=_obstacle(text, fields, edits_allowed),
+        cleared=results_to_clear(management, window.segments, len(text.data), edits_allowed),
         window=window,
         digests={segment.id: digest(segment.skeleton, segment.body) for segment in window.segments},
+        layout=layout,
     )
 
 
@@ -117,30 +133,19 @@ def _tools(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
 
 def _obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
     """Another hand that edits this window too, or a part of the window that only the server has."""
-    if (management := fields.get("context_management")) is not None and not _is_allowed(
-        text.value(management), edits_allowed
-    ):
+    management = fields.get("context_management")
+    if management is not None and not is_known_management(text.value(management), edits_allowed):
         return Reason.CONTEXT_MANAGEMENT
     if (previous := fields.get("previous_response_id")) is not None and text.value(previous) is not None:
         return Reason.PREVIOUS_RESPONSE
+    # In Anthropic's list what stands before such a block has left the prompt unseen; Responses takes it off the list.
     is_summed_up = (
-        HOST_SUMMARIES not in edits_allowed and b'compaction"' in text.data and _HOST_SUMMARY.search(text.data)
+        "messages" in fields
+        and HOST_SUMMARIES not in edits_allowed
+        and b'compaction"' in text.data
+        and _HOST_SUMMARY.search(text.data)
     )
     return Reason.HOST_SUMMARY if is_summed_up else None
-
-
-def _is_allowed(management: Any, edits_allowed: Set[str]) -> bool:
-    if not management:
-        return True
-    edits = management.get("edits") if isinstance(management, dict) else None
-    return bool(edits) and isinstance(edits, list) and all(_is_noop_edit(edit, edits_allowed) for edit in edits)
-
-
-def _is_noop_edit(edit: Any, edits_allowed: Set[str]) -> bool:
-    """Whether an edit takes nothing away, like Claude Code's standing order to keep all thinking, or is allowed."""
-    if not isinstance(edit, dict) or not isinstance(name := edit.get("type"), str):
-        return False
-    return name in edits_allowed or (name.startswith("clear_thinking_") and edit.get("keep") == "all")
 
 
 def _slice(text: JsonText, extent: Extent | None) -> bytes:

@@ -1,10 +1,11 @@
-"""The bytes to send: the request with the tombstones in force, or the original.
+"""The bytes to send: the request with the tombstones in force and a mark of our own, or the original.
 
     body ──begins with the memo's head──▶ edited head + the rest       no parsing: agents append
          ──else──▶ parse ──▶ splice ──▶ a new memo
 
-A memo is the last edited request up to its last tombstone, before and after editing. A body that begins with the same
-bytes holds the same segments at the same places, because parsing goes from left to right.
+A memo is the last edited request up to its last tombstone and our mark, before and after editing. A body that begins
+with the same bytes holds the same segments at the same places, because parsing goes from left to right. The mark of a
+memo stands only as long as the host's marks in the rest are as they were, and no reply asked for many calls at once.
 """
 
 from __future__ import annotations
@@ -12,18 +13,69 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ctxgc.adapters.contract import Tombstone
+from ctxgc.adapters.contract import Tombstone, WireBlock
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
+from ctxgc.core.provider_cache import LONG_LIFE_S, Mark
+from ctxgc.gateway.body.branch_cache import MarkRule
+from ctxgc.gateway.body.prompt_layout import prompt_of
 from ctxgc.gateway.body.request_body import BodyContents
+
+WIDE_CALLS = 7
+"""From so many calls in one reply on, the host's marks may lie beyond the look-back of its own cache."""
+SHORT_MARK = b',"cache_control":{"type":"ephemeral"}'
+LONG_MARK = b',"cache_control":{"type":"ephemeral","ttl":"1h"}'
+_MARK, _RESULT = b'"cache_control"', b'"tool_use_id"'
+
+
+class OwnMark(NamedTuple):
+    """A mark of our own in a request that is sent."""
+
+    mark: Mark
+    start: int
+    """Byte offset of the inserted member."""
+
+    @property
+    def inserted(self) -> bytes:
+        """The inserted bytes."""
+        return LONG_MARK if self.mark.life_s >= LONG_LIFE_S else SHORT_MARK
+
+    def without(self, body: bytes) -> bytes:
+        """A body without the mark; the hidden tool may have made the body longer, in front of the mark or behind."""
+        inserted, size = self.inserted, len(self.inserted)
+        start = self.start if body.startswith(inserted, self.start) else body.find(inserted, self.start)
+        return body if start < 0 else body[:start] + body[start + size :]
 
 
 class Memo(NamedTuple):
-    """A request up to its last tombstone: the agent's bytes, and the bytes that went upstream."""
+    """A request up to its last tombstone and our mark: the agent's bytes, and the bytes that went upstream."""
 
     head: bytes
     edited_head: bytes
     ids: frozenset[str]
     """Segments whose tombstones stand in the edited bytes."""
+    own: OwnMark | None = None
+    rest_marks: tuple[bytes, ...] = ()
+    """The host's marks behind the head."""
+    rest_results: int = 0
+    """Results of calls behind the head."""
+
+    def keeps_mark(self, body: bytes) -> bool:
+        """Whether the mark may stand in this body too, and whether no other place would be better."""
+        if self.own is None and not self.rest_marks:
+            return True
+        at = len(self.head)
+        return body.count(_RESULT, at) - self.rest_results < WIDE_CALLS and _marks_behind(body, at) == self.rest_marks
+
+    def unmarked(self) -> Memo:
+        """The memo with the tombstones alone."""
+        if self.own is None:
+            return self
+        return self._replace(edited_head=self.own.without(self.edited_head), own=None)
+
+    def after(self, body: bytes) -> Memo:
+        """The memo once this body has gone upstream."""
+        at = len(self.head)
+        return self._replace(rest_marks=_marks_behind(body, at), rest_results=body.count(_RESULT, at))
 
 
 class EvictedBody(NamedTuple):
@@ -33,10 +85,23 @@ class EvictedBody(NamedTuple):
     digest: bytes
 
 
-def splice_tombstones(
-    body: bytes, wire: str, contents: BodyContents, evicted: Mapping[str, EvictedBody]
-) -> tuple[bytes, Memo | None]:
-    """The body with these tombstones, and its memo; the same object and no memo if no tombstone applies.
+class Spliced(NamedTuple):
+    """A request as it is to be sent."""
+
+    body: bytes
+    memo: Memo | None = None
+    """None if no tombstone applies."""
+    own: OwnMark | None = None
+
+
+def splice_edits(
+    body: bytes,
+    wire: str,
+    contents: BodyContents,
+    evicted: Mapping[str, EvictedBody],
+    rule: MarkRule | None = None,
+) -> Spliced:
+    """The body with these tombstones and the mark that the rule wants; the same object if there is neither.
 
     A segment without spans in this body (pending, signed, not text) stays whole, and so does another content under the
     id of an evicted one.
@@ -45,15 +110,69 @@ def splice_tombstones(
     applicable = {
         id_: evicted[id_].tombstone for id_ in spans if id_ in evicted and contents.digests[id_] == evicted[id_].digest
     }
+    ends = {id_: max(span.end for span in spans[id_]) for id_ in applicable}
+    spliced = WIRE_FORMATS[wire].splice(body, contents.window, applicable) if applicable else body
+    own = _own_mark(contents, ends, rule)
+    block = contents.layout.block_of(own) if own and contents.layout else None
+    start = None if block is None else _place_in(body, wire, contents, applicable, block, len(spliced))
+    placed = OwnMark(own, start) if own and start is not None else None
+    if placed is not None and start is not None:
+        spliced = spliced[:start] + placed.inserted + spliced[start:]
     if not applicable:
-        return body, None
-    spliced = WIRE_FORMATS[wire].splice(body, contents.window, applicable)
-    cut = max(span.end for id_ in applicable for span in spans[id_])
-    return spliced, Memo(body[:cut], spliced[: len(spliced) - (len(body) - cut)], frozenset(applicable))
+        return Spliced(spliced, None, placed)
+    cut = max(ends.values())
+    if placed is not None and block is not None:
+        cut = max(cut, block.end)
+    memo = Memo(body[:cut], spliced[: len(spliced) - (len(body) - cut)], frozenset(applicable), placed)
+    return Spliced(spliced, memo.after(body) if contents.layout else memo, placed)
 
 
-def splice_from_memo(memo: Memo | None, body: bytes) -> bytes | None:
-    """The body with the memo's tombstones, or None if the body does not begin as the memo does."""
+def splice_from_memo(memo: Memo | None, body: bytes) -> tuple[bytes, OwnMark | None] | None:
+    """The body with the memo's tombstones and mark, or None if the body does not begin as the memo does.
+
+    Where the memo's mark may not stand, the body has the tombstones alone.
+    """
     if memo is None or not body.startswith(memo.head):
         return None
-    return memo.edited_head + body[len(memo.head) :]
+    edited = memo.edited_head + body[len(memo.head) :]
+    if memo.own is not None and not memo.keeps_mark(body):
+        return memo.own.without(edited), None
+    return edited, memo.own
+
+
+def _own_mark(contents: BodyContents, ends: Mapping[str, int], rule: MarkRule | None) -> Mark | None:
+    layout = contents.layout
+    if rule is None or layout is None:
+        return None
+    prompt = prompt_of(layout, contents.window, contents.digests, ends.keys())
+    return rule.mark(prompt, layout.moving_from, layout.can_carry(), layout.blocks_up_to(ends.values()))
+
+
+def _place_in(
+    body: bytes,
+    wire: str,
+    contents: BodyContents,
+    applicable: Mapping[str, Tombstone],
+    block: WireBlock,
+    edited_bytes: int,
+) -> int | None:
+    """Where in the edited bytes the marked block's closing brace stands; None where an edit reaches over that place."""
+    spans = contents.window.spans
+    before = {id_: text for id_, text in applicable.items() if max(span.end for span in spans[id_]) <= block.end}
+    if len(before) < len(applicable):
+        others = applicable.keys() - before.keys()
+        if any(span.start < block.end for id_ in others for span in spans[id_]):
+            return None
+        edited_bytes = len(WIRE_FORMATS[wire].splice(body, contents.window, before)) if before else len(body)
+    return edited_bytes - (len(body) - block.end) - 1
+
+
+def _marks_behind(body: bytes, start: int) -> tuple[bytes, ...]:
+    """The members that look like marks, from this byte on, as they are written. What stands in texts has escapes."""
+    found = []
+    at = body.find(_MARK, start)
+    while at >= 0:
+        end = body.find(b"}", at)
+        found.append(body[at : end + 1])
+        at = body.find(_MARK, at + len(_MARK))
+    return tuple(found)

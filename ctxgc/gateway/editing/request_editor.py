@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from ctxgc.gateway.body.content_coding import READ_CODINGS
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
-from ctxgc.gateway.body.splice_memo import splice_from_memo, splice_tombstones
-from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall, Placement
+from ctxgc.gateway.body.splice_memo import OwnMark, splice_edits, splice_from_memo
+from ctxgc.gateway.editing.request_state import Edit, ModelCall, Placement
 from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
 from ctxgc.gateway.identity.headers import (
@@ -51,6 +52,8 @@ class Triage(NamedTuple):
     """The body must be read whole before it goes upstream."""
     sub_agent: str = ""
     """The sub-agent that asks, if the headers name one."""
+    coding: str = ""
+    """The content coding of the body; empty for a plain body."""
 
 
 class UpstreamRequest(NamedTuple):
@@ -61,6 +64,8 @@ class UpstreamRequest(NamedTuple):
     """The call that the daemon gets, with the bill of its reply; None if it gets none."""
     original: bytes | None = None
     """The agent's own bytes, where the body is edited."""
+    own: OwnMark | None = None
+    """The mark of our own in the body."""
 
 
 class RequestEditor:
@@ -71,27 +76,30 @@ class RequestEditor:
         self._counters = counters
         self._settings = settings
 
-    def triage(self, wire: str, headers: Mapping[str, str], length: int) -> Triage:
-        """Judge a call by its headers and the length of its body, 0 if the headers name none."""
+    def triage(self, wire: str, headers: Mapping[str, str], length: int, path_session: str = "") -> Triage:
+        """Judge a call by its headers, the session in its path, and the length of its body, 0 if unknown."""
         try:
-            return self._triage(wire, headers, length)
+            return self._triage(wire, headers, length, path_session)
         except Exception:
             _log.exception("a request could not be judged; it passes as it came")
             return Triage(wire, None, "", Reason.OWN_FAULT, holds_body=False)
 
-    def _triage(self, wire: str, headers: Mapping[str, str], length: int) -> Triage:
-        if headers.get("content-encoding", "identity").lower() != "identity":
+    def _triage(self, wire: str, headers: Mapping[str, str], length: int, path_session: str) -> Triage:
+        coding = headers.get("content-encoding", "").strip().lower().replace("identity", "")
+        if coding and coding not in READ_CODINGS:
             return Triage(wire, None, "", Reason.ENCODED, holds_body=False)
         if length > EDITED_BYTES_MAX:
             return Triage(wire, None, "", Reason.TOO_LARGE, holds_body=False)
-        identity = identity_of(headers)
+        identity = identity_of(headers, path_session)
         if identity is None:
             is_in_body = wire == "openai_responses"
-            return Triage(wire, None, "", None if is_in_body else Reason.NO_IDENTITY, holds_body=is_in_body)
+            reason = None if is_in_body else Reason.NO_IDENTITY
+            return Triage(wire, None, "", reason, holds_body=is_in_body, coding=coding)
         session = self._syncer.session_of(identity)
         session.window_max_tokens = window_limit_of(headers)
         session.parent = parent_of(identity, headers) or session.parent
-        return self._triage_session(wire, session)._replace(sub_agent=sub_agent_of(identity, headers))
+        triage = self._triage_session(wire, session)
+        return triage._replace(sub_agent=sub_agent_of(identity, headers), coding=coding)
 
     def _triage_session(self, wire: str, session: AgentSession) -> Triage:
         mode = self._settings().mode_of(*session.identity)
@@ -99,7 +107,8 @@ class RequestEditor:
             return Triage(wire, session, mode, Reason.MODE_OFF, holds_body=False)
         is_new = session.known_ids is None
         # In shadow nothing is edited, even while tombstones from mode `on` are in force or arrive late.
-        holds_body = mode == "on" and (is_new or session.has_tombstones or session.is_cold(time.monotonic()))
+        is_edited = session.has_tombstones or session.needs_bridge
+        holds_body = mode == "on" and (is_new or is_edited or session.is_cold(time.monotonic()))
         return Triage(wire, session, mode, None, holds_body)
 
     def record_streamed(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
@@ -118,8 +127,10 @@ class RequestEditor:
             )
             return None
         call = self._call(triage, triage.session, parts, is_held_back=False)
-        self._count_unedited(self._syncer.trouble if triage.mode == "on" else None)
-        call.is_sent.set(ForwardedEdit())
+        trouble = self._syncer.trouble if triage.mode == "on" else None
+        self._count_unedited(trouble)
+        call.is_untouched = trouble is None
+        call.is_sent.set(Edit())
         self._syncer.start(call)
         return call
 
@@ -143,7 +154,7 @@ class RequestEditor:
         return outgoing
 
     def _triage_cache_key(self, triage: Triage, body: bytes) -> Triage:
-        """Judge a call by the cache key in its body, where the headers name no session."""
+        """Judge a call by the cache key in its plain body, where the headers name no session."""
         identity = identity_from_cache_key(triage.wire, _cache_key(body))
         if identity is None:
             return triage._replace(pass_reason=Reason.NO_IDENTITY)
@@ -155,6 +166,7 @@ class RequestEditor:
             wire=triage.wire,
             parts=parts,
             mode=triage.mode,
+            coding=triage.coding,
             sub_agent=triage.sub_agent,
             is_held_back=is_held_back,
         )
@@ -162,18 +174,22 @@ class RequestEditor:
     def _memo_branch(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> Branch | None:
         """The branch by whose memo this body can be edited without another look at the body."""
         branch = session.memo_branch(body)
-        if branch is None or edit_obstacle(body, self._settings().context_edits_allowed):
+        obstacle = edit_obstacle(body, self._settings().context_edits_allowed) if branch is not None else None
+        if branch is None or obstacle is Reason.PREVIOUS_RESPONSE:
             return None
-        return branch if even_if_cold or not branch.is_cold(time.monotonic()) else None
+        if even_if_cold:
+            return branch
+        keeps_mark = branch.memo is None or branch.memo.keeps_mark(body)
+        return branch if keeps_mark and not branch.is_cold(time.monotonic()) else None
 
     def _edit_from_memo(self, call: ModelCall, branch: Branch) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its branch's memo."""
         memo = branch.memo
         assert memo is not None
-        body = splice_from_memo(memo, call.body)
-        assert body is not None
+        edited = splice_from_memo(memo, call.body)
+        assert edited is not None
         self._counters.edited_from_prefix += 1
-        return self._edited_request(call, body, ForwardedEdit(memo.ids, branch))
+        return self._edited_request(call, edited[0], Edit(memo.ids, branch, edited[1]))
 
     async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its own contents, even where the daemon is late or gone."""
@@ -183,13 +199,21 @@ class RequestEditor:
             # The parser is late, or failed: tombstones in force stay in force where that needs no parsing.
             if (branch_with_memo := self._memo_branch(call.session, call.body, even_if_cold=True)) is not None:
                 return self._edit_from_memo(call, branch_with_memo)
-        elif contents.obstacle:
-            reason = contents.obstacle
         else:
-            body, memo = splice_tombstones(call.body, call.wire, contents, placement.branch.tombstones)
+            # Beside another hand in the window nothing more leaves; bodies that are out stay out (I14).
+            reason = contents.obstacle or reason
+            branch = placement.branch
+            has_mark = placement.mode == "on" and not contents.obstacle
+            rule = branch.cache.rule(time.monotonic()) if has_mark else None
+            body, memo, own = splice_edits(call.body, call.wire, contents, branch.tombstones, rule)
             if memo is not None:
-                placement.branch.memo = memo
-                return self._edited_request(call, body, ForwardedEdit(memo.ids, placement.branch))
+                branch.keep_memo(memo)
+                return self._edited_request(call, body, Edit(memo.ids, branch, own))
+            if own is not None:
+                self._count_unedited(reason)
+                return UpstreamRequest(body, call, call.body, own), Edit(frozenset(), branch, own)
+        if reason is Reason.DAEMON_LATE and contents is not None and not contents.has_replies:
+            reason = None  # The first request of a conversation: no body can have left it yet.
         self._count_unedited(reason)
         return UpstreamRequest(call.body, call), ForwardedEdit()
 
@@ -198,7 +222,7 @@ class RequestEditor:
     ) -> tuple[UpstreamRequest, ForwardedEdit]:
         self._counters.edited += 1
         self._counters.kept_out_bytes += len(call.body) - len(body)
-        return UpstreamRequest(body, call, call.body), edit
+        return UpstreamRequest(body, call, call.body, edit.own), edit
 
     def _count_unedited(self, reason: Reason | None) -> None:
         """Count a call that passes as it came."""

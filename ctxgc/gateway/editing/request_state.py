@@ -10,11 +10,15 @@ reason. Nothing else writes to a call.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from ctxgc.gateway.body.request_body import BodyContents
+from ctxgc.core.provider_cache import Mark
+from ctxgc.gateway.body.content_coding import decode_body
+from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, BodyContents
+from ctxgc.gateway.body.splice_memo import OwnMark
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch, ReplyProgress
 from ctxgc.gateway.metrics import Reason
 
@@ -64,6 +68,8 @@ class ForwardedEdit(NamedTuple):
     """Segments whose tombstones stand in the request."""
     branch: Branch | None = None
     """The branch of those segments."""
+    own: OwnMark | None = None
+    """The mark of our own in the request."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,10 +81,17 @@ class ModelCall:
     parts: Sequence[bytes]
     """The body, in the pieces that were read."""
     mode: str
+    coding: str = ""
+    """The content coding of `parts`; empty once they are decoded."""
     sub_agent: str = ""
     """The sub-agent that asks, if the headers name one."""
+    is_untouched: bool = False
+    """The call is counted as one with nothing to edit, which its contents may still belie."""
     is_held_back: bool = False
     """The request itself waits until its branch is known."""
+    arrived_s: float = field(default_factory=time.monotonic)
+    is_mark_refused: bool = False
+    """Whether the upstream refused the request with our mark, and took it without."""
     reply: ReplyProgress = field(default_factory=ReplyProgress)
     is_read: Latch[BodyContents | Reason] = field(default_factory=Latch)
     is_placed: Latch[Placement | Reason] = field(default_factory=Latch)
@@ -88,9 +101,13 @@ class ModelCall:
 
     @property
     def body(self) -> bytes:
-        """The body in one piece. The worker joins the pieces: on the loop a megabyte would be felt."""
-        if len(self.parts) != 1:
-            self.parts = [b"".join(self.parts)]
+        """The plain body in one piece. Raises `BadCoding` and `BodyTooLong`.
+
+        The worker joins and decodes the pieces: on the loop a megabyte would be felt.
+        """
+        if len(self.parts) != 1 or self.coding:
+            self.parts = [decode_body(b"".join(self.parts), self.coding, EDITED_BYTES_MAX)]
+            self.coding = ""
         return self.parts[0]
 
     @property
@@ -109,6 +126,12 @@ class ModelCall:
     def edited_ids(self) -> frozenset[str]:
         """Ids whose tombstones stood in the request that went upstream; none before."""
         return edit.ids if (edit := self.is_sent.value) else frozenset()
+
+    @property
+    def own_mark(self) -> Mark | None:
+        """The mark of our own in the request that the upstream took."""
+        edit = self.is_sent.value
+        return edit.own.mark if edit is not None and edit.own is not None and not self.is_mark_refused else None
 
     def fail(self, reason: Reason) -> None:
         """End the upper row: the daemon does not get this call, or did not answer."""

@@ -6,7 +6,9 @@ window ──sendable_segments──▶ segments ──record_batches──▶ [
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -14,7 +16,11 @@ from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.facts.segment_facts import with_facts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.adapters.wire.rendering import encode_json
+from ctxgc.core.provider_cache import MARKS_MAX
 from ctxgc.core.segment import Segment
+from ctxgc.gateway.body.prompt_layout import PromptLayout, sent_cache
+from ctxgc.gateway.editing.request_state import ModelCall
+from ctxgc.gateway.identity.agent_session import Branch, ReplyProgress
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 
 NEW_BYTES_MAX = 2 * 2**20
@@ -62,3 +68,16 @@ def _segment_json(segment: Segment, window: WireWindow) -> bytes:
     if segment.edit_sources and len(record) >= RECORD_BYTES_MAX:  # An edit holds twice what it replaces.
         return _segment_json(replace(segment, edit_sources=()), window)
     return record
+
+
+def cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Sequence[str]) -> dict[str, Any]:
+    """How the provider's cache sees the request that went upstream."""
+    contents = call.contents
+    assert contents is not None
+    can_mark = call.mode == "on" and not branch.cache.is_barred and 0 < len(layout.marks) < MARKS_MAX
+    return sent_cache(layout, contents.window, ids, call.own_mark) | {"can_mark": can_mark}
+
+
+def usage_fields(reply: ReplyProgress | None) -> dict[str, int] | None:
+    """The bill of the last reply, if the gateway has read one."""
+    return dict(reply.usage._asdict()) if reply is not None and reply.usage is not None else None

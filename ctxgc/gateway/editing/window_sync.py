@@ -22,13 +22,16 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Status
+from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong
+from ctxgc.gateway.body.prompt_layout import prompt_of
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
-from ctxgc.gateway.body.splice_memo import EvictedBody, splice_tombstones
+from ctxgc.gateway.body.splice_memo import EvictedBody, Spliced, splice_edits
+from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
-from ctxgc.gateway.editing.sync_records import record_batches, sendable_segments
-from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, ReplyProgress
+from ctxgc.gateway.editing.sync_records import cache_fields, record_batches, sendable_segments, usage_fields
+from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, is_side_call
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
@@ -43,6 +46,8 @@ HEAD_START_S = 0.2
 """Seconds for which parsing waits for the beginning of the reply: parsing would delay the first byte."""
 WAITING_MAX = 256
 """Calls whose windows wait to be parsed; the daemon does not get a call beyond them."""
+BACKLOG_BYTES_MAX = 128 * 2**20
+"""Bytes of bodies that wait for the daemon; the daemon does not get a call beyond them."""
 
 COMMAND = "ctxgc recall"
 """The way back that the daemon's tombstones name."""
@@ -81,6 +86,8 @@ class WindowSyncer:
         """The newest call of each branch that waits for its sync."""
         self._busy: set[Branch] = set()
         self._waiting = 0
+        self._backlog = ByteBudget(BACKLOG_BYTES_MAX)
+        """Bodies of calls that the daemon is still to get: a slow daemon must not fill the gateway."""
         self.trouble: Reason | None = None
         """Why the last sync failed; None after an answer of the daemon."""
 
@@ -98,11 +105,20 @@ class WindowSyncer:
 
     def start(self, call: ModelCall) -> None:
         """Sync this call with the daemon: at once if the call is held back, else when its reply has begun."""
-        if self._waiting >= WAITING_MAX:
+        size = sum(map(len, call.parts))
+        if self._waiting >= WAITING_MAX or not self._backlog.take(size):
             call.fail(Reason.OWN_LATE)
             return
         self._waiting += 1
+        self._workers.spawn(self._release_after_sync(call, size))
         self._workers.spawn(self._sync_call(call))
+
+    async def _release_after_sync(self, call: ModelCall, size: int) -> None:
+        """Count the call's body out of the backlog, when the daemon has the call or gets it no more."""
+        try:
+            await call.is_synced.wait()
+        finally:
+            self._backlog.give(size)
 
     def report_off_sessions(self) -> None:
         """Tell the daemon which sessions are in mode `off` now: no request of theirs is synced any more."""
@@ -129,15 +145,36 @@ class WindowSyncer:
             if not call.is_held_back:
                 await _wait_until(call.reply.began, HEAD_START_S)
             await self._place_call(call)
+        except BodyTooLong:
+            self._leave_unread(call, Reason.TOO_LARGE)
+        except BadCoding:
+            self._leave_unread(call, Reason.ENCODED)
         except BadTranscript:
-            call.fail(await self._obstacle(call))
+            self._leave_unread(call, await self._obstacle(call))
         except CallFailed as failure:
             self._count_failure(call, failure)
         except Exception:
             _log.exception("a request could not be read; it passes unedited")
-            call.fail(Reason.OWN_FAULT)
+            self._leave_unread(call, Reason.OWN_FAULT)
         finally:
             self._waiting -= 1
+
+    def _leave_unread(self, call: ModelCall, reason: Reason) -> None:
+        """End a call that the daemon does not get, counted under its reason even if its body streamed by before."""
+        call.fail(reason)
+        self._recount(call, reason)
+        if reason is not Reason.SIDE_CALL:
+            self._note_followed(call, reason)
+
+    def _note_followed(self, call: ModelCall, reason: Reason | None) -> None:
+        branch = call.branch
+        self._counters.note_followed(branch.key if branch else "{}:{}".format(*call.session.identity), reason)
+
+    def _recount(self, call: ModelCall, reason: Reason) -> None:
+        """Count a call under this reason, if the call was taken for one with nothing to edit."""
+        if call.is_untouched:
+            call.is_untouched = False
+            self._counters.recount_untouched(reason)
 
     async def _obstacle(self, call: ModelCall) -> Reason:
         """Why a body cannot be read: most often the server keeps or manages a part of the window."""
@@ -157,6 +194,9 @@ class WindowSyncer:
                 raise failure
         contents = call.contents
         assert contents is not None
+        if is_side_call(contents, call.session.identity):
+            self._leave_unread(call, Reason.SIDE_CALL)
+            return
         branch = call.session.branch_of(contents, call.sub_agent)
         now_s = time.monotonic()
         ttl_s = self._settings().cache_life_s(contents.profile)
@@ -164,7 +204,9 @@ class WindowSyncer:
         branch.cache_ttl_s = ttl_s if branch.cache_ttl_s is None else branch.cache_ttl_s
         is_cold = branch.is_cold(now_s)
         branch.last_request_s, branch.cache_ttl_s = now_s, ttl_s
-        mode = "shadow" if contents.obstacle or branch.is_barred else call.mode
+        mode = "shadow" if branch.is_barred else call.mode
+        if contents.obstacle:
+            self._recount(call, contents.obstacle)
         # A request that is held back goes on now, unless the daemon's answer may change this very request.
         waits = call.is_held_back and (is_cold or not branch.synced_ids)
         call.is_placed.set(Placement(branch, mode, is_cold, waits))
@@ -236,11 +278,15 @@ class WindowSyncer:
             "ids": ids,
             "digests": [contents.digests[id_].hex() for id_ in ids],
             "can_recall": contents.can_recall or bool(self._recall_tool(call)),
+            "held": ids if contents.obstacle else [id_ for id_ in ids if id_ in contents.cleared],
             "fixed": [s.id for s in sendable if s.id not in spans and s.status is not Status.PENDING],
-            "usage": _usage_fields(branch.reply),
+            "usage": usage_fields(branch.reply),
             # In shadow nothing is edited, so no request need wait for a cold cache.
             "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
         }
+        if contents.layout is not None:
+            params["cache"] = cache_fields(branch, call, contents.layout, ids)
+            params["was_answered"] = branch.reply is not None and branch.reply.is_answer
         if contents.profile:
             params["profile"] = contents.profile
         if placement.mode != branch.synced_mode:
@@ -250,6 +296,9 @@ class WindowSyncer:
         self._counters.syncs += 1
         answer = await self._send_window(call.session, branch, params, contents)
         self.trouble = None
+        if contents.layout is not None:
+            prompt = prompt_of(contents.layout, contents.window, contents.digests, call.edited_ids, call.own_mark)
+            branch.cache.note(prompt, contents.model, call.arrived_s, call.reply)
         # The next sync carries the bill of the reply to this window.
         branch.reply = call.reply
         branch.synced_mode = placement.mode
@@ -257,6 +306,7 @@ class WindowSyncer:
         branch.known_digests = contents.digests
         await self._apply_reply(branch, call, contents, answer)
         call.session.is_resumed &= bool(branch.parent)
+        self._note_followed(call, None)
         call.is_synced.set(None)
 
     async def _send_window(
@@ -305,13 +355,15 @@ class WindowSyncer:
         }
         if answer["mode"] != "on" or branch.is_barred:
             tombstones = {}
-        if tombstones == branch.tombstones:
+        rule = branch.cache.next_rule(time.monotonic()) if tombstones else None
+        if tombstones == branch.tombstones and (not tombstones or (rule is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
-        _, memo = await loop.run_in_executor(
-            self._workers.parser, splice_tombstones, call.body, call.wire, contents, tombstones
+        spliced: Spliced = await loop.run_in_executor(
+            self._workers.parser, splice_edits, call.body, call.wire, contents, tombstones, rule
         )
-        branch.tombstones, branch.memo = tombstones, memo
+        branch.tombstones = tombstones
+        branch.keep_memo(spliced.memo)
 
     def _recall_tool(self, call: ModelCall) -> str:
         """The name of the hidden tool, if the call's model has the tool; else empty."""
@@ -323,14 +375,11 @@ class WindowSyncer:
         self._counters.sync_failures += 1
         self.trouble = _failure_reason(failure)
         call.fail(self.trouble)
+        self._note_followed(call, self.trouble)
 
 
 def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
     return read_body(call.body, call.wire, edits_allowed, call.session.identity.agent)
-
-
-def _usage_fields(reply: ReplyProgress | None) -> dict[str, int] | None:
-    return dict(reply.usage._asdict()) if reply is not None and reply.usage is not None else None
 
 
 def _failure_reason(failure: CallFailed) -> Reason:

@@ -1,6 +1,7 @@
 """The route of a request: the upstream that serves it, and its wire format, if that is a known one.
 
     /anthropic/…, /openai/…      the client names the upstream; the name is taken off the path
+    /chatgpt/…                   Codex with a ChatGPT login, whose upstream has no version in its paths
     /v1/messages                 Anthropic Messages      ─┐
     /v1/chat/completions         OpenAI Chat Completions  ├─ calls to a model: may be edited
     /v1/responses                OpenAI Responses        ─┘
@@ -24,6 +25,7 @@ _CALLS = {
     "responses": "openai_responses",
 }
 """Paths of calls to a model, behind the version, which upstreams with a path of their own lack."""
+_VERSION = "/v1"
 _SERVED_BY = {"messages": ANTHROPIC, "complete": ANTHROPIC} | dict.fromkeys(
     ("assistants", "chat", "completions", "conversations", "embeddings", "responses", "threads"), OPENAI
 )
@@ -72,7 +74,13 @@ def route(method: str, target: str, headers: Mapping[str, str], upstreams: Mappi
         )
     upstream = providers.pop()
     wire = _CALLS.get(called, "") if method == "POST" else ""
-    return Route(upstreams[upstream].rstrip("/") + target, wire if wire in WIRE_FORMATS else "", upstream)
+    return Route(_joined(upstreams[upstream].rstrip("/"), target), wire if wire in WIRE_FORMATS else "", upstream)
+
+
+def _joined(base: str, target: str) -> str:
+    """The URL; a version in both the base and the target stands once, since users write either."""
+    has_both = base.endswith(_VERSION) and target.startswith(f"{_VERSION}/")
+    return base + (target.removeprefix(_VERSION) if has_both else target)
 
 
 def _providers(called: str, headers: Mapping[str, str]) -> Iterator[str]:

@@ -10,27 +10,32 @@ refuses is sent again as the agent wrote it. If the upstream takes that one, the
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, web
 
 from ctxgc.gateway.billing.usage import UsageScanner
+from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong, decode_body, encode_body
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
+from ctxgc.gateway.body.splice_memo import OwnMark
+from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.editing.hidden_tool import Ends, HiddenRequest, HiddenTool
 from ctxgc.gateway.editing.request_editor import RequestEditor, Triage, UpstreamRequest
 from ctxgc.gateway.editing.request_state import ModelCall
+from ctxgc.gateway.http.agent_body import AgentBody
 from ctxgc.gateway.http.origin_guard import only_programs
+from ctxgc.gateway.http.owner_guard import PATH, only_the_owner
 from ctxgc.gateway.http.routes import Route, route
-from ctxgc.gateway.http.upstream import HEADER_BYTES_MAX, HOP_BY_HOP, Accepts, Upstreams, copied_headers
+from ctxgc.gateway.http.upstream import HOP_BY_HOP, Accepts, Upstreams, copied_headers
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
-READ_BYTES = 2**20
-"""Bytes read ahead of a slow reader, in each direction; at half of them the other side has to wait."""
 STATUS_PATH = "/ctxgc/status"
+HELD_BYTES_MAX = 256 * 2**20
+"""Bytes of bodies that are kept at a time; what comes beyond them streams through unread."""
 
 _log = logging.getLogger("ctxgc.gateway")
 
@@ -43,11 +48,15 @@ class _OutgoingRequest:
     length: int | None
     original: bytes | None = None
     """The agent's own bytes, to be sent if the upstream refuses the body."""
+    own: OwnMark | None = None
+    """The mark of our own in the body."""
     sent_call: Callable[[], ModelCall | None] = lambda: None
     """The call, as soon as its body has gone upstream."""
     hidden: HiddenRequest | None = None
     """The request with the hidden tool, if the tool is in it."""
     accepts: Accepts = Accepts.ANY
+    coding: str = ""
+    """The content coding in which `body`, and each further body of the hidden tool's, goes upstream."""
 
 
 class Proxy:
@@ -66,44 +75,60 @@ class Proxy:
         self._counters = counters
         self._settings = settings
         self._upstreams = upstreams
+        self._held = ByteBudget(HELD_BYTES_MAX)
+        """Bytes of bodies that are kept, in all requests under way."""
 
     def app(self) -> web.Application:
         """The application to run."""
-        app = web.Application(middlewares=[only_programs(lambda: self._settings().hosts_allowed)])
-        app.router.add_get(STATUS_PATH, self._status)
+        guards = [only_programs(lambda: self._settings().hosts_allowed), only_the_owner(self._settings)]
+        app = web.Application(middlewares=guards)
         app.router.add_route("*", "/{path:.*}", self._serve)
         app.on_response_prepare.append(_drop_library_headers)
         return app
 
-    async def _status(self, request: web.Request) -> web.StreamResponse:
+    def _status(self) -> web.StreamResponse:
         settings = self._settings()
         modes = {"mode": settings.mode, "modes": dict(settings.modes)}
         return web.json_response(self._counters.report() | modes)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        way = route(request.method, request.raw_path, request.headers, self._settings().upstreams)
+        path = request[PATH]
+        if request.method in ("GET", "HEAD") and path.target.partition("?")[0] == STATUS_PATH:
+            return self._status()
+        way = route(request.method, path.target, request.headers, self._settings().upstreams)
         if not way.url:
             return _error_response(400, way.why)
         if request.headers.get("upgrade", "").lower() == "websocket":
-            return _error_response(501, "it speaks no WebSocket; set the agent to HTTP")
+            # Codex falls back to HTTP at once on this status alone; on any other it tries again for seconds.
+            return _error_response(426, "this gateway speaks no WebSocket; set the agent to HTTP")
         if not way.format:
             self._counters.others += 1
             return await self._exchange(request, way, _OutgoingRequest(_body_chunks(request), _body_length(request)))
         self._counters.calls += 1
-        return await self._exchange(request, way, await self._prepare(request, way))
+        body = AgentBody(request, self._held)
+        try:
+            return await self._exchange(request, way, await self._prepare(request, way, body))
+        finally:
+            body.release()
 
-    async def _prepare(self, request: web.Request, way: Route) -> _OutgoingRequest:
+    async def _prepare(self, request: web.Request, way: Route, body: AgentBody) -> _OutgoingRequest:
         """The request that goes upstream for a call to a model."""
         length = _body_length(request)
-        triage = self._editor.triage(way.format, request.headers, length or 0)
-        body = _RequestBody(request)
+        triage = self._editor.triage(way.format, request.headers, length or 0, request[PATH].session)
         tool = self._tool_for(triage)
         if not ((triage.holds_body or tool) and await body.read()):
             accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
             return _OutgoingRequest(
-                body.chunks(), length, None, lambda: self._record_streamed(triage, body), accepts=accepts
+                body.chunks(), length, sent_call=lambda: self._record_streamed(triage, body), accepts=accepts
             )
-        whole = b"".join(body.parts)
+        return await self._prepare_whole(triage, b"".join(body.parts), tool)
+
+    async def _prepare_whole(self, triage: Triage, original: bytes, tool: HiddenTool | None) -> _OutgoingRequest:
+        """The request that goes upstream for a body that has been read whole."""
+        whole, coding = await self._decoded(triage, original), triage.coding
+        if whole is None:
+            return _OutgoingRequest(original, len(original))
+        triage = triage._replace(coding="")
         outgoing = (
             await self._editor.edit(triage, whole)
             if triage.holds_body
@@ -112,9 +137,29 @@ class Proxy:
         call = outgoing.call
         hidden = await tool.inject(call, outgoing.body) if tool is not None and call is not None else None
         if hidden is not None and call is not None:
-            return _OutgoingRequest(hidden.body, len(hidden.body), call.body, lambda: call, hidden, Accepts.PLAIN)
+            return _OutgoingRequest(
+                hidden.body, len(hidden.body), original, outgoing.own, lambda: call, hidden, Accepts.PLAIN, coding
+            )
         accepts = Accepts.READABLE if call is not None else Accepts.ANY
-        return _OutgoingRequest(outgoing.body, len(outgoing.body), outgoing.original, lambda: call, accepts=accepts)
+        if outgoing.original is None:
+            return _OutgoingRequest(original, len(original), sent_call=lambda: call, accepts=accepts)
+        size = len(outgoing.body)
+        return _OutgoingRequest(
+            outgoing.body, size, original, outgoing.own, lambda: call, accepts=accepts, coding=coding
+        )
+
+    async def _decoded(self, triage: Triage, body: bytes) -> bytes | None:
+        """The plain body; None for a body that must pass unread, which is counted."""
+        if not triage.coding:
+            return body
+        try:
+            # In a thread: a megabyte of gzip would hold up every other agent.
+            return await asyncio.to_thread(decode_body, body, triage.coding, EDITED_BYTES_MAX)
+        except BodyTooLong:
+            self._counters.count_unedited(Reason.TOO_LARGE)
+        except BadCoding:
+            self._counters.count_unedited(Reason.ENCODED)
+        return None
 
     def _tool_for(self, triage: Triage) -> HiddenTool | None:
         """The hidden tool, if this call's session has the tool or may get it."""
@@ -123,7 +168,7 @@ class Proxy:
             return None
         return tool if tool.may_join(triage.session, triage.wire, triage.mode) else None
 
-    def _record_streamed(self, triage: Triage, body: _RequestBody) -> ModelCall | None:
+    def _record_streamed(self, triage: Triage, body: AgentBody) -> ModelCall | None:
         return self._editor.record_streamed(triage, body.parts if body.is_whole else None)
 
     async def _exchange(self, request: web.Request, way: Route, out: _OutgoingRequest) -> web.StreamResponse:
@@ -131,6 +176,8 @@ class Proxy:
         agent, replies = _AgentConnection(request), list[ClientResponse]()
 
         async def ask(body: bytes | AsyncIterator[bytes], length: int | None = None) -> ClientResponse:
+            if out.coding and isinstance(body, bytes) and body is not out.original:
+                body = await asyncio.to_thread(encode_body, body, out.coding)
             size = len(body) if isinstance(body, bytes) else length
             reply = await self._upstreams.send(request, way.url, body, size, accepts=out.accepts)
             replies.append(reply)
@@ -138,7 +185,9 @@ class Proxy:
 
         try:
             reply = await ask(out.body, out.length)
-            if out.original is not None and reply.status == web.HTTPBadRequest.status_code:
+            if out.own is not None and isinstance(out.body, bytes) and _is_refused(reply):
+                reply = self._choose_unmarked(out, reply, await ask(out.own.without(out.body)))
+            if out.original is not None and _is_refused(reply):
                 reply = self._choose_reply(out, reply, await ask(out.original))
             if out.hidden is not None and out.hidden.can_relay(reply):
                 last = await out.hidden.relay(reply, Ends(ask, agent.write, (ClientError,)))
@@ -158,6 +207,15 @@ class Proxy:
         finally:
             for reply in replies:
                 reply.close()
+
+    def _choose_unmarked(self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
+        """The reply after the upstream refused a request with our mark, and got the same request without the mark."""
+        call = out.sent_call()
+        if again.ok and call is not None and call.branch is not None:
+            call.is_mark_refused = True
+            call.branch.bar_marks()
+            _log.warning("a cache mark was refused upstream; the session goes on without marks of ours")
+        return refused if _is_refused(again) else again
 
     def _choose_reply(self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
         """The reply that the agent gets, after the upstream refused an edited request and got the original.
@@ -191,6 +249,8 @@ class Proxy:
         finally:
             # Behind the first bytes: the agent waits for them, and for no work of the gateway's own.
             call = sent_call()
+        if call is not None:
+            call.reply.is_answer = reply.ok
         encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "")
         scanner: UsageScanner | None = UsageScanner(reply.content_type, encoding)
         while data:
@@ -202,6 +262,7 @@ class Proxy:
         if call is not None:
             call.reply.began.set()
             call.reply.usage = scanner.usage() if scanner else None
+            call.reply.calls = scanner.calls if scanner else 0
             self._counters.without_usage += call.reply.usage is None and reply.ok
 
 
@@ -252,68 +313,15 @@ class _AgentConnection:
         return self.reply or web.Response(status=502)
 
 
-class _RequestBody:
-    """A request's body on its way upstream, kept up to the bound."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
-        self.parts: list[bytes] = []
-        self._bytes = 0
-        self._is_at_end = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the body has ended, and every part is kept."""
-        return self._is_at_end and self._bytes <= EDITED_BYTES_MAX
-
-    async def read(self) -> bool:
-        """Read to the end; False if the body is too long to be held: then `chunks` goes on."""
-        async for data, _ in self._request.content.iter_chunks():
-            self._keep(data)
-            if self._bytes > EDITED_BYTES_MAX:
-                return False
-        self._is_at_end = True
-        return True
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The parts already read, then the rest as it comes."""
-        for part in tuple(self.parts):
-            yield part
-        async for data, _ in self._request.content.iter_chunks():
-            self._keep(data)
-            if self._bytes > EDITED_BYTES_MAX:
-                self.parts.clear()
-            yield data
-        self._is_at_end = True
-
-    def _keep(self, data: bytes) -> None:
-        self._bytes += len(data)
-        self.parts.append(data)
-
-
-async def listen(app: web.Application, listener: socket.socket) -> web.AppRunner:
-    """Serve until the runner is cleaned up."""
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
-        auto_decompress=False,
-        handler_cancellation=True,  # An agent that hangs up ends the reply that it pays for.
-        max_line_size=HEADER_BYTES_MAX,
-        max_field_size=HEADER_BYTES_MAX,
-        shutdown_timeout=5.0,
-        read_bufsize=READ_BYTES,
-    )
-    await runner.setup()
-    await web.SockSite(runner, listener).start()
-    return runner
-
-
 async def _drop_library_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Drop headers that the HTTP library adds and the upstream did not send."""
     if isinstance(response, _RelayedReply):
         for name in {hdrs.SERVER, hdrs.DATE, hdrs.CONTENT_TYPE} - response.upstream.headers.keys():
             response.headers.popall(name, None)
+
+
+def _is_refused(reply: ClientResponse) -> bool:
+    return reply.status == web.HTTPBadRequest.status_code
 
 
 def _scan(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:

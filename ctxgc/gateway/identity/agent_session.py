@@ -19,11 +19,12 @@ from hashlib import blake2b
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.segment import Kind, Role, Segment
-from ctxgc.gateway.billing.usage import ReplyUsage
+from ctxgc.gateway.billing.usage import Usage
+from ctxgc.gateway.body.branch_cache import BranchCache
 from ctxgc.gateway.body.request_body import BodyContents
-from ctxgc.gateway.body.splice_memo import EvictedBody, Memo
+from ctxgc.gateway.body.splice_memo import WIDE_CALLS, EvictedBody, Memo
 from ctxgc.gateway.identity.headers import Identity
-from ctxgc.protocol.agents import CLIENT
+from ctxgc.protocol.agents import TOOLLESS
 
 SESSIONS_MAX = 512
 BRANCHES_MAX = 64
@@ -38,6 +39,10 @@ class ReplyProgress:
 
     usage: ReplyUsage | None = None
     """The bill, at the end of the reply."""
+    is_answer: bool = False
+    """Whether the upstream answered with 200: then the request has left its entries in the provider's cache."""
+    calls: int = 0
+    """Tool calls that the reply asks for, as far as its bill could be read."""
     began: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the reply's first byte has gone to the agent."""
 
@@ -59,6 +64,8 @@ class Branch:
     tombstones: dict[str, EvictedBody] = field(default_factory=dict)
     """Tombstones in force, kept here so that the loss of the daemon brings no body back (I14)."""
     memo: Memo | None = None
+    cache: BranchCache = field(default_factory=BranchCache)
+    """What the provider's cache holds of the branch."""
     reply: ReplyProgress | None = None
     """The reply to the window of `synced_ids`."""
     is_barred: bool = False
@@ -77,6 +84,22 @@ class Branch:
             and bool(self.last_request_s)
             and now_s - self.last_request_s > self.cache_ttl_s
         )
+
+    def keep_memo(self, memo: Memo | None) -> None:
+        """Keep a memo for the next request, without a mark where marks are refused."""
+        self.memo = memo.unmarked() if memo is not None and self.cache.is_barred else memo
+
+    def bar_marks(self) -> None:
+        """Put no further mark of our own into requests of this branch."""
+        self.cache.is_barred = True
+        self.keep_memo(self.memo)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the last reply asks for many calls at once, or the last turn did."""
+        calls = self.reply.calls if self.reply is not None else 0
+        is_wide = calls >= WIDE_CALLS or self.cache.added_blocks >= 2 * WIDE_CALLS
+        return is_wide and not self.cache.is_barred
 
     def bar(self) -> None:
         """Edit no further request of this branch."""
@@ -111,6 +134,11 @@ class AgentSession:
     def has_tombstones(self) -> bool:
         """Whether a tombstone is in force in any branch."""
         return any(branch.tombstones for branch in self.branches.values())
+
+    @property
+    def needs_bridge(self) -> bool:
+        """Whether the session asks for so many calls at once that its host may miss its own cache."""
+        return any(branch.is_wide for branch in self.branches.values())
 
     def memo_branch(self, body: bytes) -> Branch | None:
         """The branch whose memo this body begins with; of several the branch with the longest memo."""
@@ -186,12 +214,20 @@ class AgentSession:
 
     def _may_be_main(self, contents: BodyContents, segments: Sequence[Segment]) -> bool:
         # Requests for titles carry no tools. A client that names its session by our header may have no tools either.
-        if not contents.tools and self.identity.agent != CLIENT:
+        if not contents.tools and self.identity.agent not in TOOLLESS:
             return False
         is_summary = any(segment.kind is Kind.SUMMARY for segment in segments)
         if not self.known_ids or is_summary or _first_prompt(segments) in self.known_ids:
             return True
         return sum(s.id in self.known_ids for s in segments if s.kind is Kind.TOOL_CALL) >= SHARED_MIN
+
+
+def is_side_call(contents: BodyContents, identity: Identity) -> bool:
+    """Whether a request is no part of a conversation: titles, safety monitors and pings have no tools and no reply.
+
+    A client that names its session by our header may ask without tools.
+    """
+    return identity.agent not in TOOLLESS and not contents.tools and not contents.has_replies
 
 
 def _continued_twin(twins: Sequence[Branch], call_digests: frozenset[tuple[str, bytes]]) -> Branch | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ctxgc.protocol.agents import CLAUDE_CODE, CLIENT, CODEX, OPENCODE
+from ctxgc.protocol.agents import CLAUDE_CODE, CLIENT, CODEX, OPENCODE, PI
 from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 
 SESSION_HEADER = "x-ctxgc-session"
@@ -36,12 +36,15 @@ class Identity(NamedTuple):
     session: str
 
 
-def identity_of(headers: Mapping[str, str]) -> Identity | None:
-    """The session that the headers name; None if they name none. `headers` finds names in any case."""
-    agent, colon, session = headers.get(SESSION_HEADER, "").rpartition(":")
-    identity = _valid_identity(agent if colon else CLIENT, session)
-    if identity:
-        return identity
+def identity_of(headers: Mapping[str, str], path_session: str = "") -> Identity | None:
+    """The session that a request names; None if it names none. `headers` finds names in any case.
+
+    The user's own words come first, the header's before the path's: an agent's header may look like another agent's.
+    """
+    for name in (headers.get(SESSION_HEADER, ""), path_session):
+        agent, colon, session = name.rpartition(":")
+        if identity := _valid_identity(agent if colon else CLIENT, session):
+            return identity
     for agent, read in _READERS:
         if identity := _valid_identity(agent, read(headers)):
             return identity
@@ -96,11 +99,20 @@ def _codex(headers: Mapping[str, str]) -> str:
     if isinstance(identity, str):
         return identity
     older = headers.get("session_id") or headers.get("session-id") or headers.get("conversation_id") or ""
-    return older if _UUID.fullmatch(older) else ""
+    is_library = headers.get("user-agent", "").startswith("OpenAI/")  # Codex has a client of its own.
+    return older if _UUID.fullmatch(older) and not is_library else ""
+
+
+def _pi(headers: Mapping[str, str]) -> str:
+    """Pi sends its session twice over OpenAI's library; Codex, whose headers have the same names, names itself."""
+    session, agent = headers.get("session_id", ""), headers.get("originator", "") + headers.get("user-agent", "")
+    is_pi = _UUID.fullmatch(session) and session == headers.get("x-client-request-id") and "codex" not in agent.lower()
+    return session if is_pi else ""
 
 
 _READERS: tuple[tuple[str, Callable[[Mapping[str, str]], str]], ...] = (
     (CLAUDE_CODE, _claude_code),
     (OPENCODE, _opencode),
+    (PI, _pi),
     (CODEX, _codex),
 )

@@ -185,7 +185,8 @@ class RecallService:
         async with asyncio.timeout(PLACE_TIMEOUT_S):
             await call.is_placed.wait()
         key = call.branch.key if call.branch is not None else "{}:{}".format(*call.session.identity)
-        params = {"session": key, "id": name, "limit_bytes": PIECE_BYTES_MAX}
+        scope = self._settings().recall_scope
+        params = {"session": key, "id": name, "scope": scope, "limit_bytes": PIECE_BYTES_MAX}
         if page == 1:
             reply = await self._daemon.call("stash.recall", params, RECALL_TIMEOUT_S)
             segment = reply["recalled"][0]

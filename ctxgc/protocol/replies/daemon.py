@@ -99,13 +99,19 @@ class FailedReply(Reply, frozen=True):
 
 
 class ImportReply(Reply, frozen=True):
-    """`import`. `failed` lists the files that could not be read."""
+    """`import`. `failed` lists the files that could not be read.
+
+    `passed_over` counts the files that hold no part of a session: a host's own documents beside its logs, empty logs.
+    The first of them are named.
+    """
 
     sessions: list[ImportedReply]
     failed: list[FailedReply]
     bytes: int
     seconds: float
     changed: str
+    passed_over: int = 0
+    passed_over_files: tuple[str, ...] = ()
 
 
 class WatchedReply(Reply, frozen=True):

@@ -11,6 +11,7 @@ import pytest
 from ctxgc.fronts.cli.main import main
 from ctxgc.fronts.setup import services
 from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
+from ctxgc.gateway.secret import NAME, read_secret
 
 SETTINGS = """{
   // the company's
@@ -78,7 +79,13 @@ def run(manager, capfd):
 
 
 def files(home):
-    return {str(p.relative_to(home)): p.read_bytes() for p in sorted(home.rglob("*")) if p.is_file()}
+    """Every file of the user's but the gateway's secret, which is ctxgc's own."""
+    found = (path for path in sorted(home.rglob("*")) if path.is_file() and path.name != NAME)
+    return {str(path.relative_to(home)): path.read_bytes() for path in found}
+
+
+def base_url(home):
+    return f"http://127.0.0.1:8787/k/{read_secret(str(home / '.local' / 'state' / 'ctxgc'))}"
 
 
 FILES = {"claude": ".claude/settings.json", "codex": ".codex/config.toml", "opencode": ".config/opencode/opencode.json"}
@@ -115,7 +122,7 @@ def test_claude_code_gets_base_url_and_status_line_and_keeps_its_comments(run, h
     run("install", "claude")
 
     text = (home / FILES["claude"]).read_text()
-    assert '"ANTHROPIC_BASE_URL": "http://127.0.0.1:8787/anthropic"' in text
+    assert f'"ANTHROPIC_BASE_URL": "{base_url(home)}/anthropic"' in text
     assert "status --line --stdin" in text
     for kept in ("// the company's", '"FOO": "1"', "/* keep */", '"permissions": {"allow": ["Bash(ls:*)",]},'):
         assert kept in text
@@ -125,7 +132,7 @@ def test_codex_goes_on_with_its_own_provider_at_our_address(run, home):
     run("install", "codex")
 
     text = (home / FILES["codex"]).read_text()
-    assert tomllib.loads(text) == tomllib.loads(TOML) | {"openai_base_url": "http://127.0.0.1:8787/openai/v1"}
+    assert tomllib.loads(text) == tomllib.loads(TOML) | {"openai_base_url": f"{base_url(home)}/openai/v1"}
     assert TOML in text
 
 
@@ -133,8 +140,8 @@ def test_opencodes_providers_keep_their_keys(run, home):
     run("install", "opencode")
 
     providers = json.loads((home / FILES["opencode"]).read_text())["provider"]
-    assert providers["openai"]["options"] == {"apiKey": "k", "baseURL": "http://127.0.0.1:8787/openai/v1"}
-    assert providers["anthropic"]["options"] == {"baseURL": "http://127.0.0.1:8787/anthropic/v1"}
+    assert providers["openai"]["options"] == {"apiKey": "k", "baseURL": f"{base_url(home)}/openai/v1"}
+    assert providers["anthropic"]["options"] == {"baseURL": f"{base_url(home)}/anthropic/v1"}
 
 
 def test_what_the_user_set_meanwhile_stays_and_ours_goes(run, home):
@@ -150,7 +157,7 @@ def test_what_the_user_set_meanwhile_stays_and_ours_goes(run, home):
 def test_a_value_that_the_user_made_his_own_meanwhile_is_left_and_said_so(run, home):
     path = home / FILES["claude"]
     run("install", "claude")
-    path.write_text(path.read_text().replace("http://127.0.0.1:8787/anthropic", "https://mine.example"))
+    path.write_text(path.read_text().replace(f"{base_url(home)}/anthropic", "https://mine.example"))
 
     _, said = run("uninstall", "claude")
 

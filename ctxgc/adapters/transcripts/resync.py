@@ -1,0 +1,121 @@
+"""Resynchronisation: the whole records in a stretch of a log that is not one record a line.
+
+    NULs, then a record         an append after a crash        ─┐
+    half a record, then a whole one    a torn write            ─┤
+    {…}{…}                      two writers, or a lost newline ─┼──salvage──▶ records, places that no reader can read,
+    a record over several lines    raw newlines in a string    ─┤             and where an object is still open
+    a character cut in two      a write cut by bytes           ─┘
+
+A record is never lost for its neighbour. An object behind a tear counts as a record only if the format knows its
+keys: a torn record's inner objects are no records of their own. Work is linear in the stretch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+NO_TEXT = "\0\x1e\ufeff, \t\r\n"
+"""Characters between records that hold nothing of a record."""
+
+EFFORT_MAX = 32
+"""Characters decoded in vain, by characters of the stretch: deep nests that never close must not cost a square."""
+
+END_CHARS = 8
+"""A decoder that stops so near the end met a cut literal or escape, not a tear."""
+
+FAILURE_CHARS = 64
+"""An attempt that fails costs at least as much as decoding this; a nest too deep, that many times this."""
+
+_START = re.compile(r'\{\s*"(?:[^"\\]|\\.){0,200}"\s*:')
+_MARK = re.compile(r'[{}\[\]"]')
+_IN_STRING = re.compile(r'["\\]')
+_DECODER = json.JSONDecoder(strict=False)
+
+
+@dataclass(slots=True)
+class Salvage:
+    """What a stretch holds."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    torn: int = 0
+    """Places before the last record with something that is no part of a whole one."""
+    open_at: int = -1
+    """Where an object begins that the stretch does not close; -1 if there is none."""
+    end: int = 0
+    """The end of the last record."""
+
+
+def readable(stretch: bytes) -> str:
+    """The text of a stretch: NULs are no JSON anywhere, a character cut in two becomes U+FFFD."""
+    return stretch.replace(b"\0", b"").decode("utf-8", "replace")
+
+
+def salvage(text: str, is_record: Callable[[dict[str, Any]], bool], *, is_final: bool) -> Salvage:
+    """The records of a stretch. If more may follow (not final), an open object hides what lies in it."""
+    found = Salvage()
+    effort, at, torn_from, open_at = 0, 0, 0, -1
+    while (start := _START.search(text, at)) is not None and effort <= EFFORT_MAX * len(text):
+        value, end, is_open = _decoded(text, start.start())
+        if value is None:
+            # The decoder counts the lines before a failure: bytes that are only counted cost a fraction.
+            effort += max(end - start.start(), FAILURE_CHARS) + start.start() // FAILURE_CHARS
+            if is_open and open_at < 0:
+                open_at = start.start()
+                if not is_final:
+                    break
+            at = start.start() + 1
+            continue
+        gap = text[torn_from : start.start()]
+        is_whole_line = is_blank(gap) or text[start.start() - 1] == "\n"
+        if is_whole_line or is_record(value):
+            found.torn += not is_blank(gap)
+            found.records.append(value)
+            found.end = torn_from = end
+            open_at = -1
+        at = end
+    found.open_at = open_at
+    return found
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a record is in it."""
+    return not text.strip(NO_TEXT)
+
+
+def _decoded(text: str, at: int) -> tuple[dict[str, Any] | None, int, bool]:
+    """(The object that begins here, its end) or (None, how far the decoder came, whether the text ends inside it)."""
+    try:
+        value, end = _DECODER.raw_decode(text, at)
+    except json.JSONDecodeError as error:
+        is_string_open = error.msg.startswith("Unterminated string")
+        stop = len(text) if is_string_open else error.pos
+        return None, stop, is_string_open or error.pos >= len(text) - END_CHARS
+    except (ValueError, RecursionError):
+        return None, at + FAILURE_CHARS**2, False
+    return value, end, False
+
+
+class Nesting:
+    """Follows brackets and strings over the lines of one open object, each character once."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self._is_in_string = False
+
+    def follow(self, text: str) -> bool:
+        """Go on over `text`; whether the object may be closed now."""
+        at, is_closed = 0, False
+        while (mark := (_IN_STRING if self._is_in_string else _MARK).search(text, at)) is not None:
+            at, char = mark.end(), mark[0]
+            if char == "\\":
+                at += 1
+            elif char == '"':
+                self._is_in_string = not self._is_in_string
+            else:
+                self.depth += 1 if char in "{[" else -1
+                is_closed |= self.depth <= 0
+        return is_closed

@@ -1,0 +1,48 @@
+"""Trust in the model of a provider's cache: bills of editing requests confirm the model, or contradict it.
+
+    edit, predicted read ──bill──▶ agrees ──▶ trust is whole again
+                                └▶ less was read, by more than a tenth of the rewrite ──▶ third time: a pause
+
+During a pause a session is cut only where the cache is cold or the limit is reached: both need no model. After the
+pause one cut tries the model again, and another contradiction doubles the next pause.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MISSES_MAX = 3
+"""Contradictions in a row before a pause."""
+OFF_PART = 0.1
+"""A bill contradicts the model when the tokens not read exceed this part of the rewrite."""
+PAUSE_TURNS, PAUSE_TURNS_MAX = 16, 4096
+
+
+class Trust(NamedTuple):
+    """What the bills of editing requests say of the model. A value."""
+
+    misses: int = 0
+    """Contradictions since the last agreement."""
+    pause_turns: int = 0
+    """Length of the last pause; 0: no pause yet."""
+    resumes_turn: int = 0
+    """The turn from which on the model is tried again."""
+
+    def after_edit(self, turn: int, predicted_tokens: int, read_tokens: int, rewrite_tokens: float) -> Trust:
+        """Trust once an editing request is billed. Tokens are billed tokens."""
+        if not is_contradicted(predicted_tokens, read_tokens, rewrite_tokens):
+            return Trust()
+        misses = min(self.misses + 1, MISSES_MAX)
+        if misses < MISSES_MAX:
+            return self._replace(misses=misses)
+        pause = min(self.pause_turns * 2, PAUSE_TURNS_MAX) if self.pause_turns else PAUSE_TURNS
+        return Trust(misses, pause, turn + pause)
+
+    def is_paused(self, turn: int) -> bool:
+        """Whether only a cold cache or the limit lets the session be cut."""
+        return turn < self.resumes_turn
+
+
+def is_contradicted(predicted_tokens: int, read_tokens: int, rewrite_tokens: float) -> bool:
+    """Whether a bill read too little for the model to be right. More than was predicted costs nothing."""
+    return predicted_tokens - read_tokens > OFF_PART * max(rewrite_tokens, 1.0)

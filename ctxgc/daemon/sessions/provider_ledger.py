@@ -1,0 +1,216 @@
+"""A session's entries in the provider's cache, by its requests on the wire: what the next request will read.
+
+    request, as sent ──sent──▶ waits ──answered 200──▶ entries ──readable──▶ CacheState        for the pacer
+                                 │ bill ──billed──▶ anchors: billed tokens of known prefixes ──predicted_read──▶ plan
+                                 └ refused, broken off: the request left nothing
+
+Positions are raw tokens and blocks of the prompt, the hidden prefix among them. Billed tokens are foretold from the
+nearest prefix whose bill is known, so that only the difference is an estimate: by two coefficients, per raw token and
+per block (`tokens.frame_calibration`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.heap import EVICTED, Heap
+from ctxgc.core.prompt_cache import CacheState
+from ctxgc.core.provider_cache import (
+    ANTHROPIC,
+    Entries,
+    Entry,
+    Layer,
+    Lesson,
+    Mark,
+    Part,
+    Place,
+    Prompt,
+    Provider,
+    Readable,
+    Unit,
+    agrees,
+    anthropic,
+    findable,
+    learned,
+    moved_marks,
+    noted,
+    units_of,
+)
+from ctxgc.protocol.wire import SentCache
+from ctxgc.tokens.frame_calibration import FrameCalibration
+
+ANCHORS_MAX = 4096
+"""Prefixes whose bills are remembered."""
+
+
+class SentRequest(NamedTuple):
+    """A request as a cache sees it, until its reply is known."""
+
+    prompt: Prompt
+    hidden: Place
+    """What stands in front of the window."""
+    sent_s: float
+
+
+class Foretold(NamedTuple):
+    """What the next request finds, and where the window begins in the prompt."""
+
+    readable: Readable
+    hidden: Place
+    prompt: Prompt
+
+    @property
+    def cache(self) -> CacheState:
+        """The cache as the pacer asks it."""
+        return CacheState.of(self.readable, self.hidden.tokens)
+
+
+@dataclass(slots=True)
+class ProviderLedger:
+    """The entries of one session. Only `window.sync` writes a ledger."""
+
+    provider: Provider = ANTHROPIC
+    model: str = ""
+    entries: dict[Hashable, Entry] = field(default_factory=dict)
+    request: SentRequest | None = None
+    """The last request, whose reply is not known yet."""
+    end_blocks: int = 0
+    """Blocks of the last request."""
+    added_blocks: int = 0
+    """Blocks that the last request had more than the request before."""
+    anchors: dict[Hashable, int] = field(default_factory=dict)
+    """Billed tokens of prefixes."""
+    frames: FrameCalibration = field(default_factory=lambda: FrameCalibration.of(""))
+
+    def use_model(self, model: str) -> None:
+        """Follow the session to a model: each model has a tokenizer and a cache of its own."""
+        if model != self.model or self.provider is ANTHROPIC:
+            self.model, self.provider = model, anthropic(model)
+            self.anchors, self.frames = {}, FrameCalibration.of(model)
+
+    def settle(self, *, was_answered: bool) -> None:
+        """The last request was answered, and has left its entries; or not, and has left nothing."""
+        if self.request is not None and was_answered:
+            self.entries = self._after(self.request)
+        self.request = None
+
+    def bill(self, read_tokens: int, written_tokens: int) -> Lesson | None:
+        """The bill of the last request, before it is settled; what the bill taught, None where there is no request."""
+        request = self.request
+        if request is None:
+            return None
+        found = findable(self.provider, self.entries, request.prompt, request.sent_s)
+        lesson = learned(
+            self.provider, self.entries, request.prompt, request.sent_s, self._raw_read(found, read_tokens)
+        )
+        self.provider = lesson.provider
+        if lesson.is_explained and read_tokens and found.prefix is not None:
+            self._anchor(found.prefix, read_tokens)
+        marked = [place for place, _ in found.marked]
+        if marked and read_tokens + written_tokens:
+            at = next((unit for unit in request.prompt.units if unit.end == max(marked)), None)
+            if at is not None:
+                self._teach_frames(request.prompt, at, read_tokens + written_tokens)
+                self._anchor(at.prefix, read_tokens + written_tokens)
+        return lesson
+
+    def _raw_read(self, found: Readable, read_tokens: int) -> int:
+        """Billed read tokens in the model's own: as the found place where they agree with its known bill."""
+        known = self.anchors.get(found.prefix) if found.prefix is not None else None
+        if known is not None and agrees(known, read_tokens):
+            return found.bill().read
+        per_raw, _ = self.frames.coefficients
+        return int(read_tokens / per_raw)
+
+    def _teach_frames(self, prompt: Prompt, end: Unit, billed_tokens: int) -> None:
+        """Learn from what was added since the deepest prefix whose bill is known."""
+        before = self._nearest_anchor(prompt.units, end.end)
+        if before is not None and before.end < end.end:
+            raw, blocks = end.end.tokens - before.end.tokens, end.end.blocks - before.end.blocks
+            self.frames = self.frames.observed(raw, blocks, billed_tokens - self.anchors[before.prefix])
+
+    def _anchor(self, prefix: Hashable, tokens: int) -> None:
+        self.anchors.pop(prefix, None)
+        self.anchors[prefix] = tokens
+        drop_oldest(self.anchors, ANCHORS_MAX)
+
+    def _nearest_anchor(self, units: Sequence[Unit], place: Place) -> Unit | None:
+        known = [unit for unit in units if unit.prefix in self.anchors]
+        return min(known, key=lambda unit: abs(unit.end.tokens - place.tokens), default=None)
+
+    def send(self, request: SentRequest) -> None:
+        """A request was sent."""
+        blocks = request.prompt.end.blocks
+        self.added_blocks, self.end_blocks = max(0, blocks - self.end_blocks) if self.end_blocks else 0, blocks
+        self.request = request
+
+    def _after(self, request: SentRequest) -> dict[Hashable, Entry]:
+        return noted(self.provider, self.entries, request.prompt, request.sent_s)
+
+    def foretell(self, sent: SentCache, units: Sequence[Unit], hidden: Place, now_s: float) -> Foretold | None:
+        """What the next request finds of a prompt with these units, if the last request is answered."""
+        if self.request is None:
+            return None
+        entries: Entries = self._after(self.request)
+        host = [mark for at, mark in enumerate(self.request.prompt.marks) if at != sent.own_mark]
+        standing = units_standing(units, sent, hidden)
+        marks = moved_marks(host, standing, self.added_blocks)
+        prompt = Prompt(tuple(units), marks)
+        is_free = sent.can_mark and 0 < len(host) < self.provider.marks_max
+        return Foretold(findable(self.provider, entries, prompt, now_s, is_mark_free=is_free), hidden, prompt)
+
+    def billed_at(self, foretold: Foretold, place: Place) -> int:
+        """Billed tokens of the prompt up to this place."""
+        anchor = self._nearest_anchor(foretold.prompt.units, place)
+        start, billed = (anchor.end, self.anchors[anchor.prefix]) if anchor else (Place(0, 0), 0)
+        per_raw, per_block = self.frames.coefficients
+        return max(
+            0, round(billed + per_raw * (place.tokens - start.tokens) + per_block * (place.blocks - start.blocks))
+        )
+
+
+def units_standing(units: Sequence[Unit], sent: SentCache, hidden: Place) -> int:
+    """Blocks of the prompt up to the end of the system prompt: marks there stand still."""
+    first = len(units) - len(sent.blocks)  # The hidden prefix may be a unit of its own.
+    at = first + sent.system_segments - 1
+    return units[at].end.blocks if sent.system_segments and 0 <= at < len(units) else hidden.blocks
+
+
+def prompt_units(
+    heap: Heap,
+    ids: Sequence[str],
+    digests: Sequence[str],
+    sent: SentCache,
+    hidden_tokens: int,
+    out: Iterable[int] | None,
+) -> tuple[tuple[Unit, ...], Place]:
+    """The units of a prompt, one for each of `ids`, and where the window begins.
+
+    `out`: the slots whose tombstones stand in the prompt; None: those of the heap.
+    """
+    slot_of, state, skeleton, body, tombstone = heap.slot_of, heap.state, heap.skeleton, heap.body, heap.tombstone
+    absent = None if out is None else frozenset(out)
+    parts = []
+    for id_, content, blocks in zip(ids, digests, sent.blocks, strict=True):
+        slot = slot_of[id_]
+        is_out = state[slot] == EVICTED if absent is None else slot in absent
+        tokens = skeleton[slot] + (tombstone[slot] if is_out else body[slot])
+        parts.append(Part((content, is_out), tokens, blocks))
+    hidden = Part("hidden", hidden_tokens, sent.hidden_blocks)
+    system = sent.system_segments
+    layers = [
+        Layer([hidden], sent.settings[0]),
+        Layer(parts[:system]),
+        Layer(parts[system:], sent.settings[1]),
+    ]
+    return units_of(layers), Place(sent.hidden_blocks, hidden_tokens)
+
+
+def marks_of(units: Sequence[Unit], sent: SentCache) -> tuple[Mark, ...]:
+    """The marks of a request, each behind the units that are whole in front of it."""
+    return tuple(
+        Mark(units[mark.segments].end.blocks, mark.life_s) for mark in sent.marks if mark.segments < len(units)
+    )

@@ -1,0 +1,98 @@
+"""The provider's cache in one `window.sync`: the request as it was sent, and what the next request will read.
+
+    `cache` (marks, blocks), edited ids ──note_sent──▶ ProviderLedger ──CacheView.of──▶ CacheState ──▶ pacer
+                                                                                  └──▶ predicted_read ──▶ reply
+
+A gateway that tells no marks gets the older model: the whole prefix of the request is cached, in the provider's steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from ctxgc.core.collector import Plan
+from ctxgc.core.heap import EVICTED, Heap
+from ctxgc.core.prompt_cache import COLD, CacheState
+from ctxgc.core.provider_cache import STEP_TOKENS, Place, Prompt, Unit
+from ctxgc.daemon.sessions.provider_ledger import (
+    Foretold,
+    ProviderLedger,
+    SentRequest,
+    marks_of,
+    prompt_units,
+)
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.protocol.wire import SentCache, WindowSync
+
+MARKED_WIRE = "anthropic_messages"
+"""The wire format whose cache has marks; the others' caches share a prefix in steps."""
+
+
+def note_sent(session: Session, params: WindowSync, out: Collection[int]) -> None:
+    """Note the request as it was sent, with the tombstones of these slots."""
+    sent, ledger = _sent(params), session.ledger
+    if sent is None or ledger is None:
+        return
+    ledger.provider.use_model(params.model or session.row.model)
+    units, hidden = _units(session, params, sent, out)
+    prompt = Prompt(units, marks_of(units, sent))
+    ledger.provider.send(SentRequest(prompt, hidden, ledger.last_request_s))
+
+
+class CacheView(NamedTuple):
+    """The provider's cache for the request that comes next."""
+
+    session: Session
+    cache: CacheState
+    provider: ProviderLedger | None = None
+    foretold: Foretold | None = None
+
+    @classmethod
+    def of(cls, session: Session, params: WindowSync, *, is_on: bool) -> CacheView:
+        """The cache once this request is answered. In shadow, what would be out is in every request that was sent, and
+        says nothing of the entries of edited requests."""
+        if params.is_cold:
+            return cls(session, COLD)
+        sent, ledger = _sent(params), session.ledger
+        if is_on and sent is not None and ledger is not None:
+            units, hidden = _units(session, params, sent, None)
+            foretold = ledger.provider.foretell(sent, units, hidden, ledger.last_request_s)
+            if foretold is not None:
+                return cls(session, foretold.cache, ledger.provider, foretold)
+        steps = 1 if params.format == MARKED_WIRE else STEP_TOKENS
+        return cls(session, CacheState(session.heap.resident_tokens, step_tokens=steps))
+
+    def predicted_read(self, plan: Plan) -> int:
+        """Billed tokens that the request in which the plan takes hold reads from the cache. O(slots)."""
+        if self.cache.is_cold:
+            return 0
+        tokens = _tokens_before(self.session.heap, {victim.slot for victim in plan.victims})
+        if self.foretold is None or self.provider is None:
+            return self.session.billed(self.cache.read_tokens(tokens))
+        read = self.cache.read_tokens(tokens) + self.foretold.hidden.tokens
+        places = [place for place in self.foretold.readable.places if place.tokens <= read]
+        return self.provider.billed_at(self.foretold, places[-1]) if places else 0
+
+
+def _tokens_before(heap: Heap, victims: Collection[int]) -> int:
+    """Tokens of the window in front of the first victim."""
+    tokens = 0
+    for slot in heap.window():
+        if slot in victims:
+            break
+        tokens += heap.skeleton[slot] + (heap.tombstone if heap.state[slot] == EVICTED else heap.body)[slot]
+    return tokens
+
+
+def _sent(params: WindowSync) -> SentCache | None:
+    """How the cache sees the request, where the gateway tells it of every segment."""
+    sent, count = params.cache, len(params.ids)
+    return sent if sent is not None and len(sent.blocks) == count == len(params.digests) else None
+
+
+def _units(
+    session: Session, params: WindowSync, sent: SentCache, out: Collection[int] | None
+) -> tuple[tuple[Unit, ...], Place]:
+    hidden = int(session.row.hidden_tokens / session.calibration.ratio)
+    return prompt_units(session.heap, params.ids, params.digests, sent, hidden, out)

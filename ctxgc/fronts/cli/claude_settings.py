@@ -1,0 +1,57 @@
+"""Claude Code's own settings files, as far as they say where its requests go.
+
+    managed ▷ project, local ▷ project ▷ user ──env.NAME──▶ the value that wins over a variable of the process
+
+A value under `env` in a settings file wins over the environment that Claude Code is started with, and `--settings` wins
+over every file but the managed one. Files are read and never changed; a file that cannot be read says nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+SETTINGS_BYTES_MAX = 2**20
+MANAGED = (
+    "/etc/claude-code/managed-settings.json",
+    "/Library/Application Support/ClaudeCode/managed-settings.json",
+)
+"""Files of an administrator, which nothing wins over."""
+
+
+class SettingsValue(NamedTuple):
+    """A variable as a settings file sets it."""
+
+    value: str
+    path: str
+    is_managed: bool
+
+
+def setting_of(name: str, environment: Mapping[str, str]) -> SettingsValue | None:
+    """The value of a variable in the strongest file that sets the variable."""
+    for path, is_managed in _files(environment):
+        value = _variables(path).get(name)
+        if isinstance(value, str) and value:
+            return SettingsValue(value, path, is_managed)
+    return None
+
+
+def _files(environment: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
+    yield from ((path, True) for path in MANAGED)
+    folder = environment.get("PWD") or os.curdir
+    yield os.path.join(folder, ".claude", "settings.local.json"), False
+    yield os.path.join(folder, ".claude", "settings.json"), False
+    home = environment.get("HOME") or os.path.expanduser("~")
+    yield os.path.join(environment.get("CLAUDE_CONFIG_DIR") or os.path.join(home, ".claude"), "settings.json"), False
+
+
+def _variables(path: str) -> Mapping[str, object]:
+    try:
+        with open(path, "rb") as file:
+            settings = json.loads(file.read(SETTINGS_BYTES_MAX))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    variables = settings.get("env") if isinstance(settings, dict) else None
+    return variables if isinstance(variables, dict) else {}

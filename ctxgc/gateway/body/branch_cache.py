@@ -1,0 +1,80 @@
+"""The provider's cache of one branch, in the gateway's blocks: where a mark of our own is to stand.
+
+    request, as sent ──note──▶ waits ──answered 200──▶ entries ──rule──▶ MarkRule ──▶ a mark, or none
+
+The daemon keeps the same entries in tokens, for its decisions; the gateway keeps them in blocks, because a mark is put
+between a request's arrival and its departure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from ctxgc.core.own_mark import own_mark
+from ctxgc.core.provider_cache import ANTHROPIC, Entries, Mark, Prompt, Provider, anthropic, moved_marks, noted
+
+
+class Answer(Protocol):
+    """The reply to a request, as far as the cache asks."""
+
+    is_answer: bool
+
+
+class MarkRule(NamedTuple):
+    """The rule for a mark of our own in one request. A value: a worker may ask it."""
+
+    provider: Provider
+    entries: Entries
+    now_s: float
+    added_blocks: int = 0
+    """Blocks that the request will have more than the prompt that the rule is asked about."""
+
+    def mark(
+        self, prompt: Prompt, standing_blocks: int, can_carry: Sequence[bool], tombstone_blocks: int
+    ) -> Mark | None:
+        """The mark for this prompt with the host's marks on it; None: no mark."""
+        marks = moved_marks(prompt.marks, standing_blocks, self.added_blocks)
+        prompt = prompt._replace(marks=marks)
+        return own_mark(self.provider, self.entries, prompt, can_carry, tombstone_blocks or None, self.now_s)
+
+
+@dataclass(slots=True)
+class BranchCache:
+    """The entries of one branch. Belongs to the gateway's loop."""
+
+    is_barred: bool = False
+    """Whether the upstream refused a mark of ours: the session goes on without."""
+    _model: str | None = None
+    _provider: Provider = ANTHROPIC
+    _entries: Entries = field(default_factory=dict)
+    _request: tuple[Prompt, float, Answer] | None = None
+    """The last request, when it was sent, and its reply."""
+    added_blocks: int = 0
+    """Blocks that the last request had more than the request before."""
+
+    def note(self, prompt: Prompt, model: str, sent_s: float, answer: Answer) -> None:
+        """A request was sent."""
+        if model != self._model:
+            self._model, self._provider, self._entries, self._request = model, anthropic(model), {}, None
+        self._settle()
+        if self._request is not None:
+            self.added_blocks = max(0, prompt.end.blocks - self._request[0].end.blocks)
+        self._request = (prompt, sent_s, answer)
+
+    def _settle(self) -> None:
+        if self._request is not None and self._request[2].is_answer:
+            self._entries = noted(self._provider, self._entries, *self._request[:2])
+
+    def rule(self, now_s: float) -> MarkRule | None:
+        """The rule for a request that is here now."""
+        self._settle()
+        return None if self.is_barred else MarkRule(self._provider, self._entries, now_s)
+
+    def next_rule(self, now_s: float) -> MarkRule | None:
+        """The rule for the request that comes next, if the last request is answered."""
+        if self.is_barred or self._request is None:
+            return None
+        entries = noted(self._provider, self._entries, *self._request[:2])
+        return MarkRule(self._provider, entries, now_s, self.added_blocks)

@@ -1,0 +1,186 @@
+"""A request as the provider's cache sees it: blocks in the order of the prompt, and the host's marks on them.
+
+    body, read ──layout_of──▶ PromptLayout ──prompt_of(out, own mark)──▶ Prompt       for the model of the cache
+                                           ──sent_cache───────────────▶ `cache`      for the daemon, by segments
+
+Bytes are named by the digests of their segments, which are known already, so no body is hashed twice. A request without
+blocks is of a provider that caches without marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from ctxgc.adapters.contract import WireBlock, WireWindow
+from ctxgc.adapters.wire.anthropic_messages import mark_lives
+from ctxgc.adapters.wire.json_spans import Extent, JsonText
+from ctxgc.core.provider_cache import Layer, Mark, Part, Prompt, Unit, units_of
+
+BYTES_PER_TOKEN = 4
+"""Near enough for the least length of an entry: the daemon counts, the gateway does not."""
+_MARK = b'"cache_control"'
+_DEFERRED = b'"defer_loading"'
+
+
+class PromptLayout(NamedTuple):
+    """The blocks of a request and the marks of its host."""
+
+    settings: tuple[str, str]
+    """What ends every entry when it changes, and what ends those of the messages only."""
+    tool_blocks: int
+    tool_bytes: int
+    blocks: Sequence[WireBlock]
+    system_blocks: int
+    """How many of the blocks are the system prompt's."""
+    marks: tuple[Mark, ...]
+    """The host's marks in the order of the prompt, the automatic one among them."""
+
+    @property
+    def moving_from(self) -> int:
+        """Marks behind this many blocks stand on messages, and move on with the session."""
+        return self.tool_blocks + self.system_blocks
+
+    @property
+    def last_life_s(self) -> float:
+        """The life of the last mark, 0 without marks: the price at which new messages are written."""
+        return self.marks[-1].life_s if self.marks else 0.0
+
+    def can_carry(self) -> list[bool]:
+        """Of each block of the prompt whether it may carry a mark."""
+        return [False] * self.tool_blocks + [block.may_carry for block in self.blocks]
+
+    def block_of(self, mark: Mark) -> WireBlock:
+        """The block of the request on which a mark of our own stands."""
+        return self.blocks[mark.blocks - self.tool_blocks - 1]
+
+    def blocks_up_to(self, ends: Collection[int]) -> int:
+        """How many blocks of the prompt reach to the last of these byte offsets; 0 for none."""
+        if not ends:
+            return 0
+        last = max(ends)
+        at = next((at for at, block in enumerate(self.blocks) if block.start < last <= block.end), None)
+        return 0 if at is None else self.tool_blocks + at + 1
+
+
+def layout_of(text: JsonText, fields: Mapping[str, Extent], window: WireWindow) -> PromptLayout | None:
+    """The layout of a request; None where the provider's cache has no marks."""
+    if not window.blocks or "messages" not in fields:
+        return None
+    tools = _tools(text, fields.get("tools"))
+    lives = [Mark(at, life_s) for at, tool in enumerate(tools, 1) for life_s in mark_lives(text, tool)]
+    lives += [Mark(len(tools) + at, life_s) for at, block in enumerate(window.blocks, 1) for life_s in block.lives_s]
+    for life_s in mark_lives(text, fields.get("cache_control")):  # The API puts this one on the last block it may.
+        last = max((at for at, block in enumerate(window.blocks, 1) if block.may_carry), default=0)
+        lives.append(Mark(len(tools) + last, life_s))
+    raw = partial(_raw, text, fields)
+    messages = fields["messages"]
+    return PromptLayout(
+        (_digest(raw("model"), raw("tools")), _digest(raw("thinking"), raw("tool_choice"))),
+        len(tools),
+        len(raw("tools")),
+        window.blocks,
+        sum(not messages.start <= block.start < messages.end for block in window.blocks),
+        tuple(sorted(lives, key=lambda mark: mark.blocks)),
+    )
+
+
+def _tools(text: JsonText, tools: Extent | None) -> list[Extent | None]:
+    """The mark of each tool of the prompt, if it has one. A deferred tool is no part of the prompt."""
+    if tools is None or text.first(tools) != b"[":
+        return []
+    elements, raw = text.elements(tools), text.raw(tools)
+    if _MARK not in raw and _DEFERRED not in raw:
+        return [None] * len(elements)
+    members = [text.members(tool) if text.first(tool) == b"{" else {} for tool in elements]
+    return [
+        tool.get("cache_control")
+        for tool in members
+        if "defer_loading" not in tool or text.raw(tool["defer_loading"]) != b"true"
+    ]
+
+
+def _raw(text: JsonText, fields: Mapping[str, Extent], name: str) -> bytes:
+    return text.raw(fields[name]) if name in fields else b""
+
+
+def _digest(*parts: bytes) -> str:
+    return blake2b(b"\0".join(parts), digest_size=8).hexdigest()
+
+
+def prompt_of(
+    layout: PromptLayout,
+    window: WireWindow,
+    digests: Mapping[str, bytes],
+    out: Collection[str],
+    own: Mark | None = None,
+) -> Prompt:
+    """The request with these segments out, and with a mark of our own, as a cache sees it."""
+    names = [(digests[segment.id], segment.id in out) for segment in window.segments]
+    parts, before, nth = [], -2, 0
+    for block in layout.blocks:
+        nth = nth + 1 if block.segment == before else 0
+        before = block.segment
+        key = (names[before] if before >= 0 else None, nth)
+        parts.append(Part(key, (block.end - block.start) // BYTES_PER_TOKEN))
+    tools = Part("tools", layout.tool_bytes // BYTES_PER_TOKEN, layout.tool_blocks)
+    system = layout.system_blocks
+    units: tuple[Unit, ...] = units_of(
+        [
+            Layer([tools] if layout.tool_blocks else [], layout.settings[0]),
+            Layer(parts[:system]),
+            Layer(parts[system:], layout.settings[1]),
+        ]
+    )
+    marks = [*layout.marks, own] if own else layout.marks
+    return Prompt(units, tuple(sorted(marks, key=lambda mark: mark.blocks)))
+
+
+def sent_cache(layout: PromptLayout, window: WireWindow, ids: Sequence[str], own: Mark | None) -> dict[str, Any]:
+    """The marks of a request as it was sent, and its blocks, counted by the segments that the daemon gets.
+
+    A mark stands behind as many segments as are whole up to its block.
+    """
+    kept = frozenset(ids)
+    place, count = [], 0
+    for segment in window.segments:  # The daemon's number of each segment, or of the one before it.
+        count += segment.id in kept
+        place.append(count)
+    last = _last_blocks(layout.blocks, len(window.segments))
+    blocks = [0] * (len(ids) + 1)
+    for block in layout.blocks:
+        blocks[place[block.segment] if block.segment >= 0 else 0] += 1
+    marks = sorted([*layout.marks, own], key=lambda mark: mark.blocks) if own else layout.marks
+    whole = [_whole_segments(last, mark.blocks - layout.tool_blocks) for mark in marks]
+    system = _whole_segments(last, layout.system_blocks)
+    return {
+        "settings": list(layout.settings),
+        "hidden_blocks": layout.tool_blocks + blocks[0],
+        "blocks": blocks[1:],
+        "marks": [
+            {"segments": place[number - 1] if number else 0, "life_s": mark.life_s}
+            for number, mark in zip(whole, marks, strict=True)
+        ],
+        "system_segments": place[system - 1] if system else 0,
+        "own_mark": -1 if own is None else marks.index(own),
+    }
+
+
+def _last_blocks(blocks: Sequence[WireBlock], segments: int) -> list[int]:
+    """For each segment the number of its last block, counted from 1."""
+    last = [0] * segments
+    begun = 0
+    for at, block in enumerate(blocks, 1):
+        for number in range(begun, block.segments):
+            last[number] = at
+        begun = max(begun, block.segments)
+        if block.segment >= 0:
+            last[block.segment] = at
+    return last
+
+
+def _whole_segments(last: Sequence[int], blocks: int) -> int:
+    """How many segments, from the first on, end within so many blocks."""
+    return next((number for number, at in enumerate(last) if at > blocks), len(last))

@@ -1,0 +1,61 @@
+"""The guard of the gateway's user: a request of another user of this machine is served nothing.
+
+    /k/SECRET in the path ──────────────────────────▶ served, and the path goes on without it
+    `gateway.auth = "auto"`, and the peer's uid is ours ▶ served
+    anything else ──────────────────────────────────▶ 403, `/ctxgc/status` too
+
+The loopback is open to every user of a machine, and a gateway speaks for its own user with that user's sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hmac import compare_digest
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from ctxgc.gateway.http.connections import connection_of
+from ctxgc.gateway.http.request_path import RequestPath, split_path
+from ctxgc.gateway.settings import Settings
+
+PATH = web.RequestKey("path", RequestPath)
+"""The parts of the path of a request that is served."""
+
+
+def only_the_owner(settings: Callable[[], Settings]) -> Middleware:
+    """Serve requests of the gateway's own user."""
+
+    @web.middleware
+    async def served(request: web.Request, handler: Handler) -> web.StreamResponse:
+        connection, path = connection_of(request), split_path(request.raw_path)
+        if connection is not None:
+            connection.begin_request()
+        try:
+            has_secret = is_secret(path.secret, settings().secret)
+            if has_secret and connection is not None:
+                connection.prove()
+            is_own_peer = settings().auth == "auto" and connection is not None and connection.is_owner
+            if not (has_secret or is_own_peer):
+                return _refused()
+            request[PATH] = path
+            return await handler(request)
+        finally:
+            if connection is not None:
+                connection.end_request()
+
+    return served
+
+
+def is_secret(word: str, secret: str) -> bool:
+    """Whether the word of a path is the secret; never where there is no secret."""
+    # Bytes: `compare_digest` refuses text beyond ASCII, which a path may hold.
+    return bool(secret) and compare_digest(word.encode("utf-8", "surrogateescape"), secret.encode())
+
+
+def _refused() -> web.Response:
+    why = "the gateway serves its own user; `ctxgc env AGENT` prints the base URL with that user's secret"
+    fault = {"type": "permission_error", "message": f"ctxgc gateway: {why}"}
+    response = web.json_response({"type": "error", "error": fault}, status=web.HTTPForbidden.status_code)
+    response.force_close()  # The body of a refused request is not read.
+    return response

@@ -1,0 +1,250 @@
+"""The provider's prompt cache of one replayed session: what each request is billed, and what the pacer may expect.
+
+    layout of the prompt ──┐
+    edits, gaps of time  ──┴─▶ request ──▶ Billed, by core.provider_cache
+                                   └─────▶ entries ──▶ state: what an edit makes the next request read
+
+    MarkedCache   Anthropic: entries at the marks of earlier requests, found near a mark. The host marks its system
+                  prompt and the last block of each request, as Claude Code does; ctxgc marks one block more
+                  (`core.own_mark`).
+    PrefixCache   OpenAI: the common beginning of two requests, in steps. With a step of one token and no least length
+                  it is the ideal cache, which every edit finds as far as it lies behind: no provider bills so, but the
+                  first versions of this replay did.
+
+A session's prompt only grows or is edited, so an entry is known by the place where it ends: an edit before that place
+ends the entry's life. Only places at which an entry may stand are units of the model's prompt.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from operator import attrgetter
+from typing import NamedTuple, Protocol, overload
+
+from ctxgc.core.own_mark import own_mark
+from ctxgc.core.pacer import Prices
+from ctxgc.core.prompt_cache import COLD, CacheState
+from ctxgc.core.provider_cache import (
+    ANTHROPIC,
+    Billed,
+    Entries,
+    Mark,
+    Place,
+    Prompt,
+    Provider,
+    Unit,
+    findable,
+    noted,
+)
+
+SYSTEM_BLOCKS = 1
+"""Tools and system prompt are taken for one block with a mark of the host's."""
+
+
+class CacheRules(NamedTuple):
+    """Whose cache a replay bills by, and whether requests have a mark of our own in it."""
+
+    provider: Provider | None = ANTHROPIC
+    """None: the ideal cache."""
+    has_own_mark: bool = False
+
+
+TRUE = CacheRules()
+OWN_MARK = CacheRules(has_own_mark=True)
+IDEAL = CacheRules(None)
+
+
+class Layout(Sequence[bool]):
+    """Where the pieces of a prompt end, in its order: the hidden prefix, each slot, and each tombstone left behind.
+
+    As a sequence it says of each block whether a mark may stand there: at the end of a piece.
+    """
+
+    def __init__(self, hidden_tokens: int) -> None:
+        self.ends: list[Place] = [Place(SYSTEM_BLOCKS, hidden_tokens)]
+        self._window: list[int] = [0]
+        self._blocks: list[int] = [SYSTEM_BLOCKS]
+        self.tombstone_blocks = 0
+        """Blocks up to the last tombstone, its own included; 0: none."""
+
+    def append(self, tokens: int, blocks: int, window_tokens: int, *, is_tombstone: bool = False) -> None:
+        """One more piece. `window_tokens`: what the heap counts of it, which may be less than what the prompt holds."""
+        last = self.ends[-1]
+        self.ends.append(Place(last.blocks + blocks, last.tokens + tokens))
+        self._blocks.append(last.blocks + blocks)
+        self._window.append(self._window[-1] + window_tokens)
+        if is_tombstone:
+            self.tombstone_blocks = last.blocks + blocks
+
+    def at(self, blocks: int) -> Place:
+        """The place where the piece ends that this block is the last one of."""
+        return self.ends[bisect_left(self._blocks, blocks)]
+
+    def window_tokens(self, place: Place) -> int:
+        """Tokens of the window, as the heap counts them, before a place."""
+        return self._window[bisect_left(self._blocks, place.blocks)]
+
+    def __len__(self) -> int:
+        return self._blocks[-1]
+
+    @overload
+    def __getitem__(self, at: int, /) -> bool: ...
+    @overload
+    def __getitem__(self, at: slice, /) -> Sequence[bool]: ...
+    def __getitem__(self, at: int | slice, /) -> bool | Sequence[bool]:
+        """Whether a piece ends with this block, counted from 0."""
+        if isinstance(at, slice):
+            return [self[each] for each in range(len(self))[at]]
+        return self._blocks[bisect_left(self._blocks, at + 1)] == at + 1
+
+
+class SessionCache(Protocol):
+    """A provider's cache while a session is played."""
+
+    is_cold: bool
+    """Whether nothing is cached for the next request."""
+    is_placed: bool
+    """Whether the cache asks where pieces end; else a layout is an empty word to it."""
+
+    def wait(self, gap_s: float, *, is_cold: bool) -> None:
+        """Time passes before the next request."""
+        ...
+
+    def edit(self, at_tokens: int) -> None:
+        """The prompt is another one from this token on."""
+        ...
+
+    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
+        """What the pacer is told of the window."""
+        ...
+
+    def request(self, layout: Layout, prompt_tokens: int) -> Billed:
+        """Send the prompt as it is: what it is billed. The provider answers, and keeps it."""
+        ...
+
+
+def _stepped(provider: Provider, tokens: int) -> int:
+    return tokens - tokens % provider.step_tokens if tokens >= provider.least_tokens else 0
+
+
+_EXACT = Provider("ideal", least_tokens=0)
+
+
+class PrefixCache:
+    """The beginning that a request shares with the last one."""
+
+    is_placed = False
+
+    def __init__(self, provider: Provider | None = None) -> None:
+        self._provider = provider or _EXACT
+        self._prefix_tokens = 0
+        self.is_cold = True
+
+    def wait(self, gap_s: float, *, is_cold: bool) -> None:
+        """Nothing is kept beyond the cache's life."""
+        self.is_cold = is_cold
+        self._prefix_tokens = 0 if is_cold else self._prefix_tokens
+
+    def edit(self, at_tokens: int) -> None:
+        """What lies behind is not shared any more."""
+        self._prefix_tokens = min(self._prefix_tokens, at_tokens)
+
+    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
+        """What the pacer is told of the window."""
+        if self.is_cold:
+            return COLD
+        cached = CacheState(self._prefix_tokens, step_tokens=self._provider.step_tokens)
+        return cached.behind(prompt_tokens - window_tokens)
+
+    def request(self, layout: Layout, prompt_tokens: int) -> Billed:
+        """Read what is shared; the rest is written."""
+        read = _stepped(self._provider, min(self._prefix_tokens, prompt_tokens))
+        self._prefix_tokens, self.is_cold = prompt_tokens, False
+        return Billed(read, prompt_tokens - read, 0)
+
+
+_END = attrgetter("end")
+
+
+class MarkedCache:
+    """Entries at marks."""
+
+    is_placed = True
+
+    def __init__(self, provider: Provider, life_s: float, *, has_own_mark: bool) -> None:
+        self._provider = replace(provider, life_s=life_s)
+        self._life_s = life_s
+        self._has_own_mark = has_own_mark
+        self._units: list[Unit] = []
+        """Places of the prompt at which an entry may stand, in order."""
+        self._entries: Entries = {}
+        self._names = count(1)
+        self._now_s = 0.0
+        self._is_edited = False
+        self.is_cold = True
+
+    def wait(self, gap_s: float, *, is_cold: bool) -> None:
+        """Entries grow older."""
+        self.is_cold = is_cold
+        self._now_s += max(gap_s, 0.0)
+
+    def edit(self, at_tokens: int) -> None:
+        """No later prompt begins with what an entry behind the edit holds."""
+        self._is_edited = True
+        while self._units and self._units[-1].end.tokens > at_tokens:
+            self._units.pop()
+
+    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
+        """What the pacer is told of the window."""
+        prompt = self._prompt(layout)
+        found = findable(self._provider, self._entries, prompt, self._now_s, is_mark_free=self._has_own_mark)
+        # Below the first entry nothing is read, and not even what stands before the window.
+        nothing = window_tokens - prompt_tokens
+        ends = (nothing, *map(layout.window_tokens, found.places))
+        return COLD if self.is_cold else CacheState(max(ends[-1], 0), ends=ends)
+
+    def request(self, layout: Layout, prompt_tokens: int) -> Billed:
+        """Read the deepest entry that a mark finds; write up to the last mark."""
+        prompt = self._prompt(layout)
+        if self._has_own_mark:
+            prompt = self._with_own_mark(prompt, layout)
+        billed = findable(self._provider, self._entries, prompt, self._now_s).bill()
+        self._entries = noted(self._provider, self._entries, prompt, self._now_s)
+        self._units = [unit for unit in self._units if unit.prefix in self._entries]
+        self.is_cold = False
+        return billed
+
+    def _prompt(self, layout: Layout) -> Prompt:
+        """The prompt with the host's marks."""
+        if self._is_edited:
+            # A body of no tokens may have gone behind the last one that stays: its end is a place no more.
+            self._units = [unit for unit in self._units if layout.at(unit.end.blocks) == unit.end]
+            self._is_edited = False
+        system, end = layout.ends[0], layout.ends[-1]
+        self._stand(system)
+        self._stand(end)
+        marks = (Mark(system.blocks, self._life_s), Mark(end.blocks, self._life_s))
+        return Prompt(self._units, marks)
+
+    def _with_own_mark(self, prompt: Prompt, layout: Layout) -> Prompt:
+        last = layout.tombstone_blocks or None
+        own = own_mark(self._provider, self._entries, prompt, layout, last, self._now_s)
+        if own is None:
+            return prompt
+        self._stand(layout.at(own.blocks))
+        return Prompt(self._units, sorted((*prompt.marks, own)))
+
+    def _stand(self, place: Place) -> None:
+        at = bisect_left(self._units, place, key=_END)
+        if at == len(self._units) or self._units[at].end != place:
+            insort(self._units, Unit(next(self._names), place), key=_END)
+
+
+def session_cache(rules: CacheRules, prices: Prices) -> SessionCache:
+    """The cache of a session that is billed by these rules and prices."""
+    if rules.provider is None or not rules.provider.marks_max:
+        return PrefixCache(rules.provider)
+    return MarkedCache(rules.provider, prices.ttl_s, has_own_mark=rules.has_own_mark)

@@ -1,0 +1,39 @@
+"""What one policy did on one episode: its bill, its faults, its windows and costs by turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Fault:
+    """One fault: what was missing, where, and why it had gone."""
+
+    turn: int
+    segment: str
+    reason: str
+    size_tokens: int
+    age_turns: int
+    gone_turn: int = -1
+    """When it was evicted."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one policy did on one episode."""
+
+    turns: int = 0
+    cost: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of those, read from the provider's cache."""
+    faults: int = 0
+    explicit_faults: int = 0
+    evictions: int = 0
+    collections: int = 0
+    uses: int = 0
+    window: list[int] = field(default_factory=list)
+    """Prompt tokens by turn."""
+    costs: list[float] = field(default_factory=list)
+    """What the requests up to each turn's cost together, its recalls included."""
+    worst: list[Fault] = field(default_factory=list)

@@ -1,0 +1,53 @@
+"""Logged requests: a list is read as the API's whose it is, whatever file it lies in."""
+
+import json
+
+import pytest
+
+from ctxgc.adapters.transcripts.formats import detect
+from ctxgc.core.segment import Kind
+from tests.contracts.transcript_state import read, state_of
+
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {"path": "plan.md"}}
+RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "moor at dawn"}
+MESSAGES = [
+    {"role": "user", "content": "When do we moor?", "ts": 1777629600000},
+    {"role": "assistant", "content": [CALL]},
+    {"role": "user", "content": [RESULT]},
+]
+CHAT = [
+    {"role": "user", "content": "When?"},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "x"}}]},
+]
+
+
+def lines(*records):
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        json.dumps(MESSAGES).encode(),
+        json.dumps(MESSAGES, indent=2).encode(),
+        json.dumps({"model": "m", "messages": MESSAGES}).encode(),
+        lines(*MESSAGES),
+        lines(*({"model": "m", "messages": MESSAGES[:count]} for count in (1, 2, 3))),
+    ],
+)
+def test_a_list_in_anthropics_shape_has_its_calls(data):
+    [state] = state_of(read(detect(data), data)[0]).values()
+
+    assert detect(data) == "anthropic"
+    assert [segment.kind for segment in state.segments.values()] == [Kind.USER, Kind.EXCHANGE]
+    assert state.segments["toolu_1"].body[0].text == "moor at dawn"
+
+
+def test_a_chat_list_stays_one():
+    assert detect(json.dumps(CHAT).encode()) == "openai_chat"
+
+
+def test_a_list_cut_in_two_gives_no_session():
+    events, transcript = read("anthropic", json.dumps(MESSAGES).encode()[:-20])
+
+    assert (events, transcript.skipped["malformed"]) == ([], 1)

@@ -1,0 +1,51 @@
+"""The regret law: what a cut may cost a session that ends with the next request."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctxgc.core.heap import Heap, Now
+from ctxgc.core.pacer import PROFILES, Allowance, PacerRules, decide
+from ctxgc.core.paths import PathIndex
+from ctxgc.core.prompt_cache import CacheState
+from ctxgc.core.regret_law import REGRET_PART_MAX, REGRET_PART_MIN, Slack, regret_part, regret_part_max
+from tests.core.test_heap import an_entry
+
+SHORT_WRITE, LONG_WRITE = PROFILES["cache_5m"].write, PROFILES["cache_1h"].write
+costs = st.floats(0, 1e9)
+
+
+@pytest.mark.parametrize(("ratio", "part"), [(0.5, 0.01), (1, 0.01), (4, 0.04), (10, 0.10), (1000, 0.10)])
+def test_in_a_one_hour_cache_the_regret_grows_with_what_a_cut_pays(ratio, part):
+    assert regret_part(LONG_WRITE, ratio * 500.0, 500.0) == pytest.approx(part)
+
+
+@given(costs, costs)
+def test_where_a_rewrite_is_cheap_the_regret_does_not_ask_what_a_cut_pays(gains, rewrite):
+    assert {regret_part(PROFILES[name].write, gains, rewrite) for name in ("cache_5m", "flat")} == {0.03}
+
+
+@given(st.sampled_from([1.0, SHORT_WRITE, LONG_WRITE]), costs, costs)
+def test_no_cut_is_allowed_more_regret_than_the_price_allows_at_most(write, gains, rewrite):
+    assert REGRET_PART_MIN <= regret_part(write, gains, rewrite) <= regret_part_max(write) <= REGRET_PART_MAX
+
+
+def cut_cost(horizon_turns, slack):
+    """What the cut of an old window at one-hour prices costs the next request."""
+    heap = Heap()
+    for number in range(24):
+        heap.admit(an_entry(f"s{number}", body=3000, skeleton=600, born=number))
+    pacer = PacerRules(prices=PROFILES["cache_1h"], fault_price_tokens=0.0, horizon_turns=horizon_turns)
+    cache = CacheState(heap.resident_tokens)
+    decision = decide(heap, PathIndex(), Now(30), pacer, cache, Allowance(heap.evictable_tokens, slack))
+    return decision.effects.edit_cost(pacer.prices)
+
+
+@given(st.integers(30_000, 400_000))
+def test_a_cut_that_pays_many_times_over_may_cost_more_than_one_that_only_just_pays(full_cost):
+    slack = Slack(0.0, float(full_cost))
+    marginal, good = cut_cost(15.0, slack), cut_cost(100.0, slack)
+
+    assert marginal <= 0.05 * full_cost
+    assert marginal < good <= REGRET_PART_MAX * full_cost
+    assert cut_cost(100.0, Slack()) >= good

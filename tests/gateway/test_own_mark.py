@@ -1,0 +1,108 @@
+"""Our own mark on the wire: one at most, where the API takes it, and the next edit reads up to there."""
+
+import json
+
+import pytest
+
+from ctxgc.gateway.body.splice_memo import LONG_MARK, SHORT_MARK
+from tests.gateway.agent import ClaudeAgent
+from tests.gateway.stage import MESSAGES, ScriptedDaemon, Stage
+
+LONG = {"type": "ephemeral", "ttl": "1h"}
+
+
+class MarkedAgent(ClaudeAgent):
+    """Marks what a test says, beside the newest block."""
+
+    def __init__(self, mark=None, top=False, system=1, **more):
+        super().__init__(**more)
+        self.mark, self.top, self.system = mark or {"type": "ephemeral"}, top, system
+
+    def body(self):
+        asked = json.loads(super().body())
+        asked["messages"][-1]["content"][-1]["cache_control"] = self.mark
+        texts = [{"type": "text", "text": f"Rule {n}.", "cache_control": self.mark} for n in range(self.system)]
+        asked["system"] = [*texts, {"type": "text", "text": "You read files."}]
+        return json.dumps(asked | ({"cache_control": self.mark} if self.top else {})).encode()
+
+
+@pytest.fixture
+def stage():
+    with Stage(ScriptedDaemon(lambda ids: [id_ for id_ in ("call_0", "call_1") if id_ in ids])) as made:
+        yield made
+
+
+def edited(stage, agent, turns=8):
+    """The requests that go upstream, from the first edited one on."""
+    agent.run(4)
+    stage.ask(MESSAGES, agent.body())
+    sent = []
+    for number in range(4, 4 + turns):
+        agent.run(1, number)
+        sent.append(stage.ask(MESSAGES, agent.body()))
+    assert stage.upstream.refused == []
+    assert all(b"[evicted" in body for body in sent)
+    return sent
+
+
+def marks_in(body):
+    return body.count(b'"cache_control"')
+
+
+def test_the_mark_stands_on_the_last_tombstones_block_in_each_request_from_the_edit_on(stage):
+    sent = edited(stage, MarkedAgent())
+
+    for body in sent:
+        block = next(b for m in json.loads(body)["messages"] for b in m["content"] if b.get("tool_use_id") == "call_1")
+        assert block["cache_control"] == {"type": "ephemeral"}
+        assert marks_in(body) == 3
+    assert stage.counters.edited_from_prefix >= len(sent) - 1, "the mark stands in the memo"
+
+
+@pytest.mark.parametrize(("system", "top"), [(3, False), (2, True)])
+def test_a_host_with_four_marks_keeps_its_four_the_automatic_one_counted(stage, system, top):
+    agent = MarkedAgent(system=system, top=top)
+
+    sent = edited(stage, agent)
+
+    assert {marks_in(body) for body in sent} == {4}
+
+
+def test_a_host_that_begins_to_send_four_marks_gets_no_fifth(stage):
+    agent = MarkedAgent()
+    edited(stage, agent, turns=3)
+    agent.system = 3
+
+    for number in range(7, 10):
+        agent.run(1, number)
+
+        assert marks_in(stage.ask(MESSAGES, agent.body())) == 4
+    assert stage.upstream.refused == []
+
+
+def test_the_mark_lives_as_long_as_the_hosts_next_mark(stage):
+    sent = edited(stage, MarkedAgent(mark=LONG))
+
+    assert all(body.count(LONG_MARK) == 1 and SHORT_MARK not in body for body in sent)
+
+
+def test_without_a_mark_of_the_hosts_there_is_none_of_ours(stage):
+    class Unmarked(ClaudeAgent):
+        def body(self):
+            asked = json.loads(super().body())
+            del asked["messages"][-1]["content"][-1]["cache_control"], asked["system"][0]["cache_control"]
+            return json.dumps(asked).encode()
+
+    assert {marks_in(body) for body in edited(stage, Unmarked())} == {0}
+
+
+def test_the_daemon_is_told_where_marks_stood_and_which_is_ours(stage):
+    edited(stage, MarkedAgent())
+
+    told = stage.daemon.told[-1]
+    count, cache = len(told["ids"]), told["cache"]
+
+    assert len(cache["blocks"]) == count
+    assert cache["own_mark"] == 1
+    assert [mark["segments"] for mark in cache["marks"]] == [1, told["ids"].index("call_1") + 1, count]
+    assert told["was_answered"]
