@@ -248,7 +248,7 @@ class GatewayConfig(_Section):
     `compaction`: also beside a summary of the server in a list of Anthropic's.
     """
     hosts_allowed: Globs = ()
-    """Names for this machine that requests may come under, beside its loopback's: `host.docker.internal`."""
+    """Names of this machine in requests, beside the loopback's: `host.docker.internal`."""
     auth: Literal["auto", "secret"] = "auto"
     """How a request shows its user: `secret` by the word in its base URL; `auto` also by its process, on Linux."""
     recall_tool: Literal["never", "always"] = "never"

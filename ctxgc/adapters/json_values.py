@@ -65,7 +65,7 @@ def as_count(value: object) -> int:
 def unix_s(value: object) -> float:
     """Unix time of an ISO 8601 stamp, or of a number of seconds or milliseconds; 0.0 if it is none of these.
 
-    Without a zone it is UTC, wherever this runs.
+    A stamp without a zone is UTC.
     """
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MILLISECONDS_FROM * 1000:
         return value / 1000 if value >= MILLISECONDS_FROM else float(value)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import chain, takewhile
 from typing import NamedTuple
 
+from ctxgc.core.labels import MATCH_END, MATCH_START
 from ctxgc.core.words import WORD, camel_parts, composed, stem
 
 CANDIDATES_MAX = 100

@@ -219,7 +219,7 @@ class Simulation:
 
     def _length_of(self, slot: int) -> int:
         """Blocks of a slot: a call and its result, or one."""
-        return 2 if self.heap.kind_of(slot) is Kind.EXCHANGE else 1
+        return 2 if self.heap.kind_of(slot) is Kind.TOOL_CALL else 1
 
     def admit(self, admission: SlotAdmission) -> None:
         """Put a segment at the end of the window, as the transcript had it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Fault:
-    """One fault: what was missing, where, and why it had gone."""
+    """A page fault: the missing segment, the turn, and the reason of its eviction."""
 
     turn: int
     segment: str
@@ -20,7 +20,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Tally:
-    """What one policy did on one episode."""
+    """A policy's tally on an episode."""
 
     turns: int = 0
     cost: float = 0.0

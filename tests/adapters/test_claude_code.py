@@ -358,6 +358,6 @@ def test_a_result_before_its_call_joins_it_and_one_without_a_call_stands_for_its
 
     assert [(s.kind, s.status, s.body[-1].text) for s in segments] == [
         (Kind.USER, Status.OK, "go"),
-        (Kind.EXCHANGE, Status.OK, "the tide table"),
+        (Kind.TOOL_CALL, Status.OK, "the tide table"),
         (Kind.ATTACHMENT, Status.OK, "the harbour list"),
     ]

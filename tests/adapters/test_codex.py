@@ -250,4 +250,4 @@ def test_a_rollout_of_bare_items_from_before_september_2025_is_read():
     [state] = state_of(read(detect(data), data)[0]).values()
 
     kinds = [segment.kind for segment in state.segments.values()]
-    assert kinds == [Kind.SYSTEM, Kind.USER, Kind.EXCHANGE, Kind.ASSISTANT]
+    assert kinds == [Kind.SYSTEM, Kind.USER, Kind.TOOL_CALL, Kind.ASSISTANT]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.transcripts.inflating import INFLATE_BYTES, Inflater
-from ctxgc.adapters.transcripts.jsonl import Lines, LineTranscript, inflated_head
+from ctxgc.adapters.transcripts.jsonl import JsonLines, LineTranscript, inflated_head
 
 
 def inflate(*chunks):

@@ -39,7 +39,7 @@ def test_a_list_in_anthropics_shape_has_its_calls(data):
     [state] = state_of(read(detect(data), data)[0]).values()
 
     assert detect(data) == "anthropic"
-    assert [segment.kind for segment in state.segments.values()] == [Kind.USER, Kind.EXCHANGE]
+    assert [segment.kind for segment in state.segments.values()] == [Kind.USER, Kind.TOOL_CALL]
     assert state.segments["toolu_1"].body[0].text == "moor at dawn"
 
 

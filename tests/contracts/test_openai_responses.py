@@ -154,7 +154,7 @@ def test_an_answer_that_is_not_edited_ends_the_models_turn_and_is_no_prompt(kind
     window = parsed(USER, {"type": "shell_call", "call_id": "i_1"}, item, call(), output(LARGE))
 
     assert [(s.kind, s.born_turn) for s in window.segments] == [
-        (Kind.USER, 0), (Kind.ASSISTANT, 0), (Kind.ATTACHMENT, 1), (Kind.EXCHANGE, 1),
+        (Kind.USER, 0), (Kind.ASSISTANT, 0), (Kind.ATTACHMENT, 1), (Kind.TOOL_CALL, 1),
     ]  # fmt: skip
     assert window.spans.keys() >= {"c"}
 

@@ -10,7 +10,7 @@ from ctxgc.adapters.transcripts.resync import Salvage
 from ctxgc.core.segment import Piece, digest
 from ctxgc.fronts.cli import demo, demo_verify, progress
 from ctxgc.fronts.cli.demo_run import Story
-from ctxgc.fronts.cli.demo_verify import Expected, Parsed, Stamp
+from ctxgc.fronts.cli.demo_verify import ContentStamp, Expected, Parsed
 from ctxgc.protocol.blocking_client import LineClient
 from tests.fronts import replies
 from tests.fronts.fake_daemon import Refusal

@@ -70,27 +70,27 @@ ZEROS = {"type": "message_delta", "usage": {"input_tokens": 0, "cache_read_input
 PROMPT = {"prompt_tokens": 1000, "completion_tokens": 7}
 
 DIALECTS = {
-    "zeros in a later event": ([START, ZEROS], Usage(10, 900, 50, 77)),
-    "zeros in an earlier event": ([ZEROS | {"type": "x"}, START], Usage(10, 900, 50, 1)),
+    "zeros in a later event": ([START, ZEROS], ReplyUsage(10, 900, 50, 77)),
+    "zeros in an earlier event": ([ZEROS | {"type": "x"}, START], ReplyUsage(10, 900, 50, 1)),
     "zeros within details": (
         [
             {"usage": PROMPT | {"prompt_tokens_details": {"cached_tokens": 400}}},
             {"usage": PROMPT | {"prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0}}},
         ],
-        Usage(600, 400, 0, 7),
+        ReplyUsage(600, 400, 0, 7),
     ),
     "Moonshot's choice": (
         [{"choices": [{"index": 0, "usage": PROMPT | {"cached_tokens": 300}}]}],
-        Usage(700, 300, 0, 7),
+        ReplyUsage(700, 300, 0, 7),
     ),
-    "Moonshot's top": ([{"usage": PROMPT | {"cached_tokens": 300}}], Usage(700, 300, 0, 7)),
+    "Moonshot's top": ([{"usage": PROMPT | {"cached_tokens": 300}}], ReplyUsage(700, 300, 0, 7)),
     "DeepSeek": (
         [{"usage": PROMPT | {"prompt_cache_hit_tokens": 800, "prompt_cache_miss_tokens": 200}}],
-        Usage(200, 800, 0, 7),
+        ReplyUsage(200, 800, 0, 7),
     ),
     "OpenRouter": (
         [{"usage": PROMPT | {"prompt_tokens_details": {"cached_tokens": 300, "cache_write_tokens": 500}}}],
-        Usage(200, 300, 500, 7),
+        ReplyUsage(200, 300, 500, 7),
     ),
     "Responses that write": (
         [
@@ -105,13 +105,13 @@ DIALECTS = {
                 },
             }
         ],
-        Usage(200, 300, 500, 7),
+        ReplyUsage(200, 300, 500, 7),
     ),
     "a proxy before Anthropic": (
         [{"usage": PROMPT | {"cache_read_input_tokens": 300, "cache_creation_input_tokens": 500}}],
-        Usage(200, 300, 500, 7),
+        ReplyUsage(200, 300, 500, 7),
     ),
-    "usage null until the last": ([{"usage": None}, {"usage": PROMPT}], Usage(1000, 0, 0, 7)),
+    "usage null until the last": ([{"usage": None}, {"usage": PROMPT}], ReplyUsage(1000, 0, 0, 7)),
 }
 
 
@@ -139,14 +139,14 @@ def test_a_bill_is_read_in_every_dialect(dialect):
 def test_a_bill_is_read_from_every_spelling_of_a_stream(spelling, cut):
     stream = b"".join(spelling(json.dumps(event).encode()) for event in (START, {"type": "ping"}, ZEROS))
 
-    assert read("text/event-stream", [stream[:cut], stream[cut:]]) == Usage(10, 900, 50, 77)
+    assert read("text/event-stream", [stream[:cut], stream[cut:]]) == ReplyUsage(10, 900, 50, 77)
 
 
 def test_a_long_stream_without_empty_lines_is_read_line_by_line(monkeypatch):
     monkeypatch.setattr(module, "EVENT_BYTES_MAX", 1000)
     parts = [b"data: " + json.dumps(event).encode() + b"\n" for event in (START, *[{"x": "y" * 90}] * 50, ZEROS)]
 
-    assert read("text/event-stream", parts) == Usage(10, 900, 50, 77)
+    assert read("text/event-stream", parts) == ReplyUsage(10, 900, 50, 77)
 
 
 def raw_deflate(body):
@@ -169,4 +169,4 @@ def test_a_bill_is_read_through_every_compression(name, cut):
     coding, packed = CODINGS[name]
     body = packed(json.dumps({"usage": PROMPT, "id": "r"}).encode())
 
-    assert read("application/json", [body[:cut], body[cut:]], coding) == Usage(1000, 0, 0, 7)
+    assert read("application/json", [body[:cut], body[cut:]], coding) == ReplyUsage(1000, 0, 0, 7)

@@ -22,7 +22,7 @@ from ctxgc.replay.simulate import play, script_of
 from ctxgc.replay.statistics import Bootstrap, median
 from ctxgc.replay.study import Study, run_study
 from ctxgc.replay.tally import Tally
-from ctxgc.replay.trial import SCOPES, Result, Sums
+from ctxgc.replay.trial import SCOPES, Sums, TrialResult
 from ctxgc.replay.why import explain, find_session
 from ctxgc.report.charts import dot_plot, share_bars, window_lines
 from ctxgc.report.replay_page import html_of

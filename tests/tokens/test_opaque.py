@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.daemon.sessions.intake import Intake
-from ctxgc.tokens.opaque import BASE64_CHARS_MIN, IMAGE_TOKENS_UNKNOWN, PAGE_TOKENS, apart, image_tokens
+from ctxgc.tokens.opaque import BASE64_CHARS_MIN, IMAGE_TOKENS_UNKNOWN, PAGE_TOKENS, image_tokens, split_opaque
 from tests.daemon.harness import COUNTER
 
 REST = b"\x9c\x01\xfe" * 200_000
@@ -63,8 +63,8 @@ def pdf(pages, size=0):
 
 
 def test_a_document_costs_its_pages_and_not_its_bytes():
-    assert apart(pdf(20, 4 * 2**20))[1] == 20 * PAGE_TOKENS
+    assert split_opaque(pdf(20, 4 * 2**20))[1] == 20 * PAGE_TOKENS
 
 
 def test_a_document_whose_pages_are_packed_costs_a_bounded_share_of_its_bytes():
-    assert 60_000 <= apart(pdf(0, 4 * 2**20))[1] <= 90_000
+    assert 60_000 <= split_opaque(pdf(0, 4 * 2**20))[1] <= 90_000

@@ -67,14 +67,14 @@ def read_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> Fold
     if extent is None:
         return FoldedResult()
     content = text.value(extent)
-    found = unfolded(content) if unfolds else FoldedResult(content)
+    result = unfolded(content) if unfolds else FoldedResult(content)
     if isinstance(content, list):
-        starts = _starts(content) if found.folds else [-1] * len(content)
-        return found._replace(spans=tuple(_list_spans(text, extent, list(map(block_text, content)), starts)))
-    if not found.folds:
-        return found._replace(spans=(Span(RESULT_SPAN, *extent),))
-    head = text.head(extent, len(found.content))
-    return found._replace(spans=(Span(RESULT_HEAD_SPAN, *head),) if found.content else ())
+        starts = _starts(content) if result.folds else [-1] * len(content)
+        return result._replace(spans=tuple(_list_spans(text, extent, list(map(block_text, content)), starts)))
+    if not result.folds:
+        return result._replace(spans=(Span(RESULT_SPAN, *extent),))
+    head = text.head(extent, len(result.content))
+    return result._replace(spans=(Span(RESULT_HEAD_SPAN, *head),) if result.content else ())
 
 
 def _list_spans(text: JsonText, extent: Extent, texts: list[str | None], starts: list[int]) -> Iterator[Span]:

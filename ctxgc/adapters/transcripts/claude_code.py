@@ -91,7 +91,7 @@ class ClaudeCode(LineTranscript):
     def _is_record(self, value: dict[str, Any]) -> bool:
         return isinstance(value.get("type"), str) and ("sessionId" in value or "uuid" in value)
 
-    def _rest(self) -> None:
+    def _flush(self) -> None:
         for session in self._sessions.values():
             session.chain.rest()
             self._bill(session)
@@ -125,8 +125,8 @@ class ClaudeCode(LineTranscript):
         else:
             self._skip(kind)
 
-    def _session_of(self, record: Record) -> _Session | None:
-        """The session a record belongs to, opened if it is new; None if no record has named one yet."""
+    def _session_of(self, record: ClaudeRecord) -> _LogSession | None:
+        """The session a record belongs to, opened if it is new; None before any record has named a session."""
         name = clean_name(as_text(record.sessionId))
         name = self._lineages.get(name, name) or self._last_session
         if not name:
@@ -160,7 +160,7 @@ class ClaudeCode(LineTranscript):
                 return known
         return name
 
-    def _side_of(self, parent: str, record: Record) -> str:
+    def _side_of(self, parent: str, record: ClaudeRecord) -> str:
         """The session of a side chain: named by its agent, else by its first record."""
         uuid = as_text(record.uuid)
         agent = clean_name(as_text(record.agentId))

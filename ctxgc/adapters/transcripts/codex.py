@@ -53,16 +53,16 @@ BARE_ITEMS = CALLS | OUTPUTS | {"message", "reasoning"}
 """Items that a rollout from before September 2025 holds without the wrapping of today."""
 
 
-def _bare(value: dict[str, Any]) -> Record:
+def _bare(value: dict[str, Any]) -> CodexRecord:
     """A record of such a rollout: its first line is what `session_meta` says now, every other one an item."""
     if value.get("type") in BARE_ITEMS:
-        return Record(value.get("timestamp"), "response_item", value)
+        return CodexRecord(value.get("timestamp"), "response_item", value)
     if "record_type" in value:
-        return Record(None, f"record_type.{value['record_type']}", {})
+        return CodexRecord(None, f"record_type.{value['record_type']}", {})
     if "type" not in value and "id" in value and "timestamp" in value:
         base = {"base_instructions": {"text": value.get("instructions")}}
-        return Record(value["timestamp"], "session_meta", value | base)
-    return Record(value.get("timestamp"), value.get("type"), None)
+        return CodexRecord(value["timestamp"], "session_meta", value | base)
+    return CodexRecord(value.get("timestamp"), value.get("type"), None)
 
 
 class Codex(LineTranscript):
@@ -89,7 +89,7 @@ class Codex(LineTranscript):
             found = lenient_object(line)
             if found is None:
                 return False
-            record = Record(found.get("timestamp"), found.get("type"), found.get("payload"))
+            record = CodexRecord(found.get("timestamp"), found.get("type"), found.get("payload"))
         if record.payload is None:
             record = _bare(lenient_object(line) or {})
         self._take_record(record)
@@ -98,7 +98,7 @@ class Codex(LineTranscript):
     def _is_record(self, value: dict[str, Any]) -> bool:
         return isinstance(value.get("payload"), dict) and isinstance(value.get("type"), str)
 
-    def _rest(self) -> None:
+    def _flush(self) -> None:
         if self._chain is not None:
             self._chain.rest()
 

@@ -87,7 +87,7 @@ class CopilotCli(LineTranscript):
     def _is_record(self, value: dict[str, Any]) -> bool:
         return isinstance(value.get("type"), str) and isinstance(value.get("data"), dict)
 
-    def _rest(self) -> None:
+    def _flush(self) -> None:
         for thread in self._threads.values():
             thread.chain.rest()
 

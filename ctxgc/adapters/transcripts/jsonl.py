@@ -99,7 +99,7 @@ class LineTranscript:
         self.skipped: Counter[str] = Counter()
         self._events: list[Event] = []
         self._inflater = Inflater()
-        self._lines = Lines()
+        self._lines = JsonLines()
         self._open_lines: list[str] = []
         """Lines from the beginning of an object that no line has closed yet."""
         self._open_chars = 0
@@ -130,7 +130,7 @@ class LineTranscript:
                 self._lines.drop_tail()
             else:
                 self._take_cut(tail)
-        self._rest()
+        self._flush()
         return self._drain()
 
     def _take(self, line: bytes) -> None:

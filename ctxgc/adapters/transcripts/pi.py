@@ -84,7 +84,7 @@ class Pi(LineTranscript):
     def _is_record(self, value: dict[str, Any]) -> bool:
         return isinstance(value.get("type"), str) and ("parentId" in value or "timestamp" in value)
 
-    def _rest(self) -> None:
+    def _flush(self) -> None:
         if self._chain is not None:
             self._chain.rest()
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
-from ctxgc.adapters.host_texts.wrappers import named
+from ctxgc.adapters.host_texts.wrappers import output_facts
 from ctxgc.adapters.json_values import canonical, clean_name
 from ctxgc.adapters.skeletons import cut_result
 from ctxgc.core.segment import Departure, Kind, Role, Segment, Status, text_bytes
@@ -46,7 +46,7 @@ class LoneResult(NamedTuple):
     size: int
 
 
-LONE_FACTS = named("a result without its call")
+LONE_FACTS = output_facts("a result without its call")
 
 
 class SessionBuilder(SegmentBuilder):
@@ -113,7 +113,7 @@ class SessionBuilder(SegmentBuilder):
         return draft.id
 
     def result(self, call_id: str, content: object, is_error: bool | None, wall_s: float = 0.0) -> None:
-        """A result arrives: the exchange is admitted whole; a result of no open call waits for its call."""
+        """A result arrives: the tool call is admitted whole; a result of no open call waits for its call."""
         draft = self.join_result(call_id, content, is_error)
         if draft is None:
             birth = Birth(self.turn, wall_s, place=self.take_place())

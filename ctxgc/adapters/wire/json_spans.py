@@ -68,7 +68,7 @@ class JsonText:
         return self.data[extent.start : extent.end]
 
     def members(self, extent: Extent) -> dict[str, Extent]:
-        """An object's members in order. One that names a key twice is refused: who knows which counts."""
+        """An object's members in order. An object with a key twice is refused: no rule says which value counts."""
         fields = _checked(_OBJECT.decode, memoryview(self._scanned)[extent.start : extent.end])
         found, end = self._placed(fields, extent.start)
         if end != extent.end:

@@ -3,10 +3,10 @@
     reasoning, message assistant, function_call a, function_call b     a, b ─┐  one tool call each: the call, and the
     function_call_output a, function_call_output b  ◀────────────────────────┘  output item that follows
 
-A reply is a run of items that the model said. Reasoning is never edited, nor what follows it in its reply where it is
-encrypted: only outputs go. An item of any other type is an opaque member of its turn and stays as it is, be it one of
-OpenAI's own tools or an item that this module does not know: the items around it mean the same with and without it. A
-`compaction` item is a summary that only the server reads. A request whose beginning the server keeps
+A reply is a run of items that the model said. Reasoning is never edited, nor the later items of a reply with encrypted
+reasoning: only outputs are evictable. An item of any other type is an opaque member of its turn and stays as it is, be
+it one of OpenAI's own tools or an item that this module does not know: the items around it mean the same with and
+without it. A `compaction` item is a summary that only the server reads. A request whose beginning the server keeps
 (`previous_response_id`) is left alone.
 """
 
@@ -44,7 +44,7 @@ from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role
 
 _KEPT_BY_THE_SERVER = ("previous_response_id", "conversation", "prompt")
-"""Members that put something into the prompt which the request does not show."""
+"""Members that add text to the prompt outside of the request."""
 
 
 class _Speaker(NamedTuple):
@@ -72,7 +72,7 @@ _CALLS = {
 """Each kind of call, and the item that answers it; a search on the web has no answer in the request."""
 _OUTPUTS = frozenset(filter(None, _CALLS.values()))
 _SETTINGS = frozenset({"additional_tools", "configuration_update"})
-"""Items that say what the model may do from here on; nobody said them, and they stay as they are."""
+"""Items that change the model's tools or permissions; no speaker said such items, and they stay."""
 _COMPACTIONS = frozenset({"compaction", "context_compaction", "compaction_summary"})
 """Items in which the server has summed the session up."""
 _TRIGGER = "compaction_trigger"
@@ -193,7 +193,7 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
         raise BadTranscript("an item of `input` has no type")
 
 
-def _parse_opaque(text: JsonText, extent: Extent, fields: Members, kind: str, run: _Run) -> None:
+def _parse_opaque(text: JsonText, extent: Extent, fields: Members, kind: str, run: _ItemReader) -> None:
     """An item that is not edited: the model's, or the host's answer to the model."""
     is_models = run.is_assistant if kind == _REFERENCE else not kind.endswith(_ANSWERS)
     run.goes_on(is_models)

@@ -154,7 +154,7 @@ EditInput = Callable[[JsonText, Mapping[str, str]], bytes]
 def splice_window(
     request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone], edit_input: EditInput | None = None
 ) -> bytes:
-    """Put stand-ins into the spans of these segments; the same object if there is nothing to do (I5).
+    """Put stand-ins into the spans of these segments; the same object without evictions (I5).
 
     Ids outside of this window are passed over: a host may have dropped evicted segments. Raises `ValueError` for a
     segment of the window that has no spans, such as a pending tool call.

@@ -78,7 +78,7 @@ class Feed:
         self._head = bytearray()
         self._next_look_bytes = FIRST_LOOK_BYTES
         self._parser: Transcript | None = None
-        self.readings: dict[str, Reading] = {}
+        self.readings: dict[str, FileReading] = {}
         self._announced: dict[str, list[Event]] = {}
         """Events of sessions without a segment: a session of nothing is none."""
 

@@ -130,7 +130,7 @@ class ProviderLedger:
         before = self._nearest_anchor(prompt.units, end.end)
         if before is not None and before.end < end.end:
             raw, blocks = end.end.tokens - before.end.tokens, end.end.blocks - before.end.blocks
-            self.frames = self.frames.observed(raw, blocks, billed_tokens - self.anchors[before.prefix])
+            self.frames = self.frames.observe(raw, blocks, billed_tokens - self.anchors[before.prefix])
 
     def _anchor(self, prefix: Hashable, tokens: int) -> None:
         self.anchors.pop(prefix, None)

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT, Heap
+from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, PacerRequest
-from ctxgc.core.segment import SessionKey, aside_base, digest
+from ctxgc.core.segment import Renderer, SessionKey, aside_base, digest
 from ctxgc.core.trust import is_contradicted
 from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
@@ -52,7 +53,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     segments_in,
 )
 from ctxgc.protocol.wire import EvictedReply, SyncReply, WindowReply, WindowSync
-from ctxgc.stash.contract import SHADOW, ActualCost, SessionRow
+from ctxgc.stash.contract import ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
 
 

@@ -69,7 +69,7 @@ class CacheView(NamedTuple):
             return 0
         tokens = _tokens_before(self.session.heap, {victim.slot for victim in plan.victims})
         if self.foretold is None or self.provider is None:
-            return self.session.billed(self.cache.read_tokens(tokens))
+            return self.session.billed_window(self.cache.read_tokens(tokens))
         read = self.cache.read_tokens(tokens) + self.foretold.hidden.tokens
         places = [place for place in self.foretold.readable.places if place.tokens <= read]
         return self.provider.billed_at(self.foretold, places[-1]) if places else 0

@@ -115,7 +115,7 @@ def _is_of_window(session: Session, reply: Segment) -> bool:
     words alone, and a model that repeats its words would hold the clock.
     """
     slot = session.heap.slot_of.get(reply.id)
-    return slot is not None and (reply.kind is Kind.EXCHANGE or session.heap.state[slot] != DEPARTED)
+    return slot is not None and (reply.kind is Kind.TOOL_CALL or session.heap.state[slot] != DEPARTED)
 
 
 async def conflicts_of(services: Services, session: Session, known: Sequence[RequestSegment]) -> dict[str, bytes]:

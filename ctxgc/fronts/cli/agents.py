@@ -54,13 +54,13 @@ POLL_S = 0.05
 LOG_NAME = "gateway.log"
 WORDS_BYTES_MAX = 2000
 PROVIDER = "ctxgc"
-"""What Codex calls its way to the model when it goes through us."""
+"""Codex's name for the gateway as a provider."""
 ANTHROPIC_URL = "https://api.anthropic.com"
 BASE_URL = "ANTHROPIC_BASE_URL"
 
 
 def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
-    """Claude Code: its base URL. Its key, or its login, goes along.
+    """Claude Code: its base URL. The agent's key, or login, goes along.
 
     Behind a base URL that is not its maker's, Claude Code turns its search for tools off and takes its window for a
     smaller one: both are set right, unless the user set them.
@@ -139,7 +139,7 @@ AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], W
     "crush": (CRUSH, other_agents.crush),
     "mini": (MINI_SWE_AGENT, other_agents.by_usual_variables),
 }
-"""By the name of its program: the source of its sessions, and its way."""
+"""By program name: the source of the agent's sessions, and the way."""
 SELF_NAMED = frozenset({CLAUDE_CODE, CODEX, OPENCODE})
 """Agents that name their sessions in each request; the path of the base URL names the others'."""
 
@@ -274,7 +274,7 @@ def _start(agent: str, name: str) -> Start:
 
 
 def _serving(start: Start) -> dict[str, Any] | None:
-    """The status of the gateway there; None where nobody listens. Raises `Refused` if it is somebody else."""
+    """The status of the gateway there; None where nobody listens. Raises `Refused` for any other process."""
     try:
         return gateway_status.status_of(start.url, start.secret)
     except ConnectionRefusedError:
@@ -285,7 +285,7 @@ def _serving(start: Start) -> dict[str, Any] | None:
 
 
 def _started(start: Start, socket: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Start a gateway that outlives us; its status."""
+    """Start a gateway that outlives the command; its status."""
     import subprocess
 
     from ctxgc.fronts.cli.gateway import require_library

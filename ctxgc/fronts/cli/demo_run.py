@@ -73,8 +73,8 @@ class Story:
                 parsed = pool.submit(demo_verify.parse, path)
                 reply: ImportReply = self.client.call("import", {"paths": [path]})
                 self.failed += reply.failed
-                for one in reply.sessions:
-                    self._meet(one.session, one)
+                for session in reply.sessions:
+                    self._meet(session.session, session)
                 second = parsed.result()
                 for key, segments in second.sessions.items():
                     self._expected.note(key, segments)

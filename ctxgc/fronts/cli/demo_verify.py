@@ -67,7 +67,7 @@ class Expected:
 class Parsed(NamedTuple):
     """What a second parse found in a file."""
 
-    sessions: dict[str, dict[str, Stamp]]
+    sessions: dict[str, dict[str, ContentStamp]]
     """The stamps by session key and segment id."""
     unread_texts: int = 0
     """Texts of damaged lines that are in no segment."""
@@ -78,7 +78,7 @@ def parse(path: str) -> Parsed:
 
     Of segments admitted twice the last counts: the first was pending.
     """
-    found: dict[str, dict[str, Stamp]] = {}
+    stamps: dict[str, dict[str, ContentStamp]] = {}
     scan: DamageScan | None = None
     try:
         with open_plain(path) as stream:
@@ -86,16 +86,16 @@ def parse(path: str) -> Parsed:
             transcript = open_transcript(detect(data) or "")
             scan = DamageScan(path) if isinstance(transcript, LineTranscript) else None
             while data:
-                _note(found, transcript, transcript.feed(data), scan)
+                _note(stamps, transcript, transcript.feed(data), scan)
                 data = stream.read(CHUNK_BYTES)
-            _note(found, transcript, transcript.finish(), scan)
+            _note(stamps, transcript, transcript.finish(), scan)
     except (OSError, EOFError, CtxgcError, ZstdError):
         pass  # The daemon reads the same file and says what is wrong with it.
-    return Parsed(found, scan.unread if scan else 0)
+    return Parsed(stamps, scan.unread if scan else 0)
 
 
 def _note(
-    found: dict[str, dict[str, Stamp]], transcript: Transcript, events: Iterable[object], scan: DamageScan | None
+    found: dict[str, dict[str, ContentStamp]], transcript: Transcript, events: Iterable[object], scan: DamageScan | None
 ) -> None:
     for event in events:
         if isinstance(event, Admitted):

@@ -52,7 +52,7 @@ WHY = {
 
 
 def status_of(url: str, secret: str = "") -> dict[str, Any]:
-    """What the gateway at this address says of itself. Raises OSError, and ValueError for what is no gateway.
+    """The status of the gateway at this address. Raises OSError, and ValueError for what is no gateway.
 
     The secret goes to a process of this user alone, where the kernel tells whose a port is.
     """
@@ -76,8 +76,8 @@ def status_of(url: str, secret: str = "") -> dict[str, Any]:
 def gateways_with_status(folder: str) -> list[dict[str, Any]]:
     """The gateways of this state folder: `pid`, `url`, `since_s`, and `status`, null where it does not answer."""
     return [
-        {"pid": one.pid, "url": one.url, "since_s": one.since_s, "status": _status(one.url, folder)}
-        for one in pidfile.running_gateways(folder)
+        {"pid": gateway.pid, "url": gateway.url, "since_s": gateway.since_s, "status": _status(gateway.url, folder)}
+        for gateway in pidfile.running_gateways(folder)
     ]
 
 

@@ -42,7 +42,7 @@ class Way(NamedTuple):
     """How one agent is sent through the gateway."""
 
     variables: Mapping[str, str]
-    """For its process, over those of ours."""
+    """Variables of the agent's process, over the command's own."""
     words: tuple[str, ...] = ()
     """Before its own arguments."""
 

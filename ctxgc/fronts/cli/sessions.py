@@ -55,8 +55,8 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
     # The adapters cost 50 ms: not for those who only ask for help or completions.
     from ctxgc.adapters.contract import DAMAGE_KINDS
 
-    sessions = [one for part in parts for one in part.sessions]
-    failed = [one for part in parts for one in part.failed]
+    sessions = [failure for part in parts for failure in part.sessions]
+    failed = [failure for part in parts for failure in part.failed]
     rows = [
         (
             count(session.segments),
@@ -69,11 +69,11 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
     ]
     if rows:
         page.table((">segments", ">new", ">raw tokens", ">skipped", "session"), rows)
-    for one in failed:
-        what = "read in part" if one.kind == "ends_early" else "not read"
-        page.say(f"  {what}: {plain(unreadable(one))}", "red")
-        if one.hint:
-            page.say(f"  {plain(one.hint)}", "dim")
+    for failure in failed:
+        what = "read in part" if failure.kind == "ends_early" else "not read"
+        page.say(f"  {what}: {plain(unreadable(failure))}", "red")
+        if failure.hint:
+            page.say(f"  {plain(failure.hint)}", "dim")
     if passed_over := sum(part.passed_over or 0 for part in parts):
         names = [os.path.basename(path) for part in parts for path in part.passed_over_files or ()][:PASSED_OVER_SHOWN]
         more = ", …" if passed_over > len(names) else ""
@@ -86,7 +86,7 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
             hint = f"as {format_name}; without --format the format is detected" if format_name else "for ctxgc to read"
             page.say(f"no session in it {hint}")
         return
-    damage = sum(one.skipped.get(kind, 0) for one in sessions for kind in DAMAGE_KINDS)
+    damage = sum(failure.skipped.get(kind, 0) for failure in sessions for kind in DAMAGE_KINDS)
     if damage:
         page.say(f"  {plural(damage, 'record')} damaged beyond reading; what else the files hold is in", "yellow")
     size, seconds = sum(part.bytes for part in parts), sum(part.seconds for part in parts)

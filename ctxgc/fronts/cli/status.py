@@ -36,9 +36,17 @@ MODES = {
     "on": "on: what is evicted leaves the requests",
     "off": "off: the gateway only passes requests on; `ctxgc mode` switches it",
 }
-"""What a mode means, the gateway's and those of the daemon."""
-EDITED = ("on", "wire", "client")
-"""Modes in which what is evicted is out of what the model is sent; in the others, it would be."""
+"""The gateway's modes, explained."""
+RENDERERS = {
+    "agent": "its agent: ctxgc watches, and changes nothing in the agent's window",
+    "client": "a client: the program that opened the session sends what ctxgc renders",
+    "gateway": "the gateway: what is evicted leaves the requests",
+}
+"""The renderers of a window, explained."""
+EDITED = ("on", "gateway", "client")
+"""Modes and renderers with which evicted bodies are out of what the model gets; with the others, they would be."""
+IN_ONE_WORD = {"agent": "watching", "client": "rendering", "gateway": "on"}
+"""The renderers, on the status line."""
 NEXT = {
     "limit": "next at the limit",
     "cold": "next request: cold",

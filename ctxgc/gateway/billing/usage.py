@@ -136,7 +136,7 @@ def _merge(counts: dict[str, Any], usage: dict[str, Any]) -> None:
             counts[key] = value
 
 
-def _normal(counts: dict[str, Any]) -> Usage | None:
+def _normal(counts: dict[str, Any]) -> ReplyUsage | None:
     """The bill under common names. OpenAI's dialects count tokens read and written as input too; Anthropic does not."""
     if "prompt_tokens" in counts:
         return _whole_prompt(counts, "prompt_tokens", "completion_tokens")
@@ -144,7 +144,7 @@ def _normal(counts: dict[str, Any]) -> Usage | None:
         return None
     if "input_tokens_details" in counts or "cached_tokens" in counts:
         return _whole_prompt(counts, "input_tokens", "output_tokens")
-    return Usage(
+    return ReplyUsage(
         _count(counts["input_tokens"]),
         _count(counts.get("cache_read_input_tokens")),
         _count(counts.get("cache_creation_input_tokens")),
@@ -152,14 +152,14 @@ def _normal(counts: dict[str, Any]) -> Usage | None:
     )
 
 
-def _whole_prompt(counts: dict[str, Any], prompt: str, completion: str) -> Usage:
+def _whole_prompt(counts: dict[str, Any], prompt: str, completion: str) -> ReplyUsage:
     """A bill whose prompt counts every token, however it was paid for."""
     details = counts.get(f"{prompt}_details")
     places = [details if isinstance(details, dict) else {}, counts]
     read = max(_count(place.get(name)) for place in places for name in _READ_NAMES)
     written = max(_count(place.get(name)) for place in places for name in _WRITTEN_NAMES)
     plain = max(_count(counts[prompt]) - read - written, 0)
-    return Usage(plain, read, written, _count(counts.get(completion)))
+    return ReplyUsage(plain, read, written, _count(counts.get(completion)))
 
 
 def _count(value: Any) -> int:

@@ -72,7 +72,7 @@ def _value(amount: Any, unit: str, absent: int) -> int:
 
 
 def _cleared(edit: dict[str, Any], segments: Sequence[Segment], body_bytes: int) -> set[str]:
-    calls = [s for s in segments if s.kind is Kind.EXCHANGE and s.status is not Status.PENDING]
+    calls = [s for s in segments if s.kind is Kind.TOOL_CALL and s.status is not Status.PENDING]
     trigger = edit.get("trigger")
     uses_min = _value(trigger, "tool_uses", -1)
     tokens_min = _value(trigger, "input_tokens", TRIGGER_TOKENS_DEFAULT)

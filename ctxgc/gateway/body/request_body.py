@@ -62,7 +62,7 @@ class BodyContents(NamedTuple):
     @property
     def has_replies(self) -> bool:
         """Whether the model has replied in this window: without any reply it is a first request, or a side call."""
-        return any(segment.role is Role.ASSISTANT or segment.kind is Kind.EXCHANGE for segment in self.window.segments)
+        return any(segment.role is Role.ASSISTANT or segment.kind is Kind.TOOL_CALL for segment in self.window.segments)
 
 
 def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ctxgc.gateway.body.content_coding import READ_CODINGS
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
 from ctxgc.gateway.body.splice_memo import OwnMark, splice_edits, splice_from_memo
-from ctxgc.gateway.editing.request_state import Edit, ModelCall, Placement
+from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall, Placement
 from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
 from ctxgc.gateway.identity.headers import (
@@ -130,7 +130,7 @@ class RequestEditor:
         trouble = self._syncer.trouble if triage.mode == "on" else None
         self._count_unedited(trouble)
         call.is_untouched = trouble is None
-        call.is_sent.set(Edit())
+        call.is_sent.set(ForwardedEdit())
         self._syncer.start(call)
         return call
 
@@ -189,7 +189,7 @@ class RequestEditor:
         edited = splice_from_memo(memo, call.body)
         assert edited is not None
         self._counters.edited_from_prefix += 1
-        return self._edited_request(call, edited[0], Edit(memo.ids, branch, edited[1]))
+        return self._edited_request(call, edited[0], ForwardedEdit(memo.ids, branch, edited[1]))
 
     async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its own contents, even where the daemon is late or gone."""
@@ -208,10 +208,10 @@ class RequestEditor:
             body, memo, own = splice_edits(call.body, call.wire, contents, branch.tombstones, rule)
             if memo is not None:
                 branch.keep_memo(memo)
-                return self._edited_request(call, body, Edit(memo.ids, branch, own))
+                return self._edited_request(call, body, ForwardedEdit(memo.ids, branch, own))
             if own is not None:
                 self._count_unedited(reason)
-                return UpstreamRequest(body, call, call.body, own), Edit(frozenset(), branch, own)
+                return UpstreamRequest(body, call, call.body, own), ForwardedEdit(frozenset(), branch, own)
         if reason is Reason.DAEMON_LATE and contents is not None and not contents.has_replies:
             reason = None  # The first request of a conversation: no body can have left it yet.
         self._count_unedited(reason)

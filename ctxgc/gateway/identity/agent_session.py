@@ -19,7 +19,7 @@ from hashlib import blake2b
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.segment import Kind, Role, Segment
-from ctxgc.gateway.billing.usage import Usage
+from ctxgc.gateway.billing.usage import ReplyUsage
 from ctxgc.gateway.body.branch_cache import BranchCache
 from ctxgc.gateway.body.request_body import BodyContents
 from ctxgc.gateway.body.splice_memo import WIDE_CALLS, EvictedBody, Memo
