@@ -48,31 +48,10 @@ A plain word of the trade (message, chunk, block, memory, handler) is no such wo
 """
 
 OTHERS_WORDS = {
-    ("adapters", "message"): "the model APIs' own word for an element of their lists",
-    ("adapters", "block"): "the model APIs' own word for a part of a message",
-    ("adapters", "compact"): "a field of Claude Code's records",
-    ("adapters", "compaction"): "what a host does to its own window",
-    ("protocol", "message"): "a line of JSON-RPC, the text of its errors, and the lists that callers send",
-    ("protocol", "chunk"): "a part of a stream, however it was cut",
-    ("config", "message"): "the text of an error",
-    ("daemon", "block"): "the model APIs' own word for what their caches count",
-    ("protocol", "block"): "the model APIs' own word for what their caches count",
-    ("core", "block"): "the model APIs' own word for what their caches count",
-    ("replay", "block"): "the model APIs' own word for what their caches count",
-    ("core", "compact"): "what a host did: `host_compacted`",
-    ("core", "restore"): "the undoing of a sweep; recall is another thing",
-    ("stash", "restore"): "the undoing of a sweep; recall is another thing",
-    ("stash", "chunk"): "rows read at a time",
-    ("stash", "memory"): "SQLite's word for a database without a file",
-    ("config", "memory"): "SQLite's word for a database without a file",
-    ("tokens", "block"): "the model APIs' own word for a part of a message",
-    ("tokens", "chunk"): "a stretch of text that is counted at once",
-    ("daemon", "handler"): "the function behind a verb; a verb is what the protocol names",
-    ("fronts", "chunk"): "bytes of a file read at a time",
-    ("gateway", "chunk"): "a part of a stream, however it was cut",
-    ("gateway", "handler"): "the HTTP library's and the log's own word",
-    ("gateway", "message"): "the model APIs' own word",
-    ("gateway", "block"): "the model APIs' own word",
+    ("gateway", "exchange"): "one HTTP request with its reply; and the hidden recall tool, which leaves",
+    ("gateway", "held"): "the hidden recall tool, which leaves",
+    ("protocol", "held"): "a deprecated field of two replies",
+    ("stash", "held"): "a column, whose name no file changes",
 }
 """(room, word): why it may stand in a name there."""
 

@@ -27,13 +27,13 @@ async def imported(bench, *paths, **more):
 
 
 async def everything(stash):
-    """All that a stash holds, but for when it was written."""
+    """All that a stash holds, but for when it was written and for the session numbers that were drawn."""
     known = {}
     for found in await stash.sessions():
         rows = await stash.rows(found.key)
         bodies = await stash.bodies(found.key, [row.seq for row in rows])
         journal = await stash.collections(found.key)
-        known[found.key] = (replace(found, updated_s=0, created_s=0), rows, bodies, journal)
+        known[found.key] = (replace(found, updated_s=0, created_s=0, number=0), rows, bodies, journal)
     return known
 
 

@@ -17,6 +17,7 @@ from ctxgc.fronts.cli.demo import SAMPLE
 REPORT_KEYS = {
     "source", "session", "segments", "skipped_records", "tokens_before", "tokens_after", "budget_tokens",
     "protected_by", "held_by", "evicted", "lost", "recalls_tried", "recalls_exact", "children",
+    "unread_records", "unread_texts",
 }  # fmt: skip
 SESSION = "claude_code:5a3d1e00-7b1e-4c0a-9d57-0c0ffee00001"
 RUN_S = 60

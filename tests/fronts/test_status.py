@@ -137,12 +137,14 @@ def test_a_session_that_is_no_longer_followed_says_so_and_why(daemon, run, monke
         return [{"pid": 1, "url": "http://127.0.0.1:8787", "since_s": 0.0, "status": status}]
 
     name = replies.SHOW["session"]
-    monkeypatch.setattr(gateway_status, "found", lambda folder: found(folder, {name: "not_understood"}))
+    monkeypatch.setattr(gateway_status, "gateways_with_status", lambda folder: found(folder, {name: "not_understood"}))
     page = run(daemon(of(ON)), "status").out
     assert "not followed: its last request went on as it came (not understood)" in page
     assert "looks again" not in page
 
-    monkeypatch.setattr(gateway_status, "found", lambda folder: found(folder, {"codex:other": "not_understood"}))
+    monkeypatch.setattr(
+        gateway_status, "gateways_with_status", lambda folder: found(folder, {"codex:other": "not_understood"})
+    )
     assert "looks again" in run(daemon(of(ON)), "status").out
 
 

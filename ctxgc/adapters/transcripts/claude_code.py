@@ -93,7 +93,7 @@ class ClaudeCode(LineTranscript):
 
     def _flush(self) -> None:
         for session in self._sessions.values():
-            session.chain.rest()
+            session.chain.admit_lone_results()
             self._bill(session)
 
     def _take_record(self, record: ClaudeRecord) -> None:

@@ -100,7 +100,7 @@ class Codex(LineTranscript):
 
     def _flush(self) -> None:
         if self._chain is not None:
-            self._chain.rest()
+            self._chain.admit_lone_results()
 
     def _take_record(self, record: CodexRecord) -> None:
         payload = as_dict(record.payload)

@@ -89,7 +89,7 @@ class CopilotCli(LineTranscript):
 
     def _flush(self) -> None:
         for thread in self._threads.values():
-            thread.chain.rest()
+            thread.chain.admit_lone_results()
 
     def _main(self) -> _Thread:
         return self._threads.get("") or self._open(NO_SESSION)
@@ -233,7 +233,7 @@ class CopilotCli(LineTranscript):
             self._skip("session.compaction_complete")
             return
         place = chain.take_place() if place is None else place
-        chain.rest()
+        chain.admit_lone_results()
         system = thread.system[0] if thread.system else ""
         kept: Slots = [slot for slot in chain.window if slot[0] == system or slot[1] > place]
         chain.rewindow(kept, Departure.HOST_COMPACTED)

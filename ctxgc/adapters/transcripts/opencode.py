@@ -126,7 +126,7 @@ class _MessageReader:
 
     def finish(self) -> list[Event]:
         """The document ends: what is open is pending, what was taken back departs."""
-        self.chain.rest()
+        self.chain.admit_lone_results()
         self._clear_until(float("inf"))
         revert = as_dict(self.info.get("revert"))
         start = self.starts.get(as_text(revert.get("partID")), self.starts.get(as_text(revert.get("messageID"))))

@@ -86,7 +86,7 @@ class Pi(LineTranscript):
 
     def _flush(self) -> None:
         if self._chain is not None:
-            self._chain.rest()
+            self._chain.admit_lone_results()
 
     def _session(self) -> SessionBuilder:
         if self._chain is None:

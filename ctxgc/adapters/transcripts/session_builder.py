@@ -127,7 +127,7 @@ class SessionBuilder(SegmentBuilder):
         draft.birth = draft.birth._replace(wall_s=wall_s or draft.birth.wall_s)
         self._admit(draft)
 
-    def rest(self) -> None:
+    def admit_lone_results(self) -> None:
         """The input ends here for now: open calls are pending, results without a call stand for themselves."""
         self.show_pending()
         for lone in list(self._lone):

@@ -103,8 +103,8 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
         failed=failed,
         bytes=size,
         seconds=round(time.monotonic() - started, 3),
-        passed_over=len(passed_over),
-        passed_over_files=tuple(passed_over[:PASSED_OVER_NAMED_MAX]),
+        passed_over=len(passed_over) or None,
+        passed_over_files=tuple(passed_over[:PASSED_OVER_NAMED_MAX]) or None,
         changed=f"{added} segments of {len(sessions)} sessions are new",
     )
 

@@ -200,7 +200,7 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     protect_uneditable(session, ledger.uneditable | session.indexes.redacted | set(call.todo.conflicts))
     update_window(session, tx, call.todo)
     if params.held:
-        protect_uneditable(session, session.indexes.uneditable | _held_slots(call))
+        protect_uneditable(session, session.indexes.uneditable | _protected_slots(call))
     if not is_repeated:
         _collect(call)
         ledger.last_request = _forwarded_request(call)
@@ -208,7 +208,7 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
         _learn(call)
 
 
-def _held_slots(call: _Sync) -> set[int]:
+def _protected_slots(call: _Sync) -> set[int]:
     """Resident slots that another hand edits in this request. The next request releases them."""
     heap = call.session.heap
     slots = (heap.slot_of[id_] for id_ in call.params.held if id_ in heap.slot_of)

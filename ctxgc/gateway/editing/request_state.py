@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -126,6 +127,13 @@ class ModelCall:
     def edited_ids(self) -> frozenset[str]:
         """Ids whose tombstones stood in the request that went upstream; none before."""
         return edit.ids if (edit := self.is_sent.value) else frozenset()
+
+    async def sent_edited_ids(self, timeout_s: float) -> frozenset[str]:
+        """Ids whose tombstones stand in the request as sent; none, if the editor does not decide in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.is_sent.wait()
+        return self.edited_ids
 
     @property
     def own_mark(self) -> Mark | None:

@@ -292,7 +292,7 @@ class WindowSyncer:
         if placement.mode != branch.synced_mode:
             params["mode"] = placement.mode  # Sent when it changes, so that a command may set another mode in between.
         if not placement.waits:
-            params["edited"] = sorted(await _sent_edited_ids(call))
+            params["edited"] = sorted(await call.sent_edited_ids(HEAD_START_S))
         self._counters.syncs += 1
         answer = await self._send_window(call.session, branch, params, contents)
         self.trouble = None
@@ -386,14 +386,6 @@ def _failure_reason(failure: CallFailed) -> Reason:
     if isinstance(failure, TimedOut):
         return Reason.DAEMON_LATE
     return Reason.DAEMON_GONE if isinstance(failure, Unreachable) else Reason.DAEMON_FAILED
-
-
-async def _sent_edited_ids(call: ModelCall) -> frozenset[str]:
-    """Ids whose tombstones stand in the request as sent; none, if the editor does not decide in time."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(HEAD_START_S):
-            await call.is_sent.wait()
-    return call.edited_ids
 
 
 async def _wait_until(event: asyncio.Event, timeout_s: float) -> None:

@@ -74,10 +74,10 @@ def route(method: str, target: str, headers: Mapping[str, str], upstreams: Mappi
         )
     upstream = providers.pop()
     wire = _CALLS.get(called, "") if method == "POST" else ""
-    return Route(_joined(upstreams[upstream].rstrip("/"), target), wire if wire in WIRE_FORMATS else "", upstream)
+    return Route(_join_url(upstreams[upstream].rstrip("/"), target), wire if wire in WIRE_FORMATS else "", upstream)
 
 
-def _joined(base: str, target: str) -> str:
+def _join_url(base: str, target: str) -> str:
     """The URL; a version in both the base and the target stands once, since users write either."""
     has_both = base.endswith(_VERSION) and target.startswith(f"{_VERSION}/")
     return base + (target.removeprefix(_VERSION) if has_both else target)

@@ -110,8 +110,8 @@ class ImportReply(Reply, frozen=True):
     bytes: int
     seconds: float
     changed: str
-    passed_over: int = 0
-    passed_over_files: tuple[str, ...] = ()
+    passed_over: int | None = None
+    passed_over_files: tuple[str, ...] | None = None
 
 
 class WatchedReply(Reply, frozen=True):
