@@ -47,9 +47,9 @@ LAW = """
 A warm cut pays now and earns later, and a session may end before it has earned: without a further rule single sessions
 cost up to 106 %. So the pacer keeps an account. It knows to the token what the session would have cost untouched, and
 what it has saved. No cut may leave the session, should it end with that request, further behind than the regret law
-allows (`regret_law.py`): 3 % with a 5-minute or automatic cache; with a 1-hour cache, where a rewrite costs 19 turns of
-reading, 1 % for a cut that only just pays, up to 10 % for a cut that pays ten times over. Beyond that, a rewrite is
-paid from what was saved before. A property test holds this wherever a session is cut off, but for what recalls cost.
+allows (`regret_law.py`): 1 % for a cut that only just pays, growing with what a cut pays over its rewrite to 10 % for
+a cut that pays ten times over. Beyond that, a rewrite is paid from what was saved before. A property test holds this
+wherever a session is cut off, but for what recalls cost.
 """
 
 BILLS_NOTE = """A provider holds no beginning of a prompt but those that ended at a mark of an earlier request, and

@@ -288,7 +288,7 @@ def _best_cut(heap: Heap, worth: list[Placed], pacer: PacerRules, cache: CacheSt
         rewrite = (write - read) * (end - cache.read_tokens(position) - gone)
         net = gains - REWRITE_MARGIN * rewrite
         is_better = net > best_net and freed >= FREED_TOKENS_MIN
-        if is_better and rewrite - read * freed <= slack.cost_max(write, gains, rewrite):
+        if is_better and rewrite - read * freed <= slack.cost_max(gains, rewrite):
             best_net, depth = net, count
     return worth[len(worth) - depth :]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ctxgc.core.pacer import PROFILES, PacerRules, tuned_rules
 from ctxgc.core.provider_cache import LEAST_MIN_TOKENS, OPENAI
 from ctxgc.core.regret_budget import Account
-from ctxgc.core.regret_law import regret_part_max
+from ctxgc.core.regret_law import REGRET_PART_MAX
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection, Shipped
@@ -62,7 +62,7 @@ def test_but_for_recalls_no_session_is_further_behind_than_the_regret_law_allows
         cost = play(up_to(lived, turns), Shipped(pacer=pacer, rules=SHORT), pacer.prices, cache=cache).cost
         nothing = play(up_to(lived, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
 
-        assert cost <= (1 + regret_part_max(pacer.prices.write)) * nothing * (1 + 1e-9)
+        assert cost <= (1 + REGRET_PART_MAX) * nothing * (1 + 1e-9)
 
 
 def reading_session(turns, seed):
@@ -86,7 +86,7 @@ def test_the_law_binds_long_sessions_and_still_lets_them_save(profile, cache):
         nothing = play(up_to(told, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
         shares.append(cost / nothing)
 
-    assert max(shares) <= 1 + regret_part_max(pacer.prices.write)
+    assert max(shares) <= 1 + REGRET_PART_MAX
     assert shares[-1] < 0.9
 
 
@@ -119,10 +119,10 @@ def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_it
 
 
 def test_a_recall_is_paid_from_what_was_saved():
-    account = Account(full_cost=10_000.0, saved_cost=500.0).after_recall(PROFILES["cache_5m"], 1000, 100)
+    account = Account(full_cost=50_000.0, saved_cost=500.0).after_recall(PROFILES["cache_5m"], 1000, 100)
 
     assert account.saved_cost == pytest.approx(500 - (100 + 300 + 1.25 * 160))
-    assert account.slack.cost_max(1.25, 1.0, 1.0) == pytest.approx(300 - (100 + 300 + 1.25 * 160) + 500)
+    assert account.slack.cost_max(1.0, 1.0) == pytest.approx(0.01 * 50_000 + 500 - (100 + 300 + 1.25 * 160))
 
 
 @pytest.mark.slow
