@@ -888,7 +888,8 @@ async def shown_limit(bench):
 
 
 async def test_the_limit_of_a_run_holds_the_window_and_a_sessions_own_limit_comes_before_it():
-    async with bench_on(SqliteStash(MEMORY), config=Config(pacer={"window_max_tokens": 90_000})) as bench:
+    dear_faults = {"window_max_tokens": 90_000, "fault_price_tokens": 10_000_000}  # Nothing leaves for its value.
+    async with bench_on(SqliteStash(MEMORY), config=Config(pacer=dear_faults)) as bench:
         host = Host(bench.call, mode="on", window_max_tokens=9000)
         for turns in range(1, 40):
             await host.send(conversation(turns))
