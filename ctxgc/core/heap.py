@@ -280,7 +280,7 @@ class Heap:
         self._weigh(slot)
 
     def set_namings(self, slot: int, namings: int) -> None:
-        """At least so many earlier segments named one of the slot's files (`PathIndex.name`)."""
+        """Raise the slot's count of earlier segments that named one of its files (`PathIndex.name`)."""
         if namings > self.namings[slot]:
             self.namings[slot] = namings
             self._weigh(slot)

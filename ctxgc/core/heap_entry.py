@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, PLANNING, HeapEntry
-from ctxgc.core.reuse import traits_of
+from ctxgc.core.reuse import feature_bits
 from ctxgc.core.segment import Segment, Status
 
 
@@ -62,7 +62,7 @@ def entry_of(
         tool=segment.tool,
         task=segment.task,
         flags=flags_of(segment, is_pinned=is_pinned),
-        traits=traits_of(segment),
+        traits=feature_bits(segment),
         namings=namings,
         importance=segment.importance,
         touched_turn=segment.born_turn,

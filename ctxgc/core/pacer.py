@@ -169,7 +169,7 @@ def _fault_cost(heap: Heap, rules: PacerRules) -> float:
 
 
 def _saving(freed_tokens: int, rules: PacerRules, *, is_cached: bool) -> float:
-    """Each later turn does not read the tokens; and if they are not cached, the next one does not write them."""
+    """The saving of an eviction: one cached read a turn of the horizon and, for tokens not cached, one write."""
     read, write, _ = rules.prices
     return freed_tokens * ((0.0 if is_cached else write) + read * rules.horizon_turns)
 
@@ -203,7 +203,7 @@ def decide(
     if not cache.is_cold and not is_due(heap, allowance.grown_tokens):
         return None
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
-    worth = _worth_evicting(heap, roots, now, pacer, cache)
+    worth = _profitable_victims(heap, roots, now, pacer, cache)
     if not cache.is_cold:
         worth = _best_cut(heap, worth, pacer, cache, allowance.slack)
     if not worth:
@@ -245,7 +245,7 @@ def _over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Pl
     return todo if freed and (is_reached or freed >= max((limit - target) // GAP_PART_MIN, FREED_TOKENS_MIN)) else None
 
 
-def _worth_evicting(heap: Heap, roots: bytearray, now: Now, pacer: PacerRules, cache: CacheState) -> list[Placed]:
+def _profitable_victims(heap: Heap, roots: bytearray, now: Now, pacer: PacerRules, cache: CacheState) -> list[Placed]:
     """Every body with a positive gain, in window order; the score is the gain."""
     candidates = evictable(heap, roots)
     state, skeleton, body, tombstone, freed = heap.state, heap.skeleton, heap.body, heap.tombstone, heap.freed

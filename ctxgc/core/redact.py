@@ -54,7 +54,7 @@ def _prefix_rule(kind: str, prefix: str, rest: str, *, must_look_random: bool = 
     return Rule(kind, re.compile(rf"{prefix}(?<![A-Za-z0-9]{prefix}){rest}".encode()), must_look_random)
 
 
-def _alone(rule: Rule) -> Family:
+def _single_rule_family(rule: Rule) -> Family:
     return Family(rule.pattern, (rule,))
 
 
@@ -108,8 +108,8 @@ ISSUED = (
             _prefix_rule("openai_key", "sk-", "[A-Za-z0-9_-]{20,}", must_look_random=True),
         ),
     ),
-    _alone(_prefix_rule("google_key", "ya29[.]", "[A-Za-z0-9_.-]{20,}")),
-    _alone(_prefix_rule("google_key", "GOCSPX-", "[A-Za-z0-9_-]{20,}")),
+    _single_rule_family(_prefix_rule("google_key", "ya29[.]", "[A-Za-z0-9_.-]{20,}")),
+    _single_rule_family(_prefix_rule("google_key", "GOCSPX-", "[A-Za-z0-9_-]{20,}")),
     Family(
         re.compile(rb"\.eyJ"),
         (Rule("jwt", re.compile(rb"eyJ(?<![\w-]eyJ)[\w-]{8,}+\.eyJ[\w-]{8,}+\.[\w-]{10,}+")),),
@@ -122,7 +122,7 @@ ISSUED = (
             Rule("private_key", re.compile(_KEY_HEAD + rb"(?:[^-]{0,24}?[A-Za-z0-9+/=]{40,}+){1,400}")),
         ),
     ),
-    _alone(Rule("url_password", re.compile(_URL_PASSWORD))),
+    _single_rule_family(Rule("url_password", re.compile(_URL_PASSWORD))),
 )
 """Secrets in an issuer's form."""
 
@@ -145,7 +145,7 @@ _BRACKET_GROUP = 3
 
 def _family_of(name: bytes) -> Family:
     pattern = re.compile(name + _ENDING + _ASSIGNS + rb"(?:" + _QUOTED + rb"|" + _BARE + rb")")
-    return _alone(Rule("secret", pattern, must_look_random=True))
+    return _single_rule_family(Rule("secret", pattern, must_look_random=True))
 
 
 # Searched in a lower-cased copy, which has the same offsets and costs less than ignoring case.
@@ -154,7 +154,7 @@ NAMED = (
     _family_of(rb"secret"),
     _family_of(rb"token"),
     _family_of(rb"key(?:" + b"|".join(b"(?<=%s%skey)" % (word, joint) for word in _KEYS for joint in _JOINTS) + b")"),
-    _alone(
+    _single_rule_family(
         Rule("authorization", re.compile(rb"b(?:earer|asic)[ \t]{1,8}([a-z0-9._~+/=-]{16,}+)"), must_look_random=True)
     ),
 )

@@ -83,14 +83,14 @@ def tombstone_text(segment: Segment, address: Address, body_tokens: int, *, can_
     Wherever a model types the command, it means this segment and no other session's. Where its shell is kept from the
     daemon's socket (not `can_recall`), the way back is to make the call again.
     """
-    begin, end = tombstone_frame(address, can_recall=can_recall)
+    begin, end = tombstone_affixes(address, can_recall=can_recall)
     return begin + tombstone_words(segment, body_tokens) + end
 
 
-def tombstone_frame(address: Address, *, can_recall: bool = True) -> tuple[str, str]:
+def tombstone_affixes(address: Address, *, can_recall: bool = True) -> tuple[str, str]:
     """What stands before and behind the `tombstone_words` of every segment.
 
-    They are parted where a word or a sign ends, so that no token of o200k goes across: the counts add up.
+    Prefix, words and suffix meet at token boundaries of o200k, so the token counts of the parts add up.
     """
     way_back = f"ctxgc recall {address}" if can_recall else "make the call again"
     return _BEGINS, f"; get it back: {way_back}]"

@@ -75,7 +75,7 @@ def _uid_by_diag(own: Address, peer: Address, wanted: int) -> int | None:
 
 
 def _uid_by_table(own: Address, peer: Address, state: int) -> int | None:
-    """The same by the kernel's tables; an IPv6 socket may hold an IPv4 connection."""
+    """The uid by /proc/net/tcp and tcp6, without `sock_diag`; an IPv6 socket may hold an IPv4 connection."""
     wanted = {f"{_hex(*there)} {_hex(*here)}" for there, here in zip(_forms(peer), _forms(own), strict=True)}
     for name in ("tcp", "tcp6"):
         try:

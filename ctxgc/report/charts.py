@@ -68,7 +68,7 @@ def panel(left: float, right: float, values: Sequence[float], *, from_zero: bool
 
 def svg(height: float, parts: Sequence[str], label: str) -> str:
     """A drawing with a name for screen readers."""
-    head = f'<svg viewBox="0 0 {WIDTH} {_n(height)}" role="img" aria-label="{escape(label)}">'
+    head = f'<svg viewBox="0 0 {WIDTH} {_px(height)}" role="img" aria-label="{escape(label)}">'
     return head + "".join(parts) + "</svg>"
 
 
@@ -89,13 +89,13 @@ def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str
         _grid(fault_panel, top, bottom, "faults in 100 turns", lambda value: f"{value:g}"),
     ]
     if bound is not None:
-        x = _n(cost_panel.x(bound))
+        x = _px(cost_panel.x(bound))
         title = f"<title>no policy can cost less than {bound:.1f} %</title>"
-        parts.append(f'<line class="bound" x1="{x}" x2="{x}" y1="{_n(top - 4)}" y2="{_n(bottom)}">{title}</line>')
+        parts.append(f'<line class="bound" x1="{x}" x2="{x}" y1="{_px(top - 4)}" y2="{_px(bottom)}">{title}</line>')
     for number, row in enumerate(rows):
         y = top + ROW * (number + 0.5)
         if row.mark == "ours":
-            parts.append(f'<rect class="band" x="0" y="{_n(y - ROW / 2)}" width="{WIDTH}" height="{ROW}" rx="6"/>')
+            parts.append(f'<rect class="band" x="0" y="{_px(y - ROW / 2)}" width="{WIDTH}" height="{ROW}" rx="6"/>')
         parts.append(f'<g class="{row.mark}">' + _text(left - 14, y, row.name, "end", "name"))
         parts.append(_dot(cost_panel, row.cost, y, f"{row.name}: cost {row.cost.value:.1f} %"))
         parts.append(_text(560, y, f"{row.cost.value:.1f}", "end", "value"))
@@ -106,11 +106,11 @@ def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str
 
 def _dot(scale: Panel, dot: Dot, y: float, title: str) -> str:
     x, low, high = scale.x(dot.value), scale.x(dot.low), scale.x(dot.high)
-    parts = [f'<line class="whisker" x1="{_n(low)}" x2="{_n(high)}" y1="{_n(y)}" y2="{_n(y)}"/>']
+    parts = [f'<line class="whisker" x1="{_px(low)}" x2="{_px(high)}" y1="{_px(y)}" y2="{_px(y)}"/>']
     if dot.placebo is not None:
         at = scale.x(dot.placebo)
-        parts.append(f'<path class="placebo" d="M{_n(at)} {_n(y - 5)}l4 5-4 5-4-5z"/>')
-    parts.append(f'<circle class="dot" cx="{_n(x)}" cy="{_n(y)}" r="4.5"><title>{escape(title)}</title></circle>')
+        parts.append(f'<path class="placebo" d="M{_px(at)} {_px(y - 5)}l4 5-4 5-4-5z"/>')
+    parts.append(f'<circle class="dot" cx="{_px(x)}" cy="{_px(y)}" r="4.5"><title>{escape(title)}</title></circle>')
     return "".join(parts)
 
 
@@ -121,9 +121,9 @@ def _grid(
     for number in range(round((scale.high - scale.low) / scale.step) + 1):
         value = scale.low + number * scale.step
         is_strong = strong is not None and abs(value - strong) < scale.step / 1e6
-        x = _n(scale.x(value))
+        x = _px(scale.x(value))
         style = "grid strong" if is_strong else "grid"
-        parts.append(f'<line class="{style}" x1="{x}" x2="{x}" y1="{_n(top - 4)}" y2="{_n(bottom)}"/>')
+        parts.append(f'<line class="{style}" x1="{x}" x2="{x}" y1="{_px(top - 4)}" y2="{_px(bottom)}"/>')
         parts.append(_text(scale.x(value), top - 12, tell(round(value, 9)), "middle", "tick"))
     return "".join(parts)
 
@@ -144,11 +144,11 @@ def window_lines(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
 
     parts = []
     for number in range(round(high / step) + 1):
-        at = _n(y(number * step))
+        at = _px(y(number * step))
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{at}" y2="{at}"/>')
         parts.append(_text(left - 8, y(number * step), _thousands(number * step), "end", "tick"))
     for cut in cuts:
-        at = _n(x(cut))
+        at = _px(x(cut))
         title = "<title>the host compacted its window here</title>"
         parts.append(f'<line class="cut" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}">{title}</line>')
     turn_step = nice_step(turns, 8)
@@ -160,7 +160,7 @@ def window_lines(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
         if not line:
             continue
         points = [(x(turn), y(tokens)) for turn, tokens in _thin(line)]
-        path = "M" + "L".join(f"{_n(px)} {_n(py)}" for px, py in points)
+        path = "M" + "L".join(f"{_px(px)} {_px(py)}" for px, py in points)
         parts.append(f'<path class="line line{number}" d="{path}"><title>{escape(name)}</title></path>')
         parts.append(_text(right + 10, ends[name], name, "start", f"end line{number}"))
     return svg(bottom + 42, parts, label)
@@ -196,7 +196,7 @@ def share_bars(rows: Sequence[tuple[str, Mapping[str, float]]], label: str) -> s
         for part, share in shares.items():
             wide = (right - left) * share / 100
             title = f"<title>{escape(name)}: {share:.1f} % {escape(part)}</title>"
-            bar = f'x="{_n(at)}" y="{_n(y)}" width="{_n(max(wide - 1, 0))}" height="{ROW}" rx="3"'
+            bar = f'x="{_px(at)}" y="{_px(y)}" width="{_px(max(wide - 1, 0))}" height="{ROW}" rx="3"'
             parts.append(f'<rect class="share {escape(part)}" {bar}>{title}</rect>')
             if wide > 70:
                 parts.append(_text(at + wide / 2, y + ROW / 2, f"{part} {share:.0f} %", "middle", f"inside {part}"))
@@ -207,7 +207,7 @@ def share_bars(rows: Sequence[tuple[str, Mapping[str, float]]], label: str) -> s
 
 
 def _text(x: float, y: float, text: str, anchor: str, style: str) -> str:
-    place = f'x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}" dominant-baseline="central"'
+    place = f'x="{_px(x)}" y="{_px(y)}" text-anchor="{anchor}" dominant-baseline="central"'
     return f'<text class="{style}" {place}>{escape(text)}</text>'
 
 
@@ -215,5 +215,5 @@ def _thousands(tokens: float) -> str:
     return f"{tokens / 1000:g} k" if tokens else "0"
 
 
-def _n(number: float) -> str:
+def _px(number: float) -> str:
     return f"{number:.1f}".removesuffix(".0")

@@ -40,7 +40,7 @@ class _Pages:
         return self.file.read(self.size)
 
 
-def _pages(file: BinaryIO, path: Path) -> _Pages:
+def _page_reader(file: BinaryIO, path: Path) -> _Pages:
     size = int.from_bytes(file.read(100)[16:18], "big")
     size = 65536 if size == 1 else size
     if size < 512 or size & (size - 1):
@@ -54,7 +54,7 @@ def leaves(path: Path, root: int) -> Iterator[Leaf]:
     An interior page that cannot be read is a leaf without rowids. O(pages of the table).
     """
     with path.open("rb") as file:
-        page = _pages(file, path)
+        page = _page_reader(file, path)
         visited: set[int] = set()
         todo = [(root, _ROWID_MIN, _ROWID_MAX)]
         while todo:
@@ -103,7 +103,7 @@ def _rowids(data: bytes) -> tuple[int, ...]:
 def carve(path: Path) -> Iterator[tuple[int, bytes]]:
     """(rid, frame) of every whole body in the file, in page order; broken cells are left out."""
     with path.open("rb") as file:
-        page = _pages(file, path)
+        page = _page_reader(file, path)
         for number in range(2, page.count + 1):
             data = page(number)
             if not data or data[0] != _LEAF:

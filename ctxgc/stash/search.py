@@ -122,7 +122,7 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
         except sqlite3.OperationalError as error:
             if "interrupted" not in str(error):
                 raise
-            return _fallback(db, deadline, query, wanted, scope, pool)
+            return _partial_results(db, deadline, query, wanted, scope, pool)
         return _ranked_page(db, query, wanted, pool, match="some")
     except sqlite3.OperationalError as error:
         if "interrupted" not in str(error):
@@ -272,7 +272,7 @@ def listing_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
     )
 
 
-def _fallback(
+def _partial_results(
     db: sqlite3.Connection,
     deadline: Deadline,
     query: Query,

@@ -171,7 +171,7 @@ class SqliteStash:
 
     async def search(self, query: Query) -> SearchResult:
         """Ranked hits within the time bound."""
-        return await self._read_timed(lambda db, deadline: search(db, deadline, query, self._search_s_max))
+        return await self._read_with_deadline(lambda db, deadline: search(db, deadline, query, self._search_s_max))
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""
@@ -326,9 +326,9 @@ class SqliteStash:
                 await thread.run(lambda db: maintenance.finish_erasing(db, self._fail, rids))
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._read_timed(lambda db, _: function(db))
+        return await self._read_with_deadline(lambda db, _: function(db))
 
-    async def _read_timed(self, function: Callable[[sqlite3.Connection, Deadline], T]) -> T:
+    async def _read_with_deadline(self, function: Callable[[sqlite3.Connection, Deadline], T]) -> T:
         """Run a function on a free reader; the deadline that the function sets interrupts its statements."""
         if self._writer_thread is None:
             raise ShuttingDown("the stash is not open", hint="connect again")

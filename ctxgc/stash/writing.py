@@ -102,7 +102,7 @@ class Writer:
             SetRecalled: self._set_recalled,
             SetPinned: self._set_pinned,
             SetTags: self._set_tags,
-            AddEdges: lambda m: self._add_edges(self._sid(m.key), m.seq, m.edges),
+            AddEdges: lambda m: self._add_edges(self._get_or_create_sid(m.key), m.seq, m.edges),
             SetGarbage: self._set_garbage,
             PutCollection: self._put_collection,
             ActualCost: self._actual_cost,
@@ -144,7 +144,7 @@ class Writer:
         self._fail("session")
         self._db.execute(_PUT_SESSION, session_values(mutation.row))
 
-    def _sid(self, key: SessionKey) -> int:
+    def _get_or_create_sid(self, key: SessionKey) -> int:
         """The session's number; a session without a row gets a bare one."""
         if (sid := self._sids.get(key)) is not None:
             return sid
@@ -163,7 +163,7 @@ class Writer:
         row = mutation.row
         if row.state is State.FORGOTTEN:
             raise ValueError("forgetting is a mutation of its own")
-        sid = self._sid(row.key)
+        sid = self._get_or_create_sid(row.key)
         cursor = self._db.execute(_INSERT, segment_values(sid, row))
         if not cursor.rowcount:
             self._complete(sid, mutation)
@@ -243,7 +243,7 @@ class Writer:
     def _update(self, what: str, key: SessionKey, sets: str, rows: Sequence[tuple[Any, ...]], only: str = "") -> None:
         """Set columns of segments; each row of values ends in the seq. A forgotten segment keeps its columns."""
         self._fail(what)
-        sid = self._sid(key)
+        sid = self._get_or_create_sid(key)
         self._db.executemany(
             f"UPDATE segment SET {sets} WHERE sid = {sid} AND seq = ? AND state != 'forgotten' {only}",
             rows,
@@ -286,7 +286,7 @@ class Writer:
 
     def _put_collection(self, mutation: PutCollection) -> None:
         self._fail("collection")
-        sid, c = self._sid(mutation.key), mutation.collection
+        sid, c = self._get_or_create_sid(mutation.key), mutation.collection
         line = next(iter(journal_lines(self._db, sid, NUMBERED, c.id)), None)
         if line is not None:
             # The actual cost and an undo come later than the line: both may differ, nothing else may.
@@ -312,14 +312,14 @@ class Writer:
         self._fail("cost")
         self._db.execute(
             "UPDATE collection SET actual_cost = ? WHERE sid = ? AND number = ?",
-            (mutation.actual_cost, self._sid(mutation.key), mutation.collection),
+            (mutation.actual_cost, self._get_or_create_sid(mutation.key), mutation.collection),
         )
 
     # Forgetting
 
     def _forget(self, mutation: Forget) -> None:
         self._fail("forget")
-        sid = self._sid(mutation.key)
+        sid = self._get_or_create_sid(mutation.key)
         has_news = False
         for seq in mutation.seqs:
             row = self._db.execute(
@@ -336,7 +336,7 @@ class Writer:
             self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
 
     def _forget_session(self, mutation: ForgetSession) -> None:
-        sid = self._sid(mutation.key)
+        sid = self._get_or_create_sid(mutation.key)
         seqs = self._db.execute("SELECT seq FROM segment WHERE sid = ? AND state != 'forgotten'", (sid,)).fetchall()
         self._forget(Forget(mutation.key, [seq for (seq,) in seqs]))
         self._db.execute("UPDATE session SET title = '', task = '', project = '', forgotten = 1 WHERE sid = ?", (sid,))
@@ -348,7 +348,7 @@ class Writer:
 
     def _put_op(self, mutation: PutOp) -> None:
         self._fail("op")
-        sid = self._sid(mutation.key)
+        sid = self._get_or_create_sid(mutation.key)
         n = self._db.execute("SELECT coalesce(max(n), 0) + 1 FROM op WHERE sid = ?", (sid,)).fetchone()[0]
         values = (sid, n, mutation.op_id, *mutation.op)
         if self._db.execute(

@@ -40,8 +40,8 @@ class FrameCalibration:
     observations: int = 0
 
     @classmethod
-    def of(cls, model: str) -> Self:
-        """Before the first observation: the prior of the model's family."""
+    def from_prior(cls, model: str) -> Self:
+        """A calibration without observations, which starts from the prior of the model's family."""
         return cls(prior_ratio(model))
 
     @property

@@ -9,7 +9,7 @@ from ctxgc.core.tombstone import (
     LABEL_CHARS_MAX,
     label,
     size_label,
-    tombstone_frame,
+    tombstone_affixes,
     tombstone_text,
     tombstone_words,
 )
@@ -56,7 +56,7 @@ def test_a_tombstone_costs_the_same_in_every_session(segment, names, seq):
 
 @given(segments(), ADDRESSES, st.integers(0, 10**7), st.booleans())
 def test_no_token_goes_across_the_parts_of_a_tombstone(segment, address, body_tokens, can_recall):
-    begin, end = tombstone_frame(address, can_recall=can_recall)
+    begin, end = tombstone_affixes(address, can_recall=can_recall)
     words = tombstone_words(segment, body_tokens)
 
     whole = COUNTER.count(tombstone_text(segment, address, body_tokens, can_recall=can_recall))

@@ -64,21 +64,21 @@ class ClaudeTexts:
         """The file whose text comes next."""
         self._launched: dict[str, None] = {}
 
-    def called(self, tool: str, value: Any) -> None:
-        """See `HostTexts.called`."""
+    def note_call(self, tool: str, value: Any) -> None:
+        """See `HostTexts.note_call`."""
         if tool == "Skill" and isinstance(value, dict):
             self._launch(value.get("skill") or value.get("command"))
 
-    def folded(self, text: str) -> TextReading:
-        """See `HostTexts.folded`. A reminder that holds a tag itself is no wrapper, and stays."""
+    def read_fold(self, text: str) -> TextReading:
+        """See `HostTexts.read_fold`. A reminder that holds a tag itself is no wrapper, and stays."""
         words = typed_words(text)
         if words is not None:
             return TextReading(Kind.USER, words)
-        reading = self.reading(text)
+        reading = self.read_text(text)
         return reading if reading.kind is Kind.ATTACHMENT else TextReading(Kind.SYSTEM, text)
 
-    def reading(self, text: str, *, is_meta: bool = False) -> TextReading:
-        """See `HostTexts.reading`. `is_meta` is how a transcript marks a skill's text; a request marks nothing."""
+    def read_text(self, text: str, *, is_meta: bool = False) -> TextReading:
+        """See `HostTexts.read_text`. `is_meta` is how a transcript marks a skill's text; a request marks nothing."""
         if text.startswith(SUMMARY_START):
             return TextReading(Kind.SUMMARY, text)
         if text.startswith(SKILL_START):

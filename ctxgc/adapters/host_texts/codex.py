@@ -64,8 +64,8 @@ class CodexTexts:
 
     unfolds = False
 
-    def reading(self, text: str) -> TextReading:
-        """See `HostTexts.reading`."""
+    def read_text(self, text: str) -> TextReading:
+        """See `HostTexts.read_text`."""
         words = text.strip()
         if _AGENTS.fullmatch(words) or _WARNINGS.fullmatch(words):
             return TextReading(Kind.SYSTEM, text)
@@ -78,19 +78,19 @@ class CodexTexts:
         parts = wrappers(words)
         return most_protected(text, [_wrapped(part, text) for part in parts]) if parts else TextReading(Kind.USER, text)
 
-    def folded(self, text: str) -> TextReading:
-        """See `HostTexts.folded`: nothing is."""
+    def read_fold(self, text: str) -> TextReading:
+        """See `HostTexts.read_fold`: nothing is."""
         return TextReading(Kind.SYSTEM, text)
 
-    def called(self, tool: str, value: Any) -> None:
-        """See `HostTexts.called`."""
+    def note_call(self, tool: str, value: Any) -> None:
+        """See `HostTexts.note_call`."""
 
 
 class ResponsesTexts(AnyTexts):
     """The texts of an unknown agent, over Responses: a goal in Codex's form marks the agent as Codex."""
 
-    def reading(self, text: str) -> TextReading:
-        """See `HostTexts.reading`."""
+    def read_text(self, text: str) -> TextReading:
+        """See `HostTexts.read_text`."""
         goal = _GOAL.fullmatch(text.strip())
         return (
             TextReading(Kind.ATTACHMENT, text, output_facts("goal"))

@@ -29,8 +29,8 @@ class OpenCodeTexts:
         self._facts: Facts | None = None
         """Of the file whose text comes next."""
 
-    def reading(self, text: str, *, is_synthetic: bool = False) -> TextReading:
-        """See `HostTexts.reading`. `is_synthetic` is how an export marks what the host wrote."""
+    def read_text(self, text: str, *, is_synthetic: bool = False) -> TextReading:
+        """See `HostTexts.read_text`. `is_synthetic` is how an export marks what the host wrote."""
         before, self._facts = self._facts, mentioned(text, self.cwd)
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))
@@ -39,12 +39,12 @@ class OpenCodeTexts:
         is_reminder = {wrapper.tag for wrapper in wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False
         return TextReading(Kind.SYSTEM if is_synthetic or is_reminder else Kind.USER, text)
 
-    def folded(self, text: str) -> TextReading:
-        """See `HostTexts.folded`: nothing is."""
+    def read_fold(self, text: str) -> TextReading:
+        """See `HostTexts.read_fold`: OpenCode folds no reminder into a result, so the text stays system text."""
         return TextReading(Kind.SYSTEM, text)
 
-    def called(self, tool: str, value: Any) -> None:
-        """See `HostTexts.called`."""
+    def note_call(self, tool: str, value: Any) -> None:
+        """See `HostTexts.note_call`."""
 
 
 def mentioned(text: str, cwd: str) -> Facts | None:

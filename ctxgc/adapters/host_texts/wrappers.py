@@ -50,15 +50,15 @@ class HostTexts(Protocol):
     unfolds: bool
     """Whether its tool results may end in reminders, which are no output of the tool."""
 
-    def reading(self, text: str) -> TextReading:
+    def read_text(self, text: str) -> TextReading:
         """The reading of a text."""
         ...
 
-    def folded(self, text: str) -> TextReading:
+    def read_fold(self, text: str) -> TextReading:
         """The reading of a reminder at the end of a tool's result."""
         ...
 
-    def called(self, tool: str, value: Any) -> None:
+    def note_call(self, tool: str, value: Any) -> None:
         """Note a call of the model: the host's next text may belong to the call."""
         ...
 
@@ -68,17 +68,17 @@ class AnyTexts:
 
     unfolds = True
 
-    def reading(self, text: str) -> TextReading:
-        """See `HostTexts.reading`."""
+    def read_text(self, text: str) -> TextReading:
+        """See `HostTexts.read_text`."""
         return TextReading(Kind.USER, text)
 
-    def folded(self, text: str) -> TextReading:
-        """See `HostTexts.folded`."""
+    def read_fold(self, text: str) -> TextReading:
+        """See `HostTexts.read_fold`."""
         words = typed_words(text)
         return TextReading(Kind.SYSTEM, text) if words is None else TextReading(Kind.USER, words)
 
-    def called(self, tool: str, value: Any) -> None:
-        """See `HostTexts.called`."""
+    def note_call(self, tool: str, value: Any) -> None:
+        """See `HostTexts.note_call`."""
 
 
 def wrappers(text: str) -> list[Wrapper]:

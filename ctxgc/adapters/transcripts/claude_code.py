@@ -132,7 +132,7 @@ class ClaudeCode(LineTranscript):
         if not name:
             return None
         if name != self._last_session and record.isSidechain is not True:
-            name = self._lineage_of(name, as_text(record.parentUuid))
+            name = self._continued_session(name, as_text(record.parentUuid))
         self._last_session = name
         parent = ""
         if record.isSidechain is True:
@@ -149,7 +149,7 @@ class ClaudeCode(LineTranscript):
             session.chain.note(project=as_text(record.cwd))
         return session
 
-    def _lineage_of(self, name: str, parent: str) -> str:
+    def _continued_session(self, name: str, parent: str) -> str:
         """The session that a record with another id goes on with: that of its parent, if this file holds the parent."""
         own = self._sessions.get(name)
         if not parent or (own is not None and parent in own.tree):
@@ -200,7 +200,7 @@ class ClaudeCode(LineTranscript):
             else:
                 rest.append(block)
         is_meta = record.isMeta is True
-        said = [(block, session.texts.reading(block_text(block) or "", is_meta=is_meta)) for block in rest]
+        said = [(block, session.texts.read_text(block_text(block) or "", is_meta=is_meta)) for block in rest]
         is_prompt = not is_meta and any(reading.kind is Kind.USER for _, reading in said)
         if is_prompt:
             chain.note_prompt()
@@ -210,7 +210,7 @@ class ClaudeCode(LineTranscript):
             self._take_said(chain, block, reading, Birth(chain.turn, wall_s))
 
     def _take_said(self, chain: SessionBuilder, block: object, reading: TextReading, birth: Birth) -> None:
-        """A block in the user's name."""
+        """Turn one block of a user record into a segment, of the kind that its host texts give."""
         if block_text(block) is None:
             self._take_block(chain, block, Kind.USER, Role.USER, birth)
         elif reading.words.strip():
@@ -233,7 +233,7 @@ class ClaudeCode(LineTranscript):
         call_id = as_text(block.get("tool_use_id"))
         result = unfolded(content)
         chain.result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s)
-        for reading in map(session.texts.folded, result.folds):
+        for reading in map(session.texts.read_fold, result.folds):
             chain.text(reading.kind, Role.USER, reading.words, Birth(chain.turn, wall_s), facts=reading.facts)
 
     def _take_assistant(self, session: _LogSession, record: ClaudeRecord) -> None:
@@ -310,7 +310,7 @@ class ClaudeCode(LineTranscript):
         if is_deeper(value, SKELETON_DEPTH_MAX):
             self._skip("too_deep")
             return
-        self._sessions[chain.session].texts.called(tool, value)
+        self._sessions[chain.session].texts.note_call(tool, value)
         segment_id = chain.call(call_id, tool, value, birth, cwd=cwd)
         prompt = as_dict(value).get("prompt")
         if isinstance(prompt, str) and len(self._agent_calls) < AGENT_CALLS_MAX:

@@ -219,7 +219,7 @@ class Codex(LineTranscript):
             return
         for block in blocks(content):
             text = block_text(block)
-            kind, _, facts = speaker or self._texts.reading(text or "")
+            kind, _, facts = speaker or self._texts.read_text(text or "")
             if kind is Kind.USER:
                 self._session().note_prompt()
             if text is None and not as_text(as_dict(block).get("type")):
@@ -351,7 +351,7 @@ class Codex(LineTranscript):
         ids: list[str] = []
         for block in blocks(item.get("content")):
             text = block_text(block)
-            read = self._texts.reading(text or "")
+            read = self._texts.read_text(text or "")
             kind = {"assistant": Kind.ASSISTANT, "user": read.kind}.get(role, Kind.SYSTEM)
             skeleton: dict[str, object] | None = None if text is not None else {"opaque": [block]}
             data = canonical(skeleton) if skeleton else text_bytes(text or "")

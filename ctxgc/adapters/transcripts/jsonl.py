@@ -167,20 +167,20 @@ class LineTranscript:
         """A line after the beginning of an object: its continuation, unless the line is a record of its own."""
         record = lenient_object(line.replace(b"\0", b"").strip())
         if record is not None and self._is_record(record):
-            self._end_open()
+            self._salvage_unclosed()
             self._take(line)
         elif self._keep_open(readable(line)):
             self._mends += 1
             self._mend(self._pop_open())
         elif self._open_chars > OPEN_CHARS_MAX:
-            self._end_open()
+            self._salvage_unclosed()
 
     def _pop_open(self) -> str:
         text = "\n".join(self._open_lines)
         self._open_lines, self._open_chars = [], 0
         return text
 
-    def _end_open(self) -> None:
+    def _salvage_unclosed(self) -> None:
         """The open object never closes: take the whole records in it, and count its torn rest."""
         text = self._pop_open()
         found = salvage(text, self._is_record, is_final=True)

@@ -155,7 +155,7 @@ class _MessageReader:
             if kind == "text" and part.get("ignored") is not True:
                 if text.strip():
                     is_synthetic = part.get("synthetic") is True
-                    self._prompt_text(texts.reading(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
+                    self._prompt_text(texts.read_text(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
             elif kind == "file" and part.get("mime") not in SENT_AS_TEXT:
                 opaque = {key: part[key] for key in ("type", "mime", "filename", "url") if key in part}
                 self._text(Kind.ATTACHMENT, Role.USER, "", Birth(self.chain.turn, wall_s), {"opaque": [opaque]})

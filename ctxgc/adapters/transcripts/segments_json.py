@@ -216,7 +216,7 @@ class _Reader:
         kind = _member(Kind, fields.get("kind"))
         role = _member(Role, fields.get("role", ROLES.get(kind, Role.USER).value))
         reply = clean_name(as_text(fields.get("reply")))
-        birth = Birth(self._born_turn(fields, kind, role), _number(fields.get("wall_s"), 0.0), reply)
+        birth = Birth(self._next_born_turn(fields, kind, role), _number(fields.get("wall_s"), 0.0), reply)
         birth = birth._replace(place=self._place(fields))
         make = self._exact if "pieces" in fields else self._plain
         segment = make(fields, PlainSegment(kind, role, b"", status=_member(Status, fields.get("status", "ok"))), birth)
@@ -286,7 +286,7 @@ class _Reader:
         builder.next_place = max(as_count(fields.get("place")), builder.next_place)
         return builder.take_place()
 
-    def _born_turn(self, fields: Mapping[str, Any], kind: Kind, role: Role) -> int:
+    def _next_born_turn(self, fields: Mapping[str, Any], kind: Kind, role: Role) -> int:
         """The turn of the record, else a count: an assistant record is a turn, unless its `reply` is the last one's."""
         reply = as_text(fields.get("reply"))
         if role is Role.ASSISTANT and kind is not Kind.THINKING and not (reply and reply == self._reply):

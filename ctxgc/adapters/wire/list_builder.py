@@ -74,7 +74,7 @@ class ListBuilder(SegmentBuilder):
 
     def user_text(self, text: str, extent: Extent | None) -> None:
         """A text in the user's name: the user's, or the host's own."""
-        kind, words, facts = self._texts.reading(text)
+        kind, words, facts = self._texts.read_text(text)
         # A part of a text has no place of its own: what stands around the user's words stays as well.
         self.text(kind, Role.USER, words, extent if words == text else None, facts)
 
@@ -110,7 +110,7 @@ class ListBuilder(SegmentBuilder):
         if draft.body and places is not None and not self._is_signed:
             names = {INPUT_SPAN, *(piece.name for piece in draft.body)}
             self._spans[draft.id] = [Span(at, *extent) for at, extent in places().items() if at in names]
-        self._texts.called(name, value)
+        self._texts.note_call(name, value)
 
     def result(self, call_id: str, result: FoldedResult, is_error: bool | None = None) -> None:
         """A call's result. What answers no open call is counted and left as it is; a fold becomes a segment of its
@@ -122,7 +122,7 @@ class ListBuilder(SegmentBuilder):
         elif draft.body[-1].data:
             self._spans.setdefault(draft.id, []).extend(result.spans)
         for fold in result.folds:
-            kind, words, facts = self._texts.folded(fold)
+            kind, words, facts = self._texts.read_fold(fold)
             self.text(kind, Role.USER, words, None, facts)
         if draft is not None:
             self._newest = self._numbers[id(draft)]

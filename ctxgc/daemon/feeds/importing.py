@@ -34,7 +34,7 @@ def transcript_files(path: str) -> list[str]:
     """
     if os.path.isdir(path):
         paths = (str(file) for file in Path(path).rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
-        files = sorted(sorted(paths)[:FILES_MAX], key=_written_ns)
+        files = sorted(sorted(paths)[:FILES_MAX], key=_mtime_ns)
         if not files:
             raise NotFound(f"no transcript below {path}", hint=f"looked for {', '.join(SUFFIXES)}")
         return files
@@ -43,7 +43,7 @@ def transcript_files(path: str) -> list[str]:
     return [path]
 
 
-def _written_ns(path: str) -> int:
+def _mtime_ns(path: str) -> int:
     try:
         return os.stat(path).st_mtime_ns
     except OSError:

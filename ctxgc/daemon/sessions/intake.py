@@ -16,7 +16,7 @@ from ctxgc.adapters.skeletons import further_texts
 from ctxgc.core.heap import FORGOTTEN, HeapEntry
 from ctxgc.core.redact import redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, digest
-from ctxgc.core.tombstone import tombstone_frame, tombstone_words
+from ctxgc.core.tombstone import tombstone_affixes, tombstone_words
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.opaque import split_opaque
 
@@ -53,7 +53,7 @@ class Intake:
 
     @cached_property
     def _frame_tokens(self) -> int:
-        return sum(map(self.counter.count, tombstone_frame(SOMEWHERE)))
+        return sum(map(self.counter.count, tombstone_affixes(SOMEWHERE)))
 
     def redacted(self, segment: Segment) -> tuple[Segment, int]:
         """A segment as the stash keeps it, and the number of redacted places."""

@@ -83,13 +83,13 @@ class ProviderLedger:
     """Blocks that the last request had more than the request before."""
     anchors: dict[Hashable, int] = field(default_factory=dict)
     """Billed tokens of prefixes."""
-    frames: FrameCalibration = field(default_factory=lambda: FrameCalibration.of(""))
+    frames: FrameCalibration = field(default_factory=lambda: FrameCalibration.from_prior(""))
 
     def use_model(self, model: str) -> None:
         """Follow the session to a model: each model has a tokenizer and a cache of its own."""
         if model != self.model or self.provider is ANTHROPIC:
             self.model, self.provider = model, anthropic(model)
-            self.anchors, self.frames = {}, FrameCalibration.of(model)
+            self.anchors, self.frames = {}, FrameCalibration.from_prior(model)
 
     def settle(self, *, was_answered: bool) -> None:
         """The last request was answered, and has left its entries; or not, and has left nothing."""

@@ -148,7 +148,7 @@ class Session:
         """Slots of several names, each once, in order."""
         return list(dict.fromkeys(self.slot(name) for name in names))
 
-    def live_slots(self, names: Iterable[str]) -> list[int]:
+    def unforgotten_slots(self, names: Iterable[str]) -> list[int]:
         """As `slots`, and raise `NotFound` for a forgotten segment: it has nothing left to pin, tag or bring back."""
         slots = self.slots(names)
         forgotten = [slot for slot in slots if self.heap.state[slot] == FORGOTTEN]

@@ -80,7 +80,7 @@ class SessionIndex:
         is_said = row.state is not State.FORGOTTEN and segment.status is not Status.PENDING
         namings = self.index.paths.name(row.seq, segment.paths)[row.seq] if is_said else 0
         entry = replace(
-            self._entry(row, namings),
+            self._heap_entry(row, namings),
             state=STATES.index(row.state),
             touched_turn=row.touched_turn,
             touches=row.touches,
@@ -100,7 +100,7 @@ class SessionIndex:
             self.index.add_facts(row.seq, segment)
         self.place_max = max(self.place_max, segment.place)
 
-    def _entry(self, row: SegmentRow, namings: int = 0) -> HeapEntry:
+    def _heap_entry(self, row: SegmentRow, namings: int = 0) -> HeapEntry:
         return entry_of(
             row.segment,
             SegmentTokens(
@@ -150,9 +150,9 @@ class SessionIndex:
             redactions=prepared.redactions,
         )
         if is_known:
-            heap.complete(slot, self._entry(row), refs)
+            heap.complete(slot, self._heap_entry(row), refs)
         else:
-            heap.admit(self._entry(row), refs)
+            heap.admit(self._heap_entry(row), refs)
         for later, number in namings.items():
             heap.set_namings(later, number)
         self._note_digest(slot, prepared.digest)

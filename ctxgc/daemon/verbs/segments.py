@@ -230,7 +230,7 @@ async def list_segments(services: Services, params: SegmentList) -> SegmentsRepl
 
 def apply_pins(session: Session, tx: Transaction, ids: Sequence[str], *, is_pinned: bool) -> SegmentsChangedReply:
     """Pin or unpin."""
-    slots, heap = session.live_slots(ids), session.heap
+    slots, heap = session.unforgotten_slots(ids), session.heap
     moved = [slot for slot in slots if heap.is_set(slot, PINNED) is not is_pinned]
     if moved:
         tx.add(SetPinned(session.key, moved, is_pinned))
@@ -248,7 +248,7 @@ def apply_pins(session: Session, tx: Transaction, ids: Sequence[str], *, is_pinn
 
 def apply_touch(session: Session, tx: Transaction, params: SegmentIds) -> SegmentsChangedReply:
     """Note a use now."""
-    slots, turn = session.live_slots(params.ids), session.row.turn
+    slots, turn = session.unforgotten_slots(params.ids), session.row.turn
     tx.add(Touch(session.key, [(slot, turn) for slot in slots]))
     for slot in slots:
         session.heap.touch(slot, turn)
@@ -257,7 +257,7 @@ def apply_touch(session: Session, tx: Transaction, params: SegmentIds) -> Segmen
 
 def apply_tags(session: Session, tx: Transaction, params: SegmentTag) -> SegmentsChangedReply:
     """Set tags, task, importance."""
-    [slot] = session.live_slots([params.id])
+    [slot] = session.unforgotten_slots([params.id])
     tags = None if params.tags is None else tuple(params.tags)
     tx.add(SetTags(session.key, slot, tags, params.task, params.importance))
     if params.importance is not None:
@@ -269,7 +269,7 @@ def apply_tags(session: Session, tx: Transaction, params: SegmentTag) -> Segment
 
 def apply_refs(session: Session, tx: Transaction, params: SegmentRef) -> SegmentsChangedReply:
     """Add references to older segments."""
-    [slot], targets = session.live_slots([params.id]), session.live_slots(params.refs)
+    [slot], targets = session.unforgotten_slots([params.id]), session.unforgotten_slots(params.refs)
     younger = [target for target in targets if target >= slot]
     if younger:
         name = session.heap.ids[younger[0]]

@@ -120,7 +120,7 @@ async def _recall_ids(
         raise BadParams("op_id goes with a recall by id", field="op_id")
     try:
         async with mutate(services, "stash.recall", params, session) as (session, tx):
-            slots = session.live_slots(ids)
+            slots = session.unforgotten_slots(ids)
             # Read inside the change: what is in the heap is in the stash now, and nobody forgets it meanwhile.
             rows = await services.stash.rows(session.key, slots)
             contents = await services.contents.get(session.key, slots)

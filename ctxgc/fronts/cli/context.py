@@ -190,5 +190,5 @@ def say_changed(page: terminal.Page, reply: Changed, hint: str | None = None) ->
 
 
 def usage(text: str, hint: str = "") -> NoReturn:
-    """The arguments make no sense together."""
+    """Raise `Refused` of kind `usage`: these arguments contradict each other."""
     raise Refused(text, kind="usage", hint=hint)

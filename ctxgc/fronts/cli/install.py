@@ -66,7 +66,7 @@ def install(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.fronts.setup import services
     from ctxgc.fronts.setup.changes import Records
 
-    config, host, work = _config(), services.this_host(), Work()
+    config, host, work = _config(), services.current_system(), Work()
     records = Records(str(config.daemon.lock_dir))
     needs_gateway = False
     for agent in dict.fromkeys(args.agents):
@@ -207,7 +207,7 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.fronts.setup import services
     from ctxgc.fronts.setup.changes import Records
 
-    config, host, work = _config(), services.this_host(), Work()
+    config, host, work = _config(), services.current_system(), Work()
     records = Records(str(config.daemon.lock_dir))
     names = [name for name in records.names() if name != SERVICES]
     agents = list(dict.fromkeys(args.agents or names))
@@ -263,14 +263,14 @@ def _carry_out_removal(work: Work, name: str, records: Records) -> None:
     part.carry_out(records)
 
 
-def _common_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
     parser.add_argument("--yes", action="store_true", help="change it without asking")
 
 
 def _install_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agents", nargs="+", choices=AGENTS, metavar="AGENT", help=", ".join(AGENTS))
-    _common_arguments(parser)
+    _add_shared_arguments(parser)
     parser.add_argument("--no-service", action="store_true", help="leave it to you to run the daemon and the gateway")
     parser.add_argument("--no-status-line", action="store_true", help="leave Claude Code's status line alone")
     parser.add_argument("--plugin", action="store_true", help="OpenCode: by the plugin, without the gateway")
@@ -280,7 +280,7 @@ def _uninstall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "agents", nargs="*", metavar="AGENT", help=f"{', '.join(AGENTS)}; default: all that are installed"
     )
-    _common_arguments(parser)
+    _add_shared_arguments(parser)
 
 
 COMMANDS = {

@@ -63,7 +63,7 @@ class Host:
     """The absolute path of one of our programs."""
 
 
-def this_host() -> Host:
+def current_system() -> Host:
     """The system that this is."""
     return Host(sys.platform, os.environ, os.getuid(), run_command, program_path)
 
@@ -155,7 +155,7 @@ def service_edits(host: Host, init_system: str, standing: Sequence[FileEdit]) ->
 
 
 def start_services(host: Host, init_system: str) -> None:
-    """Let the manager run them from now on. Raises `Refused` with what the manager said."""
+    """Have systemd or launchd start daemon and gateway, now and at each login. Raises `Refused`."""
     for command in _start_commands(host, init_system):
         code, said = host.run(command)
         if code and (command[0] == "systemctl" or "bootstrap" in command):

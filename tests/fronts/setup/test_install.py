@@ -63,7 +63,7 @@ def manager(home, monkeypatch):
     made.system = "linux"
     monkeypatch.setattr(
         services,
-        "this_host",
+        "current_system",
         lambda: services.Host(made.system, os.environ, 501, made, lambda name: f"/opt/my tools/{name}"),
     )
     return made
