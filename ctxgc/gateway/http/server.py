@@ -260,9 +260,7 @@ class Proxy:
             data = await reply.content.readany()
             await relayed.write(data)
         if call is not None:
-            call.reply.began.set()
-            call.reply.usage = scanner.usage() if scanner else None
-            call.reply.calls = scanner.calls if scanner else 0
+            call.reply.end(scanner.usage() if scanner else None, scanner.calls if scanner else 0)
             self._counters.without_usage += call.reply.usage is None and reply.ok
 
 

@@ -1,0 +1,42 @@
+"""Our own mark beside the hidden recall tool: the cache is known, and refused marks stay away, as without the tool."""
+
+import pytest
+
+from tests.gateway.stage import MESSAGES, Stage
+from tests.gateway.test_own_mark import MarkedAgent
+from tests.gateway.test_recall_tool import OTHER, Recalling, recall
+
+DONE = {"type": "text", "text": "That was it."}
+EVICTED = ("call_0", "call_1")
+
+
+@pytest.fixture
+def stage():
+    with Stage(Recalling(lambda ids: [id_ for id_ in EVICTED if id_ in ids]), recall_tool="always") as made:
+        yield made
+
+
+def collected(stage, turns=6):
+    """An agent whose session has the tool and tombstones, with its next request still to be sent."""
+    agent = MarkedAgent()
+    for number in range(turns):
+        stage.ask(MESSAGES, agent.body())
+        agent.run(1, number)
+    return agent
+
+
+def test_the_daemon_learns_that_a_request_with_the_tool_was_answered(stage):
+    collected(stage)
+
+    assert [sync["was_answered"] for sync in stage.daemon.told] == [False, *[True] * (len(stage.daemon.told) - 1)]
+
+
+def test_calls_of_every_reply_around_a_recall_count_for_the_hosts_look_back(stage):
+    agent = MarkedAgent()
+    many = [OTHER | {"id": f"call_wide_{number}"} for number in range(8)]
+    stage.upstream.script = [[recall()], many]
+
+    stage.ask(MESSAGES, agent.body())
+
+    (session,) = stage.running.syncer._sessions.values()
+    assert session.needs_bridge
