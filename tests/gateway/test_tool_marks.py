@@ -1,7 +1,10 @@
 """Our own mark beside the hidden recall tool: the cache is known, and refused marks stay away, as without the tool."""
 
+import json
+
 import pytest
 
+from ctxgc.gateway.body.splice_memo import SHORT_MARK
 from tests.gateway.stage import MESSAGES, Stage
 from tests.gateway.test_own_mark import MarkedAgent
 from tests.gateway.test_recall_tool import OTHER, Recalling, recall
@@ -16,9 +19,9 @@ def stage():
         yield made
 
 
-def collected(stage, turns=6):
+def collected(stage, turns=6, agent=None):
     """An agent whose session has the tool and tombstones, with its next request still to be sent."""
-    agent = MarkedAgent()
+    agent = agent or MarkedAgent()
     for number in range(turns):
         stage.ask(MESSAGES, agent.body())
         agent.run(1, number)
@@ -40,3 +43,29 @@ def test_calls_of_every_reply_around_a_recall_count_for_the_hosts_look_back(stag
 
     (session,) = stage.running.syncer._sessions.values()
     assert session.needs_bridge
+
+
+class ToolsFirstAgent(MarkedAgent):
+    """Writes its tools before its messages, and a mark beside the call whose result gets ours."""
+
+    def body(self):
+        asked = json.loads(super().body())
+        for message in asked["messages"]:
+            for block in message["content"]:
+                if block.get("id") == EVICTED[-1]:
+                    block["cache_control"] = self.mark
+        return json.dumps({"tools": asked.pop("tools")} | asked, separators=(",", ":")).encode()
+
+
+def test_the_refused_mark_goes_and_the_hosts_own_stay_wherever_the_tool_stands(stage):
+    agent = collected(stage, agent=ToolsFirstAgent())
+    stage.upstream.script = [400, [DONE]]
+    first = len(stage.upstream.received)
+
+    stage.ask(MESSAGES, agent.body())
+
+    marked, unmarked = [received.body for received in stage.upstream.received[first:]]
+    evicted = b'"[evicted 1]"'
+    assert marked.count(SHORT_MARK) == agent.body().count(SHORT_MARK) + 1
+    assert marked.count(evicted + SHORT_MARK) == 1, "ours"
+    assert unmarked == marked.replace(evicted + SHORT_MARK, evicted)
