@@ -6,7 +6,7 @@ import pytest
 
 from ctxgc.gateway.body.splice_memo import SHORT_MARK
 from tests.gateway.stage import MESSAGES, Stage
-from tests.gateway.test_own_mark import MarkedAgent
+from tests.gateway.test_own_mark import MarkedAgent, marks_in
 from tests.gateway.test_recall_tool import OTHER, Recalling, recall
 
 DONE = {"type": "text", "text": "That was it."}
@@ -69,3 +69,17 @@ def test_the_refused_mark_goes_and_the_hosts_own_stay_wherever_the_tool_stands(s
     assert marked.count(SHORT_MARK) == agent.body().count(SHORT_MARK) + 1
     assert marked.count(evicted + SHORT_MARK) == 1, "ours"
     assert unmarked == marked.replace(evicted + SHORT_MARK, evicted)
+
+
+def test_a_refused_mark_stays_away_from_every_round_of_the_tool(stage):
+    agent = collected(stage)
+    stage.upstream.script = [400, [recall()], [DONE]]
+    first = len(stage.upstream.received)
+
+    stage.ask(MESSAGES, agent.body())
+
+    bodies = [received.body for received in stage.upstream.received[first:]]
+    hosts = marks_in(agent.body())
+    assert [marks_in(body) for body in bodies] == [hosts + 1, hosts, hosts]
+    assert all(b"[evicted" in body for body in bodies)
+    assert b"recall_1" in bodies[-1]

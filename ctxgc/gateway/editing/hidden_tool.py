@@ -71,8 +71,11 @@ class HiddenRequest(Protocol):
         """The body with the tool."""
         ...
 
-    async def unmarked(self, own: OwnMark) -> bytes | None:
-        """The body with the tool and without our mark; None where the tool cannot be put into the unmarked body."""
+    async def unmark(self, own: OwnMark) -> bytes | None:
+        """Take our mark, which the upstream refused, from this body and from each body that `relay` sends.
+
+        The body without the mark; None where the tool cannot be put into the unmarked body, and nothing changes.
+        """
         ...
 
     def can_relay(self, reply: UpstreamReply) -> bool:

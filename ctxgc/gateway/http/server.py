@@ -58,12 +58,12 @@ class _OutgoingRequest:
     coding: str = ""
     """The content coding in which `body`, and each further body of the hidden tool's, goes upstream."""
 
-    async def unmarked(self) -> bytes | None:
-        """The body without our mark; None where no such body can be made."""
+    async def unmark(self) -> bytes | None:
+        """The body without our mark, which no later body of the request has; None where no such body can be made."""
         if self.own is None or not isinstance(self.body, bytes):
             return None
         # The tool moves bytes, so that the mark's place is known in the body before the tool alone.
-        return self.own.without(self.body) if self.hidden is None else await self.hidden.unmarked(self.own)
+        return self.own.without(self.body) if self.hidden is None else await self.hidden.unmark(self.own)
 
 
 class Proxy:
@@ -192,7 +192,7 @@ class Proxy:
 
         try:
             reply = await ask(out.body, out.length)
-            if _is_refused(reply) and (unmarked := await out.unmarked()) is not None:
+            if _is_refused(reply) and (unmarked := await out.unmark()) is not None:
                 reply = self._choose_unmarked(out, reply, await ask(unmarked))
             if out.original is not None and _is_refused(reply):
                 reply = self._choose_reply(out, reply, await ask(out.original))

@@ -59,10 +59,13 @@ class RecallRequest:
         """See `HiddenRequest.body`."""
         return self._talk.request.body
 
-    async def unmarked(self, own: OwnMark) -> bytes | None:
-        """See `HiddenRequest.unmarked`."""
+    async def unmark(self, own: OwnMark) -> bytes | None:
+        """See `HiddenRequest.unmark`."""
         made = await self._recaller.dress(self._talk.dressing, own.without(self._talk.edited))
-        return made.body if made is not None else None
+        if made is None:
+            return None
+        self._talk.request = made
+        return made.body
 
     def can_relay(self, reply: UpstreamReply) -> bool:
         """See `HiddenRequest.can_relay`."""
