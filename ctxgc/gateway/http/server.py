@@ -4,8 +4,8 @@
     agent ◀── status, headers, every byte as it comes, or the same broken connection ◀──
 
 The life of a request: `_serve` finds the route, `_prepare` the bytes that go upstream, `_exchange` carries request and
-reply to their ends. The server has no time-outs and no retries of its own, but one: an edited request that the upstream
-refuses is sent again as the agent wrote it. If the upstream takes that one, the session is edited no more.
+reply to their ends. The server has no time-outs, and no retries of its own but after a refusal of an edited request:
+without our mark, then as the agent wrote the request. The session goes on without whatever was refused.
 """
 
 from __future__ import annotations
@@ -59,11 +59,17 @@ class _OutgoingRequest:
     """The content coding in which `body`, and each further body of the hidden tool's, goes upstream."""
 
     async def unmark(self) -> bytes | None:
-        """The body without our mark, which no later body of the request has; None where no such body can be made."""
+        """The body without our mark, which no later body of the request has; None where no such body can be made.
+
+        The agent's own bytes where the mark was the only edit.
+        """
         if self.own is None or not isinstance(self.body, bytes):
             return None
         # The tool moves bytes, so that the mark's place is known in the body before the tool alone.
-        return self.own.without(self.body) if self.hidden is None else await self.hidden.unmark(self.own)
+        if self.hidden is not None:
+            return await self.hidden.unmark(self.own)
+        call = self.sent_call()
+        return self.original if call is not None and not call.edited_ids else self.own.without(self.body)
 
 
 class Proxy:
@@ -192,9 +198,10 @@ class Proxy:
 
         try:
             reply = await ask(out.body, out.length)
-            if _is_refused(reply) and (unmarked := await out.unmark()) is not None:
+            unmarked = await out.unmark() if _is_refused(reply) else None
+            if unmarked is not None:
                 reply = self._choose_unmarked(out, reply, await ask(unmarked))
-            if out.original is not None and _is_refused(reply):
+            if out.original is not None and out.original is not unmarked and _is_refused(reply):
                 reply = self._choose_reply(out, reply, await ask(out.original))
             if out.hidden is not None and out.hidden.can_relay(reply):
                 last = await out.hidden.relay(reply, Ends(ask, agent.write, (ClientError,)))
