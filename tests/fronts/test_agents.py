@@ -360,18 +360,53 @@ def test_copilot_without_a_key_of_the_users_is_not_started(run, monkeypatch):
     assert run("run", "copilot")[0] != 0
 
 
-@pytest.mark.parametrize(
-    ("agent", "variable"), [("mini", "ANTHROPIC_API_BASE"), ("crush", "OPENAI_API_ENDPOINT"), ("goose", "OPENAI_HOST")]
+MAKERS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com/"}
+BASES = {
+    "mini": {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_API_BASE"},
+    "qwen": {"openai": "OPENAI_API_BASE", "anthropic": "ANTHROPIC_BASE_URL"},
+    "crush": {"openai": "OPENAI_API_ENDPOINT", "anthropic": "ANTHROPIC_API_ENDPOINT"},
+    "goose": {"openai": "OPENAI_HOST", "anthropic": "ANTHROPIC_HOST"},
+    "copilot": {"openai": "COPILOT_PROVIDER_BASE_URL", "anthropic": "COPILOT_PROVIDER_BASE_URL"},
+}
+every_base = pytest.mark.parametrize(
+    ("agent", "provider"), [(agent, provider) for agent in BASES for provider in MAKERS]
 )
-def test_no_other_agent_is_sent_elsewhere_than_its_user_said(run, base, monkeypatch, agent, variable):
-    monkeypatch.setenv(variable, "https://proxy.example.org/v1")
-    code, said = run("run", agent)
-    assert code != 0
-    assert variable in said.err
 
-    for own in (f"{base}/s/x/anthropic", "https://api.openai.com/v1"):
+
+@pytest.fixture
+def copilot_key(monkeypatch):
+    def use(provider):
+        monkeypatch.setenv("COPILOT_PROVIDER_API_KEY", "k")
+        monkeypatch.setenv("COPILOT_PROVIDER_TYPE", provider)
+
+    return use
+
+
+@every_base
+def test_no_other_agent_is_sent_elsewhere_than_its_user_said(run, base, monkeypatch, copilot_key, agent, provider):
+    variable, other = BASES[agent][provider], next(name for name in MAKERS if name != provider)
+    copilot_key(provider)
+    for own in ("https://proxy.example.org/v1", MAKERS[other], f"{base}/s/{provider}/{other}/v1", f"{base}/chatgpt"):
+        monkeypatch.setenv(variable, own)
+        code, said = run("run", agent)
+        assert code != 0
+        assert variable in said.err
+        assert f"`upstream_{provider}`" in said.err
+
+    for own in (f"{base}/s/{other}/{provider}/v1", base.partition("/k/")[0], MAKERS[provider]):
         monkeypatch.setenv(variable, own)
         assert run("run", agent)[1][variable].startswith(base.partition("/k/")[0])
+
+
+@every_base
+def test_a_key_for_the_maker_is_not_sent_to_the_users_proxy(run, monkeypatch, copilot_key, agent, provider):
+    copilot_key(provider)
+    monkeypatch.setenv(f"CTXGC_GATEWAY__UPSTREAM_{provider.upper()}", "https://proxy.example.org/v1")
+    monkeypatch.setenv(BASES[agent][provider], MAKERS[provider])
+
+    assert run("run", agent)[0] != 0
+    monkeypatch.setenv(BASES[agent][provider], "https://proxy.example.org")
+    assert isinstance(run("run", agent)[1], dict)
 
 
 @pytest.mark.parametrize(("agent", "name"), [("claude", "x"), ("pi", "a/b"), ("pi", "-x"), ("pi", "x" * 200)])
