@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.fronts.cli import gateway_status
 from ctxgc.gateway import peer, secret
 from ctxgc.gateway.http.owner_guard import is_secret
 from ctxgc.gateway.http.request_path import split_path
@@ -62,6 +63,12 @@ def test_a_base_url_with_the_secret_is_served_and_the_secret_stays_here(asked, c
     assert SECRET not in repr(vars(asked.upstream)) + caplog.text + repr(asked.running.settings)
     assert status.status == 200
     assert SECRET.encode() not in status.body
+
+
+@pytest.mark.parametrize("word", ["", "of-another-folder"])
+def test_a_gateway_that_refuses_is_known_for_a_gateway(asked, word):
+    with pytest.raises(gateway_status.StatusRefused, match="serves its own user"):
+        gateway_status.status_of(f"http://127.0.0.1:{asked.running.port}", word)
 
 
 def test_a_refused_call_with_a_body_reaches_nobody(asked):
