@@ -31,7 +31,7 @@ def gateway():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             data = json.dumps(server.status).encode()
-            self.send_response(200)
+            self.send_response(server.code)
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -40,7 +40,7 @@ def gateway():
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.status = MODES
+    server.status, server.code = MODES, 200
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # Else it ends after 0.5 s.
     yield server
     server.shutdown()
@@ -278,6 +278,28 @@ def test_what_answers_there_must_be_a_gateway(run, gateway):
 
     assert code == 1
     assert "something else" in said.err
+
+
+def test_a_gateway_of_an_older_version_is_to_be_started_again(run, gateway):
+    message = "ctxgc gateway: path and headers name neither of Anthropic and OpenAI"
+    gateway.status, gateway.code = {"type": "error", "error": {"message": message}}, 400
+
+    code, said = run("run", "claude")
+
+    assert code == 1
+    assert "something else" not in said.err
+    assert "another version" in said.err
+    assert "`ctxgc gateway --stop`" in said.err
+
+
+FOREIGN = [[], {"error": "no"}, {"error": {"message": "not found"}}, {"error": {"message": 5}}]
+
+
+@pytest.mark.parametrize("status", FOREIGN)
+def test_an_error_of_another_program_is_no_gateways(run, gateway, status):
+    gateway.status, gateway.code = status, 404
+
+    assert "something else" in run("run", "claude")[1].err
 
 
 def test_without_a_gateway_and_without_leave_to_start_one_nothing_is_run(run, gateway, monkeypatch):
