@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import Admitted
-from ctxgc.adapters.transcripts.formats import FORMATS
+from ctxgc.adapters.transcripts.formats import FORMATS, open_transcript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from tests.contracts.test_transcripts import lines_of, pieces, sample
 from tests.contracts.transcript_state import check, read, state_of
@@ -86,6 +86,35 @@ def test_a_cut_character_costs_nothing_but_itself(name, data):
     expected, reference = read(name, sample(name))
     assert transcript.records == reference.records
     assert sum(texts_of(events).values()) >= sum(texts_of(expected).values())
+
+
+@every_log
+@given(st.data())
+def test_a_poll_may_end_at_any_byte_of_a_line_of_several_records(name, data):
+    glued = b"".join(line.rstrip(b"\n") for line in wide(lines_of(name))) + b"\n"
+    inside = [at for at, byte in enumerate(glued) if byte & 0xC0 == 0x80]
+    cuts = data.draw(st.sets(st.one_of(st.integers(0, len(glued)), st.sampled_from(inside)), max_size=4))
+    transcript = open_transcript(name)
+    events = []
+    for piece in pieces(glued, cuts):
+        events += transcript.feed(piece) + transcript.finish()
+
+    expected, reference = read(name, glued)
+    assert state_of(events) == state_of(expected)
+    assert (transcript.records, transcript.skipped) == (reference.records, reference.skipped)
+
+
+def wide(lines):
+    """The records with texts of characters of more than one byte."""
+    return [json.dumps(accented(json.loads(line)), ensure_ascii=False).encode() for line in lines]
+
+
+def accented(value):
+    if isinstance(value, dict):
+        return {key: accented(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [accented(part) for part in value]
+    return value.replace(" ", " é€😀 ") if isinstance(value, str) and "<" not in value else value
 
 
 def words_in(line):

@@ -31,7 +31,7 @@ def gateway():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             data = json.dumps(server.status).encode()
-            self.send_response(200)
+            self.send_response(server.code)
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -40,7 +40,7 @@ def gateway():
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.status = MODES
+    server.status, server.code = MODES, 200
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # Else it ends after 0.5 s.
     yield server
     server.shutdown()
@@ -280,6 +280,28 @@ def test_what_answers_there_must_be_a_gateway(run, gateway):
     assert "something else" in said.err
 
 
+def test_a_gateway_of_an_older_version_is_to_be_started_again(run, gateway):
+    message = "ctxgc gateway: path and headers name neither of Anthropic and OpenAI"
+    gateway.status, gateway.code = {"type": "error", "error": {"message": message}}, 400
+
+    code, said = run("run", "claude")
+
+    assert code == 1
+    assert "something else" not in said.err
+    assert "another version" in said.err
+    assert "`ctxgc gateway --stop`" in said.err
+
+
+FOREIGN = [[], {"error": "no"}, {"error": {"message": "not found"}}, {"error": {"message": 5}}]
+
+
+@pytest.mark.parametrize("status", FOREIGN)
+def test_an_error_of_another_program_is_no_gateways(run, gateway, status):
+    gateway.status, gateway.code = status, 404
+
+    assert "something else" in run("run", "claude")[1].err
+
+
 def test_without_a_gateway_and_without_leave_to_start_one_nothing_is_run(run, gateway, monkeypatch):
     monkeypatch.setenv("CTXGC_GATEWAY__PORT", "9")
 
@@ -360,18 +382,53 @@ def test_copilot_without_a_key_of_the_users_is_not_started(run, monkeypatch):
     assert run("run", "copilot")[0] != 0
 
 
-@pytest.mark.parametrize(
-    ("agent", "variable"), [("mini", "ANTHROPIC_API_BASE"), ("crush", "OPENAI_API_ENDPOINT"), ("goose", "OPENAI_HOST")]
+MAKERS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com/"}
+BASES = {
+    "mini": {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_API_BASE"},
+    "qwen": {"openai": "OPENAI_API_BASE", "anthropic": "ANTHROPIC_BASE_URL"},
+    "crush": {"openai": "OPENAI_API_ENDPOINT", "anthropic": "ANTHROPIC_API_ENDPOINT"},
+    "goose": {"openai": "OPENAI_HOST", "anthropic": "ANTHROPIC_HOST"},
+    "copilot": {"openai": "COPILOT_PROVIDER_BASE_URL", "anthropic": "COPILOT_PROVIDER_BASE_URL"},
+}
+every_base = pytest.mark.parametrize(
+    ("agent", "provider"), [(agent, provider) for agent in BASES for provider in MAKERS]
 )
-def test_no_other_agent_is_sent_elsewhere_than_its_user_said(run, base, monkeypatch, agent, variable):
-    monkeypatch.setenv(variable, "https://proxy.example.org/v1")
-    code, said = run("run", agent)
-    assert code != 0
-    assert variable in said.err
 
-    for own in (f"{base}/s/x/anthropic", "https://api.openai.com/v1"):
+
+@pytest.fixture
+def copilot_key(monkeypatch):
+    def use(provider):
+        monkeypatch.setenv("COPILOT_PROVIDER_API_KEY", "k")
+        monkeypatch.setenv("COPILOT_PROVIDER_TYPE", provider)
+
+    return use
+
+
+@every_base
+def test_no_other_agent_is_sent_elsewhere_than_its_user_said(run, base, monkeypatch, copilot_key, agent, provider):
+    variable, other = BASES[agent][provider], next(name for name in MAKERS if name != provider)
+    copilot_key(provider)
+    for own in ("https://proxy.example.org/v1", MAKERS[other], f"{base}/s/{provider}/{other}/v1", f"{base}/chatgpt"):
+        monkeypatch.setenv(variable, own)
+        code, said = run("run", agent)
+        assert code != 0
+        assert variable in said.err
+        assert f"`upstream_{provider}`" in said.err
+
+    for own in (f"{base}/s/{other}/{provider}/v1", base.partition("/k/")[0], MAKERS[provider]):
         monkeypatch.setenv(variable, own)
         assert run("run", agent)[1][variable].startswith(base.partition("/k/")[0])
+
+
+@every_base
+def test_a_key_for_the_maker_is_not_sent_to_the_users_proxy(run, monkeypatch, copilot_key, agent, provider):
+    copilot_key(provider)
+    monkeypatch.setenv(f"CTXGC_GATEWAY__UPSTREAM_{provider.upper()}", "https://proxy.example.org/v1")
+    monkeypatch.setenv(BASES[agent][provider], MAKERS[provider])
+
+    assert run("run", agent)[0] != 0
+    monkeypatch.setenv(BASES[agent][provider], "https://proxy.example.org")
+    assert isinstance(run("run", agent)[1], dict)
 
 
 @pytest.mark.parametrize(("agent", "name"), [("claude", "x"), ("pi", "a/b"), ("pi", "-x"), ("pi", "x" * 200)])

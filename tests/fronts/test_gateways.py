@@ -209,3 +209,17 @@ def test_a_gateway_that_is_none_of_this_state_folder_is_not_stopped_but_named(ru
 
     assert ran.code == 1
     assert "http://127.0.0.1:8787 is none of the state folder" in ran.err
+
+
+def test_a_gateway_that_answers_nobody_without_its_secret_is_named_all_the_same(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("CTXGC_DAEMON__STATE_DIR", str(tmp_path))
+
+    def status_of(url, secret=""):
+        raise gateway_status.StatusRefused("the gateway serves its own user")
+
+    monkeypatch.setattr(gateway_status, "status_of", status_of)
+
+    ran = run(tmp_path / "none", "gateway", "--stop")
+
+    assert ran.code == 1
+    assert "http://127.0.0.1:8787 is none of the state folder" in ran.err

@@ -7,12 +7,17 @@ import socket
 import stat
 import subprocess
 import sys
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ctxgc.fronts.cli import gateway_status
 from ctxgc.gateway import peer, secret
 from ctxgc.gateway.http.owner_guard import is_secret
 from ctxgc.gateway.http.request_path import split_path
+from tests.effort import effort
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, Stage
 
@@ -60,6 +65,12 @@ def test_a_base_url_with_the_secret_is_served_and_the_secret_stays_here(asked, c
     assert SECRET.encode() not in status.body
 
 
+@pytest.mark.parametrize("word", ["", "of-another-folder"])
+def test_a_gateway_that_refuses_is_known_for_a_gateway(asked, word):
+    with pytest.raises(gateway_status.StatusRefused, match="serves its own user"):
+        gateway_status.status_of(f"http://127.0.0.1:{asked.running.port}", word)
+
+
 def test_a_refused_call_with_a_body_reaches_nobody(asked):
     assert asked.send(MESSAGES, BODY, CLAUDE).status == 403
     asked.settle()
@@ -74,6 +85,73 @@ def test_a_base_url_of_old_is_served_to_a_process_of_the_gateways_user():
         assert stage.ask(MESSAGES, BODY) == BODY
         assert stage.send(STATUS, method="GET").status == 200
         assert stage.send(f"/k/of-another-day{STATUS}", method="GET").status == 200
+
+
+@pytest.fixture(scope="module")
+def own():
+    """A gateway that serves every request of its user's processes, with the secret or without."""
+    with Stage(mode="shadow", secret=SECRET) as stage:
+        yield stage
+
+
+ESCAPED = "".join(f"%{ord(char):02X}" for char in SECRET)
+WORDS = (
+    "/",
+    "//",
+    "/k/",
+    "/s/",
+    "/k/x",
+    "/s/pi:a",
+    "/anthropic",
+    "/openai",
+    "/v1/messages",
+    "?",
+    "=",
+    "%2F",
+    "..",
+    "x",
+)
+
+
+@linux
+@given(st.data())
+@effort(60)
+def test_the_secret_goes_upstream_from_no_place_of_a_target(own, data):
+    words = data.draw(st.lists(st.sampled_from(WORDS), max_size=6))
+    form = data.draw(st.sampled_from([SECRET, ESCAPED, ESCAPED[:9] + SECRET[3:]]))
+    words.insert(data.draw(st.integers(0, len(words))), form)
+    own.upstream.received.clear()
+
+    reply = own.send("/" + "".join(words), BODY, CLAUDE)
+
+    sent = repr(vars(own.upstream)) + repr(own.daemon.told)
+    assert SECRET not in unquote(sent), reply.status
+
+
+@linux
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/anthropic/k/{SECRET}{MESSAGES}",
+        f"//k/{SECRET}/anthropic{MESSAGES}",
+        f"/k/S/anthropic/k/{SECRET}{MESSAGES}",
+        f"/anthropic/k/{ESCAPED}{MESSAGES}",
+        f"/s/{SECRET}/anthropic{MESSAGES}",
+        f"/anthropic{MESSAGES}?key={SECRET}",
+    ],
+)
+def test_a_base_url_with_the_secret_at_another_place_is_refused_with_the_right_place(own, path):
+    reply = own.send(path, BODY, CLAUDE)
+
+    assert reply.status == 400
+    assert b"/k/SECRET" in reply.body
+    assert SECRET.encode() not in reply.body
+
+
+@linux
+@pytest.mark.parametrize("begin", [f"/k/{SECRET}/s/pi%3Aa", f"/s/pi:a/k/{SECRET}"])
+def test_secret_and_session_are_taken_in_either_order(own, begin):
+    assert own.ask(f"{begin}/anthropic{MESSAGES}", BODY, CLAUDE) == BODY
 
 
 @linux
@@ -139,7 +217,9 @@ def test_the_secret_is_its_users_alone_and_outlives_restarts(tmp_path):
         ("/k/S", ("S", "", "/")),
         ("/kitchen/x", ("", "", "/kitchen/x")),
         ("/anthropic/k/S/x", ("", "", "/anthropic/k/S/x")),
+        ("/s/pi%3Aa/k/S/v1/messages", ("S", "pi:a", "/v1/messages")),
+        ("/k/S/k/T/x", ("S", "", "/k/T/x")),
     ],
 )
-def test_a_path_is_taken_apart_once_from_its_beginning(target, parts):
+def test_a_path_is_taken_apart_once_from_its_beginning_in_either_order(target, parts):
     assert split_path(target) == parts

@@ -16,7 +16,7 @@ from typing import Any
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX, Event
 from ctxgc.adapters.transcripts.inflating import Inflater
-from ctxgc.adapters.transcripts.resync import Nesting, Salvage, is_blank, readable, salvage
+from ctxgc.adapters.transcripts.resync import Nesting, Salvage, cut_character, is_blank, readable, salvage
 
 OPEN_CHARS_MAX = LINE_BYTES_MAX
 """Of an object that goes on over lines; a longer one is taken for torn."""
@@ -198,16 +198,17 @@ class LineTranscript:
 
     def _take_cut(self, tail: bytes) -> None:
         """The input ends in a damaged line: its whole records count, and the rest may still go on."""
-        text = "\n".join([*self._open_lines, readable(tail)])
+        cut = cut_character(tail)
+        text = "\n".join([*self._open_lines, readable(tail.removesuffix(cut))])
         found = salvage(text, self._is_record, is_final=True)
         rest = text[found.end :]
         if found.records:
             self._pop_open()
             self._lines.drop_tail()
             self._take_salvage(found, "")
-            for line in self._lines.feed(rest.encode()):
+            for line in self._lines.feed(rest.encode() + cut):
                 self._take(line)
-        if not (found.records and is_blank(rest)):
+        if not (found.records and is_blank(rest) and not cut):
             self.skipped["truncated"] = 1
 
     def _is_record(self, value: dict[str, Any]) -> bool:

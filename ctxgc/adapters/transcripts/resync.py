@@ -12,6 +12,7 @@ keys: a torn record's inner objects are no records of their own. Work is linear 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable
@@ -23,6 +24,9 @@ NO_TEXT = "\0\x1e\ufeff, \t\r\n"
 
 EFFORT_MAX = 32
 """Characters decoded in vain, by characters of the stretch: deep nests that never close must not cost a square."""
+
+CHARACTER_BYTES_MAX = 4
+"""Of UTF-8."""
 
 END_CHARS = 8
 """A decoder that stops so near the end met a cut literal or escape, not a tear."""
@@ -52,6 +56,13 @@ class Salvage:
 def readable(stretch: bytes) -> str:
     """The text of a stretch: NULs are no JSON anywhere, a character cut in two becomes U+FFFD."""
     return stretch.replace(b"\0", b"").decode("utf-8", "replace")
+
+
+def cut_character(stretch: bytes) -> bytes:
+    """The beginning of a character in which the stretch ends, for the next bytes to complete; empty without one."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(stretch[-CHARACTER_BYTES_MAX:])
+    return decoder.getstate()[0]
 
 
 def salvage(text: str, is_record: Callable[[dict[str, Any]], bool], *, is_final: bool) -> Salvage:

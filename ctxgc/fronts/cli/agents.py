@@ -279,6 +279,11 @@ def _serving(start: Start) -> dict[str, Any] | None:
         return gateway_status.status_of(start.url, start.secret)
     except ConnectionRefusedError:
         return None
+    except gateway_status.StatusRefused:
+        raise Refused(
+            f"the gateway at {start.url} is of another version, or has another secret",
+            hint="`ctxgc gateway --stop` ends the gateway of this state folder; then run the agent again",
+        ) from None
     except (OSError, ValueError):
         hint = "set another `port` under [gateway]"
         raise Refused(f"something else than the gateway answers at {start.url}", hint=hint) from None

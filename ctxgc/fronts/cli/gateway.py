@@ -82,6 +82,8 @@ def _refuse_stranger(url: str, folder: str) -> None:
     """Raise `Refused` where a gateway serves without a file in this folder."""
     try:
         gateway_status.status_of(url)
+    except gateway_status.StatusRefused:
+        pass  # Only a gateway refuses so; the secret of this folder would not open another folder's.
     except (OSError, ValueError):
         return
     raise Refused(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 STATUS_PATH = "/ctxgc/status"
+FAULT_BEGIN = "ctxgc gateway: "
+"""The beginning of the message of every error that is the gateway's own, in every version."""
 ASK_S = 2.0
 ANSWER_BYTES_MAX = 2**20
 POLL_S = 0.02
@@ -51,10 +53,15 @@ WHY = {
 """Why a call passed unedited, by the gateway's word for it."""
 
 
+class StatusRefused(ValueError):
+    """A gateway answered, and refused its status: by its secret, or by a version that knows no secret."""
+
+
 def status_of(url: str, secret: str = "") -> dict[str, Any]:
     """The status of the gateway at this address. Raises OSError, and ValueError for what is no gateway.
 
-    The secret goes to a process of this user alone, where the kernel tells whose a port is.
+    A gateway that refuses raises `StatusRefused`. The secret goes to a process of this user alone, where the kernel
+    tells whose a port is.
     """
     host, _, port = url.removeprefix("http://").rpartition(":")
     if listener_uid((host.strip("[]"), int(port))) not in (None, os.geteuid()):
@@ -67,10 +74,19 @@ def status_of(url: str, secret: str = "") -> dict[str, Any]:
         while len(answer) < ANSWER_BYTES_MAX and (part := connection.recv(2**16)):
             answer += part
     head, _, body = answer.partition(b"\r\n\r\n")
-    status = json.loads(body) if head.split(b"\r\n")[0].split(b" ")[1:2] == [b"200"] else None
-    if not (isinstance(status, dict) and isinstance(status.get("modes"), dict) and "mode" in status):
+    is_served, status = head.split(b"\r\n")[0].split(b" ")[1:2] == [b"200"], json.loads(body)
+    if not is_served and (fault := _gateway_fault(status)):
+        raise StatusRefused(fault)
+    if not (is_served and isinstance(status, dict) and isinstance(status.get("modes"), dict) and "mode" in status):
         raise ValueError(f"what answers at {url} is no gateway")
     return status
+
+
+def _gateway_fault(answer: Any) -> str:
+    """The words of an error of a gateway's own; empty for any other answer."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    return message if isinstance(message, str) and message.startswith(FAULT_BEGIN) else ""
 
 
 def gateways_with_status(folder: str) -> list[dict[str, Any]]:

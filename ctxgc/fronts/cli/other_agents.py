@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from secrets import token_hex
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -34,7 +34,12 @@ if TYPE_CHECKING:
     from ctxgc.config import GatewayConfig
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_BEFORE_ROUTE = re.compile(r"(?:/k/[^/]*)?(?:/s/[^/]*)?/?")
+"""Secret and session, which stand before the provider's name in a path of the gateway."""
 PI_EXTENSION = os.path.join(os.path.dirname(__file__), "pi_gateway.js")
+OPENAI, ANTHROPIC = "openai", "anthropic"
+MAKERS = {OPENAI: "https://api.openai.com", ANTHROPIC: "https://api.anthropic.com"}
+"""Each provider's own address: the upstream where the configuration names none."""
 COPILOT_KEYS = ("COPILOT_PROVIDER_API_KEY", "COPILOT_PROVIDER_API_KEY_COMMAND", "COPILOT_PROVIDER_BEARER_TOKEN")
 
 
@@ -61,14 +66,11 @@ def openai_base(url: str, gateway: GatewayConfig) -> str:
 def by_usual_variables(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
     """A program that reads the variables of the providers' own libraries, or of LiteLLM."""
     openai, anthropic = openai_base(url, gateway), f"{url}/anthropic"
-    variables = {
-        "OPENAI_BASE_URL": openai,
-        "OPENAI_API_BASE": openai,
-        "ANTHROPIC_BASE_URL": anthropic,
-        "ANTHROPIC_API_BASE": anthropic,
-    }
-    _require_same_upstreams(variables, url, gateway, environment)
-    return Way(variables)
+    by_openai = {"OPENAI_BASE_URL": openai, "OPENAI_API_BASE": openai}
+    by_anthropic = {"ANTHROPIC_BASE_URL": anthropic, "ANTHROPIC_API_BASE": anthropic}
+    _require_same_upstream(OPENAI, by_openai, url, gateway, environment)
+    _require_same_upstream(ANTHROPIC, by_anthropic, url, gateway, environment)
+    return Way(by_openai | by_anthropic)
 
 
 def pi(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
@@ -82,12 +84,12 @@ def copilot(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) ->
     if not any(environment.get(name) for name in COPILOT_KEYS):
         hint = f"set {COPILOT_KEYS[0]} and COPILOT_MODEL: `copilot help providers` says how"
         raise Refused("Copilot's own service does not go through the gateway", kind="config", hint=hint)
-    kind = environment.get("COPILOT_PROVIDER_TYPE", "openai")
-    if kind not in ("openai", "anthropic"):
+    kind = environment.get("COPILOT_PROVIDER_TYPE", OPENAI)
+    if kind not in MAKERS:
         raise Refused(f"COPILOT_PROVIDER_TYPE is {kind}: an API that the gateway does not know", kind="config")
-    base = openai_base(url, gateway) if kind == "openai" else f"{url}/anthropic"
+    base = openai_base(url, gateway) if kind == OPENAI else f"{url}/anthropic"
     variables = {"COPILOT_PROVIDER_BASE_URL": base}
-    _require_same_upstreams(variables, url, gateway, environment)
+    _require_same_upstream(kind, variables, url, gateway, environment)
     return Way(variables | {"COPILOT_PROVIDER_TRANSPORT": "http"})
 
 
@@ -99,17 +101,27 @@ def goose(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> W
         "OPENAI_BASE_PATH": f"{path[1:]}/openai{_version(gateway)}/chat/completions",
         "ANTHROPIC_HOST": f"{url}/anthropic",
     }
-    _require_same_upstreams(
-        {name: variables[name] for name in ("OPENAI_HOST", "ANTHROPIC_HOST")}, url, gateway, environment
-    )
+    _require_same_upstream(OPENAI, ["OPENAI_HOST"], url, gateway, environment)
+    _require_same_upstream(ANTHROPIC, ["ANTHROPIC_HOST"], url, gateway, environment)
     return Way(variables)
 
 
 def crush(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
     """Crush: the variables that its catalogue names as the endpoints of its providers."""
     variables = {"OPENAI_API_ENDPOINT": openai_base(url, gateway), "ANTHROPIC_API_ENDPOINT": f"{url}/anthropic"}
-    _require_same_upstreams(variables, url, gateway, environment)
+    _require_same_upstream(OPENAI, ["OPENAI_API_ENDPOINT"], url, gateway, environment)
+    _require_same_upstream(ANTHROPIC, ["ANTHROPIC_API_ENDPOINT"], url, gateway, environment)
     return Way(variables)
+
+
+def is_same_upstream(own: str, provider: str, url: str, gateway: GatewayConfig) -> bool:
+    """Whether a base URL of the user's for this provider leads where the gateway sends the provider's key."""
+    own = _bare(own)
+    if f"{own}/".startswith(f"{_origin(url)}/"):
+        named = _BEFORE_ROUTE.sub("", urlsplit(own).path, count=1).partition("/")[0]
+        return named not in {*MAKERS, "chatgpt"} - {provider}
+    upstream = gateway.upstream_openai if provider == OPENAI else gateway.upstream_anthropic
+    return own == _bare(upstream or MAKERS[provider])
 
 
 def _version(gateway: GatewayConfig) -> str:
@@ -120,19 +132,17 @@ def _origin(url: str) -> str:
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
 
-def _require_same_upstreams(
-    variables: Mapping[str, str], url: str, gateway: GatewayConfig, environment: Mapping[str, str]
+def _require_same_upstream(
+    provider: str, names: Iterable[str], url: str, gateway: GatewayConfig, environment: Mapping[str, str]
 ) -> None:
-    """Refuse to send a key elsewhere than its user's own base URLs say."""
-    known = {gateway.upstream_openai, gateway.upstream_anthropic, "https://api.openai.com", "https://api.anthropic.com"}
-    same = {_bare(upstream) for upstream in known if upstream}
-    for name in variables:
-        own = _bare(environment.get(name, ""))
-        if own and own not in same and not f"{own}/".startswith(f"{_origin(url)}/"):
+    """Refuse to send a provider's key elsewhere than its user's own base URLs, in variables of these names, say."""
+    for name in names:
+        own = environment.get(name, "")
+        if own and not is_same_upstream(own, provider, url, gateway):
             raise Refused(
                 f"{name} is set to an address that the gateway does not send to",
                 kind="config",
-                hint=f"set `upstream_openai` or `upstream_anthropic` under [gateway] to that address, or unset {name}",
+                hint=f"set `upstream_{provider}` under [gateway] to that address, or unset {name}",
             )
 
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from ctxgc.config import Config
 from ctxgc.fronts.cli.agents import AGENTS
-from ctxgc.fronts.cli.base_url import gateway_base_url
+from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.context import Refused
-from ctxgc.fronts.cli.other_agents import Way
+from ctxgc.fronts.cli.other_agents import Way, is_same_upstream
 from ctxgc.fronts.setup import json_edit, toml_edit
 from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, new_file, read_text, taken_back
 from ctxgc.fronts.setup.json_edit import Uneditable
@@ -140,23 +140,23 @@ def opencode(config: Config, environment: Mapping[str, str], options: Options, s
     for provider, value in overlay["provider"].items():
         for name, base in value["options"].items():
             place = ("provider", provider, "options", name)
-            _require_free(
-                path, settings, place, (base, config.gateway.upstream_anthropic, config.gateway.upstream_openai)
-            )
+            _require_free(path, settings, place, config)
             changes.append(Change(place, json.dumps(base)))
     return AgentPlan((FileEdit(str(path), "json", tuple(changes)),))
 
 
-def _require_free(path: Path, settings: dict[str, Any], place: tuple[str, ...], allowed: tuple[Any, ...]) -> None:
+def _require_free(path: Path, settings: dict[str, Any], place: tuple[str, ...], config: Config) -> None:
+    """Refuse to replace an address to which the gateway would not send; `place` names the provider second."""
     value: Any = settings
     for key in place:
         value = value.get(key) if isinstance(value, dict) else None
-    bases = [one.rstrip("/").removesuffix("/v1") if isinstance(one, str) else one for one in allowed]
-    if value is not None and (value.rstrip("/").removesuffix("/v1") if isinstance(value, str) else value) not in bases:
-        raise Refused(
-            f"{path} sets {'.'.join(place)} to another address", kind="config",
-            hint=f"set `upstream_{place[1]}` under [gateway] to that address, or take it out",
-        )  # fmt: skip
+    address = gateway_address(config.gateway)
+    if value is None or (isinstance(value, str) and is_same_upstream(value, place[1], address, config.gateway)):
+        return
+    raise Refused(
+        f"{path} sets {'.'.join(place)} to another address", kind="config",
+        hint=f"set `upstream_{place[1]}` under [gateway] to that address, or take it out",
+    )  # fmt: skip
 
 
 def _json(path: Path, text: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
     /k/SECRET in the path ──────────────────────────▶ served, and the path goes on without it
     `gateway.auth = "auto"`, and the peer's uid is ours ▶ served
+    the secret at another place of the path ─────────▶ 400, for the path goes upstream
     anything else ──────────────────────────────────▶ 403, `/ctxgc/status` too
 
 The loopback is open to every user of a machine, and a gateway speaks for its own user with that user's sessions.
@@ -16,11 +17,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from ctxgc.gateway.http.connections import connection_of
-from ctxgc.gateway.http.request_path import RequestPath, split_path
+from ctxgc.gateway.http.request_path import RequestPath, names_secret, split_path
 from ctxgc.gateway.settings import Settings
 
 PATH = web.RequestKey("path", RequestPath)
 """The parts of the path of a request that is served."""
+NOT_THE_OWNER = "the gateway serves its own user; `ctxgc env AGENT` prints the base URL with that user's secret"
+NOT_AT_ITS_PLACE = (
+    "this path would take the secret upstream; a base URL begins with /k/SECRET, as `ctxgc env AGENT` prints it"
+)
 
 
 def only_the_owner(settings: Callable[[], Settings]) -> Middleware:
@@ -37,7 +42,9 @@ def only_the_owner(settings: Callable[[], Settings]) -> Middleware:
                 connection.prove()
             is_own_peer = settings().auth == "auto" and connection is not None and connection.is_owner
             if not (has_secret or is_own_peer):
-                return _refused()
+                return _refused(web.HTTPForbidden.status_code, "permission_error", NOT_THE_OWNER)
+            if names_secret(path, settings().secret):
+                return _refused(web.HTTPBadRequest.status_code, "invalid_request_error", NOT_AT_ITS_PLACE)
             request[PATH] = path
             return await handler(request)
         finally:
@@ -53,9 +60,8 @@ def is_secret(word: str, secret: str) -> bool:
     return bool(secret) and compare_digest(word.encode("utf-8", "surrogateescape"), secret.encode())
 
 
-def _refused() -> web.Response:
-    why = "the gateway serves its own user; `ctxgc env AGENT` prints the base URL with that user's secret"
-    fault = {"type": "permission_error", "message": f"ctxgc gateway: {why}"}
-    response = web.json_response({"type": "error", "error": fault}, status=web.HTTPForbidden.status_code)
+def _refused(status: int, kind: str, why: str) -> web.Response:
+    fault = {"type": kind, "message": f"ctxgc gateway: {why}"}
+    response = web.json_response({"type": "error", "error": fault}, status=status)
     response.force_close()  # The body of a refused request is not read.
     return response

@@ -1,13 +1,16 @@
 """The path of a request, taken apart: `/k/SECRET/s/NAME/anthropic/v1/messages`.
 
 /k/SECRET   the word by which the gateway's user is known       both may be left out; neither goes upstream
-/s/NAME     the session, for agents that send no name of it
+/s/NAME     the session, for agents that send no name of it     in either order
 the rest    the route: see `routes.py`
+
+A secret in the rest would go upstream with the path: `names_secret` finds such a secret, so that the gateway refuses.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from ctxgc.gateway.secret import PATH_PREFIX
 
@@ -28,7 +31,15 @@ def split_path(target: str) -> RequestPath:
     """The parts of a target (path and query as they came)."""
     secret, target = _split(PATH_PREFIX, target)
     session, target = _split(SESSION_PREFIX, target)
-    return RequestPath(secret, session, target)
+    if session and not secret:
+        secret, target = _split(PATH_PREFIX, target)
+    return RequestPath(secret, unquote(session), target)  # Some clients escape the colon of `AGENT:NAME`.
+
+
+def names_secret(path: RequestPath, secret: str) -> bool:
+    """Whether the secret, escaped or not, stands at another place than its own: there the secret would be passed on."""
+    rest = f"{path.session}{path.target}"
+    return bool(secret) and (secret in rest or secret in unquote(rest))
 
 
 def _split(prefix: str, target: str) -> tuple[str, str]:

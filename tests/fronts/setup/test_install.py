@@ -144,6 +144,33 @@ def test_opencodes_providers_keep_their_keys(run, home):
     assert providers["anthropic"]["options"] == {"baseURL": f"{base_url(home)}/anthropic/v1"}
 
 
+OLD_BASES = ("http://127.0.0.1:8787", "http://127.0.0.1:8787/k/of-another-day")
+
+
+@pytest.mark.parametrize("own", [*(f"{old}/openai/v1" for old in OLD_BASES), "https://api.openai.com/v1"])
+def test_opencode_with_a_base_url_of_an_older_installation_gets_the_one_of_today(own, run, home):
+    (home / FILES["opencode"]).write_text(json.dumps({"provider": {"openai": {"options": {"baseURL": own}}}}))
+
+    assert run("install", "opencode")[0] == 0
+
+    providers = json.loads((home / FILES["opencode"]).read_text())["provider"]
+    assert providers["openai"]["options"]["baseURL"] == f"{base_url(home)}/openai/v1"
+
+
+@pytest.mark.parametrize(
+    "own", ["https://api.anthropic.com/v1", f"{OLD_BASES[0]}/anthropic/v1", "https://proxy.example/v1"]
+)
+def test_opencodes_key_for_one_provider_is_not_sent_to_the_other(own, run, home):
+    (home / ".config/ctxgc").mkdir()
+    (home / ".config/ctxgc/config.toml").write_text('[gateway]\nupstream_anthropic = "https://proxy.example"\n')
+    (home / FILES["opencode"]).write_text(json.dumps({"provider": {"openai": {"options": {"baseURL": own}}}}))
+
+    code, said = run("install", "opencode")
+
+    assert code != 0
+    assert "`upstream_openai`" in said.err
+
+
 def test_what_the_user_set_meanwhile_stays_and_ours_goes(run, home):
     path = home / FILES["claude"]
     run("install", "claude")
