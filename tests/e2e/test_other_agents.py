@@ -24,7 +24,14 @@ EDITED_MIN = 5
 OTHERS = agents_folder() / "others"
 KEYS = {"ANTHROPIC_API_KEY": "x", "OPENAI_API_KEY": "x"}
 MINI = {"MSWEA_CONFIGURED": "true", "MSWEA_COST_TRACKING": "ignore_errors", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-COPILOT = {"COPILOT_PROVIDER_API_KEY": "x", "COPILOT_MODEL": "gpt-5"}
+# Copilot counts its own copy of the conversation, which no edit makes smaller, and summarises the copy near its limit. The
+# model counts the calls in a request: a summary would set the model back to its first call, and no run would end.
+COPILOT = {
+    "COPILOT_PROVIDER_API_KEY": "x",
+    "COPILOT_MODEL": "gpt-5",
+    "COPILOT_PROVIDER_MAX_PROMPT_TOKENS": "400000",
+    "COPILOT_OFFLINE": "true",
+}
 FINISH = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 
 
