@@ -3,16 +3,18 @@
 Installed by `install_other_agents.sh`, at test time if CTXGC_AGENTS=1; without them every test here is skipped.
 """
 
+import itertools
 import json
 import os
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from tests.e2e.agent_model import AgentModel, Call
+from tests.e2e.agent_model import AgentModel, Call, call_for, calls_in
 from tests.e2e.agent_run import PROMPT, Agent, Through, agents_folder
 
 pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group("agents")]
@@ -20,11 +22,15 @@ pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group(
 INSTALL = Path(__file__).parent / "install_other_agents.sh"
 INSTALL_S = 300
 TURNS, FILE_BYTES = 60, 8000
+SUMMARISED_TURNS = 90
 EDITED_MIN = 5
 OTHERS = agents_folder() / "others"
 KEYS = {"ANTHROPIC_API_KEY": "x", "OPENAI_API_KEY": "x"}
 MINI = {"MSWEA_CONFIGURED": "true", "MSWEA_COST_TRACKING": "ignore_errors", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-COPILOT = {"COPILOT_PROVIDER_API_KEY": "x", "COPILOT_MODEL": "gpt-5"}
+# Copilot counts its own copy of the conversation, which no edit makes smaller, and summarises the copy near its limit.
+# The model counts the calls in a request: a summary would set the model back to its first call, and no run would end.
+SMALL_COPILOT = {"COPILOT_PROVIDER_API_KEY": "x", "COPILOT_MODEL": "gpt-5", "COPILOT_OFFLINE": "true"}
+COPILOT = SMALL_COPILOT | {"COPILOT_PROVIDER_MAX_PROMPT_TOKENS": "400000"}
 FINISH = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 
 
@@ -71,6 +77,24 @@ class FinishingModel(AgentModel):
         return web.json_response(answer | {"usage": counted})
 
 
+@dataclass
+class SummarisingModel(FinishingModel):
+    """Answers Copilot's order for a summary with text, and counts its turns over the whole session."""
+
+    asked_calls: int = 0
+    summaries: int = 0
+
+    def next_call(self, wire, asked, done):
+        last = asked["messages"][-1]
+        if last["role"] == "user" and done:
+            self.summaries += 1
+            return None
+        if self.asked_calls >= self.turns:
+            return None
+        self.asked_calls += 1
+        return call_for(wire, asked, self.asked_calls)._replace(id=f"call_s{self.asked_calls}")
+
+
 @pytest.fixture(scope="module")
 def installed():
     """The agents; installed if that is wanted, else whatever is there."""
@@ -101,3 +125,24 @@ def test_an_agent_that_names_no_session_is_served_under_the_name_of_its_run(inst
         assert all(b"[evicted by ctxgc" not in arrived for sent, arrived in pairs if sent == arrived)
     with capsys.disabled():
         print(f"\n{name}: {len(pairs)} requests, 0 refused, {edited} edited, session {own[0]['session']}")
+
+
+def test_copilot_goes_on_through_its_own_summary(installed, capsys):
+    agent = AGENTS["copilot"]._replace(variables=SMALL_COPILOT)
+    path = f"{OTHERS / 'node_modules' / '.bin'}:{os.environ['PATH']}"
+    with Through(agent, SUMMARISED_TURNS, FILE_BYTES, model_class=SummarisingModel, PATH=path) as through:
+        bodies = [arrived for _, arrived in through.pairs()]
+        calls = [len(calls_in("openai_chat", json.loads(body))) for body in bodies]
+        begins_again = next(i for i, (was, now) in enumerate(itertools.pairwise(calls), 1) if now < was // 2)
+        edited_after = sum(b"[evicted by ctxgc" in body for body in bodies[begins_again:])
+
+        assert through.model.summaries >= 1
+        assert through.model.refused == []
+        assert through.model.asked_calls == SUMMARISED_TURNS
+        # A conversation that begins with other words is another one of the run, as a sub-agent's is.
+        assert len({session.partition("/")[0] for session in through.sessions()}) == 1
+        assert edited_after >= EDITED_MIN
+    with capsys.disabled():
+        print(
+            f"\ncopilot: {len(bodies)} requests, 0 refused, summary at {begins_again}, {edited_after} edited after it"
+        )

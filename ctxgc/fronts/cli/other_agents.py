@@ -4,15 +4,16 @@
 
 What each agent takes, and how that is known:
 
-    pi       an extension file, `-e`, which sets the base URLs of its providers       tried, 0.73
-    qwen     OPENAI_BASE_URL, ANTHROPIC_BASE_URL                                      tried, 0.15
-    copilot  COPILOT_PROVIDER_BASE_URL, beside a key of the user's                    tried, 1.0
-    mini     what LiteLLM reads: OPENAI_BASE_URL, ANTHROPIC_API_BASE                  tried, 2.4
+    pi       an extension file, `-e`, which sets the base URLs of its providers       by a test, 0.73
+    qwen     OPENAI_BASE_URL, ANTHROPIC_BASE_URL                                      by a test, 0.15
+    copilot  COPILOT_PROVIDER_BASE_URL, beside a key of the user's                    by a test, 1.0
+    mini     what LiteLLM reads: OPENAI_BASE_URL, ANTHROPIC_API_BASE                  by a test, 2.4
     aider    the same library                                                         by its pages
     goose    OPENAI_HOST with OPENAI_BASE_PATH, ANTHROPIC_HOST                        by its pages
     crush    OPENAI_API_ENDPOINT, ANTHROPIC_API_ENDPOINT                              by its catalogue of providers
     others   the variables of both providers' own libraries
 
+A test of tests/e2e runs the agent to its end through the gateway, and counts what left and what the provider refused.
 A way that is known by pages alone may fail with a version; the agent then goes past the gateway, and `ctxgc status`
 shows no session of the agent.
 """
