@@ -104,9 +104,8 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
         newest = await services.stash.standing_collection(session.key)
-        outcome = undo(
-            session, tx, undoable_collection(session, number, named, newest, force=params.force), services.clock()
-        )
+        taken_back = undoable_collection(session, number, named, newest, force=params.force)
+        outcome = undo(session, tx, taken_back, Conditions(services.pacer, services.clock()))
         tx.on_commit(lambda: publish_collection(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))
 
