@@ -358,5 +358,9 @@ COMMANDS = {
         _run_arguments,
         notes="Starts the daemon and the gateway where they do not run. Options of ctxgc stand before AGENT.",
     ),
-    "env": Spec(env, _agent_argument, notes='Use it as: eval "$(ctxgc env claude)". Starts nothing.'),
+    "env": Spec(
+        env,
+        _agent_argument,
+        notes='Use it as: eval "$(ctxgc env claude)". Starts nothing; makes the gateway\'s secret once.',
+    ),
 }
