@@ -220,10 +220,10 @@ def _is_agreed(args: argparse.Namespace) -> bool:
 
 def _say_end(page: Page, args: argparse.Namespace, idle: str) -> None:
     """Say how the command ended; `idle` says why there was nothing to do."""
-    if args.dry_run:
-        page.say("nothing was changed: --dry-run", "dim")
-    elif idle:
+    if idle:
         page.say(idle)
+    elif args.dry_run:
+        page.say("nothing was changed: --dry-run", "dim")
     else:
         page.say("done; an agent that runs goes on as it began, the next one has the new settings")
 
@@ -245,7 +245,7 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
     if is_last:
         _take_back(work, SERVICES, records)
     reply = {"changes": work.changes, "notes": work.notes, "dry_run": args.dry_run}
-    if not args.json:
+    if not args.json and work.records:
         _say_plan(shell.page, work, "")
         if is_last:
             shell.page.say("the services of the daemon and the gateway stop and go")
@@ -255,7 +255,7 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
         if is_last:
             services.stop_services(host, services.init_system_of(host))
             _carry_out_removal(work, SERVICES, records)
-    idle = "" if work.records else "all of it is there already"
+    idle = "" if work.records else f"nothing to take back: {'; '.join(work.notes) or 'no agent is installed'}"
     return shell.answer(reply, lambda page: _say_end(page, args, idle))
 
 

@@ -340,3 +340,11 @@ def test_settings_keep_their_rights_and_a_link_stays_a_link(run, home):
     record = home / ".local/state/ctxgc/install/claude.json"
     assert record.stat().st_mode & 0o077 == 0
     assert Path(record).parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+@pytest.mark.parametrize(("agents", "why"), [(("claude",), "claude is not installed"), ((), "no agent is installed")])
+def test_where_nothing_is_installed_an_uninstallation_says_so_in_one_sentence(agents, why, how, run):
+    code, said = run("uninstall", *agents, *how)
+
+    assert (code, said.out) == (0, f"nothing to take back: {why}\n")
