@@ -93,9 +93,9 @@ def _must_fit(todo: Plan) -> None:
     if todo.protected_by:
         names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in todo.protected_by[:3])
         size = f"{tokens_label(todo.remaining_tokens)} tokens must stay, {tokens_label(todo.target_tokens)} are allowed"
-        raise OverBudget(
-            f"{size} (raw): {names}", hint="a larger budget, or fewer pins; without must_fit what can go goes"
-        )
+        pins = ", or fewer pins" if any(name == "pinned" for name, _ in todo.protected_by) else ""
+        hint = f"a larger budget{pins}; without must_fit what can go goes"
+        raise OverBudget(f"{size} (raw): {names}", hint=hint)
 
 
 async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
