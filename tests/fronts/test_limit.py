@@ -72,4 +72,6 @@ def test_on_a_session_that_is_only_watched_the_way_to_a_limit_is_the_gateway_and
 
     assert "`ctxgc run AGENT`" in said
     assert "ctxgc mode" not in said
+    # 4,000 raw tokens stay by plan and 1,200 could go, at 1.2 billed for each.
+    assert "the window has 6.2 k now" in said
     assert "`ctxgc mode on`" in shadowed

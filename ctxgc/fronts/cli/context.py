@@ -61,6 +61,13 @@ def is_only_watched(show: ShowReply) -> bool:
     return show.rendered_by == "agent" and not show.gateway
 
 
+def agent_window(reply: ShowReply) -> int:
+    """Billed tokens of what the agent sends: a collection of a session that is only watched takes nothing out."""
+    if is_only_watched(reply):
+        return terminal.Billing(reply).whole(reply.resident_tokens + reply.freed_tokens)
+    return reply.billed_tokens
+
+
 class Refused(Exception):
     """The command itself says no, before or after the daemon was asked: a kind, a sentence, a next step."""
 

@@ -16,7 +16,7 @@ import sys
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import Spec, tokens_argument
-from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, is_only_watched
+from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, agent_window, is_only_watched
 from ctxgc.fronts.cli.terminal import plain
 from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 from ctxgc.protocol.limits import NO_LIMIT_TOKENS
@@ -112,10 +112,10 @@ def _ways_out(protected_by: Mapping[str, int]) -> str:
 def _say_limit(page: terminal.Page, show: ShowReply) -> None:
     size = show.next_collection.limit_tokens
     if not size:
-        page.say(f"{plain(show.session)}: no limit; the window has {tokens_label(show.billed_tokens)} tokens")
+        page.say(f"{plain(show.session)}: no limit; the window has {tokens_label(agent_window(show))} tokens")
         return
     page.say(
-        f"{plain(show.session)}: {tokens_label(size)} tokens; the window has {tokens_label(show.billed_tokens)} now"
+        f"{plain(show.session)}: {tokens_label(size)} tokens; the window has {tokens_label(agent_window(show))} now"
     )
     page.say(plain(show.next_collection.words), "dim")
     if is_only_watched(show):

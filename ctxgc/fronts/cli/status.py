@@ -14,7 +14,7 @@ import sys
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import gateway_status, terminal
 from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import Refused, Shell, is_only_watched, usage
+from ctxgc.fronts.cli.context import Refused, Shell, agent_window, usage
 from ctxgc.fronts.cli.terminal import count, plain, plural
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed, Unreachable
@@ -112,13 +112,6 @@ def _session_from_stdin(text: str) -> str:
         return ""
     named = record.get("session_id") if isinstance(record, dict) else None
     return f"claude_code:{named}" if isinstance(named, str) and named else ""
-
-
-def agent_window(reply: ShowReply) -> int:
-    """Billed tokens of what the agent sends: a collection of a session that is only watched takes nothing out."""
-    if is_only_watched(reply):
-        return terminal.Billing(reply).whole(reply.resident_tokens + reply.freed_tokens)
-    return reply.billed_tokens
 
 
 def one_line(reply: ShowReply) -> str:
