@@ -1,12 +1,13 @@
 """Our own mark on the wire: one at most, where the API takes it, and the next edit reads up to there."""
 
+import gzip
 import json
 
 import pytest
 
 from ctxgc.gateway.body.splice_memo import LONG_MARK, SHORT_MARK
 from tests.gateway.agent import ClaudeAgent
-from tests.gateway.stage import MESSAGES, ScriptedDaemon, Stage
+from tests.gateway.stage import CLAUDE, MESSAGES, ScriptedDaemon, Stage
 
 LONG = {"type": "ephemeral", "ttl": "1h"}
 
@@ -106,3 +107,25 @@ def test_the_daemon_is_told_where_marks_stood_and_which_is_ours(stage):
     assert cache["own_mark"] == 1
     assert [mark["segments"] for mark in cache["marks"]] == [1, told["ids"].index("call_1") + 1, count]
     assert told["was_answered"]
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_a_request_whose_only_edit_is_a_mark_goes_up_twice_at_most_the_second_time_as_it_came(coding):
+    headers, pack = (CLAUDE | {"content-encoding": coding}, gzip.compress) if coding else (CLAUDE, bytes)
+    with Stage(ScriptedDaemon()) as stage:
+        agent = MarkedAgent().run(4)
+        calls = [{"type": "tool_use", "id": f"call_wide_{n}", "name": "Read", "input": {}} for n in range(12)]
+        stage.upstream.script = [calls]
+        stage.ask(MESSAGES, pack(agent.body()), headers)
+        agent.take({"content": calls}, 0)
+        original = pack(agent.body())
+        stage.upstream.script = [400, 400]
+
+        reply = stage.send(MESSAGES, original, headers)
+
+        marked, again = [received.body for received in stage.upstream.received[1:]]
+        unpacked = gzip.decompress(marked) if coding else marked
+        assert marks_in(unpacked) == marks_in(agent.body()) + 1
+        assert b"[evicted" not in unpacked
+        assert again == original
+        assert reply.status == 400

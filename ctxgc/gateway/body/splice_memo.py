@@ -40,10 +40,10 @@ class OwnMark(NamedTuple):
         return LONG_MARK if self.mark.life_s >= LONG_LIFE_S else SHORT_MARK
 
     def without(self, body: bytes) -> bytes:
-        """A body without the mark; the hidden tool may have made the body longer, in front of the mark or behind."""
-        inserted, size = self.inserted, len(self.inserted)
-        start = self.start if body.startswith(inserted, self.start) else body.find(inserted, self.start)
-        return body if start < 0 else body[:start] + body[start + size :]
+        """The body without the mark, which stands at its offset or nowhere: equal bytes elsewhere are the host's."""
+        if not body.startswith(self.inserted, self.start):
+            return body
+        return body[: self.start] + body[self.start + len(self.inserted) :]
 
 
 class Memo(NamedTuple):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from ctxgc.gateway.body.splice_memo import OwnMark
 from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.identity.agent_session import AgentSession
 
@@ -68,6 +69,13 @@ class HiddenRequest(Protocol):
     @property
     def body(self) -> bytes:
         """The body with the tool."""
+        ...
+
+    async def unmark(self, own: OwnMark) -> bytes | None:
+        """Take our mark, which the upstream refused, from this body and from each body that `relay` sends.
+
+        The body without the mark; None where the tool cannot be put into the unmarked body, and nothing changes.
+        """
         ...
 
     def can_relay(self, reply: UpstreamReply) -> bool:

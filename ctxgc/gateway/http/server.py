@@ -4,8 +4,8 @@
     agent ◀── status, headers, every byte as it comes, or the same broken connection ◀──
 
 The life of a request: `_serve` finds the route, `_prepare` the bytes that go upstream, `_exchange` carries request and
-reply to their ends. The server has no time-outs and no retries of its own, but one: an edited request that the upstream
-refuses is sent again as the agent wrote it. If the upstream takes that one, the session is edited no more.
+reply to their ends. The server has no time-outs, and no retries of its own but after a refusal of an edited request:
+without our mark, then as the agent wrote the request. The session goes on without whatever was refused.
 """
 
 from __future__ import annotations
@@ -57,6 +57,19 @@ class _OutgoingRequest:
     accepts: Accepts = Accepts.ANY
     coding: str = ""
     """The content coding in which `body`, and each further body of the hidden tool's, goes upstream."""
+
+    async def unmark(self) -> bytes | None:
+        """The body without our mark, which no later body of the request has; None where no such body can be made.
+
+        The agent's own bytes where the mark was the only edit.
+        """
+        if self.own is None or not isinstance(self.body, bytes):
+            return None
+        # The tool moves bytes, so that the mark's place is known in the body before the tool alone.
+        if self.hidden is not None:
+            return await self.hidden.unmark(self.own)
+        call = self.sent_call()
+        return self.original if call is not None and not call.edited_ids else self.own.without(self.body)
 
 
 class Proxy:
@@ -185,9 +198,10 @@ class Proxy:
 
         try:
             reply = await ask(out.body, out.length)
-            if out.own is not None and isinstance(out.body, bytes) and _is_refused(reply):
-                reply = self._choose_unmarked(out, reply, await ask(out.own.without(out.body)))
-            if out.original is not None and _is_refused(reply):
+            unmarked = await out.unmark() if _is_refused(reply) else None
+            if unmarked is not None:
+                reply = self._choose_unmarked(out, reply, await ask(unmarked))
+            if out.original is not None and out.original is not unmarked and _is_refused(reply):
                 reply = self._choose_reply(out, reply, await ask(out.original))
             if out.hidden is not None and out.hidden.can_relay(reply):
                 last = await out.hidden.relay(reply, Ends(ask, agent.write, (ClientError,)))
@@ -260,9 +274,7 @@ class Proxy:
             data = await reply.content.readany()
             await relayed.write(data)
         if call is not None:
-            call.reply.began.set()
-            call.reply.usage = scanner.usage() if scanner else None
-            call.reply.calls = scanner.calls if scanner else 0
+            call.reply.end(scanner.usage() if scanner else None, scanner.calls if scanner else 0)
             self._counters.without_usage += call.reply.usage is None and reply.ok
 
 

@@ -46,6 +46,12 @@ class ReplyProgress:
     began: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the reply's first byte has gone to the agent."""
 
+    def end(self, usage: ReplyUsage | None, calls: int) -> None:
+        """Take the facts of a reply that is over. Each carrier of replies ends here, so that no fact is left out."""
+        self.usage = usage
+        self.calls = calls
+        self.began.set()
+
 
 @dataclass(slots=True, eq=False)
 class Branch:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
+from ctxgc.gateway.body.splice_memo import OwnMark
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import Ends, HiddenTool, R, UpstreamReply
 from ctxgc.gateway.editing.request_state import ModelCall
@@ -57,6 +58,14 @@ class RecallRequest:
     def body(self) -> bytes:
         """See `HiddenRequest.body`."""
         return self._talk.request.body
+
+    async def unmark(self, own: OwnMark) -> bytes | None:
+        """See `HiddenRequest.unmark`."""
+        made = await self._recaller.dress(self._talk.dressing, own.without(self._talk.edited))
+        if made is None:
+            return None
+        self._talk.request = made
+        return made.body
 
     def can_relay(self, reply: UpstreamReply) -> bool:
         """See `HiddenRequest.can_relay`."""

@@ -46,6 +46,9 @@ REFUSED = "The API did not take the request with it: it may be too long for what
 
 _log = logging.getLogger("ctxgc.gateway")
 
+Dressing = Callable[[bytes], ToolRequest | None]
+"""Puts the tool, and the exchanges known when the request came, into a body of that request."""
+
 
 @dataclass(slots=True)
 class ToolState:
@@ -66,6 +69,9 @@ class ToolTalk:
     wire: Wire
     request: ToolRequest
     """As it goes up; grown by each of the replies that the agent is not to see."""
+    edited: bytes
+    """The request before the tool was put in."""
+    dressing: Dressing
     shown: Shown = field(default_factory=Shown)
     exchanges: list[Exchange] = field(default_factory=list)
 
@@ -110,24 +116,8 @@ class RecallService:
                 if one.branch == call.branch.key:
                     state.exchanges[key] = one.age(wire, call.edited_ids)
         known = tuple(state.exchanges.values())
-        work = partial(inject_tool, wire, body, call.body, known, is_first=is_first)
-        try:
-            # A thread may come late, behind those that parse, and a request without the tool costs the whole cache: so
-            # what takes some milliseconds at most is done here.
-            if len(body) <= AT_ONCE_BYTES_MAX:
-                made = work()
-            else:
-                async with asyncio.timeout(settings.wait_s):
-                    made = await asyncio.to_thread(work)
-        except BadTranscript:
-            made = None
-        except TimeoutError:
-            made = None
-            self._counters.recall_left_out += 1
-        except Exception:
-            _log.exception("a request could not be given the recall tool; it goes on without")
-            made = None
-            self._counters.recall_left_out += 1
+        dressing: Dressing = partial(inject_tool, wire, original=call.body, known=known, is_first=is_first)
+        made = await self.dress(dressing, body, settings.wait_s)
         if made is None:
             # A title is asked for without tools before a session begins; what has begun without ours stays so.
             if is_first and _has_tools(call):
@@ -137,7 +127,25 @@ class RecallService:
         # Asked anew at this place: the answer to come replaces the one that had these exchanges.
         for key in [key for key, one in state.exchanges.items() if (one.at, one.anchor) == (made.at, made.anchor)]:
             del state.exchanges[key]
-        return ToolTalk(state, call, wire, made)
+        return ToolTalk(state, call, wire, made, body, dressing)
+
+    async def dress(self, dressing: Dressing, body: bytes, wait_s: float | None = None) -> ToolRequest | None:
+        """The body with the tool; None where the body cannot carry the tool, or not within `wait_s`. Never raises."""
+        try:
+            # A thread may come late, behind those that parse, and a request without the tool costs the whole cache: so
+            # what takes some milliseconds at most is done here.
+            if len(body) <= AT_ONCE_BYTES_MAX:
+                return dressing(body)
+            async with asyncio.timeout(wait_s):
+                return await asyncio.to_thread(dressing, body)
+        except BadTranscript:
+            return None
+        except TimeoutError:
+            self._counters.recall_left_out += 1
+        except Exception:
+            _log.exception("a request could not be given the recall tool; it goes on without")
+            self._counters.recall_left_out += 1
+        return None
 
     async def answered(self, talk: ToolTalk, reply: FilteredReply) -> None:
         """Answer the reply's calls, and remember them for later requests. Never raises."""

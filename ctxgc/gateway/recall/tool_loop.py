@@ -52,6 +52,7 @@ class ToolLoop(Generic[R]):
         self._can_relay = can_relay
         self._has_written = False
         self._usage: list[ReplyUsage | None] = []
+        self._calls = 0
 
     async def relay(self, reply: R) -> R:
         """Pass the reply on, whatever it takes; the response that came last, which the caller closes.
@@ -70,6 +71,8 @@ class ToolLoop(Generic[R]):
             raise ReplyBroken("a fault of our own") from None
 
     async def _relay(self, reply: R) -> R:
+        # As in the server: the request that the daemon knows has left its entries in the provider's cache.
+        self._talk.call.reply.is_answer = reply.status == HTTPStatus.OK
         for rounds in range(ROUNDS_MAX + 1):
             heard = await self._read_reply(reply)
             if heard is None:
@@ -107,6 +110,7 @@ class ToolLoop(Generic[R]):
             return await self._read(reply, data)
         finally:
             self._usage.append(scanner.usage())
+            self._calls += scanner.calls
 
     async def _read(self, reply: R, data: bytes) -> FilteredReply | None:
         try:
@@ -153,11 +157,13 @@ class ToolLoop(Generic[R]):
         await self._pass(reply, data)
 
     def _learn(self) -> None:
-        """Bill the first prompt, whose window the daemon knows; later prompts hold recalled content too."""
+        """Bill the first prompt, whose window the daemon knows; later prompts hold recalled content too.
+
+        The calls of all replies count: the agent's next request goes up with every one of them.
+        """
         known = [usage for usage in self._usage if usage is not None]
-        self._talk.call.reply.began.set()
-        if known:
-            self._talk.call.reply.usage = known[0]._replace(output_tokens=sum(one.output_tokens for one in known))
+        output_tokens = sum(usage.output_tokens for usage in known)
+        self._talk.call.reply.end(known[0]._replace(output_tokens=output_tokens) if known else None, self._calls)
         for one in known[1:]:
             self._counters.recall_tokens += sum(one)
         self._counters.without_usage += not known
