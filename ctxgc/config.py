@@ -191,7 +191,7 @@ class ProtectConfig(_Section):
     """`[protect]`: what is never evicted."""
 
     paths: Globs = ()
-    """Globs; exchanges on matching files are kept. `[slug]` also means a folder of that name."""
+    """Globs; tool calls on matching files are kept. `[slug]` also means a folder of that name."""
     tools: Globs = ()
     """Tools whose calls are kept, by name."""
 

@@ -21,7 +21,7 @@ the caller. Source: measured by replay of recorded sessions, docs/design/collect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
@@ -335,3 +335,16 @@ def effects_of(heap: Heap, victims: Sequence[Victim], cache: CacheState = WARM) 
         position += skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot])
     rewritten = end - cache.read_tokens(first) - gone if cached_freed else 0
     return Effects(rewritten, cached_freed, sum(out.values()) - cached_freed)
+
+
+def effects_of_return(heap: Heap, slots: Collection[int]) -> Effects:
+    """The effect of evicted bodies that come back, before they do: they are written for the first time. O(slots)."""
+    back = frozenset(slots)
+    position, first, gone = 0, -1, 0
+    for slot in heap.window():
+        if slot in back:
+            first = position if first < 0 else first
+            gone += heap.tombstone[slot]
+        position += heap.skeleton[slot] + (heap.body[slot] if heap.state[slot] == RESIDENT else heap.tombstone[slot])
+    rewritten = position - first - gone if first >= 0 else 0
+    return Effects(rewritten, 0, -sum(heap.freed[slot] for slot in back))

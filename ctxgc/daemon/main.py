@@ -267,7 +267,10 @@ def _check_or_repair(config: Config, *, is_repair: bool) -> int:
             outcome = repair(path)
             lost = f"{outcome.bodies_lost} {'was' if outcome.bodies_lost == 1 else 'were'} lost"
             print(f"{outcome.bodies} of {outcome.segments} segments have their content; {lost}")
-            print(f"{outcome.rebuilt} rows were rebuilt from content; the damaged file is kept: {outcome.backup}")
+            if outcome.was_sound:
+                print(f"the stash was sound; its index is made anew, and a copy of the stash is kept: {outcome.backup}")
+            else:
+                print(f"{outcome.rebuilt} rows were rebuilt from content; the damaged file is kept: {outcome.backup}")
             return 0
         report = check(path)
         for trouble in report.troubles:

@@ -74,21 +74,28 @@ class RunningGateway:
             self.hidden_tool = opened
 
 
+def require_settings(*, config: str = "", host: str = "", port: int | None = None, mode: str = "") -> None:
+    """Raise `BadConfig` where a gateway could not begin with these settings. Makes nothing, and no secret."""
+    settings_of(_config_with(config, host, port), mode)
+
+
+def _config_with(config: str, host: str, port: int | None) -> Config:
+    """The configuration, with the address of the command line in place of its own. Raises `BadConfig`."""
+    overrides: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
+    read = load(Path(config) if config else None, os.environ)
+    return read.model_copy(update={"gateway": read.gateway.model_copy(update=overrides)})
+
+
 def run(*, config: str = "", socket: str = "", host: str = "", port: int | None = None, mode: str = "") -> int:
     """Serve until SIGINT or SIGTERM; the process's exit code. Raises `BadConfig`, `CannotListen`, OSError of stdout."""
     configure_log()
     path = Path(config) if config else None
-    overrides: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
-
-    def read_config() -> Config:
-        read = load(path, os.environ)
-        return read.model_copy(update={"gateway": read.gateway.model_copy(update=overrides)})
 
     def settings() -> Settings:
-        read = read_config()
+        read = _config_with(config, host, port)
         return settings_of(read, mode, _secret(str(read.daemon.lock_dir)))
 
-    config_in_force = read_config()
+    config_in_force = _config_with(config, host, port)
     folder = str(config_in_force.daemon.lock_dir)
     first = settings_of(config_in_force, mode, _secret(folder))
     try:

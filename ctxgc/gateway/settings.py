@@ -96,7 +96,10 @@ def settings_of(config: Config, mode: str = "", secret: str = "") -> Settings:
 def require_loopback(host: str) -> None:
     """Refuse an address that other machines reach: keys and whole conversations pass through the gateway."""
     if not is_loopback_address(host):
-        raise BadConfig(f"gateway.host: {host!r} is not a loopback address; only 127.0.0.0/8 and ::1 are served")
+        raise BadConfig(
+            f"gateway.host: {host!r} is not a loopback address, and the gateway serves no other; write 127.0.0.1 or "
+            "::1, or take the host out"
+        )
 
 
 def refuse_own_address(name: str, url: str, port: int) -> None:

@@ -57,6 +57,8 @@ class RepairReport:
     bodies: int
     rebuilt: int
     bodies_lost: int
+    was_sound: bool
+    """Whether a check of the old file finds no damage; its index may be damaged all the same, and is made anew."""
 
 
 def check(path: Path) -> CheckReport:
@@ -84,7 +86,9 @@ def repair(path: Path) -> RepairReport:
     """Save every readable row into a new file, which takes the old file's place; the old file stays as a backup."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
-    backup = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    was_sound = check(path).is_sound
+    kind = "copy" if was_sound else "damaged"
+    backup = path.with_name(f"{path.name}.{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     for beside in ("", "-wal"):
         with contextlib.suppress(FileNotFoundError):
             shutil.copy2(f"{path}{beside}", f"{backup}{beside}")
@@ -99,7 +103,7 @@ def repair(path: Path) -> RepairReport:
     for beside in ("-wal", "-shm"):
         Path(f"{path}{beside}").unlink(missing_ok=True)
     new.replace(path)
-    return RepairReport(backup, segments, bodies, rebuilt, lost)
+    return RepairReport(backup, segments, bodies, rebuilt, lost, was_sound)
 
 
 def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:

@@ -64,6 +64,18 @@ async def test_the_journal_has_the_predicted_cost_that_the_undo_answered_with(be
     assert undone["predicted_cost"] > 0
 
 
+async def test_an_undo_rewrites_what_stands_behind_the_first_body_that_comes_back_and_nothing_before_it(bench):
+    session = await a_session(bench)
+    rewritten = {}
+    for id_ in ("call0", "call1", "call3"):
+        collected = await bench.call("segment.evict", **session, ids=[id_])
+        undone = await bench.call("heap.undo", **session)
+        rewritten[id_] = undone["cache_rewrite_tokens"]
+        # The tombstone leaves as the body comes: the collection left it to be written.
+        assert 0 < collected["cache_rewrite_tokens"] - undone["cache_rewrite_tokens"] < 100
+    assert rewritten["call0"] > rewritten["call1"] > rewritten["call3"] > 0
+
+
 async def test_on_the_wire_what_was_taken_back_is_left_alone_for_a_while_as_what_was_recalled_is(bench):
     session = await a_session(bench)
     awake = bench.services.registry.peek(SessionKey("client", "s"))

@@ -113,6 +113,17 @@ def test_a_damaged_stash_is_reported_and_repaired_without_the_daemon(empty_home)
     assert empty_home.ask("doctor")["ok"]
 
 
+def test_the_repair_of_a_sound_stash_claims_no_damage_and_says_how_the_daemon_starts(empty_home):
+    empty_home.run("import", SAMPLE)
+
+    printed = empty_home.run("doctor", "--repair")
+
+    assert b"the stash was sound" in printed
+    assert b"damaged" not in printed
+    assert b"`ctxgc up`" in printed
+    assert empty_home.ask("doctor")["ok"]
+
+
 def test_importing_again_changes_nothing(home):
     again = home.ask("import", SAMPLE)
 

@@ -47,3 +47,31 @@ def test_without_a_size_the_limit_in_force_is_said_and_nothing_is_set(daemon, ru
 
     assert json.loads(run(server, "limit", "--json").out)["next_collection"]["limit_tokens"] == 60_000
     assert [name for name, _ in server.calls if name == "session.set"] == []
+
+
+@pytest.mark.parametrize(
+    ("protections", "advised"),
+    [
+        ({"user": 72_000}, ()),
+        ({"user": 42_000, "pinned": 30_000}, ("fewer pins",)),
+        ({"user": 42_000, "recalled": 30_000}, ("recently recalled",)),
+    ],
+)
+def test_a_refused_limit_advises_only_against_protections_that_there_are(protections, advised, daemon, run):
+    server = daemon({"heap.plan": replies.PLAN | {"after_tokens": 72_000, "protected_by": protections}})
+
+    said = run(server, "limit", "60k").err
+
+    hint = said.splitlines()[-1]
+    assert tuple(way for way in ("fewer pins", "recently recalled") if way in hint) == advised
+
+
+def test_on_a_session_that_is_only_watched_the_way_to_a_limit_is_the_gateway_and_no_mode(daemon, run):
+    said = run(daemon({"session.show": HELD | {"gateway": ""}}), "limit").out
+    shadowed = run(daemon({"session.show": HELD | {"gateway": "shadow"}}), "limit").out
+
+    assert "`ctxgc run AGENT`" in said
+    assert "ctxgc mode" not in said
+    # 4,000 raw tokens stay by plan and 1,200 could go, at 1.2 billed for each.
+    assert "the window has 6.2 k now" in said
+    assert "`ctxgc mode on`" in shadowed

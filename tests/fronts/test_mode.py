@@ -101,6 +101,17 @@ def test_without_a_mode_it_says_which_is_in_force_and_why_and_writes_nothing(run
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("served", "is_advised"), [("", True), ("shadow", False)])
+def test_on_a_session_that_is_only_watched_a_mode_waits_for_the_gateway(served, is_advised, run, daemon, file):
+    server = daemon({"session.show": replies.SHOW | {"session": SESSION, "gateway": served}})
+
+    ran = run(server, "mode", "on")
+
+    assert ran.code == 0
+    assert ("`ctxgc run AGENT`" in ran.out) is is_advised
+    assert ("next request" in ran.out) is not is_advised
+
+
 def test_a_link_to_the_configuration_stays_a_link(run, server, file, tmp_path):
     real = tmp_path / "dotfiles.toml"
     real.write_text("")

@@ -167,6 +167,20 @@ def test_one_piece_can_be_asked_for_alone(daemon, run):
     assert run(server, "recall", "toolu_1", "--piece", "result").out == "answer"
 
 
+@pytest.mark.parametrize("way", [(), ("--raw",), ("--json",)])
+def test_a_piece_that_no_recalled_segment_has_is_refused_with_the_names_there_are(way, daemon, run):
+    segment = replies.content(replies.piece("call", name="input.content"), replies.piece("answer"))
+    server = daemon({"stash.recall": replies.recalled(segment)})
+
+    ran = run(server, "recall", "toolu_1", "--piece", "nosuch", *way)
+
+    refused = ran.out if "--json" in way else ran.err
+    assert ran.code == 1
+    assert "answer" not in ran.out
+    assert "nosuch" in refused
+    assert "input.content, result" in refused
+
+
 @pytest.mark.parametrize(
     ("number", "shown"), [(0, "0"), (999, "999"), (1000, "1.0 k"), (999_949, "999.9 k"), (999_951, "1.00 M")]
 )

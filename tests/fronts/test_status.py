@@ -80,6 +80,16 @@ def test_a_line_says_mode_window_and_next_and_nothing_that_is_not_known(show, li
     assert run(daemon(of(show)), "status", "--line").out == line + "\n"
 
 
+def test_what_was_planned_of_a_session_that_is_only_watched_is_still_in_its_agents_window(daemon, run):
+    server = daemon(of(replies.SHOW))
+
+    # 4,000 raw tokens stay by plan and 1,200 could go, at 1.2 billed for each.
+    assert run(server, "status", "--line").out == "ctxgc watching · 6.2 k tokens · 1.4 k could go\n"
+    page = run(server, "status").out
+    assert "6.2 k tokens" in page
+    assert "1.4 k tokens would be out of it" in page
+
+
 @pytest.mark.parametrize(
     ("replied", "line"),
     [

@@ -116,6 +116,25 @@ def test_an_address_that_cannot_or_must_not_be_served_ends_it_with_one_sentence(
         assert says in json.loads(said.out.splitlines()[-1])["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[gateway]\nhosst = "x"\n', "did you mean `host`?"),
+        ('[gateway]\nhost = "0.0.0.0"\n', "write 127.0.0.1"),
+        ("not TOML", "not TOML"),
+    ],
+)
+def test_a_configuration_that_will_not_do_is_all_that_is_said_of_it(text, says, tmp_path, capsys):
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+
+    assert main(["gateway", "--no-spawn", "--socket", str(tmp_path / "none"), "--config", str(file)]) == 78
+
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.out == ""
+
+
 def test_without_its_library_it_says_how_to_get_it(monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "aiohttp" else find(name))

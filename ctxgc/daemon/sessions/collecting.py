@@ -14,7 +14,7 @@ from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal, restore, swe
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.labels import SHADOW
-from ctxgc.core.pacer import PacerRules, Prices, effects_of
+from ctxgc.core.pacer import PacerRules, Prices, effects_of, effects_of_return
 from ctxgc.core.prompt_cache import WARM, CacheState
 from ctxgc.core.segment import Renderer, State
 from ctxgc.daemon.sessions.session import Session
@@ -140,20 +140,25 @@ def undoable_collection(
     return found
 
 
-def undo(session: Session, tx: Transaction, taken_back: Collection, wall_s: float) -> Outcome:
+def undo(session: Session, tx: Transaction, taken_back: Collection, conditions: Conditions) -> Outcome:
     """Bring back the bodies of a collection that are still out. An undo is a collection too: it edits the prefix."""
     heap = session.heap
     back = [e.seq for e in taken_back.evictions if heap.state[e.seq] == EVICTED]
     before = heap.resident_tokens
-    grown = sum(heap.freed[slot] for slot in back)
+    effects = effects_of_return(heap, back)
+    grown = -effects.uncached_freed
     todo = Plan(target_tokens=before + grown, before_tokens=before, remaining_tokens=before + grown)
     number = session.last_collection + 1
     outcome = Outcome(
-        plan=todo, trigger="undo", collection=number, predicted_cost=float(grown), cache_rewrite_tokens=before
+        plan=todo,
+        trigger="undo",
+        collection=number,
+        predicted_cost=effects.predicted_cost(conditions.pacer),
+        cache_rewrite_tokens=effects.rewritten,
     )
     record = Collection(
         id=number,
-        wall_s=wall_s,
+        wall_s=conditions.wall_s,
         turn=session.row.turn,
         trigger=outcome.trigger,
         target_tokens=todo.target_tokens,

@@ -93,9 +93,9 @@ def _must_fit(todo: Plan) -> None:
     if todo.protected_by:
         names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in todo.protected_by[:3])
         size = f"{tokens_label(todo.remaining_tokens)} tokens must stay, {tokens_label(todo.target_tokens)} are allowed"
-        raise OverBudget(
-            f"{size} (raw): {names}", hint="a larger budget, or fewer pins; without must_fit what can go goes"
-        )
+        pins = ", or fewer pins" if any(name == "pinned" for name, _ in todo.protected_by) else ""
+        hint = f"a larger budget{pins}; without must_fit what can go goes"
+        raise OverBudget(f"{size} (raw): {names}", hint=hint)
 
 
 async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
@@ -104,9 +104,8 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
         newest = await services.stash.standing_collection(session.key)
-        outcome = undo(
-            session, tx, undoable_collection(session, number, named, newest, force=params.force), services.clock()
-        )
+        taken_back = undoable_collection(session, number, named, newest, force=params.force)
+        outcome = undo(session, tx, taken_back, Conditions(services.pacer, services.clock()))
         tx.on_commit(lambda: publish_collection(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))
 

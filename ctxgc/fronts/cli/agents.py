@@ -351,7 +351,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--window", type=limit.window_argument, default=0, metavar="SIZE",
-        help="hold the window of this run to so many tokens, 60000 or 60k",
+        help=f"hold the window of this run to so many tokens, 60000 or 60k; for {', '.join(limit.AGENTS)}",
     )  # fmt: skip
     _agent_argument(parser)
     parser.add_argument("arguments", nargs=REMAINDER, metavar="…", help="everything after AGENT is the agent's own")
@@ -363,5 +363,9 @@ COMMANDS = {
         _run_arguments,
         notes="Starts the daemon and the gateway where they do not run. Options of ctxgc stand before AGENT.",
     ),
-    "env": Spec(env, _agent_argument, notes='Use it as: eval "$(ctxgc env claude)". Starts nothing.'),
+    "env": Spec(
+        env,
+        _agent_argument,
+        notes='Use it as: eval "$(ctxgc env claude)". Starts nothing; makes the gateway\'s secret once.',
+    ),
 }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from ctxgc.fronts.cli.context import Refused
-from ctxgc.gateway.secret import PATH_PREFIX, ensure_secret
+from ctxgc.gateway.secret import PATH_PREFIX, ensure_secret, read_secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctxgc.config import Config, GatewayConfig
+
+
+STAND_IN = "SECRET"
+"""The stand-in for a secret that is not made yet, in a plan that only shows."""
 
 
 def gateway_address(gateway: GatewayConfig) -> str:
@@ -18,10 +22,14 @@ def gateway_address(gateway: GatewayConfig) -> str:
     return f"http://{host}:{gateway.port}"
 
 
-def gateway_base_url(config: Config) -> str:
-    """The base URL of an agent, with the user's secret, without the provider's name. Raises `Refused`."""
-    address = gateway_address(config.gateway)
+def gateway_base_url(config: Config, *, makes_secret: bool = True) -> str:
+    """The base URL of an agent, with the user's secret, without the provider's name. Raises `Refused`.
+
+    Where there is no secret it is made, or a stand-in takes its place.
+    """
+    address, folder = gateway_address(config.gateway), str(config.daemon.lock_dir)
     try:
-        return f"{address}{PATH_PREFIX}{ensure_secret(str(config.daemon.lock_dir))}"
+        secret = ensure_secret(folder) if makes_secret else read_secret(folder) or STAND_IN
     except OSError as error:
         raise Refused(f"there is no secret for the base URL: {error.strerror}", hint=str(error.filename)) from None
+    return f"{address}{PATH_PREFIX}{secret}"

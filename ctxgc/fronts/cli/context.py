@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn, Protocol
 
-    from ctxgc.protocol.replies.sessions import SessionsReply
+    from ctxgc.protocol.replies.sessions import SessionsReply, ShowReply
 
     class Changed(Protocol):
         """A reply to a mutation."""
@@ -51,8 +51,21 @@ EXITS = {
 
 OUT_OF_REACH_HINT = "end it with `kill` and its pid where it was started; the next command starts another"
 
+WATCHED_HINT = "ctxgc only watches this session; `ctxgc run AGENT` sends an agent through the gateway"
 SESSION_VARIABLES = ((CLAUDE_CODE, "CLAUDE_CODE_SESSION_ID"), (CODEX, "CODEX_THREAD_ID"))
 """By source: the variable in which an agent tells its commands the session."""
+
+
+def is_only_watched(show: ShowReply) -> bool:
+    """Whether neither the gateway nor a client has a hand in the session's requests, so that no mode has an effect."""
+    return show.rendered_by == "agent" and not show.gateway
+
+
+def agent_window(reply: ShowReply) -> int:
+    """Billed tokens of what the agent sends: a collection of a session that is only watched takes nothing out."""
+    if is_only_watched(reply):
+        return terminal.Billing(reply).whole(reply.resident_tokens + reply.freed_tokens)
+    return reply.billed_tokens
 
 
 class Refused(Exception):

@@ -30,15 +30,17 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
     if args.stop:
         return _stop(shell, args)
     require_library()
-    try:
-        shell.connect()
-    except CallFailed:
-        shell.page.say("no daemon yet: requests pass unedited until there is one", "dim")
-    shell.close()
     from ctxgc.config import BadConfig
-    from ctxgc.gateway.main import CannotListen, run
+    from ctxgc.gateway.main import CannotListen, require_settings, run
 
     try:
+        # Before the daemon: a daemon that fails over the same configuration would be named as the trouble.
+        require_settings(config=args.config, host=args.host, port=args.port, mode=args.mode)
+        try:
+            shell.connect()
+        except CallFailed:
+            shell.page.say("no daemon yet: requests pass unedited until there is one", "dim")
+        shell.close()
         return run(config=args.config, socket=args.socket, host=args.host, port=args.port, mode=args.mode)
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None

@@ -66,23 +66,44 @@ def install(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.fronts.setup import services
     from ctxgc.fronts.setup.changes import Records
 
-    config, host, work = _config(), services.current_system(), Work()
+    config, host = _config(), services.current_system()
     records = Records(str(config.daemon.lock_dir))
-    needs_gateway = False
-    for agent in dict.fromkeys(args.agents):
-        plan = _plan(agent, config, host, records, args)
-        _add_agent(work, agent, plan, records)
-        needs_gateway |= plan.needs_gateway
-    init_system = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)
-    reply = {"changes": work.changes, "notes": work.notes, "services": init_system, "dry_run": args.dry_run}
+    work, init_system = _planned(shell, config, host, records, args, makes_secret=False)
     if not args.json:
         _say_plan(shell.page, work, init_system)
     if (work.texts or init_system) and not args.dry_run and _is_agreed(args):
+        # Planned anew: before the yes there may have been no secret, and none was made.
+        work, init_system = _planned(shell, config, host, records, args, makes_secret=True)
         for name in (SERVICES, *args.agents):  # The services first.
             _carry_out(work, name, records)
             if name == SERVICES and init_system:
                 services.start_services(host, init_system)
-    return shell.answer(reply, lambda page: _say_end(page, args, is_done=bool(work.texts or init_system)))
+    reply = {"changes": work.changes, "notes": work.notes, "services": init_system, "dry_run": args.dry_run}
+    idle = "" if work.texts or init_system else "all of it is there already"
+    return shell.answer(reply, lambda page: _say_end(page, args, idle))
+
+
+def _planned(
+    shell: Shell, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
+) -> tuple[Work, str]:
+    """The work of an installation, and the manager that is to run the services. Raises `Refused`."""
+    from ctxgc.fronts.cli.base_url import STAND_IN
+    from ctxgc.gateway.secret import read_secret
+
+    work, needs_gateway = Work(), False
+    for agent in dict.fromkeys(args.agents):
+        plan = _plan(agent, config, host, records, args, makes_secret=makes_secret)
+        _add_agent(work, agent, plan, records)
+        needs_gateway |= plan.needs_gateway
+    if needs_gateway and not read_secret(str(config.daemon.lock_dir)):
+        work.notes.append(f"{STAND_IN} stands for the gateway's secret, which the installation makes")
+    try:
+        init_system = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)
+    except Refused:
+        if args.dry_run and not args.json:  # The changes are what was asked for; the refusal comes after them.
+            _say_plan(shell.page, work, "")
+        raise
+    return work, init_system
 
 
 def _carry_out(work: Work, name: str, records: Records) -> None:
@@ -103,11 +124,15 @@ def _config() -> Config:
         raise Refused(str(error), kind="config") from None
 
 
-def _plan(agent: str, config: Config, host: Host, records: Records, args: argparse.Namespace) -> AgentPlan:
+def _plan(
+    agent: str, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
+) -> AgentPlan:
     from ctxgc.fronts.setup.agent_settings import PLANS, Options, command_for
 
     command = command_for(host.environment, host.program("ctxgc"))
-    options = Options(has_status_line=not args.no_status_line, is_plugin=args.plugin, command=command)
+    options = Options(
+        has_status_line=not args.no_status_line, is_plugin=args.plugin, command=command, makes_secret=makes_secret
+    )
     if args.plugin and agent != "opencode":
         usage("--plugin is for opencode")
     return PLANS[agent](config, host.environment, options, records.load(agent))
@@ -193,11 +218,12 @@ def _is_agreed(args: argparse.Namespace) -> bool:
     return True
 
 
-def _say_end(page: Page, args: argparse.Namespace, *, is_done: bool) -> None:
-    if args.dry_run:
+def _say_end(page: Page, args: argparse.Namespace, idle: str) -> None:
+    """Say how the command ended; `idle` says why there was nothing to do."""
+    if idle:
+        page.say(idle)
+    elif args.dry_run:
         page.say("nothing was changed: --dry-run", "dim")
-    elif not is_done:
-        page.say("all of it is there already")
     else:
         page.say("done; an agent that runs goes on as it began, the next one has the new settings")
 
@@ -219,7 +245,7 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
     if is_last:
         _take_back(work, SERVICES, records)
     reply = {"changes": work.changes, "notes": work.notes, "dry_run": args.dry_run}
-    if not args.json:
+    if not args.json and work.records:
         _say_plan(shell.page, work, "")
         if is_last:
             shell.page.say("the services of the daemon and the gateway stop and go")
@@ -229,7 +255,8 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
         if is_last:
             services.stop_services(host, services.init_system_of(host))
             _carry_out_removal(work, SERVICES, records)
-    return shell.answer(reply, lambda page: _say_end(page, args, is_done=bool(work.records)))
+    idle = "" if work.records else f"nothing to take back: {'; '.join(work.notes) or 'no agent is installed'}"
+    return shell.answer(reply, lambda page: _say_end(page, args, idle))
 
 
 def _take_back(work: Work, name: str, records: Records) -> None:

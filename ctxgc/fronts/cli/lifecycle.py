@@ -127,7 +127,12 @@ def doctor(shell: Shell, args: argparse.Namespace) -> int:
         if _is_up(shell):
             args.timeout = max(args.timeout, STOP_S)
             down(shell, args)
-        return _offline(shell, "--repair")
+        code = _offline(shell, "--repair")
+        if code == 0 and not args.json:
+            shell.page.say(
+                "the daemon does not run: `ctxgc up`, or any command that needs the daemon, starts it", "dim"
+            )
+        return code
     try:
         reply: DoctorReply = shell.call("doctor", {})
     except CallFailed as failure:

@@ -16,7 +16,7 @@ import sys
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import Spec, tokens_argument
-from ctxgc.fronts.cli.context import Refused, Shell
+from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, agent_window, is_only_watched
 from ctxgc.fronts.cli.terminal import plain
 from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 from ctxgc.protocol.limits import NO_LIMIT_TOKENS
@@ -99,20 +99,28 @@ def _require_room(shell: Shell, size: int) -> None:
         raise Refused(
             f"a window of {tokens_label(size)} tokens is too small: {tokens_label(reply.after_tokens)} is protected: "
             f"{terminal.protected_by(reply.protected_by)}",
-            hint=f"a limit above {tokens_label(reply.after_tokens)}, fewer pins, or --force",
+            hint=f"a limit above {tokens_label(reply.after_tokens)}, {_ways_out(reply.protected_by)}or --force",
         )
+
+
+def _ways_out(protected_by: Mapping[str, int]) -> str:
+    """What a person can do about the protections that end: pins, and the grace of what was recalled."""
+    pins = "fewer pins, " if "pinned" in protected_by else ""
+    return pins + ("some turns' wait for recently recalled segments to be free, " if "recalled" in protected_by else "")
 
 
 def _say_limit(page: terminal.Page, show: ShowReply) -> None:
     size = show.next_collection.limit_tokens
     if not size:
-        page.say(f"{plain(show.session)}: no limit; the window has {tokens_label(show.billed_tokens)} tokens")
+        page.say(f"{plain(show.session)}: no limit; the window has {tokens_label(agent_window(show))} tokens")
         return
     page.say(
-        f"{plain(show.session)}: {tokens_label(size)} tokens; the window has {tokens_label(show.billed_tokens)} now"
+        f"{plain(show.session)}: {tokens_label(size)} tokens; the window has {tokens_label(agent_window(show))} now"
     )
     page.say(plain(show.next_collection.words), "dim")
-    if (show.gateway or show.rendered_by) in ("shadow", "off", "agent"):
+    if is_only_watched(show):
+        page.say(f"a limit holds nothing yet: {WATCHED_HINT}", "yellow")
+    elif (show.gateway or show.rendered_by) in ("shadow", "off", "agent"):
         page.say("nothing leaves this session's requests in this mode; `ctxgc mode on` switches it on", "yellow")
 
 

@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 
 from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import Refused, Shell, usage
+from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, is_only_watched, usage
 from ctxgc.fronts.cli.terminal import plain
 
 TYPE_CHECKING = False
@@ -49,18 +49,20 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
     if args.agent and (args.session or not AGENT.fullmatch(args.agent)):
         usage("an agent is named as in `claude_code`, and not together with a session")
     path = Path(args.config) if args.config else config_path(os.environ)
-    name = _agent(shell, args.agent) if args.agent else _session(shell)
+    name, is_watched = (_agent(shell, args.agent), False) if args.agent else _session(shell)
     if args.mode:
         _switch(path, name, "" if args.mode == UNSET else args.mode)
     reply = _in_force(_loaded(path, is_given=bool(args.config)), name)
     reply["changed"] = f"{name}: {reply['mode']}, by {reply['by']}"
     if args.mode:
         reply["next"] = "from the session's next request on; a gateway that runs reads it within a second"
+    if is_watched:
+        reply["next"] = f"a mode has no effect yet: {WATCHED_HINT}"
 
     def say(page: Any) -> None:
         page.say(f"{plain(name)}: {reply['mode']}  ({MEANINGS[reply['mode']]}; by {plain(reply['by'])})")
-        if args.mode:
-            page.say(reply["next"], "dim")
+        if "next" in reply:
+            page.say(reply["next"], "yellow" if is_watched else "dim")
 
     return shell.answer(reply, say)
 
@@ -83,11 +85,15 @@ def _agent(shell: Shell, name: str) -> str:
     raise Refused(f"no agent is called {name!r}", kind="usage", hint=hint)
 
 
-def _session(shell: Shell) -> str:
-    """The name of the session meant. Sub-agents are served as the session they belong to."""
+def _session(shell: Shell) -> tuple[str, bool]:
+    """The name of the session meant, and whether ctxgc only watches it.
+
+    Sub-agents are served as the session they belong to.
+    """
     reply: ShowReply = shell.call("session.show", shell.session())
     main = reply.session.partition("/")[0]
-    return reply.session if main.endswith(":") else main  # `client:/home/me/src` is named after a folder.
+    name = reply.session if main.endswith(":") else main  # `client:/home/me/src` is named after a folder.
+    return name, is_only_watched(reply)
 
 
 def _loaded(path: Path, *, is_given: bool) -> Config:

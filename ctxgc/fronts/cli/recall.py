@@ -22,7 +22,7 @@ from ctxgc.fronts.cli.commands import (
     positive_argument,
     tokens_argument,
 )
-from ctxgc.fronts.cli.context import Shell, say_changed, usage
+from ctxgc.fronts.cli.context import Refused, Shell, say_changed, usage
 from ctxgc.fronts.cli.terminal import plain, plural
 
 TYPE_CHECKING = False
@@ -135,6 +135,7 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
     params: dict[str, Any] = {**shell.session()}
     params |= {"query": args.query, "budget_tokens": args.budget} if args.query else {"id": args.segment}
     reply: RecallReply = shell.call("stash.recall", params)
+    _require_piece(reply, args.piece)
     if args.json:
         shell.print_json(reply)
         return 0
@@ -148,6 +149,14 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
         return 0
     _say_recalled(shell, reply, args.piece)
     return 0
+
+
+def _require_piece(reply: RecallReply, name: str) -> None:
+    """Raise `Refused` where no recalled segment has a piece of this name: a reader would take silence for content."""
+    there = list(dict.fromkeys(piece.name for segment in reply.recalled for piece in segment.pieces))
+    if name and name not in there:
+        hint = f"the pieces there are: {', '.join(map(plain, there))}" if there else "there is no piece at all"
+        raise Refused(f"no recalled segment has a piece {name!r}", hint=hint)
 
 
 def contents(call: Call, segment: ContentReply, only: str = "") -> Iterator[tuple[str, bytes]]:

@@ -14,7 +14,7 @@ import sys
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import gateway_status, terminal
 from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import Refused, Shell, usage
+from ctxgc.fronts.cli.context import Refused, Shell, agent_window, usage
 from ctxgc.fronts.cli.terminal import count, plain, plural
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed, Unreachable
@@ -118,7 +118,7 @@ def one_line(reply: ShowReply) -> str:
     """A session's state as one short line."""
     mode, waits = reply.gateway or reply.rendered_by, reply.next_collection
     freed = terminal.Billing(reply).part(reply.freed_tokens)
-    parts = [f"ctxgc {IN_ONE_WORD.get(mode, mode)}", f"{tokens_label(reply.billed_tokens)} tokens"]
+    parts = [f"ctxgc {IN_ONE_WORD.get(mode, mode)}", f"{tokens_label(agent_window(reply))} tokens"]
     if freed:
         parts.append(f"{tokens_label(freed)} {'freed' if mode in EDITED else 'could go'}")
     if reply.cache_hit_rate is not None:
@@ -185,9 +185,10 @@ def _say_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> Non
     page.say()
     page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
     limit = reply.budget_tokens or reply.next_collection.limit_tokens
-    window = f"{tokens_label(reply.billed_tokens)} tokens"
+    tokens = agent_window(reply)
+    window = f"{tokens_label(tokens)} tokens"
     if limit:
-        window = f"{page.bar(reply.billed_tokens / limit)} {window} of {tokens_label(limit)}"
+        window = f"{page.bar(tokens / limit)} {window} of {tokens_label(limit)}"
     billing = terminal.Billing(reply)
     mode = reply.gateway or reply.rendered_by
     freed, evictable = billing.part(reply.freed_tokens), billing.part(reply.evictable_tokens)

@@ -229,6 +229,7 @@ def _say_undone(page: terminal.Page, reply: PlanReply) -> None:
         (
             ("session", plain(reply.session)),
             ("window", f"{tokens_label(reply.before_tokens)} → {tokens_label(reply.after_tokens)} {_unit(reply)}"),
+            ("cost", f"costs {tokens_label(cost)} input tokens, predicted" if (cost := reply.predicted_cost) else ""),
             ("cache", f"{tokens_label(reply.cache_rewrite_tokens)} tokens to write again"),
             ("effect", plain(reply.effect)),
         )

@@ -41,6 +41,8 @@ class Options:
     """OpenCode goes without the gateway: by the plugin."""
     command: str = "ctxgc"
     """How an agent calls the command."""
+    makes_secret: bool = True
+    """Whether the gateway's secret is made where there is none; a plan that is only shown has a stand-in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ def home_folder(environment: Mapping[str, str], variable: str, *usual: str) -> P
     return Path(own) if own.startswith("/") else Path(discovery.home(environment), *usual)
 
 
-def _way(agent: str, config: Config, environment: Mapping[str, str]) -> Way:
-    return AGENTS[agent][1](gateway_base_url(config), config.gateway, environment)
+def _way(agent: str, config: Config, environment: Mapping[str, str], options: Options) -> Way:
+    base = gateway_base_url(config, makes_secret=options.makes_secret)
+    return AGENTS[agent][1](base, config.gateway, environment)
 
 
 def _without_ours(path: Path, standing: list[FileEdit]) -> str:
@@ -81,7 +84,7 @@ def claude(config: Config, environment: Mapping[str, str], options: Options, sta
     settings = _json(path, _without_ours(path, standing))
     own = settings.get("env", {})
     own = {name: str(value) for name, value in own.items()} if isinstance(own, dict) else {}
-    way = _way("claude", config, {**environment, **own})
+    way = _way("claude", config, {**environment, **own}, options)
     variables = {**_settings_words(way), **way.variables}
     changes = [Change(("env", name), json.dumps(value)) for name, value in variables.items() if own.get(name) != value]
     notes = []
@@ -114,7 +117,8 @@ def codex(config: Config, environment: Mapping[str, str], options: Options, stan
             hint=f"set `base_url` of [model_providers.{provider}] to the gateway by hand, or take `model_provider` out",
         )  # fmt: skip
     own = settings.get(CODEX_KEY)
-    way = _way("codex", config, {**environment, **({"OPENAI_BASE_URL": own} if isinstance(own, str) else {})})
+    own_base = {"OPENAI_BASE_URL": own} if isinstance(own, str) else {}
+    way = _way("codex", config, {**environment, **own_base}, options)
     words = tomllib.loads("\n".join(word for flag, word in pairwise(way.words) if flag == "-c"))
     base = words["model_providers"][words["model_provider"]]["base_url"]
     note = "a change of Codex's login, from a key to ChatGPT or back, needs `ctxgc install codex` again"
@@ -135,7 +139,8 @@ def opencode(config: Config, environment: Mapping[str, str], options: Options, s
     names = ("opencode.jsonc", "opencode.json")
     path = folder / next((name for name in names if (folder / name).exists()), names[-1])
     settings = _json(path, _without_ours(path, standing))
-    overlay = json.loads(_way("opencode", config, {"OPENCODE_CONFIG_CONTENT": ""}).variables["OPENCODE_CONFIG_CONTENT"])
+    way = _way("opencode", config, {"OPENCODE_CONFIG_CONTENT": ""}, options)
+    overlay = json.loads(way.variables["OPENCODE_CONFIG_CONTENT"])
     changes = []
     for provider, value in overlay["provider"].items():
         for name, base in value["options"].items():

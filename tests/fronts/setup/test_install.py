@@ -238,6 +238,28 @@ def test_a_dry_run_and_a_no_change_nothing(manager, home, capfd, monkeypatch):
     assert not [command for command in manager.commands if "enable" in command]
 
 
+@pytest.mark.parametrize("agent", FILES)
+def test_no_secret_is_made_before_the_yes(agent, manager, home, capfd):
+    assert main(["install", agent, "--dry-run"]) == 0
+    assert "SECRET stands for the gateway's secret" in capfd.readouterr().out
+    assert main(["install", agent]) == 2  # Nobody at the terminal.
+    assert not list(home.rglob(NAME))
+
+    assert main(["install", agent, "--yes"]) == 0
+    assert base_url(home) in (home / FILES[agent]).read_text()
+    assert read_secret(str(home / ".local" / "state" / "ctxgc")) not in ("", "SECRET")
+
+
+def test_a_dry_run_lists_the_changes_before_it_says_that_no_service_manager_answers(manager, home, capfd):
+    manager.codes["show-environment"] = 1
+
+    assert main(["install", "claude", "--dry-run"]) == 1
+
+    said = capfd.readouterr()
+    assert "env.ANTHROPIC_BASE_URL set to" in said.out
+    assert "no service manager" in said.err
+
+
 def test_systemd_runs_daemon_and_gateway_with_the_programs_of_this_installation(run, manager, home):
     run("install", "claude")
 
@@ -345,3 +367,11 @@ def test_settings_keep_their_rights_and_a_link_stays_a_link(run, home):
     record = home / ".local/state/ctxgc/install/claude.json"
     assert record.stat().st_mode & 0o077 == 0
     assert Path(record).parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+@pytest.mark.parametrize(("agents", "why"), [(("claude",), "claude is not installed"), ((), "no agent is installed")])
+def test_where_nothing_is_installed_an_uninstallation_says_so_in_one_sentence(agents, why, how, run):
+    code, said = run("uninstall", *agents, *how)
+
+    assert (code, said.out) == (0, f"nothing to take back: {why}\n")
