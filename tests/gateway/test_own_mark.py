@@ -26,6 +26,16 @@ class MarkedAgent(ClaudeAgent):
         return json.dumps(asked | ({"cache_control": self.mark} if self.top else {})).encode()
 
 
+class ManagedAgent(MarkedAgent):
+    """Lets the API edit the window too, as long as a test says so."""
+
+    is_managed = False
+
+    def body(self):
+        orders = {"context_management": {"edits": [{"type": "an_edit_of_tomorrow"}]}} if self.is_managed else {}
+        return json.dumps(json.loads(super().body()) | orders).encode()
+
+
 @pytest.fixture
 def stage():
     with Stage(ScriptedDaemon(lambda ids: [id_ for id_ in ("call_0", "call_1") if id_ in ids])) as made:
@@ -106,3 +116,30 @@ def test_the_daemon_is_told_where_marks_stood_and_which_is_ours(stage):
     assert cache["own_mark"] == 1
     assert [mark["segments"] for mark in cache["marks"]] == [1, told["ids"].index("call_1") + 1, count]
     assert told["was_answered"]
+
+
+def test_beside_another_hand_in_the_window_tombstones_stay_and_no_mark_of_ours_is_sent(stage):
+    agent = ManagedAgent()
+    assert {marks_in(body) for body in edited(stage, agent, turns=3)} == {3}
+    agent.is_managed = True
+
+    for number in range(7, 10):
+        agent.run(1, number)
+        sent = stage.ask(MESSAGES, agent.body())
+
+        assert b"[evicted" in sent
+        assert marks_in(sent) == marks_in(agent.body()) == 2
+
+
+def test_a_request_that_another_hand_edits_too_leaves_no_memo_with_a_mark_of_ours(stage):
+    agent = ManagedAgent().run(4)
+    agent.is_managed = True
+    stage.ask(MESSAGES, agent.body())
+    stage.daemon.out["call_1"] = {"text": "[evicted before]", "marker": "[gone]"}
+
+    stage.ask(MESSAGES, agent.run(1, 4).body())
+
+    (session,) = stage.running.syncer._sessions.values()
+    (branch,) = session.branches.values()
+    assert branch.memo.ids == {"call_1"}
+    assert branch.memo.own is None

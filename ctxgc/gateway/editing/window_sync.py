@@ -355,7 +355,7 @@ class WindowSyncer:
         }
         if answer["mode"] != "on" or branch.is_barred:
             tombstones = {}
-        rule = branch.cache.next_rule(time.monotonic()) if tombstones else None
+        rule = branch.cache.next_rule(time.monotonic()) if tombstones and not contents.obstacle else None
         if tombstones == branch.tombstones and (not tombstones or (rule is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
