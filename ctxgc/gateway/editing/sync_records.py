@@ -1,7 +1,8 @@
-"""The segments of a window as `window.sync` carries them: JSON records, in batches that fit into one line each.
+"""A window as `window.sync` carries it: its parameters, and its segments' JSON records in batches of one line each.
 
 window ──sendable_segments──▶ segments ──record_batches──▶ [[record, …], …, [record, …]]
-                                                                ahead         with all ids
+                                 │                              ahead         with all ids
+                                 └──window_params──▶ ids, digests, bill, marks
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from ctxgc.adapters.facts.segment_facts import with_facts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.provider_cache import MARKS_MAX
-from ctxgc.core.segment import Segment
+from ctxgc.core.segment import Segment, Status
 from ctxgc.gateway.body.prompt_layout import PromptLayout, sent_cache
-from ctxgc.gateway.editing.request_state import ModelCall
+from ctxgc.gateway.editing.request_state import ModelCall, Placement
 from ctxgc.gateway.identity.agent_session import Branch, ReplyProgress
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 
@@ -68,6 +69,36 @@ def _segment_json(segment: Segment, window: WireWindow) -> bytes:
     if segment.edit_sources and len(record) >= RECORD_BYTES_MAX:  # An edit holds twice what it replaces.
         return _segment_json(replace(segment, edit_sources=()), window)
     return record
+
+
+def window_params(branch: Branch, call: ModelCall, placement: Placement, sendable: Sequence[Segment]) -> dict[str, Any]:
+    """The parameters of a call's sync but for its new segments, its edits and the way back."""
+    contents = call.contents
+    assert contents is not None
+    spans, ids = contents.window.spans, [segment.id for segment in sendable]
+    params: dict[str, Any] = {
+        "session": branch.key,
+        "model": contents.model,
+        "project": contents.project,
+        "parent": branch.parent or call.session.parent,
+        "format": call.wire,
+        "window_max_tokens": call.session.window_max_tokens,
+        "ids": ids,
+        "digests": [contents.digests[id_].hex() for id_ in ids],
+        "held": ids if contents.obstacle else [id_ for id_ in ids if id_ in contents.cleared],
+        "fixed": [s.id for s in sendable if s.id not in spans and s.status is not Status.PENDING],
+        "usage": usage_fields(branch.reply),
+        # In shadow nothing is edited, so no request need wait for a cold cache.
+        "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
+    }
+    if contents.layout is not None:
+        params["cache"] = cache_fields(branch, call, contents.layout, ids)
+        params["was_answered"] = branch.reply is not None and branch.reply.is_answer
+    if contents.profile:
+        params["profile"] = contents.profile
+    if placement.mode != branch.synced_mode:
+        params["mode"] = placement.mode  # Sent when it changes, so that a command may set another mode in between.
+    return params
 
 
 def cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Sequence[str]) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.segment import Status
 from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong
 from ctxgc.gateway.body.prompt_layout import prompt_of
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
@@ -30,7 +29,7 @@ from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
-from ctxgc.gateway.editing.sync_records import cache_fields, record_batches, sendable_segments, usage_fields
+from ctxgc.gateway.editing.sync_records import record_batches, sendable_segments, window_params
 from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, is_side_call
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
@@ -263,34 +262,13 @@ class WindowSyncer:
         contents, placement = call.contents, call.is_placed.value
         assert contents is not None
         assert isinstance(placement, Placement)
-        spans = contents.window.spans
         sendable = await asyncio.get_running_loop().run_in_executor(
             self._workers.parser, sendable_segments, contents.window
         )
         ids = [segment.id for segment in sendable]
-        params: dict[str, Any] = {
-            "session": branch.key,
-            "model": contents.model,
-            "project": contents.project,
-            "parent": branch.parent or call.session.parent,
-            "format": call.wire,
-            "window_max_tokens": call.session.window_max_tokens,
-            "ids": ids,
-            "digests": [contents.digests[id_].hex() for id_ in ids],
-            "can_recall": contents.can_recall or bool(self._recall_tool(call)),
-            "held": ids if contents.obstacle else [id_ for id_ in ids if id_ in contents.cleared],
-            "fixed": [s.id for s in sendable if s.id not in spans and s.status is not Status.PENDING],
-            "usage": usage_fields(branch.reply),
-            # In shadow nothing is edited, so no request need wait for a cold cache.
-            "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
+        params = window_params(branch, call, placement, sendable) | {
+            "can_recall": contents.can_recall or bool(self._recall_tool(call))
         }
-        if contents.layout is not None:
-            params["cache"] = cache_fields(branch, call, contents.layout, ids)
-            params["was_answered"] = branch.reply is not None and branch.reply.is_answer
-        if contents.profile:
-            params["profile"] = contents.profile
-        if placement.mode != branch.synced_mode:
-            params["mode"] = placement.mode  # Sent when it changes, so that a command may set another mode in between.
         if not placement.waits:
             params["edited"] = sorted(await call.sent_edited_ids(HEAD_START_S))
         self._counters.syncs += 1
