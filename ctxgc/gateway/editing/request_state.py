@@ -112,6 +112,15 @@ class ModelCall:
         return self.parts[0]
 
     @property
+    def size(self) -> int:
+        """Bytes of the body as it is kept now: compressed, until the body is read."""
+        return sum(map(len, self.parts))
+
+    def drop_body(self) -> None:
+        """Keep the body no longer: a streamed call lives until its reply ends."""
+        self.parts = ()
+
+    @property
     def contents(self) -> BodyContents | None:
         """The contents of the body, as soon as they are read."""
         return contents if isinstance(contents := self.is_read.value, BodyContents) else None

@@ -25,7 +25,7 @@ from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong
 from ctxgc.gateway.body.prompt_layout import prompt_of
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
 from ctxgc.gateway.body.splice_memo import EvictedBody, Spliced, splice_edits
-from ctxgc.gateway.byte_budget import ByteBudget
+from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
@@ -52,6 +52,10 @@ COMMAND = "ctxgc recall"
 """The way back that the daemon's tombstones name."""
 
 _log = logging.getLogger("ctxgc.gateway")
+
+
+class BacklogFull(Exception):
+    """A body, decoded, does not fit into the backlog."""
 
 
 class Workers(NamedTuple):
@@ -104,20 +108,13 @@ class WindowSyncer:
 
     def start(self, call: ModelCall) -> None:
         """Sync this call with the daemon: at once if the call is held back, else when its reply has begun."""
-        size = sum(map(len, call.parts))
-        if self._waiting >= WAITING_MAX or not self._backlog.take(size):
+        share = BudgetShare(self._backlog)
+        if self._waiting >= WAITING_MAX or not share.grow(call.size):
             call.fail(Reason.OWN_LATE)
             return
         self._waiting += 1
-        self._workers.spawn(self._release_after_sync(call, size))
-        self._workers.spawn(self._sync_call(call))
-
-    async def _release_after_sync(self, call: ModelCall, size: int) -> None:
-        """Count the call's body out of the backlog, when the daemon has the call or gets it no more."""
-        try:
-            await call.is_synced.wait()
-        finally:
-            self._backlog.give(size)
+        self._workers.spawn(_release_after_sync(call, share))
+        self._workers.spawn(self._sync_call(call, share))
 
     def report_off_sessions(self) -> None:
         """Tell the daemon which sessions are in mode `off` now: no request of theirs is synced any more."""
@@ -139,11 +136,13 @@ class WindowSyncer:
         except CallFailed:
             self._counters.sync_failures += 1  # The session's next request carries the mode again.
 
-    async def _sync_call(self, call: ModelCall) -> None:
+    async def _sync_call(self, call: ModelCall, share: BudgetShare) -> None:
         try:
             if not call.is_held_back:
                 await _wait_until(call.reply.began, HEAD_START_S)
-            await self._place_call(call)
+            await self._place_call(call, share)
+        except BacklogFull:
+            self._leave_unread(call, Reason.OWN_LATE)
         except BodyTooLong:
             self._leave_unread(call, Reason.TOO_LARGE)
         except BadCoding:
@@ -183,11 +182,11 @@ class WindowSyncer:
             await loop.run_in_executor(self._workers.parser, edit_obstacle, call.body, allowed) or Reason.NOT_UNDERSTOOD
         )
 
-    async def _place_call(self, call: ModelCall) -> None:
+    async def _place_call(self, call: ModelCall, share: BudgetShare) -> None:
         """Find the call's branch, and let the branch's task go on with the call."""
         # Both at once: a request that is held back waits for the slower of the two.
         for failure in await asyncio.gather(
-            self._read(call), self._fetch_known_ids(call.session), return_exceptions=True
+            self._read(call, share), self._fetch_known_ids(call.session), return_exceptions=True
         ):
             if failure is not None:
                 raise failure
@@ -217,10 +216,13 @@ class WindowSyncer:
             self._busy.add(branch)
             self._workers.spawn(self._drain_branch(branch))
 
-    async def _read(self, call: ModelCall) -> None:
+    async def _read(self, call: ModelCall, share: BudgetShare) -> None:
         allowed = self._settings().context_edits_allowed
         worker = self._workers.urgent if call.is_held_back else self._workers.parser
         contents = await asyncio.get_running_loop().run_in_executor(worker, _read, call, allowed)
+        if not share.grow(call.size - share.size):  # The plain body has taken the place of a compressed one.
+            call.drop_body()
+            raise BacklogFull
         call.is_read.set(contents)
 
     async def _fetch_known_ids(self, session: AgentSession) -> None:
@@ -354,6 +356,14 @@ class WindowSyncer:
         self.trouble = _failure_reason(failure)
         call.fail(self.trouble)
         self._note_followed(call, self.trouble)
+
+
+async def _release_after_sync(call: ModelCall, share: BudgetShare) -> None:
+    """Count the call's body out of the backlog, when the daemon has the call or gets it no more."""
+    try:
+        await call.is_synced.wait()
+    finally:
+        share.release()
 
 
 def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
