@@ -29,7 +29,7 @@ from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
-from ctxgc.gateway.editing.sync_records import record_batches, sendable_segments, window_params
+from ctxgc.gateway.editing.sync_records import late_edit, record_batches, sendable_segments, window_params
 from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, is_side_call
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
@@ -268,23 +268,31 @@ class WindowSyncer:
             self._workers.parser, sendable_segments, contents.window
         )
         ids = [segment.id for segment in sendable]
-        params = window_params(branch, call, placement, sendable) | {
+        edited = None if placement.waits else sorted(await call.sent_edited_ids(HEAD_START_S))
+        params = window_params(branch, call, placement, sendable, edited) | {
             "can_recall": contents.can_recall or bool(self._recall_tool(call))
         }
-        if not placement.waits:
-            params["edited"] = sorted(await call.sent_edited_ids(HEAD_START_S))
         self._counters.syncs += 1
         answer = await self._send_window(call.session, branch, params, contents)
         self.trouble = None
+        tombstones = self._tombstones_in(branch, call, contents, answer)
+        if placement.waits:
+            # The answer is for this very request: what is noted of the request is what the editor makes of it.
+            has_new, branch.tombstones = tombstones != branch.tombstones, tombstones
+            call.is_synced.set(None)
+            await call.sent_edited_ids(HEAD_START_S)
+        else:
+            has_new = tombstones != branch.tombstones
         if contents.layout is not None:
             prompt = prompt_of(contents.layout, contents.window, contents.digests, call.edited_ids, call.own_mark)
             branch.cache.note(prompt, contents.model, call.arrived_s, call.reply)
+        branch.late_edit = late_edit(call, params)
         # The next sync carries the bill of the reply to this window.
         branch.reply = call.reply
         branch.synced_mode = placement.mode
         branch.synced_ids = tuple(ids)
         branch.known_digests = contents.digests
-        await self._apply_reply(branch, call, contents, answer)
+        await self._make_memo(branch, call, tombstones, has_new=has_new)
         call.session.is_resumed &= bool(branch.parent)
         self._note_followed(call, None)
         call.is_synced.set(None)
@@ -316,34 +324,43 @@ class WindowSyncer:
                 return answer
         raise CallFailed("conflict", 0, "the daemon asks for the same segments again and again")
 
-    async def _apply_reply(
+    def _tombstones_in(
         self, branch: Branch, call: ModelCall, contents: BodyContents, answer: dict[str, Any]
-    ) -> None:
-        """Keep the tombstones in force, and make the memo for the next request."""
+    ) -> dict[str, EvictedBody]:
+        """The tombstones in force from this answer on."""
         plan = answer["plan"]
         if plan is not None:
             self._counters.collections += answer["mode"] == "on"
             self._counters.would_free_tokens += plan["freed_tokens"] * (answer["mode"] == "shadow")
+        if answer["mode"] != "on" or branch.is_barred:
+            return {}
         # Tombstones name the command; a model with the hidden tool is to call the tool.
         way_back = self._recall_tool(call) or COMMAND
-        tombstones = {
+        return {
             id_: EvictedBody(
                 Tombstone(tombstone["text"].replace(COMMAND, way_back, 1), tombstone["marker"]), contents.digests[id_]
             )
             for id_, tombstone in answer["evicted"].items()
             if id_ in contents.digests
         }
-        if answer["mode"] != "on" or branch.is_barred:
-            tombstones = {}
+
+    async def _make_memo(
+        self, branch: Branch, call: ModelCall, tombstones: dict[str, EvictedBody], *, has_new: bool
+    ) -> None:
+        """Keep the tombstones in force, and make the memo for the next request."""
+        contents = call.contents
+        assert contents is not None
+        tombstones = {} if branch.is_barred else tombstones
         rule = branch.cache.next_rule(time.monotonic()) if tombstones and not contents.obstacle else None
-        if tombstones == branch.tombstones and (not tombstones or (rule is None and branch.memo is not None)):
+        if not has_new and (not tombstones or (rule is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
         spliced: Spliced = await loop.run_in_executor(
             self._workers.parser, splice_edits, call.body, call.wire, contents, tombstones, rule
         )
-        branch.tombstones = tombstones
-        branch.keep_memo(spliced.memo)
+        if not branch.is_barred:
+            branch.tombstones = tombstones
+            branch.keep_memo(spliced.memo)
 
     def _recall_tool(self, call: ModelCall) -> str:
         """The name of the hidden tool, if the call's model has the tool; else empty."""
