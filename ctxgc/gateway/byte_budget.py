@@ -20,3 +20,23 @@ class ByteBudget:
     def give(self, size: int) -> None:
         """Count bytes out that `take` counted in."""
         self.used -= size
+
+
+class BudgetShare:
+    """The bytes that one keeper has counted into a budget. Mutable, belongs to the budget's loop."""
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    def grow(self, size: int) -> bool:
+        """Count further bytes in, or out if fewer; False, and nothing is counted, where they do not fit."""
+        if not self._budget.take(size):
+            return False
+        self.size += size
+        return True
+
+    def release(self) -> None:
+        """Count all bytes out."""
+        self._budget.give(self.size)
+        self.size = 0

@@ -62,6 +62,15 @@ class SentCache(Params):
     """Whether the gateway can put a mark of its own into the next request."""
 
 
+class SentBefore(Params):
+    """The edits and marks with which a request was sent whose `window.sync` came too early to carry them."""
+
+    edited: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)]
+    """Ids whose tombstones stood in the request."""
+    marks: Annotated[list[SentMark], Field(max_length=MARKS_MAX)]
+    """Marks that the upstream took, in the order of the prompt; segments are counted in that request's `ids`."""
+
+
 class WindowSync(Params):
     """Make a session's window exactly that of a request, learn from the last bill, and say which bodies are to be out.
 
@@ -102,6 +111,8 @@ class WindowSync(Params):
     """How the provider's cache sees this request; absent: the daemon assumes that the request's prefix is cached."""
     was_answered: bool = True
     """Whether the request of the session's last `window.sync` was answered with 200. Another leaves nothing cached."""
+    was_sent: SentBefore | None = None
+    """How the request of the session's last `window.sync` went upstream; absent: as that sync said."""
     is_cold: bool = False
     """The prompt cache is gone, and the request waits for this answer: a collection applies to the request already."""
     mode: GatewayMode | None = None

@@ -909,3 +909,28 @@ async def test_a_run_without_a_limit_has_the_configured_one(bench):
     await Host(bench.call).send(conversation(3))
 
     assert await shown_limit(bench) == 6000
+
+
+def marked(ids, *places):
+    """How a cache sees a request of one block for each segment, with marks behind these segments."""
+    marks = [{"segments": place, "life_s": 300.0} for place in places]
+    return {"settings": ["a", "b"], "blocks": [1] * ids, "marks": marks}
+
+
+async def test_a_request_whose_edits_came_with_the_next_sync_is_noted_as_if_its_own_sync_had_carried_them(bench):
+    ids = [segment.id for segment in WIRE.parse(json.dumps(conversation(3)).encode(), "claude_code").segments]
+    early, late = Host(bench.call, "claude_code:early"), Host(bench.call, "claude_code:late")
+    longer = {"model": "claude-sonnet-4-5", "cache": marked(len(ids) + len(turn(3)) - 1, 1)}
+    shorter = {"model": "claude-sonnet-4-5", "mode": "on"}
+
+    await early.send(conversation(3, BILLED_LINES), **shorter, edited=["call_0"], cache=marked(len(ids), 3, len(ids)))
+    await early.send(conversation(4, BILLED_LINES), **longer)
+    await late.send(conversation(3, BILLED_LINES), **shorter, cache=marked(len(ids), len(ids)))
+    before = {session.key.session: session.ledger.last_request for session in bench.services.registry.awake}
+    was_sent = {"edited": ["call_0"], "marks": marked(0, 3, len(ids))["marks"]}
+    await late.send(conversation(4, BILLED_LINES), **longer, was_sent=was_sent)
+
+    first, second = (session.ledger.provider.entries for session in bench.services.registry.awake)
+    assert before["early"] != before["late"]
+    assert len(first) == 2
+    assert first.keys() == second.keys()

@@ -1,5 +1,7 @@
 """What waits in a gateway is bounded in bytes: bodies on their way up, and bodies that wait for the daemon."""
 
+import asyncio
+import gzip
 import json
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +51,50 @@ def test_a_body_beyond_what_may_be_kept_streams_through_unread_and_whole(monkeyp
         small = ClaudeAgent().run(1).body()
         assert stage.ask(MESSAGES, small) == small
         assert stage.counters.untouched == 1, "what the large one took is free again"
+
+
+class StuckDaemon(ScriptedDaemon):
+    """Lists its sessions, and takes no window."""
+
+    async def call(self, method, params, timeout_s):
+        if method == "window.sync":
+            await asyncio.sleep(3600.0)
+        return await super().call(method, params, timeout_s)
+
+
+def compressed(number):
+    body, headers = large(number)
+    return gzip.compress(body), headers | {"content-encoding": "gzip"}
+
+
+def test_the_backlog_counts_a_compressed_body_by_its_plain_bytes(monkeypatch):
+    bound = 3 * BODY_BYTES
+    monkeypatch.setattr("ctxgc.gateway.editing.window_sync.BACKLOG_BYTES_MAX", bound)
+    with Stage(StuckDaemon(), mode="shadow") as stage:
+        for number in range(REQUESTS // AT_ONCE):
+            stage.send(MESSAGES, *compressed(number))
+        stage.until(lambda: stage.running.syncer._backlog.used > 2 * BODY_BYTES)
+        stage.until(lambda: stage.passed.get("own_late") is not None)
+
+        assert stage.running.syncer._backlog.used <= bound
+
+
+def test_the_backlog_is_empty_again_once_the_daemon_has_every_compressed_body():
+    with Stage(ScriptedDaemon(), mode="shadow") as stage:
+        for number in range(3):
+            stage.ask(MESSAGES, *compressed(number))
+
+        stage.until(lambda: stage.running.syncer._backlog.used == 0)
+        assert stage.counters.syncs == 3
+
+
+def test_a_compressed_body_whose_plain_bytes_may_not_be_kept_passes_as_it_came(monkeypatch):
+    monkeypatch.setattr("ctxgc.gateway.http.server.HELD_BYTES_MAX", BODY_BYTES // 2)
+    with Stage(mode="on") as stage:
+        body, headers = compressed(0)
+
+        assert stage.ask(MESSAGES, body, headers) == body
+        assert stage.passed == {"too_large": 1}
 
 
 @pytest.mark.parametrize("sizes", [[3, 7, 1], [10], [0, 11]])

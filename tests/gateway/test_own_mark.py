@@ -1,5 +1,6 @@
 """Our own mark on the wire: one at most, where the API takes it, and the next edit reads up to there."""
 
+import asyncio
 import gzip
 import json
 
@@ -8,6 +9,7 @@ import pytest
 from ctxgc.gateway.body.splice_memo import LONG_MARK, SHORT_MARK
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, ScriptedDaemon, Stage
+from tests.gateway.upstream import Upstream
 
 LONG = {"type": "ephemeral", "ttl": "1h"}
 
@@ -25,6 +27,16 @@ class MarkedAgent(ClaudeAgent):
         texts = [{"type": "text", "text": f"Rule {n}.", "cache_control": self.mark} for n in range(self.system)]
         asked["system"] = [*texts, {"type": "text", "text": "You read files."}]
         return json.dumps(asked | ({"cache_control": self.mark} if self.top else {})).encode()
+
+
+class ManagedAgent(MarkedAgent):
+    """Lets the API edit the window too, as long as a test says so."""
+
+    is_managed = False
+
+    def body(self):
+        orders = {"context_management": {"edits": [{"type": "an_edit_of_tomorrow"}]}} if self.is_managed else {}
+        return json.dumps(json.loads(super().body()) | orders).encode()
 
 
 @pytest.fixture
@@ -129,3 +141,95 @@ def test_a_request_whose_only_edit_is_a_mark_goes_up_twice_at_most_the_second_ti
         assert b"[evicted" not in unpacked
         assert again == original
         assert reply.status == 400
+
+
+def test_beside_another_hand_in_the_window_tombstones_stay_and_no_mark_of_ours_is_sent(stage):
+    agent = ManagedAgent()
+    assert {marks_in(body) for body in edited(stage, agent, turns=3)} == {3}
+    agent.is_managed = True
+
+    for number in range(7, 10):
+        agent.run(1, number)
+        sent = stage.ask(MESSAGES, agent.body())
+
+        assert b"[evicted" in sent
+        assert marks_in(sent) == marks_in(agent.body()) == 2
+
+
+def test_a_request_that_another_hand_edits_too_leaves_no_memo_with_a_mark_of_ours(stage):
+    agent = ManagedAgent().run(4)
+    agent.is_managed = True
+    stage.ask(MESSAGES, agent.body())
+    stage.daemon.out["call_1"] = {"text": "[evicted before]", "marker": "[gone]"}
+
+    stage.ask(MESSAGES, agent.run(1, 4).body())
+
+    (session,) = stage.running.syncer._sessions.values()
+    (branch,) = session.branches.values()
+    assert branch.memo.ids == {"call_1"}
+    assert branch.memo.own is None
+
+
+def only_branch(stage):
+    (session,) = stage.running.syncer._sessions.values()
+    (branch,) = session.branches.values()
+    return branch
+
+
+def held_after_a_pause(stage, agent):
+    """A request that waits for the daemon, and leaves with a tombstone more and a mark of ours."""
+    edited(stage, agent, turns=3)
+    stage.daemon.victims = lambda ids: [id_ for id_ in ("call_0", "call_1", "call_3") if id_ in ids]
+    stage.pause()
+    sent = stage.ask(MESSAGES, agent.run(1, 7).body())
+    assert sent.count(b"[evicted") == 3
+    return sent
+
+
+def test_the_branch_notes_a_request_that_waited_for_the_daemon_with_the_marks_it_left_with(stage):
+    sent = held_after_a_pause(stage, MarkedAgent())
+
+    noted, _, _ = only_branch(stage).cache._request
+
+    assert len(noted.marks) == marks_in(sent) == 3
+
+
+def test_the_daemon_learns_with_the_next_sync_how_a_request_that_waited_for_it_was_sent(stage):
+    agent = MarkedAgent()
+    held_after_a_pause(stage, agent)
+    stage.ask(MESSAGES, agent.run(1, 8).body())
+
+    held, later = stage.daemon.told[-2:]
+
+    assert "edited" not in held
+    assert held["cache"]["own_mark"] == -1
+    assert later["was_sent"]["edited"] == ["call_0", "call_1", "call_3"]
+    places = [mark["segments"] for mark in later["was_sent"]["marks"]]
+    assert places == [1, held["ids"].index("call_3") + 1, len(held["ids"])]
+    stage.ask(MESSAGES, agent.run(1, 9).body())
+    assert "was_sent" not in stage.daemon.told[-1], "the sync before said all of it"
+
+
+class SlowToRefuse(Upstream):
+    """Takes longer over a refusal than the syncer waits for the beginning of a reply."""
+
+    async def _serve(self, request):
+        if self.script:
+            await asyncio.sleep(0.5)
+        return await super()._serve(request)
+
+
+def test_the_daemon_learns_of_a_mark_that_was_refused_after_its_sync():
+    daemon = ScriptedDaemon(lambda ids: [id_ for id_ in ("call_0", "call_1") if id_ in ids])
+    with Stage(daemon, upstream=SlowToRefuse()) as stage:
+        agent = MarkedAgent()
+        edited(stage, agent, turns=3)
+        stage.upstream.script = [400]
+        stage.ask(MESSAGES, agent.run(1, 7).body())
+        stage.ask(MESSAGES, agent.run(1, 8).body())
+
+        refused, later = daemon.told[-2:]
+        count = len(refused["ids"])
+        assert len(refused["cache"]["marks"]) == 3
+        assert [mark["segments"] for mark in later["was_sent"]["marks"]] == [1, count]
+        assert later["was_sent"]["edited"] == ["call_0", "call_1"]

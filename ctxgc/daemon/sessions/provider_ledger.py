@@ -46,6 +46,14 @@ ANCHORS_MAX = 4096
 """Prefixes whose bills are remembered."""
 
 
+class SentWindow(NamedTuple):
+    """The segments of a request that was sent, of which its prompt is made."""
+
+    ids: Sequence[str]
+    digests: Sequence[str]
+    cache: SentCache
+
+
 class SentRequest(NamedTuple):
     """A request as a cache sees it, until its reply is known."""
 
@@ -53,6 +61,7 @@ class SentRequest(NamedTuple):
     hidden: Place
     """What stands in front of the window."""
     sent_s: float
+    window: SentWindow | None = None
 
 
 class Foretold(NamedTuple):

@@ -41,7 +41,7 @@ from ctxgc.daemon.sessions.window_update import depart, known_session, places_of
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.mutation import on_worker, publish_collection
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.window_sync_cache import CacheView, note_sent
+from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, note_sent
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     aside_copy,
@@ -190,6 +190,8 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     if not is_repeated:
         tx.note_time(ledger.last_request_s)
     is_of_this = params.usage is not None and params.usage.is_of_this
+    if params.was_sent is not None and not is_repeated:
+        amend_last_request(session, params.was_sent)
     if not is_of_this and not is_repeated:
         _learn(call)
     if not is_repeated and params.ids and not call.todo.unknown:

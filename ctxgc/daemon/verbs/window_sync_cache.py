@@ -19,11 +19,12 @@ from ctxgc.daemon.sessions.provider_ledger import (
     Foretold,
     ProviderLedger,
     SentRequest,
+    SentWindow,
     marks_of,
     prompt_units,
 )
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.protocol.wire import SentCache, WindowSync
+from ctxgc.protocol.wire import SentBefore, SentCache, WindowSync
 
 MARKED_WIRE = "anthropic_messages"
 """The wire format whose cache has marks; the others' caches share a prefix in steps."""
@@ -37,7 +38,25 @@ def note_sent(session: Session, params: WindowSync, out: Collection[int]) -> Non
     ledger.provider.use_model(params.model or session.row.model)
     units, hidden = _units(session, params, sent, out)
     prompt = Prompt(units, marks_of(units, sent))
-    ledger.provider.send(SentRequest(prompt, hidden, ledger.last_request_s))
+    window = SentWindow(params.ids, params.digests, sent)
+    ledger.provider.send(SentRequest(prompt, hidden, ledger.last_request_s, window))
+
+
+def amend_last_request(session: Session, was_sent: SentBefore) -> None:
+    """Note how the last request was sent, before its bill is read: its sync came before the gateway's last word."""
+    heap, ledger = session.heap, session.ledger
+    if ledger is None or ledger.last_request is None:
+        return
+    last, request = ledger.last_request, ledger.provider.request
+    out = frozenset(heap.slot_of[id_] for id_ in was_sent.edited if id_ in heap.slot_of)
+    freed = sum(heap.freed[slot] for slot in out)
+    ledger.last_request = last._replace(tokens=last.full_tokens - freed, out=out)
+    if request is None or request.window is None or not heap.slot_of.keys() >= set(request.window.ids):
+        return
+    ids, digests, sent = request.window
+    sent = sent.model_copy(update={"marks": was_sent.marks, "own_mark": -1})
+    units, _ = prompt_units(heap, ids, digests, sent, request.hidden.tokens, out)
+    ledger.provider.request = request._replace(prompt=Prompt(units, marks_of(units, sent)))
 
 
 class CacheView(NamedTuple):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ctxgc.gateway.body.content_coding import READ_CODINGS
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
-from ctxgc.gateway.body.splice_memo import OwnMark, splice_edits, splice_from_memo
+from ctxgc.gateway.body.splice_memo import Memo, OwnMark, splice_edits, splice_from_memo
 from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall, Placement
 from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
@@ -66,6 +66,13 @@ class UpstreamRequest(NamedTuple):
     """The agent's own bytes, where the body is edited."""
     own: OwnMark | None = None
     """The mark of our own in the body."""
+
+
+class MemoMatch(NamedTuple):
+    """A memo with which a body begins, and the memo's branch."""
+
+    branch: Branch
+    memo: Memo
 
 
 class RequestEditor:
@@ -141,10 +148,10 @@ class RequestEditor:
             triage = triage if triage.session is not None else self._triage_cache_key(triage, body)
             if triage.session is None or triage.pass_reason or not triage.holds_body:
                 return UpstreamRequest(body, self._record_streamed(triage, [body]))
-            branch = self._memo_branch(triage.session, body)
-            call = self._call(triage, triage.session, [body], is_held_back=branch is None)
+            match = self._memo_match(triage.session, body)
+            call = self._call(triage, triage.session, [body], is_held_back=match is None)
             self._syncer.start(call)
-            outgoing, edit = self._edit_from_memo(call, branch) if branch else await self._edit_parsed(call)
+            outgoing, edit = self._edit_from_memo(call, match) if match else await self._edit_parsed(call)
         except Exception:
             _log.exception("a request could not be edited; it passes as it came")
             self._counters.count_unedited(Reason.OWN_FAULT)
@@ -171,25 +178,27 @@ class RequestEditor:
             is_held_back=is_held_back,
         )
 
-    def _memo_branch(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> Branch | None:
-        """The branch by whose memo this body can be edited without another look at the body."""
+    def _memo_match(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> MemoMatch | None:
+        """The memo by which this body can be edited without another look at the body."""
         branch = session.memo_branch(body)
-        obstacle = edit_obstacle(body, self._settings().context_edits_allowed) if branch is not None else None
-        if branch is None or obstacle is Reason.PREVIOUS_RESPONSE:
+        if branch is None or branch.memo is None:
             return None
+        obstacle = edit_obstacle(body, self._settings().context_edits_allowed)
+        if obstacle is Reason.PREVIOUS_RESPONSE:
+            return None
+        # Beside another hand in the window bodies that are out stay out, and no mark of ours stands.
+        memo = branch.memo.unmarked() if obstacle else branch.memo
         if even_if_cold:
-            return branch
-        keeps_mark = branch.memo is None or branch.memo.keeps_mark(body)
-        return branch if keeps_mark and not branch.is_cold(time.monotonic()) else None
+            return MemoMatch(branch, memo)
+        keeps_mark = obstacle is not None or memo.keeps_mark(body)
+        return MemoMatch(branch, memo) if keeps_mark and not branch.is_cold(time.monotonic()) else None
 
-    def _edit_from_memo(self, call: ModelCall, branch: Branch) -> tuple[UpstreamRequest, ForwardedEdit]:
+    def _edit_from_memo(self, call: ModelCall, match: MemoMatch) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its branch's memo."""
-        memo = branch.memo
-        assert memo is not None
-        edited = splice_from_memo(memo, call.body)
+        edited = splice_from_memo(match.memo, call.body)
         assert edited is not None
         self._counters.edited_from_prefix += 1
-        return self._edited_request(call, edited[0], ForwardedEdit(memo.ids, branch, edited[1]))
+        return self._edited_request(call, edited[0], ForwardedEdit(match.memo.ids, match.branch, edited[1]))
 
     async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its own contents, even where the daemon is late or gone."""
@@ -197,8 +206,8 @@ class RequestEditor:
         contents, placement = call.contents, call.is_placed.value
         if contents is None or not isinstance(placement, Placement):
             # The parser is late, or failed: tombstones in force stay in force where that needs no parsing.
-            if (branch_with_memo := self._memo_branch(call.session, call.body, even_if_cold=True)) is not None:
-                return self._edit_from_memo(call, branch_with_memo)
+            if (match := self._memo_match(call.session, call.body, even_if_cold=True)) is not None:
+                return self._edit_from_memo(call, match)
         else:
             # Beside another hand in the window nothing more leaves; bodies that are out stay out (I14).
             reason = contents.obstacle or reason

@@ -91,8 +91,6 @@ class ModelCall:
     is_held_back: bool = False
     """The request itself waits until its branch is known."""
     arrived_s: float = field(default_factory=time.monotonic)
-    is_mark_refused: bool = False
-    """Whether the upstream refused the request with our mark, and took it without."""
     reply: ReplyProgress = field(default_factory=ReplyProgress)
     is_read: Latch[BodyContents | Reason] = field(default_factory=Latch)
     is_placed: Latch[Placement | Reason] = field(default_factory=Latch)
@@ -110,6 +108,15 @@ class ModelCall:
             self.parts = [decode_body(b"".join(self.parts), self.coding, EDITED_BYTES_MAX)]
             self.coding = ""
         return self.parts[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body as it is kept now: compressed, until the body is read."""
+        return sum(map(len, self.parts))
+
+    def drop_body(self) -> None:
+        """Keep the body no longer: a streamed call lives until its reply ends."""
+        self.parts = ()
 
     @property
     def contents(self) -> BodyContents | None:
@@ -140,6 +147,15 @@ class ModelCall:
         """The mark of our own in the request that the upstream took."""
         edit = self.is_sent.value
         return edit.own.mark if edit is not None and edit.own is not None and not self.is_mark_refused else None
+
+    @property
+    def is_mark_refused(self) -> bool:
+        """Whether the upstream refused the request with our mark, and took it without."""
+        return self.reply.is_mark_refused
+
+    @is_mark_refused.setter
+    def is_mark_refused(self, is_refused: bool) -> None:
+        self.reply.is_mark_refused = is_refused
 
     def fail(self, reason: Reason) -> None:
         """End the upper row: the daemon does not get this call, or did not answer."""

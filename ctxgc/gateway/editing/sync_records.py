@@ -1,12 +1,13 @@
-"""The segments of a window as `window.sync` carries them: JSON records, in batches that fit into one line each.
+"""A window as `window.sync` carries it: its parameters, and its segments' JSON records in batches of one line each.
 
 window ──sendable_segments──▶ segments ──record_batches──▶ [[record, …], …, [record, …]]
-                                                                ahead         with all ids
+                                 │                              ahead         with all ids
+                                 └──window_params──▶ ids, digests, bill, marks
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +18,10 @@ from ctxgc.adapters.facts.segment_facts import with_facts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.provider_cache import MARKS_MAX
-from ctxgc.core.segment import Segment
+from ctxgc.core.segment import Segment, Status
 from ctxgc.gateway.body.prompt_layout import PromptLayout, sent_cache
-from ctxgc.gateway.editing.request_state import ModelCall
-from ctxgc.gateway.identity.agent_session import Branch, ReplyProgress
+from ctxgc.gateway.editing.request_state import ModelCall, Placement
+from ctxgc.gateway.identity.agent_session import Branch, LateEdit, ReplyProgress
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 
 NEW_BYTES_MAX = 2 * 2**20
@@ -68,6 +69,62 @@ def _segment_json(segment: Segment, window: WireWindow) -> bytes:
     if segment.edit_sources and len(record) >= RECORD_BYTES_MAX:  # An edit holds twice what it replaces.
         return _segment_json(replace(segment, edit_sources=()), window)
     return record
+
+
+def window_params(
+    branch: Branch, call: ModelCall, placement: Placement, sendable: Sequence[Segment], edited: Sequence[str] | None
+) -> dict[str, Any]:
+    """The parameters of a call's sync but for its new segments and the way back. `edited` None: not decided yet."""
+    contents = call.contents
+    assert contents is not None
+    spans, ids = contents.window.spans, [segment.id for segment in sendable]
+    params: dict[str, Any] = {
+        "session": branch.key,
+        "model": contents.model,
+        "project": contents.project,
+        "parent": branch.parent or call.session.parent,
+        "format": call.wire,
+        "window_max_tokens": call.session.window_max_tokens,
+        "ids": ids,
+        "digests": [contents.digests[id_].hex() for id_ in ids],
+        "held": ids if contents.obstacle else [id_ for id_ in ids if id_ in contents.cleared],
+        "fixed": [s.id for s in sendable if s.id not in spans and s.status is not Status.PENDING],
+        "usage": usage_fields(branch.reply),
+        # In shadow nothing is edited, so no request need wait for a cold cache.
+        "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
+    }
+    if edited is not None:
+        params["edited"] = edited
+    if contents.layout is not None:
+        params["cache"] = cache_fields(branch, call, contents.layout, ids)
+        params["was_answered"] = branch.reply is not None and branch.reply.is_answer
+        if (was_sent := late_fields(branch)) is not None:
+            params["was_sent"] = was_sent
+    if contents.profile:
+        params["profile"] = contents.profile
+    if placement.mode != branch.synced_mode:
+        params["mode"] = placement.mode  # Sent when it changes, so that a command may set another mode in between.
+    return params
+
+
+def late_edit(call: ModelCall, params: Mapping[str, Any]) -> LateEdit | None:
+    """How this call was sent, for the sync that comes next; None where the provider's cache has no marks."""
+    contents = call.contents
+    if contents is None or contents.layout is None:
+        return None
+    edit, ids = call.is_sent.value, params["ids"]
+    own = edit.own.mark if edit is not None and edit.own is not None else None
+    marks, unmarked = (sent_cache(contents.layout, contents.window, ids, mark)["marks"] for mark in (own, None))
+    return LateEdit(sorted(call.edited_ids), marks, unmarked, (params.get("edited"), params["cache"]["marks"]))
+
+
+def late_fields(branch: Branch) -> dict[str, Any] | None:
+    """How the request of the last sync was sent, where that sync said otherwise or could not say."""
+    late, reply = branch.late_edit, branch.reply
+    if late is None or reply is None:
+        return None
+    marks = late.unmarked if reply.is_mark_refused else late.marks
+    return None if late.synced == (late.ids, marks) else {"edited": late.ids, "marks": marks}
 
 
 def cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Sequence[str]) -> dict[str, Any]:

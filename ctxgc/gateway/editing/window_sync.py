@@ -21,16 +21,15 @@ from typing import Any, NamedTuple
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.segment import Status
 from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong
 from ctxgc.gateway.body.prompt_layout import prompt_of
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
 from ctxgc.gateway.body.splice_memo import EvictedBody, Spliced, splice_edits
-from ctxgc.gateway.byte_budget import ByteBudget
+from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
-from ctxgc.gateway.editing.sync_records import cache_fields, record_batches, sendable_segments, usage_fields
+from ctxgc.gateway.editing.sync_records import late_edit, record_batches, sendable_segments, window_params
 from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, is_side_call
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
@@ -53,6 +52,10 @@ COMMAND = "ctxgc recall"
 """The way back that the daemon's tombstones name."""
 
 _log = logging.getLogger("ctxgc.gateway")
+
+
+class BacklogFull(Exception):
+    """A body, decoded, does not fit into the backlog."""
 
 
 class Workers(NamedTuple):
@@ -105,20 +108,13 @@ class WindowSyncer:
 
     def start(self, call: ModelCall) -> None:
         """Sync this call with the daemon: at once if the call is held back, else when its reply has begun."""
-        size = sum(map(len, call.parts))
-        if self._waiting >= WAITING_MAX or not self._backlog.take(size):
+        share = BudgetShare(self._backlog)
+        if self._waiting >= WAITING_MAX or not share.grow(call.size):
             call.fail(Reason.OWN_LATE)
             return
         self._waiting += 1
-        self._workers.spawn(self._release_after_sync(call, size))
-        self._workers.spawn(self._sync_call(call))
-
-    async def _release_after_sync(self, call: ModelCall, size: int) -> None:
-        """Count the call's body out of the backlog, when the daemon has the call or gets it no more."""
-        try:
-            await call.is_synced.wait()
-        finally:
-            self._backlog.give(size)
+        self._workers.spawn(_release_after_sync(call, share))
+        self._workers.spawn(self._sync_call(call, share))
 
     def report_off_sessions(self) -> None:
         """Tell the daemon which sessions are in mode `off` now: no request of theirs is synced any more."""
@@ -140,11 +136,13 @@ class WindowSyncer:
         except CallFailed:
             self._counters.sync_failures += 1  # The session's next request carries the mode again.
 
-    async def _sync_call(self, call: ModelCall) -> None:
+    async def _sync_call(self, call: ModelCall, share: BudgetShare) -> None:
         try:
             if not call.is_held_back:
                 await _wait_until(call.reply.began, HEAD_START_S)
-            await self._place_call(call)
+            await self._place_call(call, share)
+        except BacklogFull:
+            self._leave_unread(call, Reason.OWN_LATE)
         except BodyTooLong:
             self._leave_unread(call, Reason.TOO_LARGE)
         except BadCoding:
@@ -184,11 +182,11 @@ class WindowSyncer:
             await loop.run_in_executor(self._workers.parser, edit_obstacle, call.body, allowed) or Reason.NOT_UNDERSTOOD
         )
 
-    async def _place_call(self, call: ModelCall) -> None:
+    async def _place_call(self, call: ModelCall, share: BudgetShare) -> None:
         """Find the call's branch, and let the branch's task go on with the call."""
         # Both at once: a request that is held back waits for the slower of the two.
         for failure in await asyncio.gather(
-            self._read(call), self._fetch_known_ids(call.session), return_exceptions=True
+            self._read(call, share), self._fetch_known_ids(call.session), return_exceptions=True
         ):
             if failure is not None:
                 raise failure
@@ -218,10 +216,13 @@ class WindowSyncer:
             self._busy.add(branch)
             self._workers.spawn(self._drain_branch(branch))
 
-    async def _read(self, call: ModelCall) -> None:
+    async def _read(self, call: ModelCall, share: BudgetShare) -> None:
         allowed = self._settings().context_edits_allowed
         worker = self._workers.urgent if call.is_held_back else self._workers.parser
         contents = await asyncio.get_running_loop().run_in_executor(worker, _read, call, allowed)
+        if not share.grow(call.size - share.size):  # The plain body has taken the place of a compressed one.
+            call.drop_body()
+            raise BacklogFull
         call.is_read.set(contents)
 
     async def _fetch_known_ids(self, session: AgentSession) -> None:
@@ -263,48 +264,35 @@ class WindowSyncer:
         contents, placement = call.contents, call.is_placed.value
         assert contents is not None
         assert isinstance(placement, Placement)
-        spans = contents.window.spans
         sendable = await asyncio.get_running_loop().run_in_executor(
             self._workers.parser, sendable_segments, contents.window
         )
         ids = [segment.id for segment in sendable]
-        params: dict[str, Any] = {
-            "session": branch.key,
-            "model": contents.model,
-            "project": contents.project,
-            "parent": branch.parent or call.session.parent,
-            "format": call.wire,
-            "window_max_tokens": call.session.window_max_tokens,
-            "ids": ids,
-            "digests": [contents.digests[id_].hex() for id_ in ids],
-            "can_recall": contents.can_recall or bool(self._recall_tool(call)),
-            "held": ids if contents.obstacle else [id_ for id_ in ids if id_ in contents.cleared],
-            "fixed": [s.id for s in sendable if s.id not in spans and s.status is not Status.PENDING],
-            "usage": usage_fields(branch.reply),
-            # In shadow nothing is edited, so no request need wait for a cold cache.
-            "is_cold": placement.is_cold and (placement.waits or placement.mode == "shadow"),
+        edited = None if placement.waits else sorted(await call.sent_edited_ids(HEAD_START_S))
+        params = window_params(branch, call, placement, sendable, edited) | {
+            "can_recall": contents.can_recall or bool(self._recall_tool(call))
         }
-        if contents.layout is not None:
-            params["cache"] = cache_fields(branch, call, contents.layout, ids)
-            params["was_answered"] = branch.reply is not None and branch.reply.is_answer
-        if contents.profile:
-            params["profile"] = contents.profile
-        if placement.mode != branch.synced_mode:
-            params["mode"] = placement.mode  # Sent when it changes, so that a command may set another mode in between.
-        if not placement.waits:
-            params["edited"] = sorted(await call.sent_edited_ids(HEAD_START_S))
         self._counters.syncs += 1
         answer = await self._send_window(call.session, branch, params, contents)
         self.trouble = None
+        tombstones = self._tombstones_in(branch, call, contents, answer)
+        if placement.waits:
+            # The answer is for this very request: what is noted of the request is what the editor makes of it.
+            has_new, branch.tombstones = tombstones != branch.tombstones, tombstones
+            call.is_synced.set(None)
+            await call.sent_edited_ids(HEAD_START_S)
+        else:
+            has_new = tombstones != branch.tombstones
         if contents.layout is not None:
             prompt = prompt_of(contents.layout, contents.window, contents.digests, call.edited_ids, call.own_mark)
             branch.cache.note(prompt, contents.model, call.arrived_s, call.reply)
+        branch.late_edit = late_edit(call, params)
         # The next sync carries the bill of the reply to this window.
         branch.reply = call.reply
         branch.synced_mode = placement.mode
         branch.synced_ids = tuple(ids)
         branch.known_digests = contents.digests
-        await self._apply_reply(branch, call, contents, answer)
+        await self._make_memo(branch, call, tombstones, has_new=has_new)
         call.session.is_resumed &= bool(branch.parent)
         self._note_followed(call, None)
         call.is_synced.set(None)
@@ -336,34 +324,43 @@ class WindowSyncer:
                 return answer
         raise CallFailed("conflict", 0, "the daemon asks for the same segments again and again")
 
-    async def _apply_reply(
+    def _tombstones_in(
         self, branch: Branch, call: ModelCall, contents: BodyContents, answer: dict[str, Any]
-    ) -> None:
-        """Keep the tombstones in force, and make the memo for the next request."""
+    ) -> dict[str, EvictedBody]:
+        """The tombstones in force from this answer on."""
         plan = answer["plan"]
         if plan is not None:
             self._counters.collections += answer["mode"] == "on"
             self._counters.would_free_tokens += plan["freed_tokens"] * (answer["mode"] == "shadow")
+        if answer["mode"] != "on" or branch.is_barred:
+            return {}
         # Tombstones name the command; a model with the hidden tool is to call the tool.
         way_back = self._recall_tool(call) or COMMAND
-        tombstones = {
+        return {
             id_: EvictedBody(
                 Tombstone(tombstone["text"].replace(COMMAND, way_back, 1), tombstone["marker"]), contents.digests[id_]
             )
             for id_, tombstone in answer["evicted"].items()
             if id_ in contents.digests
         }
-        if answer["mode"] != "on" or branch.is_barred:
-            tombstones = {}
-        rule = branch.cache.next_rule(time.monotonic()) if tombstones else None
-        if tombstones == branch.tombstones and (not tombstones or (rule is None and branch.memo is not None)):
+
+    async def _make_memo(
+        self, branch: Branch, call: ModelCall, tombstones: dict[str, EvictedBody], *, has_new: bool
+    ) -> None:
+        """Keep the tombstones in force, and make the memo for the next request."""
+        contents = call.contents
+        assert contents is not None
+        tombstones = {} if branch.is_barred else tombstones
+        rule = branch.cache.next_rule(time.monotonic()) if tombstones and not contents.obstacle else None
+        if not has_new and (not tombstones or (rule is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
         spliced: Spliced = await loop.run_in_executor(
             self._workers.parser, splice_edits, call.body, call.wire, contents, tombstones, rule
         )
-        branch.tombstones = tombstones
-        branch.keep_memo(spliced.memo)
+        if not branch.is_barred:
+            branch.tombstones = tombstones
+            branch.keep_memo(spliced.memo)
 
     def _recall_tool(self, call: ModelCall) -> str:
         """The name of the hidden tool, if the call's model has the tool; else empty."""
@@ -376,6 +373,14 @@ class WindowSyncer:
         self.trouble = _failure_reason(failure)
         call.fail(self.trouble)
         self._note_followed(call, self.trouble)
+
+
+async def _release_after_sync(call: ModelCall, share: BudgetShare) -> None:
+    """Count the call's body out of the backlog, when the daemon has the call or gets it no more."""
+    try:
+        await call.is_synced.wait()
+    finally:
+        share.release()
 
 
 def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:

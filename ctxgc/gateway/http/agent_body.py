@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
-from ctxgc.gateway.byte_budget import ByteBudget
+from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 
 
 class AgentBody:
@@ -15,10 +15,9 @@ class AgentBody:
 
     def __init__(self, request: web.Request, budget: ByteBudget) -> None:
         self._request = request
-        self._budget = budget
+        self._share = BudgetShare(budget)
         self.parts: list[bytes] = []
         self._bytes = 0
-        self._taken = 0
         self._is_over = False
         """Whether the body is longer than may be kept."""
         self._is_at_end = False
@@ -52,13 +51,14 @@ class AgentBody:
     def release(self) -> None:
         """Keep the parts no longer."""
         self.parts = []  # A call that was recorded has the list.
-        self._budget.give(self._taken)
-        self._taken = 0
+        self._share.release()
+
+    def count_decoded(self, size: int) -> bool:
+        """Count the plain body in beside the compressed one; False where the plain body may not be kept."""
+        return self._share.grow(size)
 
     def _keep(self, data: bytes) -> None:
         self._bytes += len(data)
         self.parts.append(data)
-        if self._bytes > EDITED_BYTES_MAX or not self._budget.take(len(data)):
+        if self._bytes > EDITED_BYTES_MAX or not self._share.grow(len(data)):
             self._is_over = True
-        else:
-            self._taken += len(data)

@@ -134,11 +134,12 @@ class Proxy:
             return _OutgoingRequest(
                 body.chunks(), length, sent_call=lambda: self._record_streamed(triage, body), accepts=accepts
             )
-        return await self._prepare_whole(triage, b"".join(body.parts), tool)
+        return await self._prepare_whole(triage, body, tool)
 
-    async def _prepare_whole(self, triage: Triage, original: bytes, tool: HiddenTool | None) -> _OutgoingRequest:
+    async def _prepare_whole(self, triage: Triage, body: AgentBody, tool: HiddenTool | None) -> _OutgoingRequest:
         """The request that goes upstream for a body that has been read whole."""
-        whole, coding = await self._decoded(triage, original), triage.coding
+        original = b"".join(body.parts)
+        whole, coding = await self._decoded(triage, body, original), triage.coding
         if whole is None:
             return _OutgoingRequest(original, len(original))
         triage = triage._replace(coding="")
@@ -161,13 +162,16 @@ class Proxy:
             outgoing.body, size, original, outgoing.own, lambda: call, accepts=accepts, coding=coding
         )
 
-    async def _decoded(self, triage: Triage, body: bytes) -> bytes | None:
+    async def _decoded(self, triage: Triage, body: AgentBody, original: bytes) -> bytes | None:
         """The plain body; None for a body that must pass unread, which is counted."""
         if not triage.coding:
-            return body
+            return original
         try:
             # In a thread: a megabyte of gzip would hold up every other agent.
-            return await asyncio.to_thread(decode_body, body, triage.coding, EDITED_BYTES_MAX)
+            plain = await asyncio.to_thread(decode_body, original, triage.coding, EDITED_BYTES_MAX)
+            if body.count_decoded(len(plain)):
+                return plain
+            self._counters.count_unedited(Reason.TOO_LARGE)
         except BodyTooLong:
             self._counters.count_unedited(Reason.TOO_LARGE)
         except BadCoding:

@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any, NamedTuple
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.segment import Kind, Role, Segment
@@ -43,6 +44,8 @@ class ReplyProgress:
     """Whether the upstream answered with 200: then the request has left its entries in the provider's cache."""
     calls: int = 0
     """Tool calls that the reply asks for, as far as its bill could be read."""
+    is_mark_refused: bool = False
+    """Whether the upstream refused the request with our mark, and took it without."""
     began: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the reply's first byte has gone to the agent."""
 
@@ -51,6 +54,17 @@ class ReplyProgress:
         self.usage = usage
         self.calls = calls
         self.began.set()
+
+
+class LateEdit(NamedTuple):
+    """The edits and marks of a request that was sent, as the daemon takes them, beside those that its sync carried."""
+
+    ids: Sequence[str]
+    marks: Sequence[Mapping[str, Any]]
+    unmarked: Sequence[Mapping[str, Any]]
+    """The host's marks alone."""
+    synced: tuple[Sequence[str] | None, Sequence[Mapping[str, Any]]]
+    """Ids and marks in the request's own sync; None: that sync came before the edit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +88,8 @@ class Branch:
     """What the provider's cache holds of the branch."""
     reply: ReplyProgress | None = None
     """The reply to the window of `synced_ids`."""
+    late_edit: LateEdit | None = None
+    """How the request of `synced_ids` was sent."""
     is_barred: bool = False
     """Whether the upstream refused an edited request and took the original: requests are edited no more."""
     synced_mode: str = ""
