@@ -56,6 +56,7 @@ def pages() -> dict[str, str]:
             usage=_fields_of(wire.Usage),
             sent_cache=_fields_of(wire.SentCache),
             sent_mark=_fields_of(wire.SentMark),
+            sent_before=_fields_of(wire.SentBefore),
         ),
         "config.md": _filled("config.md", keys=_keys()),
         "errors.md": _filled("errors.md", daemon=_daemon_errors(), client=_client_errors()),
