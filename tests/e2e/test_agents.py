@@ -28,7 +28,7 @@ EDITED_MIN = 10
 SHADOW_TURNS = 6
 PLUGIN_TURNS = 60
 SANDBOX_TURNS = 64
-COMPACT_TURNS, COMPACT_TOKENS = 110, 70_000
+COMPACT_TURNS, COMPACT_TOKENS = 110, 45_000
 WINDOW_TURNS, WINDOW_TOKENS = 24, 40_000
 MARK = re.compile(r"\[(evicted by ctxgc\b|evicted\])")
 
@@ -141,7 +141,7 @@ def test_codex_goes_on_being_read_and_collected_after_its_server_has_summed_it_u
         edited = [at for at, (sent, arrived) in enumerate(through.pairs()) if sent != arrived]
 
     assert through.model.refused == []
-    assert through.model.compactions == len(compacted) >= 2
+    assert through.model.compactions == len(compacted) >= 1
     assert edited[-1] > compacted[0], "nothing was collected behind the summary"
     assert len(sessions) == 1
 

@@ -255,7 +255,7 @@ from ctxgc.replay.simulate import play as play_truly
 @settings(database=None, max_examples=8)
 @given(scripts())
 def told(script):
-    print([repr(play(script, policy, PRICES)) for policy in everyone()])
+    print([repr(play_truly(script, policy, PRICES, cache=IDEAL)) for policy in everyone()])
 
 told()
 """
