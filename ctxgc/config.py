@@ -257,6 +257,13 @@ class GatewayConfig(_Section):
     """Sessions that this tool reaches: its own with its sub-agents; or `any` of the user, whatever its project."""
 
 
+class McpConfig(_Section):
+    """What the tools of `ctxgc mcp` reach."""
+
+    projects: Literal["own", "all"] = "own"
+    """`own`: sessions of the folders that the agent works in; `all`: every session of the user."""
+
+
 class Config(_Section):
     """Every setting of a user."""
 
@@ -269,6 +276,7 @@ class Config(_Section):
     stash: StashConfig = StashConfig()
     watch: WatchConfig = WatchConfig()
     gateway: GatewayConfig = GatewayConfig()
+    mcp: McpConfig = McpConfig()
 
 
 def load(path: Path | None, env: Mapping[str, str]) -> Config:

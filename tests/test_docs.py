@@ -103,7 +103,7 @@ def test_no_setting_is_without_a_word_of_meaning():
 
 
 def test_every_setting_is_read_by_a_process_that_serves():
-    rooms = (PACKAGE / "daemon", PACKAGE / "gateway")
+    rooms = (PACKAGE / "daemon", PACKAGE / "gateway", PACKAGE / "fronts" / "mcp")
     text = "".join(path.read_text() for room in rooms for path in room.rglob("*.py"))
 
     keys = [key for section in Config.model_fields.values() for key in section.annotation.model_fields]

@@ -42,6 +42,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "mode": ("mode", "shadow, on or off: how the gateway serves a session or an agent"),
         "install": ("install", "send an agent through the gateway for good: its settings, and services"),
         "uninstall": ("install", "put an agent's settings back as they were"),
+        "mcp": ("mcp", "serve search, recall and pins to an agent as tools: an MCP server on stdin and stdout"),
         "limit": ("limit", "a size that a session's window is held to"),
         "gateway": ("gateway", "run the local server between agents and their models' APIs; or stop it"),
     },

@@ -1,0 +1,26 @@
+"""The methods of the MCP server beside the first ones: loaded once a client asks for more than to begin."""
+
+from __future__ import annotations
+
+from ctxgc.fronts.mcp.resources import Resources, prompt, prompt_list
+from ctxgc.fronts.mcp.tools import Tools, tool_list
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ctxgc.fronts.mcp.scope import Call, Scope
+    from ctxgc.fronts.mcp.server import Handlers
+
+
+def handlers(call: Call, scope: Scope) -> Handlers:
+    """Each method and what carries the method out."""
+    tools = Tools(call, scope)
+    resources = Resources(call, scope, tools)
+    return {
+        "tools/list": lambda params: {"tools": tool_list()},
+        "tools/call": tools.call_tool,
+        "resources/list": resources.list,
+        "resources/templates/list": resources.templates,
+        "resources/read": resources.read,
+        "prompts/list": prompt_list,
+        "prompts/get": prompt,
+    }

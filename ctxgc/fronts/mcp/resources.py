@@ -1,0 +1,141 @@
+"""Resources and prompts of the MCP server: sessions to browse, and the commands of an agent's own menu.
+
+    ctxgc://sessions ─▶ the scope's sessions     ctxgc://session/NAME ─▶ its segments     ctxgc://segment/NAME/ID
+
+A name in a URI is held to the scope like a tool's argument.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote, urlsplit
+
+from ctxgc.fronts.cli import terminal
+from ctxgc.fronts.mcp.frame import framed
+from ctxgc.fronts.mcp.rpc import INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND, BadMessage
+from ctxgc.fronts.mcp.scope import OutOfScope
+from ctxgc.protocol.blocking_client import CallFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ctxgc.fronts.mcp.scope import Call, Scope
+    from ctxgc.fronts.mcp.tools import Tools
+
+SESSIONS_LISTED = 50
+SEGMENTS_LISTED = 1000
+URI_CHARS_MAX = 4096
+TEXT = "text/plain"
+SESSIONS_URI = "ctxgc://sessions"
+TEMPLATES = (
+    ("ctxgc://session/{session}", "session", "A session's segments, in the order of its window"),
+    ("ctxgc://segment/{session}/{id}", "segment", "A segment's content"),
+)
+PROMPTS: dict[str, tuple[str, str, str]] = {
+    "status": ("State of this session's context", "", "Call ctxgc's `status` tool and show me what it says."),
+    "recall": ("Bring something back", "what", "Find with ctxgc's `search` tool, and bring back with `recall`: {what}"),
+    "pin": ("Keep something in the context", "what", "Find with ctxgc's `search` tool, and keep with `pin`: {what}"),
+}
+"""By name: description, the argument if there is one, and what is said to the model."""
+
+
+class Resources:
+    """The resources of one client."""
+
+    def __init__(self, call: Call, scope: Scope, tools: Tools) -> None:
+        self._call = call
+        self._scope = scope
+        self._tools = tools
+
+    def list(self, params: dict[str, Any]) -> dict[str, Any]:
+        """`resources/list`: the sessions, newest first."""
+        cursor = params.get("cursor", "0")
+        if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
+            raise BadMessage(INVALID_PARAMS, "the cursor is none that was given")
+        offset = int(cursor)
+        rows = _answered(lambda: self._scope.sessions(SESSIONS_LISTED, offset))
+        found = [
+            {
+                "uri": f"ctxgc://session/{quote(row['session'], safe='')}",
+                "name": row["session"],
+                "title": terminal.plain(row["title"])[:100] or row["session"],
+                "mimeType": TEXT,
+            }
+            for row in rows
+        ]
+        if not offset:
+            found.insert(0, {"uri": SESSIONS_URI, "name": "sessions", "title": "Sessions", "mimeType": TEXT})
+        more = {"nextCursor": str(offset + SESSIONS_LISTED)} if len(rows) == SESSIONS_LISTED else {}
+        return {"resources": found, **more}
+
+    def templates(self, params: dict[str, Any]) -> dict[str, Any]:
+        """`resources/templates/list`."""
+        rows = [
+            {"uriTemplate": uri, "name": name, "description": text, "mimeType": TEXT} for uri, name, text in TEMPLATES
+        ]
+        return {"resourceTemplates": rows}
+
+    def read(self, params: dict[str, Any]) -> dict[str, Any]:
+        """`resources/read`."""
+        uri = params.get("uri")
+        if not isinstance(uri, str) or len(uri) > URI_CHARS_MAX:
+            raise BadMessage(INVALID_PARAMS, f"a URI is a text of {URI_CHARS_MAX} characters at most")
+        text = _answered(lambda: self._text_at(uri))
+        return {"contents": [{"uri": uri, "mimeType": TEXT, "text": text}]}
+
+    def _text_at(self, uri: str) -> str:
+        """What stands at a URI. Raises `OutOfScope`."""
+        try:
+            parts = urlsplit(uri)
+        except ValueError:
+            parts = urlsplit("")
+        names = [unquote(part) for part in parts.path.split("/")[1:]]
+        if uri == SESSIONS_URI:
+            rows = self._scope.sessions(SESSIONS_LISTED)
+            lines = [f"{row['session']} ({terminal.ago(row['updated_s'])}) {row['title']}" for row in rows]
+            return framed("sessions of this project", "\n".join(lines))
+        if parts.scheme == "ctxgc" and parts.netloc == "session" and len(names) == 1:
+            return self._segments_of(self._scope.session(names[0]))
+        if parts.scheme == "ctxgc" and parts.netloc == "segment" and len(names) == 2:
+            return self._tools.recall(names[1], session=names[0])
+        raise OutOfScope("there is no such resource")
+
+    def _segments_of(self, session: str) -> str:
+        reply = self._call("segment.list", {"session": session, "limit": SEGMENTS_LISTED})
+        lines = [
+            f"{row['id']} {terminal.label(row)} ({row['state']}, {row['tokens']} tokens)" for row in reply["segments"]
+        ]
+        if reply["next_offset"] >= 0:
+            lines.append(f"{reply['total']} segments in all; `search` finds the others")
+        return framed(f"segments of {session}", "\n".join(lines))
+
+
+def _answered(ask: Any) -> Any:
+    """What `ask` gives; a failure as the protocol's error."""
+    try:
+        return ask()
+    except OutOfScope as failure:
+        raise BadMessage(RESOURCE_NOT_FOUND, str(failure)) from None
+    except CallFailed as failure:
+        raise BadMessage(INTERNAL_ERROR, f"{failure}. {failure.hint}".strip()) from None
+
+
+def prompt_list(params: dict[str, Any]) -> dict[str, Any]:
+    """`prompts/list`."""
+    rows = []
+    for name, (text, argument, _) in PROMPTS.items():
+        arguments = [{"name": argument, "description": "Words that tell which", "required": True}] if argument else []
+        rows.append({"name": name, "description": text, "arguments": arguments})
+    return {"prompts": rows}
+
+
+def prompt(params: dict[str, Any]) -> dict[str, Any]:
+    """`prompts/get`."""
+    name, given = params.get("name"), params.get("arguments") or {}
+    if not isinstance(name, str) or name not in PROMPTS:
+        raise BadMessage(INVALID_PARAMS, f"there is no prompt {str(name)[:100]!r}")
+    description, argument, words = PROMPTS[name]
+    if argument and not (isinstance(given, dict) and isinstance(given.get(argument), str)):
+        raise BadMessage(INVALID_PARAMS, f"`{argument}` is missing")
+    text = words.replace("{what}", given[argument]) if argument else words
+    return {"description": description, "messages": [{"role": "user", "content": {"type": "text", "text": text}}]}

@@ -1,0 +1,69 @@
+"""Lines of MCP over stdio: JSON-RPC 2.0, one message per line, without a stream, a clock or a thread.
+
+    line ──read_messages──▶ messages │ BadMessage        reply, error, request ──line_of──▶ line
+
+Standard library only, as all of this folder: an agent starts the server and waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
+INTERNAL_ERROR, RESOURCE_NOT_FOUND = -32603, -32002
+LINE_BYTES_MAX = 2**22
+BATCH_MAX = 100
+VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+"""Versions of the protocol that begin with `initialize`, the newest first."""
+
+
+class BadMessage(Exception):
+    """A message has no result: the error's code, and a sentence."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def read_messages(line: bytes) -> tuple[list[Any], bool]:
+    """The messages of a line, and whether the line is a batch. Raises `BadMessage`."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        raise BadMessage(PARSE_ERROR, "the line is no JSON") from None
+    if not isinstance(value, list):
+        return [value], False
+    if not value or len(value) > BATCH_MAX:
+        raise BadMessage(INVALID_REQUEST, f"a batch has 1 to {BATCH_MAX} messages")
+    return value, True
+
+
+def version_for(asked: object) -> str:
+    """The client's version of the protocol where the server knows that version, else the newest."""
+    return asked if isinstance(asked, str) and asked in VERSIONS else VERSIONS[0]
+
+
+def id_of(message: object) -> int | str | None:
+    """The id of a request; None for a notification, and for an id that no request may have."""
+    id = message.get("id") if isinstance(message, dict) else None
+    return id if isinstance(id, int | str) and not isinstance(id, bool) else None
+
+
+def result_reply(id: int | str, result: dict[str, Any]) -> dict[str, Any]:
+    """The reply to a request that was carried out."""
+    return {"jsonrpc": "2.0", "id": id, "result": result}
+
+
+def error_reply(id: int | str | None, failure: BadMessage) -> dict[str, Any]:
+    """The reply to a request that was not carried out."""
+    return {"jsonrpc": "2.0", "id": id, "error": {"code": failure.code, "message": str(failure)}}
+
+
+def line_of(message: dict[str, Any] | list[dict[str, Any]]) -> bytes:
+    """A message as a line. A lone surrogate, which strict readers of JSON refuse, becomes a question mark."""
+    text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace") + b"\n"

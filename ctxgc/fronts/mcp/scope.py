@@ -1,0 +1,169 @@
+"""The sessions that one MCP client may reach: those of its own project, whatever an argument says.
+
+    roots of the client, else the working directory ──▶ projects
+    name in an argument ──daemon──▶ session ──project of that session──▶ in a project of these? else: there is none
+
+A refusal names nothing that lies outside: what the daemon says of a name may be another project's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from ctxgc.fronts.cli.context import SESSION_VARIABLES
+from ctxgc.protocol.blocking_client import CallFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
+
+    Call = Callable[[str, dict[str, Any]], Any]
+
+ROOTS_MAX = 8
+ROOTS_WAIT_S = 2.0
+SESSIONS_TRIED = 20
+"""Newest sessions of a project in which an id without a session is looked for."""
+_UNKNOWN = ("not_found", "bad_params")
+
+
+class OutOfScope(Exception):
+    """No session or segment of this name lies in the scope; the message is for the model."""
+
+
+def folder_of(uri: object) -> str:
+    """The folder of a `file` URI; empty for any other value."""
+    if not isinstance(uri, str):
+        return ""
+    from urllib.parse import unquote, urlsplit  # Not on the way to the first reply.
+
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return ""
+    path = unquote(parts.path)
+    is_local = parts.scheme == "file" and parts.netloc in ("", "localhost")
+    return os.path.normpath(path) if is_local and path.startswith("/") and "\0" not in path else ""
+
+
+class Scope:
+    """The projects of one client. The reader's thread sets the roots, the worker's thread asks. Mutable."""
+
+    def __init__(self, call: Call, folder: str, environment: Mapping[str, str]) -> None:
+        self._call = call
+        self._environment = environment
+        self._projects = _spellings([folder])
+        self._has_roots = threading.Event()
+        self._has_roots.set()
+        self._opens_all: bool | None = None
+        """Whether the user's configuration opens all projects; None before the daemon was asked."""
+
+    def expect_roots(self) -> None:
+        """Have questions wait for the roots, which the client was asked for."""
+        self._has_roots.clear()
+
+    def set_roots(self, uris: Iterable[object]) -> None:
+        """Take the client's roots as the projects; without a usable root the projects stay."""
+        folders = [folder for folder in map(folder_of, uris) if folder][:ROOTS_MAX]
+        if folders:
+            self._projects = _spellings(folders)
+        self._has_roots.set()
+
+    def projects(self) -> tuple[str, ...]:
+        """Folders whose sessions are in the scope, once the client has named its roots; `("",)` for all projects."""
+        if self._opens_all is None:
+            self._opens_all = self._call("config.get", {}).config.mcp.projects == "all"
+        if not self._has_roots.wait(ROOTS_WAIT_S):
+            self._has_roots.set()  # A client that does not answer delays one question, not each.
+        return ("",) if self._opens_all else self._projects
+
+    def has_project(self, project: str) -> bool:
+        """Whether the sessions of this folder are in the scope."""
+        projects = self.projects()
+        return projects == ("",) or (bool(project) and project in projects)
+
+    def sessions(self, limit: int, offset: int = 0) -> list[Any]:
+        """The newest sessions in the scope."""
+        found = []
+        for project in self.projects():
+            params = {"limit": limit, "offset": offset, **({"project": project} if project else {})}
+            found += self._call("session.list", params).sessions
+        found.sort(key=lambda row: row["updated_s"], reverse=True)
+        return found[:limit]
+
+    def current(self) -> str:
+        """The session that the agent itself is in: by the agent's variable, else the newest of its project."""
+        for source, variable in SESSION_VARIABLES:
+            if name := self._environment.get(variable):
+                try:
+                    return self.session(f"{source}:{name}")
+                except OutOfScope:
+                    continue
+        # A side chain counts only where its project has nothing else.
+        rows = self.sessions(SESSIONS_TRIED)
+        row = next((row for row in rows if not row["parent"]), next(iter(rows), None))
+        if row is None:
+            raise OutOfScope("ctxgc knows no session of this project yet")
+        return str(row["session"])
+
+    def session(self, name: str) -> str:
+        """The full name of the session that this name means. Raises `OutOfScope`."""
+        try:
+            shown = self._call("session.show", {"session": name}) if name else None
+        except CallFailed as failure:
+            if failure.kind not in _UNKNOWN:
+                raise
+            shown = None
+        if shown is None or not self._has(shown):
+            raise OutOfScope(f"there is no session {name!r} in this project")
+        return str(shown["session"])
+
+    def locate(self, id: str, session: str = "") -> tuple[str, str]:
+        """Session and full id of the segment that an id means. Raises `OutOfScope`."""
+        for name in [self.session(session)] if session else self._candidates():
+            try:
+                found = self._call("segment.get", {"session": name, "id": id, "with_content": False})
+            except CallFailed as failure:
+                if failure.kind not in _UNKNOWN:
+                    raise
+                continue
+            # An address leads from any session to any other, and is held to the scope like any other name.
+            if found["session"] == name or self._has_session(str(found["session"])):
+                return str(found["session"]), str(found["id"])
+        where = f"session {session!r}" if session else f"the newest {SESSIONS_TRIED} sessions of this project"
+        raise OutOfScope(f"there is no segment {id!r} in {where}; `search` lists ids with their sessions")
+
+    def _candidates(self) -> Iterator[str]:
+        """Sessions in which an id without a session is looked for, the agent's own first."""
+        try:
+            own = self.current()
+        except OutOfScope:
+            return
+        yield own
+        for row in self.sessions(SESSIONS_TRIED):
+            if row["session"] != own:
+                yield str(row["session"])
+
+    def _has_session(self, name: str) -> bool:
+        try:
+            return self.session(name) == name
+        except OutOfScope:
+            return False
+
+    def _has(self, shown: Any) -> bool:
+        """Whether this session's project is in the scope; a side chain without a project is in its parent's."""
+        project = shown["project"]
+        if not project and shown["parent"]:
+            source = str(shown["session"]).partition(":")[0]
+            try:
+                project = self._call("session.show", {"session": f"{source}:{shown['parent']}"})["project"]
+            except CallFailed as failure:
+                if failure.kind not in _UNKNOWN:
+                    raise
+        return self.has_project(str(project))
+
+
+def _spellings(folders: Iterable[str]) -> tuple[str, ...]:
+    """The folders as they are named and as their links resolve: an agent may write either."""
+    return tuple(dict.fromkeys(name for folder in folders for name in (folder, os.path.realpath(folder))))

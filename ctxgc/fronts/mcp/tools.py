@@ -1,0 +1,292 @@
+"""The tools of the MCP server: what a model may ask of its project's sessions, and how the replies read.
+
+    arguments ──schema──▶ scope ──▶ the daemon's verbs ──▶ text, framed as data
+
+A tool's failure is a result that says so, for the model to read; only a tool that does not exist is an error of the
+protocol.
+"""
+
+from __future__ import annotations
+
+from ctxgc.core.labels import MATCH_END, MATCH_START, tokens_label
+from ctxgc.fronts.cli import terminal
+from ctxgc.fronts.cli.recall import piece_bytes
+from ctxgc.fronts.mcp.frame import framed
+from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, BadMessage
+from ctxgc.fronts.mcp.scope import OutOfScope
+from ctxgc.protocol.blocking_client import CallFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ctxgc.fronts.mcp.scope import Call, Scope
+
+HITS_MAX = 20
+IDS_MAX = 50
+QUERY_CHARS_MAX = 2000
+NAME_CHARS_MAX = 512
+PAGE_BYTES, PAGE_BYTES_MAX = 30_000, 60_000
+"""About 10 k tokens; an agent cuts a result of more than 10 to 25 k tokens without a word."""
+BUDGET_TOKENS, BUDGET_TOKENS_MAX = 4000, 20_000
+
+_SESSION = {
+    "type": "string",
+    "maxLength": NAME_CHARS_MAX,
+    "description": "The session's name as `search` prints it; default: this project's sessions",
+}
+_ID = {
+    "type": "string",
+    "maxLength": NAME_CHARS_MAX,
+    "description": "A segment's id, as a tombstone or `search` names it",
+}
+_IDS = {
+    "type": "array",
+    "items": {"type": "string", "maxLength": NAME_CHARS_MAX},
+    "minItems": 1,
+    "maxItems": IDS_MAX,
+    "description": "Ids of segments",
+}
+_OFFSET = {"type": "integer", "minimum": 0, "description": "Where to go on, as the reply before names it"}
+
+
+def _schema(required: tuple[str, ...] = (), **properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "search": _schema(
+        ("query",),
+        query={"type": "string", "maxLength": QUERY_CHARS_MAX, "description": "Words, names, paths or error texts"},
+        limit={"type": "integer", "minimum": 1, "maximum": HITS_MAX, "description": "Hits to list; default 8"},
+        offset=_OFFSET,
+        session=_SESSION,
+    ),
+    "recall": _schema(
+        id=_ID,
+        query={
+            "type": "string",
+            "maxLength": QUERY_CHARS_MAX,
+            "description": "Instead of an id: the best hits of these words",
+        },
+        budget_tokens={
+            "type": "integer",
+            "minimum": 1,
+            "maximum": BUDGET_TOKENS_MAX,
+            "description": f"With a query: tokens to bring back at most; default {BUDGET_TOKENS}",
+        },
+        offset=_OFFSET,
+        limit_bytes={
+            "type": "integer",
+            "minimum": 1000,
+            "maximum": PAGE_BYTES_MAX,
+            "description": f"Bytes to bring back at most; default {PAGE_BYTES}",
+        },
+        session=_SESSION,
+    ),
+    "why": _schema(("id",), id=_ID, session=_SESSION),
+    "pin": _schema(("ids",), ids=_IDS, session=_SESSION),
+    "unpin": _schema(("ids",), ids=_IDS, session=_SESSION),
+    "status": _schema(session=_SESSION),
+}
+DESCRIPTIONS = {
+    "search": "Find what this project's sessions read, ran, wrote or decided, also where it has left your context. "
+    "Lists segments with their ids for `recall`. Cheaper than reading files or running commands again.",
+    "recall": "Bring content back, exactly as it was, by `id`; where a result reads [evicted by ctxgc: …], its id "
+    "stands there. Or by `query`, the best hits within `budget_tokens`. A long text comes in parts: the reply "
+    "names the `offset` to go on with.",
+    "why": "Say why a segment is in the context, or when and why it left.",
+    "pin": "Keep segments in the context: a pinned segment is never evicted.",
+    "unpin": "Take pins back.",
+    "status": "Say how full this session's context is, what was evicted, and what can be brought back.",
+}
+MUTATING = ("pin", "unpin")
+
+
+def tool_list() -> list[dict[str, Any]]:
+    """The tools as `tools/list` gives them: the same bytes for ever, for they stand at the head of the prompt cache."""
+    return [
+        {
+            "name": name,
+            "description": DESCRIPTIONS[name],
+            "inputSchema": schema,
+            "annotations": {
+                "readOnlyHint": name not in MUTATING,
+                "destructiveHint": False,
+                "idempotentHint": True,
+                "openWorldHint": False,
+            },
+        }
+        for name, schema in SCHEMAS.items()
+    ]
+
+
+def fault_in(arguments: Any, schema: dict[str, Any]) -> str:
+    """What is wrong with a tool's arguments by its schema, in a sentence; empty where nothing is."""
+    if not isinstance(arguments, dict):
+        return "the arguments are an object"
+    if missing := [name for name in schema["required"] if name not in arguments]:
+        return f"`{missing[0]}` is missing"
+    for name, value in arguments.items():
+        rule = schema["properties"].get(name)
+        if rule is None:
+            return f"there is no argument `{name[:50]}`; there are {', '.join(schema['properties'])}"
+        if fault := _value_fault(value, rule):
+            return f"`{name}` {fault}"
+    return ""
+
+
+def _value_fault(value: Any, rule: dict[str, Any]) -> str:
+    if rule["type"] == "string":
+        if not isinstance(value, str) or not value.strip():
+            return "is a text that is not empty"
+        return "" if len(value) <= rule["maxLength"] else f"has {rule['maxLength']} characters at most"
+    if rule["type"] == "integer":
+        least, most = rule.get("minimum", 0), rule.get("maximum", 2**40)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        return "" if is_number and least <= value <= most else f"is a whole number from {least} to {most}"
+    if not isinstance(value, list) or not rule["minItems"] <= len(value) <= rule["maxItems"]:
+        return f"is a list of {rule['minItems']} to {rule['maxItems']} texts"
+    return next(filter(None, (_value_fault(item, rule["items"]) for item in value)), "")
+
+
+class Tools:
+    """The tools of one client, each a method of its name."""
+
+    def __init__(self, call: Call, scope: Scope) -> None:
+        self._call = call
+        self._scope = scope
+
+    def call_tool(self, params: dict[str, Any]) -> dict[str, Any]:
+        """`tools/call`."""
+        name, arguments = params.get("name"), params.get("arguments") or {}
+        if not isinstance(name, str) or name not in SCHEMAS:
+            raise BadMessage(INVALID_PARAMS, f"there is no tool {str(name)[:100]!r}")
+        if fault := fault_in(arguments, SCHEMAS[name]):
+            return _result(fault, is_error=True)
+        tool: Callable[..., str] = getattr(self, name)
+        try:
+            return _result(tool(**arguments))
+        except OutOfScope as failure:
+            return _result(str(failure), is_error=True)
+        except CallFailed as failure:
+            return _result(f"{failure}. {failure.hint}".strip(), is_error=True)
+
+    def search(self, query: str, limit: int = 8, offset: int = 0, session: str = "") -> str:
+        """Hits within the scope, best first."""
+        hits, has_more = self._hits(query, limit, offset, session)
+        lines = [_hit_text(hit) for hit in hits]
+        if has_more:
+            lines.append(f"More: offset {offset + limit}.")
+        if not lines:
+            return "Nothing found in this project. Fewer or other words find more."
+        return framed("hits of a search", "\n".join(lines))
+
+    def _hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[Any], bool]:
+        """Hits in the scope, best first, and whether there are more."""
+        if session:
+            scopes = [{"session": self._scope.session(session)}]
+        else:
+            scopes = [{"project": project} if project else {} for project in self._scope.projects()]
+        params: dict[str, Any] = {"query": query, "limit": limit, "offset": offset}
+        replies = [self._call("stash.search", params | where) for where in scopes]
+        hits = sorted((hit for reply in replies for hit in reply["hits"]), key=lambda hit: -float(hit["score"]))
+        # The verb was asked for the scope alone; what else it may read in the words of a query is held to it here.
+        inside = [hit for hit in hits[:limit] if self._scope.has_project(hit["project"])]
+        return inside, any(reply["next_offset"] > 0 for reply in replies)
+
+    def recall(
+        self,
+        id: str = "",
+        query: str = "",
+        session: str = "",
+        budget_tokens: int = BUDGET_TOKENS,
+        offset: int = 0,
+        limit_bytes: int = PAGE_BYTES,
+    ) -> str:
+        """A segment's content, or what the best hits hold."""
+        if bool(id) == bool(query):
+            raise OutOfScope("recall takes an `id` or a `query`, one of them")
+        if id:
+            return self._recall_id(*self._scope.locate(id, session), offset, limit_bytes)
+        return self._recall_query(query, session, budget_tokens)
+
+    def _recall_id(self, session: str, id: str, offset: int, limit_bytes: int) -> str:
+        params = {"session": session, "id": id, "scope": "session", "offset": offset, "limit_bytes": limit_bytes}
+        reply = self._call("stash.recall", params)
+        return "\n".join(_content_text(segment) for segment in reply["recalled"])
+
+    def _recall_query(self, query: str, session: str, budget_tokens: int) -> str:
+        texts, left = [], budget_tokens
+        for hit in self._hits(query, HITS_MAX, 0, session)[0]:
+            if hit["tokens"] <= left:
+                left -= hit["tokens"]
+                texts.append(self._recall_id(hit["session"], hit["id"], 0, PAGE_BYTES))
+        return "\n".join(texts) or f"Nothing found that fits {budget_tokens} tokens; `search` lists the hits."
+
+    def why(self, id: str, session: str = "") -> str:
+        """Why a segment is in the window, or why it left."""
+        session, id = self._scope.locate(id, session)
+        reply = self._call("heap.why", {"session": session, "id": id})
+        return framed(f"about segment {id} of {session}", f"{reply['label']}\n{reply['explanation']}")
+
+    def pin(self, ids: list[str], session: str = "") -> str:
+        """Pin segments."""
+        return self._change("segment.pin", ids, session)
+
+    def unpin(self, ids: list[str], session: str = "") -> str:
+        """Take pins back."""
+        return self._change("segment.unpin", ids, session)
+
+    def _change(self, verb: str, ids: list[str], session: str) -> str:
+        by_session: dict[str, list[str]] = {}
+        for id in ids:  # All of them are found before any of them changes.
+            holder, full = self._scope.locate(id, session)
+            by_session.setdefault(holder, []).append(full)
+        replies = [self._call(verb, {"session": name, "ids": found}) for name, found in by_session.items()]
+        return "\n".join(str(reply["changed"]) for reply in replies)
+
+    def status(self, session: str = "") -> str:
+        """How full a session's window is, and what can be had back."""
+        shown = self._call(
+            "session.show", {"session": self._scope.session(session) if session else self._scope.current()}
+        )
+        return framed("the state of a session", "\n".join(_status_lines(shown)))
+
+
+def _result(text: str, *, is_error: bool = False) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": text}], "isError": is_error}
+
+
+def _hit_text(hit: Any) -> str:
+    facts = (f"id {hit['id']}", f"session {hit['session']}", hit["state"], f"{tokens_label(hit['tokens'])} tokens")
+    snippet = hit["snippet"].translate({ord(MATCH_START): None, ord(MATCH_END): None}).strip()
+    return f"- {hit['label']} ({', '.join(facts)}, {terminal.ago(hit['wall_s'])})\n  {snippet}".rstrip()
+
+
+def _content_text(segment: Any) -> str:
+    parts = []
+    for piece in segment["pieces"]:
+        text = piece_bytes(piece).decode("utf-8", "replace")
+        parts.append(f"{piece['name']}:\n{text}" if len(segment["pieces"]) > 1 else text)
+    next_offset = min((piece["next_offset"] for piece in segment["pieces"] if piece["next_offset"] >= 0), default=-1)
+    text = framed(f"segment {segment['id']} of {segment['session']}", "\n".join(parts))
+    sizes = ", ".join(f"{piece['bytes']} bytes" for piece in segment["pieces"])
+    return text if next_offset < 0 else f"{text}\nGoes on with offset {next_offset}; {sizes} in all."
+
+
+def _status_lines(shown: Any) -> list[str]:
+    lines = [
+        f"{shown['session']}: {shown['title']}".rstrip(": "),
+        f"window: {tokens_label(shown['billed_tokens'])} tokens"
+        + (f" of {tokens_label(shown['window_max_tokens'])}" if shown["window_max_tokens"] else ""),
+        f"segments: {shown['resident']} resident, {shown['evicted']} evicted, {shown['pinned']} pinned",
+        f"next collection: {shown['next_collection']['words']}",
+    ]
+    if shown["evicted"] or shown["departed"]:
+        gone = (
+            f"{shown['evicted']} evicted by ctxgc, {shown['departed']} dropped by the agent's own compaction or rewind"
+        )
+        lines.append(f"can be brought back: {gone}; `search` finds them, `recall` brings them back")
+    return lines

@@ -1,0 +1,231 @@
+"""The MCP server's lines, without a process and without a daemon."""
+
+import io
+import json
+import os
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctxgc.fronts.mcp.handlers import handlers
+from ctxgc.fronts.mcp.rpc import BATCH_MAX, LINE_BYTES_MAX, VERSIONS, line_of
+from ctxgc.fronts.mcp.scope import Scope, folder_of
+from ctxgc.fronts.mcp.server import WAITING_MAX, McpServer
+from ctxgc.fronts.mcp.tools import SCHEMAS, fault_in
+from ctxgc.protocol.blocking_client import Unreachable
+
+
+def away(method, params):
+    raise Unreachable("no daemon at /s")
+
+
+def replies_to(*lines, call=away):
+    """What the server writes to a client that sends these lines and hangs up."""
+    scope, sink = Scope(call, "/p", {}), io.BytesIO()
+    encoded = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+    source = io.BytesIO(b"\n".join([*encoded, b""]))
+    McpServer(lambda: handlers(call, scope), scope).serve(source, sink)
+    return [json.loads(line) for line in sink.getvalue().splitlines()]
+
+
+def request(method, id=1, **params):
+    return {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_version_that_the_server_knows_is_taken(version):
+    [reply] = replies_to(request("initialize", protocolVersion=version, capabilities={}))
+
+    assert reply["result"]["protocolVersion"] == version
+
+
+@pytest.mark.parametrize("version", ["1999-01-01", "2030-01-01", 7, None])
+def test_to_any_other_version_the_newest_known_is_offered(version):
+    [reply] = replies_to(request("initialize", protocolVersion=version))
+
+    assert reply["result"]["protocolVersion"] == VERSIONS[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"{", -32700),
+        (b"[" * 100_000, -32700),
+        (b"\xff\xfe", -32700),
+        (b"7", -32600),
+        (b"[]", -32600),
+        (b'{"jsonrpc":"2.0","id":1}', -32600),
+        (b'{"jsonrpc":"2.0","id":{},"method":"ping"}', -32600),
+        (b'{"jsonrpc":"2.0","id":1,"method":"nothing/such"}', -32601),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}', -32602),
+        (b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"rm"}}', -32602),
+        (json.dumps([request("ping")] * (BATCH_MAX + 1)).encode(), -32600),
+        (b'"' + b"x" * (LINE_BYTES_MAX + 10) + b'"', -32600),
+    ],
+)
+def test_a_faulty_line_is_answered_with_its_error_and_the_next_line_is_served(line, code):
+    replies = replies_to(line, request("ping", id=2))
+
+    assert [reply["error"]["code"] for reply in replies if "error" in reply] == [code]
+    assert {"jsonrpc": "2.0", "id": 2, "result": {}} in replies
+
+
+def test_notifications_unknown_ones_too_get_no_reply():
+    quiet = [{"jsonrpc": "2.0", "method": name} for name in ("notifications/progress", "tools/call", "ping", "x")]
+
+    assert replies_to(*quiet, {"jsonrpc": "2.0", "id": 9, "result": {}}) == []
+
+
+def test_a_batch_is_answered_by_one_batch_without_its_notifications():
+    batch = [request("ping"), {"method": "notifications/x"}, request("tools/list", id="b"), 5]
+
+    [replies] = replies_to(batch)
+    assert [reply["id"] for reply in replies] == [1, "b", None]
+
+
+def test_a_tool_without_a_daemon_fails_in_words_and_the_session_goes_on():
+    ping, failed = sorted(
+        replies_to(request("tools/call", name="status"), request("ping", id=0)), key=lambda r: r["id"]
+    )
+
+    assert failed["result"]["isError"]
+    assert "no daemon" in failed["result"]["content"][0]["text"]
+    assert ping["result"] == {}
+
+
+def test_a_fault_of_a_handler_is_an_error_of_its_request_alone():
+    def broken(method, params):
+        raise RuntimeError("secret text")
+
+    failed, after = replies_to(request("resources/list"), request("resources/list", id=2), call=broken)
+
+    assert failed["error"]["code"] == after["error"]["code"] == -32603
+    assert "secret text" not in failed["error"]["message"]
+
+
+class Held:
+    """A server whose tool calls wait until they are let go; a client on real pipes."""
+
+    def __enter__(self):
+        self.go = threading.Event()
+        self.began = threading.Event()
+        scope = Scope(away, "/p", {})
+        in_read, in_write = os.pipe()
+        out_read, out_write = os.pipe()
+        self.to, self.out = os.fdopen(in_write, "wb", 0), os.fdopen(out_read, "rb")
+        source, self.sink = os.fdopen(in_read, "rb"), os.fdopen(out_write, "wb")
+        server = McpServer(lambda: {"tools/call": self.wait}, scope)
+        self.thread = threading.Thread(target=server.serve, args=(source, self.sink), daemon=True)
+        self.thread.start()
+        return self
+
+    def wait(self, params):
+        self.began.set()
+        assert self.go.wait(30)
+        return {"content": []}
+
+    def send(self, message):
+        self.to.write(json.dumps(message).encode() + b"\n")
+
+    def receive(self):
+        return json.loads(self.out.readline())
+
+    def __exit__(self, *error):
+        self.go.set()
+        self.to.close()
+        self.thread.join(30)
+        self.sink.close()
+        self.out.close()
+
+
+def test_a_ping_is_answered_while_the_daemon_is_waited_for():
+    with Held() as held:
+        held.send(request("tools/call", id=1))
+        assert held.began.wait(30)
+        held.send(request("ping", id=2))
+
+        assert held.receive()["id"] == 2
+        held.go.set()
+        assert held.receive()["id"] == 1
+
+
+def test_a_cancelled_request_is_not_answered_whether_it_waits_or_runs():
+    with Held() as held:
+        for id in (1, 2, 3):
+            held.send(request("tools/call", id=id))
+        assert held.began.wait(30)
+        for id in (1, 2, 77):
+            held.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}})
+        held.send(request("ping", id="sync"))
+        assert held.receive()["id"] == "sync"
+        held.go.set()
+
+        assert held.receive()["id"] == 3
+
+
+def test_more_requests_than_may_wait_are_refused_at_once():
+    with Held() as held:
+        held.send(request("tools/call", id=0))
+        assert held.began.wait(30)
+        for id in range(1, WAITING_MAX + 2):
+            held.send(request("tools/call", id=id))
+
+        refused = held.receive()
+        assert refused["id"] == WAITING_MAX + 1
+        assert "wait already" in refused["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "fault"),
+    [
+        ("search", {}, "`query` is missing"),
+        ("search", {"query": " "}, "not empty"),
+        ("search", {"query": "x" * 5000}, "2000 characters"),
+        ("search", {"query": "x", "limit": True}, "whole number"),
+        ("search", {"query": "x", "limit": 0}, "from 1 to 20"),
+        ("search", {"query": "x", "project": "/"}, "no argument `project`"),
+        ("pin", {"ids": []}, "1 to 50"),
+        ("pin", {"ids": ["a", 3]}, "text"),
+        ("why", [], "object"),
+    ],
+)
+def test_an_argument_that_the_schema_forbids_is_named(tool, arguments, fault):
+    assert fault in fault_in(arguments, SCHEMAS[tool])
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5) | st.sampled_from(list(SCHEMAS["recall"]["properties"])), st.integers() | st.text()
+    )
+)
+def test_arguments_without_a_fault_have_the_schemas_names_alone(arguments):
+    if not fault_in(arguments, SCHEMAS["recall"]):
+        assert arguments.keys() <= SCHEMAS["recall"]["properties"].keys()
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [
+        ("file:///a/b", "/a/b"),
+        ("file://localhost/a%20b/", "/a b"),
+        ("file:///a/../../b", "/b"),
+        ("file://elsewhere/a", ""),
+        ("http://a/b", ""),
+        ("file:a", ""),
+        ("file:///a%00b", ""),
+        ("file://[", ""),
+        (None, ""),
+    ],
+)
+def test_a_root_is_a_local_folder_or_nothing(uri, folder):
+    assert folder_of(uri) == folder
+
+
+@given(st.text())
+def test_a_line_holds_no_line_end_and_no_lone_surrogate_whatever_its_message_says(text):
+    line = line_of({"text": text, "odd": "\ud800"})
+
+    assert line.count(b"\n") == 1
+    assert "\ud800" not in json.loads(line)["odd"]
