@@ -102,6 +102,8 @@ DESCRIPTIONS = {
     "status": "Say how full this session's context is, what was evicted, and what can be brought back.",
 }
 MUTATING = ("pin", "unpin")
+ALWAYS_LOADED = ("search", "recall")
+"""Tools that Claude Code is to show its model from the start: a model does not look for tools that tombstones name."""
 
 
 def tool_list() -> list[dict[str, Any]]:
@@ -111,6 +113,7 @@ def tool_list() -> list[dict[str, Any]]:
             "name": name,
             "description": DESCRIPTIONS[name],
             "inputSchema": schema,
+            **({"_meta": {"anthropic/alwaysLoad": True}} if name in ALWAYS_LOADED else {}),
             "annotations": {
                 "readOnlyHint": name not in MUTATING,
                 "destructiveHint": False,
