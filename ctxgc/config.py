@@ -9,6 +9,7 @@ once.
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
@@ -26,6 +27,15 @@ ENV_PREFIX = "CTXGC_"
 ENV_JOINT = "__"
 EXIT_CODE = 78
 CONFIG_BYTES_MAX = 2**20
+
+
+FORMER_KEYS = {
+    ("gateway", "recall_tool"): "`ctxgc install AGENT --mcp` gives the agent's model a recall tool",
+    ("gateway", "recall_scope"): "the recall tool of `ctxgc mcp` reaches its own project; see `mcp.projects`",
+}
+"""Keys without an effect, each with what stands in its place."""
+
+_log = logging.getLogger("ctxgc.config")
 
 
 class BadConfig(Exception):
@@ -251,10 +261,6 @@ class GatewayConfig(_Section):
     """Names of this machine in requests, beside the loopback's: `host.docker.internal`."""
     auth: Literal["auto", "secret"] = "auto"
     """How a request shows its user: `secret` by the word in its base URL; `auto` also by its process, on Linux."""
-    recall_tool: Literal["never", "always"] = "never"
-    """`always` gives the model a tool to recall with, in sessions that begin in mode `on`."""
-    recall_scope: Literal["session", "any"] = "session"
-    """Sessions that this tool reaches: its own with its sub-agents; or `any` of the user, whatever its project."""
 
 
 class McpConfig(_Section):
@@ -291,6 +297,7 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(f"{file}: not TOML: {error}") from None
     overrides = _from_environment(env)
+    _drop_former_keys(values, overrides)
     for (section, key), (_, value) in overrides.items():
         table = values.setdefault(section, {})
         if isinstance(table, dict):  # Else the model reports the fault.
@@ -318,6 +325,16 @@ def _read(file: Path, *, is_required: bool) -> str:
         return ""
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"{file}: cannot be read: {error}") from None
+
+
+def _drop_former_keys(values: dict[str, Any], overrides: dict[tuple[str, str], tuple[str, Any]]) -> None:
+    """Take out keys that a former version had, and say so: a daemon that stands still over one would be no help."""
+    for (section, key), instead in FORMER_KEYS.items():
+        table = values.get(section)
+        in_file = isinstance(table, dict) and table.pop(key, None) is not None
+        variable, _ = overrides.pop((section, key), ("", None))
+        if in_file or variable:
+            _log.warning("%s: `%s.%s` has no effect any more; %s", variable or "configuration", section, key, instead)
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[tuple[str, str], tuple[str, Any]]:

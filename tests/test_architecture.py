@@ -47,10 +47,9 @@ GATEWAY = {
     "identity": {"", "body", "billing"},
     "editing": {"", "body", "identity"},
     "http": {"", "billing", "body", "identity", "editing"},
-    "recall": {"", "billing", "body", "identity", "editing"},
     "main": {"", "editing", "http"},
 }
-"""The gateway's sub-rooms and their doors: nothing imports `main`, and only a name in `main` leads to `recall`."""
+"""The gateway's sub-rooms and their doors: nothing imports `main`."""
 GATEWAY_EXTRA = {"http": {"aiohttp", "multidict", "yarl"}, "main": {"uvloop"}}
 """Which sub-room imports what of the optional extra."""
 PURE = {
@@ -186,14 +185,11 @@ def test_the_gateways_sub_rooms_are_all_listed_and_open_onto_each_other_in_no_ci
     [
         ("identity/headers.py", "from ctxgc.gateway.editing import window_sync"),
         ("editing/request_editor.py", "from ctxgc.gateway.http.server import Proxy"),
-        ("editing/window_sync.py", "from ctxgc.gateway.recall.reply_filter import TOOL_NAME"),
-        ("http/server.py", "import ctxgc.gateway.recall.door"),
         ("http/server.py", "from ctxgc.gateway import main"),
-        ("main.py", "from ctxgc.gateway.recall import door"),
         ("main.py", "from ctxgc.gateway.identity.headers import identity_of"),
         ("settings.py", "from ctxgc.gateway.http.upstream import Upstreams"),
         ("settings.py", "from yarl import URL"),
-        ("recall/tool_loop.py", "import aiohttp"),
+        ("editing/window_sync.py", "import aiohttp"),
         ("main.py", "import aiohttp"),
     ],
 )

@@ -206,3 +206,13 @@ def test_a_models_price_may_be_set_and_is_else_the_list_price():
     assert model_price(config, "house-model").input == 0.5
     assert model_price(config, "claude-sonnet-5").input == 2.0
     assert model_price(config, "unheard-of") is None
+
+
+def test_a_key_of_a_former_version_is_said_to_have_no_effect_and_stops_nothing(write, caplog):
+    file = write('[gateway]\nrecall_tool = "always"\nport = 9000\n')
+
+    read = load(file, HOME | {"CTXGC_GATEWAY__RECALL_SCOPE": "any"})
+
+    assert read.gateway.port == 9000
+    assert "`gateway.recall_tool` has no effect any more; `ctxgc install AGENT --mcp`" in caplog.text
+    assert "CTXGC_GATEWAY__RECALL_SCOPE" in caplog.text

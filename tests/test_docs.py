@@ -48,8 +48,7 @@ A plain word of the trade (message, chunk, block, memory, handler) is no such wo
 """
 
 OTHERS_WORDS = {
-    ("gateway", "exchange"): "one HTTP request with its reply; and the hidden recall tool, which leaves",
-    ("gateway", "held"): "the hidden recall tool, which leaves",
+    ("gateway", "exchange"): "one HTTP request with its reply",
     ("protocol", "held"): "a deprecated field of two replies",
     ("stash", "held"): "a column, whose name no file changes",
 }
@@ -269,8 +268,7 @@ def test_no_name_in_the_code_uses_a_word_that_the_glossary_replaces():
 def test_no_module_class_or_function_is_named_by_a_word_that_names_nothing():
     bare = [str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py") if path.stem in NO_NAMES]
     for path in sorted(PACKAGE.rglob("*.py")):
-        # The hidden recall tool leaves with its whole room and is not polished.
-        for node in ast.walk(ast.parse("" if "recall" in path.parts else path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 bare += [f"{path.relative_to(ROOT)}: {node.name}"] if node.name.strip("_").lower() in NO_NAMES else []
 

@@ -8,7 +8,6 @@
     body      the bytes of a request: what they say, and tombstones spliced into them
     editing   the decision on each request, and `window.sync` with the daemon
     billing   the bill of a reply, read on the side while the reply streams past
-    recall    the hidden recall tool, apart, behind the door of `editing/hidden_tool.py`
 
 The gateway owns no state that matters: segments, plans and journals are the daemon's. Whatever fails here or there, the
 agent's own bytes go upstream (I13), and the failure is counted.

@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ import uvloop
 from ctxgc.config import BadConfig, Config, config_path, load
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.daemon_client import DaemonClient, VerbCaller
-from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.editing.window_sync import WindowSyncer, Workers
 from ctxgc.gateway.http.listener import listening
@@ -45,9 +43,6 @@ BACKLOG = 256
 
 EXIT_FAULT = 70
 
-HIDDEN_TOOL = "ctxgc.gateway.recall.door"
-"""The module that opens the hidden recall tool; empty: this gateway has none."""
-
 _log = logging.getLogger("ctxgc.gateway")
 
 
@@ -57,21 +52,13 @@ class CannotListen(Exception):
 
 @dataclass(slots=True)
 class RunningGateway:
-    """A gateway that serves. Mutable: settings change while the gateway runs, and may ask for the hidden tool then."""
+    """A gateway that serves. Mutable: settings change while the gateway runs."""
 
     daemon: VerbCaller
     counters: Counters
     syncer: WindowSyncer
     settings: Settings
-    hidden_tool: HiddenTool | None = None
     port: int = 0
-
-    def apply(self, settings: Settings) -> None:
-        """Put settings in force. The first settings that ask for the hidden tool import its room."""
-        self.settings = settings
-        if HIDDEN_TOOL and self.hidden_tool is None and settings.recall_tool != "never":
-            opened: HiddenTool = import_module(HIDDEN_TOOL).open_tool(self.daemon, self.counters, lambda: self.settings)
-            self.hidden_tool = opened
 
 
 def require_settings(*, config: str = "", host: str = "", port: int | None = None, mode: str = "") -> None:
@@ -191,11 +178,10 @@ async def serving(settings: Settings, daemon: VerbCaller) -> AsyncIterator[Runni
 
             counters = Counters()
             workers = Workers(parser, urgent, spawn)
-            syncer = WindowSyncer(daemon, counters, lambda: gateway.settings, workers, lambda: gateway.hidden_tool)
+            syncer = WindowSyncer(daemon, counters, lambda: gateway.settings, workers)
             gateway = RunningGateway(daemon, counters, syncer, settings)
-            gateway.apply(settings)
             editor = RequestEditor(syncer, counters, lambda: gateway.settings)
-            proxy = Proxy(editor, lambda: gateway.hidden_tool, counters, lambda: gateway.settings, Upstreams(session))
+            proxy = Proxy(editor, counters, lambda: gateway.settings, Upstreams(session))
             gateway.port = int(listener.getsockname()[1])
             try:
                 async with listening(proxy.app(), listener):
@@ -221,6 +207,6 @@ def _reload(gateway: RunningGateway, settings: Callable[[], Settings]) -> None:
     except BadConfig as error:
         _log.warning("the configuration stays as it was: %s", error)
         return
-    gateway.apply(replace(fresh, host=gateway.settings.host, port=gateway.settings.port))
+    gateway.settings = replace(fresh, host=gateway.settings.host, port=gateway.settings.port)
     gateway.syncer.report_off_sessions()
     _log.info("configuration read again: mode %s, %s", fresh.mode, dict(fresh.modes))

@@ -63,15 +63,6 @@ class Counters:
     collections: int = 0
     would_free_tokens: int = 0
     """Tokens that plans of sessions in shadow would have freed."""
-    recalls: int = 0
-    """Calls of the recall tool that the gateway answered."""
-    recalls_failed: int = 0
-    recall_rounds: int = 0
-    """Requests of the gateway's own that carried results of the recall tool on."""
-    recall_left_out: int = 0
-    """Requests without the recall tool in a session that has it: the gateway was late, or at fault."""
-    recall_tokens: int = 0
-    """Tokens billed for the gateway's own requests and their replies."""
     passed_unedited: Counter[str] = field(default_factory=Counter)
     not_followed: dict[str, str] = field(default_factory=dict)
     """By session, why the daemon did not get its last request: such a session stands still in the daemon."""

@@ -48,10 +48,6 @@ class Settings:
     """How a request shows that the gateway's user sent it: `auto` takes the peer's uid too, where that is known."""
     secret: str = field(default="", repr=False)
     """The word in the path of that user's base URLs; empty: there is none."""
-    recall_tool: Literal["never", "always"] = "never"
-    """Whether the model gets a tool to recall with, in sessions that begin now."""
-    recall_scope: Literal["session", "any"] = "session"
-    """The sessions whose segments that tool brings back: its own with its sub-agents, or any session of the user."""
 
     def mode_of(self, agent: str, session: str) -> Mode:
         """The mode of one session: its own, its agent's, or the gateway's."""
@@ -88,8 +84,6 @@ def settings_of(config: Config, mode: str = "", secret: str = "") -> Settings:
         hosts_allowed=frozenset(name.lower() for name in section.hosts_allowed),
         auth=section.auth,
         secret=secret,
-        recall_tool=section.recall_tool,
-        recall_scope=section.recall_scope,
     )
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.gateway.billing.sse import EventStream, event_data, event_name, split_events
+from ctxgc.gateway.billing.sse import EventStream, event_data, split_events
 
 lines = st.one_of(
     st.sampled_from([b"event: ping", b"event: message_stop", b": a comment", b"id: 7", b"data:"]),
@@ -56,12 +56,10 @@ def test_an_event_is_whole_with_its_last_byte_and_waits_for_no_other(sent):
         assert stream.feed(event[-1:]) == event
 
 
-def test_an_event_gives_its_name_and_its_data_with_lines_joined():
+def test_an_event_gives_its_data_with_lines_joined():
     event = b"event: message_stop\r\ndata: {\r\ndata: }\r\n\r\n"
 
-    assert event_name(event) == "message_stop"
     assert event_data(event) == b"{}"
-    assert event_name(b"data: 1\n\n") == ""
 
 
 def test_an_event_longer_than_the_bound_is_told_and_its_bytes_can_be_taken():

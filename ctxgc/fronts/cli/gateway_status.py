@@ -163,19 +163,14 @@ def _facts(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         ("unedited", ", ".join(f"{count(times)} {WHY.get(reason, plain(reason))}" for reason, times in passed)),
         ("kept out", f"{terminal.size(number['kept_out_bytes'])} of requests" if number["kept_out_bytes"] else ""),
         ("in shadow", f"{tokens_label(would_free)} tokens (raw) would be out" if would_free else ""),
-        ("recalls", _recalls(number) if number["recalls"] or number["recalls_failed"] else ""),
         ("faults", _faults(number)),
     )
 
 
 COUNTS = (
     *("calls", "others", "edited", "untouched", "kept_out_bytes", "would_free_tokens"),
-    *("recalls", "recalls_failed", "upstream_faults", "sync_failures"),
+    *("upstream_faults", "sync_failures"),
 )
-
-
-def _recalls(number: dict[str, int]) -> str:
-    return f"{count(number['recalls'])} by the model's own tool, {count(number['recalls_failed'])} failed"
 
 
 def _faults(number: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Server-sent events as bytes: a stream is cut into whole events, and an event gives its name and data. Sans-I/O.
+"""Server-sent events as bytes: a stream is cut into whole events, and an event gives its data. Sans-I/O.
 
     bytes in any cuts ──EventStream──▶ whole events ──split_events──▶ event ──event_data──▶ JSON
                             └──▶ the rest, at most `event_bytes_max`
@@ -70,9 +70,3 @@ def event_data(event: bytes) -> bytes:
 def data_lines(event: bytes) -> list[bytes]:
     """The data of each line of an event."""
     return [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
-
-
-def event_name(event: bytes) -> str:
-    """An event's name; empty without one."""
-    lines = (line[6:].strip() for line in event.splitlines() if line.startswith(b"event:"))
-    return next(lines, b"").decode("latin-1")

@@ -17,7 +17,7 @@ from ctxgc.core.provider_cache import LONG_LIFE_S
 from ctxgc.core.segment import Kind, Role, digest
 from ctxgc.gateway.body.host_edits import is_known_management, results_to_clear
 from ctxgc.gateway.body.prompt_layout import PromptLayout, layout_of
-from ctxgc.gateway.body.tool_digest import tool_digest
+from ctxgc.gateway.body.tool_digest import RECALL_TOOL, recall_tool_in, tool_digest
 from ctxgc.gateway.metrics import Reason
 
 EDITED_BYTES_MAX = 32 * 2**20
@@ -30,6 +30,7 @@ _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
 _FOLDER = re.compile(
     r"^[ \t*-]*(?:(?:Primary|Current) w|W)orking directory: *(/[^\n]*[^\s])|<cwd>(/[^<\n]+)</cwd>", re.M
 )
+_DEFERRED_SERVER = re.compile(r"^<tools>\nDeferred tool namespaces:\n(?:- .*\n)*?- mcp__ctxgc: ", re.M)
 _NETWORK = re.compile(r"\bNetwork access is (\w+)|<network_access>(\w+)</network_access>")
 FOLDER_CHARS_MAX = 4096
 FOLDER_SEGMENTS_MAX = 12
@@ -49,6 +50,8 @@ class BodyContents(NamedTuple):
     """The agent's working folder, if a segment names it as the known agents do."""
     can_recall: bool
     """Whether the agent's shell can reach the daemon's socket, as far as the agent says."""
+    recall_tool: str
+    """The tool with which the model recalls by itself, if the agent has the MCP server of ctxgc; else empty."""
     obstacle: Reason | None
     """Why nothing more may leave this body, if an obstacle is there."""
     cleared: frozenset[str]
@@ -85,14 +88,16 @@ def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
 def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> BodyContents:
     fields = text.members(text.extent) if text.first(text.extent) == b"{" else {}
     layout = layout_of(text, fields, window)
+    tools = _slice(text, _tools(text, fields))
     management = text.value(fields["context_management"]) if "context_management" in fields else None
     return BodyContents(
         model=text.string(fields.get("model"))[:200],
-        tools=tool_digest(_slice(text, _tools(text, fields))),
+        tools=tool_digest(tools),
         cache_key=text.string(fields.get("prompt_cache_key")),
         profile="cache_1h" if layout is not None and layout.last_life_s >= LONG_LIFE_S else "",
         project=_project(window),
         can_recall=_can_recall(window),
+        recall_tool=recall_tool_in(tools) or _deferred_tool(window),
         obstacle=_obstacle(text, fields, edits_allowed),
         cleared=results_to_clear(management, window.segments, len(text.data), edits_allowed),
         window=window,
@@ -119,6 +124,15 @@ def _can_recall(window: WireWindow) -> bool:
             if found := _NETWORK.search(piece.text):
                 return (found[1] or found[2]) != "restricted"
     return True
+
+
+def _deferred_tool(window: WireWindow) -> str:
+    """The recall tool that Codex names at the head of its list and shows its model when the model asks for it."""
+    for segment in window.segments[:FOLDER_SEGMENTS_MAX]:
+        for piece in segment.body if segment.kind in (Kind.SYSTEM, Kind.ATTACHMENT) else ():
+            if _DEFERRED_SERVER.search(piece.text):
+                return RECALL_TOOL
+    return ""
 
 
 def _tools(text: JsonText, fields: dict[str, Extent]) -> Extent | None:

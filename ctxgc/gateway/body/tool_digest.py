@@ -1,5 +1,6 @@
-"""The tools of a request as a mark of its session: names, in no order, without those that are loaded on demand.
+"""The tools of a request: a mark of its session, and the tool with which the model recalls.
 
+The mark is the tools' names, in no order, without those that are loaded on demand.
 An agent that searches for a tool adds the tool to its list, and another version of the agent words a tool anew; both
 are the session of before. Another set of tools is another agent's.
 """
@@ -11,6 +12,12 @@ from typing import Any
 
 import msgspec
 
+RECALL_TOOL = "mcp__ctxgc__recall"
+"""The `recall` of `ctxgc mcp`, as Claude Code and Codex name it."""
+_RECALL_TOOLS = frozenset({RECALL_TOOL, "ctxgc_recall", "ctxgc__recall"})
+"""The names that agents make of the server's name and its tool's."""
+_SERVER = "mcp__ctxgc"
+
 
 class _Function(msgspec.Struct):
     name: Any = ""
@@ -21,6 +28,8 @@ class _Tool(msgspec.Struct):
     type: Any = ""
     function: _Function | None = None
     defer_loading: Any = False
+    tools: Any = None
+    """The tools of a namespace of Codex's."""
 
 
 _DECODER = msgspec.json.Decoder(list[_Tool])
@@ -36,6 +45,30 @@ def tool_digest(tools: bytes) -> bytes:
         return blake2b(tools, digest_size=8).digest()
     names = sorted(str(_name(tool)) for tool in listed if tool.defer_loading is not True)
     return blake2b("\n".join(names).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def recall_tool_in(tools: bytes) -> str:
+    """The name of the model's own recall tool in a list of tools as JSON; empty where the list has none.
+
+    A tool that is loaded on demand comes and goes between requests, and a tombstone must not change with it (I14).
+    """
+    if b"ctxgc" not in tools:
+        return ""
+    try:
+        listed = _DECODER.decode(tools)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    for tool in listed:
+        name = _name(tool) if tool.defer_loading is not True else ""
+        if name in _RECALL_TOOLS:
+            return str(name)
+        if name == _SERVER and isinstance(tool.tools, list) and any(_is_recall(inner) for inner in tool.tools):
+            return RECALL_TOOL
+    return ""
+
+
+def _is_recall(tool: Any) -> bool:
+    return isinstance(tool, dict) and tool.get("name") == "recall"
 
 
 def _name(tool: _Tool) -> Any:

@@ -27,7 +27,6 @@ from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_bo
 from ctxgc.gateway.body.splice_memo import EvictedBody, Spliced, splice_edits
 from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
-from ctxgc.gateway.editing.hidden_tool import HiddenTool
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
 from ctxgc.gateway.editing.sync_records import late_edit, record_batches, sendable_segments, window_params
 from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, is_side_call
@@ -77,13 +76,11 @@ class WindowSyncer:
         counters: Counters,
         settings: Callable[[], Settings],
         workers: Workers,
-        hidden_tool: Callable[[], HiddenTool | None],
     ) -> None:
         self._daemon = daemon
         self._counters = counters
         self._settings = settings
         self._workers = workers
-        self._hidden_tool = hidden_tool
         self._sessions: dict[Identity, AgentSession] = {}
         self._newest: dict[Branch, ModelCall] = {}
         """The newest call of each branch that waits for its sync."""
@@ -270,7 +267,7 @@ class WindowSyncer:
         ids = [segment.id for segment in sendable]
         edited = None if placement.waits else sorted(await call.sent_edited_ids(HEAD_START_S))
         params = window_params(branch, call, placement, sendable, edited) | {
-            "can_recall": contents.can_recall or bool(self._recall_tool(call))
+            "can_recall": contents.can_recall or bool(contents.recall_tool)
         }
         self._counters.syncs += 1
         answer = await self._send_window(call.session, branch, params, contents)
@@ -334,8 +331,8 @@ class WindowSyncer:
             self._counters.would_free_tokens += plan["freed_tokens"] * (answer["mode"] == "shadow")
         if answer["mode"] != "on" or branch.is_barred:
             return {}
-        # Tombstones name the command; a model with the hidden tool is to call the tool.
-        way_back = self._recall_tool(call) or COMMAND
+        # Tombstones name the command; a model with a tool for it is to call the tool.
+        way_back = contents.recall_tool or COMMAND
         return {
             id_: EvictedBody(
                 Tombstone(tombstone["text"].replace(COMMAND, way_back, 1), tombstone["marker"]), contents.digests[id_]
@@ -361,12 +358,6 @@ class WindowSyncer:
         if not branch.is_barred:
             branch.tombstones = tombstones
             branch.keep_memo(spliced.memo)
-
-    def _recall_tool(self, call: ModelCall) -> str:
-        """The name of the hidden tool, if the call's model has the tool; else empty."""
-        tool = self._hidden_tool()
-        has_tool = tool is not None and call.contents is not None and call.contents.tools and tool.is_in(call.session)
-        return tool.name if tool is not None and has_tool else ""
 
     def _count_failure(self, call: ModelCall, failure: CallFailed) -> None:
         self._counters.sync_failures += 1

@@ -22,8 +22,7 @@ from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong, decode_bod
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
 from ctxgc.gateway.body.splice_memo import OwnMark
 from ctxgc.gateway.byte_budget import ByteBudget
-from ctxgc.gateway.editing.hidden_tool import Ends, HiddenRequest, HiddenTool
-from ctxgc.gateway.editing.request_editor import RequestEditor, Triage, UpstreamRequest
+from ctxgc.gateway.editing.request_editor import RequestEditor, Triage
 from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.http.agent_body import AgentBody
 from ctxgc.gateway.http.origin_guard import only_programs
@@ -52,22 +51,17 @@ class _OutgoingRequest:
     """The mark of our own in the body."""
     sent_call: Callable[[], ModelCall | None] = lambda: None
     """The call, as soon as its body has gone upstream."""
-    hidden: HiddenRequest | None = None
-    """The request with the hidden tool, if the tool is in it."""
     accepts: Accepts = Accepts.ANY
     coding: str = ""
-    """The content coding in which `body`, and each further body of the hidden tool's, goes upstream."""
+    """The content coding in which `body` goes upstream."""
 
-    async def unmark(self) -> bytes | None:
+    def unmark(self) -> bytes | None:
         """The body without our mark, which no later body of the request has; None where no such body can be made.
 
         The agent's own bytes where the mark was the only edit.
         """
         if self.own is None or not isinstance(self.body, bytes):
             return None
-        # The tool moves bytes, so that the mark's place is known in the body before the tool alone.
-        if self.hidden is not None:
-            return await self.hidden.unmark(self.own)
         call = self.sent_call()
         return self.original if call is not None and not call.edited_ids else self.own.without(self.body)
 
@@ -78,13 +72,11 @@ class Proxy:
     def __init__(
         self,
         editor: RequestEditor,
-        hidden_tool: Callable[[], HiddenTool | None],
         counters: Counters,
         settings: Callable[[], Settings],
         upstreams: Upstreams,
     ) -> None:
         self._editor = editor
-        self._hidden_tool = hidden_tool
         self._counters = counters
         self._settings = settings
         self._upstreams = upstreams
@@ -128,32 +120,21 @@ class Proxy:
         """The request that goes upstream for a call to a model."""
         length = _body_length(request)
         triage = self._editor.triage(way.format, request.headers, length or 0, request[PATH].session)
-        tool = self._tool_for(triage)
-        if not ((triage.holds_body or tool) and await body.read()):
+        if not (triage.holds_body and await body.read()):
             accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
             return _OutgoingRequest(
                 body.chunks(), length, sent_call=lambda: self._record_streamed(triage, body), accepts=accepts
             )
-        return await self._prepare_whole(triage, body, tool)
+        return await self._prepare_whole(triage, body)
 
-    async def _prepare_whole(self, triage: Triage, body: AgentBody, tool: HiddenTool | None) -> _OutgoingRequest:
+    async def _prepare_whole(self, triage: Triage, body: AgentBody) -> _OutgoingRequest:
         """The request that goes upstream for a body that has been read whole."""
         original = b"".join(body.parts)
         whole, coding = await self._decoded(triage, body, original), triage.coding
         if whole is None:
             return _OutgoingRequest(original, len(original))
-        triage = triage._replace(coding="")
-        outgoing = (
-            await self._editor.edit(triage, whole)
-            if triage.holds_body
-            else UpstreamRequest(whole, self._editor.record_streamed(triage, [whole]))
-        )
+        outgoing = await self._editor.edit(triage._replace(coding=""), whole)
         call = outgoing.call
-        hidden = await tool.inject(call, outgoing.body) if tool is not None and call is not None else None
-        if hidden is not None and call is not None:
-            return _OutgoingRequest(
-                hidden.body, len(hidden.body), original, outgoing.own, lambda: call, hidden, Accepts.PLAIN, coding
-            )
         accepts = Accepts.READABLE if call is not None else Accepts.ANY
         if outgoing.original is None:
             return _OutgoingRequest(original, len(original), sent_call=lambda: call, accepts=accepts)
@@ -178,13 +159,6 @@ class Proxy:
             self._counters.count_unedited(Reason.ENCODED)
         return None
 
-    def _tool_for(self, triage: Triage) -> HiddenTool | None:
-        """The hidden tool, if this call's session has the tool or may get it."""
-        tool = self._hidden_tool()
-        if tool is None or triage.session is None:
-            return None
-        return tool if tool.may_join(triage.session, triage.wire, triage.mode) else None
-
     def _record_streamed(self, triage: Triage, body: AgentBody) -> ModelCall | None:
         return self._editor.record_streamed(triage, body.parts if body.is_whole else None)
 
@@ -202,16 +176,12 @@ class Proxy:
 
         try:
             reply = await ask(out.body, out.length)
-            unmarked = await out.unmark() if _is_refused(reply) else None
+            unmarked = out.unmark() if _is_refused(reply) else None
             if unmarked is not None:
                 reply = self._choose_unmarked(out, reply, await ask(unmarked))
             if out.original is not None and out.original is not unmarked and _is_refused(reply):
                 reply = self._choose_reply(out, reply, await ask(out.original))
-            if out.hidden is not None and out.hidden.can_relay(reply):
-                last = await out.hidden.relay(reply, Ends(ask, agent.write, (ClientError,)))
-                await agent.begin(last, is_framed=False)
-            else:
-                await self._relay(reply, agent, out.sent_call)
+            await self._relay(reply, agent, out.sent_call)
             return await agent.end()
         except (ClientError, TimeoutError, OSError) as error:
             if agent.has_hung_up:
@@ -244,15 +214,13 @@ class Proxy:
         is_refused = again.status // 100 == 4 and again.status != web.HTTPTooManyRequests.status_code
         if is_refused:
             return refused
-        call, hidden = out.sent_call(), out.hidden
+        call = out.sent_call()
         # The daemon has the edited request, and the bill of the original is no bill of that.
-        out.hidden, out.sent_call = None, lambda: None
+        out.sent_call = lambda: None
         self._counters.count_unedited(Reason.REFUSED)
         if again.ok:  # Else the fault may be the upstream's.
             if call is not None and call.branch is not None:
                 call.branch.bar()
-            if hidden is not None:
-                hidden.withdraw()
             _log.warning("an edited request was refused upstream; it was sent again as it came")
         return again
 
@@ -285,10 +253,8 @@ class Proxy:
 class _RelayedReply(web.StreamResponse):
     """An upstream's reply on its way to the agent."""
 
-    def __init__(self, upstream: ClientResponse, *, is_framed: bool) -> None:
+    def __init__(self, upstream: ClientResponse) -> None:
         headers = copied_headers(upstream.raw_headers, HOP_BY_HOP)
-        if not is_framed:  # The tool may make the body longer or shorter.
-            headers.popall(hdrs.CONTENT_LENGTH, None)
         super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
         self.upstream = upstream
 
@@ -305,16 +271,12 @@ class _AgentConnection:
         """Whether the agent has ended the connection."""
         return self._request.transport is None or self._request.transport.is_closing()
 
-    async def begin(self, upstream: ClientResponse, *, is_framed: bool = True) -> _RelayedReply:
-        """Pass on status and headers, once. `is_framed`: the body will have the upstream's length."""
+    async def begin(self, upstream: ClientResponse) -> _RelayedReply:
+        """Pass on status and headers, once."""
         if self.reply is None:
-            self.reply = _RelayedReply(upstream, is_framed=is_framed)
+            self.reply = _RelayedReply(upstream)
             await self.reply.prepare(self._request)
         return self.reply
-
-    async def write(self, upstream: ClientResponse, data: bytes) -> None:
-        """Pass on a part of a body."""
-        await (await self.begin(upstream, is_framed=False)).write(data)
 
     async def end(self) -> web.StreamResponse:
         """The reply is complete."""

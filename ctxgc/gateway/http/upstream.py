@@ -47,7 +47,6 @@ class Accepts(Enum):
 
     ANY = "those that the agent takes"
     READABLE = "those of the agent's in which the bill can be read: there is no brotli here, and no zstd"
-    PLAIN = "none: the hidden tool reads the reply before the agent does"
 
 
 class Upstreams:
@@ -79,9 +78,7 @@ class Upstreams:
             headers.popall(name, None)
         if length is not None and request.body_exists:
             headers[hdrs.CONTENT_LENGTH] = str(length)
-        if accepts is Accepts.PLAIN:
-            headers[hdrs.ACCEPT_ENCODING] = "identity"
-        elif accepts is Accepts.READABLE and (accepted := headers.getall(hdrs.ACCEPT_ENCODING, None)):
+        if accepts is Accepts.READABLE and (accepted := headers.getall(hdrs.ACCEPT_ENCODING, None)):
             spelling = next(name for name in headers if name.lower() == "accept-encoding")
             headers[spelling] = _readable_codings(accepted)
         target = URL(url, encoded=True)

@@ -1,1 +1,0 @@
-"""The hidden recall tool: apart from the rest, behind the one door of `service.py`."""
