@@ -1,0 +1,151 @@
+"""The real agents with `ctxgc mcp` in their settings, and a model that searches and recalls by its own tools."""
+
+import json
+import re
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.e2e import agent_model
+from tests.e2e.agent_model import AgentModel, Call, _tool_names
+from tests.e2e.agent_run import AGENTS, CTXGC, Through, file_text
+from tests.e2e.test_agents import FILE_BYTES, installed
+
+pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group("agents")]
+
+assert installed  # The fixture.
+
+TURNS, SHADOW_TURNS = 70, 8
+USES = 3
+NAMED = re.compile(r"get it back: (\w+) (\d+-\d+)\]")
+LISTED = re.compile(r"id (\S+), session (\S+),")
+NUMBERED = "000.0001"
+"""The first words of the second line of the first file."""
+
+CODEX = AGENTS["codex"]
+SERVED = {
+    "claude": AGENTS["claude"],
+    "codex": CODEX,
+    "codex_tools": CODEX._replace(words=(*CODEX.words[:-1], "-c", 'model="gpt-5"', CODEX.words[-1])),
+    "opencode": AGENTS["opencode_own"],
+}
+"""`codex` has its default model, whose tools are calls in a script; `codex_tools` one with tools in the API's list."""
+
+SCRIPT = """const shown = await tools.{name}({arguments});
+text(shown.content.map((part) => part.text).join(""));"""
+
+
+def called(asked, number, tool, arguments):
+    """A call of the server's tool as this agent's model writes calls; None where the agent has no such tool."""
+    named = [*_tool_names(asked.get("tools") or ())]
+    for item in asked.get("input", ()):
+        named += _tool_names(item["tools"]) if item.get("type") == "additional_tools" else ()
+    for name in (f"mcp__ctxgc__{tool}", f"ctxgc_{tool}"):
+        if name in named:
+            return Call(f"call_{number:03}", name, arguments)
+    if "mcp__ctxgc" in named:
+        return Call(f"call_{number:03}", f"mcp__ctxgc.{tool}", arguments)
+    if "exec" in named:
+        script = SCRIPT.format(name=f"mcp__ctxgc__{tool}", arguments=json.dumps(arguments))
+        return Call(f"call_{number:03}", "exec", script)
+    return None
+
+
+@dataclass
+class AskingModel(AgentModel):
+    """Searches at one turn and recalls two turns later, what a tombstone names or what the search found.
+
+    At turns without reasoning, which is sealed to the calls as they are written here.
+    """
+
+    used: list[str] = field(default_factory=list)
+    named: list[str] = field(default_factory=list)
+
+    def next_call(self, wire, asked, done):
+        if "tools" not in asked and "input" not in asked:
+            return super().next_call(wire, asked, done)  # A title.
+        text = json.dumps(asked.get("messages", asked.get("input")))
+        if done < self.turns and done % 8 == 2 and len(self.used) < 2 * USES:
+            return self._use(asked, done, "search", {"query": f"{NUMBERED} {file_text(0, 200).split()[2]}"})
+        if done < self.turns and done % 8 == 4 and len(self.used) < 2 * USES:
+            stones, hits = NAMED.findall(text), LISTED.findall(text)
+            self.named += [way for way, _ in stones]
+            if stones:
+                return self._use(asked, done, "recall", {"id": stones[-1][1]})
+            if hits:
+                return self._use(asked, done, "recall", {"id": hits[0][0], "session": hits[0][1]})
+        return super().next_call(wire, asked, done)
+
+    def _use(self, asked, done, tool, arguments):
+        call = called(asked, done, tool, arguments)
+        if call is not None:
+            self.used.append(call.id)
+        return call
+
+
+SERVER = {"command": CTXGC[0], "args": [*CTXGC[1:], "mcp"]}
+VARIABLES = ["CTXGC_SOCKET", "CTXGC_DAEMON__STATE_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME"]
+"""Codex hands a server no others than those that its settings name."""
+
+
+def with_server(agent):
+    """The agent with the server in its settings."""
+    if agent.name == "claude":
+        servers = json.dumps({"mcpServers": {"ctxgc": SERVER | {"alwaysLoad": True}}})
+        return agent._replace(words=(*agent.words, "mcp__ctxgc", "--mcp-config", servers))
+    if agent.name == "codex":
+        words = ", ".join(f"{key}={json.dumps(value)}" for key, value in (SERVER | {"env_vars": VARIABLES}).items())
+        return agent._replace(words=(*agent.words[:-1], "-c", f"mcp_servers.ctxgc={{{words}}}", agent.words[-1]))
+    server = {"type": "local", "command": [SERVER["command"], *SERVER["args"]]}
+    return agent._replace(config=agent.config | {"mcp": {"ctxgc": server}})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def namespaces():
+    """Write a call of a namespace's tool as the API does."""
+    plain = agent_model.STREAMS["openai_responses"]
+
+    def stream(*asked):
+        for event in plain(*asked):
+            yield re.sub(rb'"name": "(mcp__ctxgc)\.(\w+)"', rb'"name": "\2", "namespace": "\1"', event)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(agent_model.STREAMS, "openai_responses", stream)
+        yield
+
+
+@pytest.fixture(scope="module", params=list(SERVED))
+def talked(request, installed):
+    with Through(with_server(SERVED[request.param]), TURNS, FILE_BYTES, model_class=AskingModel) as through:
+        yield through
+
+
+def test_the_model_searches_and_recalls_by_its_own_tools_and_no_request_is_refused(talked):
+    assert talked.model.refused == []
+    assert len(talked.model.used) == 2 * USES
+
+
+def test_each_search_lists_a_file_that_the_agent_read_and_each_recall_brings_one_back(talked):
+    bodies = [one.body.decode() for one in talked.model.requests]
+    for at, id in enumerate(talked.model.used):
+        asked = next(body for body in bodies if f'"{id}"' in body)
+        result = asked[asked.rindex(f'"{id}"') :]
+        assert "text of past sessions follows" in result, result[:2000]
+        if at % 2:
+            assert re.search(r"\d+\|\d{3}\.\d{4} ", result), "lines of a file"
+
+
+def test_tombstones_name_the_tool_that_the_model_has(talked):
+    ways = set(re.findall(r"get it back: (\w+) \d+-\d+\]", talked.model.requests[-1].body.decode()))
+
+    assert ways == {"ctxgc_recall" if talked.agent.name == "opencode" else "mcp__ctxgc__recall"}
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_in_shadow_the_tools_work_and_every_request_arrives_byte_for_byte(installed, name):
+    agent = with_server(SERVED[name])
+    with Through(agent, SHADOW_TURNS, FILE_BYTES, mode="shadow", model_class=AskingModel) as through:
+        assert through.model.refused == []
+        assert len(through.model.used) >= 2
+        assert b"text of past sessions follows" in through.model.requests[-1].body
+        assert all(sent == arrived for sent, arrived in through.pairs())
