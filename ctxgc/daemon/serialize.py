@@ -18,6 +18,7 @@ from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
 from ctxgc.core.tombstone import label
 from ctxgc.daemon.sessions.collecting import Outcome
+from ctxgc.daemon.sessions.departures import departed_of
 from ctxgc.daemon.sessions.pacer_status import Pacing
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.params import RENDERERS
@@ -75,6 +76,7 @@ def show_reply(
 ) -> ShowReply:
     """A session with its window. The journal has the newest collections, the newest first. O(segments)."""
     heap, row = session.heap, session.row
+    departed = departed_of(heap)
     states = Counter(STATES[state] for state in heap.state)
     billed = session.billed_window(heap.resident_tokens)
     evictable, garbage = freeable_tokens(heap, session.index.paths, session.now(), session.rules)
@@ -83,7 +85,9 @@ def show_reply(
         segments=len(heap),
         resident=states[State.RESIDENT],
         evicted=states[State.EVICTED],
-        departed=states[State.DEPARTED],
+        departed=departed.segments,
+        departed_tokens=departed.tokens,
+        offer=departed.offer,
         forgotten=states[State.FORGOTTEN],
         pinned=sum(bool(flags & PINNED) for flags in heap.flags),
         resident_tokens=heap.resident_tokens,

@@ -33,6 +33,7 @@ from ctxgc.protocol.params import (
     VerbatimObjects,
     WireFormatName,
 )
+from ctxgc.protocol.recall import SessionRehydrate, StashRecall
 from ctxgc.protocol.replies import daemon, heap, segments, sessions, stash
 from ctxgc.protocol.replies.reply import Reply
 from ctxgc.protocol.wire import SyncReply, WindowSync
@@ -249,18 +250,6 @@ class StashSearch(OfSession):
     offset: Annotated[int, Field(ge=0, le=10_000)] = 0
 
 
-class StashRecall(MutatingSession):
-    """Bring content back by id, or the best hits of a query that fit a budget. Counts as a page fault."""
-
-    id: Name = ""
-    query: Annotated[str, Field(max_length=4096)] = ""
-    scope: Literal["any", "session"] = "any"
-    """`session`: an address of another session is not found, but for the session's own sub-agents."""
-    budget_tokens: Annotated[int, Field(ge=1, le=10**7)] = 4000
-    offset: Annotated[int, Field(ge=0)] = 0
-    limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20
-
-
 class StashForget(MutatingSession):
     """Erase segments for good; only their bare ids stay."""
 
@@ -341,6 +330,9 @@ VERBS: dict[str, Verb] = {
     ),
     "session.set": Verb(SessionSet, sessions.SessionReply, "change budget, renderer, task or model", True),
     "session.close": Verb(MutatingSession, sessions.SessionReply, "mark a session as ended; nothing is removed", True),
+    "session.rehydrate": Verb(
+        SessionRehydrate, stash.RehydrateReply, "a working set for a new or compacted session, under a budget"
+    ),
     "session.render": Verb(SessionRender, sessions.RenderReply, "the window as a list of a model API"),
     "segment.add": Verb(SegmentAdd, segments.AddReply, "admit a segment", True),
     "segment.add_many": Verb(SegmentAddMany, segments.AddReply, "admit segments, all or none", True),
@@ -361,7 +353,9 @@ VERBS: dict[str, Verb] = {
     "heap.undo": Verb(HeapUndo, heap.PlanReply, "take back a collection", True),
     "heap.log": Verb(HeapLog, heap.LogReply, "the journal of collections"),
     "stash.search": Verb(StashSearch, stash.SearchReply, "find segments by words"),
-    "stash.recall": Verb(StashRecall, stash.RecallReply, "bring content back exactly", True),
+    "stash.recall": Verb(
+        StashRecall, stash.RecallReply, "bring content back exactly, or excerpts under a budget", True
+    ),
     "stash.forget": Verb(StashForget, stash.ForgetReply, "erase segments for good", True),
     "stash.tiers": Verb(
         Nothing, stash.TiersReply, "how much is hot (in memory too), warm (indexed) and cold (not indexed yet)"

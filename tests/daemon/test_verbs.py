@@ -40,6 +40,10 @@ def call_of_each_verb(folder):
     yield "heap.log", SESSION | {"collection": 2}
     yield "stash.search", {"query": "ferry harbour"}
     yield "stash.recall", SESSION | {"id": "c0"}
+    yield "stash.recall", {"query": "ferry harbour", "budget_tokens": 500}
+    yield "stash.recall", SESSION | {"id": "c0", "lines": "1-2"}
+    yield "stash.recall", SESSION | {"around": "c0"}
+    yield "session.rehydrate", SESSION
     yield "heap.undo", SESSION
     yield "stash.forget", SESSION | {"ids": ["c1"]}
     yield "segment.get", SESSION | {"id": "c0"}
@@ -110,6 +114,11 @@ BAD = [
     ("tx", {"calls": [{"method": "stash.forget", "params": {"ids": ["a"]}}]}, "calls"),
     ("tx", {"calls": [{"method": "segment.pin", "params": {"ids": ["c"], "session": "client:other"}}]}, "calls"),
     ("stash.recall", {"id": "a", "query": "b"}, ""),
+    ("stash.recall", {"id": "a", "around": "b"}, ""),
+    ("stash.recall", {}, ""),
+    ("stash.recall", {"query": "a", "lines": "1-2"}, "lines"),
+    ("stash.recall", {"id": "a", "lines": "two"}, "lines"),
+    ("stash.recall", {"query": "a", "budget_tokens": 0}, "budget_tokens"),
     ("stash.forget", {}, ""),
     ("stash.forget", {"whole_session": True}, "session"),
     ("messages.collect", {"format": "morse", "messages": [], "budget_tokens": 1}, "format"),

@@ -107,6 +107,18 @@ def recalled(*contents):
     return made(stash.RecallReply, session="claude_code:s1", recalled=contents, tokens=1, faults=1, changed="recalled")
 
 
+FRAMED = made(
+    stash.RecallReply,
+    session="codex:s2", text="[ctxgc: a frame]\n7|the clock\n[ctxgc: end of that text]\n", tokens=20,
+    budget_tokens=4000, notes=["2 more hits did not fit"], changed="1 excerpt", next="`ctxgc recall 7-6` is whole",
+)  # fmt: skip
+
+WORKING_SET = made(
+    stash.RehydrateReply,
+    session="codex:s2", text="[ctxgc: a frame]\n1|the plan\n[ctxgc: end of that text]\n", tokens=20, budget_tokens=3000,
+    departed=212, departed_tokens=84_000, offer="212 segments left",
+)  # fmt: skip
+
 PLAN = made(
     heap.PlanReply,
     session="claude_code:s1", unit="billed", collection=4, trigger="asked", before_tokens=4800, after_tokens=1600,

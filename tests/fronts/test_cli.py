@@ -35,6 +35,8 @@ CASES = {
     "log": (["log"], {"heap.log": replies.LOG}),
     "search": (["search", "clock"], {"stash.search": {"hits": [replies.HIT], "notes": [], "next_offset": -1}}),
     "recall": (["recall", "toolu_1"], {"stash.recall": replies.recalled(replies.content(replies.piece("x")))}),
+    "recall --query": (["recall", "--query", "clock"], {"stash.recall": replies.FRAMED}),
+    "rehydrate": (["rehydrate"], {"session.rehydrate": replies.WORKING_SET}),
     "forget": (["forget", "a", "--yes"], {"stash.forget": {"forgotten": 1, "changed": "forgot 1 segment"}}),
     "backup": (["backup", "copy.db"], {"backup": {"changed": "wrote copy.db"}}),
     "export": (["export", "s.json"], {"export": {"changed": "wrote s.json"}}),
@@ -158,6 +160,10 @@ def test_a_failure_is_one_json_object_too(daemon, run):
         ["pin"],
         ["collect", "--budget", "much"],
         ["recall"],
+        ["recall", "a", "--around", "b"],
+        ["recall", "--query", "a", "--lines", "1-2"],
+        ["recall", "--query", "a", "--raw"],
+        ["recall", "a", "--lines", "1-2", "--piece", "result"],
         ["call", "ping", "["],
         ["call", "ping", '{"a": NaN}'],
         ["call", "ping", '{"a": 1e999}'],
@@ -364,16 +370,35 @@ def test_the_socket_comes_from_the_environment_where_no_flag_names_it(daemon, mo
     assert main(["why", "toolu_3", "--no-spawn"]) == 0
 
 
-def test_hits_of_a_query_are_framed_and_told_apart_where_a_program_reads_them(daemon, run):
-    hits = [replies.content(replies.piece(text)) | {"id": f"toolu_{text}"} for text in ("one", "two")]
-    recalled = replies.recalled(hits[0])
-    server = daemon({"stash.recall": recalled | {"recalled": hits}})
+@pytest.mark.parametrize(
+    ("argv", "params"),
+    [
+        (["recall", "--query", "ferry"], {"query": "ferry"}),
+        (["recall", "--query", "ferry", "--session", "s"], {"query": "ferry", "session": "s"}),
+        (["recall", "--query", "ferry", "--project", "/p"], {"query": "ferry", "project": "/p"}),
+        (["recall", "7-1", "--session", "s", "--lines", "40-80"], {"id": "7-1", "session": "s", "lines": "40-80"}),
+        (["recall", "--around", "7-1", "--session", "s"], {"around": "7-1", "session": "s"}),
+        (["recall", "7-1", "--session", "s", "--budget", "9"], {"id": "7-1", "session": "s", "budget_tokens": 9}),
+    ],
+)  # fmt: skip
+def test_a_frame_is_printed_as_the_daemon_rendered_it_and_notes_go_beside_it(argv, params, daemon, run):
+    server = daemon({"stash.recall": replies.FRAMED})
 
-    lines = run(server, "recall", "--query", "ferry").out.splitlines()
+    ran = run(server, *argv)
 
-    heads = [at for at, line in enumerate(lines) if line.startswith("── ") and "toolu_" in line]
-    assert [lines[at + 1] for at in heads] == ["one", "two"]
-    assert any("data from a past session" in line for line in lines)
+    assert server.calls == [("stash.recall", params)]
+    assert ran.out == replies.FRAMED["text"]
+    assert ran.err.splitlines() == [*replies.FRAMED["notes"], replies.FRAMED["changed"], replies.FRAMED["next"]]
+
+
+def test_a_working_set_is_printed_alone_and_what_the_host_dropped_is_offered_beside_it(daemon, run):
+    server = daemon({"session.rehydrate": replies.WORKING_SET})
+
+    ran = run(server, "rehydrate", "s1", "--budget", "1k")
+
+    assert server.calls == [("session.rehydrate", {"session": "s1", "budget_tokens": 1000})]
+    assert ran.out == replies.WORKING_SET["text"]
+    assert "212 segments left" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_sync
 from ctxgc.daemon.verbs.admin import Control
 from ctxgc.daemon.verbs.mutation import first_reply
+from ctxgc.daemon.verbs.rehydrate import rehydrate
 from ctxgc.daemon.verbs.tx import first_problem, transact
 from ctxgc.protocol.messages import VERBS, SegmentGet
 from ctxgc.protocol.params import Mutating, Params, read_params
@@ -153,6 +154,7 @@ def handlers(services: Services, control: Control) -> dict[str, Handler]:
         "session.show": of(sessions.show_session, services),
         "session.set": of(sessions.set_session, services),
         "session.close": of(sessions.close_session, services),
+        "session.rehydrate": of(rehydrate, services),
         "session.render": of(sessions.render_session, services),
         "segment.add": of(segments.add, services),
         "segment.add_many": of(segments.add_many, services),

@@ -6,7 +6,7 @@ swept only when the commit is durable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -179,23 +179,34 @@ def undo(session: Session, tx: Transaction, taken_back: Collection, conditions: 
 
 
 def recall(session: Session, tx: Transaction, slots: Sequence[int], prices: Prices) -> int:
-    """Note a page fault on each slot: touched now, safe for a while, and back in a window that the daemon renders.
+    """Note a page fault on each slot, and put the slots back in a window that the daemon renders.
 
     On the wire a recalled text goes to the tail, in the reply; its old place keeps the tombstone, or the cache breaks.
     Returns the number of slots that were out of the window.
     """
-    heap, turn = session.heap, session.row.turn
+    heap = session.heap
     out = [slot for slot in slots if heap.state[slot] == EVICTED]
-    tx.add(Touch(session.key, [(slot, turn) for slot in slots]), SetRecalled(session.key, slots, turn))
-    for slot in out:
-        session.account = session.account.after_recall(prices, heap.resident_tokens, heap.body[slot])
-    for slot in slots:
-        heap.touch(slot, turn)
-        session.indexes.grant_grace(slot, turn)
+    note_recalled(session, tx, {slot: heap.body[slot] for slot in slots}, prices)
     if out and session.row.rendered_by is not Renderer.GATEWAY:
         tx.add(SetState(session.key, out, State.RESIDENT))
         for slot in out:
             heap.set_state(slot, RESIDENT)
+    return len(out)
+
+
+def note_recalled(session: Session, tx: Transaction, tokens: Mapping[int, int], prices: Prices) -> int:
+    """Note the recall of these slots, of so many tokens each: touched now, and safe for a while.
+
+    A page fault on each slot that is out of the window, and stays out. Returns the number of page faults.
+    """
+    heap, turn, slots = session.heap, session.row.turn, list(tokens)
+    out = [slot for slot in slots if heap.state[slot] == EVICTED]
+    tx.add(Touch(session.key, [(slot, turn) for slot in slots]), SetRecalled(session.key, slots, turn))
+    for slot in out:
+        session.account = session.account.after_recall(prices, heap.resident_tokens, tokens[slot])
+    for slot in slots:
+        heap.touch(slot, turn)
+        session.indexes.grant_grace(slot, turn)
     session.set_row(tx, faults=session.row.faults + len(out))
     return len(out)
 

@@ -66,7 +66,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "The stash": {
         "search": ("recall", "find segments by words"),
-        "recall": ("recall", "bring content back, byte for byte"),
+        "recall": ("recall", "bring content back: a segment byte for byte, or excerpts under a budget"),
+        "rehydrate": ("recall", "a working set for a new or compacted session, under a budget"),
         "forget": ("recall", "erase segments for good"),
         "backup": ("recall", "write a consistent copy of the stash to a new file"),
     },

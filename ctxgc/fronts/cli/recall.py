@@ -1,7 +1,7 @@
 """The stash: find, bring back, erase, copy.
 
-Content comes in pieces, each paged by `next_offset`. Printed raw it is the exact bytes, piece after piece; on a
-terminal it is framed with where it came from, because it is data of a past session and not something said now.
+A whole segment comes in pieces, each paged by `next_offset`: printed raw its exact bytes, piece after piece; on a
+terminal between lines that name its origin. Excerpts and working sets come as frames that the daemon rendered.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ctxgc.fronts.cli.terminal import plain, plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from ctxgc.protocol.replies.segments import ContentReply, PieceReply
-    from ctxgc.protocol.replies.stash import BackupReply, ForgetReply, RecallReply, SearchReply
+    from ctxgc.protocol.replies.stash import BackupReply, ForgetReply, RecallReply, RehydrateReply, SearchReply
 
     Call = Callable[[str, dict[str, Any]], Any]
 
@@ -116,39 +116,66 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SEGMENT",
         help="a segment's id or a prefix of the id, or a tombstone's address",
     )
-    parser.add_argument("--query", default="", help="instead of an id: the best hits for these words")
+    parser.add_argument(
+        "--query", metavar="WORDS", default="", help="instead of an id: the best excerpts for these words"
+    )
+    parser.add_argument(
+        "--around", metavar="SEGMENT", default="", help="instead of an id: a segment and its neighbours in time"
+    )
+    parser.add_argument(
+        "--lines", metavar="A-B", default="", help="of the segment only these lines, numbered: 40-80, 40-, or 40"
+    )
     parser.add_argument(
         "--budget",
         metavar="N",
         type=tokens_argument,
-        default=4000,
-        help="with --query: at most so many raw tokens; default: 4000",
+        help="a frame of at most this many raw tokens; default: 4000, with --lines 40000, with an id alone no bound",
     )
+    parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument("--raw", action="store_true", help="the exact bytes and nothing else, on a terminal too")
     parser.add_argument("--piece", default="", metavar="NAME", help="only this piece: text, result, input.KEY, …")
 
 
 def recall(shell: Shell, args: argparse.Namespace) -> int:
-    """Bring content back: one segment exact where a program reads it, framed where a person does, or are several."""
-    if bool(args.segment) == bool(args.query):
-        usage("recall takes a segment or --query, one of them", "`ctxgc search WORDS` finds ids")
-    params: dict[str, Any] = {**shell.session()}
-    params |= {"query": args.query, "budget_tokens": args.budget} if args.query else {"id": args.segment}
-    reply: RecallReply = shell.call("stash.recall", params)
-    _require_piece(reply, args.piece)
+    """Bring content back: a segment's exact bytes where a program reads them; framed for a person, and in excerpts."""
+    if sum(map(bool, (args.segment, args.query, args.around))) != 1:
+        usage("recall takes a segment, --query or --around, one of them", "`ctxgc search WORDS` finds ids")
+    if args.lines and not args.segment:
+        usage("--lines goes with a segment", "`ctxgc recall SEGMENT --lines 40-80`")
+    is_framed = bool(args.query or args.around or args.lines or args.budget is not None)
+    if is_framed and (args.raw or args.piece):
+        hint = "`ctxgc recall SEGMENT --raw | sed -n 40,80p` prints lines as they are"
+        usage("--raw and --piece go with a whole segment: an excerpt is never without its frame", hint)
+    # Words are looked for in every session, as `search` does; a segment's name means the session at hand first.
+    params: dict[str, Any] = {"session": args.session} if args.query else {**shell.session()}
+    params |= {"query": args.query, "around": args.around, "id": args.segment}
+    params["project"] = os.path.abspath(args.project) if args.project else ""
+    if is_framed:
+        params |= {"lines": args.lines, **({"budget_tokens": args.budget} if args.budget is not None else {})}
+    reply: RecallReply = shell.call("stash.recall", {name: value for name, value in params.items() if value != ""})
+    if not is_framed:
+        _require_piece(reply, args.piece)
     if args.json:
         shell.print_json(reply)
-        return 0
-    # A program reads one segment as it is. Several run together would be no segment's bytes, and nobody could tell
-    # where one ends: they are framed for it as for a person.
-    if args.raw or (args.segment and not shell.page.is_terminal):
+    elif is_framed:
+        say_frame(shell.page, reply.text, [*reply.notes, reply.changed, reply.next or ""])
+    elif args.raw or not shell.page.is_terminal:
         for segment in reply.recalled:
             for _, data in contents(shell.call, segment, args.piece):
                 sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-        return 0
-    _say_recalled(shell, reply, args.piece)
+    else:
+        _say_recalled(shell, reply, args.piece)
     return 0
+
+
+def say_frame(page: terminal.Page, text: str, notes: Sequence[str]) -> None:
+    """A frame as the daemon rendered it; notes beside it, so that what a program reads is the frame alone."""
+    page.stream.write(text if page.can_utf8 else text.encode("ascii", "replace").decode())
+    page.stream.flush()
+    beside = terminal.Page(sys.stderr)
+    for note in filter(None, notes):
+        beside.say(plain(note), "dim")
 
 
 def _require_piece(reply: RecallReply, name: str) -> None:
@@ -200,6 +227,31 @@ def _say_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
     for note in reply.notes:
         page.say(plain(note), "dim")
     say_changed(page, reply)
+
+
+def _rehydrate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "session",
+        nargs="?",
+        default="",
+        metavar="SESSION",
+        help="SOURCE:SESSION, a session id or a prefix of an id; default: the newest session of this directory",
+    )
+    parser.add_argument(
+        "--budget", metavar="N", type=tokens_argument, default=3000, help="at most this many raw tokens; default: 3000"
+    )
+
+
+def rehydrate(shell: Shell, args: argparse.Namespace) -> int:
+    """Print a session's working set in a frame."""
+    params = {**shell.session(), "budget_tokens": args.budget}
+    reply: RehydrateReply = shell.call("session.rehydrate", params)
+    if args.json:
+        shell.print_json(reply)
+    else:
+        nothing = "" if reply.text else f"{reply.session} has nothing to go on from"
+        say_frame(shell.page, reply.text, [nothing, *reply.notes, reply.offer, reply.next or ""])
+    return 0
 
 
 def _forget_arguments(parser: argparse.ArgumentParser) -> None:
@@ -254,6 +306,12 @@ def _moment(text: str) -> float:
 COMMANDS = {
     "search": Spec(search, _search_arguments, has_session=True),
     "recall": Spec(recall, _recall_arguments, has_session=True),
+    "rehydrate": Spec(
+        rehydrate,
+        _rehydrate_arguments,
+        notes="A working set has rules by reference, pins, the last request, open plan items, files under edit, the "
+        "last decisions, the last error. A file is read from the disk if it is as the session left it.",
+    ),
     "forget": Spec(forget, _forget_arguments, has_session=True, timeout_s=300.0),
     "backup": Spec(backup, _backup_arguments, timeout_s=BACKUP_S),
 }

@@ -76,6 +76,10 @@ class ShowReply(SessionReply, frozen=True, kw_only=True):
     resident: int
     evicted: int
     departed: int
+    departed_tokens: int
+    """Tokens that the host dropped: compacted, cleared or rewound. All of them can be recalled."""
+    offer: str
+    """A sentence for the agent: the departed segments, and the command that brings them back. Empty without any."""
     forgotten: int
     pinned: int
     resident_tokens: int

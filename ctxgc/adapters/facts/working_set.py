@@ -1,0 +1,64 @@
+"""What a later session goes on from, read out of stored tool calls: open plan items, and the text that an edit put in.
+
+tool call ──call_input──▶ input ──open_plan_items──▶ one line an item
+                                ──new_lines────────▶ lines of the new text
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ctxgc.adapters.facts.patch_paths import is_patch
+from ctxgc.adapters.json_values import as_dict
+from ctxgc.adapters.skeletons import join_input
+from ctxgc.core.segment import Piece
+
+ITEMS_MAX = 100
+ITEM_KEYS = ("content", "step", "title", "subject", "text")
+"""Members with a plan item's words: Claude Code and OpenCode write `content`, Codex `step`."""
+CLOSED = frozenset({"completed", "complete", "done", "cancelled", "canceled"})
+NEW_KEYS = ("new_string", "newString", "new_str", "new_text", "newText", "content", "file_text", "insert_text")
+
+
+def call_input(skeleton: bytes, body: Iterable[Piece]) -> Any:
+    """The input of a tool call, its long strings from the body in place."""
+    return join_input(as_dict(json.loads(skeleton)).get("input"), {piece.name: piece.text for piece in body})
+
+
+def open_plan_items(value: Any) -> list[str]:
+    """The items of a plan that are not closed, each as `[status] words`; of a plan in prose the lines."""
+    if not isinstance(value, dict):
+        return []
+    lists = [part for part in value.values() if isinstance(part, list)]
+    items = [item for part in lists for item in part if isinstance(item, dict)][:ITEMS_MAX]
+    words = [(str(item.get("status", "open")), _words_of(item)) for item in items]
+    if not words and isinstance(value.get("plan"), str):
+        return [line for line in value["plan"].split("\n") if line.strip()]
+    return [f"[{status}] {text}" for status, text in words if text and status.lower() not in CLOSED]
+
+
+def _words_of(item: dict[str, Any]) -> str:
+    return next((" ".join(item[key].split()) for key in ITEM_KEYS if isinstance(item.get(key), str)), "")
+
+
+def new_lines(value: Any) -> list[str]:
+    """The lines that an edit or a write put into files, in order; of a patch its added lines."""
+    return [line for text in _new_texts(value) for line in text.split("\n")]
+
+
+def _new_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        value = {"patch": value}
+    if not isinstance(value, dict):
+        return
+    edits = value.get("edits")
+    for step in [value, *(edits if isinstance(edits, list) else [])]:
+        if isinstance(step, dict):
+            yield from (step[key] for key in NEW_KEYS if isinstance(step.get(key), str))
+    for key in ("patch", "input", "command", "cmd"):
+        part = value.get(key)
+        text = part[-1] if isinstance(part, list) and part else part
+        if isinstance(text, str) and is_patch(text):
+            yield "\n".join(line[1:] for line in text.split("\n") if line.startswith("+"))

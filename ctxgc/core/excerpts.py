@@ -1,0 +1,329 @@
+"""Packing recalled text under a budget: whole segments or ranges of lines, each line once, in order of use.
+
+    sources, best first ──matching_ranges──▶ ranges of lines
+      1. the best range of every source                  ┐
+      2. each source again: whole, else more ranges      ├─▶ Packer ──▶ blocks in order of use: a frame <= the budget
+    a segment, its neighbours, a working set: in order   ┘
+
+Pure: the caller counts tokens. A line of the frame costs the same wherever it stands (`core.frame`), so that costs add
+up; `Packer.frame` counts the whole all the same, and drops the last choice while the whole is above the budget.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from math import log1p
+from typing import NamedTuple
+
+from ctxgc.core.frame import Block, DataLine, render_frame, render_header, render_line
+
+CONTEXT_LINES = 2
+"""Lines shown before and after a matching line."""
+RANGES_MAX = 4
+"""Ranges of one segment."""
+RANGE_LINES_MAX = 40
+LINE_CHARS_MAX = 600
+"""The part of a long line that an excerpt shows, where nobody asked for the line by its number."""
+PART_CHARS_MIN = 40
+SCANNED_CHARS_MAX = 1_000_000
+"""The part of a segment in which matches are looked for: the part that the index knows."""
+TELLING_CHARS_MIN = 6
+"""A shorter line (`}`, `else:`) does not say whether two texts are the same."""
+NEIGHBOUR_SHARE = 4
+"""A neighbour takes at most a quarter of the budget: the neighbourhood is more than one long result."""
+
+SECTION_TOKENS_MIN = 80
+"""A smaller share of a small budget would hold a header and no line."""
+
+_WORD = re.compile(r"[^\W_]+")
+_LINE_NUMBER = re.compile(r"\s*[0-9]+~?[|:→\t]")
+"""The number that tools and frames put before a line: the text behind the number is what repeats."""
+
+Count = Callable[[str], int]
+"""Counts tokens."""
+
+
+class LineRange(NamedTuple):
+    """Lines of a segment, counted from 1, both ends included."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A segment, or another list of lines, that excerpts are taken from."""
+
+    key: int
+    """The source's place in the caller's list, the best first."""
+    title: str
+    facts: tuple[str, ...]
+    lines: Sequence[str]
+    tokens: int = 0
+    """Raw tokens of the whole text: saves counting what cannot fit."""
+    order: tuple[float, ...] = ()
+    """Sources are shown in this order: the order of use."""
+
+
+@dataclass(slots=True)
+class Choice:
+    """The chosen lines of one source. Mutable while a packer fills the choice."""
+
+    source: Source
+    lines: dict[int, DataLine] = field(default_factory=dict)
+    tokens: int = 0
+    """Tokens of header and lines in the frame."""
+
+    def block(self) -> Block:
+        """The choice as a block of the frame."""
+        lines = tuple(self.lines[number] for number in sorted(self.lines))
+        return Block(title=self.source.title, facts=self.source.facts, lines=lines)
+
+
+class Packer:
+    """Fills one frame: `room` is what is left of the budget, and no choice takes more."""
+
+    def __init__(self, budget_tokens: int, count: Count) -> None:
+        self.budget_tokens = budget_tokens
+        self.choices: dict[int, Choice] = {}
+        self._count = count
+        self._shown: set[str] = set()
+        """The telling text of every chosen line."""
+        self.room = budget_tokens - count(render_frame([]))
+
+    def take_all(self, source: Source, lines: Iterable[DataLine]) -> bool:
+        """Take all lines, or none where they do not fit; whether they are taken."""
+        todo = self._new_lines(source, lines)
+        spent = self._header_tokens(source)
+        for line in todo:
+            spent += self._count(render_line(line) + "\n")
+            if spent > self.room:
+                return False
+        self._put(source, todo, spent)
+        return True
+
+    def take_first(self, source: Source, lines: Iterable[DataLine], room: int | None = None) -> int:
+        """Take lines in order up to the first line beyond `room`; how many of the lines are in the frame now."""
+        left = self.room if room is None else min(room, self.room)
+        spent, number, taken = self._header_tokens(source), 0, []
+        for line in lines:
+            if not self._has(source, line):
+                cost = self._count(render_line(line) + "\n")
+                if spent + cost > left:
+                    break
+                taken.append(line)
+                spent += cost
+            number += 1
+        self._put(source, taken, spent)
+        return number
+
+    def take_part(self, source: Source, line: DataLine) -> bool:
+        """Take as much of a line's beginning as fits, in halves; whether any of it is taken."""
+        text = line.text
+        while len(text) >= PART_CHARS_MIN:
+            text = text[: len(text) // 2]
+            if self.take_all(source, [DataLine(line.number, text, is_part=True)]):
+                return True
+        return False
+
+    def repeated_share(self, lines: Iterable[DataLine]) -> float:
+        """The share of the telling lines of these that the frame holds already: 0 to 1."""
+        keys = [key for line in lines if (key := telling_part(line.text))]
+        return sum(map(self._shown.__contains__, keys)) / len(keys) if keys else 0.0
+
+    def frame(self) -> tuple[str, list[Choice]]:
+        """The frame, at most `budget_tokens`, with the choices as shown; empty where nothing fits."""
+        kept = list(self.choices.values())
+        while kept:
+            shown = sorted(kept, key=lambda choice: (choice.source.order, choice.source.key))
+            text = render_frame(choice.block() for choice in shown)
+            if self._count(text) <= self.budget_tokens:
+                return text, shown
+            kept.pop()  # Counts that are estimates do not add up.
+        return "", []
+
+    def _has(self, source: Source, line: DataLine) -> bool:
+        return source.key in self.choices and line.number in self.choices[source.key].lines
+
+    def _new_lines(self, source: Source, lines: Iterable[DataLine]) -> list[DataLine]:
+        return [line for line in lines if not self._has(source, line)]
+
+    def _header_tokens(self, source: Source) -> int:
+        if source.key in self.choices:
+            return 0
+        return self._count(render_header(source.title, source.facts) + "\n")
+
+    def _put(self, source: Source, lines: Sequence[DataLine], spent: int) -> None:
+        if not lines:
+            return
+        choice = self.choices.setdefault(source.key, Choice(source))
+        choice.lines.update((line.number, line) for line in lines)
+        choice.tokens += spent
+        self.room -= spent
+        self._shown.update(filter(None, (telling_part(line.text) for line in lines)))
+
+
+def telling_part(text: str) -> str:
+    """The part of a line that tells it from other lines; empty for a line that says too little."""
+    match = _LINE_NUMBER.match(text)
+    bare = (text[match.end() :] if match else text).strip()
+    return bare if len(bare) >= TELLING_CHARS_MIN else ""
+
+
+def numbered(lines: Sequence[str], span: LineRange) -> list[DataLine]:
+    """The lines of a range, whole."""
+    return [DataLine(number, lines[number - 1]) for number in range(span.first, min(span.last, len(lines)) + 1)]
+
+
+def shortened(line: DataLine, words: Iterable[str] = ()) -> DataLine:
+    """A line, or of a long line the part around the longest word that it has, or its beginning."""
+    if len(line.text) <= LINE_CHARS_MAX:
+        return line
+    lowered = line.text.lower()
+    at = lowered.find(max((word for word in words if word in lowered), key=len, default=""))
+    start = max(0, min(at - LINE_CHARS_MAX // 3, len(line.text) - LINE_CHARS_MAX))
+    return DataLine(line.number, line.text[start : start + LINE_CHARS_MAX], is_part=True)
+
+
+def words_of(query: str, snippets: Iterable[str] = ()) -> tuple[str, ...]:
+    """The words that lines are looked for by: a query's words, and the words that the search's snippets mark."""
+    words = dict.fromkeys(word for text in (query, *snippets) for word in _WORD.findall(text.lower()))
+    # A letter of the alphabet is in every line.
+    return tuple(word for word in words if len(word) > 1 or not word.isascii()) or tuple(words)
+
+
+def matching_ranges(lines: Sequence[str], words: Sequence[str]) -> list[LineRange]:
+    """The ranges of lines that match best, the best first, each with the lines around it; at most `RANGES_MAX`.
+
+    A line's score is the sum of the weights of its words; a word in few lines of the segment weighs more. Lines with
+    less than half of the best score are left out. O(lines · words), at C speed within a line.
+    """
+    holders: dict[str, list[int]] = {word: [] for word in words}
+    scanned = 0
+    for at, line in enumerate(lines):
+        lowered = line.lower()
+        for word, places in holders.items():
+            if word in lowered:
+                places.append(at)
+        scanned += len(line) + 1
+        if scanned > SCANNED_CHARS_MAX:
+            break
+    scores: dict[int, float] = {}
+    for places in holders.values():
+        weight = log1p(len(lines) / (1 + len(places)))
+        for at in places:
+            scores[at] = scores.get(at, 0.0) + weight
+    best = max(scores.values(), default=0.0)
+    ranked = sorted((at for at, score in scores.items() if 2 * score >= best), key=lambda at: (-scores[at], at))
+    return _ranges_around(ranked, len(lines))
+
+
+def ranges_of_lines(lines: Sequence[str], wanted: Iterable[str]) -> list[LineRange]:
+    """The ranges in which a text has any of these lines, in order of the text; a line that tells little is no line."""
+    keys = set(filter(None, map(telling_part, wanted)))
+    return _ranges_around([at for at, line in enumerate(lines) if telling_part(line) in keys], len(lines))
+
+
+def _ranges_around(places: Sequence[int], total: int) -> list[LineRange]:
+    """Ranges around places, the first place's range first; a range that touches an earlier range becomes part of it."""
+    ranges: list[LineRange] = []
+    for at in places:
+        span = LineRange(max(1, at + 1 - CONTEXT_LINES), min(total, at + 1 + CONTEXT_LINES))
+        near = next((n for n, r in enumerate(ranges) if span.first <= r.last + 1 and r.first <= span.last + 1), None)
+        if near is None and len(ranges) < RANGES_MAX:
+            ranges.append(span)
+        elif near is not None:
+            joint = LineRange(min(ranges[near].first, span.first), max(ranges[near].last, span.last))
+            ranges[near] = joint if joint.last - joint.first < RANGE_LINES_MAX else ranges[near]
+    return ranges
+
+
+def pack_matches(packer: Packer, sources: Sequence[Source], words: Sequence[str]) -> int:
+    """Pack the best excerpts for these words, sources the best first; the number of sources that did not fit.
+
+    Breadth before depth: each source gives its best range before any source gives more. A range of which the frame
+    holds every line already is left out.
+    """
+    further: dict[int, list[LineRange]] = {}
+    left_out = 0
+    for source in sources:
+        head = LineRange(1, 1 + 2 * CONTEXT_LINES)  # The words may stand in the path, or in the text said before.
+        best, *further[source.key] = matching_ranges(source.lines, words) or [head]
+        left_out += not _pack_range(packer, source, best, words)
+    for choice in list(packer.choices.values()):
+        if not _pack_whole(packer, choice):
+            for span in further[choice.source.key]:
+                _pack_range(packer, choice.source, span, words)
+    return left_out
+
+
+def all_lines(source: Source) -> list[DataLine]:
+    """Every line of a source, whole."""
+    return numbered(source.lines, LineRange(1, len(source.lines)))
+
+
+def _pack_whole(packer: Packer, choice: Choice) -> bool:
+    """Pack the rest of a source, unless that does not fit, or the frame holds most of it from other sources."""
+    source = choice.source
+    if source.tokens - choice.tokens > packer.room:
+        return False
+    rest = [line for line in all_lines(source) if line.number not in choice.lines]
+    return 2 * packer.repeated_share(rest) <= 1 and packer.take_all(source, rest)
+
+
+def _pack_range(packer: Packer, source: Source, span: LineRange, words: Sequence[str]) -> bool:
+    """Pack a range; where that does not fit, the best line with fewer lines around it, or a part of the line.
+
+    True for a range that the frame holds already.
+    """
+    lines = [shortened(line, words) for line in numbered(source.lines, span)]
+    if not lines or packer.repeated_share(lines) == 1 or packer.take_all(source, lines):
+        return True
+    at = max(range(len(lines)), key=lambda at: sum(word in lines[at].text.lower() for word in words))
+    near = lines[max(0, at - CONTEXT_LINES) : at + CONTEXT_LINES + 1]
+    return packer.take_all(source, near) or packer.take_all(source, [lines[at]]) or packer.take_part(source, lines[at])
+
+
+def pack_lines(packer: Packer, source: Source, span: LineRange) -> int:
+    """Pack lines in order, as many as fit, of the first at least a part; the number of the first line left out.
+
+    0 where every line of the range is in the frame whole.
+    """
+    lines = numbered(source.lines, span)
+    taken = packer.take_first(source, lines)
+    if not taken and lines and packer.take_part(source, lines[0]):
+        taken = 1
+    return lines[taken].number if taken < len(lines) else 0
+
+
+def pack_neighbours(packer: Packer, source: Source, before: Sequence[Source], after: Sequence[Source]) -> int:
+    """Pack a segment and its neighbours, the nearest first, each as far as it fits; how many neighbours did not fit."""
+    packer.take_first(source, map(shortened, all_lines(source)), room=packer.room // 2)
+    left_out = 0
+    for pair in zip_longest(before, after):
+        for neighbour in filter(None, pair):
+            lines = map(shortened, all_lines(neighbour))
+            is_taken = packer.take_first(neighbour, lines, room=packer.budget_tokens // NEIGHBOUR_SHARE)
+            left_out += not is_taken and bool(neighbour.lines)
+    return left_out
+
+
+class Section(NamedTuple):
+    """A source with its lines in the order in which they are worth showing, and its share of the budget at first."""
+
+    source: Source
+    lines: Sequence[DataLine]
+    share: float
+
+
+def pack_sections(packer: Packer, sections: Sequence[Section]) -> int:
+    """Pack sections, the most needed first: each its share, then each what is left; how many do not fit at all."""
+    for section in sections:
+        share = max(int(packer.budget_tokens * section.share), SECTION_TOKENS_MIN)
+        packer.take_first(section.source, section.lines, room=share)
+    for section in sections:
+        packer.take_first(section.source, section.lines)
+    return sum(bool(section.lines) and section.source.key not in packer.choices for section in sections)

@@ -1,0 +1,35 @@
+"""What a host dropped from a session's window by its own hand, and the sentence that offers it back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ctxgc.core.heap import DEPARTED, Heap
+from ctxgc.core.labels import tokens_label
+
+
+class Departed(NamedTuple):
+    """Segments that a host compacted, cleared or rewound. The stash has all of them."""
+
+    segments: int
+    tokens: int
+
+    @property
+    def offer(self) -> str:
+        """A sentence for the agent, with the commands that bring the segments back; empty where none departed."""
+        if not self.segments:
+            return ""
+        what = "1 segment" if self.segments == 1 else f"{self.segments} segments"
+        return (
+            f"{what} of this session ({tokens_label(self.tokens)} tokens) left the window when the host compacted, "
+            "cleared or rewound it. The stash has all of it: `ctxgc recall --query WORDS` brings back excerpts, "
+            "`ctxgc rehydrate` a working set"
+        )
+
+
+def departed_of(heap: Heap) -> Departed:
+    """The departed segments of a heap. O(slots), at C speed where none departed."""
+    if DEPARTED not in heap.state:
+        return Departed(0, 0)
+    slots = [slot for slot, state in enumerate(heap.state) if state == DEPARTED]
+    return Departed(len(slots), sum(heap.skeleton[slot] + heap.body[slot] for slot in slots))

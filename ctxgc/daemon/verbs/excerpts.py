@@ -1,0 +1,362 @@
+"""`stash.recall` in a frame: the best excerpts for a query, lines of a segment by number, the neighbours of a segment.
+
+    name or words ──▶ rows and contents ──beside the loop──▶ core.excerpts ──▶ a frame within the budget
+
+An excerpt is in the reply alone: no window changes. A page fault is noted where a segment had been evicted; of a query
+only in sessions that are awake, because a session asleep has no window that a collection was wrong about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly
+from ctxgc.core.excerpts import (
+    Choice,
+    Count,
+    LineRange,
+    Packer,
+    Source,
+    pack_lines,
+    pack_matches,
+    pack_neighbours,
+    words_of,
+)
+from ctxgc.core.frame import render_frame, split_lines
+from ctxgc.core.heap import FORGOTTEN
+from ctxgc.core.labels import MATCH_END, MATCH_START
+from ctxgc.core.segment import LINE_MAX, Address, SessionKey, State, session_number
+from ctxgc.core.tombstone import label
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.sessions.collecting import note_recalled
+from ctxgc.daemon.sessions.content_cache import Content
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.verbs.mutation import Cost, cost_of, mutate, over_budget_hint, session_with_segment
+from ctxgc.protocol.recall import StashRecall
+from ctxgc.protocol.replies.stash import ExcerptReply, RecallReply
+from ctxgc.stash.contract import Hit, Query, SearchResult, SegmentRow, SessionRow
+
+BUDGET_TOKENS = 4_000
+"""The budget of a frame where the client names none."""
+LINES_BUDGET_TOKENS = 40_000
+"""The same for lines by number: a client that names lines wants all of them."""
+HITS_MIN, HITS_MAX = 8, 50
+HIT_TOKENS = 100
+"""Hits are looked for in proportion to the budget: an excerpt has rarely fewer tokens."""
+NEIGHBOURS_MAX = 40
+"""Neighbours on each side."""
+INLINE_BYTES_MAX = 8 * 2**10
+"""Packing so little costs about what a hop to another thread does."""
+
+
+class Found(NamedTuple):
+    """A segment to take excerpts from."""
+
+    row: SegmentRow
+    content: Content
+    number: int
+    """Of its session: the beginning of its address."""
+    project: str
+
+
+class Packed(NamedTuple):
+    """A filled frame. `rest` is the packing's own account of what did not fit."""
+
+    text: str
+    choices: list[Choice]
+    tokens: int
+    rest: int
+
+
+def source_of(
+    key: int, title: str, found: Found, order: tuple[float, ...] = (), facts: tuple[str, ...] | None = None
+) -> Source:
+    """A stored segment as a source of excerpts: its lines, and its origin as facts."""
+    row = found.row
+    return Source(
+        key=key,
+        title=title,
+        facts=origin_of(found) if facts is None else facts,
+        lines=split_lines(piece.text for piece in found.content[1]),
+        tokens=sum(tokens for _, _, tokens in row.pieces),
+        order=order,
+    )
+
+
+def origin_of(found: Found) -> tuple[str, ...]:
+    """The facts of a header. The address names session and segment; the label is last, for it may hold any text."""
+    row = found.row
+    day = time.strftime("%Y-%m-%d", time.gmtime(row.segment.wall_s)) if row.segment.wall_s > 0 else ""
+    project = found.project.rstrip("/").rpartition("/")[2]
+    address, turn, what = origin_in_session(found)
+    return (address, row.key.source, project, day, turn, row.state.value, what)
+
+
+def origin_in_session(found: Found) -> tuple[str, str, str]:
+    """The facts of a header where every block is of one session: address, turn, label."""
+    segment = found.row.segment
+    return str(Address(found.number, found.row.seq)), f"turn {segment.born_turn}", label(segment)
+
+
+def excerpt_reply(choice: Choice, found: Found | None, session: SessionKey) -> ExcerptReply:
+    """One block of a frame, for programs."""
+    lines = sorted(choice.lines)
+    row = found.row if found else None
+    return ExcerptReply(
+        session=str(row.key if row else session),
+        id=row.segment.id if row else "",
+        address=str(Address(found.number, found.row.seq)) if found else "",
+        title=choice.source.title,
+        label=label(row.segment) if row else "",
+        kind=row.segment.kind.value if row else "",
+        state=row.state.value if row else "",
+        turn=row.segment.born_turn if row else 0,
+        wall_s=row.segment.wall_s if row else 0.0,
+        first_line=lines[0],
+        last_line=lines[-1],
+        lines=len(lines),
+        total_lines=len(choice.source.lines),
+        tokens=choice.tokens,
+    )
+
+
+async def pack(services: Services, budget_tokens: int, size_bytes: int, fill: Callable[[Packer], int]) -> Packed:
+    """Fill a frame; beside the loop where there is much to look at. Raises `OverBudget` where nothing fits."""
+    counter = services.intake.counter
+    if size_bytes <= INLINE_BYTES_MAX and counter.is_loaded:
+        packed = fill_frame(budget_tokens, counter.count, fill)
+    else:
+        packed = await asyncio.to_thread(fill_frame, budget_tokens, counter.count, fill)
+    if packed.rest and not packed.choices:
+        least = counter.count(render_frame([])) + 2 * HIT_TOKENS
+        hint = f"give {least} or more"
+        raise OverBudget(f"nothing fits into {budget_tokens} tokens", hint=hint, field="budget_tokens")
+    return packed
+
+
+def fill_frame(budget_tokens: int, count: Count, fill: Callable[[Packer], int]) -> Packed:
+    """A frame, filled. Heavy where the texts are long."""
+    packer = Packer(budget_tokens, count)
+    rest = fill(packer)
+    text, choices = packer.frame()
+    return Packed(text, choices, count(text), rest)
+
+
+async def recall_excerpts(services: Services, params: StashRecall) -> RecallReply:
+    """`stash.recall` by query, by lines, within a budget, or around a segment."""
+    if params.query:
+        return await _recall_by_query(services, params)
+    name = params.id or params.around
+    session = await session_with_segment(services, params, name, params.scope)
+    require_project(session.row, params.project, name)
+    try:
+        async with mutate(services, "stash.recall", params, session) as (session, tx):
+            packed, found = await _excerpts_of(services, params, session)
+            tokens = {found[c.source.key].row.seq: c.tokens for c in packed.choices}
+            faults = note_recalled(session, tx, tokens, services.pacer.prices)
+            if faults:
+                tx.on_commit(lambda: publish_faults(services, session, list(tokens), faults))
+            return tx.answer(_reply(params, packed, found, session, faults))
+    except ReadOnly as full:  # Reading goes on when nothing can be noted down.
+        await session.ensure_current()
+        note = f"the stash is read-only, so this is not noted as a page fault: {full}"
+        return _reply(params, packed, found, session, notes=[note])
+
+
+def require_project(row: SessionRow, project: str, name: str) -> None:
+    """Raise `NotFound` for a segment of another project than the project asked for."""
+    if project and row.project != project:
+        raise NotFound(f"no segment {name!r} in project {project}", hint="`ctxgc search WORDS` finds what is")
+
+
+async def _excerpts_of(services: Services, params: StashRecall, session: Session) -> tuple[Packed, dict[int, Found]]:
+    """The frame of one segment or its neighbourhood, and what each source's key stands for. Inside the change."""
+    [slot] = session.unforgotten_slots([params.id or params.around])
+    slots = [slot] if params.id else _neighbours(session, slot)
+    rows = await services.stash.rows(session.key, slots)
+    contents = await services.contents.get(session.key, slots)
+    found = {
+        row.seq: Found(row, contents[row.seq], session.number, session.row.project)
+        for row in rows
+        if row.seq in contents
+    }
+    if slot not in found:
+        raise NotFound(f"segment {session.heap.ids[slot]!r} was forgotten", hint="nothing of it is left but its id")
+    size_bytes = sum(size for one in found.values() for _, size, _ in one.row.pieces)
+    budget = budget_of(params)
+
+    def fill(packer: Packer) -> int:
+        if params.id:
+            return pack_lines(packer, source_of(slot, "lines", found[slot]), _range_of(params.lines))
+        before, after = (
+            [source_of(seq, title, found[seq], (seq,)) for seq in seqs if seq in found]
+            for title, seqs in (("before", [s for s in slots if s < slot]), ("after", [s for s in slots if s > slot]))
+        )
+        before.reverse()
+        return pack_neighbours(packer, source_of(slot, "segment", found[slot], (slot,)), before, after)
+
+    packed = await pack(services, budget, size_bytes, fill)
+    if not packed.choices:
+        total = len(split_lines(piece.text for piece in found[slot].content[1]))
+        what = f"no line {params.lines}" if params.lines else "no text"
+        raise BadParams(f"the segment has {total} lines, and {what}", hint="lines count from 1", field="lines")
+    return packed, found
+
+
+def _neighbours(session: Session, slot: int) -> list[int]:
+    """The slots around a slot in order of admission, forgotten ones passed over."""
+    state = session.heap.state
+    before = [s for s in range(slot - 1, -1, -1) if state[s] != FORGOTTEN][:NEIGHBOURS_MAX]
+    after = [s for s in range(slot + 1, len(state)) if state[s] != FORGOTTEN][:NEIGHBOURS_MAX]
+    return [*reversed(before), slot, *after]
+
+
+def _range_of(lines: str) -> LineRange:
+    first, dash, last = lines.partition("-")
+    start = max(int(first or 1), 1)
+    return LineRange(start, int(last) if last else LINE_MAX if dash or not lines else start)
+
+
+def budget_of(params: StashRecall) -> int:
+    """The budget in force."""
+    return params.budget_tokens or (LINES_BUDGET_TOKENS if params.lines else BUDGET_TOKENS)
+
+
+async def _recall_by_query(services: Services, params: StashRecall) -> RecallReply:
+    if params.op_id:
+        raise BadParams("op_id goes with a recall by id", field="op_id", hint="a query may be repeated as it is")
+    budget = budget_of(params)
+    key = await services.registry.resolve(params.session) if params.session else None
+    limit = max(HITS_MIN, min(HITS_MAX, budget // HIT_TOKENS))
+    result = await services.stash.search(Query(text=params.query, key=key, project=params.project, limit=limit))
+    if not result.hits:
+        hint = "; ".join(result.notes) or "try fewer or other words"
+        raise NotFound(f"nothing found for {params.query!r}", hint=hint)
+    found = await _found_by_search(services, result)
+    words = words_of(params.query, (mark for hit in result.hits for mark in _marked(hit.snippet)))
+    orders = _order_of_use(found)
+    size_bytes = sum(size for one in found.values() for _, size, _ in one.row.pieces)
+
+    def fill(packer: Packer) -> int:
+        sources = [source_of(key, "match", one, orders[key]) for key, one in found.items()]
+        return pack_matches(packer, sources, words)
+
+    packed = await pack(services, budget, size_bytes, fill)
+    faults = await _note_in_awake_sessions(services, packed, found)
+    notes = list(result.notes)
+    if packed.rest:
+        notes.append(f"{packed.rest} more hits did not fit into {budget} tokens")
+    best = found[min(choice.source.key for choice in packed.choices)].row.key
+    return _reply(params, packed, found, services.registry.peek(best), faults, notes)
+
+
+async def _found_by_search(services: Services, result: SearchResult) -> dict[int, Found]:
+    """The hits with their contents, by rank; hits of equal content once, a forgotten hit not at all."""
+    by_session: dict[SessionKey, list[Hit]] = {}
+    for hit in result.hits:
+        by_session.setdefault(hit.row.key, []).append(hit)
+    contents: dict[tuple[SessionKey, int], Content] = {}
+    numbers: dict[SessionKey, int] = {}
+    for key, hits in by_session.items():
+        owner = await services.stash.session(key)
+        numbers[key] = (owner.number if owner else 0) or session_number(key)
+        bodies = await services.contents.get(key, [hit.row.seq for hit in hits])
+        contents |= {(key, seq): body for seq, body in bodies.items()}
+    found: dict[int, Found] = {}
+    digests: set[bytes] = set()
+    for rank, hit in enumerate(result.hits):
+        row = hit.row
+        content = contents.get((row.key, row.seq))
+        if content is not None and row.digest not in digests and row.state is not State.FORGOTTEN:
+            digests.add(row.digest)
+            found[rank] = Found(row, content, numbers[row.key], hit.project)
+    return found
+
+
+def _marked(snippet: str) -> list[str]:
+    """The words that a snippet marks: the spellings in the text of what the query asked for."""
+    return [part.partition(MATCH_END)[0] for part in snippet.split(MATCH_START)[1:]]
+
+
+def _order_of_use(found: Mapping[int, Found]) -> dict[int, tuple[float, ...]]:
+    """The order of use by key: sessions by their newest hit, segments of a session by their place."""
+    newest: dict[SessionKey, float] = {}
+    for one in found.values():
+        newest[one.row.key] = max(newest.get(one.row.key, 0.0), one.row.segment.wall_s)
+    rank = {key: at for at, key in enumerate(newest)}
+    return {
+        number: (newest[one.row.key], -rank[one.row.key], one.row.segment.place, one.row.seq)
+        for number, one in found.items()
+    }
+
+
+async def _note_in_awake_sessions(services: Services, packed: Packed, found: Mapping[int, Found]) -> int:
+    """Note page faults on the shown segments; how many were evicted. A session that cannot note them stays as it is."""
+    tokens: dict[SessionKey, dict[int, int]] = {}
+    for choice in packed.choices:
+        row = found[choice.source.key].row
+        if row.state is State.EVICTED:
+            tokens.setdefault(row.key, {})[row.seq] = choice.tokens
+    sessions = [(session, tokens[key]) for key in tokens if (session := services.registry.peek(key)) is not None]
+    return sum(await asyncio.gather(*(_note(services, session, seqs) for session, seqs in sessions)))
+
+
+async def _note(services: Services, session: Session, tokens: Mapping[int, int]) -> int:
+    try:
+        async with session.changing() as tx:
+            noted = {seq: n for seq, n in tokens.items() if session.heap.state[seq] != FORGOTTEN}
+            faults = note_recalled(session, tx, noted, services.pacer.prices)
+            tx.on_commit(lambda: publish_faults(services, session, list(noted), faults))
+            return faults
+    except CtxgcError:  # The text is read; a page fault that is not noted costs the pacer a hint.
+        return 0
+
+
+def publish_faults(services: Services, session: Session, slots: Sequence[int], faults: int) -> None:
+    """Count page faults and publish them to the subscribers."""
+    if not faults:
+        return
+    services.counts["faults"] += faults
+    ids = [session.heap.ids[slot] for slot in slots]
+    services.events.publish("fault", {"session": str(session.key), "ids": ids})
+
+
+def _reply(
+    params: StashRecall,
+    packed: Packed,
+    found: Mapping[int, Found],
+    session: Session | None,
+    faults: int = 0,
+    notes: Sequence[str] = (),
+) -> RecallReply:
+    cost = cost_of(session) if session else Cost(0, 0)
+    key = found[min(choice.source.key for choice in packed.choices)].row.key
+    excerpts = [excerpt_reply(choice, found.get(choice.source.key), key) for choice in packed.choices]
+    next_line = packed.rest if params.id else 0
+    what = f"{len(excerpts)} {'excerpt' if len(excerpts) == 1 else 'excerpts'}, {packed.tokens} tokens"
+    return RecallReply(
+        session=str(key),
+        recalled=[],
+        tokens=packed.tokens,
+        faults=session.row.faults if session else 0,
+        notes=list(notes),
+        resident_tokens=cost.resident_tokens,
+        billed_tokens=cost.billed_tokens,
+        changed=f"{what}; {f'{faults} had been evicted' if faults else 'none had been evicted'}",
+        text=packed.text,
+        excerpts=excerpts,
+        budget_tokens=budget_of(params),
+        left_out=0 if params.id else packed.rest,
+        next_line=next_line,
+        next=_next_step(excerpts, next_line) or (over_budget_hint(session) if session else None),
+    )
+
+
+def _next_step(excerpts: Sequence[ExcerptReply], next_line: int) -> str | None:
+    if next_line:
+        return f"`ctxgc recall {excerpts[0].address} --lines {next_line}-` goes on"
+    part = next((one for one in excerpts if one.address and one.lines < one.total_lines), None)
+    return f"`ctxgc recall {part.address}` brings back the whole of that segment" if part else None

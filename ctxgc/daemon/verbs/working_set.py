@@ -1,0 +1,163 @@
+"""The sections of a session's working set: which slots, and which of their lines.
+
+    heap ──choose_slots──▶ slots ──SectionMaker, beside the loop──▶ sections, the most needed first
+
+Standing instructions go by reference: the host loads their text itself. A file under edit is shown from the disk if it
+is as the session left it, else the session's own last change is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ctxgc.adapters.facts.working_set import call_input, new_lines, open_plan_items
+from ctxgc.core.excerpts import LineRange, Section, Source, all_lines, numbered, ranges_of_lines, shortened
+from ctxgc.core.frame import clean_fact, split_lines
+from ctxgc.core.heap import ERRORED, FORGOTTEN, PENDING, PINNED, PLANNING, Heap
+from ctxgc.core.redact import redact
+from ctxgc.core.segment import Kind
+from ctxgc.core.tombstone import size_label
+from ctxgc.daemon.project_files import read_unchanged
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.verbs.excerpts import Found, origin_in_session, source_of
+
+RULES, REQUEST, PIN = "standing instructions", "last request", "pinned"
+PLAN, FILE, DECISION, ERROR = "open plan items", "file under edit", "last decision", "last error"
+SHARES = {REQUEST: 0.15, PLAN: 0.2, ERROR: 0.15, FILE: 0.35, DECISION: 0.3, PIN: 0.3, RULES: 0.1}
+"""By section, in order of need: the part of the budget that the section takes at most while others wait."""
+MOST = {REQUEST: 1, PLAN: 2, ERROR: 1, FILE: 6, DECISION: 3, PIN: 8, RULES: 12}
+"""By section: the number of segments, or of files."""
+SHOWN = (RULES, PIN, REQUEST, PLAN, FILE, DECISION, ERROR)
+"""The order of the frame: what the agent needs first is nearest to its next words."""
+HEAD_OF_FILE = LineRange(1, 10)
+"""Shown of a file whose change is not known by its text."""
+DECISION_TOKENS_MIN = 12
+"""A shorter reply (`Let me look.`) decides nothing."""
+
+
+@dataclass(slots=True)
+class WorkingSet:
+    """Slots that a session goes on from, by section, the newest first; and each changed file with its last change."""
+
+    slots: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in SHARES})
+    files: dict[str, int] = field(default_factory=dict)
+
+
+def choose_slots(session: Session) -> WorkingSet:
+    """The newest slots of each section. O(slots + paths)."""
+    heap, chosen, plan_tools = session.heap, WorkingSet(), set[int]()
+    for slot in range(len(heap) - 1, -1, -1):
+        name = _section_of(heap, slot)
+        if not name or len(chosen.slots[name]) >= MOST[name] or (name == PLAN and heap.tool[slot] in plan_tools):
+            continue
+        chosen.slots[name].append(slot)
+        if name == PLAN:
+            plan_tools.add(heap.tool[slot])
+    histories = session.index.paths.histories.items()
+    changes = sorted(((h.last_change, path) for path, h in histories if h.last_change >= 0), reverse=True)
+    kept = [(path, slot) for slot, path in changes if heap.state[slot] != FORGOTTEN]
+    chosen.files = dict(kept[: MOST[FILE]])
+    return chosen
+
+
+def _section_of(heap: Heap, slot: int) -> str:
+    kind, flags = heap.kind_of(slot), heap.flags[slot]
+    if heap.state[slot] == FORGOTTEN or flags & PENDING:
+        return ""
+    if flags & PINNED:
+        return PIN
+    if kind is Kind.PLAN or (flags & PLANNING and not flags & ERRORED):
+        return PLAN
+    if flags & ERRORED:  # A failure that a later success makes garbage is no news.
+        return "" if slot in heap.proofs else ERROR
+    if kind is Kind.ASSISTANT:
+        return DECISION if heap.body[slot] >= DECISION_TOKENS_MIN else ""
+    return {Kind.USER: REQUEST, Kind.SYSTEM: RULES}.get(kind, "")
+
+
+class SectionMaker:
+    """Makes sections out of contents and files. Reads the disk: for another thread than the loop's."""
+
+    def __init__(
+        self, project: str, found: Mapping[int, Found], moments: Mapping[int, float], *, redacts: bool
+    ) -> None:
+        self.origins: dict[int, Found | None] = {}
+        """The segment behind each source, by the source's key."""
+        self.notes: list[str] = []
+        self._project = project
+        self._found = found
+        self._moments = moments
+        """By slot of a change: when the session went on from the change."""
+        self._redacts = redacts
+
+    def sections(self, chosen: WorkingSet) -> list[Section]:
+        """All sections that have lines, the most needed first."""
+        sections: list[Section] = []
+        for name in SHARES:
+            found = [self._found[slot] for slot in chosen.slots[name] if slot in self._found]
+            if name == RULES:
+                sections += self._rules(found)
+            elif name == FILE:
+                files = [(path, self._found[slot]) for path, slot in chosen.files.items() if slot in self._found]
+                sections += [self._file(path, one, SHARES[FILE] / len(files)) for path, one in files]
+            else:
+                sections += [self._segment(name, one, SHARES[name] / len(found)) for one in found]
+        return [section for section in sections if section.lines]
+
+    def _section(self, name: str, source: Source, share: float) -> Section:
+        lines = list(map(shortened, all_lines(source)))
+        # Of an error the last lines tell most.
+        return Section(source, lines[::-1] if name == ERROR else lines, share)
+
+    def _key(self, found: Found | None) -> int:
+        key = len(self.origins)
+        self.origins[key] = found
+        return key
+
+    def _segment(self, name: str, found: Found, share: float) -> Section:
+        source = source_of(self._key(found), name, found, _order(name, found), origin_in_session(found))
+        if name == PLAN:
+            items = self._plan_items(found)
+            source = Source(key=source.key, title=name, facts=source.facts, lines=items, order=source.order)
+        return self._section(name, source, share)
+
+    def _plan_items(self, found: Found) -> list[str]:
+        if found.row.segment.kind is Kind.PLAN:
+            return split_lines(piece.text for piece in found.content[1])
+        return open_plan_items(call_input(*found.content))
+
+    def _rules(self, found: Sequence[Found]) -> list[Section]:
+        lines: dict[str, str] = {}
+        for one in found:
+            tokens = sum(tokens for _, _, tokens in one.row.pieces)
+            address, _, what = origin_in_session(one)
+            lines.setdefault(what, f"{address} {what}, {size_label(tokens)} tokens")
+        facts = ("by reference", "`ctxgc recall ADDRESS` brings one back")
+        source = Source(key=self._key(None), title=RULES, facts=facts, lines=list(lines.values()), order=(0,))
+        return [self._section(RULES, source, SHARES[RULES])]
+
+    def _file(self, path: str, found: Found, share: float) -> Section:
+        """The lines of a file around its last change, from the disk; else the lines that the change put in."""
+        added = new_lines(call_input(*found.content)) if found.row.segment.kind is Kind.TOOL_CALL else []
+        turn = found.row.segment.born_turn
+        name = path.removeprefix(self._project.rstrip("/") + "/") if self._project else path
+        data = read_unchanged(path, self._project, self._moments.get(found.row.seq, 0.0))
+        if data is None:
+            self.notes.append(
+                f"{clean_fact(name)}: shown as turn {turn} wrote it, for it changed since or cannot be read"
+            )
+            lines, state = added, f"as turn {turn} wrote it; the file may have changed since"
+        else:
+            text = (redact(data)[0] if self._redacts else data).decode("utf-8", "replace")
+            lines, state = split_lines([text]), f"from the disk, unchanged since turn {turn}"
+        facts = (origin_in_session(found)[0], name, state)
+        source = Source(key=self._key(found), title=FILE, facts=facts, lines=lines, order=_order(FILE, found))
+        if data is None:
+            return self._section(FILE, source, share)
+        ranges = ranges_of_lines(lines, added) or [HEAD_OF_FILE]
+        return Section(source, [shortened(line) for span in ranges for line in numbered(lines, span)], share)
+
+
+def _order(name: str, found: Found) -> tuple[float, ...]:
+    return (SHOWN.index(name), found.row.seq)

@@ -1,0 +1,204 @@
+"""`stash.recall` in a frame: excerpts for a query, lines, or a neighbourhood, within the budget and the scope."""
+
+import asyncio
+import re
+
+import pytest
+
+from ctxgc.core.errors import BadParams, NotFound, OverBudget
+from ctxgc.core.frame import END, HEAD
+from tests.daemon.harness import COUNTER
+from tests.daemon.test_laws import SECRET, a_session, reading, states
+
+FRAME = re.compile(rf"{re.escape(HEAD)}\n(\[ctxgc [a-z ]+: [^\[\]\n]*\]\n([0-9]+~?\|[^\n]*\n)+)+{re.escape(END)}\n")
+
+
+def log_of(n, needle="", at=50, lines=100):
+    return "\n".join(f"{needle} found here" if line == at else f"log {n} line {line}" for line in range(1, lines + 1))
+
+
+async def a_stash(bench):
+    """Three sessions of two projects; `call0` of the first is evicted and has the needle in line 50 of 100."""
+    for name, project in (("one", "/work/a"), ("two", "/work/a"), ("other", "/work/b")):
+        await bench.call("session.open", session=name, project=project)
+        text = log_of(name, "crankshaft")
+        await bench.call("segment.add", session=name, segment=reading(0, text) | {"wall_s": 1.7e9})
+        for _ in range(4):
+            await bench.call("segment.add", session=name, segment={"kind": "assistant", "text": f"let me see {name}"})
+    await bench.call("segment.evict", session="client:one", ids=["call0"])
+    return {"session": "client:one"}
+
+
+async def test_a_query_brings_back_the_lines_around_each_match_in_a_frame_within_the_budget(bench):
+    await a_stash(bench)
+
+    recalled = await bench.call("stash.recall", query="crankshaft", budget_tokens=300)
+
+    assert FRAME.fullmatch(recalled["text"])
+    assert COUNTER.count(recalled["text"]) == recalled["tokens"] <= recalled["budget_tokens"] == 300
+    assert recalled["text"].count("\n50|crankshaft found here\n") == 3
+    assert {(one["first_line"], one["last_line"], one["total_lines"]) for one in recalled["excerpts"]} == {
+        (48, 52, 100)
+    }
+    assert recalled["recalled"] == []
+
+
+@pytest.mark.parametrize(("budget", "lines"), [(120, 5), (400, 15), (1700, 110), (4000, 300)])
+async def test_a_larger_budget_shows_more_and_at_last_each_segment_whole(bench, budget, lines):
+    await a_stash(bench)
+
+    recalled = await bench.call("stash.recall", query="crankshaft", budget_tokens=budget)
+
+    assert COUNTER.count(recalled["text"]) <= budget
+    assert sum(one["lines"] for one in recalled["excerpts"]) == lines
+
+
+async def test_an_excerpt_of_an_evicted_segment_is_a_page_fault_and_changes_no_window(bench):
+    session = await a_stash(bench)
+
+    recalled = await bench.call("stash.recall", query="crankshaft")
+
+    shown = await bench.call("session.show", **session)
+    assert shown["faults"] == 1
+    assert (await states(bench, **session))["call0"] == "evicted"
+    assert "1 had been evicted" in recalled["changed"]
+    assert bench.services.counts["faults"] == 1
+
+
+async def test_an_excerpt_names_the_address_that_brings_back_the_whole(bench):
+    await a_stash(bench)
+
+    recalled = await bench.call("stash.recall", query="crankshaft", budget_tokens=300)
+
+    for excerpt in recalled["excerpts"]:
+        assert f" {excerpt['address']} · client · " in recalled["text"]
+        whole = await bench.call("stash.recall", id=excerpt["address"])
+        assert whole["session"] == excerpt["session"]
+        assert whole["recalled"][0]["id"] == excerpt["id"]
+    assert f"ctxgc recall {recalled['excerpts'][0]['address']}" in recalled["next"]
+
+
+async def test_only_the_project_asked_for_is_found_by_words_by_address_and_around(bench):
+    await a_stash(bench)
+    all_of_them = await bench.call("stash.recall", query="crankshaft")
+    away = next(one for one in all_of_them["excerpts"] if one["session"] == "client:other")
+
+    here = await bench.call("stash.recall", query="crankshaft", project="/work/a")
+
+    assert {one["session"] for one in here["excerpts"]} == {"client:one", "client:two"}
+    for name in ("id", "around"):
+        with pytest.raises(NotFound, match="no segment"):
+            await bench.call("stash.recall", **{name: away["address"]}, project="/work/a")
+        assert await bench.call("stash.recall", **{name: away["address"]}, project="/work/b")
+
+
+async def test_a_query_in_a_session_finds_that_sessions_segments_alone(bench):
+    await a_stash(bench)
+
+    recalled = await bench.call("stash.recall", query="crankshaft", session="client:two")
+
+    assert {one["session"] for one in recalled["excerpts"]} == {"client:two"}
+
+
+async def test_lines_by_number_are_the_lines_that_the_whole_has(bench):
+    session = await a_session(bench)
+
+    recalled = await bench.call("stash.recall", **session, id="call2", lines="40-43")
+
+    assert [line for line in recalled["text"].split("\n") if "|" in line] == [
+        f"{n}|line 2 of the log" for n in range(40, 44)
+    ]
+    assert (recalled["next_line"], recalled["excerpts"][0]["total_lines"]) == (0, 60)
+
+
+async def test_what_the_budget_left_out_of_the_lines_goes_on_where_the_reply_says(bench):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment=reading(9, log_of(9)))
+
+    lines, first = [], 1
+    while first:
+        page = await bench.call("stash.recall", **session, id="call9", lines=f"{first}-", budget_tokens=250)
+        assert page["tokens"] <= 250
+        lines += re.findall(r"^[0-9]+\|(.*)$", page["text"], re.MULTILINE)
+        assert not page["next_line"] or f"--lines {page['next_line']}-" in page["next"]
+        first = page["next_line"]
+
+    assert "\n".join(lines) == log_of(9)
+
+
+@pytest.mark.parametrize("lines", ["101-", "200", "9-3"])
+async def test_lines_that_a_segment_does_not_have_are_refused_with_the_number_it_has(bench, lines):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment=reading(9, log_of(9)))
+
+    with pytest.raises(BadParams, match="100 lines") as refused:
+        await bench.call("stash.recall", **session, id="call9", lines=lines)
+
+    assert refused.value.hint
+
+
+async def test_around_a_segment_are_its_neighbours_in_time_the_nearest_first(bench):
+    session = await a_session(bench)
+    await bench.call("stash.forget", **session, ids=["call1"])
+
+    recalled = await bench.call("stash.recall", **session, around="call2", budget_tokens=600)
+
+    ids = [one["id"] for one in recalled["excerpts"]]
+    assert ids.index("call0") < ids.index("call2") < ids.index("call3")
+    assert "call1" not in ids
+    assert [one["title"] for one in recalled["excerpts"]].count("segment") == 1
+
+
+async def test_a_budget_that_holds_no_excerpt_is_refused_with_a_budget_that_does(bench):
+    await a_stash(bench)
+
+    for params in ({"query": "crankshaft"}, {"id": "call0", "session": "client:one"}):
+        with pytest.raises(OverBudget) as refused:
+            await bench.call("stash.recall", **params, budget_tokens=20)
+        enough = int(re.search(r"[0-9]+", refused.value.hint)[0])
+        assert (await bench.call("stash.recall", **params, budget_tokens=enough))["excerpts"]
+
+
+async def test_a_segment_that_was_forgotten_after_the_search_found_it_is_in_no_excerpt(bench, monkeypatch):
+    session = await a_stash(bench)
+    search = bench.stash.search
+
+    async def search_then_forget(query):
+        result = await search(query)
+        await bench.call("stash.forget", **session, ids=["call0"])
+        return result
+
+    monkeypatch.setattr(bench.stash, "search", search_then_forget)
+
+    recalled = await bench.call("stash.recall", query="crankshaft")
+
+    assert {one["session"] for one in recalled["excerpts"]} == {"client:two", "client:other"}
+
+
+async def test_a_secret_is_redacted_in_every_excerpt(bench):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment=reading(8, f"the deploy token is {SECRET} for now\n"))
+
+    for params in ({"query": "deploy token"}, {"id": "call8", "lines": "1", **session}, {"around": "call8", **session}):
+        text = (await bench.call("stash.recall", **params))["text"]
+        assert "«redacted:" in text
+        assert SECRET not in text
+
+
+async def test_equal_contents_of_two_sessions_are_shown_once(bench):
+    for name in ("one", "two"):
+        await a_session(bench, name=name)
+
+    recalled = await bench.call("stash.recall", query='"line 3 of the log"')
+
+    assert [one["id"] for one in recalled["excerpts"]].count("call3") == 1
+
+
+async def test_two_hundred_recalls_at_once_each_answer_within_their_budget(bench):
+    await a_stash(bench)
+
+    replies = await asyncio.gather(
+        *(bench.call("stash.recall", query="crankshaft", budget_tokens=300) for _ in range(200))
+    )
+
+    assert all(reply["tokens"] <= 300 and reply["excerpts"] for reply in replies)

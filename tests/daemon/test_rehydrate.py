@@ -1,0 +1,203 @@
+"""`session.rehydrate`: what a new or compacted session goes on from, in a frame within a budget."""
+
+import os
+import re
+
+import pytest
+
+from ctxgc.core.errors import OverBudget
+from ctxgc.daemon.project_files import CLOCK_SLACK_S
+from tests.daemon.harness import COUNTER
+from tests.daemon.test_excerpts import FRAME
+from tests.daemon.test_laws import SECRET
+
+WRITTEN_S = 1.7e9
+PLAN = [
+    {"content": "Read the parser", "status": "completed"},
+    {"content": "Cure the clock", "status": "in_progress"},
+    {"content": "Run the tests", "status": "pending"},
+]
+
+
+def call(id_, tool, text="done", status="ok", **input_):
+    return {
+        "kind": "tool_call",
+        "id": id_,
+        "tool": tool,
+        "text": text,
+        "status": status,
+        "input": input_,
+        "wall_s": WRITTEN_S,
+    }
+
+
+def said(text, **more):
+    return {"kind": "assistant", "text": text, "wall_s": WRITTEN_S + 5} | more
+
+
+async def a_days_work(bench, project):
+    """A session in the middle of its work on `clock.py`."""
+    session = {"session": "client:day"}
+    await bench.call("session.open", session="day", project=str(project))
+    edit = call(
+        "edit1", "Edit", file_path=f"{project}/clock.py", old_string="tick = 1", new_string="tick = 2  # mended here"
+    )
+    story = [
+        {"kind": "system", "id": "rules", "text": "Never push to main. " * 20, "paths": [f"{project}/CLAUDE.md"]},
+        {"kind": "user", "id": "old", "text": "What is this project?"},
+        {"kind": "tool_call", "id": "note", "tool": "Read", "text": "the ports are 4711 and 4712", "is_pinned": True},
+        {"kind": "user", "id": "new", "text": "Make the clock go at half the speed, please."},
+        call("plan1", "TodoWrite", todos=PLAN[:1]),
+        call("plan2", "TodoWrite", todos=PLAN),
+        said("The tick has to be doubled, because the speed is its inverse; the display stays as it is."),
+        call("err1", "Bash", text="E   old failure\n", status="error", command="make lint"),
+        edit,
+        said("ok"),
+        call(
+            "err2", "Bash", text="collected 3 items\n" * 40 + "E   assert tick == 1\n", status="error", command="pytest"
+        ),
+    ]
+    for segment in story:
+        await bench.call("segment.add", **session, segment=segment)
+    return session
+
+
+def write_clock(project, text="import time\n\ntick = 2  # mended here\n\nrun(tick)\n", at_s=WRITTEN_S):
+    (project / "clock.py").write_text(text)
+    os.utime(project / "clock.py", (at_s, at_s))
+
+
+def blocks(text):
+    """The lines of each block by its title."""
+    found = {}
+    for line in text.split("\n")[1:-2]:
+        header = re.match(r"\[ctxgc ([a-z ]+): (.*)\]$", line)
+        if header:
+            lines = found.setdefault(header[1], [])
+        else:
+            lines.append(line)
+    return found
+
+
+async def test_a_working_set_has_rules_by_reference_pins_plan_files_decisions_and_the_last_error(bench, tmp_path):
+    session = await a_days_work(bench, tmp_path)
+    write_clock(tmp_path)
+
+    reply = await bench.call("session.rehydrate", **session)
+
+    shown = blocks(reply["text"])
+    assert FRAME.fullmatch(reply["text"])
+    assert len(shown["standing instructions"]) == 1
+    assert "Never push" not in reply["text"]
+    assert shown["pinned"] == ["1|the ports are 4711 and 4712"]
+    assert shown["last request"] == ["1|Make the clock go at half the speed, please."]
+    assert shown["open plan items"] == ["1|[in_progress] Cure the clock", "2|[pending] Run the tests"]
+    assert shown["file under edit"] == [
+        f"{n}|{line}" for n, line in enumerate((tmp_path / "clock.py").read_text().split("\n")[:-1], 1)
+    ]
+    assert "doubled" in shown["last decision"][0]
+    assert shown["last error"][-1].endswith("|E   assert tick == 1")
+    assert "old failure" not in reply["text"]
+
+
+@pytest.mark.parametrize("budget", [300, 500, 900, 3000])
+async def test_no_working_set_is_above_its_budget_and_the_request_and_plan_come_first(bench, tmp_path, budget):
+    session = await a_days_work(bench, tmp_path)
+
+    reply = await bench.call("session.rehydrate", **session, budget_tokens=budget)
+
+    assert COUNTER.count(reply["text"]) == reply["tokens"] <= budget
+    assert {"last request", "open plan items", "last error"} <= blocks(reply["text"]).keys()
+
+
+async def test_a_working_set_is_offered_and_no_page_fault(bench, tmp_path):
+    session = await a_days_work(bench, tmp_path)
+    before = await bench.call("session.show", **session)
+
+    await bench.call("session.rehydrate", **session)
+
+    assert await bench.call("session.show", **session) == before
+
+
+async def a_change_on_the_disk(project):
+    write_clock(project, "tick = 3\n", at_s=WRITTEN_S + 5 + CLOCK_SLACK_S + 1)
+
+
+async def a_link_out_of_the_project(project):
+    away = project.parent / "away.py"
+    away.write_text("tick = 2  # mended here\nkey = 'of another project'\n")
+    os.utime(away, (WRITTEN_S, WRITTEN_S))
+    (project / "clock.py").symlink_to(away)
+
+
+async def a_pipe(project):
+    os.mkfifo(project / "clock.py")
+
+
+async def no_file(project):
+    pass
+
+
+@pytest.mark.parametrize("happens", [a_change_on_the_disk, a_link_out_of_the_project, a_pipe, no_file])
+async def test_a_file_that_is_not_as_the_session_left_it_is_shown_as_the_session_wrote_it_and_said_so(
+    bench, tmp_path, happens
+):
+    project = tmp_path / "project"
+    project.mkdir()
+    session = await a_days_work(bench, project)
+    await happens(project)
+
+    reply = await bench.call("session.rehydrate", **session)
+
+    assert blocks(reply["text"])["file under edit"] == ["1|tick = 2  # mended here"]
+    assert "the file may have changed since" in reply["text"]
+    assert re.fullmatch("clock.py: shown as turn [0-9]+ wrote it, for it changed since or .*", *reply["notes"])
+    assert "of another project" not in reply["text"]
+
+
+async def test_a_secret_in_a_file_on_the_disk_is_redacted(bench, tmp_path):
+    session = await a_days_work(bench, tmp_path)
+    write_clock(tmp_path, f"token = '{SECRET}'\ntick = 2  # mended here\n")
+
+    text = (await bench.call("session.rehydrate", **session))["text"]
+
+    assert "mended here" in text
+    assert "«redacted:" in text
+    assert SECRET not in text
+
+
+async def test_what_the_host_dropped_is_offered_with_the_command_that_brings_it_back(bench, tmp_path):
+    session = await a_days_work(bench, tmp_path)
+    assert (await bench.call("session.show", **session))["offer"] == ""
+    known = await bench.services.registry.get_named("client:day")
+    async with known.changing():
+        for slot in (2, 3):
+            known.heap.set_state(slot, 2)
+
+    shown = await bench.call("session.show", **session)
+    reply = await bench.call("session.rehydrate", **session)
+
+    assert (shown["departed"], reply["departed"]) == (2, 2)
+    assert shown["departed_tokens"] == reply["departed_tokens"] > 10
+    assert shown["offer"] == reply["offer"]
+    assert "2 segments" in reply["offer"]
+    assert "ctxgc recall --query" in reply["offer"]
+    assert blocks(reply["text"])["pinned"], "a departed segment is in the working set"
+
+
+async def test_a_session_with_nothing_to_go_on_from_says_where_to_look(bench):
+    await bench.call("session.open", session="s")
+
+    reply = await bench.call("session.rehydrate", session="client:s")
+
+    assert (reply["text"], reply["excerpts"], reply["tokens"]) == ("", [], 0)
+    assert "ctxgc sessions" in reply["next"]
+
+
+async def test_a_budget_that_holds_no_line_is_refused_with_the_next_step(bench, tmp_path):
+    session = await a_days_work(bench, tmp_path)
+
+    with pytest.raises(OverBudget) as refused:
+        await bench.call("session.rehydrate", **session, budget_tokens=10)
+
+    assert refused.value.hint
