@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group(
 
 assert installed  # The fixture.
 
-TURNS, SHADOW_TURNS = 70, 8
+TURNS, SHADOW_TURNS = 70, 14
 USES = 3
 NAMED = re.compile(r"get it back: (\w+) (\d+-\d+)\]")
 LISTED = re.compile(r"id (\S+), session (\S+),")
@@ -65,9 +65,9 @@ class AskingModel(AgentModel):
         if "tools" not in asked and "input" not in asked:
             return super().next_call(wire, asked, done)  # A title.
         text = json.dumps(asked.get("messages", asked.get("input")))
-        if done < self.turns and done % 8 == 2 and len(self.used) < 2 * USES:
+        if done < self.turns and done % 4 == 2 and len(self.used) < 2 * USES:
             return self._use(asked, done, "search", {"query": f"{NUMBERED} {file_text(0, 200).split()[2]}"})
-        if done < self.turns and done % 8 == 4 and len(self.used) < 2 * USES:
+        if done < self.turns and done and done % 4 == 0 and len(self.used) < 2 * USES:
             stones, hits = NAMED.findall(text), LISTED.findall(text)
             self.named += [way for way, _ in stones]
             if stones:
