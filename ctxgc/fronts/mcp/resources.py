@@ -93,7 +93,7 @@ class Resources:
         if uri == SESSIONS_URI:
             rows = self._scope.sessions(SESSIONS_LISTED)
             lines = [f"{row['session']} ({terminal.ago(row['updated_s'])}) {row['title']}" for row in rows]
-            return framed("sessions of this project", "\n".join(lines))
+            return framed("sessions", "this project", "\n".join(lines))
         if parts.scheme == "ctxgc" and parts.netloc == "session" and len(names) == 1:
             return self._segments_of(self._scope.session(names[0]))
         if parts.scheme == "ctxgc" and parts.netloc == "segment" and len(names) == 2:
@@ -107,7 +107,7 @@ class Resources:
         ]
         if reply["next_offset"] >= 0:
             lines.append(f"{reply['total']} segments in all; `search` finds the others")
-        return framed(f"segments of {session}", "\n".join(lines))
+        return framed("segments", session, "\n".join(lines))
 
 
 def _answered(ask: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from ctxgc.core.labels import MATCH_END, MATCH_START, tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.recall import piece_bytes
 from ctxgc.fronts.mcp.frame import framed
 from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, BadMessage
 from ctxgc.fronts.mcp.scope import OutOfScope
@@ -18,7 +17,7 @@ from ctxgc.protocol.blocking_client import CallFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ctxgc.fronts.mcp.scope import Call, Scope
@@ -27,9 +26,10 @@ HITS_MAX = 20
 IDS_MAX = 50
 QUERY_CHARS_MAX = 2000
 NAME_CHARS_MAX = 512
-PAGE_BYTES, PAGE_BYTES_MAX = 30_000, 60_000
-"""About 10 k tokens; an agent cuts a result of more than 10 to 25 k tokens without a word."""
-BUDGET_TOKENS, BUDGET_TOKENS_MAX = 4000, 20_000
+LINES_CHARS_MAX = 20
+ALL_LINES = "1-"
+BUDGET_TOKENS, BUDGET_TOKENS_MIN, BUDGET_TOKENS_MAX = 8000, 200, 20_000
+"""Agents cut a result of more than 10 to 25 k tokens without a word."""
 
 _SESSION = {
     "type": "string",
@@ -68,20 +68,19 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         query={
             "type": "string",
             "maxLength": QUERY_CHARS_MAX,
-            "description": "Instead of an id: the best hits of these words",
+            "description": "Instead of an id: excerpts of the best hits of these words",
         },
+        around={
+            "type": "string",
+            "maxLength": NAME_CHARS_MAX,
+            "description": "Instead of an id: a segment's id, for the segment and its neighbours in time",
+        },
+        lines={"type": "string", "maxLength": LINES_CHARS_MAX, "description": "With an id: 40-80, 40- or 40"},
         budget_tokens={
             "type": "integer",
-            "minimum": 1,
+            "minimum": BUDGET_TOKENS_MIN,
             "maximum": BUDGET_TOKENS_MAX,
-            "description": f"With a query: tokens to bring back at most; default {BUDGET_TOKENS}",
-        },
-        offset=_OFFSET,
-        limit_bytes={
-            "type": "integer",
-            "minimum": 1000,
-            "maximum": PAGE_BYTES_MAX,
-            "description": f"Bytes to bring back at most; default {PAGE_BYTES}",
+            "description": f"Tokens to bring back at most; default {BUDGET_TOKENS}",
         },
         session=_SESSION,
     ),
@@ -93,9 +92,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 DESCRIPTIONS = {
     "search": "Find what this project's sessions read, ran, wrote or decided, also where it has left your context. "
     "Lists segments with their ids for `recall`. Cheaper than reading files or running commands again.",
-    "recall": "Bring content back, exactly as it was, by `id`; where a result reads [evicted by ctxgc: …], its id "
-    "stands there. Or by `query`, the best hits within `budget_tokens`. A long text comes in parts: the reply "
-    "names the `offset` to go on with.",
+    "recall": "Bring content back by `id`, as lines with their numbers; where a result reads [evicted by ctxgc: …], "
+    "its id stands there. Or by `query`: excerpts of the best hits. Or `around` a segment. Never above `budget_tokens`; "
+    "of a longer text the reply names the `lines` to go on with.",
     "why": "Say why a segment is in the context, or when and why it left.",
     "pin": "Keep segments in the context: a pinned segment is never evicted.",
     "unpin": "Take pins back.",
@@ -184,55 +183,59 @@ class Tools:
             lines.append(f"More: offset {offset + limit}.")
         if not lines:
             return "Nothing found in this project. Fewer or other words find more."
-        return framed("hits of a search", "\n".join(lines))
+        return framed("hits", query, "\n".join(lines))
 
     def _hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[Any], bool]:
         """Hits in the scope, best first, and whether there are more."""
-        if session:
-            scopes = [{"session": self._scope.session(session)}]
-        else:
-            scopes = [{"project": project} if project else {} for project in self._scope.projects()]
         params: dict[str, Any] = {"query": query, "limit": limit, "offset": offset}
-        replies = [self._call("stash.search", params | where) for where in scopes]
+        replies = [self._call("stash.search", params | where) for where in self._places(session)]
         hits = sorted((hit for reply in replies for hit in reply["hits"]), key=lambda hit: -float(hit["score"]))
         # The verb was asked for the scope alone; what else it may read in the words of a query is held to it here.
         inside = [hit for hit in hits[:limit] if self._scope.has_project(hit["project"])]
         return inside, any(reply["next_offset"] > 0 for reply in replies)
 
-    def recall(
-        self,
-        id: str = "",
-        query: str = "",
-        session: str = "",
-        budget_tokens: int = BUDGET_TOKENS,
-        offset: int = 0,
-        limit_bytes: int = PAGE_BYTES,
-    ) -> str:
-        """A segment's content, or what the best hits hold."""
-        if bool(id) == bool(query):
-            raise OutOfScope("recall takes an `id` or a `query`, one of them")
-        if id:
-            return self._recall_id(*self._scope.locate(id, session), offset, limit_bytes)
-        return self._recall_query(query, session, budget_tokens)
-
-    def _recall_id(self, session: str, id: str, offset: int, limit_bytes: int) -> str:
-        params = {"session": session, "id": id, "scope": "session", "offset": offset, "limit_bytes": limit_bytes}
+    def recall(self, id: str = "", query: str = "", around: str = "", lines: str = "", **more: Any) -> str:
+        """Lines of a segment, a segment with its neighbours, or excerpts of the best hits, in the daemon's frame."""
+        if sum(map(bool, (id, query, around))) != 1:
+            raise OutOfScope("recall takes an `id`, a `query` or `around`, one of them")
+        if lines and not id:
+            raise OutOfScope("`lines` goes with an `id`")
+        session, budget_tokens = more.get("session", ""), more.get("budget_tokens", BUDGET_TOKENS)
+        if query:
+            return self._recall_query(query, session, budget_tokens)
+        holder, full = self._scope.locate(id or around, session)
+        what = {"id": full, "lines": lines or ALL_LINES} if id else {"around": full}
+        params = {"session": holder, "scope": "session", "budget_tokens": budget_tokens, **what}
         reply = self._call("stash.recall", params)
-        return "\n".join(_content_text(segment) for segment in reply["recalled"])
+        goes_on = f"The rest: lines {reply['next_line']}-" if reply["next_line"] else ""
+        return _with_notes(reply["text"], [goes_on, *reply["notes"]])
 
     def _recall_query(self, query: str, session: str, budget_tokens: int) -> str:
         texts, left = [], budget_tokens
-        for hit in self._hits(query, HITS_MAX, 0, session)[0]:
-            if hit["tokens"] <= left:
-                left -= hit["tokens"]
-                texts.append(self._recall_id(hit["session"], hit["id"], 0, PAGE_BYTES))
-        return "\n".join(texts) or f"Nothing found that fits {budget_tokens} tokens; `search` lists the hits."
+        for where in self._places(session):
+            try:
+                reply = self._call("stash.recall", {"query": query, "budget_tokens": left, **where})
+            except CallFailed as failure:
+                if failure.kind not in ("not_found", "over_budget"):
+                    raise
+                continue
+            left -= reply["tokens"]
+            texts.append(_with_notes(reply["text"], reply["notes"]))
+            if left < BUDGET_TOKENS_MIN:
+                break
+        return "\n".join(texts) or f"Nothing found in this project that fits {budget_tokens} tokens."
+
+    def _places(self, session: str) -> list[dict[str, str]]:
+        """The params that hold a verb to the scope, once for each of its projects."""
+        if session:
+            return [{"session": self._scope.session(session)}]
+        return [{"project": project} if project else {} for project in self._scope.projects()]
 
     def why(self, id: str, session: str = "") -> str:
         """Why a segment is in the window, or why it left."""
         session, id = self._scope.locate(id, session)
         reply = self._call("heap.why", {"session": session, "id": id})
-        return framed(f"about segment {id} of {session}", f"{reply['label']}\n{reply['explanation']}")
+        return framed("why", f"{id} of {session}", f"{reply['label']}\n{reply['explanation']}")
 
     def pin(self, ids: list[str], session: str = "") -> str:
         """Pin segments."""
@@ -255,7 +258,7 @@ class Tools:
         shown = self._call(
             "session.show", {"session": self._scope.session(session) if session else self._scope.current()}
         )
-        return framed("the state of a session", "\n".join(_status_lines(shown)))
+        return framed("status", str(shown["session"]), "\n".join(_status_lines(shown)))
 
 
 def _result(text: str, *, is_error: bool = False) -> dict[str, Any]:
@@ -268,15 +271,8 @@ def _hit_text(hit: Any) -> str:
     return f"- {hit['label']} ({', '.join(facts)}, {terminal.ago(hit['wall_s'])})\n  {snippet}".rstrip()
 
 
-def _content_text(segment: Any) -> str:
-    parts = []
-    for piece in segment["pieces"]:
-        text = piece_bytes(piece).decode("utf-8", "replace")
-        parts.append(f"{piece['name']}:\n{text}" if len(segment["pieces"]) > 1 else text)
-    next_offset = min((piece["next_offset"] for piece in segment["pieces"] if piece["next_offset"] >= 0), default=-1)
-    text = framed(f"segment {segment['id']} of {segment['session']}", "\n".join(parts))
-    sizes = ", ".join(f"{piece['bytes']} bytes" for piece in segment["pieces"])
-    return text if next_offset < 0 else f"{text}\nGoes on with offset {next_offset}; {sizes} in all."
+def _with_notes(text: str, notes: Sequence[str]) -> str:
+    return "\n".join([text.rstrip("\n"), *filter(None, notes)])
 
 
 def _status_lines(shown: Any) -> list[str]:
@@ -287,9 +283,8 @@ def _status_lines(shown: Any) -> list[str]:
         f"segments: {shown['resident']} resident, {shown['evicted']} evicted, {shown['pinned']} pinned",
         f"next collection: {shown['next_collection']['words']}",
     ]
-    if shown["evicted"] or shown["departed"]:
-        gone = (
-            f"{shown['evicted']} evicted by ctxgc, {shown['departed']} dropped by the agent's own compaction or rewind"
-        )
-        lines.append(f"can be brought back: {gone}; `search` finds them, `recall` brings them back")
+    if shown["evicted"]:
+        lines.append("the evicted segments can be brought back: `search` finds them")
+    if shown["offer"]:
+        lines.append(shown["offer"])
     return lines
