@@ -43,6 +43,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "install": ("install", "send an agent through the gateway for good: its settings, and services"),
         "uninstall": ("install", "put an agent's settings back as they were"),
         "mcp": ("mcp", "serve search, recall and pins to an agent as tools: an MCP server on stdin and stdout"),
+        "hook": ("hook", "carry out an event of an agent's session: follow its transcript, give it its working set"),
         "limit": ("limit", "a size that a session's window is held to"),
         "gateway": ("gateway", "run the local server between agents and their models' APIs; or stop it"),
     },

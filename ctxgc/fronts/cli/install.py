@@ -1,4 +1,4 @@
-"""`ctxgc install` and `ctxgc uninstall`: an agent goes through the gateway for good, and no more.
+"""`ctxgc install` and `ctxgc uninstall`: an agent has the gateway, the tools or the hooks for good, and no more.
 
     plan ──shown──▶ asked ──▶ services started ──▶ settings written, recorded
     uninstall ──▶ settings as they were ──with the last agent──▶ services gone
@@ -128,14 +128,26 @@ def _plan(
     agent: str, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
 ) -> AgentPlan:
     from ctxgc.fronts.setup.agent_settings import PLANS, Options, command_for
+    from ctxgc.fronts.setup.agent_tools import hooks_plan, joined, mcp_plan, parts_of
 
     command = command_for(host.environment, host.program("ctxgc"))
-    options = Options(
-        has_status_line=not args.no_status_line, is_plugin=args.plugin, command=command, makes_secret=makes_secret
-    )
     if args.plugin and agent != "opencode":
         usage("--plugin is for opencode")
-    return PLANS[agent](config, host.environment, options, records.load(agent))
+    standing = records.load(agent)
+    # A part that is there already stays; no part asked for means the gateway, as before there were others.
+    asked = {part for part in ("gateway", "plugin", "mcp", "hooks") if getattr(args, part)} or {"gateway"}
+    parts, plans = asked | parts_of(standing), []
+    options = Options(
+        has_status_line=not args.no_status_line,
+        is_plugin="plugin" in parts and "gateway" not in asked,
+        command=command,
+        makes_secret=makes_secret,
+    )
+    if parts & {"gateway", "plugin"}:
+        plans.append(PLANS[agent](config, host.environment, options, standing))
+    plans += [mcp_plan(agent, host.environment, options, standing)] if "mcp" in parts else []
+    plans += [hooks_plan(agent, host.environment, options, standing)] if "hooks" in parts else []
+    return joined(plans)
 
 
 def _add_agent(work: Work, agent: str, plan: AgentPlan, records: Records) -> None:
@@ -153,7 +165,7 @@ def _add_agent(work: Work, agent: str, plan: AgentPlan, records: Records) -> Non
                 verb = "set, in place of yours," if change.previous is not None else "set"
                 work.note_change(edit.file, f"{'.'.join(change.path)} {verb} to {change.value}")
     _add_new_files(work, plan.new_files, edits)
-    for file in standing:  # From base URLs to the plugin, or back.
+    for file in standing.keys() - {new.edit.file for new in plan.new_files}:  # From base URLs to the plugin, or back.
         raise Refused(f"{file} is of another installation of {agent}", hint=f"`ctxgc uninstall {agent}` first")
     work.records[agent] = edits
     work.notes += plan.notes
@@ -298,6 +310,11 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
 def _install_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agents", nargs="+", choices=AGENTS, metavar="AGENT", help=", ".join(AGENTS))
     _add_shared_arguments(parser)
+    parser.add_argument("--gateway", action="store_true", help="its requests go through the gateway: the default")
+    parser.add_argument("--mcp", action="store_true", help="its model has search, recall and pins as tools")
+    parser.add_argument(
+        "--hooks", action="store_true", help="it tells ctxgc of its work, and goes on from working sets"
+    )
     parser.add_argument("--no-service", action="store_true", help="leave it to you to run the daemon and the gateway")
     parser.add_argument("--no-status-line", action="store_true", help="leave Claude Code's status line alone")
     parser.add_argument("--plugin", action="store_true", help="OpenCode: by the plugin, without the gateway")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def _way(agent: str, config: Config, environment: Mapping[str, str], options: Op
     return AGENTS[agent][1](base, config.gateway, environment)
 
 
-def _without_ours(path: Path, standing: list[FileEdit]) -> str:
+def text_without_ours(path: Path, standing: list[FileEdit]) -> str:
     """The text of a settings file as it would be without an installation of ours. Raises `Refused`."""
     text = read_text(path) or ""
     try:
@@ -81,7 +82,7 @@ def _without_ours(path: Path, standing: list[FileEdit]) -> str:
 def claude(config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
     """Claude Code: variables under `env` of its settings, and its status line."""
     path = home_folder(environment, "CLAUDE_CONFIG_DIR", ".claude") / "settings.json"
-    settings = _json(path, _without_ours(path, standing))
+    settings = json_settings(path, text_without_ours(path, standing))
     own = settings.get("env", {})
     own = {name: str(value) for name, value in own.items()} if isinstance(own, dict) else {}
     way = _way("claude", config, {**environment, **own}, options)
@@ -89,7 +90,7 @@ def claude(config: Config, environment: Mapping[str, str], options: Options, sta
     changes = [Change(("env", name), json.dumps(value)) for name, value in variables.items() if own.get(name) != value]
     notes = []
     if options.has_status_line and "statusLine" not in settings:
-        line = {"type": "command", "command": f"{options.command} {STATUS_LINE}"}
+        line = {"type": "command", "command": f"{shlex.quote(options.command)} {STATUS_LINE}"}
         changes.append(Change(("statusLine",), json.dumps(line)))
     elif options.has_status_line:
         notes.append(f"your status line stays; `{options.command} {STATUS_LINE}` prints the one of ctxgc")
@@ -106,7 +107,7 @@ def codex(config: Config, environment: Mapping[str, str], options: Options, stan
     """Codex: the base URL of its own provider, so that its list of sessions stays whole."""
     path = home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
     try:
-        settings = toml_edit.top_level(_without_ours(path, standing))
+        settings = toml_edit.top_level(text_without_ours(path, standing))
     except Uneditable as error:
         raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
     profile = settings.get("profiles", {}).get(settings.get("profile", ""), {})
@@ -138,7 +139,7 @@ def opencode(config: Config, environment: Mapping[str, str], options: Options, s
         return AgentPlan(new_files=(new_file(path, text),), notes=(note,), needs_gateway=False)
     names = ("opencode.jsonc", "opencode.json")
     path = folder / next((name for name in names if (folder / name).exists()), names[-1])
-    settings = _json(path, _without_ours(path, standing))
+    settings = json_settings(path, text_without_ours(path, standing))
     way = _way("opencode", config, {"OPENCODE_CONFIG_CONTENT": ""}, options)
     overlay = json.loads(way.variables["OPENCODE_CONFIG_CONTENT"])
     changes = []
@@ -164,7 +165,8 @@ def _require_free(path: Path, settings: dict[str, Any], place: tuple[str, ...], 
     )  # fmt: skip
 
 
-def _json(path: Path, text: str) -> dict[str, Any]:
+def json_settings(path: Path, text: str) -> dict[str, Any]:
+    """The values of a settings file; empty for an empty file. Raises `Refused`."""
     if not text.strip():
         return {}
     try:

@@ -28,7 +28,7 @@ class Change:
 
     path: tuple[str, ...]
     value: str
-    """The value as text of the file: JSON, or for TOML the text itself."""
+    """The value as text of the file: JSON; for a key of TOML the text itself, for a table all its lines."""
     previous: str | None = None
     """What stood there: the value's JSON, or the whole line of TOML; None where nothing did."""
     made_from: int = 0
@@ -115,6 +115,8 @@ def _set_json(text: str, change: Change) -> tuple[str, Change]:
 
 
 def _set_toml(text: str, change: Change) -> tuple[str, Change]:
+    if len(change.path) > 1:
+        return toml_edit.add_table(text, change.path, change.value), change
     (key,) = change.path
     previous = toml_edit.line_of(text, key)
     return toml_edit.set_key(text, key, change.value), replace(change, previous=previous)
@@ -130,6 +132,10 @@ def taken_back(text: str, edit: FileEdit) -> tuple[str, list[str]]:
                 kept.append(name)
                 continue
             text = _unset_json(text, change)
+        elif len(change.path) > 1:
+            without = toml_edit.drop_table(text, change.value)
+            kept += [name] if without is None else []
+            text = text if without is None else without
         else:
             if toml_edit.top_level(text).get(name) != change.value:
                 kept.append(name)

@@ -1,4 +1,4 @@
-"""One top-level key of a TOML text set or taken out, and every other byte kept.
+"""One top-level key of a TOML text set or taken out, or one table added, and every other byte kept.
 
 The key's line stands before everything else in the file, where a TOML text is at its top level whatever follows. The
 outcome, read again, differs from before in that key alone, or `Uneditable` is raised.
@@ -58,6 +58,38 @@ def put_back(text: str, key: str, line: str | None) -> str:
         raise Uneditable(f"`{key}` is not set by a line of its own")
     expected = {name: value for name, value in before.items() if name != key} | tomllib.loads(line or "")
     return _checked(text.replace(present, line or "", 1), expected)
+
+
+def add_table(text: str, path: tuple[str, ...], block: str) -> str:
+    """The text with a table of its own behind everything else. Raises `Uneditable` where there is such a table."""
+    present: Any = top_level(text)
+    for key in path:
+        present = present.get(key) if isinstance(present, dict) else None
+    if present is not None:
+        raise Uneditable(f"[{'.'.join(path)}] stands in it")
+    fresh = text + ("" if not text or text.endswith("\n") else "\n") + _parting(text) + block
+    return _checked(fresh, _merged(top_level(text), top_level(block)))
+
+
+def drop_table(text: str, block: str) -> str | None:
+    """The text without a table that stands as it was added; None where it does not."""
+    before, found, after = text.partition(block)
+    if not found:
+        return None
+    fresh = before.removesuffix(_parting(before)) + after
+    return fresh if _merged(top_level(fresh), top_level(block)) == top_level(text) else None
+
+
+def _parting(text: str) -> str:
+    return "\n" if text.strip() else ""
+
+
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(one)
+    for key, value in other.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
 
 
 def _checked(fresh: str, expected: dict[str, Any]) -> str:

@@ -375,3 +375,96 @@ def test_where_nothing_is_installed_an_uninstallation_says_so_in_one_sentence(ag
     code, said = run("uninstall", *agents, *how)
 
     assert (code, said.out) == (0, f"nothing to take back: {why}\n")
+
+
+PARTS = [("--mcp",), ("--hooks",), ("--mcp", "--hooks"), ("--gateway", "--mcp", "--hooks")]
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=" ".join)
+@pytest.mark.parametrize("agent", ["claude", "codex"])
+def test_each_part_is_installed_beside_what_is_there_and_leaves_nothing_behind(agent, parts, run, home):
+    mine = {"hooks": {"PostToolUse": [{"hooks": [{"type": "command", "command": "mine"}]}]}, "x": 1}
+    (home / ".codex" / "hooks.json").write_text(json.dumps(mine))
+    (home / ".claude.json").write_text('{"mcpServers": {"other": {"command": "o"}}, "oauthAccount": {}}')
+    before = files(home)
+
+    assert run("install", agent, *parts)[0] == 0
+    once = files(home)
+    assert once != before
+    assert run("install", agent, *parts)[0] == 0
+    assert {name: text for name, text in files(home).items() if "state" not in name} == {
+        name: text for name, text in once.items() if "state" not in name
+    }
+    assert run("uninstall", agent)[0] == 0
+    assert files(home) == before
+
+
+def test_a_part_added_later_leaves_the_parts_that_are_there(run, home):
+    before = files(home)
+    run("install", "claude")
+    run("install", "claude", "--mcp")
+    run("install", "claude", "--hooks")
+
+    settings = (home / ".claude" / "settings.json").read_text()
+    assert "ANTHROPIC_BASE_URL" in settings
+    assert "'/opt/my tools/ctxgc' hook --agent claude" in settings
+    assert "mcpServers" in (home / ".claude.json").read_text()
+    run("uninstall", "claude")
+    assert files(home) == before
+
+
+def test_tools_and_hooks_need_no_gateway_and_no_service(run, manager, home):
+    assert run("install", "claude", "codex", "--mcp", "--hooks")[0] == 0
+
+    assert manager.commands == []
+    assert "BASE_URL" not in (home / ".claude" / "settings.json").read_text()
+    codex = tomllib.loads((home / ".codex" / "config.toml").read_text())
+    assert codex["mcp_servers"]["ctxgc"]["args"] == ["mcp"]
+    assert codex["tui"] == {"theme": "dark"}
+    server = json.loads((home / ".claude.json").read_text())["mcpServers"]["ctxgc"]
+    assert server["alwaysLoad"] is True
+
+
+def test_opencode_gets_the_server_and_its_command_and_is_told_of_the_plugin_instead_of_hooks(run, home):
+    before = files(home)
+
+    assert run("install", "opencode", "--mcp")[0] == 0
+    settings = json.loads((home / ".config" / "opencode" / "opencode.json").read_text())
+    assert settings["mcp"]["ctxgc"]["command"][-1] == "mcp"
+    assert (home / ".config" / "opencode" / "command" / "ctxgc.md").exists()
+    code, said = run("install", "opencode", "--hooks")
+    assert code == 2
+    assert "--plugin" in said.err
+    run("uninstall", "opencode")
+    assert files(home) == before
+
+
+def test_hooks_of_the_users_own_stand_before_ours(run, home):
+    (home / ".claude" / "settings.json").write_text('{"hooks": {"PreCompact": [{"hooks": [{"command": "mine"}]}]}}')
+
+    run("install", "claude", "--hooks")
+
+    groups = json.loads((home / ".claude" / "settings.json").read_text())["hooks"]["PreCompact"]
+    assert [group["hooks"][0]["command"].split()[-1] for group in groups] == ["mine", "claude"]
+
+
+def test_a_server_of_the_same_name_that_is_the_users_is_a_reason_to_refuse(run, home):
+    (home / ".claude.json").write_text('{"mcpServers": {"ctxgc": {"command": "mine"}}}')
+    (home / ".codex" / "config.toml").write_text('[mcp_servers.ctxgc]\ncommand = "mine"\n')
+    before = files(home)
+
+    for agent in ("claude", "codex"):
+        assert run("install", agent, "--mcp")[0] != 0
+    assert files(home) == before
+
+
+def test_a_table_of_codexs_that_the_user_changed_stays_and_is_said_so(run, home):
+    run("install", "codex", "--mcp")
+    path = home / ".codex" / "config.toml"
+    path.write_text(path.read_text().replace('args = ["mcp"]', 'args = ["mcp", "--no-spawn"]'))
+
+    code, said = run("uninstall", "codex")
+
+    assert code == 0
+    assert "mcp_servers.ctxgc is not ours any more" in said.out
+    assert "--no-spawn" in path.read_text()

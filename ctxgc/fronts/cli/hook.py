@@ -1,0 +1,189 @@
+"""`ctxgc hook`: what an agent calls at the events of its session. It never fails, and never holds the agent up.
+
+    stdin: the agent's JSON ──▶ its transcript is followed from now on
+                            ──session start, compaction──▶ the working set, as context for the model
+                            ──prompt, if asked for──▶ segments worth recalling
+
+Where no daemon listens, a daemon is late, or the input is not understood, the hook prints nothing and exits 0. A daemon
+that is away is started, and not waited for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from ctxgc.fronts.cli.commands import Spec, tokens_argument
+from ctxgc.protocol import discovery
+from ctxgc.protocol.agents import CLAUDE_CODE, CODEX
+from ctxgc.protocol.blocking_client import CallFailed, LineClient, TimedOut, Unreachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ctxgc.fronts.cli.context import Shell
+
+SOURCES = {"claude": CLAUDE_CODE, "codex": CODEX}
+INPUT_BYTES_MAX = 2**22
+CALL_S = 0.05
+WORKING_SET_S = 0.5
+"""The agent is about to ask its model: a working set is worth half a second, and has taken 20 ms."""
+BUDGET_TOKENS = 2000
+FRESH_SOURCES = ("startup", "compact")
+"""Starts of a session at which the model knows nothing of what was before; `resume` has it all, `clear` is meant."""
+SUGGESTED_MAX = 3
+PROMPT_CHARS_MAX = 2000
+SESSIONS_LOOKED_AT = 5
+STALE_S = 86_400.0
+
+
+def hook(shell: Shell, args: argparse.Namespace) -> int:
+    """Carry out one event. Always 0."""
+    try:
+        event = json.loads(sys.stdin.buffer.read(INPUT_BYTES_MAX))
+        client = _connected(args.socket, spawns=not args.no_spawn)
+        if not isinstance(event, dict) or client is None:
+            return 0
+        with client:
+            text = _Event(client, SOURCES[args.agent], event).carry_out(args.budget, suggests=args.suggest)
+    except (CallFailed, OSError, ValueError, RecursionError):
+        return 0
+    if text:
+        said = {"hookEventName": event["hook_event_name"], "additionalContext": text}
+        shell.print_json({"hookSpecificOutput": said})
+    return 0
+
+
+def _connected(flag: str, *, spawns: bool) -> LineClient | None:
+    """A connection to the daemon; None where no daemon listens, and then a daemon is on its way."""
+    for path in discovery.candidate_sockets(flag, os.environ):
+        client = LineClient(path, CALL_S)
+        try:
+            client.connect()
+        except Unreachable:
+            continue
+        return client
+    if spawns and not discovery.unreachable_daemon(os.environ):
+        words = [sys.executable, "-m", "ctxgc.fronts.cli.main", "up", *(["--socket", flag] if flag else [])]
+        files = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
+        os.posix_spawn(words[0], words, os.environ, file_actions=files, setsid=True)
+    return None
+
+
+class _Event:
+    """One event of an agent's session."""
+
+    def __init__(self, client: LineClient, source: str, event: dict[str, Any]) -> None:
+        self._client = client
+        self._source = source
+        self._name = _text(event, "hook_event_name")
+        self._session = _text(event, "session_id")
+        self._folder = _text(event, "cwd")
+        self._transcript = _text(event, "transcript_path")
+        self._start = _text(event, "source")
+        self._prompt = _text(event, "prompt")[:PROMPT_CHARS_MAX]
+
+    def carry_out(self, budget_tokens: int, *, suggests: bool) -> str:
+        """Follow the transcript; what the model is to read, empty for nothing. Raises `CallFailed`."""
+        try:
+            self._follow()
+        except CallFailed as failure:
+            if isinstance(failure, Unreachable | TimedOut):
+                raise
+        if self._name == "SessionStart" and self._start in FRESH_SOURCES:
+            return self._working_set(budget_tokens)
+        if self._name == "UserPromptSubmit" and suggests and self._prompt:
+            return self._suggestions()
+        return ""
+
+    def _follow(self) -> None:
+        """Have the daemon read the transcript as it grows. A session behind the gateway is known without."""
+        if not os.path.isabs(self._transcript) or self._is_behind_gateway():
+            return
+        try:
+            self._client.call("watch.add", {"path": self._transcript})
+        except CallFailed as failure:
+            if failure.kind != "busy":
+                raise
+            for path in self._stale_paths():
+                self._client.call("watch.remove", {"path": path})
+            self._client.call("watch.add", {"path": self._transcript})
+
+    def _is_behind_gateway(self) -> bool:
+        try:
+            return bool(self._client.call("session.show", {"session": self._own_name()})["gateway"])
+        except CallFailed as failure:
+            if failure.kind != "not_found":
+                raise
+            return False
+
+    def _stale_paths(self) -> Iterator[str]:
+        """Followed transcripts, beside this one, that have not grown for a day."""
+        import time
+
+        folder = os.path.dirname(self._transcript)
+        for watched in self._client.call("watch.list")["watched"]:
+            path = str(watched["path"])
+            is_log = os.path.dirname(os.path.dirname(path)) == os.path.dirname(folder) and os.path.isfile(path)
+            if is_log and time.time() - os.path.getmtime(path) > STALE_S:
+                yield path
+
+    def _own_name(self) -> str:
+        return f"{self._source}:{self._session}"
+
+    def _working_set(self, budget_tokens: int) -> str:
+        name = self._own_name() if self._start == "compact" else self._last_session()
+        if not name:
+            return ""
+        params = {"session": name, "budget_tokens": budget_tokens}
+        reply = self._client.call("session.rehydrate", params, WORKING_SET_S)
+        offer = reply["offer"] if self._start == "compact" else ""
+        return "\n".join(filter(None, [reply["text"].rstrip("\n"), offer]))
+
+    def _last_session(self) -> str:
+        """The session before this one in the very same folder; empty where there is none."""
+        if not os.path.isabs(self._folder):
+            return ""
+        rows = self._client.call("session.list", {"project": self._folder, "limit": SESSIONS_LOOKED_AT})["sessions"]
+        names = (str(row["session"]) for row in rows if not row["parent"])
+        return next((name for name in names if name != self._own_name()), "")
+
+    def _suggestions(self) -> str:
+        """Names of evicted and departed segments that have the prompt's words; nothing of their texts."""
+        from ctxgc.core.frame import Block, DataLine, render_frame
+
+        params = {
+            "query": self._prompt,
+            "project": self._folder,
+            "states": ["evicted", "departed"],
+            "limit": SUGGESTED_MAX,
+        }
+        hits = self._client.call("stash.search", params)["hits"] if os.path.isabs(self._folder) else []
+        lines = [f"{hit['label']}: ctxgc recall {hit['id']} --session {hit['session']}" for hit in hits]
+        data = tuple(DataLine(number, line) for number, line in enumerate(lines, 1))
+        return render_frame([Block(title="worth recalling", facts=(self._folder,), lines=data)]) if data else ""
+
+
+def _text(event: dict[str, Any], name: str) -> str:
+    value = event.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _hook_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--agent", choices=sorted(SOURCES), required=True, help="whose hook this is")
+    parser.add_argument(
+        "--budget",
+        metavar="N",
+        type=tokens_argument,
+        default=BUDGET_TOKENS,
+        help=f"a working set has at most this many raw tokens; default: {BUDGET_TOKENS}",
+    )
+    parser.add_argument("--suggest", action="store_true", help="name segments that have the words of a prompt")
+
+
+NOTES = "An agent calls this with an event as JSON on stdin; `ctxgc install AGENT --hooks` has it do so."
+COMMANDS = {"hook": Spec(hook, _hook_arguments, notes=NOTES)}
