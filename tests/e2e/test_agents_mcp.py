@@ -17,6 +17,8 @@ assert installed  # The fixture.
 
 TURNS, SHADOW_TURNS = 70, 14
 USES = 3
+FIRST_USE = 8
+"""The turn from which there is something to find: a daemon that has just begun has read nothing."""
 NAMED = re.compile(r"get it back: (\w+) (\d+-\d+)\]")
 LISTED = re.compile(r"id (\S+), session (\S+),")
 NUMBERED = "000.0001"
@@ -65,9 +67,10 @@ class AskingModel(AgentModel):
         if "tools" not in asked and "input" not in asked:
             return super().next_call(wire, asked, done)  # A title.
         text = json.dumps(asked.get("messages", asked.get("input")))
-        if done < self.turns and done % 4 == 2 and len(self.used) < 2 * USES:
+        is_time = FIRST_USE <= done < self.turns
+        if is_time and done % 4 == 2 and len(self.used) < 2 * USES:
             return self._use(asked, done, "search", {"query": f"{NUMBERED} {file_text(0, 200).split()[2]}"})
-        if done < self.turns and done and done % 4 == 0 and len(self.used) < 2 * USES:
+        if is_time and done % 4 == 0 and len(self.used) < 2 * USES:
             stones, hits = NAMED.findall(text), LISTED.findall(text)
             self.named += [way for way, _ in stones]
             if stones:

@@ -128,7 +128,7 @@ def _plan(
     agent: str, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
 ) -> AgentPlan:
     from ctxgc.fronts.setup.agent_settings import PLANS, Options, command_for
-    from ctxgc.fronts.setup.agent_tools import hooks_plan, joined, mcp_plan, parts_of
+    from ctxgc.fronts.setup.agent_tools import hooks_plan, join_plans, mcp_plan, parts_of
 
     command = command_for(host.environment, host.program("ctxgc"))
     if args.plugin and agent != "opencode":
@@ -147,7 +147,7 @@ def _plan(
         plans.append(PLANS[agent](config, host.environment, options, standing))
     plans += [mcp_plan(agent, host.environment, options, standing)] if "mcp" in parts else []
     plans += [hooks_plan(agent, host.environment, options, standing)] if "hooks" in parts else []
-    return joined(plans)
+    return join_plans(plans)
 
 
 def _add_agent(work: Work, agent: str, plan: AgentPlan, records: Records) -> None:

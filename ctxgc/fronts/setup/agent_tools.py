@@ -125,7 +125,7 @@ def parts_of(standing: list[FileEdit]) -> set[str]:
     return found | {"plugin" for edit in standing if edit.file.endswith("plugins/ctxgc.ts")}
 
 
-def joined(plans: list[AgentPlan]) -> AgentPlan:
+def join_plans(plans: list[AgentPlan]) -> AgentPlan:
     """The plans of several parts as one: a file that two of them edit is edited once."""
     edits: dict[str, FileEdit] = {}
     for plan in plans:
