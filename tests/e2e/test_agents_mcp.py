@@ -2,13 +2,16 @@
 
 import json
 import re
+import shlex
+import subprocess
+import time
 from dataclasses import dataclass, field
 
 import pytest
 
 from tests.e2e import agent_model
 from tests.e2e.agent_model import AgentModel, Call, _tool_names
-from tests.e2e.agent_run import AGENTS, CTXGC, Through, file_text
+from tests.e2e.agent_run import AGENTS, CTXGC, Served, Through, Workplace, file_text
 from tests.e2e.test_agents import FILE_BYTES, installed
 
 pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group("agents")]
@@ -152,3 +155,62 @@ def test_in_shadow_the_tools_work_and_every_request_arrives_byte_for_byte(instal
         assert len(through.model.used) >= 2
         assert b"text of past sessions follows" in through.model.requests[-1].body
         assert all(sent == arrived for sent, arrived in through.pairs())
+
+
+INSTALLED = {
+    "claude": AGENTS["claude"]._replace(words=(*AGENTS["claude"].words, "mcp__ctxgc")),
+    "codex": CODEX,
+    "opencode": AGENTS["opencode_anthropic"],
+}
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_an_agent_has_the_tools_once_they_are_installed(installed, name):
+    agent = INSTALLED[name]
+    install = shlex.join([*CTXGC, "install", agent.name, "--gateway", "--mcp", "--no-service", "--yes"])
+    before = ["sh", "-c", f'{install} >&2 && exec {agent.name} "$@"', "sh"]
+
+    with Through(agent, SHADOW_TURNS, FILE_BYTES, mode="shadow", before=before, model_class=AskingModel) as through:
+        assert through.model.refused == []
+        assert len(through.model.used) >= 2
+        assert b"text of past sessions follows" in through.model.requests[-1].body
+
+
+HOOKED_TURNS = 6
+TRUSTED = ("exec", "--dangerously-bypass-hook-trust", *CODEX.words[1:])
+
+
+@pytest.mark.parametrize("agent", [AGENTS["claude"], CODEX._replace(words=TRUSTED)], ids=["claude", "codex"])
+def test_hooks_follow_a_session_and_give_its_working_set_to_the_next_without_a_gateway(installed, agent):
+    place = Workplace(HOOKED_TURNS, FILE_BYTES)
+    try:
+        ctxgc(place, "up")
+        ctxgc(place, "install", agent.name, "--hooks", "--yes")
+        first, second = straight_bodies(agent, place), straight_bodies(agent, place)
+        with place.client() as client:
+            sessions = client.call("session.list", {"project": str(place.work)})["sessions"]
+    finally:
+        place.close()
+
+    assert b"text of past sessions follows" not in first
+    assert b"text of past sessions follows" in second
+    assert {session["session"].partition(":")[0] for session in sessions} == {agent.source}
+
+
+def ctxgc(place, *words):
+    done = subprocess.run([*CTXGC, *words], env=place.env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def straight_bodies(agent, place):
+    """The bodies of a session's requests without a gateway, once its transcript has been read."""
+    with Served(HOOKED_TURNS) as served:
+        url = served.model.url
+        variables, words = agent.straight
+        variables = {name: value.replace("$URL", url) for name, value in variables.items()}
+        place.run(agent, [agent.name], url, [word.replace("$URL", url) for word in words], variables)
+    with place.client() as client:
+        gives_up_at = time.monotonic() + 20
+        while time.monotonic() < gives_up_at and not client.call("session.list", {})["sessions"]:
+            time.sleep(0.1)
+    return b"".join(one.body for one in served.model.requests)

@@ -43,7 +43,7 @@ def test_two_hundred_large_bodies_that_the_daemon_does_not_take_are_passed_on_an
 
 
 def test_a_body_beyond_what_may_be_kept_streams_through_unread_and_whole(monkeypatch):
-    monkeypatch.setattr("ctxgc.gateway.http.server.BODY_BYTES_MAX", BODY_BYTES // 2)
+    monkeypatch.setattr("ctxgc.gateway.http.server.HELD_BYTES_MAX", BODY_BYTES // 2)
     with Stage(mode="on") as stage:
         body, headers = large(0)
         assert stage.ask(MESSAGES, body, headers) == body
@@ -89,7 +89,7 @@ def test_the_backlog_is_empty_again_once_the_daemon_has_every_compressed_body():
 
 
 def test_a_compressed_body_whose_plain_bytes_may_not_be_kept_passes_as_it_came(monkeypatch):
-    monkeypatch.setattr("ctxgc.gateway.http.server.BODY_BYTES_MAX", BODY_BYTES // 2)
+    monkeypatch.setattr("ctxgc.gateway.http.server.HELD_BYTES_MAX", BODY_BYTES // 2)
     with Stage(mode="on") as stage:
         body, headers = compressed(0)
 

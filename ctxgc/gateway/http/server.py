@@ -33,7 +33,7 @@ from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
 STATUS_PATH = "/ctxgc/status"
-BODY_BYTES_MAX = 256 * 2**20
+HELD_BYTES_MAX = 256 * 2**20
 """Bytes of bodies that are kept at a time; what comes beyond them streams through unread."""
 
 _log = logging.getLogger("ctxgc.gateway")
@@ -80,7 +80,7 @@ class Proxy:
         self._counters = counters
         self._settings = settings
         self._upstreams = upstreams
-        self._held = ByteBudget(BODY_BYTES_MAX)
+        self._held = ByteBudget(HELD_BYTES_MAX)
         """Bytes of bodies that are kept, in all requests under way."""
 
     def app(self) -> web.Application:
