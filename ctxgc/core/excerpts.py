@@ -5,8 +5,8 @@
       2. each source again: whole, else more ranges      ├─▶ Packer ──▶ blocks in order of use: a frame <= the budget
     a segment, its neighbours, a working set: in order   ┘
 
-Pure: the caller counts tokens. A line of the frame costs the same wherever it stands (`core.frame`), so that costs add
-up; `Packer.frame` counts the whole all the same, and drops the last choice while the whole is above the budget.
+Pure: the caller counts tokens. A line of the frame costs the same wherever it stands (`core.frame`), so that exact
+costs add up; of estimates `Packer.frame` counts the whole, and drops the last choice while that is above the budget.
 """
 
 from __future__ import annotations
@@ -25,11 +25,17 @@ CONTEXT_LINES = 2
 RANGES_MAX = 4
 """Ranges of one segment."""
 RANGE_LINES_MAX = 40
+EXCERPT_TOKENS_MIN = 30
+"""The least room for one more source: a header and a short line."""
 LINE_CHARS_MAX = 600
 """The part of a long line that an excerpt shows, where nobody asked for the line by its number."""
 PART_CHARS_MIN = 40
-SCANNED_CHARS_MAX = 1_000_000
-"""The part of a segment in which matches are looked for: the part that the index knows."""
+SCANNED_LINES_MAX = 50_000
+"""The part of a segment in which matches are looked for."""
+HOLDERS_MAX = 300
+"""Lines of a segment that count for one word: a word in more lines points nowhere."""
+WORD_CHARS_WHOLE, WORD_CHARS_START = 2, 4
+"""A word this short matches whole words, or the starts of words; a longer word matches anywhere, as in camelCase."""
 TELLING_CHARS_MIN = 6
 """A shorter line (`}`, `else:`) does not say whether two texts are the same."""
 NEIGHBOUR_SHARE = 4
@@ -83,13 +89,24 @@ class Choice:
         return Block(title=self.source.title, facts=self.source.facts, lines=lines)
 
 
+class Frame(NamedTuple):
+    """A rendered frame, its tokens, and the choices in the order in which they are shown."""
+
+    text: str
+    tokens: int
+    choices: list[Choice]
+
+
 class Packer:
     """Fills one frame: `room` is what is left of the budget, and no choice takes more."""
 
-    def __init__(self, budget_tokens: int, count: Count) -> None:
+    def __init__(self, budget_tokens: int, count: Count, *, is_exact: bool = True) -> None:
         self.budget_tokens = budget_tokens
         self.choices: dict[int, Choice] = {}
         self._count = count
+        self._is_exact = is_exact
+        """Whether counts add up; estimates do not."""
+        self._headers: dict[int, int] = {}
         self._shown: set[str] = set()
         """The telling text of every chosen line."""
         self.room = budget_tokens - count(render_frame([]))
@@ -134,16 +151,17 @@ class Packer:
         keys = [key for line in lines if (key := telling_part(line.text))]
         return sum(map(self._shown.__contains__, keys)) / len(keys) if keys else 0.0
 
-    def frame(self) -> tuple[str, list[Choice]]:
+    def frame(self) -> Frame:
         """The frame, at most `budget_tokens`, with the choices as shown; empty where nothing fits."""
         kept = list(self.choices.values())
         while kept:
             shown = sorted(kept, key=lambda choice: (choice.source.order, choice.source.key))
             text = render_frame(choice.block() for choice in shown)
-            if self._count(text) <= self.budget_tokens:
-                return text, shown
-            kept.pop()  # Counts that are estimates do not add up.
-        return "", []
+            tokens = self.budget_tokens - self.room if self._is_exact else self._count(text)
+            if tokens <= self.budget_tokens:
+                return Frame(text, tokens, shown)
+            kept.pop()
+        return Frame("", 0, [])
 
     def _has(self, source: Source, line: DataLine) -> bool:
         return source.key in self.choices and line.number in self.choices[source.key].lines
@@ -154,7 +172,9 @@ class Packer:
     def _header_tokens(self, source: Source) -> int:
         if source.key in self.choices:
             return 0
-        return self._count(render_header(source.title, source.facts) + "\n")
+        if source.key not in self._headers:
+            self._headers[source.key] = self._count(render_header(source.title, source.facts) + "\n")
+        return self._headers[source.key]
 
     def _put(self, source: Source, lines: Sequence[DataLine], spent: int) -> None:
         if not lines:
@@ -199,26 +219,43 @@ def matching_ranges(lines: Sequence[str], words: Sequence[str]) -> list[LineRang
     """The ranges of lines that match best, the best first, each with the lines around it; at most `RANGES_MAX`.
 
     A line's score is the sum of the weights of its words; a word in few lines of the segment weighs more. Lines with
-    less than half of the best score are left out. O(lines · words), at C speed within a line.
+    less than half of the best score are left out. O(text · words), at C speed between hits.
     """
-    holders: dict[str, list[int]] = {word: [] for word in words}
-    scanned = 0
-    for at, line in enumerate(lines):
-        lowered = line.lower()
-        for word, places in holders.items():
-            if word in lowered:
-                places.append(at)
-        scanned += len(line) + 1
-        if scanned > SCANNED_CHARS_MAX:
-            break
+    lowered = "\n".join(lines[:SCANNED_LINES_MAX]).lower()
     scores: dict[int, float] = {}
-    for places in holders.values():
+    for word in words:
+        places = _holders(lowered, word)
         weight = log1p(len(lines) / (1 + len(places)))
         for at in places:
             scores[at] = scores.get(at, 0.0) + weight
     best = max(scores.values(), default=0.0)
     ranked = sorted((at for at, score in scores.items() if 2 * score >= best), key=lambda at: (-scores[at], at))
     return _ranges_around(ranked, len(lines))
+
+
+def _holders(lowered: str, word: str) -> list[int]:
+    """The first lines of a text, from 0, that have the word; at most `HOLDERS_MAX`."""
+    holders: list[int] = []
+    line = counted = 0
+    at = lowered.find(word)
+    while at >= 0 and len(holders) < HOLDERS_MAX:
+        if _is_word_at(lowered, at, word):
+            line += lowered.count("\n", counted, at)
+            counted = at
+            holders.append(line)
+            end = lowered.find("\n", at)
+            at = lowered.find(word, end) if end >= 0 else -1
+        else:
+            at = lowered.find(word, at + 1)
+    return holders
+
+
+def _is_word_at(text: str, at: int, word: str) -> bool:
+    if len(word) > WORD_CHARS_START or not word.isascii():
+        return True
+    end = at + len(word)
+    is_start = at == 0 or not text[at - 1].isalnum()
+    return is_start and (len(word) > WORD_CHARS_WHOLE or end == len(text) or not text[end].isalnum())
 
 
 def ranges_of_lines(lines: Sequence[str], wanted: Iterable[str]) -> list[LineRange]:
@@ -249,7 +286,10 @@ def pack_matches(packer: Packer, sources: Sequence[Source], words: Sequence[str]
     """
     further: dict[int, list[LineRange]] = {}
     left_out = 0
-    for source in sources:
+    for at, source in enumerate(sources):
+        if packer.room < EXCERPT_TOKENS_MIN:
+            left_out += len(sources) - at
+            break
         head = LineRange(1, 1 + 2 * CONTEXT_LINES)  # The words may stand in the path, or in the text said before.
         best, *further[source.key] = matching_ranges(source.lines, words) or [head]
         left_out += not _pack_range(packer, source, best, words)
@@ -303,11 +343,11 @@ def pack_neighbours(packer: Packer, source: Source, before: Sequence[Source], af
     """Pack a segment and its neighbours, the nearest first, each as far as it fits; how many neighbours did not fit."""
     packer.take_first(source, map(shortened, all_lines(source)), room=packer.room // 2)
     left_out = 0
-    for pair in zip_longest(before, after):
-        for neighbour in filter(None, pair):
-            lines = map(shortened, all_lines(neighbour))
-            is_taken = packer.take_first(neighbour, lines, room=packer.budget_tokens // NEIGHBOUR_SHARE)
-            left_out += not is_taken and bool(neighbour.lines)
+    for neighbour in [one for pair in zip_longest(before, after) for one in pair if one is not None]:
+        has_room = packer.room >= EXCERPT_TOKENS_MIN
+        lines = map(shortened, all_lines(neighbour)) if has_room else ()
+        is_taken = packer.take_first(neighbour, lines, room=packer.budget_tokens // NEIGHBOUR_SHARE)
+        left_out += not is_taken and bool(neighbour.lines)
     return left_out
 
 

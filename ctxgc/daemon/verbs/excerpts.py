@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly
 from ctxgc.core.excerpts import (
     Choice,
-    Count,
+    Frame,
     LineRange,
     Packer,
     Source,
@@ -38,16 +39,17 @@ from ctxgc.daemon.verbs.mutation import Cost, cost_of, mutate, over_budget_hint,
 from ctxgc.protocol.recall import StashRecall
 from ctxgc.protocol.replies.stash import ExcerptReply, RecallReply
 from ctxgc.stash.contract import Hit, Query, SearchResult, SegmentRow, SessionRow
+from ctxgc.tokens.counter import TokenCounter
 
 BUDGET_TOKENS = 4_000
 """The budget of a frame where the client names none."""
 LINES_BUDGET_TOKENS = 40_000
 """The same for lines by number: a client that names lines wants all of them."""
 HITS_MIN, HITS_MAX = 8, 50
-HIT_TOKENS = 100
-"""Hits are looked for in proportion to the budget: an excerpt has rarely fewer tokens."""
-NEIGHBOURS_MAX = 40
-"""Neighbours on each side."""
+HIT_TOKENS = 250
+"""Hits are looked for in proportion to the budget: this many tokens a hit."""
+NEIGHBOURS_MIN, NEIGHBOURS_MAX = 4, 40
+"""Neighbours on each side, in proportion to the budget."""
 INLINE_BYTES_MAX = 8 * 2**10
 """Packing so little costs about what a hop to another thread does."""
 
@@ -65,9 +67,7 @@ class Found(NamedTuple):
 class Packed(NamedTuple):
     """A filled frame. `rest` is the packing's own account of what did not fit."""
 
-    text: str
-    choices: list[Choice]
-    tokens: int
+    frame: Frame
     rest: int
 
 
@@ -127,22 +127,21 @@ async def pack(services: Services, budget_tokens: int, size_bytes: int, fill: Ca
     """Fill a frame; beside the loop where there is much to look at. Raises `OverBudget` where nothing fits."""
     counter = services.intake.counter
     if size_bytes <= INLINE_BYTES_MAX and counter.is_loaded:
-        packed = fill_frame(budget_tokens, counter.count, fill)
+        packed = fill_frame(budget_tokens, counter, fill)
     else:
-        packed = await asyncio.to_thread(fill_frame, budget_tokens, counter.count, fill)
-    if packed.rest and not packed.choices:
-        least = counter.count(render_frame([])) + 2 * HIT_TOKENS
+        packed = await asyncio.to_thread(fill_frame, budget_tokens, counter, fill)
+    if packed.rest and not packed.frame.choices:
+        least = counter.count(render_frame([])) + HIT_TOKENS
         hint = f"give {least} or more"
         raise OverBudget(f"nothing fits into {budget_tokens} tokens", hint=hint, field="budget_tokens")
     return packed
 
 
-def fill_frame(budget_tokens: int, count: Count, fill: Callable[[Packer], int]) -> Packed:
+def fill_frame(budget_tokens: int, counter: TokenCounter, fill: Callable[[Packer], int]) -> Packed:
     """A frame, filled. Heavy where the texts are long."""
-    packer = Packer(budget_tokens, count)
+    packer = Packer(budget_tokens, counter.count, is_exact=not counter.is_estimated)
     rest = fill(packer)
-    text, choices = packer.frame()
-    return Packed(text, choices, count(text), rest)
+    return Packed(packer.frame(), rest)
 
 
 async def recall_excerpts(services: Services, params: StashRecall) -> RecallReply:
@@ -155,10 +154,11 @@ async def recall_excerpts(services: Services, params: StashRecall) -> RecallRepl
     try:
         async with mutate(services, "stash.recall", params, session) as (session, tx):
             packed, found = await _excerpts_of(services, params, session)
-            tokens = {found[c.source.key].row.seq: c.tokens for c in packed.choices}
-            faults = note_recalled(session, tx, tokens, services.pacer.prices)
-            if faults:
-                tx.on_commit(lambda: publish_faults(services, session, list(tokens), faults))
+            # Neighbours were not asked for: no collection was wrong about them.
+            [slot] = session.slots([name])
+            tokens = next(choice.tokens for choice in packed.frame.choices if choice.source.key == slot)
+            faults = note_recalled(session, tx, {slot: tokens}, services.pacer.prices)
+            tx.on_commit(lambda: publish_faults(services, session, [slot], faults))
             return tx.answer(_reply(params, packed, found, session, faults))
     except ReadOnly as full:  # Reading goes on when nothing can be noted down.
         await session.ensure_current()
@@ -175,7 +175,8 @@ def require_project(row: SessionRow, project: str, name: str) -> None:
 async def _excerpts_of(services: Services, params: StashRecall, session: Session) -> tuple[Packed, dict[int, Found]]:
     """The frame of one segment or its neighbourhood, and what each source's key stands for. Inside the change."""
     [slot] = session.unforgotten_slots([params.id or params.around])
-    slots = [slot] if params.id else _neighbours(session, slot)
+    budget = budget_of(params)
+    slots = [slot] if params.id else _neighbours(session, slot, budget)
     rows = await services.stash.rows(session.key, slots)
     contents = await services.contents.get(session.key, slots)
     found = {
@@ -186,7 +187,6 @@ async def _excerpts_of(services: Services, params: StashRecall, session: Session
     if slot not in found:
         raise NotFound(f"segment {session.heap.ids[slot]!r} was forgotten", hint="nothing of it is left but its id")
     size_bytes = sum(size for one in found.values() for _, size, _ in one.row.pieces)
-    budget = budget_of(params)
 
     def fill(packer: Packer) -> int:
         if params.id:
@@ -199,18 +199,19 @@ async def _excerpts_of(services: Services, params: StashRecall, session: Session
         return pack_neighbours(packer, source_of(slot, "segment", found[slot], (slot,)), before, after)
 
     packed = await pack(services, budget, size_bytes, fill)
-    if not packed.choices:
+    if not packed.frame.choices:
         total = len(split_lines(piece.text for piece in found[slot].content[1]))
         what = f"no line {params.lines}" if params.lines else "no text"
         raise BadParams(f"the segment has {total} lines, and {what}", hint="lines count from 1", field="lines")
     return packed, found
 
 
-def _neighbours(session: Session, slot: int) -> list[int]:
+def _neighbours(session: Session, slot: int, budget_tokens: int) -> list[int]:
     """The slots around a slot in order of admission, forgotten ones passed over."""
     state = session.heap.state
-    before = [s for s in range(slot - 1, -1, -1) if state[s] != FORGOTTEN][:NEIGHBOURS_MAX]
-    after = [s for s in range(slot + 1, len(state)) if state[s] != FORGOTTEN][:NEIGHBOURS_MAX]
+    most = max(NEIGHBOURS_MIN, min(NEIGHBOURS_MAX, budget_tokens // HIT_TOKENS))
+    before = list(islice((s for s in range(slot - 1, -1, -1) if state[s] != FORGOTTEN), most))
+    after = list(islice((s for s in range(slot + 1, len(state)) if state[s] != FORGOTTEN), most))
     return [*reversed(before), slot, *after]
 
 
@@ -249,7 +250,7 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
     notes = list(result.notes)
     if packed.rest:
         notes.append(f"{packed.rest} more hits did not fit into {budget} tokens")
-    best = found[min(choice.source.key for choice in packed.choices)].row.key
+    best = found[min(choice.source.key for choice in packed.frame.choices)].row.key
     return _reply(params, packed, found, services.registry.peek(best), faults, notes)
 
 
@@ -296,7 +297,7 @@ def _order_of_use(found: Mapping[int, Found]) -> dict[int, tuple[float, ...]]:
 async def _note_in_awake_sessions(services: Services, packed: Packed, found: Mapping[int, Found]) -> int:
     """Note page faults on the shown segments; how many were evicted. A session that cannot note them stays as it is."""
     tokens: dict[SessionKey, dict[int, int]] = {}
-    for choice in packed.choices:
+    for choice in packed.frame.choices:
         row = found[choice.source.key].row
         if row.state is State.EVICTED:
             tokens.setdefault(row.key, {})[row.seq] = choice.tokens
@@ -333,20 +334,20 @@ def _reply(
     notes: Sequence[str] = (),
 ) -> RecallReply:
     cost = cost_of(session) if session else Cost(0, 0)
-    key = found[min(choice.source.key for choice in packed.choices)].row.key
-    excerpts = [excerpt_reply(choice, found.get(choice.source.key), key) for choice in packed.choices]
+    key = found[min(choice.source.key for choice in packed.frame.choices)].row.key
+    excerpts = [excerpt_reply(choice, found.get(choice.source.key), key) for choice in packed.frame.choices]
     next_line = packed.rest if params.id else 0
-    what = f"{len(excerpts)} {'excerpt' if len(excerpts) == 1 else 'excerpts'}, {packed.tokens} tokens"
+    what = f"{len(excerpts)} {'excerpt' if len(excerpts) == 1 else 'excerpts'}, {packed.frame.tokens} tokens"
     return RecallReply(
         session=str(key),
         recalled=[],
-        tokens=packed.tokens,
+        tokens=packed.frame.tokens,
         faults=session.row.faults if session else 0,
         notes=list(notes),
         resident_tokens=cost.resident_tokens,
         billed_tokens=cost.billed_tokens,
         changed=f"{what}; {f'{faults} had been evicted' if faults else 'none had been evicted'}",
-        text=packed.text,
+        text=packed.frame.text,
         excerpts=excerpts,
         budget_tokens=budget_of(params),
         left_out=0 if params.id else packed.rest,

@@ -17,6 +17,7 @@ from ctxgc.daemon.verbs.working_set import SectionMaker, choose_slots
 from ctxgc.protocol.recall import SessionRehydrate
 from ctxgc.protocol.replies.stash import RehydrateReply
 
+OLDER_FILES = "a file that changed since, or that cannot be read, is shown as the session wrote it: read it again"
 CALLS_OF_A_TURN_MAX = 64
 """Slots after a change among which the next turn's first slot is looked for."""
 
@@ -40,18 +41,18 @@ async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateRe
         return pack_sections(packer, maker.sections(chosen))
 
     # Files are read: never on the loop.
-    packed = await pack(services, params.budget_tokens, INLINE_BYTES_MAX + 1, fill)
+    frame, _ = await pack(services, params.budget_tokens, INLINE_BYTES_MAX + 1, fill)
     return RehydrateReply(
         session=str(session.key),
-        text=packed.text,
-        tokens=packed.tokens,
+        text=frame.text,
+        tokens=frame.tokens,
         budget_tokens=params.budget_tokens,
-        excerpts=[excerpt_reply(choice, maker.origins[choice.source.key], session.key) for choice in packed.choices],
-        notes=maker.notes,
+        excerpts=[excerpt_reply(choice, maker.origins[choice.source.key], session.key) for choice in frame.choices],
+        notes=[OLDER_FILES] if maker.has_older_file else [],
         departed=departed.segments,
         departed_tokens=departed.tokens,
         offer=departed.offer,
-        next=None if packed.choices else "`ctxgc sessions` lists the sessions",
+        next=None if frame.choices else "`ctxgc sessions` lists the sessions",
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ctxgc.adapters.facts.working_set import call_input, new_lines, open_plan_items
 from ctxgc.core.excerpts import LineRange, Section, Source, all_lines, numbered, ranges_of_lines, shortened
-from ctxgc.core.frame import clean_fact, split_lines
+from ctxgc.core.frame import split_lines
 from ctxgc.core.heap import ERRORED, FORGOTTEN, PENDING, PINNED, PLANNING, Heap
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import Kind
@@ -30,6 +30,8 @@ MOST = {REQUEST: 1, PLAN: 2, ERROR: 1, FILE: 6, DECISION: 3, PIN: 8, RULES: 12}
 """By section: the number of segments, or of files."""
 SHOWN = (RULES, PIN, REQUEST, PLAN, FILE, DECISION, ERROR)
 """The order of the frame: what the agent needs first is nearest to its next words."""
+FIRST_CHARS = 80
+"""Shown of the first line of a standing instruction."""
 HEAD_OF_FILE = LineRange(1, 10)
 """Shown of a file whose change is not known by its text."""
 DECISION_TOKENS_MIN = 12
@@ -84,7 +86,8 @@ class SectionMaker:
     ) -> None:
         self.origins: dict[int, Found | None] = {}
         """The segment behind each source, by the source's key."""
-        self.notes: list[str] = []
+        self.has_older_file = False
+        """Whether a file is shown as the session wrote it: the file changed since, or cannot be read."""
         self._project = project
         self._found = found
         self._moments = moments
@@ -128,25 +131,27 @@ class SectionMaker:
         return open_plan_items(call_input(*found.content))
 
     def _rules(self, found: Sequence[Found]) -> list[Section]:
-        lines: dict[str, str] = {}
+        lines: dict[bytes, str] = {}
         for one in found:
             tokens = sum(tokens for _, _, tokens in one.row.pieces)
             address, _, what = origin_in_session(one)
-            lines.setdefault(what, f"{address} {what}, {size_label(tokens)} tokens")
+            texts = split_lines(piece.text for piece in one.content[1])
+            # A rule without a file has no name but its first words.
+            first = "" if one.row.segment.paths else next(filter(str.strip, texts), "")[:FIRST_CHARS]
+            name = f"{what}, {size_label(tokens)} tokens"
+            lines.setdefault(one.row.digest, f"{address} {name}: {first}" if first else f"{address} {name}")
         facts = ("by reference", "`ctxgc recall ADDRESS` brings one back")
         source = Source(key=self._key(None), title=RULES, facts=facts, lines=list(lines.values()), order=(0,))
         return [self._section(RULES, source, SHARES[RULES])]
 
     def _file(self, path: str, found: Found, share: float) -> Section:
         """The lines of a file around its last change, from the disk; else the lines that the change put in."""
-        added = new_lines(call_input(*found.content)) if found.row.segment.kind is Kind.TOOL_CALL else []
+        added = new_lines(call_input(*found.content), path) if found.row.segment.kind is Kind.TOOL_CALL else []
         turn = found.row.segment.born_turn
         name = path.removeprefix(self._project.rstrip("/") + "/") if self._project else path
         data = read_unchanged(path, self._project, self._moments.get(found.row.seq, 0.0))
         if data is None:
-            self.notes.append(
-                f"{clean_fact(name)}: shown as turn {turn} wrote it, for it changed since or cannot be read"
-            )
+            self.has_older_file = True
             lines, state = added, f"as turn {turn} wrote it; the file may have changed since"
         else:
             text = (redact(data)[0] if self._redacts else data).decode("utf-8", "replace")
