@@ -193,12 +193,12 @@ def telling_part(text: str) -> str:
     return bare if len(bare) >= TELLING_CHARS_MIN else ""
 
 
-def numbered(lines: Sequence[str], span: LineRange) -> list[DataLine]:
+def number_lines(lines: Sequence[str], span: LineRange) -> list[DataLine]:
     """The lines of a range, whole."""
     return [DataLine(number, lines[number - 1]) for number in range(span.first, min(span.last, len(lines)) + 1)]
 
 
-def shortened(line: DataLine, words: Iterable[str] = ()) -> DataLine:
+def shorten_line(line: DataLine, words: Iterable[str] = ()) -> DataLine:
     """A line, or of a long line the part around the longest word that it has, or its beginning."""
     if len(line.text) <= LINE_CHARS_MAX:
         return line
@@ -302,7 +302,7 @@ def pack_matches(packer: Packer, sources: Sequence[Source], words: Sequence[str]
 
 def all_lines(source: Source) -> list[DataLine]:
     """Every line of a source, whole."""
-    return numbered(source.lines, LineRange(1, len(source.lines)))
+    return number_lines(source.lines, LineRange(1, len(source.lines)))
 
 
 def _pack_whole(packer: Packer, choice: Choice) -> bool:
@@ -319,7 +319,7 @@ def _pack_range(packer: Packer, source: Source, span: LineRange, words: Sequence
 
     True for a range that the frame holds already.
     """
-    lines = [shortened(line, words) for line in numbered(source.lines, span)]
+    lines = [shorten_line(line, words) for line in number_lines(source.lines, span)]
     if not lines or packer.repeated_share(lines) == 1 or packer.take_all(source, lines):
         return True
     at = max(range(len(lines)), key=lambda at: sum(word in lines[at].text.lower() for word in words))
@@ -332,7 +332,7 @@ def pack_lines(packer: Packer, source: Source, span: LineRange) -> int:
 
     0 where every line of the range is in the frame whole.
     """
-    lines = numbered(source.lines, span)
+    lines = number_lines(source.lines, span)
     taken = packer.take_first(source, lines)
     if not taken and lines and packer.take_part(source, lines[0]):
         taken = 1
@@ -341,11 +341,11 @@ def pack_lines(packer: Packer, source: Source, span: LineRange) -> int:
 
 def pack_neighbours(packer: Packer, source: Source, before: Sequence[Source], after: Sequence[Source]) -> int:
     """Pack a segment and its neighbours, the nearest first, each as far as it fits; how many neighbours did not fit."""
-    packer.take_first(source, map(shortened, all_lines(source)), room=packer.room // 2)
+    packer.take_first(source, map(shorten_line, all_lines(source)), room=packer.room // 2)
     left_out = 0
     for neighbour in [one for pair in zip_longest(before, after) for one in pair if one is not None]:
         has_room = packer.room >= EXCERPT_TOKENS_MIN
-        lines = map(shortened, all_lines(neighbour)) if has_room else ()
+        lines = map(shorten_line, all_lines(neighbour)) if has_room else ()
         is_taken = packer.take_first(neighbour, lines, room=packer.budget_tokens // NEIGHBOUR_SHARE)
         left_out += not is_taken and bool(neighbour.lines)
     return left_out

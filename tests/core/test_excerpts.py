@@ -14,7 +14,7 @@ from ctxgc.core.excerpts import (
     Source,
     all_lines,
     matching_ranges,
-    numbered,
+    number_lines,
     pack_lines,
     pack_matches,
     pack_neighbours,
@@ -92,7 +92,7 @@ def test_no_text_closes_or_imitates_the_frame(texts, facts):
         Block(
             title="match",
             facts=tuple(facts),
-            lines=tuple(numbered(lines := split_lines([t]), LineRange(1, len(lines)))),
+            lines=tuple(number_lines(lines := split_lines([t]), LineRange(1, len(lines)))),
         )
         for t in texts
     ]

@@ -54,7 +54,7 @@ INLINE_BYTES_MAX = 8 * 2**10
 """Packing so little costs about what a hop to another thread does."""
 
 
-class Found(NamedTuple):
+class StoredSegment(NamedTuple):
     """A segment to take excerpts from."""
 
     row: SegmentRow
@@ -72,43 +72,43 @@ class Packed(NamedTuple):
 
 
 def source_of(
-    key: int, title: str, found: Found, order: tuple[float, ...] = (), facts: tuple[str, ...] | None = None
+    key: int, title: str, stored: StoredSegment, order: tuple[float, ...] = (), facts: tuple[str, ...] | None = None
 ) -> Source:
     """A stored segment as a source of excerpts: its lines, and its origin as facts."""
-    row = found.row
+    row = stored.row
     return Source(
         key=key,
         title=title,
-        facts=origin_of(found) if facts is None else facts,
-        lines=split_lines(piece.text for piece in found.content[1]),
+        facts=origin_of(stored) if facts is None else facts,
+        lines=split_lines(piece.text for piece in stored.content[1]),
         tokens=sum(tokens for _, _, tokens in row.pieces),
         order=order,
     )
 
 
-def origin_of(found: Found) -> tuple[str, ...]:
+def origin_of(stored: StoredSegment) -> tuple[str, ...]:
     """The facts of a header. The address names session and segment; the label is last, for it may hold any text."""
-    row = found.row
+    row = stored.row
     day = time.strftime("%Y-%m-%d", time.gmtime(row.segment.wall_s)) if row.segment.wall_s > 0 else ""
-    project = found.project.rstrip("/").rpartition("/")[2]
-    address, turn, what = origin_in_session(found)
+    project = stored.project.rstrip("/").rpartition("/")[2]
+    address, turn, what = origin_in_session(stored)
     return (address, row.key.source, project, day, turn, row.state.value, what)
 
 
-def origin_in_session(found: Found) -> tuple[str, str, str]:
+def origin_in_session(stored: StoredSegment) -> tuple[str, str, str]:
     """The facts of a header where every block is of one session: address, turn, label."""
-    segment = found.row.segment
-    return str(Address(found.number, found.row.seq)), f"turn {segment.born_turn}", label(segment)
+    segment = stored.row.segment
+    return str(Address(stored.number, stored.row.seq)), f"turn {segment.born_turn}", label(segment)
 
 
-def excerpt_reply(choice: Choice, found: Found | None, session: SessionKey) -> ExcerptReply:
+def excerpt_reply(choice: Choice, stored: StoredSegment | None, session: SessionKey) -> ExcerptReply:
     """One block of a frame, for programs."""
     lines = sorted(choice.lines)
-    row = found.row if found else None
+    row = stored.row if stored else None
     return ExcerptReply(
         session=str(row.key if row else session),
         id=row.segment.id if row else "",
-        address=str(Address(found.number, found.row.seq)) if found else "",
+        address=str(Address(stored.number, stored.row.seq)) if stored else "",
         title=choice.source.title,
         label=label(row.segment) if row else "",
         kind=row.segment.kind.value if row else "",
@@ -153,17 +153,17 @@ async def recall_excerpts(services: Services, params: StashRecall) -> RecallRepl
     require_project(session.row, params.project, name)
     try:
         async with mutate(services, "stash.recall", params, session) as (session, tx):
-            packed, found = await _excerpts_of(services, params, session)
+            packed, stored = await _excerpts_of(services, params, session)
             # Neighbours were not asked for: no collection was wrong about them.
             [slot] = session.slots([name])
             tokens = next(choice.tokens for choice in packed.frame.choices if choice.source.key == slot)
             faults = note_recalled(session, tx, {slot: tokens}, services.pacer.prices)
             tx.on_commit(lambda: publish_faults(services, session, [slot], faults))
-            return tx.answer(_reply(params, packed, found, session, faults))
+            return tx.answer(_reply(params, packed, stored, session, faults))
     except ReadOnly as full:  # Reading goes on when nothing can be noted down.
         await session.ensure_current()
         note = f"the stash is read-only, so this is not noted as a page fault: {full}"
-        return _reply(params, packed, found, session, notes=[note])
+        return _reply(params, packed, stored, session, notes=[note])
 
 
 def require_project(row: SessionRow, project: str, name: str) -> None:
@@ -172,38 +172,40 @@ def require_project(row: SessionRow, project: str, name: str) -> None:
         raise NotFound(f"no segment {name!r} in project {project}", hint="`ctxgc search WORDS` finds what is")
 
 
-async def _excerpts_of(services: Services, params: StashRecall, session: Session) -> tuple[Packed, dict[int, Found]]:
+async def _excerpts_of(
+    services: Services, params: StashRecall, session: Session
+) -> tuple[Packed, dict[int, StoredSegment]]:
     """The frame of one segment or its neighbourhood, and what each source's key stands for. Inside the change."""
     [slot] = session.unforgotten_slots([params.id or params.around])
     budget = budget_of(params)
     slots = [slot] if params.id else _neighbours(session, slot, budget)
     rows = await services.stash.rows(session.key, slots)
     contents = await services.contents.get(session.key, slots)
-    found = {
-        row.seq: Found(row, contents[row.seq], session.number, session.row.project)
+    stored = {
+        row.seq: StoredSegment(row, contents[row.seq], session.number, session.row.project)
         for row in rows
         if row.seq in contents
     }
-    if slot not in found:
+    if slot not in stored:
         raise NotFound(f"segment {session.heap.ids[slot]!r} was forgotten", hint="nothing of it is left but its id")
-    size_bytes = sum(size for one in found.values() for _, size, _ in one.row.pieces)
+    size_bytes = sum(size for one in stored.values() for _, size, _ in one.row.pieces)
 
     def fill(packer: Packer) -> int:
         if params.id:
-            return pack_lines(packer, source_of(slot, "lines", found[slot]), _range_of(params.lines))
+            return pack_lines(packer, source_of(slot, "lines", stored[slot]), _range_of(params.lines))
         before, after = (
-            [source_of(seq, title, found[seq], (seq,)) for seq in seqs if seq in found]
+            [source_of(seq, title, stored[seq], (seq,)) for seq in seqs if seq in stored]
             for title, seqs in (("before", [s for s in slots if s < slot]), ("after", [s for s in slots if s > slot]))
         )
         before.reverse()
-        return pack_neighbours(packer, source_of(slot, "segment", found[slot], (slot,)), before, after)
+        return pack_neighbours(packer, source_of(slot, "segment", stored[slot], (slot,)), before, after)
 
     packed = await pack(services, budget, size_bytes, fill)
     if not packed.frame.choices:
-        total = len(split_lines(piece.text for piece in found[slot].content[1]))
+        total = len(split_lines(piece.text for piece in stored[slot].content[1]))
         what = f"no line {params.lines}" if params.lines else "no text"
         raise BadParams(f"the segment has {total} lines, and {what}", hint="lines count from 1", field="lines")
-    return packed, found
+    return packed, stored
 
 
 def _neighbours(session: Session, slot: int, budget_tokens: int) -> list[int]:
@@ -236,25 +238,25 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
     if not result.hits:
         hint = "; ".join(result.notes) or "try fewer or other words"
         raise NotFound(f"nothing found for {params.query!r}", hint=hint)
-    found = await _found_by_search(services, result)
+    stored = await _stored_hits(services, result)
     words = words_of(params.query, (mark for hit in result.hits for mark in _marked(hit.snippet)))
-    orders = _order_of_use(found)
-    size_bytes = sum(size for one in found.values() for _, size, _ in one.row.pieces)
+    orders = _order_of_use(stored)
+    size_bytes = sum(size for one in stored.values() for _, size, _ in one.row.pieces)
 
     def fill(packer: Packer) -> int:
-        sources = [source_of(key, "match", one, orders[key]) for key, one in found.items()]
+        sources = [source_of(key, "match", one, orders[key]) for key, one in stored.items()]
         return pack_matches(packer, sources, words)
 
     packed = await pack(services, budget, size_bytes, fill)
-    faults = await _note_in_awake_sessions(services, packed, found)
+    faults = await _note_in_awake_sessions(services, packed, stored)
     notes = list(result.notes)
     if packed.rest:
         notes.append(f"{packed.rest} more hits did not fit into {budget} tokens")
-    best = found[min(choice.source.key for choice in packed.frame.choices)].row.key
-    return _reply(params, packed, found, services.registry.peek(best), faults, notes)
+    best = stored[min(choice.source.key for choice in packed.frame.choices)].row.key
+    return _reply(params, packed, stored, services.registry.peek(best), faults, notes)
 
 
-async def _found_by_search(services: Services, result: SearchResult) -> dict[int, Found]:
+async def _stored_hits(services: Services, result: SearchResult) -> dict[int, StoredSegment]:
     """The hits with their contents, by rank; hits of equal content once, a forgotten hit not at all."""
     by_session: dict[SessionKey, list[Hit]] = {}
     for hit in result.hits:
@@ -266,15 +268,15 @@ async def _found_by_search(services: Services, result: SearchResult) -> dict[int
         numbers[key] = (owner.number if owner else 0) or session_number(key)
         bodies = await services.contents.get(key, [hit.row.seq for hit in hits])
         contents |= {(key, seq): body for seq, body in bodies.items()}
-    found: dict[int, Found] = {}
+    stored: dict[int, StoredSegment] = {}
     digests: set[bytes] = set()
     for rank, hit in enumerate(result.hits):
         row = hit.row
         content = contents.get((row.key, row.seq))
         if content is not None and row.digest not in digests and row.state is not State.FORGOTTEN:
             digests.add(row.digest)
-            found[rank] = Found(row, content, numbers[row.key], hit.project)
-    return found
+            stored[rank] = StoredSegment(row, content, numbers[row.key], hit.project)
+    return stored
 
 
 def _marked(snippet: str) -> list[str]:
@@ -282,23 +284,23 @@ def _marked(snippet: str) -> list[str]:
     return [part.partition(MATCH_END)[0] for part in snippet.split(MATCH_START)[1:]]
 
 
-def _order_of_use(found: Mapping[int, Found]) -> dict[int, tuple[float, ...]]:
+def _order_of_use(stored: Mapping[int, StoredSegment]) -> dict[int, tuple[float, ...]]:
     """The order of use by key: sessions by their newest hit, segments of a session by their place."""
     newest: dict[SessionKey, float] = {}
-    for one in found.values():
+    for one in stored.values():
         newest[one.row.key] = max(newest.get(one.row.key, 0.0), one.row.segment.wall_s)
     rank = {key: at for at, key in enumerate(newest)}
     return {
         number: (newest[one.row.key], -rank[one.row.key], one.row.segment.place, one.row.seq)
-        for number, one in found.items()
+        for number, one in stored.items()
     }
 
 
-async def _note_in_awake_sessions(services: Services, packed: Packed, found: Mapping[int, Found]) -> int:
+async def _note_in_awake_sessions(services: Services, packed: Packed, stored: Mapping[int, StoredSegment]) -> int:
     """Note page faults on the shown segments; how many were evicted. A session that cannot note them stays as it is."""
     tokens: dict[SessionKey, dict[int, int]] = {}
     for choice in packed.frame.choices:
-        row = found[choice.source.key].row
+        row = stored[choice.source.key].row
         if row.state is State.EVICTED:
             tokens.setdefault(row.key, {})[row.seq] = choice.tokens
     sessions = [(session, tokens[key]) for key in tokens if (session := services.registry.peek(key)) is not None]
@@ -328,14 +330,14 @@ def publish_faults(services: Services, session: Session, slots: Sequence[int], f
 def _reply(
     params: StashRecall,
     packed: Packed,
-    found: Mapping[int, Found],
+    stored: Mapping[int, StoredSegment],
     session: Session | None,
     faults: int = 0,
     notes: Sequence[str] = (),
 ) -> RecallReply:
     cost = cost_of(session) if session else Cost(0, 0)
-    key = found[min(choice.source.key for choice in packed.frame.choices)].row.key
-    excerpts = [excerpt_reply(choice, found.get(choice.source.key), key) for choice in packed.frame.choices]
+    key = stored[min(choice.source.key for choice in packed.frame.choices)].row.key
+    excerpts = [excerpt_reply(choice, stored.get(choice.source.key), key) for choice in packed.frame.choices]
     next_line = packed.rest if params.id else 0
     what = f"{len(excerpts)} {'excerpt' if len(excerpts) == 1 else 'excerpts'}, {packed.frame.tokens} tokens"
     return RecallReply(

@@ -11,7 +11,7 @@ from ctxgc.core.excerpts import Packer, pack_sections
 from ctxgc.core.heap import Heap
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.departures import departed_of
-from ctxgc.daemon.verbs.excerpts import INLINE_BYTES_MAX, Found, excerpt_reply, pack
+from ctxgc.daemon.verbs.excerpts import INLINE_BYTES_MAX, StoredSegment, excerpt_reply, pack
 from ctxgc.daemon.verbs.mutation import session_of
 from ctxgc.daemon.verbs.working_set import SectionMaker, choose_slots
 from ctxgc.protocol.recall import SessionRehydrate
@@ -32,9 +32,13 @@ async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateRe
     rows = {row.seq: row for row in await services.stash.rows(session.key, wanted)}
     contents = await services.contents.get(session.key, slots)
     number, project, updated_s = session.number, session.row.project, session.row.updated_s
-    found = {seq: Found(rows[seq], contents[seq], number, project) for seq in slots if seq in contents and seq in rows}
+    stored = {
+        seq: StoredSegment(rows[seq], contents[seq], number, project)
+        for seq in slots
+        if seq in contents and seq in rows
+    }
     moments = {slot: rows[after].segment.wall_s if after in rows else updated_s for slot, after in later.items()}
-    maker = SectionMaker(project, found, moments, redacts=services.config.redact.enabled)
+    maker = SectionMaker(project, stored, moments, redacts=services.config.redact.enabled)
     departed = departed_of(session.heap)
 
     def fill(packer: Packer) -> int:

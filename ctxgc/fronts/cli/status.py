@@ -216,7 +216,7 @@ def _say_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> Non
 
 
 def _dropped(reply: ShowReply) -> str:
-    """The segments that the host dropped, and the commands that bring them back; in raw tokens, as they are recalled."""
+    """The segments that the host dropped, in raw tokens, and the commands that bring them back."""
     if not reply.departed:
         return ""
     what = f"{plural(reply.departed, 'segment')}, {tokens_label(reply.departed_tokens)} raw tokens, by the host"
