@@ -41,6 +41,8 @@ TELLING_CHARS_MIN = 6
 NEIGHBOUR_SHARE = 4
 """A neighbour takes at most a quarter of the budget: the neighbourhood is more than one long result."""
 
+FRAME_CHARS_MAX = 2_000_000
+"""A token of blanks has more than a hundred: with its escapes the frame has to fit into a line of the protocol."""
 SECTION_TOKENS_MIN = 80
 """A smaller share of a small budget would hold a header and no line."""
 
@@ -89,6 +91,16 @@ class Choice:
         return Block(title=self.source.title, facts=self.source.facts, lines=lines)
 
 
+@dataclass(slots=True)
+class _Fitting:
+    """Lines that fit: `count` with the lines that the frame has already, tokens with the header. Mutable."""
+
+    tokens: int
+    count: int = 0
+    chars: int = 0
+    lines: list[DataLine] = field(default_factory=list)
+
+
 class Frame(NamedTuple):
     """A rendered frame, its tokens, and the choices in the order in which they are shown."""
 
@@ -107,35 +119,23 @@ class Packer:
         self._is_exact = is_exact
         """Whether counts add up; estimates do not."""
         self._headers: dict[int, int] = {}
+        self._chars = 0
         self._shown: set[str] = set()
         """The telling text of every chosen line."""
         self.room = budget_tokens - count(render_frame([]))
 
-    def take_all(self, source: Source, lines: Iterable[DataLine]) -> bool:
+    def take_all(self, source: Source, lines: Sequence[DataLine]) -> bool:
         """Take all lines, or none where they do not fit; whether they are taken."""
-        todo = self._new_lines(source, lines)
-        spent = self._header_tokens(source)
-        for line in todo:
-            spent += self._count(render_line(line) + "\n")
-            if spent > self.room:
-                return False
-        self._put(source, todo, spent)
-        return True
+        fitting = self._fit(source, lines, self.room)
+        if fitting.count == len(lines):
+            self._put(source, fitting)
+        return fitting.count == len(lines)
 
     def take_first(self, source: Source, lines: Iterable[DataLine], room: int | None = None) -> int:
         """Take lines in order up to the first line beyond `room`; how many of the lines are in the frame now."""
-        left = self.room if room is None else min(room, self.room)
-        spent, number, taken = self._header_tokens(source), 0, []
-        for line in lines:
-            if not self._has(source, line):
-                cost = self._count(render_line(line) + "\n")
-                if spent + cost > left:
-                    break
-                taken.append(line)
-                spent += cost
-            number += 1
-        self._put(source, taken, spent)
-        return number
+        fitting = self._fit(source, lines, self.room if room is None else min(room, self.room))
+        self._put(source, fitting)
+        return fitting.count
 
     def take_part(self, source: Source, line: DataLine) -> bool:
         """Take as much of a line's beginning as fits, in halves; whether any of it is taken."""
@@ -163,11 +163,21 @@ class Packer:
             kept.pop()
         return Frame("", 0, [])
 
-    def _has(self, source: Source, line: DataLine) -> bool:
-        return source.key in self.choices and line.number in self.choices[source.key].lines
-
-    def _new_lines(self, source: Source, lines: Iterable[DataLine]) -> list[DataLine]:
-        return [line for line in lines if not self._has(source, line)]
+    def _fit(self, source: Source, lines: Iterable[DataLine], room: int) -> _Fitting:
+        """The first lines that fit into some room, those of them that are new, and the cost of the new lines."""
+        fitting = _Fitting(tokens=self._header_tokens(source))
+        known = self.choices[source.key].lines if source.key in self.choices else {}
+        for line in lines:
+            if line.number not in known:
+                text = render_line(line) + "\n"
+                tokens = self._count(text)
+                if fitting.tokens + tokens > room or self._chars + fitting.chars + len(text) > FRAME_CHARS_MAX:
+                    break
+                fitting.lines.append(line)
+                fitting.tokens += tokens
+                fitting.chars += len(text)
+            fitting.count += 1
+        return fitting
 
     def _header_tokens(self, source: Source) -> int:
         if source.key in self.choices:
@@ -176,14 +186,15 @@ class Packer:
             self._headers[source.key] = self._count(render_header(source.title, source.facts) + "\n")
         return self._headers[source.key]
 
-    def _put(self, source: Source, lines: Sequence[DataLine], spent: int) -> None:
-        if not lines:
+    def _put(self, source: Source, fitting: _Fitting) -> None:
+        if not fitting.lines:
             return
         choice = self.choices.setdefault(source.key, Choice(source))
-        choice.lines.update((line.number, line) for line in lines)
-        choice.tokens += spent
-        self.room -= spent
-        self._shown.update(filter(None, (telling_part(line.text) for line in lines)))
+        choice.lines.update((line.number, line) for line in fitting.lines)
+        choice.tokens += fitting.tokens
+        self.room -= fitting.tokens
+        self._chars += fitting.chars
+        self._shown.update(filter(None, (telling_part(line.text) for line in fitting.lines)))
 
 
 def telling_part(text: str) -> str:

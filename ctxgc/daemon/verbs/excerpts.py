@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly
+from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
 from ctxgc.core.excerpts import (
     Choice,
     Frame,
@@ -123,6 +124,18 @@ def excerpt_reply(choice: Choice, stored: StoredSegment | None, session: Session
     )
 
 
+async def readable_contents(services: Services, key: SessionKey, seqs: Sequence[int]) -> dict[int, Content]:
+    """The contents of segments, as far as the stash can read them: a damaged segment takes no neighbour with it."""
+    try:
+        return await services.contents.get(key, seqs)
+    except StorageFailed:
+        contents: dict[int, Content] = {}
+        for seq in seqs:
+            with suppress(StorageFailed):
+                contents |= await services.contents.get(key, [seq])
+        return contents
+
+
 async def pack(services: Services, budget_tokens: int, size_bytes: int, fill: Callable[[Packer], int]) -> Packed:
     """Fill a frame; beside the loop where there is much to look at. Raises `OverBudget` where nothing fits."""
     counter = services.intake.counter
@@ -156,7 +169,7 @@ async def recall_excerpts(services: Services, params: StashRecall) -> RecallRepl
             packed, stored = await _excerpts_of(services, params, session)
             # Neighbours were not asked for: no collection was wrong about them.
             [slot] = session.slots([name])
-            tokens = next(choice.tokens for choice in packed.frame.choices if choice.source.key == slot)
+            tokens = next((choice.tokens for choice in packed.frame.choices if choice.source.key == slot), 0)
             faults = note_recalled(session, tx, {slot: tokens}, services.pacer.prices)
             tx.on_commit(lambda: publish_faults(services, session, [slot], faults))
             return tx.answer(_reply(params, packed, stored, session, faults))
@@ -180,13 +193,14 @@ async def _excerpts_of(
     budget = budget_of(params)
     slots = [slot] if params.id else _neighbours(session, slot, budget)
     rows = await services.stash.rows(session.key, slots)
-    contents = await services.contents.get(session.key, slots)
+    contents = await readable_contents(services, session.key, slots)
     stored = {
         row.seq: StoredSegment(row, contents[row.seq], session.number, session.row.project)
         for row in rows
         if row.seq in contents
     }
-    if slot not in stored:
+    if slot not in stored:  # Read alone it says what is wrong with it.
+        await services.contents.get(session.key, [slot])
         raise NotFound(f"segment {session.heap.ids[slot]!r} was forgotten", hint="nothing of it is left but its id")
     size_bytes = sum(size for one in stored.values() for _, size, _ in one.row.pieces)
 
@@ -232,7 +246,8 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
     if params.op_id:
         raise BadParams("op_id goes with a recall by id", field="op_id", hint="a query may be repeated as it is")
     budget = budget_of(params)
-    key = await services.registry.resolve(params.session) if params.session else None
+    is_bound = bool(params.session) or params.scope == "session"
+    key = await services.registry.resolve(params.session, params.cwd) if is_bound else None
     limit = max(HITS_MIN, min(HITS_MAX, budget // HIT_TOKENS))
     result = await services.stash.search(Query(text=params.query, key=key, project=params.project, limit=limit))
     if not result.hits:
@@ -248,6 +263,8 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
         return pack_matches(packer, sources, words)
 
     packed = await pack(services, budget, size_bytes, fill)
+    if not packed.frame.choices:
+        raise NotFound(f"no text found for {params.query!r}", hint="`ctxgc search` lists what has no text too")
     faults = await _note_in_awake_sessions(services, packed, stored)
     notes = list(result.notes)
     if packed.rest:
@@ -266,7 +283,7 @@ async def _stored_hits(services: Services, result: SearchResult) -> dict[int, St
     for key, hits in by_session.items():
         owner = await services.stash.session(key)
         numbers[key] = (owner.number if owner else 0) or session_number(key)
-        bodies = await services.contents.get(key, [hit.row.seq for hit in hits])
+        bodies = await readable_contents(services, key, [hit.row.seq for hit in hits])
         contents |= {(key, seq): body for seq, body in bodies.items()}
     stored: dict[int, StoredSegment] = {}
     digests: set[bytes] = set()

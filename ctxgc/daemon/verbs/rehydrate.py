@@ -11,7 +11,7 @@ from ctxgc.core.excerpts import Packer, pack_sections
 from ctxgc.core.heap import Heap
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.departures import departed_of
-from ctxgc.daemon.verbs.excerpts import INLINE_BYTES_MAX, StoredSegment, excerpt_reply, pack
+from ctxgc.daemon.verbs.excerpts import INLINE_BYTES_MAX, StoredSegment, excerpt_reply, pack, readable_contents
 from ctxgc.daemon.verbs.mutation import session_of
 from ctxgc.daemon.verbs.working_set import SectionMaker, choose_slots
 from ctxgc.protocol.recall import SessionRehydrate
@@ -30,7 +30,7 @@ async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateRe
     later = {slot: _first_slot_after(session.heap, slot) for slot in chosen.files.values()}
     wanted = sorted({*slots, *later.values()} - {-1})
     rows = {row.seq: row for row in await services.stash.rows(session.key, wanted)}
-    contents = await services.contents.get(session.key, slots)
+    contents = await readable_contents(services, session.key, slots)
     number, project, updated_s = session.number, session.row.project, session.row.updated_s
     stored = {
         seq: StoredSegment(rows[seq], contents[seq], number, project)
