@@ -5,8 +5,8 @@
       2. each source again: whole, else more ranges      ├─▶ Packer ──▶ blocks in order of use: a frame <= the budget
     a segment, its neighbours, a working set: in order   ┘
 
-Pure: the caller counts tokens. A line of the frame costs the same wherever it stands (`core.frame`), so that costs add
-up; `Packer.frame` counts the whole all the same, and drops the last choice while the whole is above the budget.
+Pure: the caller counts tokens. A line of the frame costs the same wherever it stands (`core.frame`), so that exact
+costs add up; of estimates `Packer.frame` counts the whole, and drops the last choice while that is above the budget.
 """
 
 from __future__ import annotations
@@ -25,16 +25,24 @@ CONTEXT_LINES = 2
 RANGES_MAX = 4
 """Ranges of one segment."""
 RANGE_LINES_MAX = 40
+EXCERPT_TOKENS_MIN = 30
+"""The least room for one more source: a header and a short line."""
 LINE_CHARS_MAX = 600
 """The part of a long line that an excerpt shows, where nobody asked for the line by its number."""
 PART_CHARS_MIN = 40
-SCANNED_CHARS_MAX = 1_000_000
-"""The part of a segment in which matches are looked for: the part that the index knows."""
+SCANNED_LINES_MAX = 50_000
+"""The part of a segment in which matches are looked for."""
+HOLDERS_MAX = 300
+"""Lines of a segment that count for one word: a word in more lines points nowhere."""
+WORD_CHARS_WHOLE, WORD_CHARS_START = 2, 4
+"""A word this short matches whole words, or the starts of words; a longer word matches anywhere, as in camelCase."""
 TELLING_CHARS_MIN = 6
 """A shorter line (`}`, `else:`) does not say whether two texts are the same."""
 NEIGHBOUR_SHARE = 4
 """A neighbour takes at most a quarter of the budget: the neighbourhood is more than one long result."""
 
+FRAME_CHARS_MAX = 2_000_000
+"""A token of blanks has more than a hundred: with its escapes the frame has to fit into a line of the protocol."""
 SECTION_TOKENS_MIN = 80
 """A smaller share of a small budget would hold a header and no line."""
 
@@ -83,42 +91,51 @@ class Choice:
         return Block(title=self.source.title, facts=self.source.facts, lines=lines)
 
 
+@dataclass(slots=True)
+class _Fitting:
+    """Lines that fit: `count` with the lines that the frame has already, tokens with the header. Mutable."""
+
+    tokens: int
+    count: int = 0
+    chars: int = 0
+    lines: list[DataLine] = field(default_factory=list)
+
+
+class Frame(NamedTuple):
+    """A rendered frame, its tokens, and the choices in the order in which they are shown."""
+
+    text: str
+    tokens: int
+    choices: list[Choice]
+
+
 class Packer:
     """Fills one frame: `room` is what is left of the budget, and no choice takes more."""
 
-    def __init__(self, budget_tokens: int, count: Count) -> None:
+    def __init__(self, budget_tokens: int, count: Count, *, is_exact: bool = True) -> None:
         self.budget_tokens = budget_tokens
         self.choices: dict[int, Choice] = {}
         self._count = count
+        self._is_exact = is_exact
+        """Whether counts add up; estimates do not."""
+        self._headers: dict[int, int] = {}
+        self._chars = 0
         self._shown: set[str] = set()
         """The telling text of every chosen line."""
         self.room = budget_tokens - count(render_frame([]))
 
-    def take_all(self, source: Source, lines: Iterable[DataLine]) -> bool:
+    def take_all(self, source: Source, lines: Sequence[DataLine]) -> bool:
         """Take all lines, or none where they do not fit; whether they are taken."""
-        todo = self._new_lines(source, lines)
-        spent = self._header_tokens(source)
-        for line in todo:
-            spent += self._count(render_line(line) + "\n")
-            if spent > self.room:
-                return False
-        self._put(source, todo, spent)
-        return True
+        fitting = self._fit(source, lines, self.room)
+        if fitting.count == len(lines):
+            self._put(source, fitting)
+        return fitting.count == len(lines)
 
     def take_first(self, source: Source, lines: Iterable[DataLine], room: int | None = None) -> int:
         """Take lines in order up to the first line beyond `room`; how many of the lines are in the frame now."""
-        left = self.room if room is None else min(room, self.room)
-        spent, number, taken = self._header_tokens(source), 0, []
-        for line in lines:
-            if not self._has(source, line):
-                cost = self._count(render_line(line) + "\n")
-                if spent + cost > left:
-                    break
-                taken.append(line)
-                spent += cost
-            number += 1
-        self._put(source, taken, spent)
-        return number
+        fitting = self._fit(source, lines, self.room if room is None else min(room, self.room))
+        self._put(source, fitting)
+        return fitting.count
 
     def take_part(self, source: Source, line: DataLine) -> bool:
         """Take as much of a line's beginning as fits, in halves; whether any of it is taken."""
@@ -134,36 +151,50 @@ class Packer:
         keys = [key for line in lines if (key := telling_part(line.text))]
         return sum(map(self._shown.__contains__, keys)) / len(keys) if keys else 0.0
 
-    def frame(self) -> tuple[str, list[Choice]]:
+    def frame(self) -> Frame:
         """The frame, at most `budget_tokens`, with the choices as shown; empty where nothing fits."""
         kept = list(self.choices.values())
         while kept:
             shown = sorted(kept, key=lambda choice: (choice.source.order, choice.source.key))
             text = render_frame(choice.block() for choice in shown)
-            if self._count(text) <= self.budget_tokens:
-                return text, shown
-            kept.pop()  # Counts that are estimates do not add up.
-        return "", []
+            tokens = self.budget_tokens - self.room if self._is_exact else self._count(text)
+            if tokens <= self.budget_tokens:
+                return Frame(text, tokens, shown)
+            kept.pop()
+        return Frame("", 0, [])
 
-    def _has(self, source: Source, line: DataLine) -> bool:
-        return source.key in self.choices and line.number in self.choices[source.key].lines
-
-    def _new_lines(self, source: Source, lines: Iterable[DataLine]) -> list[DataLine]:
-        return [line for line in lines if not self._has(source, line)]
+    def _fit(self, source: Source, lines: Iterable[DataLine], room: int) -> _Fitting:
+        """The first lines that fit into some room, those of them that are new, and the cost of the new lines."""
+        fitting = _Fitting(tokens=self._header_tokens(source))
+        known = self.choices[source.key].lines if source.key in self.choices else {}
+        for line in lines:
+            if line.number not in known:
+                text = render_line(line) + "\n"
+                tokens = self._count(text)
+                if fitting.tokens + tokens > room or self._chars + fitting.chars + len(text) > FRAME_CHARS_MAX:
+                    break
+                fitting.lines.append(line)
+                fitting.tokens += tokens
+                fitting.chars += len(text)
+            fitting.count += 1
+        return fitting
 
     def _header_tokens(self, source: Source) -> int:
         if source.key in self.choices:
             return 0
-        return self._count(render_header(source.title, source.facts) + "\n")
+        if source.key not in self._headers:
+            self._headers[source.key] = self._count(render_header(source.title, source.facts) + "\n")
+        return self._headers[source.key]
 
-    def _put(self, source: Source, lines: Sequence[DataLine], spent: int) -> None:
-        if not lines:
+    def _put(self, source: Source, fitting: _Fitting) -> None:
+        if not fitting.lines:
             return
         choice = self.choices.setdefault(source.key, Choice(source))
-        choice.lines.update((line.number, line) for line in lines)
-        choice.tokens += spent
-        self.room -= spent
-        self._shown.update(filter(None, (telling_part(line.text) for line in lines)))
+        choice.lines.update((line.number, line) for line in fitting.lines)
+        choice.tokens += fitting.tokens
+        self.room -= fitting.tokens
+        self._chars += fitting.chars
+        self._shown.update(filter(None, (telling_part(line.text) for line in fitting.lines)))
 
 
 def telling_part(text: str) -> str:
@@ -173,12 +204,12 @@ def telling_part(text: str) -> str:
     return bare if len(bare) >= TELLING_CHARS_MIN else ""
 
 
-def numbered(lines: Sequence[str], span: LineRange) -> list[DataLine]:
+def number_lines(lines: Sequence[str], span: LineRange) -> list[DataLine]:
     """The lines of a range, whole."""
     return [DataLine(number, lines[number - 1]) for number in range(span.first, min(span.last, len(lines)) + 1)]
 
 
-def shortened(line: DataLine, words: Iterable[str] = ()) -> DataLine:
+def shorten_line(line: DataLine, words: Iterable[str] = ()) -> DataLine:
     """A line, or of a long line the part around the longest word that it has, or its beginning."""
     if len(line.text) <= LINE_CHARS_MAX:
         return line
@@ -199,26 +230,43 @@ def matching_ranges(lines: Sequence[str], words: Sequence[str]) -> list[LineRang
     """The ranges of lines that match best, the best first, each with the lines around it; at most `RANGES_MAX`.
 
     A line's score is the sum of the weights of its words; a word in few lines of the segment weighs more. Lines with
-    less than half of the best score are left out. O(lines · words), at C speed within a line.
+    less than half of the best score are left out. O(text · words), at C speed between hits.
     """
-    holders: dict[str, list[int]] = {word: [] for word in words}
-    scanned = 0
-    for at, line in enumerate(lines):
-        lowered = line.lower()
-        for word, places in holders.items():
-            if word in lowered:
-                places.append(at)
-        scanned += len(line) + 1
-        if scanned > SCANNED_CHARS_MAX:
-            break
+    lowered = "\n".join(lines[:SCANNED_LINES_MAX]).lower()
     scores: dict[int, float] = {}
-    for places in holders.values():
+    for word in words:
+        places = _holders(lowered, word)
         weight = log1p(len(lines) / (1 + len(places)))
         for at in places:
             scores[at] = scores.get(at, 0.0) + weight
     best = max(scores.values(), default=0.0)
     ranked = sorted((at for at, score in scores.items() if 2 * score >= best), key=lambda at: (-scores[at], at))
     return _ranges_around(ranked, len(lines))
+
+
+def _holders(lowered: str, word: str) -> list[int]:
+    """The first lines of a text, from 0, that have the word; at most `HOLDERS_MAX`."""
+    holders: list[int] = []
+    line = counted = 0
+    at = lowered.find(word)
+    while at >= 0 and len(holders) < HOLDERS_MAX:
+        if _is_word_at(lowered, at, word):
+            line += lowered.count("\n", counted, at)
+            counted = at
+            holders.append(line)
+            end = lowered.find("\n", at)
+            at = lowered.find(word, end) if end >= 0 else -1
+        else:
+            at = lowered.find(word, at + 1)
+    return holders
+
+
+def _is_word_at(text: str, at: int, word: str) -> bool:
+    if len(word) > WORD_CHARS_START or not word.isascii():
+        return True
+    end = at + len(word)
+    is_start = at == 0 or not text[at - 1].isalnum()
+    return is_start and (len(word) > WORD_CHARS_WHOLE or end == len(text) or not text[end].isalnum())
 
 
 def ranges_of_lines(lines: Sequence[str], wanted: Iterable[str]) -> list[LineRange]:
@@ -249,7 +297,10 @@ def pack_matches(packer: Packer, sources: Sequence[Source], words: Sequence[str]
     """
     further: dict[int, list[LineRange]] = {}
     left_out = 0
-    for source in sources:
+    for at, source in enumerate(sources):
+        if packer.room < EXCERPT_TOKENS_MIN:
+            left_out += len(sources) - at
+            break
         head = LineRange(1, 1 + 2 * CONTEXT_LINES)  # The words may stand in the path, or in the text said before.
         best, *further[source.key] = matching_ranges(source.lines, words) or [head]
         left_out += not _pack_range(packer, source, best, words)
@@ -262,7 +313,7 @@ def pack_matches(packer: Packer, sources: Sequence[Source], words: Sequence[str]
 
 def all_lines(source: Source) -> list[DataLine]:
     """Every line of a source, whole."""
-    return numbered(source.lines, LineRange(1, len(source.lines)))
+    return number_lines(source.lines, LineRange(1, len(source.lines)))
 
 
 def _pack_whole(packer: Packer, choice: Choice) -> bool:
@@ -279,7 +330,7 @@ def _pack_range(packer: Packer, source: Source, span: LineRange, words: Sequence
 
     True for a range that the frame holds already.
     """
-    lines = [shortened(line, words) for line in numbered(source.lines, span)]
+    lines = [shorten_line(line, words) for line in number_lines(source.lines, span)]
     if not lines or packer.repeated_share(lines) == 1 or packer.take_all(source, lines):
         return True
     at = max(range(len(lines)), key=lambda at: sum(word in lines[at].text.lower() for word in words))
@@ -292,7 +343,7 @@ def pack_lines(packer: Packer, source: Source, span: LineRange) -> int:
 
     0 where every line of the range is in the frame whole.
     """
-    lines = numbered(source.lines, span)
+    lines = number_lines(source.lines, span)
     taken = packer.take_first(source, lines)
     if not taken and lines and packer.take_part(source, lines[0]):
         taken = 1
@@ -301,13 +352,13 @@ def pack_lines(packer: Packer, source: Source, span: LineRange) -> int:
 
 def pack_neighbours(packer: Packer, source: Source, before: Sequence[Source], after: Sequence[Source]) -> int:
     """Pack a segment and its neighbours, the nearest first, each as far as it fits; how many neighbours did not fit."""
-    packer.take_first(source, map(shortened, all_lines(source)), room=packer.room // 2)
+    packer.take_first(source, map(shorten_line, all_lines(source)), room=packer.room // 2)
     left_out = 0
-    for pair in zip_longest(before, after):
-        for neighbour in filter(None, pair):
-            lines = map(shortened, all_lines(neighbour))
-            is_taken = packer.take_first(neighbour, lines, room=packer.budget_tokens // NEIGHBOUR_SHARE)
-            left_out += not is_taken and bool(neighbour.lines)
+    for neighbour in [one for pair in zip_longest(before, after) for one in pair if one is not None]:
+        has_room = packer.room >= EXCERPT_TOKENS_MIN
+        lines = map(shorten_line, all_lines(neighbour)) if has_room else ()
+        is_taken = packer.take_first(neighbour, lines, room=packer.budget_tokens // NEIGHBOUR_SHARE)
+        left_out += not is_taken and bool(neighbour.lines)
     return left_out
 
 

@@ -32,6 +32,7 @@ _KEPT_FORMATS = "\u200c\u200d"
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of characters that steer a terminal, hide text or end a line."""
 _OPENING, _CLOSING = ("Ps", "Pi"), ("Pe", "Pf")
+_ASCII_IN_HEADER = str.maketrans("[{]}\t", "(()) ")
 
 
 class DataLine(NamedTuple):
@@ -72,9 +73,10 @@ def render_line(line: DataLine) -> str:
 
 def clean_fact(text: str) -> str:
     """A fact on one line, with no brackets but round ones, and without the dot that parts facts."""
-    kept = visible_text(text).replace("\t", " ")
+    kept = visible_text(text[: 2 * FACT_CHARS_MAX])
     kept = kept if len(kept) <= FACT_CHARS_MAX else kept[: FACT_CHARS_MAX - 1] + "…"
-    return "".join(map(_harmless_in_header, kept))
+    kept = kept.translate(_ASCII_IN_HEADER)
+    return kept if kept.isascii() else "".join(map(_harmless_in_header, kept))
 
 
 def _harmless_in_header(sign: str) -> str:
@@ -86,7 +88,7 @@ def _harmless_in_header(sign: str) -> str:
 
 def visible_text(text: str) -> str:
     """The text with visible signs for control, format and surrogate characters and further line ends; tabs stay."""
-    if text.isprintable():
+    if text.isprintable() or text.replace("\t", " ").isprintable():
         return text
     return "".join(_visible(char) for char in text)
 

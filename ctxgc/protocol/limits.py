@@ -22,5 +22,5 @@ EVENTS_BYTES_MAX = 8 * 2**20
 
 NO_LIMIT_TOKENS = 2**40
 """A window limit of a session that stands for no limit at all, whatever its run or the configuration says."""
-RECALL_TOKENS_MAX = 500_000
-"""Tokens of a frame of recalled text: with its escapes in JSON it fits into a line."""
+RECALL_TOKENS_MAX = 200_000
+"""Tokens of a frame of recalled text."""

@@ -16,6 +16,8 @@ COPIES = [
     "ctxgc recall '#1' | grep -n 'def ' | sed -n 1,20p",
     "ctxgc recall {id}",
     "ctxgc recall {id} --json",
+    "ctxgc recall '#1' --lines 40-80",
+    "ctxgc recall --budget 2k '#1'",
 ]
 NEWS = [
     "ctxgc recall '#1' && make",
@@ -26,6 +28,9 @@ NEWS = [
     "ctxgc recall '#2'",
     "ctxgc recall --session codex:x '#1'",
     "ctxgc recall --query words",
+    "ctxgc recall --around '#1'",
+    "ctxgc recall --lines 40-80 --around '#1'",
+    "ctxgc rehydrate '#1'",
     "ctxgc show '#1'",
     "echo ctxgc recall '#1'",
     "ctxgc recall '#1' " + "x" * 200,

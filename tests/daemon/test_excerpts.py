@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from ctxgc.core.errors import BadParams, NotFound, OverBudget
+from ctxgc.core.errors import BadParams, NotFound, OverBudget, StorageFailed
 from ctxgc.core.frame import END, HEAD
+from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 from tests.daemon.harness import COUNTER
 from tests.daemon.test_laws import SECRET, a_session, reading, states
 
@@ -202,3 +203,63 @@ async def test_two_hundred_recalls_at_once_each_answer_within_their_budget(bench
     )
 
     assert all(reply["tokens"] <= 300 and reply["excerpts"] for reply in replies)
+
+
+async def test_in_the_scope_of_a_session_a_query_finds_that_session_alone_by_name_and_by_folder(bench):
+    await a_stash(bench)
+
+    for asking in ({"session": "client:other"}, {"cwd": "/work/b"}):
+        recalled = await bench.call("stash.recall", query="crankshaft", scope="session", **asking)
+        assert {one["session"] for one in recalled["excerpts"]} == {"client:other"}
+
+
+async def test_a_damaged_segment_takes_no_other_with_it_and_says_so_itself(bench, monkeypatch):
+    await a_stash(bench)
+    bodies = bench.stash.bodies
+
+    async def read(key, seqs):
+        if key.session == "one" and 0 in seqs:
+            raise StorageFailed("segment 'call0' is damaged in the stash")
+        return await bodies(key, seqs)
+
+    monkeypatch.setattr(bench.stash, "bodies", read)
+    bench.services.contents._cache.clear()
+
+    found = await bench.call("stash.recall", query="crankshaft")
+    around = await bench.call("stash.recall", around="#1", session="client:one")
+
+    assert {one["session"] for one in found["excerpts"]} == {"client:two", "client:other"}
+    assert "let me see one" in around["text"]
+    with pytest.raises(StorageFailed, match="damaged"):
+        await bench.call("stash.recall", around="#0", session="client:one")
+
+
+async def test_around_a_segment_without_text_are_its_neighbours(bench):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment={"kind": "user", "id": "mute", "text": ""})
+
+    recalled = await bench.call("stash.recall", **session, around="mute")
+
+    assert "let me see" in recalled["text"]
+    with pytest.raises(BadParams, match="no text"):
+        await bench.call("stash.recall", **session, id="mute", budget_tokens=500)
+
+
+async def test_around_is_a_page_fault_of_the_segment_asked_for_and_of_no_neighbour(bench):
+    session = await a_session(bench)
+    await bench.call("segment.evict", **session, ids=["call1", "call2", "call3"])
+
+    recalled = await bench.call("stash.recall", **session, around="call2")
+
+    assert recalled["faults"] == 1
+    assert recalled["changed"].endswith("1 had been evicted")
+    assert set((await states(bench, **session)).values()) == {"resident", "evicted"}
+
+
+async def test_a_text_of_blanks_makes_no_frame_that_the_protocol_could_not_carry(bench):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment=reading(7, "\n".join([" " * 200_000] * 50)))
+
+    reply = await bench.call_raw("stash.recall", b'{"session":"client:s","id":"call7","budget_tokens":200000}')
+
+    assert len(reply) < FRAME_BYTES_DEFAULT

@@ -1,10 +1,12 @@
 """`session.rehydrate`: what a new or compacted session goes on from, in a frame within a budget."""
 
+import json
 import os
 import re
 
 import pytest
 
+from ctxgc.adapters.facts.working_set import new_lines, open_plan_items
 from ctxgc.core.errors import OverBudget
 from ctxgc.daemon.project_files import CLOCK_SLACK_S
 from tests.daemon.harness import COUNTER
@@ -44,6 +46,7 @@ async def a_days_work(bench, project):
     )
     story = [
         {"kind": "system", "id": "rules", "text": "Never push to main. " * 20, "paths": [f"{project}/CLAUDE.md"]},
+        {"kind": "system", "id": "hook", "text": "Answer in French.\n" + "And so on. " * 50},
         {"kind": "user", "id": "old", "text": "What is this project?"},
         {"kind": "tool_call", "id": "note", "tool": "Read", "text": "the ports are 4711 and 4712", "is_pinned": True},
         {"kind": "user", "id": "new", "text": "Make the clock go at half the speed, please."},
@@ -87,7 +90,9 @@ async def test_a_working_set_has_rules_by_reference_pins_plan_files_decisions_an
 
     shown = blocks(reply["text"])
     assert FRAME.fullmatch(reply["text"])
-    assert len(shown["standing instructions"]) == 1
+    hook, rules = shown["standing instructions"]
+    assert hook.endswith(": Answer in French.")
+    assert "CLAUDE.md" in rules
     assert "Never push" not in reply["text"]
     assert shown["pinned"] == ["1|the ports are 4711 and 4712"]
     assert shown["last request"] == ["1|Make the clock go at half the speed, please."]
@@ -151,7 +156,7 @@ async def test_a_file_that_is_not_as_the_session_left_it_is_shown_as_the_session
 
     assert blocks(reply["text"])["file under edit"] == ["1|tick = 2  # mended here"]
     assert "the file may have changed since" in reply["text"]
-    assert re.fullmatch("clock.py: shown as turn [0-9]+ wrote it, for it changed since or .*", *reply["notes"])
+    assert "read it again" in reply["notes"][0]
     assert "of another project" not in reply["text"]
 
 
@@ -201,3 +206,49 @@ async def test_a_budget_that_holds_no_line_is_refused_with_the_next_step(bench, 
         await bench.call("session.rehydrate", **session, budget_tokens=10)
 
     assert refused.value.hint
+
+
+PATCH = """*** Begin Patch
+*** Update File: clock.py
+@@
+-tick = 1
++tick = 2  # mended here
+*** Add File: other.py
++never = 'shown for clock.py'
+*** End Patch"""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"file_path": "/p/clock.py", "new_string": "tick = 2  # mended here"},
+        {"file_path": "/p/clock.py", "edits": [{"old_string": "a", "new_string": "tick = 2  # mended here"}]},
+        {"filePath": "/p/clock.py", "content": "tick = 2  # mended here"},
+        {"input": PATCH},
+        {"command": ["apply_patch", PATCH]},
+        f"const r = await tools.apply_patch({json.dumps(PATCH)})",
+    ],
+)
+def test_the_lines_that_a_call_wrote_into_a_file_are_known_in_every_agents_words(value):
+    assert new_lines(value, "/p/clock.py") == ["tick = 2  # mended here"]
+
+
+@pytest.mark.parametrize("value", [None, 7, [], "ls", {"edits": 3}, {"edits": [None]}, {"command": []}, {"input": {}}])
+def test_a_call_that_writes_no_text_has_no_lines_and_no_plan(value):
+    assert new_lines(value, "/p/clock.py") == []
+    assert open_plan_items(value) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "items"),
+    [
+        (
+            {"plan": [{"step": "Cure it", "status": "pending"}, {"step": "b", "status": "completed"}]},
+            ["[pending] Cure it"],
+        ),
+        ({"todos": [{"content": "Cure\nit", "status": "in_progress"}, {"x": 1}, "y"]}, ["[in_progress] Cure it"]),
+        ({"plan": "# Cure\n\n1. it"}, ["# Cure", "1. it"]),
+    ],
+)
+def test_open_items_are_read_in_every_agents_words(value, items):
+    assert open_plan_items(value) == items

@@ -40,6 +40,13 @@ def test_the_screen_says_what_is_out_what_it_cost_and_what_the_next_collection_w
     assert "looks again after 1.2 k more evictable tokens; cold in 3 min" in page
 
 
+def test_what_the_host_dropped_is_offered_and_nothing_is_said_where_nothing_was(daemon, run):
+    dropped = ON | {"departed": 212, "departed_tokens": 84_000}
+
+    assert "212 segments, 84.0 k raw tokens, by the host; `ctxgc rehydrate`" in run(daemon(of(dropped)), "status").out
+    assert "dropped" not in run(daemon(of(ON)), "status").out
+
+
 def test_in_shadow_nothing_is_said_to_have_left(daemon, run):
     page = run(daemon(of(SHADOW)), "status").out
 

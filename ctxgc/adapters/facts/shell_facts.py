@@ -27,7 +27,7 @@ _WHOLE = re.compile(rf"(?:cat(?: -[A-Za-z]+)*|nl(?: -[a-z]+)*|head{_COUNT})((?:{
 _RANGE = re.compile(rf"sed -n {_LINES}{_FILE}|(?:cat|nl)(?: -[A-Za-z]+)*{_FILE} \| (?:head{_COUNT}|sed -n {_LINES})")
 _QUOTED = re.compile(_LINES)
 
-_FLAGS = r"(?: --(?:raw|json|piece[ =][\w.]+))*"
+_FLAGS = r"(?: --(?:raw|json|(?:piece|lines|budget)[ =][\w.-]+))*"
 _RECALL = re.compile(rf"(?:[\w./~-]*/)?ctxgc recall{_FLAGS} (#\d+|[\w.:~-]+){_FLAGS}")
 _SHOWERS = frozenset({"head", "tail", "sed", "grep", "rg", "cat", "less", "nl", "cut", "fold"})
 _QUIET: tuple[tuple[list[str], list[str]], ...] = (([], []), (["2>&1"], []), (["2>"], ["/dev/null"]))

@@ -1,16 +1,17 @@
 """What a later session goes on from, read out of stored tool calls: open plan items, and the text that an edit put in.
 
 tool call ──call_input──▶ input ──open_plan_items──▶ one line an item
-                                ──new_lines────────▶ lines of the new text
+                                ──new_lines────────▶ the lines that it put into a file
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ctxgc.adapters.facts.patch_paths import is_patch
+from ctxgc.adapters.facts.patch_paths import is_patch, script_parts
 from ctxgc.adapters.json_values import as_dict
 from ctxgc.adapters.skeletons import join_input
 from ctxgc.core.segment import Piece
@@ -19,6 +20,7 @@ ITEMS_MAX = 100
 ITEM_KEYS = ("content", "step", "title", "subject", "text")
 """Members with a plan item's words: Claude Code and OpenCode write `content`, Codex `step`."""
 CLOSED = frozenset({"completed", "complete", "done", "cancelled", "canceled"})
+_PATCH_FILE = re.compile(r"\*\*\* (?:Update|Add) File: (.+?)\s*$")
 NEW_KEYS = ("new_string", "newString", "new_str", "new_text", "newText", "content", "file_text", "insert_text")
 
 
@@ -43,12 +45,12 @@ def _words_of(item: dict[str, Any]) -> str:
     return next((" ".join(item[key].split()) for key in ITEM_KEYS if isinstance(item.get(key), str)), "")
 
 
-def new_lines(value: Any) -> list[str]:
-    """The lines that an edit or a write put into files, in order; of a patch its added lines."""
-    return [line for text in _new_texts(value) for line in text.split("\n")]
+def new_lines(value: Any, path: str) -> list[str]:
+    """The lines that an edit or a write put into a file, in order; of a patch its added lines in that file."""
+    return [line for text in _new_texts(value, path) if text.strip() for line in text.split("\n")]
 
 
-def _new_texts(value: Any) -> Iterator[str]:
+def _new_texts(value: Any, path: str) -> Iterator[str]:
     if isinstance(value, str):
         value = {"patch": value}
     if not isinstance(value, dict):
@@ -61,4 +63,16 @@ def _new_texts(value: Any) -> Iterator[str]:
         part = value.get(key)
         text = part[-1] if isinstance(part, list) and part else part
         if isinstance(text, str) and is_patch(text):
-            yield "\n".join(line[1:] for line in text.split("\n") if line.startswith("+"))
+            patches = [text] if text.lstrip().startswith("***") else script_parts(text).parts
+            yield from (added_lines(patch, path) for patch in patches if is_patch(patch))
+
+
+def added_lines(patch: str, path: str) -> str:
+    """The lines that an apply_patch envelope adds to a file."""
+    added, is_wanted = [], False
+    for line in patch.split("\n"):
+        if match := _PATCH_FILE.match(line):
+            is_wanted = f"/{path}".endswith(f"/{match[1].lstrip('./')}")
+        elif is_wanted and line.startswith("+"):
+            added.append(line[1:])
+    return "\n".join(added)

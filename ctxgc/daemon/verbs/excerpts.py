@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
-from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly
+from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
 from ctxgc.core.excerpts import (
     Choice,
-    Count,
+    Frame,
     LineRange,
     Packer,
     Source,
@@ -38,21 +40,22 @@ from ctxgc.daemon.verbs.mutation import Cost, cost_of, mutate, over_budget_hint,
 from ctxgc.protocol.recall import StashRecall
 from ctxgc.protocol.replies.stash import ExcerptReply, RecallReply
 from ctxgc.stash.contract import Hit, Query, SearchResult, SegmentRow, SessionRow
+from ctxgc.tokens.counter import TokenCounter
 
 BUDGET_TOKENS = 4_000
 """The budget of a frame where the client names none."""
 LINES_BUDGET_TOKENS = 40_000
 """The same for lines by number: a client that names lines wants all of them."""
 HITS_MIN, HITS_MAX = 8, 50
-HIT_TOKENS = 100
-"""Hits are looked for in proportion to the budget: an excerpt has rarely fewer tokens."""
-NEIGHBOURS_MAX = 40
-"""Neighbours on each side."""
+HIT_TOKENS = 250
+"""Hits are looked for in proportion to the budget: this many tokens a hit."""
+NEIGHBOURS_MIN, NEIGHBOURS_MAX = 4, 40
+"""Neighbours on each side, in proportion to the budget."""
 INLINE_BYTES_MAX = 8 * 2**10
 """Packing so little costs about what a hop to another thread does."""
 
 
-class Found(NamedTuple):
+class StoredSegment(NamedTuple):
     """A segment to take excerpts from."""
 
     row: SegmentRow
@@ -65,50 +68,48 @@ class Found(NamedTuple):
 class Packed(NamedTuple):
     """A filled frame. `rest` is the packing's own account of what did not fit."""
 
-    text: str
-    choices: list[Choice]
-    tokens: int
+    frame: Frame
     rest: int
 
 
 def source_of(
-    key: int, title: str, found: Found, order: tuple[float, ...] = (), facts: tuple[str, ...] | None = None
+    key: int, title: str, stored: StoredSegment, order: tuple[float, ...] = (), facts: tuple[str, ...] | None = None
 ) -> Source:
     """A stored segment as a source of excerpts: its lines, and its origin as facts."""
-    row = found.row
+    row = stored.row
     return Source(
         key=key,
         title=title,
-        facts=origin_of(found) if facts is None else facts,
-        lines=split_lines(piece.text for piece in found.content[1]),
+        facts=origin_of(stored) if facts is None else facts,
+        lines=split_lines(piece.text for piece in stored.content[1]),
         tokens=sum(tokens for _, _, tokens in row.pieces),
         order=order,
     )
 
 
-def origin_of(found: Found) -> tuple[str, ...]:
+def origin_of(stored: StoredSegment) -> tuple[str, ...]:
     """The facts of a header. The address names session and segment; the label is last, for it may hold any text."""
-    row = found.row
+    row = stored.row
     day = time.strftime("%Y-%m-%d", time.gmtime(row.segment.wall_s)) if row.segment.wall_s > 0 else ""
-    project = found.project.rstrip("/").rpartition("/")[2]
-    address, turn, what = origin_in_session(found)
+    project = stored.project.rstrip("/").rpartition("/")[2]
+    address, turn, what = origin_in_session(stored)
     return (address, row.key.source, project, day, turn, row.state.value, what)
 
 
-def origin_in_session(found: Found) -> tuple[str, str, str]:
+def origin_in_session(stored: StoredSegment) -> tuple[str, str, str]:
     """The facts of a header where every block is of one session: address, turn, label."""
-    segment = found.row.segment
-    return str(Address(found.number, found.row.seq)), f"turn {segment.born_turn}", label(segment)
+    segment = stored.row.segment
+    return str(Address(stored.number, stored.row.seq)), f"turn {segment.born_turn}", label(segment)
 
 
-def excerpt_reply(choice: Choice, found: Found | None, session: SessionKey) -> ExcerptReply:
+def excerpt_reply(choice: Choice, stored: StoredSegment | None, session: SessionKey) -> ExcerptReply:
     """One block of a frame, for programs."""
     lines = sorted(choice.lines)
-    row = found.row if found else None
+    row = stored.row if stored else None
     return ExcerptReply(
         session=str(row.key if row else session),
         id=row.segment.id if row else "",
-        address=str(Address(found.number, found.row.seq)) if found else "",
+        address=str(Address(stored.number, stored.row.seq)) if stored else "",
         title=choice.source.title,
         label=label(row.segment) if row else "",
         kind=row.segment.kind.value if row else "",
@@ -123,26 +124,37 @@ def excerpt_reply(choice: Choice, found: Found | None, session: SessionKey) -> E
     )
 
 
+async def readable_contents(services: Services, key: SessionKey, seqs: Sequence[int]) -> dict[int, Content]:
+    """The contents of segments, as far as the stash can read them: a damaged segment takes no neighbour with it."""
+    try:
+        return await services.contents.get(key, seqs)
+    except StorageFailed:
+        contents: dict[int, Content] = {}
+        for seq in seqs:
+            with suppress(StorageFailed):
+                contents |= await services.contents.get(key, [seq])
+        return contents
+
+
 async def pack(services: Services, budget_tokens: int, size_bytes: int, fill: Callable[[Packer], int]) -> Packed:
     """Fill a frame; beside the loop where there is much to look at. Raises `OverBudget` where nothing fits."""
     counter = services.intake.counter
     if size_bytes <= INLINE_BYTES_MAX and counter.is_loaded:
-        packed = fill_frame(budget_tokens, counter.count, fill)
+        packed = fill_frame(budget_tokens, counter, fill)
     else:
-        packed = await asyncio.to_thread(fill_frame, budget_tokens, counter.count, fill)
-    if packed.rest and not packed.choices:
-        least = counter.count(render_frame([])) + 2 * HIT_TOKENS
+        packed = await asyncio.to_thread(fill_frame, budget_tokens, counter, fill)
+    if packed.rest and not packed.frame.choices:
+        least = counter.count(render_frame([])) + HIT_TOKENS
         hint = f"give {least} or more"
         raise OverBudget(f"nothing fits into {budget_tokens} tokens", hint=hint, field="budget_tokens")
     return packed
 
 
-def fill_frame(budget_tokens: int, count: Count, fill: Callable[[Packer], int]) -> Packed:
+def fill_frame(budget_tokens: int, counter: TokenCounter, fill: Callable[[Packer], int]) -> Packed:
     """A frame, filled. Heavy where the texts are long."""
-    packer = Packer(budget_tokens, count)
+    packer = Packer(budget_tokens, counter.count, is_exact=not counter.is_estimated)
     rest = fill(packer)
-    text, choices = packer.frame()
-    return Packed(text, choices, count(text), rest)
+    return Packed(packer.frame(), rest)
 
 
 async def recall_excerpts(services: Services, params: StashRecall) -> RecallReply:
@@ -154,16 +166,17 @@ async def recall_excerpts(services: Services, params: StashRecall) -> RecallRepl
     require_project(session.row, params.project, name)
     try:
         async with mutate(services, "stash.recall", params, session) as (session, tx):
-            packed, found = await _excerpts_of(services, params, session)
-            tokens = {found[c.source.key].row.seq: c.tokens for c in packed.choices}
-            faults = note_recalled(session, tx, tokens, services.pacer.prices)
-            if faults:
-                tx.on_commit(lambda: publish_faults(services, session, list(tokens), faults))
-            return tx.answer(_reply(params, packed, found, session, faults))
+            packed, stored = await _excerpts_of(services, params, session)
+            # Neighbours were not asked for: no collection was wrong about them.
+            [slot] = session.slots([name])
+            tokens = next((choice.tokens for choice in packed.frame.choices if choice.source.key == slot), 0)
+            faults = note_recalled(session, tx, {slot: tokens}, services.pacer.prices)
+            tx.on_commit(lambda: publish_faults(services, session, [slot], faults))
+            return tx.answer(_reply(params, packed, stored, session, faults))
     except ReadOnly as full:  # Reading goes on when nothing can be noted down.
         await session.ensure_current()
         note = f"the stash is read-only, so this is not noted as a page fault: {full}"
-        return _reply(params, packed, found, session, notes=[note])
+        return _reply(params, packed, stored, session, notes=[note])
 
 
 def require_project(row: SessionRow, project: str, name: str) -> None:
@@ -172,45 +185,49 @@ def require_project(row: SessionRow, project: str, name: str) -> None:
         raise NotFound(f"no segment {name!r} in project {project}", hint="`ctxgc search WORDS` finds what is")
 
 
-async def _excerpts_of(services: Services, params: StashRecall, session: Session) -> tuple[Packed, dict[int, Found]]:
+async def _excerpts_of(
+    services: Services, params: StashRecall, session: Session
+) -> tuple[Packed, dict[int, StoredSegment]]:
     """The frame of one segment or its neighbourhood, and what each source's key stands for. Inside the change."""
     [slot] = session.unforgotten_slots([params.id or params.around])
-    slots = [slot] if params.id else _neighbours(session, slot)
+    budget = budget_of(params)
+    slots = [slot] if params.id else _neighbours(session, slot, budget)
     rows = await services.stash.rows(session.key, slots)
-    contents = await services.contents.get(session.key, slots)
-    found = {
-        row.seq: Found(row, contents[row.seq], session.number, session.row.project)
+    contents = await readable_contents(services, session.key, slots)
+    stored = {
+        row.seq: StoredSegment(row, contents[row.seq], session.number, session.row.project)
         for row in rows
         if row.seq in contents
     }
-    if slot not in found:
+    if slot not in stored:  # Read alone it says what is wrong with it.
+        await services.contents.get(session.key, [slot])
         raise NotFound(f"segment {session.heap.ids[slot]!r} was forgotten", hint="nothing of it is left but its id")
-    size_bytes = sum(size for one in found.values() for _, size, _ in one.row.pieces)
-    budget = budget_of(params)
+    size_bytes = sum(size for one in stored.values() for _, size, _ in one.row.pieces)
 
     def fill(packer: Packer) -> int:
         if params.id:
-            return pack_lines(packer, source_of(slot, "lines", found[slot]), _range_of(params.lines))
+            return pack_lines(packer, source_of(slot, "lines", stored[slot]), _range_of(params.lines))
         before, after = (
-            [source_of(seq, title, found[seq], (seq,)) for seq in seqs if seq in found]
+            [source_of(seq, title, stored[seq], (seq,)) for seq in seqs if seq in stored]
             for title, seqs in (("before", [s for s in slots if s < slot]), ("after", [s for s in slots if s > slot]))
         )
         before.reverse()
-        return pack_neighbours(packer, source_of(slot, "segment", found[slot], (slot,)), before, after)
+        return pack_neighbours(packer, source_of(slot, "segment", stored[slot], (slot,)), before, after)
 
     packed = await pack(services, budget, size_bytes, fill)
-    if not packed.choices:
-        total = len(split_lines(piece.text for piece in found[slot].content[1]))
+    if not packed.frame.choices:
+        total = len(split_lines(piece.text for piece in stored[slot].content[1]))
         what = f"no line {params.lines}" if params.lines else "no text"
         raise BadParams(f"the segment has {total} lines, and {what}", hint="lines count from 1", field="lines")
-    return packed, found
+    return packed, stored
 
 
-def _neighbours(session: Session, slot: int) -> list[int]:
+def _neighbours(session: Session, slot: int, budget_tokens: int) -> list[int]:
     """The slots around a slot in order of admission, forgotten ones passed over."""
     state = session.heap.state
-    before = [s for s in range(slot - 1, -1, -1) if state[s] != FORGOTTEN][:NEIGHBOURS_MAX]
-    after = [s for s in range(slot + 1, len(state)) if state[s] != FORGOTTEN][:NEIGHBOURS_MAX]
+    most = max(NEIGHBOURS_MIN, min(NEIGHBOURS_MAX, budget_tokens // HIT_TOKENS))
+    before = list(islice((s for s in range(slot - 1, -1, -1) if state[s] != FORGOTTEN), most))
+    after = list(islice((s for s in range(slot + 1, len(state)) if state[s] != FORGOTTEN), most))
     return [*reversed(before), slot, *after]
 
 
@@ -229,31 +246,34 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
     if params.op_id:
         raise BadParams("op_id goes with a recall by id", field="op_id", hint="a query may be repeated as it is")
     budget = budget_of(params)
-    key = await services.registry.resolve(params.session) if params.session else None
+    is_bound = bool(params.session) or params.scope == "session"
+    key = await services.registry.resolve(params.session, params.cwd) if is_bound else None
     limit = max(HITS_MIN, min(HITS_MAX, budget // HIT_TOKENS))
     result = await services.stash.search(Query(text=params.query, key=key, project=params.project, limit=limit))
     if not result.hits:
         hint = "; ".join(result.notes) or "try fewer or other words"
         raise NotFound(f"nothing found for {params.query!r}", hint=hint)
-    found = await _found_by_search(services, result)
+    stored = await _stored_hits(services, result)
     words = words_of(params.query, (mark for hit in result.hits for mark in _marked(hit.snippet)))
-    orders = _order_of_use(found)
-    size_bytes = sum(size for one in found.values() for _, size, _ in one.row.pieces)
+    orders = _order_of_use(stored)
+    size_bytes = sum(size for one in stored.values() for _, size, _ in one.row.pieces)
 
     def fill(packer: Packer) -> int:
-        sources = [source_of(key, "match", one, orders[key]) for key, one in found.items()]
+        sources = [source_of(key, "match", one, orders[key]) for key, one in stored.items()]
         return pack_matches(packer, sources, words)
 
     packed = await pack(services, budget, size_bytes, fill)
-    faults = await _note_in_awake_sessions(services, packed, found)
+    if not packed.frame.choices:
+        raise NotFound(f"no text found for {params.query!r}", hint="`ctxgc search` lists what has no text too")
+    faults = await _note_in_awake_sessions(services, packed, stored)
     notes = list(result.notes)
     if packed.rest:
         notes.append(f"{packed.rest} more hits did not fit into {budget} tokens")
-    best = found[min(choice.source.key for choice in packed.choices)].row.key
-    return _reply(params, packed, found, services.registry.peek(best), faults, notes)
+    best = stored[min(choice.source.key for choice in packed.frame.choices)].row.key
+    return _reply(params, packed, stored, services.registry.peek(best), faults, notes)
 
 
-async def _found_by_search(services: Services, result: SearchResult) -> dict[int, Found]:
+async def _stored_hits(services: Services, result: SearchResult) -> dict[int, StoredSegment]:
     """The hits with their contents, by rank; hits of equal content once, a forgotten hit not at all."""
     by_session: dict[SessionKey, list[Hit]] = {}
     for hit in result.hits:
@@ -263,17 +283,17 @@ async def _found_by_search(services: Services, result: SearchResult) -> dict[int
     for key, hits in by_session.items():
         owner = await services.stash.session(key)
         numbers[key] = (owner.number if owner else 0) or session_number(key)
-        bodies = await services.contents.get(key, [hit.row.seq for hit in hits])
+        bodies = await readable_contents(services, key, [hit.row.seq for hit in hits])
         contents |= {(key, seq): body for seq, body in bodies.items()}
-    found: dict[int, Found] = {}
+    stored: dict[int, StoredSegment] = {}
     digests: set[bytes] = set()
     for rank, hit in enumerate(result.hits):
         row = hit.row
         content = contents.get((row.key, row.seq))
         if content is not None and row.digest not in digests and row.state is not State.FORGOTTEN:
             digests.add(row.digest)
-            found[rank] = Found(row, content, numbers[row.key], hit.project)
-    return found
+            stored[rank] = StoredSegment(row, content, numbers[row.key], hit.project)
+    return stored
 
 
 def _marked(snippet: str) -> list[str]:
@@ -281,23 +301,23 @@ def _marked(snippet: str) -> list[str]:
     return [part.partition(MATCH_END)[0] for part in snippet.split(MATCH_START)[1:]]
 
 
-def _order_of_use(found: Mapping[int, Found]) -> dict[int, tuple[float, ...]]:
+def _order_of_use(stored: Mapping[int, StoredSegment]) -> dict[int, tuple[float, ...]]:
     """The order of use by key: sessions by their newest hit, segments of a session by their place."""
     newest: dict[SessionKey, float] = {}
-    for one in found.values():
+    for one in stored.values():
         newest[one.row.key] = max(newest.get(one.row.key, 0.0), one.row.segment.wall_s)
     rank = {key: at for at, key in enumerate(newest)}
     return {
         number: (newest[one.row.key], -rank[one.row.key], one.row.segment.place, one.row.seq)
-        for number, one in found.items()
+        for number, one in stored.items()
     }
 
 
-async def _note_in_awake_sessions(services: Services, packed: Packed, found: Mapping[int, Found]) -> int:
+async def _note_in_awake_sessions(services: Services, packed: Packed, stored: Mapping[int, StoredSegment]) -> int:
     """Note page faults on the shown segments; how many were evicted. A session that cannot note them stays as it is."""
     tokens: dict[SessionKey, dict[int, int]] = {}
-    for choice in packed.choices:
-        row = found[choice.source.key].row
+    for choice in packed.frame.choices:
+        row = stored[choice.source.key].row
         if row.state is State.EVICTED:
             tokens.setdefault(row.key, {})[row.seq] = choice.tokens
     sessions = [(session, tokens[key]) for key in tokens if (session := services.registry.peek(key)) is not None]
@@ -327,26 +347,26 @@ def publish_faults(services: Services, session: Session, slots: Sequence[int], f
 def _reply(
     params: StashRecall,
     packed: Packed,
-    found: Mapping[int, Found],
+    stored: Mapping[int, StoredSegment],
     session: Session | None,
     faults: int = 0,
     notes: Sequence[str] = (),
 ) -> RecallReply:
     cost = cost_of(session) if session else Cost(0, 0)
-    key = found[min(choice.source.key for choice in packed.choices)].row.key
-    excerpts = [excerpt_reply(choice, found.get(choice.source.key), key) for choice in packed.choices]
+    key = stored[min(choice.source.key for choice in packed.frame.choices)].row.key
+    excerpts = [excerpt_reply(choice, stored.get(choice.source.key), key) for choice in packed.frame.choices]
     next_line = packed.rest if params.id else 0
-    what = f"{len(excerpts)} {'excerpt' if len(excerpts) == 1 else 'excerpts'}, {packed.tokens} tokens"
+    what = f"{len(excerpts)} {'excerpt' if len(excerpts) == 1 else 'excerpts'}, {packed.frame.tokens} tokens"
     return RecallReply(
         session=str(key),
         recalled=[],
-        tokens=packed.tokens,
+        tokens=packed.frame.tokens,
         faults=session.row.faults if session else 0,
         notes=list(notes),
         resident_tokens=cost.resident_tokens,
         billed_tokens=cost.billed_tokens,
         changed=f"{what}; {f'{faults} had been evicted' if faults else 'none had been evicted'}",
-        text=packed.text,
+        text=packed.frame.text,
         excerpts=excerpts,
         budget_tokens=budget_of(params),
         left_out=0 if params.id else packed.rest,

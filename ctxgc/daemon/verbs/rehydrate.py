@@ -11,12 +11,13 @@ from ctxgc.core.excerpts import Packer, pack_sections
 from ctxgc.core.heap import Heap
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.departures import departed_of
-from ctxgc.daemon.verbs.excerpts import INLINE_BYTES_MAX, Found, excerpt_reply, pack
+from ctxgc.daemon.verbs.excerpts import INLINE_BYTES_MAX, StoredSegment, excerpt_reply, pack, readable_contents
 from ctxgc.daemon.verbs.mutation import session_of
 from ctxgc.daemon.verbs.working_set import SectionMaker, choose_slots
 from ctxgc.protocol.recall import SessionRehydrate
 from ctxgc.protocol.replies.stash import RehydrateReply
 
+OLDER_FILES = "a file that changed since, or that cannot be read, is shown as the session wrote it: read it again"
 CALLS_OF_A_TURN_MAX = 64
 """Slots after a change among which the next turn's first slot is looked for."""
 
@@ -29,29 +30,33 @@ async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateRe
     later = {slot: _first_slot_after(session.heap, slot) for slot in chosen.files.values()}
     wanted = sorted({*slots, *later.values()} - {-1})
     rows = {row.seq: row for row in await services.stash.rows(session.key, wanted)}
-    contents = await services.contents.get(session.key, slots)
+    contents = await readable_contents(services, session.key, slots)
     number, project, updated_s = session.number, session.row.project, session.row.updated_s
-    found = {seq: Found(rows[seq], contents[seq], number, project) for seq in slots if seq in contents and seq in rows}
+    stored = {
+        seq: StoredSegment(rows[seq], contents[seq], number, project)
+        for seq in slots
+        if seq in contents and seq in rows
+    }
     moments = {slot: rows[after].segment.wall_s if after in rows else updated_s for slot, after in later.items()}
-    maker = SectionMaker(project, found, moments, redacts=services.config.redact.enabled)
+    maker = SectionMaker(project, stored, moments, redacts=services.config.redact.enabled)
     departed = departed_of(session.heap)
 
     def fill(packer: Packer) -> int:
         return pack_sections(packer, maker.sections(chosen))
 
     # Files are read: never on the loop.
-    packed = await pack(services, params.budget_tokens, INLINE_BYTES_MAX + 1, fill)
+    frame, _ = await pack(services, params.budget_tokens, INLINE_BYTES_MAX + 1, fill)
     return RehydrateReply(
         session=str(session.key),
-        text=packed.text,
-        tokens=packed.tokens,
+        text=frame.text,
+        tokens=frame.tokens,
         budget_tokens=params.budget_tokens,
-        excerpts=[excerpt_reply(choice, maker.origins[choice.source.key], session.key) for choice in packed.choices],
-        notes=maker.notes,
+        excerpts=[excerpt_reply(choice, maker.origins[choice.source.key], session.key) for choice in frame.choices],
+        notes=[OLDER_FILES] if maker.has_older_file else [],
         departed=departed.segments,
         departed_tokens=departed.tokens,
         offer=departed.offer,
-        next=None if packed.choices else "`ctxgc sessions` lists the sessions",
+        next=None if frame.choices else "`ctxgc sessions` lists the sessions",
     )
 
 

@@ -12,24 +12,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.adapters.facts.working_set import call_input, new_lines, open_plan_items
-from ctxgc.core.excerpts import LineRange, Section, Source, all_lines, numbered, ranges_of_lines, shortened
-from ctxgc.core.frame import clean_fact, split_lines
+from ctxgc.core.excerpts import LineRange, Section, Source, all_lines, number_lines, ranges_of_lines, shorten_line
+from ctxgc.core.frame import split_lines
 from ctxgc.core.heap import ERRORED, FORGOTTEN, PENDING, PINNED, PLANNING, Heap
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import Kind
 from ctxgc.core.tombstone import size_label
 from ctxgc.daemon.project_files import read_unchanged
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.verbs.excerpts import Found, origin_in_session, source_of
+from ctxgc.daemon.verbs.excerpts import StoredSegment, origin_in_session, source_of
 
 RULES, REQUEST, PIN = "standing instructions", "last request", "pinned"
 PLAN, FILE, DECISION, ERROR = "open plan items", "file under edit", "last decision", "last error"
 SHARES = {REQUEST: 0.15, PLAN: 0.2, ERROR: 0.15, FILE: 0.35, DECISION: 0.3, PIN: 0.3, RULES: 0.1}
 """By section, in order of need: the part of the budget that the section takes at most while others wait."""
-MOST = {REQUEST: 1, PLAN: 2, ERROR: 1, FILE: 6, DECISION: 3, PIN: 8, RULES: 12}
+SEGMENTS_MAX = {REQUEST: 1, PLAN: 2, ERROR: 1, FILE: 6, DECISION: 3, PIN: 8, RULES: 12}
 """By section: the number of segments, or of files."""
-SHOWN = (RULES, PIN, REQUEST, PLAN, FILE, DECISION, ERROR)
+FRAME_ORDER = (RULES, PIN, REQUEST, PLAN, FILE, DECISION, ERROR)
 """The order of the frame: what the agent needs first is nearest to its next words."""
+FIRST_CHARS = 80
+"""Shown of the first line of a standing instruction."""
 HEAD_OF_FILE = LineRange(1, 10)
 """Shown of a file whose change is not known by its text."""
 DECISION_TOKENS_MIN = 12
@@ -49,7 +51,11 @@ def choose_slots(session: Session) -> WorkingSet:
     heap, chosen, plan_tools = session.heap, WorkingSet(), set[int]()
     for slot in range(len(heap) - 1, -1, -1):
         name = _section_of(heap, slot)
-        if not name or len(chosen.slots[name]) >= MOST[name] or (name == PLAN and heap.tool[slot] in plan_tools):
+        if (
+            not name
+            or len(chosen.slots[name]) >= SEGMENTS_MAX[name]
+            or (name == PLAN and heap.tool[slot] in plan_tools)
+        ):
             continue
         chosen.slots[name].append(slot)
         if name == PLAN:
@@ -57,7 +63,7 @@ def choose_slots(session: Session) -> WorkingSet:
     histories = session.index.paths.histories.items()
     changes = sorted(((h.last_change, path) for path, h in histories if h.last_change >= 0), reverse=True)
     kept = [(path, slot) for slot, path in changes if heap.state[slot] != FORGOTTEN]
-    chosen.files = dict(kept[: MOST[FILE]])
+    chosen.files = dict(kept[: SEGMENTS_MAX[FILE]])
     return chosen
 
 
@@ -80,13 +86,14 @@ class SectionMaker:
     """Makes sections out of contents and files. Reads the disk: for another thread than the loop's."""
 
     def __init__(
-        self, project: str, found: Mapping[int, Found], moments: Mapping[int, float], *, redacts: bool
+        self, project: str, stored: Mapping[int, StoredSegment], moments: Mapping[int, float], *, redacts: bool
     ) -> None:
-        self.origins: dict[int, Found | None] = {}
+        self.origins: dict[int, StoredSegment | None] = {}
         """The segment behind each source, by the source's key."""
-        self.notes: list[str] = []
+        self.has_older_file = False
+        """Whether a file is shown as the session wrote it: the file changed since, or cannot be read."""
         self._project = project
-        self._found = found
+        self._stored = stored
         self._moments = moments
         """By slot of a change: when the session went on from the change."""
         self._redacts = redacts
@@ -95,69 +102,71 @@ class SectionMaker:
         """All sections that have lines, the most needed first."""
         sections: list[Section] = []
         for name in SHARES:
-            found = [self._found[slot] for slot in chosen.slots[name] if slot in self._found]
+            stored = [self._stored[slot] for slot in chosen.slots[name] if slot in self._stored]
             if name == RULES:
-                sections += self._rules(found)
+                sections += self._rules(stored)
             elif name == FILE:
-                files = [(path, self._found[slot]) for path, slot in chosen.files.items() if slot in self._found]
+                files = [(path, self._stored[slot]) for path, slot in chosen.files.items() if slot in self._stored]
                 sections += [self._file(path, one, SHARES[FILE] / len(files)) for path, one in files]
             else:
-                sections += [self._segment(name, one, SHARES[name] / len(found)) for one in found]
+                sections += [self._segment(name, one, SHARES[name] / len(stored)) for one in stored]
         return [section for section in sections if section.lines]
 
     def _section(self, name: str, source: Source, share: float) -> Section:
-        lines = list(map(shortened, all_lines(source)))
+        lines = list(map(shorten_line, all_lines(source)))
         # Of an error the last lines tell most.
         return Section(source, lines[::-1] if name == ERROR else lines, share)
 
-    def _key(self, found: Found | None) -> int:
+    def _key(self, stored: StoredSegment | None) -> int:
         key = len(self.origins)
-        self.origins[key] = found
+        self.origins[key] = stored
         return key
 
-    def _segment(self, name: str, found: Found, share: float) -> Section:
-        source = source_of(self._key(found), name, found, _order(name, found), origin_in_session(found))
+    def _segment(self, name: str, stored: StoredSegment, share: float) -> Section:
+        source = source_of(self._key(stored), name, stored, _order(name, stored), origin_in_session(stored))
         if name == PLAN:
-            items = self._plan_items(found)
+            items = self._plan_items(stored)
             source = Source(key=source.key, title=name, facts=source.facts, lines=items, order=source.order)
         return self._section(name, source, share)
 
-    def _plan_items(self, found: Found) -> list[str]:
-        if found.row.segment.kind is Kind.PLAN:
-            return split_lines(piece.text for piece in found.content[1])
-        return open_plan_items(call_input(*found.content))
+    def _plan_items(self, stored: StoredSegment) -> list[str]:
+        if stored.row.segment.kind is Kind.PLAN:
+            return split_lines(piece.text for piece in stored.content[1])
+        return open_plan_items(call_input(*stored.content))
 
-    def _rules(self, found: Sequence[Found]) -> list[Section]:
-        lines: dict[str, str] = {}
-        for one in found:
+    def _rules(self, stored: Sequence[StoredSegment]) -> list[Section]:
+        lines: dict[bytes, str] = {}
+        for one in stored:
             tokens = sum(tokens for _, _, tokens in one.row.pieces)
             address, _, what = origin_in_session(one)
-            lines.setdefault(what, f"{address} {what}, {size_label(tokens)} tokens")
+            texts = split_lines(piece.text for piece in one.content[1])
+            # A rule without a file has no name but its first words.
+            first = "" if one.row.segment.paths else next(filter(str.strip, texts), "")[:FIRST_CHARS]
+            name = f"{what}, {size_label(tokens)} tokens"
+            lines.setdefault(one.row.digest, f"{address} {name}: {first}" if first else f"{address} {name}")
         facts = ("by reference", "`ctxgc recall ADDRESS` brings one back")
         source = Source(key=self._key(None), title=RULES, facts=facts, lines=list(lines.values()), order=(0,))
         return [self._section(RULES, source, SHARES[RULES])]
 
-    def _file(self, path: str, found: Found, share: float) -> Section:
+    def _file(self, path: str, stored: StoredSegment, share: float) -> Section:
         """The lines of a file around its last change, from the disk; else the lines that the change put in."""
-        added = new_lines(call_input(*found.content)) if found.row.segment.kind is Kind.TOOL_CALL else []
-        turn = found.row.segment.born_turn
+        added = new_lines(call_input(*stored.content), path) if stored.row.segment.kind is Kind.TOOL_CALL else []
+        turn = stored.row.segment.born_turn
         name = path.removeprefix(self._project.rstrip("/") + "/") if self._project else path
-        data = read_unchanged(path, self._project, self._moments.get(found.row.seq, 0.0))
+        data = read_unchanged(path, self._project, self._moments.get(stored.row.seq, 0.0))
         if data is None:
-            self.notes.append(
-                f"{clean_fact(name)}: shown as turn {turn} wrote it, for it changed since or cannot be read"
-            )
+            self.has_older_file = True
             lines, state = added, f"as turn {turn} wrote it; the file may have changed since"
         else:
             text = (redact(data)[0] if self._redacts else data).decode("utf-8", "replace")
             lines, state = split_lines([text]), f"from the disk, unchanged since turn {turn}"
-        facts = (origin_in_session(found)[0], name, state)
-        source = Source(key=self._key(found), title=FILE, facts=facts, lines=lines, order=_order(FILE, found))
+        facts = (origin_in_session(stored)[0], name, state)
+        source = Source(key=self._key(stored), title=FILE, facts=facts, lines=lines, order=_order(FILE, stored))
         if data is None:
             return self._section(FILE, source, share)
         ranges = ranges_of_lines(lines, added) or [HEAD_OF_FILE]
-        return Section(source, [shortened(line) for span in ranges for line in numbered(lines, span)], share)
+        return Section(source, [shorten_line(line) for span in ranges for line in number_lines(lines, span)], share)
 
 
-def _order(name: str, found: Found) -> tuple[float, ...]:
-    return (SHOWN.index(name), found.row.seq)
+def _order(name: str, stored: StoredSegment) -> tuple[float, ...]:
+    return (FRAME_ORDER.index(name), stored.row.seq)

@@ -205,6 +205,7 @@ def _say_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> Non
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
             ("saved", _saved(reply, mode)),
             ("faults", count(reply.faults)),
+            ("dropped", _dropped(reply)),
             ("mode", MODES.get(reply.gateway, plain(reply.gateway))),
             ("rendered by", "" if reply.gateway else RENDERERS.get(reply.rendered_by, plain(reply.rendered_by))),
             ("turn", str(reply.turn)),
@@ -212,6 +213,14 @@ def _say_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> Non
             ("next", not_followed or plain(reply.next_collection.words)),
         )
     )
+
+
+def _dropped(reply: ShowReply) -> str:
+    """The segments that the host dropped, in raw tokens, and the commands that bring them back."""
+    if not reply.departed:
+        return ""
+    what = f"{plural(reply.departed, 'segment')}, {tokens_label(reply.departed_tokens)} raw tokens, by the host"
+    return f"{what}; `ctxgc rehydrate` and `ctxgc recall --query WORDS` bring them back"
 
 
 def _saved(reply: ShowReply, mode: str) -> str:

@@ -96,7 +96,7 @@ class RehydrateReply(Reply, frozen=True):
     budget_tokens: int
     excerpts: list[ExcerptReply]
     notes: list[str]
-    """Files that changed since the session, and other reasons why something is not shown."""
+    """Whether a file under edit has changed since the session."""
     departed: int
     """Segments that the host dropped: compacted, cleared or rewound."""
     departed_tokens: int
