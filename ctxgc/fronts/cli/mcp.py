@@ -42,6 +42,8 @@ def mcp(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.fronts.mcp.scope import Scope
     from ctxgc.fronts.mcp.server import McpServer
 
+    if sys.stdin.isatty():
+        sys.stderr.write("ctxgc mcp: an agent starts this server; `ctxgc install AGENT --mcp` has it do so\n")
     call = Daemon(shell).call
     scope = Scope(call, os.getcwd(), os.environ)
 

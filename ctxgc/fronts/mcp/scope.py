@@ -129,7 +129,7 @@ class Scope:
                     raise
                 continue
             # An address leads from any session to any other, and is held to the scope like any other name.
-            if found["session"] == name or self._has_session(str(found["session"])):
+            if found["session"] == name or self.has_session(str(found["session"])):
                 return str(found["session"]), str(found["id"])
         where = f"session {session!r}" if session else f"the newest {SESSIONS_TRIED} sessions of this project"
         raise OutOfScope(f"there is no segment {id!r} in {where}; `search` lists ids with their sessions")
@@ -145,7 +145,8 @@ class Scope:
             if row["session"] != own:
                 yield str(row["session"])
 
-    def _has_session(self, name: str) -> bool:
+    def has_session(self, name: str) -> bool:
+        """Whether the session of this full name is in the scope."""
         try:
             return self.session(name) == name
         except OutOfScope:

@@ -114,6 +114,8 @@ class McpServer:
             self._work.put_nowait((requests, is_batch))
         except Full:
             busy = BadMessage(INTERNAL_ERROR, f"{WAITING_MAX} requests wait already; ask again when one is answered")
+            with self._lock:
+                self._waiting.difference_update(map(id_of, requests))
             replies = [error_reply(id_of(request), busy) for request in requests]
             self._send(replies if is_batch else replies[0])
 

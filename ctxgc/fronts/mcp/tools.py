@@ -190,7 +190,6 @@ class Tools:
         params: dict[str, Any] = {"query": query, "limit": limit, "offset": offset}
         replies = [self._call("stash.search", params | where) for where in self._places(session)]
         hits = sorted((hit for reply in replies for hit in reply["hits"]), key=lambda hit: -float(hit["score"]))
-        # The verb was asked for the scope alone; what else it may read in the words of a query is held to it here.
         inside = [hit for hit in hits[:limit] if self._scope.has_project(hit["project"])]
         return inside, any(reply["next_offset"] > 0 for reply in replies)
 
@@ -218,6 +217,9 @@ class Tools:
             except CallFailed as failure:
                 if failure.kind not in ("not_found", "over_budget"):
                     raise
+                continue
+            # The verb was asked for the scope alone; what else it may read in a query's words is held to it here.
+            if not all(map(self._scope.has_session, {excerpt["session"] for excerpt in reply["excerpts"]})):
                 continue
             left -= reply["tokens"]
             texts.append(_with_notes(reply["text"], reply["notes"]))

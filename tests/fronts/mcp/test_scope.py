@@ -1,0 +1,105 @@
+"""The scope of the MCP server's tools, against a daemon that answers from every project whatever it is asked."""
+
+import json
+
+import pytest
+
+from ctxgc.fronts.mcp.scope import Scope
+from ctxgc.fronts.mcp.tools import Tools
+from ctxgc.protocol.blocking_client import CallFailed
+from ctxgc.protocol.record import Record
+
+SECRET = "crimson-walrus"
+OWN, OTHER, SIDE = "client:own", "client:other", "client:side"
+MINE, THEIRS = "claude_code:mine", "claude_code:theirs"
+ROWS = {
+    OWN: {"session": OWN, "project": "/own", "parent": "", "updated_s": 2.0},
+    OTHER: {"session": OTHER, "project": "/other", "parent": "", "updated_s": 3.0},
+    MINE: {"session": MINE, "project": "/own", "parent": "", "updated_s": 1.5},
+    THEIRS: {"session": THEIRS, "project": "/other", "parent": "", "updated_s": 3.0},
+    SIDE: {"session": SIDE, "project": "", "parent": "own", "updated_s": 1.0},
+}
+
+
+class LeakyDaemon:
+    """Takes no notice of `project`, and resolves every id to another project's segment."""
+
+    def __init__(self, holder=OTHER, projects="own"):
+        self.holder = holder
+        self.projects = projects
+        self.calls = []
+
+    def __call__(self, method, params):
+        self.calls.append((method, params))
+        return json.loads(json.dumps(self.reply(method, params)), object_hook=Record)
+
+    def reply(self, method, params):
+        if method == "config.get":
+            return {"config": {"mcp": {"projects": self.projects}}}
+        if method == "session.list":
+            return {"sessions": [row for row in ROWS.values() if row["project"] == params.get("project", "/other")]}
+        if method == "session.show":
+            if params["session"] not in ROWS:
+                raise CallFailed("not_found", 0, f"no session; there is {OTHER} about {SECRET}")
+            return ROWS[params["session"]]
+        if method == "segment.get":
+            return {"session": self.holder, "id": "i"}
+        if method == "stash.search":
+            hit = {"id": "i", "session": OTHER, "project": "/other", "label": SECRET, "state": "evicted", "tokens": 9}
+            return {"hits": [hit | {"wall_s": 0.0, "score": 1.0, "snippet": SECRET}], "next_offset": -1}
+        if method == "stash.recall":
+            text = {"text": f"1|{SECRET}\n", "excerpts": [{"session": OTHER}], "notes": [SECRET], "next_line": 0}
+            return text | {"tokens": 5}
+        return {"changed": SECRET, "label": SECRET, "explanation": SECRET}
+
+
+def used(daemon, tool, **arguments):
+    tools = Tools(daemon, Scope(daemon, "/own", {}))
+    return tools.call_tool({"name": tool, "arguments": arguments})
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("search", {"query": "x"}),
+        ("search", {"query": "x", "session": OTHER}),
+        ("recall", {"query": "x"}),
+        ("recall", {"id": "i"}),
+        ("recall", {"around": "i", "session": OWN}),
+        ("recall", {"id": "i", "session": "nobody"}),
+        ("why", {"id": "i"}),
+        ("pin", {"ids": ["i"]}),
+        ("unpin", {"ids": ["i"], "session": OWN}),
+        ("status", {"session": OTHER}),
+    ],
+)
+def test_nothing_of_another_project_passes_whatever_the_daemon_answers(tool, arguments):
+    daemon = LeakyDaemon()
+
+    assert SECRET not in json.dumps(used(daemon, tool, **arguments))
+    assert not [method for method, _ in daemon.calls if method in ("segment.pin", "segment.unpin", "heap.why")]
+
+
+def test_no_segment_is_pinned_where_one_of_those_named_lies_outside():
+    class Half(LeakyDaemon):
+        def reply(self, method, params):
+            inside = method == "segment.get" and params["id"] == "mine"
+            return {"session": OWN, "id": "mine"} if inside else super().reply(method, params)
+
+    daemon = Half()
+
+    assert used(daemon, "pin", ids=["mine", "theirs"])["isError"]
+    assert "segment.pin" not in [method for method, _ in daemon.calls]
+
+
+def test_a_side_chain_without_a_project_is_in_its_parents():
+    assert Scope(LeakyDaemon(), "/own", {}).session(SIDE) == SIDE
+
+
+def test_all_projects_are_open_where_the_users_configuration_says_so():
+    assert SECRET in json.dumps(used(LeakyDaemon(projects="all"), "search", query="x"))
+
+
+@pytest.mark.parametrize(("name", "current"), [("mine", MINE), ("theirs", OWN), ("", OWN)])
+def test_an_agents_variable_names_its_own_session_and_never_one_outside(name, current):
+    assert Scope(LeakyDaemon(), "/own", {"CLAUDE_CODE_SESSION_ID": name}).current() == current
