@@ -15,8 +15,9 @@ from ctxgc.protocol.record import Record, members
 from ctxgc.protocol.replies.reply import Reply
 from ctxgc.protocol.replies.segments import PieceReply
 
-CLI = Path(__file__).parents[2] / "ctxgc" / "fronts" / "cli"
-CALLERS = {"call"}
+FRONTS = Path(__file__).parents[2] / "ctxgc" / "fronts"
+READERS = sorted([*FRONTS.glob("cli/*.py"), *FRONTS.glob("mcp/*.py")])
+CALLERS = {"call", "_call"}
 """Methods that send a verb's name with its params."""
 
 
@@ -42,7 +43,7 @@ def verbs_read(source):
             yield shape and shape.removesuffix(" | None"), verb
 
 
-@pytest.mark.parametrize("path", sorted(CLI.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", READERS, ids=lambda path: path.name)
 def test_a_command_reads_each_reply_as_the_type_that_the_verbs_row_names(path):
     for shape, verb in verbs_read(path.read_text()):
         assert shape == VERBS[verb].reply.__name__ or (shape is None and verb in ASSIGNED_BEFORE), f"{verb} as {shape}"

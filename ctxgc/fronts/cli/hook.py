@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ctxgc.fronts.cli.context import Shell
+    from ctxgc.protocol.replies.daemon import WatchReply
+    from ctxgc.protocol.replies.sessions import SessionsReply, ShowReply
+    from ctxgc.protocol.replies.stash import RehydrateReply, SearchReply
 
 SOURCES = {"claude": CLAUDE_CODE, "codex": CODEX}
 INPUT_BYTES_MAX = 2**22
@@ -115,19 +118,21 @@ class _Event:
 
     def _is_behind_gateway(self) -> bool:
         try:
-            return bool(self._client.call("session.show", {"session": self._own_name()})["gateway"])
+            shown: ShowReply = self._client.call("session.show", {"session": self._own_name()})
         except CallFailed as failure:
             if failure.kind != "not_found":
                 raise
             return False
+        return bool(shown.gateway)
 
     def _stale_paths(self) -> Iterator[str]:
         """Followed transcripts, beside this one, that have not grown for a day."""
         import time
 
         folder = os.path.dirname(self._transcript)
-        for watched in self._client.call("watch.list")["watched"]:
-            path = str(watched["path"])
+        reply: WatchReply = self._client.call("watch.list")
+        for watched in reply.watched:
+            path = watched.path
             is_log = os.path.dirname(os.path.dirname(path)) == os.path.dirname(folder) and os.path.isfile(path)
             if is_log and time.time() - os.path.getmtime(path) > STALE_S:
                 yield path
@@ -140,16 +145,17 @@ class _Event:
         if not name:
             return ""
         params = {"session": name, "budget_tokens": budget_tokens}
-        reply = self._client.call("session.rehydrate", params, WORKING_SET_S)
-        offer = reply["offer"] if self._start == "compact" else ""
-        return "\n".join(filter(None, [reply["text"].rstrip("\n"), offer]))
+        reply: RehydrateReply = self._client.call("session.rehydrate", params, WORKING_SET_S)
+        offer = reply.offer if self._start == "compact" else ""
+        return "\n".join(filter(None, [reply.text.rstrip("\n"), offer]))
 
     def _last_session(self) -> str:
         """The session before this one in the very same folder; empty where there is none."""
         if not os.path.isabs(self._folder):
             return ""
-        rows = self._client.call("session.list", {"project": self._folder, "limit": SESSIONS_LOOKED_AT})["sessions"]
-        names = (str(row["session"]) for row in rows if not row["parent"])
+        params = {"project": self._folder, "limit": SESSIONS_LOOKED_AT}
+        reply: SessionsReply = self._client.call("session.list", params)
+        names = (row.session for row in reply.sessions if not row.parent)
         return next((name for name in names if name != self._own_name()), "")
 
     def _suggestions(self) -> str:
@@ -162,8 +168,10 @@ class _Event:
             "states": ["evicted", "departed"],
             "limit": SUGGESTED_MAX,
         }
-        hits = self._client.call("stash.search", params)["hits"] if os.path.isabs(self._folder) else []
-        lines = [f"{hit['label']}: ctxgc recall {hit['id']} --session {hit['session']}" for hit in hits]
+        if not os.path.isabs(self._folder):
+            return ""
+        reply: SearchReply = self._client.call("stash.search", params)
+        lines = [f"{hit.label}: ctxgc recall {hit.id} --session {hit.session}" for hit in reply.hits]
         data = tuple(DataLine(number, line) for number, line in enumerate(lines, 1))
         return render_frame([Block(title="worth recalling", facts=(self._folder,), lines=data)]) if data else ""
 

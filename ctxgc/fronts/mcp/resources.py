@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ctxgc.fronts.mcp.scope import Call, Scope
     from ctxgc.fronts.mcp.tools import Tools
+    from ctxgc.protocol.replies.segments import SegmentsReply
 
 SESSIONS_LISTED = 50
 SEGMENTS_LISTED = 1000
@@ -56,9 +57,9 @@ class Resources:
         rows = _answered(lambda: self._scope.sessions(SESSIONS_LISTED, offset))
         found = [
             {
-                "uri": f"ctxgc://session/{quote(row['session'], safe='')}",
-                "name": row["session"],
-                "title": terminal.plain(row["title"])[:100] or row["session"],
+                "uri": f"ctxgc://session/{quote(row.session, safe='')}",
+                "name": row.session,
+                "title": terminal.plain(row.title)[:100] or row.session,
                 "mimeType": TEXT,
             }
             for row in rows
@@ -92,7 +93,7 @@ class Resources:
         names = [unquote(part) for part in parts.path.split("/")[1:]]
         if uri == SESSIONS_URI:
             rows = self._scope.sessions(SESSIONS_LISTED)
-            lines = [f"{row['session']} ({terminal.ago(row['updated_s'])}) {row['title']}" for row in rows]
+            lines = [f"{row.session} ({terminal.ago(row.updated_s)}) {row.title}" for row in rows]
             return framed("sessions", "this project", "\n".join(lines))
         if parts.scheme == "ctxgc" and parts.netloc == "session" and len(names) == 1:
             return self._segments_of(self._scope.session(names[0]))
@@ -101,12 +102,10 @@ class Resources:
         raise OutOfScope("there is no such resource")
 
     def _segments_of(self, session: str) -> str:
-        reply = self._call("segment.list", {"session": session, "limit": SEGMENTS_LISTED})
-        lines = [
-            f"{row['id']} {terminal.label(row)} ({row['state']}, {row['tokens']} tokens)" for row in reply["segments"]
-        ]
-        if reply["next_offset"] >= 0:
-            lines.append(f"{reply['total']} segments in all; `search` finds the others")
+        reply: SegmentsReply = self._call("segment.list", {"session": session, "limit": SEGMENTS_LISTED})
+        lines = [f"{row.id} {terminal.label(row)} ({row.state}, {row.tokens} tokens)" for row in reply.segments]
+        if reply.next_offset >= 0:
+            lines.append(f"{reply.total} segments in all; `search` finds the others")
         return framed("segments", session, "\n".join(lines))
 
 

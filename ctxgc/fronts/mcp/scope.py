@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
+    from ctxgc.protocol.replies.daemon import ConfigReply
+    from ctxgc.protocol.replies.segments import ContentReply
+    from ctxgc.protocol.replies.sessions import SessionReply, SessionsReply, ShowReply
+
     Call = Callable[[str, dict[str, Any]], Any]
 
 ROOTS_MAX = 8
@@ -73,7 +77,8 @@ class Scope:
     def projects(self) -> tuple[str, ...]:
         """Folders whose sessions are in the scope, once the client has named its roots; `("",)` for all projects."""
         if self._opens_all is None:
-            self._opens_all = self._call("config.get", {}).config.mcp.projects == "all"
+            reply: ConfigReply = self._call("config.get", {})
+            self._opens_all = reply.config["mcp"]["projects"] == "all"
         if not self._has_roots.wait(ROOTS_WAIT_S):
             self._has_roots.set()  # A client that does not answer delays one question, not each.
         return ("",) if self._opens_all else self._projects
@@ -83,13 +88,14 @@ class Scope:
         projects = self.projects()
         return projects == ("",) or (bool(project) and project in projects)
 
-    def sessions(self, limit: int, offset: int = 0) -> list[Any]:
+    def sessions(self, limit: int, offset: int = 0) -> list[SessionReply]:
         """The newest sessions in the scope."""
-        found = []
+        found: list[SessionReply] = []
         for project in self.projects():
             params = {"limit": limit, "offset": offset, **({"project": project} if project else {})}
-            found += self._call("session.list", params).sessions
-        found.sort(key=lambda row: row["updated_s"], reverse=True)
+            reply: SessionsReply = self._call("session.list", params)
+            found += reply.sessions
+        found.sort(key=lambda row: row.updated_s, reverse=True)
         return found[:limit]
 
     def current(self) -> str:
@@ -102,35 +108,35 @@ class Scope:
                     continue
         # A side chain counts only where its project has nothing else.
         rows = self.sessions(SESSIONS_TRIED)
-        row = next((row for row in rows if not row["parent"]), next(iter(rows), None))
+        row = next((row for row in rows if not row.parent), next(iter(rows), None))
         if row is None:
             raise OutOfScope("ctxgc knows no session of this project yet")
-        return str(row["session"])
+        return row.session
 
     def session(self, name: str) -> str:
         """The full name of the session that this name means. Raises `OutOfScope`."""
         try:
-            shown = self._call("session.show", {"session": name}) if name else None
+            shown: ShowReply = self._call("session.show", {"session": name})
         except CallFailed as failure:
             if failure.kind not in _UNKNOWN:
                 raise
-            shown = None
-        if shown is None or not self._has(shown):
+            raise OutOfScope(f"there is no session {name!r} in this project") from None
+        if not self._has(shown):
             raise OutOfScope(f"there is no session {name!r} in this project")
-        return str(shown["session"])
+        return shown.session
 
     def locate(self, id: str, session: str = "") -> tuple[str, str]:
         """Session and full id of the segment that an id means. Raises `OutOfScope`."""
         for name in [self.session(session)] if session else self._candidates():
             try:
-                found = self._call("segment.get", {"session": name, "id": id, "with_content": False})
+                found: ContentReply = self._call("segment.get", {"session": name, "id": id, "with_content": False})
             except CallFailed as failure:
                 if failure.kind not in _UNKNOWN:
                     raise
                 continue
             # An address leads from any session to any other, and is held to the scope like any other name.
-            if found["session"] == name or self.has_session(str(found["session"])):
-                return str(found["session"]), str(found["id"])
+            if found.session == name or self.has_session(found.session):
+                return found.session, found.id
         where = f"session {session!r}" if session else f"the newest {SESSIONS_TRIED} sessions of this project"
         raise OutOfScope(f"there is no segment {id!r} in {where}; `search` lists ids with their sessions")
 
@@ -142,8 +148,8 @@ class Scope:
             return
         yield own
         for row in self.sessions(SESSIONS_TRIED):
-            if row["session"] != own:
-                yield str(row["session"])
+            if row.session != own:
+                yield row.session
 
     def has_session(self, name: str) -> bool:
         """Whether the session of this full name is in the scope."""
@@ -152,17 +158,18 @@ class Scope:
         except OutOfScope:
             return False
 
-    def _has(self, shown: Any) -> bool:
+    def _has(self, shown: ShowReply) -> bool:
         """Whether this session's project is in the scope; a side chain without a project is in its parent's."""
-        project = shown["project"]
-        if not project and shown["parent"]:
-            source = str(shown["session"]).partition(":")[0]
+        project = shown.project
+        if not project and shown.parent:
+            source = shown.session.partition(":")[0]
             try:
-                project = self._call("session.show", {"session": f"{source}:{shown['parent']}"})["project"]
+                parent: ShowReply = self._call("session.show", {"session": f"{source}:{shown.parent}"})
+                project = parent.project
             except CallFailed as failure:
                 if failure.kind not in _UNKNOWN:
                     raise
-        return self.has_project(str(project))
+        return self.has_project(project)
 
 
 def _spellings(folders: Iterable[str]) -> tuple[str, ...]:

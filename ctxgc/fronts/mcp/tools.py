@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ctxgc.fronts.mcp.scope import Call, Scope
+    from ctxgc.protocol.replies.heap import WhyReply
+    from ctxgc.protocol.replies.segments import SegmentsChangedReply
+    from ctxgc.protocol.replies.sessions import ShowReply
+    from ctxgc.protocol.replies.stash import HitReply, RecallReply, SearchReply
 
 HITS_MAX = 20
 IDS_MAX = 50
@@ -185,13 +189,13 @@ class Tools:
             return "Nothing found in this project. Fewer or other words find more."
         return framed("hits", query, "\n".join(lines))
 
-    def _hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[Any], bool]:
+    def _hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[HitReply], bool]:
         """Hits in the scope, best first, and whether there are more."""
         params: dict[str, Any] = {"query": query, "limit": limit, "offset": offset}
-        replies = [self._call("stash.search", params | where) for where in self._places(session)]
-        hits = sorted((hit for reply in replies for hit in reply["hits"]), key=lambda hit: -float(hit["score"]))
-        inside = [hit for hit in hits[:limit] if self._scope.has_project(hit["project"])]
-        return inside, any(reply["next_offset"] > 0 for reply in replies)
+        replies: list[SearchReply] = [self._call("stash.search", params | where) for where in self._places(session)]
+        hits = sorted((hit for reply in replies for hit in reply.hits), key=lambda hit: -hit.score)
+        inside = [hit for hit in hits[:limit] if self._scope.has_project(hit.project)]
+        return inside, any(reply.next_offset > 0 for reply in replies)
 
     def recall(self, id: str = "", query: str = "", around: str = "", lines: str = "", **more: Any) -> str:
         """Lines of a segment, a segment with its neighbours, or excerpts of the best hits, in the daemon's frame."""
@@ -205,24 +209,24 @@ class Tools:
         holder, full = self._scope.locate(id or around, session)
         what = {"id": full, "lines": lines or ALL_LINES} if id else {"around": full}
         params = {"session": holder, "scope": "session", "budget_tokens": budget_tokens, **what}
-        reply = self._call("stash.recall", params)
-        goes_on = f"The rest: lines {reply['next_line']}-" if reply["next_line"] else ""
-        return _with_notes(reply["text"], [goes_on, *reply["notes"]])
+        reply: RecallReply = self._call("stash.recall", params)
+        goes_on = f"The rest: lines {reply.next_line}-" if reply.next_line else ""
+        return _with_notes(reply.text, [goes_on, *reply.notes])
 
     def _recall_query(self, query: str, session: str, budget_tokens: int) -> str:
         texts, left = [], budget_tokens
         for where in self._places(session):
             try:
-                reply = self._call("stash.recall", {"query": query, "budget_tokens": left, **where})
+                reply: RecallReply = self._call("stash.recall", {"query": query, "budget_tokens": left, **where})
             except CallFailed as failure:
                 if failure.kind not in ("not_found", "over_budget"):
                     raise
                 continue
             # The verb was asked for the scope alone; what else it may read in a query's words is held to it here.
-            if not all(map(self._scope.has_session, {excerpt["session"] for excerpt in reply["excerpts"]})):
+            if not all(map(self._scope.has_session, {excerpt.session for excerpt in reply.excerpts})):
                 continue
-            left -= reply["tokens"]
-            texts.append(_with_notes(reply["text"], reply["notes"]))
+            left -= reply.tokens
+            texts.append(_with_notes(reply.text, reply.notes))
             if left < BUDGET_TOKENS_MIN:
                 break
         return "\n".join(texts) or f"Nothing found in this project that fits {budget_tokens} tokens."
@@ -236,8 +240,8 @@ class Tools:
     def why(self, id: str, session: str = "") -> str:
         """Why a segment is in the window, or why it left."""
         session, id = self._scope.locate(id, session)
-        reply = self._call("heap.why", {"session": session, "id": id})
-        return framed("why", f"{id} of {session}", f"{reply['label']}\n{reply['explanation']}")
+        reply: WhyReply = self._call("heap.why", {"session": session, "id": id})
+        return framed("why", f"{id} of {session}", f"{reply.label}\n{reply.explanation}")
 
     def pin(self, ids: list[str], session: str = "") -> str:
         """Pin segments."""
@@ -252,41 +256,43 @@ class Tools:
         for id in ids:  # All of them are found before any of them changes.
             holder, full = self._scope.locate(id, session)
             by_session.setdefault(holder, []).append(full)
-        replies = [self._call(verb, {"session": name, "ids": found}) for name, found in by_session.items()]
-        return "\n".join(str(reply["changed"]) for reply in replies)
+        replies: list[SegmentsChangedReply] = [
+            self._call(verb, {"session": name, "ids": found}) for name, found in by_session.items()
+        ]
+        return "\n".join(reply.changed for reply in replies)
 
     def status(self, session: str = "") -> str:
         """How full a session's window is, and what can be had back."""
-        shown = self._call(
+        shown: ShowReply = self._call(
             "session.show", {"session": self._scope.session(session) if session else self._scope.current()}
         )
-        return framed("status", str(shown["session"]), "\n".join(_status_lines(shown)))
+        return framed("status", shown.session, "\n".join(_status_lines(shown)))
 
 
 def _result(text: str, *, is_error: bool = False) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": text}], "isError": is_error}
 
 
-def _hit_text(hit: Any) -> str:
-    facts = (f"id {hit['id']}", f"session {hit['session']}", hit["state"], f"{tokens_label(hit['tokens'])} tokens")
-    snippet = hit["snippet"].translate({ord(MATCH_START): None, ord(MATCH_END): None}).strip()
-    return f"- {hit['label']} ({', '.join(facts)}, {terminal.ago(hit['wall_s'])})\n  {snippet}".rstrip()
+def _hit_text(hit: HitReply) -> str:
+    facts = (f"id {hit.id}", f"session {hit.session}", hit.state, f"{tokens_label(hit.tokens)} tokens")
+    snippet = hit.snippet.translate({ord(MATCH_START): None, ord(MATCH_END): None}).strip()
+    return f"- {hit.label} ({', '.join(facts)}, {terminal.ago(hit.wall_s)})\n  {snippet}".rstrip()
 
 
 def _with_notes(text: str, notes: Sequence[str]) -> str:
     return "\n".join([text.rstrip("\n"), *filter(None, notes)])
 
 
-def _status_lines(shown: Any) -> list[str]:
+def _status_lines(shown: ShowReply) -> list[str]:
     lines = [
-        f"{shown['session']}: {shown['title']}".rstrip(": "),
-        f"window: {tokens_label(shown['billed_tokens'])} tokens"
-        + (f" of {tokens_label(shown['window_max_tokens'])}" if shown["window_max_tokens"] else ""),
-        f"segments: {shown['resident']} resident, {shown['evicted']} evicted, {shown['pinned']} pinned",
-        f"next collection: {shown['next_collection']['words']}",
+        f"{shown.session}: {shown.title}".rstrip(": "),
+        f"window: {tokens_label(shown.billed_tokens)} tokens"
+        + (f" of {tokens_label(shown.window_max_tokens)}" if shown.window_max_tokens else ""),
+        f"segments: {shown.resident} resident, {shown.evicted} evicted, {shown.pinned} pinned",
+        f"next collection: {shown.next_collection.words}",
     ]
-    if shown["evicted"]:
+    if shown.evicted:
         lines.append("the evicted segments can be brought back: `search` finds them")
-    if shown["offer"]:
-        lines.append(shown["offer"])
+    if shown.offer:
+        lines.append(shown.offer)
     return lines
