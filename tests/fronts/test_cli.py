@@ -326,6 +326,22 @@ def test_an_ordinary_command_loads_nothing_heavy(name, daemon):
     assert not HEAVY & set(done.stderr.split())
 
 
+BEGIN = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-06-18"}}
+HOOK = {"hook_event_name": "PostToolUse", "session_id": "s", "cwd": "/p", "transcript_path": "/p/s.jsonl"}
+
+
+@pytest.mark.parametrize(("argv", "given"), [(["mcp"], BEGIN), (["hook", "--agent", "claude"], HOOK)])
+def test_what_an_agent_waits_for_loads_nothing_heavy(argv, given, daemon):
+    server = daemon({"session.show": {"gateway": ""}, "watch.add": {"changed": ""}})
+    code = f"import sys; from ctxgc.fronts.cli.main import main; main({[*argv, '--socket', server.path]!r})"
+    command = [sys.executable, "-S", "-c", f"{code}; print(*sys.modules, file=sys.stderr)"]
+
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, cwd=ROOT, check=True)
+
+    assert not (HEAVY | {"urllib.parse", "unicodedata", "ctxgc.fronts.mcp.tools"}) & set(done.stderr.split())
+    assert argv[0] != "mcp" or '"protocolVersion":"2025-06-18"' in done.stdout
+
+
 def test_the_page_of_the_reference_is_current():
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
 
