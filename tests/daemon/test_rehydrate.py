@@ -126,6 +126,16 @@ async def test_a_working_set_is_offered_and_no_page_fault(bench, tmp_path):
     assert await bench.call("session.show", **session) == before
 
 
+async def test_what_was_forgotten_is_in_no_working_set_and_what_stood_before_takes_its_place(bench, tmp_path):
+    session = await a_days_work(bench, tmp_path)
+    await bench.call("stash.forget", **session, ids=["new", "edit1"])
+
+    reply = await bench.call("session.rehydrate", **session)
+
+    assert blocks(reply["text"])["last request"] == ["1|What is this project?"]
+    assert "mended" not in reply["text"]
+
+
 async def a_change_on_the_disk(project):
     write_clock(project, "tick = 3\n", at_s=WRITTEN_S + 5 + CLOCK_SLACK_S + 1)
 
