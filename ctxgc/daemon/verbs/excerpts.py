@@ -216,8 +216,9 @@ async def _excerpts_of(
     packed = await pack(services, budget, size_bytes, fill)
     if not packed.frame.choices:
         total = len(split_lines(piece.text for piece in stored[slot].content[1]))
-        what = f"no line {params.lines}" if params.lines else "no text"
-        raise BadParams(f"the segment has {total} lines, and {what}", hint="lines count from 1", field="lines")
+        has = f"the segment has {total} {'line' if total == 1 else 'lines'}" if total else "the segment has no text"
+        what = f"{has}: no line {params.lines}" if params.lines else has
+        raise BadParams(what, hint="lines count from 1", field="lines")
     return packed, stored
 
 
