@@ -217,6 +217,22 @@ def test_a_rare_word_decides_which_lines_match_best():
     assert best == LineRange(49, 53)
 
 
+@pytest.mark.parametrize(
+    ("word", "line", "is_match"),
+    [
+        ("it", "of it all", True),
+        ("it", "a kit", False),
+        ("it", "an item", False),
+        ("test", "a tester", True),
+        ("test", "the latest", False),
+        ("token", "refreshTokens", True),
+        ("検索", "全文検索が遅い", True),
+    ],
+)
+def test_a_short_word_is_looked_for_as_a_word_and_a_long_one_inside_of_names_too(word, line, is_match):
+    assert bool(matching_ranges([line], words_of(word))) is is_match
+
+
 def test_neighbours_are_taken_nearest_first_and_no_long_one_takes_all():
     near, far = a_source(1, "near " * 30, title="before"), a_source(2, "far away\n" * 3, title="before")
     long = a_source(3, log_of(2000), title="after")

@@ -50,15 +50,15 @@ async def a_days_work(bench, project):
         {"kind": "user", "id": "old", "text": "What is this project?"},
         {"kind": "tool_call", "id": "note", "tool": "Read", "text": "the ports are 4711 and 4712", "is_pinned": True},
         {"kind": "user", "id": "new", "text": "Make the clock go at half the speed, please."},
-        call("plan1", "TodoWrite", todos=PLAN[:1]),
+        call("plan1", "TodoWrite", todos=[{"content": "Ask what is meant", "status": "pending"}]),
         call("plan2", "TodoWrite", todos=PLAN),
         said("The tick has to be doubled, because the speed is its inverse; the display stays as it is."),
         call("err1", "Bash", text="E   old failure\n", status="error", command="make lint"),
         edit,
         said("ok"),
-        call(
-            "err2", "Bash", text="collected 3 items\n" * 40 + "E   assert tick == 1\n", status="error", command="pytest"
-        ),
+        call("err2", "Bash", text="items\n" * 200 + "E   assert tick == 1\n", status="error", command="pytest"),
+        call("err3", "Bash", text="no rule to make target", status="error", command="make all"),
+        call("cured", "Bash", text="built", command="make all"),
     ]
     for segment in story:
         await bench.call("segment.add", **session, segment=segment)
@@ -103,6 +103,7 @@ async def test_a_working_set_has_rules_by_reference_pins_plan_files_decisions_an
     assert "doubled" in shown["last decision"][0]
     assert shown["last error"][-1].endswith("|E   assert tick == 1")
     assert "old failure" not in reply["text"]
+    assert "no rule to make" not in reply["text"], "a later success answered it"
 
 
 @pytest.mark.parametrize("budget", [300, 500, 900, 3000])
@@ -112,7 +113,8 @@ async def test_no_working_set_is_above_its_budget_and_the_request_and_plan_come_
     reply = await bench.call("session.rehydrate", **session, budget_tokens=budget)
 
     assert COUNTER.count(reply["text"]) == reply["tokens"] <= budget
-    assert {"last request", "open plan items", "last error"} <= blocks(reply["text"]).keys()
+    assert {"last request", "open plan items"} <= blocks(reply["text"]).keys()
+    assert "|E   assert tick == 1" in reply["text"], "of an error the end is shown"
 
 
 async def test_a_working_set_is_offered_and_no_page_fault(bench, tmp_path):
@@ -122,6 +124,16 @@ async def test_a_working_set_is_offered_and_no_page_fault(bench, tmp_path):
     await bench.call("session.rehydrate", **session)
 
     assert await bench.call("session.show", **session) == before
+
+
+async def test_what_was_forgotten_is_in_no_working_set_and_what_stood_before_takes_its_place(bench, tmp_path):
+    session = await a_days_work(bench, tmp_path)
+    await bench.call("stash.forget", **session, ids=["new", "edit1"])
+
+    reply = await bench.call("session.rehydrate", **session)
+
+    assert blocks(reply["text"])["last request"] == ["1|What is this project?"]
+    assert "mended" not in reply["text"]
 
 
 async def a_change_on_the_disk(project):
@@ -137,6 +149,7 @@ async def a_link_out_of_the_project(project):
 
 async def a_pipe(project):
     os.mkfifo(project / "clock.py")
+    os.utime(project / "clock.py", (WRITTEN_S, WRITTEN_S))
 
 
 async def no_file(project):

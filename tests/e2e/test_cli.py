@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from ctxgc.fronts.cli.demo import SAMPLE
+from ctxgc.tokens.counter import TokenCounter
+from tests.ranks import shipped_ranks
 
 REPORT_KEYS = {
     "source", "session", "segments", "skipped_records", "tokens_before", "tokens_after", "budget_tokens",
@@ -21,6 +23,7 @@ REPORT_KEYS = {
 }  # fmt: skip
 SESSION = "claude_code:5a3d1e00-7b1e-4c0a-9d57-0c0ffee00001"
 RUN_S = 60
+COUNTER = TokenCounter(shipped_ranks)
 
 
 class Home:
@@ -160,6 +163,18 @@ def test_a_segment_is_found_by_words_of_its_content(home):
     best = home.ask("search", "double berth review")["hits"][0]
 
     assert best["label"].startswith("Bash: docker compose")
+
+
+def test_excerpts_are_lines_of_the_whole_and_neither_they_nor_a_working_set_exceed_a_budget(home):
+    found = home.ask("recall", "--query", "berth", "--budget", "900")
+    whole = home.run("recall", found["excerpts"][-1]["address"]).decode().split("\n")
+    lines = home.run("recall", found["excerpts"][-1]["address"], "--lines", "2-4").decode()
+    working_set = home.run("rehydrate", SESSION, "--budget", "900").decode()
+
+    assert [f"{n}|{line}" for n, line in enumerate(whole, 1)][1:4] == lines.split("\n")[2:5]
+    assert COUNTER.count(found["text"]) == found["tokens"] <= 900
+    assert 100 < COUNTER.count(working_set) <= 900
+    assert "[ctxgc last request: " in working_set
 
 
 def test_a_pin_keeps_a_segment_through_a_collection_to_nothing(home):

@@ -48,6 +48,7 @@ async def live(bench):
     calls += [("segment.add", {**OURS, "segment": {"kind": "assistant", "text": "so"}})] * 4
     calls += [("segment.pin", {**OURS, "ids": ["call3"]}), ("heap.collect", {**OURS, "budget_tokens": 0})]
     calls += [("stash.recall", {**OURS, "id": "call0"}), ("stash.search", {"query": "line log"})]
+    calls += [("stash.recall", {"query": "line log"}), ("session.rehydrate", OURS)]
     calls += [
         ("heap.undo", OURS),
         ("stash.forget", {**OURS, "ids": ["call1"]}),

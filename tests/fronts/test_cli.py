@@ -163,6 +163,7 @@ def test_a_failure_is_one_json_object_too(daemon, run):
         ["recall", "a", "--around", "b"],
         ["recall", "--query", "a", "--lines", "1-2"],
         ["recall", "--query", "a", "--raw"],
+        ["recall", "a", "--lines", "two"],
         ["recall", "a", "--lines", "1-2", "--piece", "result"],
         ["call", "ping", "["],
         ["call", "ping", '{"a": NaN}'],

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from ctxgc.core.heap import DEPARTED, Heap
 from ctxgc.core.labels import tokens_label
+from ctxgc.core.masks import ones, table
+
+_IS_DEPARTED = table(lambda state: state == DEPARTED)
 
 
 class Departed(NamedTuple):
@@ -28,8 +31,6 @@ class Departed(NamedTuple):
 
 
 def departed_of(heap: Heap) -> Departed:
-    """The departed segments of a heap. O(slots), at C speed where none departed."""
-    if DEPARTED not in heap.state:
-        return Departed(0, 0)
-    slots = [slot for slot, state in enumerate(heap.state) if state == DEPARTED]
+    """The departed segments of a heap. O(departed); O(slots) at C speed."""
+    slots = list(ones(heap.state.translate(_IS_DEPARTED)))
     return Departed(len(slots), sum(heap.skeleton[slot] + heap.body[slot] for slot in slots))

@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import NamedTuple
 
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
@@ -191,7 +190,7 @@ async def _excerpts_of(
     """The frame of one segment or its neighbourhood, and what each source's key stands for. Inside the change."""
     [slot] = session.unforgotten_slots([params.id or params.around])
     budget = budget_of(params)
-    slots = [slot] if params.id else _neighbours(session, slot, budget)
+    slots = range(slot, slot + 1) if params.id else _neighbours(session, slot, budget)
     rows = await services.stash.rows(session.key, slots)
     contents = await readable_contents(services, session.key, slots)
     stored = {
@@ -217,18 +216,16 @@ async def _excerpts_of(
     packed = await pack(services, budget, size_bytes, fill)
     if not packed.frame.choices:
         total = len(split_lines(piece.text for piece in stored[slot].content[1]))
-        what = f"no line {params.lines}" if params.lines else "no text"
-        raise BadParams(f"the segment has {total} lines, and {what}", hint="lines count from 1", field="lines")
+        has = f"the segment has {total} {'line' if total == 1 else 'lines'}" if total else "the segment has no text"
+        what = f"{has}: no line {params.lines}" if params.lines else has
+        raise BadParams(what, hint="lines count from 1", field="lines")
     return packed, stored
 
 
-def _neighbours(session: Session, slot: int, budget_tokens: int) -> list[int]:
-    """The slots around a slot in order of admission, forgotten ones passed over."""
-    state = session.heap.state
+def _neighbours(session: Session, slot: int, budget_tokens: int) -> range:
+    """The slots around a slot in order of admission."""
     most = max(NEIGHBOURS_MIN, min(NEIGHBOURS_MAX, budget_tokens // HIT_TOKENS))
-    before = list(islice((s for s in range(slot - 1, -1, -1) if state[s] != FORGOTTEN), most))
-    after = list(islice((s for s in range(slot + 1, len(state)) if state[s] != FORGOTTEN), most))
-    return [*reversed(before), slot, *after]
+    return range(max(0, slot - most), min(len(session.heap), slot + most + 1))
 
 
 def _range_of(lines: str) -> LineRange:
@@ -274,7 +271,7 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
 
 
 async def _stored_hits(services: Services, result: SearchResult) -> dict[int, StoredSegment]:
-    """The hits with their contents, by rank; hits of equal content once, a forgotten hit not at all."""
+    """The hits with their contents, by rank; without a hit that was forgotten since."""
     by_session: dict[SessionKey, list[Hit]] = {}
     for hit in result.hits:
         by_session.setdefault(hit.row.key, []).append(hit)
@@ -285,15 +282,11 @@ async def _stored_hits(services: Services, result: SearchResult) -> dict[int, St
         numbers[key] = (owner.number if owner else 0) or session_number(key)
         bodies = await readable_contents(services, key, [hit.row.seq for hit in hits])
         contents |= {(key, seq): body for seq, body in bodies.items()}
-    stored: dict[int, StoredSegment] = {}
-    digests: set[bytes] = set()
-    for rank, hit in enumerate(result.hits):
-        row = hit.row
-        content = contents.get((row.key, row.seq))
-        if content is not None and row.digest not in digests and row.state is not State.FORGOTTEN:
-            digests.add(row.digest)
-            stored[rank] = StoredSegment(row, content, numbers[row.key], hit.project)
-    return stored
+    return {
+        rank: StoredSegment(hit.row, contents[name], numbers[hit.row.key], hit.project)
+        for rank, hit in enumerate(result.hits)
+        if (name := (hit.row.key, hit.row.seq)) in contents
+    }
 
 
 def _marked(snippet: str) -> list[str]:

@@ -8,13 +8,16 @@ is as the session left it, else the session's own last change is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import or_
 
 from ctxgc.adapters.facts.working_set import call_input, new_lines, open_plan_items
 from ctxgc.core.excerpts import LineRange, Section, Source, all_lines, number_lines, ranges_of_lines, shorten_line
 from ctxgc.core.frame import split_lines
-from ctxgc.core.heap import ERRORED, FORGOTTEN, PENDING, PINNED, PLANNING, Heap
+from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
+from ctxgc.core.masks import table
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import Kind
 from ctxgc.core.tombstone import size_label
@@ -26,7 +29,7 @@ RULES, REQUEST, PIN = "standing instructions", "last request", "pinned"
 PLAN, FILE, DECISION, ERROR = "open plan items", "file under edit", "last decision", "last error"
 SHARES = {REQUEST: 0.15, PLAN: 0.2, ERROR: 0.15, FILE: 0.35, DECISION: 0.3, PIN: 0.3, RULES: 0.1}
 """By section, in order of need: the part of the budget that the section takes at most while others wait."""
-SEGMENTS_MAX = {REQUEST: 1, PLAN: 2, ERROR: 1, FILE: 6, DECISION: 3, PIN: 8, RULES: 12}
+SEGMENTS_MAX = {REQUEST: 1, PLAN: 8, ERROR: 1, FILE: 6, DECISION: 3, PIN: 8, RULES: 12}
 """By section: the number of segments, or of files."""
 FRAME_ORDER = (RULES, PIN, REQUEST, PLAN, FILE, DECISION, ERROR)
 """The order of the frame: what the agent needs first is nearest to its next words."""
@@ -47,24 +50,46 @@ class WorkingSet:
 
 
 def choose_slots(session: Session) -> WorkingSet:
-    """The newest slots of each section. O(slots + paths)."""
-    heap, chosen, plan_tools = session.heap, WorkingSet(), set[int]()
-    for slot in range(len(heap) - 1, -1, -1):
-        name = _section_of(heap, slot)
-        if (
-            not name
-            or len(chosen.slots[name]) >= SEGMENTS_MAX[name]
-            or (name == PLAN and heap.tool[slot] in plan_tools)
-        ):
-            continue
-        chosen.slots[name].append(slot)
-        if name == PLAN:
-            plan_tools.add(heap.tool[slot])
+    """The newest slots of each section. O(slots) at C speed, and O(paths)."""
+    heap, chosen = session.heap, WorkingSet()
+    for name, slots in chosen.slots.items():
+        newest = (slot for slot in _newest_candidates(heap, name) if _section_of(heap, slot) == name)
+        slots += islice(newest, SEGMENTS_MAX[name])
+    # A plan tool's later call replaces the earlier one.
+    chosen.slots[PLAN] = list({heap.tool[slot]: slot for slot in reversed(chosen.slots[PLAN])}.values())
     histories = session.index.paths.histories.items()
     changes = sorted(((h.last_change, path) for path, h in histories if h.last_change >= 0), reverse=True)
     kept = [(path, slot) for slot, path in changes if heap.state[slot] != FORGOTTEN]
     chosen.files = dict(kept[: SEGMENTS_MAX[FILE]])
     return chosen
+
+
+def _newest_candidates(heap: Heap, name: str) -> Iterator[int]:
+    """The slots that may belong to a section, the newest first."""
+    kinds, flags = _KINDS_OF.get(name, _NONE), _FLAGS_OF.get(name, _NONE)
+    mask = bytes(map(or_, heap.kind.translate(kinds), heap.flags.translate(flags)))
+    slot = mask.rfind(1)
+    while slot >= 0:
+        yield slot
+        slot = mask.rfind(1, 0, slot)
+
+
+def _kind_table(kind: Kind) -> bytes:
+    return table(KINDS.index(kind).__eq__)
+
+
+def _flag_table(flag: int) -> bytes:
+    return table(lambda flags: bool(flags & flag))
+
+
+_NONE = bytes(256)
+_KINDS_OF = {
+    REQUEST: _kind_table(Kind.USER),
+    RULES: _kind_table(Kind.SYSTEM),
+    DECISION: _kind_table(Kind.ASSISTANT),
+    PLAN: _kind_table(Kind.PLAN),
+}
+_FLAGS_OF = {PIN: _flag_table(PINNED), PLAN: _flag_table(PLANNING), ERROR: _flag_table(ERRORED)}
 
 
 def _section_of(heap: Heap, slot: int) -> str:

@@ -123,7 +123,11 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
         "--around", metavar="SEGMENT", default="", help="instead of an id: a segment and its neighbours in time"
     )
     parser.add_argument(
-        "--lines", metavar="A-B", default="", help="of the segment only these lines, numbered: 40-80, 40-, or 40"
+        "--lines",
+        metavar="A-B",
+        type=_lines,
+        default="",
+        help="of the segment only these lines, numbered: 40-80, 40-, or 40",
     )
     parser.add_argument(
         "--budget",
@@ -134,6 +138,14 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument("--raw", action="store_true", help="the exact bytes and nothing else, on a terminal too")
     parser.add_argument("--piece", default="", metavar="NAME", help="only this piece: text, result, input.KEY, …")
+
+
+def _lines(text: str) -> str:
+    """A range of lines as the protocol takes it."""
+    first, _, last = text.partition("-")
+    if text and not (first.isdecimal() and first.isascii() and (last or "0").isdecimal() and (last or "0").isascii()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of lines, as 40-80, 40- or 40 is")
+    return text
 
 
 def recall(shell: Shell, args: argparse.Namespace) -> int:
