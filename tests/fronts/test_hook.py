@@ -1,21 +1,28 @@
 """`ctxgc hook`: an agent's event becomes context for its model, or nothing at all."""
 
 import json
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ctxgc.fronts.cli import hook as hook_module
 from ctxgc.fronts.cli.hook import BUDGET_TOKENS
 from tests.fronts.fake_daemon import Refusal
 
 LOG = "/home/u/.claude/projects/p/s.jsonl"
 START = {"hook_event_name": "SessionStart", "session_id": "s", "cwd": "/p", "transcript_path": LOG, "source": "compact"}
+PATIENCE_S = 30.0
+"""A busy machine is not what these tests are about."""
 UNKNOWN = Refusal("not_found", "no session")
 
 
 @pytest.fixture
-def hook(run, typed):
+def hook(run, typed, monkeypatch):
+    monkeypatch.setattr(hook_module, "CALL_S", PATIENCE_S)
+    monkeypatch.setattr(hook_module, "WORKING_SET_S", PATIENCE_S)
+
     def carry_out(server, event, *words):
         typed(event if isinstance(event, bytes) else json.dumps(event).encode())
         ran = run(server, "hook", "--agent", "claude", *words)
@@ -97,6 +104,13 @@ def test_a_prompt_is_answered_with_names_alone_and_only_if_that_was_asked_for(da
 @pytest.mark.parametrize("kind", ["storage", "deadline", "busy"])
 def test_a_daemon_that_refuses_is_no_matter_of_the_agents(kind, daemon, hook):
     server = daemon({"session.show": Refusal(kind, "no"), "watch.list": {"watched": []}})
+
+    assert hook(server, START) is None
+
+
+def test_a_daemon_that_never_answers_is_given_up(daemon, hook, monkeypatch):
+    monkeypatch.setattr(hook_module, "CALL_S", 0.01)
+    server = daemon(replies(**{"session.show": lambda params: threading.Event().wait(PATIENCE_S)}))
 
     assert hook(server, START) is None
 
