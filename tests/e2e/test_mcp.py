@@ -258,3 +258,17 @@ async def test_the_official_client_is_told_of_unknown_tools_and_methods_as_the_p
             await client.call_tool("forget", {})
         with pytest.raises(MCPError, match="no such resource"):
             await client.read_resource("ctxgc://nowhere")
+
+
+@pytest.mark.slow
+async def test_the_official_client_may_ask_for_progress_and_give_a_call_up(place):
+    anyio = pytest.importorskip("anyio")  # As its client does.
+    async with official(place) as client:
+        with anyio.move_on_after(0):
+            await client.call_tool("search", {"query": OURS})
+
+        async def note(*progress):
+            raise AssertionError("nothing takes so long")
+
+        found = await client.call_tool("search", {"query": OURS}, progress_callback=note)
+        assert place.own_id in found.content[0].text

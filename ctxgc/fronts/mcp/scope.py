@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ROOTS_MAX = 8
 ROOTS_WAIT_S = 2.0
+LISTED_MAX = 1000
+"""Sessions of a project that can be paged through."""
 SESSIONS_TRIED = 20
 """Newest sessions of a project in which an id without a session is looked for."""
 _UNKNOWN = ("not_found", "bad_params")
@@ -92,11 +94,12 @@ class Scope:
         """The newest sessions in the scope."""
         found: list[SessionReply] = []
         for project in self.projects():
-            params = {"limit": limit, "offset": offset, **({"project": project} if project else {})}
+            # Each project from its first session: pages of several projects would skip what one page left over.
+            params = {"limit": min(offset + limit, LISTED_MAX), **({"project": project} if project else {})}
             reply: SessionsReply = self._call("session.list", params)
             found += reply.sessions
         found.sort(key=lambda row: row.updated_s, reverse=True)
-        return found[:limit]
+        return found[offset : offset + limit]
 
     def current(self) -> str:
         """The session that the agent itself is in: by the agent's variable, else the newest of its project."""

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ctxgc.protocol.replies.sessions import ShowReply
     from ctxgc.protocol.replies.stash import HitReply, RecallReply, SearchReply
 
-HITS_MAX = 20
+HITS_MAX, LIMIT_MAX = 20, 100
+"""Hits of one page, and of one call of the verb."""
 IDS_MAX = 50
 QUERY_CHARS_MAX = 2000
 NAME_CHARS_MAX = 512
@@ -191,11 +192,15 @@ class Tools:
 
     def _hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[HitReply], bool]:
         """Hits in the scope, best first, and whether there are more."""
-        params: dict[str, Any] = {"query": query, "limit": limit, "offset": offset}
-        replies: list[SearchReply] = [self._call("stash.search", params | where) for where in self._places(session)]
+        places = self._places(session)
+        # Several projects are read from their first hits: pages of each would skip what one page left over.
+        start = offset if len(places) == 1 else 0
+        params = {"query": query, "limit": min(offset - start + limit, LIMIT_MAX), "offset": start}
+        replies: list[SearchReply] = [self._call("stash.search", params | where) for where in places]
         hits = sorted((hit for reply in replies for hit in reply.hits), key=lambda hit: -hit.score)
-        inside = [hit for hit in hits[:limit] if self._scope.has_project(hit.project)]
-        return inside, any(reply.next_offset > 0 for reply in replies)
+        page = hits[offset - start : offset - start + limit]
+        has_more = len(hits) > offset - start + limit or any(reply.next_offset > 0 for reply in replies)
+        return [hit for hit in page if self._scope.has_project(hit.project)], has_more
 
     def recall(self, id: str = "", query: str = "", around: str = "", lines: str = "", **more: Any) -> str:
         """Lines of a segment, a segment with its neighbours, or excerpts of the best hits, in the daemon's frame."""

@@ -1,6 +1,7 @@
 """The scope of the MCP server's tools, against a daemon that answers from every project whatever it is asked."""
 
 import json
+import re
 
 import pytest
 
@@ -103,3 +104,39 @@ def test_all_projects_are_open_where_the_users_configuration_says_so():
 @pytest.mark.parametrize(("name", "current"), [("mine", MINE), ("theirs", OWN), ("", OWN)])
 def test_an_agents_variable_names_its_own_session_and_never_one_outside(name, current):
     assert Scope(LeakyDaemon(), "/own", {"CLAUDE_CODE_SESSION_ID": name}).current() == current
+
+
+class TwoProjects(LeakyDaemon):
+    """Two projects with hits of every second rank each, and as many sessions."""
+
+    def reply(self, method, params):
+        if method not in ("stash.search", "session.list"):
+            return super().reply(method, params)
+        project, first = params["project"], params.get("offset", 0)
+        ranks = range(0, 20, 2) if project == "/a" else range(1, 20, 2)
+        chosen = list(ranks)[first : first + params["limit"]]
+        if method == "session.list":
+            rows = [{"session": f"client:{rank}", "project": project, "updated_s": 20.0 - rank} for rank in chosen]
+            return {"sessions": rows}
+        hits = [{"id": f"i{rank:02}", "session": "client:s", "project": project, "label": "l"} for rank in chosen]
+        facts = {"state": "evicted", "tokens": 9, "wall_s": 0.0, "snippet": ""}
+        scored = [hit | facts | {"score": 20.0 - rank} for hit, rank in zip(hits, chosen, strict=True)]
+        return {"hits": scored, "next_offset": -1 if len(chosen) < params["limit"] else first + params["limit"]}
+
+
+def test_pages_over_several_roots_neither_skip_nor_repeat():
+    daemon = TwoProjects()
+    scope = Scope(daemon, "/a", {})
+    scope.set_roots(["file:///a", "file:///b"])
+    tools, found, offset = Tools(daemon, scope), [], 0
+    while True:
+        text = tools.call_tool({"name": "search", "arguments": {"query": "x", "limit": 3, "offset": offset}})
+        text = text["content"][0]["text"]
+        found += re.findall(r"id (i\d\d)", text)
+        offset += 3
+        if "More:" not in text:
+            break
+
+    assert found == [f"i{rank:02}" for rank in range(20)]
+    names = [row.session for start in range(0, 20, 6) for row in scope.sessions(6, start)]
+    assert names == [f"client:{rank}" for rank in range(20)]
