@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.editing.window_sync import WindowSyncer, Workers
 from ctxgc.gateway.http.listener import listening
 from ctxgc.gateway.http.server import Proxy
+from ctxgc.gateway.http.tools_endpoint import Serve
 from ctxgc.gateway.http.upstream import Upstreams, client_session
 from ctxgc.gateway.logs import configure_log, log_loop_fault
 from ctxgc.gateway.metrics import Counters
@@ -73,8 +74,19 @@ def _config_with(config: str, host: str, port: int | None) -> Config:
     return read.model_copy(update={"gateway": read.gateway.model_copy(update=overrides)})
 
 
-def run(*, config: str = "", socket: str = "", host: str = "", port: int | None = None, mode: str = "") -> int:
-    """Serve until SIGINT or SIGTERM; the process's exit code. Raises `BadConfig`, `CannotListen`, OSError of stdout."""
+def run(
+    *,
+    config: str = "",
+    socket: str = "",
+    host: str = "",
+    port: int | None = None,
+    mode: str = "",
+    serve_tools: Serve | None = None,
+) -> int:
+    """Serve until SIGINT or SIGTERM; the process's exit code. Raises `BadConfig`, `CannotListen`, OSError of stdout.
+
+    `serve_tools` is the MCP server, which is a front's.
+    """
     configure_log()
     path = Path(config) if config else None
 
@@ -87,7 +99,8 @@ def run(*, config: str = "", socket: str = "", host: str = "", port: int | None 
     first = settings_of(config_in_force, mode, _secret(folder))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(first, socket, folder, path or config_path(os.environ), settings))
+            served = serving(first, DaemonClient(socket), serve_tools)
+            runner.run(_serve(served, folder, path or config_path(os.environ), settings))
     except (CannotListen, OSError):
         raise
     except Exception:
@@ -105,14 +118,17 @@ def _secret(folder: str) -> str:
         return ""
 
 
-async def _serve(first: Settings, daemon: str, folder: str, path: Path, settings: Callable[[], Settings]) -> None:
+async def _serve(
+    served: AbstractAsyncContextManager[RunningGateway], folder: str, path: Path, settings: Callable[[], Settings]
+) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_fault)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     print_failure: OSError | None = None
-    async with serving(first, DaemonClient(daemon)) as gateway:
+    async with served as gateway:
+        first = gateway.settings
         sys.setswitchinterval(SWITCH_S)
         gc.freeze()
         url = f"http://{f'[{first.host}]' if ':' in first.host else first.host}:{gateway.port}"
@@ -158,7 +174,9 @@ def _pidfile(folder: str, url: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, daemon: VerbCaller) -> AsyncIterator[RunningGateway]:
+async def serving(
+    settings: Settings, daemon: VerbCaller, serve_tools: Serve | None = None
+) -> AsyncIterator[RunningGateway]:
     """A gateway on this loop for as long as the context lasts; port 0 takes a free one."""
     background: set[asyncio.Task[None]] = set()
     # Before the task group, which would wrap the error of an address in use.
@@ -181,7 +199,7 @@ async def serving(settings: Settings, daemon: VerbCaller) -> AsyncIterator[Runni
             syncer = WindowSyncer(daemon, counters, lambda: gateway.settings, workers)
             gateway = RunningGateway(daemon, counters, syncer, settings)
             editor = RequestEditor(syncer, counters, lambda: gateway.settings)
-            proxy = Proxy(editor, counters, lambda: gateway.settings, Upstreams(session))
+            proxy = Proxy(editor, counters, lambda: gateway.settings, Upstreams(session), serve_tools)
             gateway.port = int(listener.getsockname()[1])
             try:
                 async with listening(proxy.app(), listener):

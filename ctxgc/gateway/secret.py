@@ -20,12 +20,12 @@ PATH_PREFIX = "/k/"
 """The beginning of a path that holds the secret."""
 
 
-def ensure_secret(folder: str) -> str:
+def ensure_secret(folder: str, name: str = NAME) -> str:
     """The secret of this state folder, made if there is none. Raises OSError, also for a file that others can read."""
-    if secret := read_secret(folder):
+    if secret := read_secret(folder, name):
         return secret
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    scratch, path = os.path.join(folder, f".{NAME}-{os.getpid()}"), os.path.join(folder, NAME)
+    scratch, path = os.path.join(folder, f".{name}-{os.getpid()}"), os.path.join(folder, name)
     file = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.write(file, token_urlsafe(SECRET_BYTES).encode())
@@ -36,12 +36,12 @@ def ensure_secret(folder: str) -> str:
     finally:
         os.close(file)
         os.unlink(scratch)
-    return read_secret(folder)
+    return read_secret(folder, name)
 
 
-def read_secret(folder: str) -> str:
+def read_secret(folder: str, name: str = NAME) -> str:
     """The secret of this state folder; empty without a file. Raises OSError, also for a file that others can read."""
-    path = os.path.join(folder, NAME)
+    path = os.path.join(folder, name)
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+from functools import partial
 from pathlib import Path
 
 from ctxgc.fronts.cli import gateway_status
@@ -31,6 +32,7 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
         return _stop(shell, args)
     require_library()
     from ctxgc.config import BadConfig
+    from ctxgc.fronts.cli.mcp import serve_message
     from ctxgc.gateway.main import CannotListen, require_settings, run
 
     try:
@@ -41,7 +43,14 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
         except CallFailed:
             shell.page.say("no daemon yet: requests pass unedited until there is one", "dim")
         shell.close()
-        return run(config=args.config, socket=args.socket, host=args.host, port=args.port, mode=args.mode)
+        return run(
+            config=args.config,
+            socket=args.socket,
+            host=args.host,
+            port=args.port,
+            mode=args.mode,
+            serve_tools=partial(serve_message, args),
+        )
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None
     except CannotListen as error:

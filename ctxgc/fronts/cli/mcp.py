@@ -7,7 +7,7 @@ import os
 import sys
 
 from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import Shell
+from ctxgc.fronts.cli.context import Refused, Shell
 from ctxgc.protocol.blocking_client import TimedOut, Unreachable
 
 TYPE_CHECKING = False
@@ -42,6 +42,8 @@ def mcp(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.fronts.mcp.scope import Scope
     from ctxgc.fronts.mcp.server import McpServer
 
+    if args.url:
+        return _print_url(shell)
     if sys.stdin.isatty():
         sys.stderr.write("ctxgc mcp: an agent starts this server; `ctxgc install AGENT --mcp` has it do so\n")
     call = Daemon(shell).call
@@ -56,5 +58,67 @@ def mcp(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
+def serve_message(args: argparse.Namespace, word: str, folder: str, body: bytes) -> bytes | None:
+    """The reply to one message of a client over HTTP, whose project is this folder; None where none is due.
+
+    Raises `PermissionError` where the word is not the folder's.
+    """
+    from ctxgc.fronts.mcp.handlers import handlers
+    from ctxgc.fronts.mcp.project_token import is_token
+    from ctxgc.fronts.mcp.rpc import line_of
+    from ctxgc.fronts.mcp.scope import Scope
+    from ctxgc.fronts.mcp.server import McpServer
+
+    if not is_token(word, _secret(args.config), folder):
+        raise PermissionError(folder)
+    shell = Shell(args)
+    try:
+        call = Daemon(shell).call
+        scope = Scope(call, folder, {})
+        reply = McpServer(lambda: handlers(call, scope), scope).answer(body)
+    finally:
+        shell.close()
+    return None if reply is None else line_of(reply)
+
+
+def _secret(config: str) -> str:
+    """The MCP server's own secret, made if there is none. Raises `PermissionError` where none can be kept."""
+    from pathlib import Path
+
+    from ctxgc.config import BadConfig, load
+    from ctxgc.fronts.mcp.project_token import SECRET_NAME
+    from ctxgc.gateway.secret import ensure_secret
+
+    try:
+        return ensure_secret(str(load(Path(config) if config else None, os.environ).daemon.lock_dir), SECRET_NAME)
+    except (BadConfig, OSError) as error:
+        raise PermissionError(str(error)) from None
+
+
+def _print_url(shell: Shell) -> int:
+    """Print the URL of the working folder's tools at the gateway."""
+    from urllib.parse import quote
+
+    from ctxgc.config import BadConfig, load
+    from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
+    from ctxgc.fronts.mcp.project_token import project_token
+
+    try:
+        config, secret = load(None, os.environ), _secret("")
+    except (BadConfig, PermissionError) as error:
+        raise Refused(str(error), kind="config") from None
+    # Linux knows the user of a connection: the gateway's own secret then needs to stand in no client's settings.
+    is_known = sys.platform == "linux" and config.gateway.auth == "auto"
+    base, folder = gateway_address(config.gateway) if is_known else gateway_base_url(config), os.getcwd()
+    url = f"{base}/mcp/{project_token(secret, folder)}{quote(folder)}"
+    return shell.answer({"url": url}, lambda page: page.say(url))
+
+
+def _mcp_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--url", action="store_true", help="print the address of this folder's tools at the gateway, and serve nothing"
+    )
+
+
 NOTES = "An agent starts the server; `ctxgc install AGENT --mcp` writes the server into the agent's settings."
-COMMANDS = {"mcp": Spec(mcp, timeout_s=CALL_S, notes=NOTES)}
+COMMANDS = {"mcp": Spec(mcp, _mcp_arguments, timeout_s=CALL_S, notes=NOTES)}

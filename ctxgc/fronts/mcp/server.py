@@ -83,6 +83,17 @@ class McpServer:
         self._work.put(None)
         worker.join(LAST_REPLIES_S)
 
+    def answer(self, line: bytes) -> dict[str, Any] | list[dict[str, Any]] | None:
+        """The reply to a line, carried out at once; None where the line needs none. For a client over HTTP."""
+        try:
+            messages, is_batch = read_messages(line)
+        except BadMessage as failure:
+            return error_reply(None, failure)
+        requests = [message for message in messages if self._is_request(message)]
+        self._load_for(requests)
+        replies = [reply for reply in map(self._reply, requests) if reply is not None]
+        return (replies if is_batch else replies[0]) if replies else None
+
     def _send(self, message: dict[str, Any] | list[dict[str, Any]]) -> None:
         line = line_of(message)
         with self._lock:

@@ -28,6 +28,7 @@ from ctxgc.gateway.http.agent_body import AgentBody
 from ctxgc.gateway.http.origin_guard import only_programs
 from ctxgc.gateway.http.owner_guard import PATH, only_the_owner
 from ctxgc.gateway.http.routes import Route, route
+from ctxgc.gateway.http.tools_endpoint import Serve, ToolsEndpoint
 from ctxgc.gateway.http.upstream import HOP_BY_HOP, Accepts, Upstreams, copied_headers
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
@@ -75,11 +76,13 @@ class Proxy:
         counters: Counters,
         settings: Callable[[], Settings],
         upstreams: Upstreams,
+        serve_tools: Serve | None = None,
     ) -> None:
         self._editor = editor
         self._counters = counters
         self._settings = settings
         self._upstreams = upstreams
+        self._tools = ToolsEndpoint(serve_tools)
         self._held = ByteBudget(HELD_BYTES_MAX)
         """Bytes of bodies that are kept, in all requests under way."""
 
@@ -100,6 +103,8 @@ class Proxy:
         path = request[PATH]
         if request.method in ("GET", "HEAD") and path.target.partition("?")[0] == STATUS_PATH:
             return self._status()
+        if self._tools.takes(path.target):
+            return await self._tools.reply(request, path.target)
         way = route(request.method, path.target, request.headers, self._settings().upstreams)
         if not way.url:
             return _error_response(400, way.why)
