@@ -117,6 +117,19 @@ async def test_lines_by_number_are_the_lines_that_the_whole_has(bench):
     assert (recalled["next_line"], recalled["excerpts"][0]["total_lines"]) == (0, 60)
 
 
+async def test_a_calls_short_inputs_stand_behind_its_text_unless_the_label_says_them(bench):
+    session = await a_session(bench)
+    values = {"file_path": "/p/a.py", "old_string": "tick = 1", "edits": [{"new": "tick = 2\nrun()"}], "n": 3}
+    edit = {"kind": "tool_call", "id": "edit", "tool": "Edit", "text": "updated\n", "input": values}
+    await bench.call("segment.add", **session, segment=edit)
+
+    recalled = await bench.call("stash.recall", query="tick")
+
+    lines = [line for line in recalled["text"].split("\n") if "|" in line]
+    assert lines == ["1|updated", "2|input.edits.0.new: tick = 2", "3|run()", "4|input.old_string: tick = 1"]
+    assert "Edit /p/a.py" in recalled["text"]
+
+
 async def test_what_the_budget_left_out_of_the_lines_goes_on_where_the_reply_says(bench):
     session = await a_session(bench)
     await bench.call("segment.add", **session, segment=reading(9, log_of(9)))
