@@ -25,7 +25,9 @@ CONTEXT_LINES = 2
 RANGES_MAX = 4
 """Ranges of one segment."""
 RANGE_LINES_MAX = 40
-EXCERPT_TOKENS_MIN = 30
+CHARS_PER_TOKEN = 8
+"""A text of more characters than this a token is not counted to see whether it fits: hardly any has as many."""
+EXCERPT_TOKENS_MIN = 45
 """The least room for one more source: a header and a short line."""
 LINE_CHARS_MAX = 600
 """The part of a long line that an excerpt shows, where nobody asked for the line by its number."""
@@ -119,6 +121,8 @@ class Packer:
         self._is_exact = is_exact
         """Whether counts add up; estimates do not."""
         self._headers: dict[int, int] = {}
+        self._costs: dict[tuple[int, int, int], int] = {}
+        """Tokens of each line that was tried, by source, number and length."""
         self._chars = 0
         self._shown: set[str] = set()
         """The telling text of every chosen line."""
@@ -139,7 +143,7 @@ class Packer:
 
     def take_part(self, source: Source, line: DataLine) -> bool:
         """Take as much of a line's beginning as fits, in halves; whether any of it is taken."""
-        text = line.text
+        text = line.text[: CHARS_PER_TOKEN * max(self.room, 0)]
         while len(text) >= PART_CHARS_MIN:
             text = text[: len(text) // 2]
             if self.take_all(source, [DataLine(line.number, text, is_part=True)]):
@@ -169,15 +173,21 @@ class Packer:
         known = self.choices[source.key].lines if source.key in self.choices else {}
         for line in lines:
             if line.number not in known:
-                text = render_line(line) + "\n"
-                tokens = self._count(text)
-                if fitting.tokens + tokens > room or self._chars + fitting.chars + len(text) > FRAME_CHARS_MAX:
+                chars = self._chars + fitting.chars + len(line.text)
+                tokens = self._line_tokens(source, line) if chars <= FRAME_CHARS_MAX else room + 1
+                if fitting.tokens + tokens > room:
                     break
                 fitting.lines.append(line)
                 fitting.tokens += tokens
-                fitting.chars += len(text)
+                fitting.chars += len(line.text)
             fitting.count += 1
         return fitting
+
+    def _line_tokens(self, source: Source, line: DataLine) -> int:
+        name = (source.key, line.number, len(line.text))
+        if name not in self._costs:
+            self._costs[name] = self._count(render_line(line) + "\n")
+        return self._costs[name]
 
     def _header_tokens(self, source: Source) -> int:
         if source.key in self.choices:
@@ -331,7 +341,10 @@ def _pack_range(packer: Packer, source: Source, span: LineRange, words: Sequence
     True for a range that the frame holds already.
     """
     lines = [shorten_line(line, words) for line in number_lines(source.lines, span)]
-    if not lines or packer.repeated_share(lines) == 1 or packer.take_all(source, lines):
+    if not lines or packer.repeated_share(lines) == 1:
+        return True
+    may_fit = sum(len(line.text) for line in lines) <= CHARS_PER_TOKEN * packer.room
+    if may_fit and packer.take_all(source, lines):
         return True
     at = max(range(len(lines)), key=lambda at: sum(word in lines[at].text.lower() for word in words))
     near = lines[max(0, at - CONTEXT_LINES) : at + CONTEXT_LINES + 1]

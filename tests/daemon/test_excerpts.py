@@ -4,12 +4,17 @@ import asyncio
 import re
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ctxgc.core.errors import BadParams, NotFound, OverBudget, StorageFailed
 from ctxgc.core.frame import END, HEAD
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
-from tests.daemon.harness import COUNTER
+from ctxgc.stash.sqlite import MEMORY, SqliteStash
+from tests.core.test_excerpts import HOSTILE
+from tests.daemon.harness import COUNTER, bench_on
 from tests.daemon.test_laws import SECRET, a_session, reading, states
+from tests.effort import effort
 
 FRAME = re.compile(rf"{re.escape(HEAD)}\n(\[ctxgc [a-z ]+: [^\[\]\n]*\]\n([0-9]+~?\|[^\n]*\n)+)+{re.escape(END)}\n")
 
@@ -110,6 +115,19 @@ async def test_lines_by_number_are_the_lines_that_the_whole_has(bench):
         f"{n}|line 2 of the log" for n in range(40, 44)
     ]
     assert (recalled["next_line"], recalled["excerpts"][0]["total_lines"]) == (0, 60)
+
+
+async def test_a_calls_short_inputs_stand_behind_its_text_unless_the_label_says_them(bench):
+    session = await a_session(bench)
+    values = {"file_path": "/p/a.py", "old_string": "tick = 1", "edits": [{"new": "tick = 2\nrun()"}], "n": 3}
+    edit = {"kind": "tool_call", "id": "edit", "tool": "Edit", "text": "updated\n", "input": values}
+    await bench.call("segment.add", **session, segment=edit)
+
+    recalled = await bench.call("stash.recall", query="tick")
+
+    lines = [line for line in recalled["text"].split("\n") if "|" in line]
+    assert lines == ["1|updated", "2|input.edits.0.new: tick = 2", "3|run()", "4|input.old_string: tick = 1"]
+    assert "Edit /p/a.py" in recalled["text"]
 
 
 async def test_what_the_budget_left_out_of_the_lines_goes_on_where_the_reply_says(bench):
@@ -263,3 +281,35 @@ async def test_a_text_of_blanks_makes_no_frame_that_the_protocol_could_not_carry
     reply = await bench.call_raw("stash.recall", b'{"session":"client:s","id":"call7","budget_tokens":200000}')
 
     assert len(reply) < FRAME_BYTES_DEFAULT
+
+
+HOSTILE_NAMES = st.text(st.sampled_from("[]ctxgc: end\u202e\n\r\x1b·|1］\u2028/a"), max_size=30)
+
+
+@settings(effort(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(HOSTILE_NAMES, min_size=4, max_size=4), text=st.sampled_from(HOSTILE), more=HOSTILE_NAMES)
+async def test_no_name_path_command_or_text_of_a_session_breaks_a_frame(names, text, more):
+    name, tool, path, command = names
+    async with bench_on(SqliteStash(MEMORY)) as bench:
+        session = {"session": f"client:{name}x"}
+        await bench.call("session.open", session=f"{name}x", project=f"/{path}")
+        values = {"command": command, "file_path": path, "content": text}
+        call = {"kind": "tool_call", "id": f"{more}id", "tool": tool, "status": "error", "input": values}
+        call |= {"text": f"{text}\ncrankshaft\n{text}", "paths": [f"/{path}/{more}"]}
+        await bench.call("segment.add", **session, segment=call)
+        pinned = {"kind": "user", "text": f"{text}\n{more}", "is_pinned": True}
+        await bench.call("segment.add", **session, segment=pinned)
+
+        frames = [
+            await bench.call("stash.recall", query="crankshaft"),
+            await bench.call("stash.recall", **session, id="#0", lines="1-"),
+            await bench.call("stash.recall", **session, around="#0"),
+            await bench.call("session.rehydrate", **session),
+        ]
+
+    for reply in frames:
+        assert FRAME.fullmatch(reply["text"]), reply["text"]
+        assert COUNTER.count(reply["text"]) == reply["tokens"]
+        for sentence in (*reply["notes"], reply.get("next", ""), reply.get("changed", "")):
+            assert "[" not in sentence
+            assert sentence.isprintable()

@@ -1,4 +1,4 @@
-"""What a later session goes on from, read out of stored tool calls: open plan items, and the text that an edit put in.
+"""Read out of stored tool calls for a later session: short inputs, open plan items, the text that an edit put in.
 
 tool call ──call_input──▶ input ──open_plan_items──▶ one line an item
                                 ──new_lines────────▶ the lines that it put into a file
@@ -27,6 +27,19 @@ NEW_KEYS = ("new_string", "newString", "new_str", "new_text", "newText", "conten
 def call_input(skeleton: bytes, body: Iterable[Piece]) -> Any:
     """The input of a tool call, its long strings from the body in place."""
     return join_input(as_dict(json.loads(skeleton)).get("input"), {piece.name: piece.text for piece in body})
+
+
+def short_inputs(skeleton: bytes) -> Iterator[tuple[str, str]]:
+    """The short strings of a tool call's input, which are in the skeleton: (`input.KEY`, text)."""
+    waiting = [("input", as_dict(json.loads(skeleton)).get("input"))]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, dict) and "$piece" not in value:
+            waiting += [(f"{name}.{key}", part) for key, part in reversed(value.items())]
+        elif isinstance(value, list):
+            waiting += [(f"{name}.{at}", part) for at, part in reversed(list(enumerate(value)))]
 
 
 def open_plan_items(value: Any) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from ctxgc.adapters.facts.working_set import short_inputs
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
 from ctxgc.core.excerpts import (
     Choice,
@@ -29,7 +30,7 @@ from ctxgc.core.excerpts import (
 from ctxgc.core.frame import render_frame, split_lines
 from ctxgc.core.heap import FORGOTTEN
 from ctxgc.core.labels import MATCH_END, MATCH_START
-from ctxgc.core.segment import LINE_MAX, Address, SessionKey, State, session_number
+from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, session_number
 from ctxgc.core.tombstone import label
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import note_recalled
@@ -80,10 +81,20 @@ def source_of(
         key=key,
         title=title,
         facts=origin_of(stored) if facts is None else facts,
-        lines=split_lines(piece.text for piece in stored.content[1]),
+        lines=lines_of(stored),
         tokens=sum(tokens for _, _, tokens in row.pieces),
         order=order,
     )
+
+
+def lines_of(stored: StoredSegment) -> list[str]:
+    """The lines of a segment: its text, and behind that a call's short inputs, unless the label says them."""
+    skeleton, body = stored.content
+    lines = split_lines(piece.text for piece in body)
+    if stored.row.segment.kind is Kind.TOOL_CALL:
+        name = label(stored.row.segment)
+        lines += split_lines(f"{key}: {text}" for key, text in short_inputs(skeleton) if text and text not in name)
+    return lines
 
 
 def origin_of(stored: StoredSegment) -> tuple[str, ...]:
@@ -215,7 +226,7 @@ async def _excerpts_of(
 
     packed = await pack(services, budget, size_bytes, fill)
     if not packed.frame.choices:
-        total = len(split_lines(piece.text for piece in stored[slot].content[1]))
+        total = len(lines_of(stored[slot]))
         has = f"the segment has {total} {'line' if total == 1 else 'lines'}" if total else "the segment has no text"
         what = f"{has}: no line {params.lines}" if params.lines else has
         raise BadParams(what, hint="lines count from 1", field="lines")

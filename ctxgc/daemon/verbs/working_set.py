@@ -9,7 +9,7 @@ is as the session left it, else the session's own last change is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import or_
 
@@ -139,7 +139,6 @@ class SectionMaker:
 
     def _section(self, name: str, source: Source, share: float) -> Section:
         lines = list(map(shorten_line, all_lines(source)))
-        # Of an error the last lines tell most.
         return Section(source, lines[::-1] if name == ERROR else lines, share)
 
     def _key(self, stored: StoredSegment | None) -> int:
@@ -150,8 +149,10 @@ class SectionMaker:
     def _segment(self, name: str, stored: StoredSegment, share: float) -> Section:
         source = source_of(self._key(stored), name, stored, _order(name, stored), origin_in_session(stored))
         if name == PLAN:
-            items = self._plan_items(stored)
-            source = Source(key=source.key, title=name, facts=source.facts, lines=items, order=source.order)
+            source = replace(source, lines=self._plan_items(stored))
+        elif name == ERROR:
+            # The end of the result tells most, not the call's inputs behind it.
+            source = replace(source, lines=split_lines(piece.text for piece in stored.content[1]))
         return self._section(name, source, share)
 
     def _plan_items(self, stored: StoredSegment) -> list[str]:
