@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
+from ctxgc.gateway.body.prompt_layout import prompt_of
 from ctxgc.gateway.body.request_body import read_body
 from ctxgc.gateway.identity.agent_session import AgentSession
 from ctxgc.gateway.identity.headers import Identity, identity_of, parent_of, sub_agent_of
@@ -107,6 +108,17 @@ def test_a_word_of_the_system_in_the_middle_of_a_conversation_is_understood():
     window = WIRE_FORMATS["anthropic_messages"].parse(json.dumps(asked).encode())
 
     assert [segment.role for segment in window.segments] == ["user", "system"]
+
+
+def test_the_line_that_claude_code_writes_for_the_bill_is_no_part_of_the_prompt():
+    def read(line):
+        first = [{"type": "text", "text": f"x-anthropic-billing-header: cc_version=2.1.332; {line};"}] if line else []
+        system = [*first, {"type": "text", "text": "You work here.", "cache_control": {"type": "ephemeral"}}]
+        asked = {"model": "m", "system": system, "messages": [{"role": "user", "content": "Hello."}]}
+        contents = read_body(json.dumps(asked).encode(), "anthropic_messages", set())
+        return contents.digests, prompt_of(contents.layout, contents.window, contents.digests, ())
+
+    assert read("cch=b3016") == read("cch=0daa7") == read("")
 
 
 @pytest.mark.parametrize(
