@@ -132,6 +132,17 @@ def test_opencode_names_its_session_to_other_providers_by_their_affinity_header(
     assert identity_of({"x-session-affinity": value}) == identity
 
 
+def test_codexs_sub_agent_is_a_session_of_its_own_under_its_thread_and_not_its_roots_main_branch():
+    root, thread = SOME_UUID, SOME_UUID.replace("0", "a")
+    metadata = {"session_id": root, "thread_id": thread, "parent_thread_id": root, "subagent_kind": "thread_spawn"}
+    headers = {"x-codex-turn-metadata": json.dumps(metadata), "session-id": root, "x-codex-parent-thread-id": root}
+
+    asked = identity_of(headers)
+
+    assert asked == Identity("codex", thread)
+    assert parent_of(asked, headers) == root
+
+
 @pytest.mark.parametrize(
     ("agent", "headers", "parent", "side"),
     [
