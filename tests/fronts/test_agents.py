@@ -15,6 +15,7 @@ from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.main import main
 from ctxgc.gateway.secret import ensure_secret
+from ctxgc.protocol.build import build_id
 from tests.fronts.fake_daemon import FakeDaemon
 
 MODES = {"mode": "shadow", "modes": {"codex": "on"}}
@@ -378,6 +379,31 @@ def test_a_gateway_of_an_older_version_is_to_be_started_again(run, gateway):
     assert "something else" not in said.err
     assert "another version" in said.err
     assert "`ctxgc gateway --stop`" in said.err
+
+
+def test_env_tells_no_older_gateway_the_secret(run, gateway):
+    message = "ctxgc gateway: path and headers name neither of Anthropic and OpenAI"
+    gateway.status, gateway.code = {"type": "error", "error": {"message": message}}, 400
+
+    code, said = run("env", "claude")
+
+    assert code == 1
+    assert said.out == ""
+    assert "`ctxgc gateway --stop`" in said.err
+
+
+@pytest.mark.parametrize("command", ["run", "env"])
+def test_a_gateway_of_another_build_is_said_to_be_with_the_next_step(run, gateway, home, capfd, command):
+    gateway.status = MODES | {"build": "0.0.9+dead"}
+    run(command, "claude")
+    said = capfd.readouterr().err if command == "run" else run(command, "claude")[1].err
+    assert "0.0.9+dead" in said
+    assert "`ctxgc gateway --stop`" in said
+
+    gateway.status = MODES | {"build": build_id()}
+    run(command, "claude")
+    said = capfd.readouterr().err if command == "run" else run(command, "claude")[1].err
+    assert "ctxgc gateway" not in said
 
 
 FOREIGN = [[], {"error": "no"}, {"error": {"message": "not found"}}, {"error": {"message": 5}}]

@@ -203,6 +203,8 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     socket = shell.path
     shell.close()  # The daemon must not serve a connection that the agent would inherit.
     status = _serving(start) or _started(start, socket, args)
+    if warning := gateway_status.build_warning(start.url, status):
+        sys.stderr.write(f"ctxgc: {warning}\n")
     mode = status["modes"].get(start.source, status["mode"])
     if args.mode and mode != args.mode:
         raise Refused(
@@ -219,8 +221,8 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
 def env(shell: Shell, args: argparse.Namespace) -> int:
     """Print how to start the agent so that it goes through the gateway."""
     start = _start(args.agent, args.name)
-    if missing := _missing(start):  # Not on stdout, which a shell evaluates.
-        sys.stderr.write(f"ctxgc: {missing}: until then {args.agent} reaches no model this way\n")
+    if missing := _missing(start):  # Not on stdout, which a shell evaluates. Raises where the secret would get out.
+        sys.stderr.write(f"ctxgc: {missing}\n")
     way = start.way
     if args.json:
         shell.print_json({"variables": dict(way.variables), "words": way.words})
@@ -242,17 +244,19 @@ def _limited(agent: str, way: Way, size: int) -> Way:
 
 
 def _missing(start: Start) -> str:
-    """What keeps an agent from being served there, as a sentence with its next step; empty if nothing does."""
+    """What to know of the gateway there, as a sentence with its next step; empty for one that serves. Raises `Refused`.
+
+    A program that is no gateway of this user's must not get the secret, which lies in what `env` prints.
+    """
     from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_library
 
-    try:
-        if _serving(start):
-            return ""
-    except Refused as taken:
-        return f"{taken} ({taken.hint})"
+    if status := _serving(start):
+        return gateway_status.build_warning(start.url, status)
     if not has_library():
-        return f"no gateway serves at {start.url}, and aiohttp, which it needs, is missing ({INSTALL_HINT})"
-    return f"no gateway serves at {start.url} (`ctxgc gateway` starts one)"
+        missing = f"and aiohttp, which it needs, is missing ({INSTALL_HINT})"
+    else:
+        missing = "`ctxgc gateway` starts one"
+    return f"no gateway serves at {start.url}, {missing}: until then {start.program} reaches no model this way"
 
 
 def _start(agent: str, name: str) -> Start:
@@ -278,19 +282,7 @@ def _start(agent: str, name: str) -> Start:
 
 
 def _serving(start: Start) -> dict[str, Any] | None:
-    """The status of the gateway there; None where nobody listens. Raises `Refused` for any other process."""
-    try:
-        return gateway_status.status_of(start.url, start.secret)
-    except ConnectionRefusedError:
-        return None
-    except gateway_status.StatusRefused:
-        raise Refused(
-            f"the gateway at {start.url} is of another version, or has another secret",
-            hint="`ctxgc gateway --stop` ends the gateway of this state folder; then run the agent again",
-        ) from None
-    except (OSError, ValueError):
-        hint = "set another `port` under [gateway]"
-        raise Refused(f"something else than the gateway answers at {start.url}", hint=hint) from None
+    return gateway_status.status_of_own(start.url, start.secret)
 
 
 def _started(start: Start, socket: str, args: argparse.Namespace) -> dict[str, Any]:
