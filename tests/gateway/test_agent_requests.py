@@ -184,6 +184,33 @@ def permissions(network):
     return {"role": "developer", "content": text}
 
 
+BASH_ALONE = [{"type": "function", "function": {"name": "bash"}}]
+
+
+def chat_window(agent, first, calls):
+    items = [{"role": "user", "content": first}]
+    for id_ in calls:
+        call = {"id": id_, "type": "function", "function": {"name": "bash", "arguments": "{}"}}
+        items += [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": id_, "content": "x"}]
+    return read_body(json.dumps({"tools": BASH_ALONE, "messages": items}).encode(), "openai_chat", set(), agent)
+
+
+@pytest.mark.parametrize(
+    ("agent", "summary"),
+    [
+        ("copilot_cli", "Some of the conversation history has been summarized to free up context.\n\n<summary>…"),
+        ("pi", "The conversation history before this point was compacted into the following summary:\n\n<summary>…"),
+    ],
+)
+def test_a_session_goes_on_after_its_agents_own_summary(agent, summary):
+    session = AgentSession(Identity(agent, "s"))
+
+    main = session.branch_of(chat_window(agent, "Read every part.", ["a", "b"]))
+
+    assert session.branch_of(chat_window(agent, summary, ["c"])) is main
+    assert session.branch_of(chat_window(agent, "Look into this alone.", ["d"])) is not main
+
+
 @pytest.mark.parametrize(
     ("said", "can_recall"),
     [
