@@ -1,4 +1,4 @@
-"""What Claude Code 2.1.197, Codex 0.169.0 and OpenCode 1.18.33 were seen to send, and is no reason to stand back."""
+"""What Claude Code 2.1.332, Codex 0.171.0, OpenCode 1.18.33 and older ones were seen to send, and how it is taken."""
 
 import json
 
