@@ -8,7 +8,7 @@ import json
 import queue
 import threading
 
-WAIT_S = 170
+WAIT_S = 300
 PLACE = {"approvalPolicy": "never", "sandbox": "danger-full-access"}
 
 

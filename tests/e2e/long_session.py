@@ -13,15 +13,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.e2e.agent_model import FILES
-from tests.e2e.agent_run import AGENT_S, CTXGC, ROOT, Agent, Served, Through, Workplace, agents_folder
+from tests.e2e.agent_run import CTXGC, ROOT, Agent, Served, Through, Workplace, agents_folder
 from tests.e2e.scripted_model import ScriptedModel
 
 FILE_BYTES = 8000
+STAGE_S = 300
+END_S = 5
 CLOCK_BYTES = 8
 
 
@@ -42,14 +44,14 @@ class Desk(NamedTuple):
         self.model.begin_stage(turns)
         done = subprocess.run(
             [*self.command, *words],
-            env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=AGENT_S,
+            env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=STAGE_S,
         )  # fmt: skip
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         return done.stdout
 
     def wait_for(self, name):
         """Wait until there is a file of this name in the folder."""
-        gives_up_at = time.monotonic() + AGENT_S
+        gives_up_at = time.monotonic() + STAGE_S
         while not (self.folder / name).exists():
             assert time.monotonic() < gives_up_at, f"no file {name}"
             time.sleep(0.02)
@@ -63,14 +65,17 @@ class Desk(NamedTuple):
             env=self.env, cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
-        watch = threading.Timer(AGENT_S, agent.kill)
+        watch = threading.Timer(STAGE_S, agent.kill)
         watch.start()
         try:
             yield agent
         finally:
             watch.cancel()
             agent.terminate()
-            agent.wait(AGENT_S)
+            with suppress(subprocess.TimeoutExpired):
+                agent.wait(END_S)
+            agent.kill()  # OpenCode's server now and then does not end by itself.
+            agent.wait()
 
 
 class Story(NamedTuple):

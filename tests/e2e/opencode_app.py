@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 
-WAIT_S = 170
+WAIT_S = 300
 POLL_S = 0.05
 
 

@@ -8,9 +8,9 @@ import json
 from functools import partial
 
 from tests.e2e.agent_model import SCRIPT, Call
-from tests.e2e.agent_run import AGENT_S, AGENTS, CHATGPT_LOGIN, CODEX_PROVIDER, QUIET_CLAUDE, Agent
+from tests.e2e.agent_run import AGENTS, CHATGPT_LOGIN, CODEX_PROVIDER, QUIET_CLAUDE, Agent
 from tests.e2e.codex_app import CodexApp
-from tests.e2e.long_session import Story
+from tests.e2e.long_session import STAGE_S, Story
 from tests.e2e.opencode_app import OpenCodeApp
 from tests.e2e.scripted_model import SUBTASK
 
@@ -32,6 +32,8 @@ SUB_STEPS_LAST = 12
 DAEMON_STEP, GATEWAY_STEP = 3, 6
 """Steps from the first edited request to the one in whose middle the process is killed."""
 FIRST_TURNS, SECOND_TURNS, THIRD_TURNS = 50, 20, 30
+SLOW_FIRST_TURNS, SLOW_SECOND_TURNS, SLOW_THIRD_TURNS = 42, 15, 25
+"""OpenCode is three times slower than the others."""
 PAUSE_S = 400.0
 """Longer than a cache of five minutes lives."""
 LONG_PAUSE_S = 4000.0
@@ -78,7 +80,7 @@ def _tell_claude(pause_s, desk):
         agent.stdin.close()
         agent.stdin = None
         agent.stdout.read()
-        assert agent.wait(AGENT_S) == 0
+        assert agent.wait(STAGE_S) == 0
     desk.pause(pause_s)
     desk.run(*quiet, "--continue", RESUMED, turns=SECOND_TURNS)
     desk.run(*quiet, "--continue", "/compact", turns=0)
@@ -152,7 +154,7 @@ def opencode(provider):
 
 def _tell_opencode(provider, desk):
     desk.model.hooks = {DAEMON_STEP: desk.kill_daemon, GATEWAY_STEP: desk.kill_gateway}
-    with desk.start("serve", turns=FIRST_TURNS) as server:
+    with desk.start("serve", turns=SLOW_FIRST_TURNS) as server:
         app = OpenCodeApp(server)
         app.begin()
         app.type(BEGIN)
@@ -160,8 +162,8 @@ def _tell_opencode(provider, desk):
         app.type(TYPED)
         app.finish()
     desk.pause(PAUSE_S)
-    desk.run("run", "--format", "json", "--session", app.session, RESUMED, turns=SECOND_TURNS)
-    with desk.start("serve", turns=THIRD_TURNS) as server:
+    desk.run("run", "--format", "json", "--session", app.session, RESUMED, turns=SLOW_SECOND_TURNS)
+    with desk.start("serve", turns=SLOW_THIRD_TURNS) as server:
         again = OpenCodeApp(server)
         again.begin(app.session)
         again.compact(provider, "m")
