@@ -36,7 +36,8 @@ class ScriptedModel(CompactingModel):
     hooks: dict[int, Callable[[], None]] = field(default_factory=dict)
     """By the number of steps since the first edited request."""
     unthinking: range = range(0)
-    """Steps without reasoning: Codex cuts an answer off where a sub-agent's word comes in, and keeps half of it."""
+    """Steps without reasoning, where a host itself makes of signed turns what the strict model refuses: Codex cuts an
+    answer off where a sub-agent's word comes in, and OpenCode joins its summary with the turn behind it."""
     first_edit: int = 0
     """The step that the first edited request asked for."""
     newest_step: int = 0

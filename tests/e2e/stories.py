@@ -153,6 +153,7 @@ def opencode(provider):
 
 
 def _tell_opencode(provider, desk):
+    desk.model.unthinking = range(SLOW_FIRST_TURNS, SLOW_FIRST_TURNS + SLOW_SECOND_TURNS + 1)
     desk.model.hooks = {DAEMON_STEP: desk.kill_daemon, GATEWAY_STEP: desk.kill_gateway}
     with desk.start("serve", turns=SLOW_FIRST_TURNS) as server:
         app = OpenCodeApp(server)

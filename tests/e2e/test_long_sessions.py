@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group(
 
 TURNS_MIN = 80
 COST_MAX = 0.85
+COLLECTIONS_MIN = 8
 NEAR = 0.1
 """Predicted and billed cost of a collection lie this near to each other, of the predicted cost."""
 NEAR_SHARE_MIN = 0.6
@@ -92,6 +93,7 @@ def test_the_session_costs_less_and_each_collection_costs_what_was_predicted(tol
     with behind.place.client() as client:
         sessions = [row["session"] for row in client.call("session.list", {})["sessions"]]
         logs = [client.call("heap.log", {"session": session})["collections"] for session in sessions]
+        outlooks = [client.call("session.show", {"session": session})["next_collection"] for session in sessions]
     billed = [one for one in itertools.chain(*logs) if one["actual_cost"] is not None]
     near = [abs(one["actual_cost"] - one["predicted_cost"]) <= NEAR * -one["predicted_cost"] for one in billed]
     edited = sum(sent != arrived for sent, arrived in behind.pairs())
@@ -104,4 +106,6 @@ def test_the_session_costs_less_and_each_collection_costs_what_was_predicted(tol
             f"{sum(near)} of {len(near)} collections near the prediction; predicted/billed k: {pairs}"
         )
     assert with_ < COST_MAX * without
+    assert len(billed) >= COLLECTIONS_MIN
     assert sum(near) >= NEAR_SHARE_MIN * len(near)
+    assert all(outlook["state"] != "paused" for outlook in outlooks), "the bills contradict the model of the cache"
