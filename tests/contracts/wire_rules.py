@@ -142,7 +142,7 @@ def check_responses(request, is_rendered):
             assert not open_calls or item["role"] == "assistant", "no tool output found for function call"
             _check_content(item)
         else:
-            assert kind in ("reasoning", "compaction", "compaction_trigger"), f"item {kind}"
+            assert kind in ("reasoning", "compaction", "compaction_trigger", "agent_message"), f"item {kind}"
             assert kind != "compaction_trigger" or item is items[-1], "the order to sum up stands last"
             assert not is_rendered, "reasoning is the server's own"
 

@@ -110,7 +110,7 @@ FILES = 3
 """The agent goes round these: each file is read again and again, as files are that are worked on."""
 
 SCRIPT = """// @exec: {{"max_output_tokens": 20000}}
-const shown = await tools.exec_command({{cmd: "cat {file}", max_output_tokens: 20000}});
+const shown = await tools.exec_command({{cmd: "{command}", max_output_tokens: 20000}});
 text(shown.output);"""
 
 
@@ -121,13 +121,19 @@ def call_for(wire, asked, number):
         ("Bash", {"command": f"cat {file}", "description": f"Show {file}"}),
         ("bash", {"command": f"cat {file}", "description": f"Show {file}"}),
         ("run_shell_command", {"command": f"cat {file}", "is_background": False}),
-        ("exec", SCRIPT.format(file=file)),
+        ("exec", SCRIPT.format(command=f"cat {file}")),
         ("exec_command", {"cmd": f"cat {file}", "max_output_tokens": 20000}),
     ]
+    names = offered_tools(wire, asked)
+    return next((Call(f"call_{number:03}", name, given) for name, given in wishes if name in names), None)
+
+
+def offered_tools(wire, asked):
+    """Names of all tools that a request offers."""
     names = set(_tool_names(asked.get("tools") or ()))
     for item in asked["input"] if wire == "openai_responses" else ():
         names |= set(_tool_names(item["tools"])) if item.get("type") == "additional_tools" else set()
-    return next((Call(f"call_{number:03}", name, given) for name, given in wishes if name in names), None)
+    return names
 
 
 def _tool_names(tools):
@@ -145,10 +151,9 @@ def typed_event(value):
     return _event(value["type"], value)
 
 
-def _messages(number, call, usage):
+def _messages(number, call, usage, text=""):
     """Anthropic: every second turn thinks first, under a signature over the whole turn."""
-    text = f"Step {number}."
-    blocks = [{"type": "text", "text": text}]
+    blocks = [{"type": "text", "text": text or f"Step {number}."}]
     if call:
         blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": call.input})
     if number % 2 and call:
@@ -183,12 +188,12 @@ def _deltas(block):
         yield {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
 
 
-def _chat(number, call, usage):
+def _chat(number, call, usage, text=""):
     def choice(delta, finish=None):
         chunk = {"id": f"c{number}", "object": "chat.completion.chunk", "created": 1, "model": "m"}
         return _event("", chunk | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
-    yield choice({"role": "assistant", "content": f"Step {number}."})
+    yield choice({"role": "assistant", "content": text or f"Step {number}."})
     if call:
         function = {"name": call.name, "arguments": json.dumps(call.input)}
         yield choice({"tool_calls": [{"index": 0, "id": call.id, "type": "function", "function": function}]})
@@ -199,17 +204,19 @@ def _chat(number, call, usage):
     yield b"data: [DONE]\n\n"
 
 
-def _responses(number, call, usage):
+def _responses(number, call, usage, text=""):
     response = {"id": f"resp_{number}", "object": "response", "status": "in_progress", "output": []}
     yield typed_event({"type": "response.created", "response": response})
-    said = {"type": "output_text", "text": f"Step {number}.", "annotations": []}
+    said = {"type": "output_text", "text": text or f"Step {number}.", "annotations": []}
     message = {"type": "message", "id": f"msg_{number}", "role": "assistant", "content": [said]}
     items = [message]
     if call and isinstance(call.input, str):
         items.append({"type": "custom_tool_call", "call_id": call.id, "name": call.name, "input": call.input})
     elif call:
         arguments = json.dumps(call.input)
-        named = {"type": "function_call", "id": f"fc_{number}", "call_id": call.id, "name": call.name}
+        space, _, name = call.name.rpartition(".")
+        named = {"type": "function_call", "id": f"fc_{number}", "call_id": call.id, "name": name}
+        named |= {"namespace": space} if space else {}
         items.append(named | {"arguments": arguments, "status": "completed"})
     if number % 2 and call:
         items.insert(0, {"type": "reasoning", "id": f"rs_{number}", "summary": [], "encrypted_content": seal(items)})

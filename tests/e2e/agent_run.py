@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
 from ctxgc.protocol.blocking_client import LineClient
 from tests.e2e.agent_model import STAMP, AgentModel
@@ -166,13 +166,7 @@ class Workplace:
 
     def run(self, agent, before, url, words=(), variables=None):
         """Run the agent to its end; what it printed. `before`: the words that start it."""
-        if agent.config is not None:
-            text = json.dumps(agent.config).replace("$URL", url)
-            folder = self.folder / "config" / "opencode"
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "opencode.json").write_text(text)
-        if agent.login is not None:
-            (self.folder / "codex" / "auth.json").write_text(json.dumps(agent.login))
+        self.prepare(agent, url)
         env = self.env | agent.variables | (variables or {})
         done = subprocess.run(
             [*before, *words, *agent.words],
@@ -185,6 +179,16 @@ class Workplace:
         )
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         return done.stdout
+
+    def prepare(self, agent, url):
+        """Write the agent's configuration and login."""
+        if agent.config is not None:
+            text = json.dumps(agent.config).replace("$URL", url)
+            folder = self.folder / "config" / "opencode"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "opencode.json").write_text(text)
+        if agent.login is not None:
+            (self.folder / "codex" / "auth.json").write_text(json.dumps(agent.login))
 
     def client(self):
         return LineClient(self.env["CTXGC_SOCKET"], 60)
@@ -274,6 +278,12 @@ class Tap:
         if request.method == "POST":
             headers[STAMP] = str(len(self.bodies))
             self.bodies[headers[STAMP]] = DECODERS[request.headers.get("content-encoding", "")](body)
+        try:
+            return await self._passed(request, headers, body)
+        except ClientError:  # A gateway that was killed.
+            return web.Response(status=503)
+
+    async def _passed(self, request, headers, body):
         async with self.session.request(
             request.method, self.to + request.raw_path, headers=headers, data=body or None, allow_redirects=False
         ) as reply:
@@ -313,9 +323,7 @@ class Through:
         self.served.__enter__()
         model, tap = self.served.model, self.served.tap
         url = f"http://127.0.0.1:{tap.port}"
-        self.place = Workplace(
-            self._turns,
-            self._file_bytes,
+        self.place = self.make_place(
             CTXGC_GATEWAY__PORT=str(tap.port),
             CTXGC_GATEWAY__UPSTREAM_ANTHROPIC=model.url,
             CTXGC_GATEWAY__UPSTREAM_OPENAI=model.url,
@@ -323,16 +331,28 @@ class Through:
             **self._env,
         )
         self.log = self.place.folder / "gateway.log"
-        with self.log.open("wb") as log:
-            command = [*CTXGC, "gateway", "--port", "0", "--mode", self._mode]
-            self.gateway = subprocess.Popen(command, env=self.place.env, stdout=log, stderr=log)
+        self.start_gateway("0")
         try:
             tap.to = self._listening()
-            self.printed = self.place.run(self.agent, self._before, url)
+            self.printed = self.work(url)
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def make_place(self, **env):
+        """A home for the run."""
+        return Workplace(self._turns, self._file_bytes, **env)
+
+    def work(self, url):
+        """Have the agent do its work; what it printed."""
+        return self.place.run(self.agent, self._before, url)
+
+    def start_gateway(self, port):
+        """Start the gateway, in the place of an earlier one if there was one."""
+        with self.log.open("wb") as log:
+            command = [*CTXGC, "gateway", "--port", port, "--mode", self._mode]
+            self.gateway = subprocess.Popen(command, env=self.place.env, stdout=log, stderr=log)
 
     def __exit__(self, *error):
         self.gateway.terminate()

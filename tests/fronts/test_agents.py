@@ -15,6 +15,7 @@ from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.main import main
 from ctxgc.gateway.secret import ensure_secret
+from ctxgc.protocol.build import build_id
 from tests.fronts.fake_daemon import FakeDaemon
 
 MODES = {"mode": "shadow", "modes": {"codex": "on"}}
@@ -243,6 +244,12 @@ def test_opencodes_own_overlay_stays_under_ours(run, monkeypatch):
         ("codex", "OPENAI_BASE_URL", "https://proxy.example.org/v1"),
         ("claude", "CLAUDE_CODE_USE_BEDROCK", "1"),
         ("opencode", "OPENCODE_CONFIG_CONTENT", "{ // mine"),
+        (
+            "opencode",
+            "OPENCODE_CONFIG_CONTENT",
+            '{"provider": {"anthropic": {"options": {"baseURL": "https://p/v1"}}}}',
+        ),
+        ("opencode", "ANTHROPIC_BASE_URL", "https://proxy.example.org"),
     ],
 )
 def test_an_agent_that_is_sent_elsewhere_already_is_not_redirected_unasked(run, monkeypatch, agent, name, value):
@@ -252,6 +259,88 @@ def test_an_agent_that_is_sent_elsewhere_already_is_not_redirected_unasked(run, 
 
     assert code != 0
     assert name in said.err
+
+
+ELSEWHERE, AT_THE_MAKER = "https://proxy.example.org/v1", "https://api.openai.com/v1"
+OPENCODE_FILES = [
+    "config/opencode/opencode.json",
+    "work/opencode.jsonc",
+    "work/.opencode/opencode.json",
+    "opencode.json",
+]
+
+
+def json_config(template):
+    return lambda url: template.replace("@", url)
+
+
+opencode_config = json_config('{ // mine\n "provider": {"openai": {"options": {"baseURL": "@",}}}}')
+
+
+def in_a_file(name, text):
+    def write(home, url):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text(url))
+
+    return write
+
+
+OWN_FILES = [
+    *(("opencode", in_a_file(name, opencode_config)) for name in OPENCODE_FILES),
+    ("codex", in_a_file("config.toml", lambda url: f'openai_base_url = "{url}"')),
+    ("pi", in_a_file(".pi/agent/models.json", json_config('{"providers": {"openai": {"baseUrl": "@"}}}'))),
+    ("crush", in_a_file("work/.crush.json", json_config('{"providers": {"openai": {"base_url": "@"}}}'))),
+    ("goose", in_a_file("config/goose/config.yaml", lambda url: f'OPENAI_HOST: "{url}"\nGOOSE_MODEL: m')),
+]
+
+
+@pytest.mark.parametrize(("agent", "write"), OWN_FILES)
+def test_no_run_lays_the_gateway_over_a_base_url_in_the_agents_own_files_unasked(run, home, monkeypatch, agent, write):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    write(home, ELSEWHERE)
+
+    code, said = run("run", agent)
+
+    assert code != 0
+    assert ELSEWHERE in said.err
+    assert str(home) in said.err
+    assert "`upstream_openai`" in said.err
+
+    monkeypatch.setenv("CTXGC_GATEWAY__UPSTREAM_OPENAI", ELSEWHERE)
+    assert isinstance(run("run", agent)[1], dict)
+
+
+@pytest.mark.parametrize(("agent", "write"), OWN_FILES)
+def test_a_base_url_in_the_agents_own_files_that_the_gateway_serves_is_no_obstacle(
+    run, home, base, monkeypatch, agent, write
+):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    for url in (AT_THE_MAKER, f"{base}/openai/v1"):
+        write(home, url)
+        assert isinstance(run("run", agent)[1], dict)
+
+
+def test_a_base_url_of_opencodes_by_a_variable_is_that_variables(run, home, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.setenv("MY_URL", ELSEWHERE)
+    in_a_file("config/opencode/opencode.json", opencode_config)(home, "{env:MY_URL}")
+
+    assert ELSEWHERE in run("run", "opencode")[1].err
+
+
+def test_a_provider_of_codexs_users_own_is_not_replaced_by_ours(run, home):
+    (home / "config.toml").write_text('model_provider = "azure"\n[model_providers.azure]\nbase_url = "https://a/v1"')
+
+    code, said = run("run", "codex")
+
+    assert code != 0
+    assert "model_provider = azure" in said.err
+
+
+def test_an_installation_of_codex_does_not_keep_a_run_from_the_route_of_todays_login(run, home, base):
+    (home / "config.toml").write_text(f'openai_base_url = "{base}/chatgpt"')
+
+    assert isinstance(run("run", "codex")[1], dict)
 
 
 def test_a_base_url_that_the_gateway_knows_as_its_upstream_is_no_obstacle(run, monkeypatch):
@@ -290,6 +379,31 @@ def test_a_gateway_of_an_older_version_is_to_be_started_again(run, gateway):
     assert "something else" not in said.err
     assert "another version" in said.err
     assert "`ctxgc gateway --stop`" in said.err
+
+
+def test_env_tells_no_older_gateway_the_secret(run, gateway):
+    message = "ctxgc gateway: path and headers name neither of Anthropic and OpenAI"
+    gateway.status, gateway.code = {"type": "error", "error": {"message": message}}, 400
+
+    code, said = run("env", "claude")
+
+    assert code == 1
+    assert said.out == ""
+    assert "`ctxgc gateway --stop`" in said.err
+
+
+@pytest.mark.parametrize("command", ["run", "env"])
+def test_a_gateway_of_another_build_is_said_to_be_with_the_next_step(run, gateway, home, capfd, command):
+    gateway.status = MODES | {"build": "0.0.9+dead"}
+    run(command, "claude")
+    said = capfd.readouterr().err if command == "run" else run(command, "claude")[1].err
+    assert "0.0.9+dead" in said
+    assert "`ctxgc gateway --stop`" in said
+
+    gateway.status = MODES | {"build": build_id()}
+    run(command, "claude")
+    said = capfd.readouterr().err if command == "run" else run(command, "claude")[1].err
+    assert "ctxgc gateway" not in said
 
 
 FOREIGN = [[], {"error": "no"}, {"error": {"message": "not found"}}, {"error": {"message": 5}}]

@@ -26,6 +26,8 @@ ANTHROPIC_WIRE = "anthropic_messages"
 BYTES_PER_TOKEN = 4
 NO_PROMPT = {"id", "status", "internal_chat_message_metadata_passthrough"}
 """Of an item: what its API does not show the model."""
+BILLING_LINE = "x-anthropic-billing-header:"
+"""The first block of a system prompt of Claude Code's: its maker's API takes it off, other words in each request."""
 UNMARKABLE = {"thinking", "redacted_thinking"}
 
 
@@ -51,12 +53,18 @@ def layers_of(wire, asked):
         return [(asked.get("model"), whole), (None, [_block(*part) for part in parts])]
     tools = [tool for tool in asked.get("tools") or () if not tool.get("defer_loading")]
     spoils = [asked.get(key) for key in ("thinking", "tool_choice")]
+    system = [part for part in text_blocks(system) or () if not is_billing_line(part)]
     messages = [(message["role"], part) for message in items for part in text_blocks(message["content"])]
     return [
         (asked.get("model"), [_block("tool", tool) for tool in tools]),
-        (None, [_block("system", part) for part in text_blocks(system) or ()]),
+        (None, [_block("system", part) for part in system]),
         (json.dumps(spoils) if any(spoils) else None, [_block(*part) for part in messages]),
     ]
+
+
+def is_billing_line(part):
+    """Whether a block of the system prompt is the line that Claude Code writes for the bill: no part of the prompt."""
+    return part.get("text", "").startswith(BILLING_LINE)
 
 
 def _rest(item):

@@ -1,10 +1,11 @@
-"""What Claude Code 2.1.197, Codex 0.169.0 and OpenCode 1.18.33 were seen to send, and is no reason to stand back."""
+"""What Claude Code 2.1.332, Codex 0.171.0, OpenCode 1.18.33 and older ones were seen to send, and how it is taken."""
 
 import json
 
 import pytest
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
+from ctxgc.gateway.body.prompt_layout import prompt_of
 from ctxgc.gateway.body.request_body import read_body
 from ctxgc.gateway.identity.agent_session import AgentSession
 from ctxgc.gateway.identity.headers import Identity, identity_of, parent_of, sub_agent_of
@@ -109,6 +110,17 @@ def test_a_word_of_the_system_in_the_middle_of_a_conversation_is_understood():
     assert [segment.role for segment in window.segments] == ["user", "system"]
 
 
+def test_the_line_that_claude_code_writes_for_the_bill_is_no_part_of_the_prompt():
+    def read(line):
+        first = [{"type": "text", "text": f"x-anthropic-billing-header: cc_version=2.1.332; {line};"}] if line else []
+        system = [*first, {"type": "text", "text": "You work here.", "cache_control": {"type": "ephemeral"}}]
+        asked = {"model": "m", "system": system, "messages": [{"role": "user", "content": "Hello."}]}
+        contents = read_body(json.dumps(asked).encode(), "anthropic_messages", set())
+        return contents.digests, prompt_of(contents.layout, contents.window, contents.digests, ())
+
+    assert read("cch=b3016") == read("cch=0daa7") == read("")
+
+
 @pytest.mark.parametrize(
     ("value", "identity"),
     [
@@ -118,6 +130,17 @@ def test_a_word_of_the_system_in_the_middle_of_a_conversation_is_understood():
 )
 def test_opencode_names_its_session_to_other_providers_by_their_affinity_header(value, identity):
     assert identity_of({"x-session-affinity": value}) == identity
+
+
+def test_codexs_sub_agent_is_a_session_of_its_own_under_its_thread_and_not_its_roots_main_branch():
+    root, thread = SOME_UUID, SOME_UUID.replace("0", "a")
+    metadata = {"session_id": root, "thread_id": thread, "parent_thread_id": root, "subagent_kind": "thread_spawn"}
+    headers = {"x-codex-turn-metadata": json.dumps(metadata), "session-id": root, "x-codex-parent-thread-id": root}
+
+    asked = identity_of(headers)
+
+    assert asked == Identity("codex", thread)
+    assert parent_of(asked, headers) == root
 
 
 @pytest.mark.parametrize(
@@ -159,6 +182,33 @@ def permissions(network):
         f"<permissions instructions>\n`sandbox_mode` is `workspace-write`. Network access is {network}.\n</permissions"
     )
     return {"role": "developer", "content": text}
+
+
+BASH_ALONE = [{"type": "function", "function": {"name": "bash"}}]
+
+
+def chat_window(agent, first, calls):
+    items = [{"role": "user", "content": first}]
+    for id_ in calls:
+        call = {"id": id_, "type": "function", "function": {"name": "bash", "arguments": "{}"}}
+        items += [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": id_, "content": "x"}]
+    return read_body(json.dumps({"tools": BASH_ALONE, "messages": items}).encode(), "openai_chat", set(), agent)
+
+
+@pytest.mark.parametrize(
+    ("agent", "summary"),
+    [
+        ("copilot_cli", "Some of the conversation history has been summarized to free up context.\n\n<summary>…"),
+        ("pi", "The conversation history before this point was compacted into the following summary:\n\n<summary>…"),
+    ],
+)
+def test_a_session_goes_on_after_its_agents_own_summary(agent, summary):
+    session = AgentSession(Identity(agent, "s"))
+
+    main = session.branch_of(chat_window(agent, "Read every part.", ["a", "b"]))
+
+    assert session.branch_of(chat_window(agent, summary, ["c"])) is main
+    assert session.branch_of(chat_window(agent, "Look into this alone.", ["d"])) is not main
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts
 from ctxgc.adapters.host_texts.codex import CodexTexts
 from ctxgc.adapters.host_texts.opencode import OpenCodeTexts
-from ctxgc.adapters.host_texts.wrappers import HostTexts
+from ctxgc.adapters.host_texts.wrappers import AnyTexts, HostTexts, TextReading
+from ctxgc.core.segment import Kind
+
+COPILOT_SUMMARY = "Some of the conversation history has been summarized to free up context."
+PI_SUMMARY = "The conversation history before this point was compacted into the following summary:"
+
+
+class SummaryTexts(AnyTexts):
+    """An agent that writes a summary of its own in the user's name, and nothing else that is known."""
+
+    def __init__(self, start: str) -> None:
+        self._start = start
+
+    def read_text(self, text: str) -> TextReading:
+        """See `HostTexts.read_text`."""
+        return TextReading(Kind.SUMMARY, text) if text.startswith(self._start) else super().read_text(text)
+
 
 DIALECTS: Mapping[str, Callable[[], HostTexts]] = MappingProxyType(
-    {"claude_code": ClaudeTexts, "codex": CodexTexts, "opencode": OpenCodeTexts}
+    {
+        "claude_code": ClaudeTexts,
+        "codex": CodexTexts,
+        "opencode": OpenCodeTexts,
+        "copilot_cli": partial(SummaryTexts, COPILOT_SUMMARY),
+        "pi": partial(SummaryTexts, PI_SUMMARY),
+    }
 )
 
 

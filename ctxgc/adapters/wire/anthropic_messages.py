@@ -44,6 +44,10 @@ from ctxgc.core.segment import Kind, Role
 NO_OUTPUT = "(no output)"
 """What a failed call with an empty result renders as: the API takes no empty error."""
 
+BILLING_LINE = "x-anthropic-billing-header:"
+"""The first block of a system prompt of Claude Code's. Its words are others in each request, and its maker's API takes
+it off before the model and the cache see the prompt."""
+
 _OPAQUE_OF_USER = frozenset({"image", "document", "search_result", "container_upload"})
 _OPAQUE_OF_RESULT = frozenset({"image", "document", "search_result", "tool_reference"})
 _OPAQUE_OF_ASSISTANT = frozenset({"redacted_thinking"})
@@ -133,6 +137,8 @@ def _parse_texts(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind,
         builder.block(said)
     for block, extent, fields in _blocks(text, said, builder):
         if block == "text":
+            if kind is Kind.SYSTEM and text.string(fields.get("text")).startswith(BILLING_LINE):
+                continue
             _add_text(text, kind, role, fields.get("text"), builder)
         elif block == "tool_result":
             is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None

@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ctxgc.fronts.cli import gateway_status, limit, other_agents
+from ctxgc.fronts.cli import gateway_status, limit, other_agents, own_base_urls
 from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.claude_settings import setting_of
 from ctxgc.fronts.cli.codex_login import has_chatgpt_login
 from ctxgc.fronts.cli.commands import Spec
 from ctxgc.fronts.cli.context import Refused, Shell, usage
 from ctxgc.fronts.cli.other_agents import Way
+from ctxgc.fronts.cli.own_base_urls import OwnBaseUrl
 from ctxgc.fronts.cli.terminal import harmless
 from ctxgc.gateway.secret import PATH_PREFIX
 from ctxgc.protocol.agents import (
@@ -70,16 +71,18 @@ def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> 
         if own not in ("", "0", "false"):
             raise Refused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
     upstream = gateway.upstream_anthropic
-    _same_upstream(BASE_URL, environment, url, upstream, "upstream_anthropic")
+    other_agents.require_same_upstreams(other_agents.ANTHROPIC, [BASE_URL], url, gateway, environment)
     wanted = {"ENABLE_TOOL_SEARCH": "true"}
     if not upstream or upstream.rstrip("/").removesuffix("/v1") == ANTHROPIC_URL:
         wanted |= {"_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL": "1"}
     ours = {name: value for name, value in wanted.items() if name not in environment}
     address = f"{url}/anthropic"
-    return Way({BASE_URL: address} | ours, _winning_settings(address, environment, url, upstream))
+    return Way({BASE_URL: address} | ours, _winning_settings(address, environment, url, gateway))
 
 
-def _winning_settings(address: str, environment: Mapping[str, str], url: str, upstream: str) -> tuple[str, ...]:
+def _winning_settings(
+    address: str, environment: Mapping[str, str], url: str, gateway: GatewayConfig
+) -> tuple[str, ...]:
     """Words that win over a base URL in Claude Code's settings files; none where no file has one."""
     own = setting_of(BASE_URL, environment)
     if own is None or own.value.rstrip("/") == address:
@@ -90,7 +93,8 @@ def _winning_settings(address: str, environment: Mapping[str, str], url: str, up
             kind="config",
             hint="whoever manages that file decides where Claude Code sends",
         )
-    _same_upstream(BASE_URL, {BASE_URL: own.value}, url, upstream or ANTHROPIC_URL, "upstream_anthropic", own.path)
+    own_url = OwnBaseUrl(other_agents.ANTHROPIC, own.value, f"{BASE_URL} in {own.path}")
+    other_agents.require_same_upstream(own_url, url, gateway)
     return ("--settings", json.dumps({"env": {BASE_URL: address}}))
 
 
@@ -101,7 +105,7 @@ def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> W
     """
     is_chatgpt = has_chatgpt_login(environment)
     if not is_chatgpt:
-        _same_upstream("OPENAI_BASE_URL", environment, url, gateway.upstream_openai, "upstream_openai")
+        other_agents.require_same_upstreams(other_agents.OPENAI, ["OPENAI_BASE_URL"], url, gateway, environment)
     provider = {
         "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
         "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else _openai_base(url, gateway)),
@@ -114,7 +118,7 @@ def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> W
 
 
 def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
-    """OpenCode: base URLs of its providers `anthropic` and `openai`, laid over whatever it is configured to."""
+    """OpenCode: base URLs of its providers `anthropic` and `openai`, laid over its configuration."""
     content = environment.get("OPENCODE_CONFIG_CONTENT", "") or "{}"
     try:
         config = json.loads(content)
@@ -122,6 +126,8 @@ def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -
         config = None
     if not isinstance(config, dict):
         raise Refused("OPENCODE_CONFIG_CONTENT is set to what is not a JSON object", hint="unset it, or mend it")
+    for provider, name in ((other_agents.ANTHROPIC, BASE_URL), (other_agents.OPENAI, "OPENAI_BASE_URL")):
+        other_agents.require_same_upstreams(provider, [name], url, gateway, environment)
     bases = {"anthropic": f"{url}/anthropic/v1", "openai": _openai_base(url, gateway)}
     ours = {"provider": {name: {"options": {"baseURL": base}} for name, base in bases.items()}}
     return Way({"OPENCODE_CONFIG_CONTENT": json.dumps(_laid_over(config, ours))})
@@ -159,18 +165,15 @@ def _openai_base(url: str, gateway: GatewayConfig) -> str:
     return other_agents.openai_base(url, gateway)
 
 
-def _same_upstream(
-    name: str, environment: Mapping[str, str], url: str, upstream: str, key: str, place: str = ""
-) -> None:
-    """Refuse to send a key elsewhere than its user's own base URL says, in a file (`place`) or in the environment."""
-    own, url = environment.get(name, "").rstrip("/"), url.partition(PATH_PREFIX)[0]
-    same = {each.rstrip("/").removesuffix("/v1") for each in (url, upstream)}
-    if own and own.removesuffix("/v1") not in same and not own.startswith(f"{url}/"):
-        raise Refused(
-            f"{name} is {harmless(own)}{f' in {harmless(place)}' if place else ''}, but the gateway sends elsewhere",
-            kind="config",
-            hint=f"set `{key}` under [gateway] in the configuration to that address, or unset {name}",
-        )
+def _require_own_base_urls(agent: str, url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> None:
+    """Refuse to lay the gateway over a base URL in the agent's own files that leads elsewhere."""
+    if agent not in own_base_urls.READERS:
+        return
+    for own in own_base_urls.READERS[agent](environment):
+        # An installation of ours leads Codex to the route of the login it then had: a run leads to that of today's.
+        is_ours = agent == "codex" and other_agents.is_same_upstream(own.url, other_agents.CHATGPT, url, gateway)
+        if not is_ours:
+            other_agents.require_same_upstream(own, url, gateway)
 
 
 def _laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -200,6 +203,8 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     socket = shell.path
     shell.close()  # The daemon must not serve a connection that the agent would inherit.
     status = _serving(start) or _started(start, socket, args)
+    if warning := gateway_status.build_warning(start.url, status):
+        sys.stderr.write(f"ctxgc: {warning}\n")
     mode = status["modes"].get(start.source, status["mode"])
     if args.mode and mode != args.mode:
         raise Refused(
@@ -216,8 +221,8 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
 def env(shell: Shell, args: argparse.Namespace) -> int:
     """Print how to start the agent so that it goes through the gateway."""
     start = _start(args.agent, args.name)
-    if missing := _missing(start):  # Not on stdout, which a shell evaluates.
-        sys.stderr.write(f"ctxgc: {missing}: until then {args.agent} reaches no model this way\n")
+    if missing := _missing(start):  # Not on stdout, which a shell evaluates. Raises where the secret would get out.
+        sys.stderr.write(f"ctxgc: {missing}\n")
     way = start.way
     if args.json:
         shell.print_json({"variables": dict(way.variables), "words": way.words})
@@ -239,17 +244,19 @@ def _limited(agent: str, way: Way, size: int) -> Way:
 
 
 def _missing(start: Start) -> str:
-    """What keeps an agent from being served there, as a sentence with its next step; empty if nothing does."""
+    """What to know of the gateway there, as a sentence with its next step; empty for one that serves. Raises `Refused`.
+
+    A program that is no gateway of this user's must not get the secret, which lies in what `env` prints.
+    """
     from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_library
 
-    try:
-        if _serving(start):
-            return ""
-    except Refused as taken:
-        return f"{taken} ({taken.hint})"
+    if status := _serving(start):
+        return gateway_status.build_warning(start.url, status)
     if not has_library():
-        return f"no gateway serves at {start.url}, and aiohttp, which it needs, is missing ({INSTALL_HINT})"
-    return f"no gateway serves at {start.url} (`ctxgc gateway` starts one)"
+        missing = f"and aiohttp, which it needs, is missing ({INSTALL_HINT})"
+    else:
+        missing = "`ctxgc gateway` starts one"
+    return f"no gateway serves at {start.url}, {missing}: until then {start.program} reaches no model this way"
 
 
 def _start(agent: str, name: str) -> Start:
@@ -270,23 +277,12 @@ def _start(agent: str, name: str) -> Start:
     if source not in SELF_NAMED:
         session = name or other_agents.fresh_name(os.path.basename(agent))
         base += f"/s/{session}" if source == CLIENT else f"/s/{source}:{session}"
+    _require_own_base_urls(agent, base, config.gateway, os.environ)
     return Start(agent, source, gateway_address(config.gateway), secret, way(base, config.gateway, os.environ))
 
 
 def _serving(start: Start) -> dict[str, Any] | None:
-    """The status of the gateway there; None where nobody listens. Raises `Refused` for any other process."""
-    try:
-        return gateway_status.status_of(start.url, start.secret)
-    except ConnectionRefusedError:
-        return None
-    except gateway_status.StatusRefused:
-        raise Refused(
-            f"the gateway at {start.url} is of another version, or has another secret",
-            hint="`ctxgc gateway --stop` ends the gateway of this state folder; then run the agent again",
-        ) from None
-    except (OSError, ValueError):
-        hint = "set another `port` under [gateway]"
-        raise Refused(f"something else than the gateway answers at {start.url}", hint=hint) from None
+    return gateway_status.status_of_own(start.url, start.secret)
 
 
 def _started(start: Start, socket: str, args: argparse.Namespace) -> dict[str, Any]:

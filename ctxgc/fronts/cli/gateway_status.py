@@ -16,6 +16,7 @@ import time
 
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
+from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.terminal import count, plain, plural
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.peer import listener_uid
@@ -80,6 +81,38 @@ def status_of(url: str, secret: str = "") -> dict[str, Any]:
     if not (is_served and isinstance(status, dict) and isinstance(status.get("modes"), dict) and "mode" in status):
         raise ValueError(f"what answers at {url} is no gateway")
     return status
+
+
+def status_of_own(url: str, secret: str) -> dict[str, Any] | None:
+    """The status of the user's gateway there; None where nobody listens. Raises `Refused` for any other process.
+
+    A gateway from before the secrets would send the path, and in it the secret, to its upstream: it is refused too.
+    """
+    try:
+        return status_of(url, secret)
+    except ConnectionRefusedError:
+        return None
+    except StatusRefused:
+        raise Refused(
+            f"the gateway at {url} is of another version, or has another secret",
+            hint="`ctxgc gateway --stop` ends the gateway of this state folder; then make the call again",
+        ) from None
+    except (OSError, ValueError):
+        hint = "set another `port` under [gateway]"
+        raise Refused(f"something else than the gateway answers at {url}", hint=hint) from None
+
+
+def build_warning(url: str, status: dict[str, Any]) -> str:
+    """A sentence on a gateway that runs other code than this command, with the next step; empty for the same code."""
+    from ctxgc.protocol.build import build_id
+
+    build = plain(str(status.get("build") or "an older build"))
+    if build == build_id():
+        return ""
+    return (
+        f"the gateway at {url} runs {build}, and this command is {build_id()}: "
+        "`ctxgc gateway --stop` ends it, and the next `ctxgc run` starts this build"
+    )
 
 
 def _gateway_fault(answer: Any) -> str:

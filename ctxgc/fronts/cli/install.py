@@ -87,7 +87,8 @@ def _planned(
     shell: Shell, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
 ) -> tuple[Work, str]:
     """The work of an installation, and the manager that is to run the services. Raises `Refused`."""
-    from ctxgc.fronts.cli.base_url import STAND_IN
+    from ctxgc.fronts.cli import gateway_status
+    from ctxgc.fronts.cli.base_url import STAND_IN, gateway_address
     from ctxgc.gateway.secret import read_secret
 
     work, needs_gateway = Work(), False
@@ -95,8 +96,14 @@ def _planned(
         plan = _plan(agent, config, host, records, args, makes_secret=makes_secret)
         _add_agent(work, agent, plan, records)
         needs_gateway |= plan.needs_gateway
-    if needs_gateway and not read_secret(str(config.daemon.lock_dir)):
-        work.notes.append(f"{STAND_IN} stands for the gateway's secret, which the installation makes")
+    if needs_gateway:
+        secret = read_secret(str(config.daemon.lock_dir))
+        if not secret:
+            work.notes.append(f"{STAND_IN} stands for the gateway's secret, which the installation makes")
+        address = gateway_address(config.gateway)
+        status = gateway_status.status_of_own(address, secret or STAND_IN)
+        if status and (warning := gateway_status.build_warning(address, status)):
+            work.notes.append(warning)
     try:
         init_system = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)
     except Refused:

@@ -29,6 +29,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.own_base_urls import OwnBaseUrl
+from ctxgc.fronts.cli.terminal import harmless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +40,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _BEFORE_ROUTE = re.compile(r"(?:/k/[^/]*)?(?:/s/[^/]*)?/?")
 """Secret and session, which stand before the provider's name in a path of the gateway."""
 PI_EXTENSION = os.path.join(os.path.dirname(__file__), "pi_gateway.js")
-OPENAI, ANTHROPIC = "openai", "anthropic"
+OPENAI, ANTHROPIC, CHATGPT = "openai", "anthropic", "chatgpt"
 MAKERS = {OPENAI: "https://api.openai.com", ANTHROPIC: "https://api.anthropic.com"}
 """Each provider's own address: the upstream where the configuration names none."""
+CHATGPT_URL = "https://chatgpt.com/backend-api/codex"
 COPILOT_KEYS = ("COPILOT_PROVIDER_API_KEY", "COPILOT_PROVIDER_API_KEY_COMMAND", "COPILOT_PROVIDER_BEARER_TOKEN")
 
 
@@ -69,8 +72,8 @@ def by_usual_variables(url: str, gateway: GatewayConfig, environment: Mapping[st
     openai, anthropic = openai_base(url, gateway), f"{url}/anthropic"
     by_openai = {"OPENAI_BASE_URL": openai, "OPENAI_API_BASE": openai}
     by_anthropic = {"ANTHROPIC_BASE_URL": anthropic, "ANTHROPIC_API_BASE": anthropic}
-    _require_same_upstream(OPENAI, by_openai, url, gateway, environment)
-    _require_same_upstream(ANTHROPIC, by_anthropic, url, gateway, environment)
+    require_same_upstreams(OPENAI, by_openai, url, gateway, environment)
+    require_same_upstreams(ANTHROPIC, by_anthropic, url, gateway, environment)
     return Way(by_openai | by_anthropic)
 
 
@@ -90,7 +93,7 @@ def copilot(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) ->
         raise Refused(f"COPILOT_PROVIDER_TYPE is {kind}: an API that the gateway does not know", kind="config")
     base = openai_base(url, gateway) if kind == OPENAI else f"{url}/anthropic"
     variables = {"COPILOT_PROVIDER_BASE_URL": base}
-    _require_same_upstream(kind, variables, url, gateway, environment)
+    require_same_upstreams(kind, variables, url, gateway, environment)
     return Way(variables | {"COPILOT_PROVIDER_TRANSPORT": "http"})
 
 
@@ -102,16 +105,16 @@ def goose(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> W
         "OPENAI_BASE_PATH": f"{path[1:]}/openai{_version(gateway)}/chat/completions",
         "ANTHROPIC_HOST": f"{url}/anthropic",
     }
-    _require_same_upstream(OPENAI, ["OPENAI_HOST"], url, gateway, environment)
-    _require_same_upstream(ANTHROPIC, ["ANTHROPIC_HOST"], url, gateway, environment)
+    require_same_upstreams(OPENAI, ["OPENAI_HOST"], url, gateway, environment)
+    require_same_upstreams(ANTHROPIC, ["ANTHROPIC_HOST"], url, gateway, environment)
     return Way(variables)
 
 
 def crush(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
     """Crush: the variables that its catalogue names as the endpoints of its providers."""
     variables = {"OPENAI_API_ENDPOINT": openai_base(url, gateway), "ANTHROPIC_API_ENDPOINT": f"{url}/anthropic"}
-    _require_same_upstream(OPENAI, ["OPENAI_API_ENDPOINT"], url, gateway, environment)
-    _require_same_upstream(ANTHROPIC, ["ANTHROPIC_API_ENDPOINT"], url, gateway, environment)
+    require_same_upstreams(OPENAI, ["OPENAI_API_ENDPOINT"], url, gateway, environment)
+    require_same_upstreams(ANTHROPIC, ["ANTHROPIC_API_ENDPOINT"], url, gateway, environment)
     return Way(variables)
 
 
@@ -120,9 +123,9 @@ def is_same_upstream(own: str, provider: str, url: str, gateway: GatewayConfig) 
     own = _bare(own)
     if f"{own}/".startswith(f"{_origin(url)}/"):
         named = _BEFORE_ROUTE.sub("", urlsplit(own).path, count=1).partition("/")[0]
-        return named not in {*MAKERS, "chatgpt"} - {provider}
-    upstream = gateway.upstream_openai if provider == OPENAI else gateway.upstream_anthropic
-    return own == _bare(upstream or MAKERS[provider])
+        return named not in {*MAKERS, CHATGPT} - {provider}
+    upstream = getattr(gateway, f"upstream_{provider}") or {**MAKERS, CHATGPT: CHATGPT_URL}[provider]
+    return own == _bare(upstream)
 
 
 def _version(gateway: GatewayConfig) -> str:
@@ -133,18 +136,23 @@ def _origin(url: str) -> str:
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
 
-def _require_same_upstream(
+def require_same_upstream(own: OwnBaseUrl, url: str, gateway: GatewayConfig) -> None:
+    """Refuse to send a provider's key elsewhere than a base URL of its user's says."""
+    if not is_same_upstream(own.url, own.provider, url, gateway):
+        raise Refused(
+            f"{harmless(own.place)} is {harmless(own.url)}, and the gateway sends elsewhere",
+            kind="config",
+            hint=f"set `upstream_{own.provider}` under [gateway] in the configuration to that address, or take it out",
+        )
+
+
+def require_same_upstreams(
     provider: str, names: Iterable[str], url: str, gateway: GatewayConfig, environment: Mapping[str, str]
 ) -> None:
-    """Refuse to send a provider's key elsewhere than its user's own base URLs, in variables of these names, say."""
+    """The same for base URLs in variables of these names."""
     for name in names:
-        own = environment.get(name, "")
-        if own and not is_same_upstream(own, provider, url, gateway):
-            raise Refused(
-                f"{name} is set to an address that the gateway does not send to",
-                kind="config",
-                hint=f"set `upstream_{provider}` under [gateway] to that address, or unset {name}",
-            )
+        if own := environment.get(name, ""):
+            require_same_upstream(OwnBaseUrl(provider, own, name), url, gateway)
 
 
 def _bare(url: str) -> str:

@@ -32,6 +32,7 @@ from ctxgc.gateway.http.tools_endpoint import Serve, ToolsEndpoint
 from ctxgc.gateway.http.upstream import HOP_BY_HOP, Accepts, Upstreams, copied_headers
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
+from ctxgc.protocol.build import build_id
 
 STATUS_PATH = "/ctxgc/status"
 HELD_BYTES_MAX = 256 * 2**20
@@ -92,12 +93,13 @@ class Proxy:
         app = web.Application(middlewares=guards)
         app.router.add_route("*", "/{path:.*}", self._serve)
         app.on_response_prepare.append(_drop_library_headers)
+        build_id()  # Now: later the code on disk may be another.
         return app
 
     def _status(self) -> web.StreamResponse:
         settings = self._settings()
         modes = {"mode": settings.mode, "modes": dict(settings.modes)}
-        return web.json_response(self._counters.report() | modes)
+        return web.json_response(self._counters.report() | modes | {"build": build_id()})
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         path = request[PATH]

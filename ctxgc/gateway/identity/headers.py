@@ -90,13 +90,16 @@ def _opencode(headers: Mapping[str, str]) -> str:
 
 
 def _codex(headers: Mapping[str, str]) -> str:
-    """Codex sends a turn's metadata as JSON in a header; older versions have a header for the session alone."""
+    """Codex sends a turn's metadata as JSON in a header; older versions have a header for the session alone.
+
+    A sub-agent asks under its root's session and has a thread of its own, by which its rollout is named too.
+    """
     try:
         metadata = msgspec.json.decode(headers.get("x-codex-turn-metadata", "{}"))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         metadata = {}
-    identity = metadata.get("session_id") if isinstance(metadata, dict) else None
-    if isinstance(identity, str):
+    names = [metadata.get(name) for name in ("thread_id", "session_id")] if isinstance(metadata, dict) else []
+    if identity := next((name for name in names if isinstance(name, str) and name), ""):
         return identity
     older = headers.get("session_id") or headers.get("session-id") or headers.get("conversation_id") or ""
     is_library = headers.get("user-agent", "").startswith("OpenAI/")  # Codex has a client of its own.
