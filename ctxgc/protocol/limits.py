@@ -10,6 +10,8 @@ UNSENT_BYTES_MAX = 2**20
 """Output a client has not read before the server stops reading it."""
 FRAME_BYTES_DEFAULT = 8 * 2**20
 """One line, without its newline."""
+FRAME_BYTES_MAX = 64 * 2**20
+"""The longest line that a configuration may allow."""
 BAD_LINES_MAX = 16
 """Unparsable lines in a row that close a connection."""
 ID_CHARS_MAX = 64

@@ -13,10 +13,12 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from ctxgc.protocol.limits import BATCH_MAX, FRAME_BYTES_DEFAULT
+from ctxgc.protocol.limits import BATCH_MAX, FRAME_BYTES_DEFAULT, FRAME_BYTES_MAX
 from ctxgc.protocol.params import (
     PATH_CHARS_MAX,
     AbsolutePath,
+    Count,
+    FolderPath,
     Ids,
     KindName,
     Mutating,
@@ -31,6 +33,7 @@ from ctxgc.protocol.params import (
     Tokens,
     Unit,
     VerbatimObjects,
+    WallSeconds,
     WireFormatName,
 )
 from ctxgc.protocol.replies import daemon, heap, segments, sessions, stash
@@ -53,9 +56,9 @@ class Hello(Params):
 class SessionOpen(Mutating):
     """Create a session of a client's own, or open the one that exists."""
 
-    source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "client"
+    source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", max_length=32)] = "client"
     session: Annotated[Name, Field(min_length=1)]
-    project: Annotated[str, Field(max_length=4096)] = ""
+    project: FolderPath = ""
     parent: Name = ""
     parent_segment: Name = ""
     model: Name = ""
@@ -70,10 +73,10 @@ class SessionOpen(Mutating):
 class SessionList(Params):
     """Known sessions, the most recently updated first."""
 
-    project: Annotated[str, Field(max_length=4096)] = ""
+    project: FolderPath = ""
     source: Name = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Count = 0
 
 
 class SessionSet(MutatingSession):
@@ -107,7 +110,7 @@ class NewSegment(Params):
     id: Name = ""
     """Empty: derived from kind and text."""
     kind: KindName
-    text: str = ""
+    text: Annotated[str, Field(max_length=FRAME_BYTES_MAX)] = ""
     tool: Name = ""
     input: dict[str, Any] | None = None
     status: Literal["ok", "error", "pending"] = "ok"
@@ -116,7 +119,7 @@ class NewSegment(Params):
     importance: Annotated[float, Field(ge=0, le=1)] = 0.5
     task: Name = ""
     tags: list[Name] = _empty()
-    wall_s: float = 0.0
+    wall_s: WallSeconds = 0.0
     is_pinned: bool = False
 
 
@@ -154,7 +157,7 @@ class SegmentGet(OneSegment):
     """`session`: an address of another session is not found, but for the session's own sub-agents."""
     with_content: bool = True
     """False: pieces come with their sizes, and no text."""
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Count = 0
     """Start of each piece's content, in bytes."""
     limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20
 
@@ -165,7 +168,7 @@ class SegmentList(OfSession):
     states: list[StateName] = []
     kinds: list[KindName] = []
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Count = 0
 
 
 class SegmentIds(MutatingSession):
@@ -221,7 +224,7 @@ class HeapPath(OneSegment):
 class HeapUndo(MutatingSession):
     """Take back a collection: the newest, unless `collection` names one."""
 
-    collection: Annotated[int, Field(ge=0)] = 0
+    collection: Count = 0
     force: bool = False
 
 
@@ -229,14 +232,14 @@ class HeapLog(OfSession):
     """The journal of collections, newest first."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 20
-    collection: Annotated[int, Field(ge=0)] = 0
+    collection: Count = 0
 
 
 class StashSearch(OfSession):
     """Find segments by words, in every session unless one is named."""
 
     query: Annotated[str, Field(max_length=4096)] = ""
-    project: Annotated[str, Field(max_length=4096)] = ""
+    project: FolderPath = ""
     kinds: list[KindName] = []
     tools: list[Name] = []
     path: Annotated[str, Field(max_length=4096)] = ""
@@ -257,7 +260,7 @@ class StashRecall(MutatingSession):
     scope: Literal["any", "session"] = "any"
     """`session`: an address of another session is not found, but for the session's own sub-agents."""
     budget_tokens: Annotated[int, Field(ge=1, le=10**7)] = 4000
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Count = 0
     limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20
 
 
@@ -296,7 +299,7 @@ class Subscribe(Params):
     """Receive events of these topics on this connection; `from_seq` resumes."""
 
     topics: Annotated[list[Literal["session", "collection", "fault", "import", "config"]], Field(min_length=1)]
-    from_seq: Annotated[int, Field(ge=0)] | None = None
+    from_seq: Count | None = None
 
 
 class Tx(MutatingSession):

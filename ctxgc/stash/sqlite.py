@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ctxgc.core.errors import Conflict, CtxgcError, NotFound, ReadOnly, ShuttingDown, StorageFailed
+from ctxgc.core.errors import Conflict, CtxgcError, ReadOnly, ShuttingDown, StorageFailed, error_of_os
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, maintenance, reading, schema
 from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow, StashStatus
@@ -365,16 +367,18 @@ class SqliteStash:
 
 
 def _backup(db: sqlite3.Connection, path: Path) -> int:
-    if path.exists():
-        raise Conflict(f"{path} exists already", hint="name a file that does not exist yet")
     try:
-        path.touch(mode=files.FILE_MODE)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, files.FILE_MODE))
+    except FileExistsError:
+        raise Conflict(f"{path} exists already", hint="name a file that does not exist yet", field="path") from None
     except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}", hint="name a file in a folder you may write to") from None
+        raise error_of_os(error, str(path), hint="name a file in a folder you may write to", field="path") from None
     try:
         with contextlib.closing(sqlite3.connect(path)) as copy:
             db.backup(copy)
-    except BaseException:
+    except BaseException as error:
         path.unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error) and "is full" in str(error):  # The disk of the copy, not of the stash.
+            raise error_of_os(OSError(errno.ENOSPC, str(error)), str(path), field="path") from None
         raise
     return path.stat().st_size

@@ -33,6 +33,7 @@ from ctxgc.core.errors import (
     ForeignPeer,
     ShuttingDown,
     SlowConsumer,
+    error_of_os,
 )
 from ctxgc.daemon.server.events import Events, Subscription
 from ctxgc.daemon.server.rpc import SLOW_S, CallContext, Dispatch, Limits, SlowCall, Slowlog, Traffic
@@ -374,6 +375,8 @@ def _error_to_tell(method: str, error: Exception) -> CtxgcError:
         return BadParams("params are nested too deeply")
     if isinstance(error, msgspec.DecodeError):
         return BadParams(f"bad params: {error}")
+    if isinstance(error, OSError):
+        return error_of_os(error, method)
     # The message of a foreign exception may quote what was being worked on: a session's text is never logged.
     frames = "".join(traceback.format_tb(error.__traceback__))
     _log.error("%s failed with %s\n%s", method, type(error).__qualname__, frames)
