@@ -123,6 +123,15 @@ class ReadOnly(CtxgcError):
     next_step = "free some space; writing resumes by itself"
 
 
+class StashGone(ReadOnly):
+    """The stash's files were removed, replaced or cut short under the running daemon: only reading goes on."""
+
+    kind = "stash_gone"
+    number = -32007
+    is_retryable = False
+    next_step = "`ctxgc doctor` says what happened"
+
+
 class Incompatible(CtxgcError):
     """The client needs a capability, or the stash a version, that this build does not have."""
 

@@ -325,13 +325,15 @@ class StashStatus:
     """Counts and health. `erasures_pending` counts forgotten segments and sessions whose bytes may be on disk."""
 
     path: str
-    segments: int
-    sessions: int
     bytes_on_disk: int
     is_read_only: bool
     read_only_reason: str
-    erasures_pending: int
-    schema_version: int
+    read_only_hint: str
+    maintenance_error: str
+    segments: int = 0
+    sessions: int = 0
+    erasures_pending: int = 0
+    schema_version: int = 0
     extra: dict[str, str] = field(default_factory=dict)
 
 

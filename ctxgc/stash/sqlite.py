@@ -15,19 +15,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ctxgc.core.errors import Conflict, CtxgcError, ReadOnly, ShuttingDown, StorageFailed, error_of_os
+from ctxgc.core.errors import CtxgcError, ReadOnly, ShuttingDown, StashGone, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, maintenance, reading, schema
 from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow, StashStatus
 from ctxgc.stash.db_thread import DbThread
+from ctxgc.stash.file_watch import FileWatch
 from ctxgc.stash.group_commit import GroupCommit
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.search import SEARCH_S_MAX, Deadline, search
@@ -40,6 +40,8 @@ READERS = 3
 RESERVE_BYTES = max(256 * 2**20, 2 * schema.WAL_BYTES_MAX)
 """On a full disk even deleting and checkpointing fail: the stash stops storing while room for them is left."""
 SPACE_CHECK_S = 1.0
+LOOK_S = 2.0
+"""Between two looks at the files of a stash that nobody writes to; each commit looks too."""
 
 CHECK_BYTES_MAX = 256 * 2**20
 """A file up to this size is checked at every opening; a larger file, only after it was not closed properly."""
@@ -90,6 +92,7 @@ class SqliteStash:
         self._group = GroupCommit(self._commit)
         self._has_changed = asyncio.Event()
         self._erasing = asyncio.Lock()
+        self._watch = FileWatch(path)
 
     async def open(self) -> None:
         """Open or create the file. Raises `StashDamaged`, `Incompatible`, `StorageFailed`, with no connection open."""
@@ -112,6 +115,8 @@ class SqliteStash:
             if isinstance(error, sqlite3.Error | UnicodeDecodeError):  # The second: a damaged schema, quoted.
                 raise self._opening_error(error) from error
             raise
+        if self._is_on_disk:
+            self._watch.begin()
         self._group = GroupCommit(self._commit)
         self._task = asyncio.create_task(self._run())  # The stash's alone: close() ends it.
         self._has_changed.set()
@@ -128,8 +133,8 @@ class SqliteStash:
             self._task = None
         try:
             # A failure here costs a check at the next opening, and nothing else.
-            with contextlib.suppress(sqlite3.Error):
-                await self._writer_thread.run(self._seal_file)
+            with contextlib.suppress(sqlite3.Error, StashGone):
+                await self._alone(self._writer_thread, self._seal_file, shrinks=True)
         finally:
             await self._release()
 
@@ -197,11 +202,14 @@ class SqliteStash:
 
     async def status(self) -> StashStatus:
         """Counts and health."""
-        return await self._read(self._status)
+        try:
+            return await self._read(self._counts)
+        except StorageFailed as failure:
+            return self._health(failure)
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
-        return await self._read(lambda db: _backup(db, Path(path)))
+        return await self._read(lambda db: files.write_copy(db, Path(path)))
 
     def _uri(self, mode: str) -> str:
         return f"{self._path.absolute().as_uri()}?mode={mode}" if self._is_on_disk else "file::memory:"
@@ -230,23 +238,29 @@ class SqliteStash:
         schema.set_meta(db, "is_clean", 1)
         maintenance.checkpoint(db, self._fail)
 
-    def _status(self, db: sqlite3.Connection) -> StashStatus:
+    def _counts(self, db: sqlite3.Connection) -> StashStatus:
         segments, sessions = db.execute(
             "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)"
         ).fetchone()
-        extra = {"sqlite": sqlite3.sqlite_version, "unindexed": str(maintenance.unindexed(db))}
-        if self._maintenance_error:
-            extra["upkeep"] = self._maintenance_error
-        return StashStatus(
-            path=str(self._path),
+        return replace(
+            self._health(),
             segments=segments,
             sessions=sessions,
-            bytes_on_disk=files.size_bytes(self._path) if self._is_on_disk else 0,
-            is_read_only=bool(self._read_only),
-            read_only_reason=self._read_only,
             erasures_pending=maintenance.erasures(db),
             schema_version=db.execute("PRAGMA user_version").fetchone()[0],
-            extra=extra,
+            extra={"sqlite": sqlite3.sqlite_version, "unindexed": str(maintenance.unindexed(db))},
+        )
+
+    def _health(self, failure: StorageFailed | None = None) -> StashStatus:
+        """The status of a file that cannot be read: without counts."""
+        trouble = self._watch.trouble or failure
+        return StashStatus(
+            path=str(self._path),
+            bytes_on_disk=files.size_bytes(self._path) if self._is_on_disk else 0,
+            is_read_only=bool(trouble or self._read_only),
+            read_only_reason=str(trouble or self._read_only),
+            read_only_hint=trouble.hint if trouble else ReadOnly.next_step,
+            maintenance_error=self._maintenance_error,
         )
 
     # On the loop
@@ -255,7 +269,7 @@ class SqliteStash:
         thread, writer = self._writer_thread, self._writer
         if thread is None or writer is None:
             raise ShuttingDown("the stash is not open", hint="connect again")
-        outcomes = await thread.run(lambda _: writer.commit(batches))
+        outcomes = await self._alone(thread, lambda _: writer.commit(batches))
         full = next((outcome for outcome in outcomes if isinstance(outcome, ReadOnly)), None)
         if full is not None:
             self._read_only = str(full)
@@ -264,7 +278,9 @@ class SqliteStash:
         return outcomes
 
     def _refuse_if_full(self) -> None:
-        """Look at the disk at most once a second; raise `ReadOnly` while the disk is nearly full."""
+        """Look at the disk at most once a second; raise `ReadOnly` while the disk is nearly full or the file gone."""
+        if self._watch.trouble is not None:
+            raise self._watch.trouble
         now = self._clock()
         if self._is_on_disk and now >= self._next_space_check_s:
             self._next_space_check_s = now + SPACE_CHECK_S
@@ -276,12 +292,27 @@ class SqliteStash:
                 else ""
             )
         if self._read_only:
-            raise ReadOnly(self._read_only, hint="free some space; writing resumes by itself")
+            raise ReadOnly(self._read_only)
+
+    async def _alone(
+        self, thread: DbThread, operation: Callable[[sqlite3.Connection], T], *, shrinks: bool = False
+    ) -> T:
+        """Run an operation of the writer's, whose outcome counts only if nobody else touched the files."""
+        return await thread.run(lambda db: self._watch.run(db, operation, shrinks=shrinks))
+
+    async def _look_at_files(self) -> None:
+        """Notice what happens to the files while nobody writes."""
+        while (thread := self._writer_thread) is not None and self._watch.trouble is None:
+            with contextlib.suppress(StashGone):
+                await self._alone(thread, lambda _: None)
+            await asyncio.sleep(LOOK_S)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._group.run())
             tasks.create_task(self._maintain())
+            if self._is_on_disk:
+                tasks.create_task(self._look_at_files())
 
     async def _maintain(self) -> None:
         while True:
@@ -302,7 +333,7 @@ class SqliteStash:
     async def _run_steps(self) -> None:
         for step in (maintenance.reindex, maintenance.merge):
             while (writer := self._writer_thread) is not None:
-                if not await writer.run(lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
+                if not await self._alone(writer, lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
                     break
                 if self._has_changed.is_set():  # Writers first.
                     await asyncio.sleep(BUSY_PAUSE_S)
@@ -321,11 +352,12 @@ class SqliteStash:
             thread = self._writer_thread
             if thread is None:
                 return
-            rids = await thread.run(lambda db: maintenance.begin_erasing(db, self._fail))
+            rids = await self._alone(thread, lambda db: maintenance.begin_erasing(db, self._fail))
             if rids:
-                while await thread.run(lambda db: maintenance.merge(db, self._fail)):
+                while await self._alone(thread, lambda db: maintenance.merge(db, self._fail)):
                     pass
-                await thread.run(lambda db: maintenance.finish_erasing(db, self._fail, rids))
+                if await self._alone(thread, lambda db: maintenance.finish_erasing(db, self._fail, rids), shrinks=True):
+                    self._watch.settle()
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         return await self._read_with_deadline(lambda db, _: function(db))
@@ -343,9 +375,8 @@ class SqliteStash:
         try:
             return await thread.run(guarded)
         except sqlite3.Error as error:
-            raise StorageFailed(
-                f"the stash could not be read: {error}", hint="try again; if it persists, run `ctxgc doctor`"
-            ) from error
+            hint = self._watch.trouble.hint if self._watch.trouble else "try again; if it persists, run `ctxgc doctor`"
+            raise StorageFailed(f"the stash could not be read: {error}", hint=hint) from error
         finally:
             self._readers.put_nowait((thread, deadline))
 
@@ -364,21 +395,3 @@ class SqliteStash:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
             return ctxgc_error_of(error)
         return files.damage_error(self._path, str(error))
-
-
-def _backup(db: sqlite3.Connection, path: Path) -> int:
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, files.FILE_MODE))
-    except FileExistsError:
-        raise Conflict(f"{path} exists already", hint="name a file that does not exist yet", field="path") from None
-    except OSError as error:
-        raise error_of_os(error, str(path), hint="name a file in a folder you may write to", field="path") from None
-    try:
-        with contextlib.closing(sqlite3.connect(path)) as copy:
-            db.backup(copy)
-    except BaseException as error:
-        path.unlink(missing_ok=True)
-        if isinstance(error, sqlite3.Error) and "is full" in str(error):  # The disk of the copy, not of the stash.
-            raise error_of_os(OSError(errno.ENOSPC, str(error)), str(path), field="path") from None
-        raise
-    return path.stat().st_size

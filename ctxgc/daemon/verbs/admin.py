@@ -219,10 +219,10 @@ async def doctor(services: Services, control: Control, params: Nothing) -> Docto
     checks = [
         _check("state folder", _is_private(str(services.config.daemon.lock_dir)), "mode 0700, ours", "chmod 700 it"),
         _check("socket", _is_private(control.socket_path), control.socket_path or "inherited", "restart the daemon"),
-        _check("stash", not status.is_read_only, status.read_only_reason or status.path, "free disk space"),
+        _check("stash", not status.is_read_only, status.read_only_reason or status.path, status.read_only_hint),
         _check("schema", True, f"version {status.schema_version}", ""),
         await _size_check(services, status),
-        _check("upkeep", "upkeep" not in status.extra, status.extra.get("upkeep", "on time"), "it is tried again"),
+        _check("upkeep", not status.maintenance_error, status.maintenance_error or "on time", "it is tried again"),
         _check("erasures", status.erasures_pending == 0, f"{status.erasures_pending} pending", "wait a moment"),
         _check("tokens", not counter.is_estimated, "o200k ranks read", "reinstall the package: its ranks are damaged"),
         _check("clock", abs(skew_s) < 5, f"skew {abs(skew_s):.1f} s", "check the system clock"),
