@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -50,18 +51,8 @@ from ctxgc.tokens.ranks import load_ranks
 STASH_NAME = "stash.sqlite3"
 EXIT_REFUSED = 1
 IDLE_LOOK_S = 1.0
-
-
-class LateVerbs:
-    """The verbs' stand-in while the server, which verbs look at, is being built: the graph's one knot."""
-
-    def __init__(self) -> None:
-        self.verbs: Verbs | None = None
-
-    def call(self, method: str, params: Any, context: Any) -> Any:
-        """As `Verbs.call`."""
-        assert self.verbs is not None
-        return self.verbs.call(method, params, context)
+OWN_DESCRIPTORS = 48
+"""Files, locks, pipes and threads of the daemon itself, the connections of operators, and files that verbs open."""
 
 
 class Daemon:
@@ -102,14 +93,14 @@ class Daemon:
             services = self._build(stash, worker)
             if self._is_reload_due:
                 self._reload_on_signal()
-            late = LateVerbs()
             limits = Limits(
-                frame_bytes_max=self.config.daemon.frame_bytes_max, connections_max=self.config.daemon.clients_max
+                frame_bytes_max=self.config.daemon.frame_bytes_max,
+                connections_max=room_for_clients(self.config.daemon.clients_max),
             )
-            server = Server(late, limits=limits, events=services.events)
+            server = Server(limits=limits, events=services.events)
             watcher = Watcher(services, self.spawn)
             control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
-            late.verbs = Verbs(services, control, self.spawn)
+            server.serve(Verbs(services, control, self.spawn))
             async with self._serving(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)
@@ -187,6 +178,19 @@ async def serve(config: Config, config_file: Path | None, path: str, sockets: Se
     async with asyncio.TaskGroup() as tasks:
         daemon = Daemon(config, config_file, path, tasks)
         await daemon.run(sockets)
+
+
+def room_for_clients(clients_max: int) -> int:
+    """The clients that the system leaves descriptors for, after the daemon's own; at most `clients_max`.
+
+    A verb that finds no descriptor for its file can do nothing; a client that is one too many is told so.
+    """
+    wanted = clients_max + OWN_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return clients_max if soft == resource.RLIM_INFINITY else max(1, min(clients_max, soft - OWN_DESCRIPTORS))
 
 
 def _parser() -> argparse.ArgumentParser:

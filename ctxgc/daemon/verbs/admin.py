@@ -78,7 +78,7 @@ def hello(services: Services, control: Control, params: Hello) -> HelloReply:
             unsent_bytes=UNSENT_BYTES_MAX,
             batch=BATCH_MAX,
             bad_lines=BAD_LINES_MAX,
-            clients=services.config.daemon.clients_max,
+            clients=control.server.limits.connections_max,
         ),
     )
 
