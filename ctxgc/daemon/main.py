@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,6 +51,8 @@ from ctxgc.tokens.ranks import load_ranks
 STASH_NAME = "stash.sqlite3"
 EXIT_REFUSED = 1
 IDLE_LOOK_S = 1.0
+RENEW_S = 2.0
+"""Between two looks at the lock files."""
 OWN_DESCRIPTORS = 48
 """Files, locks, pipes and threads of the daemon itself, the connections of operators, and files that verbs open."""
 
@@ -173,11 +175,25 @@ class Daemon:
                 self.stop()
 
 
-async def serve(config: Config, config_file: Path | None, path: str, sockets: Sequence[socket.socket]) -> None:
-    """Run a daemon to its end."""
+async def serve(
+    config: Config,
+    config_file: Path | None,
+    path: str,
+    sockets: Sequence[socket.socket],
+    instances: Iterable[Instance] = (),
+) -> None:
+    """Run a daemon to its end, on the locks of `instances`."""
     async with asyncio.TaskGroup() as tasks:
-        daemon = Daemon(config, config_file, path, tasks)
-        await daemon.run(sockets)
+        renewing = tasks.create_task(_renew(tuple(instances)))
+        await Daemon(config, config_file, path, tasks).run(sockets)
+        renewing.cancel()
+
+
+async def _renew(instances: Sequence[Instance]) -> None:
+    while True:
+        await asyncio.sleep(RENEW_S)
+        for instance in instances:
+            instance.renew()
 
 
 def room_for_clients(clients_max: int) -> int:
@@ -241,9 +257,10 @@ def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
         if path and os.path.dirname(path) != state.folder:
             at_socket = Instance(os.path.dirname(path), path)
         sockets = inherited or [at_socket.listen(path)]
-        for instance in {state, at_socket}:
+        instances = {state, at_socket}
+        for instance in instances:
             instance.announce(path or os.fsdecode(sockets[0].getsockname()))
-        uvloop.run(serve(config, config_file, path, sockets))
+        uvloop.run(serve(config, config_file, path, sockets, instances))
     except* CtxgcError as group:
         raise _first(group) from None
     finally:
