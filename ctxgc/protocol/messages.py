@@ -320,6 +320,13 @@ class Export(OfSession):
     path: AbsolutePath
 
 
+class Doctor(Params):
+    """Have the daemon examine itself and its stash."""
+
+    deep: bool = False
+    """Read all pages and every body, however long that takes; else a sample, in seconds."""
+
+
 class Shutdown(Params):
     """Stop the daemon after the requests in flight."""
 
@@ -385,6 +392,6 @@ VERBS: dict[str, Verb] = {
     "slowlog": Verb(Nothing, daemon.SlowlogReply, "the slowest requests"),
     "config.get": Verb(Nothing, daemon.ConfigReply, "the configuration in force"),
     "config.reload": Verb(Nothing, daemon.ReloadReply, "read the configuration file again"),
-    "doctor": Verb(Nothing, daemon.DoctorReply, "checks of folder, socket, stash, ranks and clocks"),
+    "doctor": Verb(Doctor, daemon.DoctorReply, "checks of folder, socket, stash, its pages, ranks and clocks"),
     "shutdown": Verb(Shutdown, daemon.StoppingReply, "stop the daemon"),
 }

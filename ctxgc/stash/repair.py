@@ -24,6 +24,8 @@ from ctxgc.core.segment import SessionKey, State, digest
 from ctxgc.stash import body_codec, files, schema
 from ctxgc.stash.carving import Leaf, carve, leaves
 from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
+from ctxgc.stash.examination import TROUBLES_MAX, body_rids, body_troubles, page_troubles
+from ctxgc.stash.health import Examination
 from ctxgc.stash.writing import EncodedPut, Writer, index_text_of
 
 TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
@@ -32,20 +34,6 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, 
 """SQLite's errors for a damaged page or row."""
 _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 """The second comes of a text that is no UTF-8, in a row or in an error of SQLite."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """The result of a check. `troubles` are sentences, the first few of each sort."""
-
-    bodies: int
-    bodies_damaged: int
-    troubles: tuple[str, ...]
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether the file needs no repair."""
-        return not self.troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +49,21 @@ class RepairReport:
     """Whether a check of the old file finds no damage; its index may be damaged all the same, and is made anew."""
 
 
-def check(path: Path) -> CheckReport:
+def check(path: Path) -> Examination:
     """Read the whole file and report. The file does not change; no daemon may have it open."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
     troubles: list[str] = []
-    bodies = damaged = 0
-    decompress = body_codec.decompressor()
+    rids: list[int] = []
+    bad_bodies: list[str] = []
     try:
         with contextlib.closing(_connect(path, "ro")) as db:
-            troubles += [row[0] for row in db.execute("PRAGMA quick_check(10)") if row[0] != "ok"]
-            stamps = db.execute("SELECT id, digest, frame FROM segment LEFT JOIN body USING (rid) WHERE digest != x''")
-            for id_, stamp, blob in stamps:
-                bodies += 1
-                if not _is_sound(blob, stamp, decompress):
-                    damaged += 1
-                    troubles += [f"the content of segment {id_!r} is damaged"] if damaged <= 10 else []
+            troubles += page_troubles(db)
+            rids = body_rids(db, is_sample=False)
+            bad_bodies = body_troubles(db, rids)
     except _UNREADABLE as error:
         troubles.append(f"reading stopped: {error}")
-    return CheckReport(bodies, damaged, tuple(troubles))
+    return Examination(len(rids), len(bad_bodies), (*troubles, *bad_bodies[:TROUBLES_MAX]))
 
 
 def repair(path: Path) -> RepairReport:

@@ -18,17 +18,18 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from ctxgc.core.errors import CtxgcError, ReadOnly, ShuttingDown, StashGone, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, maintenance, reading, schema
-from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow, StashStatus
+from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow
 from ctxgc.stash.db_thread import DbThread
+from ctxgc.stash.examination import examine
 from ctxgc.stash.file_watch import FileWatch
 from ctxgc.stash.group_commit import GroupCommit
+from ctxgc.stash.health import Examination, StashStatus
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.search import SEARCH_S_MAX, Deadline, search
 from ctxgc.stash.writing import Batch, Failpoint, Writer, ctxgc_error_of
@@ -203,9 +204,13 @@ class SqliteStash:
     async def status(self) -> StashStatus:
         """Counts and health."""
         try:
-            return await self._read(self._counts)
+            return await self._read(lambda db: maintenance.with_counts(db, self._health()))
         except StorageFailed as failure:
             return self._health(failure)
+
+    async def examine(self, *, is_deep: bool = False) -> Examination:
+        """Read pages and a sample of bodies within a time, or all of both, and say what is damaged."""
+        return await examine(self._read_with_deadline, is_deep=is_deep)
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
@@ -237,19 +242,6 @@ class SqliteStash:
         self._fail("close")
         schema.set_meta(db, "is_clean", 1)
         maintenance.checkpoint(db, self._fail)
-
-    def _counts(self, db: sqlite3.Connection) -> StashStatus:
-        segments, sessions = db.execute(
-            "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)"
-        ).fetchone()
-        return replace(
-            self._health(),
-            segments=segments,
-            sessions=sessions,
-            erasures_pending=maintenance.erasures(db),
-            schema_version=db.execute("PRAGMA user_version").fetchone()[0],
-            extra={"sqlite": sqlite3.sqlite_version, "unindexed": str(maintenance.unindexed(db))},
-        )
 
     def _health(self, failure: StorageFailed | None = None) -> StashStatus:
         """The status of a file that cannot be read: without counts."""

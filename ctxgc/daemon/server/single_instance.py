@@ -139,26 +139,22 @@ def _lock_folder(folder: str, socket_path: str) -> int:
 
 
 def _lock_file(folder: str, socket_path: str) -> int:
-    """A descriptor with the lock on the lock file, which is at its path. Raises `InstanceError`."""
+    """A descriptor with the lock on the lock file. Raises `InstanceError`."""
     path = os.path.join(folder, LOCK_NAME)
-    while True:
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, SOCKET_MODE)
-        except OSError as error:
-            raise UnsafeFolder(f"the lock {path} cannot be opened: {error.strerror}") from error
-        try:
-            if not stat.S_ISREG(os.fstat(lock).st_mode):
-                raise UnsafeFolder(f"{path} is no plain file; remove it")
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _identity(path) == _identity(lock):  # Else it was removed between the two steps.
-                return lock
-        except BlockingIOError:
-            os.close(lock)
-            raise _already_running(folder, socket_path) from None
-        except BaseException:
-            os.close(lock)
-            raise
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, SOCKET_MODE)
+    except OSError as error:
+        raise UnsafeFolder(f"the lock {path} cannot be opened: {error.strerror}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(lock).st_mode):
+            raise UnsafeFolder(f"{path} is no plain file; remove it")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
         os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise _already_running(folder, socket_path) from None
+        raise
+    return lock
 
 
 def _already_running(folder: str, path: str) -> InstanceError:
