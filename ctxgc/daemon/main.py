@@ -288,6 +288,8 @@ def _check_or_repair(config: Config, *, is_repair: bool) -> int:
             outcome = repair(path)
             lost = f"{outcome.bodies_lost} {'was' if outcome.bodies_lost == 1 else 'were'} lost"
             print(f"{outcome.bodies} of {outcome.segments} segments have their content; {lost}")
+            if outcome.missing:
+                print(outcome.missing)
             if outcome.was_sound:
                 print(f"the stash was sound; its index is made anew, and a copy of the stash is kept: {outcome.backup}")
             else:

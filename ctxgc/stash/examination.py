@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.segment import digest
-from ctxgc.stash import body_codec
+from ctxgc.stash import body_codec, newest_mark
 from ctxgc.stash.health import Examination
 from ctxgc.stash.reading import chunks
 from ctxgc.stash.search import Deadline
@@ -39,7 +39,7 @@ async def examine(read: Read, *, is_deep: bool) -> Examination:
     def pages(db: sqlite3.Connection, deadline: Deadline) -> list[str] | None:
         deadline.set(float("inf") if is_deep else PAGES_S_MAX)
         try:
-            return page_troubles(db)
+            return [*filter(None, [newest_mark.missing_sentence(db)]), *page_troubles(db)]
         except sqlite3.OperationalError:  # Time was up: other damage is a sentence.
             return None
         finally:

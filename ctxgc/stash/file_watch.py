@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ctxgc.core.errors import StashGone
+from ctxgc.stash import newest_mark
 from ctxgc.stash.schema import WAL_BYTES_MAX
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class FileWatch:
         self._shm = f"{path}-shm"
         self._marks: dict[str, FileMark] = {}
         self._may_shrink = False
+        self._newest_rid = -1
         self.trouble: StashGone | None = None
         """The first change that was somebody else's. It stays until the stash is opened anew."""
 
@@ -63,6 +65,9 @@ class FileWatch:
             return operation(db)
         finally:
             self._marks = self._look(db)
+            if (rid := newest_mark.newest_rid(db)) != self._newest_rid:
+                newest_mark.write(self._path, rid)
+                self._newest_rid = rid
 
     def settle(self) -> None:
         """Note that the file has its final size: no later operation shrinks it."""

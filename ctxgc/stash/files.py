@@ -7,6 +7,7 @@ import errno
 import os
 import sqlite3
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from ctxgc.core.errors import Conflict, Incompatible, StashDamaged, StorageFailed, error_of_os
@@ -14,6 +15,7 @@ from ctxgc.core.errors import Conflict, Incompatible, StashDamaged, StorageFaile
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 MAGIC = b"SQLite format 3\0"
+COPY_BYTES = 2**20
 
 
 def make_ready(path: Path) -> None:
@@ -74,6 +76,33 @@ def free_bytes(folder: Path) -> int:
     """Free bytes of the disk under a folder, for this user."""
     room = os.statvfs(folder)
     return room.f_bavail * room.f_frsize
+
+
+def data_extents(file: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of each stretch of a file that has data: a hole of a terabyte takes no time to read or copy."""
+    end, size = 0, os.fstat(file).st_size
+    while end < size:
+        try:
+            start = os.lseek(file, end, os.SEEK_DATA)
+            end = os.lseek(file, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # A file system that knows no holes.
+                yield end, size
+            return
+        yield start, end
+
+
+def copy_data(source: str, target: str) -> None:
+    """Copy a file for its owner alone, holes as holes."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(source, "rb") as old, os.fdopen(os.open(target, flags, FILE_MODE), "wb") as new:
+        for start, end in data_extents(old.fileno()):
+            old.seek(start)
+            new.seek(start)
+            while start < end and (data := old.read(min(COPY_BYTES, end - start))):
+                new.write(data)
+                start += len(data)
+        new.truncate(os.fstat(old.fileno()).st_size)
 
 
 def write_copy(db: sqlite3.Connection, path: Path) -> int:

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from ctxgc.core.errors import CtxgcError, ReadOnly, ShuttingDown, StashGone, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
-from ctxgc.stash import files, maintenance, reading, schema
+from ctxgc.stash import files, maintenance, newest_mark, reading, schema
 from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow
 from ctxgc.stash.db_thread import DbThread
 from ctxgc.stash.examination import examine
@@ -235,6 +235,7 @@ class SqliteStash:
         if schema.meta(db, "tokenizer_version") != TOKENIZER_VERSION:
             schema.start_reindexing(db)
         schema.set_meta(db, "is_clean", 0)
+        newest_mark.keep_missing(db, self._path)
         db.execute("COMMIT")
         self._writer = Writer(db, self._fail)
 
