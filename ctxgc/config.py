@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ctxgc.protocol import discovery
 from ctxgc.protocol.agents import AGENTS
+from ctxgc.protocol.limits import FRAME_BYTES_MAX
 
 ENV_PREFIX = "CTXGC_"
 ENV_JOINT = "__"
@@ -118,7 +119,7 @@ class DaemonConfig(_Section):
     `XDG_RUNTIME_DIR`, `~/.local/state/ctxgc/ctxgc.sock`."""
     idle_exit_s: Annotated[float, Field(ge=0)] = 0.0
     """Seconds without a client or a watch before the daemon exits; 0: never."""
-    frame_bytes_max: Annotated[int, Field(ge=64 * 2**10, le=64 * 2**20)] = 8 * 2**20
+    frame_bytes_max: Annotated[int, Field(ge=64 * 2**10, le=FRAME_BYTES_MAX)] = 8 * 2**20
     """Bytes of the longest request line; advertised in `hello`."""
     heap_segments_max: Annotated[int, Field(ge=1000)] = 1_000_000
     """Segments of all heaps in memory together; beyond it the least recently used heaps go."""

@@ -5,6 +5,8 @@ Programmer errors are `assert` or `ValueError` and are not in here.
 
 from __future__ import annotations
 
+import errno
+
 
 class CtxgcError(Exception):
     """Base: `kind` is the stable word, `number` the JSON-RPC code, `hint` the next step."""
@@ -12,10 +14,12 @@ class CtxgcError(Exception):
     kind = "internal"
     number = -32603
     is_retryable = False
+    next_step = "the daemon's log says where; please report it"
+    """The hint of an error that is raised without a hint of its own: no refusal leaves its reader alone."""
 
     def __init__(self, text: str, *, hint: str = "", field: str = "") -> None:
         super().__init__(text)
-        self.hint = hint
+        self.hint = hint or self.next_step
         self.field = field
 
 
@@ -24,6 +28,7 @@ class BadLine(CtxgcError):
 
     kind = "bad_line"
     number = -32700
+    next_step = 'send a line such as {"id":1,"method":"ping"}'
 
 
 class BadRequest(CtxgcError):
@@ -31,6 +36,7 @@ class BadRequest(CtxgcError):
 
     kind = "bad_request"
     number = -32600
+    next_step = 'send a line such as {"id":1,"method":"ping"}'
 
 
 class ForeignPeer(CtxgcError):
@@ -38,6 +44,7 @@ class ForeignPeer(CtxgcError):
 
     kind = "foreign_peer"
     number = -32600
+    next_step = "name a socket of your own with `--socket`"
 
 
 class BadParams(CtxgcError):
@@ -45,6 +52,7 @@ class BadParams(CtxgcError):
 
     kind = "bad_params"
     number = -32602
+    next_step = "`rpc.discover` shows the params of each verb"
 
 
 class UnknownVerb(CtxgcError):
@@ -52,6 +60,7 @@ class UnknownVerb(CtxgcError):
 
     kind = "unknown_verb"
     number = -32601
+    next_step = "`rpc.discover` lists the verbs"
 
 
 class Busy(CtxgcError):
@@ -60,6 +69,7 @@ class Busy(CtxgcError):
     kind = "busy"
     number = -32001
     is_retryable = True
+    next_step = "try again in a moment"
 
 
 class DeadlinePassed(CtxgcError):
@@ -68,6 +78,7 @@ class DeadlinePassed(CtxgcError):
     kind = "deadline"
     number = -32002
     is_retryable = True
+    next_step = "allow a longer deadline_ms"
 
 
 class NotFound(CtxgcError):
@@ -75,6 +86,7 @@ class NotFound(CtxgcError):
 
     kind = "not_found"
     number = -32003
+    next_step = "`ctxgc search WORDS` finds segments, `ctxgc sessions` lists sessions"
 
 
 class Conflict(CtxgcError):
@@ -82,6 +94,7 @@ class Conflict(CtxgcError):
 
     kind = "conflict"
     number = -32004
+    next_step = "`ctxgc show` shows what is stored"
 
 
 class OverBudget(CtxgcError):
@@ -89,6 +102,7 @@ class OverBudget(CtxgcError):
 
     kind = "over_budget"
     number = -32005
+    next_step = "allow a larger budget"
 
 
 class StorageFailed(CtxgcError):
@@ -97,6 +111,7 @@ class StorageFailed(CtxgcError):
     kind = "storage"
     number = -32006
     is_retryable = True
+    next_step = "look at the disk, then try again; `ctxgc doctor` looks at the stash"
 
 
 class ReadOnly(CtxgcError):
@@ -105,6 +120,16 @@ class ReadOnly(CtxgcError):
     kind = "read_only"
     number = -32007
     is_retryable = True
+    next_step = "free some space; writing resumes by itself"
+
+
+class StashGone(ReadOnly):
+    """The stash's files were removed, replaced or cut short under the running daemon: only reading goes on."""
+
+    kind = "stash_gone"
+    number = -32007
+    is_retryable = False
+    next_step = "`ctxgc doctor` says what happened"
 
 
 class Incompatible(CtxgcError):
@@ -112,6 +137,7 @@ class Incompatible(CtxgcError):
 
     kind = "incompatible"
     number = -32010
+    next_step = "`hello` says what this daemon can do"
 
 
 class FrameTooLarge(CtxgcError):
@@ -119,6 +145,7 @@ class FrameTooLarge(CtxgcError):
 
     kind = "frame_too_large"
     number = -32011
+    next_step = "send large text with segment.add_file"
 
 
 class SlowConsumer(CtxgcError):
@@ -127,6 +154,7 @@ class SlowConsumer(CtxgcError):
     kind = "slow_consumer"
     number = -32012
     is_retryable = True
+    next_step = "connect again, and read answers as they come"
 
 
 class ShuttingDown(CtxgcError):
@@ -135,6 +163,7 @@ class ShuttingDown(CtxgcError):
     kind = "shutting_down"
     number = -32013
     is_retryable = True
+    next_step = "connect again in a moment"
 
 
 class Cancelled(CtxgcError):
@@ -142,6 +171,7 @@ class Cancelled(CtxgcError):
 
     kind = "cancelled"
     number = -32800
+    next_step = "send the request again if it is wanted"
 
 
 class StashDamaged(CtxgcError):
@@ -149,6 +179,7 @@ class StashDamaged(CtxgcError):
 
     kind = "stash_damaged"
     number = -32006
+    next_step = "run `ctxgcd --check`, then `ctxgcd --repair`"
 
 
 class BadTranscript(CtxgcError):
@@ -156,6 +187,7 @@ class BadTranscript(CtxgcError):
 
     kind = "bad_transcript"
     number = -32602
+    next_step = "`ctxgc import --help` and docs/reference/protocol.md name the formats"
 
 
 class UnknownFormat(BadTranscript):
@@ -164,3 +196,24 @@ class UnknownFormat(BadTranscript):
 
 class NoTranscript(BadTranscript):
     """A log that holds no part of a session, and is not expected to: it is empty, or a host's bookkeeping alone."""
+
+
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_BROKEN = {errno.EIO, errno.EROFS, errno.ESTALE}
+
+
+def error_of_os(error: OSError, what: str, *, hint: str = "", field: str = "") -> CtxgcError:
+    """The error that a caller is told where the system refused the file or folder `what`.
+
+    A daemon at a limit of the machine is `Busy`, and a disk that takes nothing `StorageFailed`: neither says that the
+    file does not exist.
+    """
+    reason = f"{what}: {error.strerror or type(error).__name__}"
+    if error.errno in _EXHAUSTED:
+        return Busy(f"the daemon is at a limit of the system: {reason}", hint="close clients, or raise `ulimit -n`")
+    if error.errno in _FULL:
+        return StorageFailed(f"the disk is full: {reason}", hint="free some space, or name a file on another disk")
+    if error.errno in _BROKEN:
+        return StorageFailed(reason)
+    return NotFound(reason, hint=hint or "name a file or folder that exists and that you may use", field=field)

@@ -11,12 +11,13 @@ import argparse
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,18 +51,10 @@ from ctxgc.tokens.ranks import load_ranks
 STASH_NAME = "stash.sqlite3"
 EXIT_REFUSED = 1
 IDLE_LOOK_S = 1.0
-
-
-class LateVerbs:
-    """The verbs' stand-in while the server, which verbs look at, is being built: the graph's one knot."""
-
-    def __init__(self) -> None:
-        self.verbs: Verbs | None = None
-
-    def call(self, method: str, params: Any, context: Any) -> Any:
-        """As `Verbs.call`."""
-        assert self.verbs is not None
-        return self.verbs.call(method, params, context)
+RENEW_S = 2.0
+"""Between two looks at the lock files."""
+OWN_DESCRIPTORS = 48
+"""Files, locks, pipes and threads of the daemon itself, the connections of operators, and files that verbs open."""
 
 
 class Daemon:
@@ -102,14 +95,14 @@ class Daemon:
             services = self._build(stash, worker)
             if self._is_reload_due:
                 self._reload_on_signal()
-            late = LateVerbs()
             limits = Limits(
-                frame_bytes_max=self.config.daemon.frame_bytes_max, connections_max=self.config.daemon.clients_max
+                frame_bytes_max=self.config.daemon.frame_bytes_max,
+                connections_max=room_for_clients(self.config.daemon.clients_max),
             )
-            server = Server(late, limits=limits, events=services.events)
+            server = Server(limits=limits, events=services.events)
             watcher = Watcher(services, self.spawn)
             control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
-            late.verbs = Verbs(services, control, self.spawn)
+            server.serve(Verbs(services, control, self.spawn))
             async with self._serving(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)
@@ -182,11 +175,38 @@ class Daemon:
                 self.stop()
 
 
-async def serve(config: Config, config_file: Path | None, path: str, sockets: Sequence[socket.socket]) -> None:
-    """Run a daemon to its end."""
+async def serve(
+    config: Config,
+    config_file: Path | None,
+    path: str,
+    sockets: Sequence[socket.socket],
+    instances: Iterable[Instance] = (),
+) -> None:
+    """Run a daemon to its end, on the locks of `instances`."""
     async with asyncio.TaskGroup() as tasks:
-        daemon = Daemon(config, config_file, path, tasks)
-        await daemon.run(sockets)
+        renewing = tasks.create_task(_renew(tuple(instances)))
+        await Daemon(config, config_file, path, tasks).run(sockets)
+        renewing.cancel()
+
+
+async def _renew(instances: Sequence[Instance]) -> None:
+    while True:
+        await asyncio.sleep(RENEW_S)
+        for instance in instances:
+            instance.renew()
+
+
+def room_for_clients(clients_max: int) -> int:
+    """The clients that the system leaves descriptors for, after the daemon's own; at most `clients_max`.
+
+    A verb that finds no descriptor for its file can do nothing; a client that is one too many is told so.
+    """
+    wanted = clients_max + OWN_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return clients_max if soft == resource.RLIM_INFINITY else max(1, min(clients_max, soft - OWN_DESCRIPTORS))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -237,9 +257,10 @@ def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
         if path and os.path.dirname(path) != state.folder:
             at_socket = Instance(os.path.dirname(path), path)
         sockets = inherited or [at_socket.listen(path)]
-        for instance in {state, at_socket}:
+        instances = {state, at_socket}
+        for instance in instances:
             instance.announce(path or os.fsdecode(sockets[0].getsockname()))
-        uvloop.run(serve(config, config_file, path, sockets))
+        uvloop.run(serve(config, config_file, path, sockets, instances))
     except* CtxgcError as group:
         raise _first(group) from None
     finally:
@@ -267,6 +288,8 @@ def _check_or_repair(config: Config, *, is_repair: bool) -> int:
             outcome = repair(path)
             lost = f"{outcome.bodies_lost} {'was' if outcome.bodies_lost == 1 else 'were'} lost"
             print(f"{outcome.bodies} of {outcome.segments} segments have their content; {lost}")
+            if outcome.missing:
+                print(outcome.missing)
             if outcome.was_sound:
                 print(f"the stash was sound; its index is made anew, and a copy of the stash is kept: {outcome.backup}")
             else:

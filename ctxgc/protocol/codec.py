@@ -10,6 +10,7 @@ is the last frame of its connection. Params stay raw JSON: each verb validates i
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -282,6 +283,12 @@ def encode_error(id: int | str | None, error: CtxgcError) -> bytes:
     """One error's line: `code` for JSON-RPC, `data.kind` for programs, `message` and `data.hint` for people."""
     data = ErrorData(error.kind, error.is_retryable, _utf8_text(error.field), _utf8_text(error.hint))
     return _ENCODER.encode(_Failure(id, ErrorBody(error.number, _utf8_text(str(error)), data))) + b"\n"
+
+
+def encode_batch(lines: Sequence[bytes]) -> bytes:
+    """The line that answers a batch; nothing where every request was a notification."""
+    answers = [line.rstrip(b"\n") for line in lines if line]
+    return b"[" + b",".join(answers) + b"]\n" if answers else b""
 
 
 def encode_event(seq: int, topic: str, params: dict[str, Any]) -> bytes:

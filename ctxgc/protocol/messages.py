@@ -13,10 +13,12 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from ctxgc.protocol.limits import BATCH_MAX, FRAME_BYTES_DEFAULT
+from ctxgc.protocol.limits import BATCH_MAX, FRAME_BYTES_DEFAULT, FRAME_BYTES_MAX
 from ctxgc.protocol.params import (
     PATH_CHARS_MAX,
     AbsolutePath,
+    Count,
+    FolderPath,
     Ids,
     KindName,
     Mutating,
@@ -31,6 +33,7 @@ from ctxgc.protocol.params import (
     Tokens,
     Unit,
     VerbatimObjects,
+    WallSeconds,
     WireFormatName,
 )
 from ctxgc.protocol.recall import SessionRehydrate, StashRecall
@@ -54,9 +57,9 @@ class Hello(Params):
 class SessionOpen(Mutating):
     """Create a session of a client's own, or open the one that exists."""
 
-    source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "client"
+    source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", max_length=32)] = "client"
     session: Annotated[Name, Field(min_length=1)]
-    project: Annotated[str, Field(max_length=4096)] = ""
+    project: FolderPath = ""
     parent: Name = ""
     parent_segment: Name = ""
     model: Name = ""
@@ -71,10 +74,10 @@ class SessionOpen(Mutating):
 class SessionList(Params):
     """Known sessions, the most recently updated first."""
 
-    project: Annotated[str, Field(max_length=4096)] = ""
+    project: FolderPath = ""
     source: Name = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Count = 0
 
 
 class SessionSet(MutatingSession):
@@ -108,7 +111,7 @@ class NewSegment(Params):
     id: Name = ""
     """Empty: derived from kind and text."""
     kind: KindName
-    text: str = ""
+    text: Annotated[str, Field(max_length=FRAME_BYTES_MAX)] = ""
     tool: Name = ""
     input: dict[str, Any] | None = None
     status: Literal["ok", "error", "pending"] = "ok"
@@ -117,7 +120,7 @@ class NewSegment(Params):
     importance: Annotated[float, Field(ge=0, le=1)] = 0.5
     task: Name = ""
     tags: list[Name] = _empty()
-    wall_s: float = 0.0
+    wall_s: WallSeconds = 0.0
     is_pinned: bool = False
 
 
@@ -155,7 +158,7 @@ class SegmentGet(OneSegment):
     """`session`: an address of another session is not found, but for the session's own sub-agents."""
     with_content: bool = True
     """False: pieces come with their sizes, and no text."""
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Count = 0
     """Start of each piece's content, in bytes."""
     limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20
 
@@ -166,7 +169,7 @@ class SegmentList(OfSession):
     states: list[StateName] = []
     kinds: list[KindName] = []
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Count = 0
 
 
 class SegmentIds(MutatingSession):
@@ -222,7 +225,7 @@ class HeapPath(OneSegment):
 class HeapUndo(MutatingSession):
     """Take back a collection: the newest, unless `collection` names one."""
 
-    collection: Annotated[int, Field(ge=0)] = 0
+    collection: Count = 0
     force: bool = False
 
 
@@ -230,14 +233,14 @@ class HeapLog(OfSession):
     """The journal of collections, newest first."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 20
-    collection: Annotated[int, Field(ge=0)] = 0
+    collection: Count = 0
 
 
 class StashSearch(OfSession):
     """Find segments by words, in every session unless one is named."""
 
     query: Annotated[str, Field(max_length=4096)] = ""
-    project: Annotated[str, Field(max_length=4096)] = ""
+    project: FolderPath = ""
     kinds: list[KindName] = []
     tools: list[Name] = []
     path: Annotated[str, Field(max_length=4096)] = ""
@@ -285,7 +288,7 @@ class Subscribe(Params):
     """Receive events of these topics on this connection; `from_seq` resumes."""
 
     topics: Annotated[list[Literal["session", "collection", "fault", "import", "config"]], Field(min_length=1)]
-    from_seq: Annotated[int, Field(ge=0)] | None = None
+    from_seq: Count | None = None
 
 
 class Tx(MutatingSession):
@@ -304,6 +307,13 @@ class Export(OfSession):
     """Write a session as plain JSON segments to a new file."""
 
     path: AbsolutePath
+
+
+class Doctor(Params):
+    """Have the daemon examine itself and its stash."""
+
+    deep: bool = False
+    """Read all pages and every body, however long that takes; else a sample, in seconds."""
 
 
 class Shutdown(Params):
@@ -376,6 +386,6 @@ VERBS: dict[str, Verb] = {
     "slowlog": Verb(Nothing, daemon.SlowlogReply, "the slowest requests"),
     "config.get": Verb(Nothing, daemon.ConfigReply, "the configuration in force"),
     "config.reload": Verb(Nothing, daemon.ReloadReply, "read the configuration file again"),
-    "doctor": Verb(Nothing, daemon.DoctorReply, "checks of folder, socket, stash, ranks and clocks"),
+    "doctor": Verb(Doctor, daemon.DoctorReply, "checks of folder, socket, stash, its pages, ranks and clocks"),
     "shutdown": Verb(Shutdown, daemon.StoppingReply, "stop the daemon"),
 }

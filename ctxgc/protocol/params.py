@@ -20,6 +20,11 @@ PATH_CHARS_MAX = 4096
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=PATH_CHARS_MAX)]
 """The daemon has no working directory of the client's; and no file's name holds NUL."""
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""An offset or a number. Beyond 2^53 the JSON parsers of editors lose digits, and beyond 2^63 SQLite takes none."""
+WallSeconds = Annotated[float, Field(ge=0, le=253_402_300_799)]
+"""A time of the wall clock, up to the year 9999: what a calendar can show."""
+FolderPath = Annotated[str, Field(max_length=PATH_CHARS_MAX)]
 KindName = Literal[
     "system", "user", "assistant", "thinking", "tool_call", "attachment", "summary", "plan", "other", "exchange"
 ]
@@ -78,7 +83,7 @@ class OfSession(Params):
     """Params that name a session."""
 
     session: Name = ""
-    cwd: Annotated[str, Field(max_length=4096)] = ""
+    cwd: FolderPath = ""
 
 
 class MutatingSession(OfSession, Mutating):

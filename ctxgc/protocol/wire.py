@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ctxgc.protocol.params import Name, Params, Tokens, WireFormatName
+from ctxgc.protocol.params import FolderPath, Name, Params, Tokens, WireFormatName
 from ctxgc.protocol.replies.reply import Reply
 
 WINDOW_SEGMENTS_MAX = 100_000
@@ -50,7 +50,7 @@ class SentCache(Params):
     """What ends every entry when it changes (model, tools), and what ends those of the messages only."""
     hidden_blocks: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)] = 0
     """Blocks in front of the first segment: tools."""
-    blocks: Annotated[list[int], Field(max_length=WINDOW_SEGMENTS_MAX)]
+    blocks: Annotated[list[Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)]], Field(max_length=WINDOW_SEGMENTS_MAX)]
     """For each of `ids` the blocks that it consists of."""
     marks: Annotated[list[SentMark], Field(max_length=MARKS_MAX)]
     """In the order of the prompt, a mark of the gateway's own among them."""
@@ -80,7 +80,7 @@ class WindowSync(Params):
     session: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}:.+$", max_length=512)]
     """`source:session`, in full: a gateway never guesses. A new session is created."""
     format: WireFormatName
-    project: Annotated[str, Field(max_length=4096)] = ""
+    project: FolderPath = ""
     model: Name = ""
     parent: Name = ""
     """The parent of a sub-agent's session, of the same source."""

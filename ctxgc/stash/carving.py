@@ -9,15 +9,20 @@ comes back this way. Source: SQLite's file format, sqlite.org/fileformat2.html Â
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+from ctxgc.stash import files
 
 _LEAF = 0x0D
 _INTERIOR = 0x05
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _PAGE_BYTES_DEFAULT = 4096
+VISITS_MAX = 8
+"""Cells that one overflow page may be read for: in a sound file there is one, and in a ruin chains may be circles."""
 _ROWID_MIN, _ROWID_MAX = -(2**63), 2**63 - 1
 
 
@@ -101,17 +106,21 @@ def _rowids(data: bytes) -> tuple[int, ...]:
 
 
 def carve(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(rid, frame) of every whole body in the file, in page order; broken cells are left out."""
+    """(rid, frame) of every whole body in the file, in page order; broken cells are left out.
+
+    O(pages with data): holes are passed over, and no page is an overflow page of more than a few cells.
+    """
     with path.open("rb") as file:
         page = _page_reader(file, path)
-        for number in range(2, page.count + 1):
+        visits: Counter[int] = Counter()
+        for number in _numbers_with_data(file, page):
             data = page(number)
             if not data or data[0] != _LEAF:
                 continue
             for n in range(int.from_bytes(data[3:5], "big")):
                 try:
                     at = int.from_bytes(data[8 + 2 * n : 10 + 2 * n], "big")
-                    rid, payload = _cell(data, at, page, page.count)
+                    rid, payload = _cell(data, at, page, visits)
                     blob = _blob(payload)
                 except (IndexError, ValueError):
                     continue
@@ -119,7 +128,16 @@ def carve(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield rid, blob
 
 
-def _cell(data: bytes, at: int, page: Callable[[int], bytes], pages: int) -> tuple[int, bytes]:
+def _numbers_with_data(file: BinaryIO, page: _Pages) -> Iterator[int]:
+    """The numbers of the pages behind the first that are not holes."""
+    last = 1
+    for start, end in list(files.data_extents(file.fileno())):
+        first = max(last, start // page.size) + 1
+        last = min(page.count, -(-end // page.size))
+        yield from range(first, last + 1)
+
+
+def _cell(data: bytes, at: int, page: _Pages, visits: Counter[int]) -> tuple[int, bytes]:
     """Rowid and payload of a leaf's cell, overflow pages included."""
     length, at = _varint(data, at)
     rid, at = _varint(data, at)
@@ -133,7 +151,8 @@ def _cell(data: bytes, at: int, page: Callable[[int], bytes], pages: int) -> tup
     payload = bytearray(data[at : at + local])
     following = int.from_bytes(data[at + local : at + local + 4], "big")
     while len(payload) < length:
-        if not 1 < following <= pages:
+        visits[following] += 1
+        if not 1 < following <= page.count or visits[following] > VISITS_MAX:
             raise ValueError("the chain of overflow pages is broken")
         more = page(following)
         following = int.from_bytes(more[:4], "big")

@@ -11,10 +11,11 @@ Keys are (source, session, seq). A batch stays within one session, so that an en
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ctxgc.core.segment import Departure, Kind, Piece, Renderer, Segment, SessionKey, State
+from ctxgc.stash.health import Examination, StashStatus
 
 SEARCH_LIMIT_MAX = 100
 OP_IDS_KEPT_PER_SESSION = 4096
@@ -320,21 +321,6 @@ class SearchResult:
     is_partial: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StashStatus:
-    """Counts and health. `erasures_pending` counts forgotten segments and sessions whose bytes may be on disk."""
-
-    path: str
-    segments: int
-    sessions: int
-    bytes_on_disk: int
-    is_read_only: bool
-    read_only_reason: str
-    erasures_pending: int
-    schema_version: int
-    extra: dict[str, str] = field(default_factory=dict)
-
-
 class Stash(Protocol):
     """Durable, searchable storage of segments. All methods may raise `StorageFailed`; none blocks the loop."""
 
@@ -390,6 +376,9 @@ class Stash(Protocol):
 
     async def status(self) -> StashStatus:
         """Counts and health; cheap enough for every `ctxgc status`."""
+
+    async def examine(self, *, is_deep: bool = False) -> Examination:
+        """Read pages and a sample of bodies within a time, or all of both, and say what is damaged."""
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""

@@ -1,16 +1,21 @@
-"""The stash's folder and file: who may read them, and whether the file is a database."""
+"""The stash's folder and file: who may read them, whether the file is a database, and a copy of it."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import sqlite3
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-from ctxgc.core.errors import Incompatible, StashDamaged, StorageFailed
+from ctxgc.core.errors import Conflict, Incompatible, StashDamaged, StorageFailed, error_of_os
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 MAGIC = b"SQLite format 3\0"
+COPY_BYTES = 2**20
 
 
 def make_ready(path: Path) -> None:
@@ -71,3 +76,49 @@ def free_bytes(folder: Path) -> int:
     """Free bytes of the disk under a folder, for this user."""
     room = os.statvfs(folder)
     return room.f_bavail * room.f_frsize
+
+
+def data_extents(file: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of each stretch of a file that has data: a hole of a terabyte takes no time to read or copy."""
+    end, size = 0, os.fstat(file).st_size
+    while end < size:
+        try:
+            start = os.lseek(file, end, os.SEEK_DATA)
+            end = os.lseek(file, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # A file system that knows no holes.
+                yield end, size
+            return
+        yield start, end
+
+
+def copy_data(source: str, target: str) -> None:
+    """Copy a file for its owner alone, holes as holes."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(source, "rb") as old, os.fdopen(os.open(target, flags, FILE_MODE), "wb") as new:
+        for start, end in data_extents(old.fileno()):
+            old.seek(start)
+            new.seek(start)
+            while start < end and (data := old.read(min(COPY_BYTES, end - start))):
+                new.write(data)
+                start += len(data)
+        new.truncate(os.fstat(old.fileno()).st_size)
+
+
+def write_copy(db: sqlite3.Connection, path: Path) -> int:
+    """Copy a database to a file that must not exist yet, for its owner alone; bytes written."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE))
+    except FileExistsError:
+        raise Conflict(f"{path} exists already", hint="name a file that does not exist yet", field="path") from None
+    except OSError as error:
+        raise error_of_os(error, str(path), hint="name a file in a folder you may write to", field="path") from None
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as copy:
+            db.backup(copy)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error) and "is full" in str(error):  # The disk of the copy, not of the stash.
+            raise error_of_os(OSError(errno.ENOSPC, str(error)), str(path), field="path") from None
+        raise
+    return path.stat().st_size

@@ -106,6 +106,8 @@ class GroupCommit:
     async def _settle(self, group: list[_WaitingBatch]) -> None:
         try:
             outcomes = await self._commit([entry.batch for entry in group if entry.batch is not None])
+        except CtxgcError as error:
+            outcomes = [error] * len(group)
         except Exception as error:  # The writer must survive any error of one group.
             outcomes = [StorageFailed(f"the stash could not commit: {error}", hint="try again")] * len(group)
         for entry, outcome in zip(group, outcomes, strict=True):

@@ -11,8 +11,10 @@ Deleted terms stay on disk until the index is rewritten, and deleted rows may le
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 from ctxgc.stash import body_codec, index_text
+from ctxgc.stash.health import StashStatus
 from ctxgc.stash.schema import meta, set_meta
 from ctxgc.stash.writing import Failpoint
 
@@ -54,6 +56,19 @@ def unindexed(db: sqlite3.Connection) -> int:
     """The number of segments that no query by words finds yet."""
     below = meta(db, "unindexed_below")
     return int(db.execute("SELECT count(*) FROM segment WHERE rid < ?", (below,)).fetchone()[0]) if below else 0
+
+
+def with_counts(db: sqlite3.Connection, health: StashStatus) -> StashStatus:
+    """The status with the file's counts."""
+    segments, sessions = db.execute("SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)").fetchone()
+    return replace(
+        health,
+        segments=segments,
+        sessions=sessions,
+        erasures_pending=erasures(db),
+        schema_version=db.execute("PRAGMA user_version").fetchone()[0],
+        extra={"sqlite": sqlite3.sqlite_version, "unindexed": str(unindexed(db))},
+    )
 
 
 def merge(db: sqlite3.Connection, fail: Failpoint) -> bool:

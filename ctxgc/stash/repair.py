@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,9 +20,11 @@ from typing import Any
 
 from ctxgc.core.errors import NotFound
 from ctxgc.core.segment import SessionKey, State, digest
-from ctxgc.stash import body_codec, files, schema
+from ctxgc.stash import body_codec, files, newest_mark, schema
 from ctxgc.stash.carving import Leaf, carve, leaves
 from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
+from ctxgc.stash.examination import TROUBLES_MAX, body_rids, body_troubles, page_troubles
+from ctxgc.stash.health import Examination
 from ctxgc.stash.writing import EncodedPut, Writer, index_text_of
 
 TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
@@ -35,20 +36,6 @@ _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, slots=True)
-class CheckReport:
-    """The result of a check. `troubles` are sentences, the first few of each sort."""
-
-    bodies: int
-    bodies_damaged: int
-    troubles: tuple[str, ...]
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether the file needs no repair."""
-        return not self.troubles
-
-
-@dataclass(frozen=True, slots=True)
 class RepairReport:
     """The result of a repair. `rebuilt` rows were lost and came back from their bodies."""
 
@@ -57,29 +44,28 @@ class RepairReport:
     bodies: int
     rebuilt: int
     bodies_lost: int
+    missing: str
+    """A sentence about what was stored and is in no file; empty where nothing is known to be."""
     was_sound: bool
     """Whether a check of the old file finds no damage; its index may be damaged all the same, and is made anew."""
 
 
-def check(path: Path) -> CheckReport:
+def check(path: Path) -> Examination:
     """Read the whole file and report. The file does not change; no daemon may have it open."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
     troubles: list[str] = []
-    bodies = damaged = 0
-    decompress = body_codec.decompressor()
+    rids: list[int] = []
+    bad_bodies: list[str] = []
     try:
         with contextlib.closing(_connect(path, "ro")) as db:
-            troubles += [row[0] for row in db.execute("PRAGMA quick_check(10)") if row[0] != "ok"]
-            stamps = db.execute("SELECT id, digest, frame FROM segment LEFT JOIN body USING (rid) WHERE digest != x''")
-            for id_, stamp, blob in stamps:
-                bodies += 1
-                if not _is_sound(blob, stamp, decompress):
-                    damaged += 1
-                    troubles += [f"the content of segment {id_!r} is damaged"] if damaged <= 10 else []
+            troubles += page_troubles(db)
+            troubles += filter(None, [newest_mark.missing_sentence(db, path)])
+            rids = body_rids(db, is_sample=False)
+            bad_bodies = body_troubles(db, rids)
     except _UNREADABLE as error:
         troubles.append(f"reading stopped: {error}")
-    return CheckReport(bodies, damaged, tuple(troubles))
+    return Examination(len(rids), len(bad_bodies), (*troubles, *bad_bodies[:TROUBLES_MAX]))
 
 
 def repair(path: Path) -> RepairReport:
@@ -91,23 +77,23 @@ def repair(path: Path) -> RepairReport:
     backup = path.with_name(f"{path.name}.{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     for beside in ("", "-wal"):
         with contextlib.suppress(FileNotFoundError):
-            shutil.copy2(f"{path}{beside}", f"{backup}{beside}")
+            files.copy_data(f"{path}{beside}", f"{backup}{beside}")
     new = path.with_name(path.name + ".repairing")
     new.unlink(missing_ok=True)
     new.touch(mode=files.FILE_MODE)
     try:
-        segments, bodies, rebuilt, lost = _salvage(path, new)
+        segments, bodies, rebuilt, lost, missing = _salvage(path, new)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    for beside in ("-wal", "-shm"):
+    for beside in ("-wal", "-shm", newest_mark.SUFFIX):
         Path(f"{path}{beside}").unlink(missing_ok=True)
     new.replace(path)
-    return RepairReport(backup, segments, bodies, rebuilt, lost, was_sound)
+    return RepairReport(backup, segments, bodies, rebuilt, lost, missing, was_sound)
 
 
-def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
-    """Fill the new file; (segments, bodies, rows rebuilt, bodies lost)."""
+def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int, str]:
+    """Fill the new file; (segments, bodies, rows rebuilt, bodies lost, a sentence about what is missing)."""
     with contextlib.closing(_connect(new_path, "rw")) as new:
         schema.migrate(new)
         new.execute("BEGIN IMMEDIATE")
@@ -119,15 +105,19 @@ def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int]:
             for table in TABLES:
                 _copy(old, old_path, new, table)
             rebuilt = _take_bodies(new, _readable_rows(old, old_path, "body"))
+            with contextlib.suppress(*_UNREADABLE):
+                schema.set_meta(new, newest_mark.MISSING, schema.meta(old, newest_mark.MISSING))
         rebuilt += _take_bodies(new, carve(old_path))
         # A row without a body would promise content that is gone.
         gone = "SELECT rid FROM segment WHERE state != 'forgotten' AND rid NOT IN (SELECT rid FROM body)"
         lost = new.execute(f"SELECT count(*) FROM ({gone})").fetchone()[0]  # noqa: S608 - a constant
         new.execute(f"DELETE FROM segment WHERE rid IN ({gone})")  # noqa: S608 - a constant
         schema.start_reindexing(new)
+        missing = newest_mark.missing_sentence(new, old_path)
+        schema.set_meta(new, newest_mark.MISSING, 0)
         new.execute("COMMIT")
         counts = "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM body)"
-        return (*new.execute(counts).fetchone(), rebuilt, lost)
+        return (*new.execute(counts).fetchone(), rebuilt, lost, missing)
 
 
 def _copy(old: sqlite3.Connection, old_path: Path, new: sqlite3.Connection, table: str) -> None:

@@ -21,12 +21,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ctxgc.core.errors import Conflict, CtxgcError, NotFound, ReadOnly, ShuttingDown, StorageFailed
+from ctxgc.core.errors import CtxgcError, ReadOnly, ShuttingDown, StashGone, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
-from ctxgc.stash import files, maintenance, reading, schema
-from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow, StashStatus
+from ctxgc.stash import files, maintenance, newest_mark, reading, schema
+from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow
 from ctxgc.stash.db_thread import DbThread
+from ctxgc.stash.examination import examine
+from ctxgc.stash.file_watch import FileWatch
 from ctxgc.stash.group_commit import GroupCommit
+from ctxgc.stash.health import Examination, StashStatus
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.search import SEARCH_S_MAX, Deadline, search
 from ctxgc.stash.writing import Batch, Failpoint, Writer, ctxgc_error_of
@@ -38,6 +41,8 @@ READERS = 3
 RESERVE_BYTES = max(256 * 2**20, 2 * schema.WAL_BYTES_MAX)
 """On a full disk even deleting and checkpointing fail: the stash stops storing while room for them is left."""
 SPACE_CHECK_S = 1.0
+LOOK_S = 2.0
+"""Between two looks at the files of a stash that nobody writes to; each commit looks too."""
 
 CHECK_BYTES_MAX = 256 * 2**20
 """A file up to this size is checked at every opening; a larger file, only after it was not closed properly."""
@@ -88,6 +93,7 @@ class SqliteStash:
         self._group = GroupCommit(self._commit)
         self._has_changed = asyncio.Event()
         self._erasing = asyncio.Lock()
+        self._watch = FileWatch(path)
 
     async def open(self) -> None:
         """Open or create the file. Raises `StashDamaged`, `Incompatible`, `StorageFailed`, with no connection open."""
@@ -110,6 +116,8 @@ class SqliteStash:
             if isinstance(error, sqlite3.Error | UnicodeDecodeError):  # The second: a damaged schema, quoted.
                 raise self._opening_error(error) from error
             raise
+        if self._is_on_disk:
+            self._watch.begin()
         self._group = GroupCommit(self._commit)
         self._task = asyncio.create_task(self._run())  # The stash's alone: close() ends it.
         self._has_changed.set()
@@ -126,8 +134,8 @@ class SqliteStash:
             self._task = None
         try:
             # A failure here costs a check at the next opening, and nothing else.
-            with contextlib.suppress(sqlite3.Error):
-                await self._writer_thread.run(self._seal_file)
+            with contextlib.suppress(sqlite3.Error, StashGone):
+                await self._alone(self._writer_thread, self._seal_file, shrinks=True)
         finally:
             await self._release()
 
@@ -195,11 +203,18 @@ class SqliteStash:
 
     async def status(self) -> StashStatus:
         """Counts and health."""
-        return await self._read(self._status)
+        try:
+            return await self._read(lambda db: maintenance.with_counts(db, self._health()))
+        except StorageFailed as failure:
+            return self._health(failure)
+
+    async def examine(self, *, is_deep: bool = False) -> Examination:
+        """Read pages and a sample of bodies within a time, or all of both, and say what is damaged."""
+        return await examine(self._read_with_deadline, is_deep=is_deep)
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
-        return await self._read(lambda db: _backup(db, Path(path)))
+        return await self._read(lambda db: files.write_copy(db, Path(path)))
 
     def _uri(self, mode: str) -> str:
         return f"{self._path.absolute().as_uri()}?mode={mode}" if self._is_on_disk else "file::memory:"
@@ -220,6 +235,7 @@ class SqliteStash:
         if schema.meta(db, "tokenizer_version") != TOKENIZER_VERSION:
             schema.start_reindexing(db)
         schema.set_meta(db, "is_clean", 0)
+        newest_mark.keep_missing(db, self._path)
         db.execute("COMMIT")
         self._writer = Writer(db, self._fail)
 
@@ -228,23 +244,16 @@ class SqliteStash:
         schema.set_meta(db, "is_clean", 1)
         maintenance.checkpoint(db, self._fail)
 
-    def _status(self, db: sqlite3.Connection) -> StashStatus:
-        segments, sessions = db.execute(
-            "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)"
-        ).fetchone()
-        extra = {"sqlite": sqlite3.sqlite_version, "unindexed": str(maintenance.unindexed(db))}
-        if self._maintenance_error:
-            extra["upkeep"] = self._maintenance_error
+    def _health(self, failure: StorageFailed | None = None) -> StashStatus:
+        """The status of a file that cannot be read: without counts."""
+        trouble = self._watch.trouble or failure
         return StashStatus(
             path=str(self._path),
-            segments=segments,
-            sessions=sessions,
             bytes_on_disk=files.size_bytes(self._path) if self._is_on_disk else 0,
-            is_read_only=bool(self._read_only),
-            read_only_reason=self._read_only,
-            erasures_pending=maintenance.erasures(db),
-            schema_version=db.execute("PRAGMA user_version").fetchone()[0],
-            extra=extra,
+            is_read_only=bool(trouble or self._read_only),
+            read_only_reason=str(trouble or self._read_only),
+            read_only_hint=trouble.hint if trouble else ReadOnly.next_step,
+            maintenance_error=self._maintenance_error,
         )
 
     # On the loop
@@ -253,7 +262,7 @@ class SqliteStash:
         thread, writer = self._writer_thread, self._writer
         if thread is None or writer is None:
             raise ShuttingDown("the stash is not open", hint="connect again")
-        outcomes = await thread.run(lambda _: writer.commit(batches))
+        outcomes = await self._alone(thread, lambda _: writer.commit(batches))
         full = next((outcome for outcome in outcomes if isinstance(outcome, ReadOnly)), None)
         if full is not None:
             self._read_only = str(full)
@@ -262,7 +271,9 @@ class SqliteStash:
         return outcomes
 
     def _refuse_if_full(self) -> None:
-        """Look at the disk at most once a second; raise `ReadOnly` while the disk is nearly full."""
+        """Look at the disk at most once a second; raise `ReadOnly` while the disk is nearly full or the file gone."""
+        if self._watch.trouble is not None:
+            raise self._watch.trouble
         now = self._clock()
         if self._is_on_disk and now >= self._next_space_check_s:
             self._next_space_check_s = now + SPACE_CHECK_S
@@ -274,12 +285,27 @@ class SqliteStash:
                 else ""
             )
         if self._read_only:
-            raise ReadOnly(self._read_only, hint="free some space; writing resumes by itself")
+            raise ReadOnly(self._read_only)
+
+    async def _alone(
+        self, thread: DbThread, operation: Callable[[sqlite3.Connection], T], *, shrinks: bool = False
+    ) -> T:
+        """Run an operation of the writer's, whose outcome counts only if nobody else touched the files."""
+        return await thread.run(lambda db: self._watch.run(db, operation, shrinks=shrinks))
+
+    async def _look_at_files(self) -> None:
+        """Notice what happens to the files while nobody writes."""
+        while (thread := self._writer_thread) is not None and self._watch.trouble is None:
+            with contextlib.suppress(StashGone):
+                await self._alone(thread, lambda _: None)
+            await asyncio.sleep(LOOK_S)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._group.run())
             tasks.create_task(self._maintain())
+            if self._is_on_disk:
+                tasks.create_task(self._look_at_files())
 
     async def _maintain(self) -> None:
         while True:
@@ -300,7 +326,7 @@ class SqliteStash:
     async def _run_steps(self) -> None:
         for step in (maintenance.reindex, maintenance.merge):
             while (writer := self._writer_thread) is not None:
-                if not await writer.run(lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
+                if not await self._alone(writer, lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
                     break
                 if self._has_changed.is_set():  # Writers first.
                     await asyncio.sleep(BUSY_PAUSE_S)
@@ -319,11 +345,12 @@ class SqliteStash:
             thread = self._writer_thread
             if thread is None:
                 return
-            rids = await thread.run(lambda db: maintenance.begin_erasing(db, self._fail))
+            rids = await self._alone(thread, lambda db: maintenance.begin_erasing(db, self._fail))
             if rids:
-                while await thread.run(lambda db: maintenance.merge(db, self._fail)):
+                while await self._alone(thread, lambda db: maintenance.merge(db, self._fail)):
                     pass
-                await thread.run(lambda db: maintenance.finish_erasing(db, self._fail, rids))
+                if await self._alone(thread, lambda db: maintenance.finish_erasing(db, self._fail, rids), shrinks=True):
+                    self._watch.settle()
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         return await self._read_with_deadline(lambda db, _: function(db))
@@ -341,9 +368,8 @@ class SqliteStash:
         try:
             return await thread.run(guarded)
         except sqlite3.Error as error:
-            raise StorageFailed(
-                f"the stash could not be read: {error}", hint="try again; if it persists, run `ctxgc doctor`"
-            ) from error
+            hint = self._watch.trouble.hint if self._watch.trouble else "try again; if it persists, run `ctxgc doctor`"
+            raise StorageFailed(f"the stash could not be read: {error}", hint=hint) from error
         finally:
             self._readers.put_nowait((thread, deadline))
 
@@ -362,19 +388,3 @@ class SqliteStash:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
             return ctxgc_error_of(error)
         return files.damage_error(self._path, str(error))
-
-
-def _backup(db: sqlite3.Connection, path: Path) -> int:
-    if path.exists():
-        raise Conflict(f"{path} exists already", hint="name a file that does not exist yet")
-    try:
-        path.touch(mode=files.FILE_MODE)
-    except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}", hint="name a file in a folder you may write to") from None
-    try:
-        with contextlib.closing(sqlite3.connect(path)) as copy:
-            db.backup(copy)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return path.stat().st_size

@@ -33,6 +33,8 @@ class EchoDispatch:
                 return "x" * given["bytes"]
             case "hold":
                 return self._hold(given, context)
+            case "long":
+                return self._long(given["bytes"])
             case "missing":
                 raise NotFound("no such thing", hint="look elsewhere")
             case "bug":
@@ -45,6 +47,16 @@ class EchoDispatch:
             case "whoami":
                 return {"connection": context.connection_id, "uid": context.client_uid}
         raise NotFound(method)
+
+    def is_long(self, method: str) -> bool:
+        return method == "long"
+
+    def is_for_operators(self, method: str) -> bool:
+        return method == "whoami"
+
+    async def _long(self, size: int) -> str:
+        await asyncio.sleep(0)
+        return "x" * size
 
     async def _hold(self, given: dict[str, Any], context: CallContext) -> Any:
         await self.released.wait()

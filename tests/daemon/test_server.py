@@ -289,18 +289,6 @@ async def test_sixty_four_clients_at_once_each_get_their_own_answers(daemon):
         assert [(a["id"], a["result"]["client"]) for a in mine] == [(i, number) for i in range(50)]
 
 
-async def test_one_client_too_many_is_told_so_and_the_others_go_on(tmp_path):
-    async with serving(tmp_path, limits=Limits(connections_max=2, linger_s=0.2)) as daemon:
-        first, second = await daemon.connect(), await daemon.connect()
-        await first.ask(call(1))
-        await second.ask(call(1))
-        third = await daemon.connect()
-
-        assert (await third.receive())["error"]["code"] == -32001
-        assert await third.receive() is None
-        assert (await first.ask(call(2)))["id"] == 2
-
-
 async def test_a_client_that_hangs_up_leaves_nothing_behind(daemon):
     for _ in range(20):
         wire = await daemon.connect()

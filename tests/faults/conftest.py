@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.daemon.harness import DaemonProcess
+from ctxgc.stash.sqlite import SqliteStash
+from tests.daemon.harness import DaemonProcess, bench_on
 
 
 @pytest.fixture
@@ -17,3 +18,10 @@ def home():
 def running_daemon(home):
     """A daemon that runs."""
     return home.start()
+
+
+@pytest.fixture
+async def kept_bench(tmp_path):
+    """The verbs over a stash on disk."""
+    async with bench_on(SqliteStash(tmp_path / "state" / "stash.sqlite3", reserve_bytes=0)) as made:
+        yield made

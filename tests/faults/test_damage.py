@@ -157,3 +157,61 @@ def test_a_state_folder_that_others_may_enter_is_refused(home):
     assert code != 0
     assert "chmod" in said
     assert "Traceback" not in said
+
+
+def lose_the_log(home, texts):
+    """Segments that a daemon acknowledged into a log which is lost with the daemon's end."""
+    home.start()
+    with home.client() as client:
+        for id_, text in texts.items():
+            client.call("segment.add", {"segment": {"kind": "tool_call", "id": id_, "tool": "Bash", "text": text}})
+    home.kill()
+    home.stash_path.with_name(home.stash_path.name + "-wal").unlink()
+
+
+@pytest.mark.slow
+def test_what_a_lost_log_held_is_counted_by_check_and_repair_and_then_no_more(home):
+    filled(home, 5)
+    lose_the_log(home, {f"late{n}": "ebb\n" for n in range(7)})
+
+    code, report = home.run("--check")
+    assert (code, "7 segments that were stored last" in report) == (1, True)
+    code, report = home.run("--repair")
+
+    assert code == 0
+    assert "7 segments that were stored last" in report
+    assert "write-ahead log" in report
+    assert home.run("--check")[0] == 0
+    home.start()
+    assert home.call("doctor")["ok"]
+
+
+@pytest.mark.slow
+def test_a_daemon_that_goes_on_after_a_lost_log_says_what_is_missing_until_a_repair(home):
+    filled(home, 5)
+    lose_the_log(home, {f"late{n}": "ebb\n" for n in range(7)})
+
+    for _ in range(2):
+        home.start()
+        home.call("segment.add", segment={"kind": "user", "text": "go on"})
+        content = next(check for check in home.call("doctor")["checks"] if check["name"] == "content")
+        assert not content["ok"]
+        assert "7 segments that were stored last" in content["detail"]
+        assert home.stop() == 0
+
+    assert "7 segments that were stored last" in home.run("--repair")[1]
+    home.start()
+    assert home.call("doctor")["ok"]
+
+
+@pytest.mark.slow
+def test_a_kill_that_loses_nothing_is_not_told_as_a_loss(home):
+    texts = filled(home, 5)
+    home.start()
+    home.call("segment.add", segment={"kind": "tool_call", "id": "late", "tool": "Bash", "text": TEXT})
+    home.kill()
+
+    assert home.run("--check")[0] == 0
+    home.start()
+    assert home.call("doctor")["ok"]
+    assert set(texts) < read_back(home, {**texts, "late": TEXT})[0]

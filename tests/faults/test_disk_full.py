@@ -42,6 +42,11 @@ try:
             if len(told["refused"]) >= 3:
                 break
         told["read_only"] = client.call("stats", {})["read_only"]
+        for verb in ("export", "backup"):
+            try:
+                client.call(verb, {"path": str(home.state / "copy")})
+            except CallFailed as refused:
+                told[verb] = [refused.kind, refused.hint, (home.state / "copy").exists()]
         told["recalled"] = client.call("stash.recall", {"id": "s3"})["recalled"][0]["pieces"][0]["text"]
         filler.unlink()
         time.sleep(1.1)
@@ -87,6 +92,10 @@ def test_i1_on_a_full_disk_nothing_acknowledged_is_lost_and_writing_resumes_with
     assert {kind for kind, _ in told["refused"]} == {"read_only"}
     assert all(hint for _, hint in told["refused"])
     assert "full" in told["read_only"]
+    for verb in ("export", "backup"):
+        kind, hint, has_left_a_file = told[verb]
+        assert (kind, has_left_a_file) == ("storage", False), verb
+        assert "free some space" in hint
     assert told["recalled"] == told["third"]
     assert told["recovered"]
     assert told["kept"] >= 21

@@ -1,14 +1,16 @@
 """Repair reads round damage in as many steps as there are damaged pages and rows, and steps over nothing else."""
 
 import contextlib
+import os
 import random
 import sqlite3
 
 import pytest
 
 from ctxgc.core.segment import State
+from ctxgc.stash import carving
 from ctxgc.stash import repair as mending
-from ctxgc.stash.carving import leaves
+from ctxgc.stash.carving import carve, leaves
 from tests.stash.samples import KEY, file_in, put, sqlite_in
 
 PAGE = 4096
@@ -154,3 +156,56 @@ async def test_whatever_is_overwritten_a_repair_ends_in_a_sound_stash(path, seed
     mending.repair(path)
 
     assert mending.check(path).is_sound
+
+
+def pages_read(monkeypatch):
+    """The numbers of the pages that carving reads, as it reads them."""
+    numbers = []
+    read = carving._Pages.__call__
+
+    def counted(pages, number):
+        numbers.append(number)
+        return read(pages, number)
+
+    monkeypatch.setattr(carving._Pages, "__call__", counted)
+    return numbers
+
+
+async def test_a_file_with_a_hole_of_a_terabyte_is_repaired_by_its_data_alone(path, monkeypatch):
+    pages = path.stat().st_size // PAGE
+    before = len(list(carve(path)))
+    os.truncate(path, 2**40)
+    numbers = pages_read(monkeypatch)
+
+    outcome = mending.repair(path)
+
+    assert (outcome.bodies, before) == (SEGMENTS + 2, SEGMENTS + 2)
+    assert len(numbers) < 10 * pages
+    assert outcome.backup.stat().st_size == 2**40
+    assert outcome.backup.stat().st_blocks * 512 < 4 * pages * PAGE
+
+
+async def test_chains_of_overflow_pages_that_run_in_circles_cost_a_few_reads_of_each_page(path, monkeypatch):
+    raw = bytearray(path.read_bytes())
+    pages = len(raw) // PAGE
+    leaf = next(number for number, _ in leaf_pages(path, "body"))
+    # Every cell of the leaf says that it has a gigabyte, on a chain of two pages that lead to each other.
+    at = (leaf - 1) * PAGE
+    cell = b"\x84\x80\x80\x80\x00\x01"
+    least = (PAGE - 12) * 32 // 255 - 23
+    local = least + (2**30 - least) % (PAGE - 4)
+    local = least if local > PAGE - 35 else local
+    raw[at + 3 : at + 5] = (500).to_bytes(2, "big")
+    for n in range(500):
+        raw[at + 8 + 2 * n : at + 10 + 2 * n] = (1500).to_bytes(2, "big")
+    raw[at + 1500 : at + 1506] = cell
+    raw[at + 1506 + local : at + 1510 + local] = (pages - 1).to_bytes(4, "big")
+    raw[(pages - 2) * PAGE : (pages - 2) * PAGE + 4] = pages.to_bytes(4, "big")
+    raw[(pages - 1) * PAGE : (pages - 1) * PAGE + 4] = (pages - 1).to_bytes(4, "big")
+    path.write_bytes(raw)
+    numbers = pages_read(monkeypatch)
+
+    list(carve(path))
+
+    assert numbers.count(pages) > 1
+    assert len(numbers) < 10 * pages

@@ -12,20 +12,16 @@ All of a read is parsed, called and answered before anything else runs: no task 
 from __future__ import annotations
 
 import asyncio
-import logging
+import math
 import time
-import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from socket import socket
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET
 
 from ctxgc.core.errors import (
-    BadParams,
     BadRequest,
     Busy,
     CtxgcError,
@@ -34,41 +30,17 @@ from ctxgc.core.errors import (
     ShuttingDown,
     SlowConsumer,
 )
-from ctxgc.daemon.server.events import Events, Subscription
-from ctxgc.daemon.server.rpc import SLOW_S, CallContext, Dispatch, Limits, SlowCall, Slowlog, Traffic
-from ctxgc.protocol.codec import Batch, Decoder, Frame, Refusal, Request, append_result, encode_error
+from ctxgc.daemon.server.events import Subscription
+from ctxgc.daemon.server.hub import Hub
+from ctxgc.daemon.server.refusals import error_to_tell
+from ctxgc.daemon.server.rpc import SLOW_S, CallContext, SlowCall
+from ctxgc.protocol.codec import Batch, Decoder, Frame, Refusal, Request, append_result, encode_batch, encode_error
 
 CANCEL = "$/cancel"
-_log = logging.getLogger("ctxgc.daemon")
-T = TypeVar("T")
 
 
 class _CancelParams(msgspec.Struct):
     id: int | str
-
-
-@dataclass(slots=True)
-class Hub:
-    """The verbs, bounds, counts and tasks that the connections of one server share."""
-
-    dispatch: Dispatch
-    limits: Limits
-    events: Events
-    serves_uid: int
-    credentials: Callable[[socket], int]
-    traffic: Traffic = field(default_factory=Traffic)
-    slowlog: Slowlog = field(default_factory=Slowlog)
-    connections: set[Connection] = field(default_factory=set)
-    all_closed: asyncio.Event = field(default_factory=asyncio.Event)
-    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
-    is_stopping: bool = False
-
-    def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `work`, which raises nothing, as a task that `Server.stop` waits for; who calls keeps the bound."""
-        task = asyncio.get_running_loop().create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
 
 
 class Connection(asyncio.Protocol):
@@ -83,7 +55,10 @@ class Connection(asyncio.Protocol):
         self._received_s = 0.0
         self._is_reading = True
         self._is_ending = False
-        self._is_choked = False
+        self._in_flight_bytes = 0
+        self._long_replies = 0
+        self._batches = 0
+        self.choked_s = math.inf
         self._subscription: Subscription | None = None
         self._is_pump_due = False
         self._cut_off_timer: asyncio.TimerHandle | None = None
@@ -105,9 +80,9 @@ class Connection(asyncio.Protocol):
         hub.connections.add(self)
         hub.all_closed.clear()
         if self.client_uid not in (-1, hub.serves_uid):
-            self._refuse(ForeignPeer(f"this socket serves user {hub.serves_uid} alone, not {self.client_uid}"))
-        elif traffic.connections > hub.limits.connections_max:
-            self._refuse(Busy(f"{hub.limits.connections_max} clients are connected; close one, or try again"))
+            self.refuse(ForeignPeer(f"this socket serves user {hub.serves_uid} alone, not {self.client_uid}"))
+        elif hub.is_full and (surplus := hub.admit_operator(self)) is not None:
+            surplus.refuse(self._too_many())
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection. Requests in flight run to their end: each arrived whole."""
@@ -118,6 +93,8 @@ class Connection(asyncio.Protocol):
             self._abort_timer.cancel()
         self._hub.traffic.connections -= 1
         self._hub.connections.discard(self)
+        if self in self._hub.operators:
+            self._hub.operators.remove(self)
         if not self._hub.connections:
             self._hub.all_closed.set()
 
@@ -138,11 +115,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client leaves more unread than it may."""
-        self._is_choked = True
+        self.choked_s = time.monotonic()
 
     def resume_writing(self) -> None:
         """The client has read: go on with the frames that wait."""
-        self._is_choked = False
+        self.choked_s = math.inf
         if self._cut_off_timer is not None:
             self._cut_off_timer.cancel()
             self._cut_off_timer = None
@@ -153,26 +130,34 @@ class Connection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Serve the backlog as far as there is room, and read on only if there is."""
-        hub, transport, in_flight = self._hub, self._transport, self._in_flight
-        in_flight_max = hub.limits.in_flight_max
-        while self._backlog and not self._is_choked and len(in_flight) < in_flight_max:
+        hub, transport = self._hub, self._transport
+        while self._backlog and self._has_room():
             # Each round fills the room, so that one which leaves a backlog has choked the transport (and is called
             # again by `resume_writing`), has filled what may be in flight (by the end of a task), or goes on here.
             out = self._serve_some(hub.limits.unsent_bytes_max - transport.get_write_buffer_size())
-            if out:
-                transport.write(out)
-        has_room = not self._is_choked and len(in_flight) < in_flight_max
+            self._write(out)
+        has_room = self._has_room()
         if has_room is not self._is_reading:
             self._set_reading(has_room)
         if self._is_ending:
             self._end_if_idle()
 
+    def _has_room(self) -> bool:
+        """Whether another request may start: the client reads, and no bound of what is in flight is met."""
+        limits = self._hub.limits
+        return (
+            not self._is_choked
+            and len(self._in_flight) < limits.in_flight_max
+            and self._in_flight_bytes < limits.in_flight_bytes_max
+            and self._long_replies < limits.long_replies_max
+        )
+
     def _serve_some(self, room_bytes: int) -> bytearray:
         """Serve frames until their answers exceed the room or too many are in flight."""
         out = bytearray()
-        backlog, in_flight, in_flight_max = self._backlog, self._in_flight, self._hub.limits.in_flight_max
+        backlog = self._backlog
         started_s = time.monotonic()
-        while backlog and len(out) <= room_bytes and len(in_flight) < in_flight_max:
+        while backlog and len(out) <= room_bytes and self._has_room():
             frame = backlog.popleft()
             if type(frame) is Request:
                 settling = self._serve(frame, out, started_s)
@@ -200,6 +185,8 @@ class Connection(asyncio.Protocol):
                 return None
             if hub.is_stopping:
                 raise ShuttingDown("the daemon is stopping", hint="connect again in a moment")
+            if hub.is_full and self in hub.operators and not hub.dispatch.is_for_operators(request.method):
+                raise self._too_many()
             context = CallContext(self)
             if request.deadline_ms is not UNSET:
                 context.deadline_s = self._received_s + request.deadline_ms / 1000
@@ -213,11 +200,13 @@ class Connection(asyncio.Protocol):
             if hasattr(answer, "__await__"):
                 key = object() if id is UNSET else id
                 self._in_flight[key] = context
+                self._in_flight_bytes += memoryview(request.params).nbytes
+                self._long_replies += hub.dispatch.is_long(request.method)
                 return self._finish_call(key, request, answer, now_s)
             if id is not UNSET:
                 append_result(out, id, answer)
         except Exception as error:
-            line = self._error(id if id is not UNSET else None, _error_to_tell(request.method, error))
+            line = self._error(id if id is not UNSET else None, error_to_tell(request.method, error))
             if id is not UNSET:
                 out += line
         return None
@@ -230,10 +219,12 @@ class Connection(asyncio.Protocol):
             if request.id is not UNSET:
                 append_result(out, request.id, result)
         except Exception as error:
-            line = self._error(None if request.id is UNSET else request.id, _error_to_tell(request.method, error))
+            line = self._error(None if request.id is UNSET else request.id, error_to_tell(request.method, error))
             out += line if request.id is not UNSET else b""
         finally:
             del self._in_flight[key]
+            self._in_flight_bytes -= memoryview(request.params).nbytes
+            self._long_replies -= self._hub.dispatch.is_long(request.method)
         self._note_slow(request, time.monotonic() - started_s)
         return bytes(out)
 
@@ -242,30 +233,49 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def _serve_batch(self, batch: Batch, out: bytearray) -> None:
-        """Call every request of an array, in order, and answer them by one array."""
+        """Call every request in order, from the first long reply on one after another; answer them by one array."""
+        rest, ids = deque(batch.items), set[object]()
         parts: list[bytes | asyncio.Task[bytes]] = []
-        ids: set[object] = set()
-        for item in batch.items:
-            part = bytearray()
-            if isinstance(item, Refusal):
-                part += self._error(item.id, item.error)
-            elif item.id in ids:
-                part += self._error(None, BadRequest(f"the id {item.id!r} is in the batch twice; nothing was done"))
-            else:
-                if item.id is not UNSET:
-                    ids.add(item.id)
-                settling = self._serve(item, part, time.monotonic())
-                if settling is not None:
-                    parts.append(self._hub.run(settling))
-            parts.append(bytes(part))
+        while rest and not self._is_long(rest[0]):
+            parts.append(self._serve_item(rest.popleft(), ids))
         answers = [part for part in parts if isinstance(part, bytes)]
-        if len(answers) == len(parts):
-            out += _batch_answer(answers)
+        if len(answers) == len(parts) and not rest:
+            out += encode_batch(answers)
         else:
-            self._hub.run(self._answer_batch_later(parts))
+            self._batches += 1
+            self._hub.run(self._answer_batch_later(parts, rest, ids))
 
-    async def _answer_batch_later(self, parts: Sequence[bytes | asyncio.Task[bytes]]) -> None:
-        self._write(_batch_answer([part if isinstance(part, bytes) else await part for part in parts]))
+    def _is_long(self, item: Request | Refusal) -> bool:
+        return isinstance(item, Request) and self._hub.dispatch.is_long(item.method)
+
+    def _serve_item(self, item: Request | Refusal, ids: set[object]) -> bytes | asyncio.Task[bytes]:
+        if isinstance(item, Refusal):
+            return self._error(item.id, item.error)
+        if item.id in ids:
+            return self._error(None, BadRequest(f"the id {item.id!r} is in the batch twice; nothing was done"))
+        if item.id is not UNSET:
+            ids.add(item.id)
+        part = bytearray()
+        settling = self._serve(item, part, time.monotonic())
+        return bytes(part) if settling is None else self._hub.run(settling)
+
+    async def _answer_batch_later(
+        self, parts: list[bytes | asyncio.Task[bytes]], rest: Sequence[Request | Refusal], ids: set[object]
+    ) -> None:
+        limit = self._hub.limits.batch_reply_bytes_max
+        size = 0
+        for item in rest:
+            if size > limit and isinstance(item, Request) and self._is_long(item):
+                busy = Busy(f"the answers of this batch are {limit} bytes long already", hint="send the rest apart")
+                part = b"" if item.id is UNSET else self._error(item.id, busy)
+            else:
+                settling = self._serve_item(item, ids)
+                part = settling if isinstance(settling, bytes) else await settling
+            size += len(part)
+            parts.append(part)
+        answer = encode_batch([part if isinstance(part, bytes) else await part for part in parts])
+        self._batches -= 1
+        self._write(answer)
         self._advance()
 
     def _cancel(self, request: Request) -> None:
@@ -288,6 +298,8 @@ class Connection(asyncio.Protocol):
     def _write(self, data: bytes | bytearray) -> None:
         if data and not self._transport.is_closing():
             self._transport.write(data)
+            if self._is_choked:
+                self._hub.cut_off_unread()
 
     def _set_reading(self, has_room: bool) -> None:
         if self._is_ending or self._transport.is_closing():
@@ -298,19 +310,45 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.pause_reading()
 
-    def _refuse(self, error: CtxgcError) -> None:
-        """Send the reason and close, after the answers to the requests in flight."""
+    def refuse(self, error: CtxgcError) -> None:
+        """As `Member.refuse`."""
         self._write(self._error(None, error))
         self._backlog.clear()
         self._is_ending = True
         self._end_if_idle()
 
+    def _too_many(self) -> Busy:
+        limit = self._hub.limits.connections_max
+        hint = "close one, or try again; `ctxgc status` and `ctxgc down` work all the same"
+        return Busy(f"{limit} clients are connected, and there is no room for one more", hint=hint)
+
     def _end_if_idle(self) -> None:
-        if not self._in_flight and not self._backlog:
+        if self.is_idle:
             self.close()
 
+    @property
+    def is_idle(self) -> bool:
+        """As `Member.is_idle`."""
+        return not self._in_flight and not self._backlog and not self._batches
+
+    @property
+    def unsent_bytes(self) -> int:
+        """As `Member.unsent_bytes`."""
+        return self._transport.get_write_buffer_size()
+
+    @property
+    def _is_choked(self) -> bool:
+        return self.choked_s != math.inf
+
+    def abort(self) -> None:
+        """As `Member.abort`."""
+        self._is_ending = True
+        self._backlog.clear()
+        self._hub.traffic.errors += 1
+        self._transport.abort()
+
     def close(self) -> None:
-        """Close as soon as the client has read its last answers, or has taken too long over them."""
+        """As `Member.close`."""
         self._is_ending = True
         self._backlog.clear()
         if not self._transport.is_closing():
@@ -357,24 +395,4 @@ class Connection(asyncio.Protocol):
     def _cut_off(self) -> None:
         self.unsubscribe()
         hint = "subscribe again with from_seq to go on where you were"
-        self._refuse(SlowConsumer("events were left unread for too long", hint=hint))
-
-
-def _batch_answer(lines: Sequence[bytes]) -> bytes:
-    """The answer to a batch: nothing if there is none to give (all were notifications)."""
-    answers = [line.rstrip(b"\n") for line in lines if line]
-    return b"[" + b",".join(answers) + b"]\n" if answers else b""
-
-
-def _error_to_tell(method: str, error: Exception) -> CtxgcError:
-    """The error that the client is told: its own, or `internal` for a bug of the daemon."""
-    if isinstance(error, CtxgcError):
-        return error
-    if isinstance(error, RecursionError):
-        return BadParams("params are nested too deeply")
-    if isinstance(error, msgspec.DecodeError):
-        return BadParams(f"bad params: {error}")
-    # The message of a foreign exception may quote what was being worked on: a session's text is never logged.
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%s failed with %s\n%s", method, type(error).__qualname__, frames)
-    return CtxgcError(f"{method} failed inside the daemon", hint="its log says where")
+        self.refuse(SlowConsumer("events were left unread for too long", hint=hint))

@@ -37,6 +37,17 @@ ANSWERS_BYTES_MAX = 16 * 2**20
 BACKGROUND_MAX = 1024
 """Mutations under way without a waiting caller."""
 
+LONG_REPLIES = {
+    name for name, verb in VERBS.items() if not verb.mutates or "limit_bytes" in verb.params.model_fields
+} | {"messages.collect"}
+FOR_OPERATORS = frozenset(
+    (
+        *("hello", "ping", "stats", "metrics", "slowlog", "config.get", "config.reload", "watch.list", "doctor"),
+        *("session.show", "session.list", "shutdown"),
+    )
+)
+"""What `ctxgc status`, `doctor` and `down` need."""
+
 Handler = Callable[[Any, CallContext], Any]
 
 
@@ -90,6 +101,14 @@ class Verbs:
         if isinstance(checked, Mutating):
             return self._mutate(handler, checked, context)
         return handler(checked, context)
+
+    def is_long(self, method: str) -> bool:
+        """As `rpc.Dispatch.is_long`."""
+        return method in LONG_REPLIES
+
+    def is_for_operators(self, method: str) -> bool:
+        """As `rpc.Dispatch.is_for_operators`."""
+        return method in FOR_OPERATORS
 
     def _mutate(self, handler: Handler, params: Mutating, context: CallContext) -> Any:
         is_awaited = params.durability == "commit"

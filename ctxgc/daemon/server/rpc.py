@@ -19,8 +19,13 @@ from msgspec import Raw
 
 from ctxgc.core.errors import Cancelled, DeadlinePassed
 from ctxgc.protocol.limits import (
+    ALL_UNSENT_BYTES_MAX,
+    BATCH_REPLY_BYTES_MAX,
     FRAME_BYTES_DEFAULT,
+    IN_FLIGHT_BYTES_MAX,
     IN_FLIGHT_MAX,
+    LONG_REPLIES_MAX,
+    OPERATORS_MAX,
     UNSENT_BYTES_MAX,
 )
 
@@ -94,6 +99,12 @@ class Dispatch(Protocol):
         without its message, because that may quote a session's text.
         """
 
+    def is_long(self, method: str) -> bool:
+        """Whether the reply may be as long as a line: only a few such calls of a connection run at once."""
+
+    def is_for_operators(self, method: str) -> bool:
+        """Whether the verb looks after the daemon, and is served where there are too many clients."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -102,9 +113,17 @@ class Limits:
     frame_bytes_max: int = FRAME_BYTES_DEFAULT
     in_flight_max: int = IN_FLIGHT_MAX
     """Per connection; a batch that starts below the bound may exceed the bound by its own length."""
+    in_flight_bytes_max: int = IN_FLIGHT_BYTES_MAX
+    """Per connection, of requests; a single request may exceed the bound."""
+    long_replies_max: int = LONG_REPLIES_MAX
     unsent_bytes_max: int = UNSENT_BYTES_MAX
-    """Per connection; a single answer may exceed the bound."""
+    """Per connection; the answers to `long_replies_max` calls may exceed the bound."""
+    batch_reply_bytes_max: int = BATCH_REPLY_BYTES_MAX
+    all_unsent_bytes_max: int = ALL_UNSENT_BYTES_MAX
+    unread_s_max: float = 2.0
+    """How long a client may leave answers unread while all clients together are over their bound."""
     connections_max: int = 512
+    operators_max: int = OPERATORS_MAX
     slow_consumer_s: float = 10.0
     """How long a subscriber may leave events waiting behind unread output."""
     linger_s: float = 5.0

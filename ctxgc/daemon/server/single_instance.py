@@ -3,6 +3,9 @@
     open_folder ─▶ lock ─held by another─▶ AlreadyRunning (exit 75); if that listens elsewhere, ServedElsewhere (78)
                      └─▶ bind to a temporary name ─▶ chmod 0600 ─▶ listen ─▶ rename onto the final name
 
+The lock is on the folder itself, which nobody removes without the stash in it. The lock file says where its holder
+listens; a lock file that was removed is written again (`renew`), and daemons of before lock that file alone.
+
 Only the holder of the lock ever removes or replaces the socket, so a stale one needs no guessing. A folder that
 others could write to is refused and not repaired: whatever made it so is not ours to hide.
 """
@@ -55,22 +58,33 @@ class Instance:
         self.folder = folder
         self._socket_path = ""
         self._socket_identity = (0, 0)
+        self._announced = ""
         check_folder(folder)
-        path = os.path.join(folder, LOCK_NAME)
+        self._lock = -1
+        self._folder_lock = _lock_folder(folder, socket_path)
         try:
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, SOCKET_MODE)
-        except OSError as error:
-            raise UnsafeFolder(f"the lock {path} cannot be opened: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise _already_running(folder, socket_path) from None
+            self._lock = _lock_file(folder, socket_path)
+        except BaseException:
+            os.close(self._folder_lock)
+            raise
         discovery.write_lock(self._lock, "")
 
     def announce(self, path: str) -> None:
         """Write the address `path` of this instance into the lock file."""
+        self._announced = path
         discovery.write_lock(self._lock, path)
+
+    def renew(self) -> None:
+        """Write the lock file again if it is not the one that this instance made; whoever removed it meant no harm."""
+        if self._lock < 0 or _identity(os.path.join(self.folder, LOCK_NAME)) == _identity(self._lock):
+            return
+        try:
+            lock = _lock_file(self.folder, self._announced)
+        except InstanceError:  # The folder is gone, or a daemon of before took the file: the stash watches itself.
+            return
+        os.close(self._lock)
+        self._lock = lock
+        self.announce(self._announced)
 
     def listen(self, path: str, backlog: int = BACKLOG) -> socket.socket:
         """A listening socket at `path`, in this instance's folder, readable and writable by us alone.
@@ -107,7 +121,40 @@ class Instance:
         if self._lock >= 0:
             discovery.write_lock(self._lock, "")
             os.close(self._lock)
+            os.close(self._folder_lock)
             self._lock = -1
+
+
+def _lock_folder(folder: str, socket_path: str) -> int:
+    """A descriptor with the lock on the folder. Raises `AlreadyRunning`, `ServedElsewhere`."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise _already_running(folder, socket_path) from None
+    except OSError:  # A file system that locks files alone: the lock file has to do.
+        pass
+    return descriptor
+
+
+def _lock_file(folder: str, socket_path: str) -> int:
+    """A descriptor with the lock on the lock file. Raises `InstanceError`."""
+    path = os.path.join(folder, LOCK_NAME)
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, SOCKET_MODE)
+    except OSError as error:
+        raise UnsafeFolder(f"the lock {path} cannot be opened: {error.strerror}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(lock).st_mode):
+            raise UnsafeFolder(f"{path} is no plain file; remove it")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise _already_running(folder, socket_path) from None
+        raise
+    return lock
 
 
 def _already_running(folder: str, path: str) -> InstanceError:
@@ -152,10 +199,11 @@ def _refuse_other_than_socket(path: str) -> None:
         raise UnsafeFolder(f"{path} exists and is no socket; remove it or choose another path")
 
 
-def _identity(path: str) -> tuple[int, int]:
+def _identity(file: str | int) -> tuple[int, int]:
+    """Device and inode of a path, or of a descriptor."""
     try:
-        file_status = os.lstat(path)
-    except FileNotFoundError:
+        file_status = os.fstat(file) if isinstance(file, int) else os.lstat(file)
+    except OSError:
         return (-1, -1)
     return (file_status.st_dev, file_status.st_ino)
 

@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
-from typing import Any
+from typing import Any, cast
 
-from ctxgc.daemon.server.connection import Connection, Hub
+from ctxgc.daemon.server.connection import Connection
 from ctxgc.daemon.server.events import Events
+from ctxgc.daemon.server.hub import Hub
 from ctxgc.daemon.server.rpc import CallContext as CallContext
 from ctxgc.daemon.server.rpc import Dispatch as Dispatch
 from ctxgc.daemon.server.rpc import Limits as Limits
@@ -28,11 +29,11 @@ from ctxgc.protocol.blocking_client import peer_uid
 
 
 class Server:
-    """Serves `dispatch` on any number of listening Unix sockets."""
+    """Serves a `Dispatch` on any number of listening Unix sockets."""
 
     def __init__(
         self,
-        dispatch: Dispatch,
+        dispatch: Dispatch | None = None,
         *,
         limits: Limits | None = None,
         events: Events | None = None,
@@ -40,8 +41,12 @@ class Server:
     ) -> None:
         self.events = events or Events()
         self.limits = limits or Limits()
-        self._hub = Hub(dispatch, self.limits, self.events, os.geteuid(), credentials)
+        self._hub = Hub(cast(Dispatch, dispatch), self.limits, self.events, os.geteuid(), credentials)
         self._listeners: list[asyncio.Server] = []
+
+    def serve(self, dispatch: Dispatch) -> None:
+        """Give the requests their meaning, before `start`: some verbs look at the server itself."""
+        self._hub.dispatch = dispatch
 
     @property
     def traffic(self) -> Traffic:

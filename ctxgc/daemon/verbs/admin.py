@@ -19,7 +19,7 @@ from ctxgc.daemon.server.rpc import CallContext
 from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.limits import BAD_LINES_MAX, BATCH_MAX, IN_FLIGHT_MAX, UNSENT_BYTES_MAX
-from ctxgc.protocol.messages import CAPABILITIES, PROTOCOL, VERBS, Hello, Import, Shutdown, Subscribe, WatchAdd
+from ctxgc.protocol.messages import CAPABILITIES, PROTOCOL, VERBS, Doctor, Hello, Import, Shutdown, Subscribe, WatchAdd
 from ctxgc.protocol.params import Nothing
 from ctxgc.protocol.replies.daemon import (
     CheckReply,
@@ -40,7 +40,7 @@ from ctxgc.protocol.replies.daemon import (
     VerbReply,
     WatchReply,
 )
-from ctxgc.stash.contract import StashStatus
+from ctxgc.stash.health import StashStatus
 
 SLOW_LISTED_MAX = 128
 
@@ -78,7 +78,7 @@ def hello(services: Services, control: Control, params: Hello) -> HelloReply:
             unsent_bytes=UNSENT_BYTES_MAX,
             batch=BATCH_MAX,
             bad_lines=BAD_LINES_MAX,
-            clients=services.config.daemon.clients_max,
+            clients=control.server.limits.connections_max,
         ),
     )
 
@@ -211,7 +211,7 @@ def shutdown(control: Control, params: Shutdown) -> StoppingReply:
     return StoppingReply("the daemon stops after what is in flight")
 
 
-async def doctor(services: Services, control: Control, params: Nothing) -> DoctorReply:
+async def doctor(services: Services, control: Control, params: Doctor) -> DoctorReply:
     """`doctor`: checks of the daemon, each with its next step."""
     status = await services.stash.status()
     counter = services.intake.counter
@@ -219,10 +219,11 @@ async def doctor(services: Services, control: Control, params: Nothing) -> Docto
     checks = [
         _check("state folder", _is_private(str(services.config.daemon.lock_dir)), "mode 0700, ours", "chmod 700 it"),
         _check("socket", _is_private(control.socket_path), control.socket_path or "inherited", "restart the daemon"),
-        _check("stash", not status.is_read_only, status.read_only_reason or status.path, "free disk space"),
+        _check("stash", not status.is_read_only, status.read_only_reason or status.path, status.read_only_hint),
         _check("schema", True, f"version {status.schema_version}", ""),
+        await _content_check(services, params),
         await _size_check(services, status),
-        _check("upkeep", "upkeep" not in status.extra, status.extra.get("upkeep", "on time"), "it is tried again"),
+        _check("upkeep", not status.maintenance_error, status.maintenance_error or "on time", "it is tried again"),
         _check("erasures", status.erasures_pending == 0, f"{status.erasures_pending} pending", "wait a moment"),
         _check("tokens", not counter.is_estimated, "o200k ranks read", "reinstall the package: its ranks are damaged"),
         _check("clock", abs(skew_s) < 5, f"skew {abs(skew_s):.1f} s", "check the system clock"),
@@ -230,14 +231,26 @@ async def doctor(services: Services, control: Control, params: Nothing) -> Docto
     return DoctorReply(all(check.ok for check in checks), checks)
 
 
+async def _content_check(services: Services, params: Doctor) -> CheckReply:
+    """Pages and bodies as they can be read now: a status alone knows nothing of them."""
+    seen = await services.stash.examine(is_deep=params.deep)
+    detail = "; ".join(seen.troubles) if seen.troubles else f"{seen.bodies} bodies read, as they were admitted"
+    if seen.bodies_damaged > 1:
+        detail = f"{seen.bodies_damaged} of {seen.bodies} bodies read are damaged; {detail}"
+    if seen.skipped:
+        detail += f"; {seen.skipped}: `ctxgc doctor --deep` reads all"
+    return _check("content", seen.is_sound, detail, "`ctxgc doctor --repair` keeps a copy and saves what can be read")
+
+
 async def _size_check(services: Services, status: StashStatus) -> CheckReply:
     """A stash that is too large forgets nothing: the check names the longest unused session."""
     used, limit = status.bytes_on_disk, services.config.stash.bytes_max
     detail = f"{used / 2**20:.1f} MB" + (f" of {limit / 2**20:.1f} MB (`stash.bytes_max`)" if limit else "")
-    oldest = await services.stash.sessions(limit=1, offset=max(status.sessions - 1, 0))
+    is_over = limit and used > limit
+    oldest = await services.stash.sessions(limit=1, offset=max(status.sessions - 1, 0)) if is_over else []
     which = f" --session {oldest[0].key}" if oldest else ""
     hint = f"`ctxgc forget --whole-session{which}` erases what was unused longest; or raise the limit"
-    return _check("size", not limit or used <= limit, detail, hint)
+    return _check("size", not is_over, detail, hint)
 
 
 def _check(name: str, ok: bool, detail: str, hint: str) -> CheckReply:

@@ -9,7 +9,7 @@ from typing import cast
 import msgspec
 from msgspec.structs import replace
 
-from ctxgc.core.errors import BadParams, NotFound
+from ctxgc.core.errors import BadParams, NotFound, error_of_os
 from ctxgc.core.heap import PINNED, REPLY_KINDS, RESIDENT
 from ctxgc.core.segment import EdgeKind, Kind, Segment
 from ctxgc.daemon.feeds.importing import open_regular
@@ -80,7 +80,9 @@ def _read_file(path: str) -> bytes:
         with open_regular(path) as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}", hint="give the path of a readable file", field="path") from None
+        raise error_of_os(error, path, hint="give the path of a readable file", field="path") from None
+    if data is None:  # A device in the clothes of a file, such as /proc/kmsg, has nothing to read now.
+        raise BadParams(f"{path} is no file with a content of its own", hint="copy its content into one", field="path")
     if len(data) > FILE_BYTES_MAX:
         raise BadParams(f"{path} is larger than {FILE_BYTES_MAX} bytes", hint="split it", field="path")
     return data

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ctxgc.adapters.contract import Opened
 from ctxgc.adapters.transcripts.segments_json import encode
-from ctxgc.core.errors import BadParams, Conflict, NotFound, ReadOnly
+from ctxgc.core.errors import BadParams, Conflict, NotFound, ReadOnly, error_of_os
 from ctxgc.core.heap import FORGOTTEN
 from ctxgc.core.segment import Kind, Renderer
 from ctxgc.daemon.serialize import content_reply, hit_reply
@@ -220,15 +220,21 @@ def _write_export(
 
 
 def write_new(path: str, parts: Iterable[bytes]) -> int:
-    """Write a file that must not exist yet, for us alone to read; bytes written."""
+    """Write a file that must not exist yet, for us alone to read; bytes written. What fails half-way leaves no file."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         raise Conflict(f"{path} exists", hint="name a new file; nothing was overwritten", field="path") from None
     except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}", hint="name a file in a folder you may write to") from None
-    with os.fdopen(descriptor, "wb") as file:
-        return sum(file.write(part) for part in parts)
+        raise error_of_os(error, path, hint="name a file in a folder you may write to", field="path") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            return sum(file.write(part) for part in parts)
+    except BaseException as error:
+        os.unlink(path)  # A partial file would be taken for an export, and bar the next try.
+        if isinstance(error, OSError):
+            raise error_of_os(error, path, field="path") from None
+        raise
 
 
 async def backup(services: Services, params: Backup) -> BackupReply:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 STOP_S = 60.0
+DEEP_S = 3600.0
 SYSTEMCTL_S = 5.0
 
 
@@ -119,6 +120,7 @@ def _state(pid: int) -> str:
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repair", action="store_true", help="stop the daemon and repair the stash, after a backup")
+    parser.add_argument("--deep", action="store_true", help="read all pages and every text, not a sample")
 
 
 def doctor(shell: Shell, args: argparse.Namespace) -> int:
@@ -134,7 +136,8 @@ def doctor(shell: Shell, args: argparse.Namespace) -> int:
             )
         return code
     try:
-        reply: DoctorReply = shell.call("doctor", {})
+        args.timeout = max(args.timeout, DEEP_S) if args.deep else args.timeout
+        reply: DoctorReply = shell.call("doctor", {"deep": True} if args.deep else {})
     except CallFailed as failure:
         if failure.kind != "unreachable" or args.no_spawn:
             raise

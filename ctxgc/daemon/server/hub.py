@@ -1,0 +1,92 @@
+"""What the connections of one server share: verbs, bounds and counts, and who must go where a bound of all is met."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from socket import socket
+from typing import Any, Protocol, TypeVar
+
+from ctxgc.core.errors import CtxgcError
+from ctxgc.daemon.server.events import Events
+from ctxgc.daemon.server.rpc import Dispatch, Limits, Slowlog, Traffic
+
+T = TypeVar("T")
+
+
+class Member(Protocol):
+    """A connection, as far as all connections together are concerned."""
+
+    choked_s: float
+    """Since when the client leaves more unread than it may; infinite while it does not."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request waits for its answer."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of answers that the client has not read."""
+
+    def refuse(self, error: CtxgcError) -> None:
+        """Send the reason and close, after the answers to the requests in flight."""
+
+    def close(self) -> None:
+        """Close as soon as the client has read its last answers, or has taken too long over them."""
+
+    def abort(self) -> None:
+        """Hang up at once, and drop the answers that the client has not read."""
+
+
+@dataclass(slots=True)
+class Hub:
+    """The verbs, bounds, counts and tasks that the connections of one server share."""
+
+    dispatch: Dispatch
+    limits: Limits
+    events: Events
+    serves_uid: int
+    credentials: Callable[[socket], int]
+    traffic: Traffic = field(default_factory=Traffic)
+    slowlog: Slowlog = field(default_factory=Slowlog)
+    connections: set[Member] = field(default_factory=set)
+    operators: deque[Member] = field(default_factory=deque)
+    """Connections beyond `connections_max`, the oldest first."""
+    all_closed: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    is_stopping: bool = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more connections than clients may have."""
+        return self.traffic.connections > self.limits.connections_max
+
+    def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work`, which raises nothing, as a task that `Server.stop` waits for; who calls keeps the bound."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def admit_operator(self, connection: Member) -> Member | None:
+        """Take in a connection that is one too many; the connection that must go for that, which is an idle one."""
+        self.operators.append(connection)
+        if len(self.operators) <= self.limits.operators_max:
+            return None
+        return next((other for other in self.operators if other.is_idle), connection)
+
+    def cut_off_unread(self) -> None:
+        """Cut off clients that have read nothing for a while, while all unread answers are beyond their bound."""
+        total = sum(connection.unsent_bytes for connection in self.connections)
+        if total <= self.limits.all_unsent_bytes_max:
+            return
+        until_s = time.monotonic() - self.limits.unread_s_max
+        stalled = [connection for connection in self.connections if connection.choked_s < until_s]
+        for connection in sorted(stalled, key=lambda stalled: -stalled.unsent_bytes):
+            if total <= self.limits.all_unsent_bytes_max:
+                return
+            total -= connection.unsent_bytes
+            connection.abort()

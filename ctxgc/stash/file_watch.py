@@ -1,0 +1,140 @@
+"""The files of an open stash, watched: what anybody else does to them is noticed, and nothing is acknowledged after it.
+
+    writer's thread: refuse_if_changed ─▶ commit, checkpoint, … ─▶ refuse_if_changed ─▶ acknowledged
+                           └─ id, link and size of each file, the head of the WAL; by a clock where nobody writes
+
+SQLite goes on in an unlinked file as if nothing were wrong, and so would every client. All changes of the files come
+from the writer's thread, so that any other change is somebody else's: no file is opened for it but the WAL, because a
+process that closes any descriptor of a database loses SQLite's locks on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from ctxgc.core.errors import StashGone
+from ctxgc.stash import newest_mark
+from ctxgc.stash.schema import WAL_BYTES_MAX
+
+T = TypeVar("T")
+
+WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+_PUT_BACK = "`ctxgc backup FILE` saves what this daemon can read; then `ctxgc down`, put a stash in place, `ctxgc up`"
+_REPAIR = "`ctxgc down`, then `ctxgc doctor --repair` saves what can be read"
+_RESTART = "`ctxgc down`, then `ctxgc up`; `ctxgc doctor` says whether anything is missing"
+
+
+class FileMark(NamedTuple):
+    """A file's identity and size."""
+
+    device: int
+    inode: int
+    size: int
+
+
+class FileWatch:
+    """Guards the work on one stash: `run` is the way to the writer's connection, on its thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._wal = f"{path}-wal"
+        self._shm = f"{path}-shm"
+        self._marks: dict[str, FileMark] = {}
+        self._may_shrink = False
+        self._newest_rid = -1
+        self.trouble: StashGone | None = None
+        """The first change that was somebody else's. It stays until the stash is opened anew."""
+
+    def begin(self) -> None:
+        """Take the files for right as they are: they have just been opened and written to."""
+        self._marks = self._present()
+
+    def run(self, db: sqlite3.Connection, operation: Callable[[sqlite3.Connection], T], *, shrinks: bool = False) -> T:
+        """The operation's result, if nobody else changed the files before its end. Raises `StashGone`.
+
+        `shrinks`: the operation may end with a smaller file; what it leaves undone may shrink a later one.
+        """
+        self._look(db)
+        self._may_shrink = self._may_shrink or shrinks
+        try:
+            return operation(db)
+        finally:
+            self._marks = self._look(db)
+            if (rid := newest_mark.newest_rid(db)) != self._newest_rid:
+                newest_mark.write(self._path, rid)
+                self._newest_rid = rid
+
+    def settle(self) -> None:
+        """Note that the file has its final size: no later operation shrinks it."""
+        self._may_shrink = False
+
+    def _present(self) -> dict[str, FileMark]:
+        marks = {path: _mark(path) for path in (self._path, self._wal, self._shm)}
+        return {path: mark for path, mark in marks.items() if mark is not None}
+
+    def _look(self, db: sqlite3.Connection) -> dict[str, FileMark]:
+        """The files now. Raises `StashGone` from the first change of somebody else's on."""
+        now = self._present()
+        if self.trouble is None and self._marks:
+            self.trouble = self._change(now)
+            if self.trouble is not None and not self._is_cut(self._path, now):
+                self._empty_wal(db, now)
+        if self.trouble is not None:
+            raise self.trouble
+        return now
+
+    def _change(self, now: dict[str, FileMark]) -> StashGone | None:
+        for path, known in self._marks.items():
+            if path not in now or now[path][:2] != known[:2]:
+                what = "was replaced by another file" if path in now else "was removed"
+                hint = _PUT_BACK if path == self._path else _RESTART
+                return _gone(f"{path} {what} while the daemon ran", hint)
+            if self._is_cut(path, now):
+                return _gone(f"{path} was cut short while the daemon ran, from {known.size} bytes", _REPAIR)
+        return None
+
+    def _is_cut(self, path: str, now: dict[str, FileMark]) -> bool:
+        if path not in now or path not in self._marks or path == self._shm:
+            return False
+        before, size = self._marks[path].size, now[path].size
+        if path == self._path:
+            return size < before and not self._may_shrink
+        # SQLite itself cuts the WAL down to its limit, and to nothing in a checkpoint of ours.
+        return (size < min(before, WAL_BYTES_MAX) and not self._may_shrink) or not _is_wal(path, size)
+
+    def _empty_wal(self, db: sqlite3.Connection, now: dict[str, FileMark]) -> None:
+        """Move what the WAL holds into the open file.
+
+        Of a WAL that was removed nothing is lost then; and a WAL that was ours is not applied to a file that is not.
+        """
+        if now.get(self._wal, self._marks[self._wal])[:2] == self._marks[self._wal][:2]:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _gone(what: str, hint: str) -> StashGone:
+    return StashGone(f"{what}: nothing more is stored, so that nothing is lost unnoticed", hint=hint)
+
+
+def _mark(path: str) -> FileMark | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return FileMark(status.st_dev, status.st_ino, status.st_size)
+
+
+def _is_wal(path: str, size: int) -> bool:
+    """Whether the file begins as a WAL does; an empty one holds nothing. Zeros stand where a cut WAL was written on."""
+    if not size:
+        return True
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) in WAL_MAGIC
+    except OSError:
+        return False
