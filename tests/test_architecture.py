@@ -55,7 +55,7 @@ GATEWAY_EXTRA = {"http": {"aiohttp", "multidict", "yarl"}, "main": {"uvloop"}}
 """Which sub-room imports what of the optional extra."""
 PURE = {
     *("__future__", "array", "bisect", "collections", "dataclasses", "enum", "fnmatch", "functools", "hashlib"),
-    *("heapq", "itertools", "json", "math", "operator", "re", "typing", "unicodedata"),
+    *("base64", "binascii", "heapq", "itertools", "json", "math", "operator", "re", "typing", "unicodedata"),
 }
 """What the core may use of the standard library: modules of values, without clock, disk, chance or threads."""
 PARAMETERS_MAX = 6

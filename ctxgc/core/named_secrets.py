@@ -25,6 +25,8 @@ LONG_VALUE_CHARS = 256
 """A longer value is judged once, however many names stand in it."""
 LINE_CHARS_MAX = 400
 """Of a command, between its name and its password."""
+SHORT_CHARS = 256
+"""A text this short is passed over by one expression of all literals, which is slower a byte and needs one call."""
 DSN_CHARS_MAX = 200
 MANIFEST_CHARS_MAX = 16_384
 """Around the kind of a manifest."""
@@ -127,6 +129,8 @@ _MANIFEST_VALUE = re.compile(rb":[ \t]+[\"']?([^\s\"',]{4,16384})")
 def find_named(data: bytes) -> list[SecretSpan]:
     """Secrets that the text before them names, in no order. Linear; about 100 MB/s on code."""
     lowered = data.lower()
+    if len(data) <= SHORT_CHARS and not _ANY.search(lowered):
+        return []
     spans: list[SecretSpan] = []
     for rule, secrets_of in _RULES:
         passed_over = 0
@@ -341,3 +345,9 @@ _RULES: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes]],
     (_PHRASES[0], _phrase),
     (_PHRASES[1], _phrase),
 )
+
+_ANY = re.compile(
+    rb"pass|p[ws][dk]|identified by|secret|token|credential|key|login|://|@tcp|-[up]|auth|bearer|basic|cookie|sig"
+    rb"|mnemonic|phrase|kind|kty"
+)
+"""A literal of each rule."""

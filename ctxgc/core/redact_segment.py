@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ctxgc.core.redact import redact, redact_json, redact_texts
+from ctxgc.core.redact import redact, redact_json, redact_text, redact_texts
 from ctxgc.core.segment import COMMAND_CHARS_MAX, PathUse, Piece, Segment
 
 
@@ -21,13 +21,18 @@ def redact_segment(segment: Segment) -> tuple[Segment, int]:
     body: list[Piece] = []
     for piece in segment.body:
         data, found = redact(piece.data)
-        body.append(piece._replace(data=data) if found else piece)
+        name = redact_text(piece.name)  # The skeleton, which names the piece too, is redacted alike.
+        body.append(Piece(name, data) if found or name is not piece.name else piece)
         count += found
     cleaned = redact_names(segment)
     # Names repeat what skeleton and body hold, so what is found in them is not counted again.
     if not count and cleaned is segment:
         return segment, 0
-    return replace(cleaned, skeleton=skeleton, body=tuple(body)), count
+    facts = cleaned.facts
+    if facts.attempt:
+        # Words of the call, changed beyond what a rule knows again: lower case hides an issuer's mark.
+        facts = facts._replace(attempt=cleaned.command or cleaned.id)
+    return replace(cleaned, skeleton=skeleton, body=tuple(body), facts=facts), count
 
 
 def redact_names(segment: Segment) -> Segment:

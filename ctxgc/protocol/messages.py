@@ -135,6 +135,7 @@ class SegmentAddMany(MutatingSession):
 class SegmentAddFile(MutatingSession):
     """Admit a file's text as one segment: for text beyond the frame limit."""
 
+    opened: ClassVar[frozenset[str]] = frozenset({"path"})
     path: AbsolutePath
     kind: Literal["attachment", "other", "user", "system"] = "attachment"
     id: Name = ""
@@ -281,6 +282,7 @@ class MessagesCollect(MutatingSession):
 class Import(Mutating):
     """Read transcripts: files, or folders of files. Repeating an import changes nothing."""
 
+    opened: ClassVar[frozenset[str]] = frozenset({"paths"})
     paths: Annotated[list[AbsolutePath], Field(min_length=1, max_length=10_000)]
     format: Name = ""
     """Empty: detected from the content."""
@@ -289,6 +291,7 @@ class Import(Mutating):
 class WatchAdd(Mutating):
     """Follow a transcript, or a folder of transcripts, as it grows."""
 
+    opened: ClassVar[frozenset[str]] = frozenset({"path"})
     path: AbsolutePath
 
 
@@ -308,12 +311,14 @@ class Tx(MutatingSession):
 class Backup(Params):
     """Write a consistent copy of the stash to a new file."""
 
+    opened: ClassVar[frozenset[str]] = frozenset({"path"})
     path: AbsolutePath
 
 
 class Export(OfSession):
     """Write a session as plain JSON segments to a new file."""
 
+    opened: ClassVar[frozenset[str]] = frozenset({"path"})
     path: AbsolutePath
 
 
