@@ -28,6 +28,7 @@ from ctxgc import __version__
 from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.feeds.watch import Watcher
+from ctxgc.daemon.redact_stored import redact_stored
 from ctxgc.daemon.server.dispatch import Verbs
 from ctxgc.daemon.server.events import Events
 from ctxgc.daemon.server.rpc import Limits
@@ -197,6 +198,8 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="read the whole stash, report, change nothing")
     what.add_argument("--repair", action="store_true", help="save what can be read into a new stash; keeps the old")
+    what.add_argument("--redact", action="store_true", help="redact the credentials that the stash holds")
+    parser.add_argument("--dry-run", action="store_true", help="with --redact: count, and change nothing")
     parser.add_argument("--version", action="version", version=f"ctxgcd {__version__}")
     return parser
 
@@ -214,6 +217,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config = config.model_copy(update={"daemon": daemon})
         if arguments.check or arguments.repair:
             return _check_or_repair(config, is_repair=arguments.repair)
+        if arguments.redact:
+            return _redact(config, is_dry=arguments.dry_run)
         return _serve_alone(config, arguments.config, arguments.socket)
     except (BadConfig, BadSocketPath) as error:
         print(f"ctxgcd: {error}", file=sys.stderr)
@@ -278,6 +283,16 @@ def _check_or_repair(config: Config, *, is_repair: bool) -> int:
         verdict = "sound" if report.is_sound else "damaged; `ctxgcd --repair` saves what can be read"
         print(f"{path}: {report.bodies} bodies read, {report.bodies_damaged} damaged: {verdict}")
         return 0 if report.is_sound else EXIT_REFUSED
+    finally:
+        state.close()
+
+
+def _redact(config: Config, *, is_dry: bool) -> int:
+    state = Instance(str(config.daemon.lock_dir))
+    try:
+        counter = TokenCounter(lambda: load_ranks(os.environ))
+        print(redact_stored(_stash_path(config), counter, is_dry=is_dry))
+        return 0
     finally:
         state.close()
 

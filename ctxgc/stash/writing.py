@@ -190,6 +190,11 @@ class Writer:
         self.write_content(rid, sid, mutation)
         self._add_edges(sid, seq, row.edges)
 
+    def rewrite_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
+        """Replace the body, the index entry and the paths of a row, while its columns are still the old ones."""
+        self._remove_content(rid, sid)
+        self.write_content(rid, sid, mutation)
+
     def write_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
         """Insert the body, the index entry and the paths of a row."""
         segment = mutation.row.segment
