@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from ctxgc.core.errors import Incompatible, StashDamaged, StorageFailed
+from ctxgc.core.errors import Conflict, Incompatible, NotFound, StashDamaged, StorageFailed
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -56,6 +56,30 @@ def damage_error(path: Path, detail: str) -> StashDamaged:
         f"the stash {path} is damaged: {' '.join(detail.split())}",
         hint="run `ctxgcd --check`, then `ctxgcd --repair`: it keeps a copy and saves every segment it can read",
     )
+
+
+def create_new(path: Path) -> int:
+    """A descriptor of a new file for the owner alone. No link is followed: not the file's name, and not its folder's.
+
+    The folder is opened first and the file made in what was opened, so that no swap of either goes unnoticed. Raises
+    `Conflict`, `NotFound`.
+    """
+    hint = "name a file in a folder you may write to"
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if path.parent.is_symlink():
+            raise NotFound(f"{path.parent} is a link, which is not followed", hint="name the real folder") from None
+        raise NotFound(f"{path}: {error.strerror}", hint=hint) from None
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(path.name, flags, FILE_MODE, dir_fd=folder)
+    except FileExistsError:
+        raise Conflict(f"{path} exists already", hint="name a file that does not exist yet") from None
+    except OSError as error:
+        raise NotFound(f"{path}: {error.strerror}", hint=hint) from None
+    finally:
+        os.close(folder)
 
 
 def size_bytes(path: Path) -> int:

@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ctxgc.core.errors import Conflict, CtxgcError, NotFound, ReadOnly, ShuttingDown, StorageFailed
+from ctxgc.core.errors import CtxgcError, ReadOnly, ShuttingDown, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, maintenance, reading, schema
 from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow, StashStatus
@@ -42,6 +45,7 @@ SPACE_CHECK_S = 1.0
 CHECK_BYTES_MAX = 256 * 2**20
 """A file up to this size is checked at every opening; a larger file, only after it was not closed properly."""
 
+COPY_BYTES = 2**20
 QUIET_S = 0.05
 BUSY_PAUSE_S = 0.2
 ERASE_QUIET_S = 1.0
@@ -199,7 +203,8 @@ class SqliteStash:
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
-        return await self._read(lambda db: _backup(db, Path(path)))
+        folder = self._path.parent if self._is_on_disk else None
+        return await self._read(lambda db: _backup(db, Path(path), folder))
 
     def _uri(self, mode: str) -> str:
         return f"{self._path.absolute().as_uri()}?mode={mode}" if self._is_on_disk else "file::memory:"
@@ -364,17 +369,28 @@ class SqliteStash:
         return files.damage_error(self._path, str(error))
 
 
-def _backup(db: sqlite3.Connection, path: Path) -> int:
-    if path.exists():
-        raise Conflict(f"{path} exists already", hint="name a file that does not exist yet")
-    try:
-        path.touch(mode=files.FILE_MODE)
-    except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}", hint="name a file in a folder you may write to") from None
-    try:
-        with contextlib.closing(sqlite3.connect(path)) as copy:
-            db.backup(copy)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return path.stat().st_size
+def _backup(db: sqlite3.Connection, path: Path, folder: Path | None) -> int:
+    """Copy the database into a private folder, and from there into the new file.
+
+    SQLite opens a file and its journal by name, and follows links; the bytes go through a descriptor of our own making.
+    """
+    with (
+        os.fdopen(files.create_new(path), "wb") as target,
+        tempfile.TemporaryDirectory(prefix="backup-", dir=folder) as private,
+    ):
+        made = os.fstat(target.fileno())
+        try:
+            copy_path = Path(private) / "copy"
+            with contextlib.closing(sqlite3.connect(copy_path)) as copy:
+                db.backup(copy)
+            with copy_path.open("rb") as copied:
+                shutil.copyfileobj(copied, target, COPY_BYTES)
+            target.flush()
+            os.fsync(target.fileno())
+            return os.fstat(target.fileno()).st_size
+        except BaseException:
+            with contextlib.suppress(OSError):
+                there = path.lstat()
+                if (there.st_dev, there.st_ino) == (made.st_dev, made.st_ino):
+                    path.unlink()
+            raise

@@ -48,6 +48,7 @@ class NoClient:
 
     connection_id = 1
     client_uid = os.geteuid()
+    is_gone = False
 
     def __init__(self):
         self.topics = frozenset()

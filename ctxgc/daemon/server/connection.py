@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import time
 import traceback
 from collections import deque
@@ -90,6 +91,15 @@ class Connection(asyncio.Protocol):
         self._abort_timer: asyncio.TimerHandle | None = None
         self.connection_id = 0
         self.client_uid = -1
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has closed both ways. A client that only writes no more still reads."""
+        if self._transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), 0)
+        return bool(poll.poll(0))
 
     # The loop calls these.
 

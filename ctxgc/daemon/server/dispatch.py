@@ -178,7 +178,7 @@ def handlers(services: Services, control: Control) -> dict[str, Handler]:
         "stash.tiers": of(stash.tiers, services),
         "messages.collect": of(messages_collect.collect_list, services),
         "window.sync": of(window_sync.sync, services),
-        "import": of(admin.import_transcripts, services),
+        "import": lambda params, context: admin.import_transcripts(services, params, context),
         "export": of(stash.export, services),
         "backup": of(stash.backup, services),
         "watch.add": of(admin.watch_add, control),
