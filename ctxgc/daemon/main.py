@@ -28,6 +28,8 @@ from ctxgc import __version__
 from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.feeds.watch import Watcher
+from ctxgc.daemon.forgotten import overwrite_forgotten
+from ctxgc.daemon.freed_memory import overwrite_what_is_freed
 from ctxgc.daemon.redact_stored import redact_stored
 from ctxgc.daemon.server.dispatch import Verbs
 from ctxgc.daemon.server.events import Events
@@ -111,6 +113,7 @@ class Daemon:
             watcher = Watcher(services, self.spawn)
             control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
             late.verbs = Verbs(services, control, self.spawn)
+            self.spawn(overwrite_forgotten(services))
             async with self._serving(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)
@@ -208,6 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Exit codes: 0, 1 refused, 75 another daemon runs, 78 configuration."""
     arguments = _parser().parse_args(argv)
     os.umask(0o077)
+    overwrite_what_is_freed()
     try:
         config = load(arguments.config, os.environ)
         if arguments.state_dir:

@@ -10,7 +10,7 @@ Keys are (source, session, seq). A batch stays within one session, so that an en
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -390,6 +390,9 @@ class Stash(Protocol):
 
     async def status(self) -> StashStatus:
         """Counts and health; cheap enough for every `ctxgc status`."""
+
+    async def drop_caches(self, on_thread: Callable[[], None]) -> None:
+        """Free what is kept in memory for later; `on_thread` runs on each thread that reads or writes."""
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
