@@ -28,6 +28,7 @@ LINE_CHARS_MAX = 400
 SHORT_CHARS = 256
 """A text this short is passed over by one expression of all literals, which is slower a byte and needs one call."""
 DSN_CHARS_MAX = 200
+NAME_CHARS_MAX = 40
 MANIFEST_CHARS_MAX = 16_384
 """Around the kind of a manifest."""
 
@@ -73,11 +74,16 @@ _KEY_WORDS = (
 _NO_VALUE = re.compile(
     rb"(?:.*[_-])?(?:ids?|names?|paths?|files?|filename|ur[il]s?|endpoints?|types?|counts?|len|length|size|limit|index|idx"
     rb"|budget|arn|version|refs?|field|ttl|expir[a-z]*|in|at|ms|digest|fingerprint|kind|policy|usage|max|min|pattern"
-    rb"|regex|format|label|title|prompt|hint|rotation|provider|manager|mgr|store|scopes?|s)$"
+    rb"|regex|format|label|title|prompt|hint|rotation|provider|s?manager|mgr|store|scopes?|s)$"
     rb"|(?:ids?|names?|files?|paths?|types?|ur[il]|counts?)$|i[zs]e[a-z_-]*$"
 )
 """The end of a name whose value tells of a secret and is none: `token_count`, `secret_name`, `tokenizer`."""
 _NETRC = re.compile(rb"login\s{1,40}[^\s/]{1,128}\s{1,40}passw(?:or)?d\s{1,40}([^\s]{3,256})")
+_NO_SECRET = re.compile(
+    rb"::\w*$|(?:next|change|lock|update|client|idempotency|page|pagination|continuation|sync|start|resume|public_?key)"
+    rb"[ _-]?$"
+)
+"""What stands before a name that is a type's, or a token's that opens nothing: of a page, of a repeated request."""
 _OPTION = re.compile(rb"(?:^|[\s\"'])--?[a-z0-9-]*-$")
 
 _AT_URL = re.compile(
@@ -158,6 +164,8 @@ def _password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     at, suffix = match.start(), match["suffix"]
     if _NO_VALUE.match(suffix):
         return NOTHING
+    if lowered.startswith(b"psk", at) and (lowered[at - 1 : at].isalpha() or suffix[:1].isalpha()):
+        return NOTHING  # `DeepSkyBlue`
     is_bare_pass = lowered.startswith(b"pass", at) and not lowered.startswith((b"passw", b"passp", b"passc"), at)
     if is_bare_pass and match["sign"] is None and match["spaces"] is None:
         return NOTHING  # ``pass `shape=0` ``
@@ -174,6 +182,8 @@ def _password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
 def _key(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     at = match.start()
     if _NO_VALUE.match(match["suffix"]):
+        return NOTHING
+    if _NO_SECRET.search(lowered, max(0, at - NAME_CHARS_MAX), at):
         return NOTHING
     if lowered.startswith(b"key", at) and not _is_secret_key(data, lowered, at, match.start("before")):
         return NOTHING
@@ -268,6 +278,8 @@ def _authorization(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outco
     assert match.lastindex is not None
     start, end = match.span(match.lastindex)
     value = data[start:end]
+    if _NO_SECRET.search(lowered, max(0, match.start() - NAME_CHARS_MAX), match.start()):
+        return NOTHING
     if match.lastindex == _PAIR_GROUP:
         is_secret = looks_like_password(value, is_literal=True)
     else:

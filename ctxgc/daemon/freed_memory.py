@@ -13,6 +13,9 @@ import ctypes
 import gc
 import os
 import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -29,6 +32,7 @@ ARENA_BYTES = 2**20
 CHUNK_BYTES_MAX = 1040
 CHUNKS_A_SIZE = 8
 """glibc keeps seven freed chunks of each small size for their thread, and overwrites none of these."""
+BUFFER_BYTES_MAX = 64 * 2**10
 KEYS_FORGOTTEN = 20_000
 """Made-up names, read so that a decoder's cache of names holds no other."""
 
@@ -38,6 +42,19 @@ def overwrite_what_is_freed() -> None:
     library = _library()
     if library is not None and hasattr(library, "mallopt"):
         library.mallopt(M_PERTURB, FILLER)
+
+
+def empty_function_caches(functions: Iterable[Any]) -> None:
+    """Empty what `lru_cache` keeps for these functions: words of a query, the last commands that were split."""
+    for function in functions:
+        function.cache_clear()
+
+
+def cached_functions() -> list[Any]:
+    """Our functions whose results `lru_cache` keeps; of those imported so far, and not frozen yet."""
+    wrapper = type(lru_cache(_library))
+    found = (one for one in gc.get_objects() if isinstance(one, wrapper))
+    return [one for one in found if one.__module__.partition(".")[0] == __name__.partition(".")[0]]
 
 
 def fill_free_blocks() -> None:
@@ -50,8 +67,8 @@ def fill_free_blocks() -> None:
     overhead = sys.getsizeof(b"")
     held: list[bytes] = []
     for size in range(BLOCK_BYTES_MAX, overhead, -BLOCK_STEP_BYTES):
-        limit = _memory_bytes() + ARENAS_A_SIZE * ARENA_BYTES
-        while _memory_bytes() < limit:
+        before = _memory_bytes()
+        while before > 0 and _memory_bytes() < before + ARENAS_A_SIZE * ARENA_BYTES:
             held += [bytes(size - overhead) for _ in range(BLOCKS_A_LOOK)]
     del held
     fill_free_chunks()
@@ -65,7 +82,7 @@ def fill_free_chunks() -> None:
     library.malloc.restype = ctypes.c_void_p
     library.malloc.argtypes = [ctypes.c_size_t]
     library.free.argtypes = [ctypes.c_void_p]
-    for size in range(24, CHUNK_BYTES_MAX, 16):
+    for size in (*range(24, CHUNK_BYTES_MAX, 16), *range(CHUNK_BYTES_MAX, BUFFER_BYTES_MAX, 512)):
         chunks = [library.malloc(size) for _ in range(CHUNKS_A_SIZE)]
         for chunk in chunks:
             ctypes.memset(chunk, 0, size)
@@ -81,8 +98,9 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _memory_bytes() -> int:
+    """The process's size; 0 where nobody says it, and then no block is filled."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        return sys.maxsize  # Where nobody says how large the process is, no block is filled.
+        return 0

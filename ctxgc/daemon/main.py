@@ -29,7 +29,7 @@ from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.feeds.watch import Watcher
 from ctxgc.daemon.forgotten import overwrite_forgotten
-from ctxgc.daemon.freed_memory import overwrite_what_is_freed
+from ctxgc.daemon.freed_memory import cached_functions, overwrite_what_is_freed
 from ctxgc.daemon.redact_stored import redact_stored
 from ctxgc.daemon.server.dispatch import Verbs
 from ctxgc.daemon.server.events import Events
@@ -113,7 +113,7 @@ class Daemon:
             watcher = Watcher(services, self.spawn)
             control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
             late.verbs = Verbs(services, control, self.spawn)
-            self.spawn(overwrite_forgotten(services))
+            self.spawn(overwrite_forgotten(services, cached_functions()))
             async with self._serving(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)

@@ -15,10 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +24,7 @@ from typing import TypeVar
 from ctxgc.core.errors import CtxgcError, ReadOnly, ShuttingDown, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, maintenance, reading, schema
+from ctxgc.stash.backup import write_backup
 from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow, StashStatus
 from ctxgc.stash.db_thread import DbThread
 from ctxgc.stash.group_commit import GroupCommit
@@ -45,7 +43,6 @@ SPACE_CHECK_S = 1.0
 CHECK_BYTES_MAX = 256 * 2**20
 """A file up to this size is checked at every opening; a larger file, only after it was not closed properly."""
 
-COPY_BYTES = 2**20
 STATEMENTS_DROPPED = 300
 """More than a connection caches."""
 QUIET_S = 0.05
@@ -206,7 +203,7 @@ class SqliteStash:
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
         folder = self._path.parent if self._is_on_disk else None
-        return await self._read(lambda db: _backup(db, Path(path), folder))
+        return await self._read(lambda db: write_backup(db, Path(path), folder))
 
     async def drop_caches(self, on_thread: Callable[[], None]) -> None:
         """Free the pages and the values that connections keep for later; `on_thread` runs on the thread of each."""
@@ -214,7 +211,9 @@ class SqliteStash:
         def drop(db: sqlite3.Connection) -> None:
             db.execute("PRAGMA shrink_memory")
             for n in range(STATEMENTS_DROPPED):  # A cached statement keeps its last values.
-                db.execute(f"SELECT {n}")  # noqa: S608 - a number
+                db.execute(f"SELECT {n}")
+            if self._writer is not None:
+                self._writer.drop_content()
             on_thread()
 
         if self._writer_thread is not None:
@@ -390,30 +389,3 @@ class SqliteStash:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
             return ctxgc_error_of(error)
         return files.damage_error(self._path, str(error))
-
-
-def _backup(db: sqlite3.Connection, path: Path, folder: Path | None) -> int:
-    """Copy the database into a private folder, and from there into the new file.
-
-    SQLite opens a file and its journal by name, and follows links; the bytes go through a descriptor of our own making.
-    """
-    with (
-        os.fdopen(files.create_new(path), "wb") as target,
-        tempfile.TemporaryDirectory(prefix="backup-", dir=folder) as private,
-    ):
-        made = os.fstat(target.fileno())
-        try:
-            copy_path = Path(private) / "copy"
-            with contextlib.closing(sqlite3.connect(copy_path)) as copy:
-                db.backup(copy)
-            with copy_path.open("rb") as copied:
-                shutil.copyfileobj(copied, target, COPY_BYTES)
-            target.flush()
-            os.fsync(target.fileno())
-            return os.fstat(target.fileno()).st_size
-        except BaseException:
-            with contextlib.suppress(OSError):
-                there = path.lstat()
-                if (there.st_dev, there.st_ino) == (made.st_dev, made.st_ino):
-                    path.unlink()
-            raise
