@@ -211,7 +211,7 @@ class RedactConfig(_Section):
     """`[redact]`: credentials in what is admitted."""
 
     enabled: bool = True
-    """Whether secrets are replaced by a mark before anything is stored."""
+    """Whether secrets in content are replaced by a mark before anything is stored. Secrets in names always are."""
 
 
 class StashConfig(_Section):

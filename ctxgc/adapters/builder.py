@@ -19,6 +19,7 @@ from ctxgc.adapters.facts.background_commands import BackgroundCommands
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of
 from ctxgc.adapters.json_values import block_text, blocks, canonical, clean_name
 from ctxgc.adapters.skeletons import cut_input, cut_result
+from ctxgc.core.redact import redact_text
 from ctxgc.core.segment import NO_FACTS, Kind, Piece, Role, Segment, Status, text_id, tool_call_id
 
 CALL_ID_CHARS_MAX = 480
@@ -97,8 +98,8 @@ class Names:
 
 
 def call_base(call_id: str) -> str:
-    """A host's call id made fit for a segment's id."""
-    return clean_name(call_id)[:CALL_ID_CHARS_MAX] or "call"
+    """A host's call id made fit for a segment's id: a credential in it stays out of every name made of it."""
+    return redact_text(clean_name(call_id))[:CALL_ID_CHARS_MAX] or "call"
 
 
 @dataclass(slots=True)

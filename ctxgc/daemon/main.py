@@ -29,6 +29,9 @@ from ctxgc import __version__
 from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.feeds.watch import Watcher
+from ctxgc.daemon.forgotten import overwrite_forgotten
+from ctxgc.daemon.freed_memory import cached_functions, overwrite_what_is_freed
+from ctxgc.daemon.redact_stored import redact_stored
 from ctxgc.daemon.server.dispatch import Verbs
 from ctxgc.daemon.server.events import Events
 from ctxgc.daemon.server.rpc import Limits
@@ -103,6 +106,7 @@ class Daemon:
             watcher = Watcher(services, self.spawn)
             control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
             server.serve(Verbs(services, control, self.spawn))
+            self.spawn(overwrite_forgotten(services, cached_functions()))
             async with self._serving(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)
@@ -217,6 +221,8 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="read the whole stash, report, change nothing")
     what.add_argument("--repair", action="store_true", help="save what can be read into a new stash; keeps the old")
+    what.add_argument("--redact", action="store_true", help="redact the credentials that the stash holds")
+    parser.add_argument("--dry-run", action="store_true", help="with --redact: count, and change nothing")
     parser.add_argument("--version", action="version", version=f"ctxgcd {__version__}")
     return parser
 
@@ -225,6 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Exit codes: 0, 1 refused, 75 another daemon runs, 78 configuration."""
     arguments = _parser().parse_args(argv)
     os.umask(0o077)
+    overwrite_what_is_freed()
     try:
         config = load(arguments.config, os.environ)
         if arguments.state_dir:
@@ -234,6 +241,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config = config.model_copy(update={"daemon": daemon})
         if arguments.check or arguments.repair:
             return _check_or_repair(config, is_repair=arguments.repair)
+        if arguments.redact:
+            return _redact(config, is_dry=arguments.dry_run)
         return _serve_alone(config, arguments.config, arguments.socket)
     except (BadConfig, BadSocketPath) as error:
         print(f"ctxgcd: {error}", file=sys.stderr)
@@ -301,6 +310,16 @@ def _check_or_repair(config: Config, *, is_repair: bool) -> int:
         verdict = "sound" if report.is_sound else "damaged; `ctxgcd --repair` saves what can be read"
         print(f"{path}: {report.bodies} bodies read, {report.bodies_damaged} damaged: {verdict}")
         return 0 if report.is_sound else EXIT_REFUSED
+    finally:
+        state.close()
+
+
+def _redact(config: Config, *, is_dry: bool) -> int:
+    state = Instance(str(config.daemon.lock_dir))
+    try:
+        counter = TokenCounter(lambda: load_ranks(os.environ))
+        print(redact_stored(_stash_path(config), counter, is_dry=is_dry))
+        return 0
     finally:
         state.close()
 

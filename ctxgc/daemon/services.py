@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -32,5 +33,9 @@ class Services:
     """One thread for work that is heavy on the processor: parsing, redacting, counting."""
     clock: Callable[[], float] = time.time
     started_s: float = field(default_factory=time.time)
+    has_forgotten: asyncio.Event = field(default_factory=asyncio.Event)
+    """Something was forgotten since freed memory was last overwritten."""
+    caches: list[Callable[[], None]] = field(default_factory=list)
+    """A function for each cache of replies, which empties the cache."""
     counts: Counter[str] = field(default_factory=Counter)
     """`collections`, `faults`, `imports`: since the start, for `stats`."""

@@ -17,6 +17,8 @@ import traceback
 from types import TracebackType
 from typing import Any
 
+from ctxgc.core.redact import redact_text
+
 OURS = "ctxgc"
 
 _log = logging.getLogger("ctxgc.gateway")
@@ -30,7 +32,7 @@ class DiscreetFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One sentence, then the exceptions."""
         is_ours = record.name.partition(".")[0] == OURS
-        said = record.getMessage() if is_ours else f"{record.name} at {record.pathname}:{record.lineno}"
+        said = redact_text(record.getMessage()) if is_ours else f"{record.name} at {record.pathname}:{record.lineno}"
         raised = self.formatException(record.exc_info) if record.exc_info else ""
         return f"{record.levelname} {said}" + (f"\n{raised}" if raised else "")
 

@@ -139,6 +139,7 @@ class SegmentAddMany(MutatingSession):
 class SegmentAddFile(MutatingSession):
     """Admit a file's text as one segment: for text beyond the frame limit."""
 
+    opened: ClassVar[frozenset[str]] = frozenset({"path"})
     path: AbsolutePath
     kind: Literal["attachment", "other", "user", "system"] = "attachment"
     id: Name = ""
@@ -273,6 +274,7 @@ class MessagesCollect(MutatingSession):
 class Import(Mutating):
     """Read transcripts: files, or folders of files. Repeating an import changes nothing."""
 
+    opened: ClassVar[frozenset[str]] = frozenset({"paths"})
     paths: Annotated[list[AbsolutePath], Field(min_length=1, max_length=10_000)]
     format: Name = ""
     """Empty: detected from the content."""
@@ -281,6 +283,7 @@ class Import(Mutating):
 class WatchAdd(Mutating):
     """Follow a transcript, or a folder of transcripts, as it grows."""
 
+    opened: ClassVar[frozenset[str]] = frozenset({"path"})
     path: AbsolutePath
 
 
@@ -300,12 +303,14 @@ class Tx(MutatingSession):
 class Backup(Params):
     """Write a consistent copy of the stash to a new file."""
 
+    opened: ClassVar[frozenset[str]] = frozenset({"path"})
     path: AbsolutePath
 
 
 class Export(OfSession):
     """Write a session as plain JSON segments to a new file."""
 
+    opened: ClassVar[frozenset[str]] = frozenset({"path"})
     path: AbsolutePath
 
 

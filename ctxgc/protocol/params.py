@@ -5,6 +5,7 @@ Apart from the verbs, so that a family of verbs can have a module of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from ctxgc.core.errors import BadParams
+from ctxgc.core.redact import find_secrets, redact_text
+from ctxgc.core.segment import text_bytes
 
 NAME_CHARS_MAX = 512
 Name = Annotated[str, Field(max_length=NAME_CHARS_MAX)]
@@ -68,6 +71,8 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     verbatim: ClassVar[frozenset[str]] = frozenset()
     """Fields that keep their JSON text in place of a value."""
+    opened: ClassVar[frozenset[str]] = frozenset()
+    """Fields that name files to be opened: redaction would name another file."""
 
 
 class Mutating(Params):
@@ -98,6 +103,38 @@ _decode = msgspec.json.Decoder().decode
 _decode_texts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+CONTENT = frozenset({"text", "input", "messages", "new", "calls"})
+"""Params with content of segments, which intake redacts, or with params of their own."""
+
+
+def redact_params(model: type[Params], values: Any) -> Any:
+    """The params with every name as the stash has it: a credential in an id or a tag reaches no row and no lookup."""
+    names: list[str] = []
+
+    def note(name: str) -> str:
+        names.append(name)
+        return name
+
+    _map_names(values, "", CONTENT | model.opened, note)
+    if not find_secrets(text_bytes("\n".join(names))):
+        return values
+    return _map_names(values, "", CONTENT | model.opened, redact_text)
+
+
+def _map_names(value: Any, field: str, kept: frozenset[str], change: Callable[[str], str]) -> Any:
+    if field in kept:
+        return value
+    if isinstance(value, str):
+        # A name after its source reads as the name does alone, or two verbs would know two sessions.
+        source, colon, name = value.partition(":") if field == "session" else ("", "", "")
+        return change(source + colon + change(name)) if colon else change(value)
+    if isinstance(value, list):
+        return [_map_names(part, field, kept, change) for part in value]
+    if isinstance(value, dict):
+        return {name: _map_names(part, name, kept, change) for name, part in value.items()}
+    return value
+
+
 def read_params(model: type[Params], raw: bytes) -> Any:
     """The params of a request, for their model to validate. Raises `BadParams` for a number out of range.
 
@@ -112,4 +149,4 @@ def read_params(model: type[Params], raw: bytes) -> Any:
     if names := model.verbatim & values.keys():
         texts = _decode_texts(raw)
         values |= {name: Verbatim(bytes(texts[name]), values[name]) for name in names}
-    return values
+    return redact_params(model, values)

@@ -26,6 +26,8 @@ EXIT_CONFIG = 78
 """Exit code of a daemon that cannot use its configuration, or a folder named there."""
 CONFIG_HINT = "put that right, then run the command again: it starts the daemon"
 LOG_NAME = "ctxgcd.log"
+NO_THREAD_CACHES = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+"""Chunks that glibc keeps for a thread are not overwritten as they are freed: a daemon's memory has none of them."""
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
 START_LOCK_NAME = "start.lock"
 LAST_WORDS_BYTES_MAX = 2000
@@ -92,7 +94,7 @@ def _spawn(path: str, arguments: Sequence[str], command: Sequence[str]) -> int:
         (os.POSIX_SPAWN_DUP2, 1, 2),
     )
     words = [*command, "--socket", path, *arguments]
-    return os.posix_spawn(words[0], words, os.environ, file_actions=files, setsid=True)
+    return os.posix_spawn(words[0], words, NO_THREAD_CACHES | os.environ, file_actions=files, setsid=True)
 
 
 def _wait_for(path: str, pid: int, gives_up_at: float) -> None:

@@ -10,8 +10,8 @@ Keys are (source, session, seq). A batch stays within one session, so that an en
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from ctxgc.core.segment import Departure, Kind, Piece, Renderer, Segment, SessionKey, State
@@ -379,6 +379,9 @@ class Stash(Protocol):
 
     async def examine(self, *, is_deep: bool = False) -> Examination:
         """Read pages and a sample of bodies within a time, or all of both, and say what is damaged."""
+
+    async def drop_caches(self, on_thread: Callable[[], None]) -> None:
+        """Free what is kept in memory for later; `on_thread` runs on each thread that reads or writes."""
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""

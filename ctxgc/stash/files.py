@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ctxgc.core.errors import Conflict, Incompatible, StashDamaged, StorageFailed, error_of_os
+from ctxgc.core.errors import Conflict, Incompatible, NotFound, StashDamaged, StorageFailed, error_of_os
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -63,6 +63,30 @@ def damage_error(path: Path, detail: str) -> StashDamaged:
     )
 
 
+def create_new(path: Path) -> int:
+    """A descriptor of a new file for the owner alone. No link is followed: not the file's name, and not its folder's.
+
+    The folder is opened first and the file made in what was opened, so that no swap of either goes unnoticed. Raises
+    `Conflict`, `NotFound`.
+    """
+    hint = "name a file in a folder you may write to"
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if path.parent.is_symlink():
+            raise NotFound(f"{path.parent} is a link, which is not followed", hint="name the real folder") from None
+        raise NotFound(f"{path}: {error.strerror}", hint=hint) from None
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(path.name, flags, FILE_MODE, dir_fd=folder)
+    except FileExistsError:
+        raise Conflict(f"{path} exists already", hint="name a file that does not exist yet", field="path") from None
+    except OSError as error:
+        raise error_of_os(error, str(path), hint=hint, field="path") from None
+    finally:
+        os.close(folder)
+
+
 def size_bytes(path: Path) -> int:
     """Bytes of the file and of the files that SQLite keeps beside it."""
     return sum(
@@ -104,21 +128,3 @@ def copy_data(source: str, target: str) -> None:
                 start += len(data)
         new.truncate(os.fstat(old.fileno()).st_size)
 
-
-def write_copy(db: sqlite3.Connection, path: Path) -> int:
-    """Copy a database to a file that must not exist yet, for its owner alone; bytes written."""
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE))
-    except FileExistsError:
-        raise Conflict(f"{path} exists already", hint="name a file that does not exist yet", field="path") from None
-    except OSError as error:
-        raise error_of_os(error, str(path), hint="name a file in a folder you may write to", field="path") from None
-    try:
-        with contextlib.closing(sqlite3.connect(path)) as copy:
-            db.backup(copy)
-    except BaseException as error:
-        path.unlink(missing_ok=True)
-        if isinstance(error, sqlite3.Error) and "is full" in str(error):  # The disk of the copy, not of the stash.
-            raise error_of_os(OSError(errno.ENOSPC, str(error)), str(path), field="path") from None
-        raise
-    return path.stat().st_size

@@ -24,6 +24,7 @@ from typing import TypeVar
 from ctxgc.core.errors import CtxgcError, ReadOnly, ShuttingDown, StashGone, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, maintenance, newest_mark, reading, schema
+from ctxgc.stash.backup import write_backup
 from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow
 from ctxgc.stash.db_thread import DbThread
 from ctxgc.stash.examination import examine
@@ -47,6 +48,8 @@ LOOK_S = 2.0
 CHECK_BYTES_MAX = 256 * 2**20
 """A file up to this size is checked at every opening; a larger file, only after it was not closed properly."""
 
+STATEMENTS_DROPPED = 300
+"""More than a connection caches."""
 QUIET_S = 0.05
 BUSY_PAUSE_S = 0.2
 ERASE_QUIET_S = 1.0
@@ -214,7 +217,31 @@ class SqliteStash:
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
-        return await self._read(lambda db: files.write_copy(db, Path(path)))
+        folder = self._path.parent if self._is_on_disk else None
+        return await self._read(lambda db: write_backup(db, Path(path), folder))
+
+    async def drop_caches(self, on_thread: Callable[[], None]) -> None:
+        """Free the pages and the values that connections keep for later; `on_thread` runs on the thread of each."""
+
+        def drop(db: sqlite3.Connection) -> None:
+            db.execute("PRAGMA shrink_memory")
+            for n in range(STATEMENTS_DROPPED):  # A cached statement keeps its last values.
+                db.execute(f"SELECT {n}")
+            if self._writer is not None:
+                self._writer.drop_content()
+            on_thread()
+
+        if self._writer_thread is not None:
+            await self._writer_thread.run(drop)
+        for reader, _ in await self._all_readers():
+            await reader.run(drop)
+            await reader.run(lambda _: None)
+
+    async def _all_readers(self) -> list[tuple[DbThread, Deadline]]:
+        taken = [await self._readers.get() for _ in range(self._reader_count)]
+        for reader in taken:
+            self._readers.put_nowait(reader)
+        return taken
 
     def _uri(self, mode: str) -> str:
         return f"{self._path.absolute().as_uri()}?mode={mode}" if self._is_on_disk else "file::memory:"

@@ -54,7 +54,6 @@ from ctxgc.stash.reading import NUMBERED, journal_lines
 from ctxgc.stash.schema import meta, start_reindexing
 
 SIDS_CACHED_MAX = 4096
-
 Failpoint = Callable[[str], None]
 
 
@@ -91,11 +90,11 @@ class Writer:
         self._db = connection
         self._fail = failpoint
         self._sids: dict[SessionKey, int] = {}
-        compress = body_codec.compressor()  # Made once: making one costs more than a short text does.
+        self.drop_content()
         self._actions: dict[type, Callable[[Any], None]] = {
             PutSession: self._put_session,
             EncodedPut: self._put,
-            Put: lambda m: self._put(_encode_put(m, compress)),
+            Put: lambda m: self._put(_encode_put(m, self._compress)),
             SetState: self._set_state,
             SetPlaces: self._set_places,
             Touch: self._touch,
@@ -111,6 +110,10 @@ class Writer:
             PutOp: self._put_op,
             PutPosition: self._put_position,
         }
+
+    def drop_content(self) -> None:
+        """Make the compressor anew: it keeps what it was last given. Making it costs more than a short text does."""
+        self._compress = body_codec.compressor()
 
     def commit(self, batches: Sequence[Batch]) -> list[CtxgcError | None]:
         """Commit all batches in one transaction; the error of each batch, in order, None for success."""
@@ -189,6 +192,11 @@ class Writer:
         self._db.execute(f"UPDATE segment SET {sets} WHERE rid = ?", (*content_values(row), rid))
         self.write_content(rid, sid, mutation)
         self._add_edges(sid, seq, row.edges)
+
+    def rewrite_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
+        """Replace body, index entry and paths of a row, while its columns are still the old ones."""
+        self._remove_content(rid, sid)
+        self.write_content(rid, sid, mutation)
 
     def write_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
         """Insert the body, the index entry and the paths of a row."""

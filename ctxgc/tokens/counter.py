@@ -95,10 +95,14 @@ class TokenCounter:
         return _estimate(chunk) if encoding is None else _encode_count(encoding, chunk)
 
     def _count_chunks(self, text: str) -> int:
-        tokens = start = 0
+        tokens = start = before_tokens = 0
+        before = ""
         while len(text) - start > CHUNK_CHARS:
             end = chunk_end(text, start)
-            tokens += self.count_chunk(text[start:end])
+            chunk = text[start:end]
+            if chunk != before:  # A run of one letter, the engine's slowest text, is the same chunk over and over.
+                before, before_tokens = chunk, self.count_chunk(chunk)
+            tokens += before_tokens
             start = end
         return tokens + self.count_chunk(text[start:])
 

@@ -34,6 +34,7 @@ from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.daemon.settings import apply_config, pacer_rules, session_settings
 from ctxgc.daemon.verbs.admin import Control
 from ctxgc.protocol.blocking_client import LineClient, Unreachable
+from ctxgc.protocol.spawn import NO_THREAD_CACHES
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks
 
@@ -48,6 +49,7 @@ class NoClient:
 
     connection_id = 1
     client_uid = os.geteuid()
+    is_gone = False
 
     def __init__(self):
         self.topics = frozenset()
@@ -186,6 +188,7 @@ class DaemonProcess:
             "CTXGC_DAEMON__STATE_DIR": str(self.state),
             # A machine with a nearly full disk can still test everything else.
             "CTXGC_STASH__RESERVE_BYTES": "0",
+            **NO_THREAD_CACHES,
             **env,
         }
         self.child = None

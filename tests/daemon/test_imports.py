@@ -7,13 +7,17 @@ import os
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import msgspec
 import pytest
 import zstandard
 
+from ctxgc.core.errors import Cancelled
+from ctxgc.daemon.feeds import importing
+from ctxgc.daemon.server.rpc import CallContext
 from ctxgc.fronts.cli.demo import SAMPLE
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from ctxgc.tokens.calibration import Calibration
-from tests.daemon.harness import bench_on, bench_over, open_stash
+from tests.daemon.harness import NoClient, bench_on, bench_over, open_stash
 from tests.daemon.transcripts import worked
 
 SESSION = {"session": "claude_code:a1"}
@@ -483,3 +487,81 @@ async def test_a_rollout_that_its_host_packed_with_zstd_is_the_same_session(benc
     [packed] = (await imported(bench, tmp_path))["sessions"]
 
     assert (packed["session"], packed["segments"], packed["added"]) == (plain["session"], plain["segments"], 0)
+
+
+class LeavingClient(NoClient):
+    """A client that closes after some slices of its import."""
+
+    def __init__(self, slices):
+        super().__init__()
+        self.slices = slices
+
+    @property
+    def is_gone(self):
+        self.slices -= 1
+        return self.slices < 0
+
+
+async def call_for(bench, client, **params):
+    params = msgspec.Raw(json.dumps(params).encode())
+    return await bench.verbs.call("import", params, CallContext(client))
+
+
+@pytest.fixture
+def long_log(tmp_path):
+    path = tmp_path / "a1.jsonl"
+    path.write_bytes(worked(3 * importing.SLICE_BYTES // 1000).data)
+    assert path.stat().st_size > 3 * importing.SLICE_BYTES
+    return path
+
+
+async def test_an_import_ends_with_its_client_and_goes_on_from_there_when_it_is_repeated(bench, long_log):
+    with pytest.raises(Cancelled):
+        await call_for(bench, LeavingClient(2), paths=[str(long_log)])
+    stored = (await bench.call("stats"))["segments"]
+    rest = await imported(bench, long_log)
+
+    assert stored > 0
+    assert rest["sessions"][0]["added"] > 0
+    assert rest["sessions"][0]["added"] + stored == rest["sessions"][0]["segments"]
+    assert await everything(bench.stash) == await once(long_log)
+
+
+async def test_an_import_in_the_background_goes_on_without_its_client(bench, long_log):
+    params = msgspec.Raw(json.dumps({"paths": [str(long_log)], "durability": "async"}).encode())
+    bench.verbs.call("import", params, CallContext(LeavingClient(0)))
+    await asyncio.gather(*bench.tasks)
+
+    assert await everything(bench.stash) == await once(long_log)
+
+
+async def test_a_client_that_only_writes_no_more_still_gets_its_import(running_daemon, tmp_path):
+    path = tmp_path / "a1.jsonl"
+    path.write_bytes(worked(4).data)
+    request = {"jsonrpc": "2.0", "id": 1, "method": "import", "params": {"paths": [str(path)]}}
+    reader, writer = await asyncio.open_unix_connection(running_daemon.socket)
+
+    writer.write(json.dumps(request).encode() + b"\n")
+    writer.write_eof()
+    reply = json.loads(await reader.readline())
+
+    assert reply["result"]["sessions"][0]["added"] > 0
+    writer.close()
+
+
+async def test_the_daemon_notices_that_the_client_of_an_import_has_closed(running_daemon, tmp_path):
+    path = tmp_path / "a1.jsonl"
+    path.write_bytes(worked(8 * importing.SLICE_BYTES // 1000).data)
+    request = {"jsonrpc": "2.0", "id": 1, "method": "import", "params": {"paths": [str(path)]}}
+    _, writer = await asyncio.open_unix_connection(running_daemon.socket)
+    writer.write(json.dumps(request).encode() + b"\n")
+    await writer.drain()
+    writer.close()
+
+    counts = [-2, -1]
+    while counts[-1] != counts[-2]:
+        await asyncio.sleep(0.5)
+        counts.append(running_daemon.call("stats")["segments"])
+
+    again = running_daemon.call("import", paths=[str(path)])
+    assert again["sessions"][0]["added"] > 0

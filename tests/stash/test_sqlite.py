@@ -1,6 +1,7 @@
 """What SQLite adds to the contract: durability, erasing, a file that protects itself."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 from dataclasses import replace
@@ -378,6 +379,38 @@ async def test_a_backup_is_a_whole_stash_and_overwrites_nothing(tmp_path, stash)
         await stash.backup(str(copy))
     with pytest.raises(NotFound, match="nowhere"):
         await stash.backup(str(tmp_path / "nowhere" / "copy.db"))
+
+
+@pytest.mark.parametrize("linked", ["copy.db", "copy.db-journal", "copy.db-wal"])
+@pytest.mark.parametrize("leads", ["to a file", "nowhere"])
+async def test_a_backup_writes_through_no_link(tmp_path, stash, linked, leads):
+    await stash.apply(puts("kept"))
+    elsewhere = tmp_path / "elsewhere"
+    if leads == "to a file":
+        elsewhere.write_text("of somebody")
+    (tmp_path / linked).symlink_to(elsewhere)
+
+    with contextlib.suppress(Conflict):
+        await stash.backup(str(tmp_path / "copy.db"))
+
+    assert elsewhere.exists() == (leads == "to a file")
+    assert leads == "nowhere" or elsewhere.read_text() == "of somebody"
+    assert (tmp_path / linked).is_symlink()
+
+
+async def test_a_backup_into_a_folder_that_is_a_link_is_refused_by_name(tmp_path, stash):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    with pytest.raises(NotFound, match="link"):
+        await stash.backup(str(tmp_path / "link" / "copy.db"))
+
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+async def test_a_backup_whose_name_is_too_long_is_refused_by_name(tmp_path, stash):
+    with pytest.raises(NotFound, match="too long"):
+        await stash.backup(str(tmp_path / ("a" * 300)))
 
 
 # Space

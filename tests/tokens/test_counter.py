@@ -81,6 +81,13 @@ def test_a_million_of_the_same_character_neither_panics_nor_stalls(counter, unit
     assert 2**20 / 128 <= tokens <= len(unit.encode()) * 2**20
 
 
+def test_a_run_of_one_letter_goes_through_the_engine_once(counter):
+    tokens = counter.count("a" * 2**24)
+
+    assert counter.encoded_chars <= 2 * CHUNK_CHARS
+    assert tokens == 2**24 // CHUNK_CHARS * len(RANKS.encoding.encode_ordinary("a" * CHUNK_CHARS))
+
+
 def test_a_panic_of_the_engine_costs_an_estimate_not_the_thread():
     class PanicException(BaseException):
         pass

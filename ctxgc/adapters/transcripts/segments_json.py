@@ -31,6 +31,7 @@ from ctxgc.adapters.transcripts.json_document import DocumentTranscript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
 from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.errors import BadTranscript
+from ctxgc.core.redact import redact_text, redact_texts
 from ctxgc.core.segment import (
     COMMAND_CHARS_MAX,
     LINE_MAX,
@@ -44,6 +45,7 @@ from ctxgc.core.segment import (
     Segment,
     Status,
     text_bytes,
+    tool_call_id,
 )
 
 FORMAT = "ctxgc-segments"
@@ -228,7 +230,7 @@ class _Reader:
         self._ids.add(segment.id)
         segment = replace(
             self._with_facts(segment, fields),
-            refs=_strings(fields.get("refs")),
+            refs=tuple(redact_texts(_strings(fields.get("refs")))),
             importance=min(max(_number(fields.get("importance"), 0.5), 0.0), 1.0),
             task=as_text(fields.get("task")),
             tags=_strings(fields.get("tags")),
@@ -251,7 +253,7 @@ class _Reader:
     def _exact(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
         """An exported segment, with its facts."""
         skeleton, body = _exact(fields)
-        segment_id = clean_name(as_text(fields.get("id")))
+        segment_id = self._own_id(fields)
         return Segment(
             id=segment_id or self._builder.names.text(plain.role, plain.kind, body[-1].data if body else b""),
             kind=plain.kind,
@@ -275,10 +277,19 @@ class _Reader:
         if is_deeper(value, SKELETON_DEPTH_MAX):
             raise ValueError("an input nested too deep")
         text = text_bytes(as_text(fields.get("text")))
-        segment_id = clean_name(as_text(fields.get("id")))
+        segment_id = self._own_id(fields)
         plain = plain._replace(text=text, tool=tool, input=value, id=segment_id)
         draft = self._builder.draft_plain(plain, birth, self.opened.project)
         return replace(draft.segment(), status=plain.status, tool=tool)
+
+    def _own_id(self, fields: Mapping[str, Any]) -> str:
+        """The id of the record, a credential in it redacted: of two such ids the second gets an ordinal."""
+        given = clean_name(as_text(fields.get("id")))
+        bare = redact_text(given)
+        number = 1
+        while bare != given and tool_call_id(bare, number) in self._ids:
+            number += 1
+        return bare if number == 1 else tool_call_id(bare, number)
 
     def _place(self, fields: Mapping[str, Any]) -> int:
         """The place of the record, as long as places grow."""

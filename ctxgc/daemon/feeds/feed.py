@@ -23,6 +23,7 @@ from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.errors import BadTranscript, NoTranscript, UnknownFormat
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
+from ctxgc.core.redact import redact_text, redact_texts
 from ctxgc.core.segment import Departure, Renderer, SessionKey, Status
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PreparedSegment
@@ -193,7 +194,7 @@ class Feed:
         reading = self.readings.get(name)
         if reading is None:
             assert self._parser is not None
-            key = SessionKey(self._parser.source, name)
+            key = SessionKey(self._parser.source, redact_text(name))
             if len(str(key)) > NAME_CHARS_MAX:
                 raise BadTranscript(
                     f"the name of its session has {len(str(key))} characters or more, {NAME_CHARS_MAX} at most",
@@ -297,16 +298,18 @@ def _rewindow(reading: FileReading, event: Rewindowed) -> None:
 
 def _note_facts(session: Session, tx: Transaction, event: Opened) -> None:
     row = session.row
-    model = event.model or row.model
+    project, parent, parent_segment, model, title = redact_texts(
+        (event.project, event.parent, event.parent_segment, event.model or row.model, event.title)
+    )
     if model != row.model:
         session.calibration = Calibration.of(model)
     session.set_row(
         tx,
-        project=row.project if row.forgotten else event.project or row.project,
-        parent=event.parent or row.parent,
-        parent_segment=event.parent_segment or row.parent_segment,
+        project=row.project if row.forgotten else project or row.project,
+        parent=parent or row.parent,
+        parent_segment=parent_segment or row.parent_segment,
         model=model,
-        title=row.title if row.forgotten else event.title or row.title,
+        title=row.title if row.forgotten else title or row.title,
         hidden_tokens=event.hidden_tokens or row.hidden_tokens,
     )
 
@@ -323,7 +326,7 @@ def _note_usage(reading: FileReading, tx: Transaction, event: Used) -> None:
     billed = event.input_tokens + event.cache_read_tokens + event.cache_creation_tokens
     if event.model and event.model != session.row.model:
         session.calibration = Calibration.of(event.model)
-        session.set_row(tx, model=event.model)
+        session.set_row(tx, model=redact_text(event.model))
     raw, last_raw, last_billed = reading.prompt_tokens, *reading.last_usage
     if event.turn == reading.turn and billed and raw:
         if last_billed:

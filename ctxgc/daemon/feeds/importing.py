@@ -6,11 +6,11 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from ctxgc.core.errors import BadTranscript, CtxgcError, NotFound, NoTranscript, UnknownFormat
+from ctxgc.core.errors import BadTranscript, Cancelled, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.daemon.feeds.feed import Feed, imported_reply
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply
@@ -65,8 +65,14 @@ def open_regular(path: str) -> IO[bytes]:
     return os.fdopen(descriptor, "rb")
 
 
-async def import_paths(services: Services, paths: Sequence[str], format_name: str) -> ImportReply:
-    """Import files and folders. The reply lists failures by file; all other files are imported."""
+async def import_paths(
+    services: Services, paths: Sequence[str], format_name: str, is_wanted: Callable[[], bool]
+) -> ImportReply:
+    """Import files and folders. The reply lists failures by file; all other files are imported.
+
+    `is_wanted` is asked before every slice. Raises `Cancelled` once nobody waits: what was read until then is stored,
+    and a repeated import reads the rest.
+    """
     started = time.monotonic()
     sessions: list[ImportedReply] = []
     failed: list[FailedReply] = []
@@ -80,7 +86,9 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
             continue
         for file in files:
             try:
-                replies, file_bytes, ends_early = await import_file(services, file, format_name)
+                replies, file_bytes, ends_early = await import_file(services, file, format_name, is_wanted)
+            except Cancelled:
+                raise
             except NoTranscript:
                 passed_over.append(_printable(file))
                 continue
@@ -109,13 +117,17 @@ async def import_paths(services: Services, paths: Sequence[str], format_name: st
     )
 
 
-async def import_file(services: Services, path: str, format_name: str) -> tuple[list[ImportedReply], int, str]:
+async def import_file(
+    services: Services, path: str, format_name: str, is_wanted: Callable[[], bool]
+) -> tuple[list[ImportedReply], int, str]:
     """Import one file: (`ImportedReply` of each of its sessions, bytes read, the reason of a short read)."""
     feed = Feed(services, format_name)
     with await asyncio.to_thread(open_regular, path) as file:
         total = os.fstat(file.fileno()).st_size
         done = reported = 0
         while data := await asyncio.to_thread(file.read, SLICE_BYTES):
+            if not is_wanted():
+                raise Cancelled("the client of the import is gone; what was read until then is stored")
             await feed.feed(data)
             done += len(data)
             if done - reported >= PROGRESS_BYTES:

@@ -25,6 +25,7 @@ from watchfiles import awatch
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX
 from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound
+from ctxgc.core.redact import redact_text
 from ctxgc.daemon.feeds.feed import Feed
 from ctxgc.daemon.feeds.importing import LOG_SUFFIX, PACKINGS, SLICE_BYTES, SUFFIXES, open_regular, transcript_files
 from ctxgc.daemon.services import Services
@@ -202,7 +203,7 @@ class Watcher:
             stat = os.fstat(file.fileno())
             size, identity = stat.st_size, (stat.st_dev, stat.st_ino)
             head = blake2b(file.read(HEAD_BYTES), digest_size=16).digest() if size >= HEAD_BYTES else b""
-            stored_position = await self._services.stash.position(path)
+            stored_position = await self._services.stash.position(redact_text(path))
             if is_start and stored_position is not None and head and stored_position == (head, size):
                 return
             followed = watched.files.get(path)
@@ -219,7 +220,7 @@ class Watcher:
                 await followed.take(data, is_log=path.endswith(LOG_SUFFIX))
         if followed.offset > len(followed.partial_line):
             await followed.feed.finish()
-            position = PutPosition(path, head, followed.offset - len(followed.partial_line))
+            position = PutPosition(redact_text(path), head, followed.offset - len(followed.partial_line))
             await self._services.stash.apply([position])
         while len(watched.files) > FEEDS_MAX:
             del watched.files[next(iter(watched.files))]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import select
 import time
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Sequence
@@ -21,15 +22,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET
 
-from ctxgc.core.errors import (
-    BadRequest,
-    Busy,
-    CtxgcError,
-    DeadlinePassed,
-    ForeignPeer,
-    ShuttingDown,
-    SlowConsumer,
-)
+from ctxgc.core.errors import BadRequest, Busy, CtxgcError, DeadlinePassed, ForeignPeer, ShuttingDown, SlowConsumer
 from ctxgc.daemon.server.events import Subscription
 from ctxgc.daemon.server.hub import Hub
 from ctxgc.daemon.server.refusals import error_to_tell
@@ -65,6 +58,15 @@ class Connection(asyncio.Protocol):
         self._abort_timer: asyncio.TimerHandle | None = None
         self.connection_id = 0
         self.client_uid = -1
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has closed both ways. A client that only writes no more still reads."""
+        if self._transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), 0)
+        return bool(poll.poll(0))
 
     # The loop calls these.
 

@@ -69,6 +69,10 @@ class ReplyCache:
             return None
         return entry[2]
 
+    def clear(self) -> None:
+        """Keep no reply: one may quote what was forgotten, until its place is needed."""
+        self._cache.clear()
+
     def put(self, params: bytes, session: Session, reply: bytes) -> None:
         """Keep a reply; too large ones are not kept."""
         if len(reply) + 500 <= self._cache.maxsize:
@@ -84,6 +88,7 @@ class Verbs:
         self._services = services
         self._spawn = spawn
         self._reply_cache = ReplyCache()
+        services.caches.append(self._reply_cache.clear)
         self._background = 0
         self._handlers = handlers(services, control)
         self._adapters = {name: TypeAdapter(verb.params) for name, verb in VERBS.items()}
@@ -199,7 +204,7 @@ def handlers(services: Services, control: Control) -> dict[str, Handler]:
         "stash.tiers": of(stash.tiers, services),
         "messages.collect": of(messages_collect.collect_list, services),
         "window.sync": of(window_sync.sync, services),
-        "import": of(admin.import_transcripts, services),
+        "import": lambda params, context: admin.import_transcripts(services, params, context),
         "export": of(stash.export, services),
         "backup": of(stash.backup, services),
         "watch.add": of(admin.watch_add, control),

@@ -39,6 +39,10 @@ class Caller(Protocol):
     connection_id: int
     client_uid: int
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody is left to read an answer."""
+
     def subscribe(self, topics: frozenset[str], from_seq: int | None) -> None:
         """Send events of `topics` from `from_seq`, or from now; replaces an earlier subscription."""
 
@@ -63,6 +67,11 @@ class CallContext(msgspec.Struct):
     def client_uid(self) -> int:
         """The user of the client's process."""
         return self.client.client_uid
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for the answer."""
+        return not (self.is_cancelled or self.client.is_gone)
 
     def subscribe(self, topics: frozenset[str], from_seq: int | None = None) -> None:
         """As `Caller.subscribe`."""

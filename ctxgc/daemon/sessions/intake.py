@@ -14,7 +14,7 @@ from functools import cached_property
 
 from ctxgc.adapters.skeletons import further_texts
 from ctxgc.core.heap import FORGOTTEN, HeapEntry
-from ctxgc.core.redact import redact_segment
+from ctxgc.core.redact_segment import redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, digest
 from ctxgc.core.tombstone import tombstone_affixes, tombstone_words
 from ctxgc.tokens.counter import TokenCounter

@@ -97,9 +97,10 @@ def discover(params: Nothing) -> DiscoverReply:
     return DiscoverReply(PROTOCOL, verbs)
 
 
-async def import_transcripts(services: Services, params: Import) -> ImportReply:
-    """`import`."""
-    return await import_paths(services, params.paths, params.format)
+async def import_transcripts(services: Services, params: Import, context: CallContext) -> ImportReply:
+    """`import`: it ends with its client, unless the client asked not to be waited for."""
+    is_background = params.durability == "async"
+    return await import_paths(services, params.paths, params.format, lambda: is_background or context.is_wanted)
 
 
 def subscribe(services: Services, params: Subscribe, context: CallContext) -> SubscribedReply:

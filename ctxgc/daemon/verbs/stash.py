@@ -162,6 +162,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         tx.on_commit(lambda: services.contents.drop(session.key, slots))
         # Word index, sizes, tags: memory must hold no more of it than the row does.
         tx.on_commit(session.rebuild)
+        tx.on_commit(services.has_forgotten.set)
         sentence = _forget_sentence(len(slots), len(named) - len(slots), is_whole=is_whole)
         pending = len(slots) + is_whole
         return tx.answer(ForgetReply(str(session.key), len(slots), pending, *cost_of(session), changed=sentence))

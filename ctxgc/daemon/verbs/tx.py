@@ -17,7 +17,7 @@ from ctxgc.daemon.verbs.mutation import mutate
 from ctxgc.daemon.verbs.segments import apply_add, apply_pins, apply_refs, apply_tags, apply_touch, prepare_segments
 from ctxgc.daemon.verbs.sessions import apply_settings
 from ctxgc.protocol.messages import VERBS, NewSegment, SegmentAdd, Tx
-from ctxgc.protocol.params import MutatingSession, Params
+from ctxgc.protocol.params import MutatingSession, Params, redact_params
 from ctxgc.protocol.replies.daemon import TxReply
 from ctxgc.protocol.replies.reply import Reply
 
@@ -61,7 +61,8 @@ def _validate(number: int, call: dict[str, Any]) -> tuple[str, Params]:
         methods = ", ".join((*ADDING, *SIMPLE))
         raise BadParams(f"call {number}: {method!r} cannot be in a tx", hint=f"one of: {methods}", field="calls")
     try:
-        sub = VERBS[method].params.model_validate(call.get("params", {}))
+        model = VERBS[method].params
+        sub = model.model_validate(redact_params(model, call.get("params", {})))
     except ValidationError as error:
         hint = f"`rpc.discover` shows what {method} takes"
         raise BadParams(f"call {number}: {first_problem(error)}", field="calls", hint=hint) from None

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ctxgc.adapters.transcripts.segments_json import segments_of
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
+from ctxgc.core.redact import redact_text
 from ctxgc.core.segment import Kind, Segment, Status, aside_base, aside_id
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment
@@ -43,7 +44,8 @@ def segments_in(params: WindowSync) -> list[RequestSegment]:
 
 def digests_in(params: WindowSync) -> dict[str, str]:
     """The digest of each id's content in this request, where the client sends one: in `digests`, or in a record."""
-    recorded = {str(record.get("id")): record["digest"] for record in params.new if _is_digest(record.get("digest"))}
+    told = (record for record in params.new if _is_digest(record.get("digest")))
+    recorded = {redact_text(str(record.get("id"))): record["digest"] for record in told}
     return dict(zip(params.ids, params.digests, strict=False)) | recorded
 
 

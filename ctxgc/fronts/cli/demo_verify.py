@@ -17,7 +17,7 @@ from ctxgc.adapters.contract import Admitted, Transcript
 from ctxgc.adapters.transcripts.formats import detect, open_transcript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from ctxgc.core.errors import CtxgcError
-from ctxgc.core.redact import redact_segment
+from ctxgc.core.redact_segment import redact_segment
 from ctxgc.core.segment import Piece, Segment, Status, digest
 from ctxgc.fronts.cli.demo_scan import DamageScan, open_plain
 

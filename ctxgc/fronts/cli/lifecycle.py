@@ -119,17 +119,27 @@ def _state(pid: int) -> str:
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repair", action="store_true", help="stop the daemon and repair the stash, after a backup")
-    parser.add_argument("--deep", action="store_true", help="read all pages and every text, not a sample")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--repair", action="store_true", help="stop the daemon and repair the stash, after a backup")
+    what.add_argument(
+        "--secrets", action="store_true", help="stop the daemon and redact the credentials that the stash holds"
+    )
+    what.add_argument("--deep", action="store_true", help="read all pages and every text, not a sample")
+    parser.add_argument("--dry-run", action="store_true", help="with --secrets: count, and change nothing")
 
 
 def doctor(shell: Shell, args: argparse.Namespace) -> int:
     """Have the daemon examine itself; where it does not come up, have its stash checked in a child process."""
-    if args.repair:
+    if args.dry_run and not args.secrets:
+        raise Refused("`--dry-run` goes with `--secrets`", hint="`ctxgc doctor --secrets --dry-run`")
+    if args.repair or args.secrets:
         if _is_up(shell):
             args.timeout = max(args.timeout, STOP_S)
             down(shell, args)
-        code = _offline(shell, "--repair")
+        if args.secrets:
+            code = _offline(shell, "--redact", *(["--dry-run"] if args.dry_run else []))
+        else:
+            code = _offline(shell, "--repair")
         if code == 0 and not args.json:
             shell.page.say(
                 "the daemon does not run: `ctxgc up`, or any command that needs the daemon, starts it", "dim"
@@ -156,16 +166,16 @@ def _say_checks(page: terminal.Page, reply: DoctorReply) -> None:
     page.say("all is well" if reply.ok else "something needs a hand: see above")
 
 
-def _offline(shell: Shell, flag: str) -> int:
-    """Run `ctxgcd --check` or `--repair` as a child process and show the output; its exit code."""
+def _offline(shell: Shell, *flags: str) -> int:
+    """Run `ctxgcd --check`, `--repair` or `--redact` as a child process and show the output; its exit code."""
     import subprocess
 
-    child = [sys.executable, "-m", "ctxgc.daemon.main", flag]
+    child = [sys.executable, "-m", "ctxgc.daemon.main", *flags]
     sys.stdout.flush()
     done = subprocess.run(child, capture_output=shell.args.json, text=True)  # noqa: S603 (our own program)
     if shell.args.json:
         shell.print_json({"ok": done.returncode == 0, "output": done.stdout + done.stderr})
-    if flag == "--repair" or done.returncode in (0, EXIT_CONFIG, EXIT_BUSY):
+    if flags != ("--check",) or done.returncode in (0, EXIT_CONFIG, EXIT_BUSY):
         return done.returncode
     sys.stderr.write(
         "ctxgc: the daemon cannot use its stash as it is\n       `ctxgc doctor --repair` makes a backup, then repairs\n"

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-    from ctxgc.protocol.replies.daemon import FailedReply, ImportReply, WatchReply
+    from ctxgc.protocol.replies.daemon import BackgroundReply, FailedReply, ImportReply, WatchReply
     from ctxgc.protocol.replies.segments import ContentReply, SegmentsReply
     from ctxgc.protocol.replies.sessions import RenderReply, SessionsReply, ShowReply
     from ctxgc.protocol.replies.stash import ExportReply
@@ -33,11 +33,17 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
         "paths", nargs="+", metavar="PATH", help="a transcript (.jsonl, .json, .gz, .zst), or a folder of them"
     )
     parser.add_argument("--format", default="", help="the transcript's format; default: detected from the content")
+    parser.add_argument(
+        "--background", action="store_true", help="do not wait: the daemon goes on without this command"
+    )
 
 
 def import_(shell: Shell, args: argparse.Namespace) -> int:
     """Import file by file where someone watches, in one call where a program does."""
     paths = [os.path.abspath(path) for path in args.paths]
+    if args.background:
+        taken: BackgroundReply = shell.call("import", {"paths": paths, "format": args.format, "durability": "async"})
+        return shell.answer(taken, lambda page: page.say(f"{plural(len(paths), 'path')} taken: the daemon goes on"))
     parts: list[ImportReply] = []
     if args.json or len(paths) == 1 or not sys.stderr.isatty():
         parts.append(shell.call("import", {"paths": paths, "format": args.format}))

@@ -1,0 +1,192 @@
+"""Kinds of credentials that an issuer marks: the form of each, the source of the form, and the date of the last look.
+
+    kind             left parts      right part                      source
+
+A token begins with one of the left parts, at the beginning of a word; the right part, an expression, must follow. The
+forms are facts of the issuers: the table names where each was looked up, and holds no text of those catalogues.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+LOOKED_UP = "2026-11-30"
+"""The date of the last comparison of every row with its source."""
+
+SOURCES = {
+    "gitleaks": "gitleaks (MIT), config/gitleaks.toml of 420a0f55",
+    "issuer": "the issuer's own published form",
+    "report": "a public report of a credential that a session kept, named in decision 0036",
+}
+
+LOWER_HEX = "[0-9a-f]"
+HEX = "[0-9A-Fa-f]"
+ALNUM = "[A-Za-z0-9]"
+WORD = "[A-Za-z0-9_-]"
+DOTTED = r"(?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_-]))"
+"""Dots belong to the token, but for a dot at its end: that ends a sentence."""
+BASE64 = "[A-Za-z0-9+/]"
+
+
+class CredentialKind(NamedTuple):
+    """One form: its left parts, with spaces between them, and an expression of the part that must follow."""
+
+    kind: str
+    left: str
+    right: str
+    source: str
+    must_look_random: bool = False
+    """The left part alone is no proof: words have it too."""
+    looked_up: str = LOOKED_UP
+
+
+_ROWS = (
+    # Source hosts and package registries
+    ("github_token", "gho_ ghp_ ghr_ ghs_ ghu_", f"{ALNUM}{{36,}}", "gitleaks"),
+    ("github_token", "github_pat_", "[A-Za-z0-9_]{22,}", "gitleaks"),
+    ("gitlab_token", "glpat- gldt- glrt- glcbt- glptt- glft- glimt-", f"{DOTTED}{{20,}}", "gitleaks"),
+    ("gitlab_token", "glagent- gloas- glsoat- glffct- glwt-", f"{DOTTED}{{20,}}", "gitleaks"),
+    ("gitlab_token", "GR1348941", f"{WORD}{{20,}}", "gitleaks"),
+    ("bitbucket_token", "ATATT3xFf ATBB ATCTT3xFf", r"[A-Za-z0-9_=-]{24,}", "issuer"),
+    ("npm_token", "npm_", f"{ALNUM}{{36,}}", "gitleaks"),
+    ("pypi_token", "pypi-", f"{WORD}{{40,}}", "gitleaks"),
+    ("rubygems_token", "rubygems_", f"{LOWER_HEX}{{48}}", "gitleaks"),
+    ("nuget_key", "oy2", "[a-z0-9]{43}(?![A-Za-z0-9])", "issuer"),
+    ("clojars_token", "CLOJARS_", f"{ALNUM}{{50,}}", "gitleaks"),
+    ("docker_token", "dckr_oat_ dckr_pat_", f"{WORD}{{20,}}", "report"),
+    ("sourcegraph_token", "sgp_", "[A-Za-z0-9_]{40,}", "gitleaks"),
+    # Clouds and hosting
+    ("aws_key", "ABIA ACCA AKIA ASIA", "[A-Z0-9]{16}(?![A-Za-z0-9])", "gitleaks"),
+    ("aws_key", "ABSK", "[A-Za-z0-9+/]{60,}={0,2}", "issuer"),
+    ("google_key", "AIza", f"{WORD}{{35,}}", "gitleaks"),
+    ("google_key", "ya29.", r"[A-Za-z0-9_.-]{20,}", "issuer"),
+    ("google_key", "GOCSPX-", f"{WORD}{{20,}}", "issuer"),
+    ("google_key", "1//0", f"{WORD}{{40,}}", "issuer"),
+    ("alibaba_key", "LTAI", f"{ALNUM}{{16,24}}(?![A-Za-z0-9])", "gitleaks"),
+    ("tencent_key", "AKID", f"{ALNUM}{{32}}(?![A-Za-z0-9])", "issuer"),
+    ("digitalocean_token", "doo_v1_ dop_v1_ dor_v1_", f"{LOWER_HEX}{{64}}", "gitleaks"),
+    ("fly_token", "fm1a_ fm1r_ fm2_ fo1_", r"[A-Za-z0-9+/_=-]{40,}", "gitleaks"),
+    ("heroku_key", "HRKU-", f"{WORD}{{30,}}", "issuer"),
+    ("netlify_token", "nfp_", f"{ALNUM}{{36,}}", "issuer"),
+    ("render_key", "rnd_", f"{ALNUM}{{24,}}", "issuer"),
+    ("cloudflare_key", "v1.0-", f"{LOWER_HEX}{{24}}-{LOWER_HEX}{{100,}}", "gitleaks"),
+    ("scalingo_token", "tk-us-", f"{WORD}{{48}}", "gitleaks"),
+    ("openshift_token", "sha256~", f"{WORD}{{43}}", "gitleaks"),
+    ("planetscale_token", "pscale_oauth_ pscale_pw_ pscale_tkn_", r"[A-Za-z0-9_=.-]{32,}", "gitleaks"),
+    ("supabase_token", "sb_secret_ sbp_", f"{WORD}{{28,}}", "issuer"),
+    ("neon_key", "napi_", f"{ALNUM}{{40,}}", "issuer"),
+    ("databricks_token", "dapi", f"{LOWER_HEX}{{32}}(?:-[0-9])?", "gitleaks"),
+    ("clickhouse_key", "4b1d", f"{ALNUM}{{38}}(?![A-Za-z0-9])", "gitleaks"),
+    ("vault_token", "hvb. hvr. hvs.", f"{WORD}{{20,}}", "report"),
+    ("terraform_token", ".atlasv1.", r"[A-Za-z0-9_=-]{60,}", "gitleaks"),
+    ("pulumi_token", "pul-", f"{LOWER_HEX}{{40}}", "gitleaks"),
+    ("doppler_token", "dp.audit. dp.ct. dp.pt. dp.sa. dp.scim. dp.st.", r"[A-Za-z0-9._-]{40,}", "gitleaks"),
+    ("onepassword_token", "ops_eyJ", f"{BASE64}{{60,}}={{0,3}}", "gitleaks"),
+    ("onepassword_key", "A3-", "[A-Z0-9]{6}-(?:[A-Z0-9]{11}|[A-Z0-9]{6}-[A-Z0-9]{5})(?:-[A-Z0-9]{5}){3}", "gitleaks"),
+    ("tailscale_key", "tskey-", f"{WORD}{{20,}}", "issuer"),
+    ("age_key", "AGE-SECRET-KEY-1 AGE-SECRET-KEY-PQ-1", "[0-9A-Z]{50,}", "report"),
+    ("ngrok_token", "cr_", f"{ALNUM}{{27}}(?![A-Za-z0-9])", "issuer", True),
+    # Models
+    ("anthropic_key", "sk-ant-", f"{WORD}{{20,}}", "gitleaks"),
+    ("openai_key", "csk- pk-lf- sess- sk-", f"{DOTTED}{{20,}}", "report", True),
+    ("openrouter_key", "sk-or-", f"{WORD}{{20,}}", "issuer"),
+    ("groq_key", "gsk_", f"{ALNUM}{{30,}}", "report"),
+    ("xai_key", "xai-", f"{ALNUM}{{40,}}", "report"),
+    ("perplexity_key", "pplx-", f"{ALNUM}{{32,}}", "report"),
+    ("replicate_token", "r8_", f"{ALNUM}{{30,}}", "report"),
+    ("elevenlabs_key", "sk_", f"{LOWER_HEX}{{48}}(?![A-Za-z0-9])", "report"),
+    ("huggingface_token", "api_org_ hf_", f"{ALNUM}{{30,}}", "gitleaks"),
+    ("nvidia_key", "nvapi-", f"{WORD}{{40,}}", "issuer"),
+    ("together_key", "tgp_v1_", f"{WORD}{{30,}}", "issuer"),
+    ("fireworks_key", "fw_", f"{ALNUM}{{20,}}", "issuer", True),
+    ("tavily_key", "tvly-", f"{WORD}{{20,}}", "issuer"),
+    ("langsmith_key", "lsv2_pt_ lsv2_sk_", "[A-Za-z0-9_]{32,}", "issuer"),
+    ("pinecone_key", "pcsk_", "[A-Za-z0-9_]{40,}", "issuer"),
+    ("voyage_key", "al- pa-", f"{WORD}{{40,}}", "issuer", True),
+    ("jina_key", "jina_", f"{WORD}{{40,}}", "issuer"),
+    ("firecrawl_key", "fc-", f"{LOWER_HEX}{{32}}(?![A-Za-z0-9])", "issuer"),
+    ("yandex_key", "AQVN", f"{WORD}{{35,38}}(?![A-Za-z0-9_-])", "gitleaks"),
+    ("yandex_key", "y0_Ag", f"{WORD}{{40,}}", "issuer"),
+    # Messages and mail
+    ("slack_token", "xoxa- xoxb- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs-", f"{WORD}{{10,}}", "gitleaks", True),
+    ("slack_token", "xoxa- xoxb- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs-", f"[0-9]{{6,}}-{WORD}{{10,}}", "gitleaks"),
+    ("slack_token", "xoxe.xoxb- xoxe.xoxp-", f"{WORD}{{40,}}", "gitleaks"),
+    ("slack_token", "xapp-", f"[0-9]-{WORD}{{20,}}", "gitleaks"),
+    ("sendgrid_key", "SG.", rf"{WORD}{{16,}}\.{WORD}{{16,}}", "gitleaks"),
+    ("sendinblue_key", "xkeysib- xsmtpsib-", f"{LOWER_HEX}{{64}}-{ALNUM}{{16}}", "gitleaks"),
+    ("mailgun_key", "key-", f"{LOWER_HEX}{{32}}(?![A-Za-z0-9])", "gitleaks"),
+    ("resend_key", "re_", f"{ALNUM}{{8,}}_{ALNUM}{{16,}}", "issuer", True),
+    ("twilio_key", "SK", f"{LOWER_HEX}{{32}}(?![A-Za-z0-9])", "gitleaks"),
+    ("facebook_token", "EAA", f"{ALNUM}{{90,}}", "gitleaks"),
+    ("instagram_token", "IGAA IGQV", f"{WORD}{{100,}}", "issuer"),
+    ("twitter_token", "AAAAAAAAAAAAAAAAAAAAAA", r"(?!A)[A-Za-z0-9%]{60,}", "gitleaks"),
+    ("firebase_key", "AAAA", rf"{WORD}{{7}}:APA91b{WORD}{{100,}}", "issuer"),
+    # Money
+    ("stripe_key", "rk_live_ rk_prod_ rk_test_ sk_live_ sk_prod_ sk_test_", f"{ALNUM}{{16,}}", "gitleaks"),
+    ("stripe_key", "whsec_", r"[A-Za-z0-9+/=]{24,}", "report"),
+    ("square_token", "sq0atp- sq0csp- sq0idp-", f"{WORD}{{22,}}", "gitleaks"),
+    ("square_token", "EAAA", f"{WORD}{{40,}}", "gitleaks", True),
+    ("shopify_token", "shpat_ shpca_ shppa_ shpss_ shpua_", f"{HEX}{{32}}", "gitleaks"),
+    ("shippo_token", "shippo_live_ shippo_test_", f"{HEX}{{40}}", "gitleaks"),
+    ("razorpay_key", "rzp_live_ rzp_test_", f"{ALNUM}{{14,}}", "issuer"),
+    ("flutterwave_key", "FLWPUBK- FLWPUBK_TEST- FLWSECK- FLWSECK_TEST-", "[A-Za-z0-9-]{12,}", "gitleaks"),
+    (
+        "plaid_token",
+        "access-development- access-production- access-sandbox-",
+        f"{HEX}{{8}}-[0-9a-f-]{{27}}",
+        "gitleaks",
+    ),
+    ("braintree_token", "access_token$production$ access_token$sandbox$", r"[a-z0-9]{16}\$[0-9a-f]{32}", "issuer"),
+    ("easypost_key", "EZAK EZTK", f"{ALNUM}{{54}}", "gitleaks"),
+    ("duffel_token", "duffel_live_ duffel_test_", r"[A-Za-z0-9_=-]{43}", "gitleaks"),
+    ("lob_key", "live_ live_pub_ test_ test_pub_", f"{LOWER_HEX}{{31,35}}(?![A-Za-z0-9])", "gitleaks"),
+    # Work and watching
+    ("atlassian_token", "ATATT3 ATCTT3", r"[A-Za-z0-9_=-]{60,}", "gitleaks"),
+    ("linear_key", "lin_api_ lin_oauth_", f"{ALNUM}{{32,}}", "report"),
+    ("notion_token", "ntn_", f"{ALNUM}{{43,}}", "issuer"),
+    ("notion_token", "secret_", f"{ALNUM}{{43,}}", "issuer", True),
+    ("airtable_token", "pat", rf"{ALNUM}{{14}}\.{LOWER_HEX}{{64}}", "issuer"),
+    ("figma_token", "figd_ figo_ figur_", f"{WORD}{{36,}}", "issuer"),
+    ("asana_token", "0/ 2/", "[0-9]{16}(?:/[0-9]{16})?:[0-9a-f]{32}", "issuer"),
+    ("hubspot_token", "pat-na1- pat-na2- pat-eu1- pat-ap1-", f"{HEX}{{8}}-[0-9A-Fa-f-]{{27}}", "issuer"),
+    ("postman_key", "PMAK-", f"{HEX}{{24}}-{HEX}{{34}}", "gitleaks"),
+    ("typeform_token", "tfp_", r"[A-Za-z0-9_.=-]{40,}", "gitleaks"),
+    ("contentful_token", "CFPAT-", f"{WORD}{{40,}}", "issuer"),
+    ("readme_key", "rdme_", "[a-z0-9]{70}", "gitleaks"),
+    ("frameio_token", "fio-u-", r"[A-Za-z0-9_=-]{64}", "gitleaks"),
+    ("prefect_token", "pnb_ pnu_", f"{ALNUM}{{36}}", "gitleaks"),
+    ("settlemint_token", "sm_aat_ sm_pat_ sm_sat_", f"{ALNUM}{{16}}", "gitleaks"),
+    ("octopus_key", "API-", "[A-Z0-9]{26,}(?![A-Za-z0-9])", "gitleaks", True),
+    ("adobe_secret", "p8e-", f"{ALNUM}{{32}}", "gitleaks"),
+    ("dynatrace_token", "dt0c01. dt0s01. dt0s02. dt0s03. dt0s04.", r"[A-Z0-9]{24}\.[A-Z0-9]{64}", "gitleaks"),
+    ("newrelic_key", "NRAK- NRII- NRJS- NRRA- NRSP-", "[A-Za-z0-9-]{19,}", "gitleaks"),
+    ("grafana_token", "glc_ glsa_", r"[A-Za-z0-9+/_=]{32,}", "issuer"),
+    ("grafana_token", "eyJrIjoi", r"[A-Za-z0-9+/=]{50,}", "issuer"),
+    ("sentry_token", "sntrys_ sntryu_", r"[A-Za-z0-9+/=_]{40,}", "gitleaks"),
+    ("launchdarkly_key", "mob- sdk-", f"{HEX}{{8}}-{HEX}{{4}}-4{HEX}{{3}}-{HEX}{{4}}-{HEX}{{12}}", "issuer"),
+    ("buildkite_token", "bkaa_ bkct_ bkua_", f"{ALNUM}{{32,}}", "issuer"),
+    ("circleci_token", "CCIPAT_ CCIPRJ_", r"[A-Za-z0-9_]{30,}", "issuer"),
+    ("infracost_key", "ico-", f"{ALNUM}{{32}}", "issuer"),
+    ("artifactory_token", "AKCp", f"{ALNUM}{{60,}}", "issuer"),
+    ("artifactory_token", "cmVmdGtu", f"{ALNUM}{{50,}}", "issuer"),
+    ("defined_token", "dnkey-", r"[A-Za-z0-9_=-]{26}-[A-Za-z0-9_=-]{52}", "gitleaks"),
+    ("dropbox_token", "sl.", f"{WORD}{{60,}}", "gitleaks"),
+    ("trello_token", "ATTA", f"{HEX}{{60,}}", "issuer"),
+    ("mapbox_token", "pk.eyJ sk.eyJ", rf"{WORD}{{40,}}\.{WORD}{{20,}}", "issuer"),
+    # A private key, packed once more: `-----BEGIN … PRIVATE KEY` as base64
+    ("private_key", "LS0tLS1CRUdJTi", r"[A-Za-z0-9+/=\s]{40,}", "report"),
+)
+
+CREDENTIAL_KINDS = tuple(CredentialKind(*row) for row in _ROWS)
+
+SHAPES = (
+    ("telegram_token", ":AA", r"[0-9]{8,10}:AA[A-Za-z0-9_-]{32,34}(?![A-Za-z0-9_-])", "report"),
+    ("discord_token", ".", r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}", "issuer"),
+    ("zhipu_key", ".", r"[0-9a-f]{32}\.[A-Za-z0-9]{16}(?![A-Za-z0-9])", "report"),
+    ("mailchimp_key", "-us", r"[0-9a-f]{32}-us[0-9]{1,2}(?![A-Za-z0-9])", "gitleaks"),
+    ("azure_secret", "Q~", r"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}", "gitleaks"),
+    ("facebook_token", "|", r"[0-9]{15,16}\|[A-Za-z0-9_-]{27,}", "gitleaks"),
+    ("salesforce_token", "!", r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9_.]{80,}", "issuer"),
+    ("azure_pat", "JQQJ99", r"[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{26}", "issuer"),
+)
+"""Forms without a left part: (kind, text that the form has, the form, source)."""

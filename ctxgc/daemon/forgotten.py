@@ -1,0 +1,66 @@
+"""After a forget: the daemon's memory loses what the files have lost.
+
+forget ──▶ wait until the files are written anew ──▶ drop caches ──▶ overwrite what is free, thread by thread
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from ctxgc.daemon.freed_memory import cached_functions, empty_function_caches, fill_free_blocks, fill_free_chunks
+from ctxgc.daemon.services import Services
+
+SETTLE_S = 1.0
+ERASED_S_MAX = 40.0
+"""After this long memory is overwritten all the same; again, once the files are erased."""
+ROUNDS = 3
+"""What one thread freed another thread's allocator may hold back until the next round."""
+READ_BUFFER_BYTES = 512 * 2**10
+"""More than a loop reads at once: the buffer that all connections share is read over."""
+
+
+async def overwrite_forgotten(services: Services, functions: Sequence[Any]) -> None:
+    """Overwrite memory after every forget, for as long as the daemon runs.
+
+    `functions` are cached ones that the collector is about to lose sight of.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        await services.has_forgotten.wait()
+        services.has_forgotten.clear()
+        await asyncio.sleep(SETTLE_S)
+        end = loop.time() + ERASED_S_MAX
+        while await _has_erasures(services) and loop.time() < end:  # noqa: ASYNC110 - the stash tells nobody
+            await asyncio.sleep(SETTLE_S)
+        if await _has_erasures(services):
+            services.has_forgotten.set()
+        for empty in services.caches:
+            empty()
+        empty_function_caches([*functions, *cached_functions()])
+        for session in services.registry.awake:
+            await session.ensure_current()  # The heap of before the forget holds names.
+        for _ in range(ROUNDS):
+            await _read_over()
+            await services.stash.drop_caches(fill_free_chunks)
+            fill_free_chunks()
+            await loop.run_in_executor(services.worker, fill_free_blocks)
+            await asyncio.sleep(SETTLE_S)
+
+
+async def _has_erasures(services: Services) -> bool:
+    return (await services.stash.status()).erasures_pending > 0
+
+
+async def _read_over() -> None:
+    ours, other = socket.socketpair()
+    with other:
+        reader, writer = await asyncio.open_connection(sock=ours)
+        other.setblocking(False)
+        await asyncio.gather(
+            asyncio.get_running_loop().sock_sendall(other, bytes(READ_BUFFER_BYTES)),
+            reader.readexactly(READ_BUFFER_BYTES),
+        )
+        writer.close()

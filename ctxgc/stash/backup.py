@@ -1,0 +1,50 @@
+"""A consistent copy of a stash in a new file, written through no link.
+
+database ──SQLite──▶ a file in a private folder ──bytes──▶ a descriptor made with O_EXCL and O_NOFOLLOW
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from ctxgc.core.errors import error_of_os
+from ctxgc.stash import files
+
+COPY_BYTES = 2**20
+
+
+def write_backup(db: sqlite3.Connection, path: Path, folder: Path | None) -> int:
+    """Copy the database into a private folder, and from there into the new file.
+
+    SQLite opens a file and its journal by name, and follows links; the bytes go through a descriptor of our own making.
+    """
+    with (
+        os.fdopen(files.create_new(path), "wb") as target,
+        tempfile.TemporaryDirectory(prefix="backup-", dir=folder) as private,
+    ):
+        made = os.fstat(target.fileno())
+        try:
+            copy_path = Path(private) / "copy"
+            with contextlib.closing(sqlite3.connect(copy_path)) as copy:
+                db.backup(copy)
+            with copy_path.open("rb") as copied:
+                shutil.copyfileobj(copied, target, COPY_BYTES)
+            target.flush()
+            os.fsync(target.fileno())
+            return os.fstat(target.fileno()).st_size
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                there = path.lstat()
+                if (there.st_dev, there.st_ino) == (made.st_dev, made.st_ino):
+                    path.unlink()
+            if isinstance(error, sqlite3.Error) and "is full" in str(error):  # The disk of the copy, not of the stash.
+                error = OSError(errno.ENOSPC, str(error))
+            if isinstance(error, OSError):
+                raise error_of_os(error, str(path), field="path") from None
+            raise
