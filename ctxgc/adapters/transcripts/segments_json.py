@@ -56,6 +56,7 @@ _SOURCE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _E = TypeVar("_E", bound=StrEnum)
 
 _NAMED = re.compile(rb'\s*\{\s*(?:"\w+"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)*?"format"\s*:\s*"ctxgc-segments"')
+_SEGMENTS = re.compile(rb'"segments"\s*:\s*\[')
 
 
 def is_segment_lines(head: bytes) -> bool:
@@ -66,7 +67,7 @@ def is_segment_lines(head: bytes) -> bool:
 
 def is_segment_document(head: bytes) -> bool:
     """A single object that names the format, without a header line."""
-    return _NAMED.match(head) is not None and not is_segment_lines(head)
+    return _NAMED.match(head) is not None and _SEGMENTS.search(head) is not None and not is_segment_lines(head)
 
 
 def encode(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -123,7 +124,7 @@ class Feed:
 
     async def _begin(self, *, is_last: bool) -> bool:
         """Open the parser that the head calls for; a head without a known format is an error at the last attempt."""
-        name = self._format or await self._work(detect, bytes(self._head))
+        name = self._format or await self._work(partial(detect, is_all=is_last), bytes(self._head))
         if name is None and not is_last:
             return False
         if name is None:
@@ -156,7 +157,7 @@ class Feed:
         skipped = self._parser.skipped
         if self.readings:
             return
-        if not self._parser.records or (skipped and self._parser.is_bookkeeping(skipped)):
+        if self._parser.is_bookkeeping(skipped):
             raise NoTranscript("no part of a session is in it")
         counted = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common(4)) or "none of them a message"
         raise BadTranscript(
