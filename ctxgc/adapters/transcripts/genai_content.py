@@ -60,11 +60,11 @@ def is_content(value: object) -> bool:
 
 def response_content(part: dict[str, Any]) -> tuple[object, bool | None]:
     """(What a `functionResponse` tells the model, whether the response is an error)."""
-    held = as_dict(part.get("functionResponse"))
-    response = held.get("response")
+    answer = as_dict(part.get("functionResponse"))
+    response = answer.get("response")
     said = next((as_dict(response)[key] for key in RESULT_TEXTS if key in as_dict(response)), None)
     text = said if isinstance(said, str) else "" if response is None else canonical(response).decode()
-    media = list(parts_of(held.get("parts") or []))
+    media = list(parts_of(answer.get("parts") or []))
     is_error = True if isinstance(response, dict) and "error" in response and "output" not in response else None
     return ([{"type": "text", "text": text}, *media] if media else text), is_error
 
@@ -100,10 +100,10 @@ class ContentReader:
         return [self.chain.call(call_id or f"{name}-{self.chain.next_place}", name, call.get("args"), birth, cwd=cwd)]
 
     def _answer(self, part: dict[str, Any], wall_s: float) -> None:
-        held = part["functionResponse"]
+        answer = part["functionResponse"]
         # Content without ids pairs a response with the oldest open call of the same name.
-        name = as_text(held.get("name"))
-        call_id = as_text(held.get("id")) or self.chain.open_call_of(name) or name
+        name = as_text(answer.get("name"))
+        call_id = as_text(answer.get("id")) or self.chain.open_call_of(name) or name
         content, is_error = response_content(part)
         self.chain.result(call_id, content, is_error, wall_s)
 
@@ -112,10 +112,10 @@ class ContentReader:
         return [part for part in parts_of(content) if not self._is_known_call(part)]
 
     def _is_known_call(self, part: dict[str, Any]) -> bool:
-        held = part.get("functionResponse")
-        call_id = as_text(as_dict(held if held is not None else part.get("functionCall")).get("id"))
+        answer = part.get("functionResponse")
+        call_id = as_text(as_dict(answer if answer is not None else part.get("functionCall")).get("id"))
         is_known = bool(call_id) and self.chain.names.newest_call_id(call_id) is not None
-        return is_known and not (held is not None and self.chain.is_open(call_id))
+        return is_known and not (answer is not None and self.chain.is_open(call_id))
 
     def _text(self, part: dict[str, Any], speaker: Speaker, birth: Birth) -> list[str]:
         text = part.get("text")

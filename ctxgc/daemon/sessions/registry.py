@@ -73,8 +73,11 @@ class Registry:
         """The session if it is awake; its place in the LRU does not change."""
         return self._awake.get(key)
 
-    async def resolve(self, name: str, cwd: str = "") -> SessionKey:
-        """The session that a name or a folder means; see `protocol.messages`. Raises `NotFound`."""
+    async def resolve(self, name: str, cwd: str = "", source: str = "") -> SessionKey:
+        """The session that a name, or a folder's newest session of this source, means. Raises `NotFound`.
+
+        See `protocol.messages`; without a source every source counts.
+        """
         if name:
             source, colon, rest = name.partition(":")
             awake = self._awake.get(SessionKey(source, rest)) if colon else None
@@ -92,7 +95,7 @@ class Registry:
             raise NotFound(f"no session {name!r}", hint="`ctxgc sessions` lists them", field="session")
         # A command may be run below the folder its agent works in; never does it mean another project's session.
         for folder in (cwd, *map(str, PurePath(cwd).parents)) if cwd else ("",):
-            newest = await self._stash.sessions(project=folder, limit=NEWEST_LOOKED_AT)
+            newest = await self._stash.sessions(project=folder, source=source, limit=NEWEST_LOOKED_AT)
             if newest:
                 return next((row.key for row in newest if not row.parent), newest[0].key)
         if cwd:
