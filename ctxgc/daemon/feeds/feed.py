@@ -21,10 +21,10 @@ from typing import Any
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Transcript, Used
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, TRANSCRIPT_FORMATS, detect, open_transcript
 from ctxgc.adapters.transcripts.inflating import Inflater
-from ctxgc.core.errors import BadTranscript, NoTranscript, UnknownFormat
+from ctxgc.core.errors import BadTranscript, NotFound, NoTranscript, UnknownFormat
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
-from ctxgc.core.segment import Departure, Renderer, SessionKey, Status
+from ctxgc.core.segment import Departure, Renderer, Segment, SessionKey, Status
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.session import Session
@@ -186,6 +186,7 @@ class Feed:
                 # Outside the change the heap may hold segments that a failing commit takes back.
                 segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(reading, e)]
                 if segments:
+                    _check_refs(reading.session, segments)
                     await reading.session.ensure_text()
                 prepared = await self._work(self._services.intake.prepare_all, segments)
                 self._apply(reading, tx, batch, iter(prepared))
@@ -282,6 +283,22 @@ class Feed:
         reading.dated = reading.added
         if is_news and not reading.is_timed:
             tx.note_time(self._services.clock())
+
+
+def _check_refs(session: Session, segments: Iterable[Segment]) -> None:
+    """Raise `BadTranscript` for a reference to what is no older segment of the session."""
+    earlier: set[str] = set()
+    for segment in segments:
+        for name in segment.refs:
+            try:
+                if name not in earlier:
+                    session.slot(name)
+            except NotFound:
+                raise BadTranscript(
+                    f"segment {segment.id!r} refers to {name!r}, which is no segment before it",
+                    hint="put a segment behind those that it refers to",
+                ) from None
+        earlier.add(segment.id)
 
 
 def _rewindow(reading: FileReading, event: Rewindowed) -> None:

@@ -12,6 +12,7 @@ from typing import IO
 
 from ctxgc.core.errors import BadTranscript, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.daemon.feeds.feed import Feed, imported_reply
+from ctxgc.daemon.feeds.session_bundle import import_bundle
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply
 
@@ -114,6 +115,9 @@ async def import_file(services: Services, path: str, format_name: str) -> tuple[
     feed = Feed(services, format_name)
     with await asyncio.to_thread(open_regular, path) as file:
         total = os.fstat(file.fileno()).st_size
+        if format_name == "" and (reply := await import_bundle(services, file, path)) is not None:
+            return [reply], total, ""
+        file.seek(0)
         done = reported = 0
         while data := await asyncio.to_thread(file.read, SLICE_BYTES):
             await feed.feed(data)

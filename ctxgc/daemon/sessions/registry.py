@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import PurePath
 from secrets import randbelow
@@ -118,6 +119,13 @@ class Registry:
         session = await self._session(row.key, row)
         assert session is not None
         return session
+
+    @asynccontextmanager
+    async def asleep(self, key: SessionKey) -> AsyncIterator[bool]:
+        """Keep the session of this key from waking meanwhile; yields whether the session is asleep."""
+        async with self._waking.setdefault(key, asyncio.Lock()):
+            yield key not in self._awake and key not in self._living
+        self._waking.pop(key, None)
 
     async def _session(self, key: SessionKey, new: SessionRow | None) -> Session | None:
         session = self._awake.get(key)
