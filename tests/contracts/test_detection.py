@@ -1,6 +1,8 @@
 """A format is known by content: whatever stands before it, and however little of a file is there."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -112,5 +114,7 @@ def test_a_document_of_another_kind_is_of_no_format(data):
     assert detect(data) is None
 
 
-def test_every_name_of_a_format_is_told_to_who_names_another():
-    assert len(NAMES) == len(set(NAMES))
+def test_the_page_of_what_is_read_has_a_row_for_each_format():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "formats.md").read_text()
+
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(NAMES)

@@ -9,7 +9,7 @@ import shutil
 import pytest
 import zstandard
 
-from ctxgc.daemon.feeds.watch import WatchedPath, Watcher
+from ctxgc.daemon.feeds.watch import FollowedFile, WatchedPath, Watcher
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_over, open_stash
 from tests.daemon.test_imports import everything, once
@@ -280,3 +280,29 @@ async def test_a_sidecar_of_no_format_is_no_error_of_the_watch(bench, tmp_path):
     await look(bench, watched, tmp_path / "sessions-index.json", is_start=True)
 
     assert watched.error == ""
+
+
+async def test_a_backlog_waits_between_its_slices_while_a_change_is_read(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr("ctxgc.daemon.feeds.watch.SLICE_BYTES", 500)
+    old, live = aged(tmp_path, "old", age_s=9, turns=20), aged(tmp_path, "live", age_s=0, turns=20)
+    order, real = [], FollowedFile.take
+
+    async def take(self, data, *, is_log):
+        order.append(self.identity[1])
+        await real(self, data, is_log=is_log)
+
+    monkeypatch.setattr(FollowedFile, "take", take)
+    watched = WatchedPath(str(tmp_path))
+    backlog = asyncio.create_task(look(bench, watched, old, is_start=True))
+
+    async def has_begun():
+        return bool(order)
+
+    await until(has_begun)
+    await look(bench, watched, live)
+    await backlog
+
+    mine = live.stat().st_ino
+    first, last = order.index(mine), len(order) - order[::-1].index(mine)
+    assert order[first + 1 : last].count(old.stat().st_ino) <= 1
+    assert order[-1] == old.stat().st_ino

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ctxgc.adapters.contract import Transcript
 from ctxgc.adapters.json_values import as_dict
 from ctxgc.adapters.transcripts.claude_code import ClaudeCode
+from ctxgc.adapters.transcripts.claude_stream import ClaudeStream, is_claude_stream
 from ctxgc.adapters.transcripts.codex import Codex
 from ctxgc.adapters.transcripts.codex_document import CodexDocument, is_codex_document
 from ctxgc.adapters.transcripts.copilot_cli import CopilotCli, is_copilot_cli
@@ -105,6 +106,7 @@ FORMATS: tuple[TranscriptFormat, ...] = (
     TranscriptFormat("gemini_cli", is_gemini_lines, GeminiCli),
     TranscriptFormat("gemini_cli_document", is_gemini_document, GeminiCliDocument),
     TranscriptFormat("claude_code", is_claude_code, ClaudeCode),
+    TranscriptFormat("claude_stream", is_claude_stream, ClaudeStream),
     TranscriptFormat("pi", is_pi, Pi),
     TranscriptFormat("droid", is_droid, Droid),
     TranscriptFormat("copilot_cli", is_copilot_cli, CopilotCli),

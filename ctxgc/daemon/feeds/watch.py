@@ -115,6 +115,10 @@ class Watcher:
         self._services = services
         self._spawn = spawn
         self._watched: dict[str, WatchedPath] = {}
+        self._changes = 0
+        """Changes that are read now, of all paths: the backlogs wait."""
+        self._calm = asyncio.Event()
+        self._calm.set()
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -226,6 +230,8 @@ class Watcher:
 
     async def _read_on(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
         async with watched.reading.setdefault(path, asyncio.Lock()):
+            # Only now: a change of the file that a backlog reads has to wait for the backlog.
+            self._note_change(0 if is_start else 1)
             try:
                 await self._read_file(watched, path, is_start=is_start)
                 watched.error = ""
@@ -237,7 +243,16 @@ class Watcher:
             except Exception as error:
                 watched.files.pop(path, None)
                 watched.error = f"{path}: {_bug(error)}"
+            finally:
+                self._note_change(0 if is_start else -1)
         watched.reading.pop(path, None)
+
+    def _note_change(self, more: int) -> None:
+        self._changes += more
+        if self._changes:
+            self._calm.clear()
+        else:
+            self._calm.set()
 
     async def _read_file(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
         if not await asyncio.to_thread(os.path.isfile, path):
@@ -263,6 +278,8 @@ class Watcher:
                 followed = watched.files[path] = FollowedFile(Feed(self._services), identity)
             file.seek(followed.offset)
             while data := await asyncio.to_thread(file.read, SLICE_BYTES):
+                if is_start:
+                    await self._calm.wait()
                 followed.offset += len(data)
                 watched.bytes_read += len(data)
                 await followed.take(data, is_log=path.endswith(LOG_SUFFIX))

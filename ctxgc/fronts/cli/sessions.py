@@ -127,17 +127,22 @@ def _say_watched(page: terminal.Page, reply: WatchReply) -> None:
     rows = [
         (
             path_watch.path,
-            count(path_watch.files),
+            _progress(path_watch.files_looked_at, path_watch.files_found),
             terminal.size(path_watch.bytes_read),
             path_watch.error,
         )
         for path_watch in reply.watched
     ]
     if rows:
-        page.table(("followed", ">files", ">read", "error"), rows)
+        page.table(("followed", ">looked at", ">read", "error"), rows)
     elif not reply.changed:
         folder = plain(own_sessions.typed_folder(own_sessions.folders(os.environ)[0], os.environ))
         page.say(f"nothing is followed; `ctxgc watch {folder}` follows Claude Code's sessions")
+
+
+def _progress(done: int, found: int) -> str:
+    """How far a watch is in the files that were there at its beginning."""
+    return count(found) if done >= found else f"{count(done)} of {count(found)}"
 
 
 def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
