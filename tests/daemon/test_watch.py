@@ -285,24 +285,27 @@ async def test_a_sidecar_of_no_format_is_no_error_of_the_watch(bench, tmp_path):
 async def test_a_backlog_waits_between_its_slices_while_a_change_is_read(bench, tmp_path, monkeypatch):
     monkeypatch.setattr("ctxgc.daemon.feeds.watch.SLICE_BYTES", 500)
     old, live = aged(tmp_path, "old", age_s=9, turns=20), aged(tmp_path, "live", age_s=0, turns=20)
-    order, real = [], FollowedFile.take
+    order, begun, go_on, real = [], asyncio.Event(), asyncio.Event(), FollowedFile.take
 
     async def take(self, data, *, is_log):
         order.append(self.identity[1])
+        if len(order) == 1:
+            begun.set()
+            await go_on.wait()
         await real(self, data, is_log=is_log)
 
     monkeypatch.setattr(FollowedFile, "take", take)
     watched = WatchedPath(str(tmp_path))
     backlog = asyncio.create_task(look(bench, watched, old, is_start=True))
+    await begun.wait()
+    change = asyncio.create_task(look(bench, watched, live))
 
-    async def has_begun():
-        return bool(order)
+    async def is_reading():
+        return live.stat().st_ino in order
 
-    await until(has_begun)
-    await look(bench, watched, live)
-    await backlog
+    await until(is_reading)
+    go_on.set()
+    await asyncio.gather(backlog, change)
 
-    mine = live.stat().st_ino
-    first, last = order.index(mine), len(order) - order[::-1].index(mine)
-    assert order[first + 1 : last].count(old.stat().st_ino) <= 1
-    assert order[-1] == old.stat().st_ino
+    mine = [number == live.stat().st_ino for number in order]
+    assert mine == sorted(mine[:1]) + [True] * sum(mine) + [False] * (len(mine) - sum(mine) - 1)

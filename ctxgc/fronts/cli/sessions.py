@@ -106,16 +106,22 @@ def unreadable(failed: FailedReply) -> str:
 
 def _watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", default="", metavar="PATH", help="a transcript, or a folder of them")
-    parser.add_argument("--remove", action="store_true", help="stop following PATH")
+    parser.add_argument("--keep", action="store_true", help="follow PATH after a restart of the daemon too")
+    parser.add_argument("--remove", action="store_true", help="stop following PATH, now and after a restart")
 
 
 def watch(shell: Shell, args: argparse.Namespace) -> int:
     """Follow, stop following, or say what is followed."""
-    if args.remove and not args.path:
-        usage("--remove takes the path that is followed", "`ctxgc watch` lists them")
+    if (args.remove or args.keep) and (not args.path or (args.remove and args.keep)):
+        usage("--keep or --remove takes a path", "`ctxgc watch` lists those that are followed")
     if args.path:
         method = "watch.remove" if args.remove else "watch.add"
-        reply: WatchReply = shell.call(method, {"path": os.path.abspath(args.path)})
+        path = os.path.abspath(args.path)
+        reply: WatchReply = shell.call(method, {"path": path})
+        if args.keep or args.remove:
+            from ctxgc.fronts.cli import kept_watches
+
+            kept_watches.keep(kept_watches.config_file(), path, is_kept=args.keep)
     else:
         reply = shell.call("watch.list", {})
     return shell.answer(reply, lambda page: _say_watched(page, reply))
