@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ctxgc.adapters.transcripts.formats import FORMATS, detect
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from tests.contracts.conversations import LIST_NAMES, WRITERS, Call, Turn
-from tests.contracts.test_transcripts import NAMES, every_format, sample
+from tests.contracts.test_damaged_lines import harmless_damage
+from tests.contracts.test_transcripts import NAMES, every_format, lines_of, sample
 from tests.contracts.transcript_state import read, state_of
 
 BEFORE = st.lists(st.sampled_from([b"\0" * 9, b"\xef\xbb\xbf", b"\n", b"\r\n", b" "]), max_size=3).map(b"".join)
@@ -29,6 +30,17 @@ def test_what_a_crash_or_an_editor_left_in_front_hides_no_format(name, before):
 @pytest.mark.parametrize("newline", [b"\r", b"\r\n"])
 def test_a_log_with_other_ends_of_lines_is_the_same_format(name, newline):
     assert detect(sample(name).replace(b"\n", newline)) == name
+
+
+@pytest.mark.parametrize("name", [name for name in LINE_NAMES if name not in ("segments", "tau_bench")])
+@given(st.data())
+def test_a_damaged_beginning_hides_no_format(name, data):
+    damaged, _ = data.draw(harmless_damage(lines_of(name)))
+    stub = data.draw(st.sampled_from(lines_of(name)))[: data.draw(st.integers(0, 40))].rstrip(b"\n")
+
+    assert detect(damaged) == name
+    assert detect(stub + damaged) == name
+    assert detect(damaged.replace(b"\n", b"")) == name
 
 
 @every_format

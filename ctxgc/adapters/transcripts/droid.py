@@ -10,7 +10,6 @@ Messages have the blocks of Anthropic's API. Droid is closed; the shape is that 
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ctxgc.adapters.builder import Birth
@@ -18,7 +17,7 @@ from ctxgc.adapters.contract import Opened
 from ctxgc.adapters.host_texts.wrappers import wrappers
 from ctxgc.adapters.json_values import as_dict, as_text, block_text, blocks, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role
 
@@ -27,12 +26,12 @@ NO_SESSION = "session"
 
 HOST_TAG = "system-reminder"
 
-_START = re.compile(rb'\s*\{\s*"type"\s*:\s*"session_start"\s*,\s*"id"\s*:')
+_HEADER_KEYS = frozenset({"id", "cwd"})
 
 
 def is_droid(head: bytes) -> bool:
-    """A first line that is a session's header."""
-    return _START.match(head) is not None
+    """A record that is a session's header."""
+    return any(value.get("type") == "session_start" and value.keys() >= _HEADER_KEYS for value in head_objects(head))
 
 
 class Droid(LineTranscript):

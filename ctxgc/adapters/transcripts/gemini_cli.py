@@ -34,7 +34,7 @@ from ctxgc.adapters.transcripts.genai_content import (
     response_content,
 )
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
 from ctxgc.adapters.transcripts.resync import readable, salvage
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.errors import BadTranscript
@@ -59,8 +59,8 @@ _CONTENTS = re.compile(rb'(?:^\s*\[|"(?:contents|history)"\s*:\s*\[)\s*\{\s*"(?:
 
 def is_gemini_lines(head: bytes) -> bool:
     """A header of Gemini CLI alone on the first line."""
-    first, newline, _ = head.partition(b"\n")
-    return bool(newline) and _HEADER.match(first) is not None and not _MESSAGES.search(first)
+    keys = {"sessionId", "projectHash"}
+    return any(keys <= value.keys() and "messages" not in value for value in head_objects(head))
 
 
 def is_gemini_document(head: bytes) -> bool:

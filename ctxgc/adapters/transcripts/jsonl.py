@@ -42,11 +42,14 @@ def inflated_head(data: bytes, size: int = 2**16) -> bytes:
 
 
 def head_objects(head: bytes) -> Iterator[dict[str, Any]]:
-    """The JSON objects on the first whole lines; the last one may be cut and is left out."""
-    for line in head.split(b"\n")[:HEAD_LINES_MAX]:
+    """The JSON objects on the first lines, those of a damaged line too; the last one may be cut and is left out."""
+    lines = head.split(b"\n")[:HEAD_LINES_MAX]
+    for number, line in enumerate(lines, 1):
         value = lenient_object(line)
         if value is not None:
             yield value
+        elif b"{" in line:
+            yield from salvage(readable(line), bool, is_final=number < len(lines)).records
 
 
 class JsonLines:

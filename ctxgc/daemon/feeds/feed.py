@@ -138,6 +138,8 @@ class Feed:
     async def finish(self) -> None:
         """The input ends here for now: read the rest, and bring the window of every session up to date."""
         if self._parser is None:
+            if not self._head.strip():
+                raise NoTranscript("nothing is in it")
             await self._begin(is_last=True)
             await self._take(await self._work(self._parse, self._pop_head()))
         assert self._parser is not None

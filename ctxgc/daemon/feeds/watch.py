@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from watchfiles import awatch
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX
-from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound, UnknownFormat
+from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.daemon.feeds.feed import Feed
 from ctxgc.daemon.feeds.importing import (
     LOG_SUFFIX,
@@ -238,7 +238,7 @@ class Watcher:
             except (CtxgcError, OSError) as error:
                 # A bad file must not end the watch; its next change begins the file anew.
                 watched.files.pop(path, None)
-                if not isinstance(error, UnknownFormat) or path == watched.path:
+                if not isinstance(error, UnknownFormat | NoTranscript) or path == watched.path:
                     watched.error = f"{path}: {error}"
             except Exception as error:
                 watched.files.pop(path, None)
