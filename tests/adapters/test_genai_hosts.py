@@ -39,6 +39,23 @@ def test_a_message_that_has_grown_is_one_message():
     assert texts(state) == ["go", "I look.", "grey", "and?"]
 
 
+def test_a_message_that_is_written_again_changes_nothing():
+    whole = message("b", "gemini", "I look.", toolCalls=[call("c", "grey")])
+    state, _ = gemini(message("a", "user", "go"), whole, whole, whole | {"tokens": {"input": 9}})
+
+    assert texts(state) == ["go", "I look.", "grey"]
+
+
+def test_a_result_in_a_shortened_history_is_no_second_result():
+    answer = {"functionResponse": {"id": "c", "name": "read_file", "response": {"output": "grey"}}}
+    reply = message("b", "gemini", "", toolCalls=[call("c", "grey")])
+    note = message("n", "user", [{"text": "We went."}, answer])
+    state, _ = gemini(message("a", "user", "go"), reply, {"$set": {"messages": [note, reply]}})
+
+    assert texts(state) == ["We went.", "grey"]
+    assert [segment.kind for segment in state.segments.values()] == [Kind.USER, Kind.TOOL_CALL, Kind.SUMMARY]
+
+
 def test_two_calls_of_one_id_keep_their_own_results():
     state, _ = gemini(message("b", "gemini", "", toolCalls=[call("c", "one"), call("c", "two")]))
 

@@ -251,3 +251,12 @@ async def test_every_act_of_these_tests_changes_a_session(bench, tmp_path):
     acts = [(name, number) for name in names for number in range(30 if name == "evict" else 4)]
 
     assert set(await worn(bench, tmp_path, acts)) == set(names)
+
+
+async def test_one_changed_letter_of_a_text_is_noticed(bench, kept_bench, tmp_path):
+    path = await exported(kept_bench, tmp_path, {"session": str(await a_clients_session(kept_bench))})
+    path.write_text(path.read_text().replace("why?", "who?"))
+
+    [failed] = (await bench.call("import", paths=[str(path)]))["failed"]
+
+    assert "checksum" in failed["error"]

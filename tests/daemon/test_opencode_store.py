@@ -3,12 +3,15 @@
 import hashlib
 import json
 import sqlite3
+from contextlib import closing
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.feeds import importing
+from ctxgc.daemon.feeds.opencode_store import opened_store, session_document
 from ctxgc.daemon.feeds.watch import WatchedPath
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.contracts.hosts import HOSTS
@@ -140,3 +143,21 @@ async def test_a_session_of_a_store_that_has_not_changed_is_not_read_again(tmp_p
             await look(bench, WatchedPath(str(tmp_path)), tmp_path / "opencode.db", is_start=True)
 
     assert documents == ["two", "one", "one"]
+
+
+def test_the_store_is_opened_for_reading_alone(tmp_path):
+    store = OpenCodeStore(tmp_path / "opencode.db")
+    store.put(session("one"))
+
+    with closing(opened_store(str(tmp_path / "opencode.db"))) as db, pytest.raises(sqlite3.OperationalError):
+        db.execute("DELETE FROM session")
+
+
+def test_messages_come_in_the_order_of_their_times(tmp_path):
+    store, both = OpenCodeStore(tmp_path / "opencode.db"), session("one")
+    both["messages"].reverse()
+    store.put(both)
+
+    document = json.loads(session_document(str(tmp_path / "opencode.db"), "one"))
+
+    assert [message["id"] for message in document["messages"]] == ["one-2", "one-1"]

@@ -50,7 +50,7 @@ def is_store_name(name: str) -> bool:
 
 def stored_sessions(path: str) -> list[StoredSession]:
     """The sessions of a store, the newest first. Raises `UnknownFormat` for another database, `BadTranscript`."""
-    with closing(_opened(path)) as db, _reading(path):
+    with closing(opened_store(path)) as db, _reading(path):
         tables = {row["name"] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables >= TABLES:
             raise UnknownFormat("a database, and not OpenCode's", hint="`ctxgc import` reads OpenCode's `opencode.db`")
@@ -65,7 +65,7 @@ def stored_sessions(path: str) -> list[StoredSession]:
 
 def session_document(path: str, session: str) -> bytes:
     """The document of a session. Raises `BadTranscript`."""
-    with closing(_opened(path)) as db, _reading(path):
+    with closing(opened_store(path)) as db, _reading(path):
         db.execute("BEGIN")
         row = db.execute("SELECT * FROM session WHERE id = ?", (session,)).fetchone()
         if row is None:
@@ -74,7 +74,8 @@ def session_document(path: str, session: str) -> bytes:
         return json.dumps({"info": _info(dict(row)), "messages": messages}).encode()
 
 
-def _opened(path: str) -> sqlite3.Connection:
+def opened_store(path: str) -> sqlite3.Connection:
+    """A connection that cannot write. Raises `BadTranscript`."""
     try:
         db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
     except sqlite3.Error as error:
