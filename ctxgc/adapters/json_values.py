@@ -12,6 +12,11 @@ import msgspec
 NAME_CHARS_MAX = 512
 """Of a tool, a title, a path: what comes from a host and ends up as a key."""
 
+DATE_CHARS = 8
+"""Of a date in digits: a longer number counts seconds or milliseconds."""
+NUMBER_CHARS_MAX = 18
+"""Of a stamp that is a number in a text."""
+
 MILLISECONDS_FROM = 10**11
 """A stamp from here on counts milliseconds: as seconds it would be in the year 5138."""
 
@@ -65,8 +70,10 @@ def as_count(value: object) -> int:
 def unix_s(value: object) -> float:
     """Unix time of an ISO 8601 stamp, or of a number of seconds or milliseconds; 0.0 if it is none of these.
 
-    A stamp without a zone is UTC.
+    A stamp without a zone is UTC; a number may come as a text.
     """
+    if isinstance(value, str) and len(value) > DATE_CHARS and value.isascii() and value.isdigit():
+        value = int(value[:NUMBER_CHARS_MAX])
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MILLISECONDS_FROM * 1000:
         return value / 1000 if value >= MILLISECONDS_FROM else float(value)
     if not isinstance(value, str):

@@ -308,7 +308,7 @@ class Backup(Params):
 
 
 class Export(OfSession):
-    """Write a session as plain JSON segments to a new file."""
+    """Write a session whole to a new file: segments, states, references, journal and settings."""
 
     opened: ClassVar[frozenset[str]] = frozenset({"path"})
     path: AbsolutePath
@@ -378,7 +378,7 @@ VERBS: dict[str, Verb] = {
     "messages.collect": Verb(MessagesCollect, sessions.RenderReply, "make a list of a model API fit a budget", True),
     "window.sync": Verb(WindowSync, SyncReply, "the gateway's word on a session's window; what is to leave it", True),
     "import": Verb(Import, daemon.ImportReply, "read transcripts", True),
-    "export": Verb(Export, stash.ExportReply, "write a session as plain JSON segments"),
+    "export": Verb(Export, stash.ExportReply, "write a session whole to a new file, which `import` brings back"),
     "backup": Verb(Backup, stash.BackupReply, "a consistent copy of the stash"),
     "watch.add": Verb(WatchAdd, daemon.WatchReply, "follow transcripts as they grow", True),
     "watch.list": Verb(Nothing, daemon.WatchReply, "what is being followed, and how far"),

@@ -29,7 +29,9 @@ def test_a_decomposed_name_is_the_composed_one():
     assert resolve(unicodedata.normalize("NFD", "résumé.md"), "/w") == "/w/résumé.md"
 
 
-@pytest.mark.parametrize("stamp", ["2026-05-01T10:00:00Z", 1777629600, 1777629600.0, 1777629600000])
+@pytest.mark.parametrize(
+    "stamp", ["2026-05-01T10:00:00Z", 1777629600, 1777629600.0, 1777629600000, "1777629600000", "1777629600"]
+)
 def test_a_stamp_in_seconds_or_milliseconds_is_the_same_moment(stamp):
     assert unix_s(stamp) == 1777629600.0
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import Admitted, Opened
-from ctxgc.adapters.transcripts.segments_json import SegmentDocument, SegmentLines, encode
+from ctxgc.adapters.transcripts.segments_json import SegmentDocument, SegmentLines, header_fields, segment_fields
+from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.segment import NO_FACTS, Access, CallFacts, Kind, PathUse, Piece, Role, Segment, Status
 
 HEADER = {"format": "ctxgc-segments", "version": 1, "session": "s"}
@@ -64,7 +65,8 @@ def test_an_exported_session_reads_back_exactly_whatever_bytes_it_holds_i9(data)
     opened = Opened("s", project="/p", title="t")
     transcript = SegmentLines()
 
-    events = transcript.feed(b"".join(encode("codex", opened, sent))) + transcript.finish()
+    records = [header_fields("codex", opened), *map(segment_fields, sent)]
+    events = transcript.feed(b"".join(encode_json(record) + b"\n" for record in records)) + transcript.finish()
 
     assert events == [opened, *(Admitted("s", segment) for segment in sent)]
     assert transcript.source == "codex"
@@ -123,7 +125,7 @@ def test_one_bad_segment_costs_itself_and_nothing_else():
 def test_a_version_of_the_future_is_counted_as_such():
     transcript = SegmentLines()
 
-    events = transcript.feed(json.dumps(HEADER | {"version": 2}).encode() + b"\n")
+    events = transcript.feed(json.dumps(HEADER | {"version": 3}).encode() + b"\n")
 
     assert events == []
     assert transcript.skipped == {"unknown_version": 1}

@@ -8,7 +8,8 @@ import pytest
 
 from ctxgc.adapters.contract import Admitted, Opened, Used
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
-from ctxgc.adapters.transcripts.trajectories import MiniSweAgent, OpenAiChatDocument, SweAgent, TauBench
+from ctxgc.adapters.transcripts.trajectories import MiniSweAgent, SweAgent, TauBench
+from ctxgc.adapters.transcripts.wire_documents import OpenAiChatDocument
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Access, Kind, PathUse, Status

@@ -51,3 +51,19 @@ def test_a_list_cut_in_two_gives_no_session():
     events, transcript = read("anthropic", json.dumps(MESSAGES).encode()[:-20])
 
     assert (events, transcript.skipped["malformed"]) == ([], 1)
+
+
+def test_what_a_later_request_has_dropped_is_stored_and_out_of_the_window():
+    shorter = [MESSAGES[0], {"role": "assistant", "content": "At dawn."}]
+    data = lines(*({"model": "m", "messages": messages} for messages in (MESSAGES, shorter)))
+    [state] = state_of(read("anthropic", data)[0]).values()
+
+    assert set(state.segments) - set(state.window) == {"toolu_1"}
+    assert [state.segments[name].body[0].text for name in state.window] == ["When do we moor?", "At dawn."]
+
+
+def test_requests_of_two_conversations_are_two_sessions():
+    other = [{"role": "user", "content": "Name this session."}, *MESSAGES[1:]]
+    data = lines(*({"model": "m", "messages": messages} for messages in (MESSAGES, other, MESSAGES)))
+
+    assert [len(state.window) for state in state_of(read("anthropic", data)[0]).values()] == [2, 2]

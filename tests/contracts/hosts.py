@@ -6,7 +6,7 @@ The steps know nothing of hosts; a `Host` knows the tools of one, and both of it
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from hypothesis import strategies as st
@@ -105,6 +105,14 @@ OPENCODE_TOOLS = one_of_tools(
     write=objects(filePath=PATHS, content=OLD),
     bash=objects(command=SHELL),
     todowrite=TODOS,
+)
+QWEN_TOOLS = one_of_tools(
+    read_file=objects(absolute_path=PATHS),
+    edit=objects(file_path=PATHS, old_string=OLD, new_string=st.just("")),
+    write_file=objects(file_path=PATHS, content=OLD),
+    run_shell_command=objects(command=SHELL),
+    grep_search=objects(pattern=st.just("tide"), path=PATHS),
+    todo_write=TODOS,
 )
 PATCH = "*** Begin Patch\n*** Update File: a.py\n@@\n-def total_of(rows):\n+def total(rows):\n*** End Patch"
 SCRIPT = 'const r = await tools.exec_command({cmd:"COMMAND"}); text(JSON.stringify(r));'
@@ -216,6 +224,58 @@ def codex_request(steps):
     return items
 
 
+# Droid and Qwen Code
+
+
+def droid_log(steps):
+    header = {"type": "session_start", "id": "s", "cwd": CWD, "timestamp": START_S}
+    messages = claude_request(steps)
+    records = [{"type": "message", "id": f"m{number}", "message": said} for number, said in enumerate(messages)]
+    return _lines([header, *({"timestamp": START_S} | record for record in records)])
+
+
+def qwen_log(steps):
+    records = []
+
+    def record(kind, role, parts):
+        number = len(records) + 1
+        base = {"uuid": f"u{number}", "parentUuid": f"u{number - 1}" if records else None, "sessionId": "s"}
+        records.append(
+            base | {"timestamp": START_S, "cwd": CWD, "type": kind, "message": {"role": role, "parts": parts}}
+        )
+
+    for step in steps:
+        record("user", "user", [{"text": step.prompt}])
+        thought = [{"text": step.thought, "thought": True}] if step.thought else []
+        said = [{"text": step.answer}] if step.answer else []
+        calls = [{"functionCall": {"id": c.id, "name": c.tool, "args": c.input}} for c in step.calls]
+        record("assistant", "model", [*thought, *said, *calls])
+        for call in step.calls:
+            answer = {"id": call.id, "name": call.tool, "response": {"output": call.output}}
+            record("tool_result", "user", [{"functionResponse": answer}])
+    return _lines(records)
+
+
+def chat_request(steps):
+    messages = []
+    for step in steps:
+        messages.append({"role": "user", "content": step.prompt})
+        message = {"role": "assistant", "content": step.answer or None}
+        message |= {"reasoning_content": step.thought} if step.thought else {}
+        calls = [
+            {"id": c.id, "type": "function", "function": {"name": c.tool, "arguments": json.dumps(c.input)}}
+            for c in step.calls
+        ]
+        messages.append(message | ({"tool_calls": calls} if calls else {}))
+        messages += [{"role": "tool", "tool_call_id": c.id, "content": c.output} for c in step.calls]
+    return messages
+
+
+def without_errors(steps):
+    """Chat Completions has no place for the failure of a call."""
+    return [replace(step, calls=[replace(call, is_error=False) for call in step.calls]) for step in steps]
+
+
 # OpenCode
 
 
@@ -284,6 +344,8 @@ HOSTS = {
             codex_log,
             codex_request,
         ),
+        Host("droid", "anthropic_messages", steps(CLAUDE_TOOLS), droid_log, claude_request),
+        Host("qwen_code", "openai_chat", steps(QWEN_TOOLS).map(without_errors), qwen_log, chat_request),
         Host("opencode", "anthropic_messages", steps(OPENCODE_TOOLS), opencode_log, opencode_request),
     )
 }

@@ -156,13 +156,15 @@ def test_parallel_calls_of_one_reply_are_one_message_and_their_results_the_next(
     assert [message["role"] for message in chat] == ["user", "assistant", "tool", "tool"]
 
 
-def test_a_result_without_a_call_is_counted_and_left_alone():
+def test_a_result_without_a_call_is_a_text_of_its_own_that_no_edit_touches():
     request = [USER, results(("nobody", "x"))]
 
     window = ANTHROPIC.parse(json.dumps(request).encode())
 
-    assert window.skipped == {"orphan_result": 1}
-    assert [segment.kind for segment in window.segments] == [Kind.USER]
+    assert [segment.kind for segment in window.segments] == [Kind.USER, Kind.ATTACHMENT]
+    assert window.segments[1].body[0].text == "x"
+    assert window.segments[1].id not in window.spans
+    assert not window.skipped
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))

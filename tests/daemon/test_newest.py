@@ -104,9 +104,11 @@ async def test_a_record_that_an_old_transcript_gained_makes_it_the_newest(two, t
 
 
 async def test_a_segment_that_a_program_adds_makes_its_session_the_newest(two):
-    await two.call("segment.add", session="claude_code:old1", segment={"kind": "other", "text": "the tide is in"})
+    await two.call("session.open", session="own", project=HERE["cwd"])
+    await two.call("session.open", session="other", project=HERE["cwd"])
+    await two.call("segment.add", session="client:own", segment={"kind": "other", "text": "the tide is in"})
 
-    assert await newest(two) == "claude_code:old1"
+    assert await newest(two) == "client:own"
 
 
 @pytest.mark.parametrize("mode", ["off", "shadow", "on"])

@@ -2,13 +2,14 @@
 
 import asyncio
 import gzip
+import os
 import random
 import shutil
 
 import pytest
 import zstandard
 
-from ctxgc.daemon.feeds.watch import WatchedPath
+from ctxgc.daemon.feeds.watch import FollowedFile, WatchedPath, Watcher
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_over, open_stash
 from tests.daemon.test_imports import everything, once
@@ -193,3 +194,118 @@ async def test_following_twice_is_following_once_and_removing_stops_it(bench, tm
     assert (await bench.call("watch.remove", path=str(tmp_path)))["changed"].endswith(
         "was not followed; what was read stays"
     )
+
+
+def aged(folder, name, age_s, turns=2):
+    path = folder / f"{name}.jsonl"
+    path.write_bytes(worked(turns, session=name).data)
+    os.utime(path, (1_700_000_000 - age_s,) * 2)
+    return path
+
+
+async def test_the_backlog_begins_with_what_was_written_last_and_says_how_far_it_is(bench, tmp_path, monkeypatch):
+    for number in (3, 0, 2, 1):
+        aged(tmp_path, f"s{number}", age_s=number)
+    progress, real = [], Watcher._read_file
+
+    async def read_file(self, watched, path, *, is_start):
+        progress.append((os.path.basename(path), watched.looked_at, watched.found))
+        await real(self, watched, path, is_start=is_start)
+
+    monkeypatch.setattr(Watcher, "_read_file", read_file)
+    await bench.call("watch.add", path=str(tmp_path))
+
+    async def is_done():
+        [watched] = (await bench.call("watch.list"))["watched"]
+        return watched["files_looked_at"] == watched["files_found"] == 4
+
+    await until(is_done)
+    assert progress[:4] == [(f"s{number}.jsonl", number, 4) for number in range(4)]
+
+
+async def test_a_file_that_changes_is_read_whatever_is_left_of_the_backlog(bench, tmp_path, monkeypatch):
+    for number in range(5):
+        aged(tmp_path, f"s{number}", age_s=number)
+    real, gate = Watcher._read_file, asyncio.Event()
+
+    async def read_file(self, watched, path, *, is_start):
+        if is_start:
+            await gate.wait()
+        await real(self, watched, path, is_start=is_start)
+
+    monkeypatch.setattr(Watcher, "_read_file", read_file)
+    await bench.call("watch.add", path=str(tmp_path))
+
+    async def is_found():
+        return (await bench.call("watch.list"))["watched"][0]["files_found"] == 5
+
+    await until(is_found)
+    (tmp_path / "live.jsonl").write_bytes(worked(2, session="live").data)
+
+    async def is_read():
+        return "claude_code:live" in str((await bench.call("session.list"))["sessions"])
+
+    await until(is_read)
+    assert await segments(bench) == 3
+    gate.set()
+    await until(lambda: _is(bench, 6 * 3))
+
+
+async def test_a_change_that_comes_while_the_backlog_reads_the_file_is_not_read_twice(bench, tmp_path):
+    path = aged(tmp_path, "s0", age_s=0, turns=40)
+    watched = WatchedPath(str(tmp_path))
+
+    await asyncio.gather(*(look(bench, watched, path, is_start=is_start) for is_start in (True, False, False)))
+
+    assert watched.bytes_read == path.stat().st_size
+    assert watched.reading == {}
+
+
+async def test_the_files_that_stay_open_are_those_that_changed_last(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr("ctxgc.daemon.feeds.watch.FEEDS_MAX", 3)
+    paths = [aged(tmp_path, f"s{number}", age_s=number) for number in range(6)]
+    watched = WatchedPath(str(tmp_path))
+    await look(bench, watched, paths[0])
+    for path in paths[1:]:
+        await look(bench, watched, path, is_start=True)
+
+    assert str(paths[0]) in watched.files
+    assert len(watched.files) == 3
+
+
+async def test_a_sidecar_of_no_format_is_no_error_of_the_watch(bench, tmp_path):
+    (tmp_path / "sessions-index.json").write_text('{"version": 1}')
+    watched = WatchedPath(str(tmp_path))
+
+    await look(bench, watched, tmp_path / "sessions-index.json", is_start=True)
+
+    assert watched.error == ""
+
+
+async def test_a_backlog_waits_between_its_slices_while_a_change_is_read(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr("ctxgc.daemon.feeds.watch.SLICE_BYTES", 500)
+    old, live = aged(tmp_path, "old", age_s=9, turns=20), aged(tmp_path, "live", age_s=0, turns=20)
+    order, begun, go_on, real = [], asyncio.Event(), asyncio.Event(), FollowedFile.take
+
+    async def take(self, data, *, is_log):
+        order.append(self.identity[1])
+        if len(order) == 1:
+            begun.set()
+            await go_on.wait()
+        await real(self, data, is_log=is_log)
+
+    monkeypatch.setattr(FollowedFile, "take", take)
+    watched = WatchedPath(str(tmp_path))
+    backlog = asyncio.create_task(look(bench, watched, old, is_start=True))
+    await begun.wait()
+    change = asyncio.create_task(look(bench, watched, live))
+
+    async def is_reading():
+        return live.stat().st_ino in order
+
+    await until(is_reading)
+    go_on.set()
+    await asyncio.gather(backlog, change)
+
+    mine = [number == live.stat().st_ino for number in order]
+    assert mine == sorted(mine[:1]) + [True] * sum(mine) + [False] * (len(mine) - sum(mine) - 1)

@@ -27,7 +27,7 @@ CUT_PHRASES = (b"tokens truncated", b"lines truncated", b"characters truncated",
 CUT_SIGNS = (b"elided", b"<persisted-output>", UNCHANGED)
 """Hosts' phrases for a shortened output."""
 
-PATH_KEYS = ("file_path", "filePath", "notebook_path", "path", "filename", "paths")
+PATH_KEYS = ("file_path", "filePath", "absolute_path", "notebook_path", "path", "filename", "paths")
 FILE_TOOLS = {
     "read": Access.READ,
     "notebookread": Access.READ,
@@ -37,7 +37,11 @@ FILE_TOOLS = {
     "multiedit": Access.EDIT,
     "notebookedit": Access.EDIT,
     "write": Access.WRITE,
+    "replace": Access.EDIT,
+    "replace_in_file": Access.EDIT,
+    "apply_diff": Access.EDIT,
     "write_file": Access.WRITE,
+    "write_to_file": Access.WRITE,
     "create": Access.WRITE,
 }
 EDITOR_TOOLS = frozenset({"str_replace_editor", "str_replace_based_edit_tool"})
@@ -49,10 +53,21 @@ EDITOR_COMMANDS = {
     "str_replace": Access.EDIT,
     "insert": Access.EDIT,
 }
-PLAN_TOOLS = frozenset({"todowrite", "update_plan", "exitplanmode"})
+PLAN_TOOLS = frozenset({"todowrite", "todo_write", "write_todos", "update_plan", "exitplanmode"})
 SUB_AGENT_TOOLS = frozenset({"task", "agent", "spawn_agent"})
-SEARCH_TOOLS = frozenset({"grep", "glob"})
-SHELL_TOOLS = frozenset({"bash", "shell", "exec_command", "local_shell", "container.exec", "run_shell_command"})
+SEARCH_TOOLS = frozenset({"grep", "glob", "grep_search", "search_file_content", "search_files"})
+SHELL_TOOLS = frozenset(
+    {
+        "bash",
+        "shell",
+        "exec_command",
+        "local_shell",
+        "container.exec",
+        "run_shell_command",
+        "execute",
+        "execute_command",
+    }
+)
 OLD_KEYS = ("old_string", "oldString", "old_str", "old_text", "oldText")
 
 

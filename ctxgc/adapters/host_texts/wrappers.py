@@ -124,6 +124,9 @@ def output_facts(name: str, tool: str = "") -> Facts:
     return Facts(command=name[: COMMAND_CHARS_MAX - 1], tool=tool)
 
 
+LONE_RESULT_FACTS = output_facts("a result without its call")
+
+
 def most_protected(text: str, readings: Iterable[TextReading]) -> TextReading:
     """The reading of a text of several wrappers: the whole text stays if any wrapper must."""
     ranked: Sequence[TextReading] = sorted(readings, key=lambda reading: _PROTECTED_FIRST.index(reading.kind))

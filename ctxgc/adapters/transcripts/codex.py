@@ -55,7 +55,7 @@ BARE_ITEMS = CALLS | OUTPUTS | {"message", "reasoning"}
 
 def _bare(value: dict[str, Any]) -> CodexRecord:
     """A record of such a rollout: its first line is what `session_meta` says now, every other one an item."""
-    if value.get("type") in BARE_ITEMS:
+    if as_text(value.get("type")) in BARE_ITEMS:
         return CodexRecord(value.get("timestamp"), "response_item", value)
     if "record_type" in value:
         return CodexRecord(None, f"record_type.{value['record_type']}", {})
@@ -76,6 +76,8 @@ class Codex(LineTranscript):
         self._chain: SessionBuilder | None = None
         self._cwd = ""
         self._model = ""
+        self._is_bare = False
+        """The rollout is an old one, of bare items."""
         self._is_replying = False
         self._billed_turn = 0
         self._billed_total = -1
@@ -92,11 +94,15 @@ class Codex(LineTranscript):
             record = CodexRecord(found.get("timestamp"), found.get("type"), found.get("payload"))
         if record.payload is None:
             record = _bare(lenient_object(line) or {})
+            self._is_bare |= record.type in ("response_item", "session_meta")
         self._take_record(record)
         return True
 
     def _is_record(self, value: dict[str, Any]) -> bool:
-        return isinstance(value.get("payload"), dict) and isinstance(value.get("type"), str)
+        kind = value.get("type")
+        return isinstance(kind, str) and (
+            isinstance(value.get("payload"), dict) or (self._is_bare and kind in BARE_ITEMS)
+        )
 
     def _flush(self) -> None:
         if self._chain is not None:

@@ -24,7 +24,7 @@ from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS
 from ctxgc.adapters.host_texts.wrappers import output_facts
 from ctxgc.adapters.json_values import as_dict, as_text, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder, Slots
 from ctxgc.core.segment import Departure, Kind, Role
 
@@ -34,13 +34,13 @@ NO_SESSION = "session"
 SKILL_SOURCE = "skill-"
 """A user message in which the host shows a skill. What else it writes in the user's name are rules, and stay."""
 
-_START = re.compile(rb'\s*\{\s*"type"\s*:\s*"session\.(?:start|resume)"\s*,\s*"data"\s*:')
+_STARTS = ("session.start", "session.resume")
 _EXIT_CODE = re.compile(r"<shellId: [^<>\n]{1,200} completed with exit code (-?\d{1,10})>\s*$")
 
 
 def is_copilot_cli(head: bytes) -> bool:
-    """A first line that starts, or resumes, a session."""
-    return _START.match(head) is not None
+    """A record that starts, or resumes, a session."""
+    return any(value.get("type") in _STARTS and "data" in value for value in head_objects(head))
 
 
 @dataclass(slots=True)

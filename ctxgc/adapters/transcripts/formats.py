@@ -5,19 +5,24 @@ A format is one row of `FORMATS`; the first row whose `is_format` says yes wins,
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ctxgc.adapters.contract import Transcript
+from ctxgc.adapters.json_values import as_dict
 from ctxgc.adapters.transcripts.claude_code import ClaudeCode
+from ctxgc.adapters.transcripts.claude_stream import ClaudeStream, is_claude_stream
 from ctxgc.adapters.transcripts.codex import Codex
+from ctxgc.adapters.transcripts.codex_document import CodexDocument, is_codex_document
 from ctxgc.adapters.transcripts.copilot_cli import CopilotCli, is_copilot_cli
-from ctxgc.adapters.transcripts.jsonl import inflated_head
+from ctxgc.adapters.transcripts.droid import Droid, is_droid
+from ctxgc.adapters.transcripts.gemini_cli import GeminiCli, GeminiCliDocument, is_gemini_document, is_gemini_lines
+from ctxgc.adapters.transcripts.jsonl import head_objects, inflated_head
 from ctxgc.adapters.transcripts.opencode import OpenCode, is_opencode
 from ctxgc.adapters.transcripts.pi import Pi, is_pi
+from ctxgc.adapters.transcripts.qwen_code import QwenCode, is_qwen_code
 from ctxgc.adapters.transcripts.segments_json import (
     SegmentDocument,
     SegmentLines,
@@ -26,26 +31,27 @@ from ctxgc.adapters.transcripts.segments_json import (
 )
 from ctxgc.adapters.transcripts.trajectories import (
     MiniSweAgent,
-    OpenAiChatDocument,
     SweAgent,
     TauBench,
     is_mini_swe_agent,
-    is_openai_chat,
     is_swe_agent,
     is_tau_bench,
 )
 from ctxgc.adapters.transcripts.wire_documents import (
     AnthropicDocument,
+    OpenAiChatDocument,
     ResponsesDocument,
     is_anthropic,
+    is_openai_chat,
     is_responses,
 )
 from ctxgc.core.errors import BadTranscript
 
+NO_RECORD = b"\0\xef\xbb\xbf \t\r\n"
+"""Bytes in front of a first record: a byte order mark, or what a crash left."""
+
 HEAD_BYTES = 2**22
 """How much of a file's beginning `detect` looks at, at most: a first record may be long, and unknown ones many."""
-
-HEAD_LINES_MAX = 10_000
 
 
 class TranscriptFormat(NamedTuple):
@@ -55,35 +61,29 @@ class TranscriptFormat(NamedTuple):
     is_format: Callable[[bytes], bool]
     """Whether plain (decompressed) first bytes are of this format."""
     make: Callable[[], Transcript]
-
-
-def head_objects(head: bytes) -> Iterator[dict[str, Any]]:
-    """The JSON objects on the first whole lines; the last one may be cut and is left out."""
-    for line in head.split(b"\n")[:HEAD_LINES_MAX]:
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            yield value
+    is_guess: bool = False
+    """Whether more bytes may show that the file is of a row above: the answer counts once there are no more."""
 
 
 _CODEX_TYPES = ("session_meta", "response_item", "event_msg", "turn_context", "compacted", "world_state")
 _CODEX_START = re.compile(
     rb'\s*\{\s*"timestamp"\s*:\s*"[^"]*"\s*,\s*"type"\s*:\s*"(?:%s)"' % "|".join(_CODEX_TYPES).encode()
 )
-_OLD_CODEX_START = re.compile(
-    rb'\s*\{\s*"id"\s*:\s*"[0-9a-f-]{36}"\s*,\s*"timestamp"\s*:\s*"[^"]*"\s*,\s*"instructions"\s*:'
-)
+_OLD_CODEX_KEYS = frozenset({"id", "timestamp", "instructions"})
 """The first line of a rollout from before September 2025."""
 _CLAUDE_START = re.compile(rb'\s*\{\s*"(?:parentUuid|leafUuid|isSidechain)"\s*:')
+_CLAUDE_SPOKEN = ("user", "assistant")
 
 
 def is_codex(head: bytes) -> bool:
     """Codex rollouts: lines of `{timestamp, type, payload}`; the first, with its instructions, may be long."""
-    if _CODEX_START.match(head) or _OLD_CODEX_START.match(head):
+    if _CODEX_START.match(head):
         return True
-    return any(value.get("type") in _CODEX_TYPES and "payload" in value for value in head_objects(head))
+    return any(
+        (value.get("type") in _CODEX_TYPES and "payload" in value)
+        or (value.keys() >= _OLD_CODEX_KEYS and "type" not in value)
+        for value in head_objects(head)
+    )
 
 
 def is_claude_code(head: bytes) -> bool:
@@ -92,33 +92,48 @@ def is_claude_code(head: bytes) -> bool:
         return True
     keys = ("sessionId", "parentUuid", "leafUuid")
     return any(
-        isinstance(value.get("type"), str) and any(map(value.__contains__, keys)) for value in head_objects(head)
+        isinstance(value.get("type"), str)
+        and any(map(value.__contains__, keys))
+        and (value["type"] not in _CLAUDE_SPOKEN or "content" in as_dict(value.get("message")))
+        for value in head_objects(head)
     )
 
 
 FORMATS: tuple[TranscriptFormat, ...] = (
     TranscriptFormat("codex", is_codex, Codex),
+    TranscriptFormat("codex_document", is_codex_document, CodexDocument),
+    TranscriptFormat("qwen_code", is_qwen_code, QwenCode),
+    TranscriptFormat("gemini_cli", is_gemini_lines, GeminiCli),
+    TranscriptFormat("gemini_cli_document", is_gemini_document, GeminiCliDocument),
     TranscriptFormat("claude_code", is_claude_code, ClaudeCode),
+    TranscriptFormat("claude_stream", is_claude_stream, ClaudeStream),
     TranscriptFormat("pi", is_pi, Pi),
+    TranscriptFormat("droid", is_droid, Droid),
     TranscriptFormat("copilot_cli", is_copilot_cli, CopilotCli),
     TranscriptFormat("opencode", is_opencode, OpenCode),
     TranscriptFormat("segments", is_segment_lines, SegmentLines),
     TranscriptFormat("segments_document", is_segment_document, SegmentDocument),
-    TranscriptFormat("anthropic", is_anthropic, AnthropicDocument),
-    TranscriptFormat("openai_responses", is_responses, ResponsesDocument),
     TranscriptFormat("tau_bench", is_tau_bench, TauBench),
     TranscriptFormat("mini_swe_agent", is_mini_swe_agent, MiniSweAgent),
     TranscriptFormat("swe_agent", is_swe_agent, SweAgent),
-    TranscriptFormat("openai_chat", is_openai_chat, OpenAiChatDocument),
+    TranscriptFormat("anthropic", is_anthropic, AnthropicDocument),
+    TranscriptFormat("openai_responses", is_responses, ResponsesDocument),
+    TranscriptFormat("openai_chat", is_openai_chat, OpenAiChatDocument, is_guess=True),
 )
 
 TRANSCRIPT_FORMATS: Mapping[str, Callable[[], Transcript]] = MappingProxyType({row.name: row.make for row in FORMATS})
 
 
-def detect(head: bytes) -> str | None:
-    """The format of a file by its first bytes (`HEAD_BYTES` do; gzip too), or None if no row knows it."""
-    plain = inflated_head(head, HEAD_BYTES)
-    return next((row.name for row in FORMATS if row.is_format(plain)), None)
+def detect(head: bytes, *, is_all: bool = True) -> str | None:
+    """The format of a file by its first bytes (`HEAD_BYTES` do; gzip too), or None if no row knows it.
+
+    If more bytes will come (not `is_all`), a guess is no answer: the first tool call of a list may be far behind.
+    """
+    plain = inflated_head(head, HEAD_BYTES).lstrip(NO_RECORD)
+    if b"\n" not in plain:
+        plain = plain.replace(b"\r", b"\n")  # JSON has no raw carriage return in a string.
+    found = next((row for row in FORMATS if row.is_format(plain)), None)
+    return None if found is None or (found.is_guess and not is_all) else found.name
 
 
 def open_transcript(format: str) -> Transcript:

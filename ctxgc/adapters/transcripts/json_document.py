@@ -16,6 +16,7 @@ from typing import Any
 
 from ctxgc.adapters.contract import DOCUMENT_BYTES_MAX, Event
 from ctxgc.adapters.transcripts.inflating import Inflater
+from ctxgc.adapters.transcripts.resync import NO_TEXT, readable
 from ctxgc.core.errors import BadTranscript
 
 
@@ -63,7 +64,7 @@ class DocumentTranscript:
 
     def _value(self, data: bytes) -> Any:
         """The document; several records a file for a format that says so. Raises `ValueError`."""
-        return json.loads(data)
+        return document_of(data)
 
     def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
         """A document is a session or none."""
@@ -72,6 +73,17 @@ class DocumentTranscript:
     def _events(self, document: Any, digest: str) -> Iterator[Event]:
         """What the document says. Raises `BadTranscript` or `ValueError` for another format."""
         raise NotImplementedError
+
+
+def document_of(data: bytes) -> Any:
+    """The JSON value of a document. NULs, raw newlines in a string and a cut character are no reason to lose the rest.
+
+    Raises `ValueError` for what is no single value.
+    """
+    try:
+        return json.loads(data)
+    except ValueError:
+        return json.loads(readable(data).strip(NO_TEXT), strict=False)
 
 
 def digest_of(data: bytes) -> str:

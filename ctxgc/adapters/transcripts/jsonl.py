@@ -24,6 +24,9 @@ OPEN_CHARS_MAX = LINE_BYTES_MAX
 MENDS_MAX = 64
 """Attempts to read one open object: each costs a reading of all its lines."""
 
+HEAD_LINES_MAX = 10_000
+"""Of a file's beginning, for telling its format."""
+
 SKIPPED_KINDS_MAX = 64
 SKIPPED_KIND_CHARS_MAX = 48
 
@@ -36,6 +39,17 @@ def inflated_head(data: bytes, size: int = 2**16) -> bytes:
         if len(head) >= size:
             break
     return bytes(head[:size])
+
+
+def head_objects(head: bytes) -> Iterator[dict[str, Any]]:
+    """The JSON objects on the first lines, those of a damaged line too; the last one may be cut and is left out."""
+    lines = head.split(b"\n")[:HEAD_LINES_MAX]
+    for number, line in enumerate(lines, 1):
+        value = lenient_object(line)
+        if value is not None:
+            yield value
+        elif b"{" in line:
+            yield from salvage(readable(line), bool, is_final=number < len(lines)).records
 
 
 class JsonLines:
@@ -93,6 +107,8 @@ class LineTranscript:
     source = ""
     bookkeeping: frozenset[str] = frozenset()
     """Kinds of records that a host writes into a log of nothing."""
+    nest = ""
+    """The beginning of a record that holds records of the format, if there is such a one."""
 
     def __init__(self) -> None:
         self.records = 0
@@ -146,7 +162,7 @@ class LineTranscript:
 
     def _mend(self, text: str) -> None:
         """Take the whole records of a damaged line, and keep the beginning of one that may go on."""
-        found = salvage(text, self._is_record, is_final=False)
+        found = salvage(text, self._is_record, is_final=False, nest=self.nest)
         is_open = found.open_at >= 0 and self._mends < MENDS_MAX
         rest = text[found.end : found.open_at] if is_open else text[found.end :]
         if not found.records and is_blank(text):
@@ -183,7 +199,7 @@ class LineTranscript:
     def _salvage_unclosed(self) -> None:
         """The open object never closes: take the whole records in it, and count its torn rest."""
         text = self._pop_open()
-        found = salvage(text, self._is_record, is_final=True)
+        found = salvage(text, self._is_record, is_final=True, nest=self.nest)
         self._take_salvage(found, text[found.end :])
 
     def _take_salvage(self, found: Salvage, rest: str) -> None:
@@ -200,7 +216,7 @@ class LineTranscript:
         """The input ends in a damaged line: its whole records count, and the rest may still go on."""
         cut = cut_character(tail)
         text = "\n".join([*self._open_lines, readable(tail.removesuffix(cut))])
-        found = salvage(text, self._is_record, is_final=True)
+        found = salvage(text, self._is_record, is_final=True, nest=self.nest, is_cut=bool(tail))
         rest = text[found.end :]
         if found.records:
             self._pop_open()

@@ -1,4 +1,4 @@
-"""OpenCode exports: one document `{info, messages[{info, parts[]}]}`, one session.
+"""OpenCode exports: one document `{info, messages[{info, parts[]}]}`, one session; those of version 2 lie beside.
 
     user       text ─▶ user     synthetic text ─▶ attachment if it shows a file, else system
                file ─▶ attachment, if it is no text
@@ -27,6 +27,7 @@ from ctxgc.adapters.host_texts.wrappers import TextReading
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
+from ctxgc.adapters.transcripts.opencode_2 import events_of_version_2, is_version_2
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Departure, Kind, Role
@@ -57,7 +58,11 @@ class OpenCode(DocumentTranscript):
         if not isinstance(messages, list):
             raise BadTranscript("no list `messages` in this document")
         self.records = len(messages)
-        reader = _MessageReader(info, clean_name(as_text(info.get("id"))) or digest, self.skipped)
+        session = clean_name(as_text(info.get("id"))) or digest
+        if any(is_version_2(message) for message in messages):
+            yield from events_of_version_2(info, session, messages, self.skipped)
+            return
+        reader = _MessageReader(info, session, self.skipped)
         for message in messages:
             reader.take_message(as_dict(message))
         yield from reader.finish()

@@ -23,7 +23,7 @@ from ctxgc.adapters.contract import Opened, Used
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role
 
@@ -38,8 +38,10 @@ _FILE_ID = re.compile(r"([^/\\_]+)\.jsonl$")
 
 
 def is_pi(head: bytes) -> bool:
-    """A first line that is a session's header."""
-    return _START.match(head) is not None
+    """A record that is a session's header, with a version or among entries of a tree."""
+    if _START.match(head) is not None:
+        return True
+    return any(value.get("type") == "session" and {"id", "cwd"} <= value.keys() for value in head_objects(head))
 
 
 @dataclass(slots=True)

@@ -65,20 +65,30 @@ def cut_character(stretch: bytes) -> bytes:
     return decoder.getstate()[0]
 
 
-def salvage(text: str, is_record: Callable[[dict[str, Any]], bool], *, is_final: bool) -> Salvage:
-    """The records of a stretch. If more may follow (not final), an open object hides what lies in it."""
+def salvage(
+    text: str, is_record: Callable[[dict[str, Any]], bool], *, is_final: bool, nest: str = "", is_cut: bool = False
+) -> Salvage:
+    """The records of a stretch. If more may follow (not final), an open object hides what lies in it.
+
+    Records in a torn record that begins with `nest` are copies: only one at the very end may be a record of its own,
+    unless the stretch is cut there.
+    """
     found = Salvage()
-    effort, at, torn_from, open_at = 0, 0, 0, -1
+    effort, at, torn_from, open_at, is_nested = 0, 0, 0, -1, False
     while (start := _START.search(text, at)) is not None and effort <= EFFORT_MAX * len(text):
         value, end, is_open = _decoded(text, start.start())
         if value is None:
             # The decoder counts the lines before a failure: bytes that are only counted cost a fraction.
             effort += max(end - start.start(), FAILURE_CHARS) + start.start() // FAILURE_CHARS
+            is_nested |= bool(nest) and text.startswith(nest, start.start())
             if is_open and open_at < 0:
                 open_at = start.start()
                 if not is_final:
                     break
             at = start.start() + 1
+            continue
+        if is_nested and _is_copy(text, start.start(), end, is_cut=is_cut):
+            at = end
             continue
         gap = text[torn_from : start.start()]
         is_whole_line = is_blank(gap) or text[start.start() - 1] == "\n"
@@ -86,10 +96,15 @@ def salvage(text: str, is_record: Callable[[dict[str, Any]], bool], *, is_final:
             found.torn += not is_blank(gap)
             found.records.append(value)
             found.end = torn_from = end
-            open_at = -1
+            open_at, is_nested = -1, False
         at = end
     found.open_at = open_at
     return found
+
+
+def _is_copy(text: str, start: int, end: int, *, is_cut: bool) -> bool:
+    """Whether this object is an element of a list in a torn record."""
+    return text[max(start - END_CHARS, 0) : start].rstrip()[-1:] in ("[", ",") and (is_cut or not is_blank(text[end:]))
 
 
 def is_blank(text: str) -> bool:

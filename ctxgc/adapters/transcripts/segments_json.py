@@ -17,7 +17,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ctxgc.adapters.builder import ROLES, Birth, Names, PlainSegment, SegmentBuilder
@@ -29,7 +28,6 @@ from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper, is_piece_name
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
-from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.redact import redact_text, redact_texts
 from ctxgc.core.segment import (
@@ -49,8 +47,11 @@ from ctxgc.core.segment import (
 )
 
 FORMAT = "ctxgc-segments"
-NONE_DEPARTED: Mapping[str, Departure] = MappingProxyType({})
 VERSION = 1
+BUNDLE_VERSION = 2
+"""A session whole, as `export` writes it: each line has its `row` too, and the last line a checksum."""
+FORGOTTEN_KEY, JOURNAL_KEY, END_KEY = "forgotten", "collection", "end"
+"""What the lines of a bundle hold that are no segments."""
 
 SOURCE_DEFAULT = "client"
 
@@ -58,6 +59,7 @@ _SOURCE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _E = TypeVar("_E", bound=StrEnum)
 
 _NAMED = re.compile(rb'\s*\{\s*(?:"\w+"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)*?"format"\s*:\s*"ctxgc-segments"')
+_SEGMENTS = re.compile(rb'"segments"\s*:\s*\[')
 
 
 def is_segment_lines(head: bytes) -> bool:
@@ -68,22 +70,14 @@ def is_segment_lines(head: bytes) -> bool:
 
 def is_segment_document(head: bytes) -> bool:
     """A single object that names the format, without a header line."""
-    return _NAMED.match(head) is not None and not is_segment_lines(head)
+    return _NAMED.match(head) is not None and _SEGMENTS.search(head) is not None and not is_segment_lines(head)
 
 
-def encode(
-    source: str, opened: Opened, segments: Iterable[Segment], departed: Mapping[str, Departure] = NONE_DEPARTED
-) -> Iterator[bytes]:
-    """A session as JSON lines, header first; give segments in window order. Streams a session of any size.
-
-    `departed` says which of them left the window by the host's hand, and why: reading the file keeps them out.
-    """
-    header = {"format": FORMAT, "version": VERSION, "source": source, "session": opened.session}
+def header_fields(source: str, opened: Opened, version: int = VERSION) -> dict[str, Any]:
+    """The header of a session, without empty fields."""
+    header = {"format": FORMAT, "version": version, "source": source, "session": opened.session}
     known = {key: getattr(opened, key) for key in ("project", "parent", "parent_segment", "model", "title")}
-    yield encode_json(header | {key: value for key, value in known.items() if value}) + b"\n"
-    for segment in segments:
-        reason = departed.get(segment.id)
-        yield encode_json(segment_fields(segment) | ({"departed": reason.value} if reason else {})) + b"\n"
+    return header | {key: value for key, value in known.items() if value}
 
 
 def segment_fields(segment: Segment) -> dict[str, Any]:
@@ -156,7 +150,7 @@ class SegmentLines(LineTranscript):
                 self._events.append(self._reader.opened)
             elif "kind" in record:
                 self._events += self._reader.events(record)
-            else:
+            elif not {FORGOTTEN_KEY, JOURNAL_KEY, END_KEY} & record.keys():
                 self._skip(record.get("type"))
         except BadTranscript:
             self._skip("unknown_version")
@@ -194,7 +188,7 @@ class _Reader:
         session = clean_name(as_text(fields.get("session")))
         if fields.get("format") != FORMAT or not session:
             raise ValueError(f"no header of {FORMAT} with a session")
-        if fields.get("version") != VERSION:
+        if fields.get("version") not in (VERSION, BUNDLE_VERSION):
             raise BadTranscript(f"{FORMAT} version {fields.get('version')!r} is not known here", hint="upgrade ctxgc")
         source = as_text(fields.get("source"))
         self.source = source if _SOURCE.fullmatch(source) else SOURCE_DEFAULT

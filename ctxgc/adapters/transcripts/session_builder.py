@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
-from ctxgc.adapters.host_texts.wrappers import output_facts
+from ctxgc.adapters.host_texts.wrappers import LONE_RESULT_FACTS
 from ctxgc.adapters.json_values import canonical, clean_name
 from ctxgc.adapters.skeletons import cut_result
 from ctxgc.core.segment import Departure, Kind, Role, Segment, Status, text_bytes
@@ -44,9 +44,6 @@ class LoneResult(NamedTuple):
     is_error: bool | None
     birth: Birth
     size: int
-
-
-LONE_FACTS = output_facts("a result without its call")
 
 
 class SessionBuilder(SegmentBuilder):
@@ -146,7 +143,7 @@ class SessionBuilder(SegmentBuilder):
         parts += [(b"", {"opaque": opaque})] if opaque else []
         for at, (data, skeleton) in enumerate(parts):
             birth = lone.birth._replace(place=place + at)
-            draft = self.draft_text(Kind.ATTACHMENT, Role.USER, data, birth, skeleton, LONE_FACTS)
+            draft = self.draft_text(Kind.ATTACHMENT, Role.USER, data, birth, skeleton, LONE_RESULT_FACTS)
             self.window.append((draft.id, draft.place))
             self._admit(draft)
         self.window.sort(key=_place)
@@ -154,6 +151,11 @@ class SessionBuilder(SegmentBuilder):
     def is_open(self, call_id: str) -> bool:
         """Whether a call of this id is pending."""
         return call_id in self._open
+
+    def open_call_of(self, tool: str) -> str:
+        """The id of the oldest open call of this tool, or an empty one: some logs give calls no id."""
+        open_calls = (call_id for call_id, draft in self._open_calls() if draft.skeleton.get("name") == tool)
+        return next(open_calls, "")
 
     def note_prompt(self) -> None:
         """A user text arrives: what is open will hardly get a result."""

@@ -1,9 +1,8 @@
-"""Trajectories: runs of agents as lists of OpenAI-style chat messages, in four wrappings.
+"""Trajectories: runs of agents as lists of OpenAI-style chat messages, in three wrappings.
 
     mini_swe_agent  {instance_id, info, messages[]}                  one document, one session
     swe_agent       {environment, trajectory[], history[], info}     one document, one session
     tau_bench       {task_id, trial, info, traj[]} a line            each line a session
-    openai_chat     [messages], or an object that holds them         one document, one session
 
 Each is brought into the form the OpenAI wire format reads, so that a run and the requests it was made of give the same
 segments; what the wrapping knows besides (directory, times, return codes, usage) is added afterwards.
@@ -35,9 +34,6 @@ _RETURN_CODE = re.compile(r"\s*<returncode>(-?\d+)</returncode>")
 _MINI_SWE = re.compile(rb'"(?:mini_version|trajectory_format)"\s*:\s*"')
 _SWE_START = re.compile(rb'\s*\{\s*"(?:environment|trajectory|history)"\s*:\s*[\["]')
 _TAU_START = re.compile(rb'\s*\{\s*"task_id"\s*:')
-_CHAT_LIST = rb'\[\s*\{\s*"(?:role|content|tool_calls)"\s*:'
-_CHAT = re.compile(rb"\s*" + _CHAT_LIST)
-_CHAT_OBJECT = re.compile(rb'"messages"\s*:\s*' + _CHAT_LIST)
 
 
 def is_mini_swe_agent(head: bytes) -> bool:
@@ -53,11 +49,6 @@ def is_swe_agent(head: bytes) -> bool:
 def is_tau_bench(head: bytes) -> bool:
     """Lines that begin with the task's number."""
     return _TAU_START.match(head) is not None
-
-
-def is_openai_chat(head: bytes) -> bool:
-    """A list of messages, bare or in an object: the least strict of all, so ask it last."""
-    return bool(_CHAT.match(head) or (head.lstrip()[:1] == b"{" and _CHAT_OBJECT.search(head)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,22 +94,6 @@ class SweAgent(DocumentTranscript):
         kinds, actions = _observations(messages)
         run = _Trajectory(opened=Opened(session, title=title), messages=messages, kinds=kinds, actions=actions)
         yield from _events_of(run, self.skipped)
-
-
-class OpenAiChatDocument(DocumentTranscript):
-    """A plain list of chat messages, or an object that holds one under `messages`."""
-
-    source = "openai_chat"
-
-    def _events(self, document: Any, digest: str) -> Iterator[Event]:
-        holder = {"messages": document} if isinstance(document, list) else document
-        messages = _messages(holder, "messages")
-        self.records = len(messages)
-        names = (as_text(holder.get(key)) for key in ("session", "session_id", "conversation_id", "id"))
-        session = clean_name(next(filter(None, names), "")) or digest
-        yield from _events_of(
-            _Trajectory(opened=Opened(session, model=as_text(holder.get("model"))), messages=messages), self.skipped
-        )
 
 
 class TauBench(LineTranscript):

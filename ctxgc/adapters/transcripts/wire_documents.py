@@ -2,7 +2,7 @@
 
     [messages] │ {messages, system} │ {input, instructions}          one document, one session
     a message a line                                                 the lines are one list
-    a request a line                                                 the last one is the window
+    a request a line       a session by first message, or by name    its last request is the window
 
 Which API a list belongs to is told by its content: a tool's call and result are spelled differently in each. Cline and
 Roo keep their lists (`api_conversation_history.json`) in the shape of Anthropic's.
@@ -10,45 +10,63 @@ Roo keep their lists (`api_conversation_history.json`) in the shape of Anthropic
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from ctxgc.adapters.contract import Admitted, Event, Opened
+from ctxgc.adapters.contract import Admitted, Event, Opened, Rewindowed
 from ctxgc.adapters.facts.segment_facts import with_facts
 from ctxgc.adapters.json_values import as_dict, as_text, clean_name
-from ctxgc.adapters.transcripts.json_document import DocumentTranscript, digest_of
-from ctxgc.adapters.transcripts.resync import is_blank, readable, salvage
+from ctxgc.adapters.transcripts.json_document import DocumentTranscript, digest_of, document_of
+from ctxgc.adapters.transcripts.resync import NO_TEXT, is_blank, readable, salvage
 from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
+from ctxgc.adapters.wire.openai_chat import OpenAiChat
 from ctxgc.adapters.wire.openai_responses import OpenAiResponses
 from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.errors import BadTranscript
-
-HEAD_CHARS = 2**20
-"""Of a file's beginning, for telling which API it belongs to."""
+from ctxgc.core.segment import Departure, Segment, Status
 
 ANTHROPIC_BLOCKS = frozenset(
-    {"tool_use", "tool_result", "thinking", "redacted_thinking", "server_tool_use", "mcp_tool_use"}
+    {"tool_use", "tool_result", "thinking", "redacted_thinking", "server_tool_use", "mcp_tool_use", "document"}
 )
-RESPONSES_ITEMS = frozenset({"function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"})
+RESPONSES_ITEMS = frozenset(
+    {"function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "local_shell_call",
+     "web_search_call", "file_search_call", "mcp_call", "reasoning", "item_reference"}
+)  # fmt: skip
+RESPONSES_TEXTS = frozenset({"input_text", "output_text", "input_image", "input_file"})
+CHAT_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 LIST_KEYS = ("messages", "input")
 
 
 def is_anthropic(head: bytes) -> bool:
-    """A message of Anthropic's shape with a block that no other API has, in a list, a request or a line of its own."""
-    return any(_blocks_of(value) & ANTHROPIC_BLOCKS for value in _messages_in(head))
+    """A message of Anthropic's shape with a block that no other API has, or a request with its `system`."""
+    return any(
+        _block_types(value) & ANTHROPIC_BLOCKS or ("messages" in value and _list_or_text(value.get("system")))
+        for value in _messages_in(head)
+    )
 
 
 def is_responses(head: bytes) -> bool:
-    """An item of a Responses list, in a request or a bare list."""
-    return any(value.get("type") in RESPONSES_ITEMS and "call_id" in value for value in _messages_in(head))
+    """An item of a Responses list, in a request, in a bare list or on a line; or a request with its `input`."""
+    return any(
+        as_text(value.get("type")) in RESPONSES_ITEMS
+        or _block_types(value) & RESPONSES_TEXTS
+        or ("model" in value and "messages" not in value and _list_or_text(value.get("input")))
+        for value in _messages_in(head)
+    )
+
+
+def is_openai_chat(head: bytes) -> bool:
+    """A message with a role and content, bare or in a list: the least strict of all, so ask it last."""
+    return any(
+        value.get("role") in CHAT_ROLES and bool({"content", "tool_calls", "tool_call_id"} & value.keys())
+        for value in _messages_in(head)
+    )
 
 
 def _messages_in(head: bytes) -> Iterator[dict[str, Any]]:
     """The messages and items on the first bytes of a document or of lines, the last of them perhaps cut."""
-    text = readable(head[:HEAD_CHARS])
-    start = text.lstrip("\ufeff \t\r\n")
-    if not start.startswith(("[", "{")) or '"type"' not in text:
+    start = readable(head).lstrip(NO_TEXT)
+    if not start.startswith(("[", "{")):
         return
     for record in salvage(start, _is_message, is_final=True).records:
         values = [record, *(item for key in LIST_KEYS for item in _list(record.get(key)))]
@@ -63,62 +81,115 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _list_or_text(value: object) -> bool:
+    return isinstance(value, list | str) and bool(value)
+
+
 def _is_of_a_host(value: dict[str, Any]) -> bool:
     """Whether a record wraps its message, as the logs of hosts do."""
     return "message" in value or "payload" in value or "sessionId" in value
 
 
-def _blocks_of(message: dict[str, Any]) -> set[str]:
-    if message.get("role") not in ("user", "assistant"):
+def _block_types(message: dict[str, Any]) -> set[str]:
+    if message.get("role") not in CHAT_ROLES:
         return set()
     return {as_text(as_dict(block).get("type")) for block in _list(message.get("content"))}
 
 
-class _WireDocument(DocumentTranscript):
-    """What the readers of both APIs share."""
+def list_holders(data: bytes, list_key: str) -> list[dict[str, Any]]:
+    """The document, or the requests a line, as objects that hold a list under this key; messages a line are one list.
 
-    wire: AnthropicMessages | OpenAiResponses
+    An object from lines is named by the first message of its list: a log of lines grows. Raises `BadTranscript`.
+    """
+    try:
+        document = document_of(data)
+    except ValueError:
+        pass
+    else:
+        is_one = isinstance(document, list) or list_key in as_dict(document)
+        return [{list_key: document} if isinstance(document, list) else document if is_one else {list_key: [document]}]
+    text = readable(data)
+    found = salvage(text, lambda value: _is_message(value) or list_key in value, is_final=True)
+    if not found.records or found.torn or not is_blank(text[found.end :]):
+        raise BadTranscript("neither a document nor whole lines")
+    requests = [record for record in found.records if isinstance(record.get(list_key), list)]
+    holders = requests or [{list_key: found.records}]
+    return [{"session": digest_of(encode_json(holder[list_key][:1]))} | holder for holder in holders]
+
+
+def session_of(holder: dict[str, Any], digest: str) -> str:
+    """The session that an object with a list belongs to, by the names that loggers use."""
+    names = (as_text(holder.get(key)) for key in ("session_id", "conversation_id", "session", "id"))
+    return clean_name(next(filter(None, names), "")) or digest
+
+
+class _WireDocument(DocumentTranscript):
+    """What the readers of all APIs share: each session's lists in order, of which the last is the window."""
+
     list_key = ""
 
     def _value(self, data: bytes) -> Any:
-        try:
-            return json.loads(data)
-        except ValueError:
-            text = readable(data)
-        found = salvage(text, lambda value: "role" in value, is_final=True)
-        if not found.records or found.torn or not is_blank(text[found.end :]):
-            raise BadTranscript("neither a document nor whole lines")
-        # A log of lines grows: its first line names it.
-        name = {"session": digest_of(encode_json(found.records[0]))}
-        requests = [record for record in found.records if isinstance(record.get(self.list_key), list)]
-        return (requests[-1] if requests else {self.list_key: found.records}) | name
+        return list_holders(data, self.list_key)
+
+    def _segments(self, holder: dict[str, Any]) -> list[Segment]:
+        """The segments of one list, with facts. Raises `BadTranscript`."""
+        raise NotImplementedError
 
     def _events(self, document: Any, digest: str) -> Iterator[Event]:
-        holder = {self.list_key: document} if isinstance(document, list) else as_dict(document)
-        messages = holder.get(self.list_key)
-        if not isinstance(messages, list):
-            raise BadTranscript(f"no list `{self.list_key}` in this document")
-        self.records = len(messages)
-        names = (as_text(holder.get(key)) for key in ("session", "session_id", "conversation_id", "id"))
-        session = clean_name(next(filter(None, names), "")) or digest
-        window = self.wire.parse(encode_json(holder))
-        self.skipped.update(window.skipped)
-        yield Opened(session, model=clean_name(as_text(holder.get("model"))))
-        for segment in with_facts(window.segments, ""):
-            yield Admitted(session, segment)
+        windows: dict[str, dict[str, Segment]] = {}
+        admitted: dict[tuple[str, str], Segment] = {}
+        for holder in document:
+            if not isinstance(holder.get(self.list_key), list | str):
+                raise BadTranscript(f"no list `{self.list_key}` in this document")
+            self.records = max(self.records, len(holder[self.list_key]))
+            session = session_of(holder, digest)
+            if session not in windows:
+                yield Opened(session, model=clean_name(as_text(holder.get("model"))))
+            windows[session] = {segment.id: segment for segment in self._segments(holder)}
+            for segment in windows[session].values():
+                known = admitted.get((session, segment.id))
+                if known is None or (known.status is Status.PENDING and segment.status is not Status.PENDING):
+                    admitted[session, segment.id] = segment
+                    yield Admitted(session, segment)
+        for session, window in windows.items():
+            if any(name == session and id_ not in window for name, id_ in admitted):
+                slots = tuple((segment.id, place) for place, segment in enumerate(window.values()))
+                yield Rewindowed(session, slots, Departure.HOST_COMPACTED)
 
 
 class AnthropicDocument(_WireDocument):
     """Logged requests to Anthropic's Messages API, and lists in its shape."""
 
     source = "anthropic"
-    wire = AnthropicMessages()
     list_key = "messages"
+
+    def _segments(self, holder: dict[str, Any]) -> list[Segment]:
+        window = AnthropicMessages().parse(encode_json(holder))
+        self.skipped.update(window.skipped)
+        return with_facts(window.segments, "")
 
 
 class ResponsesDocument(_WireDocument):
     """Logged requests to OpenAI's Responses API, and bare lists of its items."""
 
     source = "openai_responses"
-    wire = OpenAiResponses()
     list_key = "input"
+
+    def _segments(self, holder: dict[str, Any]) -> list[Segment]:
+        said = holder[self.list_key]
+        items = [{"role": "user", "content": said}] if isinstance(said, str) else said
+        window = OpenAiResponses().parse(encode_json(holder | {self.list_key: items}))
+        self.skipped.update(window.skipped)
+        return with_facts(window.segments, "")
+
+
+class OpenAiChatDocument(_WireDocument):
+    """Logged requests to a server of OpenAI's Chat Completions, and bare lists of its messages."""
+
+    source = "openai_chat"
+    list_key = "messages"
+
+    def _segments(self, holder: dict[str, Any]) -> list[Segment]:
+        window = OpenAiChat().parse(encode_json(holder))
+        self.skipped.update(window.skipped)
+        return with_facts(window.segments, "")

@@ -17,8 +17,8 @@ from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
 from ctxgc.adapters.contract import INPUT_SPAN, Span, WireBlock, WireWindow
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.folds import FoldedResult
-from ctxgc.adapters.host_texts.wrappers import AnyTexts, HostTexts
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, is_deeper
+from ctxgc.adapters.host_texts.wrappers import LONE_RESULT_FACTS, AnyTexts, HostTexts
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, cut_result, is_deeper
 from ctxgc.adapters.wire.json_spans import Extent
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role, Segment, Status, text_bytes
@@ -113,12 +113,14 @@ class ListBuilder(SegmentBuilder):
         self._texts.note_call(name, value)
 
     def result(self, call_id: str, result: FoldedResult, is_error: bool | None = None) -> None:
-        """A call's result. What answers no open call is counted and left as it is; a fold becomes a segment of its
-        speaker."""
+        """A call's result; a fold becomes a segment of its speaker.
+
+        What answers no open call is a text of its own, which no edit touches: its call is lost, its text is not.
+        """
         _check_depth(result.content, SKELETON_DEPTH_MAX - (1 if isinstance(result.content, list) else 2))
         draft = self.join_result(call_id, result.content, is_error)
         if draft is None:
-            self.skipped["orphan_result"] += 1
+            self._add_lone_result(result.content)
         elif draft.body[-1].data:
             self._spans.setdefault(draft.id, []).extend(result.spans)
         for fold in result.folds:
@@ -126,6 +128,15 @@ class ListBuilder(SegmentBuilder):
             self.text(kind, Role.USER, words, None, facts)
         if draft is not None:
             self._newest = self._numbers[id(draft)]
+
+    def _add_lone_result(self, content: Any) -> None:
+        """The same segments as from a log: the text, and what is no text in it."""
+        extra, data = cut_result(content)
+        kind, role, opaque = Kind.ATTACHMENT, Role.USER, extra.get("opaque")
+        if data.strip():
+            self._add(self.draft_text(kind, role, data, self._birth, {}, LONE_RESULT_FACTS))
+        if opaque:
+            self._add(self.draft_text(kind, role, b"", self._birth, {"opaque": opaque}, LONE_RESULT_FACTS))
 
     def block(self, extent: Extent, lives_s: tuple[float, ...] = (), *, may_carry: bool = False) -> None:
         """The block whose segments were added last ends here."""

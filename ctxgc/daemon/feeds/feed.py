@@ -14,17 +14,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Transcript, Used
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, TRANSCRIPT_FORMATS, detect, open_transcript
 from ctxgc.adapters.transcripts.inflating import Inflater
-from ctxgc.core.errors import BadTranscript, NoTranscript, UnknownFormat
+from ctxgc.core.errors import BadTranscript, NotFound, NoTranscript, UnknownFormat
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
 from ctxgc.core.redact import redact_text, redact_texts
-from ctxgc.core.segment import Departure, Renderer, SessionKey, Status
+from ctxgc.core.segment import Departure, Renderer, Segment, SessionKey, Status
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.session import Session
@@ -124,7 +125,7 @@ class Feed:
 
     async def _begin(self, *, is_last: bool) -> bool:
         """Open the parser that the head calls for; a head without a known format is an error at the last attempt."""
-        name = self._format or await self._work(detect, bytes(self._head))
+        name = self._format or await self._work(partial(detect, is_all=is_last), bytes(self._head))
         if name is None and not is_last:
             return False
         if name is None:
@@ -138,6 +139,8 @@ class Feed:
     async def finish(self) -> None:
         """The input ends here for now: read the rest, and bring the window of every session up to date."""
         if self._parser is None:
+            if not self._head.strip():
+                raise NoTranscript("nothing is in it")
             await self._begin(is_last=True)
             await self._take(await self._work(self._parse, self._pop_head()))
         assert self._parser is not None
@@ -157,7 +160,7 @@ class Feed:
         skipped = self._parser.skipped
         if self.readings:
             return
-        if not self._parser.records or (skipped and self._parser.is_bookkeeping(skipped)):
+        if self._parser.is_bookkeeping(skipped):
             raise NoTranscript("no part of a session is in it")
         counted = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common(4)) or "none of them a message"
         raise BadTranscript(
@@ -186,6 +189,7 @@ class Feed:
                 # Outside the change the heap may hold segments that a failing commit takes back.
                 segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(reading, e)]
                 if segments:
+                    _check_refs(reading.session, segments)
                     await reading.session.ensure_text()
                 prepared = await self._work(self._services.intake.prepare_all, segments)
                 self._apply(reading, tx, batch, iter(prepared))
@@ -282,6 +286,22 @@ class Feed:
         reading.dated = reading.added
         if is_news and not reading.is_timed:
             tx.note_time(self._services.clock())
+
+
+def _check_refs(session: Session, segments: Iterable[Segment]) -> None:
+    """Raise `BadTranscript` for a reference to what is no older segment of the session."""
+    earlier: set[str] = set()
+    for segment in segments:
+        for name in segment.refs:
+            try:
+                if name not in earlier:
+                    session.slot(name)
+            except NotFound:
+                raise BadTranscript(
+                    f"segment {segment.id!r} refers to {name!r}, which is no segment before it",
+                    hint="put a segment behind those that it refers to",
+                ) from None
+        earlier.add(segment.id)
 
 
 def _rewindow(reading: FileReading, event: Rewindowed) -> None:

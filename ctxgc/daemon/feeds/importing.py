@@ -12,6 +12,15 @@ from typing import IO
 
 from ctxgc.core.errors import BadTranscript, Cancelled, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.daemon.feeds.feed import Feed, imported_reply
+from ctxgc.daemon.feeds.opencode_store import (
+    MAGIC,
+    StoredSession,
+    is_store,
+    is_store_name,
+    session_document,
+    stored_sessions,
+)
+from ctxgc.daemon.feeds.session_bundle import import_bundle
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply
 
@@ -33,7 +42,7 @@ def transcript_files(path: str) -> list[str]:
     The last written file comes last, so that its session is the newest of the folder.
     """
     if os.path.isdir(path):
-        paths = (str(file) for file in Path(path).rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+        paths = (str(file) for file in Path(path).rglob("*") if is_transcript_name(file.name) and file.is_file())
         files = sorted(sorted(paths)[:FILES_MAX], key=_mtime_ns)
         if not files:
             raise NotFound(f"no transcript below {path}", hint=f"looked for {', '.join(SUFFIXES)}")
@@ -41,6 +50,11 @@ def transcript_files(path: str) -> list[str]:
     if not os.path.exists(path):
         raise NotFound(f"no file {path}", hint="give the path of a transcript, or of a folder of them")
     return [path]
+
+
+def is_transcript_name(name: str) -> bool:
+    """Whether a file of this name in a folder is worth a look."""
+    return name.endswith(SUFFIXES) or is_store_name(name)
 
 
 def _mtime_ns(path: str) -> int:
@@ -124,6 +138,11 @@ async def import_file(
     feed = Feed(services, format_name)
     with await asyncio.to_thread(open_regular, path) as file:
         total = os.fstat(file.fileno()).st_size
+        if is_store(file.read(len(MAGIC))):
+            return await import_store(services, path), total, ""
+        if format_name == "" and (reply := await import_bundle(services, file, path)) is not None:
+            return [reply], total, ""
+        file.seek(0)
         done = reported = 0
         while data := await asyncio.to_thread(file.read, SLICE_BYTES):
             if not is_wanted():
@@ -139,6 +158,25 @@ async def import_file(
     feed.check_content()
     services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
     return imported_reply(feed, path), done, feed.ends_early
+
+
+async def import_store(services: Services, path: str) -> list[ImportedReply]:
+    """Import every session of OpenCode's store, the newest last. Raises `NoTranscript` for a store of nothing."""
+    replies: list[ImportedReply] = []
+    for stored in reversed(await asyncio.to_thread(stored_sessions, path)):
+        feed = await read_stored_session(services, path, stored)
+        replies += imported_reply(feed, path)
+    if not replies:
+        raise NoTranscript("no session is in this store")
+    return replies
+
+
+async def read_stored_session(services: Services, path: str, stored: StoredSession) -> Feed:
+    """Read one session of a store."""
+    feed = Feed(services, "opencode")
+    await feed.feed(await asyncio.to_thread(session_document, path, stored.id))
+    await feed.finish()
+    return feed
 
 
 def _is_log(path: str) -> bool:

@@ -1,12 +1,14 @@
 """Watching: transcripts followed as they grow.
 
     path ──watchfiles──▶ changed files ──read on from the last offset──▶ feed ──▶ position committed
-      ▲                                                                    │ path gone, or the system refuses
-      └──────────────────────── look again in a while ─────────────────────┘
+      │                                                                    ▲ path gone, or the system refuses:
+      └──once, the newest first──▶ backlog ──beside the changes────────────┘ look again in a while
 
-A parser needs the beginning of its file, so each run of the daemon reads a file from its start once, which changes no
-segment; a file that has not grown since its last committed position is not read at all. A log is read by whole lines,
-since a host may be in the middle of writing a line; any other file is read anew when its content changes.
+What is alive comes first: a file that changes is read at once, whatever is left of the backlog, and the backlog begins
+with the files that were written last. A parser needs the beginning of its file, so each run of the daemon reads a file
+from its start once, which changes no segment; a file that has not grown since its last committed position is not read
+at all. A log is read by whole lines, since a host may be in the middle of writing a line; any other file is read anew
+when its content changes.
 """
 
 from __future__ import annotations
@@ -15,19 +17,29 @@ import asyncio
 import logging
 import os
 import traceback
-from collections.abc import Callable, Coroutine
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchfiles import awatch
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX
-from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound
+from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.core.redact import redact_text
 from ctxgc.daemon.feeds.feed import Feed
-from ctxgc.daemon.feeds.importing import LOG_SUFFIX, PACKINGS, SLICE_BYTES, SUFFIXES, open_regular, transcript_files
+from ctxgc.daemon.feeds.importing import (
+    LOG_SUFFIX,
+    PACKINGS,
+    SLICE_BYTES,
+    is_transcript_name,
+    open_regular,
+    read_stored_session,
+    transcript_files,
+)
+from ctxgc.daemon.feeds.opencode_store import WAL_SUFFIX, is_store, is_store_name, stored_sessions
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import WatchedReply
 from ctxgc.stash.contract import PutPosition
@@ -44,6 +56,13 @@ QUIET_MS = 5000
 RETRY_S = 1.0
 
 _log = logging.getLogger("ctxgc.daemon")
+
+
+class FileStamp(NamedTuple):
+    """What a change of a file changes."""
+
+    mtime_ns: int
+    size: int
 
 
 @dataclass(slots=True)
@@ -79,8 +98,14 @@ class WatchedPath:
     path: str
     task: asyncio.Task[None] | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    files: dict[str, FollowedFile] = field(default_factory=dict)
+    files: OrderedDict[str, FollowedFile] = field(default_factory=OrderedDict)
+    """The longest silent file first; files of the backlog stand before all that changed."""
+    reading: dict[str, asyncio.Lock] = field(default_factory=dict)
+    """The files that are read now: a change may come while the backlog reads the file."""
     bytes_read: int = 0
+    found: int = 0
+    looked_at: int = 0
+    """Files of the backlog: in all, and so far."""
     error: str = ""
 
 
@@ -91,6 +116,10 @@ class Watcher:
         self._services = services
         self._spawn = spawn
         self._watched: dict[str, WatchedPath] = {}
+        self._changes = 0
+        """Changes that are read now, of all paths: the backlogs wait."""
+        self._calm = asyncio.Event()
+        self._calm.set()
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -132,6 +161,8 @@ class Watcher:
                 path=watched.path,
                 files=len(watched.files),
                 bytes_read=watched.bytes_read,
+                files_found=watched.found,
+                files_looked_at=watched.looked_at,
                 sessions=sorted({str(key) for file in watched.files.values() for key in file.feed.keys}),
                 error=watched.error,
             )
@@ -150,10 +181,32 @@ class Watcher:
                 await asyncio.wait_for(watched.stop.wait(), RETRY_S)
 
     async def _follow_while_there(self, watched: WatchedPath) -> None:
-        await self._read_all(watched)
         present = await asyncio.to_thread(_present, watched.path)
+        seen = await asyncio.to_thread(_scanned, present)
+        backlog = asyncio.create_task(self._read_backlog(watched, seen))
+        try:
+            await self._read_changes(watched, present, seen)
+            await backlog
+        finally:
+            backlog.cancel()
+            with suppress(asyncio.CancelledError):
+                await backlog
+
+    async def _read_backlog(self, watched: WatchedPath, seen: Mapping[str, FileStamp]) -> None:
+        """Read what was there at the beginning, the newest file first."""
+        watched.found, watched.looked_at = len(seen), 0
+        for path in seen:
+            if path not in watched.files:
+                await self._read_on(watched, path, is_start=True)
+            watched.looked_at += 1
+
+    async def _read_changes(self, watched: WatchedPath, present: str, seen: Mapping[str, FileStamp]) -> None:
+        """Read what changes, until the path is another or the watch ends. Raises `NotFound` where the path is gone."""
+        # The changes of a store come into a file beside it.
+        is_store_alone = is_store_name(os.path.basename(present))
         changes = awatch(
-            present,
+            os.path.dirname(present) if is_store_alone else present,
+            recursive=not is_store_alone,
             stop_event=watched.stop,
             step=STEP_MS,
             debounce=STEP_MS * 2,
@@ -162,38 +215,45 @@ class Watcher:
         )
         is_first = True
         async for changed in changes:
+            paths = {_holder(path) for _, path in changed}
+            if is_store_alone:
+                paths &= {present}
             if is_first:  # Files may have changed before the system began to report changes.
-                await self._read_all(watched)
+                now = await asyncio.to_thread(_scanned, present)
+                paths |= {path for path, stamp in now.items() if seen.get(path) != stamp}
                 is_first = False
-            for path in sorted({path for _, path in changed if path.endswith(SUFFIXES)}):
+            for path in sorted(path for path in paths if is_transcript_name(os.path.basename(path))):
                 await self._read_on(watched, path, is_start=False)
             if not await asyncio.to_thread(os.path.exists, present):
                 if await asyncio.to_thread(_present, watched.path) == present:
                     raise NotFound("it is gone; followed again when it is back")
                 return  # The host has packed the log: the packed form is followed from now on.
 
-    async def _read_all(self, watched: WatchedPath) -> None:
-        for path in await asyncio.to_thread(self._transcripts_in, watched.path):
-            await self._read_on(watched, path, is_start=path not in watched.files)
-
-    @staticmethod
-    def _transcripts_in(path: str) -> list[str]:
-        try:
-            return transcript_files(_present(path))
-        except CtxgcError:
-            return []  # An empty folder is fine to watch.
-
     async def _read_on(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
-        try:
-            await self._read_file(watched, path, is_start=is_start)
-            watched.error = ""
-        except (CtxgcError, OSError) as error:
-            # A bad file must not end the watch; its next change begins the file anew.
-            watched.files.pop(path, None)
-            watched.error = f"{path}: {error}"
-        except Exception as error:
-            watched.files.pop(path, None)
-            watched.error = f"{path}: {_bug(error)}"
+        async with watched.reading.setdefault(path, asyncio.Lock()):
+            # Only now: a change of the file that a backlog reads has to wait for the backlog.
+            self._note_change(0 if is_start else 1)
+            try:
+                await self._read_file(watched, path, is_start=is_start)
+                watched.error = ""
+            except (CtxgcError, OSError) as error:
+                # A bad file must not end the watch; its next change begins the file anew.
+                watched.files.pop(path, None)
+                if not isinstance(error, UnknownFormat | NoTranscript) or path == watched.path:
+                    watched.error = f"{path}: {error}"
+            except Exception as error:
+                watched.files.pop(path, None)
+                watched.error = f"{path}: {_bug(error)}"
+            finally:
+                self._note_change(0 if is_start else -1)
+        watched.reading.pop(path, None)
+
+    def _note_change(self, more: int) -> None:
+        self._changes += more
+        if self._changes:
+            self._calm.clear()
+        else:
+            self._calm.set()
 
     async def _read_file(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
         if not await asyncio.to_thread(os.path.isfile, path):
@@ -202,7 +262,11 @@ class Watcher:
         with await asyncio.to_thread(open_regular, path) as file:
             stat = os.fstat(file.fileno())
             size, identity = stat.st_size, (stat.st_dev, stat.st_ino)
-            head = blake2b(file.read(HEAD_BYTES), digest_size=16).digest() if size >= HEAD_BYTES else b""
+            start = file.read(HEAD_BYTES)
+            if is_store(start):
+                await self._read_store(watched, path, identity)
+                return
+            head = blake2b(start, digest_size=16).digest() if size >= HEAD_BYTES else b""
             stored_position = await self._services.stash.position(redact_text(path))
             if is_start and stored_position is not None and head and stored_position == (head, size):
                 return
@@ -215,6 +279,8 @@ class Watcher:
                 followed = watched.files[path] = FollowedFile(Feed(self._services), identity)
             file.seek(followed.offset)
             while data := await asyncio.to_thread(file.read, SLICE_BYTES):
+                if is_start:
+                    await self._calm.wait()
                 followed.offset += len(data)
                 watched.bytes_read += len(data)
                 await followed.take(data, is_log=path.endswith(LOG_SUFFIX))
@@ -222,13 +288,43 @@ class Watcher:
             await followed.feed.finish()
             position = PutPosition(redact_text(path), head, followed.offset - len(followed.partial_line))
             await self._services.stash.apply([position])
+        watched.files.move_to_end(path, last=not is_start)
         while len(watched.files) > FEEDS_MAX:
-            del watched.files[next(iter(watched.files))]
+            watched.files.popitem(last=False)
+
+    async def _read_store(self, watched: WatchedPath, path: str, identity: tuple[int, int]) -> None:
+        """Read the sessions of OpenCode's store that have changed."""
+        stored = await asyncio.to_thread(stored_sessions, path)
+        for session in stored:
+            name = redact_text(f"{path}#{session.id}")
+            if await self._services.stash.position(name) != (session.stamp, 0):
+                feed = await read_stored_session(self._services, path, session)
+                watched.files[path] = FollowedFile(feed, identity)
+                await self._services.stash.apply([PutPosition(name, session.stamp, 0)])
 
 
 def _present(path: str) -> str:
     """The path, or its packed form where a host has packed the log meanwhile."""
     return next((path + packing for packing in PACKINGS if os.path.exists(path + packing)), path)
+
+
+def _scanned(path: str) -> dict[str, FileStamp]:
+    """The transcripts at a path with what a change of a file changes, the last written file first."""
+    try:
+        files = transcript_files(_present(path))
+    except CtxgcError:
+        return {}  # An empty folder is fine to watch.
+    found = {}
+    for file in reversed(files):
+        with suppress(OSError):
+            stat = os.stat(file)
+            found[file] = FileStamp(stat.st_mtime_ns, stat.st_size)
+    return found
+
+
+def _holder(path: str) -> str:
+    """The file that a change belongs to: changes of a store come into a file beside it first."""
+    return path.removesuffix(WAL_SUFFIX)
 
 
 def _bug(error: Exception) -> str:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import PurePath
 from secrets import randbelow
@@ -73,8 +74,11 @@ class Registry:
         """The session if it is awake; its place in the LRU does not change."""
         return self._awake.get(key)
 
-    async def resolve(self, name: str, cwd: str = "") -> SessionKey:
-        """The session that a name or a folder means; see `protocol.messages`. Raises `NotFound`."""
+    async def resolve(self, name: str, cwd: str = "", source: str = "") -> SessionKey:
+        """The session that a name, or a folder's newest session of this source, means. Raises `NotFound`.
+
+        See `protocol.messages`; without a source every source counts.
+        """
         if name:
             source, colon, rest = name.partition(":")
             awake = self._awake.get(SessionKey(source, rest)) if colon else None
@@ -92,7 +96,7 @@ class Registry:
             raise NotFound(f"no session {name!r}", hint="`ctxgc sessions` lists them", field="session")
         # A command may be run below the folder its agent works in; never does it mean another project's session.
         for folder in (cwd, *map(str, PurePath(cwd).parents)) if cwd else ("",):
-            newest = await self._stash.sessions(project=folder, limit=NEWEST_LOOKED_AT)
+            newest = await self._stash.sessions(project=folder, source=source, limit=NEWEST_LOOKED_AT)
             if newest:
                 return next((row.key for row in newest if not row.parent), newest[0].key)
         if cwd:
@@ -115,6 +119,13 @@ class Registry:
         session = await self._session(row.key, row)
         assert session is not None
         return session
+
+    @asynccontextmanager
+    async def asleep(self, key: SessionKey) -> AsyncIterator[bool]:
+        """Keep the session of this key from waking meanwhile; yields whether the session is asleep."""
+        async with self._waking.setdefault(key, asyncio.Lock()):
+            yield key not in self._awake and key not in self._living
+        self._waking.pop(key, None)
 
     async def _session(self, key: SessionKey, new: SessionRow | None) -> Session | None:
         session = self._awake.get(key)

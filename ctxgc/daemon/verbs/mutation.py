@@ -13,11 +13,12 @@ import msgspec
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.labels import SHADOW
 from ctxgc.core.redact import redact
-from ctxgc.core.segment import SessionKey, address_in
+from ctxgc.core.segment import Renderer, SessionKey, address_in
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
+from ctxgc.protocol.agents import CLIENT
 from ctxgc.protocol.params import Mutating, MutatingSession, OfSession
 from ctxgc.stash.contract import Op, PutOp
 
@@ -27,6 +28,23 @@ NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
 async def session_of(services: Services, params: OfSession) -> Session:
     """The session that the params mean, awake and current."""
     session = await services.registry.get_named(params.session, params.cwd)
+    await session.ensure_current()
+    return session
+
+
+async def session_to_write(services: Services, params: OfSession) -> Session:
+    """The session that a client's text goes into: the session that the params name, or the newest client's session.
+
+    An observed session is a mirror of its agent's. Raises `Conflict` for one, for only its own feed writes into it.
+    """
+    key = await services.registry.resolve(params.session, params.cwd, source="" if params.session else CLIENT)
+    session = await services.registry.get(key)
+    if key.source != CLIENT and session.row.rendered_by is not Renderer.CLIENT:
+        raise Conflict(
+            f"{key} is a mirror of another program's session: only that program writes into it",
+            hint="`session.open` opens a session of your own; `ctxgc add` without `--session` does",
+            field="session",
+        )
     await session.ensure_current()
     return session
 

@@ -28,6 +28,7 @@ from ctxgc.daemon.verbs.mutation import (
     over_budget_hint,
     publish_collection,
     session_of,
+    session_to_write,
     session_with_segment,
     yield_to_peers,
 )
@@ -104,7 +105,7 @@ async def _add(
     items: Sequence[NewSegment],
     segments: Callable[[Session], list[Segment]],
 ) -> AddReply:
-    async with mutate(services, verb, params) as (session, tx):
+    async with mutate(services, verb, params, await session_to_write(services, params)) as (session, tx):
         prepared = await prepare_segments(services, session, segments(session))
         cached = session.heap.resident_tokens
         reply = apply_add(session, tx, items, prepared)

@@ -13,7 +13,7 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.client_segments import segments_of
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
-from ctxgc.daemon.verbs.mutation import mutate
+from ctxgc.daemon.verbs.mutation import mutate, session_to_write
 from ctxgc.daemon.verbs.segments import apply_add, apply_pins, apply_refs, apply_tags, apply_touch, prepare_segments
 from ctxgc.daemon.verbs.sessions import apply_settings
 from ctxgc.protocol.messages import VERBS, NewSegment, SegmentAdd, Tx
@@ -37,7 +37,9 @@ OUTER = frozenset(MutatingSession.model_fields)
 async def transact(services: Services, params: Tx) -> TxReply:
     """`tx`: validate every call, then apply them in order as one change. A call that is refused refuses all."""
     calls = [_validate(number, call) for number, call in enumerate(params.calls)]
-    async with mutate(services, "tx", params) as (session, tx):
+    is_adding = any(method in ADDING for method, _ in calls)
+    written = await session_to_write(services, params) if is_adding else None
+    async with mutate(services, "tx", params, written) as (session, tx):
         # Ids given twice in one tx would be numbered alike if each call were named by itself.
         items = [item for method, sub in calls if method in ADDING for item in _items(sub)]
         ready = iter(await prepare_segments(services, session, segments_of(session, items, services.clock())))

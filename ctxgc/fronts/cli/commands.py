@@ -53,7 +53,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "sessions": ("sessions", "known sessions, the newest first"),
         "show": ("sessions", "a session's window and its segments, or one segment"),
         "render": ("sessions", "the window as a list of a model API"),
-        "export": ("sessions", "write a session as plain JSON segments to a new file"),
+        "export": ("sessions", "write a session whole to a new file, which import brings back"),
     },
     "The window": {
         "add": ("window", "admit text as a segment"),

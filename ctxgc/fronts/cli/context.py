@@ -140,6 +140,10 @@ class Shell:
         for source, variable in SESSION_VARIABLES:
             if os.environ.get(variable) and self._knows(named := f"{source}:{os.environ[variable]}"):
                 return {"session": named}
+        return self.directory()
+
+    def directory(self) -> dict[str, str]:
+        """The working directory, as a param."""
         try:
             return {"cwd": os.getcwd()}
         except FileNotFoundError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zstandard import ZstdError
 
 from ctxgc.adapters.contract import Admitted, Transcript
-from ctxgc.adapters.transcripts.formats import detect, open_transcript
+from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect, open_transcript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.redact_segment import redact_segment
@@ -82,7 +82,7 @@ def parse(path: str) -> Parsed:
     scan: DamageScan | None = None
     try:
         with open_plain(path) as stream:
-            data = stream.read(CHUNK_BYTES)
+            data = stream.read(HEAD_BYTES)
             transcript = open_transcript(detect(data) or "")
             scan = DamageScan(path) if isinstance(transcript, LineTranscript) else None
             while data:

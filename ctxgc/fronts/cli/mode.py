@@ -133,7 +133,7 @@ def _switch(path: Path, name: str, wanted: str) -> None:
     if fresh == text:
         return
     try:
-        _replace(target, fresh)
+        replace_file(target, fresh)
     except OSError as error:
         raise Refused(f"{path}: cannot be written: {error}", kind="config") from None
 
@@ -178,7 +178,7 @@ def _line(name: str, wanted: str) -> str:
     return f'{key} = "{wanted}"'
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Write the file in one step, with its rights: a reader meets the old file or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rights = path.stat().st_mode & 0o777 if path.exists() else 0o600

@@ -112,16 +112,22 @@ def unreadable(failed: FailedReply) -> str:
 
 def _watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", default="", metavar="PATH", help="a transcript, or a folder of them")
-    parser.add_argument("--remove", action="store_true", help="stop following PATH")
+    parser.add_argument("--keep", action="store_true", help="follow PATH after a restart of the daemon too")
+    parser.add_argument("--remove", action="store_true", help="stop following PATH, now and after a restart")
 
 
 def watch(shell: Shell, args: argparse.Namespace) -> int:
     """Follow, stop following, or say what is followed."""
-    if args.remove and not args.path:
-        usage("--remove takes the path that is followed", "`ctxgc watch` lists them")
+    if (args.remove or args.keep) and (not args.path or (args.remove and args.keep)):
+        usage("--keep or --remove takes a path", "`ctxgc watch` lists those that are followed")
     if args.path:
         method = "watch.remove" if args.remove else "watch.add"
-        reply: WatchReply = shell.call(method, {"path": os.path.abspath(args.path)})
+        path = os.path.abspath(args.path)
+        reply: WatchReply = shell.call(method, {"path": path})
+        if args.keep or args.remove:
+            from ctxgc.fronts.cli import kept_watches
+
+            kept_watches.keep(kept_watches.config_file(), path, is_kept=args.keep)
     else:
         reply = shell.call("watch.list", {})
     return shell.answer(reply, lambda page: _say_watched(page, reply))
@@ -133,17 +139,22 @@ def _say_watched(page: terminal.Page, reply: WatchReply) -> None:
     rows = [
         (
             path_watch.path,
-            count(path_watch.files),
+            _progress(path_watch.files_looked_at, path_watch.files_found),
             terminal.size(path_watch.bytes_read),
             path_watch.error,
         )
         for path_watch in reply.watched
     ]
     if rows:
-        page.table(("followed", ">files", ">read", "error"), rows)
+        page.table(("followed", ">looked at", ">read", "error"), rows)
     elif not reply.changed:
         folder = plain(own_sessions.typed_folder(own_sessions.folders(os.environ)[0], os.environ))
         page.say(f"nothing is followed; `ctxgc watch {folder}` follows Claude Code's sessions")
+
+
+def _progress(done: int, found: int) -> str:
+    """How far a watch is in the files that were there at its beginning."""
+    return count(found) if done >= found else f"{count(done)} of {count(found)}"
 
 
 def _sessions_arguments(parser: argparse.ArgumentParser) -> None:

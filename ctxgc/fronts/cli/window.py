@@ -11,6 +11,7 @@ from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import KINDS, Spec, count_argument, kind_argument, positive_argument, tokens_argument
 from ctxgc.fronts.cli.context import Shell, say_changed, usage
 from ctxgc.fronts.cli.terminal import count, plain, plural
+from ctxgc.protocol.agents import CLIENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,12 +41,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add(shell: Shell, args: argparse.Namespace) -> int:
-    """Admit text; the first text of a directory without a session opens one for it."""
+    """Admit text; without `--session`, into a session of the directory's own, which the first text opens.
+
+    An agent's session is a mirror: what a person or a model adds in its directory is no part of it.
+    """
     method, params = _new_segment(args)
-    session = shell.session()
-    here = session.get("cwd")
-    if here and not shell.has_session(project=here):
-        # Without this a new user's first `ctxgc add` would have no session, or end up in one of another directory.
+    session = {"session": args.session} if args.session else shell.directory()
+    here = session.get("cwd", "")
+    if here and not shell.has_session(project=here, source=CLIENT):
         opened: SessionReply = shell.call("session.open", {"session": here[-SESSION_CHARS_MAX:], "project": here})
         session = {"session": opened.session}
     reply: AddReply = shell.call(method, {**session, **params})

@@ -122,6 +122,10 @@ class WatchedReply(Reply, frozen=True):
     bytes_read: int
     sessions: list[str]
     error: str
+    files_found: int
+    """Files that were there when the daemon began to follow the path."""
+    files_looked_at: int
+    """So many of them are read, or known to have nothing new."""
 
 
 class WatchReply(Reply, frozen=True):

@@ -1,0 +1,146 @@
+"""What `claude --print --output-format stream-json` prints: a session of Claude Code as lines, without its log's tree.
+
+system init ─▶ Opened     user ─▶ texts, or results of calls     assistant (one block a line) ─▶ texts, open calls
+parent_tool_use_id ─▶ session SESSION/CALL, a child of that call       usage of a message ─▶ Used
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ctxgc.adapters.builder import Birth
+from ctxgc.adapters.contract import Opened, Used
+from ctxgc.adapters.host_texts.claude_code import ClaudeTexts
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, clean_name
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
+from ctxgc.adapters.transcripts.session_builder import SessionBuilder
+from ctxgc.core.segment import Kind, Role
+
+SPOKEN = ("user", "assistant")
+
+
+def is_claude_stream(head: bytes) -> bool:
+    """The beginning of a session, or a message, under the stream's own name of a session."""
+    return any("session_id" in value and (_is_begin(value) or _is_message(value)) for value in head_objects(head))
+
+
+def _is_begin(record: dict[str, Any]) -> bool:
+    return record.get("type") == "system" and record.get("subtype") == "init"
+
+
+def _is_message(record: dict[str, Any]) -> bool:
+    return record.get("type") in SPOKEN and isinstance(as_dict(record.get("message")).get("content"), str | list)
+
+
+@dataclass(slots=True)
+class _Session:
+    """One session of the stream."""
+
+    chain: SessionBuilder
+    texts: ClaudeTexts
+    reply: str = ""
+
+
+class ClaudeStream(LineTranscript):
+    """Parses one stream: a session, and the sub-agents that speak in it."""
+
+    source = "claude_code"
+    bookkeeping = frozenset({"result", "system.init", "rate_limit_event"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sessions: dict[str, _Session] = {}
+        self._cwd = ""
+
+    def _read(self, line: bytes) -> bool:
+        record = lenient_object(line)
+        if record is None:
+            return False
+        kind, name = as_text(record.get("type")), clean_name(as_text(record.get("session_id")))
+        if not name or not (_is_begin(record) or _is_message(record)):
+            self._skip(f"system.{as_text(record.get('subtype'))}" if kind == "system" else kind or "malformed")
+        elif _is_begin(record):
+            self._cwd = clean_name(as_text(record.get("cwd")))
+            self._session(name, "").chain.note(project=self._cwd, model=as_text(record.get("model")))
+        elif is_deeper(record, SKELETON_DEPTH_MAX):
+            self._skip("too_deep")
+        else:
+            session = self._session(name, clean_name(as_text(record.get("parent_tool_use_id"))))
+            take = self._take_prompt if kind == "user" else self._take_reply
+            take(session, as_dict(record["message"]))
+        return True
+
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return "session_id" in value and isinstance(value.get("type"), str)
+
+    def _flush(self) -> None:
+        for session in self._sessions.values():
+            session.chain.admit_lone_results()
+
+    def _session(self, name: str, call: str) -> _Session:
+        """The session of a record: the stream's own, or that of the sub-agent which this call started."""
+        side = f"{name}/{call}" if call else name
+        if side not in self._sessions:
+            chain = SessionBuilder(side, self._events)
+            self._sessions[side] = _Session(chain, ClaudeTexts())
+            self._events.append(Opened(side, parent=name if call else "", parent_segment=call))
+            chain.note(project=self._cwd)
+        return self._sessions[side]
+
+    def _take_prompt(self, session: _Session, message: dict[str, Any]) -> None:
+        chain, birth = session.chain, Birth(session.chain.turn)
+        for block in blocks(message["content"]):
+            fields, text = as_dict(block), block_text(block)
+            if fields.get("type") == "tool_result":
+                is_error = True if fields.get("is_error") is True else None
+                chain.result(as_text(fields.get("tool_use_id")), fields.get("content"), is_error)
+            elif text is not None:
+                reading = session.texts.read_text(text)
+                if reading.words.strip():
+                    chain.note_prompt()
+                    chain.text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
+            else:
+                self._take_other(chain, block, Kind.USER, Role.USER, birth)
+
+    def _take_reply(self, session: _Session, message: dict[str, Any]) -> None:
+        """A block of a reply, or several: a reply's lines share the id of its message."""
+        chain, reply, model = session.chain, as_text(message.get("id")), as_text(message.get("model"))
+        if not reply or reply != session.reply:
+            session.reply = reply
+            chain.end_late_calls()
+            chain.turn += 1
+        chain.note(model=model)
+        birth = Birth(chain.turn - 1, reply=clean_name(reply))
+        for block in blocks(message["content"]):
+            fields, text = as_dict(block), block_text(block)
+            if fields.get("type") == "tool_use" and as_text(fields.get("id")):
+                tool = as_text(fields.get("name"))
+                session.texts.note_call(tool, fields.get("input"))
+                chain.call(as_text(fields["id"]), tool, fields.get("input"), birth, cwd=self._cwd)
+            elif fields.get("type") == "thinking":
+                thought, signature = as_text(fields.get("thinking")), as_text(fields.get("signature"))
+                if thought or signature:
+                    skeleton: dict[str, object] = {"signature": signature} if signature else {}
+                    chain.text(Kind.THINKING, Role.ASSISTANT, thought, birth, skeleton)
+            elif text is not None:
+                if text.strip():
+                    chain.text(Kind.ASSISTANT, Role.ASSISTANT, text, birth)
+            else:
+                self._take_other(chain, block, Kind.OTHER, Role.ASSISTANT, birth)
+        self._bill(chain, as_dict(message.get("usage")), model)
+
+    def _take_other(self, chain: SessionBuilder, block: object, kind: Kind, role: Role, birth: Birth) -> None:
+        """A block of another kind is kept word for word; what is no block is counted."""
+        if as_text(as_dict(block).get("type")) in ("", "text", "tool_use"):
+            self._skip("malformed")
+        else:
+            chain.text(kind, role, "", birth, {"opaque": [block]})
+
+    def _bill(self, chain: SessionBuilder, usage: dict[str, Any], model: str) -> None:
+        """Each line of a reply repeats the bill; the last one counts."""
+        names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
+        counts = [as_count(usage.get(name)) for name in names]
+        if any(counts):
+            self._events.append(Used(chain.session, chain.turn - 1, clean_name(model), 0.0, *counts))

@@ -1,0 +1,331 @@
+"""Gemini CLI's sessions (`~/.gemini/tmp/PROJECT/chats/session-*`): lines today, one document before.
+
+    {sessionId, projectHash, …}             the header (ConversationRecord without its messages)
+    {id, type: user │ gemini, content, …}   a message (MessageRecord); the same id again: the message has grown
+        gemini: thoughts ─▶ thinking   content ─▶ assistant   toolCalls (call and result in one record) ─▶ tool call
+        tokens ─▶ Used                 info, error, warning ─▶ notes of the screen, skipped
+    {$set: {summary │ directories}} ─▶ Opened       {$set: {messages}} ─▶ Rewindowed: the host shortened its history
+    {$rewindTo: id} ─▶ Rewindowed: what came before that message
+
+The names are those of `chatRecordingTypes.ts` in google-gemini/gemini-cli. A list of `Content` (a checkpoint of
+`/chat save`, a logged request of the GenAI API) is read as a document too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ctxgc.adapters.builder import Birth
+from ctxgc.adapters.contract import Event, Opened, Used
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.transcripts.genai_content import (
+    HOST,
+    MODEL,
+    SUMMARY,
+    USER,
+    ContentReader,
+    is_content,
+    parts_of,
+    response_content,
+)
+from ctxgc.adapters.transcripts.json_document import DocumentTranscript
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
+from ctxgc.adapters.transcripts.resync import readable, salvage
+from ctxgc.adapters.transcripts.session_builder import SessionBuilder
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import Departure, Kind, Role
+
+NO_SESSION = "session"
+"""The session of a log whose header is lost."""
+
+SCREEN_NOTES = frozenset({"info", "error", "warning"})
+"""Types of messages that no request holds."""
+
+ENDED = frozenset({"success", "error", "cancelled"})
+"""The statuses of a tool call that has run."""
+
+CONTENT_KEYS = ("contents", "history")
+"""The members of a document that hold a list of `Content`."""
+
+_HEADER = re.compile(rb'\s*\{\s*(?:"[A-Za-z]+"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)*?"projectHash"\s*:\s*"')
+_MESSAGES = re.compile(rb'"messages"\s*:\s*\[')
+_CONTENTS = re.compile(rb'(?:^\s*\[|"(?:contents|history)"\s*:\s*\[)\s*\{\s*"(?:role|parts)"\s*:')
+
+
+def is_gemini_lines(head: bytes) -> bool:
+    """A header of Gemini CLI alone on the first line."""
+    keys = {"sessionId", "projectHash"}
+    return any(keys <= value.keys() and "messages" not in value for value in head_objects(head))
+
+
+def is_gemini_document(head: bytes) -> bool:
+    """A conversation of Gemini CLI in one document, or a list of contents of the GenAI API."""
+    if _HEADER.match(head):
+        return _MESSAGES.search(head) is not None
+    if not _CONTENTS.search(head):
+        return False
+    found = salvage(readable(head), lambda value: "parts" in value, is_final=True).records
+    values = [item for record in found for key in CONTENT_KEYS for item in _list(record.get(key))] + found
+    return any(is_content(value) and "role" in value for value in values if isinstance(value, dict))
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+@dataclass(slots=True)
+class _Message:
+    """A message that was taken."""
+
+    ids: list[str] = field(default_factory=list)
+    turn: int = 0
+    calls: set[tuple[str, int]] = field(default_factory=set)
+    """The tool calls so far: the id of each, and how many calls of the message had that id before."""
+    answered: set[tuple[str, int]] = field(default_factory=set)
+    is_billed: bool = False
+
+
+class _SessionReader:
+    """Reads the records of one session in order. Mutable."""
+
+    def __init__(self, session: str, events: list[Event], skipped: Counter[str]) -> None:
+        self.chain = SessionBuilder(session, events)
+        self.content = ContentReader(self.chain)
+        self.skipped = skipped
+        self._messages: dict[str, _Message] = {}
+        """Messages of the history, in order."""
+
+    def take_facts(self, record: dict[str, Any]) -> None:
+        """What a header, or a change of the header, says of the session."""
+        folders = _list(record.get("directories"))
+        self.chain.note(project=as_text(folders[0]) if folders else "", title=as_text(record.get("summary")))
+        if isinstance(record.get("messages"), list):
+            self._take_history(record["messages"])
+
+    def take_message(self, record: dict[str, Any]) -> None:
+        """A message, or a message that has grown since it was written first."""
+        kind, name = as_text(record.get("type")), as_text(record.get("id"))
+        if kind in SCREEN_NOTES:
+            self.skipped[f"message.{kind}"] += 1
+        elif kind not in ("user", "gemini") or not name:
+            self.skipped[f"message.{kind[:32]}" if kind else "malformed"] += 1
+        elif is_deeper(record, SKELETON_DEPTH_MAX):
+            self.skipped["too_deep"] += 1
+        else:
+            known = self._messages.get(name)
+            if kind == "user":
+                self._take_prompt(record, known or self._open(name, is_reply=False), is_new=known is None)
+            else:
+                self._take_reply(record, known or self._open(name, is_reply=True), is_new=known is None)
+            self._count_parts()
+
+    def rewind(self, name: str) -> None:
+        """The history ends before this message; an unknown message leaves none of it."""
+        names = list(self._messages)
+        kept = names[: names.index(name)] if name in self._messages else []
+        gone = {id_ for key in names if key not in kept for id_ in self._messages[key].ids}
+        self._messages = {key: self._messages[key] for key in kept}
+        self.chain.note_prompt()
+        self.chain.drop_calls()
+        self.chain.rewindow([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
+
+    def take_contents(self, contents: Iterable[object], instruction: object = None) -> None:
+        """A bare list of contents."""
+        if instruction is not None:
+            self.content.take(instruction, HOST._replace(role=Role.SYSTEM), Birth(0))
+        is_model = False
+        for content in map(as_dict, contents):
+            if not is_content(content):
+                self.skipped["malformed"] += 1
+                continue
+            if content.get("role") == "model":
+                self.chain.end_late_calls()
+                self.chain.turn += not is_model
+                is_model = True
+                self.content.take(content, MODEL, Birth(self.chain.turn - 1, reply=f"m{self.chain.turn}"))
+            else:
+                is_model = False
+                self._prompt(content, Birth(self.chain.turn))
+        self._count_parts()
+
+    def _open(self, name: str, *, is_reply: bool) -> _Message:
+        message = self._messages[name] = _Message(turn=self.chain.turn)
+        if is_reply:
+            self.chain.end_late_calls()
+            self.chain.turn += 1
+        return message
+
+    def _take_prompt(self, record: dict[str, Any], message: _Message, *, is_new: bool) -> None:
+        if is_new:
+            message.ids += self._prompt(record.get("content"), Birth(message.turn, unix_s(record.get("timestamp"))))
+
+    def _prompt(self, content: object, birth: Birth) -> list[str]:
+        if any(as_text(part.get("text")).strip() for part in parts_of(content)):
+            self.chain.note_prompt()
+        return self.content.take(content, USER, birth)
+
+    def _take_reply(self, record: dict[str, Any], message: _Message, *, is_new: bool) -> None:
+        model, wall_s = as_text(record.get("model")), unix_s(record.get("timestamp"))
+        self.chain.note(model=model)
+        birth = Birth(message.turn, wall_s, clean_name(as_text(record.get("id"))))
+        if is_new:
+            for thought in map(as_dict, _list(record.get("thoughts"))):
+                said = "\n".join(filter(None, map(as_text, (thought.get("subject"), thought.get("description")))))
+                if said:
+                    message.ids.append(self.chain.text(Kind.THINKING, Role.ASSISTANT, said, birth))
+        calls = [as_dict(call) for call in _list(record.get("toolCalls"))]
+        if is_new:
+            # A history that the host rewrote holds the calls as parts too: the records know more of them.
+            parts = [part for part in parts_of(record.get("content")) if not (calls and "functionCall" in part)]
+            message.ids += self.content.take(parts, MODEL, birth)
+        counts: Counter[str] = Counter()
+        for call in calls:
+            call_id = as_text(call.get("id"))
+            self._take_call(call, (call_id, counts[call_id]), message, birth)
+            counts[call_id] += 1
+        self._bill(as_dict(record.get("tokens")), model, message, wall_s)
+
+    def _take_call(self, call: dict[str, Any], key: tuple[str, int], message: _Message, birth: Birth) -> None:
+        """A `ToolCallRecord`, as far as the call got."""
+        wall_s = unix_s(call.get("timestamp"))
+        if not key[0]:
+            self.skipped["malformed"] += 1
+            return
+        if key not in message.calls:
+            message.calls.add(key)
+            message.ids += self.content.call(call, birth._replace(wall_s=wall_s or birth.wall_s))
+        content, is_error = _result(call)
+        if content is not None and key not in message.answered:
+            message.answered.add(key)
+            self.chain.result(key[0], content, is_error, wall_s)
+
+    def _bill(self, tokens: dict[str, Any], model: str, message: _Message, wall_s: float) -> None:
+        """A `TokensSummary`, once a reply."""
+        prompt, cached = as_count(tokens.get("input")), as_count(tokens.get("cached"))
+        if message.is_billed or not prompt:
+            return
+        message.is_billed = True
+        output = as_count(tokens.get("output")) + as_count(tokens.get("thoughts"))
+        fresh, session = max(prompt - cached, 0), self.chain.session
+        self.chain.events.append(Used(session, message.turn, clean_name(model), wall_s, fresh, cached, 0, output))
+
+    def _take_history(self, records: list[Any]) -> None:
+        """The host shortened its history: the window is this list, whose new messages sum up what left."""
+        kept: dict[str, _Message] = {}
+        self.chain.note_prompt()
+        self.chain.drop_calls()
+        before = len(self.chain.window)
+        for record in map(as_dict, records):
+            name = as_text(record.get("id"))
+            if name not in self._messages:
+                if record.get("type") == "user":
+                    birth = Birth(self.chain.turn, unix_s(record.get("timestamp")))
+                    self._messages[name] = message = _Message(turn=self.chain.turn)
+                    message.ids = self._summary(record.get("content"), birth)
+                else:
+                    self.take_message(record)
+            if name in self._messages:
+                kept[name] = self._messages[name]
+        self._count_parts()
+        self._messages = kept
+        present = {id_ for id_, _ in self.chain.window}
+        ids = [id_ for message in kept.values() for id_ in message.ids if id_ in present]
+        if ids != [id_ for id_, _ in self.chain.window] or len(self.chain.window) != before:
+            self.chain.replace(list(dict.fromkeys(ids)), Departure.HOST_COMPACTED)
+
+    def _summary(self, content: object, birth: Birth) -> list[str]:
+        """A synthetic message of the host; a copy of results alone brings nothing."""
+        known = self.content.known_ids(content, USER)
+        return self.content.take(self.content.news_in(content), SUMMARY, birth) if known is None else known
+
+    def _count_parts(self) -> None:
+        self.skipped.update(self.content.skipped)
+        self.content.skipped.clear()
+
+
+def _result(call: dict[str, Any]) -> tuple[object, bool | None]:
+    """(What the model was told, whether the call failed); None without a result so far."""
+    status = as_text(call.get("status"))
+    is_failed = status in ("error", "cancelled")
+    parts = list(parts_of(call["result"])) if call.get("result") is not None else []
+    answers = [part for part in parts if isinstance(part.get("functionResponse"), dict)]
+    if not parts:
+        return ("" if status in ENDED else None), True if is_failed else None
+    content, is_error = response_content(answers[0]) if answers else ("", None)
+    rest = [{"type": "text", "text": as_text(part["text"])} if "text" in part else part for part in parts
+            if not isinstance(part.get("functionResponse"), dict)]  # fmt: skip
+    if rest:
+        first = [{"type": "text", "text": content}] if isinstance(content, str) and content else content
+        content = [*(first if isinstance(first, list) else []), *rest]
+    return content, True if is_failed else is_error
+
+
+class GeminiCli(LineTranscript):
+    """A session of today's Gemini CLI: a header, then a message or a change a line."""
+
+    source = "gemini_cli"
+    bookkeeping = frozenset(f"message.{kind}" for kind in SCREEN_NOTES)
+    nest = '{"$set"'
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: _SessionReader | None = None
+
+    def _read(self, line: bytes) -> bool:
+        record = lenient_object(line)
+        if record is None:
+            return False
+        if isinstance(record.get("$rewindTo"), str):
+            self._reader().rewind(record["$rewindTo"])
+        elif isinstance(record.get("$set"), dict):
+            self._reader().take_facts(record["$set"])
+        elif "projectHash" in record:
+            self._reader(clean_name(as_text(record.get("sessionId")))).take_facts(record)
+        elif "content" in record:
+            self._reader().take_message(record)
+        else:
+            self._skip(record.get("type"))
+        return True
+
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return bool({"$set", "$rewindTo", "projectHash"} & value.keys()) or ("id" in value and "content" in value)
+
+    def _flush(self) -> None:
+        if self._session is not None:
+            self._session.chain.admit_lone_results()
+
+    def _reader(self, name: str = "") -> _SessionReader:
+        if self._session is None:
+            self._session = _SessionReader(name or NO_SESSION, self._events, self.skipped)
+            self._events.append(Opened(name or NO_SESSION))
+        return self._session
+
+
+class GeminiCliDocument(DocumentTranscript):
+    """A `ConversationRecord` in one document, or a list of `Content`."""
+
+    source = "gemini_cli"
+
+    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+        holder = {"contents": document} if isinstance(document, list) else as_dict(document)
+        session = clean_name(as_text(holder.get("sessionId"))) or digest
+        model = clean_name(as_text(holder.get("model")))
+        events: list[Event] = [Opened(session, model=model)]
+        reader = _SessionReader(session, events, self.skipped)
+        messages = next((holder[key] for key in ("messages", *CONTENT_KEYS) if isinstance(holder.get(key), list)), None)
+        if messages is None:
+            raise BadTranscript("no list of messages in this document")
+        self.records = len(messages)
+        if "messages" in holder:
+            reader.take_facts({key: value for key, value in holder.items() if key != "messages"})
+            for message in messages:
+                reader.take_message(as_dict(message))
+        else:
+            reader.take_contents(messages, holder.get("systemInstruction") or holder.get("system_instruction"))
+        reader.chain.admit_lone_results()
+        yield from events

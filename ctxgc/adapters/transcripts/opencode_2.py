@@ -1,0 +1,159 @@
+"""Messages of OpenCode 2: `{type, id, time, …}`, each whole in one object (`Session.Message` of packages/core).
+
+user ─▶ user, its files beside    synthetic, system ─▶ system    shell ─▶ attachment, an output of its command
+assistant: reasoning ─▶ thinking   text ─▶ assistant   tool (call and result in one block) ─▶ tool call
+           tokens ─▶ Used          time.pruned of a tool ─▶ Cleared
+compaction ─▶ Rewindowed: its summary, and the recent text that the host kept
+agent-switched, model-switched ─▶ Opened
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from ctxgc.adapters.builder import Birth
+from ctxgc.adapters.contract import Event, Opened, Used
+from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.transcripts.session_builder import SessionBuilder
+from ctxgc.core.segment import Departure, Kind, Role
+
+TYPES = frozenset(
+    {"user", "synthetic", "system", "shell", "assistant", "compaction", "agent-switched", "model-switched"}
+)
+USER_LISTS = ("files", "agents", "references")
+"""What a prompt carries besides its text; only a file goes to the model."""
+
+
+def is_version_2(message: object) -> bool:
+    """A message that names its type, where version 1 has an `info`."""
+    return isinstance(message, dict) and as_text(message.get("type")) in TYPES and "info" not in message
+
+
+def events_of_version_2(info: dict[str, Any], session: str, messages: list[Any], skipped: Counter[str]) -> list[Event]:
+    """All events of a session of version 2."""
+    reader = _Reader(info, session, skipped)
+    for message in messages:
+        reader.take(as_dict(message))
+    reader.chain.admit_lone_results()
+    return reader.events
+
+
+class _Reader:
+    """Reads the messages of one session in order."""
+
+    def __init__(self, info: dict[str, Any], session: str, skipped: Counter[str]) -> None:
+        self.events: list[Event] = []
+        self.chain = SessionBuilder(session, self.events)
+        self._skipped = skipped
+        folder = as_text(as_dict(info.get("location")).get("directory")) or as_text(info.get("directory"))
+        self._cwd = clean_name(folder)
+        model = clean_name(as_text(as_dict(info.get("model")).get("id")))
+        title = clean_name(as_text(info.get("title")))
+        self.chain.known.update(project=self._cwd, model=model, title=title)
+        parent = clean_name(as_text(info.get("parentID")))
+        self.events.append(Opened(session, self._cwd, parent, model=model, title=title))
+
+    def take(self, message: dict[str, Any]) -> None:
+        """One message."""
+        kind, wall_s = as_text(message.get("type")), unix_s(as_dict(message.get("time")).get("created"))
+        birth = Birth(self.chain.turn, wall_s)
+        if not is_version_2(message):
+            self._skipped[f"message.{kind[:32]}" if kind else "malformed"] += 1
+        elif is_deeper(message, SKELETON_DEPTH_MAX):
+            self._skipped["too_deep"] += 1
+        elif kind == "user":
+            self._take_prompt(message, birth)
+        elif kind in ("synthetic", "system"):
+            self._text(Kind.SYSTEM, Role.USER, as_text(message.get("text")), birth)
+        elif kind == "shell":
+            self._take_shell(message, birth)
+        elif kind == "assistant":
+            self._take_reply(message, wall_s)
+        elif kind == "compaction":
+            self._compact(message, birth)
+        else:
+            self.chain.note(model=as_text(as_dict(message.get("model")).get("id")))
+
+    def _text(self, kind: Kind, role: Role, text: str, birth: Birth) -> list[str]:
+        return [self.chain.text(kind, role, text, birth)] if text.strip() else []
+
+    def _take_prompt(self, message: dict[str, Any], birth: Birth) -> None:
+        self.chain.note_prompt()
+        self._text(Kind.USER, Role.USER, as_text(message.get("text")), birth)
+        files = message.get("files")
+        for file in map(as_dict, files if isinstance(files, list) else []):
+            self.chain.text(Kind.ATTACHMENT, Role.USER, "", birth, {"opaque": [{"type": "file"} | file]})
+
+    def _take_shell(self, message: dict[str, Any], birth: Birth) -> None:
+        """A command that the user ran, which the model is told of."""
+        command, output = as_text(message.get("command")), as_text(message.get("output"))
+        facts = facts_of("bash", {"command": command}, self._cwd)
+        text = f"Ran `{command}`\n```\n{output}\n```"
+        self.chain.text(Kind.ATTACHMENT, Role.USER, text, birth, facts=facts)
+
+    def _take_reply(self, message: dict[str, Any], wall_s: float) -> None:
+        chain, content = self.chain, message.get("content")
+        chain.end_late_calls()
+        tokens = as_dict(message.get("tokens"))
+        if not isinstance(content, list) or not (content or tokens):
+            self._skipped["message.empty" if isinstance(content, list) else "malformed"] += 1
+            return
+        model = clean_name(as_text(as_dict(message.get("model")).get("id")))
+        chain.note(model=model)
+        chain.turn += 1
+        birth = Birth(chain.turn - 1, wall_s, clean_name(as_text(message.get("id"))))
+        for block in map(as_dict, content):
+            self._take_block(block, birth)
+        cache = as_dict(tokens.get("cache"))
+        fresh, read, written = as_count(tokens.get("input")), as_count(cache.get("read")), as_count(cache.get("write"))
+        if fresh + read + written:
+            output = as_count(tokens.get("output")) + as_count(tokens.get("reasoning"))
+            done_s = unix_s(as_dict(message.get("time")).get("completed")) or wall_s
+            self.events.append(Used(chain.session, birth.turn, model, done_s, fresh, read, written, output))
+
+    def _take_block(self, block: dict[str, Any], birth: Birth) -> None:
+        kind = block.get("type")
+        if kind == "tool" and as_text(block.get("id")):
+            self._take_tool(block, birth)
+        elif kind in ("text", "reasoning"):
+            if block.get("ignored") is not True:
+                what = Kind.ASSISTANT if kind == "text" else Kind.THINKING
+                self._text(what, Role.ASSISTANT, as_text(block.get("text")), birth)
+        else:
+            self._skipped[f"block.{kind[:32]}" if isinstance(kind, str) and kind != "tool" else "malformed"] += 1
+
+    def _take_tool(self, block: dict[str, Any], birth: Birth) -> None:
+        """A call with the result, as far as the call got."""
+        chain, call_id = self.chain, as_text(block["id"])
+        state, times = as_dict(block.get("state")), as_dict(block.get("time"))
+        birth = birth._replace(wall_s=unix_s(times.get("created")) or birth.wall_s)
+        segment_id = chain.call(call_id, as_text(block.get("name")), state.get("input"), birth, cwd=self._cwd)
+        if state.get("status") in ("completed", "error"):
+            is_error = True if state["status"] == "error" else None
+            chain.result(call_id, _content(state), is_error, unix_s(times.get("completed")))
+            if unix_s(times.get("pruned")):
+                chain.clear([segment_id], Departure.HOST_CLEARED)
+
+    def _compact(self, message: dict[str, Any], birth: Birth) -> None:
+        """The window becomes the summary, and the recent text that the host kept."""
+        texts = [as_text(message.get(key)) for key in ("summary", "recent", "include")]
+        self.chain.note_prompt()
+        self.chain.drop_calls()
+        ids = [name for text in texts for name in self._text(Kind.SUMMARY, Role.USER, text, birth)]
+        if ids:
+            self.chain.replace(ids, Departure.HOST_COMPACTED)
+        else:
+            self._skipped["malformed"] += 1
+
+
+def _content(state: dict[str, Any]) -> object:
+    """What the model was told: the content's blocks, the old spelling's output, or the error."""
+    content, error = state.get("content"), state.get("error")
+    if isinstance(content, list) and content:
+        return content
+    if state.get("status") == "error":
+        return as_text(as_dict(error).get("message")) or as_text(error)
+    return as_text(state.get("output"))

@@ -1,0 +1,220 @@
+"""Qwen Code's sessions (`~/.qwen/projects/*/chats/*.jsonl`): a tree of `ChatRecord`s, whose newest leaf is the session.
+
+    user │ assistant │ tool_result: `message`, a Content of the GenAI API ─▶ texts, thinking, calls with their results
+    usageMetadata ─▶ Used           system: custom_title, parent_session, session_model ─▶ Opened
+    system chat_compression ─▶ Rewindowed: its compressedHistory, whose new contents sum up what left
+    a record whose parent is not the record before it ─▶ Rewindowed: the path from the root to that parent
+    isSidechain with an agentId ─▶ session SESSION/AGENT
+
+The names are those of `chatRecordingService.ts` in QwenLM/qwen-code, the window that of its
+`buildApiHistoryFromConversation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ctxgc.adapters.builder import Birth
+from ctxgc.adapters.contract import Opened, Used
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.transcripts.genai_content import HOST, MODEL, SUMMARY, USER, ContentReader, is_content, parts_of
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
+from ctxgc.adapters.transcripts.session_builder import SessionBuilder
+from ctxgc.core.segment import Departure
+
+SPOKEN = frozenset({"user", "assistant", "tool_result"})
+TYPED_SUBTYPES = frozenset({"", "mid_turn_user_message", "realtime_message", "user_text_elements"})
+"""Subtypes of a user's record that a person wrote; any other subtype is the host's own."""
+
+HOST_PROVENANCES = frozenset({"goal_control", "goal_runtime", "system"})
+
+
+def is_qwen_code(head: bytes) -> bool:
+    """A line of a session whose message is a Content of the GenAI API, or whose note has its payload."""
+    return any(
+        "sessionId" in value and "uuid" in value and ("systemPayload" in value or is_content(value.get("message")))
+        for value in head_objects(head)
+    )
+
+
+@dataclass(slots=True)
+class _Record:
+    """A node of the tree."""
+
+    parent: str
+    ids: list[str] = field(default_factory=list)
+    is_compression: bool = False
+
+
+@dataclass(slots=True)
+class _LogSession:
+    """One session of the file."""
+
+    chain: SessionBuilder
+    content: ContentReader
+    records: dict[str, _Record] = field(default_factory=dict)
+    leaf: str = ""
+    reply: str = ""
+
+
+class QwenCode(LineTranscript):
+    """Parses one file: a session, and the sub-agents whose records lie in the file."""
+
+    source = "qwen_code"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sessions: dict[str, _LogSession] = {}
+
+    def _read(self, line: bytes) -> bool:
+        record = lenient_object(line)
+        if record is None:
+            return False
+        name, uuid = clean_name(as_text(record.get("sessionId"))), as_text(record.get("uuid"))
+        if not name or not uuid:
+            self._skip(record.get("type") if "type" in record else "no_session")
+        elif is_deeper(record, SKELETON_DEPTH_MAX + 4):
+            self._skip("too_deep")
+        else:
+            session = self._session_of(name, record)
+            self._grow(session, uuid, record)
+            if record.get("type") == "system":
+                self._take_note(session, record)
+            else:
+                self._take_record(session, record)
+            for kind in session.content.skipped:
+                self._skip(kind)
+            session.content.skipped.clear()
+        return True
+
+    def _is_record(self, value: dict[str, Any]) -> bool:
+        return "sessionId" in value and "uuid" in value
+
+    def _flush(self) -> None:
+        for session in self._sessions.values():
+            session.chain.admit_lone_results()
+
+    def is_bookkeeping(self, kinds: Any) -> bool:
+        """Notes of the host alone make no session."""
+        return all(kind.startswith("system.") for kind in kinds)
+
+    def _session_of(self, name: str, record: dict[str, Any]) -> _LogSession:
+        agent = clean_name(as_text(record.get("agentId"))) if record.get("isSidechain") is True else ""
+        parent, name = (name, f"{name}/{agent}") if agent else ("", name)
+        if name not in self._sessions:
+            chain = SessionBuilder(name, self._events)
+            self._sessions[name] = _LogSession(chain, ContentReader(chain))
+            cwd = clean_name(as_text(record.get("cwd")))
+            chain.known["project"] = cwd
+            self._events.append(Opened(name, cwd, parent))
+        return self._sessions[name]
+
+    def _grow(self, session: _LogSession, uuid: str, record: dict[str, Any]) -> None:
+        """Add the record to the tree; a record that does not follow the record before begins another window.
+
+        Several records of one `uuid` are one node, and a record whose parent was lost follows the record before.
+        """
+        if uuid in session.records:
+            return
+        parent = as_text(record.get("parentUuid"))
+        is_known = parent in session.records or ("parentUuid" in record and record["parentUuid"] is None)
+        if is_known and parent != session.leaf and session.leaf:
+            session.leaf = parent
+            self._follow(session, Departure.REWOUND)
+        session.records[uuid] = _Record(session.leaf)
+        session.leaf = uuid
+
+    @staticmethod
+    def _follow(session: _LogSession, reason: Departure) -> None:
+        """The window becomes the records on the path to the leaf, from the newest compression on."""
+        ids: list[str] = []
+        for record in _path(session):
+            ids = [*record.ids, *ids]
+            if record.is_compression:
+                break
+        ids = list(dict.fromkeys(ids))
+        chain = session.chain
+        if ids != [name for name, _ in chain.window]:
+            chain.note_prompt()
+            chain.drop_calls()
+            chain.replace(ids, reason)
+
+    def _take_record(self, session: _LogSession, record: dict[str, Any]) -> None:
+        """A record that a request holds."""
+        kind, content, chain = as_text(record.get("type")), record.get("message"), session.chain
+        if kind not in SPOKEN or not is_content(content):
+            self._skip(f"record.{kind[:32]}" if kind and kind not in SPOKEN else "malformed")
+            return
+        wall_s, cwd = unix_s(record.get("timestamp")), clean_name(as_text(record.get("cwd")))
+        node = session.records[as_text(record.get("uuid"))]
+        if kind == "assistant":
+            self._take_reply(session, record, node, wall_s)
+            return
+        session.reply = ""
+        is_said = any(as_text(part.get("text")).strip() for part in parts_of(content))
+        is_typed = as_text(record.get("subtype")) in TYPED_SUBTYPES
+        is_host = not is_typed or as_text(record.get("provenance")) in HOST_PROVENANCES
+        if kind == "user" and is_said and not is_host:
+            chain.note_prompt()
+        node.ids += session.content.take(content, HOST if is_host else USER, Birth(chain.turn, wall_s), cwd)
+
+    def _take_reply(self, session: _LogSession, record: dict[str, Any], node: _Record, wall_s: float) -> None:
+        chain, uuid = session.chain, as_text(record.get("uuid"))
+        if uuid != session.reply:
+            chain.end_late_calls()
+            chain.turn += 1
+            session.reply = uuid
+        model = clean_name(as_text(record.get("model")))
+        chain.note(model=model)
+        birth = Birth(chain.turn - 1, wall_s, clean_name(uuid))
+        cwd = clean_name(as_text(record.get("cwd")))
+        node.ids += session.content.take(record.get("message"), MODEL, birth, cwd)
+        usage = as_dict(record.get("usageMetadata"))
+        prompt, cached = as_count(usage.get("promptTokenCount")), as_count(usage.get("cachedContentTokenCount"))
+        if prompt:
+            output = as_count(usage.get("candidatesTokenCount")) + as_count(usage.get("thoughtsTokenCount"))
+            fresh = max(prompt - cached, 0)
+            self._events.append(Used(chain.session, chain.turn - 1, model, wall_s, fresh, cached, 0, output))
+
+    def _take_note(self, session: _LogSession, record: dict[str, Any]) -> None:
+        """A system record: the host's note, or a compression."""
+        subtype, payload = as_text(record.get("subtype")), as_dict(record.get("systemPayload"))
+        name = session.chain.session
+        if subtype == "chat_compression" and isinstance(payload.get("compressedHistory"), list):
+            self._compress(session, record, payload["compressedHistory"])
+        elif subtype == "custom_title":
+            session.chain.note(title=as_text(payload.get("customTitle")))
+        elif subtype == "session_model":
+            session.chain.note(model=as_text(payload.get("modelId")))
+        elif subtype == "parent_session" and (parent := clean_name(as_text(payload.get("parentSessionId")))):
+            self._events.append(Opened(name, parent=parent))
+        else:
+            self._skip(f"system.{subtype}")
+
+    def _compress(self, session: _LogSession, record: dict[str, Any], history: list[Any]) -> None:
+        """The window becomes this history: what is a copy keeps its segment, what is news sums up what left."""
+        chain, wall_s = session.chain, unix_s(record.get("timestamp"))
+        chain.note_prompt()
+        chain.drop_calls()
+        ids: list[str] = []
+        for content in filter(is_content, history):
+            is_model = content.get("role") == "model"
+            known = session.content.known_ids(content, MODEL if is_model else USER)
+            if known is None:
+                news = session.content.news_in(content)
+                known = session.content.take(news, MODEL if is_model else SUMMARY, Birth(chain.turn, wall_s))
+            ids += known
+        node = session.records[as_text(record.get("uuid"))]
+        node.ids, node.is_compression = list(dict.fromkeys(ids)), True
+        self._follow(session, Departure.HOST_COMPACTED)
+
+
+def _path(session: _LogSession) -> Iterator[_Record]:
+    """From the leaf to the root."""
+    name = session.leaf
+    while (record := session.records.get(name)) is not None:
+        yield record
+        name = record.parent

@@ -1,0 +1,57 @@
+"""`ctxgc watch --keep`: a followed folder in the configuration, which stays as it is but for that."""
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctxgc.config import load
+from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.kept_watches import keep, with_path
+
+TEXTS = st.sampled_from(
+    [
+        "",
+        "# mine\n[gateway]\nport = 8790\n",
+        "[watch]\n",
+        '[watch] # folders\npaths = ["/a"] # one\n\n[pacer]\n',
+        "[gateway.modes]\ncodex = 'on'\n[watch]\npaths = []",
+    ]
+)
+PATHS = st.sampled_from(["/a", "/b c", '/d"é'])
+
+
+@given(TEXTS, st.lists(st.tuples(PATHS, st.booleans()), max_size=5))
+def test_only_the_paths_change_and_each_is_there_once(text, acts):
+    before = tomllib.loads(text)
+    expected = list(before.get("watch", {}).get("paths", []))
+    for path, is_kept in acts:
+        text = with_path(text, path, is_kept=is_kept)
+        expected = [other for other in expected if other != path or is_kept]
+        expected += [path] * (is_kept and path not in expected)
+
+        after = tomllib.loads(text)
+        assert after.get("watch", {}).get("paths", []) == expected
+        assert after | {"watch": {}} == before | {"watch": {}} or not before.get("watch")
+    assert text.count("# mine") == ("gateway" in before and "modes" not in before["gateway"])
+
+
+def test_a_kept_path_is_one_that_a_daemon_follows_from_its_start(tmp_path):
+    file = tmp_path / "config.toml"
+
+    assert keep(file, "/srv/logs", is_kept=True)
+    assert not keep(file, "/srv/logs", is_kept=True)
+
+    assert [str(path) for path in load(file, {}).watch.paths] == ["/srv/logs"]
+
+
+def test_a_list_over_several_lines_is_left_to_the_person(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('[watch]\npaths = [\n  "/a",\n]\n')
+
+    with pytest.raises(Refused) as refused:
+        keep(file, "/b", is_kept=True)
+
+    assert "by hand" in refused.value.hint
+    assert file.read_text() == '[watch]\npaths = [\n  "/a",\n]\n'
