@@ -8,6 +8,7 @@
                 request finds it where everything before is the same and a mark of its own stands at most twenty
                 positions on, the marked block counted as the first.
     OpenAI      the beginning that two requests share is read in steps of 128 tokens, from 1,024 on. No marks.
+    unmarked    the beginning that two requests share, to the token, in Anthropic's wire format. No marks are needed.
     OpenAI,     breakpoints as marks: the last four of a request are written, the latest eighty entries are considered,
     marked      however far back they lie.
 
@@ -144,6 +145,8 @@ OPENAI_MARKED = Provider(
     "openai_marked", marks_max=MARKS_MAX, considered_max=CONSIDERED_MAX, life_s=OPENAI_MARKED_LIFE_S
 )
 UNCACHED = Provider("uncached")
+UNMARKED = Provider("unmarked", life_s=SHORT_LIFE_S)
+"""A provider that speaks Anthropic's wire format and reads the beginning that two requests share, marked or not."""
 
 _LEAST_TOKENS = (
     (re.compile(r"opus-4-[5-9]|haiku-4"), 4096),
@@ -315,10 +318,13 @@ class Lesson(NamedTuple):
 def learned(provider: Provider, entries: Entries, prompt: Prompt, now_s: float, billed_read_tokens: int) -> Lesson:
     """Hold the billed read tokens of a request, sent at `now_s` with these entries alive, against the model.
 
+    A bill that read from the cache for a request without marks is of a provider that needs none (`UNMARKED`).
     A bill that read an entry which lies too far back for the model widens the look-back; a bill never narrows it, for a
     provider may also have dropped an entry. A bill that read less than the least length, or nothing where the model
     found a short prefix, moves the least length. All other disagreement is left to the caller.
     """
+    if provider.marks_max and not prompt.marks and billed_read_tokens:
+        return Lesson(UNMARKED, True)
     found = findable(provider, entries, prompt, now_s)
     expected = found.bill().read
     if agrees(expected, billed_read_tokens):

@@ -106,7 +106,7 @@ class ProviderLedger:
             self.entries = self._after(self.request)
         self.request = None
 
-    def bill(self, read_tokens: int, written_tokens: int) -> Lesson | None:
+    def bill(self, read_tokens: int, written_tokens: int, plain_tokens: int = 0) -> Lesson | None:
         """The bill of the last request, before it is settled; what the bill taught, None where there is no request."""
         request = self.request
         if request is None:
@@ -118,12 +118,13 @@ class ProviderLedger:
         self.provider = lesson.provider
         if lesson.is_explained and read_tokens and found.prefix is not None:
             self._anchor(found.prefix, read_tokens)
-        marked = [place for place, _ in found.marked]
-        if marked and read_tokens + written_tokens:
-            at = next((unit for unit in request.prompt.units if unit.end == max(marked)), None)
-            if at is not None:
-                self._teach_frames(request.prompt, at, read_tokens + written_tokens)
-                self._anchor(at.prefix, read_tokens + written_tokens)
+        end, billed_tokens = max((place for place, _ in found.marked), default=None), read_tokens + written_tokens
+        if not self.provider.marks_max:
+            end, billed_tokens = request.prompt.end, billed_tokens + plain_tokens
+        at = next((unit for unit in request.prompt.units if unit.end == end), None)
+        if at is not None and billed_tokens:
+            self._teach_frames(request.prompt, at, billed_tokens)
+            self._anchor(at.prefix, billed_tokens)
         return lesson
 
     def _raw_read(self, found: Readable, read_tokens: int) -> int:

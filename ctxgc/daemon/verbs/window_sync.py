@@ -41,7 +41,7 @@ from ctxgc.daemon.sessions.window_update import depart, known_session, places_of
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.mutation import on_worker, publish_collection
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, note_sent
+from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, is_uncached, note_sent
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     aside_copy,
@@ -198,6 +198,8 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
         ledger.provider.settle(was_answered=params.was_answered)
     if call.todo.unknown or not params.ids:
         return
+    if is_uncached(params, ledger):
+        call.pacer = ledger.pacer = pacer_rules(call.services.config, "uncached")
     _note_uneditable(call)
     protect_uneditable(session, ledger.uneditable | session.indexes.redacted | set(call.todo.conflicts))
     update_window(session, tx, call.todo)
@@ -309,7 +311,7 @@ def _learn(call: _Sync) -> None:
     if not billed:
         return
     ledger.bill = Bill(request, uncached, billed)
-    ledger.provider.bill(usage.cache_read_tokens, usage.cache_creation_tokens)
+    ledger.provider.bill(usage.cache_read_tokens, usage.cache_creation_tokens, usage.input_tokens)
     ledger.prompt_tokens += billed
     ledger.cached_tokens += usage.cache_read_tokens
     if before is not None:

@@ -23,6 +23,7 @@ from ctxgc.daemon.sessions.provider_ledger import (
     marks_of,
     prompt_units,
 )
+from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.wire import SentBefore, SentCache, WindowSync
 
@@ -57,6 +58,11 @@ def amend_last_request(session: Session, was_sent: SentBefore) -> None:
     sent = sent.model_copy(update={"marks": was_sent.marks, "own_mark": -1})
     units, _ = prompt_units(heap, ids, digests, sent, request.hidden.tokens, out)
     ledger.provider.request = request._replace(prompt=Prompt(units, marks_of(units, sent)))
+
+
+def is_uncached(params: WindowSync, ledger: RequestLedger) -> bool:
+    """Whether nothing of the session is cached: the request has no marks, and the provider caches at marks alone."""
+    return params.cache is not None and not params.cache.marks and bool(ledger.provider.provider.marks_max)
 
 
 class CacheView(NamedTuple):
