@@ -49,7 +49,7 @@ class Account(NamedTuple):
     @property
     def slack(self) -> Slack:
         """What bounds the cost of the next cut."""
-        return Slack(self.saved_cost, self.full_cost)
+        return Slack(self.saved_cost, self.full_cost, max(self.turn, 0))
 
     def after_request(
         self, turn: int, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int, *, is_cold: bool

@@ -86,7 +86,8 @@ class CacheView(NamedTuple):
             if foretold is not None:
                 return cls(session, foretold.cache, ledger.provider, foretold)
         steps = 1 if params.format == MARKED_WIRE else STEP_TOKENS
-        return cls(session, CacheState(session.heap.resident_tokens, step_tokens=steps))
+        hidden = _hidden_tokens(session)
+        return cls(session, CacheState(session.heap.resident_tokens, step_tokens=steps, hidden_tokens=hidden))
 
     def predicted_read(self, plan: Plan) -> int:
         """Billed tokens that the request in which the plan takes hold reads from the cache. O(slots)."""
@@ -119,5 +120,8 @@ def _sent(params: WindowSync) -> SentCache | None:
 def _units(
     session: Session, params: WindowSync, sent: SentCache, out: Collection[int] | None
 ) -> tuple[tuple[Unit, ...], Place]:
-    hidden = int(session.row.hidden_tokens / session.calibration.ratio)
-    return prompt_units(session.heap, params.ids, params.digests, sent, hidden, out)
+    return prompt_units(session.heap, params.ids, params.digests, sent, _hidden_tokens(session), out)
+
+
+def _hidden_tokens(session: Session) -> int:
+    return int(session.row.hidden_tokens / session.calibration.ratio)
