@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacer import PROFILES, TUNED, PacerRules
+from ctxgc.core.pacer import TUNED, PacerRules
 from ctxgc.core.reuse import Weights
 from ctxgc.core.segment import Access
 from ctxgc.replay.policies import NoCollection, Shipped
+from ctxgc.replay.policy_registry import NONE, SHIPPED, Terms
 from ctxgc.replay.reading import transcripts_in
 from ctxgc.replay.simulate import EpisodeScript, Simulation, SlotAdmission, Tally, play
 from ctxgc.replay.statistics import Bootstrap
@@ -35,7 +36,10 @@ GRID = {
     "cache_5m": (12, 20, 24, 28, 36, 44, 52, 60),
     "cache_1h": (12, 20, 28, 36, 44, 56),
     "uncached": (200, 290, 380, 460, 540, 640),
-    "flat": (12, 20, 28, 36, 44, 52, 60),
+    "openai": (12, 20, 28, 36, 44, 52, 60),
+    "openai_5_6": (12, 20, 28, 36, 44, 52, 60),
+    "openai_6_1": (12, 20, 28, 36, 44, 52, 60),
+    "subscription": (12, 20, 28, 36, 44, 52, 60),
 }
 """Φ in thousands of input tokens."""
 
@@ -110,16 +114,17 @@ class Witness:
 
 def score(played: Played, scope: str, profile: str, weights: Weights, phi: float) -> Score:
     """One session under one setting."""
-    prices = PROFILES[profile]
+    terms = Terms(profile)
+    prices, ours, unaware = terms.prices, terms.cache_of(SHIPPED), terms.cache_of(NONE)
     pacer = PacerRules(prices=prices, fault_price_tokens=phi, horizon_turns=TUNED[profile].horizon_turns)
     tallies: list[Tally] = []
     base, base_prompt = 0.0, 0
     policy = Witness(Shipped(pacer=pacer))
     for script in played.scripts[scope]:
-        tallies.append(play(script, policy, prices, weights=weights))
-        nothing = play(script, NoCollection(), prices)
+        tallies.append(play(script, policy, prices, weights=weights, cache=ours))
+        nothing = play(script, NoCollection(), prices, cache=unaware)
         base, base_prompt = base + nothing.cost, base_prompt + nothing.prompt_tokens
-    placebos = [play(script, policy.inner, prices, weights=weights) for script in played.placebos[scope]]
+    placebos = [play(script, policy.inner, prices, weights=weights, cache=ours) for script in played.placebos[scope]]
     return Score(
         played.source,
         sum(tally.turns for tally in tallies),

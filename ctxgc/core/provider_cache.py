@@ -90,6 +90,10 @@ class Part(NamedTuple):
     blocks: int = 1
 
 
+_SETTING = -1
+"""Marks a setting in a prefix: a number, so that prefixes of numbers are the same in every process."""
+
+
 class Layer(NamedTuple):
     """Parts that share a setting. A changed setting ends every entry from the layer on: the model's name belongs to the
     tools' layer, `thinking` and `tool_choice` to the messages'."""
@@ -107,7 +111,7 @@ def units_of(layers: Iterable[Layer], before: Sequence[Unit] = ()) -> tuple[Unit
     prefix, (blocks, tokens) = units[-1] if units else Unit(0, START)
     for layer in layers:
         if layer.setting is not None:
-            prefix = hash((prefix, "setting", layer.setting))
+            prefix = hash((prefix, _SETTING, layer.setting))
         for part in layer.parts:
             prefix = hash((prefix, part.key))
             blocks, tokens = blocks + part.blocks, tokens + part.tokens

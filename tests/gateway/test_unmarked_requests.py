@@ -9,7 +9,7 @@ from tests.gateway.stage import CLAUDE, MESSAGES, Stage
 from tests.gateway.test_unknown_cache import Tapped, cost_of
 from tests.gateway.upstream import Upstream
 
-TURNS = 50
+TURNS = 70
 
 
 class SharedPrefix(Upstream):

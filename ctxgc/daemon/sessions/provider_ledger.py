@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from zlib import crc32
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.heap import EVICTED, Heap
@@ -208,15 +209,20 @@ def prompt_units(
         slot = slot_of[id_]
         is_out = state[slot] == EVICTED if absent is None else slot in absent
         tokens = skeleton[slot] + (tombstone[slot] if is_out else body[slot])
-        parts.append(Part((content, is_out), tokens, blocks))
-    hidden = Part("hidden", hidden_tokens, sent.hidden_blocks)
+        parts.append(Part((_number(content), is_out), tokens, blocks))
+    hidden = Part(0, hidden_tokens, sent.hidden_blocks)
     system = sent.system_segments
     layers = [
-        Layer([hidden], sent.settings[0]),
+        Layer([hidden], _number(sent.settings[0])),
         Layer(parts[:system]),
-        Layer(parts[system:], sent.settings[1]),
+        Layer(parts[system:], _number(sent.settings[1]) or None),
     ]
     return units_of(layers), Place(sent.hidden_blocks, hidden_tokens)
+
+
+def _number(text: str) -> int:
+    """A number for a text that is the same in every process, as Python's own hash of a text is not; 0 for no text."""
+    return crc32(text.encode())
 
 
 def marks_of(units: Sequence[Unit], sent: SentCache) -> tuple[Mark, ...]:

@@ -20,13 +20,14 @@ from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, PacerRequest
-from ctxgc.core.segment import Renderer, SessionKey, aside_base, digest
+from ctxgc.core.segment import Renderer, SessionKey, aside_base
 from ctxgc.core.trust import is_contradicted
 from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import ask_pacer
+from ctxgc.daemon.sessions.pacing_state import encode_pacing, resume_ledger
 from ctxgc.daemon.sessions.request_ledger import (
     Bill,
     ForwardedRequest,
@@ -48,6 +49,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     clock_new_segments,
     conflicts_of,
     digests_in,
+    digests_of,
     is_settled,
     prepare_segments,
     segments_in,
@@ -100,7 +102,8 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     session = await services.registry.open(_new_session_row(services, params))
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     async with session.changing() as tx:
-        session.ledger = session.ledger or RequestLedger()
+        if session.ledger is None:
+            session.ledger, session.account = resume_ledger(session.row.pacing)
         call = _Sync(services, session, params, tx, session.ledger, pacer)
         if params.mode == "off":
             tx.note_time(services.clock())
@@ -151,15 +154,11 @@ def _note_uneditable(call: _Sync) -> None:
 async def _compare(call: _Sync, known: Sequence[RequestSegment]) -> dict[str, bytes]:
     """Compare known segments that came along in full with the stash: ids that differ, with the new content's digest."""
     differing = await conflicts_of(call.services, call.session, known)
-    call.digests = await on_worker(call.services, _digests, known) | digests_in(call.params)
+    call.digests = await on_worker(call.services, digests_of, known) | digests_in(call.params)
     slot_of = call.session.heap.slot_of
     for id_ in (one.segment.id for one in known):
         call.ledger.digests.note_comparison(slot_of[id_], call.digests[id_], is_stored=id_ not in differing)
     return differing
-
-
-def _digests(segments: Sequence[RequestSegment]) -> dict[str, str]:
-    return {one.segment.id: digest(one.segment.skeleton, one.segment.body).hex() for one in segments}
 
 
 async def _look_up(call: _Sync, host: HostList) -> None:
@@ -210,13 +209,13 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
         ledger.last_request = _forwarded_request(call)
     if is_of_this:
         _learn(call)
+    session.set_row(tx, pacing=encode_pacing(ledger, session.account))
 
 
 def _protected_slots(call: _Sync) -> set[int]:
     """Resident slots that another hand edits in this request. The next request releases them."""
-    heap = call.session.heap
-    slots = (heap.slot_of[id_] for id_ in call.params.held if id_ in heap.slot_of)
-    return {slot for slot in slots if heap.state[slot] == RESIDENT}
+    heap, held = call.session.heap, set(call.params.held)
+    return {slot for id_, slot in heap.slot_of.items() if id_ in held and heap.state[slot] == RESIDENT}
 
 
 # The row, the collection, the bill
