@@ -56,6 +56,12 @@ class CacheState(NamedTuple):
         tokens = self.hidden_tokens + min(self.prefix_tokens, edit_tokens)
         return tokens - tokens % self.step_tokens - self.hidden_tokens
 
+    def lost_by_any_edit(self, window_tokens: int, hidden_tokens: int) -> CacheState:
+        """The same cache where nothing is known of what an edit leaves readable: nothing at all, in the worst case."""
+        if self.is_cold:
+            return self
+        return self._replace(ends=(-hidden_tokens, max(self.read_tokens(window_tokens), -hidden_tokens)))
+
     def behind(self, prefix_tokens: int) -> CacheState:
         """The same cache for a window that begins so many cached tokens later."""
         ends = self.ends

@@ -59,6 +59,11 @@ def resume_ledger(pacing: str) -> tuple[RequestLedger, Account]:
         return RequestLedger(), Account()
 
 
+def stored_trust(pacing: str) -> Trust:
+    """The trust that `encode_pacing` wrote."""
+    return resume_ledger(pacing)[0].trust
+
+
 def _resumed(state: dict[str, Any]) -> tuple[RequestLedger, Account]:
     provider = ProviderLedger()
     if state["model"]:

@@ -21,7 +21,6 @@ from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, PacerRequest
 from ctxgc.core.segment import Renderer, SessionKey, aside_base
-from ctxgc.core.trust import is_contradicted
 from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
@@ -250,16 +249,15 @@ def _collect(call: _Sync) -> None:
     if ledger.is_account_real is not is_on:  # No account holds the savings of collections in shadow.
         session.account, ledger.is_account_real = Account(), is_on
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
-        view = CacheView.of(session, params, is_on=is_on)
-        cache = view.cache
-        is_trusted = not ledger.trust.is_paused(session.row.turn)
+        view, is_paused = CacheView.of(session, params, is_on=is_on), ledger.trust.is_paused(session.row.turn)
+        view = view.distrusted() if is_paused else view
         sent_tokens = ledger.last_request.tokens if ledger.last_request else 0
-        request = PacerRequest(cache, heap.absent_tokens, sent_tokens, is_trusted)
+        request = PacerRequest(view.cache, heap.absent_tokens, sent_tokens)
         decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
         if decision is None:
             return
         call.trigger = decision.trigger
-        conditions = Conditions(call.pacer, wall_s, cache)
+        conditions = Conditions(call.pacer, wall_s, view.cache)
         call.predicted_read = view.predicted_read(decision.plan)
         if is_on:
             outcome = carry_out(session, call.tx, decision.plan, call.trigger, conditions)
@@ -268,7 +266,8 @@ def _collect(call: _Sync) -> None:
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
     if is_on:
         rewritten = outcome.cache_rewrite_tokens * session.calibration.ratio
-        ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold, call.predicted_read, rewritten))
+        prediction = call.predicted_read, rewritten, not is_paused
+        ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold, *prediction))
     else:
         ledger.shadow_victims |= victims
     call.outcome = outcome
@@ -331,15 +330,11 @@ def _learn(call: _Sync) -> None:
 
 
 def _weigh_prediction(call: _Sync, cut: UnpricedCollection, read_tokens: int) -> None:
-    """Hold the bill of an editing request against its prediction: what was not read was written, and is paid for."""
-    session, ledger = call.session, call.ledger
-    if cut.is_cold:
-        return
-    ledger.trust = ledger.trust.after_edit(session.row.turn, cut.predicted_read, read_tokens, cut.rewritten)
-    if is_contradicted(cut.predicted_read, read_tokens, cut.rewritten):
-        read, write, _ = call.pacer.prices
-        missed = (cut.predicted_read - read_tokens) / session.calibration.ratio
-        session.account = session.account.after_edit((write - read) * missed)
+    """Hold the bill of an editing request against its prediction; the account bears what the ledger says was lost."""
+    session, (read, write, _) = call.session, call.pacer.prices
+    lost = call.ledger.weigh_prediction(cut, read_tokens, session.row.turn)
+    if lost:
+        session.account = session.account.after_edit((write - read) * lost / session.calibration.ratio)
 
 
 # The reply

@@ -89,6 +89,11 @@ class CacheView(NamedTuple):
         hidden = _hidden_tokens(session)
         return cls(session, CacheState(session.heap.resident_tokens, step_tokens=steps, hidden_tokens=hidden))
 
+    def distrusted(self) -> CacheView:
+        """The cache as far as a cut may count on it while bills contradict the model."""
+        cache = self.cache.lost_by_any_edit(self.session.heap.resident_tokens, _hidden_tokens(self.session))
+        return self._replace(cache=cache)
+
     def predicted_read(self, plan: Plan) -> int:
         """Billed tokens that the request in which the plan takes hold reads from the cache. O(slots)."""
         if self.cache.is_cold:
