@@ -259,6 +259,8 @@ class StashRecall(MutatingSession):
     budget_tokens: Annotated[int, Field(ge=1, le=10**7)] = 4000
     offset: Annotated[int, Field(ge=0)] = 0
     limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20
+    piece: Name = ""
+    """The piece that the caller reads: a segment without this piece is no page fault. Empty: all of them."""
 
 
 class StashForget(MutatingSession):

@@ -86,8 +86,8 @@ class CacheView(NamedTuple):
             if foretold is not None:
                 return cls(session, foretold.cache, ledger.provider, foretold)
         steps = 1 if params.format == MARKED_WIRE else STEP_TOKENS
-        hidden = _hidden_tokens(session)
-        return cls(session, CacheState(session.heap.resident_tokens, step_tokens=steps, hidden_tokens=hidden))
+        window_tokens, hidden_tokens = session.heap.resident_tokens, _hidden_tokens(session)
+        return cls(session, CacheState(window_tokens, step_tokens=steps, hidden_tokens=hidden_tokens))
 
     def distrusted(self) -> CacheView:
         """The cache as far as a cut may count on it while bills contradict the model."""

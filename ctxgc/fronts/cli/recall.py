@@ -134,6 +134,7 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
         usage("recall takes a segment or --query, one of them", "`ctxgc search WORDS` finds ids")
     params: dict[str, Any] = {**shell.session()}
     params |= {"query": args.query, "budget_tokens": args.budget} if args.query else {"id": args.segment}
+    params |= {"piece": args.piece} if args.piece else {}
     reply: RecallReply = shell.call("stash.recall", params)
     _require_piece(reply, args.piece)
     if args.json:
