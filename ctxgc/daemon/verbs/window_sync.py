@@ -213,8 +213,8 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
 
 def _protected_slots(call: _Sync) -> set[int]:
     """Resident slots that another hand edits in this request. The next request releases them."""
-    heap, held = call.session.heap, set(call.params.held)
-    return {slot for id_, slot in heap.slot_of.items() if id_ in held and heap.state[slot] == RESIDENT}
+    heap, protected = call.session.heap, set(call.params.held)
+    return {slot for id_, slot in heap.slot_of.items() if id_ in protected and heap.state[slot] == RESIDENT}
 
 
 # The row, the collection, the bill
