@@ -163,12 +163,14 @@ class PacerConfig(_Section):
     enabled: bool = False
     """Whether sessions are collected without being asked."""
     profile: Annotated[
-        Literal["auto", "cache_5m", "cache_1h", "openai", "subscription", "uncached"], BeforeValidator(_profile)
+        Literal["auto", "cache_5m", "cache_1h", "openai", "openai_5_6", "openai_6_1", "subscription", "uncached"],
+        BeforeValidator(_profile),
     ] = "auto"
     """How the provider bills a prompt. `auto`: as each request says. Any other profile wins over the request:
-    `cache_5m` and `cache_1h`: Anthropic's caches, `openai`: a cache that is written for free, `subscription`: a plan
-    instead of a bill, `uncached`. A plan counts by rules that are not public: the assumption is that a token counts
-    whole, and a tenth where the cache had it. `flat` is the older name of `subscription`."""
+    `cache_5m` and `cache_1h`: Anthropic's caches, `openai`: OpenAI's prices of the request's model, `openai_5_6` and
+    `openai_6_1`: OpenAI's prices from GPT-5.6 and from GPT-6.1 on, `subscription`: a plan instead of a bill,
+    `uncached`. A plan counts by rules that are not public: the assumption is that a token counts whole, and a tenth
+    where the cache had it. `flat` is the older name of `subscription`."""
     fault_price_tokens: Tokens = 0
     """What a page fault is held to cost, in input tokens; higher collects less. 0: what was tuned for the profile."""
     horizon_turns: Annotated[int, Field(ge=0, le=1000)] = 0

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacer import PROFILES, TUNED, PacerRules
+from ctxgc.core.pacer import TUNED, PacerRules
 from ctxgc.core.reuse import Weights
 from ctxgc.core.segment import Access
 from ctxgc.replay.policies import NoCollection, Shipped
+from ctxgc.replay.policy_registry import NONE, SHIPPED, Terms
 from ctxgc.replay.reading import transcripts_in
 from ctxgc.replay.simulate import EpisodeScript, Simulation, SlotAdmission, Tally, play
 from ctxgc.replay.statistics import Bootstrap
@@ -32,10 +33,13 @@ from perf.samples import FOLDS, SCOPES, Played, deal, fit, prepare, read, with_p
 AIMS = {"faults": 1.5, "excess": 0.3}
 """What Φ must come to on the training sessions, per 100 turns: faults, and faults beyond the placebo's."""
 GRID = {
-    "cache_5m": (12, 20, 24, 28, 36, 44, 52, 60),
-    "cache_1h": (12, 20, 28, 36, 44, 56),
+    "cache_5m": (12, 20, 24, 36, 52),
+    "cache_1h": (12, 20, 28, 44),
     "uncached": (200, 290, 380, 460, 540, 640),
-    "flat": (12, 20, 28, 36, 44, 52, 60),
+    "openai": (12, 20, 28, 44),
+    "openai_5_6": (12, 20, 28, 44),
+    "openai_6_1": (12, 20, 28, 44),
+    "subscription": (12, 20, 28, 44),
 }
 """Φ in thousands of input tokens."""
 
@@ -108,25 +112,30 @@ class Witness:
         self._slots += 1
 
 
-def score(played: Played, scope: str, profile: str, weights: Weights, phi: float) -> Score:
-    """One session under one setting."""
-    prices = PROFILES[profile]
+def uncollected(played: Played, scope: str, profile: str) -> list[Tally]:
+    """One session, never collected."""
+    terms = Terms(profile)
+    cache = terms.cache_of(NONE)
+    return [play(script, NoCollection(), terms.prices, cache=cache) for script in played.scripts[scope]]
+
+
+def score(played: Played, scope: str, profile: str, weights: Weights, phi: float, base: Sequence[Tally]) -> Score:
+    """One session under one setting, beside the same session never collected."""
+    terms = Terms(profile)
+    prices, ours = terms.prices, terms.cache_of(SHIPPED)
     pacer = PacerRules(prices=prices, fault_price_tokens=phi, horizon_turns=TUNED[profile].horizon_turns)
     tallies: list[Tally] = []
-    base, base_prompt = 0.0, 0
     policy = Witness(Shipped(pacer=pacer))
     for script in played.scripts[scope]:
-        tallies.append(play(script, policy, prices, weights=weights))
-        nothing = play(script, NoCollection(), prices)
-        base, base_prompt = base + nothing.cost, base_prompt + nothing.prompt_tokens
-    placebos = [play(script, policy.inner, prices, weights=weights) for script in played.placebos[scope]]
+        tallies.append(play(script, policy, prices, weights=weights, cache=ours))
+    placebos = [play(script, policy.inner, prices, weights=weights, cache=ours) for script in played.placebos[scope]]
     return Score(
         played.source,
         sum(tally.turns for tally in tallies),
-        base,
+        sum(tally.cost for tally in base),
         sum(tally.cost for tally in tallies),
         sum(tally.prompt_tokens for tally in tallies),
-        base_prompt,
+        sum(tally.prompt_tokens for tally in base),
         sum(tally.faults for tally in tallies),
         sum(tally.faults for tally in placebos),
         sum(tally.explicit_faults for tally in tallies),
@@ -150,8 +159,9 @@ def fit_all(sessions: Sequence[Played]) -> Fitted:
 
 def grid_of(sessions: list[Played], profile: str, scope: str, fitted: Fitted) -> Grid:
     """Every session by weights that never saw it, with and without another fold left out."""
+    bases = [uncollected(played, scope, profile) for played in sessions]
     return {
-        (out, phi, at): score(played, scope, profile, weights, phi * 1000.0)
+        (out, phi, at): score(played, scope, profile, weights, phi * 1000.0, bases[at])
         for out, weights in fitted.items()
         for at, played in enumerate(sessions)
         if played.fold in out
@@ -225,6 +235,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Fit, cross-validate, print, and write the evidence."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="*")
+    parser.add_argument("--price", action="append", choices=list(GRID), help="only this profile; may be repeated")
     parser.add_argument("--json", metavar="FILE", help="write the evidence there")
     arguments = parser.parse_args(argv)
     corpus = os.environ.get("CTXGC_CORPUS", "")
@@ -238,7 +249,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         fitted = fit_all(sessions)
         evidence: dict[str, Any] = {"sessions": len(sessions), "weights": asdict(fit(sessions)), "settings": []}
         print(f"{len(sessions)} sessions, {sum(len(p.labels) for p in sessions)} samples\n{fit(sessions)}")
-        for profile, grids in zip(GRID, pool.map(partial(_grids, sessions, fitted), GRID), strict=True):
+        profiles = arguments.price or list(GRID)
+        for profile, grids in zip(profiles, pool.map(partial(_grids, sessions, fitted), profiles), strict=True):
             evidence["settings"] += told(sessions, profile, grids)
     if arguments.json:
         with open(arguments.json, "w") as file:

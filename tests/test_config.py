@@ -190,6 +190,11 @@ def test_each_agent_with_a_transcript_has_one_name_in_configuration_and_adapters
         ("cache_5m", "cache_1h", PROFILES["cache_5m"]),
         ("uncached", "openai", PROFILES["uncached"]),
         ("flat", "", PROFILES["subscription"]),
+        ("auto", "flat", PROFILES["subscription"]),
+        ("auto", "openai_6_1", PROFILES["openai_6_1"]),
+        ("openai", "openai_6_1", PROFILES["openai_6_1"]),
+        ("openai_5_6", "openai_6_1", PROFILES["openai_5_6"]),
+        ("openai", "cache_1h", PROFILES["openai"]),
         ("subscription", "cache_1h", PROFILES["subscription"]._replace(ttl_s=3600.0)),
     ],
 )

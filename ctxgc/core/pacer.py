@@ -21,6 +21,7 @@ the caller. Source: measured by replay of recorded sessions, docs/design/collect
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -63,13 +64,17 @@ PROFILES = {
     "cache_5m": Prices(0.1, 1.25, 300.0),
     "cache_1h": Prices(0.1, 2.0, 3600.0),
     "openai": Prices(0.1, 1.0, 300.0),
+    "openai_5_6": Prices(0.1, 1.25, 1800.0),
+    "openai_6_1": Prices(0.05, 1.25, 1800.0),
     "subscription": Prices(0.1, 1.0, 300.0),
     "uncached": Prices(1.0, 1.0, 0.0),
-    "flat": Prices(0.1, 1.0, 300.0),
 }
-"""Published list prices of prompt caching, 2026-11. The rules by which a plan counts are not public: `subscription`
-assumes that a token that the cache lacked counts whole, and a token read from the cache a tenth. `flat` is the older
-name of that profile."""
+"""Published list prices of prompt caching, 2026-11. OpenAI bills writes since GPT-5.6, and reads at half since GPT-6.1.
+The rules by which a plan counts are not public: `subscription` assumes that a token that the cache lacked counts whole,
+and a token read from the cache a tenth."""
+OLDER_NAMES = {"flat": "subscription"}
+"""Of price profiles."""
+_GPT = re.compile(r"gpt-(\d{1,3})(?:\.(\d{1,3}))?")
 PROFILE_DEFAULT = "cache_5m"
 """The profile of a session whose requests say nothing about a cache."""
 
@@ -85,12 +90,13 @@ TUNED = {
     "cache_5m": Dials(24_000.0, 20.0),
     "cache_1h": Dials(20_000.0, 25.0),
     "uncached": Dials(460_000.0, 10.0),
-    "flat": Dials(28_000.0, 20.0),
     "openai": Dials(28_000.0, 20.0),
+    "openai_5_6": Dials(28_000.0, 20.0),
+    "openai_6_1": Dials(28_000.0, 20.0),
     "subscription": Dials(28_000.0, 20.0),
 }
 """Chosen on recorded sessions: at most three faults in two hundred turns, and three in a thousand that coincidence does
-not explain: docs/design/policy.md. `openai` and `subscription` have the relative prices of `flat`, and so its dials."""
+not explain: docs/design/policy.md."""
 
 
 Chances = Callable[[Heap, Sequence[int], Now, Sequence[int], Container[int]], Sequence[float]]
@@ -135,13 +141,29 @@ class PacerRules:
 
 
 def effective_profile(configured: str, requested: str) -> str:
-    """The price profile of a request: the configured profile, and with `auto` the one that the request says."""
+    """The price profile of a request: the configured profile, and with `auto` the one that the request says.
+
+    `openai` leaves it to the request which of OpenAI's prices its model has.
+    """
+    requested = OLDER_NAMES.get(requested, requested)
+    if configured == "openai" and requested.startswith("openai"):
+        return requested
     return (requested or PROFILE_DEFAULT) if configured == "auto" else configured
+
+
+def openai_profile(model: str) -> str:
+    """The price profile of a model of OpenAI, by its version."""
+    version = _GPT.search(model)
+    if version is None:
+        return "openai"
+    numbers = int(version[1]), int(version[2] or 0)
+    return "openai_6_1" if numbers >= (6, 1) else "openai_5_6" if numbers >= (5, 6) else "openai"
 
 
 def cache_life_s(profile: str, requested: str) -> float:
     """Seconds for which an unused prefix stays cached: with a plan, as the marks of the request say."""
-    return PROFILES[requested if profile in ("subscription", "flat") and requested else profile].ttl_s
+    requested = OLDER_NAMES.get(requested, requested)
+    return PROFILES[requested if profile == "subscription" and requested else profile].ttl_s
 
 
 def tuned_rules(profile: str) -> PacerRules:

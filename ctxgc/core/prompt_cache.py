@@ -32,7 +32,9 @@ class CacheState(NamedTuple):
     ends: tuple[int, ...] | None = None
     """Where the prefixes end that the next request finds, ascending; None: every prefix up to `prefix_tokens`."""
     step_tokens: int = 1
-    """What is read of a prefix without entries is a multiple of this."""
+    """What is read of a prompt without entries is a multiple of this."""
+    hidden_tokens: int = 0
+    """Tokens of the prompt before the window: steps are counted from the prompt's start."""
 
     @classmethod
     def of(cls, readable: Readable, hidden_tokens: int) -> CacheState:
@@ -51,15 +53,22 @@ class CacheState(NamedTuple):
         if self.ends is not None:
             count = bisect_right(self.ends, edit_tokens)
             return self.ends[count - 1] if count else 0
-        tokens = min(self.prefix_tokens, edit_tokens)
-        return tokens - tokens % self.step_tokens
+        tokens = self.hidden_tokens + min(self.prefix_tokens, edit_tokens)
+        return tokens - tokens % self.step_tokens - self.hidden_tokens
+
+    def lost_by_any_edit(self, window_tokens: int, hidden_tokens: int) -> CacheState:
+        """The same cache where nothing is known of what an edit leaves readable: nothing at all, in the worst case."""
+        if self.is_cold:
+            return self
+        return self._replace(ends=(-hidden_tokens, max(self.read_tokens(window_tokens), -hidden_tokens)))
 
     def behind(self, prefix_tokens: int) -> CacheState:
         """The same cache for a window that begins so many cached tokens later."""
         ends = self.ends
         if ends is not None:
             ends = tuple(end - prefix_tokens for end in ends if end > prefix_tokens)
-        return self._replace(prefix_tokens=max(self.prefix_tokens - prefix_tokens, 0), ends=ends)
+        hidden = self.hidden_tokens + prefix_tokens
+        return self._replace(prefix_tokens=max(self.prefix_tokens - prefix_tokens, 0), ends=ends, hidden_tokens=hidden)
 
 
 WARM = CacheState()

@@ -8,6 +8,7 @@
                 request finds it where everything before is the same and a mark of its own stands at most twenty
                 positions on, the marked block counted as the first.
     OpenAI      the beginning that two requests share is read in steps of 128 tokens, from 1,024 on. No marks.
+    unmarked    the beginning that two requests share, to the token, in Anthropic's wire format. No marks are needed.
     OpenAI,     breakpoints as marks: the last four of a request are written, the latest eighty entries are considered,
     marked      however far back they lie.
 
@@ -89,6 +90,10 @@ class Part(NamedTuple):
     blocks: int = 1
 
 
+_SETTING = -1
+"""Marks a setting in a prefix: a number, so that prefixes of numbers are the same in every process."""
+
+
 class Layer(NamedTuple):
     """Parts that share a setting. A changed setting ends every entry from the layer on: the model's name belongs to the
     tools' layer, `thinking` and `tool_choice` to the messages'."""
@@ -106,7 +111,7 @@ def units_of(layers: Iterable[Layer], before: Sequence[Unit] = ()) -> tuple[Unit
     prefix, (blocks, tokens) = units[-1] if units else Unit(0, START)
     for layer in layers:
         if layer.setting is not None:
-            prefix = hash((prefix, "setting", layer.setting))
+            prefix = hash((prefix, _SETTING, layer.setting))
         for part in layer.parts:
             prefix = hash((prefix, part.key))
             blocks, tokens = blocks + part.blocks, tokens + part.tokens
@@ -144,6 +149,8 @@ OPENAI_MARKED = Provider(
     "openai_marked", marks_max=MARKS_MAX, considered_max=CONSIDERED_MAX, life_s=OPENAI_MARKED_LIFE_S
 )
 UNCACHED = Provider("uncached")
+UNMARKED = Provider("unmarked", life_s=SHORT_LIFE_S)
+"""A provider that speaks Anthropic's wire format and reads the beginning that two requests share, marked or not."""
 
 _LEAST_TOKENS = (
     (re.compile(r"opus-4-[5-9]|haiku-4"), 4096),
@@ -315,10 +322,13 @@ class Lesson(NamedTuple):
 def learned(provider: Provider, entries: Entries, prompt: Prompt, now_s: float, billed_read_tokens: int) -> Lesson:
     """Hold the billed read tokens of a request, sent at `now_s` with these entries alive, against the model.
 
+    A bill that read from the cache for a request without marks is of a provider that needs none (`UNMARKED`).
     A bill that read an entry which lies too far back for the model widens the look-back; a bill never narrows it, for a
     provider may also have dropped an entry. A bill that read less than the least length, or nothing where the model
     found a short prefix, moves the least length. All other disagreement is left to the caller.
     """
+    if provider.marks_max and not prompt.marks and billed_read_tokens:
+        return Lesson(UNMARKED, True)
     found = findable(provider, entries, prompt, now_s)
     expected = found.bill().read
     if agrees(expected, billed_read_tokens):

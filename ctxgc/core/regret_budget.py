@@ -49,7 +49,7 @@ class Account(NamedTuple):
     @property
     def slack(self) -> Slack:
         """What bounds the cost of the next cut."""
-        return Slack(self.saved_cost, self.full_cost)
+        return Slack(self.saved_cost, self.full_cost, max(self.turn, 0))
 
     def after_request(
         self, turn: int, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int, *, is_cold: bool
@@ -87,9 +87,6 @@ class PacerRequest(NamedTuple):
     sent_prefix_tokens: int | None = None
     """Cached part of the window when the request was sent; 0: not even the hidden prefix. None: the request is due."""
 
-    is_model_trusted: bool = True
-    """Whether the model of the provider's cache is right so far; else only a cold cache or the limit allows a cut."""
-
     @property
     def is_sent(self) -> bool:
         """Whether a decision takes effect with the next request only."""
@@ -108,7 +105,7 @@ def decide_within_budget(
         account = _after_request(heap, now, pacer, account, request)
     if request.is_sent:
         pacer = replace(pacer, recent_turns=max(pacer.recent_turns - 1, 0))
-    grown = heap.evictable_tokens - account.asked_tokens if request.is_model_trusted else 0
+    grown = heap.evictable_tokens - account.asked_tokens
     decision = decide(heap, paths, now, pacer, cache, Allowance(grown, account.slack))
     if decision:
         account = account.after_edit(decision.effects.edit_cost(pacer.prices))

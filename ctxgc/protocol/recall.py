@@ -30,6 +30,8 @@ class StashRecall(MutatingSession):
     """`session`: an address of another session is not found, but for the session's own sub-agents."""
     offset: Annotated[int, Field(ge=0)] = 0
     limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20
+    piece: Name = ""
+    """The piece that the caller reads: a segment without this piece is no page fault. Empty: all of them."""
 
 
 class SessionRehydrate(OfSession):

@@ -119,7 +119,9 @@ class WindowSync(Params):
     """The session's mode from now on; absent: the mode stays, and a new session is in shadow."""
     can_recall: bool = True
     """The agent can run `ctxgc recall`; else tombstones say to make the call again. Constant for a session."""
-    profile: Literal["cache_5m", "cache_1h", "openai", "subscription", "uncached", "flat"] | None = None
+    profile: (
+        Literal["cache_5m", "cache_1h", "openai", "openai_5_6", "openai_6_1", "subscription", "uncached", "flat"] | None
+    ) = None
     """How the provider bills this session's prompts, as the request says; a configured profile wins over it."""
     window_max_tokens: Tokens = 0
     """The hard limit of this run on the window, in billed tokens; 0: none. The session's own limit comes before it."""

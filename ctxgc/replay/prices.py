@@ -35,13 +35,21 @@ _ROWS = (
     PriceProfile("cache_1h", PROFILES["cache_1h"], "Anthropic API, 1-hour cache", "2026-11"),
     PriceProfile(
         "openai",
-        Prices(0.1, 1.0, 300.0),
+        PROFILES["openai"],
         "OpenAI API, models that write the cache for free",
         "2026-11",
         provider=OPENAI,
     ),
     PriceProfile("uncached", PROFILES["uncached"], "any API without a prompt cache", "2026-11", provider=None),
-    PriceProfile("flat", PROFILES["flat"], "a subscription: tokens and cache misses count, not money", "2026-11", True),
+    PriceProfile("openai_5_6", PROFILES["openai_5_6"], "OpenAI API, GPT-5.6 to GPT-6", "2026-11", provider=OPENAI),
+    PriceProfile("openai_6_1", PROFILES["openai_6_1"], "OpenAI API, GPT-6.1 and newer", "2026-11", provider=OPENAI),
+    PriceProfile(
+        "subscription",
+        PROFILES["subscription"],
+        "a subscription: tokens and cache misses count, not money",
+        "2026-11",
+        is_flat=True,
+    ),
 )
 
 PRICE_PROFILES: Mapping[str, PriceProfile] = MappingProxyType({row.name: row for row in _ROWS})

@@ -42,7 +42,7 @@ _RENDERERS = {name: renderer for renderer, name in STORED_RENDERERS.items()}
 SESSION_COLUMNS = (
     *("source", "session", "project", "parent", "parent_segment", "model", "title", "mode", "budget_tokens"),
     *("window_max_tokens", "task", "turn", "created_s", "updated_s", "hidden_tokens", "ratio", "skipped_records"),
-    *("number", "faults", "closed", "forgotten"),
+    *("number", "faults", "pacing", "closed", "forgotten"),
 )
 
 encode_json = json.JSONEncoder(separators=(",", ":")).encode

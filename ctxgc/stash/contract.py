@@ -94,6 +94,8 @@ class SessionRow:
     """The drawn number in addresses; 0: the session is older than drawn numbers, and its name makes the number."""
     faults: int = 0
     """Recalls so far."""
+    pacing: str = ""
+    """What the pacer has learned, as the daemon writes it (`daemon.sessions.pacing_state`)."""
     closed: bool = False
     forgotten: bool = False
     """The whole session is forgotten: no transcript brings its title, task and project back."""

@@ -114,7 +114,11 @@ _VERSION_4 = """
 ALTER TABLE session ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5 = """
+ALTER TABLE session ADD COLUMN pacing TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """Step n takes a file from version n to n + 1. Steps are never edited once released."""
 
 

@@ -19,6 +19,7 @@ from ctxgc.core.pacer import (
     PacerRules,
     decide,
     effects_of,
+    openai_profile,
     reuse_chances,
 )
 from ctxgc.core.paths import PathIndex
@@ -304,3 +305,23 @@ def a_session(sizes, *, kinds=None, tail=0) -> Heap:
     if tail:
         heap.admit(an_entry("tail", body=tail, born=9, place=len(sizes), kind=Kind.USER))
     return heap
+
+
+@pytest.mark.parametrize(
+    ("model", "profile"),
+    [
+        ("gpt-5", "openai"),
+        ("gpt-4o-2024-08-06", "openai"),
+        ("gpt-4.1-mini", "openai"),
+        ("gpt-5.5", "openai"),
+        ("o3", "openai"),
+        ("gpt-5.6-sol", "openai_5_6"),
+        ("openai/gpt-6-astra", "openai_5_6"),
+        ("gpt-6-2026-09-22", "openai_5_6"),
+        ("gpt-6.1-sol", "openai_6_1"),
+        ("gpt-10", "openai_6_1"),
+        ("kimi-k3", "openai"),
+    ],
+)
+def test_a_model_of_openai_is_billed_by_its_version(model, profile):
+    assert openai_profile(model) == profile

@@ -16,6 +16,7 @@ from ctxgc.core.provider_cache import (
     SHORT_LIFE_S,
     START,
     UNCACHED,
+    UNMARKED,
     Billed,
     Edit,
     Layer,
@@ -380,6 +381,18 @@ def test_a_least_length_above_the_models_is_learned_and_one_below_it_too():
 
     assert longer.provider.least_tokens == 4096
     assert shorter.provider.least_tokens == 2500
+
+
+def test_a_bill_that_read_for_a_request_without_marks_is_of_a_provider_that_reads_what_two_requests_share():
+    _, prompt = grown(9, 3)
+    unmarked = prompt._replace(marks=())
+
+    lesson = learned(ANTHROPIC, {}, unmarked, 10.0, 9_000)
+    entries = noted(lesson.provider, {}, unmarked, 10.0)
+
+    assert lesson == (UNMARKED, True)
+    assert findable(UNMARKED, entries, unmarked, 11.0).bill().read == prompt.end.tokens
+    assert learned(ANTHROPIC, {}, unmarked, 10.0, 0) == (ANTHROPIC, True)
 
 
 def test_a_bill_that_nothing_explains_says_so_and_teaches_nothing():

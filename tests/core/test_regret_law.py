@@ -8,7 +8,7 @@ from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import PROFILES, Allowance, PacerRules, decide
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.regret_law import REGRET_PART_MAX, REGRET_PART_MIN, Slack, regret_part
+from ctxgc.core.regret_law import REGRET_PART_MAX, REGRET_PART_MIN, SETTLED_TURNS, Slack, regret_part
 from tests.core.test_heap import an_entry
 
 costs = st.floats(0, 1e9)
@@ -16,12 +16,17 @@ costs = st.floats(0, 1e9)
 
 @pytest.mark.parametrize(("ratio", "part"), [(0.5, 0.01), (1, 0.01), (4, 0.04), (10, 0.10), (1000, 0.10)])
 def test_the_regret_grows_with_what_a_cut_pays(ratio, part):
-    assert regret_part(ratio * 500.0, 500.0) == pytest.approx(part)
+    assert regret_part(ratio * 500.0, 500.0, SETTLED_TURNS) == pytest.approx(part)
 
 
-@given(costs, costs)
-def test_no_cut_is_allowed_more_than_a_tenth_of_regret(gains, rewrite):
-    assert REGRET_PART_MIN <= regret_part(gains, rewrite) <= REGRET_PART_MAX == 0.10
+@pytest.mark.parametrize(("turn", "part"), [(0, 0.01), (20, 0.01), (40, 0.02), (80, 0.04), (999, 0.04)])
+def test_the_gains_of_a_young_session_count_in_part(turn, part):
+    assert regret_part(2000.0, 500.0, turn) == pytest.approx(part)
+
+
+@given(costs, costs, st.integers(0, 10_000))
+def test_no_cut_is_allowed_more_than_a_tenth_of_regret(gains, rewrite, turn):
+    assert REGRET_PART_MIN <= regret_part(gains, rewrite, turn) <= REGRET_PART_MAX == 0.10
 
 
 def cut_cost(horizon_turns, slack):
@@ -37,7 +42,7 @@ def cut_cost(horizon_turns, slack):
 
 @given(st.integers(30_000, 400_000))
 def test_a_cut_that_pays_many_times_over_may_cost_more_than_one_that_only_just_pays(full_cost):
-    slack = Slack(0.0, float(full_cost))
+    slack = Slack(0.0, float(full_cost), SETTLED_TURNS)
     marginal, good = cut_cost(15.0, slack), cut_cost(100.0, slack)
 
     assert marginal <= 0.05 * full_cost

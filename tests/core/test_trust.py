@@ -7,7 +7,7 @@ from ctxgc.core.trust import MISSES_MAX, PAUSE_TURNS, PAUSE_TURNS_MAX, Trust
 
 
 def contradicted(trust, turn):
-    return trust.after_edit(turn, predicted_tokens=5000, read_tokens=1000, rewrite_tokens=8000)
+    return trust.after_edit(turn, predicted_tokens=5000, read_tokens=3000, rewrite_tokens=8000)
 
 
 def test_two_contradictions_leave_the_model_at_work_and_the_third_pauses_it():
@@ -34,3 +34,10 @@ def test_a_model_that_is_always_wrong_is_tried_ever_more_rarely(turns):
 
     assert trust.pause_turns <= PAUSE_TURNS_MAX
     assert 2 ** max(cuts - MISSES_MAX - 1, 0) * PAUSE_TURNS <= max(turns, PAUSE_TURNS)
+
+
+def test_a_bill_that_read_not_half_of_the_prediction_pauses_at_once():
+    refuted = Trust().after_edit(7, predicted_tokens=5000, read_tokens=2000, rewrite_tokens=8000)
+
+    assert refuted.is_paused(7 + PAUSE_TURNS - 1)
+    assert not refuted.is_paused(7 + PAUSE_TURNS)

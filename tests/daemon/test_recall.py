@@ -35,6 +35,17 @@ async def test_a_recall_says_what_became_of_the_window(bench, renderer, state, s
     assert recalled["faults"] == 1
 
 
+async def test_a_piece_that_a_segment_does_not_have_is_no_fault_and_brings_nothing_back(bench):
+    session = await a_session(bench)
+    await bench.call("segment.evict", **session, ids=["call0"])
+
+    refused = await bench.call("stash.recall", **session, id="call0", piece="nowhere")
+    there = (await bench.call("stash.recall", **session, id="call0", piece="result"))["faults"]
+
+    assert refused["faults"] == 0
+    assert there == 1
+
+
 async def test_recalling_what_is_in_the_window_is_no_fault_and_says_so(bench):
     session = await a_session(bench)
 

@@ -83,6 +83,16 @@ def test_show_lists_the_newest_of_the_window_and_not_what_a_host_took_out_of_it(
     assert asked == [["resident", "evicted"]] * 2
 
 
+def test_show_gives_the_window_that_the_agent_sends_of_a_session_that_is_only_watched(daemon, run):
+    listed = {"session": "claude_code:s1", "segments": [replies.segment()], "total": 1, "next_offset": -1}
+    watched, paced = replies.SHOW | {"rendered_by": "agent"}, replies.SHOW | {"rendered_by": "agent", "gateway": "on"}
+    pages = [run(daemon({"session.show": show, "segment.list": listed}), "show").out for show in (watched, paced)]
+
+    # 4,000 raw tokens stay and 1,200 are planned out, at 1.2 billed for each.
+    assert "6.2 k tokens as the agent sends it, 4.8 k as planned here" in pages[0]
+    assert "as planned" not in pages[1]
+
+
 def test_show_with_a_filter_gives_a_program_the_list(daemon, run):
     listed = {"session": "claude_code:s1", "segments": [replies.segment()], "total": 1, "next_offset": -1}
     server = daemon({"session.show": replies.SHOW, "segment.list": listed})
@@ -98,6 +108,13 @@ def test_the_journal_of_a_session_in_shadow_says_what_would_have_left_and_what_t
 
     assert "would have evicted 3, freed 4.8 k" in ran.out
     assert "2 collections would have freed 6.6 k tokens and saved 6.6 k input tokens" in ran.out
+
+
+def test_the_journal_names_a_pause_of_the_pacer(daemon, run):
+    pause = "the pacer stands back for 9 turns because the provider's bills contradict its forecasts of the cache"
+    entry = replies.journal(1, trigger="value")
+
+    assert pause in run(daemon({"heap.log": replies.LOG | {"collections": [entry], "pause": pause}}), "log").out
 
 
 def test_the_journal_of_a_session_that_is_on_says_what_left_and_what_the_bill_said(daemon, run):

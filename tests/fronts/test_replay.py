@@ -59,7 +59,7 @@ def test_json_is_one_object_with_the_report(replay, session):
     ran = replay(session, "--json", "--price", "flat")
 
     report = json.loads(ran.out)
-    assert report["profile"] == "flat"
+    assert report["profile"] == "subscription"
     assert report["agents"]["claude_code"]["turns"] == 12
 
 

@@ -52,10 +52,6 @@ def test_no_segment_of_a_recorded_session_is_lost(results, limited):
     assert sum(one.evicted for one in limited) > 10
 
 
-@pytest.mark.xfail(
-    reason="requests without cache marks: single sessions stand up to 16 % off the forecast of an ideal bill",
-    strict=False,
-)
 def test_no_recorded_session_costs_more_than_without(results):
     assert [(one.name, one.part) for one in results if one.part > REGRET] == []
 
@@ -69,10 +65,6 @@ def test_the_cost_of_recorded_sessions_is_near_what_replay_predicts(results, lim
     assert abs(cost - timed) / full < OFF_MAX
 
 
-@pytest.mark.xfail(
-    reason="requests without cache marks: single sessions stand up to 16 % off the forecast of an ideal bill",
-    strict=False,
-)
 def test_each_recorded_session_costs_what_replay_predicts_with_the_gateways_timing(results, limited):
     every = results + limited
 

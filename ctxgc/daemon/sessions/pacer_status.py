@@ -105,11 +105,9 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
             "cold", f"{gone}: the next request goes without what is not worth its tokens", grown, due, 0.0
         )
     cold = f"cold in {_span(left_s)}"
-    if ledger and ledger.trust.is_paused(session.row.turn):
-        turns = ledger.trust.resumes_turn - session.row.turn
-        why = "the provider's bills contradict what is known of its cache"
-        words = f"{why}: collects when the cache is cold or at the limit, and tries again in {turns} turns; {cold}"
-        return NextCollection("paused", words, grown, due, round(left_s, 1))
+    if pause := session.trust.pause_words(session.row.turn):
+        until = "collects when the cache is cold, at the limit, or where a cut pays for the whole prompt"
+        return NextCollection("paused", f"{pause}: {until}; {cold}", grown, due, round(left_s, 1))
     if grown < due:
         words = f"looks again after {tokens_label(due - grown)} more evictable tokens; {cold}"
         return NextCollection("growing", words, grown, due, round(left_s, 1))

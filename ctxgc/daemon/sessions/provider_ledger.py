@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from zlib import crc32
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.heap import EVICTED, Heap
@@ -106,7 +107,7 @@ class ProviderLedger:
             self.entries = self._after(self.request)
         self.request = None
 
-    def bill(self, read_tokens: int, written_tokens: int) -> Lesson | None:
+    def bill(self, read_tokens: int, written_tokens: int, plain_tokens: int = 0) -> Lesson | None:
         """The bill of the last request, before it is settled; what the bill taught, None where there is no request."""
         request = self.request
         if request is None:
@@ -118,12 +119,13 @@ class ProviderLedger:
         self.provider = lesson.provider
         if lesson.is_explained and read_tokens and found.prefix is not None:
             self._anchor(found.prefix, read_tokens)
-        marked = [place for place, _ in found.marked]
-        if marked and read_tokens + written_tokens:
-            at = next((unit for unit in request.prompt.units if unit.end == max(marked)), None)
-            if at is not None:
-                self._teach_frames(request.prompt, at, read_tokens + written_tokens)
-                self._anchor(at.prefix, read_tokens + written_tokens)
+        end, billed_tokens = max((place for place, _ in found.marked), default=None), read_tokens + written_tokens
+        if not self.provider.marks_max:
+            end, billed_tokens = request.prompt.end, billed_tokens + plain_tokens
+        at = next((unit for unit in request.prompt.units if unit.end == end), None)
+        if at is not None and billed_tokens:
+            self._teach_frames(request.prompt, at, billed_tokens)
+            self._anchor(at.prefix, billed_tokens)
         return lesson
 
     def _raw_read(self, found: Readable, read_tokens: int) -> int:
@@ -207,15 +209,20 @@ def prompt_units(
         slot = slot_of[id_]
         is_out = state[slot] == EVICTED if absent is None else slot in absent
         tokens = skeleton[slot] + (tombstone[slot] if is_out else body[slot])
-        parts.append(Part((content, is_out), tokens, blocks))
-    hidden = Part("hidden", hidden_tokens, sent.hidden_blocks)
+        parts.append(Part((_number(content), is_out), tokens, blocks))
+    hidden = Part(0, hidden_tokens, sent.hidden_blocks)
     system = sent.system_segments
     layers = [
-        Layer([hidden], sent.settings[0]),
+        Layer([hidden], _number(sent.settings[0])),
         Layer(parts[:system]),
-        Layer(parts[system:], sent.settings[1]),
+        Layer(parts[system:], _number(sent.settings[1]) or None),
     ]
     return units_of(layers), Place(sent.hidden_blocks, hidden_tokens)
+
+
+def _number(text: str) -> int:
+    """A number for a text that is the same in every process, as Python's own hash of a text is not; 0 for no text."""
+    return crc32(text.encode())
 
 
 def marks_of(units: Sequence[Unit], sent: SentCache) -> tuple[Mark, ...]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from ctxgc.core.heap import EVICTED, RESIDENT, Heap
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.trust import Trust
+from ctxgc.core.trust import Trust, is_contradicted
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 
 UNPRICED_MAX = 8
@@ -56,6 +56,8 @@ class UnpricedCollection(NamedTuple):
     """Billed tokens that the request with the collection is predicted to read from the cache."""
     rewritten: float = 0.0
     """Billed tokens that the request is predicted to write again."""
+    is_by_model: bool = True
+    """Whether the collection rests on the model of the cache, which its bill then confirms or contradicts."""
 
 
 @dataclass(slots=True)
@@ -109,6 +111,18 @@ class RequestLedger:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     """Billed tokens since the session woke: of all prompts, and read from the cache."""
+
+    def weigh_prediction(self, cut: UnpricedCollection, read_tokens: int, turn: int) -> int:
+        """Learn trust from the bill of an editing request; billed tokens that were written instead of read, to be paid.
+
+        What cuts before the first pause lost is not to be paid: else no later cut could earn the loss back.
+        """
+        if cut.is_cold or not cut.is_by_model:
+            return 0
+        was_paused = bool(self.trust.pause_turns)
+        self.trust = self.trust.after_edit(turn, cut.predicted_read, read_tokens, cut.rewritten)
+        is_lost = was_paused and is_contradicted(cut.predicted_read, read_tokens, cut.rewritten)
+        return cut.predicted_read - read_tokens if is_lost else 0
 
     def shadow_slots(self, heap: Heap) -> set[int]:
         """Resident slots that would be evicted if the session were not in shadow."""

@@ -25,7 +25,9 @@ from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.regret_budget import Account
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Renderer, Segment, SessionKey, address_in, session_number
+from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.intake import PreparedSegment
+from ctxgc.daemon.sessions.pacing_state import stored_trust
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session_index import SessionIndex, SessionSettings
 from ctxgc.daemon.sessions.transaction import Transaction
@@ -96,6 +98,11 @@ class Session:
     def index(self) -> ReferenceIndex:
         """The holders of each word, line and path."""
         return self.indexes.index
+
+    @property
+    def trust(self) -> Trust:
+        """What bills say of the model of the provider's cache, before the gateway's first request here too."""
+        return self.ledger.trust if self.ledger else stored_trust(self.row.pacing)
 
     @property
     def rules(self) -> Rules:

@@ -97,9 +97,9 @@ async def _recall_ids(
             # Read inside the change: what is in the heap is in the stash now, and nobody forgets it meanwhile.
             rows = await services.stash.rows(session.key, slots)
             contents = await services.contents.get(session.key, slots)
-            slots = [row.seq for row in rows]
+            slots = [row.seq for row in rows if not params.piece or params.piece in {name for name, *_ in row.pieces}]
             # A page further on is the same recall going on, not another fault.
-            faults = 0 if params.offset else recall(session, tx, slots, services.pacer.prices)
+            faults = 0 if params.offset or not slots else recall(session, tx, slots, services.pacer.prices)
             if faults:
                 tx.on_commit(lambda: publish_faults(services, session, slots, faults))
             recalled = _contents_of(session, params, rows, contents)

@@ -20,13 +20,13 @@ from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, PacerRequest
-from ctxgc.core.segment import Renderer, SessionKey, aside_base, digest
-from ctxgc.core.trust import is_contradicted
+from ctxgc.core.segment import Renderer, SessionKey, aside_base
 from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import ask_pacer
+from ctxgc.daemon.sessions.pacing_state import encode_pacing, resume_ledger
 from ctxgc.daemon.sessions.request_ledger import (
     Bill,
     ForwardedRequest,
@@ -41,13 +41,14 @@ from ctxgc.daemon.sessions.window_update import depart, known_session, places_of
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.mutation import on_worker, publish_collection
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, note_sent
+from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, is_uncached, note_sent
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     aside_copy,
     clock_new_segments,
     conflicts_of,
     digests_in,
+    digests_of,
     is_settled,
     prepare_segments,
     segments_in,
@@ -100,7 +101,8 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     session = await services.registry.open(_new_session_row(services, params))
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     async with session.changing() as tx:
-        session.ledger = session.ledger or RequestLedger()
+        if session.ledger is None:
+            session.ledger, session.account = resume_ledger(session.row.pacing)
         call = _Sync(services, session, params, tx, session.ledger, pacer)
         if params.mode == "off":
             tx.note_time(services.clock())
@@ -151,15 +153,11 @@ def _note_uneditable(call: _Sync) -> None:
 async def _compare(call: _Sync, known: Sequence[RequestSegment]) -> dict[str, bytes]:
     """Compare known segments that came along in full with the stash: ids that differ, with the new content's digest."""
     differing = await conflicts_of(call.services, call.session, known)
-    call.digests = await on_worker(call.services, _digests, known) | digests_in(call.params)
+    call.digests = await on_worker(call.services, digests_of, known) | digests_in(call.params)
     slot_of = call.session.heap.slot_of
     for id_ in (one.segment.id for one in known):
         call.ledger.digests.note_comparison(slot_of[id_], call.digests[id_], is_stored=id_ not in differing)
     return differing
-
-
-def _digests(segments: Sequence[RequestSegment]) -> dict[str, str]:
-    return {one.segment.id: digest(one.segment.skeleton, one.segment.body).hex() for one in segments}
 
 
 async def _look_up(call: _Sync, host: HostList) -> None:
@@ -198,6 +196,8 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
         ledger.provider.settle(was_answered=params.was_answered)
     if call.todo.unknown or not params.ids:
         return
+    if is_uncached(params, ledger):
+        call.pacer = ledger.pacer = pacer_rules(call.services.config, "uncached")
     _note_uneditable(call)
     protect_uneditable(session, ledger.uneditable | session.indexes.redacted | set(call.todo.conflicts))
     update_window(session, tx, call.todo)
@@ -208,13 +208,13 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
         ledger.last_request = _forwarded_request(call)
     if is_of_this:
         _learn(call)
+    session.set_row(tx, pacing=encode_pacing(ledger, session.account))
 
 
 def _protected_slots(call: _Sync) -> set[int]:
     """Resident slots that another hand edits in this request. The next request releases them."""
-    heap = call.session.heap
-    slots = (heap.slot_of[id_] for id_ in call.params.held if id_ in heap.slot_of)
-    return {slot for slot in slots if heap.state[slot] == RESIDENT}
+    heap, protected = call.session.heap, set(call.params.held)
+    return {slot for id_, slot in heap.slot_of.items() if id_ in protected and heap.state[slot] == RESIDENT}
 
 
 # The row, the collection, the bill
@@ -249,16 +249,15 @@ def _collect(call: _Sync) -> None:
     if ledger.is_account_real is not is_on:  # No account holds the savings of collections in shadow.
         session.account, ledger.is_account_real = Account(), is_on
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
-        view = CacheView.of(session, params, is_on=is_on)
-        cache = view.cache
-        is_trusted = not ledger.trust.is_paused(session.row.turn)
+        view, is_paused = CacheView.of(session, params, is_on=is_on), ledger.trust.is_paused(session.row.turn)
+        view = view.distrusted() if is_paused else view
         sent_tokens = ledger.last_request.tokens if ledger.last_request else 0
-        request = PacerRequest(cache, heap.absent_tokens, sent_tokens, is_trusted)
+        request = PacerRequest(view.cache, heap.absent_tokens, sent_tokens)
         decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
         if decision is None:
             return
         call.trigger = decision.trigger
-        conditions = Conditions(call.pacer, wall_s, cache)
+        conditions = Conditions(call.pacer, wall_s, view.cache)
         call.predicted_read = view.predicted_read(decision.plan)
         if is_on:
             outcome = carry_out(session, call.tx, decision.plan, call.trigger, conditions)
@@ -267,7 +266,8 @@ def _collect(call: _Sync) -> None:
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
     if is_on:
         rewritten = outcome.cache_rewrite_tokens * session.calibration.ratio
-        ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold, call.predicted_read, rewritten))
+        prediction = call.predicted_read, rewritten, not is_paused
+        ledger.unpriced.append(UnpricedCollection(outcome.collection, victims, is_cold, *prediction))
     else:
         ledger.shadow_victims |= victims
     call.outcome = outcome
@@ -309,7 +309,7 @@ def _learn(call: _Sync) -> None:
     if not billed:
         return
     ledger.bill = Bill(request, uncached, billed)
-    ledger.provider.bill(usage.cache_read_tokens, usage.cache_creation_tokens)
+    ledger.provider.bill(usage.cache_read_tokens, usage.cache_creation_tokens, usage.input_tokens)
     ledger.prompt_tokens += billed
     ledger.cached_tokens += usage.cache_read_tokens
     if before is not None:
@@ -330,15 +330,11 @@ def _learn(call: _Sync) -> None:
 
 
 def _weigh_prediction(call: _Sync, cut: UnpricedCollection, read_tokens: int) -> None:
-    """Hold the bill of an editing request against its prediction: what was not read was written, and is paid for."""
-    session, ledger = call.session, call.ledger
-    if cut.is_cold:
-        return
-    ledger.trust = ledger.trust.after_edit(session.row.turn, cut.predicted_read, read_tokens, cut.rewritten)
-    if is_contradicted(cut.predicted_read, read_tokens, cut.rewritten):
-        read, write, _ = call.pacer.prices
-        missed = (cut.predicted_read - read_tokens) / session.calibration.ratio
-        session.account = session.account.after_edit((write - read) * missed)
+    """Hold the bill of an editing request against its prediction; the account bears what the ledger says was lost."""
+    session, (read, write, _) = call.session, call.pacer.prices
+    lost = call.ledger.weigh_prediction(cut, read_tokens, session.row.turn)
+    if lost:
+        session.account = session.account.after_edit((write - read) * lost / session.calibration.ratio)
 
 
 # The reply

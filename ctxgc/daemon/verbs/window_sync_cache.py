@@ -23,6 +23,7 @@ from ctxgc.daemon.sessions.provider_ledger import (
     marks_of,
     prompt_units,
 )
+from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.wire import SentBefore, SentCache, WindowSync
 
@@ -59,6 +60,11 @@ def amend_last_request(session: Session, was_sent: SentBefore) -> None:
     ledger.provider.request = request._replace(prompt=Prompt(units, marks_of(units, sent)))
 
 
+def is_uncached(params: WindowSync, ledger: RequestLedger) -> bool:
+    """Whether nothing of the session is cached: the request has no marks, and the provider caches at marks alone."""
+    return params.cache is not None and not params.cache.marks and bool(ledger.provider.provider.marks_max)
+
+
 class CacheView(NamedTuple):
     """The provider's cache for the request that comes next."""
 
@@ -80,7 +86,13 @@ class CacheView(NamedTuple):
             if foretold is not None:
                 return cls(session, foretold.cache, ledger.provider, foretold)
         steps = 1 if params.format == MARKED_WIRE else STEP_TOKENS
-        return cls(session, CacheState(session.heap.resident_tokens, step_tokens=steps))
+        window_tokens, hidden_tokens = session.heap.resident_tokens, _hidden_tokens(session)
+        return cls(session, CacheState(window_tokens, step_tokens=steps, hidden_tokens=hidden_tokens))
+
+    def distrusted(self) -> CacheView:
+        """The cache as far as a cut may count on it while bills contradict the model."""
+        cache = self.cache.lost_by_any_edit(self.session.heap.resident_tokens, _hidden_tokens(self.session))
+        return self._replace(cache=cache)
 
     def predicted_read(self, plan: Plan) -> int:
         """Billed tokens that the request in which the plan takes hold reads from the cache. O(slots)."""
@@ -113,5 +125,8 @@ def _sent(params: WindowSync) -> SentCache | None:
 def _units(
     session: Session, params: WindowSync, sent: SentCache, out: Collection[int] | None
 ) -> tuple[tuple[Unit, ...], Place]:
-    hidden = int(session.row.hidden_tokens / session.calibration.ratio)
-    return prompt_units(session.heap, params.ids, params.digests, sent, hidden, out)
+    return prompt_units(session.heap, params.ids, params.digests, sent, _hidden_tokens(session), out)
+
+
+def _hidden_tokens(session: Session) -> int:
+    return int(session.row.hidden_tokens / session.calibration.ratio)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ctxgc.adapters.transcripts.segments_json import segments_of
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
 from ctxgc.core.redact import redact_text
-from ctxgc.core.segment import Kind, Segment, Status, aside_base, aside_id
+from ctxgc.core.segment import Kind, Segment, Status, aside_base, aside_id, digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
@@ -40,6 +40,11 @@ def segments_in(params: WindowSync) -> list[RequestSegment]:
         RequestSegment(segment, _names(record.get("fixed")))
         for segment, record in zip(segments, params.new, strict=True)
     ]
+
+
+def digests_of(segments: Sequence[RequestSegment]) -> dict[str, str]:
+    """The digest of each segment's content, by id."""
+    return {one.segment.id: digest(one.segment.skeleton, one.segment.body).hex() for one in segments}
 
 
 def digests_in(params: WindowSync) -> dict[str, str]:

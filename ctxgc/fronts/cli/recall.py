@@ -162,6 +162,7 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
     params: dict[str, Any] = {"session": args.session} if args.query else {**shell.session()}
     params |= {"query": args.query, "around": args.around, "id": args.segment}
     params["project"] = os.path.abspath(args.project) if args.project else ""
+    params["piece"] = args.piece
     if is_framed:
         params |= {"lines": args.lines, **({"budget_tokens": args.budget} if args.budget is not None else {})}
     reply: RecallReply = shell.call("stash.recall", {name: value for name, value in params.items() if value != ""})

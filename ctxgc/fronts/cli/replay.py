@@ -46,7 +46,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--price",
         metavar="PROFILE",
         default="",
-        help="cache_5m (default), cache_1h, openai, uncached, or flat for a subscription",
+        help="cache_5m (default), cache_1h, openai, openai_5_6, openai_6_1, uncached, or subscription",
     )
     parser.add_argument(
         "--bill",
@@ -101,10 +101,11 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _terms(args: argparse.Namespace) -> Terms:
+    from ctxgc.core.pacer import OLDER_NAMES
     from ctxgc.replay.policy_registry import Terms, policy_names
     from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
 
-    price = args.price or PROFILE_DEFAULT
+    price = OLDER_NAMES.get(args.price, args.price) or PROFILE_DEFAULT
     if price not in PRICE_PROFILES:
         usage(f"there is no price profile {price!r}", f"one of: {', '.join(PRICE_PROFILES)}")
     names = policy_names()

@@ -8,7 +8,7 @@ import sys
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import own_sessions, progress, terminal
 from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, count_argument, kind_argument, positive_argument
-from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, say_changed, usage
+from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, agent_window, say_changed, usage
 from ctxgc.fronts.cli.terminal import count, plain, plural
 
 TYPE_CHECKING = False
@@ -228,6 +228,12 @@ def show(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
+def _sent_window_words(reply: ShowReply) -> str:
+    """The window that the agent sends; of a session that ctxgc only watches, beside the window as planned."""
+    sent, planned = (tokens_label(tokens) for tokens in (agent_window(reply), reply.billed_tokens))
+    return f"{sent} tokens" if sent == planned else f"{sent} tokens as the agent sends it, {planned} as planned here"
+
+
 def _say_session(page: terminal.Page, reply: ShowReply) -> None:
     page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
     budget, billing = reply.budget_tokens, terminal.Billing(reply)
@@ -244,7 +250,7 @@ def _say_session(page: terminal.Page, reply: ShowReply) -> None:
             ("rendered by", reply.rendered_by),
             ("turn", f"{reply.turn}, updated {terminal.ago(reply.updated_s)}"),
             ("segments", f"{count(reply.segments)}: {states}; {count(reply.pinned)} pinned"),
-            ("window", f"{tokens_label(reply.billed_tokens)} tokens{hidden}"),
+            ("window", f"{_sent_window_words(reply)}{hidden}"),
             (
                 "budget",
                 f"{page.bar(reply.pressure)} {reply.pressure:.0%} of {tokens_label(budget)}" if budget else "",

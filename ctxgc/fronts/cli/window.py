@@ -289,6 +289,8 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
             f"{tokens_label(freed)} tokens and {verdict} {tokens_label(abs(cost))} input tokens"
             + (f", {terminal.dollars(abs(usd))}, predicted" if reply.price else ", predicted")
         )
+    if reply.pause:
+        page.say(plain(reply.pause))
     if reply.price:
         page.say(plain(terminal.price_source(reply.price)), "dim")
     for collection in reply.collections:

@@ -13,6 +13,7 @@ from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.core.errors import BadTranscript
+from ctxgc.core.pacer import openai_profile
 from ctxgc.core.provider_cache import LONG_LIFE_S
 from ctxgc.core.segment import Kind, Role, digest
 from ctxgc.gateway.body.host_edits import is_known_management, results_to_clear
@@ -72,7 +73,7 @@ def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") 
     """Read a body of this wire format, as this agent writes it. Raises `BadTranscript` for a body of another format."""
     window = WIRE_FORMATS[wire].parse(body, agent)
     contents = read_json(body, lambda text: _read(text, window, edits_allowed))
-    return contents._replace(profile=contents.profile or _own_cache(body, wire))
+    return contents._replace(profile=contents.profile or _own_cache(body, wire, contents.model))
 
 
 def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
@@ -166,6 +167,6 @@ def _slice(text: JsonText, extent: Extent | None) -> bytes:
     return text.data[extent.start : extent.end] if extent else b""
 
 
-def _own_cache(body: bytes, wire: str) -> str:
+def _own_cache(body: bytes, wire: str, model: str) -> str:
     """The price profile of an API with a cache of its own: OpenAI's, where the body marks nothing for another cache."""
-    return "openai" if wire.startswith("openai") and b'"cache_control"' not in body else ""
+    return openai_profile(model) if wire.startswith("openai") and b'"cache_control"' not in body else ""

@@ -56,7 +56,7 @@ class NextCollectionReply(Reply, frozen=True):
     state: str
     """Never collected unasked: `watched`, `off`, `asked`. Else `limit`; `growing`: the pacer waits for `due_tokens`;
     `looking`: the pacer looks at each request; `cold`: the next request collects, because the cache is gone;
-    `paused`: bills contradict what is known of the provider's cache, and no warm window is cut for some turns."""
+    `paused`: bills contradict what is known of the provider's cache, and a warm cut must pay for the whole prompt."""
     words: str
     """The condition as a sentence."""
     grown_tokens: int

@@ -1,0 +1,80 @@
+"""The pacer's memory of a gateway's session, small enough to be stored with the session's row.
+
+    window.sync ──encode_pacing──▶ the row's `pacing`, in the same commit ──sleep, restart, kill -9──▶ resume_ledger
+
+Distrust that bills have taught outlives the process, and so do the account, the learned rules of the provider's cache
+and the newest entries. An unreadable or older state is an empty one: the session then starts as a new session does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple, replace
+from itertools import islice
+from typing import Any
+
+from ctxgc.core.provider_cache import UNMARKED, Entry, anthropic
+from ctxgc.core.regret_budget import Account
+from ctxgc.core.trust import Trust
+from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
+from ctxgc.daemon.sessions.request_ledger import RequestLedger
+from ctxgc.tokens.frame_calibration import FrameCalibration
+
+FORMAT = 1
+ENTRIES_STORED_MAX = 32
+"""The most recently used entries that are stored: a session without the others is collected a little less."""
+NO_BILL = -1
+
+
+def encode_pacing(ledger: RequestLedger, account: Account) -> str:
+    """What bills and requests have taught, as one short line. O(entries stored)."""
+    provider = ledger.provider
+    newest = list(islice(reversed(provider.entries.items()), ENTRIES_STORED_MAX))
+    entries = [
+        [prefix, entry.life_s, round(entry.used_s, 1), provider.anchors.get(prefix, NO_BILL)]
+        for prefix, entry in reversed(newest)
+    ]
+    state = {
+        "format": FORMAT,
+        "trust": ledger.trust,
+        "account": account,
+        "is_real": ledger.is_account_real,
+        "model": provider.model,
+        "unmarked": provider.provider.name == UNMARKED.name,
+        "lookback": provider.provider.lookback_blocks,
+        "least": provider.provider.least_tokens,
+        "frames": astuple(provider.frames),
+        "blocks": [provider.end_blocks, provider.added_blocks],
+        "entries": entries,
+    }
+    return json.dumps(state, separators=(",", ":"))
+
+
+def resume_ledger(pacing: str) -> tuple[RequestLedger, Account]:
+    """A ledger and an account that go on from what `encode_pacing` wrote."""
+    try:
+        state = json.loads(pacing) if pacing else {}
+        return _resumed(state) if state.get("format") == FORMAT else (RequestLedger(), Account())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return RequestLedger(), Account()
+
+
+def stored_trust(pacing: str) -> Trust:
+    """The trust that `encode_pacing` wrote."""
+    return resume_ledger(pacing)[0].trust
+
+
+def _resumed(state: dict[str, Any]) -> tuple[RequestLedger, Account]:
+    provider = ProviderLedger()
+    if state["model"]:
+        provider.use_model(state["model"])
+        known = UNMARKED if state["unmarked"] else anthropic(state["model"])
+        provider.provider = replace(known, lookback_blocks=state["lookback"], least_tokens=state["least"])
+        provider.frames = FrameCalibration(*state["frames"])
+    for prefix, life_s, used_s, billed_tokens in state["entries"]:
+        provider.entries[prefix] = Entry(life_s, used_s)
+        if billed_tokens != NO_BILL:
+            provider.anchors[prefix] = billed_tokens
+    provider.end_blocks, provider.added_blocks = state["blocks"]
+    ledger = RequestLedger(trust=Trust(*state["trust"]), provider=provider, is_account_real=state["is_real"])
+    return ledger, Account(*state["account"])

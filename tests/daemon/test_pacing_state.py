@@ -1,0 +1,100 @@
+"""What the pacer has learned of a session outlives the process, in one short line of the session's row."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctxgc.core.provider_cache import UNMARKED, Prompt
+from ctxgc.core.regret_budget import Account
+from ctxgc.core.trust import Trust
+from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, encode_pacing, resume_ledger
+from ctxgc.daemon.sessions.provider_ledger import SentRequest
+from ctxgc.daemon.sessions.request_ledger import RequestLedger
+from tests.daemon.test_provider_ledger import BODY, Session, asked
+
+ENTRIES = (
+    "from tests.daemon.test_provider_ledger import asked\n"
+    "session = asked(4)\nsession.ledger.settle(was_answered=True)\nprint(sorted(session.ledger.entries))"
+)
+
+
+def learned(turns=5):
+    session = asked(turns)
+    session.ledger.bill(0, 9000)
+    session.ledger.settle(was_answered=True)
+    return session
+
+
+def test_distrust_the_account_and_the_entries_are_there_again():
+    session, account = learned(), Account(5000.0, -40.0, 300, 7)
+    ledger = RequestLedger(trust=Trust(3, 16, 40), provider=session.ledger, is_account_real=True)
+
+    resumed, again = resume_ledger(encode_pacing(ledger, account))
+
+    assert (resumed.trust, again, resumed.is_account_real) == (ledger.trust, account, True)
+    assert resumed.provider.entries == session.ledger.entries
+    assert resumed.provider.anchors == session.ledger.anchors
+    assert resumed.provider.frames == session.ledger.frames
+    assert resumed.provider.provider == session.ledger.provider
+
+
+def test_a_resumed_session_finds_the_prefixes_that_it_found_before():
+    session = learned()
+    expected = session.cache() if session.ledger.request else None
+    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), Account()))
+
+    session.ledger = resumed.provider
+    session.grow()
+    session.ask()
+
+    assert expected is None
+    assert session.cache().read_tokens(5 * (BODY + 10)) == 5 * (BODY + 10)
+
+
+def test_what_a_provider_was_learned_to_be_is_known_again():
+    session = Session()
+    session.grow()
+    session.ask()
+    session.ledger.request = SentRequest(Prompt(session.ledger.request.prompt.units), *session.ledger.request[1:3])
+    session.ledger.bill(2000, 0)
+
+    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), Account()))
+
+    assert resumed.provider.provider == session.ledger.provider == UNMARKED
+
+
+def test_prefixes_are_the_same_in_every_process():
+    told = {subprocess.run([sys.executable, "-c", ENTRIES], capture_output=True, check=True).stdout for _ in range(2)}
+
+    assert len(told) == 1
+
+
+def test_the_state_of_a_long_session_is_short():
+    session = learned(300)
+
+    state = encode_pacing(RequestLedger(provider=session.ledger), Account())
+
+    assert len(resume_ledger(state)[0].provider.entries) == ENTRIES_STORED_MAX
+    assert len(state) < 4096
+
+
+@given(st.one_of(st.text(), st.sampled_from(["[]", "null", "7", '{"format":1}', '{"format":2,"trust":[1,2,3]}'])))
+def test_a_state_that_cannot_be_read_is_none(text):
+    ledger, account = resume_ledger(text)
+
+    assert (ledger.trust, account) == (Trust(), Account())
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+def test_entries_end_their_lives_while_a_session_sleeps(turns):
+    session = learned(turns)
+    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), Account()))
+    session.ledger, session.now_s = resumed.provider, session.now_s + 3600
+    session.grow()
+
+    session.ask()
+
+    assert session.cache().read_tokens(turns * (BODY + 10)) == 0
