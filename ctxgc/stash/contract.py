@@ -281,9 +281,12 @@ class Query:
     """A search. Filters combine with and; empty ones do not filter."""
 
     text: str
-    """Words; `"…"` is a phrase, `-word` excludes, `word*` is a prefix. Never an engine's own syntax."""
+    """Words as `core.search.query` reads them: phrases, exclusions, prefixes, filters. Never an engine's own syntax."""
+    here: str = ""
+    """A folder: hits of the project around it come before others."""
     key: SessionKey | None = None
     project: str = ""
+    """A working directory, or its last part in any case."""
     kinds: tuple[Kind, ...] = ()
     tools: tuple[str, ...] = ()
     path: str = ""
@@ -303,11 +306,16 @@ class Hit:
 
     row: SegmentRow
     project: str
+    title: str
+    """The title of the segment's session."""
     score: float
     """Higher is better; comparable within one reply only."""
     snippet: str
     match: str
-    """`all` words, `some` of the rarer words, or `recent` where the search ran out of time."""
+    """`all` words, `some` of them, `near` a turn with them, or `recent` where the search ran out of time."""
+    first_line: int = 1
+    last_line: int = 1
+    """The lines of the searched text that the snippet shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,7 +379,7 @@ class Stash(Protocol):
         """(skeleton, body) by seq, exactly as admitted. Unknown and forgotten seqs are absent."""
 
     async def search(self, query: Query) -> SearchResult:
-        """Ranked hits: all words first, then rarer words; the reply comes within its time bound."""
+        """Ranked hits, as `core.search` ranks; the reply comes within its time bound."""
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""

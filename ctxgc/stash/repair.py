@@ -24,7 +24,8 @@ from ctxgc.core.segment import SessionKey, State, digest
 from ctxgc.stash import body_codec, files, schema
 from ctxgc.stash.carving import Leaf, carve, leaves
 from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
-from ctxgc.stash.writing import EncodedPut, Writer, index_text_of
+from ctxgc.stash.index_text import entry_of
+from ctxgc.stash.writing import EncodedPut, Writer
 
 TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
 _NOBODY = SessionKey("", "")
@@ -176,7 +177,7 @@ def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> in
             continue
         with contextlib.suppress(ValueError):
             row = body_codec.decode_row(blob, decompress)
-            homeless.append(EncodedPut(row, blob, index_text_of(row)))
+            homeless.append(EncodedPut(row, blob, entry_of(row.segment)))
     # New rows reuse the rids of lost ones: no path of a lost row may be left.
     new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
     return sum(_rebuild(new, prepared) for prepared in homeless)

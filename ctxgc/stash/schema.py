@@ -28,10 +28,17 @@ MMAP_BYTES = 4 * 2**30
 BUSY_TIMEOUT_MS = 5000
 
 SEARCH_TABLE = """
-CREATE VIRTUAL TABLE search USING fts5(text, meta, content='', tokenize='porter unicode61');
+CREATE VIRTUAL TABLE search USING fts5(
+    text, input, path, label, meta, content='', tokenize="ascii tokenchars '-+#:_'");
+CREATE VIRTUAL TABLE search_word USING fts5vocab('search', 'row');
 INSERT INTO search(search, rank) VALUES('automerge', 0);
 INSERT INTO search(search, rank) VALUES('crisismerge', 64);
 """
+
+INDEX_ROW = "INSERT INTO search (rowid, text, input, path, label, meta) VALUES (?, ?, ?, ?, ?, ?)"
+UNINDEX_ROW = (
+    "INSERT INTO search (search, rowid, text, input, path, label, meta) VALUES ('delete', ?, ?, ?, ?, ?, ?)"
+)
 
 _VERSION_1 = (
     """
@@ -203,6 +210,7 @@ def set_meta(connection: sqlite3.Connection, name: str, value: int) -> None:
 
 def start_reindexing(connection: sqlite3.Connection) -> None:
     """Empty the index and mark every body as not indexed; maintenance fills the index in slices, newest first."""
+    connection.execute("DROP TABLE IF EXISTS search_word")
     connection.execute("DROP TABLE IF EXISTS search")
     for statement in statements_of(SEARCH_TABLE):
         connection.execute(statement)

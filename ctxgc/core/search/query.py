@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ctxgc.core.search.lexemes import SIGNED, camel_parts, composed, fold, is_spaceless, lexemes, stem
+from ctxgc.core.segment import Kind, State
 
 TERMS_MAX = 48
 """Rarer terms tell more: of a longer query the rarest are looked at."""
@@ -36,10 +37,19 @@ STOP_WORDS = frozenset(
 )
 """Words that tell nothing alone; between other words they stand in phrases."""
 
-FIELDS = frozenset({"path", "tool", "kind", "state", "project", "session", "task", "tag", "since", "until"})
+MOMENT = re.compile(r"(\d{1,6})(min|h|d|w)|\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?)?")
+"""A moment as a filter: a span before now, or a day."""
+_ANY = re.compile(r".+", re.DOTALL)
+FIELDS = {
+    **dict.fromkeys(("path", "tool", "project", "session", "task", "tag"), _ANY),
+    **dict.fromkeys(("since", "until"), MOMENT),
+    "kind": re.compile("|".join(kind.value for kind in Kind)),
+    "state": re.compile("|".join(state.value for state in State if state is not State.FORGOTTEN)),
+}
+"""The fields of filters, and what their values look like: `kind:string` is text."""
 
 _TOKEN = re.compile(r'([A-Za-z]+:)?"([^"]*)"|(\S+)')
-_FILTER = re.compile(r"([A-Za-z]+):([^:].*)", re.DOTALL)
+_FILTER = re.compile(r'([A-Za-z]+):([^:].*)', re.DOTALL)
 _AROUND = "\"'`()[]{}<>,;"
 _HASH = re.compile(r"(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{6,40}")
 
@@ -124,17 +134,16 @@ def excludable(token: str) -> bool:
 def _tokens(query: str, filters: list[tuple[str, str]]) -> Iterator[_Token]:
     """The tokens of a query; those that are filters go to `filters`."""
     for field, quoted, text in _TOKEN.findall(query):
-        name = field.rstrip(":").lower()
-        if field and name in FIELDS and quoted.strip():
-            filters.append((name, quoted))
-        elif not text:
+        match = _FILTER.fullmatch(text or field + quoted)
+        name, value = (match[1].lower(), match[2].strip('"')) if match else ("", "")
+        if (text or field) and name in FIELDS and FIELDS[name].fullmatch(value):
+            filters.append((name, value))
+        elif text:
+            yield _Token(text, False)
+        else:
             if field:
                 yield _Token(field, False)
             yield _Token(quoted, True)
-        elif (match := _FILTER.fullmatch(text)) and match[1].lower() in FIELDS:
-            filters.append((match[1].lower(), match[2].strip('"')))
-        else:
-            yield _Token(text, False)
 
 
 def _is_exclusion(tokens: list[_Token], at: int) -> bool:
