@@ -366,6 +366,10 @@ def hit_reply(hit: Hit) -> HitReply:
         score=round(hit.score, 4),
         match=hit.match,
         snippet=hit.snippet,
+        title=hit.title,
+        turn=row.segment.born_turn,
+        first_line=hit.first_line,
+        last_line=hit.last_line,
     )
 
 

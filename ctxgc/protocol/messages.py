@@ -236,6 +236,8 @@ class StashSearch(OfSession):
     """Find segments by words, in every session unless one is named."""
 
     query: Annotated[str, Field(max_length=4096)] = ""
+    here: Annotated[str, Field(max_length=4096)] = ""
+    """A folder: hits of the project around it come before others."""
     project: Annotated[str, Field(max_length=4096)] = ""
     kinds: list[KindName] = []
     tools: list[Name] = []

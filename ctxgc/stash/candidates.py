@@ -36,15 +36,18 @@ PHRASE_ROWS_MAX = 20_000
 
 LOT_MIN, LOT_PER_TERM, LOT_MAX = 24, 8, 100
 """Candidates whose texts are read and ranked together. A longer query needs more: its terms are scattered."""
-CANDIDATES_MAX = 400
-NEAR_TERMS_MIN = 3
+CANDIDATES_MAX = 200
+"""Candidates of a query, page by page."""
+NEAR_WORDS_MIN = 4
 """A shorter query is words that somebody remembers: a segment without them is no hit."""
 CALLS_AFTER = 8
 """Segments after what a model said among which its calls are."""
 SPEAKER_SEGMENTS_MIN, SPEAKER_SHARE = 8, 0.5
 """A word is a speaker's name if so many turns begin with it, and of the segments that have it this share does."""
 
-TEXT_COLUMNS = "{text input label}"
+TEXT_COLUMNS = "{text input}"
+DATED_COLUMNS = "{text input label}"
+"""A date in an account is a word of it; a number that somebody types is looked for in texts alone."""
 
 
 class Place(NamedTuple):
@@ -78,6 +81,8 @@ class Candidates:
     places: dict[int, Place] = field(default_factory=dict)
     rows: dict[tuple[int, int], Place] = field(default_factory=dict)
     """Places by session and seq."""
+    terms_by_rid: dict[int, frozenset[Term]] = field(default_factory=dict)
+    """What `terms_of` answered: turns close together ask for the same neighbours."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -85,13 +90,24 @@ class Candidates:
         """How many candidates are ranked together: the same for every page of a query."""
         return min(LOT_MAX, LOT_MIN + LOT_PER_TERM * max(0, len(self.query.terms) - 1))
 
+    @property
+    def has_near(self) -> bool:
+        """Whether what stands around a segment counts for it."""
+        return self.query.words >= NEAR_WORDS_MIN and not (self.query.required or self.query.excluded)
+
+    @property
+    def columns(self) -> str:
+        """The columns in which terms are looked up."""
+        return DATED_COLUMNS if self.has_near else TEXT_COLUMNS
+
     def terms_of(self, rid: int) -> frozenset[Term]:
-        """The terms that the index says a segment has."""
-        if rid in self.whole:
-            return frozenset(self.weights.terms)
-        return frozenset(
-            term for term, rids in self.postings.items() if rid in rids or rid in self.paths.get(term, ())
-        )
+        """The terms that the index says a segment has, once all postings are there."""
+        terms = self.terms_by_rid.get(rid)
+        if terms is None:
+            terms = frozenset(term for term, rids in self.postings.items() if rid in rids or rid in self.paths[term])
+            terms = frozenset(self.weights.terms) if rid in self.whole else terms
+            self.terms_by_rid[rid] = terms
+        return terms
 
     def turns_near(self, place: Place) -> dict[Term, float]:
         """The terms of the turns around a turn, each with the share of the nearest."""
@@ -122,7 +138,7 @@ def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: 
     common: dict[Term, frozenset[int]] = {}
     left = POSTINGS_SUM_MAX
     for term in query.terms:
-        rids, is_whole = _postings(db, out, TEXT_COLUMNS, term, max(1, min(POSTINGS_MAX, left)))
+        rids, is_whole = _postings(db, out, out.columns, term, max(1, min(POSTINGS_MAX, left)))
         if is_whole:
             left -= len(rids)
             paths, _ = _postings(db, out, "path", term, POSTINGS_MAX)
@@ -140,8 +156,7 @@ def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: 
         _find_common(db, out, common)
     rough = _rough_scores(out)
     best = nlargest(out.lot, rough.items(), key=_by_score)
-    is_narrow = bool(query.required or query.excluded)
-    if len(out.weights.terms) >= NEAR_TERMS_MIN and not is_narrow:
+    if out.has_near:
         _spread(db, rough, [rid for rid, _ in best], out)
     elif len(best) == out.lot and best[-1][1] == best[0][1] and not common:
         _rank_equals(db, out, rough)
@@ -203,13 +218,14 @@ def _find_common(db: sqlite3.Connection, out: Candidates, common: dict[Term, fro
     can_rank = rows <= max(RANKED_ROWS_MIN, min(RANKED_ROWS_MAX, _newest_rid(db) // RANKED_SHARE))
     if len(terms) <= ALL_TERMS_MAX:
         limit = CANDIDATES_MAX
-        match = _expression(out, f"{TEXT_COLUMNS} : ({' AND '.join(map(quote, terms))})")
+        match = _expression(out, f"{out.columns} : ({' AND '.join(map(quote, terms))})")
         out.whole = frozenset(_rids(db, match, out.scope, limit, is_ranked=can_rank))
         if len(out.whole) == limit and not can_rank:
             out.notes.append(f"many segments match; the newest {limit} of them were ranked")
     known = set(out.whole).union(*out.postings.values())
     if len(known) < out.lot:
         out.postings.update(common)
+        out.paths.update(dict.fromkeys(common, frozenset()))
         out.notes.append(f"many segments have {', '.join(map(str, common))}; the newest of them were ranked")
 
 
@@ -310,12 +326,13 @@ def _rids(
 
 def matching_sql(scope: SearchScope, *, is_ranked: bool) -> tuple[str, tuple[object, ...]]:
     """The one shape of index query. CROSS JOIN keeps the index outside: a join the other way probes it once a row."""
-    order = "bm25(search, 1, 4, 8, 1, 0)" if is_ranked else "search.rowid DESC"
+    order = "search.rank" if is_ranked else "search.rowid DESC"
+    ranked = " AND search.rank MATCH 'bm25(1, 4, 8, 1, 0)'" if is_ranked else ""
     if scope.is_tagged:  # Forgotten segments are in no index.
-        return f"SELECT search.rowid FROM search WHERE search MATCH ? ORDER BY {order} LIMIT ?", ()
+        return f"SELECT search.rowid FROM search WHERE search MATCH ?{ranked} ORDER BY {order} LIMIT ?", ()
     return (
         "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
-        f" WHERE search MATCH ? AND {scope.sql(is_driving=False)} ORDER BY {order} LIMIT ?",
+        f" WHERE search MATCH ?{ranked} AND {scope.sql(is_driving=False)} ORDER BY {order} LIMIT ?",
         scope.values,
     )
 

@@ -24,7 +24,7 @@ from ctxgc.core.search.ranking import LITERAL_BONUS, Fields, Known, Score, Weigh
 from ctxgc.core.labels import MATCH_START
 from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
-from ctxgc.stash.candidates import CANDIDATES_MAX, NEAR_TERMS_MIN, Candidates, gather, quote, read_places
+from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, quote, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
 from ctxgc.stash.filters import SearchScope, scope_of, sids_around, with_filters
 from ctxgc.stash.schema import meta
@@ -146,6 +146,10 @@ def _best_page(run: _Search) -> SearchResult:
             ranked = _ranked(run)
             if ranked:
                 run.notes.append(f"nothing matches; showing results for {_names(run.wanted.terms)}")
+    if len(run.wanted.terms) > 1 and any(each.match in ("some", "near") for each in ranked):
+        whole = sum(each.match == "all" for each in ranked)
+        have = "no segment has" if not whole else "one segment has" if whole == 1 else f"{whole} segments have"
+        run.notes.append(f"{have} all words; the rest have some of them, or stand beside one that has")
     hits = _hits(run, ranked[run.query.offset : run.end])
     return _reply(run, hits, run.end if len(ranked) > run.end else -1)
 
@@ -209,14 +213,12 @@ def _ranked_in(run: _Search, scope: SearchScope, need: int) -> list[Ranked]:
     run.notes += out.notes
     if len(out.order) >= CANDIDATES_MAX <= run.end:
         run.notes.append(f"only the best {CANDIDATES_MAX} are ranked; narrow the search")
-    if ranked and len(run.wanted.terms) > 1 and not any(each.match == "all" for each in ranked):
-        run.notes.append("no segment has all words; these have some of them")
     return ranked
 
 
 def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Ranked]:
     """Candidates with their scores, in no order."""
-    has_near = len(out.weights.terms) >= NEAR_TERMS_MIN
+    has_near = out.has_near
     said: dict[int, list[int]] = {}
     if has_near:
         read_places(run.db, rids, out)
@@ -231,6 +233,8 @@ def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Rank
         readable = index_text.searchable(segment)
         spoken = _spoken(segments[other] for other in said.get(rid, ()) if other in segments)
         fields = fields_of(readable, spoken, is_turn=segment.kind in index_text.TURN_KINDS)
+        if not has_near:
+            fields = replace(fields, label=())
         near = out.turns_near(out.places[rid]) if has_near and fields.is_turn else {}
         known = out.terms_of(rid)
         result = score(out.weights, fields, Known(known, near, rid in out.phrase))
@@ -258,9 +262,9 @@ def fields_of(readable: index_text.Searchable, spoken: str, *, is_turn: bool) ->
     """The lexemes of a segment's fields, as far as they count for a score."""
     text, path = readable.text[:SCORED_CHARS_MAX], "\n".join(readable.paths)
     return Fields(
-        text=lexemes(text) + extras(text),
-        input=lexemes(readable.input) + extras(readable.input) if readable.input else (),
-        path=lexemes(path) + extras(path) if path else (),
+        text=lexemes(text),
+        input=lexemes(readable.input),
+        path=lexemes(path) + extras(path),
         said=lexemes(spoken),
         label=readable.label,
         is_turn=is_turn,

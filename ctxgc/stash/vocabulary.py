@@ -26,7 +26,7 @@ def nearest_words(db: sqlite3.Connection, terms: Sequence[Term]) -> list[Term]:
 
 
 def _nearest(db: sqlite3.Connection, word: str) -> str:
-    if len(word) < LETTERS_MIN or not word.isalnum():
+    if len(word) < LETTERS_MIN or not word.isalpha():  # Another number is no typo.
         return ""
     best, wanted = (LIKENESS_MIN, 0, ""), _trigrams(word)
     # A typo is seldom in the first letters; then the letters that begin a swapped pair, then any first letter.

@@ -13,11 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ctxgc.core.labels import MATCH_END, MATCH_START
-from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_spaceless, spans, stem
+from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_plain, is_spaceless, spans, stem
 from ctxgc.core.search.query import SearchQuery
 
 SNIPPET_CHARS = 200
 LINES_AROUND = 2
+MATCHES_MAX = 2_000
+RUN_GAP_MAX = 2
 RUN_BONUS = 1.0
 """For each word that stands directly behind the word before it in the query."""
 
@@ -51,18 +53,19 @@ class Snippet(NamedTuple):
 
 
 def matches(text: str, query: SearchQuery) -> list[Match]:
-    """Where a text has words of a query, in order."""
+    """Where a text has words of a query, in order; the first `MATCHES_MAX` places."""
     lexemes = {lexeme for term in query.terms for way in term.ways for lexeme in way}
     heads = tuple(term.ways[0][-1] for term in query.terms if term.is_prefix)
     if not text or not lexemes:
         return []
-    found = _words(text, lexemes, heads) if text.isascii() else _runs(text, lexemes, heads)
+    pairs_min = min((len(way) for term in query.terms for way in term.ways if is_spaceless(way[0][:1])), default=0)
+    found = _words(text, lexemes, heads) if is_plain(text) else _runs(text, lexemes, heads, pairs_min)
     if any(not lexeme[0].isalnum() or not lexeme[-1].isalnum() for lexeme in lexemes if lexeme):
         found += (
             Match(m.start(), m.end(), m[0].lower()) for m in SIGNED.finditer(text) if m[0].lower() in lexemes
         )
         found.sort()
-    return found
+    return found[:MATCHES_MAX]
 
 
 def _words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
@@ -82,7 +85,8 @@ def _words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
     return [Match(m.start(), m.end(), matching[m[0]]) for m in pattern.finditer(text)]
 
 
-def _runs(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
+def _runs(text: str, lexemes: set[str], heads: tuple[str, ...], pairs_min: int) -> list[Match]:
+    """Matches in any text; of a script without spaces only runs of as many pairs as the shortest term has."""
     found: list[Match] = []
     for lexeme, start, end in spans(text):
         if lexeme not in lexemes and not (heads and lexeme.startswith(heads)):
@@ -94,7 +98,7 @@ def _runs(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
             found[-1] = Match(found[-1].start, end, found[-1].lexeme)  # Pairs of one run overlap.
         else:
             found.append(Match(start, end, lexeme))
-    return found
+    return [match for match in found if match.end - match.start > pairs_min or not is_spaceless(text[match.start])]
 
 
 def excerpts(
@@ -117,24 +121,18 @@ def excerpts(
             ranges.append([first, last])
             hits.append([match])
     ends = [*lines[1:], len(text)]
+    bigrams = query.bigrams
     made = [
-        Excerpt(first, last, lines[first - 1], ends[last - 1], _worth(some, query, weights or {}))
+        Excerpt(first, last, lines[first - 1], ends[last - 1], _worth(some, bigrams, weights or {}))
         for (first, last), some in zip(ranges, hits, strict=True)
     ]
     return sorted(made, key=lambda excerpt: (-excerpt.score, excerpt.first_line))
 
 
-def _worth(some: Sequence[Match], query: SearchQuery, weights: Mapping[str, float]) -> float:
-    distinct = {match.lexeme for match in some}
-    return sum(weights.get(lexeme, 1.0) for lexeme in distinct) + RUN_BONUS * len(_pairs_in(some, query))
-
-
-def _pairs_in(some: Sequence[Match], query: SearchQuery) -> set[tuple[str, str]]:
-    neighbours = zip(some, some[1:], strict=False)
-    bigrams = query.bigrams
-    return {
-        (a.lexeme, b.lexeme) for a, b in neighbours if b.start - a.end <= 2 and (a.lexeme, b.lexeme) in bigrams
-    }
+def _worth(some: Sequence[Match], bigrams: frozenset[tuple[str, str]], weights: Mapping[str, float]) -> float:
+    worth = sum(weights.get(lexeme, 1.0) for lexeme in {match.lexeme for match in some})
+    runs = {(a.lexeme, b.lexeme) for a, b in zip(some, some[1:], strict=False) if b.start - a.end <= RUN_GAP_MAX}
+    return worth + RUN_BONUS * len(runs & bigrams)
 
 
 def snippet(text: str, query: SearchQuery) -> Snippet:
@@ -159,10 +157,11 @@ def snippet(text: str, query: SearchQuery) -> Snippet:
 def _densest(found: Sequence[Match], query: SearchQuery) -> tuple[int, int]:
     """The first and the last match of the window of a snippet's length with the most words of the query."""
     starts = [match.start for match in found]
+    bigrams = query.bigrams
     best, at = (-1.0, 0), (0, 0)
     for first, match in enumerate(found):
         last = bisect_left(starts, match.start + SNIPPET_CHARS * 3 // 4) - 1
-        worth = _worth(found[first : last + 1], query, {})
+        worth = _worth(found[first : last + 1], bigrams, {})
         if (worth, -first) > best:
             best, at = (worth, -first), (first, last)
     return at

@@ -102,9 +102,14 @@ def composed(text: str) -> str:
 
 def lexemes(text: str) -> list[str]:
     """The lexemes of a text, in order."""
-    if text.isascii() or not _FOREIGN.search(text):
+    if is_plain(text):
         return list(map(stem, _ASCII.findall(text.lower())))
     return [lexeme for lexeme, _, _ in spans(text)]
+
+
+def is_plain(text: str) -> bool:
+    """Whether all words of a text are letters and digits of ASCII, whatever signs stand between them."""
+    return text.isascii() or not _FOREIGN.search(text)
 
 
 def spans(text: str) -> Iterator[tuple[str, int, int]]:

@@ -77,6 +77,8 @@ class SearchQuery(NamedTuple):
     """The query in lower case, spaces evened out: a text that holds it as it is typed comes first."""
     filters: tuple[tuple[str, str], ...] = ()
     parts: tuple[Term, ...] = ()
+    words: int = 0
+    """The words outside quotes, those of the stop list too: many make an account, few a memory."""
     is_empty: bool = False
     """Nothing was typed but filters."""
 
@@ -122,6 +124,7 @@ def parse(query: str, is_flag: Iterable[str] = ()) -> SearchQuery:
         literal=" ".join(token.text for token in bare).lower() if len(phrase) <= PHRASE_LEXEMES_MAX else "",
         filters=tuple(filters),
         parts=tuple(part for part in parts if part not in terms)[:TERMS_READ_MAX],
+        words=len(bare),
         is_empty=not tokens,
     )
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from ctxgc.core.search.query import SearchQuery, Term
@@ -46,7 +47,7 @@ class Fields:
     """Whether the segment is a person's or a model's words, and no call."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Weights:
     """A query's terms with their worth: high for rare ones. `speakers` are words that name who says a turn."""
 
@@ -54,10 +55,27 @@ class Weights:
     terms: Mapping[Term, float]
     speakers: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def total(self) -> float:
         """The worth of all terms."""
         return sum(self.terms.values())
+
+    # Asked once for each field of each candidate.
+
+    @cached_property
+    def lexemes(self) -> frozenset[str]:
+        """Every lexeme that any term asks for."""
+        return frozenset(lexeme for term in self.terms for way in term.ways for lexeme in way)
+
+    @cached_property
+    def heads(self) -> tuple[str, ...]:
+        """The starts of lexemes that terms ask for."""
+        return tuple({way[-1] for term in self.terms if term.is_prefix for way in term.ways})
+
+    @cached_property
+    def bigrams(self) -> frozenset[tuple[str, str]]:
+        """The query's pairs of words."""
+        return self.query.bigrams
 
 
 class Known(NamedTuple):
@@ -78,24 +96,37 @@ class Score:
     is_all: bool
 
 
-@dataclass(slots=True)
 class _Field:
     """The places in a field at which lexemes of the query stand."""
 
-    places: dict[int, str] = field(default_factory=dict)
-    length: int = 0
+    def __init__(self, lexemes: Sequence[str], weights: Weights) -> None:
+        self.length = len(lexemes)
+        self.lexeme_at: dict[int, str] = {}
+        self.places: dict[str, list[int]] = {}
+        wanted, heads = weights.lexemes, weights.heads
+        if not lexemes or (not heads and wanted.isdisjoint(lexemes)):
+            return
+        for at, lexeme in enumerate(lexemes):
+            if lexeme in wanted or (heads and lexeme.startswith(heads)):
+                self.lexeme_at[at] = lexeme
+                self.places.setdefault(lexeme, []).append(at)
 
     def times(self, term: Term) -> int:
         """How often the term stands here; a term of several ways as often as the best of them."""
-        return max(sum(self._is_at(place, way, term.is_prefix) for place in self.places) for way in term.ways)
+        if not self.places:
+            return 0
+        return max(self._times(way, term.is_prefix) for way in term.ways)
 
-    def _is_at(self, place: int, way: tuple[str, ...], is_prefix: bool) -> bool:
-        places = self.places
-        for at, lexeme in enumerate(way, place):
-            here = places.get(at)
-            if here != lexeme and not (is_prefix and at == place + len(way) - 1 and here and here.startswith(lexeme)):
-                return False
-        return True
+    def _times(self, way: tuple[str, ...], is_prefix: bool) -> int:
+        if len(way) == 1:
+            if is_prefix:
+                return sum(len(places) for lexeme, places in self.places.items() if lexeme.startswith(way[0]))
+            return len(self.places.get(way[0], ()))
+        return sum(self._is_run(at, way, is_prefix) for at in self.places.get(way[0], ()))
+
+    def _is_run(self, start: int, way: tuple[str, ...], is_prefix: bool) -> bool:
+        *whole, last = (self.lexeme_at.get(start + n, "") for n in range(len(way)))
+        return tuple(whole) == way[:-1] and (last.startswith(way[-1]) if is_prefix else last == way[-1])
 
 
 def idf(df: int, total: int) -> float:
@@ -106,10 +137,8 @@ def idf(df: int, total: int) -> float:
 
 def score(weights: Weights, fields: Fields, known: Known) -> Score:
     """The score of a candidate. O(lexemes of the fields)."""
-    wanted = frozenset(lexeme for term in weights.terms for way in term.ways for lexeme in way)
-    heads = tuple({way[-1] for term in weights.terms if term.is_prefix for way in term.ways})
     text, inputs, path, said, label = (
-        _read(lexemes, wanted, heads) for lexemes in (fields.text, fields.input, fields.path, fields.said, fields.label)
+        _Field(lexemes, weights) for lexemes in (fields.text, fields.input, fields.path, fields.said, fields.label)
     )
     total, has_all = 0.0, True
     if fields.is_turn:
@@ -133,7 +162,7 @@ def score(weights: Weights, fields: Fields, known: Known) -> Score:
         else:
             value += SAID_WEIGHT * _saturated(said.times(term), said.length)
         total += weight * value
-    total += PAIR_BONUS * _pairs(text.places, weights.query)
+    total += PAIR_BONUS * _pairs(text.lexeme_at, weights.bigrams)
     if has_all:
         total += ALL_BONUS * weights.total
     if known.has_phrase:
@@ -147,23 +176,9 @@ def _saturated(times: int, length: int) -> float:
     return times * (FIELD_SATURATION + 1) / (times + FIELD_SATURATION * (0.5 + 0.5 * length / FIELD_MEAN))
 
 
-def _read(lexemes: Sequence[str], wanted: frozenset[str], heads: tuple[str, ...]) -> _Field:
-    if heads:
-        places = {at: word for at, word in enumerate(lexemes) if word in wanted or word.startswith(heads)}
-    else:
-        places = {at: word for at, word in enumerate(lexemes) if word in wanted}
-    return _Field(places, len(lexemes))
-
-
-def _pairs(places: Mapping[int, str], query: SearchQuery) -> int:
+def _pairs(lexeme_at: Mapping[int, str], bigrams: frozenset[tuple[str, str]]) -> int:
     """The number of the query's pairs of lexemes that stand in this order within a few words of each other."""
-    bigrams = query.bigrams
-    if not bigrams or len(places) < 2:
+    if not bigrams or len(lexeme_at) < 2:
         return 0
-    met = set()
-    for at, lexeme in places.items():
-        for gap in range(1, PAIR_GAP_MAX + 1):
-            pair = (lexeme, places.get(at + gap, ""))
-            if pair in bigrams:
-                met.add(pair)
-    return len(met)
+    gaps = range(1, PAIR_GAP_MAX + 1)
+    return len({pair for at, word in lexeme_at.items() for gap in gaps if (pair := (word, lexeme_at.get(at + gap, ""))) in bigrams})
