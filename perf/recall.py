@@ -35,8 +35,8 @@ from ctxgc.protocol.messages import StashSearch
 from ctxgc.stash.contract import Put, SegmentRow, SetState
 from ctxgc.stash.index_text import searchable
 from ctxgc.stash.sqlite import SqliteStash
-from perf.record import record
 from perf.recall_sets import CATEGORIES, Conversation, Return, conversations, returns, sessions
+from perf.record import record
 
 CUTS = (1, 5, 10)
 CODE_CUT = 5

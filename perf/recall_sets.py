@@ -202,9 +202,7 @@ def _said_before(segments: Sequence[Segment], at: int) -> str:
     for segment in reversed(segments[:at]):
         if segment.kind in (Kind.ASSISTANT, Kind.THINKING):
             said.append("".join(piece.text for piece in segment.body))
-        elif said or segment.kind is Kind.USER:
-            break
-        elif segment.kind is Kind.TOOL_CALL:
+        elif said or segment.kind is Kind.USER or segment.kind is Kind.TOOL_CALL:
             break
     if not said:
         person = next((each for each in reversed(segments[:at]) if each.kind is Kind.USER), None)

@@ -368,8 +368,8 @@ def hit_reply(hit: Hit) -> HitReply:
         snippet=hit.snippet,
         title=hit.title,
         turn=row.segment.born_turn,
-        first_line=hit.first_line,
-        last_line=hit.last_line,
+        first_line=hit.lines[0],
+        last_line=hit.lines[1],
     )
 
 

@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 from ctxgc.core.search.query import TERMS_MAX, SearchQuery, Term
 from ctxgc.core.search.ranking import NEAR, PATH_WEIGHT, PHRASE_BONUS, SAID_WEIGHT, Weights, idf
-from ctxgc.core.segment import Kind, Role
 from ctxgc.stash.filters import SearchScope
 from ctxgc.stash.index_text import TURN_KINDS, speaker_lexeme
 
@@ -34,16 +33,17 @@ RANKED_ROWS_MAX, RANKED_ROWS_MIN, RANKED_SHARE = 20_000, 8_000, 50
 PHRASE_ROWS_MAX = 20_000
 """A run of words is looked for if one of them is in fewer segments."""
 
-LOT_MIN, LOT_PER_TERM, LOT_MAX = 24, 8, 100
+LOT_MIN, LOT_PER_TERM, LOT_MAX = 16, 4, 100
+LOT_OF_ACCOUNT_MIN = 64
 """Candidates whose texts are read and ranked together. A longer query needs more: its terms are scattered."""
 CANDIDATES_MAX = 200
 """Candidates of a query, page by page."""
-NEAR_WORDS_MIN = 4
-"""A shorter query is words that somebody remembers: a segment without them is no hit."""
 CALLS_AFTER = 8
 """Segments after what a model said among which its calls are."""
 SPEAKER_SEGMENTS_MIN, SPEAKER_SHARE = 8, 0.5
 """A word is a speaker's name if so many turns begin with it, and of the segments that have it this share does."""
+
+_TURNS = frozenset(kind.value for kind in TURN_KINDS)
 
 TEXT_COLUMNS = "{text input}"
 DATED_COLUMNS = "{text input label}"
@@ -88,12 +88,13 @@ class Candidates:
     @property
     def lot(self) -> int:
         """How many candidates are ranked together: the same for every page of a query."""
-        return min(LOT_MAX, LOT_MIN + LOT_PER_TERM * max(0, len(self.query.terms) - 1))
+        least = LOT_OF_ACCOUNT_MIN if self.has_near else LOT_MIN
+        return min(LOT_MAX, least + LOT_PER_TERM * max(0, len(self.query.terms) - 1))
 
     @property
     def has_near(self) -> bool:
         """Whether what stands around a segment counts for it."""
-        return self.query.words >= NEAR_WORDS_MIN and not (self.query.required or self.query.excluded)
+        return self.query.is_account and not (self.query.required or self.query.excluded)
 
     @property
     def columns(self) -> str:
@@ -282,8 +283,9 @@ def read_places(db: sqlite3.Connection, rids: Iterable[int], out: Candidates) ->
         return
     marks = ", ".join("?" * len(missing))
     at: dict[int, set[int]] = {}
-    for sid, seq in db.execute(f"SELECT sid, seq FROM segment WHERE rid IN ({marks})", missing):
-        at.setdefault(sid, set()).update(range(seq - CALLS_AFTER, seq + CALLS_AFTER + 1))
+    for sid, seq, kind in db.execute(f"SELECT sid, seq, kind FROM segment WHERE rid IN ({marks})", missing):
+        first, last = (len(NEAR), CALLS_AFTER) if kind in _TURNS else (CALLS_AFTER, 0)
+        at.setdefault(sid, set()).update(range(seq - first, seq + last + 1))
     sql = (
         f"SELECT s.rid, s.seq, s.kind, s.role, {out.scope.sql(is_driving=True)}"
         " FROM segment AS s WHERE s.sid = ? AND s.seq BETWEEN ? AND ?"
@@ -291,8 +293,7 @@ def read_places(db: sqlite3.Connection, rids: Iterable[int], out: Candidates) ->
     for sid, seqs in at.items():
         for first, last in _runs(sorted(seqs)):
             for rid, seq, kind, role, is_hit in db.execute(sql, (*out.scope.values, sid, first, last)):
-                is_turn = Kind(kind) in TURN_KINDS
-                place = Place(rid, sid, seq, is_turn, role == Role.ASSISTANT, kind == Kind.USER, bool(is_hit))
+                place = Place(rid, sid, seq, kind in _TURNS, role == "assistant", kind == "user", bool(is_hit))
                 out.places[rid] = out.rows[sid, seq] = place
 
 
@@ -307,18 +308,14 @@ def _runs(seqs: Sequence[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _postings(
-    db: sqlite3.Connection, out: Candidates, columns: str, term: Term, limit: int
-) -> tuple[list[int], bool]:
+def _postings(db: sqlite3.Connection, out: Candidates, columns: str, term: Term, limit: int) -> tuple[list[int], bool]:
     """The newest segments that have a term, and whether they are all of them."""
     match = _expression(out, f"{columns} : ({quote(term)})")
     rids = _rids(db, match, out.scope, limit + 1)
     return rids[:limit], len(rids) <= limit
 
 
-def _rids(
-    db: sqlite3.Connection, match: str, scope: SearchScope, limit: int, *, is_ranked: bool = False
-) -> list[int]:
+def _rids(db: sqlite3.Connection, match: str, scope: SearchScope, limit: int, *, is_ranked: bool = False) -> list[int]:
     """Rids of matching segments, the newest or the best first."""
     sql, values = matching_sql(scope, is_ranked=is_ranked)
     return [row[0] for row in db.execute(sql, (match, *values, limit))]

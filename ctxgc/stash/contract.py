@@ -282,11 +282,10 @@ class Query:
 
     text: str
     """Words as `core.search.query` reads them: phrases, exclusions, prefixes, filters. Never an engine's own syntax."""
-    here: str = ""
-    """A folder: hits of the project around it come before others."""
     key: SessionKey | None = None
+    here: str = ""
     project: str = ""
-    """A working directory, or its last part in any case."""
+    """`project`: a working directory, or its last part in any case; `here`: a folder whose project's hits come first."""
     kinds: tuple[Kind, ...] = ()
     tools: tuple[str, ...] = ()
     path: str = ""
@@ -302,20 +301,18 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One segment of a search's result, without its content. `snippet` marks matches with U+0002 and U+0003."""
+    """One segment of a search's result, without its content; its session's title. `snippet` marks matches (U+0002, U+0003)."""
 
     row: SegmentRow
     project: str
     title: str
-    """The title of the segment's session."""
     score: float
     """Higher is better; comparable within one reply only."""
     snippet: str
     match: str
     """`all` words, `some` of them, `near` a turn with them, or `recent` where the search ran out of time."""
-    first_line: int = 1
-    last_line: int = 1
-    """The lines of the searched text that the snippet shows."""
+    lines: tuple[int, int] = (1, 1)
+    """The first and last line of the searched text that the snippet shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

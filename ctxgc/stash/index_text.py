@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import chain
 from typing import Any, NamedTuple
 
 from ctxgc.core.search.lexemes import STEMMER_VERSION, composed, extras, fold, lexemes, stem
-from ctxgc.core.segment import Kind, Piece, Segment
+from ctxgc.core.segment import Kind, Segment
 
 INDEX_VERSION = 3
 TOKENIZER_VERSION = INDEX_VERSION * 10**9 + sum(
@@ -82,9 +82,7 @@ def searchable(segment: Segment) -> Searchable:
     if len(given) > INPUT_CHARS_MAX:
         parts.append(given[INPUT_CHARS_MAX:])
     text = _sound("\n".join(parts)[:INDEX_CHARS_MAX])
-    paths = tuple(
-        "/".join(_sound(use.path).rstrip("/").split("/")[-PATH_PARTS:]) for use in segment.paths[:PATHS_MAX]
-    )
+    paths = tuple("/".join(_sound(use.path).rstrip("/").split("/")[-PATH_PARTS:]) for use in segment.paths[:PATHS_MAX])
     return Searchable(text, given[:INPUT_CHARS_MAX], tuple(dict.fromkeys(paths)), tuple(_label(segment, text)))
 
 

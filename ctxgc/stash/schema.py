@@ -36,9 +36,7 @@ INSERT INTO search(search, rank) VALUES('crisismerge', 64);
 """
 
 INDEX_ROW = "INSERT INTO search (rowid, text, input, path, label, meta) VALUES (?, ?, ?, ?, ?, ?)"
-UNINDEX_ROW = (
-    "INSERT INTO search (search, rowid, text, input, path, label, meta) VALUES ('delete', ?, ?, ?, ?, ?, ?)"
-)
+UNINDEX_ROW = "INSERT INTO search (search, rowid, text, input, path, label, meta) VALUES ('delete', ?, ?, ?, ?, ?, ?)"
 
 _VERSION_1 = (
     """

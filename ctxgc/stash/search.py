@@ -15,13 +15,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from ctxgc.core.labels import MATCH_START
 from ctxgc.core.search.excerpts import Snippet, snippet
 from ctxgc.core.search.lexemes import extras, lexemes
 from ctxgc.core.search.query import SearchQuery, Term, excludable, parse
-from ctxgc.core.search.ranking import LITERAL_BONUS, Fields, Known, Score, Weights, score
-from ctxgc.core.labels import MATCH_START
+from ctxgc.core.search.ranking import LITERAL_BONUS, Fields, IndexFacts, Score, Weights, score
 from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, quote, read_places
@@ -79,6 +79,8 @@ class _Search:
     wanted: SearchQuery
     notes: list[str]
     is_partial: bool = False
+    readable: dict[int, index_text.Searchable] = field(default_factory=dict)
+    """What was read to rank: the page shows snippets of it."""
 
     @property
     def end(self) -> int:
@@ -230,14 +232,14 @@ def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Rank
         if run.deadline():
             raise OutOfTime
         segment = segments[rid]
-        readable = index_text.searchable(segment)
+        readable = run.readable[rid] = index_text.searchable(segment)
         spoken = _spoken(segments[other] for other in said.get(rid, ()) if other in segments)
-        fields = fields_of(readable, spoken, is_turn=segment.kind in index_text.TURN_KINDS)
+        fields = fields_of(readable, spoken, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
         if not has_near:
             fields = replace(fields, label=())
         near = out.turns_near(out.places[rid]) if has_near and fields.is_turn else {}
         known = out.terms_of(rid)
-        result = score(out.weights, fields, Known(known, near, rid in out.phrase))
+        result = score(out.weights, fields, IndexFacts(known, near, rid in out.phrase))
         value = result.value + _literal_bonus(run, out, rid, readable)
         is_all = result.is_all and len(out.weights.terms) >= _content_terms(run.wanted, out)
         match = "all" if is_all else "some" if known or result.is_all else "near"
@@ -258,14 +260,15 @@ def _literal_bonus(run: _Search, out: Candidates, rid: int, readable: index_text
     return LITERAL_BONUS * out.weights.total if has_it else 0.0
 
 
-def fields_of(readable: index_text.Searchable, spoken: str, *, is_turn: bool) -> Fields:
+def fields_of(readable: index_text.Searchable, spoken: str, weights: Weights, *, is_turn: bool) -> Fields:
     """The lexemes of a segment's fields, as far as they count for a score."""
+    initials = weights.initials
     text, path = readable.text[:SCORED_CHARS_MAX], "\n".join(readable.paths)
     return Fields(
-        text=lexemes(text),
-        input=lexemes(readable.input),
+        text=lexemes(text, initials),
+        input=lexemes(readable.input, initials),
         path=lexemes(path) + extras(path),
-        said=lexemes(spoken),
+        said=lexemes(spoken, initials),
         label=readable.label,
         is_turn=is_turn,
     )
@@ -296,13 +299,14 @@ def _segments(run: _Search, rids: set[int]) -> dict[int, Segment]:
 
 def _hits(run: _Search, page: Sequence[Ranked]) -> list[Hit]:
     rows = reading.by_rid(run.db, [each.rid for each in page])
-    segments = _segments(run, {each.rid for each in page})
+    segments = _segments(run, {each.rid for each in page if each.rid not in run.readable})
+    run.readable |= {rid: index_text.searchable(segment) for rid, segment in segments.items()}
     hits = []
     for each in page:
-        if each.rid not in rows or each.rid not in segments:
+        if each.rid not in rows or each.rid not in run.readable:
             continue  # Forgotten since.
         row, project, title = rows[each.rid]
-        shown = _snippet(run, each.rid, segments[each.rid])
+        shown = _snippet(run, each.rid, run.readable[each.rid])
         hits.append(
             Hit(
                 row=row,
@@ -311,16 +315,14 @@ def _hits(run: _Search, page: Sequence[Ranked]) -> list[Hit]:
                 score=each.score,
                 snippet=shown.text,
                 match=each.match,
-                first_line=shown.first_line,
-                last_line=shown.last_line,
+                lines=(shown.first_line, shown.last_line),
             )
         )
     return hits
 
 
-def _snippet(run: _Search, rid: int, segment: Segment) -> Snippet:
+def _snippet(run: _Search, rid: int, readable: index_text.Searchable) -> Snippet:
     """Where most words stand: in the text, in what the call was asked, or far behind in a long text."""
-    readable = index_text.searchable(segment)
     shown = snippet(readable.text, run.wanted)
     if MATCH_START in shown.text or not run.wanted.terms:
         return shown
@@ -367,12 +369,13 @@ def _recent(run: _Search, out: Candidates) -> list[Ranked]:
     run.notes.append(f"the search ran out of time; only the newest {FALLBACK_SEGMENTS} segments were looked at")
     sql, values = listing_sql(out.scope)
     rids = [row[0] for row in run.db.execute(sql, (*values, FALLBACK_SEGMENTS, 0))]
+    both = dict.fromkeys((*run.wanted.terms, *run.wanted.excluded), 1.0)
     weights = Weights(run.wanted, dict.fromkeys(run.wanted.terms, 1.0))
     without = Weights(run.wanted, dict.fromkeys(run.wanted.excluded, 1.0))
     ranked = []
     for rid, segment in _segments(run, set(rids)).items():
-        fields = fields_of(index_text.searchable(segment), "", is_turn=True)
-        found: Score = score(weights, fields, Known())
-        if found.value > 0 and not (run.wanted.excluded and score(without, fields, Known()).value > 0):
+        fields = fields_of(index_text.searchable(segment), "", Weights(run.wanted, both), is_turn=True)
+        found: Score = score(weights, fields, IndexFacts())
+        if found.value > 0 and not (run.wanted.excluded and score(without, fields, IndexFacts()).value > 0):
             ranked.append(Ranked(rid, round(found.value, SAME_SCORE), "recent", segment.wall_s))
     return sorted(ranked, key=lambda each: (-each.score, -each.rid))

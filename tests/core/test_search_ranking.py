@@ -1,20 +1,22 @@
 """Ranking and excerpts: which of two candidates comes first, and what of it is shown."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 
 from ctxgc.core.search.excerpts import excerpts, matches, snippet
 from ctxgc.core.search.lexemes import lexemes
 from ctxgc.core.search.query import parse
-from ctxgc.core.search.ranking import Fields, Known, Weights, idf, score
+from ctxgc.core.search.ranking import Fields, IndexFacts, Weights, idf, score
 from tests.stash.samples import any_text
 
 
 def value(query, known=None, speakers=(), **fields):
     wanted = parse(query)
     read = {name: lexemes(text) if isinstance(text, str) else text for name, text in fields.items()}
-    weights = Weights(wanted, {term: 1.0 for term in wanted.terms}, frozenset(speakers))
-    return score(weights, Fields(**({"text": ()} | read)), known or Known()).value
+    weights = Weights(wanted, dict.fromkeys(wanted.terms, 1.0), frozenset(speakers))
+    return score(weights, Fields(**({"text": ()} | read)), known or IndexFacts()).value
 
 
 FILLER = " filler" * 400
@@ -40,7 +42,7 @@ def test_words_side_by_side_beat_words_far_apart():
 
 def test_a_turn_has_a_share_of_the_words_around_it_and_a_call_has_none():
     [term] = parse("lamp").terms
-    near = Known(near={term: 0.7})
+    near = IndexFacts(near={term: 0.7})
 
     assert value("lamp", near, text="desk", is_turn=True) == pytest.approx(0.7)
     assert value("lamp", near, text="desk") == 0.0
@@ -49,7 +51,7 @@ def test_a_turn_has_a_share_of_the_words_around_it_and_a_call_has_none():
 def test_the_run_of_words_that_the_index_knows_beats_all_words_scattered():
     everything = {"text": "open git failed to repository"}
 
-    assert value("failed to open git", Known(has_phrase=True), **everything) > 2 * value(
+    assert value("failed to open git", IndexFacts(has_phrase=True), **everything) > 2 * value(
         "failed to open git", **everything
     )
 
@@ -57,7 +59,7 @@ def test_the_run_of_words_that_the_index_knows_beats_all_words_scattered():
 def test_a_word_that_the_index_knows_beyond_the_scored_part_counts_once():
     [term] = parse("lamp").terms
 
-    assert value("lamp", Known(frozenset({term})), text="desk") == value("lamp", text="lamp")
+    assert value("lamp", IndexFacts(frozenset({term})), text="desk") == value("lamp", text="lamp")
 
 
 def test_a_turn_of_the_named_speaker_counts_twice():
@@ -85,7 +87,7 @@ def test_excerpts_are_disjoint_ranges_of_whole_lines_that_hold_every_match(query
     wanted = parse(query)
     ranges = sorted(excerpts(text, wanted, around=0), key=lambda each: each.first_line)
 
-    for one, other in zip(ranges, ranges[1:], strict=False):
+    for one, other in pairwise(ranges):
         assert one.last_line < other.first_line
     for match in matches(text, wanted):
         assert any(each.start <= match.start and match.end <= each.end for each in ranges)

@@ -142,7 +142,7 @@ async def test_a_common_word_brings_no_candidates_beside_a_rare_one_but_counts_i
 
     reply = await stash.search(Query(text="common rare"))
 
-    assert [hit.row.seq for hit in reply.hits][0] == 200
+    assert reply.hits[0].row.seq == 200
     assert {hit.row.seq for hit in reply.hits} == {200, 201, 202}
 
 
@@ -258,7 +258,12 @@ async def test_filters_in_the_text_narrow_as_those_beside_it(stash):
 
 async def test_signs_decide_between_segments_that_have_the_same_letters(stash):
     await stash.apply(
-        [put(9, "written in C++ today"), put(10, "written in C today"), put(11, "run --no-verify"), put(12, "no verify")]
+        [
+            put(9, "written in C++ today"),
+            put(10, "written in C today"),
+            put(11, "run --no-verify"),
+            put(12, "no verify"),
+        ]
     )
 
     async def first(text):

@@ -1,8 +1,8 @@
 """Excerpts: where in a text a query is answered, as ranges of lines, and as a snippet with its matches marked.
 
-    text, query ──matches──▶ places of the query's words
-                 ──excerpts─▶ ranges of lines, the best first, none overlapping another
-                 ──snippet──▶ the characters around the place where most words stand
+text, query ──matches──▶ places of the query's words
+             ──excerpts─▶ ranges of lines, the best first, none overlapping another
+             ──snippet──▶ the characters around the place where most words stand
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from ctxgc.core.labels import MATCH_END, MATCH_START
@@ -61,9 +62,7 @@ def matches(text: str, query: SearchQuery) -> list[Match]:
     pairs_min = min((len(way) for term in query.terms for way in term.ways if is_spaceless(way[0][:1])), default=0)
     found = _words(text, lexemes, heads) if is_plain(text) else _runs(text, lexemes, heads, pairs_min)
     if any(not lexeme[0].isalnum() or not lexeme[-1].isalnum() for lexeme in lexemes if lexeme):
-        found += (
-            Match(m.start(), m.end(), m[0].lower()) for m in SIGNED.finditer(text) if m[0].lower() in lexemes
-        )
+        found += (Match(m.start(), m.end(), m[0].lower()) for m in SIGNED.finditer(text) if m[0].lower() in lexemes)
         found.sort()
     return found[:MATCHES_MAX]
 
@@ -71,7 +70,10 @@ def matches(text: str, query: SearchQuery) -> list[Match]:
 def _words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
     """Matches in a text of plain letters: its distinct words are stemmed, and the few that match are looked for."""
     matching: dict[str, str] = {}
+    initials = tuple({each for lexeme in lexemes if lexeme for each in (lexeme[0], lexeme[0].upper())})
     for word in set(_WORD.findall(text)):
+        if not word.startswith(initials) and word.islower():
+            continue  # A stem begins as its word does.
         lexeme = stem(word.lower())
         if lexeme in lexemes or (heads and lexeme.startswith(heads)):
             matching[word] = lexeme
@@ -79,10 +81,16 @@ def _words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
             part = next((stem(part) for part in camel_parts(word) if stem(part) in lexemes), "")
             if part:
                 matching[word] = part
-    if not matching:
-        return []
-    pattern = re.compile(rf"(?<![^\W_])(?:{'|'.join(sorted(matching, key=len, reverse=True))})(?![^\W_])")
-    return [Match(m.start(), m.end(), matching[m[0]]) for m in pattern.finditer(text)]
+    found = []
+    for word, lexeme in matching.items():
+        start = text.find(word)
+        while start >= 0:
+            end = start + len(word)
+            if not (text[end : end + 1].isalnum() or (start and text[start - 1].isalnum())):
+                found.append(Match(start, end, lexeme))
+            start = text.find(word, end)
+    found.sort()
+    return found
 
 
 def _runs(text: str, lexemes: set[str], heads: tuple[str, ...], pairs_min: int) -> list[Match]:
@@ -131,7 +139,7 @@ def excerpts(
 
 def _worth(some: Sequence[Match], bigrams: frozenset[tuple[str, str]], weights: Mapping[str, float]) -> float:
     worth = sum(weights.get(lexeme, 1.0) for lexeme in {match.lexeme for match in some})
-    runs = {(a.lexeme, b.lexeme) for a, b in zip(some, some[1:], strict=False) if b.start - a.end <= RUN_GAP_MAX}
+    runs = {(a.lexeme, b.lexeme) for a, b in pairwise(some) if b.start - a.end <= RUN_GAP_MAX}
     return worth + RUN_BONUS * len(runs & bigrams)
 
 

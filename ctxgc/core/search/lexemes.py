@@ -100,10 +100,14 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def lexemes(text: str) -> list[str]:
-    """The lexemes of a text, in order."""
+def lexemes(text: str, initials: frozenset[str] = frozenset()) -> list[str]:
+    """The lexemes of a text, in order; with `initials`, words that begin otherwise may stand as they are.
+
+    A stem begins as its word does, and most of the time goes into stems.
+    """
     if is_plain(text):
-        return list(map(stem, _ASCII.findall(text.lower())))
+        words = _ASCII.findall(text.lower())
+        return [stem(word) if word[0] in initials else word for word in words] if initials else list(map(stem, words))
     return [lexeme for lexeme, _, _ in spans(text)]
 
 
@@ -147,7 +151,7 @@ def extras(text: str) -> list[str]:
     words: list[str] = []
     if _HUMP.search(text):
         for word in dict.fromkeys(_WORD.findall(text)):
-            if CAMEL_CHARS_MIN <= len(word) and not word.islower():
+            if len(word) >= CAMEL_CHARS_MIN and not word.islower():
                 words += (stem(fold(part)) for part in camel_parts(word))
     if "-" in text or "#" in text or "++" in text:
         words += dict.fromkeys(word.lower()[:WORD_CHARS_MAX] for word in SIGNED.findall(text))

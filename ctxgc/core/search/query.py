@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from ctxgc.core.search.lexemes import SIGNED, camel_parts, composed, fold, is_spaceless, lexemes, stem
@@ -28,13 +29,15 @@ PHRASE_LEXEMES_MAX = 16
 PARTS_FROM_TOKENS = 3
 """In a query of so many words, a path or an identifier also counts by its parts."""
 EXCLUDED_LETTERS_MIN = 3
+ACCOUNT_WORDS_MIN, LONG_ACCOUNT_WORDS_MIN = 4, 8
+"""Words of a query that make it an account: with a word of the stop list among them, and without."""
 
-STOP_WORDS = frozenset(
-    "a an the and or of to in on at for with by from is are was were be been being do does did have has had it its this"
-    " that these those i you he she they we me him her them us my your his their our what when where who whom which why"
-    " how s t not no if as so than then there about into would could should can will may might also just any some"
-    " such".split()
-)
+_STOP_WORDS = """
+a an the and or of to in on at for with by from is are was were be been being do does did have has had it its this that
+these those i you he she they we me him her them us my your his their our what when where who whom which why how s t not
+no if as so than then there about into would could should can will may might also just any some such
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 """Words that tell nothing alone; between other words they stand in phrases."""
 
 MOMENT = re.compile(r"(\d{1,6})(min|h|d|w)|\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?)?")
@@ -49,7 +52,7 @@ FIELDS = {
 """The fields of filters, and what their values look like: `kind:string` is text."""
 
 _TOKEN = re.compile(r'([A-Za-z]+:)?"([^"]*)"|(\S+)')
-_FILTER = re.compile(r'([A-Za-z]+):([^:].*)', re.DOTALL)
+_FILTER = re.compile(r"([A-Za-z]+):([^:].*)", re.DOTALL)
 _AROUND = "\"'`()[]{}<>,;"
 _HASH = re.compile(r"(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{6,40}")
 
@@ -77,8 +80,8 @@ class SearchQuery(NamedTuple):
     """The query in lower case, spaces evened out: a text that holds it as it is typed comes first."""
     filters: tuple[tuple[str, str], ...] = ()
     parts: tuple[Term, ...] = ()
-    words: int = 0
-    """The words outside quotes, those of the stop list too: many make an account, few a memory."""
+    is_account: bool = False
+    """A sentence, and not words that somebody remembers: what stands around a segment may answer it too."""
     is_empty: bool = False
     """Nothing was typed but filters."""
 
@@ -86,7 +89,7 @@ class SearchQuery(NamedTuple):
     def bigrams(self) -> frozenset[tuple[str, str]]:
         """Pairs of lexemes that stand side by side in the query."""
         runs = [self.phrase, *(way for term in self.terms for way in term.ways)]
-        return frozenset(pair for run in runs for pair in zip(run, run[1:], strict=False) if pair[0] != pair[1])
+        return frozenset(pair for run in runs for pair in pairwise(run) if pair[0] != pair[1])
 
 
 class _Token(NamedTuple):
@@ -124,7 +127,7 @@ def parse(query: str, is_flag: Iterable[str] = ()) -> SearchQuery:
         literal=" ".join(token.text for token in bare).lower() if len(phrase) <= PHRASE_LEXEMES_MAX else "",
         filters=tuple(filters),
         parts=tuple(part for part in parts if part not in terms)[:TERMS_READ_MAX],
-        words=len(bare),
+        is_account=_is_account(bare),
         is_empty=not tokens,
     )
 
@@ -161,6 +164,11 @@ def _plain_term(text: str) -> Term:
     return Term((tuple(lexemes(text)),), text=text)
 
 
+def _is_account(tokens: list[_Token]) -> bool:
+    has_stop_word = any(fold(token.text.strip(_AROUND)) in STOP_WORDS for token in tokens)
+    return len(tokens) >= (ACCOUNT_WORDS_MIN if has_stop_word else LONG_ACCOUNT_WORDS_MIN)
+
+
 def _terms(tokens: list[_Token]) -> tuple[list[Term], list[Term], list[Term]]:
     """The terms of the tokens, those that are required, and the parts of paths and identifiers among them."""
     terms: dict[Term, None] = {}
@@ -175,7 +183,9 @@ def _terms(tokens: list[_Token]) -> tuple[list[Term], list[Term], list[Term]]:
                 required.append(term)
             continue
         for term in _bare_terms(token.text):
-            is_stop = len(term.ways) == len(term.ways[0]) == 1 and fold(token.text.strip(_AROUND + ".?!:")) in STOP_WORDS
+            is_stop = (
+                len(term.ways) == len(term.ways[0]) == 1 and fold(token.text.strip(_AROUND + ".?!:")) in STOP_WORDS
+            )
             (stops if is_stop else terms)[term] = None
         parts.update(dict.fromkeys(_parts(token.text)))
     if len(tokens) >= PARTS_FROM_TOKENS:

@@ -21,7 +21,7 @@ TURN_LENGTH_WEIGHT, RESULT_LENGTH_WEIGHT = 0.2, 0.4
 TURN_MEAN, RESULT_MEAN = 40, 300
 """Lexemes of a usual turn and of a usual result: constants, so that a score does not depend on the other candidates."""
 FIELD_SATURATION, FIELD_MEAN = 1.2, 30
-INPUT_WEIGHT, PATH_WEIGHT, SAID_WEIGHT, LABEL_WEIGHT = 1.0, 3.0, 1.5, 1.0
+INPUT_WEIGHT, PATH_WEIGHT, SAID_WEIGHT, LABEL_WEIGHT = 3.0, 3.0, 1.5, 1.0
 
 NEAR = (0.7, 0.5, 0.3, 0.2)
 """The worth of a term in a turn 1, 2, 3 and 4 segments away, against the term in the turn itself."""
@@ -68,22 +68,27 @@ class Weights:
         return frozenset(lexeme for term in self.terms for way in term.ways for lexeme in way)
 
     @cached_property
+    def initials(self) -> frozenset[str]:
+        """The first letters of these lexemes."""
+        return frozenset(lexeme[0] for lexeme in self.lexemes)
+
+    @cached_property
     def heads(self) -> tuple[str, ...]:
         """The starts of lexemes that terms ask for."""
         return tuple({way[-1] for term in self.terms if term.is_prefix for way in term.ways})
 
     @cached_property
     def bigrams(self) -> frozenset[tuple[str, str]]:
-        """The query's pairs of words."""
-        return self.query.bigrams
+        """The query's pairs of words; of an agent's account none, since a long result has many of them by chance."""
+        return self.query.bigrams if self.query.literal else frozenset()
 
 
-class Known(NamedTuple):
+class IndexFacts(NamedTuple):
     """What the engine's index says of a candidate before its text is read."""
 
     terms: frozenset[Term] = frozenset()
     """Terms that the segment has: all of its text, of which `Fields` may hold the start only."""
-    near: Mapping[Term, float] = {}  # noqa: RUF012 - a mapping that nobody changes
+    near: Mapping[Term, float] = {}
     """For a turn, terms of the turns around it, with their share of `NEAR`."""
     has_phrase: bool = False
 
@@ -106,10 +111,12 @@ class _Field:
         wanted, heads = weights.lexemes, weights.heads
         if not lexemes or (not heads and wanted.isdisjoint(lexemes)):
             return
-        for at, lexeme in enumerate(lexemes):
-            if lexeme in wanted or (heads and lexeme.startswith(heads)):
-                self.lexeme_at[at] = lexeme
-                self.places.setdefault(lexeme, []).append(at)
+        if heads:
+            self.lexeme_at = {at: word for at, word in enumerate(lexemes) if word in wanted or word.startswith(heads)}
+        else:
+            self.lexeme_at = {at: word for at, word in enumerate(lexemes) if word in wanted}
+        for at, lexeme in self.lexeme_at.items():
+            self.places.setdefault(lexeme, []).append(at)
 
     def times(self, term: Term) -> int:
         """How often the term stands here; a term of several ways as often as the best of them."""
@@ -135,7 +142,7 @@ def idf(df: int, total: int) -> float:
     return math.log1p((total - df + 0.5) / (df + 0.5))
 
 
-def score(weights: Weights, fields: Fields, known: Known) -> Score:
+def score(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
     """The score of a candidate. O(lexemes of the fields)."""
     text, inputs, path, said, label = (
         _Field(lexemes, weights) for lexemes in (fields.text, fields.input, fields.path, fields.said, fields.label)
@@ -181,4 +188,11 @@ def _pairs(lexeme_at: Mapping[int, str], bigrams: frozenset[tuple[str, str]]) ->
     if not bigrams or len(lexeme_at) < 2:
         return 0
     gaps = range(1, PAIR_GAP_MAX + 1)
-    return len({pair for at, word in lexeme_at.items() for gap in gaps if (pair := (word, lexeme_at.get(at + gap, ""))) in bigrams})
+    return len(
+        {
+            pair
+            for at, word in lexeme_at.items()
+            for gap in gaps
+            if (pair := (word, lexeme_at.get(at + gap, ""))) in bigrams
+        }
+    )

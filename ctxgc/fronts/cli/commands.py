@@ -175,7 +175,8 @@ def guard(parser: argparse.ArgumentParser, spec: Spec, argv: list[str]) -> list[
         name = word.partition("=")[0]
         return name in options or (word.startswith("--") and any(option.startswith(name) for option in options))
 
-    guarded, is_value = [], False
+    guarded: list[str] = []
+    is_value = False
     for at, word in enumerate(argv):
         if word == "--":
             return [*guarded, *argv[at:]]
