@@ -208,8 +208,11 @@ def set_meta(connection: sqlite3.Connection, name: str, value: int) -> None:
 
 def start_reindexing(connection: sqlite3.Connection) -> None:
     """Empty the index and mark every body as not indexed; maintenance fills the index in slices, newest first."""
+    # Zeroing a gigabyte of pages would keep an old stash from opening; erasing writes the file anew anyway.
+    connection.execute("PRAGMA secure_delete = FAST")
     connection.execute("DROP TABLE IF EXISTS search_word")
     connection.execute("DROP TABLE IF EXISTS search")
+    connection.execute("PRAGMA secure_delete = ON")
     for statement in statements_of(SEARCH_TABLE):
         connection.execute(statement)
     newest = connection.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0]

@@ -22,12 +22,12 @@ class HitReply(Reply, frozen=True):
     match: str
     """`all` words of the query, `some`, `near` a segment that has them, or `recent`."""
     snippet: str
-    title: str = ""
+    title: str
     """The title of the segment's session."""
-    turn: int = 0
+    turn: int
     """The turn of the session at which the segment came."""
-    first_line: int = 1
-    last_line: int = 1
+    first_line: int
+    last_line: int
 
 
 class SearchReply(Reply, frozen=True):
