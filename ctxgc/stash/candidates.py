@@ -88,6 +88,8 @@ class Candidates:
     @property
     def lot(self) -> int:
         """How many candidates are ranked together: the same for every page of a query."""
+        if self.query.has_signs:
+            return LOT_MAX  # Only the texts say which of the segments with these words has the signs.
         least = LOT_OF_ACCOUNT_MIN if self.has_near else LOT_MIN
         return min(LOT_MAX, least + LOT_PER_TERM * max(0, len(self.query.terms) - 1))
 

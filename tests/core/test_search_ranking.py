@@ -51,7 +51,7 @@ def test_a_turn_has_a_share_of_the_words_around_it_and_a_call_has_none():
 def test_the_run_of_words_that_the_index_knows_beats_all_words_scattered():
     everything = {"text": "open git failed to repository"}
 
-    assert value("failed to open git", IndexFacts(has_phrase=True), **everything) > 2 * value(
+    assert value("failed to open git", IndexFacts(has_phrase=True), **everything) > 1.5 * value(
         "failed to open git", **everything
     )
 
@@ -116,3 +116,20 @@ def test_a_word_inside_a_camel_case_word_and_a_word_with_its_sign_are_marked():
     assert snippet("calls getUserName()", parse("user")).text == "calls \x02getUserName\x03()"
     assert snippet("git commit --no-verify", parse("--no-verify")).text == "git commit \x02--no-verify\x03"
     assert snippet("数据库连接", parse("据库")).text == "数\x02据库\x03连接"
+
+
+def test_words_in_their_order_with_others_between_beat_the_same_words_anywhere():
+    in_order = value("exit code original token", text="exit code 0 original 12 token")
+
+    assert in_order > value("exit code original token", text="token original 12 code 0 exit") + 1
+
+
+def test_a_call_that_was_asked_with_the_same_words_beats_a_result_that_has_them_twice():
+    assert value("cargo test", text="ok", input="cargo test") > value("cargo test", text="cargo cargo test test")
+
+
+def test_pairs_of_words_count_in_a_short_query_and_not_in_an_account():
+    account = "lamp desk " + " ".join(f"w{n}" for n in range(20))
+
+    assert value("lamp desk", text="lamp desk") > value("lamp desk", text="lamp x x x x desk") + 1
+    assert value(account, text="lamp desk") == pytest.approx(value(account, text="desk lamp"))

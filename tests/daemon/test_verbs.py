@@ -269,7 +269,6 @@ async def test_a_hit_says_where_and_when_it_is_from_and_this_project_comes_first
     assert (found["hits"][0]["turn"], found["hits"][0]["first_line"], found["hits"][0]["state"]) == (0, 2, "resident")
 
 
-
 OUT_OF_RANGE = [
     ("segment.add", '{"session":"s","segment":{"kind":"user","text":"x","wall_s":%s}}'),
     ("segment.add", '{"session":"s","segment":{"kind":"tool_call","id":"i","input":{"a":[{"b":%s}]}}}'),

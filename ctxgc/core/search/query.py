@@ -24,7 +24,7 @@ TERMS_MAX = 48
 """Rarer terms tell more: of a longer query the rarest are looked at."""
 TERMS_READ_MAX = 128
 """Terms of a query whose rarity is looked up."""
-PHRASE_LEXEMES_MAX = 16
+PHRASE_WORDS_MAX, PHRASE_LEXEMES_MAX = 16, 64
 """A longer query is an account, not a run of words that somebody remembers."""
 PARTS_FROM_TOKENS = 3
 """In a query of so many words, a path or an identifier also counts by its parts."""
@@ -86,6 +86,11 @@ class SearchQuery(NamedTuple):
     """Nothing was typed but filters."""
 
     @property
+    def has_signs(self) -> bool:
+        """Whether signs tell texts apart that have the same words."""
+        return any(not (character.isalnum() or character.isspace()) for character in self.literal)
+
+    @property
     def bigrams(self) -> frozenset[tuple[str, str]]:
         """Pairs of lexemes that stand side by side in the query."""
         runs = [self.phrase, *(way for term in self.terms for way in term.ways)]
@@ -118,13 +123,14 @@ def parse(query: str, is_flag: Iterable[str] = ()) -> SearchQuery:
             bare.append(token)
     terms, required, parts = _terms(bare)
     phrase = tuple(lexeme for token in bare for lexeme in lexemes(token.text.rstrip("*")))
-    is_run = 1 < len(phrase) <= PHRASE_LEXEMES_MAX and len(bare) > 1
+    is_short = len(bare) <= PHRASE_WORDS_MAX and len(phrase) <= PHRASE_LEXEMES_MAX
+    is_run = is_short and len(phrase) > 1 and len(bare) > 1
     return SearchQuery(
         terms=tuple(terms)[:TERMS_READ_MAX],
         required=tuple(required),
         excluded=tuple(excluded),
         phrase=phrase if is_run else (),
-        literal=" ".join(token.text for token in bare).lower() if len(phrase) <= PHRASE_LEXEMES_MAX else "",
+        literal=" ".join(token.text for token in bare).lower() if is_short else "",
         filters=tuple(filters),
         parts=tuple(part for part in parts if part not in terms)[:TERMS_READ_MAX],
         is_account=_is_account(bare),

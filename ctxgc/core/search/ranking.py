@@ -30,8 +30,9 @@ SPEAKER_FACTOR = 2.0
 PAIR_BONUS, PAIR_GAP_MAX = 1.0, 3
 ALL_BONUS = 0.3
 """Share of the sum of weights that a candidate with all terms gets: more, and a long text with all by chance wins."""
-PHRASE_BONUS, LITERAL_BONUS = 2.0, 0.5
-"""Shares of the sum of weights: the query's words as they stand come before any that are scattered."""
+PHRASE_BONUS, CHAIN_BONUS, LITERAL_BONUS = 2.0, 1.0, 0.5
+"""Shares of the sum of weights: the query's words as they stand, and in their order with a word or two between, come
+before any that are scattered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ class Weights:
 
     @cached_property
     def lexemes(self) -> frozenset[str]:
-        """Every lexeme that any term asks for."""
-        return frozenset(lexeme for term in self.terms for way in term.ways for lexeme in way)
+        """Every lexeme that any term asks for, or that stands in the run of words."""
+        return frozenset((*self.query.phrase, *(lexeme for term in self.terms for way in term.ways for lexeme in way)))
 
     @cached_property
     def initials(self) -> frozenset[str]:
@@ -174,6 +175,8 @@ def score(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
         total += ALL_BONUS * weights.total
     if known.has_phrase:
         total += PHRASE_BONUS * weights.total
+    elif has_all and weights.query.phrase and _has_chain(text, weights.query.phrase):
+        total += CHAIN_BONUS * weights.total
     if weights.speakers and not weights.speakers.isdisjoint(fields.label):
         total *= SPEAKER_FACTOR
     return Score(total, has_all)
@@ -181,6 +184,17 @@ def score(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
 
 def _saturated(times: int, length: int) -> float:
     return times * (FIELD_SATURATION + 1) / (times + FIELD_SATURATION * (0.5 + 0.5 * length / FIELD_MEAN))
+
+
+def _has_chain(text: _Field, phrase: tuple[str, ...]) -> bool:
+    """Whether the words of a run stand in a text in their order, each within a few words of the one before."""
+    ends = text.places.get(phrase[0], [])
+    for lexeme in phrase[1:]:
+        places = text.places.get(lexeme, [])
+        ends = [place for place in places if any(0 < place - end <= PAIR_GAP_MAX for end in ends)]
+        if not ends:
+            return False
+    return True
 
 
 def _pairs(lexeme_at: Mapping[int, str], bigrams: frozenset[tuple[str, str]]) -> int:

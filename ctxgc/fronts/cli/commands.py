@@ -179,7 +179,7 @@ def guard(parser: argparse.ArgumentParser, spec: Spec, argv: list[str]) -> list[
     is_value = False
     for at, word in enumerate(argv):
         if word == "--":
-            return [*guarded, *argv[at:]]
+            return [*guarded, *(spec.literal + text for text in argv[at + 1 :])]
         is_text = word.startswith("-") and len(word) > 1 and not is_value and not is_option(word)
         guarded.append(spec.literal + word if is_text else word)
         is_value = _takes_value(parser, word)
