@@ -26,7 +26,7 @@ OURS = {
     "fronts": {"protocol", "config", "adapters", "core", "replay", "report", "gateway"},
 }
 THIRD_PARTY = {
-    "core": {"sortedcontainers"},
+    "core": {"sortedcontainers", "Stemmer"},
     "tokens": {"tiktoken", "cachetools"},
     "adapters": {"msgspec", "zstandard"},
     "stash": {"aiosqlite", "zstandard"},

@@ -368,7 +368,7 @@ def test_the_commands_in_the_readme_run_on_a_session_of_the_readers_own(reader):
     (script,) = (block for block in blocks(ROOT / "README.md", "sh") if "ctxgc import" in block)
 
     # What a reader puts there themselves: an error of their own, a segment of their own.
-    own = script.replace("that error message", "berth").replace("SEGMENT", "toolu_sample0005")
+    own = script.replace("that error message", "berth path:bookings.py").replace("SEGMENT", "toolu_sample0005")
 
     assert own.count("\n") == script.count("\n")
     assert "toolu_sample0005" in reader.run("set -e\n" + own)

@@ -370,6 +370,10 @@ def hit_reply(hit: Hit) -> HitReply:
         score=round(hit.score, 4),
         match=hit.match,
         snippet=hit.snippet,
+        title=hit.title,
+        turn=row.segment.born_turn,
+        first_line=hit.lines[0],
+        last_line=hit.lines[1],
     )
 
 

@@ -241,6 +241,8 @@ class StashSearch(OfSession):
     """Find segments by words, in every session unless one is named."""
 
     query: Annotated[str, Field(max_length=4096)] = ""
+    here: FolderPath = ""
+    """A folder: hits of the project around it come before others."""
     project: FolderPath = ""
     kinds: list[KindName] = []
     tools: list[Name] = []

@@ -28,7 +28,7 @@ class StashRecall(MutatingSession):
     """Only segments of this project's sessions are found, by whatever name."""
     scope: Literal["any", "session"] = "any"
     """`session`: an address of another session is not found, but for the session's own sub-agents."""
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Count = 0
     limit_bytes: Annotated[int, Field(ge=1, le=FRAME_BYTES_DEFAULT)] = 2**20
     piece: Name = ""
     """The piece that the caller reads: a segment without this piece is no page fault. Empty: all of them."""

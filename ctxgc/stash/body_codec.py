@@ -87,13 +87,29 @@ def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
     facts, skeleton, body = _open(blob, decompress)
     try:
         source, session = facts["key"]
-        place, born_turn = facts["at"]
         skeleton_tokens, tombstone_tokens = facts["tokens"]
+        return SegmentRow(
+            key=SessionKey(source, session),
+            seq=facts["seq"],
+            segment=_segment(facts, skeleton, body),
+            digest=digest(skeleton, body),
+            skeleton_tokens=skeleton_tokens,
+            pieces=tuple((name, size, tokens) for name, size, tokens in facts["cut"][1]),
+            tombstone_tokens=tombstone_tokens,
+            redactions=facts.get("redactions", 0),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a frame: {error!r}") from error
+
+
+def _segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> Segment:
+    try:
+        place, born_turn = facts["at"]
         labels = {name: facts[name] for name in _DEFAULTS if name in facts}
         labels |= {name: tuple(labels[name]) for name in ("refs", "tags") if name in labels}
         if "status" in labels:
             labels["status"] = Status(labels["status"])
-        segment = Segment(
+        return Segment(
             id=facts["id"],
             kind=Kind(facts["kind"]),
             role=Role(facts["role"]),
@@ -105,30 +121,20 @@ def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
             facts=unpack_facts(facts.get("facts", "")),
             **labels,
         )
-        return SegmentRow(
-            key=SessionKey(source, session),
-            seq=facts["seq"],
-            segment=segment,
-            digest=digest(skeleton, body),
-            skeleton_tokens=skeleton_tokens,
-            pieces=tuple((name, size, tokens) for name, size, tokens in facts["cut"][1]),
-            tombstone_tokens=tombstone_tokens,
-            redactions=facts.get("redactions", 0),
-        )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a frame: {error!r}") from error
 
 
-def decode_start(blob: bytes, bytes_max: int, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
-    """As `decode`, but of a long frame only about the first `bytes_max` bytes are decompressed."""
+def decode_start(blob: bytes, bytes_max: int, decompress: Transform) -> Segment:
+    """The segment of a frame; of a long frame only about the first `bytes_max` bytes are decompressed."""
     if zstandard.frame_content_size(blob) <= bytes_max:
-        return decode(blob, decompress)
+        return _segment(*_open(blob, decompress))
     try:
         raw = zstandard.ZstdDecompressor().stream_reader(blob).read(bytes_max)
     except zstandard.ZstdError as error:
         raise ValueError(f"not a frame: {error}") from error
     facts, skeleton, body = _cut(raw)
-    return (skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())
+    return _segment(facts, *((skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())))
 
 
 def _open(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:

@@ -284,9 +284,11 @@ class Query:
     """A search. Filters combine with and; empty ones do not filter."""
 
     text: str
-    """Words; `"…"` is a phrase, `-word` excludes, `word*` is a prefix. Never an engine's own syntax."""
+    """Words as `core.search.query` reads them: phrases, exclusions, prefixes, filters. Never an engine's own syntax."""
     key: SessionKey | None = None
+    here: str = ""
     project: str = ""
+    """`project`: a working directory, or its last part in any case; `here`: a folder whose project's hits come first."""
     kinds: tuple[Kind, ...] = ()
     tools: tuple[str, ...] = ()
     path: str = ""
@@ -302,15 +304,18 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One segment of a search's result, without its content. `snippet` marks matches with U+0002 and U+0003."""
+    """One segment of a search's result, without its content; its session's title. `snippet` marks matches (U+0002, U+0003)."""
 
     row: SegmentRow
     project: str
+    title: str
     score: float
     """Higher is better; comparable within one reply only."""
     snippet: str
     match: str
-    """`all` words, `some` of the rarer words, or `recent` where the search ran out of time."""
+    """`all` words, `some` of them, `near` a turn with them, or `recent` where the search ran out of time."""
+    lines: tuple[int, int] = (1, 1)
+    """The first and last line of the searched text that the snippet shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,7 +364,7 @@ class Stash(Protocol):
         """(skeleton, body) by seq, exactly as admitted. Unknown and forgotten seqs are absent."""
 
     async def search(self, query: Query) -> SearchResult:
-        """Ranked hits: all words first, then rarer words; the reply comes within its time bound."""
+        """Ranked hits, as `core.search` ranks; the reply comes within its time bound."""
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""

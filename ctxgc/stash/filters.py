@@ -4,17 +4,24 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from ctxgc.core.paths import canonical_path
+from ctxgc.core.search.query import MOMENT
+from ctxgc.core.segment import Kind, SessionKey
 from ctxgc.stash import index_text
 from ctxgc.stash.columns import STORED_KINDS, clean
 from ctxgc.stash.contract import Query
-from ctxgc.stash.reading import sid_of
+from ctxgc.stash.reading import resolve, sid_of
 
 TAGGED_SESSIONS_MAX = 64
 """A project of more sessions is filtered by its rows: a longer OR of tokens would cost more than the rows do."""
+
+
+SPANS_S = {"min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+NOBODY = SessionKey("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,10 @@ class SearchScope:
     tags: str
     clauses: tuple[str, ...]
     values: tuple[object, ...]
-    sid: int | None = None
+    sids: tuple[int, ...] | None = None
+    """The sessions that the scope names; None for any session."""
+    is_tagged: bool = False
+    """Whether the tags say all that the clauses say: rows of the index need no look at their segments."""
 
     def sql(self, *, is_driving: bool) -> str:
         """The clauses joined. Where the text index drives, `+` keeps SQLite from driving by the row instead.
@@ -34,40 +44,81 @@ class SearchScope:
         plus = "" if is_driving else "+"
         return " AND ".join(clause.replace("s.", f"{plus}s.", 1) for clause in self.clauses)
 
+    def without(self, sids: Sequence[int]) -> SearchScope:
+        """The same scope without some sessions."""
+        clause = f"s.sid NOT IN ({_marks(sids)})"
+        return replace(self, clauses=(*self.clauses, clause), values=(*self.values, *sids), is_tagged=False)
+
+
+def with_filters(db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str, str]], now_s: float) -> Query:
+    """The query narrowed by the filters that stood in its text."""
+    for name, value in filters:
+        if name == "path":
+            query = replace(query, path=value)
+        elif name == "project":
+            query = replace(query, project=value)
+        elif name == "task":
+            query = replace(query, task=value)
+        elif name == "tool":
+            query = replace(query, tools=(*query.tools, value))
+        elif name == "tag":
+            query = replace(query, tags=(*query.tags, value))
+        elif name == "kind":
+            query = replace(query, kinds=(*query.kinds, Kind(value)))
+        elif name == "state":
+            query = replace(query, states=(*query.states, value))
+        elif name == "session":
+            query = replace(query, key=next(iter(resolve(db, value)), NOBODY))
+        elif name == "since":
+            query = replace(query, after_s=_moment(value, now_s))
+        elif name == "until":
+            query = replace(query, before_s=_moment(value, now_s))
+    return query
+
+
+def _moment(text: str, now_s: float) -> float:
+    match = MOMENT.fullmatch(text)
+    if match is not None and match[1]:
+        return now_s - int(match[1]) * SPANS_S[match[2]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return now_s  # A day that no calendar has: nothing is after it.
+
 
 def scope_of(db: sqlite3.Connection, query: Query) -> SearchScope | None:
     """The scope of a query; None if the query names a session or a project that does not exist."""
     clauses: list[str] = []
     values: list[object] = []
     tags: list[str] = []
-    sid = None
+    sids: tuple[int, ...] | None = None
 
     def limit(clause: str, *bound: object) -> None:
         clauses.append(clause)
         values.extend(bound)
 
+    if query.project:
+        sids = tuple(_sids_of_project(db, query.project))
     if query.key is not None:
         sid = sid_of(db, query.key)
-        if sid is None:
+        sids = (sid,) if sid is not None and (sids is None or sid in sids) else ()
+    if sids is not None:
+        if not sids:
             return None
-        limit("s.sid = ?", sid)
-        tags.append(index_text.session_tag(sid))
-    if query.project:
-        rows = db.execute(
-            "SELECT sid FROM session WHERE project = ? LIMIT ?", (query.project, TAGGED_SESSIONS_MAX + 1)
-        ).fetchall()
-        if not rows:
-            return None
-        limit("s.sid IN (SELECT sid FROM session WHERE project = ?)", query.project)
-        if len(rows) <= TAGGED_SESSIONS_MAX:
-            tags.append(_any(index_text.session_tag(row[0]) for row in rows))
+        limit(f"s.sid IN ({_marks(sids)})" if len(sids) > 1 else "s.sid = ?", *sids)
+        if len(sids) <= TAGGED_SESSIONS_MAX:
+            tags.append(_any(map(index_text.session_tag, sids)))
     if query.kinds:
         kinds = tuple(STORED_KINDS[kind] for kind in query.kinds)
         limit(f"s.kind IN ({_marks(kinds)})", *kinds)
         tags.append(_any(map(index_text.kind_tag, kinds)))
     if query.tools:
-        limit(f"s.tool IN ({_marks(query.tools)})", *map(clean, query.tools))
-        tags.append(_any(map(index_text.tool_tag, map(clean, query.tools))))
+        tools = tuple(clean(tool).casefold() for tool in query.tools)
+        # A tool's name in letters that only Python lowers is filtered by its tag.
+        if all(tool.isascii() for tool in tools):
+            limit(f"lower(s.tool) IN ({_marks(tools)})", *tools)
+        tags.append(_any(map(index_text.tool_tag, tools)))
+    is_tagged = len(clauses) == len(tags)
     if query.path:
         clause, bound = _path_clause(canonical_path(clean(query.path)))
         limit(f"s.rid IN (SELECT rid FROM path JOIN path_use USING (pid) WHERE {clause})", *bound)
@@ -82,8 +133,30 @@ def scope_of(db: sqlite3.Connection, query: Query) -> SearchScope | None:
         limit("s.wall_s >= ?", query.after_s)
     if query.before_s:
         limit("s.wall_s < ?", query.before_s)
+    is_tagged = is_tagged and len(clauses) == len(tags)
     limit("s.state != 'forgotten'")
-    return SearchScope(" AND ".join(tags), tuple(clauses), tuple(values), sid)
+    return SearchScope(" AND ".join(tags), tuple(clauses), tuple(values), sids, is_tagged)
+
+
+def _sids_of_project(db: sqlite3.Connection, project: str) -> list[int]:
+    """Sessions of a working directory, or of any directory with this last part, in any case."""
+    if project.startswith("/"):
+        rows = db.execute("SELECT sid FROM session WHERE project = ?", (project,))
+    else:
+        name = project.rstrip("/").lower()
+        sql = "SELECT sid FROM session WHERE lower(project) = ? OR substr(lower(project), -?) = ?"
+        rows = db.execute(sql, (name, len(name) + 1, f"/{name}"))
+    return [row[0] for row in rows]
+
+
+def sids_around(db: sqlite3.Connection, folder: str) -> list[int]:
+    """Sessions of the project that a folder lies in: of the nearest folder upward that has any."""
+    while len(folder) > 1:
+        rows = db.execute("SELECT sid FROM session WHERE project = ?", (folder,)).fetchall()
+        if rows:
+            return [row[0] for row in rows]
+        folder = folder.rstrip("/").rpartition("/")[0]
+    return []
 
 
 def _path_clause(path: str) -> tuple[str, tuple[object, ...]]:
@@ -103,5 +176,5 @@ def _any(tokens: Iterable[str]) -> str:
     return f"({' OR '.join(tokens)})"
 
 
-def _marks(items: tuple[str, ...]) -> str:
+def _marks(items: Sequence[object]) -> str:
     return ", ".join("?" * len(items))

@@ -1,24 +1,33 @@
-"""Index text: the words that the full-text index has of a segment, made in Python so that every engine indexes alike.
+"""Index text: what the full-text index holds of a segment, made in Python so that every engine indexes alike.
 
-    skeleton, body ──searchable_text──▶ what a person would search ──add_word_parts──▶ and the parts of camelCase words
+    segment ──searchable──▶ what a person would search, field by field
+               ──entry_of──▶ lexemes for the columns text, input, path, label; and tags
     session, kind, tool ──tags──▶ index tokens, so that a filter narrows the index scan instead of following it
 
-The index deletes a row only by the exact text that the row was made from: with any change in here `TOKENIZER_VERSION`
-must grow, so that stashes rebuild their index.
+The index deletes a row only by the exact lexemes that the row was made from: with any change in here
+`TOKENIZER_VERSION` must grow, so that stashes rebuild their index. Another stemmer's version does the same by itself.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-from ctxgc.core.segment import Piece
-from ctxgc.core.words import camel_parts, camel_words, composed
+from ctxgc.core.search.lexemes import STEMMER_VERSION, composed, extras, fold, lexemes, stem
+from ctxgc.core.segment import Kind, Segment
 
-TOKENIZER_VERSION = 2
+INDEX_VERSION = 3
+TOKENIZER_VERSION = INDEX_VERSION * 10**9 + sum(
+    part * 1000**place for place, part in enumerate(reversed(STEMMER_VERSION))
+)
+
+TURN_KINDS = frozenset({Kind.USER, Kind.ASSISTANT, Kind.THINKING})
+"""Kinds of segments that are a person's or a model's words."""
 
 UNREADABLE = frozenset(
     {"type", "id", "tool_use_id", "call_id", "data", "signature", "encrypted_content", "encrypted_index", "media_type"}
@@ -31,34 +40,91 @@ INDEX_CHARS_MAX = 2**20
 """The part of a segment's text that is searchable; the whole text is stored."""
 
 
-def searchable_text(skeleton: bytes, body: Sequence[Piece]) -> str:
-    """The searchable text of a segment: short inputs of a call, texts in other blocks, then the body.
+INPUT_CHARS_MAX = 2_000
+"""The part of a call's input that counts as the field `input`; the rest counts as text."""
+PATHS_MAX, PATH_PARTS = 8, 2
+"""The paths of a segment that are a field, each by its last parts."""
 
-    NUL and surrogates are left out.
-    """
+_SPEAKER = re.compile(r"\s*([^\W\d_][\w.'-]{0,30}):\s")
+
+
+class Searchable(NamedTuple):
+    """What a person would search of a segment, field by field, readable."""
+
+    text: str
+    input: str = ""
+    paths: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    """Lexemes: the day, month and year of the segment, and of a turn that begins `Name:` the name with the colon."""
+
+
+class IndexEntry(NamedTuple):
+    """A row of the index without its tags: lexemes with spaces between them, column by column."""
+
+    text: str
+    input: str
+    path: str
+    label: str
+
+
+def searchable(segment: Segment) -> Searchable:
+    """The searchable fields of a segment. NUL and surrogates are left out."""
+    inputs: list[str] = []
     parts: list[str] = []
-    if len(skeleton) > 2:
-        call = json.loads(skeleton)
+    if len(segment.skeleton) > 2:
+        call = json.loads(segment.skeleton)
         if isinstance(call, dict):
-            parts += _strings(call.get("input"))
+            inputs += _strings(call.get("input"))
             parts += _readable(call.get("opaque"))
     # UTF-8 takes at most four bytes a character: decoding more than that is never needed.
-    parts += [piece.data[: 4 * INDEX_CHARS_MAX].decode("utf-8", "replace") for piece in body]
-    text = "\n".join(parts)[:INDEX_CHARS_MAX]
+    parts += [piece.data[: 4 * INDEX_CHARS_MAX].decode("utf-8", "replace") for piece in segment.body]
+    given = _sound("\n".join(inputs))
+    if len(given) > INPUT_CHARS_MAX:
+        parts.append(given[INPUT_CHARS_MAX:])
+    text = _sound("\n".join(parts)[:INDEX_CHARS_MAX])
+    paths = tuple("/".join(_sound(use.path).rstrip("/").split("/")[-PATH_PARTS:]) for use in segment.paths[:PATHS_MAX])
+    return Searchable(text, given[:INPUT_CHARS_MAX], tuple(dict.fromkeys(paths)), tuple(_label(segment, text)))
+
+
+def entry_of(segment: Segment) -> IndexEntry:
+    """The row of the index for a segment."""
+    fields = searchable(segment)
+    path = "\n".join(fields.paths)
+    return IndexEntry(
+        " ".join([*lexemes(fields.text), *extras(fields.text)]),
+        " ".join([*lexemes(fields.input), *extras(fields.input)]),
+        " ".join([*lexemes(path), *extras(path)]),
+        " ".join(fields.label),
+    )
+
+
+def speaker_lexeme(word: str) -> str:
+    """The lexeme of a name that begins a turn, from the lexeme of the name."""
+    return f"{word}:"
+
+
+def _label(segment: Segment, text: str) -> Iterator[str]:
+    if segment.kind in TURN_KINDS and (match := _SPEAKER.match(text)):
+        yield speaker_lexeme(stem(fold(match[1])))
+    if 0 < segment.wall_s < 2**33:
+        day = datetime.fromtimestamp(segment.wall_s, UTC)
+        yield from (str(day.day), stem(_MONTHS[day.month - 1]), str(day.year))
+
+
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june", "july"),
+    *("august", "september", "october", "november", "december"),
+)
+
+
+def _sound(text: str) -> str:
+    """The text as every engine takes it, with composed characters."""
     sound = text if text.isascii() else text.encode("utf-8", "replace").decode()
     return composed(sound.replace("\0", " "))
 
 
-def add_word_parts(text: str) -> str:
-    """The text with the parts of its camelCase words behind it; snake_case and paths any tokenizer splits."""
-    humps = camel_words(text)
-    if not humps:
-        return text
-    return text + "\n" + " ".join(chain.from_iterable(camel_parts(word) for word in humps))
-
-
 def session_tag(sid: int) -> str:
-    """The index token of a session. The trailing z keeps the stemmer from shortening the token."""
+    """The index token of a session."""
     return f"s{sid:05d}z"
 
 
@@ -68,8 +134,9 @@ def kind_tag(kind: str) -> str:
 
 
 def tool_tag(tool: str) -> str:
-    """The index token of a tool; a digest, because a tool's name may hold anything."""
-    return f"t{blake2b(tool.encode('utf-8', 'replace'), digest_size=6).hexdigest()}z"
+    """The index token of a tool in any case; a digest, because a tool's name may hold anything."""
+    name = tool.casefold().encode("utf-8", "replace")
+    return f"t{blake2b(name, digest_size=6).hexdigest()}z"
 
 
 def tags(sid: int, kind: str, tool: str) -> str:

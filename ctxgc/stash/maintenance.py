@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ctxgc.stash import body_codec, index_text
 from ctxgc.stash.health import StashStatus
-from ctxgc.stash.schema import meta, set_meta
+from ctxgc.stash.schema import INDEX_ROW, meta, set_meta
 from ctxgc.stash.writing import Failpoint
 
 MERGE_PAGES = 100
@@ -38,11 +38,11 @@ def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
         decompress = body_codec.decompressor()
         for rid, sid, kind, tool, blob in rows:
             try:
-                text = index_text.add_word_parts(index_text.searchable_text(*body_codec.decode(blob, decompress)))
+                entry = index_text.entry_of(body_codec.decode_row(blob, decompress).segment)
             except ValueError:
                 continue  # Reading the segment says so; the other segments must still be found.
             tags = index_text.tags(sid, kind, tool)
-            db.execute("INSERT INTO search (rowid, text, meta) VALUES (?, ?, ?)", (rid, text, tags))
+            db.execute(INDEX_ROW, (rid, *entry, tags))
         set_meta(db, "unindexed_below", rows[-1][0] if len(rows) == REINDEX_ROWS else 0)
         fail("commit")
         db.execute("COMMIT")

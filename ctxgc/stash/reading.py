@@ -122,9 +122,9 @@ def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = N
         db.rollback()
 
 
-def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[SegmentRow, str]]:
-    """Segments without content, and the project of each."""
-    rows_by_rid: dict[int, tuple[SegmentRow, str]] = {}
+def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[SegmentRow, str, str]]:
+    """Segments without content, and the project and title of each segment's session."""
+    rows_by_rid: dict[int, tuple[SegmentRow, str, str]] = {}
     for chunk in chunks(rids):
         marks = ", ".join("?" * len(chunk))
         uses: dict[int, list[PathUse]] = defaultdict(list)
@@ -141,14 +141,14 @@ def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[Segme
             chunk,
         ):
             edges[rid].append(Edge(target, kind))
-        for rid, source, name, project, *row in db.execute(
-            f"SELECT s.rid, e.source, e.session, e.project, {_SEGMENT} FROM segment AS s"
+        for rid, source, name, project, title, *row in db.execute(
+            f"SELECT s.rid, e.source, e.session, e.project, e.title, {_SEGMENT} FROM segment AS s"
             f" JOIN session AS e ON e.sid = s.sid WHERE s.rid IN ({marks})",
             chunk,
         ):
             key = SessionKey(source, name)
             stored = columns.segment_row(key, row, tuple(uses.get(rid, ())), tuple(edges.get(rid, ())))
-            rows_by_rid[rid] = stored, project
+            rows_by_rid[rid] = stored, project, title
     return rows_by_rid
 
 

@@ -25,7 +25,8 @@ from ctxgc.stash.carving import Leaf, carve, leaves
 from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
 from ctxgc.stash.examination import TROUBLES_MAX, body_rids, body_troubles, page_troubles
 from ctxgc.stash.health import Examination
-from ctxgc.stash.writing import EncodedPut, Writer, index_text_of
+from ctxgc.stash.index_text import entry_of
+from ctxgc.stash.writing import EncodedPut, Writer
 
 TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
 _NOBODY = SessionKey("", "")
@@ -166,7 +167,7 @@ def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> in
             continue
         with contextlib.suppress(ValueError):
             row = body_codec.decode_row(blob, decompress)
-            homeless.append(EncodedPut(row, blob, index_text_of(row)))
+            homeless.append(EncodedPut(row, blob, entry_of(row.segment)))
     # New rows reuse the rids of lost ones: no path of a lost row may be left.
     new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
     return sum(_rebuild(new, prepared) for prepared in homeless)

@@ -28,10 +28,15 @@ MMAP_BYTES = 4 * 2**30
 BUSY_TIMEOUT_MS = 5000
 
 SEARCH_TABLE = """
-CREATE VIRTUAL TABLE search USING fts5(text, meta, content='', tokenize='porter unicode61');
+CREATE VIRTUAL TABLE search USING fts5(
+    text, input, path, label, meta, content='', tokenize="ascii tokenchars '-+#:_'");
+CREATE VIRTUAL TABLE search_word USING fts5vocab('search', 'row');
 INSERT INTO search(search, rank) VALUES('automerge', 0);
 INSERT INTO search(search, rank) VALUES('crisismerge', 64);
 """
+
+INDEX_ROW = "INSERT INTO search (rowid, text, input, path, label, meta) VALUES (?, ?, ?, ?, ?, ?)"
+UNINDEX_ROW = "INSERT INTO search (search, rowid, text, input, path, label, meta) VALUES ('delete', ?, ?, ?, ?, ?, ?)"
 
 _VERSION_1 = (
     """
@@ -207,7 +212,11 @@ def set_meta(connection: sqlite3.Connection, name: str, value: int) -> None:
 
 def start_reindexing(connection: sqlite3.Connection) -> None:
     """Empty the index and mark every body as not indexed; maintenance fills the index in slices, newest first."""
+    # Zeroing a gigabyte of pages would keep an old stash from opening; erasing writes the file anew anyway.
+    connection.execute("PRAGMA secure_delete = FAST")
+    connection.execute("DROP TABLE IF EXISTS search_word")
     connection.execute("DROP TABLE IF EXISTS search")
+    connection.execute("PRAGMA secure_delete = ON")
     for statement in statements_of(SEARCH_TABLE):
         connection.execute(statement)
     newest = connection.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0]

@@ -1,12 +1,12 @@
-"""The search planner: a bare OR of common words takes 825 ms on a million segments, so the planner never asks for one.
+"""Search: what was typed, answered within 250 ms by a page of ranked hits.
 
-    all words ──▶ few hits? each is a candidate
-       │          many hits? the best by the engine's bm25 if the words are rare, else the newest
-       └─ too few for the page? fill with segments that have some of the rarer words
-    candidates, a lot at a time ──core.ranking──▶ order, scores, snippets
-    out of time (250 ms)? the newest segments of the scope that have any word, and a note in the reply
+    text ──parse──▶ query ──gather──▶ candidates, a lot at a time ──core.search.ranking──▶ order ──▶ page, snippets
+    the project of the folder asked from comes first, other projects after it
+    nothing matches? the words inside paths and identifiers, then the nearest words that there are; the reply says so
+    out of time? the hits so far, else the newest segments of the scope that have any word; the reply says so
 
-A user's text reaches the index only as quoted words. Runs on a reader connection's thread.
+The order depends on the query alone and not on the page, so that pages do not repeat or skip. Runs on a reader
+connection's thread.
 """
 
 # ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
@@ -14,45 +14,30 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from ctxgc.core.labels import MATCH_START
-from ctxgc.core.ranking import (
-    CANDIDATES_MAX,
-    Candidate,
-    SearchQuery,
-    Term,
-    count,
-    parse,
-    rank,
-    snippet,
-)
+from ctxgc.core.search.excerpts import Snippet, snippet
+from ctxgc.core.search.lexemes import extras, lexemes
+from ctxgc.core.search.query import SearchQuery, Term, excludable, parse
+from ctxgc.core.search.ranking import LITERAL_BONUS, Fields, IndexFacts, Score, Weights, score
+from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
+from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, quote, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
-from ctxgc.stash.filters import SearchScope, scope_of
+from ctxgc.stash.filters import SearchScope, scope_of, sids_around, with_filters
 from ctxgc.stash.schema import meta
+from ctxgc.stash.vocabulary import nearest_words
 
 SEARCH_S_MAX = 0.25
 FALLBACK_S_MAX = 0.04
 FALLBACK_SEGMENTS = 300
-
-DF_COUNTED_MAX = 500
-"""Segments with a word are counted up to this number; beyond, their number is estimated from the last rid counted."""
-
-RANKED_ROWS_MAX = 20_000
-"""The engine's bm25 walks every posting of every word (0.3 µs each; 1 µs in an OR): more takes too long …"""
-RANKED_SHARE = 50
-"""… and in a small stash a word in more than one segment of this many tells little."""
-AND_ROWS_MIN, RAREST_ROWS_MIN = 8_000, 2_000
-"""Postings that are affordable in a stash of any size."""
-FILL_ROWS_MAX = 500
-"""A word in this many segments fills a page alone; more words make the page dearer and no better."""
-
-CANDIDATES_MIN = 16
 SCORED_CHARS_MAX = 32_768
 """The part of a candidate's text that counts for its score."""
+SAID_CHARS_MAX = 500
+SAME_SCORE = 2
+"""Scores that agree to so many decimals are the same: the newer segment comes first."""
 
 
 class Deadline:
@@ -70,295 +55,327 @@ class Deadline:
         self._until = time.monotonic() + seconds
 
 
+class OutOfTime(Exception):
+    """The deadline passed between two statements."""
+
+
 @dataclass(slots=True)
-class CandidatePool:
-    """Candidates in order of finding; those found before time runs out stay."""
+class Ranked:
+    """A candidate with its place in the order."""
 
-    rids: dict[int, bool] = field(default_factory=dict)
-    """rid → whether the segment has all words."""
-    df: dict[Term, int] = field(default_factory=dict)
-    lot: int = CANDIDATES_MAX
-    """Candidates that are ranked together: candidates of a later page never move an earlier page."""
-    begins: list[int] = field(default_factory=lambda: [0])
-    """Places in that order where lots begin anew, because the index was asked another question."""
-    total: int = 0
-    """The number of segments, roughly."""
-    notes: list[str] = field(default_factory=list)
+    rid: int
+    score: float
+    match: str
+    wall_s: float
+
+
+@dataclass(slots=True)
+class _Search:
+    """One search under way: the arguments of every step, and the notes for the reply."""
+
+    db: sqlite3.Connection
+    deadline: Deadline
+    query: Query
+    wanted: SearchQuery
+    notes: list[str]
     is_partial: bool = False
+    readable: dict[int, index_text.Searchable] = field(default_factory=dict)
+    """What was read to rank: the page shows snippets of it."""
 
-    def next_size(self, need: int) -> int:
-        """The number of candidates for `need` hits, in whole lots from where the next candidates begin."""
-        start = len(self.rids)
-        self.begins.append(start)
-        return min(start + -(-(need - start) // self.lot) * self.lot, CANDIDATES_MAX)
-
-    def lots(self) -> Iterator[list[int]]:
-        """The candidates, lot by lot."""
-        rids = list(self.rids)
-        for first, last in pairwise([*self.begins, len(rids)]):
-            for start in range(first, last, self.lot):
-                yield rids[start : min(start + self.lot, last)]
+    @property
+    def end(self) -> int:
+        """The place in the order behind the page, and so the number of hits to rank, less one."""
+        return self.query.offset + min(self.query.limit, SEARCH_LIMIT_MAX)
 
 
 def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: float = SEARCH_S_MAX) -> SearchResult:
     """Answer a query within its time."""
-    wanted = parse(query.text)
-    notes = [f"{wanted.dropped} further words of the query were left out"] if wanted.dropped else []
-    pool = CandidatePool(notes=notes)
     deadline.set(seconds)
+    wanted = _parse(db, query.text)
+    run = _Search(db, deadline, query, wanted, [])
     try:
+        run.query = with_filters(db, query, wanted.filters, time.time())
         if meta(db, "unindexed_below"):
-            pool.is_partial = True
-            pool.notes.append("the index is being rebuilt; older segments may be missing")
-        scope = scope_of(db, query)
-        if scope is None:
-            return SearchResult(hits=(), notes=tuple(pool.notes))
+            run.is_partial = True
+            run.notes.append("the index is being rebuilt; older segments may be missing")
+        if wanted.excluded:
+            run.notes.append(f"segments with {', '.join(map(str, wanted.excluded))} are left out")
+        if wanted.is_empty:
+            scope = scope_of(db, run.query)
+            return _newest_page(run, scope) if scope else _reply(run, ())
         if not wanted.terms:
-            return _newest_page(db, query, wanted, scope, pool)
-        limit = min(query.limit, SEARCH_LIMIT_MAX)
-        pool.lot = min(max(CANDIDATES_MIN, (limit + 1) * 3 // 2), CANDIDATES_MAX)
-        try:
-            _gather(db, wanted, scope, min(query.offset + limit + 1, CANDIDATES_MAX), pool)
-        except sqlite3.OperationalError as error:
-            if "interrupted" not in str(error):
-                raise
-            return _partial_results(db, deadline, query, wanted, scope, pool)
-        return _ranked_page(db, query, wanted, pool, match="some")
-    except sqlite3.OperationalError as error:
-        if "interrupted" not in str(error):
+            run.notes.append("no word is left of the query, so nothing was looked for")
+            return _reply(run, ())
+        return _best_page(run)
+    except (sqlite3.OperationalError, OutOfTime) as error:
+        if not _is_late(error):
             raise
-        pool.notes.append("the search ran out of time; narrow it")
-        return SearchResult(hits=(), notes=tuple(pool.notes), is_partial=True)
+        run.is_partial = True
+        run.notes.append("the search ran out of time; narrow it")
+        return _reply(run, ())
     finally:
         deadline.set(float("inf"))
 
 
-def _gather(db: sqlite3.Connection, wanted: SearchQuery, scope: SearchScope, need: int, out: CandidatePool) -> None:
-    """Gather candidates for `need` hits: segments with all words, then segments with some of the rarer words.
-
-    The lots of a smaller need are the first lots of a larger: a page goes on where the last one ended.
-    """
-    out.total = _newest_rid(db)
-    share = min(RANKED_ROWS_MAX, out.total // RANKED_SHARE)
-    for term in wanted.terms:
-        out.df[term] = _document_count(db, term, out.total)
-    size = out.next_size(need)
-    match = _match(wanted.terms, "AND", wanted, scope)
-    can_rank = sum(out.df.values()) <= max(AND_ROWS_MIN, share)
-    # All postings of one word are walked either way; several words often share few segments, faster found unranked.
-    is_ranked = can_rank and len(wanted.terms) == 1
-    is_tried = can_rank and not is_ranked
-    rids = _matching(db, match, scope, (out.lot if is_tried else size) + 1, is_ranked=is_ranked)
-    out.rids = dict.fromkeys(rids[:size], True)
-    if is_tried and len(rids) > out.lot:
-        out.rids = dict.fromkeys(_matching(db, match, scope, size, is_ranked=True), True)
-    elif len(rids) > size and not can_rank:
-        out.notes.append(f"many segments match; the newest {size} of them were ranked")
-    if len(out.rids) < need and len(wanted.terms) > 1:
-        _fill(db, wanted, scope, need, max(RAREST_ROWS_MIN, share), out)
+def _is_late(error: Exception) -> bool:
+    return isinstance(error, OutOfTime) or "interrupted" in str(error)
 
 
-def _fill(
-    db: sqlite3.Connection, wanted: SearchQuery, scope: SearchScope, need: int, rows_max: int, out: CandidatePool
-) -> None:
-    """Add segments that have some of the words, rare words first; more words only where the rare ones fill no page."""
-    present = sorted((term for term in wanted.terms if out.df[term]), key=lambda term: out.df[term])
-    before = len(out.rids)
-    terms: list[Term] = []
-    for rows in (FILL_ROWS_MAX, rows_max):
-        rare = _rarest(present, out.df, rows, rows_max)
-        if len(out.rids) >= need or (rare or present) == terms:
+def _parse(db: sqlite3.Connection, text: str) -> SearchQuery:
+    """The query of a text; a `-word` that any text has as a flag is a word."""
+    dashed = {token.lower() for token in text.split() if excludable(token)}
+    sql = "SELECT 1 FROM search WHERE search MATCH ? LIMIT 1"
+    return parse(text, [word for word in dashed if db.execute(sql, (quote(Term(((word,),))),)).fetchone()])
+
+
+def _reply(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> SearchResult:
+    notes = tuple(dict.fromkeys(run.notes))
+    return SearchResult(hits=tuple(hits), notes=notes, next_offset=next_offset, is_partial=run.is_partial)
+
+
+def _best_page(run: _Search) -> SearchResult:
+    """The page of best hits; where nothing matches, of what comes nearest to the query."""
+    ranked = _ranked(run)
+    if not ranked and run.wanted.parts and not run.wanted.required:
+        run.wanted = replace_terms(run.wanted, run.wanted.parts)
+        ranked = _ranked(run)
+        if ranked:
+            run.notes.append(f"nothing has it as it stands; showing results for {_names(run.wanted.terms)}")
+    if not ranked and not run.is_partial:
+        nearest = nearest_words(run.db, run.wanted.terms)
+        if nearest:
+            run.wanted = replace_terms(run.wanted, tuple(dict.fromkeys(nearest)))
+            ranked = _ranked(run)
+            if ranked:
+                run.notes.append(f"nothing matches; showing results for {_names(run.wanted.terms)}")
+    if len(run.wanted.terms) > 1 and any(each.match in ("some", "near") for each in ranked):
+        whole = sum(each.match == "all" for each in ranked)
+        have = "no segment has" if not whole else "one segment has" if whole == 1 else f"{whole} segments have"
+        run.notes.append(f"{have} all words; the rest have some of them, or stand beside one that has")
+    hits = _hits(run, ranked[run.query.offset : run.end])
+    return _reply(run, hits, run.end if len(ranked) > run.end else -1)
+
+
+def replace_terms(wanted: SearchQuery, terms: tuple[Term, ...]) -> SearchQuery:
+    """The query with other terms, of which none is required."""
+    return wanted._replace(terms=terms, required=(), phrase=(), literal="", parts=())
+
+
+def _names(terms: Sequence[Term]) -> str:
+    return ", ".join(map(str, terms))
+
+
+def _ranked(run: _Search) -> list[Ranked]:
+    """The order as far as the page needs it: hits of this project, then of others."""
+    ranked: list[Ranked] = []
+    for scope in _tiers(run):
+        ranked += _ranked_in(run, scope, run.end + 1 - len(ranked))
+        if len(ranked) > run.end or run.is_partial:
             break
-        terms, size = rare or present, out.next_size(need)
-        for rid in _matching(db, _match(terms, "OR", wanted, scope), scope, size, is_ranked=bool(rare)):
-            if len(out.rids) < size:
-                out.rids.setdefault(rid, False)
-    if len(out.rids) > before:
-        whole = f"{before} segments have" if before > 1 else "one segment has" if before else "no segment has"
-        out.notes.append(f"{whole} all words; the rest have some of: {', '.join(map(str, terms))}")
+    return ranked
 
 
-def _rarest(present: Sequence[Term], df: Mapping[Term, int], rows_max: int, first_rows_max: int) -> list[Term]:
-    """The first terms that are in `rows_max` segments together; the very first may be in `first_rows_max`."""
-    rows = [*accumulate(df[term] for term in present)]
-    return [term for at, term in enumerate(present) if rows[at] <= (rows_max if at else first_rows_max)]
+def _tiers(run: _Search) -> Iterator[SearchScope]:
+    """The scopes to look in, one after the other."""
+    query = run.query
+    scope = scope_of(run.db, query)
+    if scope is None:
+        return
+    sids = sids_around(run.db, query.here) if query.here and scope.sids is None else []
+    if not sids:
+        yield scope
+        return
+    here = scope_of(run.db, replace(query, project=_project_of(run.db, sids[0])))
+    if here is not None:
+        yield here
+    yield scope.without(sids)
 
 
-def _document_count(db: sqlite3.Connection, term: Term, total: int) -> int:
-    """The number of segments with the term, roughly; 0 only for none. A phrase counts as its rarest word does.
-
-    SQLite would count a phrase by walking every segment with all its words.
-    """
-    star = " *" if term.is_prefix else ""
-    return sum(min(_word_count(db, f'"{word}"{star}', total) for word in way) for way in term.ways)
+def _project_of(db: sqlite3.Connection, sid: int) -> str:
+    return str(db.execute("SELECT project FROM session WHERE sid = ?", (sid,)).fetchone()[0])
 
 
-def _word_count(db: sqlite3.Connection, word: str, total: int) -> int:
-    sql = "SELECT count(*), max(rowid) FROM (SELECT rowid FROM search WHERE search MATCH ? LIMIT ?)"
-    number, last = db.execute(sql, (f"text : {word}", DF_COUNTED_MAX)).fetchone()
-    return int(number) if number < DF_COUNTED_MAX else number * total // last
+def _ranked_in(run: _Search, scope: SearchScope, need: int) -> list[Ranked]:
+    """The best of a scope: whole lots of candidates until there are enough for the page."""
+    out = Candidates(run.wanted, Weights(run.wanted, {}), scope)
+    ranked: list[Ranked] = []
+    try:
+        gather(run.db, run.wanted, scope, out)
+        for start in range(0, len(out.order), out.lot):
+            if len(ranked) >= need:
+                break
+            lot = list(_scored(run, out, out.order[start : start + out.lot]))
+            ranked += sorted(lot, key=lambda each: (-each.score, -each.wall_s, -each.rid))
+    except (sqlite3.OperationalError, OutOfTime) as error:
+        if not _is_late(error):
+            raise
+        run.is_partial = True
+        run.deadline.set(FALLBACK_S_MAX)
+        ranked = ranked or _recent(run, out)
+    run.notes += out.notes
+    if len(out.order) >= CANDIDATES_MAX <= run.end:
+        run.notes.append(f"only the best {CANDIDATES_MAX} are ranked; narrow the search")
+    return ranked
 
 
-def _newest_rid(db: sqlite3.Connection) -> int:
-    """The largest rid: roughly the number of segments."""
-    return int(db.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0])
+def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Ranked]:
+    """Candidates with their scores, in no order."""
+    has_near = out.has_near
+    said: dict[int, list[int]] = {}
+    if has_near:
+        read_places(run.db, rids, out)
+        said = {rid: out.said_before(out.places[rid]) for rid in rids if not out.places[rid].is_turn}
+    segments = _segments(run, {*rids, *(other for others in said.values() for other in others)})
+    for rid in rids:
+        if rid not in segments:
+            continue
+        if run.deadline():
+            raise OutOfTime
+        segment = segments[rid]
+        readable = run.readable[rid] = index_text.searchable(segment)
+        spoken = _spoken(segments[other] for other in said.get(rid, ()) if other in segments)
+        fields = fields_of(readable, spoken, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
+        if not has_near:
+            fields = replace(fields, label=())
+        near = out.turns_near(out.places[rid]) if has_near and fields.is_turn else {}
+        known = out.terms_of(rid)
+        result = score(out.weights, fields, IndexFacts(known, near, rid in out.phrase))
+        value = result.value + _literal_bonus(run, out, rid, readable)
+        is_all = result.is_all and len(out.weights.terms) >= _content_terms(run.wanted, out)
+        match = "all" if is_all else "some" if known or result.is_all else "near"
+        yield Ranked(rid, round(value, SAME_SCORE), match, segment.wall_s)
 
 
-def _matching(
-    db: sqlite3.Connection, match: str, scope: SearchScope, limit: int, *, is_ranked: bool = False
-) -> list[int]:
-    """Rids of matching segments, the newest or the best first."""
-    sql = matching_sql(scope, is_ranked=is_ranked)
-    return [row[0] for row in db.execute(sql, (match, *scope.values, limit))]
+def _content_terms(wanted: SearchQuery, out: Candidates) -> int:
+    """The number of terms that a segment with all words has: without names of speakers and what was cut."""
+    return min(len(wanted.terms) - len(out.weights.speakers), 48)
 
 
-def matching_sql(scope: SearchScope, *, is_ranked: bool) -> str:
-    """The one shape of index query. CROSS JOIN keeps the index outside: a join the other way probes it once a row."""
-    order = "search.rank" if is_ranked else "search.rowid DESC"
-    return (
-        "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
-        f" WHERE search MATCH ? AND {scope.sql(is_driving=False)} ORDER BY {order} LIMIT ?"
+def _literal_bonus(run: _Search, out: Candidates, rid: int, readable: index_text.Searchable) -> float:
+    """More for a text that holds the query as it was typed, signs and all."""
+    literal = run.wanted.literal
+    if not literal or (run.wanted.phrase and rid not in out.phrase):
+        return 0.0
+    has_it = any(literal in " ".join(field[:SCORED_CHARS_MAX].lower().split()) for field in readable[:2])
+    return LITERAL_BONUS * out.weights.total if has_it else 0.0
+
+
+def fields_of(readable: index_text.Searchable, spoken: str, weights: Weights, *, is_turn: bool) -> Fields:
+    """The lexemes of a segment's fields, as far as they count for a score."""
+    initials = weights.initials
+    text, path = readable.text[:SCORED_CHARS_MAX], "\n".join(readable.paths)
+    return Fields(
+        text=lexemes(text, initials),
+        input=lexemes(readable.input, initials),
+        path=lexemes(path) + extras(path),
+        said=lexemes(spoken, initials),
+        label=readable.label,
+        is_turn=is_turn,
     )
 
 
-def _match(terms: Sequence[Term], how: str, wanted: SearchQuery, scope: SearchScope) -> str:
-    """The index expression: quoted words, joined, in the scope's tags, without the excluded words."""
-    match = f"(text : ({f' {how} '.join(map(_quote, terms))}))"
-    if scope.tags:
-        match = f"({match} AND (meta : ({scope.tags})))"
-    if wanted.excluded:
-        match = f"({match} NOT (text : ({' OR '.join(map(_quote, wanted.excluded))})))"
-    return match
+def _spoken(segments: Iterator[Segment]) -> str:
+    """The end of what a model said, from the last segment backward."""
+    spoken = ""
+    for segment in segments:
+        if len(spoken) >= SAID_CHARS_MAX:
+            break
+        spoken = f"{index_text.searchable(segment).text}\n{spoken}"
+    return spoken[-SAID_CHARS_MAX:]
 
 
-def _quote(term: Term) -> str:
-    # Words are letters and digits only: no word can end the quotes.
-    ways = [f'"{" ".join(way)}"' + (" *" if term.is_prefix else "") for way in term.ways]
-    return f"({' OR '.join(ways)})" if len(ways) > 1 else ways[0]
+def _segments(run: _Search, rids: set[int]) -> dict[int, Segment]:
+    """The segments of some rids, of long ones the start."""
+    segments: dict[int, Segment] = {}
+    decompress = body_codec.decompressor()
+    marks = ", ".join("?" * len(rids))
+    for rid, blob in run.db.execute(f"SELECT rid, frame FROM body WHERE rid IN ({marks})", tuple(rids)):
+        try:
+            segments[rid] = body_codec.decode_start(blob, SCORED_CHARS_MAX, decompress)
+        except ValueError:
+            run.notes.append("a segment could not be read; run `ctxgc doctor`")
+    return segments
 
 
-def _newest_page(
-    db: sqlite3.Connection, query: Query, wanted: SearchQuery, scope: SearchScope, out: CandidatePool
-) -> SearchResult:
+def _hits(run: _Search, page: Sequence[Ranked]) -> list[Hit]:
+    rows = reading.by_rid(run.db, [each.rid for each in page])
+    segments = _segments(run, {each.rid for each in page if each.rid not in run.readable})
+    run.readable |= {rid: index_text.searchable(segment) for rid, segment in segments.items()}
+    hits = []
+    for each in page:
+        if each.rid not in rows or each.rid not in run.readable:
+            continue  # Forgotten since.
+        row, project, title = rows[each.rid]
+        shown = _snippet(run, each.rid, run.readable[each.rid])
+        hits.append(
+            Hit(
+                row=row,
+                project=project,
+                title=title,
+                score=each.score,
+                snippet=shown.text,
+                match=each.match,
+                lines=(shown.first_line, shown.last_line),
+            )
+        )
+    return hits
+
+
+def _snippet(run: _Search, rid: int, readable: index_text.Searchable) -> Snippet:
+    """Where most words stand: in the text, in what the call was asked, or far behind in a long text."""
+    shown = snippet(readable.text, run.wanted)
+    if MATCH_START in shown.text or not run.wanted.terms:
+        return shown
+    if MATCH_START in (asked := snippet(readable.input, run.wanted)).text:
+        return asked
+    if len(readable.text) >= SCORED_CHARS_MAX // 8:
+        for (blob,) in run.db.execute("SELECT frame FROM body WHERE rid = ?", (rid,)):
+            whole = body_codec.decode_start(blob, 4 * index_text.INDEX_CHARS_MAX, body_codec.decompressor())
+            return snippet(index_text.searchable(whole).text, run.wanted)
+    return shown
+
+
+def _newest_page(run: _Search, scope: SearchScope) -> SearchResult:
     """The reply to a query without words: a page of the newest segments of the scope."""
-    limit = min(query.limit, SEARCH_LIMIT_MAX)
-    rows_max = CANDIDATES_MAX if wanted.excluded else limit + 1
+    limit = min(run.query.limit, SEARCH_LIMIT_MAX)
     sql, values = listing_sql(scope)
-    rids = [row[0] for row in db.execute(sql, (*values, rows_max, query.offset))]
-    texts = _texts(db, rids[: CANDIDATES_MAX if wanted.excluded else limit], out)
-    candidates = [c for c in texts if not _has_any(c.text, wanted.excluded)][:limit]
-    after = query.offset + (
-        rids.index(candidates[-1].key) + 1 if len(candidates) == limit and candidates else len(rids)
-    )
-    is_more = len(candidates) == limit and rids.index(candidates[-1].key) + 1 < len(rids) if candidates else False
-    hits = _hits(db, [(c, 0.0) for c in candidates], wanted, "recent")
-    return SearchResult(
-        hits=hits, notes=tuple(out.notes), next_offset=after if is_more else -1, is_partial=out.is_partial
-    )
+    rids = [row[0] for row in run.db.execute(sql, (*values, limit + 1, run.query.offset))]
+    hits = _hits(run, [Ranked(rid, 0.0, "recent", 0.0) for rid in rids[:limit]])
+    return _reply(run, hits, run.end if len(rids) > limit else -1)
 
 
 def listing_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
     """The newest segments of a scope: through the index's tags if the scope has any, else by session or by time."""
-    if scope.tags and scope.sid is None:
+    is_one = scope.sids is not None and len(scope.sids) == 1
+    if scope.tags and not is_one:
         return (
             "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
             f" WHERE search MATCH ? AND {scope.sql(is_driving=False)} ORDER BY search.rowid DESC LIMIT ? OFFSET ?",
             (f"meta : ({scope.tags})", *scope.values),
         )
-    order = "s.wall_s DESC, s.rid DESC" if scope.sid is None else "s.seq DESC"
+    order = "s.seq DESC" if is_one else "s.wall_s DESC, s.rid DESC"
     return (
         f"SELECT s.rid FROM segment AS s WHERE {scope.sql(is_driving=True)} ORDER BY {order} LIMIT ? OFFSET ?",
         tuple(scope.values),
     )
 
 
-def _partial_results(
-    db: sqlite3.Connection,
-    deadline: Deadline,
-    query: Query,
-    wanted: SearchQuery,
-    scope: SearchScope,
-    out: CandidatePool,
-) -> SearchResult:
-    """The reply out of time: the candidates so far, else the newest segments that have any of the words."""
-    deadline.set(FALLBACK_S_MAX)
-    out.is_partial = True
-    if out.rids:
-        out.notes.append("the search ran out of time; more segments may match")
-        return _ranked_page(db, query, wanted, out, match="some")
-    out.notes.append(f"the search ran out of time; only the newest {FALLBACK_SEGMENTS} segments were looked at")
-    sql, values = listing_sql(scope)
-    rids = [row[0] for row in db.execute(sql, (*values, FALLBACK_SEGMENTS, 0))]
-    for candidate in _texts(db, rids, out):
-        if _has_any(candidate.text, wanted.terms) and not _has_any(candidate.text, wanted.excluded):
-            out.rids[candidate.key] = False
-    out.rids = dict(list(out.rids.items())[:CANDIDATES_MAX])
-    out.lot, out.begins = CANDIDATES_MAX, [0]
-    return _ranked_page(db, query, wanted, out, match="recent")
-
-
-def _ranked_page(
-    db: sqlite3.Connection, query: Query, wanted: SearchQuery, out: CandidatePool, match: str
-) -> SearchResult:
-    """Rank the candidates and cut the page."""
-    ranked: list[tuple[Candidate, float]] = []
-    for lot in out.lots():
-        candidates = sorted(_texts(db, lot, out), key=lambda c: -c.key)
-        ranked += rank(wanted.terms, candidates, out.df, out.total)
-    end = query.offset + min(query.limit, SEARCH_LIMIT_MAX)
-    hits = _hits(db, ranked[query.offset : end], wanted, match)
-    if query.offset >= CANDIDATES_MAX:
-        out.notes.append(f"only the best {CANDIDATES_MAX} are ranked; narrow the search")
-    return SearchResult(
-        hits=hits,
-        notes=tuple(out.notes),
-        next_offset=end if len(ranked) > end else -1,
-        is_partial=out.is_partial,
-    )
-
-
-def _texts(db: sqlite3.Connection, rids: Sequence[int], out: CandidatePool) -> list[Candidate]:
-    """The candidates' texts, in the order of their rids."""
-    texts: dict[int, str] = {}
-    decompress = body_codec.decompressor()
-    for rid, blob in _frames(db, rids):
-        try:
-            texts[rid] = index_text.searchable_text(*body_codec.decode_start(blob, SCORED_CHARS_MAX, decompress))
-        except ValueError:
-            out.notes.append("a segment could not be read; run `ctxgc doctor`")
-    return [Candidate(rid, texts[rid], out.rids.get(rid, False)) for rid in rids if rid in texts]
-
-
-def _frames(db: sqlite3.Connection, rids: Sequence[int]) -> list[tuple[int, bytes]]:
-    marks = ", ".join("?" * len(rids))
-    return db.execute(f"SELECT rid, frame FROM body WHERE rid IN ({marks})", rids).fetchall()
-
-
-def _hits(
-    db: sqlite3.Connection, page: Sequence[tuple[Candidate, float]], wanted: SearchQuery, match: str
-) -> tuple[Hit, ...]:
-    rows = reading.by_rid(db, [candidate.key for candidate, _ in page])
-    hits = []
-    for candidate, score in page:
-        if candidate.key not in rows:
-            continue  # Forgotten since.
-        row, project = rows[candidate.key]
-        piece = snippet(candidate.text, wanted.terms)
-        if wanted.terms and MATCH_START not in piece and len(candidate.text) >= SCORED_CHARS_MAX // 8:
-            piece = _deep_snippet(db, candidate.key, wanted) or piece
-        matched = "all" if candidate.is_all else match
-        hits.append(Hit(row=row, project=project, score=score, snippet=piece, match=matched))
-    return tuple(hits)
-
-
-def _deep_snippet(db: sqlite3.Connection, rid: int, wanted: SearchQuery) -> str:
-    """A snippet from the whole indexed text: the match lies beyond the scored part."""
-    for _, blob in _frames(db, [rid]):
-        content = body_codec.decode_start(blob, 4 * index_text.INDEX_CHARS_MAX, body_codec.decompressor())
-        return snippet(index_text.searchable_text(*content), wanted.terms)
-    return ""
-
-
-def _has_any(text: str, terms: Sequence[Term]) -> bool:
-    lowered = text.lower()
-    return any(count(text, lowered, term) for term in terms)
+def _recent(run: _Search, out: Candidates) -> list[Ranked]:
+    """Out of time: the candidates so far by their rough order, else the newest segments with any of the words."""
+    known = out.order or sorted({*out.phrase, *out.whole}, reverse=True)
+    if known:
+        run.notes.append("the search ran out of time; more segments may match")
+        return [Ranked(rid, 0.0, "some", 0.0) for rid in known[: run.end + 1]]
+    run.notes.append(f"the search ran out of time; only the newest {FALLBACK_SEGMENTS} segments were looked at")
+    sql, values = listing_sql(out.scope)
+    rids = [row[0] for row in run.db.execute(sql, (*values, FALLBACK_SEGMENTS, 0))]
+    both = dict.fromkeys((*run.wanted.terms, *run.wanted.excluded), 1.0)
+    weights = Weights(run.wanted, dict.fromkeys(run.wanted.terms, 1.0))
+    without = Weights(run.wanted, dict.fromkeys(run.wanted.excluded, 1.0))
+    ranked = []
+    for rid, segment in _segments(run, set(rids)).items():
+        fields = fields_of(index_text.searchable(segment), "", Weights(run.wanted, both), is_turn=True)
+        found: Score = score(weights, fields, IndexFacts())
+        if found.value > 0 and not (run.wanted.excluded and score(without, fields, IndexFacts()).value > 0):
+            ranked.append(Ranked(rid, round(found.value, SAME_SCORE), "recent", segment.wall_s))
+    return sorted(ranked, key=lambda each: (-each.score, -each.rid))

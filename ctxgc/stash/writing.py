@@ -51,18 +51,18 @@ from ctxgc.stash.contract import (
     Touch,
 )
 from ctxgc.stash.reading import NUMBERED, journal_lines
-from ctxgc.stash.schema import meta, start_reindexing
+from ctxgc.stash.schema import INDEX_ROW, UNINDEX_ROW, meta, start_reindexing
 
 SIDS_CACHED_MAX = 4096
 Failpoint = Callable[[str], None]
 
 
 class EncodedPut(NamedTuple):
-    """A `Put` whose costly part is done: the frame of its content, and its text for the index."""
+    """A `Put` whose costly part is done: the frame of its content, and its row of the index."""
 
     row: SegmentRow
     frame: bytes
-    text: str
+    entry: index_text.IndexEntry
 
 
 Batch = Sequence[Mutation | EncodedPut]
@@ -75,12 +75,8 @@ def encode_puts(mutations: Sequence[Mutation]) -> list[Mutation | EncodedPut]:
 
 
 def _encode_put(mutation: Put, compress: body_codec.Transform) -> EncodedPut:
-    return EncodedPut(mutation.row, body_codec.encode(mutation.row, compress), index_text_of(mutation.row))
-
-
-def index_text_of(row: SegmentRow) -> str:
-    """The text that the index has of a segment; the index deletes a segment by exactly this text."""
-    return index_text.add_word_parts(index_text.searchable_text(row.segment.skeleton, row.segment.body))
+    entry = index_text.entry_of(mutation.row.segment)
+    return EncodedPut(mutation.row, body_codec.encode(mutation.row, compress), entry)
 
 
 class Writer:
@@ -205,7 +201,7 @@ class Writer:
         self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))
         self._fail("index")
         tags = index_text.tags(sid, STORED_KINDS[segment.kind], segment.tool)
-        self._db.execute("INSERT INTO search (rowid, text, meta) VALUES (?, ?, ?)", (rid, mutation.text, tags))
+        self._db.execute(INDEX_ROW, (rid, *mutation.entry, tags))
         for n, use in enumerate(segment.paths):
             path = clean(use.path)
             self._db.execute(
@@ -225,15 +221,12 @@ class Writer:
         self._db.execute("DELETE FROM body WHERE rid = ?", (rid,))
         if row is not None and rid >= meta(self._db, "unindexed_below"):
             try:
-                skeleton, body = body_codec.decode(row[0], body_codec.decompressor())
+                # The frame's own facts: the index entry was made from exactly these.
+                entry = index_text.entry_of(body_codec.decode_row(row[0], body_codec.decompressor()).segment)
             except ValueError:
                 start_reindexing(self._db)
             else:
-                text = index_text.add_word_parts(index_text.searchable_text(skeleton, body))
-                self._db.execute(
-                    "INSERT INTO search (search, rowid, text, meta) VALUES ('delete', ?, ?, ?)",
-                    (rid, text, index_text.tags(sid, row[1], row[2])),
-                )
+                self._db.execute(UNINDEX_ROW, (rid, *entry, index_text.tags(sid, row[1], row[2])))
         pids = self._db.execute("SELECT DISTINCT pid FROM path_use WHERE rid = ?", (rid,)).fetchall()
         self._db.execute("DELETE FROM path_use WHERE rid = ?", (rid,))
         self._db.executemany(

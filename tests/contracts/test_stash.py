@@ -527,7 +527,8 @@ async def test_phrases_exclusions_and_prefixes_do_what_they_say(stash):
     assert sorted(await found(stash, '"page fault"')) == [0, 3]
     assert await found(stash, '"page fault" -draft') == [0]
     assert sorted(await found(stash, "pag*")) == [0, 1, 2, 3]
-    assert sorted(await found(stash, "-draft")) == [0, 1, 2]
+    assert await found(stash, "-draft") == [3]
+    assert await found(stash, "page NOT draft NOT fault") == []
 
 
 async def test_short_inputs_of_a_call_are_searchable_and_its_ids_are_not(stash):

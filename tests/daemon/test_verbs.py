@@ -257,16 +257,25 @@ async def test_what_a_search_found_is_found_again_from_any_folder_unless_two_ses
         await bench.call("segment.pin", ids=["alone"], cwd="/here")
 
 
-async def test_a_search_by_tool_that_finds_nothing_says_how_a_tools_name_is_matched(bench):
+async def test_a_search_by_tool_takes_the_name_in_any_case(bench):
     await bench.call("session.open", session="s")
     await bench.call("segment.add", segment={"kind": "tool_call", "id": "c", "tool": "Edit", "text": "ferry"})
 
-    found = await bench.call("stash.search", query="ferry", tools=["Edit"])
-    missed = await bench.call("stash.search", query="ferry", tools=["edit"])
+    for name in ("Edit", "edit", "EDIT"):
+        assert len((await bench.call("stash.search", query="ferry", tools=[name]))["hits"]) == 1
+    assert (await bench.call("stash.search", query="ferry", tools=["Edi"]))["hits"] == []
 
-    assert (len(found["hits"]), found["notes"]) == (1, [])
-    assert missed["hits"] == []
-    assert "as its agent writes it" in missed["notes"][-1]
+
+async def test_a_hit_says_where_and_when_it_is_from_and_this_project_comes_first(bench):
+    for session, project in (("s", "/p"), ("t", "/q")):
+        await bench.call("session.open", session=session, project=project)
+        segment = {"kind": "user", "id": f"u-{session}", "text": "x\nthe ferry"}
+        await bench.call("segment.add", session=session, segment=segment)
+
+    found = await bench.call("stash.search", query="ferry", here="/q/deep/down")
+
+    assert [hit["project"] for hit in found["hits"]] == ["/q", "/p"]
+    assert (found["hits"][0]["turn"], found["hits"][0]["first_line"], found["hits"][0]["state"]) == (0, 2, "resident")
 
 
 OUT_OF_RANGE = [

@@ -486,3 +486,34 @@ def test_a_number_of_tokens_is_typed_alike_in_every_command(daemon, run):
     run(server, "collect", "--budget", "4k")
 
     assert [params["budget_tokens"] for _, params in server.calls] == [4000, 4000]
+
+
+@pytest.mark.parametrize(
+    ("argv", "query"),
+    [
+        (["-x"], "-x"),
+        (["git", "--oneline"], "git --oneline"),
+        (["cargo", "test", "--all-features", "--limit", "3"], "cargo test --all-features"),
+        (["--limit=3", "a", "-rn"], "a -rn"),
+        (["a", "--", "--limit"], "a --limit"),
+    ],
+)
+def test_a_word_of_a_search_that_looks_like_an_option_and_is_none_is_a_word(argv, query, daemon, run):
+    server = daemon({"stash.search": {"hits": [], "notes": [], "next_offset": -1}})
+
+    assert run(server, "search", *argv).code == 0
+    assert server.params("stash.search")["query"] == query
+
+
+def test_a_search_puts_this_project_first_unless_it_is_everywhere_and_leaves_out_a_window_if_asked(daemon, run):
+    canned = {"stash.search": {"hits": [replies.HIT], "notes": [], "next_offset": -1}}
+    plain, everywhere, evicted = (daemon(canned) for _ in range(3))
+
+    ran = run(plain, "search", "clock")
+    run(everywhere, "search", "clock", "--everywhere")
+    run(evicted, "search", "clock", "--evicted")
+
+    assert plain.params("stash.search")["here"].startswith("/")
+    assert "here" not in everywhere.params("stash.search")
+    assert evicted.params("stash.search")["states"] == ["evicted", "departed"]
+    assert "turn 0" in ran.out

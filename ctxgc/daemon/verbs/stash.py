@@ -53,6 +53,7 @@ async def search(services: Services, params: StashSearch) -> SearchReply:
     result = await services.stash.search(
         Query(
             text=params.query,
+            here=params.here,
             key=key,
             project=params.project,
             kinds=tuple(map(Kind, params.kinds)),
@@ -68,10 +69,7 @@ async def search(services: Services, params: StashSearch) -> SearchReply:
         )
     )
     hits = [hit_reply(hit) for hit in result.hits]
-    notes = list(result.notes)
-    if params.tools and not hits:
-        notes.append("a tool's name is matched as its agent writes it: Edit, not edit")
-    return SearchReply(hits, notes, result.next_offset, result.is_partial)
+    return SearchReply(hits, list(result.notes), result.next_offset, result.is_partial)
 
 
 async def recall_content(services: Services, params: StashRecall) -> RecallReply:

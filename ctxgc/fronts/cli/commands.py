@@ -83,7 +83,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 class Spec:
     """How to build the parser of a command, and what runs it."""
 
-    __slots__ = ("arguments", "has_session", "notes", "run", "timeout_s")
+    __slots__ = ("arguments", "has_session", "literal", "notes", "run", "timeout_s")
 
     def __init__(
         self,
@@ -93,12 +93,15 @@ class Spec:
         has_session: bool = False,
         timeout_s: float = 30.0,
         notes: str = "",
+        literal: str = "",
     ) -> None:
         self.run = run
         self.arguments = arguments
         self.has_session = has_session
         self.timeout_s = timeout_s
         self.notes = notes
+        self.literal = literal
+        """Put before words that look like options and are none; empty: such words are errors."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -163,6 +166,31 @@ def build_parser(name: str, spec: Spec) -> argparse.ArgumentParser:
     )
     every.add_argument("--no-spawn", action="store_true", help="do not start the daemon if none runs")
     return parser
+
+
+def guard(parser: argparse.ArgumentParser, spec: Spec, argv: list[str]) -> list[str]:
+    """The words of a command, with a mark before those that look like options and are none."""
+    if not spec.literal:
+        return argv
+    options = [option for action in parser._actions for option in action.option_strings]
+
+    def is_option(word: str) -> bool:
+        name = word.partition("=")[0]
+        return name in options or (word.startswith("--") and any(option.startswith(name) for option in options))
+
+    guarded: list[str] = []
+    is_value = False
+    for at, word in enumerate(argv):
+        if word == "--":
+            return [*guarded, *(spec.literal + text for text in argv[at + 1 :])]
+        is_text = word.startswith("-") and len(word) > 1 and not is_value and not is_option(word)
+        guarded.append(spec.literal + word if is_text else word)
+        is_value = _takes_value(parser, word)
+    return guarded
+
+
+def _takes_value(parser: argparse.ArgumentParser, word: str) -> bool:
+    return any(word in action.option_strings and action.nargs != 0 for action in parser._actions)
 
 
 def _sentence(name: str) -> str:

@@ -56,7 +56,7 @@ def _run_command(argv: list[str]) -> int:
     spec = commands.load(name)
     parser = commands.build_parser(name, spec)
     try:
-        args = parser.parse_args([*before, *after])
+        args = parser.parse_args([*before, *commands.guard(parser, spec, after)])
     except SystemExit as stop:  # argparse has printed the help asked for.
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     except Refused as refused:

@@ -38,10 +38,22 @@ if TYPE_CHECKING:
 BACKUP_S = 3600.0
 
 
+QUERY_SYNTAX = """\
+A run of words as it stands comes first, then segments with all words, then with some. Signs are text: --flag, -x, C++,
+#include, a.b.c, foo::bar.  "page fault": only segments with this phrase.  conn*: words that begin so.  NOT draft, or
+-draft behind another word: without it.  Filters stand among the words: path:src/*.py tool:bash kind:user state:evicted
+project:NAME session:S task:T tag:T since:2d until:2026-01-31. Typed words that no segment has are shown as the nearest
+words that there are."""
+LITERAL = "\0"
+"""Before a word of a query that argparse would take for an option."""
+
+
 def _search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "query", nargs="*", metavar="WORD", help="words to find; none: the newest segments that match the filters"
     )
+    parser.add_argument("--everywhere", action="store_true", help="rank all projects alike; default: this one first")
+    parser.add_argument("--evicted", action="store_true", help="only what is out of the window: evicted or departed")
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument(
         "--kind", action="append", default=[], type=kind_argument, choices=KINDS, help="only this kind; may be repeated"
@@ -68,7 +80,8 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
 def search(shell: Shell, args: argparse.Namespace) -> int:
     """Search every session, or the one given."""
     params = {
-        "query": " ".join(args.query),
+        "query": " ".join(word.removeprefix(LITERAL) for word in args.query),
+        "here": "" if args.everywhere else os.getcwd(),
         "session": args.session,
         "project": os.path.abspath(args.project) if args.project else "",
         "kinds": args.kind,
@@ -76,7 +89,7 @@ def search(shell: Shell, args: argparse.Namespace) -> int:
         "path": args.path,
         "task": args.task,
         "tags": args.tag,
-        "states": args.state,
+        "states": args.state or (["evicted", "departed"] if args.evicted else []),
         "after_s": args.since,
         "before_s": args.until,
         "limit": args.limit,
@@ -92,14 +105,18 @@ def say_hits(page: terminal.Page, reply: SearchReply) -> None:
         facts = (
             hit.id,
             hit.session,
-            hit.state,
+            "in the window" if hit.state == "resident" else hit.state,
+            f"turn {hit.turn}",
             f"{tokens_label(hit.tokens)} raw tokens",
             terminal.ago(hit.wall_s),
         )
+        origin = "  ".join(part for part in (os.path.basename(hit.project), hit.title) if part)
         page.say(f"{rank:2}. {page.paint(plain(hit.label), 'bold')}")
         page.say(f"    {page.paint(plain('  '.join(facts)).rstrip(), 'dim')}")
+        if origin:
+            page.say(f"    {page.paint(terminal.fit(plain(origin), page.width - 4), 'dim')}")
         if hit.snippet.strip():
-            page.say(f"    {page.snippet(hit.snippet)}")
+            page.say(f"    {page.paint(f'{hit.first_line}:', 'dim')} {page.snippet(hit.snippet)}")
     if not reply.hits:
         page.say("nothing found; fewer words, or no filters, find more")
     for note in reply.notes:
@@ -317,7 +334,7 @@ def _moment(text: str) -> float:
 
 
 COMMANDS = {
-    "search": Spec(search, _search_arguments, has_session=True),
+    "search": Spec(search, _search_arguments, has_session=True, notes=QUERY_SYNTAX, literal=LITERAL),
     "recall": Spec(recall, _recall_arguments, has_session=True),
     "rehydrate": Spec(
         rehydrate,

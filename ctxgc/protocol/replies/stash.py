@@ -7,7 +7,7 @@ from ctxgc.protocol.replies.segments import ContentReply
 
 
 class HitReply(Reply, frozen=True):
-    """One hit of a search. `snippet` marks matches with U+0002 and U+0003."""
+    """One hit of a search. `snippet` marks matches with U+0002 and U+0003, and shows these lines of the segment."""
 
     session: str
     id: str
@@ -20,7 +20,14 @@ class HitReply(Reply, frozen=True):
     project: str
     score: float
     match: str
+    """`all` words of the query, `some`, `near` a segment that has them, or `recent`."""
     snippet: str
+    title: str
+    """The title of the segment's session."""
+    turn: int
+    """The turn of the session at which the segment came."""
+    first_line: int
+    last_line: int
 
 
 class SearchReply(Reply, frozen=True):

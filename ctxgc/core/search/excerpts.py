@@ -1,0 +1,184 @@
+"""Excerpts: where in a text a query is answered, as ranges of lines, and as a snippet with its matches marked.
+
+text, query ──matches──▶ places of the query's words
+             ──excerpts─▶ ranges of lines, the best first, none overlapping another
+             ──snippet──▶ the characters around the place where most words stand
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from ctxgc.core.labels import MATCH_END, MATCH_START
+from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_plain, is_spaceless, spans, stem
+from ctxgc.core.search.query import SearchQuery
+
+SNIPPET_CHARS = 200
+LINES_AROUND = 2
+MATCHES_MAX = 2_000
+RUN_GAP_MAX = 2
+RUN_BONUS = 1.0
+"""For each word that stands directly behind the word before it in the query."""
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+class Match(NamedTuple):
+    """A place where a text has a word of the query: a half-open range of characters, and the word's lexeme."""
+
+    start: int
+    end: int
+    lexeme: str
+
+
+class Excerpt(NamedTuple):
+    """Lines `first_line` to `last_line` of a text (1-based, inclusive): characters `start` to `end`."""
+
+    first_line: int
+    last_line: int
+    start: int
+    end: int
+    score: float
+
+
+class Snippet(NamedTuple):
+    """One line of text with U+0002 and U+0003 around matches, and the lines of the text that it shows."""
+
+    text: str
+    first_line: int = 1
+    last_line: int = 1
+
+
+def matches(text: str, query: SearchQuery) -> list[Match]:
+    """Where a text has words of a query, in order; the first `MATCHES_MAX` places."""
+    lexemes = {lexeme for term in query.terms for way in term.ways for lexeme in way}
+    heads = tuple(term.ways[0][-1] for term in query.terms if term.is_prefix)
+    if not text or not lexemes:
+        return []
+    pairs_min = min((len(way) for term in query.terms for way in term.ways if is_spaceless(way[0][:1])), default=0)
+    found = _words(text, lexemes, heads) if is_plain(text) else _runs(text, lexemes, heads, pairs_min)
+    if any(not lexeme[0].isalnum() or not lexeme[-1].isalnum() for lexeme in lexemes if lexeme):
+        found += (Match(m.start(), m.end(), m[0].lower()) for m in SIGNED.finditer(text) if m[0].lower() in lexemes)
+        found.sort()
+    return found[:MATCHES_MAX]
+
+
+def _words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
+    """Matches in a text of plain letters: its distinct words are stemmed, and the few that match are looked for."""
+    matching: dict[str, str] = {}
+    initials = tuple({each for lexeme in lexemes if lexeme for each in (lexeme[0], lexeme[0].upper())})
+    for word in set(_WORD.findall(text)):
+        if not word.startswith(initials) and word.islower():
+            continue  # A stem begins as its word does.
+        lexeme = stem(word.lower())
+        if lexeme in lexemes or (heads and lexeme.startswith(heads)):
+            matching[word] = lexeme
+        elif not word.islower():
+            part = next((stem(part) for part in camel_parts(word) if stem(part) in lexemes), "")
+            if part:
+                matching[word] = part
+    found = []
+    for word, lexeme in matching.items():
+        start = text.find(word)
+        while start >= 0:
+            end = start + len(word)
+            if not (text[end : end + 1].isalnum() or (start and text[start - 1].isalnum())):
+                found.append(Match(start, end, lexeme))
+            start = text.find(word, end)
+    found.sort()
+    return found
+
+
+def _runs(text: str, lexemes: set[str], heads: tuple[str, ...], pairs_min: int) -> list[Match]:
+    """Matches in any text; of a script without spaces only runs of as many pairs as the shortest term has."""
+    found: list[Match] = []
+    for lexeme, start, end in spans(text):
+        if lexeme not in lexemes and not (heads and lexeme.startswith(heads)):
+            parts = camel_parts(text[start:end])
+            lexeme = next((part for part in map(stem, map(fold, parts)) if part in lexemes), "")
+            if not lexeme:
+                continue
+        if found and start < found[-1].end and is_spaceless(text[start]):
+            found[-1] = Match(found[-1].start, end, found[-1].lexeme)  # Pairs of one run overlap.
+        else:
+            found.append(Match(start, end, lexeme))
+    return [match for match in found if match.end - match.start > pairs_min or not is_spaceless(text[match.start])]
+
+
+def excerpts(
+    text: str, query: SearchQuery, *, around: int = LINES_AROUND, weights: Mapping[str, float] | None = None
+) -> list[Excerpt]:
+    """Ranges of lines with words of a query and a few lines around, the best first; touching ranges are one range.
+
+    A range is worth its distinct words (by `weights` of lexemes, 1 for each other) and its runs of the query's words.
+    """
+    lines = _line_starts(text)
+    ranges: list[list[int]] = []
+    hits: list[list[Match]] = []
+    for match in matches(text, query):
+        first = max(1, bisect_right(lines, match.start) - around)
+        last = min(len(lines), bisect_right(lines, max(match.start, match.end - 1)) + around)
+        if ranges and first <= ranges[-1][1] + 1:
+            ranges[-1][1] = max(ranges[-1][1], last)
+            hits[-1].append(match)
+        else:
+            ranges.append([first, last])
+            hits.append([match])
+    ends = [*lines[1:], len(text)]
+    bigrams = query.bigrams
+    made = [
+        Excerpt(first, last, lines[first - 1], ends[last - 1], _worth(some, bigrams, weights or {}))
+        for (first, last), some in zip(ranges, hits, strict=True)
+    ]
+    return sorted(made, key=lambda excerpt: (-excerpt.score, excerpt.first_line))
+
+
+def _worth(some: Sequence[Match], bigrams: frozenset[tuple[str, str]], weights: Mapping[str, float]) -> float:
+    worth = sum(weights.get(lexeme, 1.0) for lexeme in {match.lexeme for match in some})
+    runs = {(a.lexeme, b.lexeme) for a, b in pairwise(some) if b.start - a.end <= RUN_GAP_MAX}
+    return worth + RUN_BONUS * len(runs & bigrams)
+
+
+def snippet(text: str, query: SearchQuery) -> Snippet:
+    """The characters around the place where most of a query's words stand; the head of the text if none does."""
+    found = matches(text, query)
+    first, last = _densest(found, query)
+    low = found[first].start if found else 0
+    start = max(0, low - SNIPPET_CHARS // 4)
+    end = min(len(text), start + SNIPPET_CHARS)
+    out, at = ["…"] if start else [], start
+    for match in found[first:]:
+        if match.start >= at and match.end <= end:
+            out += [_one_line(text[at : match.start]), MATCH_START, _one_line(text[match.start : match.end]), MATCH_END]
+            at = match.end
+    out.append(_one_line(text[at:end]))
+    if end < len(text):
+        out.append("…")
+    stop = max(low, found[last].end - 1) if found else start
+    return Snippet("".join(out), text.count("\n", 0, low) + 1, text.count("\n", 0, stop) + 1)
+
+
+def _densest(found: Sequence[Match], query: SearchQuery) -> tuple[int, int]:
+    """The first and the last match of the window of a snippet's length with the most words of the query."""
+    starts = [match.start for match in found]
+    bigrams = query.bigrams
+    best, at = (-1.0, 0), (0, 0)
+    for first, match in enumerate(found):
+        last = bisect_left(starts, match.start + SNIPPET_CHARS * 3 // 4) - 1
+        worth = _worth(found[first : last + 1], bigrams, {})
+        if (worth, -first) > best:
+            best, at = (worth, -first), (first, last)
+    return at
+
+
+def _line_starts(text: str) -> list[int]:
+    return [0, *(match.end() for match in re.finditer("\n", text) if match.end() < len(text))]
+
+
+def _one_line(text: str) -> str:
+    """One line, and no control characters that could be taken for marks or drive a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

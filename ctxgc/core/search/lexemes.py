@@ -1,0 +1,160 @@
+"""Lexemes: what an index holds of a text, made once in here so that every engine finds alike.
+
+    "getUserName: Straße 数据库 --no-verify"
+        lexemes ──▶ getusernam  strass  数据 据库  no verifi      in order, for words and phrases
+        extras  ──▶ get user name  --no-verify                    behind the text: parts of words, words with signs
+
+A lexeme is the English stem of a run of letters, digits and their marks, without case and accents; an underscore ends
+a run, and so does another script. Scripts without spaces become pairs of characters. Emoji are lexemes.
+Source: Porter 2001 (Snowball), by its own library; pairs of characters: CJK indexing as in Lucene's CJKAnalyzer.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+
+import Stemmer
+
+WORD_CHARS_MAX = 64
+"""A longer word is data (base64, minified code): its start stands for it, and it has no parts."""
+CAMEL_CHARS_MIN = 3
+LEXEMES_REMEMBERED_MAX = 2**16
+
+_stemmer = Stemmer.Stemmer("english", 0)
+
+STEMMER_VERSION = tuple(map(int, Stemmer.version().split(".")[:3]))
+"""Part of the index's version: another stemmer makes other lexemes."""
+
+
+def _marks() -> str:
+    """Ranges of combining marks: general ones, and the vowel signs of the scripts of India, block by block."""
+    general = "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
+    india = "".join(
+        f"{chr(at)}-{chr(at + 3)}{chr(at + 0x3A)}-{chr(at + 0x3C)}{chr(at + 0x3E)}-{chr(at + 0x4F)}"
+        f"{chr(at + 0x51)}-{chr(at + 0x57)}{chr(at + 0x62)}-{chr(at + 0x63)}"
+        for at in range(0x0900, 0x0E00, 0x80)
+    )
+    return general + india + "\u200d"
+
+
+MARKS = _marks()
+SPACELESS = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff",
+    "\u3040-\u309f",
+    "\u30a0-\u30ff\u31f0-\u31ff\uff66-\uff9f",
+    "\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff",
+    "\u0e00-\u0e7f",
+    "\u0e80-\u0eff",
+    "\u1000-\u109f",
+    "\u1780-\u17ff",
+)
+"""Han, Hiragana, Katakana, Hangul, Thai, Lao, Burmese, Khmer: no spaces between words, or endings without a space."""
+EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf\u2b50\u2b55"
+
+_LETTER = f"[^\\W_{''.join(SPACELESS)}]"
+_ASCII = re.compile(r"[a-z0-9]+")
+_TOKEN = re.compile(
+    f"(?P<word>{_LETTER}+(?:[{MARKS}]+{_LETTER}*)*)"
+    f"|(?P<run>{'|'.join(f'[{script}]+' for script in SPACELESS)})"
+    f"|(?P<emoji>[{EMOJI}])"
+)
+_FOREIGN = re.compile(f"[^\\W\x00-\x7f]|[{EMOJI}{MARKS}]")
+_RUN_END = re.compile("|".join(f"[{script}](?![{script}])" for script in SPACELESS))
+_NOT_INDEXED = re.compile(r"[\x00-/:-@\[-`{-\x7f]+")
+
+# Opens with the capital, which is rare and which the engine looks for at memory speed; what is before it comes after.
+_HUMP = re.compile(r"[A-Z](?:(?<=[a-z0-9][A-Z])|[A-Z][a-z]{2})")
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\WA-Za-z0-9_]+")
+_WORD = re.compile(r"[^\W_]+")
+
+SIGNED = re.compile(
+    r"(?<![\w-])--[A-Za-z][\w-]*"
+    r"|(?:(?<=[ \t\"'`(\[{=|,])|(?<![^\n])(?=-[A-Za-z]+\Z))-[A-Za-z]{1,16}(?![\w-])"
+    r"|(?<![\w#&])#[A-Za-z]\w*"
+    r"|(?<![\w+#])[A-Za-z]\w?(?:\+\+|#)(?![\w+#])"
+)
+"""Words of which a sign is a part: `--flag`, `-x`, `#include`, `C++`. A dash at the start of a line is a diff's."""
+
+
+@lru_cache(maxsize=LEXEMES_REMEMBERED_MAX)
+def stem(word: str) -> str:
+    """The stem of a lower-case word; of a long one its start, which is no word of English."""
+    return str(_stemmer.stemWord(word)) if len(word) < WORD_CHARS_MAX else word[:WORD_CHARS_MAX]
+
+
+@lru_cache(maxsize=LEXEMES_REMEMBERED_MAX)
+def fold(word: str) -> str:
+    """A word without case, accents and letters' variants: `Straße` and `STRASSE`, `é` in one character or in two."""
+    if word.isascii():
+        return word.lower()
+    plain = unicodedata.normalize("NFKD", word.casefold())
+    plain = re.sub("[\u0300-\u036f\u200d]", "", plain).casefold()
+    return _NOT_INDEXED.sub("", unicodedata.normalize("NFC", plain)) or word.casefold()
+
+
+def composed(text: str) -> str:
+    """The text with composed characters: a file's name on macOS spells é in two, a person types it in one."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def lexemes(text: str, initials: frozenset[str] = frozenset()) -> list[str]:
+    """The lexemes of a text, in order; with `initials`, words that begin otherwise may stand as they are.
+
+    A stem begins as its word does, and most of the time goes into stems.
+    """
+    if is_plain(text):
+        words = _ASCII.findall(text.lower())
+        return [stem(word) if word[0] in initials else word for word in words] if initials else list(map(stem, words))
+    return [lexeme for lexeme, _, _ in spans(text)]
+
+
+def is_plain(text: str) -> bool:
+    """Whether all words of a text are letters and digits of ASCII, whatever signs stand between them."""
+    return text.isascii() or not _FOREIGN.search(text)
+
+
+def spans(text: str) -> Iterator[tuple[str, int, int]]:
+    """The lexemes of a text in order, each with its half-open range of characters."""
+    for token in _TOKEN.finditer(text):
+        start, end = token.span()
+        if token.lastgroup == "word":
+            yield stem(fold(token[0])), start, end
+        elif token.lastgroup == "emoji" or end - start == 1:
+            yield fold(token[0]), start, end
+        else:
+            for at in range(start, end - 1):
+                yield fold(text[at : at + 2]), at, at + 2
+
+
+def is_spaceless(character: str) -> bool:
+    """Whether words of the character's script stand without spaces: one character is a part of pairs, then."""
+    token = _TOKEN.match(character)
+    return token is not None and token.lastgroup == "run"
+
+
+def camel_parts(word: str) -> tuple[str, ...]:
+    """The lower-case parts of a camelCase word, or nothing if it is not one: `getHTTPName` → get, http, name."""
+    if len(word) > WORD_CHARS_MAX or not _HUMP.search(word):
+        return ()
+    parts = tuple(part.lower() for part in _PART.findall(word))
+    return parts if len(parts) > 1 else ()
+
+
+def extras(text: str) -> list[str]:
+    """What the index has of a text behind its lexemes: parts of camelCase words, signed words, last letters of runs.
+
+    Each once. The last letter of a run begins no pair, and a query for one letter asks for pairs that begin with it.
+    """
+    words: list[str] = []
+    if _HUMP.search(text):
+        for word in dict.fromkeys(_WORD.findall(text)):
+            if len(word) >= CAMEL_CHARS_MIN and not word.islower():
+                words += (stem(fold(part)) for part in camel_parts(word))
+    if "-" in text or "#" in text or "++" in text:
+        words += dict.fromkeys(word.lower()[:WORD_CHARS_MAX] for word in SIGNED.findall(text))
+    if not text.isascii():
+        words += dict.fromkeys(map(fold, _RUN_END.findall(text)))
+    return words

@@ -1,0 +1,212 @@
+"""Ranking: how well a candidate answers a query. Engines propose candidates; the order comes from here.
+
+    fields of a candidate ──read──▶ Reading: where its lexemes meet the query's
+    Reading, weights of the terms ──score──▶ BM25 by fields, neighbours of a turn, runs of words, its label
+
+The constants are measured (`docs/design/search.md`). Source: BM25F, Robertson, Zaragoza & Taylor 2004.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from ctxgc.core.search.query import SearchQuery, Term
+
+TEXT_SATURATION = 0.6
+TURN_LENGTH_WEIGHT, RESULT_LENGTH_WEIGHT = 0.2, 0.4
+TURN_MEAN, RESULT_MEAN = 40, 300
+"""Lexemes of a usual turn and of a usual result: constants, so that a score does not depend on the other candidates."""
+FIELD_SATURATION, FIELD_MEAN = 1.2, 30
+INPUT_WEIGHT, PATH_WEIGHT, SAID_WEIGHT, LABEL_WEIGHT = 3.0, 3.0, 1.5, 1.0
+
+NEAR = (0.7, 0.5, 0.3, 0.2)
+"""The worth of a term in a turn 1, 2, 3 and 4 segments away, against the term in the turn itself."""
+
+SPEAKER_FACTOR = 2.0
+PAIR_BONUS, PAIR_GAP_MAX = 1.0, 3
+ALL_BONUS = 0.3
+"""Share of the sum of weights that a candidate with all terms gets: more, and a long text with all by chance wins."""
+PHRASE_BONUS, CHAIN_BONUS, LITERAL_BONUS = 2.0, 1.0, 0.5
+"""Shares of the sum of weights: the query's words as they stand, and in their order with a word or two between, come
+before any that are scattered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a search knows of a candidate, as lexemes in order. `said` is what the model said before the call."""
+
+    text: Sequence[str]
+    input: Sequence[str] = ()
+    path: Sequence[str] = ()
+    said: Sequence[str] = ()
+    label: Sequence[str] = ()
+    is_turn: bool = False
+    """Whether the segment is a person's or a model's words, and no call."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A query's terms with their worth: high for rare ones. `speakers` are words that name who says a turn."""
+
+    query: SearchQuery
+    terms: Mapping[Term, float]
+    speakers: frozenset[str] = frozenset()
+
+    @cached_property
+    def total(self) -> float:
+        """The worth of all terms."""
+        return sum(self.terms.values())
+
+    # Asked once for each field of each candidate.
+
+    @cached_property
+    def lexemes(self) -> frozenset[str]:
+        """Every lexeme that any term asks for, or that stands in the run of words."""
+        return frozenset((*self.query.phrase, *(lexeme for term in self.terms for way in term.ways for lexeme in way)))
+
+    @cached_property
+    def initials(self) -> frozenset[str]:
+        """The first letters of these lexemes."""
+        return frozenset(lexeme[0] for lexeme in self.lexemes)
+
+    @cached_property
+    def heads(self) -> tuple[str, ...]:
+        """The starts of lexemes that terms ask for."""
+        return tuple({way[-1] for term in self.terms if term.is_prefix for way in term.ways})
+
+    @cached_property
+    def bigrams(self) -> frozenset[tuple[str, str]]:
+        """The query's pairs of words; of an agent's account none, since a long result has many of them by chance."""
+        return self.query.bigrams if self.query.literal else frozenset()
+
+
+class IndexFacts(NamedTuple):
+    """What the engine's index says of a candidate before its text is read."""
+
+    terms: frozenset[Term] = frozenset()
+    """Terms that the segment has: all of its text, of which `Fields` may hold the start only."""
+    near: Mapping[Term, float] = {}
+    """For a turn, terms of the turns around it, with their share of `NEAR`."""
+    has_phrase: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A candidate's score, and whether every term is in it."""
+
+    value: float
+    is_all: bool
+
+
+class _Field:
+    """The places in a field at which lexemes of the query stand."""
+
+    def __init__(self, lexemes: Sequence[str], weights: Weights) -> None:
+        self.length = len(lexemes)
+        self.lexeme_at: dict[int, str] = {}
+        self.places: dict[str, list[int]] = {}
+        wanted, heads = weights.lexemes, weights.heads
+        if not lexemes or (not heads and wanted.isdisjoint(lexemes)):
+            return
+        if heads:
+            self.lexeme_at = {at: word for at, word in enumerate(lexemes) if word in wanted or word.startswith(heads)}
+        else:
+            self.lexeme_at = {at: word for at, word in enumerate(lexemes) if word in wanted}
+        for at, lexeme in self.lexeme_at.items():
+            self.places.setdefault(lexeme, []).append(at)
+
+    def times(self, term: Term) -> int:
+        """How often the term stands here; a term of several ways as often as the best of them."""
+        if not self.places:
+            return 0
+        return max(self._times(way, term.is_prefix) for way in term.ways)
+
+    def _times(self, way: tuple[str, ...], is_prefix: bool) -> int:
+        if len(way) == 1:
+            if is_prefix:
+                return sum(len(places) for lexeme, places in self.places.items() if lexeme.startswith(way[0]))
+            return len(self.places.get(way[0], ()))
+        return sum(self._is_run(at, way, is_prefix) for at in self.places.get(way[0], ()))
+
+    def _is_run(self, start: int, way: tuple[str, ...], is_prefix: bool) -> bool:
+        *whole, last = (self.lexeme_at.get(start + n, "") for n in range(len(way)))
+        return tuple(whole) == way[:-1] and (last.startswith(way[-1]) if is_prefix else last == way[-1])
+
+
+def idf(df: int, total: int) -> float:
+    """How much a term tells: high for rare ones, never negative."""
+    df = min(df, total)
+    return math.log1p((total - df + 0.5) / (df + 0.5))
+
+
+def score(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
+    """The score of a candidate. O(lexemes of the fields)."""
+    text, inputs, path, said, label = (
+        _Field(lexemes, weights) for lexemes in (fields.text, fields.input, fields.path, fields.said, fields.label)
+    )
+    total, has_all = 0.0, True
+    if fields.is_turn:
+        share, mean = TURN_LENGTH_WEIGHT, TURN_MEAN
+    else:
+        share, mean = RESULT_LENGTH_WEIGHT, RESULT_MEAN
+    damp = TEXT_SATURATION * (1 - share + share * text.length / mean)
+    for term, weight in weights.terms.items():
+        times = text.times(term)
+        in_input, in_path, in_label = inputs.times(term), path.times(term), label.times(term)
+        if not (times or in_input or in_path or in_label) and term in known.terms:
+            times = 1
+        value = times * (TEXT_SATURATION + 1) / (times + damp) + INPUT_WEIGHT * _saturated(in_input, inputs.length)
+        if in_path:
+            value += PATH_WEIGHT
+        if in_label and not times:
+            value += LABEL_WEIGHT
+        has_all = has_all and value > 0
+        if fields.is_turn:
+            value = max(value, known.near.get(term, 0.0))
+        else:
+            value += SAID_WEIGHT * _saturated(said.times(term), said.length)
+        total += weight * value
+    total += PAIR_BONUS * _pairs(text.lexeme_at, weights.bigrams)
+    if has_all:
+        total += ALL_BONUS * weights.total
+    if known.has_phrase:
+        total += PHRASE_BONUS * weights.total
+    elif has_all and weights.query.phrase and _has_chain(text, weights.query.phrase):
+        total += CHAIN_BONUS * weights.total
+    if weights.speakers and not weights.speakers.isdisjoint(fields.label):
+        total *= SPEAKER_FACTOR
+    return Score(total, has_all)
+
+
+def _saturated(times: int, length: int) -> float:
+    return times * (FIELD_SATURATION + 1) / (times + FIELD_SATURATION * (0.5 + 0.5 * length / FIELD_MEAN))
+
+
+def _has_chain(text: _Field, phrase: tuple[str, ...]) -> bool:
+    """Whether the words of a run stand in a text in their order, each within a few words of the one before."""
+    ends = text.places.get(phrase[0], [])
+    for lexeme in phrase[1:]:
+        places = text.places.get(lexeme, [])
+        ends = [place for place in places if any(0 < place - end <= PAIR_GAP_MAX for end in ends)]
+        if not ends:
+            return False
+    return True
+
+
+def _pairs(lexeme_at: Mapping[int, str], bigrams: frozenset[tuple[str, str]]) -> int:
+    """The number of the query's pairs of lexemes that stand in this order within a few words of each other."""
+    if not bigrams or len(lexeme_at) < 2:
+        return 0
+    gaps = range(1, PAIR_GAP_MAX + 1)
+    return len(
+        {
+            pair
+            for at, word in lexeme_at.items()
+            for gap in gaps
+            if (pair := (word, lexeme_at.get(at + gap, ""))) in bigrams
+        }
+    )
