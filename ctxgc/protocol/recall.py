@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT, RECALL_TOKENS_MAX
-from ctxgc.protocol.params import MutatingSession, Name, OfSession
+from ctxgc.protocol.params import Count, FolderPath, MutatingSession, Name, OfSession
 
 
 class StashRecall(MutatingSession):
@@ -24,7 +24,7 @@ class StashRecall(MutatingSession):
     """With `id`: `40-80`, `40-`, or `40`. Each piece begins on a line of its own; a call's short inputs come last."""
     budget_tokens: Annotated[int, Field(ge=1, le=RECALL_TOKENS_MAX)] | None = None
     """Raw tokens that the frame has at most. Absent: 4,000, and for lines by number 40,000."""
-    project: Annotated[str, Field(max_length=4096)] = ""
+    project: FolderPath = ""
     """Only segments of this project's sessions are found, by whatever name."""
     scope: Literal["any", "session"] = "any"
     """`session`: an address of another session is not found, but for the session's own sub-agents."""

@@ -11,7 +11,7 @@ Keys are (source, session, seq). A batch stays within one session, so that an en
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ctxgc.core.segment import Departure, Kind, Piece, Renderer, Segment, SessionKey, State

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,4 +125,3 @@ def copy_data(source: str, target: str) -> None:
                 new.write(data)
                 start += len(data)
         new.truncate(os.fstat(old.fileno()).st_size)
-

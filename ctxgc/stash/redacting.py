@@ -21,7 +21,8 @@ from ctxgc.core.segment import SessionKey, tool_call_id
 from ctxgc.stash import body_codec, maintenance, schema
 from ctxgc.stash.columns import COLUMNS, CONTENT, clean, content_values, pack, segment_row
 from ctxgc.stash.contract import SegmentRow
-from ctxgc.stash.writing import EncodedPut, Writer, index_text_of
+from ctxgc.stash.index_text import entry_of
+from ctxgc.stash.writing import EncodedPut, Writer
 
 SLICE_ROWS = 200
 CURSOR = "redacted_up_to"
@@ -156,7 +157,7 @@ class _Run:
         id_ = self._unused(bare.segment.id, row.segment.id, "SELECT 1 FROM segment WHERE sid = ? AND id = ?", sid)
         bare = replace(bare, segment=replace(bare.segment, id=id_))
         self._writer.rewrite_content(
-            rid, sid, EncodedPut(bare, body_codec.encode(bare, self._compress), index_text_of(bare))
+            rid, sid, EncodedPut(bare, body_codec.encode(bare, self._compress), entry_of(bare.segment))
         )
         sets = ", ".join(f"{name} = ?" for name in ("id", "task", "tags", *CONTENT))
         labels = (clean(id_), clean(bare.segment.task), pack(bare.segment.tags))

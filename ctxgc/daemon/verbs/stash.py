@@ -8,11 +8,9 @@ import secrets
 from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import IO
 
-import msgspec
-
-from ctxgc.core.errors import BadParams, Conflict, NotFound, ReadOnly, error_of_os
+from ctxgc.core.errors import BadParams, Conflict, ReadOnly, error_of_os
 from ctxgc.core.heap import FORGOTTEN
-from ctxgc.core.segment import Kind, Renderer, SessionKey
+from ctxgc.core.segment import Kind, Renderer
 from ctxgc.daemon.feeds.session_bundle import bundle_lines
 from ctxgc.daemon.serialize import content_reply, hit_reply
 from ctxgc.daemon.services import Services
