@@ -125,7 +125,7 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lines",
         metavar="A-B",
-        type=_lines,
+        type=_lines_argument,
         default="",
         help="of the segment only these lines, numbered: 40-80, 40-, or 40",
     )
@@ -140,7 +140,7 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--piece", default="", metavar="NAME", help="only this piece: text, result, input.KEY, …")
 
 
-def _lines(text: str) -> str:
+def _lines_argument(text: str) -> str:
     """A range of lines as the protocol takes it."""
     first, _, last = text.partition("-")
     if text and not (first.isdecimal() and first.isascii() and (last or "0").isdecimal() and (last or "0").isascii()):
