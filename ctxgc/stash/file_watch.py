@@ -64,7 +64,7 @@ class FileWatch:
         try:
             return operation(db)
         finally:
-            self._marks = self._look(db)
+            self._marks = self._look(db, has_written=True)
             if (rid := newest_mark.newest_rid(db)) != self._newest_rid:
                 newest_mark.write(self._path, rid)
                 self._newest_rid = rid
@@ -77,24 +77,26 @@ class FileWatch:
         marks = {path: _mark(path) for path in (self._path, self._wal, self._shm)}
         return {path: mark for path, mark in marks.items() if mark is not None}
 
-    def _look(self, db: sqlite3.Connection) -> dict[str, FileMark]:
+    def _look(self, db: sqlite3.Connection, *, has_written: bool = False) -> dict[str, FileMark]:
         """The files now. Raises `StashGone` from the first change of somebody else's on."""
         now = self._present()
         if self.trouble is None and self._marks:
-            self.trouble = self._change(now)
+            self.trouble = self._change(now, has_written=has_written)
             if self.trouble is not None and not self._is_cut(self._path, now):
                 self._empty_wal(db, now)
         if self.trouble is not None:
             raise self.trouble
         return now
 
-    def _change(self, now: dict[str, FileMark]) -> StashGone | None:
+    def _change(self, now: dict[str, FileMark], *, has_written: bool) -> StashGone | None:
         for path, known in self._marks.items():
             if path not in now or now[path][:2] != known[:2]:
                 what = "was replaced by another file" if path in now else "was removed"
                 hint = _PUT_BACK if path == self._path else _RESTART
                 return _gone(f"{path} {what} while the daemon ran", hint)
-            if self._is_cut(path, now):
+            # A cut WAL that SQLite has written on since is as long as before, with zeros at its head.
+            is_no_wal = has_written and path == self._wal and not _is_wal(path, now[path].size)
+            if is_no_wal or self._is_cut(path, now):
                 return _gone(f"{path} was cut short while the daemon ran, from {known.size} bytes", _REPAIR)
         return None
 
@@ -105,7 +107,7 @@ class FileWatch:
         if path == self._path:
             return size < before and not self._may_shrink
         # SQLite itself cuts the WAL down to its limit, and to nothing in a checkpoint of ours.
-        return (size < min(before, WAL_BYTES_MAX) and not self._may_shrink) or not _is_wal(path, size)
+        return size < min(before, WAL_BYTES_MAX) and not self._may_shrink
 
     def _empty_wal(self, db: sqlite3.Connection, now: dict[str, FileMark]) -> None:
         """Move what the WAL holds into the open file.
@@ -130,7 +132,7 @@ def _mark(path: str) -> FileMark | None:
 
 
 def _is_wal(path: str, size: int) -> bool:
-    """Whether the file begins as a WAL does; an empty one holds nothing. Zeros stand where a cut WAL was written on."""
+    """Whether the file begins as a WAL does; an empty one holds nothing."""
     if not size:
         return True
     try:

@@ -262,7 +262,8 @@ class SqliteStash:
         if schema.meta(db, "tokenizer_version") != TOKENIZER_VERSION:
             schema.start_reindexing(db)
         schema.set_meta(db, "is_clean", 0)
-        newest_mark.keep_missing(db, self._path)
+        if self._is_on_disk:
+            newest_mark.keep_missing(db, self._path)
         db.execute("COMMIT")
         self._writer = Writer(db, self._fail)
 
@@ -318,6 +319,8 @@ class SqliteStash:
         self, thread: DbThread, operation: Callable[[sqlite3.Connection], T], *, shrinks: bool = False
     ) -> T:
         """Run an operation of the writer's, whose outcome counts only if nobody else touched the files."""
+        if not self._is_on_disk:
+            return await thread.run(operation)
         return await thread.run(lambda db: self._watch.run(db, operation, shrinks=shrinks))
 
     async def _look_at_files(self) -> None:
