@@ -79,7 +79,8 @@ _NO_VALUE = re.compile(
 )
 """The end of a name whose value tells of a secret and is none: `token_count`, `secret_name`, `tokenizer`."""
 _NETRC = re.compile(rb"login\s{1,40}[^\s/]{1,128}\s{1,40}passw(?:or)?d\s{1,40}([^\s]{3,256})")
-_NO_SECRET = re.compile(
+_TYPE_NAME = re.compile(rb"::\w*$")
+_NO_TOKEN = re.compile(
     rb"::\w*$|(?:next|change|lock|update|client|idempotency|page|pagination|continuation|sync|start|resume|public_?key)"
     rb"[ _-]?$"
 )
@@ -183,7 +184,8 @@ def _key(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     at = match.start()
     if _NO_VALUE.match(match["suffix"]):
         return NOTHING
-    if _NO_SECRET.search(lowered, max(0, at - NAME_CHARS_MAX), at):
+    rule = _NO_TOKEN if lowered.startswith(b"token", at) else _TYPE_NAME
+    if rule.search(lowered, max(0, at - NAME_CHARS_MAX), at):
         return NOTHING
     if lowered.startswith(b"key", at) and not _is_secret_key(data, lowered, at, match.start("before")):
         return NOTHING
@@ -278,7 +280,7 @@ def _authorization(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outco
     assert match.lastindex is not None
     start, end = match.span(match.lastindex)
     value = data[start:end]
-    if _NO_SECRET.search(lowered, max(0, match.start() - NAME_CHARS_MAX), match.start()):
+    if _TYPE_NAME.search(lowered, max(0, match.start() - NAME_CHARS_MAX), match.start()):
         return NOTHING
     if match.lastindex == _PAIR_GROUP:
         is_secret = looks_like_password(value, is_literal=True)

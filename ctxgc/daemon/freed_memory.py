@@ -65,12 +65,12 @@ def fill_free_blocks() -> None:
     gc.collect()
     msgspec.json.decode(b"{" + b",".join(b'"k%d":0' % n for n in range(KEYS_FORGOTTEN)) + b"}")
     overhead = sys.getsizeof(b"")
-    held: list[bytes] = []
+    blocks: list[bytes] = []
     for size in range(BLOCK_BYTES_MAX, overhead, -BLOCK_STEP_BYTES):
         before = _memory_bytes()
         while before > 0 and _memory_bytes() < before + ARENAS_A_SIZE * ARENA_BYTES:
-            held += [bytes(size - overhead) for _ in range(BLOCKS_A_LOOK)]
-    del held
+            blocks += [bytes(size - overhead) for _ in range(BLOCKS_A_LOOK)]
+    del blocks
     fill_free_chunks()
 
 

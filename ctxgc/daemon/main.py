@@ -94,6 +94,7 @@ class Daemon:
         stash = SqliteStash(_stash_path(self.config), reserve_bytes=self.config.stash.reserve_bytes)
         await stash.open()
         worker = ThreadPoolExecutor(1, thread_name_prefix="ctxgc-worker")
+        scrubber: asyncio.Task[None] | None = None
         try:
             services = self._build(stash, worker)
             if self._is_reload_due:
@@ -106,13 +107,16 @@ class Daemon:
             watcher = Watcher(services, self.spawn)
             control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
             server.serve(Verbs(services, control, self.spawn))
-            self.spawn(overwrite_forgotten(services, cached_functions()))
+            scrubber = asyncio.create_task(overwrite_forgotten(services, cached_functions()))
             async with self._serving(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)
                 await self._until_stopped(server, watcher)
                 await watcher.close()
         finally:
+            if scrubber is not None:
+                scrubber.cancel()
+                await asyncio.gather(scrubber, return_exceptions=True)
             await stash.close()
             worker.shutdown(wait=True)
 

@@ -112,3 +112,7 @@ def test_filling_free_blocks_ends_where_nobody_says_how_large_the_process_is(mon
     monkeypatch.setattr(freed_memory, "_memory_bytes", lambda: 0)
 
     freed_memory.fill_free_blocks()
+
+
+def test_a_daemon_that_waits_for_a_forget_still_stops(running_daemon):
+    assert running_daemon.stop() == 0
