@@ -6,7 +6,7 @@
 
 A segment written by hand has `kind` and `text`, a call `tool`, `input` and its result as `text`: the fields of
 `segment.add`. An exported segment has `skeleton` and `pieces` instead, and reads back exactly (I9), but for
-`edit_sources`, which is never stored. Unknown fields are passed over; rows, journal and checksum of version 2 are read by
+`edit_sources`, which is never stored. Unknown fields are passed over. Rows, journal and checksum of version 2 are for
 `daemon/feeds/session_bundle.py`, where the session is new.
 """
 
