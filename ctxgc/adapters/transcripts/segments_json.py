@@ -1,4 +1,4 @@
-"""Plain JSON segments: what `export` writes, and the form for whatever no other adapter reads.
+"""Plain JSON segments: the form for whatever no other adapter reads, and the segments of what `export` writes.
 
     {"format":"ctxgc-segments","version":1,"session":"s"}          a line each: first the header,
     {"kind":"user","text":"hello"}                                 then segments in window order
@@ -6,7 +6,8 @@
 
 A segment written by hand has `kind` and `text`, a call `tool`, `input` and its result as `text`: the fields of
 `segment.add`. An exported segment has `skeleton` and `pieces` instead, and reads back exactly (I9), but for
-`edit_sources`, which is never stored. Unknown fields are passed over.
+`edit_sources`, which is never stored. Unknown fields are passed over. Rows, journal and checksum of version 2 are for
+`daemon/feeds/session_bundle.py`, where the session is new.
 """
 
 from __future__ import annotations
