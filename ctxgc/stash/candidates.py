@@ -186,7 +186,7 @@ def _newest_rid(db: sqlite3.Connection) -> int:
 def _weigh(db: sqlite3.Connection, query: SearchQuery, out: Candidates) -> None:
     """Weigh the rarest terms that there are; names of speakers are no words, if there are words besides."""
     present = sorted((term for term in query.terms if out.df.get(term)), key=lambda term: out.df[term])
-    speakers = {term: term.ways[0][0] for term in present if _is_speaker(db, out, term)}
+    speakers = {term: term.ways[0][0] for term in present if out.has_near and _is_speaker(db, out, term)}
     if len(speakers) == len(present):
         speakers = {}
     words = [term for term in present if term not in speakers]

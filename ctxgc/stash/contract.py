@@ -288,7 +288,7 @@ class Query:
     key: SessionKey | None = None
     here: str = ""
     project: str = ""
-    """`project`: a working directory, or its last part in any case; `here`: a folder whose project's hits come first."""
+    """`project`: a working directory or its last part, in any case; `here`: the folder whose project comes first."""
     kinds: tuple[Kind, ...] = ()
     tools: tuple[str, ...] = ()
     path: str = ""
@@ -304,7 +304,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One segment of a search's result, without its content; its session's title. `snippet` marks matches (U+0002, U+0003)."""
+    """One segment of a search's result, without its content. `snippet` marks matches with U+0002 and U+0003."""
 
     row: SegmentRow
     project: str

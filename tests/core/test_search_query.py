@@ -54,6 +54,8 @@ def test_a_plain_word_is_no_prefix():
         ("lamp --draft", []),
         ("CREATE TABLE IF NOT EXISTS", []),
         ("IS NOT NULL", []),
+        ("column is NOT NULL", []),
+        ("WHERE NOT deleted", []),
         ('"lamp NOT draft"', []),
     ],
 )

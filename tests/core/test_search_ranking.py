@@ -129,7 +129,7 @@ def test_a_call_that_was_asked_with_the_same_words_beats_a_result_that_has_them_
 
 
 def test_pairs_of_words_count_in_a_short_query_and_not_in_an_account():
-    account = "lamp desk " + " ".join(f"w{n}" for n in range(20))
+    account = "lamp/desk " + " ".join(f"w{n}" for n in range(20))
 
     assert value("lamp desk", text="lamp desk") > value("lamp desk", text="lamp x x x x desk") + 1
-    assert value(account, text="lamp desk") == pytest.approx(value(account, text="desk lamp"))
+    assert value(account, text="lamp x desk") == value(account, text="desk x lamp")

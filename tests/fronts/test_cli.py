@@ -495,7 +495,6 @@ def test_a_number_of_tokens_is_typed_alike_in_every_command(daemon, run):
         (["git", "--oneline"], "git --oneline"),
         (["cargo", "test", "--all-features", "--limit", "3"], "cargo test --all-features"),
         (["--limit=3", "a", "-rn"], "a -rn"),
-        (["a", "--", "--limit"], "a --limit"),
     ],
 )
 def test_a_word_of_a_search_that_looks_like_an_option_and_is_none_is_a_word(argv, query, daemon, run):
