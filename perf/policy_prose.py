@@ -121,10 +121,11 @@ TRIED = """
 - Requiring a cut to beat its rewrite by nothing instead of a quarter: the same frontier.
 - A label of "used again" alone: counting "read again" as well lowered explicit re-reads by a third at the same cost.
 - Looking at every turn: at most 0.4 points cheaper, for three times the work.
-- Dials of their own for `openai` and `subscription`: at each Φ from 20 to 36 k, the two prices are within 0.9 points and
-  0.1 faults of each other, and 28 k is the least that leaves room below 1.5 faults on unseen sessions (72.5 % at 1.02 and
-  73.2 % at 1.00; 20 k has 1.35 and 1.33). Dearer writes and cheaper reads did pay: 16 k from GPT-5.6 on (76.3 % at 0.98,
-  not 79.2 % at 0.59), 8 k from GPT-6.1 on (83.2 % at 0.55, not 88.1 % at 0.24). All of these with the weights that ship.
+- Dials of their own for `openai` and `subscription`: at each Φ from 20 to 36 k, the two prices are within 0.9 points
+  and 0.1 faults of each other, and 28 k is the least that leaves room below 1.5 faults on unseen sessions (72.5 % at
+  1.02 and 73.2 % at 1.00; 20 k has 1.35 and 1.33). Dearer writes and cheaper reads did pay: 16 k from GPT-5.6 on
+  (76.3 % at 0.98, not 79.2 % at 0.59), 8 k from GPT-6.1 on (83.2 % at 0.55, not 88.1 % at 0.24). All of these with
+  the weights that ship.
 
 ## What is left
 
