@@ -5,7 +5,7 @@
     ctxgc replay --json┘
 
 Without `--take` the page is written again from the numbers that are in the project. With `-` for the tuner's evidence,
-and for every price profile without a report, the numbers that are in the project stay.
+and for every price profile without evidence or without a report, the numbers that are in the project stay.
 """
 
 from __future__ import annotations
@@ -87,7 +87,10 @@ def taken(tune: str, *reports: str) -> dict[str, Any]:
     """What the page needs of them: numbers, and no name of a session or a file."""
     evidence: dict[str, Any] = json.loads(EVIDENCE.read_text())
     if tune != "-":
-        evidence |= json.loads(Path(tune).read_text()) | {"tuned_bill": BILL_TRUE}
+        tuned = json.loads(Path(tune).read_text())
+        fresh = {one["profile"] for one in tuned["settings"]}
+        kept = [one for one in evidence["settings"] if one["profile"] not in fresh]
+        evidence |= tuned | {"settings": tuned["settings"] + kept, "tuned_bill": BILL_TRUE}
     for path in reports:
         report = json.loads(Path(path).read_text())
         agents = {}

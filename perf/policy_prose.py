@@ -48,8 +48,10 @@ A warm cut pays now and earns later, and a session may end before it has earned:
 cost up to 106 %. So the pacer keeps an account. It knows to the token what the session would have cost untouched, and
 what it has saved. No cut may leave the session, should it end with that request, further behind than the regret law
 allows (`regret_law.py`): 1 % for a cut that only just pays, growing with what a cut pays over its rewrite to 10 % for
-a cut that pays ten times over. Beyond that, a rewrite is paid from what was saved before. A property test holds this
-wherever a session is cut off, but for what recalls cost.
+a cut that pays ten times over. Before the 80th turn the gains count in the part turn / 80: of a young session few turns
+are to come more often than not. Beyond that, a rewrite is paid from what was saved before. A property test holds this
+wherever a session is cut off, but for what recalls cost; a corpus test holds the sessions of eight agents to 101 % at
+their end, and to 103 % at any turn without faults.
 """
 
 BILLS_NOTE = """A provider holds no beginning of a prompt but those that ended at a mark of an earlier request, and
@@ -119,6 +121,11 @@ TRIED = """
 - Requiring a cut to beat its rewrite by nothing instead of a quarter: the same frontier.
 - A label of "used again" alone: counting "read again" as well lowered explicit re-reads by a third at the same cost.
 - Looking at every turn: at most 0.4 points cheaper, for three times the work.
+- Dials of their own for `openai` and `subscription`: at each Φ from 20 to 36 k, the two prices are within 0.9 points
+  and 0.1 faults of each other, and 28 k is the least that leaves room below 1.5 faults on unseen sessions (72.5 % at
+  1.02 and 73.2 % at 1.00; 20 k has 1.35 and 1.33). Dearer writes and cheaper reads did pay: 16 k from GPT-5.6 on
+  (76.3 % at 0.98, not 79.2 % at 0.59), 8 k from GPT-6.1 on (83.2 % at 0.55, not 88.1 % at 0.24). All of these with
+  the weights that ship.
 
 ## What is left
 

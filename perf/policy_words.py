@@ -115,7 +115,7 @@ def ideal_parts(evidence: Evidence) -> str:
     """Which numbers of the page were not made again by the provider's bill."""
     profiles = [name for name, replay in evidence["replay"].items() if replay.get("bill") != "true"]
     tuned = [] if evidence.get("tuned_bill") == "true" else ["everything out of fold"]
-    parts = tuned + [f"the replays at `{name}` prices" for name in profiles]
+    parts = tuned + [f"everything at `{name}` prices" for name in profiles]
     return IDEAL_NOTE.format(parts=" and ".join(parts)) if parts else ""
 
 

@@ -91,8 +91,8 @@ TUNED = {
     "cache_1h": Dials(20_000.0, 25.0),
     "uncached": Dials(460_000.0, 10.0),
     "openai": Dials(28_000.0, 20.0),
-    "openai_5_6": Dials(28_000.0, 20.0),
-    "openai_6_1": Dials(28_000.0, 20.0),
+    "openai_5_6": Dials(16_000.0, 20.0),
+    "openai_6_1": Dials(8_000.0, 20.0),
     "subscription": Dials(28_000.0, 20.0),
 }
 """Chosen on recorded sessions: at most three faults in two hundred turns, and three in a thousand that coincidence does

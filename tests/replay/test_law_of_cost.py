@@ -127,7 +127,9 @@ def test_a_recall_is_paid_from_what_was_saved():
     assert account.slack.cost_max(1.0, 1.0) == pytest.approx(0.01 * 50_000 + 500 - (100 + 300 + 1.25 * 160))
 
 
-BILLS = {"cache_5m": OWN_MARK, "cache_1h": OWN_MARK, "openai": CacheRules(OPENAI), "uncached": IDEAL}
+BILLS = {"cache_5m": OWN_MARK, "cache_1h": OWN_MARK, "uncached": IDEAL} | dict.fromkeys(
+    ("openai", "openai_5_6", "openai_6_1"), CacheRules(OPENAI)
+)
 """Whose cache the sessions of every agent are billed by, at each of these prices."""
 
 
