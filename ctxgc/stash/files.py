@@ -1,17 +1,21 @@
-"""The stash's folder and file: who may read them, whether the file is a database, and a copy of it."""
+"""The stash's folder and file: who may read them, and whether the file is a sound database."""
 
 from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from ctxgc.core.errors import Conflict, Incompatible, NotFound, StashDamaged, StorageFailed, error_of_os
+from ctxgc.stash import schema
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+CHECK_BYTES_MAX = 256 * 2**20
+"""A file up to this size is checked at every opening; a larger file, only after it was not closed properly."""
 MAGIC = b"SQLite format 3\0"
 COPY_BYTES = 2**20
 
@@ -125,3 +129,13 @@ def copy_data(source: str, target: str) -> None:
                 new.write(data)
                 start += len(data)
         new.truncate(os.fstat(old.fileno()).st_size)
+
+
+def require_sound(db: sqlite3.Connection, path: Path) -> None:
+    """Raise `StashDamaged` where a small file, or a file that was not closed, fails SQLite's check. New files pass."""
+    is_known = bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0])
+    if not is_known or (path.stat().st_size > CHECK_BYTES_MAX and schema.meta(db, "is_clean")):
+        return
+    trouble = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if trouble != "ok":
+        raise damage_error(path, trouble)

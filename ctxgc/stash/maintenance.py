@@ -18,6 +18,8 @@ from ctxgc.stash.health import StashStatus
 from ctxgc.stash.schema import INDEX_ROW, meta, set_meta
 from ctxgc.stash.writing import Failpoint
 
+STATEMENTS_DROPPED = 300
+"""More than a connection caches."""
 MERGE_PAGES = 100
 REINDEX_ROWS = 50
 
@@ -122,3 +124,10 @@ def checkpoint(db: sqlite3.Connection, fail: Failpoint) -> bool:
     """Move the WAL into the file and empty it; False if a reader held the WAL up."""
     fail("checkpoint")
     return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+
+
+def shrink_memory(db: sqlite3.Connection) -> None:
+    """Free the pages and the values of statements that a connection keeps for later."""
+    db.execute("PRAGMA shrink_memory")
+    for n in range(STATEMENTS_DROPPED):  # A cached statement keeps its last values.
+        db.execute(f"SELECT {n}")

@@ -45,11 +45,7 @@ SPACE_CHECK_S = 1.0
 LOOK_S = 2.0
 """Between two looks at the files of a stash that nobody writes to; each commit looks too."""
 
-CHECK_BYTES_MAX = 256 * 2**20
-"""A file up to this size is checked at every opening; a larger file, only after it was not closed properly."""
 
-STATEMENTS_DROPPED = 300
-"""More than a connection caches."""
 QUIET_S = 0.05
 BUSY_PAUSE_S = 0.2
 ERASE_QUIET_S = 1.0
@@ -59,6 +55,7 @@ INTERRUPT_OPS = 2000
 """SQLite asks the deadline once in this many of its own instructions: each question costs a call of Python."""
 
 T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], T]
 
 
 def _no_failure(_: str) -> None:
@@ -224,38 +221,26 @@ class SqliteStash:
         """Free the pages and the values that connections keep for later; `on_thread` runs on the thread of each."""
 
         def drop(db: sqlite3.Connection) -> None:
-            db.execute("PRAGMA shrink_memory")
-            for n in range(STATEMENTS_DROPPED):  # A cached statement keeps its last values.
-                db.execute(f"SELECT {n}")
+            maintenance.shrink_memory(db)
             if self._writer is not None:
                 self._writer.drop_content()
             on_thread()
 
         if self._writer_thread is not None:
-            await self._writer_thread.run(drop)
-        for reader, _ in await self._all_readers():
-            await reader.run(drop)
-            await reader.run(lambda _: None)
-
-    async def _all_readers(self) -> list[tuple[DbThread, Deadline]]:
-        taken = [await self._readers.get() for _ in range(self._reader_count)]
-        for reader in taken:
+            await self._alone(self._writer_thread, drop)
+        readers = [await self._readers.get() for _ in range(self._reader_count)]
+        for reader in readers:
             self._readers.put_nowait(reader)
-        return taken
+        for thread, _ in readers:
+            await thread.run(drop)
+            await thread.run(lambda _: None)
 
     def _uri(self, mode: str) -> str:
         return f"{self._path.absolute().as_uri()}?mode={mode}" if self._is_on_disk else "file::memory:"
 
-    # On the writer's thread
-
     def _prepare_file(self, db: sqlite3.Connection) -> None:
         self._fail("open")
-        is_known = bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0])
-        # A database in memory is always new.
-        if is_known and (self._path.stat().st_size <= CHECK_BYTES_MAX or not schema.meta(db, "is_clean")):
-            trouble = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if trouble != "ok":
-                raise files.damage_error(self._path, trouble)
+        files.require_sound(db, self._path)
         schema.migrate(db, before_step=lambda: self._fail("migrate"))
         self._fail("started")
         db.execute("BEGIN IMMEDIATE")
@@ -284,8 +269,6 @@ class SqliteStash:
             maintenance_error=self._maintenance_error,
         )
 
-    # On the loop
-
     async def _commit(self, batches: list[Batch]) -> Sequence[CtxgcError | None]:
         thread, writer = self._writer_thread, self._writer
         if thread is None or writer is None:
@@ -306,18 +289,13 @@ class SqliteStash:
         if self._is_on_disk and now >= self._next_space_check_s:
             self._next_space_check_s = now + SPACE_CHECK_S
             free = self._free_bytes(self._path.parent)
-            self._read_only = (
-                f"the disk of the stash has {free // 2**20} MB free; below {self._reserve_bytes // 2**20} MB"
-                " ctxgc stores nothing more, and keeps reading and recalling"
-                if free < self._reserve_bytes
-                else ""
-            )
+            why = f"the disk of the stash has {free // 2**20} MB free; below {self._reserve_bytes // 2**20} MB"
+            why += " ctxgc stores nothing more, and keeps reading and recalling"
+            self._read_only = why if free < self._reserve_bytes else ""
         if self._read_only:
             raise ReadOnly(self._read_only)
 
-    async def _alone(
-        self, thread: DbThread, operation: Callable[[sqlite3.Connection], T], *, shrinks: bool = False
-    ) -> T:
+    async def _alone(self, thread: DbThread, operation: Operation[T], *, shrinks: bool = False) -> T:
         """Run an operation of the writer's, whose outcome counts only if nobody else touched the files."""
         if not self._is_on_disk:
             return await thread.run(operation)
@@ -382,7 +360,7 @@ class SqliteStash:
                 if await self._alone(thread, lambda db: maintenance.finish_erasing(db, self._fail, rids), shrinks=True):
                     self._watch.settle()
 
-    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def _read(self, function: Operation[T]) -> T:
         return await self._read_with_deadline(lambda db, _: function(db))
 
     async def _read_with_deadline(self, function: Callable[[sqlite3.Connection, Deadline], T]) -> T:
