@@ -20,7 +20,7 @@ class StashRecall(MutatingSession):
     """Words: the best excerpts of the best hits, in a frame."""
     around: Name = ""
     """A segment: the segment and its neighbours in time, in a frame."""
-    lines: Annotated[str, Field(pattern=r"^([0-9]{1,9}(-[0-9]{0,9})?)?$")] = ""
+    lines: Annotated[str, Field(max_length=20, pattern=r"^([0-9]{1,9}(-[0-9]{0,9})?)?$")] = ""
     """With `id`: `40-80`, `40-`, or `40`. Each piece begins on a line of its own; a call's short inputs come last."""
     budget_tokens: Annotated[int, Field(ge=1, le=RECALL_TOKENS_MAX)] | None = None
     """Raw tokens that the frame has at most. Absent: 4,000, and for lines by number 40,000."""

@@ -40,6 +40,8 @@ def verbs_read(source):
         verb = call.args[0].value if name in CALLERS and isinstance(call.args[0], ast.Constant) else None
         if verb is not None:
             shape = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else None
+            if shape == "BackgroundReply" and "'durability': 'async'" in ast.unparse(call):
+                continue  # Every verb that mutates answers so.
             yield shape and shape.removesuffix(" | None"), verb
 
 

@@ -127,7 +127,7 @@ async def log(services: Services, params: HeapLog) -> LogReply:
 def _log_reply(session: Session, collections: list[CollectionReply], price: ModelPrice | None) -> LogReply:
     ratio, hidden = round(session.calibration.ratio, 4), session.row.hidden_tokens
     pause = session.trust.pause_words(session.row.turn)
-    return LogReply(str(session.key), collections, ratio, hidden, hidden, price_reply(session, price), pause)
+    return LogReply(str(session.key), collections, ratio, hidden, hidden, price_reply(session, price), pause or None)
 
 
 async def why(services: Services, params: HeapWhy) -> WhyReply:

@@ -168,5 +168,5 @@ class LogReply(Reply, frozen=True):
     """Deprecated: `system_and_tools_tokens`."""
     price: PriceReply | None = None
     """The price behind the dollars; null for a model without a known price."""
-    pause: str = ""
-    """Why the pacer stands back now, and for how many turns; empty where the pacer is at work."""
+    pause: str | None = None
+    """Why the pacer stands back now, and for how many turns; null where the pacer is at work."""
