@@ -13,9 +13,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ctxgc.core.reuse import SHIPPED
 from ctxgc.replay.policy_registry import BILL_TRUE
 from perf.policy_plots import Panel, Point, frontier, weights
 from perf.policy_words import page
@@ -90,7 +92,7 @@ def taken(tune: str, *reports: str) -> dict[str, Any]:
         tuned = json.loads(Path(tune).read_text())
         fresh = {one["profile"] for one in tuned["settings"]}
         kept = [one for one in evidence["settings"] if one["profile"] not in fresh]
-        evidence |= tuned | {"settings": tuned["settings"] + kept, "tuned_bill": BILL_TRUE}
+        evidence |= {"settings": tuned["settings"] + kept, "weights": asdict(SHIPPED), "tuned_bill": BILL_TRUE}
     for path in reports:
         report = json.loads(Path(path).read_text())
         agents = {}
