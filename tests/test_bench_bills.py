@@ -39,7 +39,11 @@ def marks_of(agent):
 def test_claude_code_marks_two_blocks_of_its_system_prompt_and_its_last_block():
     (key, prompt), (login, _) = marks_of(ClaudeCode(SHORT)), marks_of(ClaudeCode(LONG))
 
-    assert [place for place, _ in key] == [13 - prompt.end.blocks, 14 - prompt.end.blocks, 0]
+    assert [place for place, _ in key] == [
+        12 - prompt.end.blocks,
+        13 - prompt.end.blocks,
+        0,
+    ]  # The line for the bill is no block.
     assert {life_s for _, life_s in key} == {300.0}
     assert {life_s for _, life_s in login} == {3600.0}
 

@@ -116,6 +116,7 @@ async def test_a_session_that_wakes_proves_what_it_would_have_proven_awake(tmp_p
         with sqlite3.connect(path) as db:
             db.execute("ALTER TABLE segment DROP COLUMN facts")
             db.execute("ALTER TABLE session DROP COLUMN number")
+            db.execute("ALTER TABLE session DROP COLUMN pacing")
             db.execute("PRAGMA user_version = 2")
         db.close()
 

@@ -19,7 +19,7 @@ EFFECTIVE = {
     *("NoNewPrivileges", "LockPersonality", "RestrictRealtime", "RestrictSUIDSGID", "RestrictNamespaces"),
     *("RestrictAddressFamilies", "SystemCallArchitectures", "SystemCallFilter", "SystemCallErrorNumber"),
     *("MemoryDenyWriteExecute", "KeyringMode", "UMask", "LimitNOFILE", "TasksMax", "MemoryHigh", "MemoryMax"),
-    *("OOMPolicy", "WatchdogSec", "Type", "NotifyAccess", "ExecStart", "Restart", "RestartSec"),
+    *("OOMPolicy", "WatchdogSec", "Type", "NotifyAccess", "Environment", "ExecStart", "Restart", "RestartSec"),
     *("RestartPreventExitStatus", "TimeoutStopSec"),
 }
 

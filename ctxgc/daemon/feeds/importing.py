@@ -138,7 +138,7 @@ async def import_file(
     feed = Feed(services, format_name)
     with await asyncio.to_thread(open_regular, path) as file:
         total = os.fstat(file.fileno()).st_size
-        if is_store(file.read(len(MAGIC))):
+        if is_store(file.read(len(MAGIC)) or b""):  # A device may have nothing to read yet.
             return await import_store(services, path), total, ""
         if format_name == "" and (reply := await import_bundle(services, file, path)) is not None:
             return [reply], total, ""

@@ -262,7 +262,7 @@ class Watcher:
         with await asyncio.to_thread(open_regular, path) as file:
             stat = os.fstat(file.fileno())
             size, identity = stat.st_size, (stat.st_dev, stat.st_ino)
-            start = file.read(HEAD_BYTES)
+            start = file.read(HEAD_BYTES) or b""  # A device has nothing to read yet.
             if is_store(start):
                 await self._read_store(watched, path, identity)
                 return
