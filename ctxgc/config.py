@@ -50,7 +50,7 @@ def config_path(env: Mapping[str, str]) -> Path:
     return Path(discovery.config_file(env))
 
 
-def _kind(name: object) -> object:
+def _kind_of(name: object) -> object:
     return "tool_call" if name == "exchange" else name  # The older name, taken for one more version.
 
 
@@ -59,7 +59,7 @@ def state_dir(env: Mapping[str, str]) -> Path:
     return Path(discovery.state_home(env), "ctxgc")
 
 
-def _absolute(path: Path) -> Path:
+def _absolute_path(path: Path) -> Path:
     path = Path(discovery.expand_home(str(path), os.environ))
     if not path.is_absolute():
         raise ValueError("must be an absolute path, or start with ~/")
@@ -70,8 +70,8 @@ MEMORY = Path(":memory:")
 """The state folder of a daemon whose stash lives in memory."""
 
 
-def _absolute_or_memory(path: Path) -> Path:
-    return path if path == MEMORY else _absolute(path)
+def _absolute_path_or_memory(path: Path) -> Path:
+    return path if path == MEMORY else _absolute_path(path)
 
 
 def similar_agent(name: str) -> str:
@@ -88,13 +88,13 @@ def _known_agents(modes: dict[str, str]) -> dict[str, str]:
     return modes
 
 
-def _profile(name: object) -> object:
+def _profile_of(name: object) -> object:
     """The name in force for an older name of a price profile."""
     return "subscription" if name == "flat" else name
 
 
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-StateDir = Annotated[Path, AfterValidator(_absolute_or_memory)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute_path)]
+StateDir = Annotated[Path, AfterValidator(_absolute_path_or_memory)]
 Bytes = Annotated[int, Field(ge=0, le=2**50)]
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
 Turns = Annotated[int, Field(ge=0, le=10_000)]
@@ -137,7 +137,7 @@ class DaemonConfig(_Section):
 class CollectConfig(_Section):
     """`[collect]`: the evictable kinds, and the segments that stay."""
 
-    kinds: tuple[Annotated[Literal["tool_call", "attachment", "thinking"], BeforeValidator(_kind)], ...] = (
+    kinds: tuple[Annotated[Literal["tool_call", "attachment", "thinking"], BeforeValidator(_kind_of)], ...] = (
         "tool_call",
         "attachment",
         "thinking",
@@ -164,7 +164,7 @@ class PacerConfig(_Section):
     """Whether sessions are collected without being asked."""
     profile: Annotated[
         Literal["auto", "cache_5m", "cache_1h", "openai", "openai_5_6", "openai_6_1", "subscription", "uncached"],
-        BeforeValidator(_profile),
+        BeforeValidator(_profile_of),
     ] = "auto"
     """How the provider bills a prompt. `auto`: as each request says. Any other profile wins over the request:
     `cache_5m` and `cache_1h`: Anthropic's caches, `openai`: OpenAI's prices of the request's model, `openai_5_6` and
@@ -288,13 +288,13 @@ class Config(_Section):
     mcp: McpConfig = McpConfig()
 
 
-def load(path: Path | None, env: Mapping[str, str]) -> Config:
+def load_config(path: Path | None, env: Mapping[str, str]) -> Config:
     """The configuration in force: `path`, or else the user's file if there is one, under the environment.
 
     Raises `BadConfig` with every fault found. A file that was named must exist; the user's own may be absent.
     """
     file = path or config_path(env)
-    text = _read(file, is_required=path is not None)
+    text = _read_text(file, is_required=path is not None)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -311,11 +311,11 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         sources = {place: name for place, (name, _) in overrides.items()}
-        lines = [_fault(dict(fault), file, text, sources) for fault in error.errors()]
+        lines = [_fault_message(dict(fault), file, text, sources) for fault in error.errors()]
         raise BadConfig("\n".join(lines)) from None
 
 
-def _read(file: Path, *, is_required: bool) -> str:
+def _read_text(file: Path, *, is_required: bool) -> str:
     try:
         with file.open("rb") as opened:
             content = opened.read(CONFIG_BYTES_MAX + 1)
@@ -359,10 +359,10 @@ def _list_or_text(name: str, value: str) -> Any:
         raise BadConfig(f'{name}: not a list; write it as in the file: ["one", "two"]') from None
 
 
-def _fault(fault: dict[str, Any], file: Path, text: str, sources: Mapping[tuple[str, str], str]) -> str:
+def _fault_message(fault: dict[str, Any], file: Path, text: str, sources: Mapping[tuple[str, str], str]) -> str:
     section, key = (*map(str, fault["loc"]), "", "")[:2]
     named = (name for place, name in sources.items() if place == (section, key) or (not key and place[0] == section))
-    where = next(named, f"{file}{_line(text, section, key)}")
+    where = next(named, f"{file}{_line_of_key(text, section, key)}")
     name = f"{section}.{key}" if key else section
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown {'key' if key else 'section'} `{name}`{_suggestion(section, key)}"
@@ -382,7 +382,7 @@ def _suggestion(section: str, key: str) -> str:
     return f"; did you mean `{close[0]}`?" if close else f"; there are: {', '.join(keys)}"
 
 
-def _line(text: str, section: str, key: str) -> str:
+def _line_of_key(text: str, section: str, key: str) -> str:
     """`:LINE` of a key in a TOML text, or of its section, or nothing: a hint for the eye, not a parser."""
     mark, inside = "", False
     for number, line in enumerate(text.splitlines(), 1):

@@ -27,7 +27,7 @@ from ctxgc.fronts.cli.context import EXIT_REFUSED, EXITS
 from ctxgc.protocol import limits, messages, wire
 from ctxgc.protocol.blocking_client import BadSocketPath, CallFailed, TimedOut, Unreachable
 from ctxgc.protocol.messages import CAPABILITIES, VERBS, NewSegment, OneSegment, SegmentIds, WatchAdd
-from ctxgc.protocol.params import Mutating, MutatingSession, Nothing, OfSession, Params
+from ctxgc.protocol.params import Mutating, MutatingSession, NoParams, OfSession, Params
 from ctxgc.protocol.replies import daemon, heap, segments, sessions, stash
 from ctxgc.protocol.replies.reply import Reply
 
@@ -37,7 +37,7 @@ SOURCES = Path(__file__).parent / "pages"
 """The hand-written part of each page, in which `{{name}}` stands for what is generated."""
 
 
-SHARED = (Nothing, OfSession, MutatingSession, OneSegment, SegmentIds, WatchAdd)
+SHARED = (NoParams, OfSession, MutatingSession, OneSegment, SegmentIds, WatchAdd)
 """Params that several verbs take, or that say nothing of the verb."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from ctxgc.core import collector
-from ctxgc.core.collector import Plan, evictable, plan
+from ctxgc.core.collector import Plan, evictable_mask, plan
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import Allowance, PacerRules, decide
 from ctxgc.core.paths import PathIndex
@@ -42,7 +42,7 @@ def work_of(heap: Heap, paths: PathIndex, now: Now, percent: int) -> dict[str, i
     """What a plan that frees so much of the window does, counted."""
     target = heap.resident_tokens * (100 - percent) // 100
     work, todo = count_calls(heap, paths, target, now)
-    could_go = sum(evictable(heap, find_roots(heap, paths, now, Rules())))
+    could_go = sum(evictable_mask(heap, find_roots(heap, paths, now, Rules())))
     return {
         "scans": sum(work[name] for name in SCANS),
         "could_go": could_go,

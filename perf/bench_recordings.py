@@ -44,7 +44,7 @@ class Unaware(Shipped):
         self._recalls = len(run.tally.worst)
         sent = run.tally.window[-1] if run.tally.window else 0
         prefix = CacheState(sent + sum(fault.size_tokens for fault in recalled))
-        cache = COLD if run.cache.is_cold else prefix.behind(run.prompt_tokens - run.heap.resident_tokens)
+        cache = COLD if run.cache.is_cold else prefix.after_prefix(run.prompt_tokens - run.heap.resident_tokens)
         request = PacerRequest(cache, run.absent_tokens)
         decision, self.account = decide_within_budget(run.heap, run.paths, run.now, self._dials, self.account, request)
         return decision.plan.victims if decision else ()

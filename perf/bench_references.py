@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from ctxgc.adapters.contract import Admitted
+from ctxgc.adapters.contract import SegmentAdmitted
 from ctxgc.adapters.transcripts.formats import open_transcript
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse, Segment, Status
@@ -48,7 +48,7 @@ def told(path: Path, agent: str) -> list[Segment]:
     transcript = open_transcript(agent)
     with gzip.open(path) as file:
         events = transcript.feed(file.read()) + transcript.finish()
-    admitted = [event for event in events if isinstance(event, Admitted)]
+    admitted = [event for event in events if isinstance(event, SegmentAdmitted)]
     main_session = admitted[0].session if admitted else ""
     last = {event.segment.id: event.segment for event in admitted if event.session == main_session}
     return list(last.values())
@@ -70,7 +70,7 @@ def found(sessions: Sessions) -> dict[str, Number]:
     exchanges = edges = 0
     for segments in sessions.values():
         for slot, segment, index in grown(segments):
-            refs = index.refer(slot, segment)
+            refs = index.derive_references(slot, segment)
             edges += len(refs)
             if segment.kind is Kind.TOOL_CALL:
                 exchanges += 1
@@ -87,7 +87,7 @@ def read_again(sessions: Sessions) -> dict[str, Number]:
     for segments in sessions.values():
         reads: list[tuple[int, PathUse]] = []
         for slot, segment, index in grown(segments):
-            refs = index.refer(slot, segment)
+            refs = index.derive_references(slot, segment)
             holders = {target for target, kind in refs if kind is EdgeKind.SAME_FILE}
             uses = [use for use in segment.paths if use.access is Access.READ and segment.status is Status.OK]
             for use in uses:
@@ -132,7 +132,8 @@ def count_placebo(segments: list[Segment], others: list[Segment], counted: Count
     """Refer each segment to both indexes, as old as the segment."""
     for (slot, segment, own), (_, _, other) in zip(grown(segments), grown(others), strict=False):
         real, placebo = (
-            sum(kind is EdgeKind.IDENTIFIER for _, kind in index.refer(slot, segment)) for index in (own, other)
+            sum(kind is EdgeKind.IDENTIFIER for _, kind in index.derive_references(slot, segment))
+            for index in (own, other)
         )
         counted.update(segments=1, own=real > 0, placebo=placebo > 0, own_edges=real, placebo_edges=placebo)
 

@@ -49,5 +49,5 @@ def grow_session(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> 
             use = PathUse(f"/src/file{random.randint(0, segments // 20 + 3)}.py", Access.READ)
             for old, reason in paths.superseded_by(use, slot):
                 heap.prove_garbage(old, Proof(reason, slot))
-            paths.add(use, slot, turn)
+            paths.record_use(use, slot, turn)
         yield slot

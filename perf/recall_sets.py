@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ctxgc.adapters.contract import Admitted
-from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect, open_transcript
+from ctxgc.adapters.contract import SegmentAdmitted
+from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, open_transcript
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment, Status
 
@@ -118,12 +118,12 @@ def sessions(folder: Path) -> Iterator[tuple[str, list[Segment]]]:
 
 
 def _segments(data: bytes) -> list[Segment]:
-    format = detect(data[:HEAD_BYTES])
+    format = detect_format(data[:HEAD_BYTES])
     if format is None:
         return []
     transcript = open_transcript(format)
     events = transcript.feed(data) + transcript.finish()
-    admitted = [event for event in events if isinstance(event, Admitted)]
+    admitted = [event for event in events if isinstance(event, SegmentAdmitted)]
     name = admitted[0].session if admitted else ""
     last = {event.segment.id: event.segment for event in admitted if event.session == name}
     return [replace(segment, place=place) for place, segment in enumerate(last.values())]

@@ -13,14 +13,14 @@ from hashlib import blake2b
 
 import numpy as np
 
-from ctxgc.core.collector import evictable
+from ctxgc.core.collector import evictable_mask
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.mark import mark
 from ctxgc.core.pacer import PROFILES
 from ctxgc.core.reuse import Weights, fixed_terms, ln_turns
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
-from ctxgc.replay.demand import ALL, RESULTS, Output, cover, demand_of, touches
+from ctxgc.replay.demand import ALL, RESULTS, Output, demand_of, greedy_cover, used_segments
 from ctxgc.replay.reading import read_file
 from ctxgc.replay.simulate import EpisodeScript, Simulation, script_of
 from ctxgc.replay.trace import Episode
@@ -105,7 +105,7 @@ def samples(script: EpisodeScript) -> list[tuple[list[float], bool]]:
     run = Simulation(script, PROFILES["cache_5m"])
     last_use: dict[int, int] = {}
     for number, wants in enumerate(script.demand.wants):
-        for pick in cover(wants, None):
+        for pick in greedy_cover(wants, None):
             last_use[script.slots[pick]] = number
     for number, step in enumerate(script.steps):
         for admission in step.reply:
@@ -118,7 +118,7 @@ def samples(script: EpisodeScript) -> list[tuple[list[float], bool]]:
             run.admit(admission)
         run.clear(step.cleared)
         rows += [(terms, last_use.get(slot, -1) >= number) for slot, terms in _terms(run)]
-        for provider in touches(script.demand.wants[number]):
+        for provider in used_segments(script.demand.wants[number]):
             run.heap.touch(script.slots[provider], run.turn)
         for admission in step.reply:
             run.admit(admission)
@@ -128,7 +128,7 @@ def samples(script: EpisodeScript) -> list[tuple[list[float], bool]]:
 def _terms(run: Simulation) -> Iterable[tuple[int, list[float]]]:
     heap, now = run.heap, run.now
     roots = find_roots(heap, run.paths, now, RULES)
-    reached, candidates = mark(heap.refs, roots), evictable(heap, roots)
+    reached, candidates = mark(heap.refs, roots), evictable_mask(heap, roots)
     for slot in range(len(heap)):
         if not candidates[slot] or heap.freed[slot] < RULES.min_gain_tokens:
             continue

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from ctxgc.adapters.transcripts.formats import TRANSCRIPT_FORMATS
-from ctxgc.config import BadConfig, Config, PacerConfig, config_path, load, state_dir
+from ctxgc.config import BadConfig, Config, PacerConfig, config_path, load_config, state_dir
 from ctxgc.core.pacer import PROFILES
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
@@ -31,13 +31,13 @@ def write(tmp_path):
 
 def fault_of(path, env=HOME):
     with pytest.raises(BadConfig) as caught:
-        load(path, env)
+        load_config(path, env)
     assert caught.value.exit_code == 78
     return str(caught.value)
 
 
 def test_without_a_file_the_defaults_are_in_force_under_the_users_home(tmp_path):
-    config = load(None, {"HOME": str(tmp_path)})
+    config = load_config(None, {"HOME": str(tmp_path)})
 
     assert config.daemon.state_dir == tmp_path / ".local/state/ctxgc"
     assert config.daemon.socket is None
@@ -49,7 +49,7 @@ def test_without_a_file_the_defaults_are_in_force_under_the_users_home(tmp_path)
 def test_a_daemon_that_keeps_nothing_has_its_locks_in_the_default_folder(write, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "/s")
 
-    config = load(write("[daemon]\nstate_dir = ':memory:'"), HOME)
+    config = load_config(write("[daemon]\nstate_dir = ':memory:'"), HOME)
 
     assert (str(config.daemon.state_dir), str(config.daemon.lock_dir)) == (":memory:", "/s/ctxgc")
 
@@ -59,7 +59,7 @@ def test_the_users_file_is_found_and_read(tmp_path):
     config_path(env).parent.mkdir()
     config_path(env).write_text('[pacer]\nprofile = "cache_1h"\n[protect]\npaths = ["**/AGENTS.md"]\n')
 
-    config = load(None, env)
+    config = load_config(None, env)
 
     assert config.pacer.profile == "cache_1h"
     assert config.protect.paths == ("**/AGENTS.md",)
@@ -77,7 +77,7 @@ def test_the_environment_overrides_the_file_and_leaves_the_rest_of_it(write):
         **HOME,
     }
 
-    config = load(path, env)
+    config = load_config(path, env)
 
     assert (config.collect.recent_turns, config.collect.file_turns) == (5, 7)
     assert (config.pacer.enabled, config.pacer.low_ratio) == (True, 0.25)
@@ -216,7 +216,7 @@ def test_a_models_price_may_be_set_and_is_else_the_list_price():
 def test_a_key_of_a_former_version_is_said_to_have_no_effect_and_stops_nothing(write, caplog):
     file = write('[gateway]\nrecall_tool = "always"\nport = 9000\n')
 
-    read = load(file, HOME | {"CTXGC_GATEWAY__RECALL_SCOPE": "any"})
+    read = load_config(file, HOME | {"CTXGC_GATEWAY__RECALL_SCOPE": "any"})
 
     assert read.gateway.port == 9000
     assert "`gateway.recall_tool` has no effect any more; `ctxgc install AGENT --mcp`" in caplog.text

@@ -88,7 +88,7 @@ def test_the_generated_pages_are_current():
 def test_every_command_verb_setting_and_error_is_documented():
     said = {name: (generate.FOLDER / f"{name}.md").read_text() for name in ("cli", "protocol", "config", "errors")}
 
-    assert not [name for name in commands.names() if f"### `ctxgc {name}`" not in said["cli"]]
+    assert not [name for name in commands.command_names() if f"### `ctxgc {name}`" not in said["cli"]]
     assert not [name for name in VERBS if f"### `{name}`" not in said["protocol"]]
     for name, section in Config.model_fields.items():
         part = said["config"].partition(f"## `[{name}]`")[2].partition("\n## ")[0]
@@ -193,7 +193,7 @@ def commands_shown(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_that_a_page_shows_is_one_that_the_program_takes(page):
     for name, *arguments in commands_shown(page):
-        parser = commands.build_parser(name, commands.load(name))
+        parser = commands.build_parser(name, commands.load_command(name))
         assert parser.parse_args([word for word in arguments if word != "-"]), (name, arguments)
 
 
@@ -204,7 +204,7 @@ def test_every_configuration_that_a_page_shows_is_valid(page):
 
 
 def test_every_command_that_the_program_recommends_exists():
-    known = {*commands.names(), "COMMAND", "help"}
+    known = {*commands.command_names(), "COMMAND", "help"}
     for path in PACKAGE.rglob("*.py"):
         for name in re.findall(r"`ctxgc ([\w-]+)", path.read_text()):
             assert name in known or name == "call", f"{path.name} recommends `ctxgc {name}`"

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from ctxgc.adapters.contract import RESULT_PIECE
 from ctxgc.adapters.facts.background_commands import BackgroundCommands
-from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of
-from ctxgc.adapters.json_values import block_text, blocks, canonical, clean_name
+from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of_call
+from ctxgc.adapters.json_values import block_text, canonical_json, clean_name, content_blocks
 from ctxgc.adapters.skeletons import cut_input, cut_result
 from ctxgc.core.redact import redact_text
 from ctxgc.core.segment import NO_FACTS, Kind, Piece, Role, Segment, Status, text_id, tool_call_id
@@ -61,7 +61,7 @@ class PlainSegment(NamedTuple):
     """Empty: named by its content."""
 
 
-class Names:
+class IdAllocator:
     """The ids of one session's segments, each once, in the order of the window: the one naming law.
 
     A call has its call id, a text its digest; the second of an id is `ID~2`. Counting is by session, so a log read in
@@ -72,24 +72,24 @@ class Names:
         self._uses: dict[str, int] = {}
         self._is_taken = is_taken
 
-    def call(self, call_id: str) -> str:
+    def next_call_id(self, call_id: str) -> str:
         """The next id of a call."""
-        return self._next(call_base(call_id))
+        return self._next_id(fit_call_id(call_id))
 
-    def text(self, role: Role, kind: Kind, text: bytes) -> str:
+    def next_text_id(self, role: Role, kind: Kind, text: bytes) -> str:
         """The next id of a text, or of any other content."""
-        return self._next(text_id(role, kind, text, 1))
+        return self._next_id(text_id(role, kind, text, 1))
 
     def newest_call_id(self, call_id: str) -> str | None:
         """The id of the last call with this call id, if there was one."""
-        base = call_base(call_id)
+        base = fit_call_id(call_id)
         return tool_call_id(base, self._uses[base]) if base in self._uses else None
 
-    def uses(self, base: str) -> int:
+    def use_count(self, base: str) -> int:
         """How many segments were named after this first id."""
         return self._uses.get(base, 0)
 
-    def _next(self, base: str) -> str:
+    def _next_id(self, base: str) -> str:
         while True:
             ordinal = self._uses[base] = self._uses.get(base, 0) + 1
             segment_id = tool_call_id(base, ordinal)
@@ -97,7 +97,7 @@ class Names:
                 return segment_id
 
 
-def call_base(call_id: str) -> str:
+def fit_call_id(call_id: str) -> str:
     """A host's call id made fit for a segment's id: a credential in it stays out of every name made of it."""
     return redact_text(clean_name(call_id))[:CALL_ID_CHARS_MAX] or "call"
 
@@ -130,7 +130,7 @@ class Draft:
             place=self.place,
             born_turn=self.birth.turn,
             wall_s=self.birth.wall_s,
-            skeleton=canonical(self.skeleton) if self.skeleton else b"{}",
+            skeleton=canonical_json(self.skeleton) if self.skeleton else b"{}",
             body=self.body,
             tool=clean_name(str(self.skeleton.get("name", "") if is_call else facts.tool)),
             status=self.status,
@@ -142,7 +142,7 @@ class Draft:
             has_opaque="opaque" in self.skeleton,
         )
 
-    def answer(self, content: object, is_error: bool | None) -> None:
+    def add_result(self, content: object, is_error: bool | None) -> None:
         """Join the call with its result: a string, a list of blocks, or nothing."""
         extra, text = cut_result(content)
         self.skeleton |= extra
@@ -157,8 +157,8 @@ class Draft:
 class SegmentBuilder:
     """Makes the segments of one session, or one list, in window order. Mutable; belongs to one reader."""
 
-    def __init__(self, names: Names | None = None) -> None:
-        self.names = names or Names()
+    def __init__(self, names: IdAllocator | None = None) -> None:
+        self.names = names or IdAllocator()
         self.next_place = 0
         self._open: dict[str, list[Draft]] = {}
         """Calls without a result, by the host's call id; of equal ids the first is answered first."""
@@ -174,20 +174,20 @@ class SegmentBuilder:
         facts: Facts = NO_CALL_FACTS,
     ) -> Draft:
         """A text; or, with `opaque` in the skeleton and no text, an opaque block, named by its digest."""
-        draft = _text(kind, text, birth)
-        draft.id = self.names.text(role, kind, text or canonical(skeleton))
+        draft = _draft_of_text(kind, text, birth)
+        draft.id = self.names.next_text_id(role, kind, text or canonical_json(skeleton))
         draft.role, draft.skeleton, draft.facts = role, skeleton, facts
-        return self._placed(draft)
+        return self._place_draft(draft)
 
     def open_call(
         self, call_id: str, tool: str, value: object, birth: Birth, *, is_text: bool = False, cwd: str | None = None
     ) -> Draft:
         """A call begins: pending until its result. Without a `cwd` no facts are derived yet."""
-        draft = self._placed(_call(self.names.call(call_id), call_id, tool, value, birth))
+        draft = self._place_draft(_draft_of_call(self.names.next_call_id(call_id), call_id, tool, value, birth))
         if is_text:
             draft.skeleton["is_text_input"] = True
         if cwd is not None:
-            draft.facts = self._background.name_poll(tool, value, facts_of(tool, value, cwd))
+            draft.facts = self._background.facts_of_poll(tool, value, facts_of_call(tool, value, cwd))
         self._open.setdefault(call_id, []).append(draft)
         return draft
 
@@ -199,42 +199,44 @@ class SegmentBuilder:
         draft = waiting.pop(0)
         if not waiting:
             del self._open[call_id]
-        draft.answer(content, is_error)
+        draft.add_result(content, is_error)
         if draft.facts.command:
-            self._background.note_output(draft.facts.command, filter(None, map(block_text, blocks(content))))
+            self._background.note_running_commands(
+                draft.facts.command, filter(None, map(block_text, content_blocks(content)))
+            )
         return draft
 
     def draft_plain(self, plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
         """A segment in the words of a client; the client's id, or an id by the content."""
         is_call = plain.kind is Kind.TOOL_CALL
-        draft = _plain_call(plain, birth, cwd) if is_call else _text(plain.kind, plain.text, birth)
+        draft = _draft_of_plain_call(plain, birth, cwd) if is_call else _draft_of_text(plain.kind, plain.text, birth)
         draft.role = plain.role
         draft.id = plain.id
         if not draft.id:
             content = b"".join(piece.data for piece in draft.body)
-            content = canonical(draft.skeleton) + content if is_call else content
-            draft.id = self.names.text(plain.role, plain.kind, content)
+            content = canonical_json(draft.skeleton) + content if is_call else content
+            draft.id = self.names.next_text_id(plain.role, plain.kind, content)
         if is_call:
             draft.skeleton["call_id"] = draft.id
-        return self._placed(draft)
+        return self._place_draft(draft)
 
-    def _placed(self, draft: Draft) -> Draft:
-        draft.place = self.take_place() if draft.birth.place is None else draft.birth.place
+    def _place_draft(self, draft: Draft) -> Draft:
+        draft.place = self.claim_place() if draft.birth.place is None else draft.birth.place
         return draft
 
-    def take_place(self) -> int:
+    def claim_place(self) -> int:
         """The next place of the window."""
         self.next_place += 1
         return self.next_place - 1
 
 
-def _text(kind: Kind, text: bytes, birth: Birth) -> Draft:
+def _draft_of_text(kind: Kind, text: bytes, birth: Birth) -> Draft:
     name = "thinking" if kind is Kind.THINKING else "text"
     body = (Piece(name, text),) if text else ()
     return Draft(id="", kind=kind, role=ROLES.get(kind, Role.USER), place=-1, birth=birth, skeleton={}, body=body)
 
 
-def _call(segment_id: str, call_id: str, tool: str, value: object, birth: Birth) -> Draft:
+def _draft_of_call(segment_id: str, call_id: str, tool: str, value: object, birth: Birth) -> Draft:
     kept, pieces = cut_input(value)
     return Draft(
         id=segment_id,
@@ -248,17 +250,17 @@ def _call(segment_id: str, call_id: str, tool: str, value: object, birth: Birth)
     )
 
 
-def _plain_call(plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
+def _draft_of_plain_call(plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
     value = plain.input or {}
-    draft = _call("", "", plain.tool or "tool", value, birth)
-    draft.facts = facts_of(plain.tool, value, cwd)
+    draft = _draft_of_call("", "", plain.tool or "tool", value, birth)
+    draft.facts = facts_of_call(plain.tool, value, cwd)
     if plain.status is not Status.PENDING:
-        draft.answer(plain.text.decode("utf-8", "surrogatepass"), True if plain.status is Status.ERROR else None)
+        draft.add_result(plain.text.decode("utf-8", "surrogatepass"), True if plain.status is Status.ERROR else None)
     return draft
 
 
-def as_asked(tool_call: Segment) -> Segment:
+def without_result(tool_call: Segment) -> Segment:
     """A tool call as it was while its call waited for the result."""
     skeleton = {key: part for key, part in json.loads(tool_call.skeleton).items() if key not in _SAID_BY_RESULT}
     body = tuple(piece for piece in tool_call.body if piece.name != RESULT_PIECE)
-    return replace(tool_call, skeleton=canonical(skeleton), body=body, status=Status.PENDING)
+    return replace(tool_call, skeleton=canonical_json(skeleton), body=body, status=Status.PENDING)

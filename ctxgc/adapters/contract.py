@@ -48,7 +48,7 @@ INPUT_PIECE_CHARS_MIN = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class SessionOpened:
     """A session appeared, or more is known about it. Empty fields add nothing to earlier events."""
 
     session: str
@@ -64,7 +64,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class SegmentAdmitted:
     """A segment, in full. Again with the same id only to complete a pending segment."""
 
     session: str
@@ -72,7 +72,7 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Rewindowed:
+class WindowReplaced:
     """The window of the session now is exactly `slots`, in this order; missing segments departed for `reason`.
 
     `slots` pairs each id with its new place. Ids that departed earlier may return.
@@ -84,7 +84,7 @@ class Rewindowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Cleared:
+class BodiesCleared:
     """The host dropped the bodies of these segments; the rest of the window stays as it is."""
 
     session: str
@@ -93,7 +93,7 @@ class Cleared:
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class ReplyBilled:
     """The provider's bill for an assistant reply, in billed tokens.
 
     Once per reply; a second bill for the same turn replaces the first.
@@ -111,7 +111,7 @@ class Used:
     output_tokens: int
 
 
-Event = Opened | Admitted | Rewindowed | Cleared | Used
+Event = SessionOpened | SegmentAdmitted | WindowReplaced | BodiesCleared | ReplyBilled
 
 
 class Transcript(Protocol):
@@ -197,7 +197,7 @@ class WireWindow:
     blocks: tuple[WireBlock, ...] = ()
     """The blocks of system prompt and messages, where the provider's cache has marks; else none."""
 
-    def fixed(self, segment: Segment) -> frozenset[str]:
+    def uneditable_pieces(self, segment: Segment) -> frozenset[str]:
         """The pieces of a segment that no edit may touch here: pending, signed, not text."""
         editable = {span.piece for span in self.spans.get(segment.id, ())}
         editable |= {RESULT_SPAN for name in editable if name.startswith(f"{RESULT_SPAN}.")}

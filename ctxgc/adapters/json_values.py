@@ -23,7 +23,7 @@ MILLISECONDS_FROM = 10**11
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
-def canonical(value: object) -> bytes:
+def canonical_json(value: object) -> bytes:
     """JSON with sorted keys and no spaces. What is not UTF-8 (lone surrogates) comes out as escapes."""
     try:
         return _ENCODER.encode(value)
@@ -44,7 +44,7 @@ def block_text(block: object) -> str | None:
     return None
 
 
-def blocks(content: object) -> Iterator[object]:
+def content_blocks(content: object) -> Iterator[object]:
     """The blocks of a message's content: a bare string is one text block."""
     if isinstance(content, str):
         yield {"type": "text", "text": content}

@@ -41,7 +41,7 @@ def cut_input(value: object) -> tuple[object, tuple[Piece, ...]]:
             return value, ()
         return {"$piece": TEXT_INPUT_PIECE}, (Piece(TEXT_INPUT_PIECE, text_bytes(value)),)
     try:
-        kept = _cut(value, "input", pieces)
+        kept = _cut_value(value, "input", pieces)
     except (_Ambiguous, RecursionError):
         return value, ()
     if not all(is_piece_name(name) for name in pieces):
@@ -78,7 +78,7 @@ def cut_result(content: object) -> tuple[dict[str, object], bytes]:
     return extra, b"".join(texts)
 
 
-def further_texts(skeleton: bytes) -> int:
+def count_further_texts(skeleton: bytes) -> int:
     """How many texts of a result stand behind the first: on the wire a marker takes the place of each."""
     if b'"result_blocks"' not in skeleton:
         return 0
@@ -86,9 +86,9 @@ def further_texts(skeleton: bytes) -> int:
     return max(sum(map(bool, lengths)) - 1, 0) if isinstance(lengths, list) else 0
 
 
-def place_strings(text: JsonText, extent: Extent, name: str = "input", depth_left: int = SKELETON_DEPTH_MAX) -> Places:
+def locate_strings(text: JsonText, extent: Extent, name: str = "input", depth_left: int = SKELETON_DEPTH_MAX) -> Places:
     """Where the large strings of an input lie, by the names that `cut_input` gives their pieces."""
-    first = text.first(extent)
+    first = text.first_byte(extent)
     if first == b'"' and len(text.string(extent)) >= INPUT_PIECE_CHARS_MIN:
         return {TEXT_INPUT_PIECE if name == "input" else name: extent}
     if first not in (b"{", b"[") or not depth_left:
@@ -98,7 +98,7 @@ def place_strings(text: JsonText, extent: Extent, name: str = "input", depth_lef
     for key, part in parts:
         # JSON is never shorter than the string it holds. A name given twice belongs to the first, as in the cut.
         if part.end - part.start >= INPUT_PIECE_CHARS_MIN:
-            places = place_strings(text, part, f"{name}.{key}", depth_left - 1) | places
+            places = locate_strings(text, part, f"{name}.{key}", depth_left - 1) | places
     return places
 
 
@@ -132,7 +132,7 @@ class _Ambiguous(Exception):
     """The input holds our own mark."""
 
 
-def _cut(value: object, name: str, pieces: dict[str, Piece]) -> object:
+def _cut_value(value: object, name: str, pieces: dict[str, Piece]) -> object:
     if isinstance(value, str):
         if len(value) < INPUT_PIECE_CHARS_MIN or name in pieces:
             return value
@@ -141,7 +141,7 @@ def _cut(value: object, name: str, pieces: dict[str, Piece]) -> object:
     if isinstance(value, dict):
         if "$piece" in value:
             raise _Ambiguous
-        return {key: _cut(item, f"{name}.{key}", pieces) for key, item in value.items()}
+        return {key: _cut_value(item, f"{name}.{key}", pieces) for key, item in value.items()}
     if isinstance(value, list):
-        return [_cut(item, f"{name}.{at}", pieces) for at, item in enumerate(value)]
+        return [_cut_value(item, f"{name}.{at}", pieces) for at, item in enumerate(value)]
     return value

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from ctxgc.core.garbage import proven_slots
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
 from ctxgc.core.mark import mark
-from ctxgc.core.masks import all_of, table
+from ctxgc.core.masks import and_masks, filter_table
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.reuse import ln_turns_since
 from ctxgc.core.roots import ROOTS, find_roots
@@ -33,9 +33,9 @@ COLD = "cold"
 COLD_REACHED = "cold_reached"
 BY_HAND = "by_hand"
 
-_IS_RESIDENT = table(lambda state: state == RESIDENT)
-_IS_WHOLE = table(lambda flags: not flags & (OPAQUE | PENDING))
-_IS_NO_ROOT = table(lambda root: root == 0)
+_IS_RESIDENT = filter_table(lambda state: state == RESIDENT)
+_IS_WHOLE = filter_table(lambda flags: not flags & (OPAQUE | PENDING))
+_IS_NO_ROOT = filter_table(lambda root: root == 0)
 
 
 class Victim(NamedTuple):
@@ -82,23 +82,25 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     if before <= target_tokens:
         return Plan(target_tokens=target_tokens, before_tokens=before, remaining_tokens=before)
     roots = find_roots(heap, paths, now, rules)
-    candidates = bytearray(evictable(heap, roots))
-    garbage = proven_garbage(heap, candidates, now, rules)
+    candidates = bytearray(evictable_mask(heap, roots))
+    garbage = rank_garbage(heap, candidates, now, rules)
     proofs, is_cold = heap.proofs, (COLD, COLD_REACHED)
     victims = [
         Victim(slot, proofs[slot].reason, proofs[slot].by, freed, key)
-        for slot, key, freed in _enough(garbage, before - target_tokens)
+        for slot, key, freed in _first_victims(garbage, before - target_tokens)
     ]
     remaining = before - sum(victim.freed_tokens for victim in victims)
     if remaining > target_tokens:
         reached = mark(heap.refs, roots)
-        cold = coldest(heap, candidates, reached, now, rules)
+        cold = rank_cold(heap, candidates, reached, now, rules)
         victims += [
             Victim(slot, is_cold[reached[slot]], -1, freed, key)
-            for slot, key, freed in _enough(cold, remaining - target_tokens)
+            for slot, key, freed in _first_victims(cold, remaining - target_tokens)
         ]
         remaining = before - sum(victim.freed_tokens for victim in victims)
-    protected_by = _protected_by(heap, roots, {victim.slot for victim in victims}) if remaining > target_tokens else ()
+    protected_by = (
+        _tokens_by_protection(heap, roots, {victim.slot for victim in victims}) if remaining > target_tokens else ()
+    )
     return Plan(
         target_tokens=target_tokens,
         before_tokens=before,
@@ -108,7 +110,7 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     )
 
 
-def proven_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> Ranked:
+def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> Ranked:
     """What is proven garbage and worth evicting, the lowest key first; takes all garbage off `candidates`.
 
     The key is the log of the odds that the body is needed again per token that evicting it frees, without age: the
@@ -122,7 +124,7 @@ def proven_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) ->
     return _rank(heap, slots, [heap.key[slot] for slot in slots])
 
 
-def coldest(heap: Heap, candidates: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules) -> Ranked:
+def rank_cold(heap: Heap, candidates: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules) -> Ranked:
     """Every body that may go and is worth it, the lowest key first: as for garbage, but with age and marks.
 
     O(slots + candidates · log candidates).
@@ -145,9 +147,9 @@ def _rank(heap: Heap, slots: Sequence[int], keys: Sequence[float]) -> Ranked:
     return Ranked(ranked, [keys[at] for at in order], [heap.freed[slot] for slot in ranked])
 
 
-def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:
+def evictable_mask(heap: Heap, roots: bytes | bytearray) -> bytes:
     """1 for each slot whose body is resident, of a kind that may go, all text, answered, and no root."""
-    return all_of(
+    return and_masks(
         heap.state.translate(_IS_RESIDENT),
         heap.kind.translate(heap.evictable_kind_table),
         heap.flags.translate(_IS_WHOLE),
@@ -155,7 +157,7 @@ def evictable(heap: Heap, roots: bytes | bytearray) -> bytes:
     )
 
 
-def _enough(ranked: Ranked, tokens: int) -> Iterator[tuple[int, float, int]]:
+def _first_victims(ranked: Ranked, tokens: int) -> Iterator[tuple[int, float, int]]:
     """(slot, key, freed tokens) of the first that free so many tokens, or of all."""
     return islice(zip(*ranked, strict=True), bisect_left(list(accumulate(ranked.freed)), tokens) + 1)
 
@@ -169,13 +171,13 @@ def plan_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:
     victims = tuple(
         Victim(slot, BY_HAND, -1, heap.freed[slot], 0.0)
         for slot in sorted(set(slots))
-        if refusal(heap, slot, rules) == ""
+        if refusal_reason(heap, slot, rules) == ""
     )
     after = before - sum(victim.freed_tokens for victim in victims)
     return Plan(target_tokens=after, before_tokens=before, remaining_tokens=after, victims=victims)
 
 
-def refusal(heap: Heap, slot: int, rules: Rules) -> str:
+def refusal_reason(heap: Heap, slot: int, rules: Rules) -> str:
     """Why a slot cannot be evicted even by hand, as a word; empty if it can."""
     if heap.state[slot] != RESIDENT:
         return heap.state_of(slot).value
@@ -209,11 +211,13 @@ def freeable_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> tup
 
     Roots, and what may never go, are in neither.
     """
-    candidates = bytearray(evictable(heap, find_roots(heap, paths, now, rules)))
-    return sum(compress(heap.body, candidates)), sum(proven_garbage(heap, candidates, now, rules).freed)
+    candidates = bytearray(evictable_mask(heap, find_roots(heap, paths, now, rules)))
+    return sum(compress(heap.body, candidates)), sum(rank_garbage(heap, candidates, now, rules).freed)
 
 
-def _protected_by(heap: Heap, roots: bytes | bytearray, evicted: Collection[int]) -> tuple[tuple[str, int], ...]:
+def _tokens_by_protection(
+    heap: Heap, roots: bytes | bytearray, evicted: Collection[int]
+) -> tuple[tuple[str, int], ...]:
     """The window's tokens with every candidate out, by protection; the parts add up to the whole."""
     protected: Counter[str] = Counter()
     for slot in heap.window():
@@ -225,11 +229,11 @@ def _protected_by(heap: Heap, roots: bytes | bytearray, evicted: Collection[int]
             protected[ROOTS[roots[slot]]] += skeleton + heap.body[slot]
         else:
             protected["skeleton"] += skeleton
-            protected[_holder(heap, slot)] += heap.body[slot]
+            protected[_protection_of(heap, slot)] += heap.body[slot]
     return tuple(sorted(((name, tokens) for name, tokens in protected.items() if tokens), key=lambda entry: -entry[1]))
 
 
-def _holder(heap: Heap, slot: int) -> str:
+def _protection_of(heap: Heap, slot: int) -> str:
     if heap.flags[slot] & OPAQUE:
         return "opaque"
     if not heap.has_evictable_kind(slot):

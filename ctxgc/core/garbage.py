@@ -21,7 +21,7 @@ import re
 from ctxgc.core.heap import EVICTED, PENDING, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, aside_base, digest, text_bytes
+from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, conflict_base, digest, text_bytes
 
 REASONS = (
     "duplicate",
@@ -60,39 +60,39 @@ class GarbageIndex:
         A conflicting content stands in no window: a proof by such a content would not hold, and would keep a later
         proof out. Of a segment without content everything but duplicates and emptiness is found.
         """
-        if segment.kind is not Kind.TOOL_CALL or segment.status is Status.PENDING or aside_base(segment.id):
+        if segment.kind is not Kind.TOOL_CALL or segment.status is Status.PENDING or conflict_base(segment.id):
             return []
-        proofs = self.duplicates(slot, segment) + self._plan(slot, segment)
+        proofs = self.find_duplicate(slot, segment) + self._superseded_plans(slot, segment)
         if _is_empty(segment):
             proofs.append((slot, Proof("empty", -1)))
         if segment.status is Status.ERROR:
-            failed = self._failed.setdefault(_attempt(segment), [])
+            failed = self._failed.setdefault(_attempt_key(segment), [])
             failed.append(slot)
             del failed[:-FAILED_KEPT_MAX]
             return proofs
-        for old in self._failed.pop(_attempt(segment), ()) if self._failed else ():
+        for old in self._failed.pop(_attempt_key(segment), ()) if self._failed else ():
             proofs.append((old, Proof("failed_then_succeeded", slot)))
         facts = segment.facts
         for use in segment.paths:
             if use.access is Access.READ and facts.is_pure_read and not facts.is_cut:
-                proofs += self._read(slot, use)
+                proofs += self._superseded_by_read(slot, use)
             elif use.access is Access.WRITE and facts.is_pure_write:
-                proofs += self._write(slot, use)
+                proofs += self._superseded_by_write(slot, use)
         reads = sum(use.access is Access.READ for use in segment.paths)
         if reads and facts.is_pure_read:
             self._unread_parts[slot] = reads
         return sorted(entry for entry in proofs if entry[0] < slot or entry[1].by == -1)
 
-    def duplicates(self, slot: int, segment: Segment) -> Found:
+    def find_duplicate(self, slot: int, segment: Segment) -> Found:
         """The older tool call with the same call and result, if there is one; records this one."""
-        if not segment.body or aside_base(segment.id):
+        if not segment.body or conflict_base(segment.id):
             return []
         call = text_bytes(f"{segment.tool} {segment.status}") + _CALL_ID.sub(b"", segment.skeleton, 1)
         key = digest(call, segment.body)
         old, self._likeness[key] = self._likeness.get(key, slot), slot
         return [(old, Proof("duplicate", slot))] if old < slot else []
 
-    def _plan(self, slot: int, segment: Segment) -> Found:
+    def _superseded_plans(self, slot: int, segment: Segment) -> Found:
         if not segment.facts.is_plan or segment.status is Status.ERROR:
             return []
         # A todo list follows from a plan, it does not replace it: each tool has its own newest.
@@ -100,7 +100,7 @@ class GarbageIndex:
         self._plans[segment.tool] = max(slot, old)
         return [(old, Proof("superseded_plan", slot))] if 0 <= old < slot else []
 
-    def _read(self, slot: int, use: PathUse) -> Found:
+    def _superseded_by_read(self, slot: int, use: PathUse) -> Found:
         proofs: Found = []
         for old, reason in self._paths.superseded_by(use, slot):
             parts = self._unread_parts.get(old)
@@ -115,7 +115,7 @@ class GarbageIndex:
             proofs.append((written, Proof("superseded_write", slot)))
         return proofs
 
-    def _write(self, slot: int, use: PathUse) -> Found:
+    def _superseded_by_write(self, slot: int, use: PathUse) -> Found:
         old, self._written[use.path] = self._written.get(use.path, slot), slot
         return [(old, Proof("superseded_write", slot))] if old < slot else []
 
@@ -127,7 +127,7 @@ def _is_empty(segment: Segment) -> bool:
     return 0 < len(results) == len(segment.body) and not any(piece.data.strip() for piece in results)
 
 
-def _attempt(segment: Segment) -> tuple[str, str, str]:
+def _attempt_key(segment: Segment) -> tuple[str, str, str]:
     """The key of the calls that try the same thing: the tool, with the file or with the command's first words."""
     path = segment.paths[0].path if segment.paths and not segment.command else ""
     return segment.tool, segment.facts.attempt, path

@@ -21,7 +21,7 @@ from itertools import pairwise
 from math import log
 from typing import NamedTuple
 
-from ctxgc.core.masks import table
+from ctxgc.core.masks import filter_table
 from ctxgc.core.reuse import SHIPPED, FixedFacts, Weights, fixed_logit
 from ctxgc.core.segment import Kind, State
 
@@ -91,7 +91,7 @@ class Heap:
     ) -> None:
         self.weights = weights
         self.evictable_kinds = frozenset(evictable_kinds)
-        self.evictable_kind_table = table(lambda code: code < len(KINDS) and KINDS[code] in self.evictable_kinds)
+        self.evictable_kind_table = filter_table(lambda code: code < len(KINDS) and KINDS[code] in self.evictable_kinds)
         """Translates the kind column to 1 where bodies may go at all."""
         self.ids: list[str] = []
         self.slot_of: dict[str, int] = {}
@@ -159,7 +159,7 @@ class Heap:
         self.ref_kinds.append(b"")
         self.state[slot] = FORGOTTEN  # Costs nothing until _fill sets what it is.
         is_last = self._is_ordered and (not self._order or self.place[self._order[-1]] <= entry.place)
-        self._fill(slot, entry, refs)
+        self._fill_slot(slot, entry, refs)
         if is_last:
             if entry.state <= EVICTED:
                 self._order.append(slot)
@@ -183,9 +183,9 @@ class Heap:
             state=self.state[slot],
         )
         self.set_state(slot, FORGOTTEN)  # Costs nothing until _fill sets what it is.
-        self._fill(slot, entry, [*self.edges_of(slot), *refs])
+        self._fill_slot(slot, entry, [*self.edges_of(slot), *refs])
 
-    def _fill(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]]) -> None:
+    def _fill_slot(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]]) -> None:
         self.kind[slot] = KINDS.index(entry.kind)
         self.flags[slot] = entry.flags
         self.traits[slot] = entry.traits
@@ -199,8 +199,8 @@ class Heap:
         self.tombstone[slot] = entry.tombstone_tokens
         self.freed[slot] = entry.body_tokens - entry.tombstone_tokens
         self.importance[slot] = entry.importance
-        self.tool[slot] = self._name("t:", entry.tool, self.tools)
-        self.task[slot] = self._name("k:", entry.task, self.tasks)
+        self.tool[slot] = self._number_of_name("t:", entry.tool, self.tools)
+        self.task[slot] = self._number_of_name("k:", entry.task, self.tasks)
         self.last_turn = max(self.last_turn, self.touched[slot])
         for later in range(slot, len(self.ids)):
             if self.born_peak[later] >= entry.born_turn:
@@ -210,14 +210,14 @@ class Heap:
         self.set_state(slot, entry.state)
         self._is_ordered = False
 
-    def _name(self, prefix: str, name: str, names: list[str]) -> int:
+    def _number_of_name(self, prefix: str, name: str, names: list[str]) -> int:
         number = self._names.get(prefix + name)
         if number is None and len(names) <= NAMES_MAX:
             number = self._names[prefix + name] = len(names)
             names.append(name)
         return number or 0
 
-    def _weigh(self, slot: int) -> None:
+    def _weigh_slot(self, slot: int) -> None:
         logit = fixed_logit(self.weights, self.reuse_facts(slot), self.importance[slot])
         self.logit[slot] = logit
         self.key[slot] = logit - log(max(self.freed[slot], 1))
@@ -236,7 +236,7 @@ class Heap:
         self.refs[slot] = tuple(self.slot_of[self.ids[target]] for target, _ in pairs)
         kinds = bytes(kind for _, kind in pairs)
         self.ref_kinds[slot] = self._shared_kinds.setdefault(kinds, kinds)
-        self._weigh(slot)
+        self._weigh_slot(slot)
 
     def has_evictable_kind(self, slot: int) -> bool:
         """Whether the slot's kind is one whose bodies are evicted at all."""
@@ -249,7 +249,7 @@ class Heap:
             return self.skeleton[slot] + self.body[slot]
         return self.skeleton[slot] + self.tombstone[slot] if state == EVICTED else 0
 
-    def _charge(self, slot: int, sign: int) -> None:
+    def _charge_sums(self, slot: int, sign: int) -> None:
         self.resident_tokens += sign * self.cost_of(slot)
         state = self.state[slot]
         if state == RESIDENT and self.evictable_kind_table[self.kind[slot]]:
@@ -259,11 +259,11 @@ class Heap:
 
     def set_state(self, slot: int, state: int) -> None:
         """Move a slot to a state; the sums follow. O(1)."""
-        self._charge(slot, -1)
+        self._charge_sums(slot, -1)
         if (self.state[slot] in (RESIDENT, EVICTED)) != (state in (RESIDENT, EVICTED)):
             self._is_ordered = False
         self.state[slot] = state
-        self._charge(slot, 1)
+        self._charge_sums(slot, 1)
 
     def set_place(self, slot: int, place: int) -> None:
         """Move a slot in the window."""
@@ -277,17 +277,17 @@ class Heap:
     def set_importance(self, slot: int, importance: float) -> None:
         """Worth beyond what the estimate sees: 0 to 1."""
         self.importance[slot] = importance
-        self._weigh(slot)
+        self._weigh_slot(slot)
 
     def set_namings(self, slot: int, namings: int) -> None:
         """Raise the slot's count of earlier segments that named one of its files (`PathIndex.name`)."""
         if namings > self.namings[slot]:
             self.namings[slot] = namings
-            self._weigh(slot)
+            self._weigh_slot(slot)
 
     def set_task(self, slot: int, task: str) -> None:
         """Put the slot into a task."""
-        self.task[slot] = self._name("k:", task, self.tasks)
+        self.task[slot] = self._number_of_name("k:", task, self.tasks)
 
     def touch(self, slot: int, turn: int) -> None:
         """An observed use; a turn counts once, as in the stash. O(1)."""

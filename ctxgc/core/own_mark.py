@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ctxgc.core.provider_cache import Entries, Mark, Prompt, Provider, Readable, findable
+from ctxgc.core.provider_cache import Entries, Mark, Prompt, Provider, Readable, findable_prefixes
 
 
 def own_mark(
@@ -35,26 +35,26 @@ def own_mark(
     host = sorted(prompt.marks)
     if not host or not provider.lookback_blocks or len(host) >= provider.marks_max:
         return None
-    best = _deepest(findable(provider, entries, prompt, now_s, is_mark_free=True))
-    reach = _deepest(findable(provider, entries, prompt, now_s))
+    best = _deepest_block(findable_prefixes(provider, entries, prompt, now_s, is_mark_free=True))
+    reach = _deepest_block(findable_prefixes(provider, entries, prompt, now_s))
     last = tombstone_blocks or 0
     if best > reach:
         # A mark further on than the look-back would not find the entry, and one before the entry neither.
         wanted = min(max(last, best), best + provider.lookback_blocks - 1)
-        blocks = _carrier(can_carry, best, wanted)
+        blocks = _last_carrier_block(can_carry, best, wanted)
     else:
-        blocks = _carrier(can_carry, 1, last)
+        blocks = _last_carrier_block(can_carry, 1, last)
     if not blocks or any(mark.blocks == blocks for mark in host):
         return None
     behind = next((mark for mark in host if mark.blocks > blocks), host[-1])
     return Mark(blocks, behind.life_s)
 
 
-def _deepest(found: Readable) -> int:
+def _deepest_block(found: Readable) -> int:
     return found.places[-1].blocks if found.places else 0
 
 
-def _carrier(can_carry: Sequence[bool], first: int, last: int) -> int:
+def _last_carrier_block(can_carry: Sequence[bool], first: int, last: int) -> int:
     """The last block in this range that may carry a mark, counted from 1; 0: none may."""
     return next((blocks for blocks in range(min(last, len(can_carry)), first - 1, -1) if can_carry[blocks - 1]), 0)
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from ctxgc.core.collector import Plan, Victim, evictable, plan
+from ctxgc.core.collector import Plan, Victim, evictable_mask, plan
 from ctxgc.core.garbage import proven_slots
 from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
 from ctxgc.core.mark import mark
@@ -219,9 +219,9 @@ def decide(
     same arguments, same decision. O(slots + references) where the pacer looks. Segments that the model has not seen
     yet, and segments just recalled, are roots, and stay like all of them (I2).
     """
-    todo = _over_limit(heap, paths, now, pacer)
+    todo = _plan_over_limit(heap, paths, now, pacer)
     if todo:
-        return Decision("hard_limit", todo, effects_of(heap, todo.victims, cache))
+        return Decision("hard_limit", todo, effects_of_eviction(heap, todo.victims, cache))
     if not cache.is_cold and not is_due(heap, allowance.grown_tokens):
         return None
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
@@ -238,7 +238,7 @@ def decide(
         remaining_tokens=remaining,
         victims=tuple(victims),
     )
-    return Decision("value", todo, effects_of(heap, victims, cache))
+    return Decision("value", todo, effects_of_eviction(heap, victims, cache))
 
 
 def is_due(heap: Heap, grown_tokens: int) -> bool:
@@ -255,7 +255,7 @@ Placed = tuple[int, Victim]
 """A victim with the tokens of the window before its slot."""
 
 
-def _over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Plan | None:
+def _plan_over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Plan | None:
     """The collection that a window over its hard limit needs, if it would free enough to be one."""
     limit = pacer.window_max_tokens
     if not 0 < limit < heap.resident_tokens:
@@ -269,7 +269,7 @@ def _over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Pl
 
 def _profitable_victims(heap: Heap, roots: bytearray, now: Now, pacer: PacerRules, cache: CacheState) -> list[Placed]:
     """Every body with a positive gain, in window order; the score is the gain."""
-    candidates = evictable(heap, roots)
+    candidates = evictable_mask(heap, roots)
     state, skeleton, body, tombstone, freed = heap.state, heap.skeleton, heap.body, heap.tombstone, heap.freed
     window, gain_min = heap.window(), max(pacer.rules.min_gain_tokens, 1)
     costs = [skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot]) for slot in window]
@@ -339,7 +339,7 @@ class Effects(NamedTuple):
         return round((pacer.prices.write - pacer.prices.read) * self.rewritten - saved, 1)
 
 
-def effects_of(heap: Heap, victims: Sequence[Victim], cache: CacheState = WARM) -> Effects:
+def effects_of_eviction(heap: Heap, victims: Sequence[Victim], cache: CacheState = WARM) -> Effects:
     """The effect of an eviction on the next request and on later requests. O(slots)."""
     out = {victim.slot: victim.freed_tokens for victim in victims}
     if not out:

@@ -80,7 +80,7 @@ class PathIndex:
     def __init__(self) -> None:
         self.histories: dict[str, PathHistory] = {}
 
-    def name(self, slot: int, uses: Iterable[PathUse]) -> dict[int, int]:
+    def record_naming(self, slot: int, uses: Iterable[PathUse]) -> dict[int, int]:
         """Record the files that a slot names: for the slot, and for each later slot of a file, the number of earlier
         slots.
 
@@ -89,7 +89,7 @@ class PathIndex:
         """
         namings = {slot: 0}
         for path in dict.fromkeys(use.path for use in uses):
-            namers = self._history(path).namers
+            namers = self._history_of(path).namers
             at = bisect_left(namers, slot)
             namers.insert(at, slot)
             del namers[USES_PER_PATH_MAX:]
@@ -132,9 +132,9 @@ class PathIndex:
             history.uncovered.remove(old)
         return sorted(slots)
 
-    def add(self, use: PathUse, slot: int, turn: int) -> None:
+    def record_use(self, use: PathUse, slot: int, turn: int) -> None:
         """Record a use. O(log uses) for a read, O(1) else."""
-        history = self._history(use.path)
+        history = self._history_of(use.path)
         history.touched_turn = max(history.touched_turn, turn)
         history.uses.append(Use(slot, use.access, use.first_line, use.last_line))
         if len(history.uses) > USES_PER_PATH_MAX:
@@ -147,14 +147,14 @@ class PathIndex:
         elif use.access is not Access.MENTION:
             history.last_change = max(history.last_change, slot)
 
-    def _history(self, path: str) -> PathHistory:
+    def _history_of(self, path: str) -> PathHistory:
         history = self.histories.get(path)
         if history is None:
             history = self.histories[path] = PathHistory()
             drop_oldest(self.histories, PATHS_MAX)
         return history
 
-    def reads(self, path: str) -> Iterator[int]:
+    def readers(self, path: str) -> Iterator[int]:
         """Slots that read the path, the latest admitted first."""
         history = self.histories.get(path)
         for use in reversed(history.uses) if history else ():

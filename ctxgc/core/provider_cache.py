@@ -159,13 +159,13 @@ _LEAST_TOKENS = (
 """Anthropic's table by model, 2026-11; all others cache from 1,024 tokens on."""
 
 
-def anthropic(model: str) -> Provider:
+def anthropic_provider(model: str) -> Provider:
     """Anthropic's cache as it is for this model."""
     least = next((tokens for names, tokens in _LEAST_TOKENS if names.search(model.lower())), LEAST_MIN_TOKENS)
     return replace(ANTHROPIC, least_tokens=least)
 
 
-def refusal(provider: Provider, marks: Sequence[Mark]) -> str:
+def refusal_of_marks(provider: Provider, marks: Sequence[Mark]) -> str:
     """Why the provider refuses a request with these marks; empty if the provider takes it."""
     if provider.name != ANTHROPIC.name:
         return ""
@@ -193,23 +193,23 @@ Entries = Mapping[Hashable, Entry]
 """By prefix, the least recently used first."""
 
 
-def noted(provider: Provider, entries: Entries, prompt: Prompt, now_s: float) -> dict[Hashable, Entry]:
+def entries_after_request(provider: Provider, entries: Entries, prompt: Prompt, now_s: float) -> dict[Hashable, Entry]:
     """The entries after this request was sent at `now_s` and answered with 200. O(entries + units).
 
     The entry that the request read is used again, and so is each entry that a mark of the request stands on. Whatever
     is older than its life leaves the model, however warm the session is.
     """
     alive = {prefix: entry for prefix, entry in entries.items() if entry.is_alive(now_s)}
-    found = findable(provider, alive, prompt, now_s).prefix
+    found = findable_prefixes(provider, alive, prompt, now_s).prefix
     written = {} if found is None else {found: alive[found].life_s}
-    written |= {unit.prefix: life_s for unit, life_s in _writes(provider, prompt)}
+    written |= {unit.prefix: life_s for unit, life_s in _written_units(provider, prompt)}
     for prefix, life_s in written.items():
         before = alive.pop(prefix, None)  # Taken out and put back: the order is that of use.
         alive[prefix] = Entry(max(life_s, before.life_s) if before else life_s, now_s)
     return dict(islice(alive.items(), max(0, len(alive) - ENTRIES_MAX), None))
 
 
-def _writes(provider: Provider, prompt: Prompt) -> list[tuple[Unit, float]]:
+def _written_units(provider: Provider, prompt: Prompt) -> list[tuple[Unit, float]]:
     """The units at whose ends an answered request leaves entries, and the lives of these."""
     long_enough = [unit for unit in prompt.units if unit.end.tokens >= provider.least_tokens]
     if not provider.marks_max:
@@ -251,14 +251,14 @@ class Readable(NamedTuple):
     marked: tuple[tuple[Place, float], ...]
     """The ends of the request's marks with their lives, in the prompt's order."""
 
-    def before(self, start: Place) -> Place:
+    def deepest_before(self, start: Place) -> Place:
         """The deepest place that an edit from `start` on leaves readable. O(log entries)."""
         count = bisect_right(self.places, start)
         return self.places[count - 1] if count else START
 
     def read_tokens(self, start: Place) -> int:
         """What the next request reads after an edit from `start` on."""
-        tokens = self.before(start).tokens
+        tokens = self.deepest_before(start).tokens
         return tokens - tokens % self.provider.step_tokens
 
     def bill(self, edit: Edit | None = None) -> Billed:
@@ -277,7 +277,7 @@ class Readable(NamedTuple):
         return Billed(read, cached - read, end - cached, long - read)
 
 
-def findable(
+def findable_prefixes(
     provider: Provider, entries: Entries, prompt: Prompt, now_s: float, *, is_mark_free: bool = False
 ) -> Readable:
     """The prefixes of `prompt` that a request with its marks finds at `now_s`. O(units + entries found).
@@ -305,7 +305,7 @@ def _mark_position(mark: Mark, prompt: Prompt) -> Place:
     return prompt.units[at - 1].end if at else START
 
 
-def moved_marks(marks: Iterable[Mark], standing_blocks: int, added_blocks: int) -> tuple[Mark, ...]:
+def predict_marks(marks: Iterable[Mark], standing_blocks: int, added_blocks: int) -> tuple[Mark, ...]:
     """Where a host's marks will stand once so many blocks are added: those on the messages move on with the end."""
     return tuple(
         mark._replace(blocks=mark.blocks + added_blocks) if mark.blocks > standing_blocks else mark for mark in marks
@@ -319,7 +319,9 @@ class Lesson(NamedTuple):
     is_explained: bool
 
 
-def learned(provider: Provider, entries: Entries, prompt: Prompt, now_s: float, billed_read_tokens: int) -> Lesson:
+def learn_from_bill(
+    provider: Provider, entries: Entries, prompt: Prompt, now_s: float, billed_read_tokens: int
+) -> Lesson:
     """Hold the billed read tokens of a request, sent at `now_s` with these entries alive, against the model.
 
     A bill that read from the cache for a request without marks is of a provider that needs none (`UNMARKED`).
@@ -329,9 +331,9 @@ def learned(provider: Provider, entries: Entries, prompt: Prompt, now_s: float, 
     """
     if provider.marks_max and not prompt.marks and billed_read_tokens:
         return Lesson(UNMARKED, True)
-    found = findable(provider, entries, prompt, now_s)
+    found = findable_prefixes(provider, entries, prompt, now_s)
     expected = found.bill().read
-    if agrees(expected, billed_read_tokens):
+    if agrees_with_bill(expected, billed_read_tokens):
         return Lesson(provider, True)
     if 0 < billed_read_tokens < provider.least_tokens - AGREES_TOKENS:
         return Lesson(replace(provider, least_tokens=max(billed_read_tokens, LEAST_MIN_TOKENS)), True)
@@ -339,11 +341,11 @@ def learned(provider: Provider, entries: Entries, prompt: Prompt, now_s: float, 
         least = next(2**power for power in (11, 12) if 2**power > expected)
         return Lesson(replace(provider, least_tokens=least), True)
     if provider.lookback_blocks and billed_read_tokens > expected:
-        beyond = findable(provider, entries, prompt, now_s, is_mark_free=True).places
+        beyond = findable_prefixes(provider, entries, prompt, now_s, is_mark_free=True).places
         distances = [
             mark.blocks - place.blocks + 1
             for place in beyond
-            if agrees(place.tokens, billed_read_tokens)
+            if agrees_with_bill(place.tokens, billed_read_tokens)
             for mark in prompt.marks
             if mark.blocks >= place.blocks
         ]
@@ -352,6 +354,6 @@ def learned(provider: Provider, entries: Entries, prompt: Prompt, now_s: float, 
     return Lesson(provider, False)
 
 
-def agrees(expected_tokens: int, billed_tokens: int) -> bool:
+def agrees_with_bill(expected_tokens: int, billed_tokens: int) -> bool:
     """Whether billed read tokens are what the model expected."""
     return abs(expected_tokens - billed_tokens) <= max(AGREES_TOKENS, AGREES_PART * billed_tokens)

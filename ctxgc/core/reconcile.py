@@ -117,7 +117,7 @@ def reconcile(host: HostList, session: KnownSession) -> Transitions:
     if unknown and is_whole:
         return Transitions(admit=admit, aside=aside, unknown=tuple(unknown))
     listed_conflicts = tuple(slot for slot in places if slot in conflicts)
-    evicted, resident = _states(host, session, places, conflicts)
+    evicted, resident = _state_changes(host, session, places, conflicts)
     return Transitions(
         admit=admit,
         aside=aside,
@@ -154,7 +154,7 @@ def doubtful_slots(digests: Mapping[int, str], session: KnownSession) -> set[int
     }
 
 
-def _states(
+def _state_changes(
     host: HostList, session: KnownSession, places: Mapping[int, int], conflicts: Set[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Slots to be evicted, and slots to be resident."""
@@ -192,11 +192,11 @@ def _departures(
     if host.is_whole:
         missing = [slot for slot in heap.window() if slot not in places]
         if missing:
-            slots_by_departure.setdefault(_reason(host, session, places), []).extend(missing)
+            slots_by_departure.setdefault(_departure_reason(host, session, places), []).extend(missing)
     return tuple((reason, tuple(slots)) for reason, slots in slots_by_departure.items())
 
 
-def _reason(host: HostList, session: KnownSession, places: Mapping[int, int]) -> Departure:
+def _departure_reason(host: HostList, session: KnownSession, places: Mapping[int, int]) -> Departure:
     """Why segments depart from a whole list: a summary that the window lacked says that the host compacted."""
     heap = session.heap
     fresh = (kind for id_, kind in host.contents.items() if id_ in host.places and id_ not in heap.slot_of)
@@ -234,8 +234,8 @@ def ids_by_content(
     ordinal. A forgotten segment is recognised by its id alone.
     """
     bases = {base_id(content.id) for content in contents}
-    holders = _holders(bases, heap, stamp_of)
-    fresh = {base: _uses(base) for base in bases}
+    holders = _ids_by_stamp(bases, heap, stamp_of)
+    fresh = {base: _numbered_ids(base) for base in bases}
     taken, ids = set(reserved), []
     for content in contents:
         id_, base = content.id, base_id(content.id)
@@ -253,16 +253,16 @@ def ids_by_content(
     return ids
 
 
-def _holders(bases: Set[str], heap: Heap, stamp_of: Callable[[int], Stamp]) -> dict[tuple[str, Stamp], list[str]]:
+def _ids_by_stamp(bases: Set[str], heap: Heap, stamp_of: Callable[[int], Stamp]) -> dict[tuple[str, Stamp], list[str]]:
     """Ids of the session, in order of their ordinals, by base and content; a forgotten segment has no content."""
     holders: dict[tuple[str, Stamp], list[str]] = {}
     for base in bases:
-        for id_ in takewhile(heap.slot_of.__contains__, _uses(base)):
+        for id_ in takewhile(heap.slot_of.__contains__, _numbered_ids(base)):
             slot = heap.slot_of[id_]
             if heap.state[slot] != FORGOTTEN:
                 holders.setdefault((base, stamp_of(slot)), []).append(id_)
     return holders
 
 
-def _uses(base: str) -> Iterator[str]:
+def _numbered_ids(base: str) -> Iterator[str]:
     return (tool_call_id(base, ordinal) for ordinal in count(1))

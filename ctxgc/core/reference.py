@@ -80,7 +80,7 @@ class ReferenceIndex:
         self._task_member: dict[str, int] = {}
 
     @property
-    def entries(self) -> int:
+    def entry_count(self) -> int:
         """Words and lines held: nearly all of the memory it takes."""
         return len(self._words) + len(self._lines)
 
@@ -95,7 +95,9 @@ class ReferenceIndex:
             "tasks": len(self._task_member),
         }
 
-    def refer(self, slot: int, segment: Segment, given: Iterable[int] = (), *, recalled: int = -1) -> list[Ref]:
+    def derive_references(
+        self, slot: int, segment: Segment, given: Iterable[int] = (), *, recalled: int = -1
+    ) -> list[Ref]:
         """References of a segment that takes `slot`, newest evidence first, without duplicates.
 
         `recalled` is the slot that the segment recalled, if any. Reads the index only; `add_facts` and `add_text`
@@ -153,7 +155,7 @@ class ReferenceIndex:
         for use in segment.paths:
             # A call that failed shows no lines and changes none, or at least nobody knows which.
             known = use._replace(access=Access.MENTION) if segment.status is Status.ERROR else use
-            self.paths.add(known, slot, segment.born_turn)
+            self.paths.record_use(known, slot, segment.born_turn)
 
     def add_text(self, slot: int, segment: Segment) -> None:
         """Record the words and lines that the segment in `slot` holds. Twice is as good as once."""

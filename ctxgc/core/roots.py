@@ -8,7 +8,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLANNING, Heap, Now
-from ctxgc.core.masks import all_of, ones, table
+from ctxgc.core.masks import and_masks, filter_table, mask_positions
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
@@ -34,13 +34,13 @@ SYSTEM, USER, PINS, RECENT, PENDING_CALL, PLAN, FILE, SUMMARY, TASK, OPEN, PROTE
 UNSEEN_TURNS = 1
 
 _BY_KIND = bytes({Kind.SYSTEM: SYSTEM, Kind.USER: USER}.get(kind, 0) for kind in KINDS).ljust(256, b"\0")
-_IS_PLAN = table(lambda kind: kind == KINDS.index(Kind.PLAN))
-_IS_SUMMARY = table(lambda kind: kind == KINDS.index(Kind.SUMMARY))
-_IS_PINNED = table(lambda flags: bool(flags & PINNED))
-_IS_PLAN_CALL = table(lambda flags: bool(flags & PLANNING) and not flags & (PENDING | ERRORED))
-_IS_PENDING = table(lambda flags: bool(flags & PENDING))
-_IS_INSIDE = table(lambda state: state <= EVICTED)
-_IS_OUTSIDE = table(lambda state: state > EVICTED)
+_IS_PLAN = filter_table(lambda kind: kind == KINDS.index(Kind.PLAN))
+_IS_SUMMARY = filter_table(lambda kind: kind == KINDS.index(Kind.SUMMARY))
+_IS_PINNED = filter_table(lambda flags: bool(flags & PINNED))
+_IS_PLAN_CALL = filter_table(lambda flags: bool(flags & PLANNING) and not flags & (PENDING | ERRORED))
+_IS_PENDING = filter_table(lambda flags: bool(flags & PENDING))
+_IS_INSIDE = filter_table(lambda state: state <= EVICTED)
+_IS_OUTSIDE = filter_table(lambda state: state > EVICTED)
 
 
 def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearray:
@@ -56,33 +56,33 @@ def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearra
             break  # Nothing before it is younger, even where a host rewound or an import came in late.
         if heap.born[slot] >= oldest_recent:
             roots[slot] = roots[slot] or RECENT
-    _mark_flags(heap, roots)
-    _newest_of_a_kind(heap, roots, rules)
-    _files(heap, paths, now, rules, roots)
+    _mark_flagged_roots(heap, roots)
+    _mark_newest_of_kind(heap, roots, rules)
+    _mark_file_roots(heap, paths, now, rules, roots)
     for slot, turn in heap.grace_until.items():
         if now.turn <= turn:
             roots[slot] = roots[slot] or RECALLED
-    for slot in ones(heap.state.translate(_IS_OUTSIDE)):
+    for slot in mask_positions(heap.state.translate(_IS_OUTSIDE)):
         roots[slot] = 0
     return roots
 
 
-def _mark_flags(heap: Heap, roots: bytearray) -> None:
-    for slot in ones(heap.flags.translate(_IS_PENDING)):
+def _mark_flagged_roots(heap: Heap, roots: bytearray) -> None:
+    for slot in mask_positions(heap.flags.translate(_IS_PENDING)):
         roots[slot] = PENDING_CALL
-    for slot in ones(heap.flags.translate(_IS_PINNED)):
+    for slot in mask_positions(heap.flags.translate(_IS_PINNED)):
         roots[slot] = PINS
 
 
-def _newest_of_a_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
+def _mark_newest_of_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
     inside = heap.state.translate(_IS_INSIDE)
-    summary = all_of(inside, heap.kind.translate(_IS_SUMMARY)).rfind(1)
+    summary = and_masks(inside, heap.kind.translate(_IS_SUMMARY)).rfind(1)
     if summary >= 0:
         roots[summary] = roots[summary] or SUMMARY
-    plan = all_of(inside, heap.kind.translate(_IS_PLAN)).rfind(1)
+    plan = and_masks(inside, heap.kind.translate(_IS_PLAN)).rfind(1)
     if plan >= 0:
         roots[plan] = roots[plan] or PLAN
-    _newest_plan_calls(heap, inside, roots)
+    _mark_newest_plans(heap, inside, roots)
     protected = {number for number, tool in enumerate(heap.tools) if tool and tool in rules.protect_tools}
     task = heap.tasks.index(rules.task) if rules.task and rules.task in heap.tasks else -1
     for slot in range(len(heap)) if protected or task >= 0 else ():
@@ -90,28 +90,28 @@ def _newest_of_a_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
             roots[slot] = roots[slot] or (TASK if heap.task[slot] == task else PROTECTED)
 
 
-def _newest_plan_calls(heap: Heap, inside: bytes | bytearray, roots: bytearray) -> None:
+def _mark_newest_plans(heap: Heap, inside: bytes | bytearray, roots: bytearray) -> None:
     """The newest call of each plan tool that went well: a todo list does not replace the plan it follows."""
     tools: set[int] = set()
-    for slot in reversed(list(ones(all_of(inside, heap.flags.translate(_IS_PLAN_CALL))))):
+    for slot in reversed(list(mask_positions(and_masks(inside, heap.flags.translate(_IS_PLAN_CALL))))):
         if heap.tool[slot] not in tools:
             tools.add(heap.tool[slot])
             roots[slot] = roots[slot] or PLAN
 
 
-def _files(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots: bytearray) -> None:
+def _mark_file_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots: bytearray) -> None:
     for path, history in paths.histories.items():
         is_open = path in rules.open_paths
         if is_open or history.touched_turn >= now.turn - rules.file_turns:
-            newest = next((slot for slot in paths.reads(path) if heap.state[slot] <= EVICTED), -1)
+            newest = next((slot for slot in paths.readers(path) if heap.state[slot] <= EVICTED), -1)
             if newest >= 0:
                 roots[newest] = roots[newest] or (OPEN if is_open else FILE)
-        if any(_is_match(path, glob) for glob in rules.protect_paths):
+        if any(_is_glob_match(path, glob) for glob in rules.protect_paths):
             for use in history.uses:
                 roots[use.slot] = roots[use.slot] or PROTECTED
 
 
-def _is_match(path: str, glob: str) -> bool:
+def _is_glob_match(path: str, glob: str) -> bool:
     """Whether a glob names a path: its brackets are letters of the path, or a choice of letters.
 
     Folders are named `[slug]` and `[...rest]`; a protected path may hold such a name beside a star.

@@ -298,7 +298,7 @@ def base_id(id_: str) -> str:
     return base if tilde and ordinal.isdecimal() else id_
 
 
-def aside_id(id_: str, stamp: bytes) -> str:
+def conflict_id(id_: str, stamp: bytes) -> str:
     """Id for a conflicting content: `CALL~DIGEST~1`, the same for the same digest.
 
     The id has a digest and no ordinal, because ordinals name later uses of the id.
@@ -306,7 +306,7 @@ def aside_id(id_: str, stamp: bytes) -> str:
     return tool_call_id(f"{id_}~{stamp.hex()[:ASIDE_DIGITS]}", 1)
 
 
-def aside_base(id_: str) -> str:
+def conflict_base(id_: str) -> str:
     """The id that a conflicting content came under; empty for an id that `aside_id` did not make."""
     match = _ASIDE.fullmatch(id_) if id_.endswith("~1") else None
     return match[1] if match else ""

@@ -24,7 +24,7 @@ def path_label(use: PathUse) -> str:
     return f"{use.path}:{use.first_line}-{use.last_line}"
 
 
-def label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
+def segment_label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
     """What a segment is in a few words: tool with path and lines, or with its command. Never body text.
 
     Of any other segment the kind, with the file or the name of the output: `attachment: docs/api.md`. At most
@@ -36,28 +36,28 @@ def label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
     # A command of that length was cut, and its text may be a piece of the body: a label holds nothing of it.
     command = segment.command if len(segment.command) < COMMAND_CHARS_MAX else ""
     if command and (is_tool_call or not touched):
-        return _begin(f"{head}: {_printable(' '.join(command.split()))}", LABEL_CHARS_MAX, bytes_max)
+        return _cut_after(f"{head}: {_printable(' '.join(command.split()))}", LABEL_CHARS_MAX, bytes_max)
     if not touched:
         is_cut = is_tool_call and segment.command and not command
-        return _begin(f"{head}: {LONG_COMMAND}" if is_cut else head, LABEL_CHARS_MAX, bytes_max)
+        return _cut_after(f"{head}: {LONG_COMMAND}" if is_cut else head, LABEL_CHARS_MAX, bytes_max)
     more = f" +{len(touched) - 1}" if len(touched) > 1 and is_tool_call else ""
-    head = _begin(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + (" " if is_tool_call else ": ")
+    head = _cut_after(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + (" " if is_tool_call else ": ")
     path = _printable(path_label(touched[0]))
-    return head + _end(path, LABEL_CHARS_MAX - len(head + more), bytes_max - len((head + more).encode())) + more
+    return head + _cut_before(path, LABEL_CHARS_MAX - len(head + more), bytes_max - len((head + more).encode())) + more
 
 
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _begin(text: str, chars_max: int, bytes_max: int) -> str:
+def _cut_after(text: str, chars_max: int, bytes_max: int) -> str:
     """As much of the beginning as fits, with an ellipsis if that is not all."""
     if len(text) <= chars_max and len(text.encode()) <= bytes_max:
         return text
     return text[: chars_max - 1].encode()[: bytes_max - 3].decode("utf-8", "ignore") + "…"
 
 
-def _end(text: str, chars_max: int, bytes_max: int) -> str:
+def _cut_before(text: str, chars_max: int, bytes_max: int) -> str:
     if len(text) <= chars_max and len(text.encode()) <= bytes_max:
         return text
     return "…" + text[1 - chars_max :].encode()[3 - bytes_max :].decode("utf-8", "ignore")
@@ -70,7 +70,7 @@ def size_label(tokens: int) -> str:
     return f"{tokens / 1000:.1f}k" if tokens < 9950 else f"{round(tokens / 1000)}k"
 
 
-def address_told(text: str) -> Address | None:
+def address_in_tombstone(text: str) -> Address | None:
     """The address in a tombstone, if the text may be a tombstone."""
     if not (text.startswith(_BEGINS) and text.endswith("]")):
         return None
@@ -98,10 +98,11 @@ def tombstone_affixes(address: Address, *, can_recall: bool = True) -> tuple[str
 
 def tombstone_words(segment: Segment, body_tokens: int) -> str:
     """The segment's own part of its tombstone: label and size."""
-    return f" {_unclosed(label(segment, TOMBSTONE_LABEL_BYTES_MAX))}, {size_label(body_tokens)} tokens"
+    label = _without_open_brackets(segment_label(segment, TOMBSTONE_LABEL_BYTES_MAX))
+    return f" {label}, {size_label(body_tokens)} tokens"
 
 
-def _unclosed(text: str) -> str:
+def _without_open_brackets(text: str) -> str:
     """The text without a bracket that would close the tombstone's own, or leave it open: round ones stand there."""
     signs, opened = list(text), list[int]()
     for at, sign in enumerate(text):

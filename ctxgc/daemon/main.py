@@ -26,7 +26,7 @@ from typing import Any
 import uvloop
 
 from ctxgc import __version__
-from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load
+from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load_config
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.feeds.watch import Watcher
 from ctxgc.daemon.forgotten import overwrite_forgotten
@@ -83,14 +83,14 @@ class Daemon:
     def reload(self) -> tuple[list[str], list[str]]:
         """Read the configuration again; see `Control.reload`."""
         assert self._services is not None
-        fresh = load(self._config_file, os.environ)
+        fresh = load_config(self._config_file, os.environ)
         changed, waiting = apply_config(self._services, fresh)
         self.config = self._services.config
         return changed, waiting
 
     async def run(self, sockets: Sequence[socket.socket]) -> None:
         """Serve until told to stop."""
-        self._heed_signals()
+        self._handle_signals()
         stash = SqliteStash(_stash_path(self.config), reserve_bytes=self.config.stash.reserve_bytes)
         await stash.open()
         worker = ThreadPoolExecutor(1, thread_name_prefix="ctxgc-worker")
@@ -111,7 +111,7 @@ class Daemon:
             async with self._serving(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)
-                await self._until_stopped(server, watcher)
+                await self._wait_until_stopped(server, watcher)
                 await watcher.close()
         finally:
             if scrubber is not None:
@@ -150,7 +150,7 @@ class Daemon:
             sd_notify("STOPPING=1", os.environ)
             await server.stop()
 
-    def _heed_signals(self) -> None:
+    def _handle_signals(self) -> None:
         """From the first moment: the socket can be connected to before the stash is open."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -166,7 +166,7 @@ class Daemon:
         except (BadConfig, CtxgcError) as error:
             print(f"ctxgcd: configuration not reloaded: {error}", file=sys.stderr)
 
-    async def _until_stopped(self, server: Server, watcher: Watcher) -> None:
+    async def _wait_until_stopped(self, server: Server, watcher: Watcher) -> None:
         """Wait for the end; meanwhile feed the watchdog, and notice when the daemon is idle."""
         watchdog_s = watchdog_interval_s(os.environ)
         idle_s = self.config.daemon.idle_exit_s
@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     overwrite_what_is_freed()
     try:
-        config = load(arguments.config, os.environ)
+        config = load_config(arguments.config, os.environ)
         if arguments.state_dir:
             folder = arguments.state_dir
             folder = folder if folder == MEMORY else folder.absolute()
@@ -275,7 +275,7 @@ def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
             instance.announce(path or os.fsdecode(sockets[0].getsockname()))
         uvloop.run(serve(config, config_file, path, sockets, instances))
     except* CtxgcError as group:
-        raise _first(group) from None
+        raise _first_error(group) from None
     finally:
         at_socket.close()
         if at_socket is not state:
@@ -283,9 +283,9 @@ def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
     return 0
 
 
-def _first(group: BaseExceptionGroup[CtxgcError]) -> CtxgcError:
+def _first_error(group: BaseExceptionGroup[CtxgcError]) -> CtxgcError:
     inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+    return _first_error(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _stash_path(config: Config) -> Path:

@@ -16,7 +16,7 @@ from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
 from ctxgc.core.labels import tokens_label
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
-from ctxgc.core.tombstone import label
+from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.departures import departed_of
 from ctxgc.daemon.sessions.pacer_status import Pacing
@@ -231,7 +231,7 @@ def plan_reply(
         freed_tokens=before - after,
         evicted=len(todo.victims),
         victims=[_victim_reply(session, victim, part, labels) for victim in largest_victims(todo, limit)],
-        by_reason=_by_reason(todo, part),
+        by_reason=_victims_by_reason(todo, part),
         protected_by=protected_by,
         held_by={HIDDEN if name == SYSTEM_AND_TOOLS else name: tokens for name, tokens in protected_by.items()},
         predicted_cost=outcome.predicted_cost * (session.calibration.ratio if is_billed else 1.0),
@@ -239,7 +239,7 @@ def plan_reply(
         rendered_by=session.row.rendered_by.value,
         mode=MODES[session.row.rendered_by.value],
         effect=(UNDONE if outcome.trigger == "undo" else EFFECTS)[session.row.rendered_by],
-        changed=_sentence(len(todo.victims), before - after, is_dry, is_protected=bool(protected_by)),
+        changed=_plan_sentence(len(todo.victims), before - after, is_dry, is_protected=bool(protected_by)),
         next=_next_step(outcome, protected_by, target, after),
     )
 
@@ -266,7 +266,7 @@ def _protected_by(todo: Plan, part: Callable[[int], int], hidden_tokens: int) ->
     return dict(sorted(protected.items(), key=lambda entry: -entry[1]))
 
 
-def _sentence(victims: int, freed: int, is_dry: bool, *, is_protected: bool) -> str:
+def _plan_sentence(victims: int, freed: int, is_dry: bool, *, is_protected: bool) -> str:
     if not victims and is_protected:
         return "nothing more can go"
     if not victims:
@@ -280,7 +280,7 @@ def largest_victims(todo: Plan, limit: int) -> list[Victim]:
     return sorted(todo.victims, key=lambda v: (-v.freed_tokens, v.slot))[:limit]
 
 
-def _by_reason(todo: Plan, part: Callable[[int], int]) -> dict[str, ReasonReply]:
+def _victims_by_reason(todo: Plan, part: Callable[[int], int]) -> dict[str, ReasonReply]:
     freed: dict[str, list[int]] = {}
     for victim in todo.victims:
         freed.setdefault(victim.reason, []).append(victim.freed_tokens)
@@ -324,7 +324,7 @@ def collection_reply(
     """A line of the journal; with labels its victims too. Tokens are raw."""
     victims = None
     if labels is not None:
-        victims = [_victim_reply(session, e, int, labels) for e in sorted(record.evictions, key=_by_size)]
+        victims = [_victim_reply(session, e, int, labels) for e in sorted(record.evictions, key=_size_key)]
     return CollectionReply(
         collection=record.id,
         wall_s=record.wall_s,
@@ -345,13 +345,13 @@ def collection_reply(
     )
 
 
-def _by_size(eviction: Eviction) -> tuple[int, int]:
+def _size_key(eviction: Eviction) -> tuple[int, int]:
     return (-eviction.freed_tokens, eviction.seq)
 
 
 def labels_of(rows: Iterable[SegmentRow]) -> dict[int, str]:
     """Labels by seq."""
-    return {row.seq: label(row.segment) for row in rows}
+    return {row.seq: segment_label(row.segment) for row in rows}
 
 
 def hit_reply(hit: Hit) -> HitReply:
@@ -362,7 +362,7 @@ def hit_reply(hit: Hit) -> HitReply:
         id=row.segment.id,
         kind=row.segment.kind.value,
         tool=row.segment.tool,
-        label=label(row.segment),
+        label=segment_label(row.segment),
         state=row.state.value,
         tokens=row.skeleton_tokens + sum(tokens for _, _, tokens in row.pieces),
         wall_s=row.segment.wall_s,

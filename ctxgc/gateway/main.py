@@ -23,7 +23,7 @@ from typing import Any
 
 import uvloop
 
-from ctxgc.config import BadConfig, Config, config_path, load
+from ctxgc.config import BadConfig, Config, config_path, load_config
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.daemon_client import DaemonClient, VerbCaller
 from ctxgc.gateway.editing.request_editor import RequestEditor
@@ -70,7 +70,7 @@ def require_settings(*, config: str = "", host: str = "", port: int | None = Non
 def _config_with(config: str, host: str, port: int | None) -> Config:
     """The configuration, with the address of the command line in place of its own. Raises `BadConfig`."""
     overrides: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
-    read = load(Path(config) if config else None, os.environ)
+    read = load_config(Path(config) if config else None, os.environ)
     return read.model_copy(update={"gateway": read.gateway.model_copy(update=overrides)})
 
 

@@ -76,7 +76,10 @@ def _uid_by_diag(own: Address, peer: Address, wanted: int) -> int | None:
 
 def _uid_by_table(own: Address, peer: Address, state: int) -> int | None:
     """The uid by /proc/net/tcp and tcp6, without `sock_diag`; an IPv6 socket may hold an IPv4 connection."""
-    wanted = {f"{_hex(*there)} {_hex(*here)}" for there, here in zip(_forms(peer), _forms(own), strict=True)}
+    wanted = {
+        f"{_hex_address(*there)} {_hex_address(*here)}"
+        for there, here in zip(_address_forms(peer), _address_forms(own), strict=True)
+    }
     for name in ("tcp", "tcp6"):
         try:
             with open(f"/proc/net/{name}", "rb") as file:
@@ -90,13 +93,13 @@ def _uid_by_table(own: Address, peer: Address, state: int) -> int | None:
     return None
 
 
-def _forms(address: Address) -> Iterator[tuple[bytes, int]]:
+def _address_forms(address: Address) -> Iterator[tuple[bytes, int]]:
     packed = ip_address(address[0]).packed
     yield packed, address[1]
     yield (b"\0" * 10 + b"\xff\xff" + packed if len(packed) == 4 else packed), address[1]
 
 
-def _hex(packed: bytes, port: int) -> str:
+def _hex_address(packed: bytes, port: int) -> str:
     """An address as the tables write it: words of four bytes in the machine's order."""
     words = struct.unpack(f"={len(packed) // 4}I", packed)
     return "".join(f"{word:08X}" for word in words) + f":{port:04X}"

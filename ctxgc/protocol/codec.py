@@ -193,7 +193,7 @@ class Decoder:
         if self._is_first_read:
             self._is_first_read = False
             if data[0] not in TEXT_FIRST_BYTES:
-                return [self._close(BadLine(WHO_WE_ARE, hint=TRY_PING))]
+                return [self._close_stream(BadLine(WHO_WE_ARE, hint=TRY_PING))]
         frames: list[Frame] = []
         for line in self._lines.feed(data):
             frame = self._frame(line)
@@ -203,7 +203,7 @@ class Decoder:
                     return frames
         if self._lines.is_too_long:
             text = f"a line is longer than {self._frame_bytes_max} bytes"
-            frames.append(self._close(FrameTooLarge(text, hint="send large text with segment.add_file")))
+            frames.append(self._close_stream(FrameTooLarge(text, hint="send large text with segment.add_file")))
         return frames
 
     def _frame(self, line: bytes) -> Frame | None:
@@ -218,14 +218,16 @@ class Decoder:
     def _bad_line(self, line: bytes, error: Exception) -> Refusal:
         is_first, self._is_first_line = self._is_first_line, False
         if is_first and HTTP_LINE.match(line):
-            return self._close(BadLine(WHO_WE_ARE, hint=TRY_PING))
+            return self._close_stream(BadLine(WHO_WE_ARE, hint=TRY_PING))
         self._bad_lines_in_row += 1
         if self._bad_lines_in_row >= BAD_LINES_MAX:
-            return self._close(BadLine(f"{BAD_LINES_MAX} lines in a row were not JSON; {WHO_WE_ARE}", hint=TRY_PING))
+            return self._close_stream(
+                BadLine(f"{BAD_LINES_MAX} lines in a row were not JSON; {WHO_WE_ARE}", hint=TRY_PING)
+            )
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         return Refusal(BadLine(f"not a line of JSON: {reason}", hint=TRY_PING))
 
-    def _close(self, error: CtxgcError) -> Refusal:
+    def _close_stream(self, error: CtxgcError) -> Refusal:
         self.is_closed = True
         return Refusal(error, closes=True)
 
@@ -246,10 +248,10 @@ def _frame_of(line: bytes) -> Frame:
     items = [item for item in msgspec.structs.astuple(_HEADS.decode(line)) if item is not None]
     if not 1 <= len(items) <= BATCH_MAX:
         return Refusal(BadRequest(f"a batch holds 1 to {BATCH_MAX} requests"))
-    return Batch([_item(bytes(item)) for item in items])
+    return Batch([_batch_item(bytes(item)) for item in items])
 
 
-def _item(line: bytes) -> Request | Refusal:
+def _batch_item(line: bytes) -> Request | Refusal:
     frame = _frame_of(line)
     return Refusal(BadRequest("a batch holds requests, not batches")) if isinstance(frame, Batch) else frame
 

@@ -26,7 +26,7 @@ SOCKET_PATH_BYTES_MAX = SOCKET_PATH_BYTES.get(sys.platform, min(SOCKET_PATH_BYTE
 """`sun_path` of Linux holds 108 bytes with its NUL, that of macOS 104."""
 
 
-def home(environment: Mapping[str, str]) -> str:
+def home_folder(environment: Mapping[str, str]) -> str:
     """The user's home folder: `HOME` if that is an absolute path, else the one of the user database."""
     path = environment.get("HOME", "")
     if path.startswith("/"):
@@ -40,18 +40,18 @@ def home(environment: Mapping[str, str]) -> str:
 def expand_home(path: str, environment: Mapping[str, str]) -> str:
     """The path with a leading `~` or `~user` replaced by that home folder."""
     if path == "~" or path.startswith("~/"):
-        return os.path.join(home(environment), path[2:]) if path[2:] else home(environment)
+        return os.path.join(home_folder(environment), path[2:]) if path[2:] else home_folder(environment)
     return os.path.expanduser(path)
 
 
 def state_home(environment: Mapping[str, str]) -> str:
     """The folder that `XDG_STATE_HOME` names, `~/.local/state` without it."""
-    return _xdg(environment, "XDG_STATE_HOME") or os.path.join(home(environment), ".local", "state")
+    return _xdg_folder(environment, "XDG_STATE_HOME") or os.path.join(home_folder(environment), ".local", "state")
 
 
 def config_file(environment: Mapping[str, str]) -> str:
     """The configuration file: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under `~/.config`. It may be absent."""
-    folder = _xdg(environment, "XDG_CONFIG_HOME") or os.path.join(home(environment), ".config")
+    folder = _xdg_folder(environment, "XDG_CONFIG_HOME") or os.path.join(home_folder(environment), ".config")
     return os.path.join(folder, "ctxgc", "config.toml")
 
 
@@ -70,7 +70,7 @@ def socket_path(flag: str, environment: Mapping[str, str]) -> str:
 
     Raises BadSocketPath for a path that is longer than the system allows.
     """
-    folder = _xdg(environment, "XDG_RUNTIME_DIR") or state_home(environment)
+    folder = _xdg_folder(environment, "XDG_RUNTIME_DIR") or state_home(environment)
     path = flag or environment.get("CTXGC_SOCKET") or os.path.join(folder, "ctxgc", "ctxgc.sock")
     path = os.path.abspath(path)
     size_bytes = len(os.fsencode(path))
@@ -79,7 +79,7 @@ def socket_path(flag: str, environment: Mapping[str, str]) -> str:
     return path
 
 
-def _xdg(environment: Mapping[str, str], name: str) -> str:
+def _xdg_folder(environment: Mapping[str, str], name: str) -> str:
     """The folder that an XDG variable names; empty where the variable is missing, empty or relative."""
     path = environment.get(name, "")
     return path if path.startswith("/") else ""

@@ -24,7 +24,7 @@ from ctxgc.protocol.params import (
     Mutating,
     MutatingSession,
     Name,
-    Nothing,
+    NoParams,
     OfSession,
     Params,
     RendererBefore,
@@ -100,7 +100,7 @@ class SessionRender(OfSession):
     format: WireFormatName = "anthropic_messages"
 
 
-def _empty() -> Any:
+def _empty_list() -> Any:
     """An empty list where none is given; a plain default would be copied deeply for each segment, at half its cost."""
     return Field(default_factory=list, json_schema_extra={"default": []})
 
@@ -115,11 +115,11 @@ class NewSegment(Params):
     tool: Name = ""
     input: dict[str, Any] | None = None
     status: Literal["ok", "error", "pending"] = "ok"
-    paths: list[Annotated[str, Field(max_length=PATH_CHARS_MAX)]] = _empty()
-    refs: list[Name] = _empty()
+    paths: list[Annotated[str, Field(max_length=PATH_CHARS_MAX)]] = _empty_list()
+    refs: list[Name] = _empty_list()
     importance: Annotated[float, Field(ge=0, le=1)] = 0.5
     task: Name = ""
-    tags: list[Name] = _empty()
+    tags: list[Name] = _empty_list()
     wall_s: WallSeconds = 0.0
     is_pinned: bool = False
 
@@ -338,8 +338,8 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "hello": Verb(Hello, daemon.HelloReply, "who is there, and what it can do"),
-    "ping": Verb(Nothing, daemon.PongReply, "answers at once"),
-    "rpc.discover": Verb(Nothing, daemon.DiscoverReply, "every verb with the JSON Schema of its params"),
+    "ping": Verb(NoParams, daemon.PongReply, "answers at once"),
+    "rpc.discover": Verb(NoParams, daemon.DiscoverReply, "every verb with the JSON Schema of its params"),
     "session.open": Verb(SessionOpen, sessions.SessionReply, "create a session, or open the one that exists", True),
     "session.list": Verb(SessionList, sessions.SessionsReply, "known sessions, newest first"),
     "session.show": Verb(
@@ -375,7 +375,7 @@ VERBS: dict[str, Verb] = {
     ),
     "stash.forget": Verb(StashForget, stash.ForgetReply, "erase segments for good", True),
     "stash.tiers": Verb(
-        Nothing, stash.TiersReply, "how much is hot (in memory too), warm (indexed) and cold (not indexed yet)"
+        NoParams, stash.TiersReply, "how much is hot (in memory too), warm (indexed) and cold (not indexed yet)"
     ),
     "messages.collect": Verb(MessagesCollect, sessions.RenderReply, "make a list of a model API fit a budget", True),
     "window.sync": Verb(WindowSync, SyncReply, "the gateway's word on a session's window; what is to leave it", True),
@@ -383,16 +383,16 @@ VERBS: dict[str, Verb] = {
     "export": Verb(Export, stash.ExportReply, "write a session whole to a new file, which `import` brings back"),
     "backup": Verb(Backup, stash.BackupReply, "a consistent copy of the stash"),
     "watch.add": Verb(WatchAdd, daemon.WatchReply, "follow transcripts as they grow", True),
-    "watch.list": Verb(Nothing, daemon.WatchReply, "what is being followed, and how far"),
+    "watch.list": Verb(NoParams, daemon.WatchReply, "what is being followed, and how far"),
     "watch.remove": Verb(WatchAdd, daemon.WatchReply, "stop following", True),
     "subscribe": Verb(Subscribe, daemon.SubscribedReply, "receive events"),
-    "unsubscribe": Verb(Nothing, daemon.SubscribedReply, "receive no more events"),
+    "unsubscribe": Verb(NoParams, daemon.SubscribedReply, "receive no more events"),
     "tx": Verb(Tx, daemon.TxReply, "mutations of one session, all or none", True),
-    "stats": Verb(Nothing, daemon.StatsReply, "counts and sizes of the daemon"),
-    "metrics": Verb(Nothing, daemon.MetricsReply, "the same as Prometheus text"),
-    "slowlog": Verb(Nothing, daemon.SlowlogReply, "the slowest requests"),
-    "config.get": Verb(Nothing, daemon.ConfigReply, "the configuration in force"),
-    "config.reload": Verb(Nothing, daemon.ReloadReply, "read the configuration file again"),
+    "stats": Verb(NoParams, daemon.StatsReply, "counts and sizes of the daemon"),
+    "metrics": Verb(NoParams, daemon.MetricsReply, "the same as Prometheus text"),
+    "slowlog": Verb(NoParams, daemon.SlowlogReply, "the slowest requests"),
+    "config.get": Verb(NoParams, daemon.ConfigReply, "the configuration in force"),
+    "config.reload": Verb(NoParams, daemon.ReloadReply, "read the configuration file again"),
     "doctor": Verb(Doctor, daemon.DoctorReply, "checks of folder, socket, stash, its pages, ranks and clocks"),
     "shutdown": Verb(Shutdown, daemon.StoppingReply, "stop the daemon"),
 }

@@ -95,7 +95,7 @@ class MutatingSession(OfSession, Mutating):
     """Params of a verb that changes one session."""
 
 
-class Nothing(Params):
+class NoParams(Params):
     """No params."""
 
 

@@ -42,7 +42,7 @@ def ensure_daemon(
     not ours or no daemon came up within `start_s`, CallFailed `config` if its configuration or folder will not do; the
     message ends with the last line of the daemon's log.
     """
-    if _listens(path):
+    if _is_listening(path):
         return False
     folder = os.path.dirname(path)
     gives_up_at = time.monotonic() + start_s
@@ -54,15 +54,15 @@ def ensure_daemon(
         raise CallFailed("config", 0, f"no socket can be made in {folder}: {error.strerror}", hint) from error
     try:
         _lock_until(lock, gives_up_at)
-        if _listens(path):  # The command that held the lock before may have started the daemon.
+        if _is_listening(path):  # The command that held the lock before may have started the daemon.
             return False
-        _wait_for(path, _spawn(path, arguments, command), gives_up_at)
+        _wait_for_daemon(path, _spawn_daemon(path, arguments, command), gives_up_at)
     finally:
         os.close(lock)
     return True
 
 
-def _listens(path: str) -> bool:
+def _is_listening(path: str) -> bool:
     try:
         open_connection(path, START_S).close()
     except Unreachable as error:
@@ -82,7 +82,7 @@ def _lock_until(lock: int, gives_up_at: float) -> None:
             time.sleep(WAIT_S_MIN)
 
 
-def _spawn(path: str, arguments: Sequence[str], command: Sequence[str]) -> int:
+def _spawn_daemon(path: str, arguments: Sequence[str], command: Sequence[str]) -> int:
     """Start a daemon that outlives this command; its pid. Its output goes to a new `ctxgcd.log` beside the socket.
 
     `posix_spawn` and not `subprocess`, whose import would cost every command a third of its time.
@@ -97,26 +97,26 @@ def _spawn(path: str, arguments: Sequence[str], command: Sequence[str]) -> int:
     return os.posix_spawn(words[0], words, NO_THREAD_CACHES | os.environ, file_actions=files, setsid=True)
 
 
-def _wait_for(path: str, pid: int, gives_up_at: float) -> None:
+def _wait_for_daemon(path: str, pid: int, gives_up_at: float) -> None:
     wait_s = WAIT_S_MIN
     is_running = True
-    while not _listens(path):
+    while not _is_listening(path):
         if is_running:
             exited_pid, status = os.waitpid(pid, os.WNOHANG)
             is_running = exited_pid == 0
             # The loser of a race exits with EXIT_BUSY; then the winner's socket is about to appear.
             code = 0 if is_running else os.waitstatus_to_exitcode(status)
             if code == EXIT_CONFIG:
-                raise CallFailed("config", 0, f"the daemon did not start: {_last_words(path)}", CONFIG_HINT)
+                raise CallFailed("config", 0, f"the daemon did not start: {_log_tail(path)}", CONFIG_HINT)
             if code not in (0, EXIT_BUSY):
-                raise Unreachable(f"the daemon did not start: {_last_words(path)}", "`ctxgc doctor` looks into it")
+                raise Unreachable(f"the daemon did not start: {_log_tail(path)}", "`ctxgc doctor` looks into it")
         if time.monotonic() + wait_s > gives_up_at:
-            raise Unreachable(f"the daemon did not come up in time: {_last_words(path)}")
+            raise Unreachable(f"the daemon did not come up in time: {_log_tail(path)}")
         time.sleep(wait_s)
         wait_s = min(wait_s * 1.5, WAIT_S_MAX)
 
 
-def _last_words(path: str) -> str:
+def _log_tail(path: str) -> str:
     log_path = os.path.join(os.path.dirname(path), LOG_NAME)
     with open(log_path, "rb") as log:
         log.seek(max(0, os.fstat(log.fileno()).st_size - LAST_WORDS_BYTES_MAX))

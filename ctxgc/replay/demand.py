@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ctxgc.core.reference import code_words, source_lines
 from ctxgc.core.segment import Kind
-from ctxgc.replay.trace import Episode, Sized, Turn
+from ctxgc.replay.trace import CountedSegment, Episode, Turn
 
 HOLDERS_MAX = 3
 LINE_CHARS_MIN = 16
@@ -86,7 +86,7 @@ def lines_of(text: str) -> list[str]:
     return [line for line in source_lines(text) if len(line) >= LINE_CHARS_MIN]
 
 
-def _split(sized: Sized, scope: EvictionScope) -> tuple[str, str]:
+def _split_text(sized: CountedSegment, scope: EvictionScope) -> tuple[str, str]:
     """(fixed text, evictable text) of a segment under a scope."""
     segment = sized.segment
     if segment.has_opaque or segment.kind not in scope.kinds:
@@ -99,7 +99,7 @@ def _split(sized: Sized, scope: EvictionScope) -> tuple[str, str]:
     return "\n".join(fixed), "\n".join(body)
 
 
-def _skeleton(sized: Sized) -> str:
+def _skeleton(sized: CountedSegment) -> str:
     """A call's text besides its large inputs. Its id is no word of anyone: pairs are no demand."""
     if sized.segment.kind is not Kind.TOOL_CALL:
         return ""
@@ -178,7 +178,7 @@ def _voice_of(texts: Sequence[str]) -> Voice:
     )
 
 
-class _Index:
+class _DemandIndex:
     """The holders of words and lines so far."""
 
     def __init__(self) -> None:
@@ -189,23 +189,23 @@ class _Index:
         self.fixed_lines: set[str] = set()
         self.cleared: set[int] = set()
 
-    def add(self, sized: Sized, scope: EvictionScope) -> None:
-        fixed, body = _split(sized, scope)
-        self.fix(Voice(words_of(fixed), tuple(lines_of(fixed))))
+    def add(self, sized: CountedSegment, scope: EvictionScope) -> None:
+        fixed, body = _split_text(sized, scope)
+        self.add_fixed_text(Voice(words_of(fixed), tuple(lines_of(fixed))))
         self.add_body(sized, body)
 
-    def add_result(self, sized: Sized, scope: EvictionScope) -> None:
+    def add_result(self, sized: CountedSegment, scope: EvictionScope) -> None:
         """Of a reply whose voices another's took the place of."""
-        self.add_body(sized, _split(sized, scope)[1])
+        self.add_body(sized, _split_text(sized, scope)[1])
         if sized.segment.has_opaque:
-            self.fix(_voice_of([piece.text for piece in sized.segment.body if piece.name == "result"]))
+            self.add_fixed_text(_voice_of([piece.text for piece in sized.segment.body if piece.name == "result"]))
 
-    def fix(self, said: Voice) -> None:
+    def add_fixed_text(self, said: Voice) -> None:
         """This text stays in every prompt."""
         self.fixed_words.update(said.words)
         self.fixed_lines.update(said.lines)
 
-    def add_body(self, sized: Sized, body: str) -> None:
+    def add_body(self, sized: CountedSegment, body: str) -> None:
         """This text may go."""
         if not body:
             return
@@ -240,7 +240,7 @@ class _Index:
 
 def demand_of(episode: Episode, scope: EvictionScope, outputs: Sequence[Output] | None = None) -> Demand:
     """The demand of each turn; with `outputs` those instead of the episode's own (the placebo)."""
-    index = _Index()
+    index = _DemandIndex()
     wants = []
     for number, turn in enumerate(episode.turns):
         for sized in turn.before:
@@ -249,7 +249,7 @@ def demand_of(episode: Episode, scope: EvictionScope, outputs: Sequence[Output] 
         output = output_of(turn) if outputs is None else outputs[number % len(outputs)]
         wants.append(index.wants(output))
         for said in output.fixed_voices(scope):
-            index.fix(said)
+            index.add_fixed_text(said)
         for sized in turn.reply:
             if outputs is None:
                 index.add(sized, scope)
@@ -258,7 +258,9 @@ def demand_of(episode: Episode, scope: EvictionScope, outputs: Sequence[Output] 
     return Demand(tuple(index.ids), tuple(wants))
 
 
-def cover(wants: Iterable[Want], is_resident: Callable[[int], bool] | None, threshold: int = THRESHOLD) -> list[int]:
+def greedy_cover(
+    wants: Iterable[Want], is_resident: Callable[[int], bool] | None, threshold: int = THRESHOLD
+) -> list[int]:
     """Segments that a greedy weighted cover picks, in order.
 
     Without `is_resident` these are the uses; with it, only wants without a resident provider count: the faults.
@@ -290,7 +292,7 @@ def cover(wants: Iterable[Want], is_resident: Callable[[int], bool] | None, thre
     return picks
 
 
-def touches(wants: Iterable[Want]) -> list[int]:
+def used_segments(wants: Iterable[Want]) -> list[int]:
     """Segments seen to be used, whether or not they had to be: newest provider of two rare words or an edited line."""
     weights: dict[int, int] = {}
     for want in wants:

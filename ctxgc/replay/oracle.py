@@ -27,7 +27,7 @@ from ctxgc.core.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
 from ctxgc.core.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want
-from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, name_victims, results
+from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, collectable_results, name_victims
 from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, cold_steps
 
 NEVER = 10**9
@@ -83,7 +83,9 @@ class Liveness:
         """Every dead body, once the model has seen the body."""
         if self.is_cold_only and not run.cache.is_cold:
             return ()
-        return name_victims(run, (slot for slot in results(run) if self._last_use.get(slot, -1) < run.step), self.name)
+        return name_victims(
+            run, (slot for slot in collectable_results(run) if self._last_use.get(slot, -1) < run.step), self.name
+        )
 
 
 @dataclass(slots=True)
@@ -145,7 +147,7 @@ class Body(NamedTuple):
         return min(self.body_tokens, self.tombstone_tokens) if self.is_evictable else self.body_tokens
 
 
-def bodies(script: EpisodeScript) -> list[Body]:
+def body_timelines(script: EpisodeScript) -> list[Body]:
     """The time line of every slot, without any collection."""
     cleared = {slot: number for number in range(len(script.steps) - 1, -1, -1) for slot in script.steps[number].cleared}
     found: list[Body] = []
@@ -185,7 +187,7 @@ class Claim(NamedTuple):
             yield timeline[slot], max(self.after, timeline[slot].first) + 1
 
 
-def claims(script: EpisodeScript, timeline: Sequence[Body]) -> list[Claim]:
+def disjoint_claims(script: EpisodeScript, timeline: Sequence[Body]) -> list[Claim]:
     """Disjoint claims of an episode, in order; small ones first within a turn. Deterministic."""
     found: list[Claim] = []
     claimed: dict[int, int] = {}
@@ -232,7 +234,7 @@ def certified_cost(script: EpisodeScript, prices: Prices) -> float:
     """
     read, write, _ = prices
     write = write if script.hidden_tokens >= LEAST_MIN_TOKENS else min(write, 1.0)
-    timeline = bodies(script)
+    timeline = body_timelines(script)
     steps = len(script.steps)
     upto = list(accumulate((write if cold else read for cold in cold_steps(script, prices)), initial=0.0))
     cost = script.hidden_tokens * upto[steps]
@@ -248,7 +250,7 @@ def certified_cost(script: EpisodeScript, prices: Prices) -> float:
         grown[body.first] += body.skeleton_tokens + lasting
     # Tokens that each prompt holds under every policy.
     least = list(accumulate(grown, initial=script.hidden_tokens))[1:]
-    for claim in claims(script, timeline):
+    for claim in disjoint_claims(script, timeline):
         keep = min(
             (body.body_tokens - body.least_tokens) * (upto[claim.at + 1] - upto[since])
             for body, since in claim.member_spans(timeline)
@@ -280,11 +282,11 @@ def certified_faults(script: EpisodeScript, budget_tokens: int) -> int:
     a fault than the cheapest that fit into its room together, and no prompt's room is worth more than what its
     intervals could put there. Faults of disjoint spans add up, so of a span and its two halves the better bound holds.
     """
-    timeline = bodies(script)
+    timeline = body_timelines(script)
     room = _room(script, timeline, budget_tokens)
     certain: list[_Interval] = []
     intervals: list[_Interval] = []
-    for claim in claims(script, timeline):
+    for claim in disjoint_claims(script, timeline):
         kept = [(_budget_tokens(body), since) for body, since in claim.member_spans(timeline)]
         first = min(since for _, since in kept)
         fits = [

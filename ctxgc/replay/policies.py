@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
-from ctxgc.core.collector import Victim, evictable, plan
+from ctxgc.core.collector import Victim, evictable_mask, plan
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
@@ -23,20 +23,20 @@ BUDGET_TOKENS = 34_000
 """The tight budget of the victims-only comparison."""
 
 
-def results(run: Simulation) -> list[int]:
+def collectable_results(run: Simulation) -> list[int]:
     """Resident bodies that a baseline may take: of a kind that goes, all text, seen, larger than their tombstones.
 
     In window order.
     """
     heap = run.heap
-    candidates = evictable(heap, bytes(len(heap)))
+    candidates = evictable_mask(heap, bytes(len(heap)))
     return [slot for slot in heap.window() if candidates[slot] and slot < run.seen_slots and heap.freed[slot] > 0]
 
 
-def older_results(run: Simulation, keep: int) -> list[int]:
+def collectable_older_results(run: Simulation, keep: int) -> list[int]:
     """`results` but for those among the newest `keep` exchanges."""
     kept = set([slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.TOOL_CALL][-keep:])
-    return [slot for slot in results(run) if slot not in kept and run.heap.kind_of(slot) is Kind.TOOL_CALL]
+    return [slot for slot in collectable_results(run) if slot not in kept and run.heap.kind_of(slot) is Kind.TOOL_CALL]
 
 
 def name_victims(run: Simulation, slots: Iterable[int], reason: str) -> list[Victim]:
@@ -81,7 +81,7 @@ class JustEnough:
         if over <= 0:
             return ()
         chosen = []
-        for slot in sorted(results(run), key=lambda slot: (self.order(run, slot), slot)):
+        for slot in sorted(collectable_results(run), key=lambda slot: (self.order(run, slot), slot)):
             if over <= 0:
                 break
             chosen.append(slot)
@@ -151,7 +151,7 @@ class ClearOld:
         """All but the newest, over the trigger."""
         if run.prompt_tokens <= self.trigger_tokens:
             return ()
-        return name_victims(run, older_results(run, self.keep), self.name)
+        return name_victims(run, collectable_older_results(run, self.keep), self.name)
 
 
 @dataclass(slots=True)
@@ -166,7 +166,7 @@ class Masking:
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """All but the newest ten."""
-        return name_victims(run, older_results(run, self.keep), self.name)
+        return name_victims(run, collectable_older_results(run, self.keep), self.name)
 
 
 @dataclass(slots=True)
@@ -181,7 +181,7 @@ class ProvenOnly:
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """Proven garbage."""
         rules = Rules()
-        dead = [slot for slot in results(run) if garbage_proof(run.heap, slot, run.now, rules)]
+        dead = [slot for slot in collectable_results(run) if garbage_proof(run.heap, slot, run.now, rules)]
         return name_victims(run, dead, self.name)
 
 

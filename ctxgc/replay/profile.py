@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ctxgc.replay.oracle import bodies, last_uses
+from ctxgc.replay.oracle import body_timelines, last_uses
 from ctxgc.replay.simulate import EpisodeScript
 
 
@@ -39,7 +39,7 @@ def heap_profile_of(script: EpisodeScript) -> HeapProfile:
     """The profile of an episode without collections. O(segments + demand)."""
     last_use = last_uses(script)
     live = drag = void = 0
-    timeline = bodies(script)
+    timeline = body_timelines(script)
     for slot in script.slots:
         first, end, tokens = timeline[slot].first, timeline[slot].end, timeline[slot].body_tokens
         stay = max(end - first, 0)

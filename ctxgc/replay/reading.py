@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect, open_transcript
+from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, open_transcript
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.segment import Address, Segment
@@ -62,7 +62,7 @@ def read_file(path: str) -> RecordedFile:
 def _read_into(reading: RecordedFile) -> None:
     with open(reading.path, "rb") as file:
         head = file.read(HEAD_BYTES)
-        format = detect(head)
+        format = detect_format(head)
         if format is None:
             reading.trouble = "not a transcript of a known format"
             return

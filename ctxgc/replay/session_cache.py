@@ -36,8 +36,8 @@ from ctxgc.core.provider_cache import (
     Prompt,
     Provider,
     Unit,
-    findable,
-    noted,
+    entries_after_request,
+    findable_prefixes,
 )
 
 SYSTEM_BLOCKS = 1
@@ -126,7 +126,7 @@ class SessionCache(Protocol):
         ...
 
 
-def _stepped(provider: Provider, tokens: int) -> int:
+def _round_to_step(provider: Provider, tokens: int) -> int:
     return tokens - tokens % provider.step_tokens if tokens >= provider.least_tokens else 0
 
 
@@ -157,11 +157,11 @@ class PrefixCache:
         if self.is_cold:
             return COLD
         cached = CacheState(self._prefix_tokens, step_tokens=self._provider.step_tokens)
-        return cached.behind(prompt_tokens - window_tokens)
+        return cached.after_prefix(prompt_tokens - window_tokens)
 
     def request(self, layout: Layout, prompt_tokens: int) -> Billed:
         """Read what is shared; the rest is written."""
-        read = _stepped(self._provider, min(self._prefix_tokens, prompt_tokens))
+        read = _round_to_step(self._provider, min(self._prefix_tokens, prompt_tokens))
         self._prefix_tokens, self.is_cold = prompt_tokens, False
         return Billed(read, prompt_tokens - read, 0)
 
@@ -200,7 +200,7 @@ class MarkedCache:
     def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
         """What the pacer is told of the window."""
         prompt = self._prompt(layout)
-        found = findable(self._provider, self._entries, prompt, self._now_s, is_mark_free=self._has_own_mark)
+        found = findable_prefixes(self._provider, self._entries, prompt, self._now_s, is_mark_free=self._has_own_mark)
         # Below the first entry nothing is read, and not even what stands before the window.
         nothing = window_tokens - prompt_tokens
         ends = (nothing, *map(layout.window_tokens, found.places))
@@ -211,8 +211,8 @@ class MarkedCache:
         prompt = self._prompt(layout)
         if self._has_own_mark:
             prompt = self._with_own_mark(prompt, layout)
-        billed = findable(self._provider, self._entries, prompt, self._now_s).bill()
-        self._entries = noted(self._provider, self._entries, prompt, self._now_s)
+        billed = findable_prefixes(self._provider, self._entries, prompt, self._now_s).bill()
+        self._entries = entries_after_request(self._provider, self._entries, prompt, self._now_s)
         self._units = [unit for unit in self._units if unit.prefix in self._entries]
         self.is_cold = False
         return billed
@@ -224,8 +224,8 @@ class MarkedCache:
             self._units = [unit for unit in self._units if layout.at(unit.end.blocks) == unit.end]
             self._is_edited = False
         system, end = layout.ends[0], layout.ends[-1]
-        self._stand(system)
-        self._stand(end)
+        self._note_edit(system)
+        self._note_edit(end)
         marks = (Mark(system.blocks, self._life_s), Mark(end.blocks, self._life_s))
         return Prompt(self._units, marks)
 
@@ -234,10 +234,10 @@ class MarkedCache:
         own = own_mark(self._provider, self._entries, prompt, layout, last, self._now_s)
         if own is None:
             return prompt
-        self._stand(layout.at(own.blocks))
+        self._note_edit(layout.at(own.blocks))
         return Prompt(self._units, sorted((*prompt.marks, own)))
 
-    def _stand(self, place: Place) -> None:
+    def _note_edit(self, place: Place) -> None:
         at = bisect_left(self._units, place, key=_END)
         if at == len(self._units) or self._units[at].end != place:
             insort(self._units, Unit(next(self._names), place), key=_END)

@@ -28,10 +28,10 @@ from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, Weights
 from ctxgc.core.segment import Access, Kind, PathUse, Segment, address_in
-from ctxgc.replay.demand import THRESHOLD, Demand, EvictionScope, cover, touches
+from ctxgc.replay.demand import THRESHOLD, Demand, EvictionScope, greedy_cover, used_segments
 from ctxgc.replay.session_cache import TRUE, CacheRules, Layout, session_cache
 from ctxgc.replay.tally import Fault, Tally
-from ctxgc.replay.trace import Episode, Sized
+from ctxgc.replay.trace import CountedSegment, Episode
 
 RECALL_GRACE_TURNS = 1
 HOST = "host"
@@ -95,11 +95,11 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
     garbage = GarbageIndex(index.paths)
     slot_of: dict[str, int] = {}
 
-    def admission(sized: Sized) -> SlotAdmission:
+    def admission(sized: CountedSegment) -> SlotAdmission:
         segment, slot = sized.segment, len(slot_of)
         slot_of[segment.id] = slot
-        namings = index.paths.name(slot, segment.paths)[slot]
-        refs = index.refer(slot, segment, recalled=_recalled_slot(segment, slot_of))
+        namings = index.paths.record_naming(slot, segment.paths)[slot]
+        refs = index.derive_references(slot, segment, recalled=_recalled_slot(segment, slot_of))
         reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
         proofs = garbage.admit(slot, segment)
         index.add_facts(slot, segment)
@@ -127,7 +127,7 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
         steps=tuple(steps),
         demand=demand,
         slots=slots,
-        uses=tuple(tuple(slots[provider] for provider in cover(wants, None)) for wants in demand.wants),
+        uses=tuple(tuple(slots[provider] for provider in greedy_cover(wants, None)) for wants in demand.wants),
         scope=scope,
     )
 
@@ -232,7 +232,7 @@ class Simulation:
         for old, proof in admission.proofs:
             self.heap.prove_garbage(old, proof)
         for use in admission.uses:
-            self.paths.add(use, slot, admission.entry.born_turn)
+            self.paths.record_use(use, slot, admission.entry.born_turn)
         if any(self.heap.state[old] == EVICTED and self._gone[old][0] != HOST for old in admission.reads):
             self.tally.explicit_faults += 1
 
@@ -364,7 +364,7 @@ def play(
             # A prefix cache hears of the host's edit with the request, as the pacers did that it was first built for.
             run.cache.edit(edited_at)
         run.send(min(edited_at, run.collect(policy.victims(run))))
-        _serve(run, number, threshold)
+        _serve_reply(run, number, threshold)
         run.tally.costs.append(run.tally.cost)
         run.seen_slots = len(run.heap)
         for admission in step.reply:
@@ -373,14 +373,14 @@ def play(
     return run.tally
 
 
-def _serve(run: Simulation, number: int, threshold: int) -> None:
+def _serve_reply(run: Simulation, number: int, threshold: int) -> None:
     """What the reply needed: uses touch, faults recall."""
     script, heap = run.script, run.heap
     slots, wants = script.slots, script.demand.wants[number]
     if not wants:
         return
-    missing = cover(wants, lambda provider: heap.state[slots[provider]] == RESIDENT, threshold)
-    for provider in set(touches(wants)).difference(missing):
+    missing = greedy_cover(wants, lambda provider: heap.state[slots[provider]] == RESIDENT, threshold)
+    for provider in set(used_segments(wants)).difference(missing):
         heap.touch(slots[provider], run.turn)
     for provider in missing:
         run.fault(slots[provider])

@@ -58,7 +58,7 @@ class Study:
     skipped_records: Counter[str] = field(default_factory=Counter)
 
 
-class _Stub(NamedTuple):
+class _SessionStub(NamedTuple):
     """A session that was read: where its episodes lie, and how much there is."""
 
     source: str
@@ -68,9 +68,9 @@ class _Stub(NamedTuple):
     path: str
 
 
-class _Read(NamedTuple):
+class _FileRead(NamedTuple):
     path: str
-    stubs: tuple[_Stub, ...]
+    stubs: tuple[_SessionStub, ...]
     skipped: Counter[str]
     trouble: str
 
@@ -92,11 +92,11 @@ def run_study(
     paths = sorted(set(files))
     study = Study(terms)
     # Private to this user (mode 0700), and gone at the end: it holds text of the sessions.
-    with tempfile.TemporaryDirectory(prefix="ctxgc-replay-") as folder, _pool(min(workers, len(paths))) as run:
+    with tempfile.TemporaryDirectory(prefix="ctxgc-replay-") as folder, _worker_pool(min(workers, len(paths))) as run:
         stubs = _read_all(study, paths, folder, run, tell)
         total = sum(stub.turns for stub in stubs) or 1
         done = 0
-        for stub, result in zip(stubs, run(_try, _trials(stubs, terms)), strict=True):
+        for stub, result in zip(stubs, run(_run_trial, _trials(stubs, terms)), strict=True):
             study.results.append(result)
             done += stub.turns
             tell(0.5 + 0.5 * done / total, f"{stub.source} {stub.session}")
@@ -110,7 +110,7 @@ class _Run(Protocol):
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[_Run]:
+def _worker_pool(workers: int) -> Iterator[_Run]:
     """Run tasks in order of their results: in worker processes, or right here if one is enough."""
     if workers < 2:
         yield map
@@ -128,12 +128,12 @@ def _leave_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _read_all(study: Study, paths: list[str], folder: str, run: _Run, tell: Progress) -> list[_Stub]:
+def _read_all(study: Study, paths: list[str], folder: str, run: _Run, tell: Progress) -> list[_SessionStub]:
     """Read every file and keep the fullest copy of each session; in order of agent and session id."""
     sizes = {path: _size(path) for path in paths}
     total = sum(sizes.values()) or 1
     tasks = [(path, os.path.join(folder, str(number))) for number, path in enumerate(paths)]
-    stubs: dict[tuple[str, str], _Stub] = {}
+    stubs: dict[tuple[str, str], _SessionStub] = {}
     done = 0
     for read in run(_read, tasks):
         done += sizes[read.path]
@@ -159,7 +159,7 @@ def _size(path: str) -> int:
         return 0
 
 
-def _trials(stubs: list[_Stub], terms: Terms) -> list[_Trial]:
+def _trials(stubs: list[_SessionStub], terms: Terms) -> list[_Trial]:
     """Each session with others of the same agent for its placebo."""
     trials = []
     for _, group in groupby(stubs, attrgetter("source")):
@@ -171,7 +171,7 @@ def _trials(stubs: list[_Stub], terms: Terms) -> list[_Trial]:
     return trials
 
 
-def _read(task: tuple[str, str]) -> _Read:
+def _read(task: tuple[str, str]) -> _FileRead:
     """In a worker: read one file and spill its sessions."""
     path, prefix = task
     reading = read_file(path)
@@ -182,11 +182,11 @@ def _read(task: tuple[str, str]) -> _Read:
             pickle.dump(outputs_for_placebo(episodes), file, pickle.HIGHEST_PROTOCOL)
             pickle.dump(episodes, file, pickle.HIGHEST_PROTOCOL)
         turns = sum(len(episode.turns) for episode in episodes)
-        stubs.append(_Stub(episodes[0].source, session, turns, spill, path))
-    return _Read(path, tuple(stubs), reading.skipped, reading.trouble)
+        stubs.append(_SessionStub(episodes[0].source, session, turns, spill, path))
+    return _FileRead(path, tuple(stubs), reading.skipped, reading.trouble)
 
 
-def _try(trial: _Trial) -> TrialResult:
+def _run_trial(trial: _Trial) -> TrialResult:
     """In a worker: play every policy on one session."""
     placebo: list[Output] = []
     for spill in trial.placebo:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Used
+from ctxgc.adapters.contract import BodiesCleared, Event, ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
 from ctxgc.core.heap import REPLY_KINDS
 from ctxgc.core.heap_entry import SegmentTokens
 from ctxgc.core.segment import Segment, Status
@@ -25,7 +25,7 @@ Count = Callable[[bytes], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Sized:
+class CountedSegment:
     """A segment with its raw token counts."""
 
     segment: Segment
@@ -38,9 +38,9 @@ class Turn:
 
     number: int
     wall_s: float = 0.0
-    before: list[Sized] = field(default_factory=list)
+    before: list[CountedSegment] = field(default_factory=list)
     """User texts, attachments, summaries: new in this turn's prompt."""
-    reply: list[Sized] = field(default_factory=list)
+    reply: list[CountedSegment] = field(default_factory=list)
     """Texts, thinking and tool calls of the reply; in the prompt from the next turn on."""
     cleared: list[str] = field(default_factory=list)
     """Ids whose bodies the host itself dropped before this request."""
@@ -82,25 +82,25 @@ class Recorder:
         """Take in more of the transcript, in order."""
         for event in events:
             session = self._sessions.setdefault(event.session, _Session())
-            if isinstance(event, Admitted):
+            if isinstance(event, SegmentAdmitted):
                 if event.segment.status is not Status.PENDING:
                     session.admitted[event.segment.id] = self._with_tokens(event.segment)
                     session.log.append(event.segment.id)
-            elif isinstance(event, Rewindowed):
+            elif isinstance(event, WindowReplaced):
                 session.log.append(tuple(id_ for id_, _ in event.slots))
-            elif isinstance(event, Cleared):
+            elif isinstance(event, BodiesCleared):
                 session.log.append(list(event.ids))
-            elif isinstance(event, Used):
+            elif isinstance(event, ReplyBilled):
                 session.used[event.turn] = event
-            elif isinstance(event, Opened):
+            elif isinstance(event, SessionOpened):
                 session.model = event.model or session.model
 
-    def _with_tokens(self, segment: Segment) -> Sized:
+    def _with_tokens(self, segment: Segment) -> CountedSegment:
         pieces = tuple((piece.name, self._count(piece.data)) for piece in segment.body)
         body = sum(tokens for _, tokens in pieces)
         frame, opaque_tokens = split_opaque(segment.skeleton)
         tokens = SegmentTokens(self._count(frame) + opaque_tokens, pieces, self._tombstone(segment, body))
-        return Sized(segment, tokens)
+        return CountedSegment(segment, tokens)
 
     def episodes(self) -> list[Episode]:
         """Every episode with at least one turn, in order."""
@@ -109,21 +109,21 @@ class Recorder:
 
 @dataclass(slots=True)
 class _Session:
-    admitted: dict[str, Sized] = field(default_factory=dict)
+    admitted: dict[str, CountedSegment] = field(default_factory=dict)
     log: list[str | tuple[str, ...] | list[str]] = field(default_factory=list)
-    used: dict[int, Used] = field(default_factory=dict)
+    used: dict[int, ReplyBilled] = field(default_factory=dict)
     model: str = ""
 
     def cut(self, source: str, name: str) -> list[Episode]:
         episodes = [Episode(source, name, 0)]
         seen: set[str] = set()
-        carried: list[Sized] = []
+        carried: list[CountedSegment] = []
         turns: dict[int, Turn] = {}
         cleared: list[str] = []
         dropped: set[str] = set()
         for entry in self.log:
             if isinstance(entry, tuple):
-                _close(episodes[-1], turns)
+                _close_turns(episodes[-1], turns)
                 episodes.append(Episode(source, name, len(episodes)))
                 carried = [self.admitted[id_] for id_ in entry if id_ in seen]
                 # What the host had cleared stays cleared when it moves into a new window.
@@ -146,7 +146,7 @@ class _Session:
             (turn.reply if is_reply else turn.before).append(sized)
             if is_reply and (not turn.wall_s or 0 < sized.segment.wall_s < turn.wall_s):
                 turn.wall_s = sized.segment.wall_s
-        _close(episodes[-1], turns)
+        _close_turns(episodes[-1], turns)
         kept = [episode for episode in episodes if any(turn.reply for turn in episode.turns)]
         for episode in kept:
             episode.hidden_tokens = self._hidden(episode)
@@ -174,13 +174,13 @@ class _Session:
         return max(int(points[0][1] / ratio) - points[0][0], 0)
 
 
-def _tokens(sized: Sized) -> int:
+def _tokens(sized: CountedSegment) -> int:
     return sized.tokens.skeleton + sum(tokens for _, tokens in sized.tokens.pieces)
 
 
-def _close(episode: Episode, turns: dict[int, Turn]) -> None:
+def _close_turns(episode: Episode, turns: dict[int, Turn]) -> None:
     """Order an episode's turns; segments without a reply of their own belong to the next turn with a reply."""
-    waiting: list[Sized] = []
+    waiting: list[CountedSegment] = []
     cleared: list[str] = []
     for number in sorted(turns):
         turn = turns[number]
@@ -192,7 +192,7 @@ def _close(episode: Episode, turns: dict[int, Turn]) -> None:
             waiting, cleared = turn.before, turn.cleared
 
 
-def _reads(episode: Episode) -> set[str]:
+def _paths_read(episode: Episode) -> set[str]:
     return {
         use.path
         for turn in episode.turns
@@ -205,6 +205,6 @@ def _reads(episode: Episode) -> set[str]:
 def _count_lost_reads(episodes: list[Episode]) -> None:
     before: set[str] = set()
     for episode in episodes:
-        now = _reads(episode)
+        now = _paths_read(episode)
         episode.read_before, episode.lost_reads = len(before), len(before & now)
         before |= now

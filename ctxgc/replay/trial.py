@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 
-from ctxgc.core.tombstone import label
+from ctxgc.core.tombstone import segment_label
 from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, Output, demand_of, output_of
 from ctxgc.replay.oracle import certified_cost, certified_faults
 from ctxgc.replay.policy_registry import NONE, SHIPPED, WINDOWS, Terms, is_oracle, policies_of, timed_policy
@@ -197,16 +197,16 @@ def _note_story(
             tally = play(script, policy, terms.prices, cache=terms.cache_of(name))
             window += tally.window
             if name == SHIPPED:
-                result.worst += _worst(episode, tally)
+                result.worst += _worst_faults(episode, tally)
     # Ties are broken by place, never by the order of a dictionary.
     result.worst.sort(key=attrgetter("turn", "what"))
     result.worst.sort(key=attrgetter("size_tokens"), reverse=True)
     del result.worst[WORST_FAULTS_MAX:]
 
 
-def _worst(episode: Episode, tally: Tally) -> list[WorstFault]:
+def _worst_faults(episode: Episode, tally: Tally) -> list[WorstFault]:
     labels = {
-        sized.segment.id: label(sized.segment, LABEL_BYTES_MAX)
+        sized.segment.id: segment_label(sized.segment, LABEL_BYTES_MAX)
         for turn in episode.turns
         for sized in (*turn.before, *turn.reply)
     }

@@ -12,8 +12,8 @@ from typing import Any
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
-from ctxgc.core.tombstone import label
-from ctxgc.replay.demand import RESULTS, EvictionScope, Want, cover, demand_of
+from ctxgc.core.tombstone import segment_label
+from ctxgc.replay.demand import RESULTS, EvictionScope, Want, demand_of, greedy_cover
 from ctxgc.replay.policy_registry import SHIPPED, Terms, shipped_policy
 from ctxgc.replay.reading import read_file
 from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, play, script_of
@@ -25,7 +25,7 @@ WANTED_MAX = 8
 
 
 @dataclass(slots=True)
-class _Glance:
+class _ResidencyProbe:
     """The shipped policy, with a look at what is resident at one turn."""
 
     inner: Policy
@@ -63,26 +63,26 @@ def explain(
     for episode in episodes:
         numbers = [one.number for one in episode.turns]
         if turn in numbers:
-            return _explain(episode, numbers.index(turn), terms, scope)
+            return _explain_turn(episode, numbers.index(turn), terms, scope)
     return None
 
 
-def _explain(episode: Episode, at: int, terms: Terms, scope: EvictionScope) -> dict[str, Any]:
+def _explain_turn(episode: Episode, at: int, terms: Terms, scope: EvictionScope) -> dict[str, Any]:
     script = script_of(episode, scope, demand_of(episode, scope))
     turn = episode.turns[at].number
-    glance = _Glance(shipped_policy(terms), turn)
+    glance = _ResidencyProbe(shipped_policy(terms), turn)
     tally = play(script, glance, terms.prices, cache=terms.cache_of(SHIPPED))
     sized = {one.segment.id: one.segment for each in episode.turns for one in (*each.before, *each.reply)}
     faults = {fault.segment: fault for fault in tally.worst if fault.turn == turn}
     wants = script.demand.wants[at]
-    picks = dict.fromkeys([*cover(wants, None), *(script.demand.ids.index(id_) for id_ in faults)])
+    picks = dict.fromkeys([*greedy_cover(wants, None), *(script.demand.ids.index(id_) for id_ in faults)])
     needs = []
     for pick in picks:
         segment = sized[script.demand.ids[pick]]
         needs.append(
             {
                 "segment": segment.id,
-                "what": label(segment),
+                "what": segment_label(segment),
                 "born_turn": segment.born_turn,
                 "wanted": _wanted_texts(wants, pick),
                 "in_window": script.slots[pick] in glance.resident,

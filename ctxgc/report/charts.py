@@ -85,8 +85,8 @@ def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str
     fault_panel = panel(590, 850, faults, from_zero=True)
     bottom = top + ROW * len(rows)
     parts = [
-        _grid(cost_panel, top, bottom, "cost, % of no collection", lambda value: f"{value:g}", strong=100.0),
-        _grid(fault_panel, top, bottom, "faults in 100 turns", lambda value: f"{value:g}"),
+        _grid_svg(cost_panel, top, bottom, "cost, % of no collection", lambda value: f"{value:g}", strong=100.0),
+        _grid_svg(fault_panel, top, bottom, "faults in 100 turns", lambda value: f"{value:g}"),
     ]
     if bound is not None:
         x = _px(cost_panel.x(bound))
@@ -96,15 +96,15 @@ def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str
         y = top + ROW * (number + 0.5)
         if row.mark == "ours":
             parts.append(f'<rect class="band" x="0" y="{_px(y - ROW / 2)}" width="{WIDTH}" height="{ROW}" rx="6"/>')
-        parts.append(f'<g class="{row.mark}">' + _text(left - 14, y, row.name, "end", "name"))
-        parts.append(_dot(cost_panel, row.cost, y, f"{row.name}: cost {row.cost.value:.1f} %"))
-        parts.append(_text(560, y, f"{row.cost.value:.1f}", "end", "value"))
-        parts.append(_dot(fault_panel, row.faults, y, f"{row.name}: {row.faults.value:.2f} faults in 100 turns"))
-        parts.append(_text(910, y, f"{row.faults.value:.2f}", "end", "value") + "</g>")
+        parts.append(f'<g class="{row.mark}">' + _text_svg(left - 14, y, row.name, "end", "name"))
+        parts.append(_dot_svg(cost_panel, row.cost, y, f"{row.name}: cost {row.cost.value:.1f} %"))
+        parts.append(_text_svg(560, y, f"{row.cost.value:.1f}", "end", "value"))
+        parts.append(_dot_svg(fault_panel, row.faults, y, f"{row.name}: {row.faults.value:.2f} faults in 100 turns"))
+        parts.append(_text_svg(910, y, f"{row.faults.value:.2f}", "end", "value") + "</g>")
     return svg(bottom + 6, parts, label)
 
 
-def _dot(scale: Panel, dot: Dot, y: float, title: str) -> str:
+def _dot_svg(scale: Panel, dot: Dot, y: float, title: str) -> str:
     x, low, high = scale.x(dot.value), scale.x(dot.low), scale.x(dot.high)
     parts = [f'<line class="whisker" x1="{_px(low)}" x2="{_px(high)}" y1="{_px(y)}" y2="{_px(y)}"/>']
     if dot.placebo is not None:
@@ -114,17 +114,17 @@ def _dot(scale: Panel, dot: Dot, y: float, title: str) -> str:
     return "".join(parts)
 
 
-def _grid(
+def _grid_svg(
     scale: Panel, top: float, bottom: float, name: str, tell: Callable[[float], str], strong: float | None = None
 ) -> str:
-    parts = [_text(scale.left, 8, name, "start", "axis")]
+    parts = [_text_svg(scale.left, 8, name, "start", "axis")]
     for number in range(round((scale.high - scale.low) / scale.step) + 1):
         value = scale.low + number * scale.step
         is_strong = strong is not None and abs(value - strong) < scale.step / 1e6
         x = _px(scale.x(value))
         style = "grid strong" if is_strong else "grid"
         parts.append(f'<line class="{style}" x1="{x}" x2="{x}" y1="{_px(top - 4)}" y2="{_px(bottom)}"/>')
-        parts.append(_text(scale.x(value), top - 12, tell(round(value, 9)), "middle", "tick"))
+        parts.append(_text_svg(scale.x(value), top - 12, tell(round(value, 9)), "middle", "tick"))
     return "".join(parts)
 
 
@@ -146,27 +146,27 @@ def window_lines(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
     for number in range(round(high / step) + 1):
         at = _px(y(number * step))
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{at}" y2="{at}"/>')
-        parts.append(_text(left - 8, y(number * step), _thousands(number * step), "end", "tick"))
+        parts.append(_text_svg(left - 8, y(number * step), _thousands(number * step), "end", "tick"))
     for cut in cuts:
         at = _px(x(cut))
         title = "<title>the host compacted its window here</title>"
         parts.append(f'<line class="cut" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}">{title}</line>')
     turn_step = nice_step(turns, 8)
     for number in range(int(max(turns - 1, 0) / turn_step) + 1):
-        parts.append(_text(x(number * turn_step), bottom + 16, f"{number * turn_step:g}", "middle", "tick"))
-    parts.append(_text(right, bottom + 34, "turn", "end", "axis"))
-    ends = _spread({name: y(line[-1]) for name, line in windows.items() if line}, 16)
+        parts.append(_text_svg(x(number * turn_step), bottom + 16, f"{number * turn_step:g}", "middle", "tick"))
+    parts.append(_text_svg(right, bottom + 34, "turn", "end", "axis"))
+    ends = _spread_places({name: y(line[-1]) for name, line in windows.items() if line}, 16)
     for number, (name, line) in enumerate(windows.items()):
         if not line:
             continue
-        points = [(x(turn), y(tokens)) for turn, tokens in _thin(line)]
+        points = [(x(turn), y(tokens)) for turn, tokens in _thin_line(line)]
         path = "M" + "L".join(f"{_px(px)} {_px(py)}" for px, py in points)
         parts.append(f'<path class="line line{number}" d="{path}"><title>{escape(name)}</title></path>')
-        parts.append(_text(right + 10, ends[name], name, "start", f"end line{number}"))
+        parts.append(_text_svg(right + 10, ends[name], name, "start", f"end line{number}"))
     return svg(bottom + 42, parts, label)
 
 
-def _thin(line: Sequence[int]) -> list[tuple[int, int]]:
+def _thin_line(line: Sequence[int]) -> list[tuple[int, int]]:
     """At most `POINTS_MAX` points of a line: of each bucket its highest, for peaks are what matters."""
     size = ceil(len(line) / POINTS_MAX)
     return [
@@ -175,7 +175,7 @@ def _thin(line: Sequence[int]) -> list[tuple[int, int]]:
     ]
 
 
-def _spread(places: Mapping[str, float], gap: float) -> dict[str, float]:
+def _spread_places(places: Mapping[str, float], gap: float) -> dict[str, float]:
     """Places moved down until no two are closer than a gap."""
     positions: dict[str, float] = {}
     last = -gap
@@ -191,7 +191,7 @@ def share_bars(rows: Sequence[tuple[str, Mapping[str, float]]], label: str) -> s
     parts = []
     for number, (name, shares) in enumerate(rows):
         y = number * (ROW + gap)
-        parts.append(_text(left - 14, y + ROW / 2, name, "end", "name"))
+        parts.append(_text_svg(left - 14, y + ROW / 2, name, "end", "name"))
         at = float(left)
         for part, share in shares.items():
             wide = (right - left) * share / 100
@@ -199,14 +199,14 @@ def share_bars(rows: Sequence[tuple[str, Mapping[str, float]]], label: str) -> s
             bar = f'x="{_px(at)}" y="{_px(y)}" width="{_px(max(wide - 1, 0))}" height="{ROW}" rx="3"'
             parts.append(f'<rect class="share {escape(part)}" {bar}>{title}</rect>')
             if wide > 70:
-                parts.append(_text(at + wide / 2, y + ROW / 2, f"{part} {share:.0f} %", "middle", f"inside {part}"))
+                parts.append(_text_svg(at + wide / 2, y + ROW / 2, f"{part} {share:.0f} %", "middle", f"inside {part}"))
             elif wide > 26:
-                parts.append(_text(at + wide / 2, y + ROW / 2, f"{share:.0f}", "middle", f"inside {part}"))
+                parts.append(_text_svg(at + wide / 2, y + ROW / 2, f"{share:.0f}", "middle", f"inside {part}"))
             at += wide
     return svg(len(rows) * (ROW + gap), parts, label)
 
 
-def _text(x: float, y: float, text: str, anchor: str, style: str) -> str:
+def _text_svg(x: float, y: float, text: str, anchor: str, style: str) -> str:
     place = f'x="{_px(x)}" y="{_px(y)}" text-anchor="{anchor}" dominant-baseline="central"'
     return f'<text class="{style}" {place}>{escape(text)}</text>'
 

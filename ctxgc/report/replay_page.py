@@ -28,13 +28,13 @@ def html_of(report: Report) -> str:
     agents = dict(report["agents"])
     everyone = agents.pop(ALL_AGENTS)
     parts = [
-        _head(report, everyone, list(agents)),
-        _section("Cost and faults by policy", _NOTE_POLICIES, _policies(agents, everyone)),
-        _section("One session, turn by turn", _note_window(report), _window(report)),
-        _section("What the window was full of", _NOTE_PROFILE, _profiles(agents, everyone)),
-        _section("The largest faults", _NOTE_FAULTS, _faults(report["worst_faults"])),
-        _section("Every number", "", _tables(report, agents, everyone)),
-        _foot(report),
+        _head_html(report, everyone, list(agents)),
+        _section_html("Cost and faults by policy", _NOTE_POLICIES, _policies_html(agents, everyone)),
+        _section_html("One session, turn by turn", _window_note(report), _window_html(report)),
+        _section_html("What the window was full of", _NOTE_PROFILE, _profiles_html(agents, everyone)),
+        _section_html("The largest faults", _NOTE_FAULTS, _faults_html(report["worst_faults"])),
+        _section_html("Every number", "", _tables_html(report, agents, everyone)),
+        _foot_html(report),
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>ctxgc replay</title>'
@@ -60,12 +60,12 @@ _NOTE_FAULTS = (
 )
 
 
-def _section(title: str, note: str, body: str) -> str:
+def _section_html(title: str, note: str, body: str) -> str:
     lead = f'<p class="note">{escape(note)}</p>' if note else ""
     return f"<section><h2>{escape(title)}</h2>{lead}{body}</section>" if body else ""
 
 
-def _head(report: Report, everyone: Report, agents: Sequence[str]) -> str:
+def _head_html(report: Report, everyone: Report, agents: Sequence[str]) -> str:
     prices = report["prices"]
     ours = next((row for row in everyone["policies"] if row["name"] == SHIPPED), None)
     facts = f"{everyone['sessions']:,} sessions · {everyone['turns']:,} turns · {', '.join(agents) or 'no agent'}"
@@ -74,9 +74,9 @@ def _head(report: Report, everyone: Report, agents: Sequence[str]) -> str:
     main = ours["prompt_tokens_pct"] if prices["is_flat"] else ours["cost_pct"]
     what = "of the prompt tokens they had" if prices["is_flat"] else "of what they did"
     tiles = [
-        ("cost", f"{ours['cost_pct']:.1f} %", _span(ours["interval"])),
+        ("cost", f"{ours['cost_pct']:.1f} %", _interval_html(ours["interval"])),
         ("prompt tokens", f"{ours['prompt_tokens_pct']:.1f} %", "of no collection"),
-        ("faults / 100 turns", f"{ours['faults_per_100_turns']:.2f}", _placebo(ours)),
+        ("faults / 100 turns", f"{ours['faults_per_100_turns']:.2f}", _placebo_html(ours)),
         ("re-read after eviction", f"{ours['explicit_faults_per_100_turns']:.2f}", "per 100 turns"),
         ("dearest session", f"{ours['worst_session_cost_pct']:.1f} %", "100 is no collection"),
     ]
@@ -94,37 +94,38 @@ def _head(report: Report, everyone: Report, agents: Sequence[str]) -> str:
     )
 
 
-def _span(interval: Sequence[float] | None) -> str:
+def _interval_html(interval: Sequence[float] | None) -> str:
     return f"{interval[0]:.1f} – {interval[1]:.1f}" if interval else "too few sessions for an interval"
 
 
-def _placebo(row: Report) -> str:
+def _placebo_html(row: Report) -> str:
     placebo = row["placebo_faults_per_100_turns"]
     return f"placebo {placebo:.2f}" if placebo is not None else "no placebo: one session only"
 
 
-def _policies(agents: dict[str, Report], everyone: Report) -> str:
-    parts = [_figure(everyone, "policies", "All agents, tool results")]
+def _policies_html(agents: dict[str, Report], everyone: Report) -> str:
+    parts = [_figure_html(everyone, "policies", "All agents, tool results")]
     rest = list(SCOPES)[1]
-    parts.append(_fold("All agents", SCOPES[rest], _figure(everyone, rest, f"All agents, {SCOPES[rest]}")))
+    parts.append(_details_html("All agents", SCOPES[rest], _figure_html(everyone, rest, f"All agents, {SCOPES[rest]}")))
     for name, agent in agents.items():
         figures = [
-            f"<h3>{escape(about)}</h3>{_figure(agent, scope, f'{name}, {about}')}" for scope, about in SCOPES.items()
+            f"<h3>{escape(about)}</h3>{_figure_html(agent, scope, f'{name}, {about}')}"
+            for scope, about in SCOPES.items()
         ]
-        parts.append(_fold(name, f"{agent['sessions']:,} sessions, {agent['turns']:,} turns", "".join(figures)))
+        parts.append(_details_html(name, f"{agent['sessions']:,} sessions, {agent['turns']:,} turns", "".join(figures)))
     return "".join(parts)
 
 
-def _fold(title: str, more: str, body: str) -> str:
+def _details_html(title: str, more: str, body: str) -> str:
     return f"<details><summary>{escape(title)} <small>{escape(more)}</small></summary>{body}</details>"
 
 
-def _figure(agent: Report, scope: str, label: str) -> str:
+def _figure_html(agent: Report, scope: str, label: str) -> str:
     bound = agent[scope.replace("policies", "bounds")]["certified_cost_pct"]
-    return f"<figure>{_plot(agent[scope], label, bound)}</figure>"
+    return f"<figure>{_plot_html(agent[scope], label, bound)}</figure>"
 
 
-def _plot(policies: Sequence[Report], label: str, bound: float | None) -> str:
+def _plot_html(policies: Sequence[Report], label: str, bound: float | None) -> str:
     rows = []
     for row in sorted(policies, key=lambda row: row["cost_pct"] or 0.0):
         cost, faults = row["cost_pct"], row["faults_per_100_turns"]
@@ -147,7 +148,7 @@ def _mark(name: str) -> str:
     return "oracle" if is_oracle(name) else "other"
 
 
-def _note_window(report: Report) -> str:
+def _window_note(report: Report) -> str:
     longest = report["longest_session"]
     if longest is None:
         return ""
@@ -156,20 +157,20 @@ def _note_window(report: Report) -> str:
     return f"Tokens in each prompt of the longest session, {longest['source']} {longest['session'][:12]}…{after}"
 
 
-def _window(report: Report) -> str:
+def _window_html(report: Report) -> str:
     longest = report["longest_session"]
     if longest is None:
         return ""
     return f"<figure>{window_lines(longest['windows'], longest['host_cuts'], 'Prompt tokens by turn')}</figure>"
 
 
-def _profiles(agents: dict[str, Report], everyone: Report) -> str:
+def _profiles_html(agents: dict[str, Report], everyone: Report) -> str:
     named = [*agents.items(), ("all", everyone)] if len(agents) > 1 else list(agents.items())
     rows = [(name, agent["heap_profile"]) for name, agent in named if agent["heap_profile"]["live"] is not None]
     return f"<figure>{share_bars(rows, 'Live, drag and void by agent')}</figure>" if rows else ""
 
 
-def _faults(faults: Sequence[Report]) -> str:
+def _faults_html(faults: Sequence[Report]) -> str:
     if not faults:
         return '<p class="note">None.</p>'
     rows = [
@@ -184,13 +185,15 @@ def _faults(faults: Sequence[Report]) -> str:
         )
         for fault in faults
     ]
-    return _table((">tokens", "what was missing", "session", ">came", ">went", ">wanted", "why it had gone"), rows)
+    return _table_html((">tokens", "what was missing", "session", ">came", ">went", ">wanted", "why it had gone"), rows)
 
 
-def _tables(report: Report, agents: dict[str, Report], everyone: Report) -> str:
+def _tables_html(report: Report, agents: dict[str, Report], everyone: Report) -> str:
     parts = []
     for name, agent in [*agents.items(), (ALL_AGENTS, everyone)]:
-        body = "".join(f"<h3>{escape(about)}</h3>{_numbers(report, agent[scope])}" for scope, about in SCOPES.items())
+        body = "".join(
+            f"<h3>{escape(about)}</h3>{_numbers_html(report, agent[scope])}" for scope, about in SCOPES.items()
+        )
         precision = agent["placebo_precision"]
         host = agent["host_compactions"]
         sentences = [f"{agent['sessions']:,} sessions, {agent['turns']:,} turns, {agent['episodes']:,} episodes"]
@@ -201,11 +204,11 @@ def _tables(report: Report, agents: dict[str, Report], everyone: Report) -> str:
             sentences.append(
                 f"the host compacted {host['cuts']} times; {host['read_again_pct']:.0f} % of its files were re-read"
             )
-        parts.append(_fold(name, "; ".join(sentences), body))
+        parts.append(_details_html(name, "; ".join(sentences), body))
     return "".join(parts)
 
 
-def _numbers(report: Report, policies: Sequence[Report]) -> str:
+def _numbers_html(report: Report, policies: Sequence[Report]) -> str:
     times = report["timing"]["policy_us_per_turn"]
     head = ("policy", ">cost %", ">interval", ">prompt %", ">faults", ">interval", ">placebo", ">explicit", ">vs LRU")
     rows = [
@@ -225,7 +228,7 @@ def _numbers(report: Report, policies: Sequence[Report]) -> str:
         )
         for row in policies
     ]
-    return _table((*head, ">worst session %", ">cache misses %", ">µs a turn"), rows)
+    return _table_html((*head, ">worst session %", ">cache misses %", ">µs a turn"), rows)
 
 
 def _cell(value: Any, digits: int) -> str:
@@ -236,7 +239,7 @@ def _ends(interval: Sequence[float] | None, digits: int) -> str:
     return "–" if interval is None else f"{interval[0]:.{digits}f} – {interval[1]:.{digits}f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     styles = [' class="right"' if name.startswith(">") else "" for name in head]
     top = "".join(f"<th{style}>{escape(name.removeprefix('>'))}</th>" for name, style in zip(head, styles, strict=True))
     body = "".join(
@@ -252,7 +255,7 @@ def _row_style(name: str) -> str:
     return ' class="ours"' if name == SHIPPED else ""
 
 
-def _foot(report: Report) -> str:
+def _foot_html(report: Report) -> str:
     skipped = len(report["skipped"])
     files = f"{report['files']:,} transcripts" + (f", {skipped:,} skipped" if skipped else "")
     return (

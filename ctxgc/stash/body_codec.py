@@ -51,7 +51,7 @@ def decompressor() -> Transform:
     return zstandard.ZstdDecompressor().decompress
 
 
-def encode(row: SegmentRow, compress: Transform) -> bytes:
+def encode_frame(row: SegmentRow, compress: Transform) -> bytes:
     """The frame of a segment's content."""
     segment = row.segment
     facts: dict[str, Any] = {
@@ -76,15 +76,15 @@ def encode(row: SegmentRow, compress: Transform) -> bytes:
     return compress(b"".join([*parts, *(piece.data for piece in segment.body)]))
 
 
-def decode(blob: bytes, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
+def decode_frame(blob: bytes, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
     """Skeleton and body of a frame. Raises `ValueError` for bytes that are no frame."""
-    _facts, skeleton, body = _open(blob, decompress)
+    _facts, skeleton, body = _open_frame(blob, decompress)
     return skeleton, body
 
 
 def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
     """The whole segment of a frame, as first admitted. Raises `ValueError` for bytes that are no frame."""
-    facts, skeleton, body = _open(blob, decompress)
+    facts, skeleton, body = _open_frame(blob, decompress)
     try:
         source, session = facts["key"]
         skeleton_tokens, tombstone_tokens = facts["tokens"]
@@ -128,27 +128,27 @@ def _segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) ->
 def decode_start(blob: bytes, bytes_max: int, decompress: Transform) -> Segment:
     """The segment of a frame; of a long frame only about the first `bytes_max` bytes are decompressed."""
     if zstandard.frame_content_size(blob) <= bytes_max:
-        return _segment(*_open(blob, decompress))
+        return _segment(*_open_frame(blob, decompress))
     try:
         raw = zstandard.ZstdDecompressor().stream_reader(blob).read(bytes_max)
     except zstandard.ZstdError as error:
         raise ValueError(f"not a frame: {error}") from error
-    facts, skeleton, body = _cut(raw)
+    facts, skeleton, body = _split_frame(raw)
     return _segment(facts, *((skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())))
 
 
-def _open(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
+def _open_frame(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
     try:
         raw = decompress(blob)
     except (zstandard.ZstdError, TypeError) as error:  # A damaged row may hold anything where its frame was.
         raise ValueError(f"not a frame: {error}") from error
-    facts, skeleton, body = _cut(raw)
+    facts, skeleton, body = _split_frame(raw)
     if [len(skeleton), *(len(piece.data) for piece in body)] != _lengths(facts):
         raise ValueError("not a frame: the content is shorter than its facts say")
     return facts, skeleton, body
 
 
-def _cut(raw: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
+def _split_frame(raw: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
     """The parts of a frame, as far as `raw` goes."""
     start = _LENGTH_BYTES + int.from_bytes(raw[:_LENGTH_BYTES], "little")
     try:

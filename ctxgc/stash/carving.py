@@ -105,7 +105,7 @@ def _rowids(data: bytes) -> tuple[int, ...]:
     return tuple(sorted(rowids))
 
 
-def carve(path: Path) -> Iterator[tuple[int, bytes]]:
+def carve_bodies(path: Path) -> Iterator[tuple[int, bytes]]:
     """(rid, frame) of every whole body in the file, in page order; broken cells are left out.
 
     O(pages with data): holes are passed over, and no page is an overflow page of more than a few cells.
@@ -120,8 +120,8 @@ def carve(path: Path) -> Iterator[tuple[int, bytes]]:
             for n in range(int.from_bytes(data[3:5], "big")):
                 try:
                     at = int.from_bytes(data[8 + 2 * n : 10 + 2 * n], "big")
-                    rid, payload = _cell(data, at, page, visits)
-                    blob = _blob(payload)
+                    rid, payload = _read_cell(data, at, page, visits)
+                    blob = _record_blob(payload)
                 except (IndexError, ValueError):
                     continue
                 if blob.startswith(_ZSTD_MAGIC):
@@ -137,7 +137,7 @@ def _numbers_with_data(file: BinaryIO, page: _Pages) -> Iterator[int]:
         yield from range(first, last + 1)
 
 
-def _cell(data: bytes, at: int, page: _Pages, visits: Counter[int]) -> tuple[int, bytes]:
+def _read_cell(data: bytes, at: int, page: _Pages, visits: Counter[int]) -> tuple[int, bytes]:
     """Rowid and payload of a leaf's cell, overflow pages included."""
     length, at = _varint(data, at)
     rid, at = _varint(data, at)
@@ -160,7 +160,7 @@ def _cell(data: bytes, at: int, page: _Pages, visits: Counter[int]) -> tuple[int
     return rid, bytes(payload)
 
 
-def _blob(payload: bytes) -> bytes:
+def _record_blob(payload: bytes) -> bytes:
     """The blob of a record (NULL, blob); the rid's column is NULL because the rowid stands for it."""
     header_bytes, at = _varint(payload, 0)
     first, at = _varint(payload, at)

@@ -63,16 +63,16 @@ def content_values(row: SegmentRow) -> tuple[Any, ...]:
         STORED_KINDS[segment.kind],
         str(segment.role),
         segment.wall_s,
-        clean(segment.tool),
+        clean_text(segment.tool),
         str(segment.status),
-        clean(segment.command),
-        pack(segment.refs),
-        clean(segment.reply),
+        clean_text(segment.command),
+        pack_list(segment.refs),
+        clean_text(segment.reply),
         segment.has_opaque,
-        clean(pack_facts(segment.facts)),
+        clean_text(pack_facts(segment.facts)),
         row.digest,
         row.skeleton_tokens,
-        pack(row.pieces),
+        pack_list(row.pieces),
         row.tombstone_tokens,
         row.redactions,
     )
@@ -84,13 +84,13 @@ def segment_values(sid: int, row: SegmentRow) -> tuple[Any, ...]:
     return (
         sid,
         row.seq,
-        clean(segment.id),
+        clean_text(segment.id),
         segment.place,
         segment.born_turn,
         *content_values(row),
         segment.importance,
-        clean(segment.task),
-        pack(segment.tags),
+        clean_text(segment.task),
+        pack_list(segment.tags),
         str(row.state),
         str(row.departure or ""),
         row.touched_turn,
@@ -123,12 +123,12 @@ def segment_row(
         paths=paths,
         command=command,
         facts=unpack_facts(facts),
-        refs=unpack(refs),
+        refs=unpack_list(refs),
         reply=reply,
         has_opaque=bool(has_opaque),
         importance=importance,
         task=task,
-        tags=unpack(tags),
+        tags=unpack_list(tags),
     )
     return SegmentRow(
         key=key,
@@ -163,15 +163,15 @@ def session_row(row: Mapping[str, Any] | Sequence[Any]) -> SessionRow:
 def session_values(row: SessionRow) -> tuple[Any, ...]:
     """The values of `SESSION_COLUMNS`."""
     others = {"mode": STORED_RENDERERS[row.rendered_by]}
-    return (*row.key, *(clean(others.get(name) or getattr(row, name)) for name in SESSION_COLUMNS[2:]))
+    return (*row.key, *(clean_text(others.get(name) or getattr(row, name)) for name in SESSION_COLUMNS[2:]))
 
 
-def pack(items: Sequence[Any]) -> str:
+def pack_list(items: Sequence[Any]) -> str:
     """A short list as JSON; an empty list is the empty string, which takes no space."""
     return encode_json(items) if items else ""
 
 
-def unpack(text: str) -> tuple[str, ...]:
+def unpack_list(text: str) -> tuple[str, ...]:
     """The list of strings that `pack` wrote."""
     return tuple(json.loads(text)) if text else ()
 
@@ -190,7 +190,7 @@ def unpack_facts(text: str) -> CallFacts:
     return CallFacts(attempt, recalls, **{name: True for name in flags if name in CallFacts._fields})
 
 
-def clean(value: Any) -> Any:
+def clean_text(value: Any) -> Any:
     """Text that every engine takes: lone surrogates and NUL have no place in metadata."""
     if isinstance(value, str) and not (value.isascii() and "\0" not in value):
         return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -92,7 +92,7 @@ def body_troubles(db: sqlite3.Connection, rids: Sequence[int]) -> list[str]:
                 continue  # Forgotten meanwhile.
             source, session, id_, stamp, frame = row
             name = f"of segment {id_!r} of {source}:{session}"
-            if frame is not None and digest(*body_codec.decode(frame, decompress)) == stamp:
+            if frame is not None and digest(*body_codec.decode_frame(frame, decompress)) == stamp:
                 continue
             troubles.append(f"the content {name} is {'damaged' if frame is not None else 'missing'}")
         except (sqlite3.DatabaseError, ValueError) as error:  # A UnicodeDecodeError is a ValueError.

@@ -12,7 +12,7 @@ from ctxgc.core.paths import canonical_path
 from ctxgc.core.search.query import MOMENT
 from ctxgc.core.segment import Kind, SessionKey
 from ctxgc.stash import index_text
-from ctxgc.stash.columns import STORED_KINDS, clean
+from ctxgc.stash.columns import STORED_KINDS, clean_text
 from ctxgc.stash.contract import Query
 from ctxgc.stash.reading import resolve, sid_of
 
@@ -46,7 +46,7 @@ class SearchScope:
 
     def without(self, sids: Sequence[int]) -> SearchScope:
         """The same scope without some sessions."""
-        clause = f"s.sid NOT IN ({_marks(sids)})"
+        clause = f"s.sid NOT IN ({_placeholders(sids)})"
         return replace(self, clauses=(*self.clauses, clause), values=(*self.values, *sids), is_tagged=False)
 
 
@@ -105,30 +105,30 @@ def scope_of(db: sqlite3.Connection, query: Query) -> SearchScope | None:
     if sids is not None:
         if not sids:
             return None
-        limit(f"s.sid IN ({_marks(sids)})" if len(sids) > 1 else "s.sid = ?", *sids)
+        limit(f"s.sid IN ({_placeholders(sids)})" if len(sids) > 1 else "s.sid = ?", *sids)
         if len(sids) <= TAGGED_SESSIONS_MAX:
-            tags.append(_any(map(index_text.session_tag, sids)))
+            tags.append(_any_token(map(index_text.session_tag, sids)))
     if query.kinds:
         kinds = tuple(STORED_KINDS[kind] for kind in query.kinds)
-        limit(f"s.kind IN ({_marks(kinds)})", *kinds)
-        tags.append(_any(map(index_text.kind_tag, kinds)))
+        limit(f"s.kind IN ({_placeholders(kinds)})", *kinds)
+        tags.append(_any_token(map(index_text.kind_tag, kinds)))
     if query.tools:
-        tools = tuple(clean(tool).casefold() for tool in query.tools)
+        tools = tuple(clean_text(tool).casefold() for tool in query.tools)
         # A tool's name in letters that only Python lowers is filtered by its tag.
         if all(tool.isascii() for tool in tools):
-            limit(f"lower(s.tool) IN ({_marks(tools)})", *tools)
-        tags.append(_any(map(index_text.tool_tag, tools)))
+            limit(f"lower(s.tool) IN ({_placeholders(tools)})", *tools)
+        tags.append(_any_token(map(index_text.tool_tag, tools)))
     is_tagged = len(clauses) == len(tags)
     if query.path:
-        clause, bound = _path_clause(canonical_path(clean(query.path)))
+        clause, bound = _path_clause(canonical_path(clean_text(query.path)))
         limit(f"s.rid IN (SELECT rid FROM path JOIN path_use USING (pid) WHERE {clause})", *bound)
     if query.task:
-        limit("s.task = ? AND s.task != ''", clean(query.task))
+        limit("s.task = ? AND s.task != ''", clean_text(query.task))
     if query.tags:
         for tag in query.tags:
             limit("s.tags != '' AND EXISTS (SELECT 1 FROM json_each(s.tags) WHERE value = ?)", tag)
     if query.states:
-        limit(f"s.state IN ({_marks(query.states)})", *query.states)
+        limit(f"s.state IN ({_placeholders(query.states)})", *query.states)
     if query.after_s:
         limit("s.wall_s >= ?", query.after_s)
     if query.before_s:
@@ -172,9 +172,9 @@ def _path_clause(path: str) -> tuple[str, tuple[object, ...]]:
     return " OR ".join(["path GLOB ?"] * len(globs)), tuple(sorted(globs))
 
 
-def _any(tokens: Iterable[str]) -> str:
+def _any_token(tokens: Iterable[str]) -> str:
     return f"({' OR '.join(tokens)})"
 
 
-def _marks(items: Sequence[object]) -> str:
+def _placeholders(items: Sequence[object]) -> str:
     return ", ".join("?" * len(items))

@@ -54,7 +54,7 @@ def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
     return len(rows) == REINDEX_ROWS
 
 
-def unindexed(db: sqlite3.Connection) -> int:
+def count_unindexed(db: sqlite3.Connection) -> int:
     """The number of segments that no query by words finds yet."""
     below = meta(db, "unindexed_below")
     return int(db.execute("SELECT count(*) FROM segment WHERE rid < ?", (below,)).fetchone()[0]) if below else 0
@@ -67,25 +67,25 @@ def with_counts(db: sqlite3.Connection, health: StashStatus) -> StashStatus:
         health,
         segments=segments,
         sessions=sessions,
-        erasures_pending=erasures(db),
+        erasures_pending=count_erasures(db),
         schema_version=db.execute("PRAGMA user_version").fetchone()[0],
-        extra={"sqlite": sqlite3.sqlite_version, "unindexed": str(unindexed(db))},
+        extra={"sqlite": sqlite3.sqlite_version, "unindexed": str(count_unindexed(db))},
     )
 
 
-def merge(db: sqlite3.Connection, fail: Failpoint) -> bool:
+def merge_index(db: sqlite3.Connection, fail: Failpoint) -> bool:
     """Join pieces of the index, one step; whether more pieces wait."""
-    return _merge(db, fail, MERGE_PAGES)
+    return _merge_pages(db, fail, MERGE_PAGES)
 
 
-def _merge(db: sqlite3.Connection, fail: Failpoint, pages: int) -> bool:
+def _merge_pages(db: sqlite3.Connection, fail: Failpoint, pages: int) -> bool:
     fail("merge")
     before = db.total_changes
     db.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
     return db.total_changes - before >= 2  # By fts5's documentation: fewer means that nothing was left to merge.
 
 
-def erasures(db: sqlite3.Connection) -> int:
+def count_erasures(db: sqlite3.Connection) -> int:
     """The number of forgotten segments and sessions that await erasing."""
     return int(db.execute("SELECT count(*) FROM erasure").fetchone()[0])
 
@@ -95,7 +95,7 @@ def begin_erasing(db: sqlite3.Connection, fail: Failpoint) -> list[int]:
     rids = [row[0] for row in db.execute("SELECT rid FROM erasure")]
     if rids:
         fail("erase")
-        _merge(db, fail, -MERGE_PAGES)
+        _merge_pages(db, fail, -MERGE_PAGES)
     return rids
 
 

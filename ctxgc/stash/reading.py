@@ -51,7 +51,7 @@ def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
     """Sessions that `text` names exactly; without any, the sessions that `text` is a prefix of."""
     if not text:
         return []
-    text = columns.clean(text)
+    text = columns.clean_text(text)
     source, colon, rest = text.partition(":")
     names = [("", text), *([(source, rest)] if colon and rest else [])]
     for compare in ("session = ?1", "session >= ?1 AND session < ?1 || char(0x10ffff)"):
@@ -80,7 +80,7 @@ def sessions_with_segment(db: sqlite3.Connection, segment_id: str) -> list[Sessi
     key_rows = db.execute(
         "SELECT source, session FROM session AS t WHERE EXISTS (SELECT 1 FROM segment WHERE sid = t.sid AND id = ?)"
         " ORDER BY updated_s DESC LIMIT ?",
-        (columns.clean(segment_id), RESOLVED_MAX),
+        (columns.clean_text(segment_id), RESOLVED_MAX),
     )
     return [SessionKey(*row) for row in key_rows]
 
@@ -122,7 +122,7 @@ def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = N
         db.rollback()
 
 
-def by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[SegmentRow, str, str]]:
+def rows_by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[SegmentRow, str, str]]:
     """Segments without content, and the project and title of each segment's session."""
     rows_by_rid: dict[int, tuple[SegmentRow, str, str]] = {}
     for chunk in chunks(rids):
@@ -172,7 +172,7 @@ def _verify(
     key: SessionKey, id_: str, stamp: bytes, blob: bytes, decompress: body_codec.Transform
 ) -> tuple[bytes, tuple[Piece, ...]]:
     try:
-        skeleton, body = body_codec.decode(blob, decompress)
+        skeleton, body = body_codec.decode_frame(blob, decompress)
         if digest(skeleton, body) == stamp:
             return skeleton, body
         trouble = "its digest differs"

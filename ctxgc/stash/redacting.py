@@ -19,7 +19,7 @@ from ctxgc.core.errors import NotFound
 from ctxgc.core.redact import find_secrets, redact_json, redact_text
 from ctxgc.core.segment import SessionKey, tool_call_id
 from ctxgc.stash import body_codec, maintenance, schema
-from ctxgc.stash.columns import COLUMNS, CONTENT, clean, content_values, pack, segment_row
+from ctxgc.stash.columns import COLUMNS, CONTENT, clean_text, content_values, pack_list, segment_row
 from ctxgc.stash.contract import SegmentRow
 from ctxgc.stash.index_text import entry_of
 from ctxgc.stash.writing import EncodedPut, Writer
@@ -132,7 +132,7 @@ class _Run:
         """Write index and file anew, so that no page or WAL keeps what was redacted."""
         rids = maintenance.begin_erasing(self._db, _no_failure)
         if rids:
-            while maintenance.merge(self._db, _no_failure):
+            while maintenance.merge_index(self._db, _no_failure):
                 pass
             maintenance.finish_erasing(self._db, _no_failure, rids)
         maintenance.checkpoint(self._db, _no_failure)
@@ -157,17 +157,17 @@ class _Run:
         id_ = self._unused(bare.segment.id, row.segment.id, "SELECT 1 FROM segment WHERE sid = ? AND id = ?", sid)
         bare = replace(bare, segment=replace(bare.segment, id=id_))
         self._writer.rewrite_content(
-            rid, sid, EncodedPut(bare, body_codec.encode(bare, self._compress), entry_of(bare.segment))
+            rid, sid, EncodedPut(bare, body_codec.encode_frame(bare, self._compress), entry_of(bare.segment))
         )
         sets = ", ".join(f"{name} = ?" for name in ("id", "task", "tags", *CONTENT))
-        labels = (clean(id_), clean(bare.segment.task), pack(bare.segment.tags))
+        labels = (clean_text(id_), clean_text(bare.segment.task), pack_list(bare.segment.tags))
         self._write(f"UPDATE segment SET {sets} WHERE rid = ?", (*labels, *content_values(bare), rid))
         self._write("INSERT OR IGNORE INTO erasure VALUES (?)", (rid,))
 
     def _unused(self, name: str, before: str, query: str, owner: object) -> str:
         """The redacted name, or with an ordinal: two secrets were two names."""
         number = 1
-        while name != before and self._db.execute(query, (owner, clean(tool_call_id(name, number)))).fetchone():
+        while name != before and self._db.execute(query, (owner, clean_text(tool_call_id(name, number)))).fetchone():
             number += 1
         return name if number == 1 else tool_call_id(name, number)
 

@@ -21,7 +21,7 @@ from typing import Any
 from ctxgc.core.errors import NotFound
 from ctxgc.core.segment import SessionKey, State, digest
 from ctxgc.stash import body_codec, files, newest_mark, schema
-from ctxgc.stash.carving import Leaf, carve, leaves
+from ctxgc.stash.carving import Leaf, carve_bodies, leaves
 from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
 from ctxgc.stash.examination import TROUBLES_MAX, body_rids, body_troubles, page_troubles
 from ctxgc.stash.health import Examination
@@ -83,7 +83,7 @@ def repair(path: Path) -> RepairReport:
     new.unlink(missing_ok=True)
     new.touch(mode=files.FILE_MODE)
     try:
-        segments, bodies, rebuilt, lost, missing = _salvage(path, new)
+        segments, bodies, rebuilt, lost, missing = _salvage_file(path, new)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
@@ -93,7 +93,7 @@ def repair(path: Path) -> RepairReport:
     return RepairReport(backup, segments, bodies, rebuilt, lost, missing, was_sound)
 
 
-def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int, str]:
+def _salvage_file(old_path: Path, new_path: Path) -> tuple[int, int, int, int, str]:
     """Fill the new file; (segments, bodies, rows rebuilt, bodies lost, a sentence about what is missing)."""
     with contextlib.closing(_connect(new_path, "rw")) as new:
         schema.migrate(new)
@@ -104,11 +104,11 @@ def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int, str]:
             with contextlib.suppress(*_UNREADABLE):
                 old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Pages are read from the file alone.
             for table in TABLES:
-                _copy(old, old_path, new, table)
+                _copy_table(old, old_path, new, table)
             rebuilt = _take_bodies(new, _readable_rows(old, old_path, "body"))
             with contextlib.suppress(*_UNREADABLE):
                 schema.set_meta(new, newest_mark.MISSING, schema.meta(old, newest_mark.MISSING))
-        rebuilt += _take_bodies(new, carve(old_path))
+        rebuilt += _take_bodies(new, carve_bodies(old_path))
         # A row without a body would promise content that is gone.
         gone = "SELECT rid FROM segment WHERE state != 'forgotten' AND rid NOT IN (SELECT rid FROM body)"
         lost = new.execute(f"SELECT count(*) FROM ({gone})").fetchone()[0]  # noqa: S608 - a constant
@@ -121,7 +121,7 @@ def _salvage(old_path: Path, new_path: Path) -> tuple[int, int, int, int, str]:
         return (*new.execute(counts).fetchone(), rebuilt, lost, missing)
 
 
-def _copy(old: sqlite3.Connection, old_path: Path, new: sqlite3.Connection, table: str) -> None:
+def _copy_table(old: sqlite3.Connection, old_path: Path, new: sqlite3.Connection, table: str) -> None:
     """Copy every readable row of a table; a row that breaks a constraint of the new file is a duplicate or a ruin."""
     had, has = _columns(old, table), _columns(new, table)
     if not had:
@@ -170,10 +170,10 @@ def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> in
             homeless.append(EncodedPut(row, blob, entry_of(row.segment)))
     # New rows reuse the rids of lost ones: no path of a lost row may be left.
     new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
-    return sum(_rebuild(new, prepared) for prepared in homeless)
+    return sum(_rebuild_rows(new, prepared) for prepared in homeless)
 
 
-def _rebuild(new: sqlite3.Connection, prepared: EncodedPut) -> int:
+def _rebuild_rows(new: sqlite3.Connection, prepared: EncodedPut) -> int:
     """Make the row of a body that lost its own: as it was admitted, at the end of the window."""
     row = replace(prepared.row, touched_turn=prepared.row.segment.born_turn)
     new.execute("INSERT OR IGNORE INTO session (source, session) VALUES (?, ?)", row.key)
@@ -202,7 +202,7 @@ def _readable_rows(db: sqlite3.Connection, path: Path, table: str, names: str = 
         return
     root, sql = table_row
     if "WITHOUT ROWID" in sql:
-        yield from _scan(db, f"SELECT {names} FROM {table}", ())  # noqa: S608 - our own names
+        yield from _scan_rows(db, f"SELECT {names} FROM {table}", ())  # noqa: S608 - our own names
         return
     select = f"SELECT rowid, {names} FROM {table} WHERE rowid"  # noqa: S608 - our own names
     start = -(2**63)
@@ -222,14 +222,14 @@ def _readable_rows(db: sqlite3.Connection, path: Path, table: str, names: str = 
             return
         for rowid in leaf.rowids:
             if start <= rowid <= leaf.last:
-                for _, *row in _scan(db, f"{select} = ?", (rowid,)):
+                for _, *row in _scan_rows(db, f"{select} = ?", (rowid,)):
                     yield row
         start = leaf.last + 1
         if start > 2**63 - 1:
             return
 
 
-def _scan(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def _scan_rows(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Rows of a query up to the first damage."""
     try:
         yield from db.execute(sql, values)
@@ -246,7 +246,7 @@ def _raise_unless_damage(error: Exception) -> None:
 
 def _is_sound(blob: bytes | None, stamp: bytes, decompress: body_codec.Transform) -> bool:
     try:
-        return blob is not None and digest(*body_codec.decode(blob, decompress)) == stamp
+        return blob is not None and digest(*body_codec.decode_frame(blob, decompress)) == stamp
     except ValueError:
         return False
 

@@ -298,7 +298,7 @@ def _segments(run: _Search, rids: set[int]) -> dict[int, Segment]:
 
 
 def _hits(run: _Search, page: Sequence[Ranked]) -> list[Hit]:
-    rows = reading.by_rid(run.db, [each.rid for each in page])
+    rows = reading.rows_by_rid(run.db, [each.rid for each in page])
     segments = _segments(run, {each.rid for each in page if each.rid not in run.readable})
     run.readable |= {rid: index_text.searchable(segment) for rid, segment in segments.items()}
     hits = []

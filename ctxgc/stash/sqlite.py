@@ -119,7 +119,7 @@ class SqliteStash:
         if self._is_on_disk:
             self._watch.begin()
         self._group = GroupCommit(self._commit)
-        self._task = asyncio.create_task(self._run())  # The stash's alone: close() ends it.
+        self._task = asyncio.create_task(self._run_maintenance())  # The stash's alone: close() ends it.
         self._has_changed.set()
 
     async def close(self) -> None:
@@ -308,7 +308,7 @@ class SqliteStash:
                 await self._alone(thread, lambda _: None)
             await asyncio.sleep(LOOK_S)
 
-    async def _run(self) -> None:
+    async def _run_maintenance(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._group.run())
             tasks.create_task(self._maintain())
@@ -322,7 +322,7 @@ class SqliteStash:
             await asyncio.sleep(QUIET_S)
             try:
                 await self._run_steps()
-                if await self._read(maintenance.erasures):
+                if await self._read(maintenance.count_erasures):
                     await self._wait_for_quiet()
                     await self._erase()
                 self._maintenance_error = ""
@@ -332,7 +332,7 @@ class SqliteStash:
                 self._has_changed.set()
 
     async def _run_steps(self) -> None:
-        for step in (maintenance.reindex, maintenance.merge):
+        for step in (maintenance.reindex, maintenance.merge_index):
             while (writer := self._writer_thread) is not None:
                 if not await self._alone(writer, lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
                     break
@@ -355,7 +355,7 @@ class SqliteStash:
                 return
             rids = await self._alone(thread, lambda db: maintenance.begin_erasing(db, self._fail))
             if rids:
-                while await self._alone(thread, lambda db: maintenance.merge(db, self._fail)):
+                while await self._alone(thread, lambda db: maintenance.merge_index(db, self._fail)):
                     pass
                 if await self._alone(thread, lambda db: maintenance.finish_erasing(db, self._fail, rids), shrinks=True):
                     self._watch.settle()

@@ -22,9 +22,9 @@ from ctxgc.stash.columns import (
     CONTENT,
     SESSION_COLUMNS,
     STORED_KINDS,
-    clean,
+    clean_text,
     content_values,
-    pack,
+    pack_list,
     segment_values,
     session_values,
 )
@@ -76,7 +76,7 @@ def encode_puts(mutations: Sequence[Mutation]) -> list[Mutation | EncodedPut]:
 
 def _encode_put(mutation: Put, compress: body_codec.Transform) -> EncodedPut:
     entry = index_text.entry_of(mutation.row.segment)
-    return EncodedPut(mutation.row, body_codec.encode(mutation.row, compress), entry)
+    return EncodedPut(mutation.row, body_codec.encode_frame(mutation.row, compress), entry)
 
 
 class Writer:
@@ -176,7 +176,7 @@ class Writer:
         """The segment exists: a put may complete a pending segment, and changes nothing otherwise."""
         row = mutation.row
         known_row = self._db.execute(
-            "SELECT rid, seq, status, state FROM segment WHERE sid = ? AND id = ?", (sid, clean(row.segment.id))
+            "SELECT rid, seq, status, state FROM segment WHERE sid = ? AND id = ?", (sid, clean_text(row.segment.id))
         ).fetchone()
         if known_row is None:
             raise Conflict(f"seq {row.seq} of {row.key} belongs to another segment than {row.segment.id!r}")
@@ -203,7 +203,7 @@ class Writer:
         tags = index_text.tags(sid, STORED_KINDS[segment.kind], segment.tool)
         self._db.execute(INDEX_ROW, (rid, *mutation.entry, tags))
         for n, use in enumerate(segment.paths):
-            path = clean(use.path)
+            path = clean_text(use.path)
             self._db.execute(
                 "INSERT OR IGNORE INTO path (path, name) VALUES (?, ?)", (path, path.rstrip("/").rpartition("/")[2])
             )
@@ -275,9 +275,9 @@ class Writer:
         self._update("pin", mutation.key, "is_pinned = ?", [(mutation.is_pinned, seq) for seq in mutation.seqs])
 
     def _set_tags(self, mutation: SetTags) -> None:
-        tags = None if mutation.tags is None else pack(mutation.tags)
+        tags = None if mutation.tags is None else pack_list(mutation.tags)
         sets = "tags = coalesce(?, tags), task = coalesce(?, task), importance = coalesce(?, importance)"
-        self._update("tags", mutation.key, sets, [(tags, clean(mutation.task), mutation.importance, mutation.seq)])
+        self._update("tags", mutation.key, sets, [(tags, clean_text(mutation.task), mutation.importance, mutation.seq)])
 
     def _set_garbage(self, mutation: SetGarbage) -> None:
         rows = [(reason, by, seq) for seq, reason, by in mutation.proofs]
@@ -297,7 +297,7 @@ class Writer:
         identity = (c.wall_s, c.turn, c.trigger, c.target_tokens, c.before_tokens, c.after_tokens)
         self._db.execute(
             "INSERT INTO collection VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (sid, c.id, *identity, pack(c.protected_by), c.predicted_cost, c.actual_cost, c.undoes),
+            (sid, c.id, *identity, pack_list(c.protected_by), c.predicted_cost, c.actual_cost, c.undoes),
         )
         self._db.executemany(
             "INSERT INTO eviction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

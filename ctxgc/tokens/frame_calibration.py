@@ -52,11 +52,11 @@ class FrameCalibration:
         per_block = (by - ab * per_raw) / bb
         # The best point of a convex bowl over a rectangle lies inside, or on the side that the free optimum exceeds.
         if not 0.0 <= per_block <= PER_BLOCK_MAX:
-            per_block = _within(per_block, 0.0, PER_BLOCK_MAX)
+            per_block = _clamp(per_block, 0.0, PER_BLOCK_MAX)
             per_raw = (ay - ab * per_block) / aa
         if not RATIO_MIN <= per_raw <= RATIO_MAX:
-            per_raw = _within(per_raw, RATIO_MIN, RATIO_MAX)
-            per_block = _within((by - ab * per_raw) / bb, 0.0, PER_BLOCK_MAX)
+            per_raw = _clamp(per_raw, RATIO_MIN, RATIO_MAX)
+            per_block = _clamp((by - ab * per_raw) / bb, 0.0, PER_BLOCK_MAX)
         return per_raw, per_block
 
     def _sums(self) -> tuple[float, float, float, float, float]:
@@ -102,5 +102,5 @@ class FrameCalibration:
         return max(0, billed_tokens - self.to_billed(raw_tokens, blocks))
 
 
-def _within(value: float, least: float, most: float) -> float:
+def _clamp(value: float, least: float, most: float) -> float:
     return min(max(value, least), most)

@@ -60,14 +60,14 @@ def load_ranks(env: Mapping[str, str], path: Path | None = None) -> Ranks:
     notes: list[str] = []
     for candidate in _candidates(env, path):
         try:
-            content = _unpack(candidate)
+            content = _unpack_ranks(candidate)
         except (OSError, EOFError, zlib.error) as error:
             notes.append(f"{candidate}: not readable ({error})")
             continue
         if sha256(content).hexdigest() != RANKS_SHA256:
             notes.append(f"{candidate}: not the o200k_base ranks (its sha256 differs)")
             continue
-        return Ranks(_encoding(content), str(candidate), tuple(notes))
+        return Ranks(_build_encoding(content), str(candidate), tuple(notes))
     return Ranks(None, "estimate", tuple(notes))
 
 
@@ -79,7 +79,7 @@ def _candidates(env: Mapping[str, str], path: Path | None) -> Iterator[Traversab
     yield resources.files("ctxgc.tokens") / SHIPPED_NAME
 
 
-def _unpack(candidate: Traversable) -> bytes:
+def _unpack_ranks(candidate: Traversable) -> bytes:
     with candidate.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -89,7 +89,7 @@ def _unpack(candidate: Traversable) -> bytes:
         return file.read(RANKS_BYTES_MAX)
 
 
-def _encoding(content: bytes) -> Encoding:
+def _build_encoding(content: bytes) -> Encoding:
     words = content.split()
     ranks = dict(zip(map(a2b_base64, words[::2]), map(int, words[1::2]), strict=True))
     # No special tokens: `<|endoftext|>` in a transcript is text, and is counted as text.

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from ctxgc.adapters.contract import Admitted, Cleared, Opened, Rewindowed, Used
+from ctxgc.adapters.contract import BodiesCleared, ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
 from ctxgc.adapters.transcripts.claude_code import ClaudeCode
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Status
 from tests.contracts.transcript_state import state_of
@@ -64,7 +64,9 @@ def call(call_id, tool="Read", **value):
 
 
 def exchanges(events):
-    return {e.segment.id: e.segment for e in events if isinstance(e, Admitted) and e.segment.kind is Kind.TOOL_CALL}
+    return {
+        e.segment.id: e.segment for e in events if isinstance(e, SegmentAdmitted) and e.segment.kind is Kind.TOOL_CALL
+    }
 
 
 def test_parallel_calls_are_separate_segments_at_the_place_of_their_call():
@@ -95,7 +97,7 @@ def test_records_of_one_reply_may_interleave_with_results_and_stay_one_turn():
     events = log.events()
 
     assert {name: segment.born_turn for name, segment in exchanges(events).items()} == {"a": 0, "b": 0}
-    assert [(e.turn, e.output_tokens) for e in events if isinstance(e, Used)] == [(0, 9), (1, 1)]
+    assert [(e.turn, e.output_tokens) for e in events if isinstance(e, ReplyBilled)] == [(0, 9), (1, 1)]
 
 
 def test_a_reply_is_billed_once_and_the_screen_copy_is_not_in_the_prompt():
@@ -107,7 +109,7 @@ def test_a_reply_is_billed_once_and_the_screen_copy_is_not_in_the_prompt():
 
     events = log.events()
 
-    assert len([e for e in events if isinstance(e, Used)]) == 1
+    assert len([e for e in events if isinstance(e, ReplyBilled)]) == 1
     assert "SCREEN" not in repr(events)
 
 
@@ -121,7 +123,7 @@ def test_a_second_prompt_below_one_parent_is_a_fork_and_the_newest_branch_is_the
     log.says("m3", text("went right"))
 
     assert log.window() == ["go", "ready", "right", "went right"]
-    assert [e.reason for e in log.events() if isinstance(e, Rewindowed)] == [Departure.REWOUND]
+    assert [e.reason for e in log.events() if isinstance(e, WindowReplaced)] == [Departure.REWOUND]
 
 
 def test_a_prompt_on_a_branch_left_behind_brings_that_branch_back():
@@ -171,7 +173,7 @@ def test_compaction_leaves_the_summary_what_was_preserved_and_what_follows():
     log.user("more")
 
     assert log.window() == ["what was", "kept", "more"]
-    assert [e.reason for e in log.events() if isinstance(e, Rewindowed)] == [Departure.HOST_COMPACTED]
+    assert [e.reason for e in log.events() if isinstance(e, WindowReplaced)] == [Departure.HOST_COMPACTED]
 
 
 def test_a_clearing_by_the_host_names_the_newest_exchange_of_each_call():
@@ -183,7 +185,7 @@ def test_a_clearing_by_the_host_names_the_newest_exchange_of_each_call():
     metadata = {"compactedToolIds": ["a", "unheard-of"]}
     log.record("system", subtype="microcompact_boundary", microcompactMetadata=metadata)
 
-    assert [e.ids for e in log.events() if isinstance(e, Cleared)] == [("a~2",)]
+    assert [e.ids for e in log.events() if isinstance(e, BodiesCleared)] == [("a~2",)]
     assert log.window() == ["go", "a"]
 
 
@@ -195,7 +197,7 @@ def test_a_side_chain_is_a_session_of_its_own_linked_to_the_call_that_began_it()
     log.says("m2", text("a wall"), isSidechain=True, agentId="x9")
     log.answers("t", "a wall", parent=call_record)
 
-    opened = [e for e in log.events() if isinstance(e, Opened) and e.session == "s1/x9"]
+    opened = [e for e in log.events() if isinstance(e, SessionOpened) and e.session == "s1/x9"]
 
     assert (opened[0].parent, opened[0].parent_segment) == ("s1", "t")
     assert log.window() == ["go", "t"]
@@ -260,7 +262,7 @@ def test_what_the_host_wrote_is_no_prompt_of_the_user(content, meta, kind):
     log = Log()
     log.user(content, isMeta=meta)
 
-    assert [e.segment.kind for e in log.events() if isinstance(e, Admitted)] == [kind]
+    assert [e.segment.kind for e in log.events() if isinstance(e, SegmentAdmitted)] == [kind]
 
 
 def test_long_inputs_leave_the_skeleton_and_short_ones_stay():
@@ -293,7 +295,7 @@ def test_lone_surrogates_and_nul_come_through():
     log = Log()
     log.user("a\ud800\0b")
 
-    (admitted,) = [e for e in log.events() if isinstance(e, Admitted)]
+    (admitted,) = [e for e in log.events() if isinstance(e, SegmentAdmitted)]
 
     assert admitted.segment.body[0].text == "a\ud800\0b"
 
@@ -316,7 +318,7 @@ def test_attachments_that_reach_the_model_become_segments_and_the_rest_is_counte
     log.record("attachment", attachment={"type": "total_tokens_reminder", "text": "7 left"})
     transcript = ClaudeCode()
 
-    found = [e.segment for e in transcript.feed("\n".join([*log.lines, ""]).encode()) if isinstance(e, Admitted)]
+    found = [e.segment for e in transcript.feed("\n".join([*log.lines, ""]).encode()) if isinstance(e, SegmentAdmitted)]
 
     assert [(s.kind, shown(s)) for s in found[1:]] == [(Kind.ATTACHMENT, "code"), (Kind.USER, "and hurry")]
     assert found[1].paths == (PathUse("/w/n.py", Access.READ, 5, 6),)

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from ctxgc.adapters.contract import Admitted, Opened, Rewindowed, Used
+from ctxgc.adapters.contract import ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
 from ctxgc.adapters.host_texts.codex import CodexTexts
 from ctxgc.adapters.transcripts.codex import Codex
 from ctxgc.adapters.transcripts.codex_results import is_failure
-from ctxgc.adapters.transcripts.formats import detect
+from ctxgc.adapters.transcripts.formats import detect_format
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
 from tests.contracts.transcript_state import read, state_of
 
@@ -47,7 +47,7 @@ class Rollout:
         return transcript.feed("\n".join(self.lines).encode()) + transcript.finish()
 
     def admitted(self):
-        return [event.segment for event in self.events() if isinstance(event, Admitted)]
+        return [event.segment for event in self.events() if isinstance(event, SegmentAdmitted)]
 
     def window(self):
         (state,) = state_of(self.events()).values()
@@ -71,7 +71,7 @@ def test_the_first_meta_names_the_session_and_its_instructions_lead_the_window_o
 def test_a_spawned_thread_is_the_child_of_the_thread_that_spawned_it():
     rollout = Rollout(source={"subagent": {"thread_spawn": {"parent_thread_id": "r0"}}})
 
-    assert [event.parent for event in rollout.events() if isinstance(event, Opened)] == ["r0"]
+    assert [event.parent for event in rollout.events() if isinstance(event, SessionOpened)] == ["r0"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_turn_is_billed_once_and_its_uncached_input_is_what_is_not_cached():
     rollout.message("assistant", "two")
     rollout.tokens(130, cached=100)
 
-    bills = [event for event in rollout.events() if isinstance(event, Used)]
+    bills = [event for event in rollout.events() if isinstance(event, ReplyBilled)]
 
     assert [(bill.turn, bill.input_tokens, bill.cache_read_tokens) for bill in bills] == [(0, 40, 60), (1, 30, 100)]
 
@@ -153,7 +153,7 @@ def test_a_replacement_history_keeps_what_it_repeats_under_its_id_and_admits_wha
 
     assert rollout.window() == ["Be kind.", "twice", "rules", "twice", "new", "summary", "on"]
     assert len(ids) == len(set(ids)) == 8
-    assert [e.reason for e in rollout.events() if isinstance(e, Rewindowed)] == [Departure.HOST_COMPACTED]
+    assert [e.reason for e in rollout.events() if isinstance(e, WindowReplaced)] == [Departure.HOST_COMPACTED]
 
 
 def test_a_compaction_without_history_keeps_what_user_and_host_said_and_its_message():
@@ -195,7 +195,9 @@ def test_readable_reasoning_is_thinking_and_the_rest_is_counted():
     rollout.item(type="reasoning", summary=[], encrypted_content="x")
     rollout.item(type="reasoning", summary=[{"type": "summary_text", "text": "Hm."}])
 
-    found = [e.segment for e in transcript.feed("\n".join([*rollout.lines, ""]).encode()) if isinstance(e, Admitted)]
+    found = [
+        e.segment for e in transcript.feed("\n".join([*rollout.lines, ""]).encode()) if isinstance(e, SegmentAdmitted)
+    ]
 
     assert [(s.kind, s.body[0].name) for s in found] == [(Kind.THINKING, "thinking")]
     assert transcript.skipped == {"reasoning_encrypted": 1}
@@ -247,7 +249,7 @@ def test_a_rollout_of_bare_items_from_before_september_2025_is_read():
     ]
     data = b"".join(json.dumps(record).encode() + b"\n" for record in records)
 
-    [state] = state_of(read(detect(data), data)[0]).values()
+    [state] = state_of(read(detect_format(data), data)[0]).values()
 
     kinds = [segment.kind for segment in state.segments.values()]
     assert kinds == [Kind.SYSTEM, Kind.USER, Kind.TOOL_CALL, Kind.ASSISTANT]

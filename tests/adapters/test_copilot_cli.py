@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ctxgc.adapters.contract import Admitted, Opened, Rewindowed, Used
+from ctxgc.adapters.contract import ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
 from ctxgc.adapters.transcripts.copilot_cli import CopilotCli
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
 from tests.contracts.transcript_state import check, read, state_of
@@ -42,7 +42,7 @@ class Log:
         return events
 
     def admitted(self):
-        return [event.segment for event in self.events() if isinstance(event, Admitted)]
+        return [event.segment for event in self.events() if isinstance(event, SegmentAdmitted)]
 
     def window(self, session="s1"):
         state = state_of(self.events())[session]
@@ -77,7 +77,7 @@ def test_messages_of_one_turn_are_one_request_even_if_the_first_are_empty():
     said = [s for s in log.admitted() if s.role is Role.ASSISTANT]
 
     assert [(s.born_turn, s.reply) for s in said] == [(0, "i.0")] * 4 + [(1, "i.1"), (2, "j.0")]
-    assert not [event for event in log.events() if isinstance(event, Used)]
+    assert not [event for event in log.events() if isinstance(event, ReplyBilled)]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_sub_agent_is_a_session_of_its_own_below_the_call_that_started_it():
     log.result("a")
 
     assert (log.window(), log.window("s1.a")) == (["a"], ["counting", "b"])
-    (opened,) = (e for e in log.events() if isinstance(e, Opened) and e.session == "s1.a")
+    (opened,) = (e for e in log.events() if isinstance(e, SessionOpened) and e.session == "s1.a")
     assert (opened.parent, opened.parent_segment) == ("s1", "a")
 
 
@@ -180,7 +180,7 @@ def test_a_compaction_leaves_system_summary_and_what_came_since_it_began():
     log.result("b")
 
     assert log.window() == ["Be kind.", "in short", "two", "b"]
-    assert [e.reason for e in log.events() if isinstance(e, Rewindowed)] == [Departure.HOST_COMPACTED]
+    assert [e.reason for e in log.events() if isinstance(e, WindowReplaced)] == [Departure.HOST_COMPACTED]
 
 
 def test_a_compaction_that_failed_changes_nothing():

@@ -7,8 +7,8 @@ from time import process_time
 
 import pytest
 
-from ctxgc.adapters.contract import Rewindowed
-from ctxgc.adapters.transcripts.formats import detect, open_transcript
+from ctxgc.adapters.contract import WindowReplaced
+from ctxgc.adapters.transcripts.formats import detect_format, open_transcript
 from ctxgc.core.segment import Departure, Kind, Status
 from tests.contracts.transcript_state import check, read, state_of
 
@@ -72,7 +72,7 @@ def test_no_exchange_is_lost_and_all_that_is_skipped_is_known(corpus, name, coun
         expected = count(map(json.loads, plain.splitlines()))
 
         check(events)
-        assert detect(path.read_bytes()[: 2**16]) == name
+        assert detect_format(path.read_bytes()[: 2**16]) == name
         segments = [s for state in state_of(events).values() for s in state.segments.values()]
         found = {s.id: s for s in segments if s.kind is Kind.TOOL_CALL and s.tool != "web_search"}
         assert found.keys() == expected.keys()
@@ -80,7 +80,9 @@ def test_no_exchange_is_lost_and_all_that_is_skipped_is_known(corpus, name, coun
             is_open = found[call_id].status is Status.PENDING
             assert is_open or found[call_id].body[-1].text == (result or "")
             assert not is_open or result is None
-        assert not [e for e in events if isinstance(e, Rewindowed) and e.reason is Departure.REWOUND], "none has a fork"
+        assert not [e for e in events if isinstance(e, WindowReplaced) and e.reason is Departure.REWOUND], (
+            "none has a fork"
+        )
         skipped.update(transcript.skipped)
         rows.append((path.name[-24:], transcript.records, len(segments), len(found), sum(transcript.skipped.values())))
 

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from ctxgc.adapters.facts.shell_paths import resolve
+from ctxgc.adapters.facts.shell_paths import resolve_path
 from ctxgc.adapters.json_values import unix_s
 
 
@@ -18,15 +18,15 @@ from ctxgc.adapters.json_values import unix_s
     ],
 )
 def test_a_windows_path_has_one_spelling(path, cwd):
-    assert resolve(path, cwd) == "c:/users/dev/proj/src/main.rs"
+    assert resolve_path(path, cwd) == "c:/users/dev/proj/src/main.rs"
 
 
 def test_a_backslash_in_another_systems_name_stays():
-    assert resolve(r"a\b.txt", "/w") == r"/w/a\b.txt"
+    assert resolve_path(r"a\b.txt", "/w") == r"/w/a\b.txt"
 
 
 def test_a_decomposed_name_is_the_composed_one():
-    assert resolve(unicodedata.normalize("NFD", "résumé.md"), "/w") == "/w/résumé.md"
+    assert resolve_path(unicodedata.normalize("NFD", "résumé.md"), "/w") == "/w/résumé.md"
 
 
 @pytest.mark.parametrize(

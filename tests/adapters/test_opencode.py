@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ctxgc.adapters.contract import Admitted, Cleared, Opened, Rewindowed, Used
+from ctxgc.adapters.contract import BodiesCleared, ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
 from ctxgc.adapters.transcripts.opencode import OpenCode
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
 from tests.contracts.transcript_state import check, read, state_of
@@ -40,7 +40,7 @@ class Export:
         return events
 
     def admitted(self):
-        return [event.segment for event in self.events() if isinstance(event, Admitted)]
+        return [event.segment for event in self.events() if isinstance(event, SegmentAdmitted)]
 
     def window(self):
         (state,) = state_of(self.events()).values()
@@ -64,7 +64,7 @@ def step(*parts, cached=0, fresh=10):
 def test_the_session_is_opened_with_what_the_export_says_of_it():
     (opened,) = Export(parentID="ses_0").events()
 
-    assert opened == Opened("ses_1", project="/w", parent="ses_0", model="m1", title="T")
+    assert opened == SessionOpened("ses_1", project="/w", parent="ses_0", model="m1", title="T")
 
 
 def test_thinking_text_and_calls_of_one_request_share_a_turn_a_reply_and_a_bill():
@@ -75,9 +75,9 @@ def test_thinking_text_and_calls_of_one_request_share_a_turn_a_reply_and_a_bill(
 
     events = export.events()
 
-    said = [e.segment for e in events if isinstance(e, Admitted) and e.segment.role is Role.ASSISTANT]
+    said = [e.segment for e in events if isinstance(e, SegmentAdmitted) and e.segment.role is Role.ASSISTANT]
     assert [(s.born_turn, s.reply) for s in said] == [(0, "msg_2")] * 4 + [(1, "msg_3")]
-    bills = [e for e in events if isinstance(e, Used)]
+    bills = [e for e in events if isinstance(e, ReplyBilled)]
     assert [(b.turn, b.input_tokens, b.cache_read_tokens, b.output_tokens) for b in bills] == [
         (0, 10, 5, 5),
         (1, 10, 0, 5),
@@ -90,7 +90,7 @@ def test_each_step_of_a_message_is_a_request_of_its_own():
     export.reply(*step(tool("a")), *step(text("b")), *step(text("c")))
 
     assert [(s.born_turn, s.reply) for s in export.admitted()] == [(0, "msg_1"), (1, "msg_1.1"), (2, "msg_1.2")]
-    assert [e.turn for e in export.events() if isinstance(e, Used)] == [0, 1, 2]
+    assert [e.turn for e in export.events() if isinstance(e, ReplyBilled)] == [0, 1, 2]
 
 
 def test_a_request_that_failed_before_it_said_anything_is_no_turn():
@@ -177,7 +177,7 @@ def test_a_compaction_leaves_its_summary_and_the_tail_the_host_kept(tail, kept):
     export = compacted(tail)
 
     assert export.window() == ["in short", *kept, "go on"]
-    assert [e.reason for e in export.events() if isinstance(e, Rewindowed)] == [Departure.HOST_COMPACTED]
+    assert [e.reason for e in export.events() if isinstance(e, WindowReplaced)] == [Departure.HOST_COMPACTED]
     assert [s.kind for s in export.admitted() if s.body and s.body[0].text == "in short"] == [Kind.SUMMARY]
 
 
@@ -194,8 +194,8 @@ def test_a_result_the_host_cleared_is_told_before_the_first_message_that_lacked_
     export.reply(*step(text("before")))
     export.reply(*step(text("after")))
 
-    marks = ["cleared" if isinstance(e, Cleared) else e.segment.id[:9] for e in export.events() if
-             isinstance(e, Cleared | Admitted)]  # fmt: skip
+    marks = ["cleared" if isinstance(e, BodiesCleared) else e.segment.id[:9] for e in export.events() if
+             isinstance(e, BodiesCleared | SegmentAdmitted)]  # fmt: skip
 
     assert marks == ["a", "assistant", "cleared", "assistant"]
 
@@ -207,7 +207,7 @@ def test_what_the_user_took_back_departs():
         export.reply(*step(text(f"{prompt} it is")))
 
     assert export.window() == ["one", "one it is"]
-    assert [e.reason for e in export.events() if isinstance(e, Rewindowed)] == [Departure.REWOUND]
+    assert [e.reason for e in export.events() if isinstance(e, WindowReplaced)] == [Departure.REWOUND]
 
 
 @pytest.mark.corpus

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ctxgc.adapters.contract import Admitted, Opened, Rewindowed, Used
+from ctxgc.adapters.contract import ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
 from ctxgc.adapters.transcripts.pi import Pi
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Status
 from tests.contracts.transcript_state import check, read, state_of
@@ -43,7 +43,7 @@ class File:
         return events
 
     def admitted(self):
-        return [event.segment for event in self.events() if isinstance(event, Admitted)]
+        return [event.segment for event in self.events() if isinstance(event, SegmentAdmitted)]
 
     def window(self):
         (state,) = state_of(self.events()).values()
@@ -51,7 +51,7 @@ class File:
         return [s.id if s.kind is Kind.TOOL_CALL else s.body[0].text for s in ordered]
 
     def reasons(self):
-        return [event.reason for event in self.events() if isinstance(event, Rewindowed)]
+        return [event.reason for event in self.events() if isinstance(event, WindowReplaced)]
 
 
 def text(words):
@@ -70,7 +70,7 @@ def test_the_header_names_the_session_its_directory_and_the_one_it_was_forked_fr
     known = state_of(file.events())["s1"].known
 
     assert known == {"session": "s1", "project": "/w", "parent": "s0", "model": "m1", "title": "Kiln"}
-    assert isinstance(file.events()[0], Opened)
+    assert isinstance(file.events()[0], SessionOpened)
 
 
 def test_blocks_of_one_message_share_a_turn_a_reply_and_a_bill():
@@ -84,10 +84,10 @@ def test_blocks_of_one_message_share_a_turn_a_reply_and_a_bill():
 
     events = file.events()
 
-    said = [e.segment for e in events if isinstance(e, Admitted) and e.segment.kind is not Kind.USER]
+    said = [e.segment for e in events if isinstance(e, SegmentAdmitted) and e.segment.kind is not Kind.USER]
     assert [(s.born_turn, s.reply) for s in said] == [(0, first)] * 4 + [(1, second)]
     assert [s.status for s in said if s.tool] == [Status.OK, Status.ERROR]
-    (used,) = (e for e in events if isinstance(e, Used))
+    (used,) = (e for e in events if isinstance(e, ReplyBilled))
     assert (used.turn, used.input_tokens, used.cache_read_tokens, used.cache_creation_tokens) == (0, 9, 4, 2)
 
 
@@ -209,6 +209,6 @@ def test_every_recorded_session_keeps_its_calls_its_turns_and_its_bills(corpus, 
             (turn, reply["usage"]["input"]) for turn, reply in enumerate(replies)
         ]
         assert transcript.skipped.keys() <= {"thinking_level_change"}
-        assert not [e for e in events if isinstance(e, Rewindowed)], "none has a fork"
+        assert not [e for e in events if isinstance(e, WindowReplaced)], "none has a fork"
         with capsys.disabled():
             print(f"\n{path.name[-24:]} {len(calls)} calls, {len(replies)} turns; {dict(transcript.skipped)}", end="")

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from ctxgc.adapters.contract import Admitted
+from ctxgc.adapters.contract import SegmentAdmitted
 from ctxgc.adapters.facts.background_commands import COMMANDS_MAX, BackgroundCommands
-from ctxgc.adapters.facts.segment_facts import with_facts
-from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.facts.segment_facts import add_facts
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
 from ctxgc.adapters.transcripts.codex import Codex
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.segment import COMMAND_CHARS_MAX, Access, PathUse
-from ctxgc.core.tombstone import label
+from ctxgc.core.tombstone import segment_label
 
 EXEC = 'const r = await tools.exec_command({cmd:"cargo test -q lock"}); text(JSON.stringify(r));'
 POLL = 'const r = await tools.write_stdin({session_id:4711,chars:"",yield_time_ms:1000}); text(r.output);'
@@ -36,11 +36,11 @@ def read_from_log(items):
     codex = Codex()
     lines = [json.dumps({"type": "response_item", "payload": item}).encode() + b"\n" for item in items]
     events = [*codex.feed(b"".join(lines)), *codex.finish()]
-    return list({one.segment.id: one.segment for one in events if isinstance(one, Admitted)}.values())
+    return list({one.segment.id: one.segment for one in events if isinstance(one, SegmentAdmitted)}.values())
 
 
 def read_from_request(items):
-    return with_facts(WIRE_FORMATS["openai_responses"].parse(json.dumps({"input": items}).encode()).segments, "")
+    return add_facts(WIRE_FORMATS["openai_responses"].parse(json.dumps({"input": items}).encode()).segments, "")
 
 
 STORIES = {
@@ -98,22 +98,22 @@ def test_the_rest_of_an_output_is_labelled_with_its_command(story, read):
 
     segments = read(asked(*pairs))
 
-    assert [label(segment) for segment in segments] == labels
+    assert [segment_label(segment) for segment in segments] == labels
 
 
 def test_the_rest_of_the_rest_is_the_rest_of_the_same_command():
     running = BackgroundCommands()
-    running.note_output("make", ["session ID 1"])
-    again = running.name_poll("write_stdin", {"session_id": 1}, Facts())
-    running.note_output(again.command, ["session ID 1"])
+    running.note_running_commands("make", ["session ID 1"])
+    again = running.facts_of_poll("write_stdin", {"session_id": 1}, Facts())
+    running.note_running_commands(again.command, ["session ID 1"])
 
-    assert running.name_poll("write_stdin", {"session_id": 1}, Facts()).command == again.command == "…make"
+    assert running.facts_of_poll("write_stdin", {"session_id": 1}, Facts()).command == again.command == "…make"
 
 
 def test_the_rest_of_a_read_is_no_read_that_proves_an_older_one_garbage():
     running = BackgroundCommands()
-    running.note_output("cat a.py", ["session ID 1"])
-    facts = running.name_poll("write_stdin", {"session_id": 1}, Facts((PathUse("a.py", Access.READ),)))
+    running.note_running_commands("cat a.py", ["session ID 1"])
+    facts = running.facts_of_poll("write_stdin", {"session_id": 1}, Facts((PathUse("a.py", Access.READ),)))
     [segment, _] = read_from_log(asked((call("exec_command", {"cmd": "cat a.py"}), "x"), (call("wait", {}), "y")))
 
     assert segment.facts.is_pure_read
@@ -123,17 +123,19 @@ def test_the_rest_of_a_read_is_no_read_that_proves_an_older_one_garbage():
 def test_what_runs_on_is_remembered_within_bounds_I12():
     running = BackgroundCommands()
     for number in range(2 * COMMANDS_MAX):
-        running.note_output("x" * COMMAND_CHARS_MAX, [f"session ID {number}"])
+        running.note_running_commands("x" * COMMAND_CHARS_MAX, [f"session ID {number}"])
 
-    assert running.name_poll("write_stdin", {"session_id": 0}, Facts()).command == ""
-    newest = running.name_poll("write_stdin", {"session_id": 2 * COMMANDS_MAX - 1}, Facts()).command
+    assert running.facts_of_poll("write_stdin", {"session_id": 0}, Facts()).command == ""
+    newest = running.facts_of_poll("write_stdin", {"session_id": 2 * COMMANDS_MAX - 1}, Facts()).command
     assert newest == ("…" + "x" * COMMAND_CHARS_MAX)[:COMMAND_CHARS_MAX]
 
 
 @pytest.mark.parametrize("number", [None, True, [], {}, "x" * 9000, 1e99])
 def test_a_number_that_is_none_names_nothing(number):
     assert (
-        BackgroundCommands().name_poll("write_stdin", {"session_id": number, "cmd": "x"}, Facts(command="x")).command
+        BackgroundCommands()
+        .facts_of_poll("write_stdin", {"session_id": number, "cmd": "x"}, Facts(command="x"))
+        .command
         == "x"
     )
 
@@ -149,11 +151,11 @@ def test_a_number_that_is_none_names_nothing(number):
     ],
 )
 def test_a_script_is_told_by_its_command_else_by_the_tool_it_calls(script, command):
-    assert facts_of("exec", script, "/w").command == command
+    assert facts_of_call("exec", script, "/w").command == command
 
 
 def test_a_script_that_patches_a_file_is_labelled_with_the_file():
     script = 'const p = "*** Begin Patch\\n*** Update File: src/a.rs\\n*** End Patch"; tools.apply_patch(p);'
     [segment] = read_from_log(asked((call("exec", script), "done")))
 
-    assert label(segment) == "exec src/a.rs"
+    assert segment_label(segment) == "exec src/a.rs"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.contract import Admitted, Opened
+from ctxgc.adapters.contract import SegmentAdmitted, SessionOpened
 from ctxgc.adapters.transcripts.segments_json import SegmentDocument, SegmentLines, header_fields, segment_fields
 from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.segment import NO_FACTS, Access, CallFacts, Kind, PathUse, Piece, Role, Segment, Status
@@ -19,7 +19,7 @@ def read(*records):
     transcript = SegmentLines()
     data = b"".join(json.dumps(record).encode() + b"\n" for record in (HEADER, *records))
     events = transcript.feed(data) + transcript.finish()
-    return [event.segment for event in events if isinstance(event, Admitted)], transcript
+    return [event.segment for event in events if isinstance(event, SegmentAdmitted)], transcript
 
 
 FACTS = st.builds(
@@ -62,13 +62,13 @@ def segments(draw, number):
 @given(st.data())
 def test_an_exported_session_reads_back_exactly_whatever_bytes_it_holds_i9(data):
     sent = [data.draw(segments(number)) for number in range(data.draw(st.integers(0, 3)))]
-    opened = Opened("s", project="/p", title="t")
+    opened = SessionOpened("s", project="/p", title="t")
     transcript = SegmentLines()
 
     records = [header_fields("codex", opened), *map(segment_fields, sent)]
     events = transcript.feed(b"".join(encode_json(record) + b"\n" for record in records)) + transcript.finish()
 
-    assert events == [opened, *(Admitted("s", segment) for segment in sent)]
+    assert events == [opened, *(SegmentAdmitted("s", segment) for segment in sent)]
     assert transcript.source == "codex"
     assert not transcript.skipped
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.facts.patch_paths import patch_touches, script_parts
-from ctxgc.adapters.facts.shell_paths import PATHS_MAX, shell_touches
-from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.facts.patch_paths import files_of_patch, parse_script
+from ctxgc.adapters.facts.shell_paths import PATHS_MAX, files_of_command
+from ctxgc.adapters.facts.tool_facts import facts_of_call
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
 R, W, E, M = Access.READ, Access.WRITE, Access.EDIT, Access.MENTION
@@ -44,7 +44,7 @@ R, W, E, M = Access.READ, Access.WRITE, Access.EDIT, Access.MENTION
     ],
 )
 def test_a_command_touches_these_lines_of_these_files(command, uses):
-    assert shell_touches(command, "/w").paths == tuple(PathUse(*use) for use in uses)
+    assert files_of_command(command, "/w").paths == tuple(PathUse(*use) for use in uses)
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,17 @@ def test_a_command_touches_these_lines_of_these_files(command, uses):
     ],
 )
 def test_what_names_no_file_for_sure_names_none(command):
-    assert shell_touches(command, "/w").paths == ()
+    assert files_of_command(command, "/w").paths == ()
 
 
 def test_the_body_of_a_here_document_is_data():
     command = "cat <<'END' > new.py\nsed -n 1p trap.rs\ncat trap.py\nEND\ncat after.py"
 
-    assert [use.path for use in shell_touches(command, "/w").paths] == ["/w/new.py", "/w/after.py"]
+    assert [use.path for use in files_of_command(command, "/w").paths] == ["/w/new.py", "/w/after.py"]
 
 
 def test_a_patch_names_its_files_and_what_each_hunk_had_seen():
-    touched = patch_touches(
+    touched = files_of_patch(
         "*** Begin Patch\n*** Update File: a/b.rs\n@@ fn\n ctx\n-old\n+new\n@@\n-gone\n"
         "*** Add File: n.rs\n+hi\n*** Delete File: d.rs\n*** End Patch",
         "/w",
@@ -82,7 +82,7 @@ def test_a_patch_names_its_files_and_what_each_hunk_had_seen():
 
 
 def test_a_script_gives_its_commands_its_patches_and_where_they_run():
-    script = script_parts(
+    script = parse_script(
         'const r = await tools.exec_command({cmd:"rg -n \\"x y\\" c.rs && cat a.rs","workdir":"/home/q"});'
         'const p = "*** Begin Patch\\n*** Update File: p.rs\\n*** End Patch"; text("some words");'
     )
@@ -93,19 +93,21 @@ def test_a_script_gives_its_commands_its_patches_and_where_they_run():
 
 
 def test_commands_listed_first_and_run_later_are_found():
-    facts = facts_of("exec", 'const cmds=["sed -n 1,5p a.rs","git diff -- b.rs"]; cmds.map(cmd => run({cmd}))', "/w")
+    facts = facts_of_call(
+        "exec", 'const cmds=["sed -n 1,5p a.rs","git diff -- b.rs"]; cmds.map(cmd => run({cmd}))', "/w"
+    )
 
     assert facts.paths == (PathUse("/w/a.rs", R, 1, 5), PathUse("/w/b.rs", M))
 
 
 def test_an_argument_vector_runs_its_last_word():
-    facts = facts_of("shell", {"command": ["bash", "-lc", "cat a.rs"], "workdir": "sub"}, "/w")
+    facts = facts_of_call("shell", {"command": ["bash", "-lc", "cat a.rs"], "workdir": "sub"}, "/w")
 
     assert (facts.paths, facts.command) == ((PathUse("/w/sub/a.rs", R),), "cat a.rs")
 
 
 def test_a_read_without_limit_reaches_the_end_only_if_its_result_is_short():
-    facts = facts_of("Read", {"file_path": "/w/a.py", "offset": 11}, "/w")
+    facts = facts_of_call("Read", {"file_path": "/w/a.py", "offset": 11}, "/w")
 
     assert facts.with_result(b"x\n" * 50).paths == (PathUse("/w/a.py", R, 11, LINE_MAX),)
     assert facts.with_result(b"x\n" * 2000).paths == (PathUse("/w/a.py", R, 11, 2010),)
@@ -114,7 +116,7 @@ def test_a_read_without_limit_reaches_the_end_only_if_its_result_is_short():
 def test_every_step_of_an_edit_says_what_it_had_seen():
     edits = [{"old_string": "one", "new_string": "1"}, {"old_string": "two"}, {"old_string": ""}, 5]
 
-    facts = facts_of("MultiEdit", {"file_path": "a.py", "edits": edits}, "/w")
+    facts = facts_of_call("MultiEdit", {"file_path": "a.py", "edits": edits}, "/w")
 
     assert (facts.paths, facts.edit_sources) == ((PathUse("/w/a.py", E),), ("one", "two"))
 
@@ -122,7 +124,7 @@ def test_every_step_of_an_edit_says_what_it_had_seen():
 def test_paths_of_a_command_are_bounded():
     command = " && ".join(f"cat f{number}.py" for number in range(500))
 
-    assert len(shell_touches(command, "/w").paths) == PATHS_MAX
+    assert len(files_of_command(command, "/w").paths) == PATHS_MAX
 
 
 SHELLISH = st.text(alphabet="ab/.-_ '\"\\|&;<>()$\n0159,pn`{}*:=~é\0\ud800", max_size=120)
@@ -134,6 +136,6 @@ def test_no_text_is_too_clever(text):
     command = text if isinstance(text, str) else " ".join(text)
 
     for tool, value in [("Bash", {"command": command}), ("exec", command), ("exec", f'run({{cmd:"{command}"}})')]:
-        for use in facts_of(tool, value, "/w").paths:
+        for use in facts_of_call(tool, value, "/w").paths:
             assert 1 <= use.first_line <= use.last_line <= LINE_MAX
             assert use.path.isprintable()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json, spliced
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json, splice_bytes
 from ctxgc.core.errors import BadTranscript
 from tests.contracts.conversations import TEXT, odd_json
 
@@ -74,10 +74,10 @@ def test_what_python_takes_and_json_does_not_is_refused(written):
 def test_splicing_copies_what_is_not_edited_and_nothing_to_edit_is_the_same_object():
     data = b"0123456789"
 
-    out = spliced(data, [(Extent(7, 9), b"B"), (Extent(0, 2), b"AAA")])
+    out = splice_bytes(data, [(Extent(7, 9), b"B"), (Extent(0, 2), b"AAA")])
 
     assert out == b"AAA23456B9"
-    assert spliced(data, []) is data
+    assert splice_bytes(data, []) is data
 
 
 def test_a_text_that_is_not_utf8_passes_as_long_as_nobody_reads_it():

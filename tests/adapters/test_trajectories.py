@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ctxgc.adapters.contract import Admitted, Opened, Used
+from ctxgc.adapters.contract import ReplyBilled, SegmentAdmitted, SessionOpened
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
 from ctxgc.adapters.transcripts.trajectories import MiniSweAgent, SweAgent, TauBench
 from ctxgc.adapters.transcripts.wire_documents import OpenAiChatDocument
@@ -23,7 +23,7 @@ def events_of(transcript, name):
 
 
 def segments_of(events):
-    return [event.segment for event in events if isinstance(event, Admitted)]
+    return [event.segment for event in events if isinstance(event, SegmentAdmitted)]
 
 
 def test_a_shell_run_knows_its_directory_times_return_codes_and_bills():
@@ -31,12 +31,12 @@ def test_a_shell_run_knows_its_directory_times_return_codes_and_bills():
 
     events = events_of(transcript, "mini_swe_agent")
 
-    assert events[0] == Opened("example__pager-7", project="/testbed", model="a-model", title="example__pager-7")
+    assert events[0] == SessionOpened("example__pager-7", project="/testbed", model="a-model", title="example__pager-7")
     read, test, last = (segment for segment in segments_of(events) if segment.kind is Kind.TOOL_CALL)
     assert read.paths == (PathUse("/testbed/pager.py", Access.READ, 1, 40),)
     assert (read.status, test.status, last.status) == (Status.OK, Status.ERROR, Status.PENDING)
     assert (read.wall_s, test.command, test.born_turn) == (1000.5, "python -m pytest tests/test_pager.py", 1)
-    assert [(e.turn, e.input_tokens, e.cache_read_tokens) for e in events if isinstance(e, Used)][:2] == [
+    assert [(e.turn, e.input_tokens, e.cache_read_tokens) for e in events if isinstance(e, ReplyBilled)][:2] == [
         (0, 60, 40),
         (1, 120, 80),
     ]
@@ -65,7 +65,7 @@ def test_each_line_of_tau_bench_is_a_session_named_by_its_own_content():
     events = events_of(TauBench(), "tau_bench")
     again = events_of(TauBench(), "tau_bench")
 
-    sessions = [event.session for event in events if isinstance(event, Opened)]
+    sessions = [event.session for event in events if isinstance(event, SessionOpened)]
 
     assert len(set(sessions)) == 7
     assert sessions[4].startswith("task1-trial1-")
@@ -87,7 +87,7 @@ def test_a_document_without_an_id_is_named_by_its_bytes():
     for data in (json.dumps(messages), json.dumps(messages), json.dumps(messages, indent=1)):
         transcript = OpenAiChatDocument()
         transcript.feed(data.encode())
-        names += [event.session for event in transcript.finish() if isinstance(event, Opened)]
+        names += [event.session for event in transcript.finish() if isinstance(event, SessionOpened)]
 
     assert names[0] == names[1] != names[2]
 

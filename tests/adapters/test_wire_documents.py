@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ctxgc.adapters.transcripts.formats import detect
+from ctxgc.adapters.transcripts.formats import detect_format
 from ctxgc.core.segment import Kind
 from tests.contracts.transcript_state import read, state_of
 
@@ -36,15 +36,15 @@ def lines(*records):
     ],
 )
 def test_a_list_in_anthropics_shape_has_its_calls(data):
-    [state] = state_of(read(detect(data), data)[0]).values()
+    [state] = state_of(read(detect_format(data), data)[0]).values()
 
-    assert detect(data) == "anthropic"
+    assert detect_format(data) == "anthropic"
     assert [segment.kind for segment in state.segments.values()] == [Kind.USER, Kind.TOOL_CALL]
     assert state.segments["toolu_1"].body[0].text == "moor at dawn"
 
 
 def test_a_chat_list_stays_one():
-    assert detect(json.dumps(CHAT).encode()) == "openai_chat"
+    assert detect_format(json.dumps(CHAT).encode()) == "openai_chat"
 
 
 def test_a_list_cut_in_two_gives_no_session():

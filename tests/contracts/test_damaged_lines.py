@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.contract import Admitted
+from ctxgc.adapters.contract import SegmentAdmitted
 from ctxgc.adapters.transcripts.formats import FORMATS, open_transcript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from tests.contracts.test_transcripts import lines_of, pieces, sample
@@ -20,7 +20,7 @@ every_log = pytest.mark.parametrize("name", NAMES)
 
 
 def texts_of(events):
-    return Counter(piece.data for event in events if isinstance(event, Admitted) for piece in event.segment.body)
+    return Counter(piece.data for event in events if isinstance(event, SegmentAdmitted) for piece in event.segment.body)
 
 
 @st.composite

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.transcripts.formats import FORMATS, detect
+from ctxgc.adapters.transcripts.formats import FORMATS, detect_format
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from tests.contracts.conversations import LIST_NAMES, WRITERS, Call, Turn
 from tests.contracts.test_damaged_lines import harmless_damage
@@ -23,13 +23,13 @@ ROWS = {"anthropic_messages": "anthropic", "openai_chat": "openai_chat", "openai
 @every_format
 @given(BEFORE)
 def test_what_a_crash_or_an_editor_left_in_front_hides_no_format(name, before):
-    assert detect(before + sample(name)) == name
+    assert detect_format(before + sample(name)) == name
 
 
 @pytest.mark.parametrize("name", LINE_NAMES)
 @pytest.mark.parametrize("newline", [b"\r", b"\r\n"])
 def test_a_log_with_other_ends_of_lines_is_the_same_format(name, newline):
-    assert detect(sample(name).replace(b"\n", newline)) == name
+    assert detect_format(sample(name).replace(b"\n", newline)) == name
 
 
 @pytest.mark.parametrize("name", [name for name in LINE_NAMES if name not in ("segments", "tau_bench")])
@@ -38,9 +38,9 @@ def test_a_damaged_beginning_hides_no_format(name, data):
     damaged, _ = data.draw(harmless_damage(lines_of(name)))
     stub = data.draw(st.sampled_from(lines_of(name)))[: data.draw(st.integers(0, 40))].rstrip(b"\n")
 
-    assert detect(damaged) == name
-    assert detect(stub + damaged) == name
-    assert detect(damaged.replace(b"\n", b"")) == name
+    assert detect_format(damaged) == name
+    assert detect_format(stub + damaged) == name
+    assert detect_format(damaged.replace(b"\n", b"")) == name
 
 
 @every_format
@@ -48,7 +48,7 @@ def test_a_damaged_beginning_hides_no_format(name, data):
 def test_fewer_bytes_give_the_same_format_or_none_yet(name, data):
     head = sample(name)[: data.draw(st.integers(0, len(sample(name))))]
 
-    assert detect(head, is_all=False) in (None, name)
+    assert detect_format(head, is_all=False) in (None, name)
 
 
 LONG = st.sampled_from(["w", "w" * 70_000, 'a "role": "user" in a text', '{"type": "tool_use"}'])
@@ -89,7 +89,7 @@ def test_a_list_is_read_as_its_own_api_however_it_is_written(api, turns):
     assume(any(turn.calls for turn in turns))
     expected = None
     for data in writings(api, turns):
-        assert detect(data) == ROWS[api]
+        assert detect_format(data) == ROWS[api]
         events, transcript = read(ROWS[api], data)
         [state] = state_of(events).values()
         told = [(segment.kind, segment.tool, segment.body) for segment in map(state.segments.get, state.window)]
@@ -105,7 +105,7 @@ def test_an_anthropic_request_of_texts_alone_is_known_by_its_system_prompt(turns
         read("anthropic", request := json.dumps({"system": "Be brief.", "messages": messages}).encode())[0]
     ).values()
 
-    assert detect(request) == "anthropic"
+    assert detect_format(request) == "anthropic"
     assert next(iter(state.segments.values())).body[0].text == "Be brief."
 
 
@@ -123,7 +123,7 @@ def test_an_anthropic_request_of_texts_alone_is_known_by_its_system_prompt(turns
     ],
 )
 def test_a_document_of_another_kind_is_of_no_format(data):
-    assert detect(data) is None
+    assert detect_format(data) is None
 
 
 def test_the_page_of_what_is_read_has_a_row_for_each_format():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.segment import SessionKey
-from ctxgc.core.tombstone import label
+from ctxgc.core.tombstone import segment_label
 from ctxgc.gateway.body.request_body import read_body
 from ctxgc.gateway.editing.sync_records import record_batches
 from ctxgc.stash.sqlite import SqliteStash
@@ -82,7 +82,7 @@ async def rows(bench, session):
                 "tool": segment.tool,
                 "status": segment.status,
                 "command": segment.command,
-                "label": label(segment),
+                "label": segment_label(segment),
                 "paths": segment.paths,
                 "facts": segment.facts,
                 "references": row.edges,

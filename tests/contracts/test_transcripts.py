@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.contract import Admitted
-from ctxgc.adapters.transcripts.formats import FORMATS, detect, open_transcript
+from ctxgc.adapters.contract import SegmentAdmitted
+from ctxgc.adapters.transcripts.formats import FORMATS, detect_format, open_transcript
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind
 from tests.contracts.transcript_state import check, read, state_of
@@ -38,12 +38,12 @@ def pieces(data, cuts):
 
 @every_format
 def test_a_format_is_known_by_its_first_bytes_packed_or_plain(name):
-    assert detect(sample(name)) == name
-    assert detect(gzip.compress(sample(name))) == name
+    assert detect_format(sample(name)) == name
+    assert detect_format(gzip.compress(sample(name))) == name
 
 
 def test_an_unknown_format_is_refused_with_the_names_of_the_known_ones():
-    assert detect(b"once upon a time\n") is None
+    assert detect_format(b"once upon a time\n") is None
     with pytest.raises(BadTranscript) as caught:
         open_transcript("diary")
     assert all(name in caught.value.hint for name in NAMES)
@@ -54,7 +54,7 @@ def test_the_fixture_keeps_every_law_and_shows_the_main_kinds(name):
     events, _ = read(name, sample(name))
 
     check(events)
-    assert {Kind.USER, Kind.TOOL_CALL} <= {event.segment.kind for event in events if isinstance(event, Admitted)}
+    assert {Kind.USER, Kind.TOOL_CALL} <= {event.segment.kind for event in events if isinstance(event, SegmentAdmitted)}
 
 
 @every_format

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from ctxgc.adapters.contract import Admitted, Cleared, Opened, Rewindowed, Slot, Tombstone
-from ctxgc.adapters.transcripts.formats import detect, open_transcript
+from ctxgc.adapters.contract import BodiesCleared, SegmentAdmitted, SessionOpened, Slot, Tombstone, WindowReplaced
+from ctxgc.adapters.transcripts.formats import detect_format, open_transcript
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.segment import Kind, Segment, Status
 from tests.contracts.wire_rules import check
@@ -25,16 +25,16 @@ def windows_of(name: str, data: bytes) -> dict[str, list[Segment]]:
     places: dict[str, dict[str, int]] = {}
     for event in transcript.feed(data) + transcript.finish():
         match event:
-            case Opened(session=session):
+            case SessionOpened(session=session):
                 segments.setdefault(session, {})
                 places.setdefault(session, {})
-            case Admitted(session=session, segment=segment):
+            case SegmentAdmitted(session=session, segment=segment):
                 if segment.id not in segments.setdefault(session, {}):
                     places.setdefault(session, {})[segment.id] = segment.place
                 segments[session][segment.id] = segment
-            case Rewindowed(session=session, slots=slots):
+            case WindowReplaced(session=session, slots=slots):
                 places[session] = dict(slots)
-            case Cleared(session=session, ids=ids):
+            case BodiesCleared(session=session, ids=ids):
                 places[session] = {key: place for key, place in places[session].items() if key not in ids}
     return {
         session: [segments[session][key] for key in sorted(window, key=window.__getitem__)]
@@ -52,7 +52,7 @@ def test_recorded_sessions_render_to_lists_the_apis_take_with_half_of_them_gone(
     random, counts = Random(7), Counter()
     for path in sorted((corpus / folder).glob("*.gz")):
         data = path.read_bytes()
-        assert detect(data[: 2**16]) == folder
+        assert detect_format(data[: 2**16]) == folder
         for window in windows_of(folder, data).values():
             slots = [Slot(s, GONE if is_evictable(s) and random.random() < 0.5 else None) for s in window]
             counts["sessions"] += 1

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ctxgc.adapters.contract import Admitted, Cleared, Opened, Rewindowed, Used
+from ctxgc.adapters.contract import BodiesCleared, ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
 from ctxgc.adapters.transcripts.formats import open_transcript
 from ctxgc.core.segment import Kind, Segment, Status
 
@@ -14,7 +14,7 @@ class SessionState:
     known: dict[str, object] = field(default_factory=dict)
     segments: dict[str, Segment] = field(default_factory=dict)
     window: dict[str, int] = field(default_factory=dict)
-    used: dict[int, Used] = field(default_factory=dict)
+    used: dict[int, ReplyBilled] = field(default_factory=dict)
 
 
 def state_of(events):
@@ -23,18 +23,18 @@ def state_of(events):
     for event in events:
         state = sessions.setdefault(event.session, SessionState())
         match event:
-            case Opened():
+            case SessionOpened():
                 news = {name: getattr(event, name) for name in event.__dataclass_fields__ if getattr(event, name)}
                 state.known.update(news)
-            case Admitted(segment=segment):
+            case SegmentAdmitted(segment=segment):
                 if segment.id not in state.segments:
                     state.window[segment.id] = segment.place
                 state.segments[segment.id] = segment
-            case Rewindowed(slots=slots):
+            case WindowReplaced(slots=slots):
                 state.window = dict(slots)
-            case Cleared(ids=ids):
+            case BodiesCleared(ids=ids):
                 state.window = {key: place for key, place in state.window.items() if key not in ids}
-            case Used(turn=turn):
+            case ReplyBilled(turn=turn):
                 state.used[turn] = event
     return sessions
 
@@ -50,14 +50,14 @@ def check(events):
     """The laws every list of events keeps, whatever bytes it came from."""
     last: dict[tuple[str, str], Segment] = {}
     for event in events:
-        if isinstance(event, Admitted):
+        if isinstance(event, SegmentAdmitted):
             before = last.setdefault((event.session, event.segment.id), event.segment)
             assert before is event.segment or before.status is Status.PENDING, "again only to complete a pending one"
             last[event.session, event.segment.id] = event.segment
-        if isinstance(event, Rewindowed):
+        if isinstance(event, WindowReplaced):
             places = [place for _, place in event.slots]
             assert places == sorted(set(places)), "places grow along the window"
-        if isinstance(event, Admitted) and event.segment.kind is Kind.TOOL_CALL:
+        if isinstance(event, SegmentAdmitted) and event.segment.kind is Kind.TOOL_CALL:
             names = [piece.name for piece in event.segment.body]
             assert len(names) == len(set(names)), "a body has one piece of a name"
             assert ("result" in names) == (event.segment.status is not Status.PENDING), "call and result together (I3)"

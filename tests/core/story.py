@@ -78,7 +78,7 @@ class Story:
         is_open = segment.status is Status.PENDING
         name = recalled_name(segment)
         recalled = int(name[1:]) if name.startswith("#") else self.heap.slot_of.get(name, -1)
-        refs = self.index.refer(slot, segment, recalled=recalled)
+        refs = self.index.derive_references(slot, segment, recalled=recalled)
         found = [] if is_open else self.garbage.admit(slot, segment)
         tokens = SegmentTokens(5, [(piece.name, len(piece.data)) for piece in segment.body], 0)
         entry = entry_of(segment, tokens, has_evictable_inputs=True)

@@ -43,7 +43,7 @@ def heaps(draw, max_size: int = 24) -> tuple[Heap, PathIndex]:
         slot = heap.admit(draw(entries(number)), [(target, EdgeKind.GIVEN) for target in targets])
         if draw(st.booleans()):
             path = draw(st.sampled_from(["/a.py", "/b.py"]))
-            paths.add(PathUse(path, draw(st.sampled_from(list(Access)))), slot, number // 2)
+            paths.record_use(PathUse(path, draw(st.sampled_from(list(Access)))), slot, number // 2)
         if number and draw(st.integers(0, 5)) == 0:
             reason = draw(st.sampled_from(["duplicate", "superseded_read", "failed_then_succeeded"]))
             heap.prove_garbage(draw(st.integers(0, number - 1)), Proof(reason, slot))

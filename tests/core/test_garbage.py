@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.facts.tool_facts import facts_of_call
 from ctxgc.core.collector import plan
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Now
 from ctxgc.core.rules import Rules
@@ -16,7 +16,7 @@ from tests.core.story import Story, a_call, a_read, a_shell, a_write, an_edit
 
 def shell(command: str, **fields):
     """A shell call with the facts that adapters find in it."""
-    facts = facts_of("Bash", {"command": command}, "")
+    facts = facts_of_call("Bash", {"command": command}, "")
     return a_shell(facts.command, *facts.paths, **fields)
 
 
@@ -143,7 +143,7 @@ def test_a_result_that_the_host_cut_supersedes_nothing(cut):
 
 
 def test_an_answer_that_points_to_an_earlier_read_is_a_mention_of_the_file_and_not_its_newest_read():
-    facts = facts_of("Read", {"file_path": "/a.py"}, "")
+    facts = facts_of_call("Read", {"file_path": "/a.py"}, "")
 
     answered = facts.with_result(b"File unchanged since last read. The content from the earlier Read is still current")
 

@@ -14,9 +14,9 @@ from ctxgc.core.provider_cache import (
     Mark,
     Part,
     Prompt,
-    findable,
-    noted,
-    refusal,
+    entries_after_request,
+    findable_prefixes,
+    refusal_of_marks,
     units_of,
 )
 
@@ -33,9 +33,9 @@ def prompt_of(count, marks, out=None):
 
 def placed(count, entries_at, marks, tombstone=None, can_carry=None):
     """The mark of a request with entries at these places, as they are in its present form."""
-    entries = noted(ANTHROPIC, {}, prompt_of(count, [], tombstone), 0.0)
+    entries = entries_after_request(ANTHROPIC, {}, prompt_of(count, [], tombstone), 0.0)
     for at in entries_at:
-        entries = noted(ANTHROPIC, entries, prompt_of(count, [Mark(at)], tombstone), 0.0)
+        entries = entries_after_request(ANTHROPIC, entries, prompt_of(count, [Mark(at)], tombstone), 0.0)
     carriers = [True] * count if can_carry is None else can_carry
     return own_mark(ANTHROPIC, entries, prompt_of(count, marks, tombstone), carriers, tombstone, 1.0)
 
@@ -128,7 +128,7 @@ def test_a_request_with_our_mark_is_taken_and_reads_no_less_than_without(request
     count, entries_at, marks, tombstone, carriers = request_
     prompt, entries = prompt_of(count, marks, tombstone), {}
     for at in entries_at:
-        entries = noted(ANTHROPIC, entries, prompt_of(count, [Mark(at)], tombstone), 0.0)
+        entries = entries_after_request(ANTHROPIC, entries, prompt_of(count, [Mark(at)], tombstone), 0.0)
 
     ours = own_mark(ANTHROPIC, entries, prompt, carriers, tombstone, 1.0)
 
@@ -138,9 +138,9 @@ def test_a_request_with_our_mark_is_taken_and_reads_no_less_than_without(request
     assert carriers[ours.blocks - 1]
     assert ours.blocks not in [mark.blocks for mark in marks]
     assert len(both) <= 4
-    assert not refusal(ANTHROPIC, both)
-    without = findable(ANTHROPIC, entries, prompt, 1.0).bill().read
-    found = findable(ANTHROPIC, entries, prompt_of(count, both, tombstone), 1.0).bill().read
-    anywhere = findable(ANTHROPIC, entries, prompt, 1.0, is_mark_free=True).bill().read
+    assert not refusal_of_marks(ANTHROPIC, both)
+    without = findable_prefixes(ANTHROPIC, entries, prompt, 1.0).bill().read
+    found = findable_prefixes(ANTHROPIC, entries, prompt_of(count, both, tombstone), 1.0).bill().read
+    anywhere = findable_prefixes(ANTHROPIC, entries, prompt, 1.0, is_mark_free=True).bill().read
     assert without <= found == anywhere
     assert tombstone is not None or found > without

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.collector import Victim, evictable, sweep
+from ctxgc.core.collector import Victim, evictable_mask, sweep
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, Heap, Now
 from ctxgc.core.mark import mark
@@ -18,7 +18,7 @@ from ctxgc.core.pacer import (
     Allowance,
     PacerRules,
     decide,
-    effects_of,
+    effects_of_eviction,
     openai_profile,
     reuse_chances,
 )
@@ -79,7 +79,7 @@ def chance_of(heap, paths, slot, now, rules):
 
 def slow_cuts(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, cached_tokens: int):
     """(net, freed tokens, victims) of every suffix of what has a positive gain, each reckoned from the definition."""
-    candidates = evictable(heap, find_roots(heap, paths, now, own(pacer)))
+    candidates = evictable_mask(heap, find_roots(heap, paths, now, own(pacer)))
     window = list(heap.window())
     starts = {slot: sum(heap.cost_of(before) for before in window[:at]) for at, slot in enumerate(window)}
     gains = {}
@@ -123,7 +123,7 @@ def test_the_cut_is_the_best_of_all_that_pay_and_free_enough(made, now, pacer, c
 @given(heaps(), NOW, NO_LIMIT, CACHED)
 def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(made, now, pacer, cached):
     heap, paths = made
-    candidates = evictable(heap, find_roots(heap, paths, now, own(pacer)))
+    candidates = evictable_mask(heap, find_roots(heap, paths, now, own(pacer)))
     worth = {
         slot
         for slot in heap.window()
@@ -187,20 +187,20 @@ def test_a_colder_cache_never_makes_a_collection_dearer(made, data):
     victims = [Victim(slot, "value", -1, heap.freed[slot], 0.0) for slot in sorted(chosen)]
     edges = sorted(data.draw(st.lists(CACHED, min_size=2, max_size=5)))
 
-    costs = [effects_of(heap, victims, CacheState(cached)).predicted_cost(PacerRules()) for cached in edges]
+    costs = [effects_of_eviction(heap, victims, CacheState(cached)).predicted_cost(PacerRules()) for cached in edges]
 
     assert all(less <= more + 0.11 for less, more in pairwise(costs))
-    assert effects_of(heap, victims, CacheState(0)).predicted_cost(PacerRules()) <= costs[0] + 0.11
-    assert effects_of(heap, []).predicted_cost(PacerRules()) == 0
+    assert effects_of_eviction(heap, victims, CacheState(0)).predicted_cost(PacerRules()) <= costs[0] + 0.11
+    assert effects_of_eviction(heap, []).predicted_cost(PacerRules()) == 0
 
 
 def test_the_rewrite_is_what_stays_behind_the_first_victim_and_was_cached():
     heap = a_session([1000, 400, 300])
     victim = Victim(1, "value", -1, 380, 0.0)
 
-    assert effects_of(heap, [victim]).rewritten == 20 + 300
-    assert effects_of(heap, [victim], CacheState(1500)).rewritten == 20 + 100
-    assert effects_of(heap, [victim], CacheState(1000)).rewritten == 0
+    assert effects_of_eviction(heap, [victim]).rewritten == 20 + 300
+    assert effects_of_eviction(heap, [victim], CacheState(1500)).rewritten == 20 + 100
+    assert effects_of_eviction(heap, [victim], CacheState(1000)).rewritten == 0
 
 
 def sure_of(chance):

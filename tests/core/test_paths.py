@@ -40,7 +40,7 @@ def test_superseded_reads_are_those_of_the_definition_each_once(history):
         assert found == expected
         gone = {old for old, _ in found}
         alive = {(old, was) for old, was in alive if old not in gone}
-        index.add(use, slot, slot)
+        index.record_use(use, slot, slot)
         if use.access is Access.READ:
             alive.add((slot, use))
         elif use.access is not Access.MENTION:
@@ -51,7 +51,7 @@ def test_superseded_reads_are_those_of_the_definition_each_once(history):
 def test_the_newest_holder_is_the_newest_use_that_shares_a_line(history, use, before):
     index = PathIndex()
     for slot, past in enumerate(history):
-        index.add(past, slot, slot)
+        index.record_use(past, slot, slot)
 
     holders = [
         slot
@@ -66,18 +66,18 @@ def test_the_newest_holder_is_the_newest_use_that_shares_a_line(history, use, be
 def test_reads_come_newest_first(history):
     index = PathIndex()
     for slot, use in enumerate(history):
-        index.add(use, slot, slot)
+        index.record_use(use, slot, slot)
 
     newest_first = [slot for slot, use in reversed(list(enumerate(history))) if use.access is Access.READ]
 
-    assert list(index.reads("/a.py")) == newest_first
+    assert list(index.readers("/a.py")) == newest_first
 
 
 def test_after_a_change_half_of_the_lines_shown_again_are_enough_and_fewer_are_not():
     for first, found in ((6, [(0, "stale_read")]), (7, [])):
         index = PathIndex()
-        index.add(PathUse("/a.py", Access.READ, 1, 10), 0, 0)
-        index.add(PathUse("/a.py", Access.EDIT), 1, 1)
+        index.record_use(PathUse("/a.py", Access.READ, 1, 10), 0, 0)
+        index.record_use(PathUse("/a.py", Access.EDIT), 1, 1)
 
         assert index.superseded_by(PathUse("/a.py", Access.READ, first, 20), 2) == found
 
@@ -85,7 +85,7 @@ def test_after_a_change_half_of_the_lines_shown_again_are_enough_and_fewer_are_n
 def test_an_older_call_that_completes_late_takes_no_younger_read_out_of_the_index():
     index = PathIndex()
     use = PathUse("/a.py", Access.READ)
-    index.add(use, 5, 1)
+    index.record_use(use, 5, 1)
 
     assert index.superseded_by(use, 4) == []
     assert index.superseded_by(use, 6) == [(5, "superseded_read")]
@@ -97,8 +97,8 @@ def test_uses_and_paths_stay_within_their_bounds_I12(monkeypatch):
     index = PathIndex()
 
     for slot in range(200):
-        index.add(PathUse("/often.py", Access.READ, slot + 1, slot + 1), slot, slot)
-        index.add(PathUse(f"/{slot}.py", Access.READ), slot, slot)
+        index.record_use(PathUse("/often.py", Access.READ, slot + 1, slot + 1), slot, slot)
+        index.record_use(PathUse(f"/{slot}.py", Access.READ), slot, slot)
 
         assert len(index.histories) <= 16
         assert all(len(history.uses) <= 8 >= len(history.uncovered) for history in index.histories.values())
@@ -108,7 +108,9 @@ def test_uses_and_paths_stay_within_their_bounds_I12(monkeypatch):
 def test_how_well_known_a_file_was_does_not_depend_on_the_order_of_the_answers(order, files):
     index, found = PathIndex(), {}
     for slot in order:
-        for named, number in index.name(slot, [PathUse(path, Access.MENTION) for path in sorted(files[slot])]).items():
+        for named, number in index.record_naming(
+            slot, [PathUse(path, Access.MENTION) for path in sorted(files[slot])]
+        ).items():
             found[named] = max(number, found.get(named, 0))
 
     for slot, paths in enumerate(files):

@@ -24,11 +24,11 @@ from ctxgc.core.provider_cache import (
     Part,
     Place,
     Prompt,
-    anthropic,
-    findable,
-    learned,
-    noted,
-    refusal,
+    anthropic_provider,
+    entries_after_request,
+    findable_prefixes,
+    learn_from_bill,
+    refusal_of_marks,
     text_blocks,
     units_of,
 )
@@ -125,7 +125,7 @@ steps = st.builds(
     is_answered=st.sampled_from([True, True, True, False]),
     is_other_model=st.sampled_from([False] * 9 + [True]),
 )
-providers = st.sampled_from([ANTHROPIC, anthropic("claude-opus-4-5"), OPENAI, OPENAI_MARKED, UNCACHED])
+providers = st.sampled_from([ANTHROPIC, anthropic_provider("claude-opus-4-5"), OPENAI, OPENAI_MARKED, UNCACHED])
 
 
 def requests_of(history, may_return=True):
@@ -165,10 +165,10 @@ def test_the_model_reads_and_writes_what_the_documentation_says_to_the_token(pro
     for _, _, blocks, marks, model, now_s, is_answered in requests_of(history):
         prompt, real = prompt_of(blocks, marks, model), named(blocks, model)
 
-        assert findable(provider, entries, prompt, now_s).bill() == simulated.bill(real, marks, now_s)[0]
+        assert findable_prefixes(provider, entries, prompt, now_s).bill() == simulated.bill(real, marks, now_s)[0]
 
         if is_answered:
-            entries = noted(provider, entries, prompt, now_s)
+            entries = entries_after_request(provider, entries, prompt, now_s)
             simulated.answer(real, marks, now_s)
 
 
@@ -184,11 +184,11 @@ def test_an_edit_is_foretold_to_the_token_before_it_is_made(provider, history):
         freed = sums[-1] - sum(block.tokens for block in blocks)
         edit = None if first is None else Edit(Place(first, sums[first]), freed)
 
-        foretold = findable(provider, entries, prompt_of(as_it_was, marks, model), now_s).bill(edit)
+        foretold = findable_prefixes(provider, entries, prompt_of(as_it_was, marks, model), now_s).bill(edit)
 
         assert foretold == simulated.bill(named(blocks, model), marks, now_s)[0]
         if is_answered:
-            entries = noted(provider, entries, prompt_of(blocks, marks, model), now_s)
+            entries = entries_after_request(provider, entries, prompt_of(blocks, marks, model), now_s)
             simulated.answer(named(blocks, model), marks, now_s)
 
 
@@ -198,7 +198,7 @@ def grown(turns, blocks_a_turn, marks_of=lambda end: [Mark(1), Mark(end)]):
     for turn in range(1, turns + 1):
         blocks = [Block("system", 2000), *(Block(f"b{n}", 500) for n in range(turn * blocks_a_turn))]
         prompt = prompt_of(blocks, marks_of(len(blocks)))
-        entries = noted(ANTHROPIC, entries, prompt, float(turn))
+        entries = entries_after_request(ANTHROPIC, entries, prompt, float(turn))
     return entries, prompt
 
 
@@ -206,14 +206,14 @@ def test_an_edit_behind_the_reach_of_the_last_mark_leaves_only_the_system_prompt
     entries, prompt = grown(20, 3)
     place = Place(31, 2000 + 30 * 500)
 
-    assert findable(ANTHROPIC, entries, prompt, 21.0).bill(Edit(place, 400)) == Billed(2000, 29_600, 0)
+    assert findable_prefixes(ANTHROPIC, entries, prompt, 21.0).bill(Edit(place, 400)) == Billed(2000, 29_600, 0)
 
 
 def test_a_mark_of_our_own_finds_the_entry_in_front_of_the_edit():
     entries, prompt = grown(20, 3)
     place = Place(31, 2000 + 30 * 500)
 
-    found = findable(ANTHROPIC, entries, prompt, 21.0, is_mark_free=True)
+    found = findable_prefixes(ANTHROPIC, entries, prompt, 21.0, is_mark_free=True)
 
     assert found.bill(Edit(place, 400)) == Billed(17_000, 14_600, 0)
 
@@ -222,17 +222,17 @@ def test_a_turn_of_more_blocks_than_the_look_back_misses_its_own_cache():
     entries, prompt = grown(4, LOOKBACK_BLOCKS)
     wider = prompt_of([Block("system", 2000), *(Block(f"b{n}", 500) for n in range(100))], [Mark(1), Mark(101)])
 
-    assert findable(ANTHROPIC, entries, wider, 5.0).bill().read == 2000
-    assert findable(ANTHROPIC, entries, wider, 5.0, is_mark_free=True).bill().read == prompt.end.tokens
+    assert findable_prefixes(ANTHROPIC, entries, wider, 5.0).bill().read == 2000
+    assert findable_prefixes(ANTHROPIC, entries, wider, 5.0, is_mark_free=True).bill().read == prompt.end.tokens
 
 
 def test_an_entry_that_nothing_uses_leaves_however_warm_the_session_is():
     parts = [Block("system", 2000), *(Block(f"b{n}", 500) for n in range(60))]
-    entries = noted(ANTHROPIC, {}, prompt_of(parts[:11], [Mark(1), Mark(11)]), 0.0)
+    entries = entries_after_request(ANTHROPIC, {}, prompt_of(parts[:11], [Mark(1), Mark(11)]), 0.0)
     for now_s in (200.0, 400.0):
-        entries = noted(ANTHROPIC, entries, prompt_of(parts, [Mark(1), Mark(61)]), now_s)
+        entries = entries_after_request(ANTHROPIC, entries, prompt_of(parts, [Mark(1), Mark(61)]), now_s)
 
-    found = findable(ANTHROPIC, entries, prompt_of(parts, [Mark(1)]), 401.0, is_mark_free=True)
+    found = findable_prefixes(ANTHROPIC, entries, prompt_of(parts, [Mark(1)]), 401.0, is_mark_free=True)
 
     assert [place.blocks for place in found.places] == [1, 61]
 
@@ -241,41 +241,41 @@ def test_a_mark_that_stands_keeps_its_entry_alive():
     parts = [Block("system", 2000), *(Block(f"b{n}", 500) for n in range(60))]
     entries = {}
     for now_s in (0.0, 200.0, 400.0):
-        entries = noted(ANTHROPIC, entries, prompt_of(parts, [Mark(11), Mark(61)]), now_s)
+        entries = entries_after_request(ANTHROPIC, entries, prompt_of(parts, [Mark(11), Mark(61)]), now_s)
 
-    assert findable(ANTHROPIC, entries, prompt_of(parts, [Mark(11)]), 600.0).bill().read == 7000
+    assert findable_prefixes(ANTHROPIC, entries, prompt_of(parts, [Mark(11)]), 600.0).bill().read == 7000
 
 
 def test_what_is_read_lives_on_from_that_time_where_no_mark_stands_on_it():
     shared = [Block("system", 2000), *(Block(f"b{n}", 500) for n in range(10))]
-    entries = noted(ANTHROPIC, {}, prompt_of(shared, [Mark(11)]), 0.0)
-    entries = noted(ANTHROPIC, entries, prompt_of([*shared, Block("one", 500)], [Mark(12)]), 200.0)
+    entries = entries_after_request(ANTHROPIC, {}, prompt_of(shared, [Mark(11)]), 0.0)
+    entries = entries_after_request(ANTHROPIC, entries, prompt_of([*shared, Block("one", 500)], [Mark(12)]), 200.0)
 
     other = prompt_of([*shared, Block("another", 500)], [Mark(12)])
 
-    assert findable(ANTHROPIC, entries, other, 400.0).bill().read == 7000
+    assert findable_prefixes(ANTHROPIC, entries, other, 400.0).bill().read == 7000
 
 
 def test_a_short_mark_does_not_shorten_the_life_of_an_entry_that_was_written_for_an_hour():
     prompt = prompt_of([Block("system", 2000)], [Mark(1)])
-    entries = noted(ANTHROPIC, {}, prompt._replace(marks=[Mark(1, LONG_LIFE_S)]), 0.0)
-    entries = noted(ANTHROPIC, entries, prompt, 100.0)
+    entries = entries_after_request(ANTHROPIC, {}, prompt._replace(marks=[Mark(1, LONG_LIFE_S)]), 0.0)
+    entries = entries_after_request(ANTHROPIC, entries, prompt, 100.0)
 
-    assert findable(ANTHROPIC, entries, prompt, 3000.0).bill().read == 2000
+    assert findable_prefixes(ANTHROPIC, entries, prompt, 3000.0).bill().read == 2000
 
 
 def test_an_edit_behind_a_mark_frees_nothing_of_what_the_mark_covers():
     prompt = prompt_of([Block("system", 2000), Block("a", 3000), Block("b", 3000)], [Mark(1)])
 
-    assert findable(ANTHROPIC, {}, prompt, 0.0).bill(Edit(Place(2, 5000), 2900)) == Billed(0, 2000, 3100)
+    assert findable_prefixes(ANTHROPIC, {}, prompt, 0.0).bill(Edit(Place(2, 5000), 2900)) == Billed(0, 2000, 3100)
 
 
 def test_openais_breakpoints_are_looked_up_among_the_latest_eighty_however_far_back():
     parts, entries = [Block(f"b{n}", 1200) for n in range(100)], {}
     for at in range(1, 101):
-        entries = noted(OPENAI_MARKED, entries, prompt_of(parts, [Mark(at)]), 0.0)
+        entries = entries_after_request(OPENAI_MARKED, entries, prompt_of(parts, [Mark(at)]), 0.0)
 
-    found = findable(OPENAI_MARKED, entries, prompt_of(parts, []), 1.0)
+    found = findable_prefixes(OPENAI_MARKED, entries, prompt_of(parts, []), 1.0)
 
     assert [place.blocks for place in found.places] == list(range(21, 101))
 
@@ -283,9 +283,14 @@ def test_openais_breakpoints_are_looked_up_among_the_latest_eighty_however_far_b
 def test_of_more_than_four_breakpoints_openai_writes_the_last_four():
     parts = [Block(f"b{n}", 1200) for n in range(6)]
 
-    entries = noted(OPENAI_MARKED, {}, prompt_of(parts, [Mark(at) for at in range(1, 7)]), 0.0)
+    entries = entries_after_request(OPENAI_MARKED, {}, prompt_of(parts, [Mark(at) for at in range(1, 7)]), 0.0)
 
-    assert [place.blocks for place in findable(OPENAI_MARKED, entries, prompt_of(parts), 1.0).places] == [3, 4, 5, 6]
+    assert [place.blocks for place in findable_prefixes(OPENAI_MARKED, entries, prompt_of(parts), 1.0).places] == [
+        3,
+        4,
+        5,
+        6,
+    ]
 
 
 def test_thinking_and_tool_choice_end_the_messages_entries_and_not_the_system_prompts():
@@ -293,8 +298,10 @@ def test_thinking_and_tool_choice_end_the_messages_entries_and_not_the_system_pr
         layers = [Layer([Part("tool", 900)], model), Layer([Part("system", 900)])]
         return Prompt(units_of([*layers, Layer([Part("hello", 900)], tool_choice)]), [Mark(2), Mark(3)])
 
-    entries = noted(ANTHROPIC, {}, asked(), 0.0)
-    read = [findable(ANTHROPIC, entries, one, 1.0).bill().read for one in (asked(), asked("m", "any"), asked("n"))]
+    entries = entries_after_request(ANTHROPIC, {}, asked(), 0.0)
+    read = [
+        findable_prefixes(ANTHROPIC, entries, one, 1.0).bill().read for one in (asked(), asked("m", "any"), asked("n"))
+    ]
 
     assert read == [2700, 1800, 0]
 
@@ -314,15 +321,15 @@ def test_a_bare_string_and_one_text_block_are_the_same_prompt():
 def test_a_fifth_mark_and_a_long_life_behind_a_short_one_are_refused():
     four = [Mark(at) for at in range(1, 5)]
 
-    assert refusal(ANTHROPIC, [*four, Mark(9)])
-    assert refusal(ANTHROPIC, [Mark(1), Mark(2, LONG_LIFE_S)])
-    assert not refusal(ANTHROPIC, four)
-    assert not refusal(ANTHROPIC, [Mark(1, LONG_LIFE_S), Mark(2, LONG_LIFE_S), Mark(3)])
+    assert refusal_of_marks(ANTHROPIC, [*four, Mark(9)])
+    assert refusal_of_marks(ANTHROPIC, [Mark(1), Mark(2, LONG_LIFE_S)])
+    assert not refusal_of_marks(ANTHROPIC, four)
+    assert not refusal_of_marks(ANTHROPIC, [Mark(1, LONG_LIFE_S), Mark(2, LONG_LIFE_S), Mark(3)])
 
 
 def test_what_is_read_never_grows_with_an_earlier_edit():
     entries, prompt = grown(30, 2)
-    found = findable(ANTHROPIC, entries, prompt, 31.0, is_mark_free=True)
+    found = findable_prefixes(ANTHROPIC, entries, prompt, 31.0, is_mark_free=True)
 
     reads = [found.read_tokens(unit.end) for unit in prompt.units]
 
@@ -334,10 +341,10 @@ def test_what_is_read_never_grows_with_an_earlier_edit():
 def test_the_model_forgets_the_least_recently_used_entries_beyond_its_bound():
     parts = [Block(f"b{n}", 1200) for n in range(ENTRIES_MAX + 10)]
 
-    entries = noted(OPENAI, {}, prompt_of(parts), 0.0)
+    entries = entries_after_request(OPENAI, {}, prompt_of(parts), 0.0)
 
     assert len(entries) == ENTRIES_MAX
-    assert findable(OPENAI, entries, prompt_of(parts), 1.0).bill().written < 128
+    assert findable_prefixes(OPENAI, entries, prompt_of(parts), 1.0).bill().written < 128
 
 
 # What a bill teaches
@@ -347,11 +354,11 @@ def test_a_bill_that_read_a_lost_entry_widens_the_look_back_to_it():
     entries, prompt = grown(4, LOOKBACK_BLOCKS + 5)
     wider = prompt_of([Block("system", 2000), *(Block(f"b{n}", 500) for n in range(125))], [Mark(1), Mark(126)])
 
-    lesson = learned(ANTHROPIC, entries, wider, 5.0, prompt.end.tokens)
+    lesson = learn_from_bill(ANTHROPIC, entries, wider, 5.0, prompt.end.tokens)
 
     assert lesson.is_explained
     assert lesson.provider.lookback_blocks == 26
-    assert findable(lesson.provider, entries, wider, 5.0).bill().read == prompt.end.tokens
+    assert findable_prefixes(lesson.provider, entries, wider, 5.0).bill().read == prompt.end.tokens
 
 
 @settings(max_examples=100, deadline=None)
@@ -359,7 +366,7 @@ def test_a_bill_that_read_a_lost_entry_widens_the_look_back_to_it():
 def test_no_bill_narrows_the_look_back_nor_moves_the_least_length_out_of_its_bounds(turns, blocks, read):
     entries, prompt = grown(turns, blocks)
 
-    lesson = learned(ANTHROPIC, entries, prompt, turns + 1.0, read)
+    lesson = learn_from_bill(ANTHROPIC, entries, prompt, turns + 1.0, read)
 
     assert lesson.provider.lookback_blocks >= ANTHROPIC.lookback_blocks
     assert 1024 <= lesson.provider.least_tokens <= 4096
@@ -367,17 +374,17 @@ def test_no_bill_narrows_the_look_back_nor_moves_the_least_length_out_of_its_bou
 
 def test_a_bill_as_the_model_has_it_teaches_nothing():
     entries, prompt = grown(9, 3)
-    expected = findable(ANTHROPIC, entries, prompt, 10.0).bill().read
+    expected = findable_prefixes(ANTHROPIC, entries, prompt, 10.0).bill().read
 
-    assert learned(ANTHROPIC, entries, prompt, 10.0, expected + 30) == (ANTHROPIC, True)
+    assert learn_from_bill(ANTHROPIC, entries, prompt, 10.0, expected + 30) == (ANTHROPIC, True)
 
 
 def test_a_least_length_above_the_models_is_learned_and_one_below_it_too():
     prompt = prompt_of([Block("system", 2500)], [Mark(1)])
-    entries = noted(ANTHROPIC, {}, prompt, 0.0)
+    entries = entries_after_request(ANTHROPIC, {}, prompt, 0.0)
 
-    longer = learned(ANTHROPIC, entries, prompt, 1.0, 0)
-    shorter = learned(anthropic("claude-opus-4-5"), {}, prompt, 1.0, 2500)
+    longer = learn_from_bill(ANTHROPIC, entries, prompt, 1.0, 0)
+    shorter = learn_from_bill(anthropic_provider("claude-opus-4-5"), {}, prompt, 1.0, 2500)
 
     assert longer.provider.least_tokens == 4096
     assert shorter.provider.least_tokens == 2500
@@ -387,16 +394,16 @@ def test_a_bill_that_read_for_a_request_without_marks_is_of_a_provider_that_read
     _, prompt = grown(9, 3)
     unmarked = prompt._replace(marks=())
 
-    lesson = learned(ANTHROPIC, {}, unmarked, 10.0, 9_000)
-    entries = noted(lesson.provider, {}, unmarked, 10.0)
+    lesson = learn_from_bill(ANTHROPIC, {}, unmarked, 10.0, 9_000)
+    entries = entries_after_request(lesson.provider, {}, unmarked, 10.0)
 
     assert lesson == (UNMARKED, True)
-    assert findable(UNMARKED, entries, unmarked, 11.0).bill().read == prompt.end.tokens
-    assert learned(ANTHROPIC, {}, unmarked, 10.0, 0) == (ANTHROPIC, True)
+    assert findable_prefixes(UNMARKED, entries, unmarked, 11.0).bill().read == prompt.end.tokens
+    assert learn_from_bill(ANTHROPIC, {}, unmarked, 10.0, 0) == (ANTHROPIC, True)
 
 
 def test_a_bill_that_nothing_explains_says_so_and_teaches_nothing():
     entries, prompt = grown(9, 3)
 
-    assert learned(ANTHROPIC, entries, prompt, 10.0, 9_000) == (ANTHROPIC, False)
-    assert learned(ANTHROPIC, entries, prompt, 10.0, 0) == (ANTHROPIC, False)
+    assert learn_from_bill(ANTHROPIC, entries, prompt, 10.0, 9_000) == (ANTHROPIC, False)
+    assert learn_from_bill(ANTHROPIC, entries, prompt, 10.0, 0) == (ANTHROPIC, False)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxgc.adapters.builder import Names
+from ctxgc.adapters.builder import IdAllocator
 from ctxgc.core.randomness import looks_random
 from ctxgc.core.redact import redact
 from ctxgc.core.redact_segment import redact_segment
@@ -261,8 +261,12 @@ def shape(value):
 
 
 def test_a_call_id_that_is_a_credential_names_its_segments_by_the_mark_at_every_use():
-    names = Names()
+    names = IdAllocator()
 
-    ids = [names.call(ISSUED["github"]), names.call(ISSUED["github"]), names.newest_call_id(ISSUED["github"])]
+    ids = [
+        names.next_call_id(ISSUED["github"]),
+        names.next_call_id(ISSUED["github"]),
+        names.newest_call_id(ISSUED["github"]),
+    ]
 
     assert ids == ["«redacted:github_token»", "«redacted:github_token»~2", "«redacted:github_token»~2"]

@@ -126,7 +126,7 @@ def test_members_of_a_task_form_a_chain_and_not_a_clique():
 def test_what_a_client_names_comes_first_and_only_what_is_older_counts():
     index = ReferenceIndex()
 
-    assert index.refer(2, a_segment("x"), given=[1, 5, 2]) == [(1, EdgeKind.GIVEN)]
+    assert index.derive_references(2, a_segment("x"), given=[1, 5, 2]) == [(1, EdgeKind.GIVEN)]
 
 
 @pytest.mark.parametrize("word", ["connection", "CONNECTION", "Connection", "short", "1234567"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ctxgc.core.segment import LINE_MAX, Access, Address, Kind, PathUse, Piece, SessionKey, session_number
 from ctxgc.core.tombstone import (
     LABEL_CHARS_MAX,
-    label,
+    segment_label,
     size_label,
     tombstone_affixes,
     tombstone_text,
@@ -94,8 +94,8 @@ def test_a_tombstone_that_cannot_name_the_command_is_no_longer_and_names_none(se
 
 @given(segments())
 def test_a_label_is_one_short_printable_line(segment):
-    assert len(label(segment)) <= LABEL_CHARS_MAX
-    assert label(segment).isprintable()
+    assert len(segment_label(segment)) <= LABEL_CHARS_MAX
+    assert segment_label(segment).isprintable()
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -127,16 +127,16 @@ def test_body_and_address_apart_nothing_changes_a_tombstone_so_a_row_without_its
     ],
 )
 def test_a_label_says_the_tool_and_what_it_was_about(segment, words):
-    assert label(segment) == words
+    assert segment_label(segment) == words
     assert words in tombstone_text(segment, HERE, 900)
 
 
 def test_of_a_long_path_the_end_is_kept_and_of_a_long_command_the_beginning():
     path = "/home/someone/work/project/" + "deep/" * 20 + "module.py"
 
-    assert label(a_read(path, 10, 40)).endswith("/module.py:10-40")
+    assert segment_label(a_read(path, 10, 40)).endswith("/module.py:10-40")
     assert "module.py:10-40" in tombstone_text(a_read(path, 10, 40), HERE, 900)
-    assert label(a_shell("go test " + "x" * 150)).startswith("Bash: go test xxx")
+    assert segment_label(a_shell("go test " + "x" * 150)).startswith("Bash: go test xxx")
 
 
 def test_sizes_are_said_as_people_say_them():

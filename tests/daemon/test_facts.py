@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from ctxgc.adapters.facts.segment_facts import with_facts
+from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.errors import BadTranscript
@@ -29,7 +29,7 @@ def request(*inputs, tool="Read"):
 
 def records(messages, project="/w", wire="anthropic_messages"):
     window = WIRE_FORMATS[wire].parse(json.dumps(messages).encode())
-    return [segment_fields(segment) for segment in with_facts(window.segments, project)]
+    return [segment_fields(segment) for segment in add_facts(window.segments, project)]
 
 
 async def told(bench, new, wire="anthropic_messages"):

@@ -59,7 +59,7 @@ def test_what_a_provider_was_learned_to_be_is_known_again():
     session.grow()
     session.ask()
     session.ledger.request = SentRequest(Prompt(session.ledger.request.prompt.units), *session.ledger.request[1:3])
-    session.ledger.bill(2000, 0)
+    session.ledger.note_bill(2000, 0)
 
     resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), Account()))
 

@@ -33,11 +33,11 @@ class Session:
         self.now_s += 1
         self.ledger.settle(was_answered=was_answered)
         units, hidden = prompt_units(self.heap, self.ids, self.ids, self.sent(), 3000, None)
-        self.ledger.send(SentRequest(Prompt(units, marks_of(units, self.sent())), hidden, self.now_s))
+        self.ledger.note_sent(SentRequest(Prompt(units, marks_of(units, self.sent())), hidden, self.now_s))
 
     def cache(self):
         units, hidden = prompt_units(self.heap, self.ids, self.ids, self.sent(), 3000, None)
-        return self.ledger.foretell(self.sent(), units, hidden, self.now_s).cache
+        return self.ledger.forecast(self.sent(), units, hidden, self.now_s).cache
 
 
 def asked(turns, **more):

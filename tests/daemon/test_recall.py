@@ -121,7 +121,7 @@ async def test_a_number_cannot_be_made_of_a_sessions_name_and_stays_with_the_ses
 
 
 async def test_where_two_sessions_have_one_number_both_are_named_and_neither_is_taken(bench, monkeypatch):
-    monkeypatch.setattr("ctxgc.daemon.sessions.registry.drawn_number", lambda: 743_863_814)
+    monkeypatch.setattr("ctxgc.daemon.sessions.registry.draw_number", lambda: 743_863_814)
     twin, name = "a", "b"
     for session in (twin, name):
         await out(bench, f"client:{session}", f"of {session}\n" * 60)

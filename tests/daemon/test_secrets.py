@@ -99,7 +99,9 @@ def kept_on_disk(folder):
     parts = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
     decompress = body_codec.decompressor()
     with contextlib.closing(sqlite3.connect(folder / "stash.sqlite3")) as db:
-        for skeleton, body in (body_codec.decode(blob, decompress) for (blob,) in db.execute("SELECT frame FROM body")):
+        for skeleton, body in (
+            body_codec.decode_frame(blob, decompress) for (blob,) in db.execute("SELECT frame FROM body")
+        ):
             parts += [skeleton, *(part for piece in body for part in (piece.name.encode(), piece.data))]
     return b"\0".join(parts)
 

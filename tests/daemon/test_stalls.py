@@ -36,7 +36,7 @@ def beside(monkeypatch):
 
 async def test_a_window_is_rendered_beside_the_loop(bench, beside):
     session = await a_session(bench)
-    calls = beside(sessions, "_slots")
+    calls = beside(sessions, "_render_slots")
     beside(type(WIRE_FORMATS["openai_chat"]), "render")
 
     await bench.call("session.render", **session, format="openai_chat")

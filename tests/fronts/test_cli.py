@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ctxgc.fronts.cli import commands
-from ctxgc.fronts.cli.completion import SHELLS_KNOWN, script
+from ctxgc.fronts.cli.completion import SHELLS_KNOWN, completion_script
 from ctxgc.fronts.cli.reference import reference
 from ctxgc.protocol.messages import VERBS
 from tests.fronts import replies
@@ -351,14 +351,14 @@ def test_the_page_of_the_reference_is_current():
 
 @pytest.mark.parametrize("shell", SHELLS_KNOWN)
 def test_completions_know_every_command_and_option(shell):
-    text = script(shell)
+    text = completion_script(shell)
 
-    assert all(name in text for name in commands.names())
+    assert all(name in text for name in commands.command_names())
     assert "dry-run" in text
 
 
 def test_bash_completes_commands_options_and_choices(tmp_path):
-    (tmp_path / "completion").write_text(script("bash"))
+    (tmp_path / "completion").write_text(completion_script("bash"))
     ask = 'source completion; COMP_WORDS=({words}); COMP_CWORD={at}; _ctxgc; echo "${{COMPREPLY[@]}}"'
 
     def complete(*words):

@@ -39,7 +39,7 @@ def tell(daemon, monkeypatch):
         server = daemon(canned | {name.replace("_", "."): reply for name, reply in changed.items()})
         with LineClient(server.path) as client:
             story = Story(client, None, progress.Bar("test", 1))
-            story.bring_in(["a.jsonl"])
+            story.import_files(["a.jsonl"])
             story.collect_all("", 1)
         return story.roots()[0]
 
@@ -90,7 +90,7 @@ def test_a_pending_segment_is_replaced_by_its_completion_and_nothing_else_is():
     expected.note(KEY, {"call": pending, "text": STAMP})
     expected.note(KEY, {"call": STAMP, "text": pending})
 
-    assert expected.of(KEY) == {"call": STAMP, "text": STAMP}
+    assert expected.stamps_of(KEY) == {"call": STAMP, "text": STAMP}
 
 
 def test_a_file_that_is_no_transcript_is_expected_to_hold_nothing(tmp_path):

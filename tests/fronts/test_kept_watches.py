@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.config import load
+from ctxgc.config import load_config
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.kept_watches import keep, with_path
 
@@ -43,7 +43,7 @@ def test_a_kept_path_is_one_that_a_daemon_follows_from_its_start(tmp_path):
     assert keep(file, "/srv/logs", is_kept=True)
     assert not keep(file, "/srv/logs", is_kept=True)
 
-    assert [str(path) for path in load(file, {}).watch.paths] == ["/srv/logs"]
+    assert [str(path) for path in load_config(file, {}).watch.paths] == ["/srv/logs"]
 
 
 def test_a_list_over_several_lines_is_left_to_the_person(tmp_path):

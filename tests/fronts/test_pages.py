@@ -21,13 +21,13 @@ ANY_TEXT = st.text(st.characters(codec=None), max_size=60)
 
 @given(ANY_TEXT)
 def test_text_of_a_session_never_steers_the_terminal(text):
-    assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 for char in terminal.plain(text))
-    assert terminal.plain(text).isprintable() or "\u00a0" in text
+    assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 for char in terminal.printable_line(text))
+    assert terminal.printable_line(text).isprintable() or "\u00a0" in text
 
 
 @given(ANY_TEXT, st.integers(1, 40))
 def test_a_cell_is_exactly_as_wide_as_its_column(text, width):
-    fitted = terminal.fit(terminal.plain(text), width)
+    fitted = terminal.fit_columns(terminal.printable_line(text), width)
 
     assert terminal.columns(fitted) in (width, width - 1)  # A wide character may leave one column empty.
 

@@ -17,7 +17,7 @@ from ctxgc.core.provider_cache import (
     Mark,
     Part,
     Prompt,
-    anthropic,
+    anthropic_provider,
     text_blocks,
     units_of,
 )
@@ -102,7 +102,7 @@ def prompt_of(wire, asked):
 
 def provider_of(wire, model):
     """The cache of the API that speaks this wire format."""
-    return anthropic(model) if wire == ANTHROPIC_WIRE else OPENAI
+    return anthropic_provider(model) if wire == ANTHROPIC_WIRE else OPENAI
 
 
 def lives_of(value):

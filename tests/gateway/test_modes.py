@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from ctxgc.config import BadConfig, Config, load
+from ctxgc.config import BadConfig, Config, load_config
 from ctxgc.fronts.cli.mode import with_mode
 from ctxgc.gateway.identity.headers import Identity, identity_from_cache_key, identity_of
 from ctxgc.gateway.main import _reload
@@ -88,7 +88,7 @@ def test_what_the_command_writes_switches_one_session_of_a_running_gateway_and_n
             nonlocal text
             text = with_mode(text, f"claude_code:{SESSION}", mode)
             file.write_text(text)
-            reload(stage, lambda: settings_of(load(file, {})))
+            reload(stage, lambda: settings_of(load_config(file, {})))
             stage.ask(MESSAGES, agent.body(), headers)
             return stage.ask(MESSAGES, agent.body(), headers).count(b"[evicted")
 

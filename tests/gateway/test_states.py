@@ -302,7 +302,7 @@ def test_no_fault_of_our_own_keeps_a_request_or_its_reply(stage, monkeypatch, ow
 
 @pytest.mark.parametrize("mode", ["on", "shadow"])
 def test_no_fault_of_our_own_keeps_a_request_that_streams_through(monkeypatch, mode):
-    monkeypatch.setattr(RequestEditor, "_call", fails)
+    monkeypatch.setattr(RequestEditor, "_new_call", fails)
     with Stage(ScriptedDaemon(), mode=mode) as stage:
         assert stage.send(MESSAGES, ClaudeAgent().run(2).body()).status == 200
         assert stage.passed == {"own_fault": 1}

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import zstandard
 from aiohttp import web
 
-from ctxgc.core.provider_cache import LONG_LIFE_S, findable, noted, refusal
+from ctxgc.core.provider_cache import LONG_LIFE_S, entries_after_request, findable_prefixes, refusal_of_marks
 from tests.contracts import wire_rules
 from tests.gateway.cached_prompt import ANTHROPIC_WIRE, plain, prompt_of, provider_of
 
@@ -145,7 +145,7 @@ class Upstream:
         # A title and the like are asked for without any, under the same id: but whoever has called has tools.
         assert tools or not any(is_call(item) for item in items), "calls without tools"
         assert not tools or self._tools.setdefault(session, tools) == tools, "the tools changed"
-        why = refusal(provider_of(wire, asked.get("model") or ""), self._prompt(wire, asked).marks)
+        why = refusal_of_marks(provider_of(wire, asked.get("model") or ""), self._prompt(wire, asked).marks)
         assert not why, why
         check_seals(items)
         for message in items:
@@ -166,8 +166,8 @@ class Upstream:
         provider, prompt = provider_of(wire, asked.get("model") or ""), self._prompt(wire, asked)
         if self.least_tokens is not None:
             provider = replace(provider, least_tokens=self.least_tokens)
-        billed = findable(provider, self._entries, prompt, self.now_s).bill()
-        self._entries = noted(provider, self._entries, prompt, self.now_s)
+        billed = findable_prefixes(provider, self._entries, prompt, self.now_s).bill()
+        self._entries = entries_after_request(provider, self._entries, prompt, self.now_s)
         if wire != ANTHROPIC_WIRE:
             billed = billed._replace(written=0, plain=billed.written + billed.plain)
         self.billed.append(billed)

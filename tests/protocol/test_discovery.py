@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxgc.config import BadConfig, config_path, load, state_dir
+from ctxgc.config import BadConfig, config_path, load_config, state_dir
 from ctxgc.protocol import discovery
 
 PLUGIN = Path(__file__).parent.parent.parent / "agents" / "opencode" / "ctxgc.ts"
@@ -44,7 +44,7 @@ def test_configuration_and_discovery_name_the_same_folder_and_file(environment, 
     assert str(state_dir(environment)) == discovery.state_folder({**environment, "CTXGC_DAEMON__STATE_DIR": ""})
     try:
         with patch.dict(os.environ, HOME=environment["HOME"]):
-            configured = load(None, environment)
+            configured = load_config(None, environment)
     except BadConfig:
         assert asked in ("ctxgc", ""), "only a state folder that is no absolute path is refused"
     else:

@@ -16,7 +16,7 @@ from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, demand_of
 from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import ClearOld, JustEnough, KeyWatermarks, Masking, PlanJustEnough, Shipped, baselines
 from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, script_of
-from ctxgc.replay.trace import Episode, Sized, Turn
+from ctxgc.replay.trace import CountedSegment, Episode, Turn
 from tests.effort import effort
 
 PRICES = PROFILES["cache_5m"]
@@ -40,7 +40,7 @@ def sized(
     skeleton: int = 10,
     tombstone: int = 20,
     **facts: object,
-) -> Sized:
+) -> CountedSegment:
     """A segment of these (name, text, tokens), its size free of its text."""
     call = {"call_id": segment_id, "name": "Read", "input": {}} if kind is Kind.TOOL_CALL else {}
     segment = Segment(
@@ -54,18 +54,18 @@ def sized(
         **facts,
     )
     tokens = SegmentTokens(skeleton, tuple((name, count) for name, _, count in pieces), tombstone)
-    return Sized(row_facts(segment), tokens)
+    return CountedSegment(row_facts(segment), tokens)
 
 
-def said(turn: int, text: str, tokens: int = 5, **facts: object) -> Sized:
+def said(turn: int, text: str, tokens: int = 5, **facts: object) -> CountedSegment:
     return sized(f"said{turn}", Kind.ASSISTANT, turn, ("text", text, tokens), skeleton=0, **facts)
 
 
-def asked(turn: int, text: str = "go on", tokens: int = 5) -> Sized:
+def asked(turn: int, text: str = "go on", tokens: int = 5) -> CountedSegment:
     return sized(f"asked{turn}", Kind.USER, turn, ("text", text, tokens), skeleton=0)
 
 
-def result(segment_id: str, turn: int, text: str, tokens: int, **facts: object) -> Sized:
+def result(segment_id: str, turn: int, text: str, tokens: int, **facts: object) -> CountedSegment:
     return sized(segment_id, Kind.TOOL_CALL, turn, ("result", text, tokens), **facts)
 
 
@@ -85,7 +85,7 @@ edits = st.sampled_from([(), (), *((line,) for line in LINES), tuple(LINES[:2])]
 
 
 @st.composite
-def calls(draw: st.DrawFn, segment_id: str, turn: int) -> Sized:
+def calls(draw: st.DrawFn, segment_id: str, turn: int) -> CountedSegment:
     pieces = [("result", draw(texts), draw(sizes))]
     rare = draw(st.integers(0, 9))
     if rare < 3:
@@ -105,7 +105,7 @@ def calls(draw: st.DrawFn, segment_id: str, turn: int) -> Sized:
 
 
 @st.composite
-def replies(draw: st.DrawFn, number: int) -> list[Sized]:
+def replies(draw: st.DrawFn, number: int) -> list[CountedSegment]:
     found = [said(number, draw(texts), draw(small))]
     if draw(st.booleans()):
         found.append(sized(f"thought{number}", Kind.THINKING, number, ("thinking", draw(texts), draw(sizes))))

@@ -11,11 +11,11 @@ from ctxgc.replay.demand import (
     RESULTS,
     EvictionScope,
     Want,
-    cover,
     demand_of,
+    greedy_cover,
     lines_of,
     output_of,
-    touches,
+    used_segments,
     words_of,
 )
 from tests.effort import effort
@@ -45,14 +45,14 @@ def cover_by_definition(wants, resident=frozenset()):
 @given(wants, st.none() | st.frozensets(st.integers(0, 4)))
 @effort(150)
 def test_the_cover_is_the_greedy_one_of_the_definition(wants, resident):
-    picks = cover(wants, resident.__contains__ if resident is not None else None)
+    picks = greedy_cover(wants, resident.__contains__ if resident is not None else None)
 
     assert picks == cover_by_definition(wants, resident or frozenset())
 
 
 @given(wants, st.frozensets(st.integers(0, 4)))
 def test_no_resident_segment_faults_and_none_faults_twice(wants, resident):
-    picks = cover(wants, resident.__contains__)
+    picks = greedy_cover(wants, resident.__contains__)
 
     assert not resident & set(picks)
     assert len(picks) == len(set(picks))
@@ -60,9 +60,9 @@ def test_no_resident_segment_faults_and_none_faults_twice(wants, resident):
 
 @given(wants)
 def test_whoever_holds_all_uses_has_no_fault(wants):
-    uses = set(cover(wants, None))
+    uses = set(greedy_cover(wants, None))
 
-    assert cover(wants, uses.__contains__) == []
+    assert greedy_cover(wants, uses.__contains__) == []
 
 
 @given(wants)
@@ -70,7 +70,7 @@ def test_a_touched_segment_is_the_newest_to_hold_two_rare_words_or_a_line(wants)
     for provider in range(5):
         newest = sum(want.weight for want in wants if max(want.providers) == provider)
 
-        assert (provider in touches(wants)) == (newest >= 2)
+        assert (provider in used_segments(wants)) == (newest >= 2)
 
 
 @given(episodes(), scopes)

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.provider_cache import OPENAI
-from ctxgc.replay.oracle import Liveness, PerfectPacer, bodies, certified_cost, certified_faults, claims
+from ctxgc.replay.oracle import (
+    Liveness,
+    PerfectPacer,
+    body_timelines,
+    certified_cost,
+    certified_faults,
+    disjoint_claims,
+)
 from ctxgc.replay.policies import JustEnough, NoCollection, by_touch
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules
 from ctxgc.replay.simulate import play
@@ -87,7 +94,7 @@ def test_a_larger_budget_never_raises_the_certified_faults(script, one, other):
 def test_no_turn_of_a_body_serves_two_claims(script):
     spans = [
         (slot, turn)
-        for claim in claims(script, bodies(script))
+        for claim in disjoint_claims(script, body_timelines(script))
         for slot in claim.members
         for turn in range(claim.after + 1, claim.at + 1)
     ]
@@ -165,6 +172,6 @@ def test_an_edit_of_a_line_that_two_hold_is_no_claim_on_either_alone():
     turns[3].reply.append(result("edit", 3, "done", 5, edit_sources=(LINES[0],)))
     episode = script(episode_of(*turns, hidden=2000))
 
-    assert [claim.members for claim in claims(episode, bodies(episode))] == [(1, 2)]
+    assert [claim.members for claim in disjoint_claims(episode, body_timelines(episode))] == [(1, 2)]
     assert play(episode, Scripted(at2="b"), PRICES).faults == 0
     assert play(episode, Scripted(at2="a b"), PRICES).faults == 1

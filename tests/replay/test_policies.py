@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.collector import evictable
+from ctxgc.core.collector import evictable_mask
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
@@ -27,7 +27,7 @@ from ctxgc.replay.policies import (
     by_density,
     by_size,
     by_touch,
-    results,
+    collectable_results,
 )
 from ctxgc.replay.policy_registry import NONE, Terms, policies_of
 from ctxgc.replay.simulate import play
@@ -81,7 +81,7 @@ def test_every_policy_names_each_victim_once_and_only_what_frees_something(scrip
 def test_just_enough_holds_its_budget_or_has_nothing_left_to_give(script, order, budget):
     def check(run, victims):
         gone = {victim.slot for victim in victims}
-        left = [slot for slot in results(run) if slot not in gone]
+        left = [slot for slot in collectable_results(run) if slot not in gone]
         held = run.heap.evictable_tokens - sum(run.heap.body[slot] for slot in gone)
         assert held <= budget or not left
         # And not one more than it had to.
@@ -98,7 +98,7 @@ def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(scr
         exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.TOOL_CALL]
         gone = {victim.slot for victim in victims}
         assert not gone & set(exchanges[-keep:])
-        assert not set(results(run)) & set(exchanges[:-keep]) - gone
+        assert not set(collectable_results(run)) & set(exchanges[:-keep]) - gone
 
     play(script, Checked(Masking("mask", keep), check), PRICES)
 
@@ -108,7 +108,7 @@ def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(scr
 def test_clearing_beyond_its_trigger_takes_all_results_but_the_last_and_nothing_before(script, trigger, keep):
     def check(run, victims):
         exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.TOOL_CALL]
-        older = set(results(run)) & set(exchanges[:-keep])
+        older = set(collectable_results(run)) & set(exchanges[:-keep])
         assert {victim.slot for victim in victims} == (older if run.prompt_tokens > trigger else set())
 
     play(script, Checked(ClearOld("clear", trigger, keep), check), PRICES)
@@ -149,7 +149,7 @@ def test_the_plan_just_enough_holds_its_budget_or_says_what_stays(script, budget
 
 
 def worth_taking(run, rules):
-    candidates = evictable(run.heap, find_roots(run.heap, run.paths, run.now, rules))
+    candidates = evictable_mask(run.heap, find_roots(run.heap, run.paths, run.now, rules))
     return [slot for slot in range(len(run.heap)) if candidates[slot] and run.heap.freed[slot] >= rules.min_gain_tokens]
 
 
@@ -172,7 +172,7 @@ def a_long_session():
 @few
 def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
     def check(run, victims):
-        dead = {slot for slot in results(run) if garbage_proof(run.heap, slot, run.now, Rules())}
+        dead = {slot for slot in collectable_results(run) if garbage_proof(run.heap, slot, run.now, Rules())}
         assert {victim.slot for victim in victims} == dead
 
     play(script, Checked(ProvenOnly(), check), PRICES)

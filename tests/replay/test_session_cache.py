@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.provider_cache import OPENAI, STEP_TOKENS, Layer, Part, Prompt, Unit, findable, noted, units_of
+from ctxgc.core.provider_cache import (
+    OPENAI,
+    STEP_TOKENS,
+    Layer,
+    Part,
+    Prompt,
+    Unit,
+    entries_after_request,
+    findable_prefixes,
+    units_of,
+)
 from ctxgc.replay import simulate
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules, MarkedCache, PrefixCache, session_cache
@@ -159,10 +169,10 @@ def test_places_where_entries_stand_are_enough_to_bill_as_if_every_piece_were_lo
 def test_the_common_beginning_is_what_the_model_of_openai_finds(sizes, kept, added):
     """The model looks at parts, so the beginning ends where a part does."""
     first = units_of([Layer([Part(number, tokens) for number, tokens in enumerate(sizes)])])
-    entries = noted(OPENAI, {}, Prompt(first), 0.0)
+    entries = entries_after_request(OPENAI, {}, Prompt(first), 0.0)
     kept = min(kept, len(sizes))
     second = units_of([Layer([*(Part(n, tokens) for n, tokens in enumerate(sizes[:kept])), Part("new", added)])])
-    modelled = findable(OPENAI, entries, Prompt(second), 0.0).bill()
+    modelled = findable_prefixes(OPENAI, entries, Prompt(second), 0.0).bill()
 
     cache, layout = PrefixCache(OPENAI), simulate.Layout(0)
     cache.request(layout, sum(sizes))

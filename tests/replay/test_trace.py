@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.contract import Admitted, Cleared, Rewindowed, Used
+from ctxgc.adapters.contract import BodiesCleared, ReplyBilled, SegmentAdmitted, WindowReplaced
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Status
 from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.simulate import play
@@ -20,19 +20,19 @@ def record(*events):
 
 
 def admit(*found):
-    return [Admitted("s", sized.segment) for sized in found]
+    return [SegmentAdmitted("s", sized.segment) for sized in found]
 
 
 def window(*ids):
-    return Rewindowed("s", tuple((id_, place) for place, id_ in enumerate(ids)), Departure.HOST_COMPACTED)
+    return WindowReplaced("s", tuple((id_, place) for place, id_ in enumerate(ids)), Departure.HOST_COMPACTED)
 
 
 def clear(*ids):
-    return Cleared("s", ids, Departure.HOST_CLEARED)
+    return BodiesCleared("s", ids, Departure.HOST_CLEARED)
 
 
 def used(turn, tokens):
-    return Used("s", turn, "model", 0.0, tokens, 0, 0, 0)
+    return ReplyBilled("s", turn, "model", 0.0, tokens, 0, 0, 0)
 
 
 def ids(turn):
@@ -168,7 +168,7 @@ def test_sessions_of_one_transcript_are_told_apart():
     (one,), (other,) = (
         [
             episode
-            for episode in record(*admit(said(0, "a")), Admitted("t", said(0, "b").segment))
+            for episode in record(*admit(said(0, "a")), SegmentAdmitted("t", said(0, "b").segment))
             if episode.session == s
         ]
         for s in "st"

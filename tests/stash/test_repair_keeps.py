@@ -53,7 +53,7 @@ def test_what_is_rebuilt_from_a_body_alone_has_its_facts():
     facts = CallFacts(attempt="cat a.py", recalls="#1", is_pure_read=True)
     row = stored(0, "text", kind=Kind.TOOL_CALL, command="cat a.py", facts=facts)
 
-    rebuilt = body_codec.decode_row(body_codec.encode(row, body_codec.compressor()), body_codec.decompressor())
+    rebuilt = body_codec.decode_row(body_codec.encode_frame(row, body_codec.compressor()), body_codec.decompressor())
 
     assert rebuilt.segment == row.segment
 

@@ -10,7 +10,7 @@ import pytest
 from ctxgc.core.segment import State
 from ctxgc.stash import carving
 from ctxgc.stash import repair as mending
-from ctxgc.stash.carving import carve, leaves
+from ctxgc.stash.carving import carve_bodies, leaves
 from tests.stash.samples import KEY, file_in, put, sqlite_in
 
 PAGE = 4096
@@ -173,7 +173,7 @@ def pages_read(monkeypatch):
 
 async def test_a_file_with_a_hole_of_a_terabyte_is_repaired_by_its_data_alone(path, monkeypatch):
     pages = path.stat().st_size // PAGE
-    before = len(list(carve(path)))
+    before = len(list(carve_bodies(path)))
     os.truncate(path, 2**40)
     numbers = pages_read(monkeypatch)
 
@@ -205,7 +205,7 @@ async def test_chains_of_overflow_pages_that_run_in_circles_cost_a_few_reads_of_
     path.write_bytes(raw)
     numbers = pages_read(monkeypatch)
 
-    list(carve(path))
+    list(carve_bodies(path))
 
     assert numbers.count(pages) > 1
     assert len(numbers) < 10 * pages

@@ -29,7 +29,7 @@ def cache_folder(tmp_path):
 @pytest.fixture
 def unbuilt(monkeypatch):
     """For which file is taken, what is built of its bytes does not matter, and takes the longest."""
-    monkeypatch.setattr("ctxgc.tokens.ranks._encoding", lambda content: None)
+    monkeypatch.setattr("ctxgc.tokens.ranks._build_encoding", lambda content: None)
 
 
 def test_the_shipped_ranks_are_the_encoding_that_tiktoken_calls_o200k_base(ranks, cache_folder, monkeypatch):

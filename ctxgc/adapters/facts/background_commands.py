@@ -36,7 +36,7 @@ class BackgroundCommands:
     def __init__(self) -> None:
         self._commands: dict[str, str] = {}
 
-    def name_poll(self, tool: str, value: object, facts: Facts) -> Facts:
+    def facts_of_poll(self, tool: str, value: object, facts: Facts) -> Facts:
         """The facts of a call; where the call polls a command that runs on, with that command."""
         number = ""
         if tool == "wait" and isinstance(value, dict):
@@ -51,7 +51,7 @@ class BackgroundCommands:
         command = f"{POLL_MARK}{command}"[:COMMAND_CHARS_MAX]
         return replace(facts, command=command, call=call_facts(tool, command, facts.paths))
 
-    def note_output(self, command: str, texts: Iterable[str]) -> None:
+    def note_running_commands(self, command: str, texts: Iterable[str]) -> None:
         """Note the commands that a call left running, by the texts of its output."""
         if not command:
             return
@@ -63,6 +63,6 @@ class BackgroundCommands:
         drop_oldest(self._commands, COMMANDS_MAX)
 
 
-def may_run_on(output: bytes) -> bool:
+def may_name_running_command(output: bytes) -> bool:
     """Whether an output may hold the number of a command that runs on."""
     return any(sign in output for sign in _BYTE_SIGNS)

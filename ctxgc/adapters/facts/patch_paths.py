@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ctxgc.adapters.facts.shell_paths import Touched, resolve, unique
+from ctxgc.adapters.facts.shell_paths import TouchedFiles, resolve_path, unique_uses
 from ctxgc.core.segment import Access, PathUse
 
 SCRIPT_CHARS_READ_MAX = 2**18
@@ -43,10 +43,10 @@ def is_patch(text: str) -> bool:
     return _PATCH_BEGIN in text
 
 
-def patch_touches(text: str, cwd: str) -> Touched:
+def files_of_patch(text: str, cwd: str) -> TouchedFiles:
     """Files of an apply_patch envelope, and for each hunk the lines it must have seen: context and removed ones."""
     uses = [
-        PathUse(resolve(match[2] or match[3], cwd), _PATCH_ACCESS.get(match[1] or "Add", Access.WRITE))
+        PathUse(resolve_path(match[2] or match[3], cwd), _PATCH_ACCESS.get(match[1] or "Add", Access.WRITE))
         for match in _PATCH_FILE.finditer(text)
         if (match[2] or match[3]).isprintable()
     ]
@@ -55,15 +55,15 @@ def patch_touches(text: str, cwd: str) -> Touched:
     is_update = False
     for line in text.split("\n"):
         if line.startswith(("***", "@@")):
-            _flush(seen, sources)
+            _add_hunk(seen, sources)
             is_update = line.startswith("*** Update") or (is_update and line.startswith("@@"))
         elif is_update and line[:1] in (" ", "-"):
             seen.append(line[1:])
-    _flush(seen, sources)
-    return Touched(unique(uses), tuple(sources[:HUNKS_MAX]))
+    _add_hunk(seen, sources)
+    return TouchedFiles(unique_uses(uses), tuple(sources[:HUNKS_MAX]))
 
 
-def _flush(seen: list[str], sources: list[str]) -> None:
+def _add_hunk(seen: list[str], sources: list[str]) -> None:
     text = "\n".join(seen)
     if text.strip():
         sources.append(text)
@@ -78,7 +78,7 @@ _ESCAPE = re.compile(r"\\(?:u\{?([0-9a-fA-F]{4,6})\}?|x([0-9a-fA-F]{2})|(.))", r
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "\n": ""}
 
 
-def script_parts(script: str) -> Script:
+def parse_script(script: str) -> Script:
     """Commands and patches of JavaScript text: the literals behind `cmd:`, or all, where a list is run later."""
     text = script[:SCRIPT_CHARS_READ_MAX]
     literals: list[str] = []
@@ -86,7 +86,7 @@ def script_parts(script: str) -> Script:
     for match in _LITERAL.finditer(text):
         body = match[1] or match[2] or match[3]
         if body and (" " in body or "\n" in body):
-            literals.append(_ESCAPE.sub(_unescaped, body) if "\\" in body else body)
+            literals.append(_ESCAPE.sub(_unescape, body) if "\\" in body else body)
             if _CMD_BEFORE.search(text[max(0, match.start() - 16) : match.start()]):
                 commands.append(literals[-1])
         if len(literals) >= LITERALS_MAX:
@@ -99,7 +99,7 @@ def script_parts(script: str) -> Script:
     return Script(tuple(parts), command, place[1] if place else "")
 
 
-def _unescaped(match: re.Match[str]) -> str:
+def _unescape(match: re.Match[str]) -> str:
     digits = match[1] or match[2]
     if digits:
         code = int(digits, 16)

@@ -14,14 +14,14 @@ from itertools import groupby
 from typing import Any
 
 from ctxgc.adapters.contract import RESULT_PIECE
-from ctxgc.adapters.facts.background_commands import BackgroundCommands, may_run_on
-from ctxgc.adapters.facts.tool_facts import Facts, facts_of
+from ctxgc.adapters.facts.background_commands import BackgroundCommands, may_name_running_command
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
 from ctxgc.adapters.json_values import as_text, clean_name
 from ctxgc.adapters.skeletons import join_input
 from ctxgc.core.segment import Kind, Segment, Status
 
 
-def with_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = None) -> list[Segment]:
+def add_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = None) -> list[Segment]:
     """The segments of a window, in window order, with facts: all segments, or those with an id in `wanted`.
 
     `cwd` resolves relative paths. A segment with facts keeps the facts. Calls of a reply are read before the results,
@@ -39,15 +39,15 @@ def with_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = 
         for segment in turn:
             skeleton, facts = calls.get(segment.id, ({}, None))
             if facts is not None and segment.status is not Status.PENDING:
-                result = _result(segment)
+                result = _result_bytes(segment)
                 facts = facts.with_result(result)
-                background.note_output(facts.command, _texts(result, skeleton))
+                background.note_running_commands(facts.command, _result_texts(result, skeleton))
             informed.append(segment if facts is None else _set_facts(segment, facts))
     return informed
 
 
 def _is_wanted(segment: Segment, wanted: Set[str] | None) -> bool:
-    return wanted is None or segment.id in wanted or may_run_on(_result(segment))
+    return wanted is None or segment.id in wanted or may_name_running_command(_result_bytes(segment))
 
 
 def _set_facts(segment: Segment, facts: Facts) -> Segment:
@@ -65,14 +65,14 @@ def _facts_of_call(segment: Segment, skeleton: dict[str, Any], background: Backg
     texts = {piece.name: piece.text for piece in segment.body if piece.name != RESULT_PIECE}
     value = join_input(skeleton.get("input"), texts)
     tool = as_text(skeleton.get("name"))
-    return background.name_poll(tool, value, facts_of(tool, value, cwd))
+    return background.facts_of_poll(tool, value, facts_of_call(tool, value, cwd))
 
 
-def _result(segment: Segment) -> bytes:
+def _result_bytes(segment: Segment) -> bytes:
     return next((piece.data for piece in segment.body if piece.name == RESULT_PIECE), b"")
 
 
-def _texts(result: bytes, skeleton: dict[str, Any]) -> Iterator[str]:
+def _result_texts(result: bytes, skeleton: dict[str, Any]) -> Iterator[str]:
     """The texts of a result, block by block."""
     lengths = skeleton.get("result_blocks")
     at = 0

@@ -56,10 +56,10 @@ def pipes_of(text: str) -> tuple[Pipe, ...]:
     Several facts are asked of one command after another: the last ones are kept. Callers never change the values.
     """
     text = text[:COMMAND_CHARS_READ_MAX]
-    return tuple(_pipes(_without_heredocs(text) if "<<" in text else text))
+    return tuple(_parse_pipes(_without_heredocs(text) if "<<" in text else text))
 
 
-def _pipes(text: str) -> Iterator[Pipe]:
+def _parse_pipes(text: str) -> Iterator[Pipe]:
     stage = Stage()
     pipe = Pipe([stage])
     redirect = ""

@@ -36,7 +36,7 @@ _QUIET: tuple[tuple[list[str], list[str]], ...] = (([], []), (["2>&1"], []), (["
 
 def attempt_of(command: str) -> str:
     """The first words of a command, behind the moves to a directory in front of it."""
-    if moves := _moves(command):
+    if moves := _count_directory_changes(command):
         command = command[pipes_of(command)[moves - 1].end_at :]
     return " ".join(command.split(None, ATTEMPT_WORDS)[:ATTEMPT_WORDS])
 
@@ -49,10 +49,10 @@ def is_pure_read(command: str, paths: Sequence[PathUse]) -> bool:
     if not 0 < len(command) < COMMAND_CHARS_MAX or not paths or command.count("'") % 2 or command.count('"') % 2:
         return False
     files = 0
-    for pipe in pipes_of(command)[_moves(command) :]:
+    for pipe in pipes_of(command)[_count_directory_changes(command) :]:
         if pipe.stages == [Stage()] and pipe.end in ("\n", ""):
             continue
-        printed = _files_printed(pipe.stages)
+        printed = _count_printed_files(pipe.stages)
         if not printed or (pipe.end and pipe.end not in _AND_THEN):
             return False
         files += printed
@@ -60,34 +60,36 @@ def is_pure_read(command: str, paths: Sequence[PathUse]) -> bool:
     return files == sum(use.access is Access.READ for use in paths) == len(paths)
 
 
-def recalls(command: str) -> str:
+def recalled_segment_name(command: str) -> str:
     """The name that `ctxgc recall` is given, where the command shows that segment, or a part of it, and no more."""
     if "ctxgc recall" not in command or len(command.strip()) >= COMMAND_CHARS_MAX:
         return ""
     pipes = list(pipes_of(command))
-    if len(pipes) == 2 and pipes[0].end == "&&" and _is_move(pipes[0]):
+    if len(pipes) == 2 and pipes[0].end == "&&" and _is_directory_change(pipes[0]):
         del pipes[0]
     first, *rest = pipes[0].stages
     if len(pipes) != 1 or pipes[0].end or (first.redirects, first.targets) not in _QUIET:
         return ""
     name = _RECALL.fullmatch(" ".join(first.words))
-    return name[1] if name and all(map(_shows_a_part, rest)) else ""
+    return name[1] if name and all(map(_shows_part_of_segment, rest)) else ""
 
 
-def _moves(command: str) -> int:
+def _count_directory_changes(command: str) -> int:
     """How many pipes at the beginning of a command only move to a directory."""
     if not command.lstrip().startswith("cd "):
         return 0
     pipes = pipes_of(command)
-    return next((at for at, pipe in enumerate(pipes) if not _is_move(pipe) or pipe.end not in _AND_THEN), len(pipes))
+    return next(
+        (at for at, pipe in enumerate(pipes) if not _is_directory_change(pipe) or pipe.end not in _AND_THEN), len(pipes)
+    )
 
 
-def _is_move(pipe: Pipe) -> bool:
+def _is_directory_change(pipe: Pipe) -> bool:
     words = pipe.stages[0].words
     return len(pipe.stages) == 1 and len(words) == 2 and words[0] == "cd" and not pipe.stages[0].redirects
 
 
-def _files_printed(stages: list[Stage]) -> int:
+def _count_printed_files(stages: list[Stage]) -> int:
     """How many files a pipe prints lines of; 0 for a pipe that may print other text."""
     for stage in stages:
         quoted = (word for word, is_quoted in zip(stage.words, stage.quoted, strict=True) if is_quoted)
@@ -98,6 +100,6 @@ def _files_printed(stages: list[Stage]) -> int:
     return len(whole[1].split()) if whole else int(_RANGE.fullmatch(line) is not None)
 
 
-def _shows_a_part(stage: Stage) -> bool:
+def _shows_part_of_segment(stage: Stage) -> bool:
     is_plain = not stage.redirects and not any(sign in word for word in stage.words for sign in "`$")
     return is_plain and bool(stage.words) and stage.words[0] in _SHOWERS

@@ -23,7 +23,7 @@ PATHS_MAX = 64
 PATH_CHARS_MAX = 1024
 
 
-class Touched(NamedTuple):
+class TouchedFiles(NamedTuple):
     """Files that a call touched, and texts that the call had to see first."""
 
     paths: tuple[PathUse, ...] = ()
@@ -81,7 +81,7 @@ VALUE_FLAGS = {
 DRIVE = re.compile(r"[a-z]:/")
 
 
-def resolve(path: str, cwd: str) -> str:
+def resolve_path(path: str, cwd: str) -> str:
     """The path made absolute under `cwd` if it is relative, without `.` and `..`; as it is if there is no `cwd`."""
     if is_windows(cwd) and not path.startswith(("/", "~")):
         path = path.replace("\\", "/").lower()
@@ -91,46 +91,46 @@ def resolve(path: str, cwd: str) -> str:
     return posixpath.normpath(posixpath.join(cwd, path))
 
 
-def unique(uses: Iterable[PathUse]) -> tuple[PathUse, ...]:
+def unique_uses(uses: Iterable[PathUse]) -> tuple[PathUse, ...]:
     """Each use once, in order, at most `PATHS_MAX`."""
     return tuple(dict.fromkeys(uses))[:PATHS_MAX]
 
 
-def shell_touches(command: str, cwd: str) -> Touched:
+def files_of_command(command: str, cwd: str) -> TouchedFiles:
     """The files of a shell command, each with the access and the lines shown."""
     uses: list[PathUse] = []
     for pipe in pipes_of(command):
-        moved = _moved_to(pipe.stages[0], cwd)
+        moved = _directory_after(pipe.stages[0], cwd)
         if moved:
             cwd = moved
-        uses += _of_pipe(pipe.stages, cwd)
+        uses += _uses_of_pipe(pipe.stages, cwd)
         if len(uses) > PATHS_MAX:
             break
-    return Touched(unique(uses))
+    return TouchedFiles(unique_uses(uses))
 
 
-def _moved_to(stage: Stage, cwd: str) -> str:
+def _directory_after(stage: Stage, cwd: str) -> str:
     """The directory after `cd DIR`, or nothing."""
     if len(stage.words) == 2 and stage.words[0] == "cd":
-        return resolve(stage.words[1], cwd)
+        return resolve_path(stage.words[1], cwd)
     return ""
 
 
-def _of_pipe(stages: list[Stage], cwd: str) -> list[PathUse]:
+def _uses_of_pipe(stages: list[Stage], cwd: str) -> list[PathUse]:
     """Uses of one pipe. `nl a | sed -n 5,9p` and `cat a | head -20` read the lines that come out at the end."""
     uses: list[PathUse] = []
     for stage in stages:
-        paths, lines = _of_stage(stage, cwd)
+        paths, lines = _uses_of_stage(stage, cwd)
         if lines and not paths:
-            uses = [_narrowed(use, lines) for use in uses]
+            uses = [_narrow_lines(use, lines) for use in uses]
         uses += paths
         for target in stage.targets:
             if _is_path(target, is_quoted=True):
-                uses.append(PathUse(resolve(target, cwd), Access.WRITE))
+                uses.append(PathUse(resolve_path(target, cwd), Access.WRITE))
     return uses
 
 
-def _narrowed(use: PathUse, lines: tuple[int, int]) -> PathUse:
+def _narrow_lines(use: PathUse, lines: tuple[int, int]) -> PathUse:
     if use.access is not Access.READ:
         return use
     first = min(use.first_line + lines[0] - 1, LINE_MAX)
@@ -139,7 +139,7 @@ def _narrowed(use: PathUse, lines: tuple[int, int]) -> PathUse:
     return use._replace(first_line=first, last_line=last) if first <= last else PathUse(use.path, Access.MENTION)
 
 
-def _of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
+def _uses_of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
     """Uses of a command, and the lines of its range."""
     words, quoted = stage.words, stage.quoted
     at = 0
@@ -153,16 +153,16 @@ def _of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | 
         return [PathUse(path, Access.MENTION) for path in _git_paths(rest, cwd)], None
     if verb in SHELLS:
         inner = next((word for word, is_quoted in zip(rest, marks, strict=True) if is_quoted), "")
-        return list(shell_touches(inner, cwd).paths), None
+        return list(files_of_command(inner, cwd).paths), None
     if verb in ("cp", "mv") and len(rest) >= 2:
-        operands = [resolve(word, cwd) for word in _operands(verb, rest, marks)]
+        operands = [resolve_path(word, cwd) for word in _operands(verb, rest, marks)]
         return [PathUse(path, Access.READ) for path in operands[:-1]] + [
             PathUse(path, Access.WRITE) for path in operands[-1:]
         ], None
     if verb not in READERS and verb not in MENTIONERS and verb not in WRITERS:
         return [], None
     lines, access = _lines_and_access(verb, rest)
-    paths = [resolve(word, cwd) for word in _operands(verb, rest, marks)]
+    paths = [resolve_path(word, cwd) for word in _operands(verb, rest, marks)]
     first, last = lines or (1, LINE_MAX)
     if access is not Access.READ:
         first, last = 1, LINE_MAX
@@ -178,7 +178,7 @@ def _lines_and_access(verb: str, rest: list[str]) -> tuple[tuple[int, int] | Non
             return None, Access.EDIT
         return next((found for word in rest if (found := _sed_lines(word))), None), Access.READ
     if verb == "head":
-        return (1, _count(rest)), Access.READ
+        return (1, _head_count(rest)), Access.READ
     if verb in MENTIONERS:
         return None, Access.MENTION
     return None, Access.READ
@@ -188,25 +188,27 @@ def _sed_lines(word: str) -> tuple[int, int] | None:
     match = _SED_RANGE.match(word)
     if not match:
         return None
-    first, last = _bounded(match[1]), match[2]
+    first, last = _bounded_number(match[1]), match[2]
     if last is None:
         return first, first
     if last == "$":
         return first, LINE_MAX
-    return first, min(first + _bounded(last[1:]), LINE_MAX) if last[0] == "+" else max(first, _bounded(last))
+    return first, min(first + _bounded_number(last[1:]), LINE_MAX) if last[0] == "+" else max(
+        first, _bounded_number(last)
+    )
 
 
-def _count(rest: list[str]) -> int:
+def _head_count(rest: list[str]) -> int:
     """How many lines `head` shows."""
     for at, word in enumerate(rest):
         if match := _COUNT.match(word):
-            return _bounded(match[1])
+            return _bounded_number(match[1])
         if word == "-n" and at + 1 < len(rest) and rest[at + 1].isascii() and rest[at + 1].isdigit():
-            return _bounded(rest[at + 1])
+            return _bounded_number(rest[at + 1])
     return 10
 
 
-def _bounded(digits: str) -> int:
+def _bounded_number(digits: str) -> int:
     return min(int(digits[:12]), LINE_MAX) or 1
 
 
@@ -244,7 +246,7 @@ def _git_paths(rest: list[str], cwd: str) -> Iterator[str]:
             and _is_path(path, is_quoted=False)
             and (".." not in path or path.startswith("../"))
         ):
-            yield resolve(path, cwd)
+            yield resolve_path(path, cwd)
 
 
 def _is_path(word: str, is_quoted: bool) -> bool:

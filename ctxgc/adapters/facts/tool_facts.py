@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ctxgc.adapters.facts.patch_paths import is_patch, patch_touches, script_parts
-from ctxgc.adapters.facts.shell_facts import attempt_of, is_pure_read, recalls
-from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, Touched, resolve, shell_touches, unique
+from ctxgc.adapters.facts.patch_paths import files_of_patch, is_patch, parse_script
+from ctxgc.adapters.facts.shell_facts import attempt_of, is_pure_read, recalled_segment_name
+from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, TouchedFiles, files_of_command, resolve_path, unique_uses
 from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, NO_FACTS, Access, CallFacts, Kind, PathUse, Segment
 
 EDIT_SOURCES_MAX = 64
@@ -111,9 +111,9 @@ def _is_cut(result: bytes) -> bool:
     return b" truncated" in result and any(phrase in result for phrase in CUT_PHRASES)
 
 
-def facts_of(tool: str, value: object, cwd: str) -> Facts:
+def facts_of_call(tool: str, value: object, cwd: str) -> Facts:
     """The facts of one call. `value` is its input, an object or free text; `cwd` resolves relative paths."""
-    facts = _of_input(tool.lower(), value, cwd)
+    facts = _facts_of_input(tool.lower(), value, cwd)
     call = call_facts(tool, facts.command, facts.paths)
     return Facts(facts.paths, facts.edit_sources, facts.command, "", call, facts.reads_to_default)
 
@@ -124,7 +124,7 @@ def call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
     access = paths[0].access if paths and name in EDITOR_TOOLS else FILE_TOOLS.get(name)
     return CallFacts(
         attempt=attempt_of(command) or name or "call",
-        recalls=recalls(command) if command else "",
+        recalls=recalled_segment_name(command) if command else "",
         is_pure_read=is_pure_read(command, paths) if command else access is Access.READ,
         is_pure_write=access is Access.WRITE and not command,
         is_plan=name in PLAN_TOOLS,
@@ -152,39 +152,39 @@ def client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> 
     return replace(segment, paths=paths, command=command, facts=facts)
 
 
-def _of_input(name: str, value: object, cwd: str) -> Facts:
+def _facts_of_input(name: str, value: object, cwd: str) -> Facts:
     if isinstance(value, str):
-        return _of_text(value, cwd)
+        return _facts_of_text(value, cwd)
     if not isinstance(value, dict):
         return Facts()
     if name not in EDITOR_TOOLS and (name in SHELL_TOOLS or "cmd" in value or "command" in value):
-        return _of_shell(value, cwd)
+        return _facts_of_shell(value, cwd)
     patch = value.get("patch", value.get("input"))
     if isinstance(patch, str) and is_patch(patch):
-        return _of_touched(patch_touches(patch, cwd), "")
+        return _facts_of_files(files_of_patch(patch, cwd), "")
     path = next((value[key] for key in PATH_KEYS if isinstance(value.get(key), str)), "")
     if not path.isprintable() or not 0 < len(path) <= PATH_CHARS_MAX:
         return Facts()
-    return _of_file(_access(name, value), resolve(path, cwd), value)
+    return _facts_of_file(_access_of(name, value), resolve_path(path, cwd), value)
 
 
-def _access(name: str, value: dict[str, Any]) -> Access:
+def _access_of(name: str, value: dict[str, Any]) -> Access:
     if name in EDITOR_TOOLS:
         command = value.get("command")
         return EDITOR_COMMANDS.get(command, Access.MENTION) if isinstance(command, str) else Access.MENTION
     return FILE_TOOLS.get(name, Access.MENTION)
 
 
-def _of_file(access: Access, path: str, value: dict[str, Any]) -> Facts:
+def _facts_of_file(access: Access, path: str, value: dict[str, Any]) -> Facts:
     if access is not Access.READ:
         return Facts((PathUse(path, access),), edit_sources=_old_texts(value))
     view = value.get("view_range")
     if isinstance(view, list) and len(view) == 2:
         # [first, last]; a last of -1 reads to the end.
-        first = _line(view[0], 1)
-        return Facts((PathUse(path, access, first, max(first, _line(view[1], LINE_MAX))),))
-    first = _line(value.get("offset"), 1)
-    limit = _line(value.get("limit"), 0)
+        first = _line_number(view[0], 1)
+        return Facts((PathUse(path, access, first, max(first, _line_number(view[1], LINE_MAX))),))
+    first = _line_number(value.get("offset"), 1)
+    limit = _line_number(value.get("limit"), 0)
     last = min(first + limit - 1, LINE_MAX) if limit else LINE_MAX
     return Facts((PathUse(path, access, first, last),), reads_to_default=not limit)
 
@@ -196,7 +196,7 @@ def _old_texts(value: dict[str, Any]) -> tuple[str, ...]:
     return tuple(text for text in texts if isinstance(text, str) and text)[:EDIT_SOURCES_MAX]
 
 
-def _of_shell(value: dict[str, Any], cwd: str) -> Facts:
+def _facts_of_shell(value: dict[str, Any], cwd: str) -> Facts:
     command = value.get("cmd", value.get("command"))
     if isinstance(command, list):
         words = [word for word in command if isinstance(word, str)]
@@ -206,30 +206,32 @@ def _of_shell(value: dict[str, Any], cwd: str) -> Facts:
     if not isinstance(command, str):
         return Facts()
     place = value.get("workdir")
-    return _of_touched(_touches(command, resolve(place, cwd) if isinstance(place, str) else cwd), command)
+    return _facts_of_files(
+        _files_of_text(command, resolve_path(place, cwd) if isinstance(place, str) else cwd), command
+    )
 
 
-def _of_text(text: str, cwd: str) -> Facts:
+def _facts_of_text(text: str, cwd: str) -> Facts:
     """Free text is a patch, or a script whose string literals are commands and patches."""
     if text.lstrip().startswith("***"):
-        return _of_touched(_touches(text, cwd), "")
-    script = script_parts(text)
-    parts = [_touches(part, script.workdir or cwd) for part in script.parts]
-    touched = Touched(
-        unique(use for part in parts for use in part.paths),
+        return _facts_of_files(_files_of_text(text, cwd), "")
+    script = parse_script(text)
+    parts = [_files_of_text(part, script.workdir or cwd) for part in script.parts]
+    touched = TouchedFiles(
+        unique_uses(use for part in parts for use in part.paths),
         tuple(source for part in parts for source in part.edit_sources),
     )
-    return _of_touched(touched, script.command or ("" if is_patch(text) else text))
+    return _facts_of_files(touched, script.command or ("" if is_patch(text) else text))
 
 
-def _touches(text: str, cwd: str) -> Touched:
-    return patch_touches(text, cwd) if is_patch(text) else shell_touches(text, cwd)
+def _files_of_text(text: str, cwd: str) -> TouchedFiles:
+    return files_of_patch(text, cwd) if is_patch(text) else files_of_command(text, cwd)
 
 
-def _of_touched(touched: Touched, command: str) -> Facts:
+def _facts_of_files(touched: TouchedFiles, command: str) -> Facts:
     return Facts(touched.paths, touched.edit_sources[:EDIT_SOURCES_MAX], command[:COMMAND_CHARS_MAX])
 
 
-def _line(value: object, default: int) -> int:
+def _line_number(value: object, default: int) -> int:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < LINE_MAX
     return int(value) if is_number else default  # type: ignore[call-overload]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ctxgc.adapters.facts.patch_paths import is_patch, script_parts
+from ctxgc.adapters.facts.patch_paths import is_patch, parse_script
 from ctxgc.adapters.json_values import as_dict
 from ctxgc.adapters.skeletons import join_input
 from ctxgc.core.segment import Piece
@@ -76,7 +76,7 @@ def _new_texts(value: Any, path: str) -> Iterator[str]:
         part = value.get(key)
         text = part[-1] if isinstance(part, list) and part else part
         if isinstance(text, str) and is_patch(text):
-            patches = [text] if text.lstrip().startswith("***") else script_parts(text).parts
+            patches = [text] if text.lstrip().startswith("***") else parse_script(text).parts
             yield from (added_lines(patch, path) for patch in patches if is_patch(patch))
 
 

@@ -21,11 +21,11 @@ from ctxgc.adapters.facts.tool_facts import Facts
 from ctxgc.adapters.host_texts.wrappers import (
     TextReading,
     Wrapper,
-    member,
-    most_protected,
+    most_protected_reading,
     output_facts,
+    parse_wrappers,
+    tag_text,
     typed_words,
-    wrappers,
 )
 from ctxgc.core.segment import Access, Kind, PathUse
 
@@ -67,7 +67,7 @@ class ClaudeTexts:
     def note_call(self, tool: str, value: Any) -> None:
         """See `HostTexts.note_call`."""
         if tool == "Skill" and isinstance(value, dict):
-            self._launch(value.get("skill") or value.get("command"))
+            self._note_skill_launch(value.get("skill") or value.get("command"))
 
     def read_fold(self, text: str) -> TextReading:
         """See `HostTexts.read_fold`. A reminder that holds a tag itself is no wrapper, and stays."""
@@ -82,18 +82,18 @@ class ClaudeTexts:
         if text.startswith(SUMMARY_START):
             return TextReading(Kind.SUMMARY, text)
         if text.startswith(SKILL_START):
-            return self._skill(text, is_meta=is_meta)
-        parts = wrappers(_TRANSCRIPT_LINE.sub(r"\1", text)) if text.lstrip()[:1] == "<" else []
+            return self._read_skill(text, is_meta=is_meta)
+        parts = parse_wrappers(_TRANSCRIPT_LINE.sub(r"\1", text)) if text.lstrip()[:1] == "<" else []
         if not parts:
             return TextReading(Kind.USER, text)
-        return most_protected(text, [self._wrapped(part, text) for part in parts])
+        return most_protected_reading(text, [self._read_wrapper(part, text) for part in parts])
 
-    def _wrapped(self, wrapper: Wrapper, text: str) -> TextReading:
+    def _read_wrapper(self, wrapper: Wrapper, text: str) -> TextReading:
         tag, inner = wrapper.tag, wrapper.inner
         if tag == REMINDER:
-            return self._reminder(inner, text)
+            return self._read_reminder(inner, text)
         if tag == NOTIFICATION:
-            return TextReading(Kind.ATTACHMENT, text, output_facts(_task(inner)))
+            return TextReading(Kind.ATTACHMENT, text, output_facts(_task_name(inner)))
         if tag in OUTPUTS:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._command or "output of a command"))
         if tag in NOTICES:
@@ -102,16 +102,16 @@ class ClaudeTexts:
             self._command = " ".join(inner.split())
         elif tag == "command-name":
             self._command = " ".join(inner.split())
-            self._launch(inner.strip().removeprefix("/"))
+            self._note_skill_launch(inner.strip().removeprefix("/"))
         return TextReading(Kind.USER, text)
 
-    def _reminder(self, inner: str, text: str) -> TextReading:
+    def _read_reminder(self, inner: str, text: str) -> TextReading:
         if (words := typed_words(inner)) is not None:
             return TextReading(Kind.USER, words)
-        facts = self._file_shown(inner.strip())
+        facts = self._facts_of_shown_file(inner.strip())
         return TextReading(Kind.SYSTEM, text) if facts is None else TextReading(Kind.ATTACHMENT, text, facts)
 
-    def _file_shown(self, said: str) -> Facts | None:
+    def _facts_of_shown_file(self, said: str) -> Facts | None:
         """The file or output that a reminder shows; None for a text without either."""
         if call := _CALLED.match(said):
             self._file = _path_in(call[1])
@@ -124,15 +124,15 @@ class ClaudeTexts:
             return skill_facts(_SKILL_NAME.findall(said))
         if said.startswith(_DIAGNOSTICS):
             return output_facts("diagnostics")
-        return output_facts(_task(said)) if said.startswith(_TASK_DONE) and f"<{NOTIFICATION}>" in said else None
+        return output_facts(_task_name(said)) if said.startswith(_TASK_DONE) and f"<{NOTIFICATION}>" in said else None
 
-    def _launch(self, name: object) -> None:
+    def _note_skill_launch(self, name: object) -> None:
         if isinstance(name, str) and name and len(self._launched) < SKILLS_MAX:
-            self._launched[_last(name, ":")] = None
+            self._launched[_last_part(name, ":")] = None
 
-    def _skill(self, text: str, *, is_meta: bool) -> TextReading:
+    def _read_skill(self, text: str, *, is_meta: bool) -> TextReading:
         folder = _SKILL_FOLDER.match(text)
-        name = _last(folder[1].strip().rstrip("/"), "/") if folder else ""
+        name = _last_part(folder[1].strip().rstrip("/"), "/") if folder else ""
         if is_meta or name in self._launched:
             self._launched.pop(name, None)
             return TextReading(Kind.ATTACHMENT, text, output_facts(name or "skill", "skill"))
@@ -144,12 +144,12 @@ def skill_facts(names: list[str]) -> Facts:
     return output_facts(", ".join(names) or "invoked", "skill")
 
 
-def _task(inner: str) -> str:
-    task = member(inner, "task-id")
+def _task_name(inner: str) -> str:
+    task = tag_text(inner, "task-id")
     return f"task {task}" if task else "output of a task"
 
 
-def _last(name: str, separator: str) -> str:
+def _last_part(name: str, separator: str) -> str:
     return name.rpartition(separator)[2]
 
 

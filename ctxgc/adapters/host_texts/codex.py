@@ -14,13 +14,13 @@ from typing import Any
 
 from ctxgc.adapters.facts.tool_facts import Facts
 from ctxgc.adapters.host_texts.wrappers import (
-    AnyTexts,
     TextReading,
+    UnknownAgentTexts,
     Wrapper,
-    member,
-    most_protected,
+    most_protected_reading,
     output_facts,
-    wrappers,
+    parse_wrappers,
+    tag_text,
 )
 from ctxgc.core.segment import Kind
 
@@ -75,8 +75,12 @@ class CodexTexts:
             return TextReading(Kind.USER, text)
         if _GOAL.fullmatch(words):
             return TextReading(Kind.ATTACHMENT, text, output_facts("goal"))
-        parts = wrappers(words)
-        return most_protected(text, [_wrapped(part, text) for part in parts]) if parts else TextReading(Kind.USER, text)
+        parts = parse_wrappers(words)
+        return (
+            most_protected_reading(text, [_read_wrapper(part, text) for part in parts])
+            if parts
+            else TextReading(Kind.USER, text)
+        )
 
     def read_fold(self, text: str) -> TextReading:
         """See `HostTexts.read_fold`: nothing is."""
@@ -86,7 +90,7 @@ class CodexTexts:
         """See `HostTexts.note_call`."""
 
 
-class ResponsesTexts(AnyTexts):
+class ResponsesTexts(UnknownAgentTexts):
     """The texts of an unknown agent, over Responses: a goal in Codex's form marks the agent as Codex."""
 
     def read_text(self, text: str) -> TextReading:
@@ -99,13 +103,13 @@ class ResponsesTexts(AnyTexts):
         )
 
 
-def _wrapped(wrapper: Wrapper, text: str) -> TextReading:
+def _read_wrapper(wrapper: Wrapper, text: str) -> TextReading:
     tag, inner = wrapper.tag, wrapper.inner
     if tag in INSTRUCTIONS or tag == "codex_internal_context" or _EXTERNAL.fullmatch(tag):
         return TextReading(Kind.SYSTEM, text)
-    if tag == "skill" and (name := member(inner, "name")):
+    if tag == "skill" and (name := tag_text(inner, "name")):
         return TextReading(Kind.ATTACHMENT, text, output_facts(name, "skill"))
-    if tag == "user_shell_command" and (command := member(inner, "command")):
+    if tag == "user_shell_command" and (command := tag_text(inner, "command")):
         return TextReading(Kind.ATTACHMENT, text, output_facts(command))
     if tag == "subagent_notification" and inner.lstrip().startswith("{"):
         agent = _AGENT_NAME.search(inner)
@@ -113,7 +117,7 @@ def _wrapped(wrapper: Wrapper, text: str) -> TextReading:
     return TextReading(Kind.USER, text)
 
 
-def agent_message(author: str, recipient: str) -> tuple[Kind, Facts]:
+def read_agent_message(author: str, recipient: str) -> tuple[Kind, Facts]:
     """What an agent's message to another is: a report of an agent below is its output, any other may be an order."""
     if recipient and author.startswith(recipient.rstrip("/") + "/"):
         return Kind.ATTACHMENT, output_facts(f"agent {author}")

@@ -9,14 +9,14 @@ from types import MappingProxyType
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts
 from ctxgc.adapters.host_texts.codex import CodexTexts
 from ctxgc.adapters.host_texts.opencode import OpenCodeTexts
-from ctxgc.adapters.host_texts.wrappers import AnyTexts, HostTexts, TextReading
+from ctxgc.adapters.host_texts.wrappers import HostTexts, TextReading, UnknownAgentTexts
 from ctxgc.core.segment import Kind
 
 COPILOT_SUMMARY = "Some of the conversation history has been summarized to free up context."
 PI_SUMMARY = "The conversation history before this point was compacted into the following summary:"
 
 
-class SummaryTexts(AnyTexts):
+class SummaryTexts(UnknownAgentTexts):
     """An agent that writes a summary of its own in the user's name, and nothing else that is known."""
 
     def __init__(self, start: str) -> None:
@@ -38,7 +38,7 @@ DIALECTS: Mapping[str, Callable[[], HostTexts]] = MappingProxyType(
 )
 
 
-def texts_of(agent: str) -> HostTexts | None:
+def host_texts_of(agent: str) -> HostTexts | None:
     """How this agent writes in the user's name; None for an unknown agent."""
     dialect = DIALECTS.get(agent)
     return dialect() if dialect else None

@@ -37,7 +37,7 @@ class FoldedResult(NamedTuple):
     folds: tuple[str, ...] = ()
 
 
-def unfolded(content: Any) -> FoldedResult:
+def split_folds(content: Any) -> FoldedResult:
     """A result without its folds, and the folds, in order; without spans."""
     if isinstance(content, str):
         at = _fold_start(content)
@@ -46,7 +46,7 @@ def unfolded(content: Any) -> FoldedResult:
             if at < 0
             else FoldedResult(content[:at].rstrip(), (), tuple(_reminders(content[at:])))
         )
-    starts = _starts(content) if isinstance(content, list) else []
+    starts = _block_starts(content) if isinstance(content, list) else []
     if all(at < 0 for at in starts):
         return FoldedResult(content)
     own: list[Any] = []
@@ -62,18 +62,18 @@ def unfolded(content: Any) -> FoldedResult:
     return FoldedResult(own, (), tuple(folds))
 
 
-def read_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> FoldedResult:
+def read_folded_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> FoldedResult:
     """The result that lies here, with the spans of the tool's own part."""
     if extent is None:
         return FoldedResult()
     content = text.value(extent)
-    result = unfolded(content) if unfolds else FoldedResult(content)
+    result = split_folds(content) if unfolds else FoldedResult(content)
     if isinstance(content, list):
-        starts = _starts(content) if result.folds else [-1] * len(content)
+        starts = _block_starts(content) if result.folds else [-1] * len(content)
         return result._replace(spans=tuple(_list_spans(text, extent, list(map(block_text, content)), starts)))
     if not result.folds:
         return result._replace(spans=(Span(RESULT_SPAN, *extent),))
-    head = text.head(extent, len(result.content))
+    head = text.head_extent(extent, len(result.content))
     return result._replace(spans=(Span(RESULT_HEAD_SPAN, *head),) if result.content else ())
 
 
@@ -89,11 +89,11 @@ def _list_spans(text: JsonText, extent: Extent, texts: list[str | None], starts:
         own = said if at < 0 or said is None else said[:at].rstrip()
         if own:
             value = fields["text"]
-            yield Span(whole, *value) if at < 0 else Span(RESULT_HEAD_SPAN, *text.head(value, len(own)))
+            yield Span(whole, *value) if at < 0 else Span(RESULT_HEAD_SPAN, *text.head_extent(value, len(own)))
             whole = RESULT_REST_SPAN
 
 
-def _starts(content: list[Any]) -> list[int]:
+def _block_starts(content: list[Any]) -> list[int]:
     return [_fold_start(block_text(block) or "") for block in content]
 
 
@@ -107,13 +107,13 @@ def _fold_start(text: str) -> int:
     typed = _TYPED.search(text) if text.rstrip().endswith(_CLOSE) else None
     start = typed.start() if typed else -1
     end = len(text) if start < 0 else start
-    while (end := _last_reminder(text, end)) >= 0:
+    while (end := _last_reminder_start(text, end)) >= 0:
         if start >= 0 or not _TOOLS_OWN.match(text, end):
             start = end
     return start
 
 
-def _last_reminder(text: str, end: int) -> int:
+def _last_reminder_start(text: str, end: int) -> int:
     """Where the reminder begins that ends here, with white space apart, on a line of its own; -1 if none does."""
     while end and text[end - 1].isspace():
         end -= 1

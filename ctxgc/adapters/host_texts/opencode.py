@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ctxgc.adapters.facts.tool_facts import Facts, facts_of
-from ctxgc.adapters.host_texts.wrappers import TextReading, output_facts, wrappers
+from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
+from ctxgc.adapters.host_texts.wrappers import TextReading, output_facts, parse_wrappers
 from ctxgc.core.segment import Kind
 
 MENTIONED = "Called the Read tool with the following input: "
@@ -31,12 +31,14 @@ class OpenCodeTexts:
 
     def read_text(self, text: str, *, is_synthetic: bool = False) -> TextReading:
         """See `HostTexts.read_text`. `is_synthetic` is how an export marks what the host wrote."""
-        before, self._facts = self._facts, mentioned(text, self.cwd)
+        before, self._facts = self._facts, facts_of_mention(text, self.cwd)
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))
         if before is not None and (is_synthetic or _is_shown(text, before)):
             return TextReading(Kind.ATTACHMENT, text, before)
-        is_reminder = {wrapper.tag for wrapper in wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False
+        is_reminder = (
+            {wrapper.tag for wrapper in parse_wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False
+        )
         return TextReading(Kind.SYSTEM if is_synthetic or is_reminder else Kind.USER, text)
 
     def read_fold(self, text: str) -> TextReading:
@@ -47,7 +49,7 @@ class OpenCodeTexts:
         """See `HostTexts.note_call`."""
 
 
-def mentioned(text: str, cwd: str) -> Facts | None:
+def facts_of_mention(text: str, cwd: str) -> Facts | None:
     """The facts of the file whose text comes next, if this text only announces the read."""
     if not text.startswith(MENTIONED):
         return None
@@ -55,7 +57,7 @@ def mentioned(text: str, cwd: str) -> Facts | None:
         value = json.loads(text.removeprefix(MENTIONED))
     except (ValueError, RecursionError):
         return None
-    facts = facts_of("read", value, cwd) if isinstance(value, dict) else Facts()
+    facts = facts_of_call("read", value, cwd) if isinstance(value, dict) else Facts()
     return facts if facts.paths else None
 
 

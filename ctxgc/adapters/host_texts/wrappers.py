@@ -63,7 +63,7 @@ class HostTexts(Protocol):
         ...
 
 
-class AnyTexts:
+class UnknownAgentTexts:
     """An unknown agent: every text in the user's name is the user's."""
 
     unfolds = True
@@ -81,7 +81,7 @@ class AnyTexts:
         """See `HostTexts.note_call`."""
 
 
-def wrappers(text: str) -> list[Wrapper]:
+def parse_wrappers(text: str) -> list[Wrapper]:
     """The wrappers that this text consists of, back to back, with white space apart; none for a text with other
     words."""
     parts: list[Wrapper] = []
@@ -113,7 +113,7 @@ def typed_words(text: str) -> str | None:
     return (words.rstrip() if last.startswith(_TYPED_ENDS) else said[len(start) :]).strip("\n")
 
 
-def member(inner: str, tag: str) -> str:
+def tag_text(inner: str, tag: str) -> str:
     """The text of the first `<tag>…</tag>` in a wrapper, on one line; empty if there is none."""
     match = re.search(rf"<{tag}>(.{{0,4096}}?)</{tag}>", inner, re.DOTALL)
     return " ".join(match[1].split()) if match else ""
@@ -127,7 +127,7 @@ def output_facts(name: str, tool: str = "") -> Facts:
 LONE_RESULT_FACTS = output_facts("a result without its call")
 
 
-def most_protected(text: str, readings: Iterable[TextReading]) -> TextReading:
+def most_protected_reading(text: str, readings: Iterable[TextReading]) -> TextReading:
     """The reading of a text of several wrappers: the whole text stays if any wrapper must."""
     ranked: Sequence[TextReading] = sorted(readings, key=lambda reading: _PROTECTED_FIRST.index(reading.kind))
     return ranked[0]._replace(words=text) if len(ranked) > 1 else ranked[0]

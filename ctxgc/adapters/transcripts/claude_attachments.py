@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ctxgc.adapters.facts.shell_paths import resolve
+from ctxgc.adapters.facts.shell_paths import resolve_path
 from ctxgc.adapters.facts.tool_facts import Facts
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts, skill_facts
 from ctxgc.adapters.host_texts.wrappers import TextReading
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, content_blocks
 from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse
 
 SHOWN = frozenset({"file", "edited_text_file", "invoked_skills"})
@@ -48,28 +48,28 @@ def _is_typed(attachment: dict[str, Any]) -> bool:
 def _path_use(path: str, attachment: dict[str, Any], cwd: str) -> PathUse:
     if attachment.get("type") == "edited_text_file":
         # A snippet around the change: which lines it shows is only in its text.
-        return PathUse(resolve(path, cwd), Access.MENTION)
+        return PathUse(resolve_path(path, cwd), Access.MENTION)
     file = as_dict(as_dict(attachment.get("content")).get("file"))
     first = as_count(file.get("startLine")) or 1
     count = as_count(file.get("numLines"))
     is_whole = not count or (first == 1 and count == as_count(file.get("totalLines")))
     last = LINE_MAX if is_whole else min(first + count - 1, LINE_MAX)
-    return PathUse(resolve(path, cwd), Access.READ, min(first, LINE_MAX), last)
+    return PathUse(resolve_path(path, cwd), Access.READ, min(first, LINE_MAX), last)
 
 
-def _strings(value: object) -> str:
+def _join_strings(value: object) -> str:
     """A string, or strings of a list, joined."""
     if isinstance(value, list):
         return "\n".join(item for item in value if isinstance(item, str))
     return as_text(value)
 
 
-def _file(attachment: dict[str, Any]) -> str:
+def _file_text(attachment: dict[str, Any]) -> str:
     content = as_dict(attachment.get("content"))
     return as_text(as_dict(content.get("file")).get("content")) or as_text(content.get("content"))
 
 
-def _tasks(attachment: dict[str, Any]) -> str:
+def _tasks_text(attachment: dict[str, Any]) -> str:
     content = attachment.get("content")
     if not isinstance(content, list):
         return as_text(content)
@@ -78,32 +78,32 @@ def _tasks(attachment: dict[str, Any]) -> str:
     return "\n".join(" ".join(row.split()) for row in rows)
 
 
-def _skills(attachment: dict[str, Any]) -> str:
+def _skills_text(attachment: dict[str, Any]) -> str:
     skills = attachment.get("skills")
     return "\n\n".join(as_text(as_dict(item).get("content")) for item in skills) if isinstance(skills, list) else ""
 
 
-def _prompt(attachment: dict[str, Any]) -> str:
-    return "\n".join(text for block in blocks(attachment.get("prompt")) if (text := block_text(block)))
+def _prompt_text(attachment: dict[str, Any]) -> str:
+    return "\n".join(text for block in content_blocks(attachment.get("prompt")) if (text := block_text(block)))
 
 
 _READERS: Mapping[str, Callable[[dict[str, Any]], str]] = MappingProxyType(
     {
-        "hook_additional_context": lambda a: _strings(a.get("content")),
-        "hook_success": lambda a: _strings(a.get("content")),
-        "hook_blocking_error": lambda a: _strings(as_dict(a.get("blockingError")).get("blockingError")),
-        "file": _file,
+        "hook_additional_context": lambda a: _join_strings(a.get("content")),
+        "hook_success": lambda a: _join_strings(a.get("content")),
+        "hook_blocking_error": lambda a: _join_strings(as_dict(a.get("blockingError")).get("blockingError")),
+        "file": _file_text,
         "edited_text_file": lambda a: as_text(a.get("snippet")),
         "nested_memory": lambda a: as_text(as_dict(a.get("content")).get("content")),
-        "skill_listing": lambda a: _strings(a.get("content")),
-        "invoked_skills": _skills,
-        "queued_command": _prompt,
-        "task_reminder": _tasks,
-        "todo_reminder": _tasks,
-        "todo": _tasks,
-        "mcp_instructions_delta": lambda a: _strings(a.get("addedBlocks")),
-        "deferred_tools_delta": lambda a: _strings(a.get("addedLines")),
-        "agent_listing_delta": lambda a: _strings(a.get("addedLines")),
-        "critical_system_reminder": lambda a: _strings(a.get("content")),
+        "skill_listing": lambda a: _join_strings(a.get("content")),
+        "invoked_skills": _skills_text,
+        "queued_command": _prompt_text,
+        "task_reminder": _tasks_text,
+        "todo_reminder": _tasks_text,
+        "todo": _tasks_text,
+        "mcp_instructions_delta": lambda a: _join_strings(a.get("addedBlocks")),
+        "deferred_tools_delta": lambda a: _join_strings(a.get("addedLines")),
+        "agent_listing_delta": lambda a: _join_strings(a.get("addedLines")),
+        "critical_system_reminder": lambda a: _join_strings(a.get("content")),
     }
 )

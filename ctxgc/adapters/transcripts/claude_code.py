@@ -17,15 +17,15 @@ from typing import Any
 import msgspec
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.contract import Opened, Used
+from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts
-from ctxgc.adapters.host_texts.folds import unfolded
+from ctxgc.adapters.host_texts.folds import split_folds
 from ctxgc.adapters.host_texts.wrappers import TextReading
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, clean_name, content_blocks, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.claude_attachments import read_attachment
 from ctxgc.adapters.transcripts.claude_record import ClaudeRecord, record_of
-from ctxgc.adapters.transcripts.claude_tree import Tree, stamp
+from ctxgc.adapters.transcripts.claude_tree import Tree, hash64
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role
@@ -94,7 +94,7 @@ class ClaudeCode(LineTranscript):
     def _flush(self) -> None:
         for session in self._sessions.values():
             session.chain.admit_lone_results()
-            self._bill(session)
+            self._emit_bill(session)
 
     def _take_record(self, record: ClaudeRecord) -> None:
         session = self._session_of(record)
@@ -121,7 +121,7 @@ class ClaudeCode(LineTranscript):
         elif kind == "system":
             self._take_system(session, record)
         elif kind in ("ai-title", "custom-title"):
-            session.chain.note(title=as_text(record.aiTitle) or as_text(record.customTitle))
+            session.chain.note_session(title=as_text(record.aiTitle) or as_text(record.customTitle))
         else:
             self._skip(kind)
 
@@ -136,17 +136,19 @@ class ClaudeCode(LineTranscript):
         self._last_session = name
         parent = ""
         if record.isSidechain is True:
-            parent, name = name, self._side_of(name, record)
+            parent, name = name, self._side_chain_of(name, record)
         session = self._sessions.get(name)
         if session is None:
             if record.type not in ("user", "assistant", "attachment", "system"):
                 return None  # Bookkeeping alone opens no session.
             session = self._sessions[name] = _LogSession(SessionBuilder(name, self._events))
             if parent:
-                self._events.append(Opened(name, clean_name(as_text(record.cwd)), parent, self._caller(parent, record)))
+                self._events.append(
+                    SessionOpened(name, clean_name(as_text(record.cwd)), parent, self._starting_call(parent, record))
+                )
                 session.chain.known["project"] = clean_name(as_text(record.cwd))
         if not session.chain.known.get("project"):
-            session.chain.note(project=as_text(record.cwd))
+            session.chain.note_session(project=as_text(record.cwd))
         return session
 
     def _continued_session(self, name: str, parent: str) -> str:
@@ -160,20 +162,20 @@ class ClaudeCode(LineTranscript):
                 return known
         return name
 
-    def _side_of(self, parent: str, record: ClaudeRecord) -> str:
+    def _side_chain_of(self, parent: str, record: ClaudeRecord) -> str:
         """The session of a side chain: named by its agent, else by its first record."""
         uuid = as_text(record.uuid)
         agent = clean_name(as_text(record.agentId))
-        above = self._sides.get(stamp(as_text(record.parentUuid))) if record.parentUuid else None
+        above = self._sides.get(hash64(as_text(record.parentUuid))) if record.parentUuid else None
         name = f"{parent}/{agent}" if agent else above or f"{parent}/{clean_name(uuid[:8]) or 'side'}"
         if uuid and not agent:
-            self._sides[stamp(uuid)] = name
+            self._sides[hash64(uuid)] = name
         return name
 
-    def _caller(self, parent: str, record: ClaudeRecord) -> str:
+    def _starting_call(self, parent: str, record: ClaudeRecord) -> str:
         """The tool call of the parent that started a side chain: the call whose prompt is the chain's first text."""
-        for block in blocks(as_dict(record.message).get("content")):
-            session, call = self._agent_calls.get(stamp(block_text(block) or ""), ("", ""))
+        for block in content_blocks(as_dict(record.message).get("content")):
+            session, call = self._agent_calls.get(hash64(block_text(block) or ""), ("", ""))
             if session == parent:
                 return call
         return ""
@@ -193,7 +195,7 @@ class ClaudeCode(LineTranscript):
             return
         has_result = False
         rest: list[object] = []
-        for block in blocks(content):
+        for block in content_blocks(content):
             if as_dict(block).get("type") == "tool_result":
                 has_result = True
                 self._take_result(session, as_dict(block), wall_s)
@@ -207,14 +209,14 @@ class ClaudeCode(LineTranscript):
         if said and not has_result and session.last_uuid:
             self._take_fork(session, above, is_prompt=is_prompt)
         for block, reading in said:
-            self._take_said(chain, block, reading, Birth(chain.turn, wall_s))
+            self._take_user_block(chain, block, reading, Birth(chain.turn, wall_s))
 
-    def _take_said(self, chain: SessionBuilder, block: object, reading: TextReading, birth: Birth) -> None:
+    def _take_user_block(self, chain: SessionBuilder, block: object, reading: TextReading, birth: Birth) -> None:
         """Turn one block of a user record into a segment, of the kind that its host texts give."""
         if block_text(block) is None:
             self._take_block(chain, block, Kind.USER, Role.USER, birth)
         elif reading.words.strip():
-            chain.text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
+            chain.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
         elif reading.words:
             self._skip("blank")
 
@@ -222,7 +224,7 @@ class ClaudeCode(LineTranscript):
         slots = session.tree.fork(above, session.chain.window, is_prompt)
         if slots is not None:
             session.chain.drop_calls()
-            session.chain.rewindow(slots, Departure.REWOUND)
+            session.chain.replace_window(slots, Departure.REWOUND)
 
     def _take_result(self, session: _LogSession, block: dict[str, Any], wall_s: float) -> None:
         chain, content = session.chain, block.get("content")
@@ -231,10 +233,10 @@ class ClaudeCode(LineTranscript):
             return
         is_error = block.get("is_error")
         call_id = as_text(block.get("tool_use_id"))
-        result = unfolded(content)
-        chain.result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s)
+        result = split_folds(content)
+        chain.take_result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s)
         for reading in map(session.texts.read_fold, result.folds):
-            chain.text(reading.kind, Role.USER, reading.words, Birth(chain.turn, wall_s), facts=reading.facts)
+            chain.admit_text(reading.kind, Role.USER, reading.words, Birth(chain.turn, wall_s), facts=reading.facts)
 
     def _take_assistant(self, session: _LogSession, record: ClaudeRecord) -> None:
         chain = session.chain
@@ -251,9 +253,9 @@ class ClaudeCode(LineTranscript):
         wall_s = unix_s(record.timestamp)
         turn = self._turn_of(session, reply)
         birth = Birth(turn, wall_s, reply)
-        chain.note(model=model)
+        chain.note_session(model=model)
         self._note_usage(session, turn, model, message.get("usage"), wall_s)
-        for block in blocks(content):
+        for block in content_blocks(content):
             kind = as_dict(block).get("type")
             if kind == "tool_use":
                 self._take_call(chain, as_dict(block), as_text(record.cwd), birth)
@@ -266,9 +268,9 @@ class ClaudeCode(LineTranscript):
 
     def _turn_of(self, session: _LogSession, reply: str) -> int:
         """The turn of a reply; a new reply ends the wait for the reply before."""
-        key = stamp(reply)
+        key = hash64(reply)
         if key not in session.turns:
-            self._bill(session)
+            self._emit_bill(session)
             session.chain.end_late_calls()
             session.turns[key] = session.chain.turn
             session.usage = _Usage(session.chain.turn)
@@ -283,14 +285,14 @@ class ClaudeCode(LineTranscript):
         if output_tokens > kept.output_tokens:
             session.usage = _Usage(turn, model, wall_s, output_tokens, usage, is_news=True)
 
-    def _bill(self, session: _LogSession) -> None:
+    def _emit_bill(self, session: _LogSession) -> None:
         """Tell what the current reply cost; again for the same turn if later records know better."""
         usage = session.usage
         if usage is None or not usage.is_news:
             return
         usage.is_news = False
         self._events.append(
-            Used(
+            ReplyBilled(
                 session=session.chain.session,
                 turn=usage.turn,
                 model=usage.model,
@@ -311,17 +313,17 @@ class ClaudeCode(LineTranscript):
             self._skip("too_deep")
             return
         self._sessions[chain.session].texts.note_call(tool, value)
-        segment_id = chain.call(call_id, tool, value, birth, cwd=cwd)
+        segment_id = chain.begin_call(call_id, tool, value, birth, cwd=cwd)
         prompt = as_dict(value).get("prompt")
         if isinstance(prompt, str) and len(self._agent_calls) < AGENT_CALLS_MAX:
-            self._agent_calls[stamp(prompt)] = (chain.session, segment_id)
+            self._agent_calls[hash64(prompt)] = (chain.session, segment_id)
 
     def _take_thinking(self, chain: SessionBuilder, block: dict[str, Any], birth: Birth) -> None:
         text, signature = as_text(block.get("thinking")), as_text(block.get("signature"))
         if not text and not signature:
             self._skip("thinking_empty")
             return
-        chain.text(Kind.THINKING, Role.ASSISTANT, text, birth, {"signature": signature} if signature else None)
+        chain.admit_text(Kind.THINKING, Role.ASSISTANT, text, birth, {"signature": signature} if signature else None)
 
     def _take_block(self, chain: SessionBuilder, block: object, kind: Kind, role: Role, birth: Birth) -> None:
         """A text, or an opaque block: kept verbatim. White space alone is sent to no model."""
@@ -330,13 +332,13 @@ class ClaudeCode(LineTranscript):
             if text.isspace() and role is Role.USER:
                 self._skip("blank")
             elif text and not text.isspace():
-                chain.text(kind, role, text, birth)
+                chain.admit_text(kind, role, text, birth)
         elif not isinstance(block, dict) or not isinstance(block.get("type"), str) or block["type"] == "text":
             self._skip("malformed")
         elif is_deeper(block, SKELETON_DEPTH_MAX):
             self._skip("too_deep")
         else:
-            chain.text(kind, role, "", birth, {"opaque": [block]})
+            chain.admit_text(kind, role, "", birth, {"opaque": [block]})
 
     def _take_attachment(self, session: _LogSession, record: ClaudeRecord) -> None:
         attachment = as_dict(record.attachment)
@@ -346,7 +348,7 @@ class ClaudeCode(LineTranscript):
             return
         kind, words, facts = found
         birth = Birth(session.chain.turn, unix_s(record.timestamp))
-        session.chain.text(kind, Role.USER, words, birth, facts=facts)
+        session.chain.admit_text(kind, Role.USER, words, birth, facts=facts)
 
     def _take_system(self, session: _LogSession, record: ClaudeRecord) -> None:
         if record.subtype == "compact_boundary":
@@ -360,11 +362,11 @@ class ClaudeCode(LineTranscript):
     def _take_clearing(self, chain: SessionBuilder, calls: list[object]) -> None:
         """Only what was answered has a body to clear."""
         known = [
-            chain.names.newest_call_id(call) for call in calls if isinstance(call, str) and not chain.is_open(call)
+            chain.names.newest_call_id(call) for call in calls if isinstance(call, str) and not chain.is_call_open(call)
         ]
         ids = [segment_id for segment_id in known if segment_id is not None]
         if ids:
-            chain.clear(ids, Departure.HOST_CLEARED)
+            chain.clear_bodies(ids, Departure.HOST_CLEARED)
 
     def _take_compaction(self, session: _LogSession, metadata: dict[str, Any]) -> None:
         """The window is what the host preserved, behind a place for the summary that comes next."""
@@ -376,13 +378,13 @@ class ClaudeCode(LineTranscript):
         end = session.tree.place_after(as_text(kept.get("tailUuid")), chain.next_place)
         ids = [name for name, place in chain.window if head and head.place <= place < end]
         left = chain.window
-        session.summary_place = chain.take_place()
-        chain.replace(ids, Departure.HOST_COMPACTED)
-        session.tree.start_over(left, chain.window)
+        session.summary_place = chain.claim_place()
+        chain.rebuild_window(ids, Departure.HOST_COMPACTED)
+        session.tree.begin_branch(left, chain.window)
 
     def _take_summary(self, session: _LogSession, content: str | list[Any], wall_s: float) -> None:
         if session.summary_place is None:
             self._take_compaction(session, {})
-        text = "\n".join(text for block in blocks(content) if (text := block_text(block)))
+        text = "\n".join(text for block in content_blocks(content) if (text := block_text(block)))
         place, session.summary_place = session.summary_place, None
-        session.chain.text(Kind.SUMMARY, Role.USER, text, Birth(session.chain.turn, wall_s, place=place))
+        session.chain.admit_text(Kind.SUMMARY, Role.USER, text, Birth(session.chain.turn, wall_s, place=place))

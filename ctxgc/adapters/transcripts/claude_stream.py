@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.contract import Opened, Used
+from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, clean_name
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, clean_name, content_blocks
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
@@ -63,7 +63,7 @@ class ClaudeStream(LineTranscript):
             self._skip(f"system.{as_text(record.get('subtype'))}" if kind == "system" else kind or "malformed")
         elif _is_begin(record):
             self._cwd = clean_name(as_text(record.get("cwd")))
-            self._session(name, "").chain.note(project=self._cwd, model=as_text(record.get("model")))
+            self._session(name, "").chain.note_session(project=self._cwd, model=as_text(record.get("model")))
         elif is_deeper(record, SKELETON_DEPTH_MAX):
             self._skip("too_deep")
         else:
@@ -85,22 +85,22 @@ class ClaudeStream(LineTranscript):
         if side not in self._sessions:
             chain = SessionBuilder(side, self._events)
             self._sessions[side] = _Session(chain, ClaudeTexts())
-            self._events.append(Opened(side, parent=name if call else "", parent_segment=call))
-            chain.note(project=self._cwd)
+            self._events.append(SessionOpened(side, parent=name if call else "", parent_segment=call))
+            chain.note_session(project=self._cwd)
         return self._sessions[side]
 
     def _take_prompt(self, session: _Session, message: dict[str, Any]) -> None:
         chain, birth = session.chain, Birth(session.chain.turn)
-        for block in blocks(message["content"]):
+        for block in content_blocks(message["content"]):
             fields, text = as_dict(block), block_text(block)
             if fields.get("type") == "tool_result":
                 is_error = True if fields.get("is_error") is True else None
-                chain.result(as_text(fields.get("tool_use_id")), fields.get("content"), is_error)
+                chain.take_result(as_text(fields.get("tool_use_id")), fields.get("content"), is_error)
             elif text is not None:
                 reading = session.texts.read_text(text)
                 if reading.words.strip():
                     chain.note_prompt()
-                    chain.text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
+                    chain.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
             else:
                 self._take_other(chain, block, Kind.USER, Role.USER, birth)
 
@@ -111,22 +111,22 @@ class ClaudeStream(LineTranscript):
             session.reply = reply
             chain.end_late_calls()
             chain.turn += 1
-        chain.note(model=model)
+        chain.note_session(model=model)
         birth = Birth(chain.turn - 1, reply=clean_name(reply))
-        for block in blocks(message["content"]):
+        for block in content_blocks(message["content"]):
             fields, text = as_dict(block), block_text(block)
             if fields.get("type") == "tool_use" and as_text(fields.get("id")):
                 tool = as_text(fields.get("name"))
                 session.texts.note_call(tool, fields.get("input"))
-                chain.call(as_text(fields["id"]), tool, fields.get("input"), birth, cwd=self._cwd)
+                chain.begin_call(as_text(fields["id"]), tool, fields.get("input"), birth, cwd=self._cwd)
             elif fields.get("type") == "thinking":
                 thought, signature = as_text(fields.get("thinking")), as_text(fields.get("signature"))
                 if thought or signature:
                     skeleton: dict[str, object] = {"signature": signature} if signature else {}
-                    chain.text(Kind.THINKING, Role.ASSISTANT, thought, birth, skeleton)
+                    chain.admit_text(Kind.THINKING, Role.ASSISTANT, thought, birth, skeleton)
             elif text is not None:
                 if text.strip():
-                    chain.text(Kind.ASSISTANT, Role.ASSISTANT, text, birth)
+                    chain.admit_text(Kind.ASSISTANT, Role.ASSISTANT, text, birth)
             else:
                 self._take_other(chain, block, Kind.OTHER, Role.ASSISTANT, birth)
         self._bill(chain, as_dict(message.get("usage")), model)
@@ -136,11 +136,11 @@ class ClaudeStream(LineTranscript):
         if as_text(as_dict(block).get("type")) in ("", "text", "tool_use"):
             self._skip("malformed")
         else:
-            chain.text(kind, role, "", birth, {"opaque": [block]})
+            chain.admit_text(kind, role, "", birth, {"opaque": [block]})
 
     def _bill(self, chain: SessionBuilder, usage: dict[str, Any], model: str) -> None:
         """Each line of a reply repeats the bill; the last one counts."""
         names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
         counts = [as_count(usage.get(name)) for name in names]
         if any(counts):
-            self._events.append(Used(chain.session, chain.turn - 1, clean_name(model), 0.0, *counts))
+            self._events.append(ReplyBilled(chain.session, chain.turn - 1, clean_name(model), 0.0, *counts))

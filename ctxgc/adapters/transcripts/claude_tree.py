@@ -22,7 +22,7 @@ ROOT = 0
 """Stands for "no parent"."""
 
 
-def stamp(text: str) -> int:
+def hash64(text: str) -> int:
     """A text as 64 bits, the same in every process."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
 
@@ -68,12 +68,12 @@ class Tree:
     _branches: list[_Branch] = field(default_factory=lambda: [_Branch(-1, 0, 0, [])])
 
     def __contains__(self, uuid: str) -> bool:
-        return stamp(uuid) in self._at
+        return hash64(uuid) in self._at
 
     def add(self, uuid: str, parent: str | None, is_solid: bool, place: int) -> int:
         """Record a node; its solid parent."""
-        key = stamp(uuid)
-        above = ROOT if not parent else self._solid_of(stamp(parent))
+        key = hash64(uuid)
+        above = ROOT if not parent else self._solid_ancestor(hash64(parent))
         self._at[key] = len(self._solid)
         # A root that says nothing stands for itself: hooks at each start of a session are not one parent.
         self._solid.append(key if is_solid or above == ROOT else above)
@@ -83,12 +83,12 @@ class Tree:
 
     def node(self, uuid: str) -> Node | None:
         """What is known of a record."""
-        at = self._at.get(stamp(uuid))
+        at = self._at.get(hash64(uuid))
         return None if at is None else Node(self._solid[at], self._branch[at], self._place[at])
 
     def place_after(self, uuid: str, otherwise: int) -> int:
         """The next place of the window when the record after this one came."""
-        at = self._at.get(stamp(uuid), len(self._place))
+        at = self._at.get(hash64(uuid), len(self._place))
         return self._place[at + 1] if at + 1 < len(self._place) else otherwise
 
     def fork(self, parent: int, window: Slots, is_prompt: bool) -> Slots | None:
@@ -101,36 +101,36 @@ class Tree:
         if first is not None and not is_prompt:
             return None
         if first is not None:
-            self._save(window)
+            self._save_window(window)
             self._branches.append(_Branch(first.branch, first.place, first.at, []))
             self.current = len(self._branches) - 1
         else:
             self._texts[parent] = _Child(self.current, self._place[last], last)
             at = self._at.get(parent)
-            if not is_prompt or at is None or self._is_on_line(self._branch[at], at):
+            if not is_prompt or at is None or self._is_ancestor(self._branch[at], at):
                 return None
-            self._save(window)
+            self._save_window(window)
             self.current = self._branch[at]
             self._texts[parent] = _Child(self.current, self._place[last], last)
         self._branch[last] = self.current
-        return self._window(self.current)
+        return self._window_of(self.current)
 
-    def start_over(self, window: Slots, kept: Slots) -> None:
+    def begin_branch(self, window: Slots, kept: Slots) -> None:
         """A compaction: a branch that begins with the segments that the host kept."""
-        self._save(window)
+        self._save_window(window)
         self._branches.append(_Branch(-1, 0, 0, list(kept)))
         self.current = len(self._branches) - 1
         self._branch[-1:] = array("l", [self.current]) if self._branch else array("l")
 
-    def _solid_of(self, key: int) -> int:
+    def _solid_ancestor(self, key: int) -> int:
         at = self._at.get(key)
         return key if at is None else self._solid[at]
 
-    def _save(self, window: Slots) -> None:
+    def _save_window(self, window: Slots) -> None:
         branch = self._branches[self.current]
         branch.slots = [slot for slot in window if slot[1] >= branch.cut]
 
-    def _window(self, number: int) -> Slots:
+    def _window_of(self, number: int) -> Slots:
         slots: Slots = []
         cut: int | None = None
         while number >= 0:
@@ -140,7 +140,7 @@ class Tree:
             number = branch.parent
         return slots
 
-    def _is_on_line(self, branch: int, at: int) -> bool:
+    def _is_ancestor(self, branch: int, at: int) -> bool:
         """Whether record number `at` of that branch is an ancestor of what comes now, not left behind by a fork."""
         number, cut = self.current, len(self._solid)
         while number >= 0:

@@ -18,11 +18,20 @@ from typing import Any
 import msgspec
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.contract import Opened, Used
+from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
-from ctxgc.adapters.host_texts.codex import CodexTexts, agent_message
+from ctxgc.adapters.host_texts.codex import CodexTexts, read_agent_message
 from ctxgc.adapters.host_texts.wrappers import TextReading
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, canonical, clean_name, unix_s
+from ctxgc.adapters.json_values import (
+    as_count,
+    as_dict,
+    as_text,
+    block_text,
+    canonical_json,
+    clean_name,
+    content_blocks,
+    unix_s,
+)
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.codex_results import call_input, is_failure
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
@@ -53,7 +62,7 @@ BARE_ITEMS = CALLS | OUTPUTS | {"message", "reasoning"}
 """Items that a rollout from before September 2025 holds without the wrapping of today."""
 
 
-def _bare(value: dict[str, Any]) -> CodexRecord:
+def _record_of_bare(value: dict[str, Any]) -> CodexRecord:
     """A record of such a rollout: its first line is what `session_meta` says now, every other one an item."""
     if as_text(value.get("type")) in BARE_ITEMS:
         return CodexRecord(value.get("timestamp"), "response_item", value)
@@ -93,7 +102,7 @@ class Codex(LineTranscript):
                 return False
             record = CodexRecord(found.get("timestamp"), found.get("type"), found.get("payload"))
         if record.payload is None:
-            record = _bare(lenient_object(line) or {})
+            record = _record_of_bare(lenient_object(line) or {})
             self._is_bare |= record.type in ("response_item", "session_meta")
         self._take_record(record)
         return True
@@ -127,7 +136,7 @@ class Codex(LineTranscript):
     def _session(self) -> SessionBuilder:
         if self._chain is None:
             self._chain = SessionBuilder(NO_SESSION, self._events)
-            self._events.append(Opened(NO_SESSION))
+            self._events.append(SessionOpened(NO_SESSION))
         return self._chain
 
     def _take_meta(self, payload: dict[str, Any], wall_s: float) -> None:
@@ -140,16 +149,16 @@ class Codex(LineTranscript):
         self._chain.known["project"] = self._cwd
         spawned = as_dict(as_dict(as_dict(payload.get("source")).get("subagent")).get("thread_spawn"))
         parent = as_text(spawned.get("parent_thread_id")) or as_text(payload.get("forked_from_id"))
-        self._events.append(Opened(session, self._cwd, clean_name(parent)))
+        self._events.append(SessionOpened(session, self._cwd, clean_name(parent)))
         instructions = as_text(as_dict(payload.get("base_instructions")).get("text"))
         if instructions.strip():
-            self._text(Kind.SYSTEM, Role.SYSTEM, instructions, wall_s)
+            self._admit_text(Kind.SYSTEM, Role.SYSTEM, instructions, wall_s)
 
     def _take_context(self, payload: dict[str, Any]) -> None:
         chain = self._session()
         self._cwd = clean_name(as_text(payload.get("cwd"))) or self._cwd
         self._model = clean_name(as_text(payload.get("model"))) or self._model
-        chain.note(project="" if chain.known.get("project") else self._cwd, model=self._model)
+        chain.note_session(project="" if chain.known.get("project") else self._cwd, model=self._model)
 
     def _take_item(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
@@ -159,23 +168,23 @@ class Codex(LineTranscript):
             self._take_message(payload, wall_s)
         elif kind == "agent_message":
             self._is_replying = False
-            kind, facts = agent_message(as_text(payload.get("author")), as_text(payload.get("recipient")))
+            kind, facts = read_agent_message(as_text(payload.get("author")), as_text(payload.get("recipient")))
             self._take_blocks(payload.get("content"), Role.USER, TextReading(kind, "", facts), wall_s)
         elif kind == "reasoning":
-            self._reply()
+            self._begin_reply()
             self._take_reasoning(payload, wall_s)
         elif kind in CALLS:
-            self._reply()
+            self._begin_reply()
             self._take_call(payload, wall_s)
         elif kind in OUTPUTS:
             self._is_replying = False
             self._take_output(payload, wall_s)
         elif kind in ("compaction", "compaction_summary"):
-            self._summary("", {"opaque": [payload]}, wall_s)
+            self._admit_summary("", {"opaque": [payload]}, wall_s)
         else:
             self._skip(f"response_item.{kind}")
 
-    def _reply(self) -> None:
+    def _begin_reply(self) -> None:
         """The model speaks: a new turn if it did not speak just before."""
         if not self._is_replying:
             self._is_replying = True
@@ -183,14 +192,14 @@ class Codex(LineTranscript):
             chain.end_late_calls()
             chain.turn += 1
 
-    def _turn(self) -> int:
+    def _birth_turn(self) -> int:
         """The turn a segment is born in: a reply's own items belong to the turn it makes."""
         return self._session().turn - (1 if self._is_replying else 0)
 
     def _reply_id(self) -> str:
-        return f"turn-{self._turn()}" if self._is_replying else ""
+        return f"turn-{self._birth_turn()}" if self._is_replying else ""
 
-    def _text(
+    def _admit_text(
         self,
         kind: Kind,
         role: Role,
@@ -199,15 +208,15 @@ class Codex(LineTranscript):
         skeleton: dict[str, object] | None = None,
         facts: Facts = NO_CALL_FACTS,
     ) -> str:
-        birth = Birth(self._turn(), wall_s, self._reply_id() if role is Role.ASSISTANT else "")
-        segment_id = self._session().text(kind, role, text, birth, skeleton, facts)
+        birth = Birth(self._birth_turn(), wall_s, self._reply_id() if role is Role.ASSISTANT else "")
+        segment_id = self._session().admit_text(kind, role, text, birth, skeleton, facts)
         self._kinds[segment_id] = kind
         return segment_id
 
     def _take_message(self, payload: dict[str, Any], wall_s: float) -> None:
         role = as_text(payload.get("role"))
         if role == "assistant":
-            self._reply()
+            self._begin_reply()
             self._take_blocks(payload.get("content"), Role.ASSISTANT, TextReading(Kind.ASSISTANT, ""), wall_s)
         elif role in ("developer", "system"):
             self._is_replying = False
@@ -223,7 +232,7 @@ class Codex(LineTranscript):
         if not isinstance(content, str | list):
             self._skip("malformed")
             return
-        for block in blocks(content):
+        for block in content_blocks(content):
             text = block_text(block)
             kind, _, facts = speaker or self._texts.read_text(text or "")
             if kind is Kind.USER:
@@ -231,9 +240,9 @@ class Codex(LineTranscript):
             if text is None and not as_text(as_dict(block).get("type")):
                 self._skip("malformed")
             elif text is None:
-                self._text(kind, role, "", wall_s, {"opaque": [block]})
+                self._admit_text(kind, role, "", wall_s, {"opaque": [block]})
             elif text.strip():
-                self._text(kind, role, text, wall_s, facts=facts)
+                self._admit_text(kind, role, text, wall_s, facts=facts)
             elif text and role is Role.USER:
                 self._skip("blank")
 
@@ -243,7 +252,7 @@ class Codex(LineTranscript):
         items = [as_text(as_dict(item).get("text")) for part in parts if isinstance(part, list) for item in part]
         text = "\n\n".join(item for item in items if item.strip())
         if text:
-            self._text(Kind.THINKING, Role.ASSISTANT, text, wall_s)
+            self._admit_text(Kind.THINKING, Role.ASSISTANT, text, wall_s)
         else:
             self._skip("reasoning_encrypted")
 
@@ -256,15 +265,15 @@ class Codex(LineTranscript):
         tool = as_text(payload.get("name")) or kind.removesuffix("_call")
         value, is_text = call_input(payload)
         chain = self._session()
-        birth = Birth(self._turn(), wall_s, self._reply_id())
-        chain.call(call_id, tool, value, birth, cwd=self._cwd, is_text=is_text)
+        birth = Birth(self._birth_turn(), wall_s, self._reply_id())
+        chain.begin_call(call_id, tool, value, birth, cwd=self._cwd, is_text=is_text)
         if kind in SELF_ANSWERED:
-            chain.result(call_id, None, None, wall_s)
+            chain.take_result(call_id, None, None, wall_s)
 
     def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
         output = payload.get("output", payload.get("tools"))
         call_id = as_text(payload.get("call_id"))
-        self._session().result(call_id, output, True if is_failure(output) else None, wall_s)
+        self._session().take_result(call_id, output, True if is_failure(output) else None, wall_s)
 
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
@@ -287,7 +296,7 @@ class Codex(LineTranscript):
         cached = as_count(last.get("cached_input_tokens"))
         written = as_count(last.get("cache_write_input_tokens"))
         self._events.append(
-            Used(
+            ReplyBilled(
                 session=chain.session,
                 turn=chain.turn - 1,
                 model=self._model,
@@ -307,7 +316,7 @@ class Codex(LineTranscript):
             chain.note_prompt()
             chain.drop_calls()
             cut = prompts[-min(turns, len(prompts))]
-            chain.rewindow(chain.window[:cut], Departure.REWOUND)
+            chain.replace_window(chain.window[:cut], Departure.REWOUND)
 
     def _take_compaction(self, payload: dict[str, Any], wall_s: float) -> None:
         """The window becomes the replacement history; without `replacement_history`, the user's and the host's texts
@@ -319,17 +328,17 @@ class Codex(LineTranscript):
         history = payload.get("replacement_history")
         before = [name for name, _ in chain.window]
         if isinstance(history, list):
-            ids = self._matched(history, wall_s)
+            ids = self._ids_of_history(history, wall_s)
         else:
             ids = [name for name in before if self._kinds.get(name) in (Kind.SYSTEM, Kind.USER)]
         message = as_text(payload.get("message"))
         if message.strip():
-            ids.append(self._text(Kind.SUMMARY, Role.USER, message, wall_s))
+            ids.append(self._admit_text(Kind.SUMMARY, Role.USER, message, wall_s))
         if before[:1] and before[0] not in ids and self._kinds.get(before[0]) is Kind.SYSTEM:
             ids.insert(0, before[0])  # The base instructions are no item: they are sent with every request.
-        chain.replace(ids, Departure.HOST_COMPACTED)
+        chain.rebuild_window(ids, Departure.HOST_COMPACTED)
 
-    def _matched(self, history: list[Any], wall_s: float) -> list[str]:
+    def _ids_of_history(self, history: list[Any], wall_s: float) -> list[str]:
         """Ids for a replacement history: known texts keep theirs, what is new is admitted."""
         chain = self._session()
         used: dict[str, int] = {}
@@ -339,38 +348,38 @@ class Codex(LineTranscript):
             if is_deeper(item, SKELETON_DEPTH_MAX):
                 self._skip("too_deep")
             elif kind == "message":
-                ids += self._matched_message(item, used, wall_s)
+                ids += self._ids_of_message(item, used, wall_s)
             elif kind in ("compaction", "compaction_summary"):
-                ids.append(self._summary("", {"opaque": [item]}, wall_s))
+                ids.append(self._admit_summary("", {"opaque": [item]}, wall_s))
             elif kind in CALLS and (known := chain.names.newest_call_id(as_text(item.get("call_id")))):
                 ids.append(known)
             elif kind not in OUTPUTS:
                 self._skip(f"history.{kind}")
         return list(dict.fromkeys(ids))
 
-    def _matched_message(self, item: dict[str, Any], used: dict[str, int], wall_s: float) -> list[str]:
+    def _ids_of_message(self, item: dict[str, Any], used: dict[str, int], wall_s: float) -> list[str]:
         chain = self._session()
         role = as_text(item.get("role"))
         if role not in ("developer", "system", "user", "assistant"):
             self._skip("malformed")
             return []
         ids: list[str] = []
-        for block in blocks(item.get("content")):
+        for block in content_blocks(item.get("content")):
             text = block_text(block)
             read = self._texts.read_text(text or "")
             kind = {"assistant": Kind.ASSISTANT, "user": read.kind}.get(role, Kind.SYSTEM)
             skeleton: dict[str, object] | None = None if text is not None else {"opaque": [block]}
-            data = canonical(skeleton) if skeleton else text_bytes(text or "")
+            data = canonical_json(skeleton) if skeleton else text_bytes(text or "")
             if not data.strip():
                 continue
             first = text_id(Role(role), kind, data, 1)
             ordinal = used[first] = used.get(first, 0) + 1
-            if ordinal <= chain.names.uses(first):
+            if ordinal <= chain.names.use_count(first):
                 ids.append(tool_call_id(first, ordinal))
             else:
                 facts = read.facts if role == "user" else NO_CALL_FACTS
-                ids.append(self._text(kind, Role(role), text or "", wall_s, skeleton, facts))
+                ids.append(self._admit_text(kind, Role(role), text or "", wall_s, skeleton, facts))
         return ids
 
-    def _summary(self, text: str, skeleton: dict[str, object], wall_s: float) -> str:
-        return self._text(Kind.SUMMARY, Role.USER, text, wall_s, skeleton)
+    def _admit_summary(self, text: str, skeleton: dict[str, object], wall_s: float) -> str:
+        return self._admit_text(Kind.SUMMARY, Role.USER, text, wall_s, skeleton)

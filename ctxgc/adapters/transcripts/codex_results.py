@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from ctxgc.adapters.json_values import block_text, blocks
+from ctxgc.adapters.json_values import block_text, content_blocks
 
 HEAD_CHARS = 600
 TAIL_CHARS = 300
@@ -23,13 +23,13 @@ def call_input(payload: dict[str, Any]) -> tuple[object, bool]:
     for key in ("input", "arguments", "action"):
         value = payload.get(key)
         if isinstance(value, str):
-            return (value, True) if key == "input" else _parsed(value)
+            return (value, True) if key == "input" else _parse_arguments(value)
         if value is not None:
             return value, False
     return {}, False
 
 
-def _parsed(arguments: str) -> tuple[object, bool]:
+def _parse_arguments(arguments: str) -> tuple[object, bool]:
     try:
         value = json.loads(arguments) if arguments.strip() else {}
     except (ValueError, RecursionError):
@@ -41,7 +41,7 @@ def is_failure(output: object) -> bool:
     """Whether an output says that its call failed: by exit code, or in the host's own first words."""
     if isinstance(output, dict):
         return output.get("success") is False
-    first = next((text for block in blocks(output) if (text := block_text(block))), "")
+    first = next((text for block in content_blocks(output) if (text := block_text(block))), "")
     head = first[:HEAD_CHARS]
     if _FAILED.match(head):
         return True
@@ -51,11 +51,11 @@ def is_failure(output: object) -> bool:
     if code is None and first.startswith('{"output"'):
         code = _EXIT_FIELD.search(first[-TAIL_CHARS:])
     if code is None and isinstance(output, list) and first.startswith("Script completed"):
-        code = _exit_of_script(output)
+        code = _script_exit_code(output)
     return code is not None and code[1] != "0"
 
 
-def _exit_of_script(output: list[Any]) -> re.Match[str] | None:
+def _script_exit_code(output: list[Any]) -> re.Match[str] | None:
     """A script that prints a command's whole result prints the exit code too."""
     texts = [text for block in output[1:] if (text := block_text(block)) is not None]
     if len(texts) != 1 or not texts[0].startswith('{"chunk_id"'):

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.contract import Opened
+from ctxgc.adapters.contract import SessionOpened
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS
 from ctxgc.adapters.host_texts.wrappers import output_facts
 from ctxgc.adapters.json_values import as_dict, as_text, clean_name, unix_s
@@ -91,18 +91,18 @@ class CopilotCli(LineTranscript):
         for thread in self._threads.values():
             thread.chain.admit_lone_results()
 
-    def _main(self) -> _Thread:
-        return self._threads.get("") or self._open(NO_SESSION)
+    def _main_thread(self) -> _Thread:
+        return self._threads.get("") or self._open_thread(NO_SESSION)
 
-    def _open(self, session: str) -> _Thread:
+    def _open_thread(self, session: str) -> _Thread:
         thread = self._threads[""] = _Thread(SessionBuilder(session, self._events))
         thread.chain.known["project"] = self._cwd
-        self._events.append(Opened(session, self._cwd))
+        self._events.append(SessionOpened(session, self._cwd))
         return thread
 
-    def _thread(self, agent: str) -> _Thread:
+    def _thread_of(self, agent: str) -> _Thread:
         """The window these events belong to: the session's, or a sub-agent's."""
-        main = self._main()
+        main = self._main_thread()
         if not agent:
             return main
         thread = self._threads.get(agent)
@@ -110,21 +110,21 @@ class CopilotCli(LineTranscript):
             session = clean_name(f"{main.chain.session}.{agent}")
             thread = self._threads[agent] = _Thread(SessionBuilder(session, self._events))
             parent_segment = main.chain.names.newest_call_id(agent) or ""
-            self._events.append(Opened(session, self._cwd, main.chain.session, parent_segment))
+            self._events.append(SessionOpened(session, self._cwd, main.chain.session, parent_segment))
         return thread
 
     def _take_session(self, kind: str, data: dict[str, Any], wall_s: float) -> None:
         if kind in ("session.start", "session.resume"):
             self._take_start(data)
         elif kind == "session.model_change":
-            self._main().chain.note(model=as_text(data.get("newModel")))
+            self._main_thread().chain.note_session(model=as_text(data.get("newModel")))
         elif kind == "session.title_changed":
-            self._main().chain.note(title=as_text(data.get("title")))
+            self._main_thread().chain.note_session(title=as_text(data.get("title")))
         elif kind == "session.context_changed":
             self._cwd = clean_name(as_text(data.get("cwd"))) or self._cwd
         elif kind == "session.compaction_start":
-            main = self._main()
-            main.summary_place = main.chain.take_place()
+            main = self._main_thread()
+            main.summary_place = main.chain.claim_place()
         elif kind == "session.compaction_complete":
             self._take_compaction(data, wall_s)
         elif kind == "session.snapshot_rewind":
@@ -136,15 +136,15 @@ class CopilotCli(LineTranscript):
         """The first one names the session."""
         self._cwd = clean_name(as_text(as_dict(data.get("context")).get("cwd"))) or self._cwd
         session = clean_name(as_text(data.get("sessionId")))
-        main = self._threads.get("") or self._open(session or NO_SESSION)
-        main.chain.note(model=as_text(data.get("selectedModel")))
+        main = self._threads.get("") or self._open_thread(session or NO_SESSION)
+        main.chain.note_session(model=as_text(data.get("selectedModel")))
 
     def _take_event(self, kind: str, record: dict[str, Any], data: dict[str, Any], agent: str) -> None:
         wall_s = unix_s(record.get("timestamp"))
         if kind not in ("user.message", "assistant.message", "system.message", "tool.execution_complete"):
             self._skip(kind)
             return
-        thread = self._thread(agent)
+        thread = self._thread_of(agent)
         if kind == "tool.execution_complete":
             self._take_result(thread, data, wall_s)
             return
@@ -170,7 +170,7 @@ class CopilotCli(LineTranscript):
         if source in ("", "user"):
             kind = Kind.USER
             thread.chain.note_prompt()
-        thread.chain.text(kind, Role.USER, text, Birth(thread.chain.turn, wall_s), facts=facts)
+        thread.chain.admit_text(kind, Role.USER, text, Birth(thread.chain.turn, wall_s), facts=facts)
 
     def _take_system(self, thread: _Thread, text: str, wall_s: float) -> None:
         chain, before = thread.chain, thread.system
@@ -180,10 +180,10 @@ class CopilotCli(LineTranscript):
         place = None
         if before is not None:
             place = before[1]
-            chain.show_pending()
-            chain.rewindow([slot for slot in chain.window if slot[0] != before[0]], Departure.HOST_CLEARED)
-        segment_id = chain.text(Kind.SYSTEM, Role.SYSTEM, text, Birth(chain.turn, wall_s, place=place))
-        chain.window.sort(key=_place)
+            chain.admit_pending()
+            chain.replace_window([slot for slot in chain.window if slot[0] != before[0]], Departure.HOST_CLEARED)
+        segment_id = chain.admit_text(Kind.SYSTEM, Role.SYSTEM, text, Birth(chain.turn, wall_s, place=place))
+        chain.window.sort(key=_place_of)
         thread.system = (segment_id, dict(chain.window)[segment_id], text)
 
     def _take_reply(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
@@ -194,12 +194,12 @@ class CopilotCli(LineTranscript):
             chain.end_late_calls()
             chain.turn += 1
             thread.reply = reply = reply or f"turn-{chain.turn - 1}"
-        chain.note(model=as_text(data.get("model")))
+        chain.note_session(model=as_text(data.get("model")))
         for kind, key in ((Kind.THINKING, "reasoningText"), (Kind.ASSISTANT, "content")):
             text = as_text(data.get(key))
             if text.strip():
-                chain.text(kind, Role.ASSISTANT, text, Birth(chain.turn - 1, wall_s, reply))
-        for request in _requests(data):
+                chain.admit_text(kind, Role.ASSISTANT, text, Birth(chain.turn - 1, wall_s, reply))
+        for request in _tool_requests(data):
             self._take_call(thread, request, wall_s)
 
     def _take_call(self, thread: _Thread, request: dict[str, Any], wall_s: float) -> None:
@@ -212,7 +212,7 @@ class CopilotCli(LineTranscript):
             self._skip("malformed")
             return
         birth = Birth(thread.chain.turn - 1, wall_s, thread.reply)
-        thread.chain.call(call_id, tool, value, birth, cwd=self._cwd, is_text=isinstance(value, str))
+        thread.chain.begin_call(call_id, tool, value, birth, cwd=self._cwd, is_text=isinstance(value, str))
 
     def _take_result(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
         content: object = as_dict(data.get("result")).get("content")
@@ -221,38 +221,38 @@ class CopilotCli(LineTranscript):
         exit_code = _EXIT_CODE.search(content[-300:]) if isinstance(content, str) else None
         is_failure = data.get("success") is False or (exit_code is not None and int(exit_code[1]) != 0)
         call_id = as_text(data.get("toolCallId"))
-        thread.chain.result(call_id, content, True if is_failure else None, wall_s)
+        thread.chain.take_result(call_id, content, True if is_failure else None, wall_s)
 
     def _take_compaction(self, data: dict[str, Any], wall_s: float) -> None:
         """The host summarises while the session goes on: what came since it began stays behind the summary."""
-        thread = self._main()
+        thread = self._main_thread()
         chain = thread.chain
         place, thread.summary_place = thread.summary_place, None
         text = as_text(data.get("summaryContent"))
         if data.get("success") is False or not text.strip():
             self._skip("session.compaction_complete")
             return
-        place = chain.take_place() if place is None else place
+        place = chain.claim_place() if place is None else place
         chain.admit_lone_results()
         system = thread.system[0] if thread.system else ""
         kept: Slots = [slot for slot in chain.window if slot[0] == system or slot[1] > place]
-        chain.rewindow(kept, Departure.HOST_COMPACTED)
-        chain.text(Kind.SUMMARY, Role.USER, text, Birth(chain.turn, wall_s, place=place))
-        chain.window.sort(key=_place)
+        chain.replace_window(kept, Departure.HOST_COMPACTED)
+        chain.admit_text(Kind.SUMMARY, Role.USER, text, Birth(chain.turn, wall_s, place=place))
+        chain.window.sort(key=_place_of)
 
     def _rewind(self, event_id: str) -> None:
         """The user went back: this event and all after it are gone."""
-        chain = self._main().chain
-        start = self._main().starts.get(event_id)
+        chain = self._main_thread().chain
+        start = self._main_thread().starts.get(event_id)
         if start is None:
             self._skip("session.snapshot_rewind")
             return
         chain.note_prompt()
         chain.drop_calls()
-        chain.rewindow([slot for slot in chain.window if slot[1] < start], Departure.REWOUND)
+        chain.replace_window([slot for slot in chain.window if slot[1] < start], Departure.REWOUND)
 
 
-def _place(slot: tuple[str, int]) -> int:
+def _place_of(slot: tuple[str, int]) -> int:
     return slot[1]
 
 
@@ -262,6 +262,6 @@ def _reply_of(data: dict[str, Any]) -> str:
     return clean_name(f"{as_text(data.get('interactionId'))}.{turn}" if turn else as_text(data.get("messageId")))
 
 
-def _requests(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _tool_requests(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
     requests = data.get("toolRequests")
     yield from map(as_dict, requests if isinstance(requests, list) else ())

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.contract import Opened
-from ctxgc.adapters.host_texts.wrappers import wrappers
-from ctxgc.adapters.json_values import as_dict, as_text, block_text, blocks, clean_name, unix_s
+from ctxgc.adapters.contract import SessionOpened
+from ctxgc.adapters.host_texts.wrappers import parse_wrappers
+from ctxgc.adapters.json_values import as_dict, as_text, block_text, clean_name, content_blocks, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
@@ -76,7 +76,7 @@ class Droid(LineTranscript):
     def _session(self) -> SessionBuilder:
         if self._chain is None:
             self._chain = SessionBuilder(NO_SESSION, self._events)
-            self._events.append(Opened(NO_SESSION))
+            self._events.append(SessionOpened(NO_SESSION))
         return self._chain
 
     def _take_header(self, record: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ class Droid(LineTranscript):
         title = clean_name(as_text(record.get("sessionTitle")) or as_text(record.get("title")))
         self._chain.known.update(project=self._cwd, title=title)
         parent = clean_name(as_text(record.get("parentSessionId")) or as_text(record.get("callingSessionId")))
-        self._events.append(Opened(session, self._cwd, parent, title=title))
+        self._events.append(SessionOpened(session, self._cwd, parent, title=title))
 
     def _take_message(self, record: dict[str, Any]) -> None:
         message, chain = as_dict(record.get("message")), self._session()
@@ -97,39 +97,39 @@ class Droid(LineTranscript):
         wall_s, name = unix_s(record.get("timestamp")), clean_name(as_text(record.get("id")))
         self._messages.setdefault(name, len(self._ids))
         if role == "assistant":
-            chain.note(model=as_text(message.get("model")))
+            chain.note_session(model=as_text(message.get("model")))
             chain.end_late_calls()
             chain.turn += 1
             birth = Birth(chain.turn - 1, wall_s, name)
         else:
-            texts = [text for block in blocks(content) if (text := block_text(block))]
+            texts = [text for block in content_blocks(content) if (text := block_text(block))]
             if any(text.strip() and not _is_of_host(text) for text in texts):
                 chain.note_prompt()
             birth = Birth(chain.turn, wall_s)
-        for block in blocks(content):
+        for block in content_blocks(content):
             self._take_block(chain, as_dict(block), Role(role), birth)
 
     def _take_block(self, chain: SessionBuilder, block: dict[str, Any], role: Role, birth: Birth) -> None:
         kind, text = block.get("type"), block_text(block)
         if kind == "tool_result":
             is_error = True if block.get("is_error") is True else None
-            chain.result(as_text(block.get("tool_use_id")), block.get("content"), is_error, birth.wall_s)
+            chain.take_result(as_text(block.get("tool_use_id")), block.get("content"), is_error, birth.wall_s)
         elif kind == "tool_use" and as_text(block.get("id")):
             call_id, tool = as_text(block["id"]), as_text(block.get("name"))
-            self._ids.append(chain.call(call_id, tool, block.get("input"), birth, cwd=self._cwd))
+            self._ids.append(chain.begin_call(call_id, tool, block.get("input"), birth, cwd=self._cwd))
         elif kind == "thinking":
             thought, signature = as_text(block.get("thinking")), as_text(block.get("signature"))
             if thought or signature:
                 skeleton: dict[str, object] = {"signature": signature} if signature else {}
-                self._ids.append(chain.text(Kind.THINKING, role, thought, birth, skeleton))
+                self._ids.append(chain.admit_text(Kind.THINKING, role, thought, birth, skeleton))
         elif text is not None:
             if text.strip():
                 said = Kind.SYSTEM if _is_of_host(text) else Kind.USER
                 what = Kind.ASSISTANT if role is Role.ASSISTANT else said
-                self._ids.append(chain.text(what, role, text, birth))
+                self._ids.append(chain.admit_text(what, role, text, birth))
         elif isinstance(kind, str) and kind not in ("tool_use", "text"):
             what = Kind.OTHER if role is Role.ASSISTANT else Kind.USER
-            self._ids.append(chain.text(what, role, "", birth, {"opaque": [block]}))
+            self._ids.append(chain.admit_text(what, role, "", birth, {"opaque": [block]}))
         else:
             self._skip("malformed")
 
@@ -147,12 +147,12 @@ class Droid(LineTranscript):
         present = {name for name, _ in chain.window}
         kept = [name for name in self._ids[start:] if name in present]
         birth = Birth(chain.turn, unix_s(record.get("timestamp")))
-        summary_id = chain.text(Kind.SUMMARY, Role.USER, summary, birth)
+        summary_id = chain.admit_text(Kind.SUMMARY, Role.USER, summary, birth)
         self._ids.append(summary_id)
-        chain.replace([summary_id, *kept], Departure.HOST_COMPACTED)
+        chain.rebuild_window([summary_id, *kept], Departure.HOST_COMPACTED)
 
 
 def _is_of_host(text: str) -> bool:
     """Whether the text is the host's reminders and nothing else."""
-    found = wrappers(text)
+    found = parse_wrappers(text)
     return bool(found) and all(wrapper.tag == HOST_TAG for wrapper in found)

@@ -124,7 +124,7 @@ FORMATS: tuple[TranscriptFormat, ...] = (
 TRANSCRIPT_FORMATS: Mapping[str, Callable[[], Transcript]] = MappingProxyType({row.name: row.make for row in FORMATS})
 
 
-def detect(head: bytes, *, is_all: bool = True) -> str | None:
+def detect_format(head: bytes, *, is_all: bool = True) -> str | None:
     """The format of a file by its first bytes (`HEAD_BYTES` do; gzip too), or None if no row knows it.
 
     If more bytes will come (not `is_all`), a guess is no answer: the first tool call of a list may be far behind.

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.contract import Event, Opened, Used
+from ctxgc.adapters.contract import Event, ReplyBilled, SessionOpened
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.genai_content import (
@@ -35,7 +35,7 @@ from ctxgc.adapters.transcripts.genai_content import (
 )
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
-from ctxgc.adapters.transcripts.resync import readable, salvage
+from ctxgc.adapters.transcripts.resync import decode_stretch, salvage_records
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Departure, Kind, Role
@@ -69,7 +69,7 @@ def is_gemini_document(head: bytes) -> bool:
         return _MESSAGES.search(head) is not None
     if not _CONTENTS.search(head):
         return False
-    found = salvage(readable(head), lambda value: "parts" in value, is_final=True).records
+    found = salvage_records(decode_stretch(head), lambda value: "parts" in value, is_final=True).records
     values = [item for record in found for key in CONTENT_KEYS for item in _list(record.get(key))] + found
     return any(is_content(value) and "role" in value for value in values if isinstance(value, dict))
 
@@ -103,7 +103,7 @@ class _SessionReader:
     def take_facts(self, record: dict[str, Any]) -> None:
         """What a header, or a change of the header, says of the session."""
         folders = _list(record.get("directories"))
-        self.chain.note(project=as_text(folders[0]) if folders else "", title=as_text(record.get("summary")))
+        self.chain.note_session(project=as_text(folders[0]) if folders else "", title=as_text(record.get("summary")))
         if isinstance(record.get("messages"), list):
             self._take_history(record["messages"])
 
@@ -132,7 +132,7 @@ class _SessionReader:
         self._messages = {key: self._messages[key] for key in kept}
         self.chain.note_prompt()
         self.chain.drop_calls()
-        self.chain.rewindow([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
+        self.chain.replace_window([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
 
     def take_contents(self, contents: Iterable[object], instruction: object = None) -> None:
         """A bare list of contents."""
@@ -171,13 +171,13 @@ class _SessionReader:
 
     def _take_reply(self, record: dict[str, Any], message: _Message, *, is_new: bool) -> None:
         model, wall_s = as_text(record.get("model")), unix_s(record.get("timestamp"))
-        self.chain.note(model=model)
+        self.chain.note_session(model=model)
         birth = Birth(message.turn, wall_s, clean_name(as_text(record.get("id"))))
         if is_new:
             for thought in map(as_dict, _list(record.get("thoughts"))):
                 said = "\n".join(filter(None, map(as_text, (thought.get("subject"), thought.get("description")))))
                 if said:
-                    message.ids.append(self.chain.text(Kind.THINKING, Role.ASSISTANT, said, birth))
+                    message.ids.append(self.chain.admit_text(Kind.THINKING, Role.ASSISTANT, said, birth))
         calls = [as_dict(call) for call in _list(record.get("toolCalls"))]
         if is_new:
             # A history that the host rewrote holds the calls as parts too: the records know more of them.
@@ -202,7 +202,7 @@ class _SessionReader:
         content, is_error = _result(call)
         if content is not None and key not in message.answered:
             message.answered.add(key)
-            self.chain.result(key[0], content, is_error, wall_s)
+            self.chain.take_result(key[0], content, is_error, wall_s)
 
     def _bill(self, tokens: dict[str, Any], model: str, message: _Message, wall_s: float) -> None:
         """A `TokensSummary`, once a reply."""
@@ -212,7 +212,9 @@ class _SessionReader:
         message.is_billed = True
         output = as_count(tokens.get("output")) + as_count(tokens.get("thoughts"))
         fresh, session = max(prompt - cached, 0), self.chain.session
-        self.chain.events.append(Used(session, message.turn, clean_name(model), wall_s, fresh, cached, 0, output))
+        self.chain.events.append(
+            ReplyBilled(session, message.turn, clean_name(model), wall_s, fresh, cached, 0, output)
+        )
 
     def _take_history(self, records: list[Any]) -> None:
         """The host shortened its history: the window is this list, whose new messages sum up what left."""
@@ -236,7 +238,7 @@ class _SessionReader:
         present = {id_ for id_, _ in self.chain.window}
         ids = [id_ for message in kept.values() for id_ in message.ids if id_ in present]
         if ids != [id_ for id_, _ in self.chain.window] or len(self.chain.window) != before:
-            self.chain.replace(list(dict.fromkeys(ids)), Departure.HOST_COMPACTED)
+            self.chain.rebuild_window(list(dict.fromkeys(ids)), Departure.HOST_COMPACTED)
 
     def _summary(self, content: object, birth: Birth) -> list[str]:
         """A synthetic message of the host; a copy of results alone brings nothing."""
@@ -302,7 +304,7 @@ class GeminiCli(LineTranscript):
     def _reader(self, name: str = "") -> _SessionReader:
         if self._session is None:
             self._session = _SessionReader(name or NO_SESSION, self._events, self.skipped)
-            self._events.append(Opened(name or NO_SESSION))
+            self._events.append(SessionOpened(name or NO_SESSION))
         return self._session
 
 
@@ -315,7 +317,7 @@ class GeminiCliDocument(DocumentTranscript):
         holder = {"contents": document} if isinstance(document, list) else as_dict(document)
         session = clean_name(as_text(holder.get("sessionId"))) or digest
         model = clean_name(as_text(holder.get("model")))
-        events: list[Event] = [Opened(session, model=model)]
+        events: list[Event] = [SessionOpened(session, model=model)]
         reader = _SessionReader(session, events, self.skipped)
         messages = next((holder[key] for key in ("messages", *CONTENT_KEYS) if isinstance(holder.get(key), list)), None)
         if messages is None:

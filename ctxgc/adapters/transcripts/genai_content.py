@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.json_values import as_dict, as_text, canonical
+from ctxgc.adapters.json_values import as_dict, as_text, canonical_json
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Kind, Role, text_bytes, text_id
@@ -63,7 +63,7 @@ def response_content(part: dict[str, Any]) -> tuple[object, bool | None]:
     answer = as_dict(part.get("functionResponse"))
     response = answer.get("response")
     said = next((as_dict(response)[key] for key in RESULT_TEXTS if key in as_dict(response)), None)
-    text = said if isinstance(said, str) else "" if response is None else canonical(response).decode()
+    text = said if isinstance(said, str) else "" if response is None else canonical_json(response).decode()
     media = list(parts_of(answer.get("parts") or []))
     is_error = True if isinstance(response, dict) and "error" in response and "output" not in response else None
     return ([{"type": "text", "text": text}, *media] if media else text), is_error
@@ -97,7 +97,9 @@ class ContentReader:
         if not name:
             self.skipped.append("malformed")
             return []
-        return [self.chain.call(call_id or f"{name}-{self.chain.next_place}", name, call.get("args"), birth, cwd=cwd)]
+        return [
+            self.chain.begin_call(call_id or f"{name}-{self.chain.next_place}", name, call.get("args"), birth, cwd=cwd)
+        ]
 
     def _answer(self, part: dict[str, Any], wall_s: float) -> None:
         answer = part["functionResponse"]
@@ -105,7 +107,7 @@ class ContentReader:
         name = as_text(answer.get("name"))
         call_id = as_text(answer.get("id")) or self.chain.open_call_of(name) or name
         content, is_error = response_content(part)
-        self.chain.result(call_id, content, is_error, wall_s)
+        self.chain.take_result(call_id, content, is_error, wall_s)
 
     def news_in(self, content: object) -> list[dict[str, Any]]:
         """The parts of a copied content but for calls and responses that the session holds already."""
@@ -115,7 +117,7 @@ class ContentReader:
         answer = part.get("functionResponse")
         call_id = as_text(as_dict(answer if answer is not None else part.get("functionCall")).get("id"))
         is_known = bool(call_id) and self.chain.names.newest_call_id(call_id) is not None
-        return is_known and not (answer is not None and self.chain.is_open(call_id))
+        return is_known and not (answer is not None and self.chain.is_call_open(call_id))
 
     def _text(self, part: dict[str, Any], speaker: Speaker, birth: Birth) -> list[str]:
         text = part.get("text")
@@ -124,11 +126,11 @@ class ContentReader:
                 return []
             is_thought = part.get("thought") is True
             kind = Kind.THINKING if is_thought else speaker.kind
-            return [self.chain.text(kind, speaker.role, text, birth)]
+            return [self.chain.admit_text(kind, speaker.role, text, birth)]
         if not PART_KINDS & part.keys():
             self.skipped.append("part")
             return []
-        return [self.chain.text(speaker.kind, speaker.role, "", birth, {"opaque": [part]})]
+        return [self.chain.admit_text(speaker.kind, speaker.role, "", birth, {"opaque": [part]})]
 
     def known_ids(self, content: object, speaker: Speaker) -> list[str] | None:
         """The segments of the window that this content is a copy of; None where a part of the content is news."""

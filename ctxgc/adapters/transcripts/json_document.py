@@ -16,7 +16,7 @@ from typing import Any
 
 from ctxgc.adapters.contract import DOCUMENT_BYTES_MAX, Event
 from ctxgc.adapters.transcripts.inflating import Inflater
-from ctxgc.adapters.transcripts.resync import NO_TEXT, readable
+from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch
 from ctxgc.core.errors import BadTranscript
 
 
@@ -54,7 +54,7 @@ class DocumentTranscript:
             return []
         self.skipped.pop("malformed", None)
         try:
-            events = list(self._events(self._value(data), digest_of(data)))
+            events = list(self._events(self._value(data), document_digest(data)))
         except (ValueError, RecursionError, BadTranscript):
             self.skipped["malformed"] = 1
             return []
@@ -83,9 +83,9 @@ def document_of(data: bytes) -> Any:
     try:
         return json.loads(data)
     except ValueError:
-        return json.loads(readable(data).strip(NO_TEXT), strict=False)
+        return json.loads(decode_stretch(data).strip(NO_TEXT), strict=False)
 
 
-def digest_of(data: bytes) -> str:
+def document_digest(data: bytes) -> str:
     """Names a document, or a record, that has no id of its own: the same bytes, the same name."""
     return blake2b(data, digest_size=8, person=b"ctxgc-document").hexdigest()

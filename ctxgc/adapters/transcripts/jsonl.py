@@ -16,7 +16,7 @@ from typing import Any
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX, Event
 from ctxgc.adapters.transcripts.inflating import Inflater
-from ctxgc.adapters.transcripts.resync import Nesting, Salvage, cut_character, is_blank, readable, salvage
+from ctxgc.adapters.transcripts.resync import Nesting, Salvage, cut_character, decode_stretch, is_blank, salvage_records
 
 OPEN_CHARS_MAX = LINE_BYTES_MAX
 """Of an object that goes on over lines; a longer one is taken for torn."""
@@ -49,7 +49,7 @@ def head_objects(head: bytes) -> Iterator[dict[str, Any]]:
         if value is not None:
             yield value
         elif b"{" in line:
-            yield from salvage(readable(line), bool, is_final=number < len(lines)).records
+            yield from salvage_records(decode_stretch(line), bool, is_final=number < len(lines)).records
 
 
 class JsonLines:
@@ -65,12 +65,12 @@ class JsonLines:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The lines that `data` completes, in order."""
         first, *rest = data.split(b"\n")
-        self._hold(first)
+        self._hold_part(first)
         for part in rest:
             if not self._is_skipping:
                 yield b"".join(self._parts)
             self._reset()
-            self._hold(part)
+            self._hold_part(part)
 
     def tail(self) -> bytes:
         """What follows the last newline, still held."""
@@ -80,7 +80,7 @@ class JsonLines:
         """Forget the tail: its record was taken without waiting for a newline."""
         self._reset()
 
-    def _hold(self, part: bytes) -> None:
+    def _hold_part(self, part: bytes) -> None:
         """Parts are joined once, at the newline: joining at each feed would be quadratic in a long line."""
         if self._is_skipping or not part:
             return
@@ -129,7 +129,7 @@ class LineTranscript:
         self.skipped.pop("truncated", None)
         for plain in self._inflater.feed(data):
             for line in self._lines.feed(plain):
-                self._take(line)
+                self._take_line(line)
         if self._lines.too_long:
             self.skipped["too_long"] = self._lines.too_long
         if self._inflater.is_damaged:
@@ -145,24 +145,24 @@ class LineTranscript:
                 self.records += 1
                 self._lines.drop_tail()
             else:
-                self._take_cut(tail)
+                self._take_cut_tail(tail)
         self._flush()
         return self._drain()
 
-    def _take(self, line: bytes) -> None:
+    def _take_line(self, line: bytes) -> None:
         """Read one line. Only a line that is no record costs more than its reading."""
         if self._open_lines:
-            self._go_on(line)
+            self._continue_open(line)
         elif line and not line.isspace():
             if self._read(line):
                 self.records += 1
             else:
                 self._mends = 0
-                self._mend(readable(line))
+                self._mend_line(decode_stretch(line))
 
-    def _mend(self, text: str) -> None:
+    def _mend_line(self, text: str) -> None:
         """Take the whole records of a damaged line, and keep the beginning of one that may go on."""
-        found = salvage(text, self._is_record, is_final=False, nest=self.nest)
+        found = salvage_records(text, self._is_record, is_final=False, nest=self.nest)
         is_open = found.open_at >= 0 and self._mends < MENDS_MAX
         rest = text[found.end : found.open_at] if is_open else text[found.end :]
         if not found.records and is_blank(text):
@@ -179,15 +179,15 @@ class LineTranscript:
         self._open_chars += len(text) + 1
         return self._nesting.follow(text)
 
-    def _go_on(self, line: bytes) -> None:
+    def _continue_open(self, line: bytes) -> None:
         """A line after the beginning of an object: its continuation, unless the line is a record of its own."""
         record = lenient_object(line.replace(b"\0", b"").strip())
         if record is not None and self._is_record(record):
             self._salvage_unclosed()
-            self._take(line)
-        elif self._keep_open(readable(line)):
+            self._take_line(line)
+        elif self._keep_open(decode_stretch(line)):
             self._mends += 1
-            self._mend(self._pop_open())
+            self._mend_line(self._pop_open())
         elif self._open_chars > OPEN_CHARS_MAX:
             self._salvage_unclosed()
 
@@ -199,7 +199,7 @@ class LineTranscript:
     def _salvage_unclosed(self) -> None:
         """The open object never closes: take the whole records in it, and count its torn rest."""
         text = self._pop_open()
-        found = salvage(text, self._is_record, is_final=True, nest=self.nest)
+        found = salvage_records(text, self._is_record, is_final=True, nest=self.nest)
         self._take_salvage(found, text[found.end :])
 
     def _take_salvage(self, found: Salvage, rest: str) -> None:
@@ -212,18 +212,18 @@ class LineTranscript:
         for _ in range(torn):
             self._skip("malformed")
 
-    def _take_cut(self, tail: bytes) -> None:
+    def _take_cut_tail(self, tail: bytes) -> None:
         """The input ends in a damaged line: its whole records count, and the rest may still go on."""
         cut = cut_character(tail)
-        text = "\n".join([*self._open_lines, readable(tail.removesuffix(cut))])
-        found = salvage(text, self._is_record, is_final=True, nest=self.nest, is_cut=bool(tail))
+        text = "\n".join([*self._open_lines, decode_stretch(tail.removesuffix(cut))])
+        found = salvage_records(text, self._is_record, is_final=True, nest=self.nest, is_cut=bool(tail))
         rest = text[found.end :]
         if found.records:
             self._pop_open()
             self._lines.drop_tail()
             self._take_salvage(found, "")
             for line in self._lines.feed(rest.encode() + cut):
-                self._take(line)
+                self._take_line(line)
         if not (found.records and is_blank(rest) and not cut):
             self.skipped["truncated"] = 1
 

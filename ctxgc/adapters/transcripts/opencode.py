@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.contract import Event, Opened, Used
+from ctxgc.adapters.contract import Event, ReplyBilled, SessionOpened
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.opencode import OpenCodeTexts
 from ctxgc.adapters.host_texts.wrappers import TextReading
@@ -110,7 +110,7 @@ class _MessageReader:
         title = clean_name(as_text(self.info.get("title")))
         self.chain.known.update(project=self.cwd, model=model, title=title)
         parent = clean_name(as_text(self.info.get("parentID")))
-        self.events.append(Opened(self.session, self.cwd, parent, model=model, title=title))
+        self.events.append(SessionOpened(self.session, self.cwd, parent, model=model, title=title))
 
     def take_message(self, message: dict[str, Any]) -> None:
         """A message with all parts."""
@@ -120,9 +120,9 @@ class _MessageReader:
         if role not in ("user", "assistant") or not isinstance(parts, list):
             self.skipped["malformed"] += 1
             return
-        wall_s = _ms(as_dict(info.get("time")).get("created"))
+        wall_s = _seconds_of_ms(as_dict(info.get("time")).get("created"))
         self._clear_until(wall_s)
-        self._mark(info)
+        self._begin_owner(info)
         kept = [part for part in map(as_dict, parts) if self._is_within_depth(part)]
         if role == "user":
             self._take_prompt(info, kept, wall_s)
@@ -137,10 +137,10 @@ class _MessageReader:
         start = self.starts.get(as_text(revert.get("partID")), self.starts.get(as_text(revert.get("messageID"))))
         if start is not None:
             gone = set(self.ids[start:])
-            self.chain.rewindow([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
+            self.chain.replace_window([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
         return self.events
 
-    def _mark(self, owner: dict[str, Any]) -> None:
+    def _begin_owner(self, owner: dict[str, Any]) -> None:
         """A message or a part begins here."""
         if name := as_text(owner.get("id")):
             self.starts.setdefault(name, len(self.ids))
@@ -155,7 +155,7 @@ class _MessageReader:
         self.chain.end_late_calls()
         texts = OpenCodeTexts(self.cwd)
         for part in parts:
-            self._mark(part)
+            self._begin_owner(part)
             kind, text = part.get("type"), as_text(part.get("text"))
             if kind == "text" and part.get("ignored") is not True:
                 if text.strip():
@@ -163,7 +163,7 @@ class _MessageReader:
                     self._prompt_text(texts.read_text(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
             elif kind == "file" and part.get("mime") not in SENT_AS_TEXT:
                 opaque = {key: part[key] for key in ("type", "mime", "filename", "url") if key in part}
-                self._text(Kind.ATTACHMENT, Role.USER, "", Birth(self.chain.turn, wall_s), {"opaque": [opaque]})
+                self._admit_text(Kind.ATTACHMENT, Role.USER, "", Birth(self.chain.turn, wall_s), {"opaque": [opaque]})
             elif kind == "compaction":
                 self.markers[as_text(info.get("id"))] = as_text(part.get("tail_start_id"))
             else:
@@ -175,28 +175,28 @@ class _MessageReader:
         # What a person typed is theirs, however it looks.
         kind = reading.kind if is_synthetic else Kind.USER
         facts = reading.facts if is_synthetic else NO_CALL_FACTS
-        self._text(kind, Role.USER, reading.words, Birth(self.chain.turn, wall_s), facts=facts)
+        self._admit_text(kind, Role.USER, reading.words, Birth(self.chain.turn, wall_s), facts=facts)
 
     def _take_reply(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
         self.chain.end_late_calls()
         before = len(self.ids)
         model = clean_name(as_text(info.get("modelID")))
-        self.chain.note(model=model)
+        self.chain.note_session(model=model)
         self.cwd = clean_name(as_text(as_dict(info.get("path")).get("cwd"))) or self.cwd
-        done_s = _ms(as_dict(info.get("time")).get("completed")) or wall_s
+        done_s = _seconds_of_ms(as_dict(info.get("time")).get("completed")) or wall_s
         step = _Step(clean_name(as_text(info.get("id"))), wall_s, done_s, model, info.get("summary") is True)
         for part in parts:
-            self._mark(part)
+            self._begin_owner(part)
             if part.get("type") == "step-start" and step.has_begun:
-                step = self._next(step)
+                step = self._next_step(step)
             self._take_part(step, part)
         if step.number == 0:
-            self._bill(step, as_dict(info.get("tokens")))
+            self._emit_bill(step, as_dict(info.get("tokens")))
         is_whole = bool(info.get("finish")) and not info.get("error")
         if step.is_summary and is_whole:
-            self._compact(as_text(info.get("parentID")), before)
+            self._take_compaction(as_text(info.get("parentID")), before)
 
-    def _next(self, step: _Step) -> _Step:
+    def _next_step(self, step: _Step) -> _Step:
         number = step.number + 1
         head = step.reply.removesuffix(f".{step.number}")
         return replace(step, reply=f"{head}.{number}", number=number, has_begun=False, is_billed=False)
@@ -207,23 +207,23 @@ class _MessageReader:
         if kind in ("text", "reasoning"):
             if text.strip():
                 what = Kind.THINKING if kind == "reasoning" else Kind.SUMMARY if step.is_summary else Kind.ASSISTANT
-                wall_s = _ms(as_dict(part.get("time")).get("end")) or step.wall_s
-                self._begin(step)
-                self._text(what, Role.ASSISTANT, text, Birth(self.chain.turn - 1, wall_s, step.reply))
+                wall_s = _seconds_of_ms(as_dict(part.get("time")).get("end")) or step.wall_s
+                self._begin_turn(step)
+                self._admit_text(what, Role.ASSISTANT, text, Birth(self.chain.turn - 1, wall_s, step.reply))
         elif kind == "tool":
             self._take_tool(step, part)
         elif kind == "step-finish":
-            self._bill(step, as_dict(part.get("tokens")))
+            self._emit_bill(step, as_dict(part.get("tokens")))
         elif as_text(kind) not in SILENT_PARTS:
             self._skip(kind)
 
-    def _begin(self, step: _Step) -> None:
+    def _begin_turn(self, step: _Step) -> None:
         """Note output of the model: a turn, if the request had none before."""
         if not step.has_begun:
             step.has_begun = True
             self.chain.turn += 1
 
-    def _text(
+    def _admit_text(
         self,
         kind: Kind,
         role: Role,
@@ -232,7 +232,7 @@ class _MessageReader:
         skeleton: dict[str, object] | None = None,
         facts: Facts = NO_CALL_FACTS,
     ) -> None:
-        self.ids.append(self.chain.text(kind, role, text, birth, skeleton, facts))
+        self.ids.append(self.chain.admit_text(kind, role, text, birth, skeleton, facts))
 
     def _take_tool(self, step: _Step, part: dict[str, Any]) -> None:
         """A call with the result, as far as the call got."""
@@ -241,30 +241,32 @@ class _MessageReader:
         if not call_id:
             self.skipped["malformed"] += 1
             return
-        self._begin(step)
+        self._begin_turn(step)
         value = as_dict(state.get("input"))
         times = as_dict(state.get("time"))
-        birth = Birth(self.chain.turn - 1, _ms(times.get("start")) or step.wall_s, step.reply)
-        segment_id = self.chain.call(call_id, tool, value, birth, cwd=self.cwd)
+        birth = Birth(self.chain.turn - 1, _seconds_of_ms(times.get("start")) or step.wall_s, step.reply)
+        segment_id = self.chain.begin_call(call_id, tool, value, birth, cwd=self.cwd)
         self.ids.append(segment_id)
         if state.get("status") in ("completed", "error"):
-            self.chain.result(call_id, _result(state), True if _is_failure(state) else None, _ms(times.get("end")))
-        if cleared_s := _ms(times.get("compacted")):
+            self.chain.take_result(
+                call_id, _result_of(state), True if _is_failure(state) else None, _seconds_of_ms(times.get("end"))
+            )
+        if cleared_s := _seconds_of_ms(times.get("compacted")):
             self.clears.append((cleared_s, segment_id))
 
-    def _bill(self, step: _Step, tokens: dict[str, Any]) -> None:
+    def _emit_bill(self, step: _Step, tokens: dict[str, Any]) -> None:
         """Once a request: the message repeats the last step's bill."""
         cache = as_dict(tokens.get("cache"))
         fresh, read, written = as_count(tokens.get("input")), as_count(cache.get("read")), as_count(cache.get("write"))
         if step.is_billed or not fresh + read + written:
             return
-        self._begin(step)
+        self._begin_turn(step)
         step.is_billed = True
         output = as_count(tokens.get("output")) + as_count(tokens.get("reasoning"))
         turn = self.chain.turn - 1
-        self.events.append(Used(self.session, turn, step.model, step.done_s, fresh, read, written, output))
+        self.events.append(ReplyBilled(self.session, turn, step.model, step.done_s, fresh, read, written, output))
 
-    def _compact(self, marker: str, before: int) -> None:
+    def _take_compaction(self, marker: str, before: int) -> None:
         """The summary is whole: the window becomes it, the tail the host kept, and what came after the request."""
         asked_at = self.starts.get(marker, before)
         tail_at = self.starts.get(self.markers.get(marker, ""), asked_at)
@@ -273,7 +275,7 @@ class _MessageReader:
         present = {name for name, _ in self.chain.window}
         self.chain.note_prompt()
         self.chain.drop_calls()
-        self.chain.replace([name for name in ids if name in present], Departure.HOST_COMPACTED)
+        self.chain.rebuild_window([name for name in ids if name in present], Departure.HOST_COMPACTED)
 
     def _clear_until(self, wall_s: float) -> None:
         """Report the bodies that the host cleared before this moment."""
@@ -282,13 +284,13 @@ class _MessageReader:
             self.clears = [entry for entry in self.clears if entry[0] > wall_s]
             present = {name for name, _ in self.chain.window}
             if gone := [name for name in due if name in present]:
-                self.chain.clear(gone, Departure.HOST_CLEARED)
+                self.chain.clear_bodies(gone, Departure.HOST_CLEARED)
 
     def _skip(self, kind: object) -> None:
         self.skipped[f"part.{kind[:48]}" if isinstance(kind, str) else "malformed"] += 1
 
 
-def _result(state: dict[str, Any]) -> object:
+def _result_of(state: dict[str, Any]) -> object:
     """What the model was told: the output, with attachments if there are any, or the error."""
     if state.get("status") == "error":
         return as_text(state.get("error"))
@@ -304,6 +306,6 @@ def _is_failure(state: dict[str, Any]) -> bool:
     return state.get("status") == "error" or (isinstance(code, int) and not isinstance(code, bool) and code != 0)
 
 
-def _ms(value: object) -> float:
+def _seconds_of_ms(value: object) -> float:
     """Unix time of a stamp in milliseconds, 0.0 for any other value."""
     return as_count(value) / 1000

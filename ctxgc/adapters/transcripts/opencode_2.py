@@ -13,8 +13,8 @@ from collections import Counter
 from typing import Any
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.contract import Event, Opened, Used
-from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.contract import Event, ReplyBilled, SessionOpened
+from ctxgc.adapters.facts.tool_facts import facts_of_call
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
@@ -54,7 +54,7 @@ class _Reader:
         title = clean_name(as_text(info.get("title")))
         self.chain.known.update(project=self._cwd, model=model, title=title)
         parent = clean_name(as_text(info.get("parentID")))
-        self.events.append(Opened(session, self._cwd, parent, model=model, title=title))
+        self.events.append(SessionOpened(session, self._cwd, parent, model=model, title=title))
 
     def take(self, message: dict[str, Any]) -> None:
         """One message."""
@@ -75,24 +75,24 @@ class _Reader:
         elif kind == "compaction":
             self._compact(message, birth)
         else:
-            self.chain.note(model=as_text(as_dict(message.get("model")).get("id")))
+            self.chain.note_session(model=as_text(as_dict(message.get("model")).get("id")))
 
     def _text(self, kind: Kind, role: Role, text: str, birth: Birth) -> list[str]:
-        return [self.chain.text(kind, role, text, birth)] if text.strip() else []
+        return [self.chain.admit_text(kind, role, text, birth)] if text.strip() else []
 
     def _take_prompt(self, message: dict[str, Any], birth: Birth) -> None:
         self.chain.note_prompt()
         self._text(Kind.USER, Role.USER, as_text(message.get("text")), birth)
         files = message.get("files")
         for file in map(as_dict, files if isinstance(files, list) else []):
-            self.chain.text(Kind.ATTACHMENT, Role.USER, "", birth, {"opaque": [{"type": "file"} | file]})
+            self.chain.admit_text(Kind.ATTACHMENT, Role.USER, "", birth, {"opaque": [{"type": "file"} | file]})
 
     def _take_shell(self, message: dict[str, Any], birth: Birth) -> None:
         """A command that the user ran, which the model is told of."""
         command, output = as_text(message.get("command")), as_text(message.get("output"))
-        facts = facts_of("bash", {"command": command}, self._cwd)
+        facts = facts_of_call("bash", {"command": command}, self._cwd)
         text = f"Ran `{command}`\n```\n{output}\n```"
-        self.chain.text(Kind.ATTACHMENT, Role.USER, text, birth, facts=facts)
+        self.chain.admit_text(Kind.ATTACHMENT, Role.USER, text, birth, facts=facts)
 
     def _take_reply(self, message: dict[str, Any], wall_s: float) -> None:
         chain, content = self.chain, message.get("content")
@@ -102,7 +102,7 @@ class _Reader:
             self._skipped["message.empty" if isinstance(content, list) else "malformed"] += 1
             return
         model = clean_name(as_text(as_dict(message.get("model")).get("id")))
-        chain.note(model=model)
+        chain.note_session(model=model)
         chain.turn += 1
         birth = Birth(chain.turn - 1, wall_s, clean_name(as_text(message.get("id"))))
         for block in map(as_dict, content):
@@ -112,7 +112,7 @@ class _Reader:
         if fresh + read + written:
             output = as_count(tokens.get("output")) + as_count(tokens.get("reasoning"))
             done_s = unix_s(as_dict(message.get("time")).get("completed")) or wall_s
-            self.events.append(Used(chain.session, birth.turn, model, done_s, fresh, read, written, output))
+            self.events.append(ReplyBilled(chain.session, birth.turn, model, done_s, fresh, read, written, output))
 
     def _take_block(self, block: dict[str, Any], birth: Birth) -> None:
         kind = block.get("type")
@@ -130,12 +130,12 @@ class _Reader:
         chain, call_id = self.chain, as_text(block["id"])
         state, times = as_dict(block.get("state")), as_dict(block.get("time"))
         birth = birth._replace(wall_s=unix_s(times.get("created")) or birth.wall_s)
-        segment_id = chain.call(call_id, as_text(block.get("name")), state.get("input"), birth, cwd=self._cwd)
+        segment_id = chain.begin_call(call_id, as_text(block.get("name")), state.get("input"), birth, cwd=self._cwd)
         if state.get("status") in ("completed", "error"):
             is_error = True if state["status"] == "error" else None
-            chain.result(call_id, _content(state), is_error, unix_s(times.get("completed")))
+            chain.take_result(call_id, _content(state), is_error, unix_s(times.get("completed")))
             if unix_s(times.get("pruned")):
-                chain.clear([segment_id], Departure.HOST_CLEARED)
+                chain.clear_bodies([segment_id], Departure.HOST_CLEARED)
 
     def _compact(self, message: dict[str, Any], birth: Birth) -> None:
         """The window becomes the summary, and the recent text that the host kept."""
@@ -144,7 +144,7 @@ class _Reader:
         self.chain.drop_calls()
         ids = [name for text in texts for name in self._text(Kind.SUMMARY, Role.USER, text, birth)]
         if ids:
-            self.chain.replace(ids, Departure.HOST_COMPACTED)
+            self.chain.rebuild_window(ids, Departure.HOST_COMPACTED)
         else:
             self._skipped["malformed"] += 1
 

@@ -19,9 +19,9 @@ from itertools import chain as joined
 from typing import Any
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.contract import Opened, Used
-from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, blocks, clean_name, unix_s
+from ctxgc.adapters.contract import ReplyBilled, SessionOpened
+from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of_call
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, clean_name, content_blocks, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
@@ -79,7 +79,7 @@ class Pi(LineTranscript):
         elif not isinstance(kind, str) or not kind:
             self._skip("malformed")
         else:
-            self._grow(record)
+            self._add_entry(record)
             self._take_entry(kind, record)
         return True
 
@@ -93,7 +93,7 @@ class Pi(LineTranscript):
     def _session(self) -> SessionBuilder:
         if self._chain is None:
             self._chain = SessionBuilder(NO_SESSION, self._events)
-            self._events.append(Opened(NO_SESSION))
+            self._events.append(SessionOpened(NO_SESSION))
         return self._chain
 
     def _take_header(self, record: dict[str, Any]) -> None:
@@ -106,9 +106,9 @@ class Pi(LineTranscript):
         self._chain.known["project"] = self._cwd
         # A fork names the file it was copied from; that ends in the session's id.
         origin = _FILE_ID.search(as_text(record.get("parentSession")))
-        self._events.append(Opened(session, self._cwd, clean_name(origin[1]) if origin else ""))
+        self._events.append(SessionOpened(session, self._cwd, clean_name(origin[1]) if origin else ""))
 
-    def _grow(self, record: dict[str, Any]) -> None:
+    def _add_entry(self, record: dict[str, Any]) -> None:
         """Add the entry to the tree; an entry that does not follow the entry before begins another window.
 
         The first version of the format had no ids: all of its entries follow each other, as do those whose parent was
@@ -121,22 +121,22 @@ class Pi(LineTranscript):
         is_known = parent in self._entries or ("parentId" in record and record["parentId"] is None)
         if is_known and parent != self._leaf:
             self._leaf = parent
-            self._follow(Departure.REWOUND)
+            self._follow_leaf(Departure.REWOUND)
         self._entries[entry_id] = _Entry(self._leaf)
         self._leaf = entry_id
 
-    def _follow(self, reason: Departure) -> None:
+    def _follow_leaf(self, reason: Departure) -> None:
         """The window becomes the entries on the path to the leaf, unless nothing changed."""
         chain = self._session()
-        ids = self._path_ids()
+        ids = self._window_ids()
         if ids != [name for name, _ in chain.window]:
             chain.note_prompt()
             chain.drop_calls()
-            chain.replace(ids, reason)
+            chain.rebuild_window(ids, reason)
 
-    def _path_ids(self) -> list[str]:
+    def _window_ids(self) -> list[str]:
         """Segments on the path to the leaf: the newest compaction's summary, then all from its first kept entry."""
-        path = list(self._path())
+        path = list(self._path_to_root())
         head: list[str] = []
         newest = next((at for at, (_, entry) in enumerate(path) if entry.is_compaction), None)
         if newest is not None:
@@ -147,7 +147,7 @@ class Pi(LineTranscript):
         kept = (entry.ids for _, entry in reversed(path) if not entry.is_compaction)
         return [*head, *joined.from_iterable(kept)]
 
-    def _path(self) -> Iterator[tuple[str, _Entry]]:
+    def _path_to_root(self) -> Iterator[tuple[str, _Entry]]:
         """From the leaf to the root."""
         name = self._leaf
         while (entry := self._entries.get(name)) is not None:
@@ -162,13 +162,13 @@ class Pi(LineTranscript):
             # An extension says so: neither a file nor an output that anybody knows of.
             self._take_texts(record.get("content"), Kind.SYSTEM, wall_s)
         elif kind == "branch_summary":
-            self._text(Kind.SUMMARY, as_text(record.get("summary")), wall_s)
+            self._admit_text(Kind.SUMMARY, as_text(record.get("summary")), wall_s)
         elif kind == "compaction":
             self._take_compaction(record, wall_s)
         elif kind == "model_change":
-            self._session().note(model=as_text(record.get("modelId")))
+            self._session().note_session(model=as_text(record.get("modelId")))
         elif kind == "session_info":
-            self._session().note(title=as_text(record.get("name")))
+            self._session().note_session(title=as_text(record.get("name")))
         else:
             self._skip(kind)
 
@@ -187,11 +187,11 @@ class Pi(LineTranscript):
         elif role in ("custom", "hookMessage"):
             self._take_texts(message.get("content"), Kind.SYSTEM, wall_s)
         elif role in ("branchSummary", "compactionSummary"):
-            self._text(Kind.SUMMARY, as_text(message.get("summary")), wall_s)
+            self._admit_text(Kind.SUMMARY, as_text(message.get("summary")), wall_s)
         else:
             self._skip(f"message.{role}" if isinstance(role, str) and role else "malformed")
 
-    def _admit(self, segment_id: str) -> None:
+    def _note_admitted(self, segment_id: str) -> None:
         """The segment belongs to the entry that is being read."""
         entry = self._entries.get(self._leaf)
         if entry is not None:
@@ -200,23 +200,25 @@ class Pi(LineTranscript):
     def _birth(self, wall_s: float) -> Birth:
         return Birth(self._session().turn, wall_s)
 
-    def _text(self, kind: Kind, text: str, wall_s: float, facts: Facts = NO_CALL_FACTS) -> None:
+    def _admit_text(self, kind: Kind, text: str, wall_s: float, facts: Facts = NO_CALL_FACTS) -> None:
         """A text that the model is told."""
         if text.isspace():
             self._skip("blank")
         elif text:
-            self._admit(self._session().text(kind, Role.USER, text, self._birth(wall_s), facts=facts))
+            self._note_admitted(self._session().admit_text(kind, Role.USER, text, self._birth(wall_s), facts=facts))
 
     def _take_texts(self, content: object, kind: Kind, wall_s: float) -> None:
         if not isinstance(content, str | list):
             self._skip("malformed")
             return
-        for block in blocks(content):
+        for block in content_blocks(content):
             text = block_text(block)
             if text is not None:
-                self._text(kind, text, wall_s)
+                self._admit_text(kind, text, wall_s)
             elif as_text(as_dict(block).get("type")):
-                self._admit(self._session().text(kind, Role.USER, "", self._birth(wall_s), {"opaque": [block]}))
+                self._note_admitted(
+                    self._session().admit_text(kind, Role.USER, "", self._birth(wall_s), {"opaque": [block]})
+                )
             else:
                 self._skip("malformed")
 
@@ -226,8 +228,8 @@ class Pi(LineTranscript):
             self._skip("message.bashExecution")
             return
         command, output = as_text(message.get("command")), as_text(message.get("output"))
-        facts = facts_of("bash", {"command": command}, self._cwd)
-        self._text(Kind.ATTACHMENT, f"Ran `{command}`\n```\n{output}\n```", wall_s, facts)
+        facts = facts_of_call("bash", {"command": command}, self._cwd)
+        self._admit_text(Kind.ATTACHMENT, f"Ran `{command}`\n```\n{output}\n```", wall_s, facts)
 
     def _take_reply(self, message: dict[str, Any], entry_id: str, wall_s: float) -> None:
         """A request: the blocks share a turn and a reply."""
@@ -241,8 +243,8 @@ class Pi(LineTranscript):
         turn = chain.turn - 1
         reply = entry_id or f"turn-{turn}"
         model = clean_name(as_text(message.get("model")))
-        chain.note(model=model)
-        for block in map(as_dict, blocks(message.get("content"))):
+        chain.note_session(model=model)
+        for block in map(as_dict, content_blocks(message.get("content"))):
             kind = block.get("type")
             if kind == "toolCall" and as_text(block.get("id")):
                 self._take_call(block, Birth(turn, wall_s, reply))
@@ -250,26 +252,26 @@ class Pi(LineTranscript):
                 text = as_text(block.get(kind))
                 if text.strip():
                     what = Kind.ASSISTANT if kind == "text" else Kind.THINKING
-                    self._admit(chain.text(what, Role.ASSISTANT, text, Birth(turn, wall_s, reply)))
+                    self._note_admitted(chain.admit_text(what, Role.ASSISTANT, text, Birth(turn, wall_s, reply)))
             else:
                 self._skip(f"block.{kind}" if isinstance(kind, str) and kind != "toolCall" else "malformed")
-        self._bill(as_dict(message.get("usage")), model, turn, wall_s)
+        self._emit_bill(as_dict(message.get("usage")), model, turn, wall_s)
 
     def _take_call(self, block: dict[str, Any], birth: Birth) -> None:
         tool, value = as_text(block.get("name")), block.get("arguments")
-        self._admit(self._session().call(as_text(block["id"]), tool, value, birth, cwd=self._cwd))
+        self._note_admitted(self._session().begin_call(as_text(block["id"]), tool, value, birth, cwd=self._cwd))
 
     def _take_result(self, message: dict[str, Any], wall_s: float) -> None:
         is_error = True if message.get("isError") is True else None
         call_id = as_text(message.get("toolCallId"))
-        self._session().result(call_id, message.get("content"), is_error, wall_s)
+        self._session().take_result(call_id, message.get("content"), is_error, wall_s)
 
-    def _bill(self, usage: dict[str, Any], model: str, turn: int, wall_s: float) -> None:
+    def _emit_bill(self, usage: dict[str, Any], model: str, turn: int, wall_s: float) -> None:
         counts = {key: as_count(usage.get(key)) for key in ("input", "cacheRead", "cacheWrite", "output")}
         if not any(counts.values()):
             return
         self._events.append(
-            Used(
+            ReplyBilled(
                 session=self._session().session,
                 turn=turn,
                 model=model,
@@ -288,5 +290,5 @@ class Pi(LineTranscript):
             return
         entry.is_compaction = True
         entry.first_kept = as_text(record.get("firstKeptEntryId"))
-        self._text(Kind.SUMMARY, as_text(record.get("summary")), wall_s)
-        self._follow(Departure.HOST_COMPACTED)
+        self._admit_text(Kind.SUMMARY, as_text(record.get("summary")), wall_s)
+        self._follow_leaf(Departure.HOST_COMPACTED)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ctxgc.adapters.builder import Birth
-from ctxgc.adapters.contract import Opened, Used
+from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.genai_content import HOST, MODEL, SUMMARY, USER, ContentReader, is_content, parts_of
@@ -109,7 +109,7 @@ class QwenCode(LineTranscript):
             self._sessions[name] = _LogSession(chain, ContentReader(chain))
             cwd = clean_name(as_text(record.get("cwd")))
             chain.known["project"] = cwd
-            self._events.append(Opened(name, cwd, parent))
+            self._events.append(SessionOpened(name, cwd, parent))
         return self._sessions[name]
 
     def _grow(self, session: _LogSession, uuid: str, record: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ class QwenCode(LineTranscript):
         if ids != [name for name, _ in chain.window]:
             chain.note_prompt()
             chain.drop_calls()
-            chain.replace(ids, reason)
+            chain.rebuild_window(ids, reason)
 
     def _take_record(self, session: _LogSession, record: dict[str, Any]) -> None:
         """A record that a request holds."""
@@ -168,7 +168,7 @@ class QwenCode(LineTranscript):
             chain.turn += 1
             session.reply = uuid
         model = clean_name(as_text(record.get("model")))
-        chain.note(model=model)
+        chain.note_session(model=model)
         birth = Birth(chain.turn - 1, wall_s, clean_name(uuid))
         cwd = clean_name(as_text(record.get("cwd")))
         node.ids += session.content.take(record.get("message"), MODEL, birth, cwd)
@@ -177,7 +177,7 @@ class QwenCode(LineTranscript):
         if prompt:
             output = as_count(usage.get("candidatesTokenCount")) + as_count(usage.get("thoughtsTokenCount"))
             fresh = max(prompt - cached, 0)
-            self._events.append(Used(chain.session, chain.turn - 1, model, wall_s, fresh, cached, 0, output))
+            self._events.append(ReplyBilled(chain.session, chain.turn - 1, model, wall_s, fresh, cached, 0, output))
 
     def _take_note(self, session: _LogSession, record: dict[str, Any]) -> None:
         """A system record: the host's note, or a compression."""
@@ -186,11 +186,11 @@ class QwenCode(LineTranscript):
         if subtype == "chat_compression" and isinstance(payload.get("compressedHistory"), list):
             self._compress(session, record, payload["compressedHistory"])
         elif subtype == "custom_title":
-            session.chain.note(title=as_text(payload.get("customTitle")))
+            session.chain.note_session(title=as_text(payload.get("customTitle")))
         elif subtype == "session_model":
-            session.chain.note(model=as_text(payload.get("modelId")))
+            session.chain.note_session(model=as_text(payload.get("modelId")))
         elif subtype == "parent_session" and (parent := clean_name(as_text(payload.get("parentSessionId")))):
-            self._events.append(Opened(name, parent=parent))
+            self._events.append(SessionOpened(name, parent=parent))
         else:
             self._skip(f"system.{subtype}")
 

@@ -53,7 +53,7 @@ class Salvage:
     """The end of the last record."""
 
 
-def readable(stretch: bytes) -> str:
+def decode_stretch(stretch: bytes) -> str:
     """The text of a stretch: NULs are no JSON anywhere, a character cut in two becomes U+FFFD."""
     return stretch.replace(b"\0", b"").decode("utf-8", "replace")
 
@@ -65,7 +65,7 @@ def cut_character(stretch: bytes) -> bytes:
     return decoder.getstate()[0]
 
 
-def salvage(
+def salvage_records(
     text: str, is_record: Callable[[dict[str, Any]], bool], *, is_final: bool, nest: str = "", is_cut: bool = False
 ) -> Salvage:
     """The records of a stretch. If more may follow (not final), an open object hides what lies in it.
@@ -76,7 +76,7 @@ def salvage(
     found = Salvage()
     effort, at, torn_from, open_at, is_nested = 0, 0, 0, -1, False
     while (start := _START.search(text, at)) is not None and effort <= EFFORT_MAX * len(text):
-        value, end, is_open = _decoded(text, start.start())
+        value, end, is_open = _decode_object(text, start.start())
         if value is None:
             # The decoder counts the lines before a failure: bytes that are only counted cost a fraction.
             effort += max(end - start.start(), FAILURE_CHARS) + start.start() // FAILURE_CHARS
@@ -112,7 +112,7 @@ def is_blank(text: str) -> bool:
     return not text.strip(NO_TEXT)
 
 
-def _decoded(text: str, at: int) -> tuple[dict[str, Any] | None, int, bool]:
+def _decode_object(text: str, at: int) -> tuple[dict[str, Any] | None, int, bool]:
     """(The object that begins here, its end) or (None, how far the decoder came, whether the text ends inside it)."""
     try:
         value, end = _DECODER.raw_decode(text, at)

@@ -20,10 +20,10 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from ctxgc.adapters.builder import ROLES, Birth, Names, PlainSegment, SegmentBuilder
-from ctxgc.adapters.contract import RESULT_PIECE, Admitted, Cleared, Event, Opened
-from ctxgc.adapters.facts.segment_facts import with_facts
-from ctxgc.adapters.facts.shell_paths import resolve
+from ctxgc.adapters.builder import ROLES, Birth, IdAllocator, PlainSegment, SegmentBuilder
+from ctxgc.adapters.contract import RESULT_PIECE, BodiesCleared, Event, SegmentAdmitted, SessionOpened
+from ctxgc.adapters.facts.segment_facts import add_facts
+from ctxgc.adapters.facts.shell_paths import resolve_path
 from ctxgc.adapters.facts.tool_facts import EDIT_SOURCES_MAX, client_facts
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper, is_piece_name
@@ -74,7 +74,7 @@ def is_segment_document(head: bytes) -> bool:
     return _NAMED.match(head) is not None and _SEGMENTS.search(head) is not None and not is_segment_lines(head)
 
 
-def header_fields(source: str, opened: Opened, version: int = VERSION) -> dict[str, Any]:
+def header_fields(source: str, opened: SessionOpened, version: int = VERSION) -> dict[str, Any]:
     """The header of a session, without empty fields."""
     header = {"format": FORMAT, "version": version, "source": source, "session": opened.session}
     known = {key: getattr(opened, key) for key in ("project", "parent", "parent_segment", "model", "title")}
@@ -126,7 +126,7 @@ def segments_of(records: Iterable[object], project: str = "") -> list[Segment]:
     """
     reader = _Reader({"format": FORMAT, "version": VERSION, "session": FORMAT, "project": project})
     try:
-        return [reader.admitted(record).segment for record in records]
+        return [reader.read_segment(record).segment for record in records]
     except (ValueError, RecursionError) as error:
         raise BadTranscript(f"a malformed segment: {error}") from None
 
@@ -150,7 +150,7 @@ class SegmentLines(LineTranscript):
                 self.source = self._reader.source
                 self._events.append(self._reader.opened)
             elif "kind" in record:
-                self._events += self._reader.events(record)
+                self._events += self._reader.read_record(record)
             elif not {FORGOTTEN_KEY, JOURNAL_KEY, END_KEY} & record.keys():
                 self._skip(record.get("type"))
         except BadTranscript:
@@ -172,10 +172,10 @@ class SegmentDocument(DocumentTranscript):
         reader = _Reader(document)
         self.source = reader.source
         yield reader.opened
-        for record in _items(document.get("segments")):
+        for record in _list_of(document.get("segments")):
             self.records += 1
             try:
-                yield from reader.events(record)
+                yield from reader.read_record(record)
             except (ValueError, RecursionError):
                 self.skipped["malformed_segment"] += 1
 
@@ -194,29 +194,31 @@ class _Reader:
         source = as_text(fields.get("source"))
         self.source = source if _SOURCE.fullmatch(source) else SOURCE_DEFAULT
         told = {key: as_text(fields.get(key)) for key in ("project", "parent", "parent_segment", "model", "title")}
-        self.opened = Opened(session, **told)  # type: ignore[arg-type]  # All of them are strings.
+        self.opened = SessionOpened(session, **told)  # type: ignore[arg-type]  # All of them are strings.
         self._ids: set[str] = set()
-        self._builder = SegmentBuilder(Names(self._ids.__contains__))
+        self._builder = SegmentBuilder(IdAllocator(self._ids.__contains__))
         self._turn = 0
         self._reply = ""
 
-    def events(self, record: object) -> list[Event]:
+    def read_record(self, record: object) -> list[Event]:
         """The segment, and the departure if the segment left the window."""
-        event = self.admitted(record)
+        event = self.read_segment(record)
         reason = as_text(as_dict(record).get("departed"))
-        gone = [Cleared(event.session, (event.segment.id,), _member(Departure, reason))] if reason else []
+        gone = [BodiesCleared(event.session, (event.segment.id,), _enum_member(Departure, reason))] if reason else []
         return [event, *gone]
 
-    def admitted(self, record: object) -> Admitted:
+    def read_segment(self, record: object) -> SegmentAdmitted:
         """One segment. An id that was there before is refused: a session names each of its segments once."""
         fields = as_dict(record)
-        kind = _member(Kind, fields.get("kind"))
-        role = _member(Role, fields.get("role", ROLES.get(kind, Role.USER).value))
+        kind = _enum_member(Kind, fields.get("kind"))
+        role = _enum_member(Role, fields.get("role", ROLES.get(kind, Role.USER).value))
         reply = clean_name(as_text(fields.get("reply")))
-        birth = Birth(self._next_born_turn(fields, kind, role), _number(fields.get("wall_s"), 0.0), reply)
-        birth = birth._replace(place=self._place(fields))
-        make = self._exact if "pieces" in fields else self._plain
-        segment = make(fields, PlainSegment(kind, role, b"", status=_member(Status, fields.get("status", "ok"))), birth)
+        birth = Birth(self._next_born_turn(fields, kind, role), _number_of(fields.get("wall_s"), 0.0), reply)
+        birth = birth._replace(place=self._place_of(fields))
+        make = self._exact_segment if "pieces" in fields else self._plain_segment
+        segment = make(
+            fields, PlainSegment(kind, role, b"", status=_enum_member(Status, fields.get("status", "ok"))), birth
+        )
         is_answered = any(piece.name == RESULT_PIECE for piece in segment.body)
         if kind is Kind.TOOL_CALL and is_answered == (segment.status is Status.PENDING):
             raise ValueError("a tool call has a result unless it is pending (I3)")
@@ -226,31 +228,31 @@ class _Reader:
         segment = replace(
             self._with_facts(segment, fields),
             refs=tuple(redact_texts(_strings(fields.get("refs")))),
-            importance=min(max(_number(fields.get("importance"), 0.5), 0.0), 1.0),
+            importance=min(max(_number_of(fields.get("importance"), 0.5), 0.0), 1.0),
             task=as_text(fields.get("task")),
             tags=_strings(fields.get("tags")),
         )
-        return Admitted(self.opened.session, segment)
+        return SegmentAdmitted(self.opened.session, segment)
 
     def _with_facts(self, segment: Segment, fields: Mapping[str, Any]) -> Segment:
         """The segment with the fields of its record; what a record of an older version leaves out is derived."""
-        paths, command = _paths(fields.get("paths")), clean_name(as_text(fields.get("command")))
+        paths, command = _paths_of(fields.get("paths")), clean_name(as_text(fields.get("command")))
         if "facts" in fields:
-            return replace(segment, paths=paths, command=command, facts=_facts(fields["facts"]))
+            return replace(segment, paths=paths, command=command, facts=_facts_of(fields["facts"]))
         if segment.kind is not Kind.TOOL_CALL:
             return replace(segment, paths=paths, command=command)
         if "pieces" in fields:
             # An older gateway did not know the folder that its paths lie in.
-            paths = tuple(use._replace(path=resolve(use.path, self.opened.project)) for use in paths)
-        [known] = with_facts([segment], self.opened.project)
+            paths = tuple(use._replace(path=resolve_path(use.path, self.opened.project)) for use in paths)
+        [known] = add_facts([segment], self.opened.project)
         return client_facts(known, paths, command)
 
-    def _exact(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
+    def _exact_segment(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
         """An exported segment, with its facts."""
-        skeleton, body = _exact(fields)
+        skeleton, body = _exact_content(fields)
         segment_id = self._own_id(fields)
         return Segment(
-            id=segment_id or self._builder.names.text(plain.role, plain.kind, body[-1].data if body else b""),
+            id=segment_id or self._builder.names.next_text_id(plain.role, plain.kind, body[-1].data if body else b""),
             kind=plain.kind,
             role=plain.role,
             place=birth.place or 0,
@@ -265,7 +267,7 @@ class _Reader:
             has_opaque=fields.get("has_opaque") is True or b'"opaque":' in skeleton,
         )
 
-    def _plain(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
+    def _plain_segment(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
         """A segment written by hand: `text`, and `input` where there is one."""
         tool = clean_name(as_text(fields.get("tool")))
         value = fields.get("input") or {}
@@ -286,11 +288,11 @@ class _Reader:
             number += 1
         return bare if number == 1 else tool_call_id(bare, number)
 
-    def _place(self, fields: Mapping[str, Any]) -> int:
+    def _place_of(self, fields: Mapping[str, Any]) -> int:
         """The place of the record, as long as places grow."""
         builder = self._builder
         builder.next_place = max(as_count(fields.get("place")), builder.next_place)
-        return builder.take_place()
+        return builder.claim_place()
 
     def _next_born_turn(self, fields: Mapping[str, Any], kind: Kind, role: Role) -> int:
         """The turn of the record, else a count: an assistant record is a turn, unless its `reply` is the last one's."""
@@ -302,10 +304,12 @@ class _Reader:
         return as_count(fields["born_turn"]) if "born_turn" in fields else counted
 
 
-def _exact(fields: Mapping[str, Any]) -> tuple[bytes, tuple[Piece, ...]]:
+def _exact_content(fields: Mapping[str, Any]) -> tuple[bytes, tuple[Piece, ...]]:
     """Skeleton and body as they were exported."""
-    skeleton = _data(as_dict(fields.get("skeleton", {"text": "{}"})))
-    pieces = tuple(Piece(as_text(as_dict(item).get("name")), _data(as_dict(item))) for item in _items(fields["pieces"]))
+    skeleton = _piece_data(as_dict(fields.get("skeleton", {"text": "{}"})))
+    pieces = tuple(
+        Piece(as_text(as_dict(item).get("name")), _piece_data(as_dict(item))) for item in _list_of(fields["pieces"])
+    )
     names = {piece.name for piece in pieces if is_piece_name(piece.name)}
     value = json.loads(skeleton)
     if (
@@ -318,24 +322,24 @@ def _exact(fields: Mapping[str, Any]) -> tuple[bytes, tuple[Piece, ...]]:
     return skeleton, pieces
 
 
-def _data(said: Mapping[str, Any]) -> bytes:
+def _piece_data(said: Mapping[str, Any]) -> bytes:
     if "data_b64" in said:
         return b64decode(as_text(said["data_b64"]), validate=True)
     return text_bytes(as_text(said.get("text")))
 
 
-def _paths(value: object) -> tuple[PathUse, ...]:
+def _paths_of(value: object) -> tuple[PathUse, ...]:
     """Paths with their lines, or bare names of files that were mentioned."""
     found: list[PathUse] = []
-    for item in _items(value):
+    for item in _list_of(value):
         use = {"path": item} if isinstance(item, str) else as_dict(item)
-        access = _member(Access, use.get("access", Access.MENTION.value))
+        access = _enum_member(Access, use.get("access", Access.MENTION.value))
         first, last = as_count(use.get("first_line")) or 1, as_count(use.get("last_line")) or LINE_MAX
         found.append(PathUse(as_text(use.get("path")), access, min(first, LINE_MAX), min(last, LINE_MAX)))
     return tuple(found)
 
 
-def _facts(value: object) -> CallFacts:
+def _facts_of(value: object) -> CallFacts:
     """Facts as `segment_fields` writes them. Raises `ValueError` for any other."""
     fields = as_dict(value)
     attempt, recalls = fields.get("attempt"), fields.get("recalls", "")
@@ -347,18 +351,18 @@ def _facts(value: object) -> CallFacts:
     return CallFacts(clean_name(attempt)[:COMMAND_CHARS_MAX], clean_name(recalls)[:COMMAND_CHARS_MAX], **flags)
 
 
-def _member(enum: type[_E], value: object) -> _E:
+def _enum_member(enum: type[_E], value: object) -> _E:
     """The member of this value. Raises `ValueError`."""
     return enum(as_text(value))
 
 
 def _strings(value: object) -> tuple[str, ...]:
-    return tuple(item for item in _items(value) if isinstance(item, str))
+    return tuple(item for item in _list_of(value) if isinstance(item, str))
 
 
-def _items(value: object) -> list[Any]:
+def _list_of(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _number(value: object, default: float) -> float:
+def _number_of(value: object, default: float) -> float:
     return float(value) if isinstance(value, int | float) and -(2**53) < value < 2**53 else default

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
-from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed
+from ctxgc.adapters.contract import BodiesCleared, Event, SegmentAdmitted, SessionOpened, WindowReplaced
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.wrappers import LONE_RESULT_FACTS
-from ctxgc.adapters.json_values import canonical, clean_name
+from ctxgc.adapters.json_values import canonical_json, clean_name
 from ctxgc.adapters.skeletons import cut_result
 from ctxgc.core.segment import Departure, Kind, Role, Segment, Status, text_bytes
 
@@ -62,18 +62,18 @@ class SessionBuilder(SegmentBuilder):
         self._lone: list[LoneResult] = []
         self._lone_bytes = 0
 
-    def note(self, *, project: str = "", model: str = "", title: str = "") -> None:
+    def note_session(self, *, project: str = "", model: str = "", title: str = "") -> None:
         """Note what the log says of the session; what is new becomes an event. Empty values add nothing."""
         noted = {"project": clean_name(project), "model": clean_name(model), "title": clean_name(title)}
         news = {key: value for key, value in noted.items() if value and self.known.get(key) != value}
         if news:
             self.known.update(news)
-            opened = Opened(
+            opened = SessionOpened(
                 self.session, news.get("project", ""), model=news.get("model", ""), title=news.get("title", "")
             )
             self.events.append(opened)
 
-    def text(
+    def admit_text(
         self,
         kind: Kind,
         role: Role,
@@ -88,45 +88,45 @@ class SessionBuilder(SegmentBuilder):
         """
         draft = self.draft_text(kind, role, text_bytes(text), birth, skeleton or {}, facts)
         self.window.insert(len(self.window) if birth.place is None else 0, (draft.id, draft.place))
-        self._admit(draft)
+        self._admit_draft(draft)
         return draft.id
 
-    def call(
+    def begin_call(
         self, call_id: str, tool: str, value: object, birth: Birth, *, cwd: str = "", is_text: bool = False
     ) -> str:
         """A call begins; it is admitted with its result, a user text, or the end of the input. Its id."""
         for draft in [draft for draft in self._open.get(call_id, ()) if draft.birth.turn != birth.turn]:
-            self._end(call_id, draft)
+            self._end_call(call_id, draft)
         if len(self._open.get(call_id, ())) >= SAME_ID_MAX:
-            self._end(call_id, self._open[call_id][0])
+            self._end_call(call_id, self._open[call_id][0])
         while len(self._open) >= OPEN_CALLS_MAX and call_id not in self._open:
             oldest = next(iter(self._open))
-            self._end(oldest, self._open[oldest][0])
+            self._end_call(oldest, self._open[oldest][0])
         draft = self.open_call(call_id, tool, value, birth, is_text=is_text, cwd=cwd)
         self.window.append((draft.id, draft.place))
         if self._lone and (lone := next((one for one in self._lone if one.call_id == call_id), None)):
             self._forget_lone(lone)
-            self.result(call_id, lone.content, lone.is_error, lone.birth.wall_s)
+            self.take_result(call_id, lone.content, lone.is_error, lone.birth.wall_s)
         return draft.id
 
-    def result(self, call_id: str, content: object, is_error: bool | None, wall_s: float = 0.0) -> None:
+    def take_result(self, call_id: str, content: object, is_error: bool | None, wall_s: float = 0.0) -> None:
         """A result arrives: the tool call is admitted whole; a result of no open call waits for its call."""
         draft = self.join_result(call_id, content, is_error)
         if draft is None:
-            birth = Birth(self.turn, wall_s, place=self.take_place())
-            self.take_place()  # For what is no text in it.
-            lone = LoneResult(call_id, content, is_error, birth, len(canonical(content)))
+            birth = Birth(self.turn, wall_s, place=self.claim_place())
+            self.claim_place()  # For what is no text in it.
+            lone = LoneResult(call_id, content, is_error, birth, len(canonical_json(content)))
             self._lone.append(lone)
             self._lone_bytes += lone.size
             while len(self._lone) > LONE_RESULTS_MAX or self._lone_bytes > LONE_BYTES_MAX:
                 self._admit_lone(self._lone[0])
             return
         draft.birth = draft.birth._replace(wall_s=wall_s or draft.birth.wall_s)
-        self._admit(draft)
+        self._admit_draft(draft)
 
     def admit_lone_results(self) -> None:
         """The input ends here for now: open calls are pending, results without a call stand for themselves."""
-        self.show_pending()
+        self.admit_pending()
         for lone in list(self._lone):
             self._admit_lone(lone)
 
@@ -145,10 +145,10 @@ class SessionBuilder(SegmentBuilder):
             birth = lone.birth._replace(place=place + at)
             draft = self.draft_text(Kind.ATTACHMENT, Role.USER, data, birth, skeleton, LONE_RESULT_FACTS)
             self.window.append((draft.id, draft.place))
-            self._admit(draft)
-        self.window.sort(key=_place)
+            self._admit_draft(draft)
+        self.window.sort(key=_place_of)
 
-    def is_open(self, call_id: str) -> bool:
+    def is_call_open(self, call_id: str) -> bool:
         """Whether a call of this id is pending."""
         return call_id in self._open
 
@@ -161,12 +161,12 @@ class SessionBuilder(SegmentBuilder):
         """A user text arrives: what is open will hardly get a result."""
         for _, draft in self._open_calls():
             draft.is_late = True
-        self.show_pending()
+        self.admit_pending()
 
     def end_late_calls(self) -> None:
         """The next reply begins: the late results have had their chance."""
         for call_id, draft in [entry for entry in self._open_calls() if entry[1].is_late]:
-            self._end(call_id, draft)
+            self._end_call(call_id, draft)
 
     def drop_calls(self) -> None:
         """The window is another: no result is awaited any more."""
@@ -175,48 +175,48 @@ class SessionBuilder(SegmentBuilder):
             self._admit_lone(lone)
         self._open.clear()
 
-    def show_pending(self) -> None:
+    def admit_pending(self) -> None:
         """Admit the open calls as pending, each once."""
         for _, draft in self._open_calls():
             if not draft.is_shown:
                 draft.is_shown = True
-                self._admit(draft)
+                self._admit_draft(draft)
 
-    def rewindow(self, slots: Slots, reason: Departure) -> None:
+    def replace_window(self, slots: Slots, reason: Departure) -> None:
         """From now on the window is exactly `slots`."""
         self.window = [slot for slot in slots if slot[0] not in self.cleared]
-        self.events.append(Rewindowed(self.session, tuple(self.window), reason))
+        self.events.append(WindowReplaced(self.session, tuple(self.window), reason))
 
-    def replace(self, ids: Iterable[str], reason: Departure) -> None:
+    def rebuild_window(self, ids: Iterable[str], reason: Departure) -> None:
         """From now on the window is these segments, at fresh places, in this order."""
-        self.rewindow([(segment_id, self.take_place()) for segment_id in ids], reason)
+        self.replace_window([(segment_id, self.claim_place()) for segment_id in ids], reason)
 
-    def clear(self, ids: Sequence[str], reason: Departure) -> None:
+    def clear_bodies(self, ids: Sequence[str], reason: Departure) -> None:
         """The host dropped the bodies of these; they do not come back with a branch."""
         self.cleared.update(ids)
         self.window = [slot for slot in self.window if slot[0] not in self.cleared]
-        self.events.append(Cleared(self.session, tuple(ids), reason))
+        self.events.append(BodiesCleared(self.session, tuple(ids), reason))
 
     def _open_calls(self) -> Iterator[tuple[str, Draft]]:
         for call_id, drafts in self._open.items():
             for draft in drafts:
                 yield call_id, draft
 
-    def _admit(self, draft: Draft) -> Segment:
+    def _admit_draft(self, draft: Draft) -> Segment:
         segment = draft.segment()
-        self.events.append(Admitted(self.session, segment))
+        self.events.append(SegmentAdmitted(self.session, segment))
         return segment
 
-    def _end(self, call_id: str, draft: Draft) -> None:
+    def _end_call(self, call_id: str, draft: Draft) -> None:
         """The call ends without a result: an error that nothing was printed of."""
         waiting = self._open[call_id]
         waiting.remove(draft)
         if not waiting:
             del self._open[call_id]
-        draft.answer(None, None)
+        draft.add_result(None, None)
         draft.status = Status.ERROR
-        self._admit(draft)
+        self._admit_draft(draft)
 
 
-def _place(slot: tuple[str, int]) -> int:
+def _place_of(slot: tuple[str, int]) -> int:
     return slot[1]

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ctxgc.adapters.contract import RESULT_PIECE, Admitted, Event, Opened, Used
-from ctxgc.adapters.facts.segment_facts import with_facts
-from ctxgc.adapters.facts.tool_facts import facts_of
+from ctxgc.adapters.contract import RESULT_PIECE, Event, ReplyBilled, SegmentAdmitted, SessionOpened
+from ctxgc.adapters.facts.segment_facts import add_facts
+from ctxgc.adapters.facts.tool_facts import facts_of_call
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
-from ctxgc.adapters.transcripts.json_document import DocumentTranscript, digest_of
+from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
 from ctxgc.adapters.wire.openai_chat import read_messages
 from ctxgc.adapters.wire.rendering import encode_json
@@ -55,7 +55,7 @@ def is_tau_bench(head: bytes) -> bool:
 class _Trajectory:
     """A session in its wrapping. The mappings are by index of the message."""
 
-    opened: Opened
+    opened: SessionOpened
     messages: list[dict[str, Any]]
     kinds: Mapping[int, Kind] = field(default_factory=dict)
     actions: Mapping[int, str] = field(default_factory=dict)
@@ -69,16 +69,16 @@ class MiniSweAgent(DocumentTranscript):
     source = "mini_swe_agent"
 
     def _events(self, document: Any, digest: str) -> Iterator[Event]:
-        messages = _messages(document, "messages")
+        messages = _messages_of(document, "messages")
         self.records = len(messages)
         config = as_dict(as_dict(document.get("info")).get("config"))
         cwd = as_text(as_dict(config.get("environment")).get("cwd"))
         model = as_text(as_dict(config.get("model")).get("model_name"))
         session = clean_name(as_text(document.get("instance_id"))) or digest
         walls = {index: _wall_s(message) for index, message in enumerate(messages)}
-        opened = Opened(session, project=cwd, model=model, title=session)
+        opened = SessionOpened(session, project=cwd, model=model, title=session)
         yield from _events_of(_Trajectory(opened=opened, messages=messages, walls=walls), self.skipped)
-        yield from _usage(session, messages)
+        yield from _bills_of(session, messages)
 
 
 class SweAgent(DocumentTranscript):
@@ -87,12 +87,12 @@ class SweAgent(DocumentTranscript):
     source = "swe_agent"
 
     def _events(self, document: Any, digest: str) -> Iterator[Event]:
-        messages = _messages(document, "history")
+        messages = _messages_of(document, "history")
         self.records = len(messages)
         session = clean_name(as_text(document.get("instance_id"))) or digest
         title = as_text(document.get("environment"))
         kinds, actions = _observations(messages)
-        run = _Trajectory(opened=Opened(session, title=title), messages=messages, kinds=kinds, actions=actions)
+        run = _Trajectory(opened=SessionOpened(session, title=title), messages=messages, kinds=kinds, actions=actions)
         yield from _events_of(run, self.skipped)
 
 
@@ -108,11 +108,12 @@ class TauBench(LineTranscript):
         if "traj" not in record:
             self._skip(record.get("type"))
             return True
-        session = f"task{_number(record.get('task_id'))}-trial{_number(record.get('trial'))}-{digest_of(line)[:8]}"
+        task, trial = _trial_number(record.get("task_id")), _trial_number(record.get("trial"))
+        session = f"task{task}-trial{trial}-{document_digest(line)[:8]}"
         try:
-            messages = _messages(record, "traj")
+            messages = _messages_of(record, "traj")
             self._events += _events_of(
-                _Trajectory(opened=Opened(session, title=session), messages=messages), self.skipped
+                _Trajectory(opened=SessionOpened(session, title=session), messages=messages), self.skipped
             )
         except (BadTranscript, ValueError, RecursionError):
             self._skip("malformed")
@@ -122,7 +123,7 @@ class TauBench(LineTranscript):
         return "traj" in value
 
 
-def _messages(document: Any, key: str) -> list[dict[str, Any]]:
+def _messages_of(document: Any, key: str) -> list[dict[str, Any]]:
     """The list of messages under this key. Raises `BadTranscript` where there is none."""
     messages = document.get(key) if isinstance(document, dict) else None
     if not isinstance(messages, list):
@@ -136,9 +137,9 @@ def _events_of(run: _Trajectory, skipped: Counter[str]) -> list[Event]:
     window, indexes = read_messages(request, run.kinds)
     skipped.update(window.skipped)
     session = run.opened.session
-    known = with_facts(window.segments, run.opened.project)
+    known = add_facts(window.segments, run.opened.project)
     segments = (_with_wrapping(run, segment, index) for segment, index in zip(known, indexes, strict=True))
-    return [run.opened, *(Admitted(session, segment) for segment in segments)]
+    return [run.opened, *(SegmentAdmitted(session, segment) for segment in segments)]
 
 
 def _wire_message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,13 +156,13 @@ def _with_wrapping(run: _Trajectory, segment: Segment, index: int) -> Segment:
     wall_s = run.walls.get(index, 0.0)
     action = run.actions.get(index, "")
     if action:
-        facts = facts_of("bash", {"command": action}, run.opened.project)
+        facts = facts_of_call("bash", {"command": action}, run.opened.project)
         return replace(segment, wall_s=wall_s, paths=facts.paths, command=facts.command)
     command = segment.command or ("demonstration" if segment.kind is Kind.ATTACHMENT else "")
-    return replace(segment, wall_s=wall_s, status=_status(segment), command=command)
+    return replace(segment, wall_s=wall_s, status=_status_of(segment), command=command)
 
 
-def _status(segment: Segment) -> Status:
+def _status_of(segment: Segment) -> Status:
     """A shell's return code other than 0 is an error, whatever the host says."""
     result = next((piece for piece in segment.body if piece.name == RESULT_PIECE), None)
     code = _RETURN_CODE.match(result.text[:64]) if result else None
@@ -183,7 +184,7 @@ def _observations(messages: list[dict[str, Any]]) -> tuple[dict[int, Kind], dict
     return kinds, actions
 
 
-def _usage(session: str, messages: list[dict[str, Any]]) -> Iterator[Event]:
+def _bills_of(session: str, messages: list[dict[str, Any]]) -> Iterator[Event]:
     """The bill of each reply that has a bill."""
     replies = (message for message in messages if message.get("role") == "assistant")
     for turn, message in enumerate(replies):
@@ -191,7 +192,7 @@ def _usage(session: str, messages: list[dict[str, Any]]) -> Iterator[Event]:
         usage = as_dict(response.get("usage"))
         if usage:
             cached = as_count(as_dict(usage.get("prompt_tokens_details")).get("cached_tokens"))
-            yield Used(
+            yield ReplyBilled(
                 session,
                 turn,
                 as_text(response.get("model")),
@@ -208,5 +209,5 @@ def _wall_s(message: Mapping[str, Any]) -> float:
     return float(stamp) if isinstance(stamp, int | float) and 0 < stamp < 2**40 else 0.0
 
 
-def _number(value: object) -> str:
+def _trial_number(value: object) -> str:
     return str(value) if isinstance(value, int) else "?"

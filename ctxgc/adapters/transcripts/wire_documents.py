@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ctxgc.adapters.contract import Admitted, Event, Opened, Rewindowed
-from ctxgc.adapters.facts.segment_facts import with_facts
+from ctxgc.adapters.contract import Event, SegmentAdmitted, SessionOpened, WindowReplaced
+from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.json_values import as_dict, as_text, clean_name
-from ctxgc.adapters.transcripts.json_document import DocumentTranscript, digest_of, document_of
-from ctxgc.adapters.transcripts.resync import NO_TEXT, is_blank, readable, salvage
+from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest, document_of
+from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch, is_blank, salvage_records
 from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
 from ctxgc.adapters.wire.openai_chat import OpenAiChat
 from ctxgc.adapters.wire.openai_responses import OpenAiResponses
@@ -65,19 +65,19 @@ def is_openai_chat(head: bytes) -> bool:
 
 def _messages_in(head: bytes) -> Iterator[dict[str, Any]]:
     """The messages and items on the first bytes of a document or of lines, the last of them perhaps cut."""
-    start = readable(head).lstrip(NO_TEXT)
+    start = decode_stretch(head).lstrip(NO_TEXT)
     if not start.startswith(("[", "{")):
         return
-    for record in salvage(start, _is_message, is_final=True).records:
-        values = [record, *(item for key in LIST_KEYS for item in _list(record.get(key)))]
-        yield from (value for value in values if isinstance(value, dict) and not _is_of_a_host(value))
+    for record in salvage_records(start, _is_message, is_final=True).records:
+        values = [record, *(item for key in LIST_KEYS for item in _list_of(record.get(key)))]
+        yield from (value for value in values if isinstance(value, dict) and not _is_host_record(value))
 
 
 def _is_message(value: dict[str, Any]) -> bool:
     return "role" in value or "call_id" in value
 
 
-def _list(value: object) -> list[Any]:
+def _list_of(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
@@ -85,7 +85,7 @@ def _list_or_text(value: object) -> bool:
     return isinstance(value, list | str) and bool(value)
 
 
-def _is_of_a_host(value: dict[str, Any]) -> bool:
+def _is_host_record(value: dict[str, Any]) -> bool:
     """Whether a record wraps its message, as the logs of hosts do."""
     return "message" in value or "payload" in value or "sessionId" in value
 
@@ -93,7 +93,7 @@ def _is_of_a_host(value: dict[str, Any]) -> bool:
 def _block_types(message: dict[str, Any]) -> set[str]:
     if message.get("role") not in CHAT_ROLES:
         return set()
-    return {as_text(as_dict(block).get("type")) for block in _list(message.get("content"))}
+    return {as_text(as_dict(block).get("type")) for block in _list_of(message.get("content"))}
 
 
 def list_holders(data: bytes, list_key: str) -> list[dict[str, Any]]:
@@ -108,13 +108,13 @@ def list_holders(data: bytes, list_key: str) -> list[dict[str, Any]]:
     else:
         is_one = isinstance(document, list) or list_key in as_dict(document)
         return [{list_key: document} if isinstance(document, list) else document if is_one else {list_key: [document]}]
-    text = readable(data)
-    found = salvage(text, lambda value: _is_message(value) or list_key in value, is_final=True)
+    text = decode_stretch(data)
+    found = salvage_records(text, lambda value: _is_message(value) or list_key in value, is_final=True)
     if not found.records or found.torn or not is_blank(text[found.end :]):
         raise BadTranscript("neither a document nor whole lines")
     requests = [record for record in found.records if isinstance(record.get(list_key), list)]
     holders = requests or [{list_key: found.records}]
-    return [{"session": digest_of(encode_json(holder[list_key][:1]))} | holder for holder in holders]
+    return [{"session": document_digest(encode_json(holder[list_key][:1]))} | holder for holder in holders]
 
 
 def session_of(holder: dict[str, Any], digest: str) -> str:
@@ -144,17 +144,17 @@ class _WireDocument(DocumentTranscript):
             self.records = max(self.records, len(holder[self.list_key]))
             session = session_of(holder, digest)
             if session not in windows:
-                yield Opened(session, model=clean_name(as_text(holder.get("model"))))
+                yield SessionOpened(session, model=clean_name(as_text(holder.get("model"))))
             windows[session] = {segment.id: segment for segment in self._segments(holder)}
             for segment in windows[session].values():
                 known = admitted.get((session, segment.id))
                 if known is None or (known.status is Status.PENDING and segment.status is not Status.PENDING):
                     admitted[session, segment.id] = segment
-                    yield Admitted(session, segment)
+                    yield SegmentAdmitted(session, segment)
         for session, window in windows.items():
             if any(name == session and id_ not in window for name, id_ in admitted):
                 slots = tuple((segment.id, place) for place, segment in enumerate(window.values()))
-                yield Rewindowed(session, slots, Departure.HOST_COMPACTED)
+                yield WindowReplaced(session, slots, Departure.HOST_COMPACTED)
 
 
 class AnthropicDocument(_WireDocument):
@@ -166,7 +166,7 @@ class AnthropicDocument(_WireDocument):
     def _segments(self, holder: dict[str, Any]) -> list[Segment]:
         window = AnthropicMessages().parse(encode_json(holder))
         self.skipped.update(window.skipped)
-        return with_facts(window.segments, "")
+        return add_facts(window.segments, "")
 
 
 class ResponsesDocument(_WireDocument):
@@ -180,7 +180,7 @@ class ResponsesDocument(_WireDocument):
         items = [{"role": "user", "content": said}] if isinstance(said, str) else said
         window = OpenAiResponses().parse(encode_json(holder | {self.list_key: items}))
         self.skipped.update(window.skipped)
-        return with_facts(window.segments, "")
+        return add_facts(window.segments, "")
 
 
 class OpenAiChatDocument(_WireDocument):
@@ -192,4 +192,4 @@ class OpenAiChatDocument(_WireDocument):
     def _segments(self, holder: dict[str, Any]) -> list[Segment]:
         window = OpenAiChat().parse(encode_json(holder))
         self.skipped.update(window.skipped)
-        return with_facts(window.segments, "")
+        return add_facts(window.segments, "")

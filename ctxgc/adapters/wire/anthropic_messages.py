@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any
 
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
-from ctxgc.adapters.host_texts.dialects import texts_of
-from ctxgc.adapters.host_texts.folds import read_result
+from ctxgc.adapters.host_texts.dialects import host_texts_of
+from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.host_texts.wrappers import typed_words
-from ctxgc.adapters.skeletons import place_strings
+from ctxgc.adapters.skeletons import locate_strings
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.rendering import (
@@ -31,9 +31,9 @@ from ctxgc.adapters.wire.rendering import (
     Thought,
     calls_of,
     encode_json,
-    lines,
+    group_replies,
+    lines_of,
     object_input,
-    replies,
     splice_window,
 )
 from ctxgc.core.errors import BadTranscript
@@ -63,7 +63,7 @@ class AnthropicMessages:
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Strings are decoded once; what is not text is only skipped."""
-        return read_json(request, lambda text: _parse(text, ListBuilder(texts_of(agent))))
+        return read_json(request, lambda text: _parse(text, ListBuilder(host_texts_of(agent))))
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """See `WireFormat.splice`."""
@@ -77,23 +77,23 @@ class AnthropicMessages:
         evicted thinking, blank text, and blocks of other APIs. A window that starts with the assistant gets a user
         message before it, because the API wants one.
         """
-        shown = [line for line in lines(slots) if _is_shown(line)]
+        shown = [line for line in lines_of(slots) if _is_rendered(line)]
         front = next((i for i, line in enumerate(shown) if not _is_system(line)), len(shown))
         system = [{"type": "text", "text": line.text} for line in shown[:front] if isinstance(line, SpokenText)]
-        messages = _messages(shown[front:])
+        messages = _render_messages(shown[front:])
         return encode_json({"system": system, "messages": messages} if system else {"messages": messages})
 
 
 def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
     messages = text.extent
-    if text.first(text.extent) == b"{":
+    if text.first_byte(text.extent) == b"{":
         fields = text.members(text.extent)
         if "messages" not in fields:
             raise BadTranscript("no `messages` in this request")
         messages = fields["messages"]
         if "system" in fields:
             _parse_texts(text, fields["system"], builder, Kind.SYSTEM, Role.SYSTEM)
-    if text.first(messages) != b"[":
+    if text.first_byte(messages) != b"[":
         raise BadTranscript("`messages` is not a list")
     for index, extent in enumerate(text.elements(messages)):
         _parse_message(text, extent, builder, index)
@@ -101,13 +101,13 @@ def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
 
 
 def _parse_message(text: JsonText, extent: Extent, builder: ListBuilder, index: int) -> None:
-    if text.first(extent) != b"{":
+    if text.first_byte(extent) != b"{":
         builder.skipped["message"] += 1
         return
     fields = text.members(extent)
     role = text.string(fields.get("role"))
     content = fields.get("content")
-    builder.message(index, role == "assistant")
+    builder.begin_message(index, role == "assistant")
     if content is None or role not in ("user", "assistant", "system"):
         builder.skipped[f"role {role}"[:40]] += 1
     elif role == "assistant":
@@ -118,11 +118,13 @@ def _parse_message(text: JsonText, extent: Extent, builder: ListBuilder, index: 
         _parse_texts(text, content, builder, Kind.SYSTEM, Role.SYSTEM)
 
 
-def _blocks(text: JsonText, content: Extent, builder: ListBuilder) -> list[tuple[str, Extent, dict[str, Extent]]]:
+def _content_blocks(
+    text: JsonText, content: Extent, builder: ListBuilder
+) -> list[tuple[str, Extent, dict[str, Extent]]]:
     """(type, extent, members) of each block of a list."""
     found = []
-    for extent in text.elements(content) if text.first(content) == b"[" else ():
-        if text.first(extent) == b"{":
+    for extent in text.elements(content) if text.first_byte(content) == b"[" else ():
+        if text.first_byte(extent) == b"{":
             fields = text.members(extent)
             found.append((text.string(fields.get("type")), extent, fields))
         else:
@@ -132,52 +134,52 @@ def _blocks(text: JsonText, content: Extent, builder: ListBuilder) -> list[tuple
 
 def _parse_texts(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
     """The user's or the system's content: texts, results of calls, and blocks that are not text."""
-    if text.first(said) == b'"':
+    if text.first_byte(said) == b'"':
         _add_text(text, kind, role, said, builder)
-        builder.block(said)
-    for block, extent, fields in _blocks(text, said, builder):
+        builder.end_block(said)
+    for block, extent, fields in _content_blocks(text, said, builder):
         if block == "text":
             if kind is Kind.SYSTEM and text.string(fields.get("text")).startswith(BILLING_LINE):
                 continue
             _add_text(text, kind, role, fields.get("text"), builder)
         elif block == "tool_result":
             is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None
-            result = read_result(text, fields.get("content"), unfolds=builder.unfolds)
-            builder.result(text.string(fields.get("tool_use_id")), result, is_error)
+            result = read_folded_result(text, fields.get("content"), unfolds=builder.has_folds)
+            builder.add_result(text.string(fields.get("tool_use_id")), result, is_error)
         else:
-            builder.opaque(kind, role, text.value(extent))
+            builder.add_opaque(kind, role, text.value(extent))
         _end_block(text, block, extent, fields, builder)
 
 
 def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: ListBuilder) -> None:
     said = text.string(extent)
     if kind is Kind.USER:
-        builder.user_text(said, extent)
+        builder.add_user_text(said, extent)
     elif role is Role.SYSTEM and (words := typed_words(said)) is not None:
-        builder.text(Kind.USER, Role.USER, words, None)  # Some models get what the user typed as a system message.
+        builder.add_text(Kind.USER, Role.USER, words, None)  # Some models get what the user typed as a system message.
     else:
-        builder.text(kind, role, said, extent)
+        builder.add_text(kind, role, said, extent)
 
 
 def _parse_assistant(text: JsonText, content: Extent, builder: ListBuilder) -> None:
-    if text.first(content) == b'"':
-        builder.text(Kind.ASSISTANT, Role.ASSISTANT, text.string(content), content)
-        builder.block(content)
-    blocks = _blocks(text, content, builder)
+    if text.first_byte(content) == b'"':
+        builder.add_text(Kind.ASSISTANT, Role.ASSISTANT, text.string(content), content)
+        builder.end_block(content)
+    blocks = _content_blocks(text, content, builder)
     if any(block == "redacted_thinking" or text.string(fields.get("signature")) for block, _, fields in blocks):
-        builder.sign()
+        builder.note_signature()
     for block, extent, fields in blocks:
         if block == "text":
-            builder.text(Kind.ASSISTANT, Role.ASSISTANT, text.string(fields.get("text")), fields.get("text"))
+            builder.add_text(Kind.ASSISTANT, Role.ASSISTANT, text.string(fields.get("text")), fields.get("text"))
         elif block == "thinking":
             thought = fields.get("thinking")
-            builder.thinking(text.string(thought), text.string(fields.get("signature")), thought)
+            builder.add_thinking(text.string(thought), text.string(fields.get("signature")), thought)
         elif block == "tool_use":
             value = text.value(fields["input"]) if "input" in fields else {}
-            places = partial(place_strings, text, fields["input"]) if "input" in fields else None
-            builder.call(text.string(fields.get("id")), text.string(fields.get("name")), value, places)
+            places = partial(locate_strings, text, fields["input"]) if "input" in fields else None
+            builder.add_call(text.string(fields.get("id")), text.string(fields.get("name")), value, places)
         else:
-            builder.opaque(Kind.ASSISTANT, Role.ASSISTANT, text.value(extent))
+            builder.add_opaque(Kind.ASSISTANT, Role.ASSISTANT, text.value(extent))
         _end_block(text, block, extent, fields, builder)
 
 
@@ -185,18 +187,18 @@ def _end_block(text: JsonText, block: str, extent: Extent, fields: dict[str, Ext
     """Note the block with its cache marks: a mark on a part of a result counts as one on the result."""
     lives_s = mark_lives(text, fields.get("cache_control"))
     content = fields.get("content")
-    is_list = block == "tool_result" and content is not None and text.first(content) == b"["
-    if is_list and content is not None and _MARK in text.raw(content):
-        parts = [text.members(part) for part in text.elements(content) if text.first(part) == b"{"]
+    is_list = block == "tool_result" and content is not None and text.first_byte(content) == b"["
+    if is_list and content is not None and _MARK in text.raw_bytes(content):
+        parts = [text.members(part) for part in text.elements(content) if text.first_byte(part) == b"{"]
         lives_s += tuple(life_s for part in parts for life_s in mark_lives(text, part.get("cache_control")))
-    is_blank = block == "text" and ("text" not in fields or not text.raw(fields["text"]).strip(_BLANK))
+    is_blank = block == "text" and ("text" not in fields or not text.raw_bytes(fields["text"]).strip(_BLANK))
     has_room = "cache_control" not in fields or bool(lives_s)  # A null in its place leaves no room for a mark.
-    builder.block(extent, lives_s, may_carry=block in MARKABLE and has_room and not is_blank)
+    builder.end_block(extent, lives_s, may_carry=block in MARKABLE and has_room and not is_blank)
 
 
 def mark_lives(text: JsonText, mark: Extent | None) -> tuple[float, ...]:
     """The life of a `cache_control`, if there is one: only an object is a mark."""
-    if mark is None or text.first(mark) != b"{":
+    if mark is None or text.first_byte(mark) != b"{":
         return ()
     return (LONG_LIFE_S if text.string(text.members(mark).get("ttl")) == "1h" else SHORT_LIFE_S,)
 
@@ -205,7 +207,7 @@ def _is_system(line: Line) -> bool:
     return isinstance(line, SpokenText) and line.role in (Role.SYSTEM, Role.DEVELOPER)
 
 
-def _is_shown(line: Line) -> bool:
+def _is_rendered(line: Line) -> bool:
     if isinstance(line, Thought):
         return bool(line.signature)
     if isinstance(line, Opaque):
@@ -218,17 +220,17 @@ def _type_of(block: Any) -> str:
     return str(block.get("type", "")) if isinstance(block, dict) else ""
 
 
-def _messages(shown: list[Line]) -> list[dict[str, Any]]:
+def _render_messages(shown: list[Line]) -> list[dict[str, Any]]:
     """Alternating messages: every group of calls is followed at once by all its results."""
     messages: list[dict[str, Any]] = []
     left = len(shown)
-    for group in replies(shown):
+    for group in group_replies(shown):
         left -= len(group)
         is_assistant = group[0].role is Role.ASSISTANT
-        _add_blocks(messages, "assistant" if is_assistant else "user", [_block(line) for line in group])
+        _add_blocks(messages, "assistant" if is_assistant else "user", [_render_block(line) for line in group])
         calls = calls_of(group)
         if left or any(call.result is not None for call in calls):
-            _add_blocks(messages, "user", [_result_block(call) for call in calls])
+            _add_blocks(messages, "user", [_render_result(call) for call in calls])
     if messages and messages[0]["role"] == "assistant":
         messages.insert(0, {"role": "user", "content": [{"type": "text", "text": SESSION_START}]})
     return messages
@@ -247,7 +249,7 @@ def _add_blocks(messages: list[dict[str, Any]], role: str, blocks: list[dict[str
         messages.append({"role": role, "content": blocks})
 
 
-def _block(line: Line) -> dict[str, Any]:
+def _render_block(line: Line) -> dict[str, Any]:
     match line:
         case SpokenText():
             return {"type": "text", "text": line.text}
@@ -259,7 +261,7 @@ def _block(line: Line) -> dict[str, Any]:
             return dict(line.block)
 
 
-def _result_block(call: Call) -> dict[str, Any]:
+def _render_result(call: Call) -> dict[str, Any]:
     text = NO_RESULT if call.result is None else call.result
     if call.is_error and not text.strip():
         text = NO_OUTPUT

@@ -59,23 +59,23 @@ class JsonText:
         self._scanned = data if scanned is None else scanned
         self.extent = Extent(len(data) - len(data.lstrip()), len(data.rstrip()))
 
-    def first(self, extent: Extent) -> bytes:
+    def first_byte(self, extent: Extent) -> bytes:
         """The value's first byte, which tells its type: `{`, `[`, `"`, or another for numbers and words."""
         return self.data[extent.start : extent.start + 1]
 
-    def raw(self, extent: Extent) -> bytes:
+    def raw_bytes(self, extent: Extent) -> bytes:
         """The value's own bytes."""
         return self.data[extent.start : extent.end]
 
     def members(self, extent: Extent) -> dict[str, Extent]:
         """An object's members in order. An object with a key twice is refused: no rule says which value counts."""
-        fields = _checked(_OBJECT.decode, memoryview(self._scanned)[extent.start : extent.end])
-        found, end = self._placed(fields, extent.start)
+        fields = _read_checked(_OBJECT.decode, memoryview(self._scanned)[extent.start : extent.end])
+        found, end = self._locate_members(fields, extent.start)
         if end != extent.end:
-            raise _twice()
+            raise _duplicate_key_error()
         return found
 
-    def _placed(self, fields: dict[str, msgspec.Raw], position: int) -> tuple[dict[str, Extent], int]:
+    def _locate_members(self, fields: dict[str, msgspec.Raw], position: int) -> tuple[dict[str, Extent], int]:
         """Where the members of the object that begins here lie, and where the object ends."""
         scanned = self._scanned
         found: dict[str, Extent] = {}
@@ -85,12 +85,12 @@ class JsonText:
             raw = bytes(member)
             # No JSON value starts with another one and a comma, so equal bytes are the same value, not a lookalike.
             if key is None or not scanned.startswith(raw, key.end()):
-                raise _twice()
+                raise _duplicate_key_error()
             position = key.end() + len(raw)
             found[name] = Extent(key.end(), position)
         closing = _CLOSING.match(scanned, position)
         if closing is None:
-            raise _twice()
+            raise _duplicate_key_error()
         return found, closing.end()
 
     def elements(self, extent: Extent) -> list[Extent]:
@@ -98,7 +98,7 @@ class JsonText:
         scanned = self._scanned
         found: list[Extent] = []
         position = extent.start
-        for raw in _checked(_ARRAY.decode, memoryview(scanned)[extent.start : extent.end]):
+        for raw in _read_checked(_ARRAY.decode, memoryview(scanned)[extent.start : extent.end]):
             before = _BEFORE_ELEMENT.match(scanned, position)
             assert before is not None  # The decoder has seen it.
             position = before.end() + len(memoryview(raw))
@@ -110,27 +110,27 @@ class JsonText:
         scanned = self._scanned
         found: list[dict[str, Extent]] = []
         position = extent.start
-        for fields in _checked(_OBJECTS.decode, memoryview(scanned)[extent.start : extent.end]):
+        for fields in _read_checked(_OBJECTS.decode, memoryview(scanned)[extent.start : extent.end]):
             before = _BEFORE_ELEMENT.match(scanned, position)
             assert before is not None  # The decoder has seen it.
-            placed, position = self._placed(fields, before.end())
+            placed, position = self._locate_members(fields, before.end())
             found.append(placed)
         return found
 
     def value(self, extent: Extent) -> Any:
         """The value itself. Lone surrogates survive; numbers that Python cannot hold are refused."""
         if self._scanned is self.data:
-            return _checked(_ANY.decode, memoryview(self.data)[extent.start : extent.end])
-        return _checked(_loads, self.data[extent.start : extent.end])
+            return _read_checked(_ANY.decode, memoryview(self.data)[extent.start : extent.end])
+        return _read_checked(_loads, self.data[extent.start : extent.end])
 
     def string(self, extent: Extent | None) -> str:
         """The value, or an empty string for any other value."""
-        if extent is None or self.first(extent) != b'"':
+        if extent is None or self.first_byte(extent) != b'"':
             return ""
         text: str = self.value(extent)
         return text
 
-    def head(self, extent: Extent, chars: int) -> Extent:
+    def head_extent(self, extent: Extent, chars: int) -> Extent:
         """Where the first characters of a string lie, its quote among them."""
         position = extent.start + 1
         for unit in _UNIT.finditer(self.data, position, extent.end - 1):
@@ -162,7 +162,7 @@ def read_json(data: bytes, read: Callable[[JsonText], _T]) -> _T:
         return read(JsonText(data, masked))
 
 
-def spliced(data: bytes, edits: list[tuple[Extent, bytes]]) -> bytes:
+def splice_bytes(data: bytes, edits: list[tuple[Extent, bytes]]) -> bytes:
     """`data` with each extent replaced, everything else copied; the same object if there are no edits (I5)."""
     if not edits:
         return data
@@ -185,7 +185,7 @@ def json_string(text: str) -> bytes:
         return json.dumps(text).encode()
 
 
-def _checked(read: Callable[[Any], _T], data: Any) -> _T:
+def _read_checked(read: Callable[[Any], _T], data: Any) -> _T:
     try:
         return read(data)
     except RecursionError:
@@ -195,14 +195,14 @@ def _checked(read: Callable[[Any], _T], data: Any) -> _T:
 
 
 def _loads(data: bytes) -> Any:
-    return json.loads(data.decode(), parse_constant=_refused, parse_float=_finite)
+    return json.loads(data.decode(), parse_constant=_refuse_constant, parse_float=_finite_float)
 
 
-def _refused(word: str) -> NoReturn:
+def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
-def _finite(digits: str) -> float:
+def _finite_float(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
         raise ValueError(f"{digits} is out of range")
@@ -213,5 +213,5 @@ def _mask_lone_surrogate(escape: re.Match[bytes]) -> bytes:
     return b"\\ufffd" if escape[1] else escape[0]
 
 
-def _twice() -> BadTranscript:
+def _duplicate_key_error() -> BadTranscript:
     return BadTranscript("an object names a key twice")

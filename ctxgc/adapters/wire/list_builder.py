@@ -17,7 +17,7 @@ from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
 from ctxgc.adapters.contract import INPUT_SPAN, Span, WireBlock, WireWindow
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.folds import FoldedResult
-from ctxgc.adapters.host_texts.wrappers import LONE_RESULT_FACTS, AnyTexts, HostTexts
+from ctxgc.adapters.host_texts.wrappers import LONE_RESULT_FACTS, HostTexts, UnknownAgentTexts
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, cut_result, is_deeper
 from ctxgc.adapters.wire.json_spans import Extent
 from ctxgc.core.errors import BadTranscript
@@ -29,7 +29,7 @@ class ListBuilder(SegmentBuilder):
 
     def __init__(self, texts: HostTexts | None = None) -> None:
         super().__init__()
-        self._texts = texts or AnyTexts()
+        self._texts = texts or UnknownAgentTexts()
         self.skipped: Counter[str] = Counter()
         self.messages: list[int] = []
         """For each segment the message it comes from."""
@@ -47,7 +47,7 @@ class ListBuilder(SegmentBuilder):
         """Ids of what the assistant said in this run of its messages."""
         self._is_signed = False
 
-    def message(self, index: int, is_assistant: bool) -> None:
+    def begin_message(self, index: int, is_assistant: bool) -> None:
         """The next message of the list begins. Each of the assistant's is a turn."""
         if is_assistant and not self._speaks_assistant:
             self._open.clear()  # Hosts reuse ids: a late result must not answer a call of an older reply.
@@ -58,7 +58,7 @@ class ListBuilder(SegmentBuilder):
         self._speaks_assistant = is_assistant
         self._message = index
 
-    def sign(self) -> None:
+    def note_signature(self) -> None:
         """A signature stands in this run of the assistant's messages, which APIs join: none of them has a span.
 
         The results of the run's calls come later, in messages of the user or the tool, and have theirs.
@@ -68,51 +68,51 @@ class ListBuilder(SegmentBuilder):
             self._spans.pop(id_, None)
 
     @property
-    def unfolds(self) -> bool:
+    def has_folds(self) -> bool:
         """Whether results of this list may end in folds."""
         return self._texts.unfolds
 
-    def user_text(self, text: str, extent: Extent | None) -> None:
+    def add_user_text(self, text: str, extent: Extent | None) -> None:
         """A text in the user's name: the user's, or the host's own."""
         kind, words, facts = self._texts.read_text(text)
         # A part of a text has no place of its own: what stands around the user's words stays as well.
-        self.text(kind, Role.USER, words, extent if words == text else None, facts)
+        self.add_text(kind, Role.USER, words, extent if words == text else None, facts)
 
-    def text(self, kind: Kind, role: Role, text: str, extent: Extent | None, facts: Facts = NO_CALL_FACTS) -> None:
+    def add_text(self, kind: Kind, role: Role, text: str, extent: Extent | None, facts: Facts = NO_CALL_FACTS) -> None:
         """A text. White space alone is no segment: the APIs refuse or ignore such a text."""
         if text.isspace() or not text:
             return
-        draft = self._add(self.draft_text(kind, role, text_bytes(text), self._birth, {}, facts))
+        draft = self._add_draft(self.draft_text(kind, role, text_bytes(text), self._birth, {}, facts))
         if extent is not None and not self._is_signed:
             self._spans[draft.id] = [Span("text", *extent)]
 
-    def thinking(self, text: str, signature: str, extent: Extent | None) -> None:
+    def add_thinking(self, text: str, signature: str, extent: Extent | None) -> None:
         """Thinking, with the signature that it has of its own: whoever reads one calls `sign` too."""
         if not text and not signature:
             return
         skeleton: dict[str, object] = {"signature": signature} if signature else {}
         data = text_bytes(text)
-        draft = self._add(self.draft_text(Kind.THINKING, Role.ASSISTANT, data, self._birth, skeleton))
+        draft = self._add_draft(self.draft_text(Kind.THINKING, Role.ASSISTANT, data, self._birth, skeleton))
         if extent is not None and text and not self._is_signed:
             self._spans[draft.id] = [Span("thinking", *extent)]
 
-    def opaque(self, kind: Kind, role: Role, block: Any) -> None:
+    def add_opaque(self, kind: Kind, role: Role, block: Any) -> None:
         """A block that is not text: kept verbatim, never evicted."""
         _check_depth(block, SKELETON_DEPTH_MAX - 2)
-        self._add(self.draft_text(kind, role, b"", self._birth, {"opaque": [block]}))
+        self._add_draft(self.draft_text(kind, role, b"", self._birth, {"opaque": [block]}))
 
-    def call(
+    def add_call(
         self, call_id: str, name: str, value: Any, places: Callable[[], Places] | None, *, is_text: bool = False
     ) -> None:
         """A tool call. `places` says where its large inputs lie, asked only if there are any; `None`: leave them be."""
         _check_depth(value, SKELETON_DEPTH_MAX - 1)
-        draft = self._add(self.open_call(call_id, name, value, self._birth, is_text=is_text))
+        draft = self._add_draft(self.open_call(call_id, name, value, self._birth, is_text=is_text))
         if draft.body and places is not None and not self._is_signed:
             names = {INPUT_SPAN, *(piece.name for piece in draft.body)}
             self._spans[draft.id] = [Span(at, *extent) for at, extent in places().items() if at in names]
         self._texts.note_call(name, value)
 
-    def result(self, call_id: str, result: FoldedResult, is_error: bool | None = None) -> None:
+    def add_result(self, call_id: str, result: FoldedResult, is_error: bool | None = None) -> None:
         """A call's result; a fold becomes a segment of its speaker.
 
         What answers no open call is a text of its own, which no edit touches: its call is lost, its text is not.
@@ -125,7 +125,7 @@ class ListBuilder(SegmentBuilder):
             self._spans.setdefault(draft.id, []).extend(result.spans)
         for fold in result.folds:
             kind, words, facts = self._texts.read_fold(fold)
-            self.text(kind, Role.USER, words, None, facts)
+            self.add_text(kind, Role.USER, words, None, facts)
         if draft is not None:
             self._newest = self._numbers[id(draft)]
 
@@ -134,11 +134,11 @@ class ListBuilder(SegmentBuilder):
         extra, data = cut_result(content)
         kind, role, opaque = Kind.ATTACHMENT, Role.USER, extra.get("opaque")
         if data.strip():
-            self._add(self.draft_text(kind, role, data, self._birth, {}, LONE_RESULT_FACTS))
+            self._add_draft(self.draft_text(kind, role, data, self._birth, {}, LONE_RESULT_FACTS))
         if opaque:
-            self._add(self.draft_text(kind, role, b"", self._birth, {"opaque": opaque}, LONE_RESULT_FACTS))
+            self._add_draft(self.draft_text(kind, role, b"", self._birth, {"opaque": opaque}, LONE_RESULT_FACTS))
 
-    def block(self, extent: Extent, lives_s: tuple[float, ...] = (), *, may_carry: bool = False) -> None:
+    def end_block(self, extent: Extent, lives_s: tuple[float, ...] = (), *, may_carry: bool = False) -> None:
         """The block whose segments were added last ends here."""
         self._blocks.append(WireBlock(*extent, self._newest, len(self._drafts), lives_s, may_carry))
 
@@ -149,7 +149,7 @@ class ListBuilder(SegmentBuilder):
         spans = {id_: tuple(spans) for id_, spans in self._spans.items() if spans and id_ in editable}
         return WireWindow(segments, spans, self.skipped, tuple(self._blocks))
 
-    def _add(self, draft: Draft) -> Draft:
+    def _add_draft(self, draft: Draft) -> Draft:
         self._newest = self._numbers[id(draft)] = len(self._drafts)
         self._drafts.append(draft)
         if self._speaks_assistant:

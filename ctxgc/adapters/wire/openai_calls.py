@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ctxgc.adapters.contract import INPUT_SPAN
-from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE, place_strings
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json, spliced
+from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE, locate_strings
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json, splice_bytes
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.rendering import encode_json, object_input
 from ctxgc.core.errors import BadTranscript
@@ -23,19 +23,19 @@ def parse_call(
 
     Arguments that are no JSON are a free text.
     """
-    if text.first(function) != b"{":
+    if text.first_byte(function) != b"{":
         return
     fields = text.members(function)
     place = fields.get("arguments")
     arguments = text.string(place)
-    if place is not None and text.first(place) != b'"':
-        builder.call(call_id, text.string(fields.get("name")), text.value(place), None)
+    if place is not None and text.first_byte(place) != b'"':
+        builder.add_call(call_id, text.string(fields.get("name")), text.value(place), None)
         return
     inner = _json_of(arguments)
     value = {} if not arguments.strip() else inner.value(inner.extent) if inner else arguments
     places = {INPUT_SPAN: place} if place is not None and is_editable else {}
     is_text = inner is None and bool(arguments.strip())
-    builder.call(call_id, text.string(fields.get("name")), value, lambda: places, is_text=is_text)
+    builder.add_call(call_id, text.string(fields.get("name")), value, lambda: places, is_text=is_text)
 
 
 def _json_of(arguments: str) -> JsonText | None:
@@ -48,15 +48,15 @@ def _json_of(arguments: str) -> JsonText | None:
 
 def _checked(inner: JsonText) -> JsonText:
     inner.value(inner.extent)
-    place_strings(inner, inner.extent)
+    locate_strings(inner, inner.extent)
     return inner
 
 
-def edited_arguments(quoted: JsonText, texts: Mapping[str, str]) -> bytes:
+def edit_arguments(quoted: JsonText, texts: Mapping[str, str]) -> bytes:
     """The arguments with each large input replaced: key order, numbers and white space inside survive."""
     inner = _json_of(quoted.string(quoted.extent))
     if inner is None:
         return json_string(encode_json(object_input(texts[TEXT_INPUT_PIECE])).decode())
-    places = place_strings(inner, inner.extent)
+    places = locate_strings(inner, inner.extent)
     edits = [(extent, json_string(texts[name])) for name, extent in places.items() if name in texts]
-    return json_string(spliced(inner.data, edits).decode())
+    return json_string(splice_bytes(inner.data, edits).decode())

@@ -20,12 +20,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
-from ctxgc.adapters.host_texts.dialects import texts_of
-from ctxgc.adapters.host_texts.folds import read_result
+from ctxgc.adapters.host_texts.dialects import host_texts_of
+from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.list_builder import ListBuilder
-from ctxgc.adapters.wire.openai_calls import edited_arguments, parse_call
+from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_call
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,
     Call,
@@ -35,9 +35,9 @@ from ctxgc.adapters.wire.rendering import (
     Thought,
     calls_of,
     encode_json,
-    lines,
+    group_replies,
+    lines_of,
     object_input,
-    replies,
     splice_window,
 )
 from ctxgc.core.errors import BadTranscript
@@ -69,11 +69,11 @@ class OpenAiChat:
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Strings are decoded once; what is not text is only skipped."""
-        return read_json(request, lambda text: _read(text, ListBuilder(texts_of(agent)), NO_KINDS))[0]
+        return read_json(request, lambda text: _read_request(text, ListBuilder(host_texts_of(agent)), NO_KINDS))[0]
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """See `WireFormat.splice`."""
-        return splice_window(request, window, tombstones, edited_arguments)
+        return splice_window(request, window, tombstones, edit_arguments)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `messages`.
@@ -82,15 +82,15 @@ class OpenAiChat:
         reply speaks again after a call it renders as two messages, so that order is kept. A failed call shows in its
         text only.
         """
-        shown = [line for line in lines(slots) if _is_shown(line)]
+        shown = [line for line in lines_of(slots) if _is_rendered(line)]
         messages: list[dict[str, Any]] = []
         left = len(shown)
-        for group in _groups(shown):
+        for group in _group_by_message(shown):
             left -= len(group)
-            messages.append(_message(group))
+            messages.append(_render_message(group))
             calls = calls_of(group)
             if left or any(call.result is not None for call in calls):
-                messages += [_answer(call) for call in calls]
+                messages += [_render_result(call) for call in calls]
         return encode_json({"messages": messages})
 
 
@@ -99,20 +99,20 @@ def read_messages(request: bytes, kinds: Mapping[int, Kind] = NO_KINDS) -> tuple
 
     `kinds` gives, by index, the kind of messages whose role misleads. Raises `BadTranscript`.
     """
-    return read_json(request, lambda text: _read(text, ListBuilder(), kinds))
+    return read_json(request, lambda text: _read_request(text, ListBuilder(), kinds))
 
 
-def _read(text: JsonText, builder: ListBuilder, kinds: Mapping[int, Kind]) -> tuple[WireWindow, Sequence[int]]:
+def _read_request(text: JsonText, builder: ListBuilder, kinds: Mapping[int, Kind]) -> tuple[WireWindow, Sequence[int]]:
     messages = text.extent
-    if text.first(text.extent) == b"{":
+    if text.first_byte(text.extent) == b"{":
         fields = text.members(text.extent)
         if "messages" not in fields:
             raise BadTranscript("no `messages` in this request")
         messages = fields["messages"]
-    if text.first(messages) != b"[":
+    if text.first_byte(messages) != b"[":
         raise BadTranscript("`messages` is not a list")
     for index, extent in enumerate(text.elements(messages)):
-        if text.first(extent) == b"{":
+        if text.first_byte(extent) == b"{":
             _read_message(text, text.members(extent), builder, index, kinds)
         else:
             builder.skipped["message"] += 1
@@ -123,15 +123,15 @@ def _read_message(
     text: JsonText, fields: dict[str, Extent], builder: ListBuilder, index: int, kinds: Mapping[int, Kind]
 ) -> None:
     role = text.string(fields.get("role"))
-    builder.message(index, role == "assistant")
+    builder.begin_message(index, role == "assistant")
     if role in ("tool", "function"):
         content = fields.get("content")
         call_id = text.string(fields.get("tool_call_id")) if role == "tool" else LEGACY_CALL_ID
-        builder.result(call_id, read_result(text, content, unfolds=builder.unfolds))
+        builder.add_result(call_id, read_folded_result(text, content, unfolds=builder.has_folds))
     elif role in _KINDS:
         if role == "assistant":
             if _is_signed(text, fields):
-                builder.sign()
+                builder.note_signature()
             _parse_thinking(text, fields, builder)
         kind, speaker = _KINDS[role]
         if "content" in fields:
@@ -143,26 +143,26 @@ def _read_message(
 
 
 def _parse_content(text: JsonText, content: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
-    if text.first(content) == b'"':
+    if text.first_byte(content) == b'"':
         _add_text(text, content, builder, kind, role)
-    for extent in text.elements(content) if text.first(content) == b"[" else ():
-        fields = text.members(extent) if text.first(extent) == b"{" else {}
+    for extent in text.elements(content) if text.first_byte(content) == b"[" else ():
+        fields = text.members(extent) if text.first_byte(extent) == b"{" else {}
         if text.string(fields.get("type")) == "text":
             _add_text(text, fields.get("text"), builder, kind, role)
         else:
-            builder.opaque(kind, role, text.value(extent))
+            builder.add_opaque(kind, role, text.value(extent))
 
 
 def _add_text(text: JsonText, extent: Extent | None, builder: ListBuilder, kind: Kind, role: Role) -> None:
     if kind is Kind.USER:
-        builder.user_text(text.string(extent), extent)
+        builder.add_user_text(text.string(extent), extent)
     else:
-        builder.text(kind, role, text.string(extent), extent)
+        builder.add_text(kind, role, text.string(extent), extent)
 
 
 def _is_signed(text: JsonText, fields: dict[str, Extent]) -> bool:
     """Whether a signature stands anywhere in an assistant's message."""
-    is_said = text.first(fields["content"]) == b'"' if "content" in fields else True
+    is_said = text.first_byte(fields["content"]) == b'"' if "content" in fields else True
     unsaid = fields.keys() - _PLAIN_FIELDS - ({"content"} if is_said else set())
     parts: list[Any] = [{name: text.value(fields[name]) for name in unsaid}]
     while parts:
@@ -184,14 +184,14 @@ def _parse_thinking(text: JsonText, fields: dict[str, Extent], builder: ListBuil
     for name in _THINKING_FIELDS:
         thought = text.string(fields.get(name))
         if thought:
-            builder.thinking(thought, "", fields[name])
+            builder.add_thinking(thought, "", fields[name])
             return
 
 
 def _parse_calls(text: JsonText, fields: dict[str, Extent], builder: ListBuilder) -> None:
     calls = fields.get("tool_calls")
-    for extent in text.elements(calls) if calls and text.first(calls) == b"[" else ():
-        call = text.members(extent) if text.first(extent) == b"{" else {}
+    for extent in text.elements(calls) if calls and text.first_byte(calls) == b"[" else ():
+        call = text.members(extent) if text.first_byte(extent) == b"{" else {}
         if "custom" in call:
             _parse_custom(text, call["custom"], text.string(call.get("id")), builder)
         else:
@@ -202,21 +202,21 @@ def _parse_calls(text: JsonText, fields: dict[str, Extent], builder: ListBuilder
 
 def _parse_custom(text: JsonText, custom: Extent, call_id: str, builder: ListBuilder) -> None:
     """A call of a custom tool, whose input is free text."""
-    fields = text.members(custom) if text.first(custom) == b"{" else {}
+    fields = text.members(custom) if text.first_byte(custom) == b"{" else {}
     said = fields.get("input")
     places = {} if said is None else {TEXT_INPUT_PIECE: said}
-    builder.call(call_id, text.string(fields.get("name")), text.string(said), lambda: places, is_text=True)
+    builder.add_call(call_id, text.string(fields.get("name")), text.string(said), lambda: places, is_text=True)
 
 
-def _is_shown(line: Line) -> bool:
+def _is_rendered(line: Line) -> bool:
     if isinstance(line, Opaque):
         return line.role is Role.USER and isinstance(line.block, dict) and line.block.get("type") in _OPAQUE_OF_USER
     return not isinstance(line, Thought)
 
 
-def _groups(shown: list[Line]) -> Iterable[list[Line]]:
+def _group_by_message(shown: list[Line]) -> Iterable[list[Line]]:
     """A list per assistant message: texts, then calls. A text after a call begins another."""
-    for group in replies(shown):
+    for group in group_replies(shown):
         start = 0
         for at in range(1, len(group)):
             if isinstance(group[at - 1], Call) and not isinstance(group[at], Call):
@@ -225,7 +225,7 @@ def _groups(shown: list[Line]) -> Iterable[list[Line]]:
         yield group[start:]
 
 
-def _message(group: list[Line]) -> dict[str, Any]:
+def _render_message(group: list[Line]) -> dict[str, Any]:
     first = group[0]
     if isinstance(first, Opaque):
         return {"role": first.role.value, "content": [first.block]}
@@ -234,15 +234,15 @@ def _message(group: list[Line]) -> dict[str, Any]:
     message: dict[str, Any] = {"role": first.role.value, "content": parts if len(texts) > 1 else "".join(texts) or None}
     calls = calls_of(group)
     if calls:
-        message["tool_calls"] = [_tool_call(call) for call in calls]
+        message["tool_calls"] = [_render_call(call) for call in calls]
     return message
 
 
-def _tool_call(call: Call) -> dict[str, Any]:
+def _render_call(call: Call) -> dict[str, Any]:
     arguments = encode_json(object_input(call.value)).decode()
     return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
-def _answer(call: Call) -> dict[str, Any]:
+def _render_result(call: Call) -> dict[str, Any]:
     text = NO_RESULT if call.result is None else call.result
     return {"role": "tool", "tool_call_id": call.call_id, "content": text}

@@ -18,15 +18,15 @@ from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
-from ctxgc.adapters.host_texts.codex import ResponsesTexts, agent_message
-from ctxgc.adapters.host_texts.dialects import texts_of
-from ctxgc.adapters.host_texts.folds import FoldedResult, read_result
+from ctxgc.adapters.host_texts.codex import ResponsesTexts, read_agent_message
+from ctxgc.adapters.host_texts.dialects import host_texts_of
+from ctxgc.adapters.host_texts.folds import FoldedResult, read_folded_result
 from ctxgc.adapters.json_values import block_text
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
 from ctxgc.adapters.transcripts.codex_results import is_failure
 from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.list_builder import ListBuilder
-from ctxgc.adapters.wire.openai_calls import edited_arguments, parse_call
+from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_call
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,
     Call,
@@ -35,9 +35,9 @@ from ctxgc.adapters.wire.rendering import (
     Thought,
     calls_of,
     encode_json,
-    lines,
+    group_replies,
+    lines_of,
     object_input,
-    replies,
     splice_window,
 )
 from ctxgc.core.errors import BadTranscript
@@ -94,11 +94,11 @@ class OpenAiResponses:
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Raises `BadTranscript` too for what is JSON but must be left alone."""
-        return read_json(request, lambda text: _parse(text, ListBuilder(texts_of(agent) or ResponsesTexts())))
+        return read_json(request, lambda text: _parse(text, ListBuilder(host_texts_of(agent) or ResponsesTexts())))
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """See `WireFormat.splice`."""
-        return splice_window(request, window, tombstones, edited_arguments)
+        return splice_window(request, window, tombstones, edit_arguments)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `input`.
@@ -106,15 +106,15 @@ class OpenAiResponses:
         Reasoning is left out, since only what the server encrypted may be sent back, and so is blank text and blocks of
         other APIs. Inputs that are free text render as calls of a custom tool. A failed call shows in its text.
         """
-        shown = [line for line in lines(slots) if _is_shown(line)]
+        shown = [line for line in lines_of(slots) if _is_rendered(line)]
         items: list[dict[str, Any]] = []
         left = len(shown)
-        for group in replies(shown):
+        for group in group_replies(shown):
             left -= len(group)
-            items += [_item(line) for line in group]
+            items += [_render_item(line) for line in group]
             calls = calls_of(group)
             if left or any(call.result is not None for call in calls):
-                items += [_output(call) for call in calls]
+                items += [_render_output(call) for call in calls]
         return encode_json({"input": items})
 
 
@@ -128,35 +128,35 @@ class _ItemReader:
     is_assistant: bool = False
     is_sealed: bool = False
 
-    def goes_on(self, is_assistant: bool) -> None:
+    def note_speaker(self, is_assistant: bool) -> None:
         """The next item is the model's or not."""
         self.index += 1
         if not self.index or is_assistant != self.is_assistant:
-            self.builder.message(self.index, is_assistant)
+            self.builder.begin_message(self.index, is_assistant)
             self.is_assistant, self.is_sealed = is_assistant, False
 
 
 def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
     items = text.extent
-    if text.first(text.extent) == b"{":
+    if text.first_byte(text.extent) == b"{":
         fields = text.members(text.extent)
         for name in _KEPT_BY_THE_SERVER:
-            if name in fields and text.first(fields[name]) not in (b"n", b"f"):
+            if name in fields and text.first_byte(fields[name]) not in (b"n", b"f"):
                 raise BadTranscript(f"`{name}`: the server keeps a part of this prompt")
         if "input" not in fields:
             raise BadTranscript("no `input` in this request")
         items = fields["input"]
         if "instructions" in fields:
             said = fields["instructions"]
-            builder.text(Kind.SYSTEM, Role.SYSTEM, text.string(said), said)
-        if text.first(items) == b'"':
-            builder.user_text(text.string(items), items)
+            builder.add_text(Kind.SYSTEM, Role.SYSTEM, text.string(said), said)
+        if text.first_byte(items) == b'"':
+            builder.add_user_text(text.string(items), items)
             return builder.window()
-    if text.first(items) != b"[":
+    if text.first_byte(items) != b"[":
         raise BadTranscript("`input` is neither a list nor a text")
     run = _ItemReader(builder)
     for extent in text.elements(items):
-        if text.first(extent) != b"{":
+        if text.first_byte(extent) != b"{":
             raise BadTranscript("an item of `input` is no object")
         _parse_item(text, extent, text.members(extent), run)
     return builder.window()
@@ -167,26 +167,26 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
     if kind == "message":
         _parse_message(text, fields, run)
     elif kind == "agent_message":
-        run.goes_on(False)
-        kind, facts = agent_message(text.string(fields.get("author")), text.string(fields.get("recipient")))
+        run.note_speaker(False)
+        kind, facts = read_agent_message(text.string(fields.get("author")), text.string(fields.get("recipient")))
         _parse_content(text, fields, run, _Speaker(kind, Role.USER, facts))
     elif kind == "reasoning":
-        run.goes_on(True)
+        run.note_speaker(True)
         _parse_reasoning(text, fields, run)
     elif kind in _CALLS:
-        run.goes_on(True)
+        run.note_speaker(True)
         _parse_call(text, extent, fields, kind, run)
     elif kind in _OUTPUTS:
-        run.goes_on(False)
+        run.note_speaker(False)
         output = fields.get("output", fields.get("tools"))
-        result = read_result(text, output, unfolds=run.builder.unfolds)
+        result = read_folded_result(text, output, unfolds=run.builder.has_folds)
         is_error = True if is_failure(result.content) else None
-        run.builder.result(text.string(fields.get("call_id")), result, is_error)
+        run.builder.add_result(text.string(fields.get("call_id")), result, is_error)
     elif kind in _SETTINGS or kind == _TRIGGER:
         run.builder.skipped[kind] += 1
     elif kind in _COMPACTIONS:
-        run.goes_on(False)
-        run.builder.opaque(Kind.SUMMARY, Role.USER, text.value(extent))
+        run.note_speaker(False)
+        run.builder.add_opaque(Kind.SUMMARY, Role.USER, text.value(extent))
     elif kind:
         _parse_opaque(text, extent, fields, kind, run)
     else:
@@ -196,17 +196,17 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
 def _parse_opaque(text: JsonText, extent: Extent, fields: Members, kind: str, run: _ItemReader) -> None:
     """An item that is not edited: the model's, or the host's answer to the model."""
     is_models = run.is_assistant if kind == _REFERENCE else not kind.endswith(_ANSWERS)
-    run.goes_on(is_models)
+    run.note_speaker(is_models)
     run.is_sealed |= is_models and "encrypted_content" in fields
     speaker = (Kind.ASSISTANT, Role.ASSISTANT) if is_models else (Kind.ATTACHMENT, Role.USER)
-    run.builder.opaque(*speaker, text.value(extent))
+    run.builder.add_opaque(*speaker, text.value(extent))
 
 
 def _parse_message(text: JsonText, fields: Members, run: _ItemReader) -> None:
     role = text.string(fields.get("role"))
     if role != "user" and role not in _SPEAKERS:
         raise BadTranscript(f"a message of role {role[:40]!r} is not understood")
-    run.goes_on(role == "assistant")
+    run.note_speaker(role == "assistant")
     _parse_content(text, fields, run, _SPEAKERS.get(role, _THE_USER))
 
 
@@ -215,23 +215,23 @@ def _parse_content(text: JsonText, fields: Members, run: _ItemReader, speaker: _
     content = fields.get("content")
     if content is None:
         return
-    if text.first(content) == b'"':
+    if text.first_byte(content) == b'"':
         _add_text(text, content, run, speaker)
         return
-    for extent in text.elements(content) if text.first(content) == b"[" else ():
-        part = text.members(extent) if text.first(extent) == b"{" else {}
+    for extent in text.elements(content) if text.first_byte(content) == b"[" else ():
+        part = text.members(extent) if text.first_byte(extent) == b"{" else {}
         if block_text({"type": text.string(part.get("type")), "text": ""}) is not None and "text" in part:
             _add_text(text, part["text"], run, speaker)
         else:
-            run.builder.opaque(speaker.kind, speaker.role, text.value(extent))
+            run.builder.add_opaque(speaker.kind, speaker.role, text.value(extent))
 
 
 def _add_text(text: JsonText, extent: Extent, run: _ItemReader, speaker: _Speaker) -> None:
     said, editable = text.string(extent), None if run.is_sealed else extent
     if speaker is _THE_USER:
-        run.builder.user_text(said, editable)
+        run.builder.add_user_text(said, editable)
     else:
-        run.builder.text(speaker.kind, speaker.role, said, editable, speaker.facts)
+        run.builder.add_text(speaker.kind, speaker.role, said, editable, speaker.facts)
 
 
 def _parse_reasoning(text: JsonText, fields: Members, run: _ItemReader) -> None:
@@ -241,7 +241,7 @@ def _parse_reasoning(text: JsonText, fields: Members, run: _ItemReader) -> None:
     items = [part.get("text") for each in parts if isinstance(each, list) for part in each if isinstance(part, dict)]
     said = "\n\n".join(item for item in items if isinstance(item, str) and item.strip())
     if said:
-        run.builder.thinking(said, "", None)
+        run.builder.add_thinking(said, "", None)
     else:
         run.builder.skipped["reasoning_encrypted"] += 1
 
@@ -254,15 +254,15 @@ def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run:
     elif kind == "custom_tool_call":
         said = fields.get("input")
         places = {} if said is None or run.is_sealed else {TEXT_INPUT_PIECE: said}
-        run.builder.call(call_id, name, text.string(said), lambda: places, is_text=True)
+        run.builder.add_call(call_id, name, text.string(said), lambda: places, is_text=True)
     else:
         place = fields.get("arguments", fields.get("action"))
-        run.builder.call(call_id, name, {} if place is None else text.value(place), None)
+        run.builder.add_call(call_id, name, {} if place is None else text.value(place), None)
     if not _CALLS[kind]:
-        run.builder.result(call_id, FoldedResult())
+        run.builder.add_result(call_id, FoldedResult())
 
 
-def _is_shown(line: Line) -> bool:
+def _is_rendered(line: Line) -> bool:
     if isinstance(line, Opaque):
         return line.role is Role.USER and _type_of(line.block) in _OPAQUE_OF_USER
     return not isinstance(line, Thought)
@@ -272,10 +272,10 @@ def _type_of(block: Any) -> str:
     return str(block.get("type", "")) if isinstance(block, dict) else ""
 
 
-def _item(line: Line) -> dict[str, Any]:
+def _render_item(line: Line) -> dict[str, Any]:
     match line:
         case Call():
-            return _call_item(line)
+            return _render_call(line)
         case Opaque():
             return {"type": "message", "role": line.role.value, "content": [line.block]}
         case _:
@@ -284,14 +284,14 @@ def _item(line: Line) -> dict[str, Any]:
             return {"type": "message", "role": line.role.value, "content": content}
 
 
-def _call_item(call: Call) -> dict[str, Any]:
+def _render_call(call: Call) -> dict[str, Any]:
     named = {"call_id": call.call_id, "name": call.name}
     if isinstance(call.value, str):
         return {"type": "custom_tool_call", **named, "input": call.value}
     return {"type": "function_call", **named, "arguments": encode_json(object_input(call.value)).decode()}
 
 
-def _output(call: Call) -> dict[str, Any]:
+def _render_output(call: Call) -> dict[str, Any]:
     text = NO_RESULT if call.result is None else call.result
     opaque = [block for block in call.opaque if _type_of(block) in _OPAQUE_OF_RESULT]
     parts = [{"type": "input_text", "text": text}] if text.strip() else []

@@ -27,7 +27,7 @@ from ctxgc.adapters.contract import (
     WireWindow,
 )
 from ctxgc.adapters.skeletons import join_input
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, spliced
+from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, splice_bytes
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status
 
 NO_RESULT = "(no result yet)"
@@ -89,7 +89,7 @@ class Call:
 Line = SpokenText | Thought | Opaque | Call
 
 
-def lines(slots: Iterable[Slot]) -> Iterator[Line]:
+def lines_of(slots: Iterable[Slot]) -> Iterator[Line]:
     """Every slot as what is said, in order. Evicted thinking and blank text say nothing.
 
     Raises `ValueError` for a tombstone on a pending tool call: its call is still open.
@@ -98,9 +98,9 @@ def lines(slots: Iterable[Slot]) -> Iterator[Line]:
     for segment, tombstone in slots:
         _refuse_pending(segment, tombstone)
         skeleton = json.loads(segment.skeleton)
-        texts = _texts(segment.body, tombstone)
+        texts = _piece_texts(segment.body, tombstone)
         if segment.kind is Kind.TOOL_CALL or "call_id" in skeleton:
-            yield _call(segment, skeleton, texts, ids)
+            yield _call_of(segment, skeleton, texts, ids)
             continue
         text = tombstone.text if tombstone and segment.body else "".join(texts.values())
         if segment.kind is Kind.THINKING:
@@ -112,7 +112,7 @@ def lines(slots: Iterable[Slot]) -> Iterator[Line]:
             yield Opaque(segment.role, block, segment.reply)
 
 
-def replies(said: Iterable[Line]) -> Iterator[list[Line]]:
+def group_replies(said: Iterable[Line]) -> Iterator[list[Line]]:
     """Runs of the assistant's lines that belong to one reply; every other line alone."""
     group: list[Line] = []
     for line in said:
@@ -169,10 +169,10 @@ def splice_window(
         _refuse_pending(segment, tombstone)
         if segment.id not in window.spans:
             raise ValueError(f"segment {segment.id!r} cannot be evicted on the wire")
-        texts = _texts(segment.body, tombstone) | {RESULT_REST_SPAN: tombstone.marker}
+        texts = _piece_texts(segment.body, tombstone) | {RESULT_REST_SPAN: tombstone.marker}
         for span in window.spans[segment.id]:
             edits.append((Extent(span.start, span.end), _stand_in(request, span, texts, edit_input)))
-    return spliced(request, edits)
+    return splice_bytes(request, edits)
 
 
 def _stand_in(request: bytes, span: Span, texts: Mapping[str, str], edit_input: EditInput | None) -> bytes:
@@ -189,7 +189,7 @@ def _refuse_pending(segment: Segment, tombstone: Tombstone | None) -> None:
         raise ValueError(f"segment {segment.id!r} is pending and cannot be evicted")
 
 
-def _texts(body: tuple[Piece, ...], tombstone: Tombstone | None) -> dict[str, str]:
+def _piece_texts(body: tuple[Piece, ...], tombstone: Tombstone | None) -> dict[str, str]:
     """What is said for each piece: its own text, or the tombstone's for the result (else the first) and markers."""
     if tombstone is None:
         return {piece.name: piece.text for piece in body}
@@ -198,7 +198,7 @@ def _texts(body: tuple[Piece, ...], tombstone: Tombstone | None) -> dict[str, st
     return {name: tombstone.text if name == first else tombstone.marker for name in names}
 
 
-def _call(segment: Segment, skeleton: dict[str, Any], texts: dict[str, str], ids: _CallIds) -> Call:
+def _call_of(segment: Segment, skeleton: dict[str, Any], texts: dict[str, str], ids: _CallIds) -> Call:
     is_pending = segment.status is Status.PENDING
     return Call(
         call_id=ids.fit(str(skeleton.get("call_id") or segment.id)),

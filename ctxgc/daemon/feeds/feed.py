@@ -18,8 +18,16 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from ctxgc.adapters.contract import Admitted, Cleared, Event, Opened, Rewindowed, Transcript, Used
-from ctxgc.adapters.transcripts.formats import HEAD_BYTES, TRANSCRIPT_FORMATS, detect, open_transcript
+from ctxgc.adapters.contract import (
+    BodiesCleared,
+    Event,
+    ReplyBilled,
+    SegmentAdmitted,
+    SessionOpened,
+    Transcript,
+    WindowReplaced,
+)
+from ctxgc.adapters.transcripts.formats import HEAD_BYTES, TRANSCRIPT_FORMATS, detect_format, open_transcript
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.errors import BadTranscript, NotFound, NoTranscript, UnknownFormat
 from ctxgc.core.heap import FORGOTTEN, PENDING
@@ -90,7 +98,7 @@ class Feed:
         return self._parser
 
     @property
-    def keys(self) -> list[SessionKey]:
+    def session_keys(self) -> list[SessionKey]:
         """Sessions reading so far."""
         return [reading.session.key for reading in self.readings.values()]
 
@@ -106,13 +114,13 @@ class Feed:
                 return
             is_last = len(self._head) >= HEAD_BYTES
             self._next_look_bytes = min(2 * len(self._head), HEAD_BYTES)
-            if not await self._begin(is_last=is_last):
+            if not await self._open_parser(is_last=is_last):
                 return
             plain = self._pop_head()
-        await self._take(await self._work(self._parse, plain))
+        await self._take_events(await self._run_on_worker(self._parse, plain))
 
     @property
-    def ends_early(self) -> str:
+    def truncation_reason(self) -> str:
         """Why the input may be only a part of the file, as the end of a sentence; empty for a whole file."""
         packing = self._inflater.packing
         if self._inflater.is_damaged:
@@ -123,9 +131,9 @@ class Feed:
         head, self._head = bytes(self._head), bytearray()
         return head
 
-    async def _begin(self, *, is_last: bool) -> bool:
+    async def _open_parser(self, *, is_last: bool) -> bool:
         """Open the parser that the head calls for; a head without a known format is an error at the last attempt."""
-        name = self._format or await self._work(partial(detect, is_all=is_last), bytes(self._head))
+        name = self._format or await self._run_on_worker(partial(detect_format, is_all=is_last), bytes(self._head))
         if name is None and not is_last:
             return False
         if name is None:
@@ -141,10 +149,10 @@ class Feed:
         if self._parser is None:
             if not self._head.strip():
                 raise NoTranscript("nothing is in it")
-            await self._begin(is_last=True)
-            await self._take(await self._work(self._parse, self._pop_head()))
+            await self._open_parser(is_last=True)
+            await self._take_events(await self._run_on_worker(self._parse, self._pop_head()))
         assert self._parser is not None
-        await self._take(await self._work(self._parser.finish))
+        await self._take_events(await self._run_on_worker(self._parser.finish))
         if self._inflater.is_damaged:
             self._parser.skipped[self._inflater.damage] = 1
         for reading in self.readings.values():
@@ -173,26 +181,26 @@ class Feed:
         assert self._parser is not None
         return self._parser.feed(plain)
 
-    async def _work(self, function: Any, *arguments: Any) -> Any:
+    async def _run_on_worker(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._services.worker, function, *arguments)
 
-    async def _take(self, events: Iterable[Event]) -> None:
+    async def _take_events(self, events: Iterable[Event]) -> None:
         for name, run in groupby(events, lambda event: event.session):
             batch = list(run)
             if name not in self.readings:
                 batch = self._announced.pop(name, []) + batch
-                if not any(isinstance(event, Admitted) for event in batch):
+                if not any(isinstance(event, SegmentAdmitted) for event in batch):
                     self._announced[name] = batch[-ANNOUNCED_MAX:]
                     continue
             reading = await self._reading_of(name)
             async with reading.session.changing() as tx:
                 # Outside the change the heap may hold segments that a failing commit takes back.
-                segments = [e.segment for e in batch if isinstance(e, Admitted) and self._is_news(reading, e)]
+                segments = [e.segment for e in batch if isinstance(e, SegmentAdmitted) and self._is_new(reading, e)]
                 if segments:
                     _check_refs(reading.session, segments)
                     await reading.session.ensure_text()
-                prepared = await self._work(self._services.intake.prepare_all, segments)
-                self._apply(reading, tx, batch, iter(prepared))
+                prepared = await self._run_on_worker(self._services.intake.prepare_all, segments)
+                self._apply_events(reading, tx, batch, iter(prepared))
 
     async def _reading_of(self, name: str) -> FileReading:
         reading = self.readings.get(name)
@@ -213,19 +221,19 @@ class Feed:
         return reading
 
     @staticmethod
-    def _is_news(reading: FileReading, event: Admitted) -> bool:
+    def _is_new(reading: FileReading, event: SegmentAdmitted) -> bool:
         slot = reading.session.heap.slot_of.get(event.segment.id)
         if slot is None:
             # The gateway's requests are the window; a transcript adds facts to its segments, and no segment.
             return not reading.session.is_gateway_managed
         return reading.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
 
-    def _apply(
+    def _apply_events(
         self, reading: FileReading, tx: Transaction, batch: list[Event], prepared: Iterator[PreparedSegment]
     ) -> None:
         waiting = next(prepared, None)
         for event in batch:
-            if isinstance(event, Admitted):
+            if isinstance(event, SegmentAdmitted):
                 _note_turn(reading, event.segment.born_turn)
                 reading.is_timed |= event.segment.wall_s > 0
                 if waiting is not None and waiting.segment.id == event.segment.id:
@@ -239,14 +247,14 @@ class Feed:
                 reading.departed.pop(event.segment.id, None)
                 if not reading.is_first:
                     reading.changed_ids[event.segment.id] = None
-            elif isinstance(event, Rewindowed):
-                _rewindow(reading, event)
-            elif isinstance(event, Cleared):
+            elif isinstance(event, WindowReplaced):
+                _replace_window(reading, event)
+            elif isinstance(event, BodiesCleared):
                 for id_ in event.ids:
                     if reading.places.pop(id_, None) is not None:
                         reading.departed[id_] = event.reason
                         reading.changed_ids[id_] = None
-            elif isinstance(event, Opened):
+            elif isinstance(event, SessionOpened):
                 _note_facts(reading.session, tx, event)
             elif event.turn >= reading.known_turns and not reading.session.is_gateway_managed:
                 _note_usage(reading, tx, event)
@@ -304,7 +312,7 @@ def _check_refs(session: Session, segments: Iterable[Segment]) -> None:
         earlier.add(segment.id)
 
 
-def _rewindow(reading: FileReading, event: Rewindowed) -> None:
+def _replace_window(reading: FileReading, event: WindowReplaced) -> None:
     places = dict(event.slots)
     for id_ in reading.places:
         if id_ not in places:
@@ -316,7 +324,7 @@ def _rewindow(reading: FileReading, event: Rewindowed) -> None:
     reading.places = places
 
 
-def _note_facts(session: Session, tx: Transaction, event: Opened) -> None:
+def _note_facts(session: Session, tx: Transaction, event: SessionOpened) -> None:
     row = session.row
     project, parent, parent_segment, model, title = redact_texts(
         (event.project, event.parent, event.parent_segment, event.model or row.model, event.title)
@@ -340,7 +348,7 @@ def _note_turn(reading: FileReading, born_turn: int) -> None:
         reading.prompt_tokens = reading.session.heap.resident_tokens
 
 
-def _note_usage(reading: FileReading, tx: Transaction, event: Used) -> None:
+def _note_usage(reading: FileReading, tx: Transaction, event: ReplyBilled) -> None:
     """Learn the model's tokens per raw token from how the billed prompt grew; and the hidden prefix from the first."""
     session = reading.session
     billed = event.input_tokens + event.cache_read_tokens + event.cache_creation_tokens

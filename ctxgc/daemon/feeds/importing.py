@@ -70,7 +70,7 @@ def open_regular(path: str) -> IO[bytes]:
     A file whose name is not text is refused too: no reply, event or row can name it. Raises `BadTranscript`, `OSError`.
     """
     if not _is_text(path):
-        raise BadTranscript(f"{_printable(path)} has a name that is not UTF-8", hint="give it another name")
+        raise BadTranscript(f"{_printable_path(path)} has a name that is not UTF-8", hint="give it another name")
     # Without O_NONBLOCK the open itself would wait for a writer of a pipe.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -96,7 +96,7 @@ async def import_paths(
         try:
             files = await asyncio.to_thread(transcript_files, path)
         except (CtxgcError, OSError) as error:
-            failed.append(_failure(path, error))
+            failed.append(_failed_reply(path, error))
             continue
         for file in files:
             try:
@@ -104,20 +104,20 @@ async def import_paths(
             except Cancelled:
                 raise
             except NoTranscript:
-                passed_over.append(_printable(file))
+                passed_over.append(_printable_path(file))
                 continue
             except (CtxgcError, OSError) as error:
                 if isinstance(error, UnknownFormat) and file != path and not _is_log(file):
-                    passed_over.append(_printable(file))  # A host keeps documents of its own beside its logs.
+                    passed_over.append(_printable_path(file))  # A host keeps documents of its own beside its logs.
                 else:
-                    failed.append(_failure(file, error))
+                    failed.append(_failed_reply(file, error))
                 continue
             sessions += replies
             size += file_bytes
             if ends_early:
-                sentence = f"{_printable(file)} ends early: {ends_early}"
+                sentence = f"{_printable_path(file)} ends early: {ends_early}"
                 hint = "import the whole file again: what is known already is passed over"
-                failed.append(FailedReply(_printable(file), "ends_early", sentence, hint))
+                failed.append(FailedReply(_printable_path(file), "ends_early", sentence, hint))
     added = sum(reply.added for reply in sessions)
     services.counts["imports"] += len(sessions)
     return ImportReply(
@@ -153,11 +153,11 @@ async def import_file(
                 reported = done
                 services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
     if not done:
-        raise NoTranscript(f"{_printable(path)} is empty")
+        raise NoTranscript(f"{_printable_path(path)} is empty")
     await feed.finish()
     feed.check_content()
     services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
-    return imported_reply(feed, path), done, feed.ends_early
+    return imported_reply(feed, path), done, feed.truncation_reason
 
 
 async def import_store(services: Services, path: str) -> list[ImportedReply]:
@@ -184,15 +184,15 @@ def _is_log(path: str) -> bool:
 
 
 def _is_text(path: str) -> bool:
-    return _printable(path) == path
+    return _printable_path(path) == path
 
 
-def _printable(path: str) -> str:
+def _printable_path(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _failure(path: str, error: CtxgcError | OSError) -> FailedReply:
-    path = _printable(path)
+def _failed_reply(path: str, error: CtxgcError | OSError) -> FailedReply:
+    path = _printable_path(path)
     if isinstance(error, CtxgcError):
         return FailedReply(path, error.kind, str(error), error.hint)
     return FailedReply(path, "unreadable", f"{path}: {error.strerror}", "check its permissions")

@@ -23,7 +23,7 @@ from typing import IO, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from ctxgc.adapters.contract import Opened
+from ctxgc.adapters.contract import SessionOpened
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.adapters.transcripts.jsonl import JsonLines, lenient_object
 from ctxgc.adapters.transcripts.segments_json import (
@@ -97,7 +97,7 @@ async def bundle_lines(services: Services, session: Session) -> AsyncIterator[by
     checksum = blake2b(digest_size=32)
     key, rows = session.key, await services.stash.rows(session.key)
     ordered = sorted(rows, key=lambda row: (row.segment.place, row.seq))
-    opened = Opened(
+    opened = SessionOpened(
         key.session,
         project=session.row.project,
         parent=session.row.parent,

@@ -163,7 +163,7 @@ class Watcher:
                 bytes_read=watched.bytes_read,
                 files_found=watched.found,
                 files_looked_at=watched.looked_at,
-                sessions=sorted({str(key) for file in watched.files.values() for key in file.feed.keys}),
+                sessions=sorted({str(key) for file in watched.files.values() for key in file.feed.session_keys}),
                 error=watched.error,
             )
             for watched in self._watched.values()
@@ -176,12 +176,12 @@ class Watcher:
             except (CtxgcError, OSError) as error:
                 watched.error = f"{watched.path}: {error}"
             except Exception as error:  # One watch must not end the daemon; the message may quote a session's text.
-                watched.error = f"{watched.path}: {_bug(error)}"
+                watched.error = f"{watched.path}: {_bug_label(error)}"
             with suppress(TimeoutError):
                 await asyncio.wait_for(watched.stop.wait(), RETRY_S)
 
     async def _follow_while_there(self, watched: WatchedPath) -> None:
-        present = await asyncio.to_thread(_present, watched.path)
+        present = await asyncio.to_thread(_present_path, watched.path)
         seen = await asyncio.to_thread(_scanned, present)
         backlog = asyncio.create_task(self._read_backlog(watched, seen))
         try:
@@ -197,7 +197,7 @@ class Watcher:
         watched.found, watched.looked_at = len(seen), 0
         for path in seen:
             if path not in watched.files:
-                await self._read_on(watched, path, is_start=True)
+                await self._read_transcript(watched, path, is_start=True)
             watched.looked_at += 1
 
     async def _read_changes(self, watched: WatchedPath, present: str, seen: Mapping[str, FileStamp]) -> None:
@@ -223,13 +223,13 @@ class Watcher:
                 paths |= {path for path, stamp in now.items() if seen.get(path) != stamp}
                 is_first = False
             for path in sorted(path for path in paths if is_transcript_name(os.path.basename(path))):
-                await self._read_on(watched, path, is_start=False)
+                await self._read_transcript(watched, path, is_start=False)
             if not await asyncio.to_thread(os.path.exists, present):
-                if await asyncio.to_thread(_present, watched.path) == present:
+                if await asyncio.to_thread(_present_path, watched.path) == present:
                     raise NotFound("it is gone; followed again when it is back")
                 return  # The host has packed the log: the packed form is followed from now on.
 
-    async def _read_on(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
+    async def _read_transcript(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
         async with watched.reading.setdefault(path, asyncio.Lock()):
             # Only now: a change of the file that a backlog reads has to wait for the backlog.
             self._note_change(0 if is_start else 1)
@@ -243,7 +243,7 @@ class Watcher:
                     watched.error = f"{path}: {error}"
             except Exception as error:
                 watched.files.pop(path, None)
-                watched.error = f"{path}: {_bug(error)}"
+                watched.error = f"{path}: {_bug_label(error)}"
             finally:
                 self._note_change(0 if is_start else -1)
         watched.reading.pop(path, None)
@@ -303,7 +303,7 @@ class Watcher:
                 await self._services.stash.apply([PutPosition(name, session.stamp, 0)])
 
 
-def _present(path: str) -> str:
+def _present_path(path: str) -> str:
     """The path, or its packed form where a host has packed the log meanwhile."""
     return next((path + packing for packing in PACKINGS if os.path.exists(path + packing)), path)
 
@@ -311,7 +311,7 @@ def _present(path: str) -> str:
 def _scanned(path: str) -> dict[str, FileStamp]:
     """The transcripts at a path with what a change of a file changes, the last written file first."""
     try:
-        files = transcript_files(_present(path))
+        files = transcript_files(_present_path(path))
     except CtxgcError:
         return {}  # An empty folder is fine to watch.
     found = {}
@@ -327,7 +327,7 @@ def _holder(path: str) -> str:
     return path.removesuffix(WAL_SUFFIX)
 
 
-def _bug(error: Exception) -> str:
+def _bug_label(error: Exception) -> str:
     """A bug's type without its message, which may quote a session's text. The frames go to the log."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     _log.error("watching failed with %s\n%s", type(error).__qualname__, frames)

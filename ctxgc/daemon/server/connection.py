@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         # The backlog is empty here but for what one last read brought after reading stopped: one time serves all.
         self._received_s = time.monotonic()
         self._backlog.extend(self._decoder.feed(data))
-        self._advance()
+        self._serve_backlog()
 
     def eof_received(self) -> bool:
         """Answer the requests in flight before closing. An unfinished line is dropped with its connection."""
@@ -125,18 +125,18 @@ class Connection(asyncio.Protocol):
         if self._cut_off_timer is not None:
             self._cut_off_timer.cancel()
             self._cut_off_timer = None
-        self._advance()
-        self._wake()
+        self._serve_backlog()
+        self._wake_sender()
 
     # Calls.
 
-    def _advance(self) -> None:
+    def _serve_backlog(self) -> None:
         """Serve the backlog as far as there is room, and read on only if there is."""
         hub, transport = self._hub, self._transport
         while self._backlog and self._has_room():
             # Each round fills the room, so that one which leaves a backlog has choked the transport (and is called
             # again by `resume_writing`), has filled what may be in flight (by the end of a task), or goes on here.
-            out = self._serve_some(hub.limits.unsent_bytes_max - transport.get_write_buffer_size())
+            out = self._serve_frames(hub.limits.unsent_bytes_max - transport.get_write_buffer_size())
             self._write(out)
         has_room = self._has_room()
         if has_room is not self._is_reading:
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
             and self._long_replies < limits.long_replies_max
         )
 
-    def _serve_some(self, room_bytes: int) -> bytearray:
+    def _serve_frames(self, room_bytes: int) -> bytearray:
         """Serve frames until their answers exceed the room or too many are in flight."""
         out = bytearray()
         backlog = self._backlog
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
         while backlog and len(out) <= room_bytes and self._has_room():
             frame = backlog.popleft()
             if type(frame) is Request:
-                settling = self._serve(frame, out, started_s)
+                settling = self._serve_request(frame, out, started_s)
                 if settling is not None:
                     self._hub.run(self._answer_later(settling))
                 ended_s = time.monotonic()
@@ -172,18 +172,18 @@ class Connection(asyncio.Protocol):
             elif isinstance(frame, Batch):
                 self._serve_batch(frame, out)
             elif isinstance(frame, Refusal):
-                out += self._error(frame.id, frame.error)
+                out += self._encode_error(frame.id, frame.error)
                 self._is_ending = self._is_ending or frame.closes
         return out
 
-    def _serve(self, request: Request, out: bytearray, now_s: float) -> Coroutine[Any, Any, bytes] | None:
+    def _serve_request(self, request: Request, out: bytearray, now_s: float) -> Coroutine[Any, Any, bytes] | None:
         """Call the verb. The answer goes to `out`, or the returned coroutine brings it."""
         hub, id = self._hub, request.id
         hub.traffic.requests += 1
         try:
             if id in self._in_flight:
                 # Answered under its id it would pass for the answer to the first.
-                out += self._error(None, BadRequest(f"the id {id!r} is in flight already; nothing was done"))
+                out += self._encode_error(None, BadRequest(f"the id {id!r} is in flight already; nothing was done"))
                 return None
             if hub.is_stopping:
                 raise ShuttingDown("the daemon is stopping", hint="connect again in a moment")
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
             if id is not UNSET:
                 append_result(out, id, answer)
         except Exception as error:
-            line = self._error(id if id is not UNSET else None, error_to_tell(request.method, error))
+            line = self._encode_error(id if id is not UNSET else None, error_to_tell(request.method, error))
             if id is not UNSET:
                 out += line
         return None
@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
             if request.id is not UNSET:
                 append_result(out, request.id, result)
         except Exception as error:
-            line = self._error(None if request.id is UNSET else request.id, error_to_tell(request.method, error))
+            line = self._encode_error(None if request.id is UNSET else request.id, error_to_tell(request.method, error))
             out += line if request.id is not UNSET else b""
         finally:
             del self._in_flight[key]
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
 
     async def _answer_later(self, settling: Coroutine[Any, Any, bytes]) -> None:
         self._write(await settling)
-        self._advance()
+        self._serve_backlog()
 
     def _serve_batch(self, batch: Batch, out: bytearray) -> None:
         """Call every request in order, from the first long reply on one after another; answer them by one array."""
@@ -252,13 +252,13 @@ class Connection(asyncio.Protocol):
 
     def _serve_item(self, item: Request | Refusal, ids: set[object]) -> bytes | asyncio.Task[bytes]:
         if isinstance(item, Refusal):
-            return self._error(item.id, item.error)
+            return self._encode_error(item.id, item.error)
         if item.id in ids:
-            return self._error(None, BadRequest(f"the id {item.id!r} is in the batch twice; nothing was done"))
+            return self._encode_error(None, BadRequest(f"the id {item.id!r} is in the batch twice; nothing was done"))
         if item.id is not UNSET:
             ids.add(item.id)
         part = bytearray()
-        settling = self._serve(item, part, time.monotonic())
+        settling = self._serve_request(item, part, time.monotonic())
         return bytes(part) if settling is None else self._hub.run(settling)
 
     async def _answer_batch_later(
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
         for item in rest:
             if size > limit and isinstance(item, Request) and self._is_long(item):
                 busy = Busy(f"the answers of this batch are {limit} bytes long already", hint="send the rest apart")
-                part = b"" if item.id is UNSET else self._error(item.id, busy)
+                part = b"" if item.id is UNSET else self._encode_error(item.id, busy)
             else:
                 settling = self._serve_item(item, ids)
                 part = settling if isinstance(settling, bytes) else await settling
@@ -278,7 +278,7 @@ class Connection(asyncio.Protocol):
         answer = encode_batch([part if isinstance(part, bytes) else await part for part in parts])
         self._batches -= 1
         self._write(answer)
-        self._advance()
+        self._serve_backlog()
 
     def _cancel(self, request: Request) -> None:
         """Mark the call as cancelled; the verb looks at the mark where the verb can still turn back."""
@@ -286,7 +286,7 @@ class Connection(asyncio.Protocol):
         if id in self._in_flight:
             self._in_flight[id].is_cancelled = True
 
-    def _error(self, id: int | str | None, error: CtxgcError) -> bytes:
+    def _encode_error(self, id: int | str | None, error: CtxgcError) -> bytes:
         self._hub.traffic.errors += 1
         return encode_error(id, error)
 
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, error: CtxgcError) -> None:
         """As `Member.refuse`."""
-        self._write(self._error(None, error))
+        self._write(self._encode_error(None, error))
         self._backlog.clear()
         self._is_ending = True
         self._end_if_idle()
@@ -363,23 +363,23 @@ class Connection(asyncio.Protocol):
     def subscribe(self, topics: frozenset[str], from_seq: int | None) -> None:
         """Send events of `topics`, after the answer to this call."""
         self._subscription = Subscription(self._hub.events, topics, from_seq)
-        self._hub.events.listen(self._wake)
-        self._wake()
+        self._hub.events.listen(self._wake_sender)
+        self._wake_sender()
 
     def unsubscribe(self) -> None:
         """Send no more events."""
         self._subscription = None
-        self._hub.events.unlisten(self._wake)
+        self._hub.events.unlisten(self._wake_sender)
         if self._cut_off_timer is not None:
             self._cut_off_timer.cancel()
             self._cut_off_timer = None
 
-    def _wake(self) -> None:
+    def _wake_sender(self) -> None:
         if self._subscription is not None and not self._is_pump_due:
             self._is_pump_due = True
-            asyncio.get_running_loop().call_soon(self._pump)
+            asyncio.get_running_loop().call_soon(self._send_events)
 
-    def _pump(self) -> None:
+    def _send_events(self) -> None:
         """Send what the subscriber has room for; a subscriber without room is given a while, not waited for."""
         self._is_pump_due = False
         if self._subscription is None or not self._subscription.is_behind or self._transport.is_closing():
@@ -387,14 +387,14 @@ class Connection(asyncio.Protocol):
         if self._is_choked:
             if self._cut_off_timer is None:
                 wait_s = self._hub.limits.slow_consumer_s
-                self._cut_off_timer = asyncio.get_running_loop().call_later(wait_s, self._cut_off)
+                self._cut_off_timer = asyncio.get_running_loop().call_later(wait_s, self._cut_off_subscriber)
             return
         room_bytes = self._hub.limits.unsent_bytes_max - self._transport.get_write_buffer_size()
         self._write(self._subscription.take(max(1, room_bytes)))  # With no room at all it would be woken for ever.
         if self._subscription.is_behind:
-            self._wake()
+            self._wake_sender()
 
-    def _cut_off(self) -> None:
+    def _cut_off_subscriber(self) -> None:
         self.unsubscribe()
         hint = "subscribe again with from_seq to go on where you were"
         self.refuse(SlowConsumer("events were left unread for too long", hint=hint))

@@ -125,10 +125,10 @@ class Verbs:
         if is_awaited:
             return reply
         self._background += 1
-        self._spawn(self._in_background(reply))
+        self._spawn(self._finish_in_background(reply))
         return BackgroundReply("async", "taken, not durable yet: ask again to see it")
 
-    async def _in_background(self, result: Any) -> None:
+    async def _finish_in_background(self, result: Any) -> None:
         """Finish a mutation whose client did not wait: a refusal reaches nobody, and must not end the daemon."""
         try:
             if isinstance(result, Awaitable):

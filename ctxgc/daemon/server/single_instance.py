@@ -76,7 +76,7 @@ class Instance:
 
     def renew(self) -> None:
         """Write the lock file again if it is not the one that this instance made; whoever removed it meant no harm."""
-        if self._lock < 0 or _identity(os.path.join(self.folder, LOCK_NAME)) == _identity(self._lock):
+        if self._lock < 0 or _file_identity(os.path.join(self.folder, LOCK_NAME)) == _file_identity(self._lock):
             return
         try:
             lock = _lock_file(self.folder, self._announced)
@@ -98,7 +98,7 @@ class Instance:
         temporary = path[:-1] + ("_" if path.endswith("~") else "~")
         for stale in (path, temporary):
             _refuse_other_than_socket(stale)
-        _remove(temporary)
+        _remove_file(temporary)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             listener.bind(temporary)
@@ -107,16 +107,16 @@ class Instance:
             os.rename(temporary, path)
         except BaseException:
             listener.close()
-            _remove(temporary)
+            _remove_file(temporary)
             raise
         self._socket_path = path
-        self._socket_identity = _identity(path)
+        self._socket_identity = _file_identity(path)
         return listener
 
     def close(self) -> None:
         """Remove our socket, if it is still ours, and let go of the lock. The lock file stays: it is the lock."""
-        if self._socket_path and _identity(self._socket_path) == self._socket_identity:
-            _remove(self._socket_path)
+        if self._socket_path and _file_identity(self._socket_path) == self._socket_identity:
+            _remove_file(self._socket_path)
         self._socket_path = ""
         if self._lock >= 0:
             discovery.write_lock(self._lock, "")
@@ -199,7 +199,7 @@ def _refuse_other_than_socket(path: str) -> None:
         raise UnsafeFolder(f"{path} exists and is no socket; remove it or choose another path")
 
 
-def _identity(file: str | int) -> tuple[int, int]:
+def _file_identity(file: str | int) -> tuple[int, int]:
     """Device and inode of a path, or of a descriptor."""
     try:
         file_status = os.fstat(file) if isinstance(file, int) else os.lstat(file)
@@ -208,7 +208,7 @@ def _identity(file: str | int) -> tuple[int, int]:
     return (file_status.st_dev, file_status.st_ino)
 
 
-def _remove(path: str) -> None:
+def _remove_file(path: str) -> None:
     try:
         os.unlink(path)
     except FileNotFoundError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ctxgc.adapters.builder import ROLES, Birth, Names, PlainSegment, SegmentBuilder
+from ctxgc.adapters.builder import ROLES, Birth, IdAllocator, PlainSegment, SegmentBuilder
 from ctxgc.adapters.facts.tool_facts import client_facts
 from ctxgc.core.errors import Conflict
 from ctxgc.core.heap import FORGOTTEN, PENDING
@@ -44,14 +44,14 @@ def check_contents(session: Session, prepared: Sequence[PreparedSegment], stored
             status = Status.PENDING if heap.is_set(slot, PENDING) else Status.OK
             said[segment.id] = replace(segment, kind=heap.kind_of(slot), status=status, skeleton=skeleton, body=body)
         before = said.setdefault(segment.id, segment)
-        if not _agree(before, segment):
+        if not _is_same_content(before, segment):
             hint = f"add this under another id; `ctxgc show {segment.id}` shows what is stored"
             raise Conflict(f"segment {segment.id!r} is known with other content", hint=hint, field="id")
         if before.status is Status.PENDING:
             said[segment.id] = segment
 
 
-def _agree(before: Segment, after: Segment) -> bool:
+def _is_same_content(before: Segment, after: Segment) -> bool:
     """Whether a client's content repeats the stored segment, completes a pending call, or is the call before its
     result."""
     if before.kind is not after.kind:
@@ -63,7 +63,7 @@ def _agree(before: Segment, after: Segment) -> bool:
 
 def _builder(session: Session, given: set[str]) -> SegmentBuilder:
     """A builder that names and places segments after those of the session, and after those of the same call."""
-    builder = SegmentBuilder(Names(lambda id_: id_ in session.heap.slot_of or id_ in given))
+    builder = SegmentBuilder(IdAllocator(lambda id_: id_ in session.heap.slot_of or id_ in given))
     builder.next_place = session.indexes.place_max
     return builder
 

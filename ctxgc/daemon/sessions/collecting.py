@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal, restore, sweep
+from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal_reason, restore, sweep
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.labels import SHADOW
-from ctxgc.core.pacer import PacerRules, Prices, effects_of, effects_of_return
+from ctxgc.core.pacer import PacerRules, Prices, effects_of_eviction, effects_of_return
 from ctxgc.core.prompt_cache import WARM, CacheState
 from ctxgc.core.segment import Renderer, State
 from ctxgc.daemon.sessions.session import Session
@@ -60,27 +60,27 @@ def plan_collection(session: Session, target_tokens: int) -> Plan:
 
 def price_plan(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
     """A plan with its predicted effect on the bill."""
-    return _outcome(session, todo, "asked", 0, Conditions(pacer, 0.0))
+    return _outcome_of(session, todo, "asked", 0, Conditions(pacer, 0.0))
 
 
 def carry_out(session: Session, tx: Transaction, todo: Plan, trigger: str, conditions: Conditions) -> Outcome:
     """Put a plan into the change: journal and states to commit, and the sweep for when the commit is durable."""
     if not todo.victims:
-        return _outcome(session, todo, trigger, 0, conditions)
-    outcome = _outcome(session, todo, trigger, session.last_collection + 1, conditions)
-    _journal(session, tx, outcome, conditions.wall_s)
+        return _outcome_of(session, todo, trigger, 0, conditions)
+    outcome = _outcome_of(session, todo, trigger, session.last_collection + 1, conditions)
+    _write_journal(session, tx, outcome, conditions.wall_s)
     tx.on_commit(lambda: sweep(session.heap, todo.victims))
     return outcome
 
 
 def journal_in_shadow(session: Session, tx: Transaction, todo: Plan, conditions: Conditions) -> Outcome:
     """Put a plan into the journal alone: a session in shadow keeps every body."""
-    outcome = _outcome(session, todo, SHADOW, session.last_collection + 1, conditions)
-    _journal(session, tx, outcome, conditions.wall_s)
+    outcome = _outcome_of(session, todo, SHADOW, session.last_collection + 1, conditions)
+    _write_journal(session, tx, outcome, conditions.wall_s)
     return outcome
 
 
-def _journal(session: Session, tx: Transaction, outcome: Outcome, wall_s: float) -> None:
+def _write_journal(session: Session, tx: Transaction, outcome: Outcome, wall_s: float) -> None:
     todo = outcome.plan
     evictions = tuple(
         Eviction(seq=v.slot, reason=v.reason, by=v.by, freed_tokens=v.freed_tokens, score=round(v.score, 3))
@@ -107,7 +107,7 @@ def evict_by_hand(session: Session, tx: Transaction, slots: Sequence[int], condi
     todo = plan_by_hand(session.heap, slots, session.rules)
     if not todo.victims:
         slot = slots[0]
-        why = refusal(session.heap, slot, session.rules)
+        why = refusal_reason(session.heap, slot, session.rules)
         hint = "`ctxgc unpin` takes the pin back" if why == "pinned" else "`ctxgc why` says more"
         raise Conflict(f"segment {session.heap.ids[slot]!r} cannot be evicted: it is {why}", hint=hint)
     return carry_out(session, tx, todo, "evicted_by_hand", conditions)
@@ -211,8 +211,8 @@ def note_recalled(session: Session, tx: Transaction, tokens: Mapping[int, int], 
     return len(out)
 
 
-def _outcome(session: Session, todo: Plan, trigger: str, number: int, conditions: Conditions) -> Outcome:
-    effects = effects_of(session.heap, todo.victims, conditions.cache)
+def _outcome_of(session: Session, todo: Plan, trigger: str, number: int, conditions: Conditions) -> Outcome:
+    effects = effects_of_eviction(session.heap, todo.victims, conditions.cache)
     return Outcome(
         plan=todo,
         trigger=trigger,

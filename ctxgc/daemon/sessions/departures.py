@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from ctxgc.core.heap import DEPARTED, Heap
 from ctxgc.core.labels import tokens_label
-from ctxgc.core.masks import ones, table
+from ctxgc.core.masks import filter_table, mask_positions
 
-_IS_DEPARTED = table(lambda state: state == DEPARTED)
+_IS_DEPARTED = filter_table(lambda state: state == DEPARTED)
 
 
 class Departed(NamedTuple):
@@ -32,5 +32,5 @@ class Departed(NamedTuple):
 
 def departed_of(heap: Heap) -> Departed:
     """The departed segments of a heap. O(departed); O(slots) at C speed."""
-    slots = list(ones(heap.state.translate(_IS_DEPARTED)))
+    slots = list(mask_positions(heap.state.translate(_IS_DEPARTED)))
     return Departed(len(slots), sum(heap.skeleton[slot] + heap.body[slot] for slot in slots))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ctxgc.adapters.skeletons import further_texts
+from ctxgc.adapters.skeletons import count_further_texts
 from ctxgc.core.heap import FORGOTTEN, HeapEntry
 from ctxgc.core.redact_segment import redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, digest
@@ -55,17 +55,17 @@ class Intake:
     def _frame_tokens(self) -> int:
         return sum(map(self.counter.count, tombstone_affixes(SOMEWHERE)))
 
-    def redacted(self, segment: Segment) -> tuple[Segment, int]:
+    def redact(self, segment: Segment) -> tuple[Segment, int]:
         """A segment as the stash keeps it, and the number of redacted places."""
         return redact_segment(segment) if self._redacts else (segment, 0)
 
     def prepare(self, segment: Segment) -> PreparedSegment:
         """Redact, digest and count one segment. Linear in its text; raises nothing."""
-        segment, redactions = self.redacted(segment)
+        segment, redactions = self.redact(segment)
         count = self.counter.count
         pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)
         body_tokens = sum(tokens for _, _, tokens in pieces)
-        markers = (max(len(pieces) - 1, 0) + further_texts(segment.skeleton)) * PIECE_MARKER_TOKENS
+        markers = (max(len(pieces) - 1, 0) + count_further_texts(segment.skeleton)) * PIECE_MARKER_TOKENS
         frame, opaque_tokens = split_opaque(segment.skeleton)
         return PreparedSegment(
             segment=segment,

@@ -104,7 +104,7 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
         return NextCollection(
             "cold", f"{gone}: the next request goes without what is not worth its tokens", grown, due, 0.0
         )
-    cold = f"cold in {_span(left_s)}"
+    cold = f"cold in {_duration_text(left_s)}"
     if pause := session.trust.pause_words(session.row.turn):
         until = "collects when the cache is cold, at the limit, or where a cut pays for the whole prompt"
         return NextCollection("paused", f"{pause}: {until}; {cold}", grown, due, round(left_s, 1))
@@ -117,5 +117,5 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
     return NextCollection("looking", words, grown, due, round(left_s, 1))
 
 
-def _span(seconds: float) -> str:
+def _duration_text(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -13,7 +13,7 @@ from dataclasses import astuple, replace
 from itertools import islice
 from typing import Any
 
-from ctxgc.core.provider_cache import UNMARKED, Entry, anthropic
+from ctxgc.core.provider_cache import UNMARKED, Entry, anthropic_provider
 from ctxgc.core.regret_budget import Account
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
@@ -68,7 +68,7 @@ def _resumed(state: dict[str, Any]) -> tuple[RequestLedger, Account]:
     provider = ProviderLedger()
     if state["model"]:
         provider.use_model(state["model"])
-        known = UNMARKED if state["unmarked"] else anthropic(state["model"])
+        known = UNMARKED if state["unmarked"] else anthropic_provider(state["model"])
         provider.provider = replace(known, lookback_blocks=state["lookback"], least_tokens=state["least"])
         provider.frames = FrameCalibration(*state["frames"])
     for prefix, life_s, used_s, billed_tokens in state["entries"]:

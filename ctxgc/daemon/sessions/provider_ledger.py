@@ -32,12 +32,12 @@ from ctxgc.core.provider_cache import (
     Provider,
     Readable,
     Unit,
-    agrees,
-    anthropic,
-    findable,
-    learned,
-    moved_marks,
-    noted,
+    agrees_with_bill,
+    anthropic_provider,
+    entries_after_request,
+    findable_prefixes,
+    learn_from_bill,
+    predict_marks,
     units_of,
 )
 from ctxgc.protocol.wire import SentCache
@@ -65,7 +65,7 @@ class SentRequest(NamedTuple):
     window: SentWindow | None = None
 
 
-class Foretold(NamedTuple):
+class CacheForecast(NamedTuple):
     """What the next request finds, and where the window begins in the prompt."""
 
     readable: Readable
@@ -98,40 +98,40 @@ class ProviderLedger:
     def use_model(self, model: str) -> None:
         """Follow the session to a model: each model has a tokenizer and a cache of its own."""
         if model != self.model or self.provider is ANTHROPIC:
-            self.model, self.provider = model, anthropic(model)
+            self.model, self.provider = model, anthropic_provider(model)
             self.anchors, self.frames = {}, FrameCalibration.from_prior(model)
 
     def settle(self, *, was_answered: bool) -> None:
         """The last request was answered, and has left its entries; or not, and has left nothing."""
         if self.request is not None and was_answered:
-            self.entries = self._after(self.request)
+            self.entries = self._entries_after(self.request)
         self.request = None
 
-    def bill(self, read_tokens: int, written_tokens: int, plain_tokens: int = 0) -> Lesson | None:
+    def note_bill(self, read_tokens: int, written_tokens: int, plain_tokens: int = 0) -> Lesson | None:
         """The bill of the last request, before it is settled; what the bill taught, None where there is no request."""
         request = self.request
         if request is None:
             return None
-        found = findable(self.provider, self.entries, request.prompt, request.sent_s)
-        lesson = learned(
+        found = findable_prefixes(self.provider, self.entries, request.prompt, request.sent_s)
+        lesson = learn_from_bill(
             self.provider, self.entries, request.prompt, request.sent_s, self._raw_read(found, read_tokens)
         )
         self.provider = lesson.provider
         if lesson.is_explained and read_tokens and found.prefix is not None:
-            self._anchor(found.prefix, read_tokens)
+            self._add_anchor(found.prefix, read_tokens)
         end, billed_tokens = max((place for place, _ in found.marked), default=None), read_tokens + written_tokens
         if not self.provider.marks_max:
             end, billed_tokens = request.prompt.end, billed_tokens + plain_tokens
         at = next((unit for unit in request.prompt.units if unit.end == end), None)
         if at is not None and billed_tokens:
             self._teach_frames(request.prompt, at, billed_tokens)
-            self._anchor(at.prefix, billed_tokens)
+            self._add_anchor(at.prefix, billed_tokens)
         return lesson
 
     def _raw_read(self, found: Readable, read_tokens: int) -> int:
         """Billed read tokens in the model's own: as the found place where they agree with its known bill."""
         known = self.anchors.get(found.prefix) if found.prefix is not None else None
-        if known is not None and agrees(known, read_tokens):
+        if known is not None and agrees_with_bill(known, read_tokens):
             return found.bill().read
         per_raw, _ = self.frames.coefficients
         return int(read_tokens / per_raw)
@@ -143,7 +143,7 @@ class ProviderLedger:
             raw, blocks = end.end.tokens - before.end.tokens, end.end.blocks - before.end.blocks
             self.frames = self.frames.observe(raw, blocks, billed_tokens - self.anchors[before.prefix])
 
-    def _anchor(self, prefix: Hashable, tokens: int) -> None:
+    def _add_anchor(self, prefix: Hashable, tokens: int) -> None:
         self.anchors.pop(prefix, None)
         self.anchors[prefix] = tokens
         drop_oldest(self.anchors, ANCHORS_MAX)
@@ -152,28 +152,30 @@ class ProviderLedger:
         known = [unit for unit in units if unit.prefix in self.anchors]
         return min(known, key=lambda unit: abs(unit.end.tokens - place.tokens), default=None)
 
-    def send(self, request: SentRequest) -> None:
+    def note_sent(self, request: SentRequest) -> None:
         """A request was sent."""
         blocks = request.prompt.end.blocks
         self.added_blocks, self.end_blocks = max(0, blocks - self.end_blocks) if self.end_blocks else 0, blocks
         self.request = request
 
-    def _after(self, request: SentRequest) -> dict[Hashable, Entry]:
-        return noted(self.provider, self.entries, request.prompt, request.sent_s)
+    def _entries_after(self, request: SentRequest) -> dict[Hashable, Entry]:
+        return entries_after_request(self.provider, self.entries, request.prompt, request.sent_s)
 
-    def foretell(self, sent: SentCache, units: Sequence[Unit], hidden: Place, now_s: float) -> Foretold | None:
+    def forecast(self, sent: SentCache, units: Sequence[Unit], hidden: Place, now_s: float) -> CacheForecast | None:
         """What the next request finds of a prompt with these units, if the last request is answered."""
         if self.request is None:
             return None
-        entries: Entries = self._after(self.request)
+        entries: Entries = self._entries_after(self.request)
         host = [mark for at, mark in enumerate(self.request.prompt.marks) if at != sent.own_mark]
-        standing = units_standing(units, sent, hidden)
-        marks = moved_marks(host, standing, self.added_blocks)
+        standing = count_standing_units(units, sent, hidden)
+        marks = predict_marks(host, standing, self.added_blocks)
         prompt = Prompt(tuple(units), marks)
         is_free = sent.can_mark and 0 < len(host) < self.provider.marks_max
-        return Foretold(findable(self.provider, entries, prompt, now_s, is_mark_free=is_free), hidden, prompt)
+        return CacheForecast(
+            findable_prefixes(self.provider, entries, prompt, now_s, is_mark_free=is_free), hidden, prompt
+        )
 
-    def billed_at(self, foretold: Foretold, place: Place) -> int:
+    def billed_at(self, foretold: CacheForecast, place: Place) -> int:
         """Billed tokens of the prompt up to this place."""
         anchor = self._nearest_anchor(foretold.prompt.units, place)
         start, billed = (anchor.end, self.anchors[anchor.prefix]) if anchor else (Place(0, 0), 0)
@@ -183,7 +185,7 @@ class ProviderLedger:
         )
 
 
-def units_standing(units: Sequence[Unit], sent: SentCache, hidden: Place) -> int:
+def count_standing_units(units: Sequence[Unit], sent: SentCache, hidden: Place) -> int:
     """Blocks of the prompt up to the end of the system prompt: marks there stand still."""
     first = len(units) - len(sent.blocks)  # The hidden prefix may be a unit of its own.
     at = first + sent.system_segments - 1

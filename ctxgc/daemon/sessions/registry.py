@@ -37,7 +37,7 @@ INDEX_ENTRIES_MAX = 300_000
 """Words and lines in the indexes of all sessions awake, about 150 bytes each."""
 
 
-def drawn_number() -> int:
+def draw_number() -> int:
     """A number for the addresses of a new session: nine digits that nobody can guess from the session's name.
 
     Numbers may collide, though hardly: among a thousand sessions with a chance of one in two thousand.
@@ -105,7 +105,7 @@ class Registry:
 
     async def get(self, key: SessionKey) -> Session:
         """The session, awake. Raises `NotFound`."""
-        session = await self._session(key, None)
+        session = await self._awake_session(key, None)
         if session is None:
             raise NotFound(f"no session {str(key)!r}", hint="`ctxgc sessions` lists them", field="session")
         return session
@@ -116,7 +116,7 @@ class Registry:
 
     async def open(self, row: SessionRow) -> Session:
         """The session of this key; a new session with this row if none exists, written with the first change."""
-        session = await self._session(row.key, row)
+        session = await self._awake_session(row.key, row)
         assert session is not None
         return session
 
@@ -127,7 +127,7 @@ class Registry:
             yield key not in self._awake and key not in self._living
         self._waking.pop(key, None)
 
-    async def _session(self, key: SessionKey, new: SessionRow | None) -> Session | None:
+    async def _awake_session(self, key: SessionKey, new: SessionRow | None) -> Session | None:
         session = self._awake.get(key)
         if session is None:
             async with self._waking.setdefault(key, asyncio.Lock()):
@@ -144,7 +144,7 @@ class Registry:
         row = await self._stash.session(key)
         if row is None and new is None:
             return None
-        known = row or replace(new or SessionRow(key=key), number=drawn_number())
+        known = row or replace(new or SessionRow(key=key), number=draw_number())
         session = await Session.wake(known, self._stash, self.settings, self._clock, is_new=row is None)
         self._living[key] = session
         return session
@@ -156,10 +156,10 @@ class Registry:
         """
         others = list(self._awake.items())[:-1]
         segments = sum(len(session.heap) for _, session in others)
-        entries = sum(session.index.entries for _, session in others)
+        entries = sum(session.index.entry_count for _, session in others)
         for key, session in others:
             if segments <= self._segments_max and entries <= INDEX_ENTRIES_MAX:
                 return
             segments -= len(session.heap)
-            entries -= session.index.entries
+            entries -= session.index.entry_count
             del self._awake[key]

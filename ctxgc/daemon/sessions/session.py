@@ -81,7 +81,7 @@ class Session:
         session = cls(row, stash, settings, clock)
         session.is_new = is_new
         if not is_new:
-            await session._load()
+            await session._load_indexes()
         return session
 
     @property
@@ -191,7 +191,7 @@ class Session:
                 self._is_stale |= bool(tx.mutations or tx.is_row_changed)
                 self.version += 1
                 raise
-            tx.committed()
+            tx.run_commit_actions()
             self.version += 1
 
     async def ensure_current(self) -> None:
@@ -216,16 +216,16 @@ class Session:
         row = await self._stash.session(self.key)
         self.row = row or self.row
         self.is_new = row is None
-        await self._load()
+        await self._load_indexes()
 
-    async def _load(self) -> None:
+    async def _load_indexes(self) -> None:
         newest = await self._stash.collections(self.key, limit=1)
         rows = await self._stash.rows(self.key)
         settings = indexes = None
         while settings is not self.settings:  # A reload meanwhile changes what is built from them.
             settings = self.settings
             # Beside the loop, in an object that nobody else has: ten thousand rows would stall every other session.
-            indexes = await asyncio.to_thread(SessionIndex.of_rows, rows, settings)
+            indexes = await asyncio.to_thread(SessionIndex.from_rows, rows, settings)
         assert indexes is not None
         # From here nothing waits: who reads without the lock sees the old memory or the new one, never half of one.
         self._is_stale = False
@@ -250,7 +250,7 @@ class Session:
         segment = prepared.segment
         references = (self.slot(name) for name in segment.refs)
         admitted = self.indexes.admit(
-            self.key, prepared, references, recalled=self._recalled_by(segment), is_pinned=is_pinned
+            self.key, prepared, references, recalled=self._recalled_slot(segment), is_pinned=is_pinned
         )
         if admitted is None:
             return False
@@ -264,7 +264,7 @@ class Session:
         self.set_row(tx, turn=max(self.row.turn, segment.born_turn + spoken))
         return True
 
-    def _recalled_by(self, segment: Segment) -> int:
+    def _recalled_slot(self, segment: Segment) -> int:
         """The slot that a command recalled, -1 for another command or another session's segment."""
         name = recalled_name(segment)
         try:

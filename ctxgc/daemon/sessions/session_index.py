@@ -64,21 +64,21 @@ class SessionIndex:
         self._digests = bytearray()
 
     @classmethod
-    def of_rows(cls, rows: Iterable[SegmentRow], settings: SessionSettings) -> SessionIndex:
+    def from_rows(cls, rows: Iterable[SegmentRow], settings: SessionSettings) -> SessionIndex:
         """The index of rows in seq order. O(rows): ten thousand rows are worth a thread beside the loop."""
         indexes = cls(settings)
         for row in rows:
-            indexes._take(row)
+            indexes._take_row(row)
         return indexes
 
-    def _take(self, row: SegmentRow) -> None:
+    def _take_row(self, row: SegmentRow) -> None:
         while len(self.heap) < row.seq:
             # A repair could not save this row. Slots are seqs, so something must stand in its slot.
             self.heap.admit(lost_entry(len(self.heap)), [])
         row = replace(row, segment=row_facts(row.segment))
         segment = row.segment
         is_said = row.state is not State.FORGOTTEN and segment.status is not Status.PENDING
-        namings = self.index.paths.name(row.seq, segment.paths)[row.seq] if is_said else 0
+        namings = self.index.paths.record_naming(row.seq, segment.paths)[row.seq] if is_said else 0
         entry = replace(
             self._heap_entry(row, namings),
             state=STATES.index(row.state),
@@ -116,7 +116,7 @@ class SessionIndex:
         for seq in sorted(bodies):
             skeleton, body = bodies[seq]
             segment = replace(headers[seq], skeleton=skeleton, body=body)
-            self._garbage.duplicates(seq, segment)
+            self._garbage.find_duplicate(seq, segment)
             self.index.add_text(seq, segment)
 
     def admit(
@@ -132,9 +132,9 @@ class SessionIndex:
         is_known = slot < len(heap)
         if is_known and (not heap.is_set(slot, PENDING) or segment.status is Status.PENDING):
             return None
-        refs = self.index.refer(slot, segment, given, recalled=recalled)
+        refs = self.index.derive_references(slot, segment, given, recalled=recalled)
         is_open = segment.status is Status.PENDING
-        namings = {} if is_open else self.index.paths.name(slot, segment.paths)
+        namings = {} if is_open else self.index.paths.record_naming(slot, segment.paths)
         proofs = [] if is_open else self._garbage.admit(slot, segment)
         row = SegmentRow(
             key=key,

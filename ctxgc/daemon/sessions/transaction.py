@@ -41,7 +41,7 @@ class Transaction:
         """Run an action after the commit. The action must not fail."""
         self._on_commit.append(action)
 
-    def committed(self) -> None:
+    def run_commit_actions(self) -> None:
         """Run the actions that wait for the commit, now that the commit is durable."""
         for action in self._on_commit:
             action()

@@ -40,7 +40,7 @@ def known_session(session: Session, uneditable: Set[int] = frozenset()) -> Known
 def update_window(session: Session, tx: Transaction, todo: Transitions) -> None:
     """Carry out departures, returns and moves: in the heap now, in the stash with the change."""
     for reason, slots in todo.departures:
-        depart(session, tx, slots, reason)
+        depart_segments(session, tx, slots, reason)
     heap, indexes = session.heap, session.indexes
     for slots, code in ((todo.evicted, EVICTED), (todo.resident, RESIDENT)):
         if slots:
@@ -54,7 +54,9 @@ def update_window(session: Session, tx: Transaction, todo: Transitions) -> None:
         heap.set_place(slot, place)
 
 
-def depart(session: Session, tx: Transaction, slots: Sequence[int], reason: Departure = Departure.REWOUND) -> None:
+def depart_segments(
+    session: Session, tx: Transaction, slots: Sequence[int], reason: Departure = Departure.REWOUND
+) -> None:
     """Take segments out of the window for their host: search and recall still find them."""
     heap = session.heap
     if slots:

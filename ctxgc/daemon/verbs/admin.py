@@ -20,7 +20,7 @@ from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.limits import BAD_LINES_MAX, BATCH_MAX, IN_FLIGHT_MAX, UNSENT_BYTES_MAX
 from ctxgc.protocol.messages import CAPABILITIES, PROTOCOL, VERBS, Doctor, Hello, Import, Shutdown, Subscribe, WatchAdd
-from ctxgc.protocol.params import Nothing
+from ctxgc.protocol.params import NoParams
 from ctxgc.protocol.replies.daemon import (
     CheckReply,
     ConfigReply,
@@ -83,12 +83,12 @@ def hello(services: Services, control: Control, params: Hello) -> HelloReply:
     )
 
 
-def ping(params: Nothing) -> PongReply:
+def ping(params: NoParams) -> PongReply:
     """`ping`."""
     return PongReply(pong=True)
 
 
-def discover(params: Nothing) -> DiscoverReply:
+def discover(params: NoParams) -> DiscoverReply:
     """`rpc.discover`."""
     verbs = {
         name: VerbReply(verb.help, verb.mutates, verb.params.model_json_schema(), verb.reply.__name__)
@@ -109,7 +109,7 @@ def subscribe(services: Services, params: Subscribe, context: CallContext) -> Su
     return SubscribedReply(sorted(params.topics), services.events.next_seq)
 
 
-def unsubscribe(params: Nothing, context: CallContext) -> SubscribedReply:
+def unsubscribe(params: NoParams, context: CallContext) -> SubscribedReply:
     """`unsubscribe`."""
     context.unsubscribe()
     return SubscribedReply([])
@@ -122,7 +122,7 @@ async def watch_add(control: Control, params: WatchAdd) -> WatchReply:
     return WatchReply(control.watcher.reply(), changed=sentence)
 
 
-def watch_list(control: Control, params: Nothing) -> WatchReply:
+def watch_list(control: Control, params: NoParams) -> WatchReply:
     """`watch.list`."""
     return WatchReply(control.watcher.reply())
 
@@ -144,7 +144,7 @@ def rss_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-async def stats(services: Services, control: Control, params: Nothing) -> StatsReply:
+async def stats(services: Services, control: Control, params: NoParams) -> StatsReply:
     """`stats`."""
     status = await services.stash.status()
     traffic = control.server.traffic
@@ -177,7 +177,7 @@ async def stats(services: Services, control: Control, params: Nothing) -> StatsR
     )
 
 
-async def metrics(services: Services, control: Control, params: Nothing) -> MetricsReply:
+async def metrics(services: Services, control: Control, params: NoParams) -> MetricsReply:
     """`metrics`: the numbers of `stats` as Prometheus text."""
     lines = []
     for name, value in msgspec.structs.asdict(await stats(services, control, params)).items():
@@ -186,7 +186,7 @@ async def metrics(services: Services, control: Control, params: Nothing) -> Metr
     return MetricsReply("\n".join(lines) + "\n")
 
 
-def slowlog(control: Control, params: Nothing) -> SlowlogReply:
+def slowlog(control: Control, params: NoParams) -> SlowlogReply:
     """`slowlog`."""
     calls = control.server.slowlog()[:SLOW_LISTED_MAX]
     return SlowlogReply(
@@ -194,12 +194,12 @@ def slowlog(control: Control, params: Nothing) -> SlowlogReply:
     )
 
 
-def config_get(services: Services, params: Nothing) -> ConfigReply:
+def config_get(services: Services, params: NoParams) -> ConfigReply:
     """`config.get`."""
     return ConfigReply(services.config.model_dump(mode="json"))
 
 
-def config_reload(control: Control, params: Nothing) -> ReloadReply:
+def config_reload(control: Control, params: NoParams) -> ReloadReply:
     """`config.reload`."""
     changed, waiting = control.reload()
     hint = f"restart the daemon for {', '.join(waiting)}" if waiting else None

@@ -31,12 +31,12 @@ from ctxgc.core.frame import render_frame, split_lines
 from ctxgc.core.heap import FORGOTTEN
 from ctxgc.core.labels import MATCH_END, MATCH_START
 from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, session_number
-from ctxgc.core.tombstone import label
+from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import note_recalled
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.verbs.mutation import Cost, cost_of, mutate, over_budget_hint, session_with_segment
+from ctxgc.daemon.verbs.mutation import WindowCost, mutate, over_budget_hint, session_with_segment, window_cost
 from ctxgc.protocol.recall import StashRecall
 from ctxgc.protocol.replies.stash import ExcerptReply, RecallReply
 from ctxgc.stash.contract import Hit, Query, SearchResult, SegmentRow, SessionRow
@@ -92,7 +92,7 @@ def lines_of(stored: StoredSegment) -> list[str]:
     skeleton, body = stored.content
     lines = split_lines(piece.text for piece in body)
     if stored.row.segment.kind is Kind.TOOL_CALL:
-        name = label(stored.row.segment)
+        name = segment_label(stored.row.segment)
         lines += split_lines(f"{key}: {text}" for key, text in short_inputs(skeleton) if text and text not in name)
     return lines
 
@@ -109,7 +109,7 @@ def origin_of(stored: StoredSegment) -> tuple[str, ...]:
 def origin_in_session(stored: StoredSegment) -> tuple[str, str, str]:
     """The facts of a header where every block is of one session: address, turn, label."""
     segment = stored.row.segment
-    return str(Address(stored.number, stored.row.seq)), f"turn {segment.born_turn}", label(segment)
+    return str(Address(stored.number, stored.row.seq)), f"turn {segment.born_turn}", segment_label(segment)
 
 
 def excerpt_reply(choice: Choice, stored: StoredSegment | None, session: SessionKey) -> ExcerptReply:
@@ -121,7 +121,7 @@ def excerpt_reply(choice: Choice, stored: StoredSegment | None, session: Session
         id=row.segment.id if row else "",
         address=str(Address(stored.number, stored.row.seq)) if stored else "",
         title=choice.source.title,
-        label=label(row.segment) if row else "",
+        label=segment_label(row.segment) if row else "",
         kind=row.segment.kind.value if row else "",
         state=row.state.value if row else "",
         turn=row.segment.born_turn if row else 0,
@@ -356,7 +356,7 @@ def _reply(
     faults: int = 0,
     notes: Sequence[str] = (),
 ) -> RecallReply:
-    cost = cost_of(session) if session else Cost(0, 0)
+    cost = window_cost(session) if session else WindowCost(0, 0)
     key = stored[min(choice.source.key for choice in packed.frame.choices)].row.key
     excerpts = [excerpt_reply(choice, stored.get(choice.source.key), key) for choice in packed.frame.choices]
     next_line = packed.rest if params.id else 0

@@ -82,14 +82,14 @@ async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
         # Nothing else moves the heap while this change holds the session: others are served meanwhile.
         todo: Plan = await on_worker(services, plan_collection, session, target)
         if params.must_fit:
-            _must_fit(todo)
+            _require_fit(todo)
         labels = await _victim_labels(services, session, todo, params.limit)
         outcome = carry_out(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
         tx.on_commit(lambda: publish_collection(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False))
 
 
-def _must_fit(todo: Plan) -> None:
+def _require_fit(todo: Plan) -> None:
     if todo.protected_by:
         names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in todo.protected_by[:3])
         size = f"{tokens_label(todo.remaining_tokens)} tokens must stay, {tokens_label(todo.target_tokens)} are allowed"
@@ -140,9 +140,9 @@ async def why(services: Services, params: HeapWhy) -> WhyReply:
     labels = await _labels(services, session, [*trail, slot, *([proof.by] if proof and proof.by >= 0 else [])])
     state = heap.state_of(slot).value
     if heap.state[slot] in (EVICTED, DEPARTED, FORGOTTEN):
-        answer = await _why_gone(services, session, slot)
+        answer = await _verdict_outside(services, session, slot)
     else:
-        answer = _why_here(session, slot, roots, trail, proof, labels)
+        answer = _verdict_in_window(session, slot, roots, trail, proof, labels)
     return WhyReply(
         session=str(session.key),
         id=heap.ids[slot],
@@ -150,7 +150,7 @@ async def why(services: Services, params: HeapWhy) -> WhyReply:
         state=state,
         verdict=answer.verdict,
         root=ROOTS[roots[trail[0]]] if trail else "",
-        path=_steps(session, trail, labels),
+        path=_path_steps(session, trail, labels),
         reason=answer.reason,
         by=answer.by,
         collection=answer.collection,
@@ -172,7 +172,7 @@ class _Verdict(NamedTuple):
     next: str | None = None
 
 
-def _steps(session: Session, trail: list[int], labels: dict[int, str]) -> list[StepReply]:
+def _path_steps(session: Session, trail: list[int], labels: dict[int, str]) -> list[StepReply]:
     steps = []
     for at, slot in enumerate(trail):
         edge = next((k for t, k in session.heap.edges_of(trail[at - 1]) if t == slot), 0) if at else 0
@@ -181,7 +181,7 @@ def _steps(session: Session, trail: list[int], labels: dict[int, str]) -> list[S
     return steps
 
 
-def _why_here(
+def _verdict_in_window(
     session: Session, slot: int, roots: bytearray, trail: list[int], proof: Proof | None, labels: dict[int, str]
 ) -> _Verdict:
     by = session.heap.ids[proof.by] if proof and proof.by >= 0 else ""
@@ -202,7 +202,7 @@ def _why_here(
     return _Verdict("unreached", sentence)
 
 
-async def _why_gone(services: Services, session: Session, slot: int) -> _Verdict:
+async def _verdict_outside(services: Services, session: Session, slot: int) -> _Verdict:
     heap = session.heap
     rows = await services.stash.rows(session.key, [slot])
     state, name = heap.state[slot], heap.ids[slot]
@@ -258,4 +258,4 @@ async def path(services: Services, params: HeapPath) -> PathReply:
         roots = find_roots(heap, session.index.paths, session.now(), session.rules)
     trail = path_from_root(heap.refs, roots, goal)
     labels = await _labels(services, session, trail)
-    return PathReply(str(session.key), _steps(session, trail, labels))
+    return PathReply(str(session.key), _path_steps(session, trail, labels))

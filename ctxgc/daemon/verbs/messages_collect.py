@@ -15,16 +15,16 @@ from hashlib import blake2b
 
 import msgspec
 
-from ctxgc.adapters.builder import as_asked
+from ctxgc.adapters.builder import without_result
 from ctxgc.adapters.contract import MARKER, WireWindow
-from ctxgc.adapters.facts.segment_facts import with_facts
+from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.collector import Plan, plan
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING
 from ctxgc.core.reconcile import Content, HostList, Stamp, ids_by_content, reconcile
 from ctxgc.core.segment import Kind, Piece, Renderer, Segment, SessionKey, Status, base_id, digest, text_bytes
-from ctxgc.core.tombstone import address_told
+from ctxgc.core.tombstone import address_in_tombstone
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, carry_out
@@ -74,10 +74,10 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
         known = ", ".join(WIRE_FORMATS)
         raise BadParams(f"no list format {params.format!r}", hint=f"one of: {known}", field="format")
     window: WireWindow = await on_worker(services, wire.parse, params.messages)
-    session = await services.registry.open(_row(services, params))
+    session = await services.registry.open(_session_row(services, params))
     async with mutate(services, "messages.collect", params, session) as (session, tx):
-        listed = await _read(services, session, window, params.cwd)
-        slots = _take(session, tx, listed)
+        listed = await _identify_segments(services, session, window, params.cwd)
+        slots = _update_session(session, tx, listed)
         target = session.raw_budget(params.budget_tokens, params.unit)
         ours = max(target - listed.forgotten_tokens, 0)
         todo = plan(session.heap, session.index.paths, ours, session.now(), session.rules)
@@ -102,7 +102,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
         return tx.answer(reply)
 
 
-def _row(services: Services, params: MessagesCollect) -> SessionRow:
+def _session_row(services: Services, params: MessagesCollect) -> SessionRow:
     """The row of the session that the caller names, else of a session of this very list: the daemon never guesses."""
     source, colon, name = params.session.partition(":")
     if not colon:
@@ -113,17 +113,20 @@ def _row(services: Services, params: MessagesCollect) -> SessionRow:
     )
 
 
-async def _read(services: Services, session: Session, window: WireWindow, cwd: str) -> _IncomingList:
+async def _identify_segments(services: Services, session: Session, window: WireWindow, cwd: str) -> _IncomingList:
     """Find the session's id of each listed segment, and make new segments ready to be admitted."""
     tombstones = await _tombstones_in(services, session, window)
     bodies = [segment for segment in window.segments if segment.id not in tombstones]
-    contents = await on_worker(services, _contents, services.intake, bodies, _pending_bases(session))
+    contents = await on_worker(services, _contents_of, services.intake, bodies, _pending_bases(session))
     own = ids_by_content(contents, session.heap, lambda slot: _stamp_of(session, slot), tombstones.values())
     ids = tombstones | {segment.id: id_ for segment, id_ in zip(bodies, own, strict=True)}
     listed = [replace(segment, id=ids[segment.id]) for segment in window.segments]
     fresh = {segment.id for segment in listed if not is_settled(session, segment.id)}
-    listed = await on_worker(services, with_facts, listed, cwd, fresh)
-    told = [RequestSegment(one, window.fixed(segment)) for one, segment in zip(listed, window.segments, strict=True)]
+    listed = await on_worker(services, add_facts, listed, cwd, fresh)
+    told = [
+        RequestSegment(one, window.uneditable_pieces(segment))
+        for one, segment in zip(listed, window.segments, strict=True)
+    ]
     clocked = clock_new_segments(session, [one.segment.id for one in told], told)
     if clocked:
         await session.ensure_text()
@@ -134,18 +137,18 @@ async def _read(services: Services, session: Session, window: WireWindow, cwd: s
     return _IncomingList(told, news, tombstones, forgotten_tokens)
 
 
-def _contents(intake: Intake, segments: Sequence[Segment], pending: Set[str]) -> list[Content]:
+def _contents_of(intake: Intake, segments: Sequence[Segment], pending: Set[str]) -> list[Content]:
     """Ids and stamps of listed segments. Heavy: for the worker thread."""
 
     def stamp(segment: Segment) -> Stamp:
-        stored, redactions = intake.redacted(segment)
+        stored, redactions = intake.redact(segment)
         return Stamp(digest(stored.skeleton, stored.body), bool(redactions))
 
     def may_complete(segment: Segment) -> bool:
         is_answered = segment.kind is Kind.TOOL_CALL and segment.status is not Status.PENDING
         return is_answered and base_id(segment.id) in pending
 
-    return [Content(one.id, stamp(one), stamp(as_asked(one)) if may_complete(one) else None) for one in segments]
+    return [Content(one.id, stamp(one), stamp(without_result(one)) if may_complete(one) else None) for one in segments]
 
 
 def _stamp_of(session: Session, slot: int) -> Stamp:
@@ -163,7 +166,7 @@ async def _tombstones_in(services: Services, session: Session, window: WireWindo
     for segment in window.segments:
         for piece in segment.body:
             text = _first_text(piece)
-            address = address_told(text) if len(text) <= TOMBSTONE_BYTES_MAX else None
+            address = address_in_tombstone(text) if len(text) <= TOMBSTONE_BYTES_MAX else None
             if address is not None and address.number == session.number and address.seq < len(session.heap):
                 stones[address.seq] = segment, text
     rows = await services.stash.rows(session.key, list(stones)) if stones else []
@@ -171,7 +174,7 @@ async def _tombstones_in(services: Services, session: Session, window: WireWindo
         given.id: row.segment.id
         for row in rows
         for given, text in [stones[row.seq]]
-        if _is_use_of(given, row.segment) and tombstone_of(session, row.seq, row.segment).text == text
+        if _is_tombstone_for(given, row.segment) and tombstone_of(session, row.seq, row.segment).text == text
     }
 
 
@@ -183,7 +186,7 @@ def _first_text(piece: Piece) -> str:
     return Piece(piece.name, piece.data[:end]).text
 
 
-def _is_use_of(given: Segment, ours: Segment) -> bool:
+def _is_tombstone_for(given: Segment, ours: Segment) -> bool:
     """Whether a tombstone may stand for the session's segment here: a call under its own id, a text anywhere."""
     calls = [one.id for one in (given, ours) if one.kind is Kind.TOOL_CALL]
     return not calls or (len(calls) == 2 and base_id(calls[0]) == base_id(calls[1]))
@@ -194,7 +197,7 @@ def _is_forgotten(session: Session, id_: str) -> bool:
     return slot is not None and session.heap.state[slot] == FORGOTTEN
 
 
-def _take(session: Session, tx: Transaction, listed: _IncomingList) -> list[int]:
+def _update_session(session: Session, tx: Transaction, listed: _IncomingList) -> list[int]:
     """Make the session's window the list, and return its slots in order."""
     slot_of = session.heap.slot_of
     fixed = {one.segment.id for one in listed.told if one.is_fixed}

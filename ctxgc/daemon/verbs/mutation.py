@@ -92,7 +92,7 @@ def is_family(one: SessionKey, other: SessionKey) -> bool:
     return one == other or (bool(root) and one.source == other.source and root == other.session.partition("/")[0])
 
 
-class Repeated(Exception):
+class RepeatedCall(Exception):
     """The first reply of a known `op_id`, on the way out of a verb whose body must not run again."""
 
     def __init__(self, reply: bytes) -> None:
@@ -125,7 +125,7 @@ async def mutate(
                 hint = "give every mutation an op_id of its own; the same one repeats the same call"
                 raise Conflict(f"op_id {params.op_id!r} named another call before", hint=hint, field="op_id")
             if op is not None:
-                raise Repeated(op.reply)
+                raise RepeatedCall(op.reply)
         yield session, tx
         if params.op_id:
             assert tx.reply is not None, f"{verb} changed a session and gave no answer to keep"
@@ -136,7 +136,7 @@ async def first_reply(reply: Awaitable[Any]) -> Any:
     """The reply of a mutation that carries an `op_id`: a repeated one answers as the first time."""
     try:
         return await reply
-    except Repeated as known:
+    except RepeatedCall as known:
         return msgspec.Raw(known.reply)
 
 
@@ -166,17 +166,17 @@ async def yield_to_peers() -> None:
     await asyncio.sleep(0)
 
 
-class Cost(NamedTuple):
+class WindowCost(NamedTuple):
     """A window's tokens after a mutation: raw, and in the model's own."""
 
     resident_tokens: int
     billed_tokens: int
 
 
-def cost_of(session: Session) -> Cost:
+def window_cost(session: Session) -> WindowCost:
     """The window's tokens now, which every mutation's reply gives."""
     raw = session.heap.resident_tokens
-    return Cost(raw, session.billed_window(raw))
+    return WindowCost(raw, session.billed_window(raw))
 
 
 def over_budget_hint(session: Session) -> str | None:

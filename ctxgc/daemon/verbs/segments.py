@@ -22,7 +22,6 @@ from ctxgc.daemon.sessions.pacer_driver import pace
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.verbs.mutation import (
-    cost_of,
     mutate,
     on_worker,
     over_budget_hint,
@@ -30,6 +29,7 @@ from ctxgc.daemon.verbs.mutation import (
     session_of,
     session_to_write,
     session_with_segment,
+    window_cost,
     yield_to_peers,
 )
 from ctxgc.protocol.messages import (
@@ -73,7 +73,7 @@ async def add_file(services: Services, params: SegmentAddFile) -> AddReply:
     def segments(session: Session) -> list[Segment]:
         return [segment_of_file(session, item, data, services.clock())]
 
-    return await _add(services, "segment.add_file", params, [item], segments)
+    return await _admit_items(services, "segment.add_file", params, [item], segments)
 
 
 def _read_file(path: str) -> bytes:
@@ -95,10 +95,10 @@ async def add_items(services: Services, verb: str, params: MutatingSession, item
     def segments(session: Session) -> list[Segment]:
         return segments_of(session, items, services.clock())
 
-    return await _add(services, verb, params, items, segments)
+    return await _admit_items(services, verb, params, items, segments)
 
 
-async def _add(
+async def _admit_items(
     services: Services,
     verb: str,
     params: MutatingSession,
@@ -164,7 +164,7 @@ def apply_add(
         added += session.admit(tx, ready, is_pinned=item.is_pinned)
     if added and session.row.turn == turn and not any(p.segment.kind in REPLY_KINDS for p in prepared):
         session.set_row(tx, turn=turn + 1)
-    cost = cost_of(session)
+    cost = window_cost(session)
     return AddReply(
         session=str(session.key),
         ids=[ready.segment.id for ready in prepared],
@@ -287,7 +287,7 @@ def _segments_reply(
     session: Session, slots: Sequence[int], sentence: str, hint: str | None = None
 ) -> SegmentsChangedReply:
     ids = [session.heap.ids[slot] for slot in slots]
-    return SegmentsChangedReply(str(session.key), ids, *cost_of(session), changed=sentence, next=hint)
+    return SegmentsChangedReply(str(session.key), ids, *window_cost(session), changed=sentence, next=hint)
 
 
 async def pin(services: Services, params: SegmentIds) -> SegmentsChangedReply:

@@ -46,7 +46,7 @@ async def open_session(services: Services, params: SessionOpen) -> SessionReply:
         parent_segment=params.parent_segment,
         model=params.model,
         title=params.title,
-        rendered_by=_renderer(params) or Renderer.CLIENT,
+        rendered_by=_renderer_of(params) or Renderer.CLIENT,
         budget_tokens=params.budget_tokens,
         task=params.task,
         created_s=now,
@@ -85,7 +85,7 @@ async def show_session(services: Services, params: OfSession) -> ShowReply:
     return show_reply(session, children, pacing, journal, model_price(services.config, session.row.model))
 
 
-def _renderer(params: SessionOpen | SessionSet) -> Renderer | None:
+def _renderer_of(params: SessionOpen | SessionSet) -> Renderer | None:
     name = RENDERERS[params.mode] if params.mode else params.rendered_by
     return Renderer(name) if name else None
 
@@ -93,7 +93,7 @@ def _renderer(params: SessionOpen | SessionSet) -> Renderer | None:
 def apply_settings(session: Session, tx: Transaction, params: SessionSet) -> SessionReply:
     """Change settings of a session."""
     fields = params.model_dump(include={"budget_tokens", "window_max_tokens", "task", "model"}, exclude_none=True)
-    if (renderer := _renderer(params)) is not None:
+    if (renderer := _renderer_of(params)) is not None:
         fields["rendered_by"] = renderer
     session.set_row(tx, **fields)
     if "model" in fields:
@@ -130,11 +130,11 @@ async def slots_of(services: Services, session: Session) -> list[Slot]:
     }
     rows = await services.stash.rows(session.key, window)
     contents = await services.contents.get(session.key, window)
-    slots: list[Slot] = await on_worker(services, _slots, window, out, rows, contents)
+    slots: list[Slot] = await on_worker(services, _render_slots, window, out, rows, contents)
     return slots
 
 
-def _slots(
+def _render_slots(
     window: Sequence[int],
     out: Mapping[int, tuple[Address, int]],
     rows: Sequence[SegmentRow],
@@ -162,7 +162,7 @@ async def render_session(services: Services, params: SessionRender) -> RenderRep
     session = await session_of(services, params)
     raw = session.heap.resident_tokens
     slots = await slots_of(services, session)
-    rendered = await on_worker(services, _render, params.format, slots)
+    rendered = await on_worker(services, _render_list, params.format, slots)
     return RenderReply(
         session=str(session.key),
         format=params.format,
@@ -173,7 +173,7 @@ async def render_session(services: Services, params: SessionRender) -> RenderRep
     )
 
 
-def _render(format_name: str, slots: list[Slot]) -> bytes:
+def _render_list(format_name: str, slots: list[Slot]) -> bytes:
     return _replace_surrogates(WIRE_FORMATS[format_name].render(slots))
 
 

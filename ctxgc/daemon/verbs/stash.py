@@ -19,15 +19,15 @@ from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.excerpts import publish_faults, recall_excerpts, require_project
 from ctxgc.daemon.verbs.mutation import (
-    cost_of,
     mutate,
     over_budget_hint,
     session_of,
     session_with_segment,
+    window_cost,
 )
-from ctxgc.daemon.verbs.window_sync_intake import aside_slots
+from ctxgc.daemon.verbs.window_sync_intake import conflict_slots
 from ctxgc.protocol.messages import Backup, Export, StashForget, StashSearch
-from ctxgc.protocol.params import Nothing
+from ctxgc.protocol.params import NoParams
 from ctxgc.protocol.recall import StashRecall
 from ctxgc.protocol.replies.segments import ContentReply
 from ctxgc.protocol.replies.stash import BackupReply, ExportReply, ForgetReply, RecallReply, SearchReply, TiersReply
@@ -113,7 +113,7 @@ def _contents_of(
 
 
 def _recall_reply(session: Session, recalled: list[ContentReply], faults: int, notes: Sequence[str]) -> RecallReply:
-    cost = cost_of(session)
+    cost = window_cost(session)
     return RecallReply(
         session=str(session.key),
         recalled=recalled,
@@ -145,7 +145,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         named = list(range(len(heap))) if params.whole_session else session.slots(params.ids)
         if not params.whole_session:
             # A host cuts a result short and keeps its id: what is stored aside may say the same.
-            named = list(dict.fromkeys([*named, *aside_slots(session, named)]))
+            named = list(dict.fromkeys([*named, *conflict_slots(session, named)]))
         slots = [slot for slot in named if heap.state[slot] != FORGOTTEN]
         is_whole = params.whole_session and not (session.row.forgotten and not slots)
         if is_whole:
@@ -165,7 +165,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         tx.on_commit(services.has_forgotten.set)
         sentence = _forget_sentence(len(slots), len(named) - len(slots), is_whole=is_whole)
         pending = len(slots) + is_whole
-        return tx.answer(ForgetReply(str(session.key), len(slots), pending, *cost_of(session), changed=sentence))
+        return tx.answer(ForgetReply(str(session.key), len(slots), pending, *window_cost(session), changed=sentence))
 
 
 def _forget_sentence(segments: int, already: int, *, is_whole: bool) -> str:
@@ -178,7 +178,7 @@ def _forget_sentence(segments: int, already: int, *, is_whole: bool) -> str:
     return f"{gone}; a background job erases the bytes (`ctxgc status`){rest}"
 
 
-async def tiers(services: Services, params: Nothing) -> TiersReply:
+async def tiers(services: Services, params: NoParams) -> TiersReply:
     """`stash.tiers`: hot has its text in memory too; cold is not in the index of words yet."""
     status = await services.stash.status()
     cold = int(status.extra.get("unindexed", 0))

@@ -36,7 +36,7 @@ OUTER = frozenset(MutatingSession.model_fields)
 
 async def transact(services: Services, params: Tx) -> TxReply:
     """`tx`: validate every call, then apply them in order as one change. A call that is refused refuses all."""
-    calls = [_validate(number, call) for number, call in enumerate(params.calls)]
+    calls = [_validate_call(number, call) for number, call in enumerate(params.calls)]
     is_adding = any(method in ADDING for method, _ in calls)
     written = await session_to_write(services, params) if is_adding else None
     async with mutate(services, "tx", params, written) as (session, tx):
@@ -57,7 +57,7 @@ def _items(sub: Any) -> list[NewSegment]:
     return [sub.segment] if isinstance(sub, SegmentAdd) else list(sub.segments)
 
 
-def _validate(number: int, call: dict[str, Any]) -> tuple[str, Params]:
+def _validate_call(number: int, call: dict[str, Any]) -> tuple[str, Params]:
     method = call.get("method")
     if not isinstance(method, str) or method not in (*SIMPLE, *ADDING):
         methods = ", ".join((*ADDING, *SIMPLE))

@@ -20,7 +20,7 @@ from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
 from ctxgc.core.regret_budget import Account, PacerRequest
-from ctxgc.core.segment import Renderer, SessionKey, aside_base
+from ctxgc.core.segment import Renderer, SessionKey, conflict_base
 from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
@@ -37,15 +37,21 @@ from ctxgc.daemon.sessions.request_ledger import (
 )
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
-from ctxgc.daemon.sessions.window_update import depart, known_session, places_of, protect_uneditable, update_window
+from ctxgc.daemon.sessions.window_update import (
+    depart_segments,
+    known_session,
+    places_of,
+    protect_uneditable,
+    update_window,
+)
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.mutation import on_worker, publish_collection
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, is_uncached, note_sent
+from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, is_uncached, note_sent_request
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
-    aside_copy,
     clock_new_segments,
+    conflict_copy,
     conflicts_of,
     digests_in,
     digests_of,
@@ -109,8 +115,8 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
             _set_mode(call)
             call.ledger.is_off = True
         else:
-            _take(call, await _prepare(call, segments))
-    return await _reply(call)
+            _update_session(call, await _prepare_segments(call, segments))
+    return await _build_reply(call)
 
 
 def _new_session_row(services: Services, params: WindowSync) -> SessionRow:
@@ -122,22 +128,22 @@ def _new_session_row(services: Services, params: WindowSync) -> SessionRow:
 # The request against the session
 
 
-async def _prepare(call: _Sync, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
+async def _prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
     """Compare the request with the session and the stash, and make the new segments ready to be admitted."""
     session, params = call.session, call.params
     known = [one for one in segments if is_settled(session, one.segment.id)]
-    differing = await _compare(call, known)
+    differing = await _find_conflicts(call, known)
     host = HostList(
         places=places_of(params.ids),
         digests=call.digests,
         contents={one.segment.id: one.segment.kind for one in segments},
         is_rendered=call.is_on,
     )
-    await _look_up(call, host)
+    await _compare_with_rows(call, host)
     call.uneditable = {*params.fixed, *(one.segment.id for one in segments if one.is_fixed)}
     _note_uneditable(call)
     call.todo = reconcile(host, known_session(session, call.ledger.uneditable))
-    others = [aside_copy(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
+    others = [conflict_copy(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
     if call.todo.admit or others:
         await session.ensure_text()
     clocked = clock_new_segments(session, params.ids, [*segments, *others])
@@ -150,7 +156,7 @@ def _note_uneditable(call: _Sync) -> None:
     call.ledger.uneditable.update(slot_of[id_] for id_ in call.uneditable if id_ in slot_of)
 
 
-async def _compare(call: _Sync, known: Sequence[RequestSegment]) -> dict[str, bytes]:
+async def _find_conflicts(call: _Sync, known: Sequence[RequestSegment]) -> dict[str, bytes]:
     """Compare known segments that came along in full with the stash: ids that differ, with the new content's digest."""
     differing = await conflicts_of(call.services, call.session, known)
     call.digests = await on_worker(call.services, digests_of, known) | digests_in(call.params)
@@ -160,7 +166,7 @@ async def _compare(call: _Sync, known: Sequence[RequestSegment]) -> dict[str, by
     return differing
 
 
-async def _look_up(call: _Sync, host: HostList) -> None:
+async def _compare_with_rows(call: _Sync, host: HostList) -> None:
     """Compare the digests that are new to the ledger with the rows: a session that slept starts with none."""
     session = call.session
     known = known_session(session)
@@ -171,7 +177,7 @@ async def _look_up(call: _Sync, host: HostList) -> None:
             call.ledger.digests.note_comparison(row.seq, digests[row.seq], is_stored=True)
 
 
-def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
+def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     """Change the session: admit segments, update the window, learn from the bill, collect."""
     session, tx, params, ledger = call.session, call.tx, call.params, call.ledger
     slot_of, is_repeated = session.heap.slot_of, call.is_repeated
@@ -180,8 +186,8 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     for one in ready:
         host_digest = call.digests.get(one.segment.id, one.digest.hex())
         ledger.digests.note_comparison(slot_of[one.segment.id], host_digest, is_stored=True)
-    aside = [slot_of[one.segment.id] for one in ready if aside_base(one.segment.id) in call.todo.aside]
-    depart(session, tx, aside)
+    aside = [slot_of[one.segment.id] for one in ready if conflict_base(one.segment.id) in call.todo.aside]
+    depart_segments(session, tx, aside)
     call.aside = len(aside)
     ledger.window_max_tokens = params.window_max_tokens
     ledger.is_off, ledger.pacer, ledger.last_request_s = False, call.pacer, call.services.clock()
@@ -191,7 +197,7 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     if params.was_sent is not None and not is_repeated:
         amend_last_request(session, params.was_sent)
     if not is_of_this and not is_repeated:
-        _learn(call)
+        _learn_from_bill(call)
     if not is_repeated and params.ids and not call.todo.unknown:
         ledger.provider.settle(was_answered=params.was_answered)
     if call.todo.unknown or not params.ids:
@@ -207,7 +213,7 @@ def _take(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
         _collect(call)
         ledger.last_request = _forwarded_request(call)
     if is_of_this:
-        _learn(call)
+        _learn_from_bill(call)
     session.set_row(tx, pacing=encode_pacing(ledger, session.account))
 
 
@@ -245,7 +251,7 @@ def _collect(call: _Sync) -> None:
     """Ask the pacer. In shadow the pacer sees the window as if every earlier collection had been carried out."""
     session, ledger, params, is_on = call.session, call.ledger, call.params, call.is_on
     heap, wall_s, is_cold = session.heap, call.services.clock(), params.is_cold
-    note_sent(session, params, _sent_out(call))
+    note_sent_request(session, params, _sent_tombstones(call))
     if ledger.is_account_real is not is_on:  # No account holds the savings of collections in shadow.
         session.account, ledger.is_account_real = Account(), is_on
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
@@ -278,15 +284,15 @@ def _forwarded_request(call: _Sync) -> ForwardedRequest:
     """The request as the gateway forwarded it: with the earlier tombstones, or with those that the gateway names."""
     heap, params, outcome = call.session.heap, call.params, call.outcome
     evicted = {slot for slot in heap.window() if heap.state[slot] == EVICTED}
-    out = _sent_out(call)
+    out = _sent_tombstones(call)
     if params.edited is None and params.is_cold and outcome is not None and outcome.trigger != SHADOW:
         out = out | {victim.slot for victim in outcome.plan.victims}
-        note_sent(call.session, params, out)
-    full = heap.resident_tokens + _freed(heap, evicted)
-    return ForwardedRequest(tuple(params.ids), full, full - _freed(heap, out), frozenset(out))
+        note_sent_request(call.session, params, out)
+    full = heap.resident_tokens + _freed_tokens(heap, evicted)
+    return ForwardedRequest(tuple(params.ids), full, full - _freed_tokens(heap, out), frozenset(out))
 
 
-def _sent_out(call: _Sync) -> set[int]:
+def _sent_tombstones(call: _Sync) -> set[int]:
     """Slots whose tombstones stand in the request: those that the gateway names, or the earlier tombstones."""
     heap, named = call.session.heap, call.params.edited
     if named is not None:
@@ -294,11 +300,11 @@ def _sent_out(call: _Sync) -> set[int]:
     return {slot for slot in heap.window() if heap.state[slot] == EVICTED} if call.is_on else set()
 
 
-def _freed(heap: Heap, slots: Iterable[int]) -> int:
+def _freed_tokens(heap: Heap, slots: Iterable[int]) -> int:
     return sum(heap.freed[slot] for slot in slots)
 
 
-def _learn(call: _Sync) -> None:
+def _learn_from_bill(call: _Sync) -> None:
     """Learn from a bill: tokens per raw token, the hidden prefix, and the actual cost of a collection."""
     session, ledger, usage = call.session, call.ledger, call.params.usage
     request, before = ledger.last_request, ledger.bill
@@ -309,7 +315,7 @@ def _learn(call: _Sync) -> None:
     if not billed:
         return
     ledger.bill = Bill(request, uncached, billed)
-    ledger.provider.bill(usage.cache_read_tokens, usage.cache_creation_tokens, usage.input_tokens)
+    ledger.provider.note_bill(usage.cache_read_tokens, usage.cache_creation_tokens, usage.input_tokens)
     ledger.prompt_tokens += billed
     ledger.cached_tokens += usage.cache_read_tokens
     if before is not None:
@@ -340,7 +346,7 @@ def _weigh_prediction(call: _Sync, cut: UnpricedCollection, read_tokens: int) ->
 # The reply
 
 
-async def _reply(call: _Sync) -> SyncReply:
+async def _build_reply(call: _Sync) -> SyncReply:
     session, ledger, unknown = call.session, call.ledger, call.todo.unknown
     heap = session.heap
     mode = "off" if call.params.mode == "off" else "on" if call.is_on else "shadow"
@@ -355,7 +361,7 @@ async def _reply(call: _Sync) -> SyncReply:
         segments=len(window),
         resident_tokens=heap.resident_tokens,
         billed_tokens=session.billed_window(heap.resident_tokens),
-        freed_tokens=_freed(heap, out if mode == "on" else ledger.shadow_slots(heap)),
+        freed_tokens=_freed_tokens(heap, out if mode == "on" else ledger.shadow_slots(heap)),
         ratio=round(session.calibration.ratio, 4),
         cache_hit_rate=ledger.cache_hit_rate,
     )
@@ -370,12 +376,12 @@ async def _reply(call: _Sync) -> SyncReply:
         conflicts=conflicts,
         plan=sync_plan_reply(call.outcome, call.trigger, call.predicted_read) if call.outcome else None,
         window=summary,
-        changed=_sentence(call),
+        changed=_sync_sentence(call),
         next=hint,
     )
 
 
-def _sentence(call: _Sync) -> str:
+def _sync_sentence(call: _Sync) -> str:
     parts = [f"{call.admitted} admitted"]
     if call.aside:
         parts.append(f"{call.aside} of them aside, under ids of their own: the ids they came under stand for others")

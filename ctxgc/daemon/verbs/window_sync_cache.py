@@ -16,7 +16,7 @@ from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.provider_cache import STEP_TOKENS, Place, Prompt, Unit
 from ctxgc.daemon.sessions.provider_ledger import (
-    Foretold,
+    CacheForecast,
     ProviderLedger,
     SentRequest,
     SentWindow,
@@ -31,16 +31,16 @@ MARKED_WIRE = "anthropic_messages"
 """The wire format whose cache has marks; the others' caches share a prefix in steps."""
 
 
-def note_sent(session: Session, params: WindowSync, out: Collection[int]) -> None:
+def note_sent_request(session: Session, params: WindowSync, out: Collection[int]) -> None:
     """Note the request as it was sent, with the tombstones of these slots."""
-    sent, ledger = _sent(params), session.ledger
+    sent, ledger = _sent_cache(params), session.ledger
     if sent is None or ledger is None:
         return
     ledger.provider.use_model(params.model or session.row.model)
-    units, hidden = _units(session, params, sent, out)
+    units, hidden = _prompt_units(session, params, sent, out)
     prompt = Prompt(units, marks_of(units, sent))
     window = SentWindow(params.ids, params.digests, sent)
-    ledger.provider.send(SentRequest(prompt, hidden, ledger.last_request_s, window))
+    ledger.provider.note_sent(SentRequest(prompt, hidden, ledger.last_request_s, window))
 
 
 def amend_last_request(session: Session, was_sent: SentBefore) -> None:
@@ -71,7 +71,7 @@ class CacheView(NamedTuple):
     session: Session
     cache: CacheState
     provider: ProviderLedger | None = None
-    foretold: Foretold | None = None
+    foretold: CacheForecast | None = None
 
     @classmethod
     def of(cls, session: Session, params: WindowSync, *, is_on: bool) -> CacheView:
@@ -79,10 +79,10 @@ class CacheView(NamedTuple):
         says nothing of the entries of edited requests."""
         if params.is_cold:
             return cls(session, COLD)
-        sent, ledger = _sent(params), session.ledger
+        sent, ledger = _sent_cache(params), session.ledger
         if is_on and sent is not None and ledger is not None:
-            units, hidden = _units(session, params, sent, None)
-            foretold = ledger.provider.foretell(sent, units, hidden, ledger.last_request_s)
+            units, hidden = _prompt_units(session, params, sent, None)
+            foretold = ledger.provider.forecast(sent, units, hidden, ledger.last_request_s)
             if foretold is not None:
                 return cls(session, foretold.cache, ledger.provider, foretold)
         steps = 1 if params.format == MARKED_WIRE else STEP_TOKENS
@@ -116,13 +116,13 @@ def _tokens_before(heap: Heap, victims: Collection[int]) -> int:
     return tokens
 
 
-def _sent(params: WindowSync) -> SentCache | None:
+def _sent_cache(params: WindowSync) -> SentCache | None:
     """How the cache sees the request, where the gateway tells it of every segment."""
     sent, count = params.cache, len(params.ids)
     return sent if sent is not None and len(sent.blocks) == count == len(params.digests) else None
 
 
-def _units(
+def _prompt_units(
     session: Session, params: WindowSync, sent: SentCache, out: Collection[int] | None
 ) -> tuple[tuple[Unit, ...], Place]:
     return prompt_units(session.heap, params.ids, params.digests, sent, _hidden_tokens(session), out)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ctxgc.adapters.transcripts.segments_json import segments_of
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
 from ctxgc.core.redact import redact_text
-from ctxgc.core.segment import Kind, Segment, Status, aside_base, aside_id, digest
+from ctxgc.core.segment import Kind, Segment, Status, conflict_base, conflict_id, digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
@@ -37,7 +37,7 @@ def segments_in(params: WindowSync) -> list[RequestSegment]:
     """The segments of `new`, with the facts that their records hold. Heavy: for the worker thread."""
     segments = segments_of(params.new, params.project)
     return [
-        RequestSegment(segment, _names(record.get("fixed")))
+        RequestSegment(segment, _piece_names(record.get("fixed")))
         for segment, record in zip(segments, params.new, strict=True)
     ]
 
@@ -58,16 +58,16 @@ def _is_digest(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= DIGEST_CHARS_MAX
 
 
-def _names(value: object) -> frozenset[str]:
+def _piece_names(value: object) -> frozenset[str]:
     return frozenset(name for name in value if isinstance(name, str)) if isinstance(value, list) else frozenset()
 
 
 def prepare_segments(intake: Intake, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
     """Segments of a request, ready to be admitted. Heavy: for the worker thread."""
-    return [_without_uneditable(intake.prepare(given.segment), given) for given in segments]
+    return [_with_uneditable_as_skeleton(intake.prepare(given.segment), given) for given in segments]
 
 
-def _without_uneditable(ready: PreparedSegment, given: RequestSegment) -> PreparedSegment:
+def _with_uneditable_as_skeleton(ready: PreparedSegment, given: RequestSegment) -> PreparedSegment:
     """The segment with its uneditable pieces counted as skeleton; opaque where no piece is left, or one was redacted.
 
     A redacted body in the stash is another than the request's: a recall could not bring the request's back (I9).
@@ -144,16 +144,16 @@ async def conflicts_of(services: Services, session: Session, known: Sequence[Req
     }
 
 
-def aside_copy(given: RequestSegment, stamp: bytes) -> RequestSegment:
+def conflict_copy(given: RequestSegment, stamp: bytes) -> RequestSegment:
     """The segment whose id stands for another content, under an id of its own.
 
     `stamp` is the digest of the content as it is stored: a client's digest may be any text, may begin as another's
     does, and may be of a secret.
     """
-    return given._replace(segment=replace(given.segment, id=aside_id(given.segment.id, stamp)))
+    return given._replace(segment=replace(given.segment, id=conflict_id(given.segment.id, stamp)))
 
 
-def aside_slots(session: Session, slots: Sequence[int]) -> list[int]:
+def conflict_slots(session: Session, slots: Sequence[int]) -> list[int]:
     """The slots of contents that are stored aside under the ids of these slots."""
     ids = {session.heap.ids[slot] for slot in slots}
-    return [slot for id_, slot in session.heap.slot_of.items() if aside_base(id_) in ids]
+    return [slot for id_, slot in session.heap.slot_of.items() if conflict_base(id_) in ids]

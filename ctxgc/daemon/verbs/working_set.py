@@ -17,7 +17,7 @@ from ctxgc.adapters.facts.working_set import call_input, new_lines, open_plan_it
 from ctxgc.core.excerpts import LineRange, Section, Source, all_lines, number_lines, ranges_of_lines, shorten_line
 from ctxgc.core.frame import split_lines
 from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
-from ctxgc.core.masks import table
+from ctxgc.core.masks import filter_table
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import Kind
 from ctxgc.core.tombstone import size_label
@@ -75,11 +75,11 @@ def _newest_candidates(heap: Heap, name: str) -> Iterator[int]:
 
 
 def _kind_table(kind: Kind) -> bytes:
-    return table(KINDS.index(kind).__eq__)
+    return filter_table(KINDS.index(kind).__eq__)
 
 
 def _flag_table(flag: int) -> bytes:
-    return table(lambda flags: bool(flags & flag))
+    return filter_table(lambda flags: bool(flags & flag))
 
 
 _NONE = bytes(256)

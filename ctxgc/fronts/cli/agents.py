@@ -21,11 +21,11 @@ from ctxgc.fronts.cli import gateway_status, limit, other_agents, own_base_urls
 from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.claude_settings import setting_of
 from ctxgc.fronts.cli.codex_login import has_chatgpt_login
-from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import Refused, Shell, usage
-from ctxgc.fronts.cli.other_agents import Way
+from ctxgc.fronts.cli.commands import CommandSpec
+from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage
+from ctxgc.fronts.cli.other_agents import AgentSetup
 from ctxgc.fronts.cli.own_base_urls import OwnBaseUrl
-from ctxgc.fronts.cli.terminal import harmless
+from ctxgc.fronts.cli.terminal import printable_text
 from ctxgc.gateway.secret import PATH_PREFIX
 from ctxgc.protocol.agents import (
     AIDER,
@@ -60,7 +60,7 @@ ANTHROPIC_URL = "https://api.anthropic.com"
 BASE_URL = "ANTHROPIC_BASE_URL"
 
 
-def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Claude Code: its base URL. The agent's key, or login, goes along.
 
     Behind a base URL that is not its maker's, Claude Code turns its search for tools off and takes its window for a
@@ -77,10 +77,10 @@ def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> 
         wanted |= {"_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL": "1"}
     ours = {name: value for name, value in wanted.items() if name not in environment}
     address = f"{url}/anthropic"
-    return Way({BASE_URL: address} | ours, _winning_settings(address, environment, url, gateway))
+    return AgentSetup({BASE_URL: address} | ours, _settings_arguments(address, environment, url, gateway))
 
 
-def _winning_settings(
+def _settings_arguments(
     address: str, environment: Mapping[str, str], url: str, gateway: GatewayConfig
 ) -> tuple[str, ...]:
     """Words that win over a base URL in Claude Code's settings files; none where no file has one."""
@@ -89,7 +89,7 @@ def _winning_settings(
         return ()
     if own.is_managed:
         raise Refused(
-            f"{BASE_URL} is {harmless(own.value)} in {harmless(own.path)}, which nothing wins over",
+            f"{BASE_URL} is {printable_text(own.value)} in {printable_text(own.path)}, which nothing wins over",
             kind="config",
             hint="whoever manages that file decides where Claude Code sends",
         )
@@ -98,7 +98,7 @@ def _winning_settings(
     return ("--settings", json.dumps({"env": {BASE_URL: address}}))
 
 
-def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read).
 
     A ChatGPT login goes to ChatGPT's address: the API does not take such a login, and nobody else may see it.
@@ -114,10 +114,10 @@ def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> W
         "supports_websockets": "false",
     }
     table = ", ".join(f"{key} = {value}" for key, value in provider.items())
-    return Way({}, ("-c", f'model_provider="{PROVIDER}"', "-c", f"model_providers.{PROVIDER}={{{table}}}"))
+    return AgentSetup({}, ("-c", f'model_provider="{PROVIDER}"', "-c", f"model_providers.{PROVIDER}={{{table}}}"))
 
 
-def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """OpenCode: base URLs of its providers `anthropic` and `openai`, laid over its configuration."""
     content = environment.get("OPENCODE_CONFIG_CONTENT", "") or "{}"
     try:
@@ -130,20 +130,20 @@ def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -
         other_agents.require_same_upstreams(provider, [name], url, gateway, environment)
     bases = {"anthropic": f"{url}/anthropic/v1", "openai": _openai_base(url, gateway)}
     ours = {"provider": {name: {"options": {"baseURL": base}} for name, base in bases.items()}}
-    return Way({"OPENCODE_CONFIG_CONTENT": json.dumps(_laid_over(config, ours))})
+    return AgentSetup({"OPENCODE_CONFIG_CONTENT": json.dumps(_merge_config(config, ours))})
 
 
-AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], Way]]] = {
+AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], AgentSetup]]] = {
     "claude": (CLAUDE_CODE, claude),
     "codex": (CODEX, codex),
     "opencode": (OPENCODE, opencode),
     "pi": (PI, other_agents.pi),
-    "qwen": (QWEN_CODE, other_agents.by_usual_variables),
+    "qwen": (QWEN_CODE, other_agents.other_program),
     "copilot": (COPILOT_CLI, other_agents.copilot),
-    "aider": (AIDER, other_agents.by_usual_variables),
+    "aider": (AIDER, other_agents.other_program),
     "goose": (GOOSE, other_agents.goose),
     "crush": (CRUSH, other_agents.crush),
-    "mini": (MINI_SWE_AGENT, other_agents.by_usual_variables),
+    "mini": (MINI_SWE_AGENT, other_agents.other_program),
 }
 """By program name: the source of the agent's sessions, and the way."""
 SELF_NAMED = frozenset({CLAUDE_CODE, CODEX, OPENCODE})
@@ -158,7 +158,7 @@ class Start(NamedTuple):
     url: str
     """The gateway's address."""
     secret: str
-    way: Way
+    way: AgentSetup
 
 
 def _openai_base(url: str, gateway: GatewayConfig) -> str:
@@ -176,11 +176,11 @@ def _require_own_base_urls(agent: str, url: str, gateway: GatewayConfig, environ
             other_agents.require_same_upstream(own, url, gateway)
 
 
-def _laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge_config(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[key] = _merge_config(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 
 
@@ -191,18 +191,18 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     program = shutil.which(args.agent)
     if program is None:
         raise Refused(f"there is no program `{args.agent}` on the path", hint="install the agent first")
-    start = _start(args.agent, args.name)
+    start = _prepare_start(args.agent, args.name)
     if "--settings" in start.way.words and any(word.partition("=")[0] == "--settings" for word in args.arguments):
         raise Refused(
             "--settings is given, and a settings file of Claude Code has a base URL that ctxgc must win over by it",
             hint="take ANTHROPIC_BASE_URL out of that file, or --settings out of this command",
         )
     if args.window:
-        start = start._replace(way=_limited(args.agent, start.way, args.window))
+        start = start._replace(way=_with_limit(args.agent, start.way, args.window))
     shell.connect()
     socket = shell.path
     shell.close()  # The daemon must not serve a connection that the agent would inherit.
-    status = _serving(start) or _started(start, socket, args)
+    status = _serving_gateway(start) or _start_gateway(start, socket, args)
     if warning := gateway_status.build_warning(start.url, status):
         sys.stderr.write(f"ctxgc: {warning}\n")
     mode = status["modes"].get(start.source, status["mode"])
@@ -220,8 +220,10 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
 
 def env(shell: Shell, args: argparse.Namespace) -> int:
     """Print how to start the agent so that it goes through the gateway."""
-    start = _start(args.agent, args.name)
-    if missing := _missing(start):  # Not on stdout, which a shell evaluates. Raises where the secret would get out.
+    start = _prepare_start(args.agent, args.name)
+    if missing := _missing_setup(
+        start
+    ):  # Not on stdout, which a shell evaluates. Raises where the secret would get out.
         sys.stderr.write(f"ctxgc: {missing}\n")
     way = start.way
     if args.json:
@@ -234,23 +236,23 @@ def env(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def _limited(agent: str, way: Way, size: int) -> Way:
+def _with_limit(agent: str, way: AgentSetup, size: int) -> AgentSetup:
     """The way with the header that says the limit of this run to the gateway. Raises `Refused`."""
     if agent not in limit.AGENTS:
         names = ", ".join(limit.AGENTS)
         raise Refused(f"--window is for {names}", kind="usage", hint="`ctxgc limit` holds a session while it runs")
     variables = limit.limit_variables(agent, way.variables, os.environ, size)
-    return Way(variables, (*way.words, *limit.limit_words(agent, PROVIDER, size)))
+    return AgentSetup(variables, (*way.words, *limit.limit_words(agent, PROVIDER, size)))
 
 
-def _missing(start: Start) -> str:
+def _missing_setup(start: Start) -> str:
     """What to know of the gateway there, as a sentence with its next step; empty for one that serves. Raises `Refused`.
 
     A program that is no gateway of this user's must not get the secret, which lies in what `env` prints.
     """
     from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_library
 
-    if status := _serving(start):
+    if status := _serving_gateway(start):
         return gateway_status.build_warning(start.url, status)
     if not has_library():
         missing = f"and aiohttp, which it needs, is missing ({INSTALL_HINT})"
@@ -259,17 +261,17 @@ def _missing(start: Start) -> str:
     return f"no gateway serves at {start.url}, {missing}: until then {start.program} reaches no model this way"
 
 
-def _start(agent: str, name: str) -> Start:
+def _prepare_start(agent: str, name: str) -> Start:
     """The gateway's address, and the agent's way to it; a session named `name`, or a fresh one."""
-    from ctxgc.config import BadConfig, load
+    from ctxgc.config import BadConfig, load_config
 
-    source, way = AGENTS.get(agent, (CLIENT, other_agents.by_usual_variables))
+    source, way = AGENTS.get(agent, (CLIENT, other_agents.other_program))
     if name and source in SELF_NAMED:
-        usage(f"{agent} names its sessions itself: --name is for other agents")
+        refuse_usage(f"{agent} names its sessions itself: --name is for other agents")
     if name and not other_agents.NAME.fullmatch(name):
-        usage(f"{name!r} is no name of a session: letters, digits, `.`, `_`, `-`, at most 128")
+        refuse_usage(f"{name!r} is no name of a session: letters, digits, `.`, `_`, `-`, at most 128")
     try:
-        config = load(None, os.environ)
+        config = load_config(None, os.environ)
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None
     base = gateway_base_url(config)
@@ -281,11 +283,11 @@ def _start(agent: str, name: str) -> Start:
     return Start(agent, source, gateway_address(config.gateway), secret, way(base, config.gateway, os.environ))
 
 
-def _serving(start: Start) -> dict[str, Any] | None:
+def _serving_gateway(start: Start) -> dict[str, Any] | None:
     return gateway_status.status_of_own(start.url, start.secret)
 
 
-def _started(start: Start, socket: str, args: argparse.Namespace) -> dict[str, Any]:
+def _start_gateway(start: Start, socket: str, args: argparse.Namespace) -> dict[str, Any]:
     """Start a gateway that outlives the command; its status."""
     import subprocess
 
@@ -305,18 +307,18 @@ def _started(start: Start, socket: str, args: argparse.Namespace) -> dict[str, A
         )
     finally:
         os.close(log)
-    status = _awaited(start, child, log_path)
+    status = _wait_for_gateway(start, child, log_path)
     sys.stderr.write(f"ctxgc: started the gateway at {url}, pid {child.pid}, mode {status['mode']}; log {log_path}\n")
     sys.stderr.write("       it goes on when the agent has ended; `ctxgc gateway --stop` ends it\n")
     return status
 
 
-def _awaited(start: Start, child: Popen[bytes], log_path: str) -> dict[str, Any]:
+def _wait_for_gateway(start: Start, child: Popen[bytes], log_path: str) -> dict[str, Any]:
     gives_up_at = time.monotonic() + START_S
     while True:
         # Where two start at once one of them finds the port taken and goes; the other serves both.
         is_gone = child.poll() is not None
-        status = _serving(start)
+        status = _serving_gateway(start)
         if status is not None:
             return status
         if is_gone or time.monotonic() > gives_up_at:
@@ -354,12 +356,12 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "run": Spec(
+    "run": CommandSpec(
         run,
         _run_arguments,
         notes="Starts the daemon and the gateway where they do not run. Options of ctxgc stand before AGENT.",
     ),
-    "env": Spec(
+    "env": CommandSpec(
         env,
         _agent_argument,
         notes='Use it as: eval "$(ctxgc env claude)". Starts nothing; makes the gateway\'s secret once.',

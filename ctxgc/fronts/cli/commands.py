@@ -80,7 +80,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 
-class Spec:
+class CommandSpec:
     """How to build the parser of a command, and what runs it."""
 
     __slots__ = ("arguments", "has_session", "literal", "notes", "run", "timeout_s")
@@ -123,7 +123,7 @@ class _Formatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=28, width=HELP_COLUMNS)
 
 
-def names() -> list[str]:
+def command_names() -> list[str]:
     """All commands, in the order help lists them."""
     return [name for group in GROUPS.values() for name in group]
 
@@ -133,17 +133,17 @@ def help_of(name: str) -> str:
     return next(group[name][1] for group in GROUPS.values() if name in group)
 
 
-def load(name: str) -> Spec:
+def load_command(name: str) -> CommandSpec:
     """The command's `Spec`; imports its module and no other."""
     module = next(group[name][0] for group in GROUPS.values() if name in group)
-    spec: Spec = importlib.import_module(f"{PACKAGE}.{module}").COMMANDS[name]
+    spec: CommandSpec = importlib.import_module(f"{PACKAGE}.{module}").COMMANDS[name]
     return spec
 
 
-def build_parser(name: str, spec: Spec) -> argparse.ArgumentParser:
+def build_parser(name: str, spec: CommandSpec) -> argparse.ArgumentParser:
     """The parser of one command: its own arguments, then those that every command takes."""
     parser = _Parser(
-        prog=f"ctxgc {name}", description=_sentence(name), epilog=spec.notes or None, formatter_class=_Formatter
+        prog=f"ctxgc {name}", description=_help_sentence(name), epilog=spec.notes or None, formatter_class=_Formatter
     )
     if spec.arguments is not None:
         spec.arguments(parser)
@@ -168,7 +168,7 @@ def build_parser(name: str, spec: Spec) -> argparse.ArgumentParser:
     return parser
 
 
-def guard(parser: argparse.ArgumentParser, spec: Spec, argv: list[str]) -> list[str]:
+def guard(parser: argparse.ArgumentParser, spec: CommandSpec, argv: list[str]) -> list[str]:
     """The words of a command, with a mark before those that look like options and are none."""
     if not spec.literal:
         return argv
@@ -193,7 +193,7 @@ def _takes_value(parser: argparse.ArgumentParser, word: str) -> bool:
     return any(word in action.option_strings and action.nargs != 0 for action in parser._actions)
 
 
-def _sentence(name: str) -> str:
+def _help_sentence(name: str) -> str:
     text = help_of(name)
     return text[0].upper() + text[1:] + "."
 

@@ -12,19 +12,19 @@ from ctxgc.fronts.cli import commands
 SHELLS_KNOWN = ("bash", "zsh", "fish")
 
 
-class Words:
+class CompletionWords:
     """The words after a command: options with their help, options with a value, choices by option."""
 
     def __init__(self, name: str) -> None:
-        parser = commands.build_parser(name, commands.load(name))
+        parser = commands.build_parser(name, commands.load_command(name))
         self.options: dict[str, str] = {}
         self.choices: dict[str, list[str]] = {}
         self.valued: set[str] = set()
         self.takes_files = False
         for action in parser._actions:  # The only list of them that argparse keeps, stable since Python 2.7.
-            self._note(action)
+            self._note_action(action)
 
-    def _note(self, action: argparse.Action) -> None:
+    def _note_action(self, action: argparse.Action) -> None:
         choices = [str(choice) for choice in action.choices or ()]
         if not action.option_strings:
             self.takes_files = self.takes_files or action.metavar == "PATH"
@@ -39,13 +39,13 @@ class Words:
                     self.choices[option] = choices
 
 
-def script(shell: str) -> str:
+def completion_script(shell: str) -> str:
     """The completion script for one of `SHELLS_KNOWN`."""
-    words = {name: Words(name) for name in commands.names()}
-    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](words)
+    words = {name: CompletionWords(name) for name in commands.command_names()}
+    return {"bash": _bash_script, "zsh": _zsh_script, "fish": _fish_script}[shell](words)
 
 
-def _bash(words: dict[str, Words]) -> str:
+def _bash_script(words: dict[str, CompletionWords]) -> str:
     lines = [
         '# ctxgc completion for bash: eval "$(ctxgc completion bash)"',
         "_ctxgc() {",
@@ -76,10 +76,10 @@ def _bash(words: dict[str, Words]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _zsh(words: dict[str, Words]) -> str:
+def _zsh_script(words: dict[str, CompletionWords]) -> str:
     lines = ["#compdef ctxgc", "# ctxgc completion for zsh: ctxgc completion zsh > a folder of your $fpath, as _ctxgc"]
     lines += ["_ctxgc() {", "    local -a commands", "    commands=("]
-    lines += [f"        {_single(f'{name}:{commands.help_of(name)}')}" for name in words]
+    lines += [f"        {_single_quoted(f'{name}:{commands.help_of(name)}')}" for name in words]
     lines += [
         "    )",
         "    if (( CURRENT == 2 )); then _describe command commands; return; fi",
@@ -96,19 +96,21 @@ def _zsh(words: dict[str, Words]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _zsh_option(option: str, help_: str, known: Words) -> str:
+def _zsh_option(option: str, help_: str, known: CompletionWords) -> str:
     # Brackets and colons are syntax of _arguments.
     text = help_.replace("[", "(").replace("]", ")").replace(":", "\\:")
     if option not in known.valued:
-        return _single(f"{option}[{text}]")
+        return _single_quoted(f"{option}[{text}]")
     values = f"({' '.join(known.choices[option])})" if option in known.choices else "_files" if "PATH" in help_ else ""
-    return _single(f"{option}[{text}]:value:{values}")
+    return _single_quoted(f"{option}[{text}]:value:{values}")
 
 
-def _fish(words: dict[str, Words]) -> str:
+def _fish_script(words: dict[str, CompletionWords]) -> str:
     lines = ["# ctxgc completion for fish: ctxgc completion fish | source", "complete -c ctxgc -f"]
     for name, known in words.items():
-        lines.append(f"complete -c ctxgc -n __fish_use_subcommand -a {name} -d {_single(commands.help_of(name))}")
+        lines.append(
+            f"complete -c ctxgc -n __fish_use_subcommand -a {name} -d {_single_quoted(commands.help_of(name))}"
+        )
         here = f"-n '__fish_seen_subcommand_from {name}'"
         if known.takes_files:
             lines.append(f"complete -c ctxgc {here} -F")
@@ -118,10 +120,10 @@ def _fish(words: dict[str, Words]) -> str:
             value = " -r" if option in known.valued else ""
             if option in known.choices:
                 value = f" -x -a '{' '.join(known.choices[option])}'"
-            lines.append(f"complete -c ctxgc {here} -l {option[2:]}{value} -d {_single(help_)}")
+            lines.append(f"complete -c ctxgc {here} -l {option[2:]}{value} -d {_single_quoted(help_)}")
     return "\n".join(lines) + "\n"
 
 
-def _single(text: str) -> str:
+def _single_quoted(text: str) -> str:
     """A word in single quotes, for any of the three shells."""
     return "'" + text.replace("'", "’") + "'"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ctxgc.protocol.replies.sessions import SessionsReply, ShowReply
 
-    class Changed(Protocol):
+    class ChangedReply(Protocol):
         """A reply to a mutation."""
 
         @property
@@ -138,7 +138,7 @@ class Shell:
         if self.args.session:
             return {"session": self.args.session}
         for source, variable in SESSION_VARIABLES:
-            if os.environ.get(variable) and self._knows(named := f"{source}:{os.environ[variable]}"):
+            if os.environ.get(variable) and self._has_session_named(named := f"{source}:{os.environ[variable]}"):
                 return {"session": named}
         return self.directory()
 
@@ -154,7 +154,7 @@ class Shell:
         reply: SessionsReply = self.call("session.list", {**filters, "limit": 1})
         return bool(reply.sessions)
 
-    def _knows(self, session: str) -> bool:
+    def _has_session_named(self, session: str) -> bool:
         """Whether the daemon has this session; an agent without a watched session counts as none."""
         try:
             self.call("segment.list", {"session": session, "limit": 1})
@@ -176,20 +176,20 @@ class Shell:
         """A JSON object on a line. ASCII survives any locale and a lone surrogate."""
         sys.stdout.write(json.dumps(reply, separators=(",", ":")) + "\n")
 
-    def changed(self, reply: Changed) -> int:
+    def answer_changed(self, reply: ChangedReply) -> int:
         """Answer a mutation: what changed, and the next step if there is one."""
         return self.answer(reply, lambda page: say_changed(page, reply))
 
     def fail(self, failure: blocking_client.CallFailed | Refused) -> int:
         """Print the error and the next step; the exit code."""
         sys.stdout.flush()
-        text = terminal.harmless(str(failure)).rstrip()
+        text = terminal.printable_text(str(failure)).rstrip()
         if self.args.json:
             error = {"kind": failure.kind, "message": str(failure), "hint": failure.hint}
             self.print_json({"error": error})
         sys.stderr.write(f"ctxgc: {text}\n")
         if failure.hint:
-            sys.stderr.write(f"       {terminal.harmless(failure.hint)}\n")
+            sys.stderr.write(f"       {terminal.printable_text(failure.hint)}\n")
         return EXITS.get(failure.kind, EXIT_REFUSED)
 
     def close(self) -> None:
@@ -199,13 +199,13 @@ class Shell:
             self._client = None
 
 
-def say_changed(page: terminal.Page, reply: Changed, hint: str | None = None) -> None:
+def say_changed(page: terminal.Page, reply: ChangedReply, hint: str | None = None) -> None:
     """The sentence of a mutation's reply, and its next step or the page's own."""
-    page.say(terminal.plain(reply.changed or ""))
+    page.say(terminal.printable_line(reply.changed or ""))
     if hint := hint or getattr(reply, "next", None):
-        page.say(terminal.plain(hint), "dim")
+        page.say(terminal.printable_line(hint), "dim")
 
 
-def usage(text: str, hint: str = "") -> NoReturn:
+def refuse_usage(text: str, hint: str = "") -> NoReturn:
     """Raise `Refused` of kind `usage`: these arguments contradict each other."""
     raise Refused(text, kind="usage", hint=hint)

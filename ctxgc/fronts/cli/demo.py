@@ -10,9 +10,9 @@ import sys
 import time
 
 from ctxgc.fronts.cli import own_sessions, progress, terminal
-from ctxgc.fronts.cli.commands import Spec, tokens_argument
+from ctxgc.fronts.cli.commands import CommandSpec, tokens_argument
 from ctxgc.fronts.cli.context import EXIT_REFUSED, Refused, Shell
-from ctxgc.fronts.cli.sessions import unreadable
+from ctxgc.fronts.cli.sessions import unreadable_sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,28 +45,30 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
     started_s = time.monotonic()
     files = transcripts(args.paths) if args.paths else [SAMPLE]
     with PrivateDaemon(args.timeout) as daemon:
-        weight = sum(map(progress.weight, files))
+        weight = sum(map(progress.work_bytes, files))
         with progress.Bar("demo", 2 * weight) as bar:
             story = Story(daemon.client, args.budget, bar)
-            story.bring_in(files)
+            story.import_files(files)
             if not story.reports:
                 raise Refused(_nothing_read(args.paths, story.failed), hint="give transcripts, or folders of them")
             story.collect_all(SAMPLE_QUERY if not args.paths else "", weight)
     totals = {**story.totals(), "seconds": round(time.monotonic() - started_s, 3)}
     shell.answer(
         {"sessions": story.roots(), "totals": totals},
-        lambda page: demo_view.say(page, story, totals, "" if args.paths else "a sample session that ships with ctxgc"),
+        lambda page: demo_view.say_demo(
+            page, story, totals, "" if args.paths else "a sample session that ships with ctxgc"
+        ),
     )
     if not args.paths:
         _offer_own_sessions(shell)
     for failed in story.failed:
-        sys.stderr.write(f"ctxgc: not read: {terminal.plain(unreadable(failed))}\n")
+        sys.stderr.write(f"ctxgc: not read: {terminal.printable_line(unreadable_sentence(failed))}\n")
     is_there = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"]
     return 0 if is_there and not story.failed and not totals["unread_texts"] else EXIT_REFUSED
 
 
 def _nothing_read(paths: list[str], failed: list[FailedReply]) -> str:
-    return "; ".join(map(unreadable, failed)) or f"no transcript in {', '.join(paths)}"
+    return "; ".join(map(unreadable_sentence, failed)) or f"no transcript in {', '.join(paths)}"
 
 
 def transcripts(paths: list[str]) -> list[str]:
@@ -83,10 +85,10 @@ def transcripts(paths: list[str]) -> list[str]:
 
 def _offer_own_sessions(shell: Shell) -> None:
     """Say where the user's own sessions are and how to try them. Looks whether the folders exist, never into them."""
-    for folder in filter(os.path.isdir, own_sessions.folders(os.environ)):
-        typed = terminal.plain(own_sessions.typed_folder(folder, os.environ))
+    for folder in filter(os.path.isdir, own_sessions.session_folders(os.environ)):
+        typed = terminal.printable_line(own_sessions.display_folder(folder, os.environ))
         text = f"You have sessions of your own in {typed}; `ctxgc demo {typed}` does the same with them."
         (sys.stderr if shell.args.json else sys.stdout).write(text + "\n")
 
 
-COMMANDS = {"demo": Spec(demo, _demo_arguments, timeout_s=DEMO_S)}
+COMMANDS = {"demo": CommandSpec(demo, _demo_arguments, timeout_s=DEMO_S)}

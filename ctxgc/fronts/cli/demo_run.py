@@ -64,7 +64,7 @@ class Story:
         self._budget_tokens = budget_tokens
         self._bar = bar
 
-    def bring_in(self, files: list[str]) -> None:
+    def import_files(self, files: list[str]) -> None:
         """Import each file; meanwhile another thread parses the files again, to know the segments that must be
         there."""
         with ThreadPoolExecutor(1) as pool:
@@ -74,16 +74,16 @@ class Story:
                 reply: ImportReply = self.client.call("import", {"paths": [path]})
                 self.failed += reply.failed
                 for session in reply.sessions:
-                    self._meet(session.session, session)
+                    self._note_session(session.session, session)
                 second = parsed.result()
                 for key, segments in second.sessions.items():
                     self._expected.note(key, segments)
-                    self._meet(key)
+                    self._note_session(key)
                 if second.unread_texts and reply.sessions:
                     self.reports[reply.sessions[0].session]["unread_texts"] += second.unread_texts
-                self._bar.advance(progress.weight(path))
+                self._bar.advance(progress.work_bytes(path))
 
-    def _meet(self, key: str, imported: ImportedReply | None = None) -> None:
+    def _note_session(self, key: str, imported: ImportedReply | None = None) -> None:
         """A session of the files: as the daemon imported it, or as our own parse alone has it."""
         source, _, session = key.partition(":")
         report = self.reports.setdefault(key, {"source": source, "session": session, **dict.fromkeys(SUMS, 0)})
@@ -111,7 +111,7 @@ class Story:
         except CallFailed as failure:
             if failure.kind != "not_found":
                 raise
-            report |= {"protected_by": {}, "held_by": {}, "lost": len(self._expected.of(key)), "children": []}
+            report |= {"protected_by": {}, "held_by": {}, "lost": len(self._expected.stamps_of(key)), "children": []}
             return
         budget = self._budget_tokens if self._budget_tokens is not None else before.resident_tokens // BUDGET_SHARE
         plan: PlanReply = self.client.call(
@@ -122,7 +122,7 @@ class Story:
         if is_shown:
             self._show(key, query, plan, segments)
         self._sum_kinds(before, after)
-        self.victims = _largest([*self.victims, *plan.victims])
+        self.victims = _largest_victims([*self.victims, *plan.victims])
         evicted = [segment for segment in segments if segment.state == "evicted"]
         report |= {
             "segments": len(segments),
@@ -132,7 +132,7 @@ class Story:
             "protected_by": plan.protected_by,
             "held_by": plan.held_by,  # The older name, sent for one more version.
             "evicted": plan.evicted,
-            "lost": self._expected.missing(key, {segment.id: segment.digest for segment in segments}),
+            "lost": self._expected.count_missing(key, {segment.id: segment.digest for segment in segments}),
             "recalls_tried": len(evicted),
             "recalls_exact": self._recall(key, [one.id for one in evicted]),
             "children": [],
@@ -207,13 +207,13 @@ def _whole_pieces(parts: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]
     return [(name, b"".join(pages)) for name, pages in pieces.items()]
 
 
-def _largest(victims: list[VictimReply]) -> list[VictimReply]:
+def _largest_victims(victims: list[VictimReply]) -> list[VictimReply]:
     return sorted(victims, key=lambda victim: -victim.freed_tokens)[:VICTIMS_SHOWN]
 
 
 def _rare_word(victims: list[VictimReply]) -> str:
     """The longest word of the largest victim's label: the rarest that is known without reading content."""
-    for victim in _largest(victims):
+    for victim in _largest_victims(victims):
         words = "".join(char if char.isalnum() or char == "_" else " " for char in victim.label).split()
         if words:
             return max(words, key=len)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from zstandard import ZstdError
 
-from ctxgc.adapters.contract import Admitted, Transcript
-from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect, open_transcript
+from ctxgc.adapters.contract import SegmentAdmitted, Transcript
+from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, open_transcript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.redact_segment import redact_segment
@@ -50,17 +50,17 @@ class Expected:
             if segment_id not in stamps or stamps[segment_id].is_pending:
                 stamps[segment_id] = stamp
 
-    def of(self, key: str) -> Mapping[str, ContentStamp]:
+    def stamps_of(self, key: str) -> Mapping[str, ContentStamp]:
         """The stamps of one session by segment id."""
         return self._sessions.get(key, {})
 
-    def missing(self, key: str, stored: Mapping[str, str]) -> int:
+    def count_missing(self, key: str, stored: Mapping[str, str]) -> int:
         """How many segments of a session are not stored, or stored with another digest."""
-        return sum(stored.get(segment_id) != stamp.whole for segment_id, stamp in self.of(key).items())
+        return sum(stored.get(segment_id) != stamp.whole for segment_id, stamp in self.stamps_of(key).items())
 
     def is_exact(self, key: str, segment_id: str, pieces: Iterable[tuple[str, bytes]]) -> bool:
         """Whether the pieces equal the second parse's: same names, same order, same bytes."""
-        stamp = self.of(key).get(segment_id)
+        stamp = self.stamps_of(key).get(segment_id)
         return stamp is not None and stamp.body == digest(b"", (Piece(name, data) for name, data in pieces))
 
 
@@ -83,22 +83,22 @@ def parse(path: str) -> Parsed:
     try:
         with open_plain(path) as stream:
             data = stream.read(HEAD_BYTES)
-            transcript = open_transcript(detect(data) or "")
+            transcript = open_transcript(detect_format(data) or "")
             scan = DamageScan(path) if isinstance(transcript, LineTranscript) else None
             while data:
-                _note(stamps, transcript, transcript.feed(data), scan)
+                _note_events(stamps, transcript, transcript.feed(data), scan)
                 data = stream.read(CHUNK_BYTES)
-            _note(stamps, transcript, transcript.finish(), scan)
+            _note_events(stamps, transcript, transcript.finish(), scan)
     except (OSError, EOFError, CtxgcError, ZstdError):
         pass  # The daemon reads the same file and says what is wrong with it.
     return Parsed(stamps, scan.unread if scan else 0)
 
 
-def _note(
+def _note_events(
     found: dict[str, dict[str, ContentStamp]], transcript: Transcript, events: Iterable[object], scan: DamageScan | None
 ) -> None:
     for event in events:
-        if isinstance(event, Admitted):
+        if isinstance(event, SegmentAdmitted):
             if scan:
                 scan.note([event.segment.skeleton, *(piece.data for piece in event.segment.body)])
             segment = redact_segment(event.segment)[0]

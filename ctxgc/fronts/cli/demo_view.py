@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.recall import say_hits
-from ctxgc.fronts.cli.terminal import count, plain, plural
+from ctxgc.fronts.cli.terminal import count, plural, printable_line
 from ctxgc.fronts.cli.window import VICTIM_HEAD, say_why, victim_row
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ctxgc.fronts.cli.demo_run import Story
 
 
-def say(page: terminal.Page, story: Story, totals: dict[str, Any], about: str) -> None:
+def say_demo(page: terminal.Page, story: Story, totals: dict[str, Any], about: str) -> None:
     """The whole page."""
     children = sum(len(report["children"]) for report in story.reports.values())
     sessions = plural(len(story.reports) - children, "session")
@@ -32,7 +32,7 @@ def say(page: terminal.Page, story: Story, totals: dict[str, Any], about: str) -
         page.title(f"ctxgc why {story.why.id}")
         say_why(page, story.why)
     if story.hits:
-        page.title(f'ctxgc search "{plain(story.query)}"')
+        page.title(f'ctxgc search "{printable_line(story.query)}"')
         say_hits(page, story.hits)
     _say_proof(page, totals)
 
@@ -49,7 +49,7 @@ def _say_sessions(page: terminal.Page, story: Story) -> None:
             count(report["lost"]),
             ""
             if report["tokens_after"] <= report["budget_tokens"]
-            else "protected by " + terminal.protected_by(report["protected_by"]),
+            else "protected by " + terminal.protections_in_words(report["protected_by"]),
         )
         for root in story.roots()
         for is_child, report in [(False, root), *((True, child) for child in root["children"])]
@@ -66,18 +66,18 @@ def _say_window(page: terminal.Page, story: Story, totals: dict[str, Any]) -> No
     for kind, (then, now) in sorted(story.kinds.items(), key=lambda item: -item[1][0]):
         page.say(f"  {kind:10}  {tokens_label(then):>8}  {tokens_label(now):>8}  {_bars(page, then, now, most)}")
     line = f"  {'all':10}  {tokens_label(before):>8}  {tokens_label(after):>8}"
-    page.say(f"{line}  {terminal.percent(before - after, before)} freed; {_reached(totals)}", "bold")
+    page.say(f"{line}  {terminal.percent(before - after, before)} freed; {_target_in_words(totals)}", "bold")
     over = [report for report in story.reports.values() if report["tokens_after"] > report["budget_tokens"]]
     if over:
         which = "" if len(story.reports) == 1 else f"of {_sessions_in_words(len(over))} over its budget "
-        page.say(f"  what stays {which}is protected: {terminal.protected_by(totals['protected_by'])}", "yellow")
+        page.say(f"  what stays {which}is protected: {terminal.protections_in_words(totals['protected_by'])}", "yellow")
 
 
 def _sessions_in_words(sessions: int) -> str:
     return "the session" if sessions == 1 else f"each of {count(sessions)} sessions"
 
 
-def _reached(totals: dict[str, Any]) -> str:
+def _target_in_words(totals: dict[str, Any]) -> str:
     budget, over = tokens_label(totals["budget_tokens"]), totals["tokens_after"] - totals["budget_tokens"]
     return f"{tokens_label(over)} over the budget of {budget}" if over > 0 else f"the budget was {budget}"
 
@@ -105,13 +105,13 @@ def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
                 f"{count(totals['lost'])} of {plural(totals['segments'], 'segment')}, by a second parse of the files",
             ),
             ("skipped", f"{plural(skipped, 'record')} without any part of a window" if skipped else ""),
-            ("not read", _unread(totals)),
+            ("not read", _unread_in_words(totals)),
             ("time", f"{totals['seconds']:.1f} s"),
         )
     )
     if not is_sound:
         page.say("  " + page.paint("SOMETHING IS WRONG", "red", "bold"))
-    elif _unread(totals):
+    elif _unread_in_words(totals):
         page.say("  " + page.paint("what can be read is there; damaged lines hold what cannot", "yellow", "bold"))
     else:
         page.say("  " + page.paint("nothing was lost", "green", "bold"))
@@ -121,7 +121,7 @@ def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
     )
 
 
-def _unread(totals: dict[str, Any]) -> str:
+def _unread_in_words(totals: dict[str, Any]) -> str:
     """What a damaged file holds beyond its segments; empty if there is no such thing."""
     records, texts = totals["unread_records"], totals["unread_texts"]
     parts = [plural(records, "damaged record")] if records else []

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from ctxgc.fronts.cli import gateway_status
-from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import EXIT_BUSY, Refused, Shell, usage
-from ctxgc.fronts.cli.terminal import plain
+from ctxgc.fronts.cli.commands import CommandSpec
+from ctxgc.fronts.cli.context import EXIT_BUSY, Refused, Shell, refuse_usage
+from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.gateway import pidfile
 from ctxgc.protocol.blocking_client import CallFailed
 from ctxgc.protocol.discovery import state_folder
@@ -29,7 +29,7 @@ INSTALL_HINT = "in the checkout of ctxgc: pip install '.[gateway]', or pipx inst
 def gateway(shell: Shell, args: argparse.Namespace) -> int:
     """Serve until interrupted. The daemon is started if it may be; without one, requests pass unedited."""
     if args.stop:
-        return _stop(shell, args)
+        return _stop_gateways(shell, args)
     require_library()
     from ctxgc.config import BadConfig
     from ctxgc.fronts.cli.mcp import serve_message
@@ -58,14 +58,14 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
         raise Refused(str(error), kind="busy", hint=hint) from None
 
 
-def _stop(shell: Shell, args: argparse.Namespace) -> int:
+def _stop_gateways(shell: Shell, args: argparse.Namespace) -> int:
     """Stop every gateway of the state folder, or the one on a port; fine if there is none."""
-    from ctxgc.config import BadConfig, load
+    from ctxgc.config import BadConfig, load_config
 
     if args.host or args.mode:
-        usage("--stop goes with --port, or alone", "`ctxgc status` lists the gateways that run")
+        refuse_usage("--stop goes with --port, or alone", "`ctxgc status` lists the gateways that run")
     try:
-        config = load(Path(args.config) if args.config else None, os.environ)
+        config = load_config(Path(args.config) if args.config else None, os.environ)
         folder = str(config.daemon.lock_dir)
     except BadConfig:  # To stop what runs needs no configuration, least of all one that is broken.
         config, folder = None, state_folder(os.environ)
@@ -73,13 +73,13 @@ def _stop(shell: Shell, args: argparse.Namespace) -> int:
     meant = [gateway for gateway in pidfile.running_gateways(folder) if gateway.url.endswith(ends)]
     if not meant and config is not None:
         _refuse_stranger(f"http://{config.gateway.host}:{args.port or config.gateway.port}", folder)
-    gone = gateway_status.stop(meant, args.timeout)
+    gone = gateway_status.stop_gateways(meant, args.timeout)
     left = [process for process in meant if process not in gone]
 
     def say(page: Page) -> None:
         for process in meant:
             ended = "is still finishing" if process in left else "has stopped"
-            page.say(f"the gateway at {plain(process.url)} (pid {process.pid}) {ended}")
+            page.say(f"the gateway at {printable_line(process.url)} (pid {process.pid}) {ended}")
         if not meant:
             page.say("no gateway runs" + (f" on port {args.port}" if ends else ""))
 
@@ -128,7 +128,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "gateway": Spec(
+    "gateway": CommandSpec(
         gateway,
         _arguments,
         notes="Modes: shadow computes and journals, on edits requests too, off only passes them on.",

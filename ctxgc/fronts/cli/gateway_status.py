@@ -17,7 +17,7 @@ import time
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.context import Refused
-from ctxgc.fronts.cli.terminal import count, plain, plural
+from ctxgc.fronts.cli.terminal import count, plural, printable_line
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.peer import listener_uid
 from ctxgc.gateway.secret import PATH_PREFIX, read_secret
@@ -106,7 +106,7 @@ def build_warning(url: str, status: dict[str, Any]) -> str:
     """A sentence on a gateway that runs other code than this command, with the next step; empty for the same code."""
     from ctxgc.protocol.build import build_id
 
-    build = plain(str(status.get("build") or "an older build"))
+    build = printable_line(str(status.get("build") or "an older build"))
     if build == build_id():
         return ""
     return (
@@ -147,15 +147,15 @@ def gateways_as_json(some: list[pidfile.GatewayProcess]) -> list[dict[str, Any]]
     return [{"pid": gateway.pid, "url": gateway.url} for gateway in some]
 
 
-def say_still(page: terminal.Page, running: list[dict[str, Any]]) -> None:
+def say_running_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
     """That gateways go on without the daemon."""
     for gateway in running:
-        page.say(f"a gateway still runs at {plain(gateway['url'])} (pid {gateway['pid']}): {STILL}")
+        page.say(f"a gateway still runs at {printable_line(gateway['url'])} (pid {gateway['pid']}): {STILL}")
 
 
-def hint_still(folder: str) -> str:
+def running_gateways_hint(folder: str) -> str:
     """The same for a hint, where somebody asks for a daemon that is not there; empty if no gateway runs."""
-    urls = [plain(gateway.url) for gateway in pidfile.running_gateways(folder)]
+    urls = [printable_line(gateway.url) for gateway in pidfile.running_gateways(folder)]
     return f"; the gateway at {' and '.join(urls)} goes on without it" if urls else ""
 
 
@@ -164,39 +164,42 @@ def why_not_followed(running: list[dict[str, Any]], session: str) -> str:
     for one in running:
         reason = ((one["status"] or {}).get("not_followed") or {}).get(session)
         if reason:
-            words = plain(WHY.get(str(reason), str(reason)))
+            words = printable_line(WHY.get(str(reason), str(reason)))
             return f"not followed: its last request went on as it came ({words}), so the numbers here are of before"
     return ""
 
 
-def say(page: terminal.Page, running: list[dict[str, Any]]) -> None:
+def say_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
     """Each gateway's modes, counts, and reasons of unedited calls."""
     for gateway in running:
         page.say()
         since = terminal.duration(max(time.time() - gateway["since_s"], 0))
-        page.say(f"gateway at {plain(gateway['url'])}, pid {gateway['pid']}, up {since}", "bold")
+        page.say(f"gateway at {printable_line(gateway['url'])}, pid {gateway['pid']}, up {since}", "bold")
         if gateway["status"] is None:
             page.say("  it does not answer; `ctxgc gateway --stop` ends it", "red")
         else:
-            page.facts(_facts(gateway["status"]))
+            page.facts(_status_rows(gateway["status"]))
 
 
-def _facts(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    own = [f"{plain(name)} {plain(mode)}" for name, mode in status["modes"].items()]
+def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    own = [f"{printable_line(name)} {printable_line(mode)}" for name, mode in status["modes"].items()]
     number = {name: int(status.get(name, 0)) for name in COUNTS}
     passed = sorted(status.get("passed_unedited", {}).items(), key=lambda item: -int(item[1]))
     would_free = number["would_free_tokens"]
     return (
-        ("mode", ", ".join([plain(str(status["mode"])), *own])),
+        ("mode", ", ".join([printable_line(str(status["mode"])), *own])),
         (
             "calls",
             f"{plural(number['calls'], 'call')} to a model: {count(number['edited'])} edited, "
             f"{count(number['untouched'])} with nothing to edit; {plural(number['others'], 'other request')}",
         ),
-        ("unedited", ", ".join(f"{count(times)} {WHY.get(reason, plain(reason))}" for reason, times in passed)),
+        (
+            "unedited",
+            ", ".join(f"{count(times)} {WHY.get(reason, printable_line(reason))}" for reason, times in passed),
+        ),
         ("kept out", f"{terminal.size(number['kept_out_bytes'])} of requests" if number["kept_out_bytes"] else ""),
         ("in shadow", f"{tokens_label(would_free)} tokens (raw) would be out" if would_free else ""),
-        ("faults", _faults(number)),
+        ("faults", _faults_in_words(number)),
     )
 
 
@@ -206,14 +209,14 @@ COUNTS = (
 )
 
 
-def _faults(number: dict[str, int]) -> str:
+def _faults_in_words(number: dict[str, int]) -> str:
     upstream, daemon = number["upstream_faults"], number["sync_failures"]
     parts = [f"{count(upstream)} of the API or on the way to it"] if upstream else []
     parts += [f"{count(daemon)} times the daemon could not be told"] if daemon else []
     return ", ".join(parts)
 
 
-def stop(meant: list[pidfile.GatewayProcess], wait_s: float) -> list[pidfile.GatewayProcess]:
+def stop_gateways(meant: list[pidfile.GatewayProcess], wait_s: float) -> list[pidfile.GatewayProcess]:
     """Tell gateways to stop, and wait; those that are gone. Requests in flight have a few seconds to end."""
     import signal
 

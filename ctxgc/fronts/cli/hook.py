@@ -15,7 +15,7 @@ import json
 import os
 import sys
 
-from ctxgc.fronts.cli.commands import Spec, tokens_argument
+from ctxgc.fronts.cli.commands import CommandSpec, tokens_argument
 from ctxgc.protocol import discovery
 from ctxgc.protocol.agents import CLAUDE_CODE, CODEX
 from ctxgc.protocol.blocking_client import CallFailed, LineClient, TimedOut, Unreachable
@@ -194,4 +194,4 @@ def _hook_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 NOTES = "An agent calls this with an event as JSON on stdin; `ctxgc install AGENT --hooks` has it do so."
-COMMANDS = {"hook": Spec(hook, _hook_arguments, notes=NOTES)}
+COMMANDS = {"hook": CommandSpec(hook, _hook_arguments, notes=NOTES)}

@@ -13,9 +13,9 @@ import os
 import sys
 from pathlib import Path
 
-from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import Refused, Shell, usage
-from ctxgc.fronts.cli.terminal import plain
+from ctxgc.fronts.cli.commands import CommandSpec
+from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage
+from ctxgc.fronts.cli.terminal import printable_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SERVICES = "services"
 """The record of the services' files, beside those of the agents."""
 
 
-class Work:
+class InstallWork:
     """Files to be written or removed, and sentences that say so. Nothing happens before `carry_out`."""
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ def install(shell: Shell, args: argparse.Namespace) -> int:
 
     config, host = _config(), services.current_system()
     records = Records(str(config.daemon.lock_dir))
-    work, init_system = _planned(shell, config, host, records, args, makes_secret=False)
+    work, init_system = _plan_installation(shell, config, host, records, args, makes_secret=False)
     if not args.json:
         _say_plan(shell.page, work, init_system)
-    if (work.texts or init_system) and not args.dry_run and _is_agreed(args):
+    if (work.texts or init_system) and not args.dry_run and _is_confirmed(args):
         # Planned anew: before the yes there may have been no secret, and none was made.
-        work, init_system = _planned(shell, config, host, records, args, makes_secret=True)
+        work, init_system = _plan_installation(shell, config, host, records, args, makes_secret=True)
         for name in (SERVICES, *args.agents):  # The services first.
             _carry_out(work, name, records)
             if name == SERVICES and init_system:
@@ -83,17 +83,17 @@ def install(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: _say_end(page, args, idle))
 
 
-def _planned(
+def _plan_installation(
     shell: Shell, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
-) -> tuple[Work, str]:
+) -> tuple[InstallWork, str]:
     """The work of an installation, and the manager that is to run the services. Raises `Refused`."""
     from ctxgc.fronts.cli import gateway_status
     from ctxgc.fronts.cli.base_url import STAND_IN, gateway_address
     from ctxgc.gateway.secret import read_secret
 
-    work, needs_gateway = Work(), False
+    work, needs_gateway = InstallWork(), False
     for agent in dict.fromkeys(args.agents):
-        plan = _plan(agent, config, host, records, args, makes_secret=makes_secret)
+        plan = _agent_plan(agent, config, host, records, args, makes_secret=makes_secret)
         _add_agent(work, agent, plan, records)
         needs_gateway |= plan.needs_gateway
     if needs_gateway:
@@ -113,9 +113,9 @@ def _planned(
     return work, init_system
 
 
-def _carry_out(work: Work, name: str, records: Records) -> None:
+def _carry_out(work: InstallWork, name: str, records: Records) -> None:
     """The part of the work that has this record."""
-    part = Work()
+    part = InstallWork()
     part.records = {name: work.records[name]} if name in work.records else {}
     files = {edit.file for edit in part.records.get(name, [])}
     part.texts = {file: text for file, text in work.texts.items() if file in files}
@@ -123,15 +123,15 @@ def _carry_out(work: Work, name: str, records: Records) -> None:
 
 
 def _config() -> Config:
-    from ctxgc.config import BadConfig, load
+    from ctxgc.config import BadConfig, load_config
 
     try:
-        return load(None, os.environ)
+        return load_config(None, os.environ)
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None
 
 
-def _plan(
+def _agent_plan(
     agent: str, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
 ) -> AgentPlan:
     from ctxgc.fronts.setup.agent_settings import PLANS, Options, command_for
@@ -139,7 +139,7 @@ def _plan(
 
     command = command_for(host.environment, host.program("ctxgc"))
     if args.plugin and agent != "opencode":
-        usage("--plugin is for opencode")
+        refuse_usage("--plugin is for opencode")
     standing = records.load(agent)
     # A part that is there already stays; no part asked for means the gateway, as before there were others.
     asked = {part for part in ("gateway", "plugin", "mcp", "hooks") if getattr(args, part)} or {"gateway"}
@@ -157,7 +157,7 @@ def _plan(
     return join_plans(plans)
 
 
-def _add_agent(work: Work, agent: str, plan: AgentPlan, records: Records) -> None:
+def _add_agent(work: InstallWork, agent: str, plan: AgentPlan, records: Records) -> None:
     from ctxgc.fronts.setup.changes import install_file
 
     standing = {edit.file: edit for edit in records.load(agent)}
@@ -178,7 +178,7 @@ def _add_agent(work: Work, agent: str, plan: AgentPlan, records: Records) -> Non
     work.notes += plan.notes
 
 
-def _add_new_files(work: Work, new_files: tuple[NewFile, ...], edits: list[FileEdit]) -> None:
+def _add_new_files(work: InstallWork, new_files: tuple[NewFile, ...], edits: list[FileEdit]) -> None:
     from ctxgc.fronts.setup.changes import read_text
 
     for file in new_files:
@@ -188,7 +188,7 @@ def _add_new_files(work: Work, new_files: tuple[NewFile, ...], edits: list[FileE
             work.note_change(file.edit.file, "a new file")
 
 
-def _add_services(work: Work, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
+def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
     """Add the services' files; the manager that is to run them, empty for none. Raises `Refused`."""
     from ctxgc.fronts.cli.gateway import require_library
     from ctxgc.fronts.setup import services
@@ -214,18 +214,18 @@ def _add_services(work: Work, host: Host, records: Records, *, is_wanted: bool, 
     return init_system
 
 
-def _say_plan(page: Page, work: Work, init_system: str) -> None:
+def _say_plan(page: Page, work: InstallWork, init_system: str) -> None:
     for change in work.changes:
-        page.say(f"{plain(change['file'])}: {plain(change['change'])}")
+        page.say(f"{printable_line(change['file'])}: {printable_line(change['change'])}")
     if init_system:
         page.say(
             f"{init_system} runs the daemon and the gateway, now and after each login; those that run now are restarted"
         )
     for note in work.notes:
-        page.say(plain(note), "dim")
+        page.say(printable_line(note), "dim")
 
 
-def _is_agreed(args: argparse.Namespace) -> bool:
+def _is_confirmed(args: argparse.Namespace) -> bool:
     if args.yes:
         return True
     if args.json or not sys.stdin.isatty():
@@ -252,23 +252,23 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.fronts.setup import services
     from ctxgc.fronts.setup.changes import Records
 
-    config, host, work = _config(), services.current_system(), Work()
+    config, host, work = _config(), services.current_system(), InstallWork()
     records = Records(str(config.daemon.lock_dir))
     names = [name for name in records.names() if name != SERVICES]
     agents = list(dict.fromkeys(args.agents or names))
     if unknown := [name for name in agents if name not in AGENTS]:
-        usage(f"{unknown[0]!r} is no agent that is installed", f"there are {', '.join(AGENTS)}")
+        refuse_usage(f"{unknown[0]!r} is no agent that is installed", f"there are {', '.join(AGENTS)}")
     for agent in agents:
-        _take_back(work, agent, records)
+        _add_removal(work, agent, records)
     is_last = not set(names) - set(agents) and SERVICES in records.names()
     if is_last:
-        _take_back(work, SERVICES, records)
+        _add_removal(work, SERVICES, records)
     reply = {"changes": work.changes, "notes": work.notes, "dry_run": args.dry_run}
     if not args.json and work.records:
         _say_plan(shell.page, work, "")
         if is_last:
             shell.page.say("the services of the daemon and the gateway stop and go")
-    if work.records and not args.dry_run and _is_agreed(args):
+    if work.records and not args.dry_run and _is_confirmed(args):
         for agent in agents:  # The settings first: no agent may be left with a base URL that leads nowhere.
             _carry_out_removal(work, agent, records)
         if is_last:
@@ -278,7 +278,7 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
     return shell.answer(reply, lambda page: _say_end(page, args, idle))
 
 
-def _take_back(work: Work, name: str, records: Records) -> None:
+def _add_removal(work: InstallWork, name: str, records: Records) -> None:
     from ctxgc.fronts.setup.changes import read_text, uninstall_file
 
     edits = records.load(name)
@@ -299,10 +299,10 @@ def _take_back(work: Work, name: str, records: Records) -> None:
             work.note_change(edit.file, what)
 
 
-def _carry_out_removal(work: Work, name: str, records: Records) -> None:
+def _carry_out_removal(work: InstallWork, name: str, records: Records) -> None:
     if name not in work.records:
         return
-    part = Work()
+    part = InstallWork()
     files = {edit.file for edit in work.records[name]}
     part.texts = {file: text for file, text in work.texts.items() if file in files}
     part.records = {name: []}
@@ -335,6 +335,6 @@ def _uninstall_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "install": Spec(install, _install_arguments, notes="`ctxgc uninstall` puts every file back as it was."),
-    "uninstall": Spec(uninstall, _uninstall_arguments),
+    "install": CommandSpec(install, _install_arguments, notes="`ctxgc uninstall` puts every file back as it was."),
+    "uninstall": CommandSpec(uninstall, _uninstall_arguments),
 }

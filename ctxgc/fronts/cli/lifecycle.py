@@ -7,9 +7,9 @@ import sys
 import time
 
 from ctxgc.fronts.cli import gateway_status, terminal
-from ctxgc.fronts.cli.commands import Spec
+from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import EXIT_BUSY, EXIT_CONFIG, EXIT_REFUSED, Refused, Shell
-from ctxgc.fronts.cli.terminal import plain
+from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed
 from ctxgc.protocol.record import members
@@ -40,8 +40,8 @@ def _say_up(page: terminal.Page, reply: StatsReply, was_up: bool) -> None:
     page.facts(
         (
             ("pid", str(reply.pid)),
-            ("socket", plain(reply.socket)),
-            ("state", plain(reply.state_folder)),
+            ("socket", printable_line(reply.socket)),
+            ("state", printable_line(reply.state_folder)),
             ("systemd", by),
         )
     )
@@ -97,7 +97,7 @@ def _say_down(shell: Shell, reply: dict[str, Any], folder: str, text: str) -> in
 
     def say(page: terminal.Page) -> None:
         page.say(text)
-        gateway_status.say_still(page, running)
+        gateway_status.say_running_gateways(page, running)
 
     return shell.answer(reply | {"gateways": running}, say)
 
@@ -107,10 +107,10 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return _state(pid) != "Z"  # A zombie has stopped; only its parent has not looked yet.
+    return _process_state(pid) != "Z"  # A zombie has stopped; only its parent has not looked yet.
 
 
-def _state(pid: int) -> str:
+def _process_state(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
             return stat.read().rpartition(") ")[2][:1]
@@ -137,9 +137,9 @@ def doctor(shell: Shell, args: argparse.Namespace) -> int:
             args.timeout = max(args.timeout, STOP_S)
             down(shell, args)
         if args.secrets:
-            code = _offline(shell, "--redact", *(["--dry-run"] if args.dry_run else []))
+            code = _run_offline(shell, "--redact", *(["--dry-run"] if args.dry_run else []))
         else:
-            code = _offline(shell, "--repair")
+            code = _run_offline(shell, "--repair")
         if code == 0 and not args.json:
             shell.page.say(
                 "the daemon does not run: `ctxgc up`, or any command that needs the daemon, starts it", "dim"
@@ -151,8 +151,10 @@ def doctor(shell: Shell, args: argparse.Namespace) -> int:
     except CallFailed as failure:
         if failure.kind != "unreachable" or args.no_spawn:
             raise
-        sys.stderr.write(f"ctxgc: {terminal.harmless(str(failure))}\n       checking the stash without the daemon\n")
-        return _offline(shell, "--check")
+        sys.stderr.write(
+            f"ctxgc: {terminal.printable_text(str(failure))}\n       checking the stash without the daemon\n"
+        )
+        return _run_offline(shell, "--check")
     shell.answer(reply, lambda page: _say_checks(page, reply))
     return 0 if reply.ok else EXIT_REFUSED
 
@@ -160,13 +162,13 @@ def doctor(shell: Shell, args: argparse.Namespace) -> int:
 def _say_checks(page: terminal.Page, reply: DoctorReply) -> None:
     for check in reply.checks:
         sign = page.paint("ok  ", "green") if check.ok else page.paint("FAIL", "red", "bold")
-        page.say(f"  {sign}  {check.name:14} {plain(check.detail)}")
+        page.say(f"  {sign}  {check.name:14} {printable_line(check.detail)}")
         if check.hint and not check.ok:
-            page.say(f"        {plain(check.hint)}", "yellow")
+            page.say(f"        {printable_line(check.hint)}", "yellow")
     page.say("all is well" if reply.ok else "something needs a hand: see above")
 
 
-def _offline(shell: Shell, *flags: str) -> int:
+def _run_offline(shell: Shell, *flags: str) -> int:
     """Run `ctxgcd --check`, `--repair` or `--redact` as a child process and show the output; its exit code."""
     import subprocess
 
@@ -184,7 +186,7 @@ def _offline(shell: Shell, *flags: str) -> int:
 
 
 COMMANDS = {
-    "up": Spec(up),
-    "down": Spec(down),
-    "doctor": Spec(doctor, _doctor_arguments, timeout_s=120.0),
+    "up": CommandSpec(up),
+    "down": CommandSpec(down),
+    "doctor": CommandSpec(doctor, _doctor_arguments, timeout_s=120.0),
 }

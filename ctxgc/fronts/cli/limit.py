@@ -15,9 +15,9 @@ import sys
 
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.commands import Spec, tokens_argument
+from ctxgc.fronts.cli.commands import CommandSpec, tokens_argument
 from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, agent_window, is_only_watched
-from ctxgc.fronts.cli.terminal import plain
+from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 from ctxgc.protocol.limits import NO_LIMIT_TOKENS
 
@@ -98,7 +98,7 @@ def _require_room(shell: Shell, size: int) -> None:
     if reply.protected_by:
         raise Refused(
             f"a window of {tokens_label(size)} tokens is too small: {tokens_label(reply.after_tokens)} is protected: "
-            f"{terminal.protected_by(reply.protected_by)}",
+            f"{terminal.protections_in_words(reply.protected_by)}",
             hint=f"a limit above {tokens_label(reply.after_tokens)}, {_ways_out(reply.protected_by)}or --force",
         )
 
@@ -112,29 +112,28 @@ def _ways_out(protected_by: Mapping[str, int]) -> str:
 def _say_limit(page: terminal.Page, show: ShowReply) -> None:
     size = show.next_collection.limit_tokens
     if not size:
-        page.say(f"{plain(show.session)}: no limit; the window has {tokens_label(agent_window(show))} tokens")
+        page.say(f"{printable_line(show.session)}: no limit; the window has {tokens_label(agent_window(show))} tokens")
         return
-    page.say(
-        f"{plain(show.session)}: {tokens_label(size)} tokens; the window has {tokens_label(agent_window(show))} now"
-    )
-    page.say(plain(show.next_collection.words), "dim")
+    window = tokens_label(agent_window(show))
+    page.say(f"{printable_line(show.session)}: {tokens_label(size)} tokens; the window has {window} now")
+    page.say(printable_line(show.next_collection.words), "dim")
     if is_only_watched(show):
         page.say(f"a limit holds nothing yet: {WATCHED_HINT}", "yellow")
     elif (show.gateway or show.rendered_by) in ("shadow", "off", "agent"):
         page.say("nothing leaves this session's requests in this mode; `ctxgc mode on` switches it on", "yellow")
 
 
-def _size(text: str) -> int | str:
+def _size_argument(text: str) -> int | str:
     return text if text in (OFF, UNSET) else window_argument(text)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "size", nargs="?", type=_size, metavar="SIZE",
+        "size", nargs="?", type=_size_argument, metavar="SIZE",
         help="tokens of the whole window, 60000 or 60k; off: no limit; unset: as the run or the configuration says; "
         "default: say what is in force",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="even if what must stay is larger than that")
 
 
-COMMANDS = {"limit": Spec(limit, _arguments, has_session=True)}
+COMMANDS = {"limit": CommandSpec(limit, _arguments, has_session=True)}

@@ -36,31 +36,31 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write("\ninterrupted\n")
         return 130
     except BrokenPipeError:  # The reader (`head`) has enough.
-        _silence()
+        _discard_stdout()
         return EXIT_REFUSED
     except OSError as error:
         if error.filename is not None:  # Of a file or folder. Of what is left, the daemon's is Unreachable.
             raise
-        _silence()
+        _discard_stdout()
         sys.stderr.write(f"ctxgc: standard output cannot be written: {error.strerror}\n")
         return EXIT_REFUSED
 
 
 def _run_command(argv: list[str]) -> int:
     """Find the command, parse the words, run the command; its exit code. Raises OSError where stdout takes no more."""
-    before, name, after = split(argv)
+    before, name, after = split_arguments(argv)
     if name in ("", "help"):
-        return _help(before, after)
-    if name not in commands.names():
-        return _unknown(name, [*before, *after])
-    spec = commands.load(name)
+        return _print_help(before, after)
+    if name not in commands.command_names():
+        return _fail_unknown(name, [*before, *after])
+    spec = commands.load_command(name)
     parser = commands.build_parser(name, spec)
     try:
         args = parser.parse_args([*before, *commands.guard(parser, spec, after)])
     except SystemExit as stop:  # argparse has printed the help asked for.
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     except Refused as refused:
-        return _misused([*before, *after], refused)
+        return _fail_usage([*before, *after], refused)
     shell = Shell(args)
     try:
         return spec.run(shell, args)
@@ -70,12 +70,12 @@ def _run_command(argv: list[str]) -> int:
         shell.close()
 
 
-def _silence() -> None:
+def _discard_stdout() -> None:
     """Give stdout up: Python would complain once more when it flushes it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def split(argv: list[str]) -> tuple[list[str], str, list[str]]:
+def split_arguments(argv: list[str]) -> tuple[list[str], str, list[str]]:
     """Options before the command, the command, and the words behind; the command is empty if there is none."""
     at = 0
     while at < len(argv) and argv[at].startswith("-"):
@@ -85,9 +85,9 @@ def split(argv: list[str]) -> tuple[list[str], str, list[str]]:
     return argv[:at], argv[at], argv[at + 1 :]
 
 
-def _help(before: list[str], after: list[str]) -> int:
-    if after and after[0] in commands.names():
-        sys.stdout.write(commands.build_parser(after[0], commands.load(after[0])).format_help())
+def _print_help(before: list[str], after: list[str]) -> int:
+    if after and after[0] in commands.command_names():
+        sys.stdout.write(commands.build_parser(after[0], commands.load_command(after[0])).format_help())
         return 0
     if "--version" in before:
         return _run_command(["version"])
@@ -107,13 +107,13 @@ def overview() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _unknown(name: str, words: list[str]) -> int:
-    near = [known for known in commands.names() if known.startswith(name[:2])]
+def _fail_unknown(name: str, words: list[str]) -> int:
+    near = [known for known in commands.command_names() if known.startswith(name[:2])]
     hint = f"did you mean {' or '.join(f'`ctxgc {known}`' for known in near)}?" if near else "`ctxgc help` lists them"
-    return _misused(words, Refused(f"there is no command {name!r}", kind="usage", hint=hint))
+    return _fail_usage(words, Refused(f"there is no command {name!r}", kind="usage", hint=hint))
 
 
-def _misused(words: list[str], refused: Refused) -> int:
+def _fail_usage(words: list[str], refused: Refused) -> int:
     """Say what is wrong with the words of a command that could not be parsed; as JSON if the options ask for JSON."""
     return Shell(argparse.Namespace(json="--json" in words)).fail(refused)
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from ctxgc.fronts.cli.commands import Spec
+from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import Refused, Shell
 from ctxgc.protocol.blocking_client import TimedOut, Unreachable
 
@@ -85,12 +85,14 @@ def _secret(config: str) -> str:
     """The MCP server's own secret, made if there is none. Raises `PermissionError` where none can be kept."""
     from pathlib import Path
 
-    from ctxgc.config import BadConfig, load
+    from ctxgc.config import BadConfig, load_config
     from ctxgc.fronts.mcp.project_token import SECRET_NAME
     from ctxgc.gateway.secret import ensure_secret
 
     try:
-        return ensure_secret(str(load(Path(config) if config else None, os.environ).daemon.lock_dir), SECRET_NAME)
+        return ensure_secret(
+            str(load_config(Path(config) if config else None, os.environ).daemon.lock_dir), SECRET_NAME
+        )
     except (BadConfig, OSError) as error:
         raise PermissionError(str(error)) from None
 
@@ -99,12 +101,12 @@ def _print_url(shell: Shell) -> int:
     """Print the URL of the working folder's tools at the gateway."""
     from urllib.parse import quote
 
-    from ctxgc.config import BadConfig, load
+    from ctxgc.config import BadConfig, load_config
     from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
     from ctxgc.fronts.mcp.project_token import project_token
 
     try:
-        config, secret = load(None, os.environ), _secret("")
+        config, secret = load_config(None, os.environ), _secret("")
     except (BadConfig, PermissionError) as error:
         raise Refused(str(error), kind="config") from None
     # Linux knows the user of a connection: the gateway's own secret then needs to stand in no client's settings.
@@ -121,4 +123,4 @@ def _mcp_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 NOTES = "An agent starts the server; `ctxgc install AGENT --mcp` writes the server into the agent's settings."
-COMMANDS = {"mcp": Spec(mcp, _mcp_arguments, timeout_s=CALL_S, notes=NOTES)}
+COMMANDS = {"mcp": CommandSpec(mcp, _mcp_arguments, timeout_s=CALL_S, notes=NOTES)}

@@ -14,9 +14,9 @@ import re
 import tempfile
 import tomllib
 
-from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, is_only_watched, usage
-from ctxgc.fronts.cli.terminal import plain
+from ctxgc.fronts.cli.commands import CommandSpec
+from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, is_only_watched, refuse_usage
+from ctxgc.fronts.cli.terminal import printable_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.config import config_path
 
     if args.agent and (args.session or not AGENT.fullmatch(args.agent)):
-        usage("an agent is named as in `claude_code`, and not together with a session")
+        refuse_usage("an agent is named as in `claude_code`, and not together with a session")
     path = Path(args.config) if args.config else config_path(os.environ)
-    name, is_watched = (_agent(shell, args.agent), False) if args.agent else _session(shell)
+    name, is_watched = (_agent_source(shell, args.agent), False) if args.agent else _session_name(shell)
     if args.mode:
-        _switch(path, name, "" if args.mode == UNSET else args.mode)
-    reply = _in_force(_loaded(path, is_given=bool(args.config)), name)
+        _write_mode(path, name, "" if args.mode == UNSET else args.mode)
+    reply = _mode_in_force(_load_config(path, is_given=bool(args.config)), name)
     reply["changed"] = f"{name}: {reply['mode']}, by {reply['by']}"
     if args.mode:
         reply["next"] = "from the session's next request on; a gateway that runs reads it within a second"
@@ -60,14 +60,16 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
         reply["next"] = f"a mode has no effect yet: {WATCHED_HINT}"
 
     def say(page: Any) -> None:
-        page.say(f"{plain(name)}: {reply['mode']}  ({MEANINGS[reply['mode']]}; by {plain(reply['by'])})")
+        page.say(
+            f"{printable_line(name)}: {reply['mode']}  ({MEANINGS[reply['mode']]}; by {printable_line(reply['by'])})"
+        )
         if "next" in reply:
             page.say(reply["next"], "yellow" if is_watched else "dim")
 
     return shell.answer(reply, say)
 
 
-def _agent(shell: Shell, name: str) -> str:
+def _agent_source(shell: Shell, name: str) -> str:
     """The source of an agent's sessions, by that name or its program's. Raises `Refused` for an unknown session or
     agent.
 
@@ -85,7 +87,7 @@ def _agent(shell: Shell, name: str) -> str:
     raise Refused(f"no agent is called {name!r}", kind="usage", hint=hint)
 
 
-def _session(shell: Shell) -> tuple[str, bool]:
+def _session_name(shell: Shell) -> tuple[str, bool]:
     """The name of the session meant, and whether ctxgc only watches it.
 
     Sub-agents are served as the session they belong to.
@@ -96,16 +98,16 @@ def _session(shell: Shell) -> tuple[str, bool]:
     return name, is_only_watched(reply)
 
 
-def _loaded(path: Path, *, is_given: bool) -> Config:
-    from ctxgc.config import BadConfig, load
+def _load_config(path: Path, *, is_given: bool) -> Config:
+    from ctxgc.config import BadConfig, load_config
 
     try:
-        return load(path if is_given else None, os.environ)
+        return load_config(path if is_given else None, os.environ)
     except BadConfig as error:
         raise Refused(str(error), kind="config") from None
 
 
-def _in_force(config: Config, name: str) -> dict[str, Any]:
+def _mode_in_force(config: Config, name: str) -> dict[str, Any]:
     """The mode of a name and the key that sets the mode: the name's own, the agent's, or the general key."""
     ours = config.gateway
     for key in (name, name.partition(":")[0]):
@@ -114,7 +116,7 @@ def _in_force(config: Config, name: str) -> dict[str, Any]:
     return {"name": name, "mode": ours.mode, "by": "gateway.mode, unless the gateway was started with --mode"}
 
 
-def _switch(path: Path, name: str, wanted: str) -> None:
+def _write_mode(path: Path, name: str, wanted: str) -> None:
     """Set one mode in the file, or take it out where `wanted` is empty."""
     target = path.resolve()  # A link stays a link.
     try:
@@ -125,7 +127,7 @@ def _switch(path: Path, name: str, wanted: str) -> None:
         raise Refused(f"{path}: cannot be read: {error}", kind="config") from None
     fresh = with_mode(text, name, wanted)
     if fresh is None:
-        do = f"write {_line(name, wanted)}" if wanted else f"take {name} out"
+        do = f"write {_mode_line(name, wanted)}" if wanted else f"take {name} out"
         raise Refused(
             f"{path} is not laid out so that one mode in it can be changed for you", kind="config",
             hint=f"{do} under {SECTION} by hand",
@@ -162,7 +164,7 @@ def with_mode(text: str, name: str, wanted: str) -> str | None:
     end = next((at for at in range(start, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
     lines[start:end] = [line for line in lines[start:end] if not own.match(line)]
     if wanted:
-        lines.insert(start, _line(name, wanted) + "\n")
+        lines.insert(start, _mode_line(name, wanted) + "\n")
         modes[name] = wanted
     else:
         modes.pop(name, None)
@@ -173,7 +175,7 @@ def with_mode(text: str, name: str, wanted: str) -> str | None:
         return None
 
 
-def _line(name: str, wanted: str) -> str:
+def _mode_line(name: str, wanted: str) -> str:
     key = name if BARE.fullmatch(name) else json.dumps(name)
     return f'{key} = "{wanted}"'
 
@@ -204,4 +206,4 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default="", metavar="FILE", help="the gateway's configuration file")
 
 
-COMMANDS = {"mode": Spec(mode, _arguments, has_session=True)}
+COMMANDS = {"mode": CommandSpec(mode, _arguments, has_session=True)}

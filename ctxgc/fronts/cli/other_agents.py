@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.own_base_urls import OwnBaseUrl
-from ctxgc.fronts.cli.terminal import harmless
+from ctxgc.fronts.cli.terminal import printable_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ CHATGPT_URL = "https://chatgpt.com/backend-api/codex"
 COPILOT_KEYS = ("COPILOT_PROVIDER_API_KEY", "COPILOT_PROVIDER_API_KEY_COMMAND", "COPILOT_PROVIDER_BEARER_TOKEN")
 
 
-class Way(NamedTuple):
+class AgentSetup(NamedTuple):
     """How one agent is sent through the gateway."""
 
     variables: Mapping[str, str]
@@ -67,23 +67,23 @@ def openai_base(url: str, gateway: GatewayConfig) -> str:
     return f"{url}/openai{_version(gateway)}"
 
 
-def by_usual_variables(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+def other_program(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """A program that reads the variables of the providers' own libraries, or of LiteLLM."""
     openai, anthropic = openai_base(url, gateway), f"{url}/anthropic"
     by_openai = {"OPENAI_BASE_URL": openai, "OPENAI_API_BASE": openai}
     by_anthropic = {"ANTHROPIC_BASE_URL": anthropic, "ANTHROPIC_API_BASE": anthropic}
     require_same_upstreams(OPENAI, by_openai, url, gateway, environment)
     require_same_upstreams(ANTHROPIC, by_anthropic, url, gateway, environment)
-    return Way(by_openai | by_anthropic)
+    return AgentSetup(by_openai | by_anthropic)
 
 
-def pi(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+def pi(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Pi: an extension of this run alone, which sets the base URLs of its own providers."""
     variables = {"CTXGC_PI_ANTHROPIC": f"{url}/anthropic", "CTXGC_PI_OPENAI": openai_base(url, gateway)}
-    return Way(variables, ("-e", PI_EXTENSION))
+    return AgentSetup(variables, ("-e", PI_EXTENSION))
 
 
-def copilot(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+def copilot(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Copilot CLI with a key of the user's: GitHub's own service is no upstream of the gateway."""
     if not any(environment.get(name) for name in COPILOT_KEYS):
         hint = f"set {COPILOT_KEYS[0]} and COPILOT_MODEL: `copilot help providers` says how"
@@ -94,10 +94,10 @@ def copilot(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) ->
     base = openai_base(url, gateway) if kind == OPENAI else f"{url}/anthropic"
     variables = {"COPILOT_PROVIDER_BASE_URL": base}
     require_same_upstreams(kind, variables, url, gateway, environment)
-    return Way(variables | {"COPILOT_PROVIDER_TRANSPORT": "http"})
+    return AgentSetup(variables | {"COPILOT_PROVIDER_TRANSPORT": "http"})
 
 
-def goose(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+def goose(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Goose: a host for each provider, and the path behind the host for OpenAI's."""
     host, path = _origin(url), urlsplit(url).path
     variables = {
@@ -107,25 +107,25 @@ def goose(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> W
     }
     require_same_upstreams(OPENAI, ["OPENAI_HOST"], url, gateway, environment)
     require_same_upstreams(ANTHROPIC, ["ANTHROPIC_HOST"], url, gateway, environment)
-    return Way(variables)
+    return AgentSetup(variables)
 
 
-def crush(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> Way:
+def crush(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Crush: the variables that its catalogue names as the endpoints of its providers."""
     variables = {"OPENAI_API_ENDPOINT": openai_base(url, gateway), "ANTHROPIC_API_ENDPOINT": f"{url}/anthropic"}
     require_same_upstreams(OPENAI, ["OPENAI_API_ENDPOINT"], url, gateway, environment)
     require_same_upstreams(ANTHROPIC, ["ANTHROPIC_API_ENDPOINT"], url, gateway, environment)
-    return Way(variables)
+    return AgentSetup(variables)
 
 
 def is_same_upstream(own: str, provider: str, url: str, gateway: GatewayConfig) -> bool:
     """Whether a base URL of the user's for this provider leads where the gateway sends the provider's key."""
-    own = _bare(own)
+    own = _bare_url(own)
     if f"{own}/".startswith(f"{_origin(url)}/"):
         named = _BEFORE_ROUTE.sub("", urlsplit(own).path, count=1).partition("/")[0]
         return named not in {*MAKERS, CHATGPT} - {provider}
     upstream = getattr(gateway, f"upstream_{provider}") or {**MAKERS, CHATGPT: CHATGPT_URL}[provider]
-    return own == _bare(upstream)
+    return own == _bare_url(upstream)
 
 
 def _version(gateway: GatewayConfig) -> str:
@@ -140,7 +140,7 @@ def require_same_upstream(own: OwnBaseUrl, url: str, gateway: GatewayConfig) -> 
     """Refuse to send a provider's key elsewhere than a base URL of its user's says."""
     if not is_same_upstream(own.url, own.provider, url, gateway):
         raise Refused(
-            f"{harmless(own.place)} is {harmless(own.url)}, and the gateway sends elsewhere",
+            f"{printable_text(own.place)} is {printable_text(own.url)}, and the gateway sends elsewhere",
             kind="config",
             hint=f"set `upstream_{own.provider}` under [gateway] in the configuration to that address, or take it out",
         )
@@ -155,5 +155,5 @@ def require_same_upstreams(
             require_same_upstream(OwnBaseUrl(provider, own, name), url, gateway)
 
 
-def _bare(url: str) -> str:
+def _bare_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1")

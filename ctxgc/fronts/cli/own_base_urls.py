@@ -151,7 +151,7 @@ def _json(text: str) -> Any:
     from ctxgc.fronts.setup import json_edit
 
     try:
-        return json_edit.decoded(text)
+        return json_edit.decode_json(text)
     except (json_edit.Uneditable, ValueError):
         return None
 

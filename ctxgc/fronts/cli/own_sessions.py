@@ -18,7 +18,7 @@ FOLDERS = (
 """For each agent: the variable of its home, the default home, and the folder of sessions in the home."""
 
 
-def folders(environment: Mapping[str, str]) -> list[str]:
+def session_folders(environment: Mapping[str, str]) -> list[str]:
     """The folders in which sessions of the user's would be, whether they are there or not."""
     home = environment.get("HOME") or os.path.expanduser("~")
     return [
@@ -27,7 +27,7 @@ def folders(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-def typed_folder(folder: str, environment: Mapping[str, str]) -> str:
+def display_folder(folder: str, environment: Mapping[str, str]) -> str:
     """A folder as a person types the path: `~/.claude/projects`; quoted where a shell would change the word."""
     import shlex
 

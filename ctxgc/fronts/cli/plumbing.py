@@ -7,8 +7,8 @@ import sys
 
 from ctxgc import __version__
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import Shell, usage
+from ctxgc.fronts.cli.commands import CommandSpec
+from ctxgc.fronts.cli.context import Shell, refuse_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def call(shell: Shell, args: argparse.Namespace) -> int:
         params = json.loads(text)
         json.dumps(params, allow_nan=False)  # Python reads NaN and 1e999; nobody could send them.
     except ValueError as fault:
-        usage(f"the params are not JSON: {fault}", EXAMPLE)
+        refuse_usage(f"the params are not JSON: {fault}", EXAMPLE)
     except RecursionError:
-        usage("the params are nested too deeply", EXAMPLE)
+        refuse_usage("the params are nested too deeply", EXAMPLE)
     if not isinstance(params, dict):
-        usage("the params must be a JSON object", EXAMPLE)
+        refuse_usage("the params must be a JSON object", EXAMPLE)
     reply = shell.call(args.method, params)
     if args.json or not shell.page.is_terminal:
         shell.print_json(reply)
     else:
-        shell.page.say(terminal.harmless(json.dumps(reply, indent=2, ensure_ascii=False)))
+        shell.page.say(terminal.printable_text(json.dumps(reply, indent=2, ensure_ascii=False)))
     return 0
 
 
@@ -51,9 +51,9 @@ def _completion_arguments(parser: argparse.ArgumentParser) -> None:
 
 def completion(shell: Shell, args: argparse.Namespace) -> int:
     """Print a completion script; the script asks the daemon for nothing."""
-    from ctxgc.fronts.cli.completion import script
+    from ctxgc.fronts.cli.completion import completion_script
 
-    text = script(args.shell)
+    text = completion_script(args.shell)
     return shell.answer({"shell": args.shell, "script": text}, lambda page: page.say(text.rstrip()))
 
 
@@ -63,7 +63,7 @@ def version(shell: Shell, args: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "call": Spec(call, _call_arguments),
-    "completion": Spec(completion, _completion_arguments, notes='bash: eval "$(ctxgc completion bash)"'),
-    "version": Spec(version),
+    "call": CommandSpec(call, _call_arguments),
+    "completion": CommandSpec(completion, _completion_arguments, notes='bash: eval "$(ctxgc completion bash)"'),
+    "version": CommandSpec(version),
 }

@@ -45,7 +45,7 @@ class PrivateDaemon:
 
     def __enter__(self) -> PrivateDaemon:
         # A SIGTERM must unwind the stack as Ctrl-C does, or child and folder would stay behind.
-        self._old_handler = signal.signal(signal.SIGTERM, _stop)
+        self._old_handler = signal.signal(signal.SIGTERM, _exit_on_signal)
         try:
             self._home = _short_temporary_folder()
             path = os.path.join(self._home, SOCKET_NAME)
@@ -95,10 +95,10 @@ class PrivateDaemon:
                 return
             except Unreachable as failure:
                 if self._child.poll() is not None or time.monotonic() > give_up_s:
-                    raise Unreachable(f"the private daemon did not start: {self._last_words()}") from failure
+                    raise Unreachable(f"the private daemon did not start: {self._log_tail()}") from failure
             time.sleep(POLL_S)
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         with open(self._log, "rb") as log:
             words = log.read()[-LOG_BYTES_SHOWN:].decode("utf-8", "replace").strip()
         return words or "it said nothing"
@@ -126,5 +126,5 @@ def _short_temporary_folder() -> str:
     return tempfile.mkdtemp(prefix="ctxgc-demo-", dir="/tmp")
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
+def _exit_on_signal(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)

@@ -40,7 +40,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """What is being worked on now."""
-        self._note = terminal.plain(text)
+        self._note = terminal.printable_line(text)
         self._draw(must=True)
 
     def advance(self, work: int) -> None:
@@ -57,16 +57,18 @@ class Bar:
         spent_s = now_s - self._started_s
         left = f" · {terminal.duration(spent_s / share - spent_s)} left" if share > 0.05 and spent_s > 2 else ""
         room = max(self.page.width - 48 - len(self.name), 8)
-        line = f"{self.name} {self.page.bar(share)} {share:4.0%}{left} {terminal.fit(self._note, room).rstrip()}"
+        line = (
+            f"{self.name} {self.page.bar(share)} {share:4.0%}{left} {terminal.fit_columns(self._note, room).rstrip()}"
+        )
         self.page.stream.write(f"\r\x1b[K{line}")
         self.page.stream.flush()
 
 
-def weight(path: str) -> int:
+def work_bytes(path: str) -> int:
     """The work of a path: the bytes of the file, or of the folder's files; 1 for what cannot be read."""
     if not os.path.isdir(path):
         try:
             return max(os.path.getsize(path), 1)
         except OSError:
             return 1
-    return max(sum(weight(os.path.join(folder, name)) for folder, _, files in os.walk(path) for name in files), 1)
+    return max(sum(work_bytes(os.path.join(folder, name)) for folder, _, files in os.walk(path) for name in files), 1)

@@ -16,14 +16,14 @@ from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import (
     KINDS,
     STATES,
-    Spec,
+    CommandSpec,
     count_argument,
     kind_argument,
     positive_argument,
     tokens_argument,
 )
-from ctxgc.fronts.cli.context import Refused, Shell, say_changed, usage
-from ctxgc.fronts.cli.terminal import plain, plural
+from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage, say_changed
+from ctxgc.fronts.cli.terminal import plural, printable_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
         "--state", action="append", default=[], choices=STATES, help="only in this state; may be repeated"
     )
     parser.add_argument(
-        "--since", metavar="TIME", type=_moment, default=0.0, help="only after: 2026-01-31, or 3d, 5h, 20min ago"
+        "--since", metavar="TIME", type=_time_argument, default=0.0, help="only after: 2026-01-31, or 3d, 5h, 20min ago"
     )
-    parser.add_argument("--until", metavar="TIME", type=_moment, default=0.0, help="only before")
+    parser.add_argument("--until", metavar="TIME", type=_time_argument, default=0.0, help="only before")
     parser.add_argument("--limit", type=positive_argument, default=10, help="how many; default: 10")
     parser.add_argument("--offset", type=count_argument, default=0, help="where to go on")
 
@@ -108,19 +108,19 @@ def say_hits(page: terminal.Page, reply: SearchReply) -> None:
             "in the window" if hit.state == "resident" else hit.state,
             f"turn {hit.turn}",
             f"{tokens_label(hit.tokens)} raw tokens",
-            terminal.ago(hit.wall_s),
+            terminal.time_ago(hit.wall_s),
         )
         origin = "  ".join(part for part in (os.path.basename(hit.project), hit.title) if part)
-        page.say(f"{rank:2}. {page.paint(plain(hit.label), 'bold')}")
-        page.say(f"    {page.paint(plain('  '.join(facts)).rstrip(), 'dim')}")
+        page.say(f"{rank:2}. {page.paint(printable_line(hit.label), 'bold')}")
+        page.say(f"    {page.paint(printable_line('  '.join(facts)).rstrip(), 'dim')}")
         if origin:
-            page.say(f"    {page.paint(terminal.fit(plain(origin), page.width - 4), 'dim')}")
+            page.say(f"    {page.paint(terminal.fit_columns(printable_line(origin), page.width - 4), 'dim')}")
         if hit.snippet.strip():
             page.say(f"    {page.paint(f'{hit.first_line}:', 'dim')} {page.snippet(hit.snippet)}")
     if not reply.hits:
         page.say("nothing found; fewer words, or no filters, find more")
     for note in reply.notes:
-        page.say(plain(note), "dim")
+        page.say(printable_line(note), "dim")
     if reply.next_offset > 0:
         page.say(f"more: --offset {reply.next_offset}", "dim")
 
@@ -168,13 +168,13 @@ def _lines_argument(text: str) -> str:
 def recall(shell: Shell, args: argparse.Namespace) -> int:
     """Bring content back: a segment's exact bytes where a program reads them; framed for a person, and in excerpts."""
     if sum(map(bool, (args.segment, args.query, args.around))) != 1:
-        usage("recall takes a segment, --query or --around, one of them", "`ctxgc search WORDS` finds ids")
+        refuse_usage("recall takes a segment, --query or --around, one of them", "`ctxgc search WORDS` finds ids")
     if args.lines and not args.segment:
-        usage("--lines goes with a segment", "`ctxgc recall SEGMENT --lines 40-80`")
+        refuse_usage("--lines goes with a segment", "`ctxgc recall SEGMENT --lines 40-80`")
     is_framed = bool(args.query or args.around or args.lines or args.budget is not None)
     if is_framed and (args.raw or args.piece):
         hint = "`ctxgc recall SEGMENT --raw | sed -n 40,80p` prints lines as they are"
-        usage("--raw and --piece go with a whole segment: an excerpt is never without its frame", hint)
+        refuse_usage("--raw and --piece go with a whole segment: an excerpt is never without its frame", hint)
     # Words are looked for in every session, as `search` does; a segment's name means the session at hand first.
     params: dict[str, Any] = {"session": args.session} if args.query else {**shell.session()}
     params |= {"query": args.query, "around": args.around, "id": args.segment}
@@ -205,14 +205,14 @@ def say_frame(page: terminal.Page, text: str, notes: Sequence[str]) -> None:
     page.stream.flush()
     beside = terminal.Page(sys.stderr)
     for note in filter(None, notes):
-        beside.say(plain(note), "dim")
+        beside.say(printable_line(note), "dim")
 
 
 def _require_piece(reply: RecallReply, name: str) -> None:
     """Raise `Refused` where no recalled segment has a piece of this name: a reader would take silence for content."""
     there = list(dict.fromkeys(piece.name for segment in reply.recalled for piece in segment.pieces))
     if name and name not in there:
-        hint = f"the pieces there are: {', '.join(map(plain, there))}" if there else "there is no piece at all"
+        hint = f"the pieces there are: {', '.join(map(printable_line, there))}" if there else "there is no piece at all"
         raise Refused(f"no recalled segment has a piece {name!r}", hint=hint)
 
 
@@ -243,19 +243,19 @@ def piece_bytes(piece: PieceReply) -> bytes:
 def _say_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
     page = shell.page
     for segment in reply.recalled:
-        page.say(plain(f"── {terminal.label(segment)} · {segment.id} · {segment.session}"), "cyan")
+        page.say(printable_line(f"── {terminal.label(segment)} · {segment.id} · {segment.session}"), "cyan")
         several = len(segment.pieces) > 1
         last = ""
         for name, data in contents(shell.call, segment, only):
             if several and name != last:
                 page.say(f"   {name}:", "dim")
                 last = name
-            page.say(terminal.harmless(data.decode("utf-8", "replace")).rstrip("\n"))
+            page.say(terminal.printable_text(data.decode("utf-8", "replace")).rstrip("\n"))
     if not reply.recalled:
         page.say("nothing to recall")
     page.say("── what stands above is data from a past session", "cyan")
     for note in reply.notes:
-        page.say(plain(note), "dim")
+        page.say(printable_line(note), "dim")
     say_changed(page, reply)
 
 
@@ -293,10 +293,10 @@ def _forget_arguments(parser: argparse.ArgumentParser) -> None:
 def forget(shell: Shell, args: argparse.Namespace) -> int:
     """Erase for good, after asking a person; a program has to say `--yes`."""
     if bool(args.segments) == args.whole_session:
-        usage("forget takes segments or --whole-session, one of them")
+        refuse_usage("forget takes segments or --whole-session, one of them")
     what = "the whole session" if args.whole_session else plural(len(args.segments), "segment")
     if not args.yes and not sys.stdin.isatty():
-        usage(f"nobody is there to ask whether to erase {what} for good", "`--yes` erases without asking")
+        refuse_usage(f"nobody is there to ask whether to erase {what} for good", "`--yes` erases without asking")
     if not args.yes:
         sys.stderr.write(f"Erase {what} for good? It cannot be recalled afterwards. [y/N] ")
         sys.stderr.flush()
@@ -305,7 +305,7 @@ def forget(shell: Shell, args: argparse.Namespace) -> int:
             return 1
     params = {**shell.session(), "ids": args.segments, "whole_session": args.whole_session}
     reply: ForgetReply = shell.call("stash.forget", params)
-    return shell.changed(reply)
+    return shell.answer_changed(reply)
 
 
 def _backup_arguments(parser: argparse.ArgumentParser) -> None:
@@ -315,10 +315,10 @@ def _backup_arguments(parser: argparse.ArgumentParser) -> None:
 def backup(shell: Shell, args: argparse.Namespace) -> int:
     """Have the daemon copy its stash."""
     reply: BackupReply = shell.call("backup", {"path": os.path.abspath(args.path)})
-    return shell.answer(reply, lambda page: page.say(plain(reply.changed)))
+    return shell.answer(reply, lambda page: page.say(printable_line(reply.changed)))
 
 
-def _moment(text: str) -> float:
+def _time_argument(text: str) -> float:
     """`2026-01-31`, `2026-01-31T12:00`, or a span before now (`3d`, `5h`, `20min`) as Unix time."""
     import time
 
@@ -334,14 +334,14 @@ def _moment(text: str) -> float:
 
 
 COMMANDS = {
-    "search": Spec(search, _search_arguments, has_session=True, notes=QUERY_SYNTAX, literal=LITERAL),
-    "recall": Spec(recall, _recall_arguments, has_session=True),
-    "rehydrate": Spec(
+    "search": CommandSpec(search, _search_arguments, has_session=True, notes=QUERY_SYNTAX, literal=LITERAL),
+    "recall": CommandSpec(recall, _recall_arguments, has_session=True),
+    "rehydrate": CommandSpec(
         rehydrate,
         _rehydrate_arguments,
         notes="A working set has rules by reference, pins, the last request, open plan items, files under edit, the "
         "last decisions, the last error. A file is read from the disk if it is as the session left it.",
     ),
-    "forget": Spec(forget, _forget_arguments, has_session=True, timeout_s=300.0),
-    "backup": Spec(backup, _backup_arguments, timeout_s=BACKUP_S),
+    "forget": CommandSpec(forget, _forget_arguments, has_session=True, timeout_s=300.0),
+    "backup": CommandSpec(backup, _backup_arguments, timeout_s=BACKUP_S),
 }

@@ -53,46 +53,48 @@ def reference() -> str:
     parts = [HEAD]
     for title, group in commands.GROUPS.items():
         parts.append(f"\n## {title}\n")
-        parts += [_command(name) for name in group]
+        parts += [_command_section(name) for name in group]
     return "".join(parts)
 
 
-def _command(name: str) -> str:
-    spec = commands.load(name)
+def _command_section(name: str) -> str:
+    spec = commands.load_command(name)
     actions = commands.build_parser(name, spec)._actions
     own = [action for action in actions if not SHARED & set(action.option_strings)]
-    words = [f"ctxgc {name}", *(_usage(action) for action in own)]
+    words = [f"ctxgc {name}", *(_usage_line(action) for action in own)]
     if spec.has_session:
         words.append("[--session S]")
     text = commands.help_of(name)
     lines = [f"\n### `ctxgc {name}`", "", f"{text[0].upper()}{text[1:]}.", "", "```", " ".join(words), "```", ""]
     if own:
         lines += ["| argument | meaning |", "|---|---|"]
-        lines += [f"| `{_name(action)}` | {(action.help or '').replace('|', chr(92) + '|')} |" for action in own]
+        lines += [
+            f"| `{_option_names(action)}` | {(action.help or '').replace('|', chr(92) + '|')} |" for action in own
+        ]
         lines.append("")
     if spec.notes:
         lines += [f"{spec.notes}", ""]
     return "\n".join(lines)
 
 
-def _name(action: argparse.Action) -> str:
+def _option_names(action: argparse.Action) -> str:
     if not action.option_strings:
         return str(action.metavar or action.dest)
-    value = "" if action.nargs == 0 else f" {_value(action)}"
+    value = "" if action.nargs == 0 else f" {_option_value(action)}"
     return f"{action.option_strings[-1]}{value}"
 
 
-def _value(action: argparse.Action) -> str:
+def _option_value(action: argparse.Action) -> str:
     if action.choices:
         return "/".join(str(choice) for choice in action.choices)
     return str(action.metavar or action.dest.upper())
 
 
-def _usage(action: argparse.Action) -> str:
+def _usage_line(action: argparse.Action) -> str:
     many = "…" if action.nargs in ("*", "+") or isinstance(action, argparse._AppendAction) else ""
     if action.option_strings:
-        return f"[{_name(action)}]{many}"
-    name = _value(action) + many
+        return f"[{_option_names(action)}]{many}"
+    name = _option_value(action) + many
     return f"[{name}]" if action.nargs in ("?", "*") else name
 
 

@@ -11,8 +11,8 @@ import os
 import sys
 
 from ctxgc.fronts.cli import own_sessions, progress, terminal
-from ctxgc.fronts.cli.commands import Spec, tokens_argument
-from ctxgc.fronts.cli.context import Refused, Shell, usage
+from ctxgc.fronts.cli.commands import CommandSpec, tokens_argument
+from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def replay(shell: Shell, args: argparse.Namespace) -> int:
     """Run the study and answer; a refusal if there is nothing to replay."""
-    terms = _terms(args)
-    why = _turn_meant(args.why) if args.why else None
+    terms = _terms_of(args)
+    why = _turn_argument(args.why) if args.why else None
     files = _files(args)
     if why is not None:
-        return _why(shell, files, *why, terms)
+        return _explain_turn(shell, files, *why, terms)
     # The tokenizer and the parsers cost 200 ms: not for those who only ask for help.
     from ctxgc.fronts.cli import replay_page
     from ctxgc.replay.report import report_of
@@ -91,37 +91,41 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
 
         study = run_study(files, terms, workers=args.workers, tell=tell)
     for skipped in study.skipped:
-        sys.stderr.write(f"ctxgc: skipped: {terminal.plain(skipped.path)}: {terminal.plain(skipped.why)}\n")
+        sys.stderr.write(
+            f"ctxgc: skipped: {terminal.printable_line(skipped.path)}: {terminal.printable_line(skipped.why)}\n"
+        )
     if not study.results:
         raise Refused("none of these files holds a session to replay", hint="give transcripts, or folders of them")
     report = report_of(study)
     if args.html:
         _write_page(args.html, report)
-    return shell.answer(report, lambda page: replay_page.say(page, report, args.html))
+    return shell.answer(report, lambda page: replay_page.say_report(page, report, args.html))
 
 
-def _terms(args: argparse.Namespace) -> Terms:
+def _terms_of(args: argparse.Namespace) -> Terms:
     from ctxgc.core.pacer import OLDER_NAMES
     from ctxgc.replay.policy_registry import Terms, policy_names
     from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
 
     price = OLDER_NAMES.get(args.price, args.price) or PROFILE_DEFAULT
     if price not in PRICE_PROFILES:
-        usage(f"there is no price profile {price!r}", f"one of: {', '.join(PRICE_PROFILES)}")
+        refuse_usage(f"there is no price profile {price!r}", f"one of: {', '.join(PRICE_PROFILES)}")
     names = policy_names()
     for name in args.policy:
         if name not in names:
-            usage(f"there is no policy {name!r}", f"one of: {', '.join(names)}")
+            refuse_usage(f"there is no policy {name!r}", f"one of: {', '.join(names)}")
     if not 1 <= args.workers <= WORKERS_MAX:
-        usage(f"--workers must be 1 to {WORKERS_MAX}")
+        refuse_usage(f"--workers must be 1 to {WORKERS_MAX}")
     default = Terms()
     return Terms(price, args.budget or default.budget_tokens, tuple(args.policy), args.bill, args.mark)
 
 
-def _turn_meant(text: str) -> tuple[str, int]:
+def _turn_argument(text: str) -> tuple[str, int]:
     session, _, turn = text.rpartition(":")
     if not session or not turn.isdecimal():
-        usage(f"--why takes SESSION:TURN, not {text!r}", "the page of `--html` lists sessions and turns with faults")
+        refuse_usage(
+            f"--why takes SESSION:TURN, not {text!r}", "the page of `--html` lists sessions and turns with faults"
+        )
     return session, int(turn)
 
 
@@ -137,29 +141,29 @@ def _files(args: argparse.Namespace) -> list[str]:
         if not files:
             raise Refused("no transcript in these folders", hint="transcripts end in .jsonl or .json, perhaps .gz")
         return files
-    usual = own_sessions.folders(os.environ)
+    usual = own_sessions.session_folders(os.environ)
     own = list(filter(os.path.isdir, usual))
     files = transcripts_in(own)
     if not files:
-        where = " and ".join(own_sessions.typed_folder(folder, os.environ) for folder in usual)
+        where = " and ".join(own_sessions.display_folder(folder, os.environ) for folder in usual)
         raise Refused(f"no sessions of yours in {where}", hint="name transcripts: `ctxgc replay PATH`")
     if not args.yes:
-        _ask(own, files)
+        _ask_consent(own, files)
     return files
 
 
-def _ask(folders: list[str], files: list[str]) -> None:
-    bytes_all = sum(map(progress.weight, files))
+def _ask_consent(folders: list[str], files: list[str]) -> None:
+    bytes_all = sum(map(progress.work_bytes, files))
     what = f"{terminal.plural(len(files), 'transcript')} ({terminal.size(bytes_all)}) in {' and '.join(folders)}"
     if not sys.stdin.isatty():
         raise Refused(f"these are your own: {what}", hint="`--yes` reads them; nothing leaves this machine")
-    sys.stderr.write(f"Read {terminal.plain(what)}? Nothing leaves this machine. [y/N] ")
+    sys.stderr.write(f"Read {terminal.printable_line(what)}? Nothing leaves this machine. [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Refused("nothing was read")
 
 
-def _why(shell: Shell, files: list[str], session: str, turn: int, terms: Terms) -> int:
+def _explain_turn(shell: Shell, files: list[str], session: str, turn: int, terms: Terms) -> int:
     from ctxgc.fronts.cli import replay_page
     from ctxgc.replay.why import explain, find_session
 
@@ -170,7 +174,7 @@ def _why(shell: Shell, files: list[str], session: str, turn: int, terms: Terms) 
     if explanation is None:
         last = max(one.number for episode in episodes for one in episode.turns)
         raise Refused(f"the session has no turn {turn}", hint=f"its last is {last}")
-    return shell.answer(explanation, lambda page: replay_page.say_why(page, explanation))
+    return shell.answer(explanation, lambda page: replay_page.say_explanation(page, explanation))
 
 
 def _write_page(path: str, report: dict[str, object]) -> None:
@@ -183,4 +187,4 @@ def _write_page(path: str, report: dict[str, object]) -> None:
         raise Refused(f"the page could not be written: {failure}", hint="give another `--html FILE`") from None
 
 
-COMMANDS = {"replay": Spec(replay, _arguments, notes=NOTES)}
+COMMANDS = {"replay": CommandSpec(replay, _arguments, notes=NOTES)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctxgc.core.labels import tokens_label
-from ctxgc.fronts.cli.terminal import Page, count, dollars, plain, plural
+from ctxgc.fronts.cli.terminal import Page, count, dollars, plural, printable_line
 from ctxgc.replay.policy_registry import SHIPPED
 from ctxgc.replay.report import ALL_AGENTS
 from ctxgc.report.replay_page import REASONS
@@ -32,39 +32,39 @@ NARROW = (0, 1, 2, 3, 4, 6, 7)
 WIDE_COLUMNS = 118
 
 
-def say(page: Page, report: dict[str, Any], html: str = "") -> None:
+def say_report(page: Page, report: dict[str, Any], html: str = "") -> None:
     """The whole report."""
     prices, agents = report["prices"], dict(report["agents"])
     if len(agents) == 2:  # One agent and its double.
         del agents[ALL_AGENTS]
-    _say_what_it_would_have_been(page, report["agents"][ALL_AGENTS])
+    _say_saving(page, report["agents"][ALL_AGENTS])
     for name, agent in agents.items():
         _say_agent(page, report, name, agent)
     page.say()
     page.say(f"Prices: {prices['billed_by']}, as of {prices['as_of']}. Costs are % of no collection.", "dim")
     page.say("Faults and explicit re-reads are per 100 turns; beside them what coincidence alone gives.", "dim")
     if money := report["money"]:
-        page.say(plain(_money(money)), "dim")
+        page.say(printable_line(_money_in_words(money)), "dim")
     if prices["is_flat"]:
         page.say("A flat plan has no bill: judge it by prompt % and cache misses %.", "dim")
     if html:
-        page.say(f"The page is {plain(html)}")
+        page.say(f"The page is {printable_line(html)}")
 
 
-def _say_what_it_would_have_been(page: Page, everything: dict[str, Any]) -> None:
+def _say_saving(page: Page, everything: dict[str, Any]) -> None:
     """The answer, before its tables."""
     rows = {row["name"]: row for row in everything["policies_with_inputs_and_thinking"]}
     if SHIPPED not in rows:
         return
     row = rows[SHIPPED]
     faults, chance = row["faults_per_100_turns"], row["placebo_faults_per_100_turns"]
-    missed = f"missed something {_number(faults, 2)} times in 100 turns"
-    by_chance = f", {_number(chance, 2)} of them by coincidence alone" if chance is not None else ""
-    page.say(f"ctxgc as it ships would have cost {_number(row['cost_pct'], 1)} % of doing nothing, and", "bold")
+    missed = f"missed something {_number_text(faults, 2)} times in 100 turns"
+    by_chance = f", {_number_text(chance, 2)} of them by coincidence alone" if chance is not None else ""
+    page.say(f"ctxgc as it ships would have cost {_number_text(row['cost_pct'], 1)} % of doing nothing, and", "bold")
     page.say(f"{missed}{by_chance}.", "bold")
 
 
-def _money(money: dict[str, Any]) -> str:
+def _money_in_words(money: dict[str, Any]) -> str:
     """The prompts' bill in dollars, with the shipped policy and without any."""
     saved = f"{dollars(money['with_usd'])} instead of {dollars(money['without_usd'])}"
     whose = f"the prompts of {plural(money['sessions'], 'session')} whose models have a known price"
@@ -76,9 +76,9 @@ def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, A
     page.title(f"{name}: {sessions}, {turns}")
     page.say("tool results", "dim")
     times = report["timing"]["policy_us_per_turn"]
-    _say_table(page, [_row(row, times) for row in agent["policies"]])
+    _say_table(page, [_table_row(row, times) for row in agent["policies"]])
     page.say("with old tool inputs and old thinking", "dim")
-    _say_table(page, [_row(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
+    _say_table(page, [_table_row(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
     profile, host, precision = agent["heap_profile"], agent["host_compactions"], agent["placebo_precision"]
     shares = [f"{part} {share:.0f} %" for part, share in profile.items() if share is not None]
     other = agent["bounds_with_inputs_and_thinking"]
@@ -88,7 +88,7 @@ def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, A
             ("heap", ", ".join(shares)),
             ("host", f"{plural(host['cuts'], 'cut')} of its own, after them {lost}" if host["cuts"] else "no cuts"),
             ("placebo", f"precision {precision:.2f}" if precision is not None else "none: one session only"),
-            ("bounds", f"{_bounds(agent['bounds'])}; with inputs and thinking {_bounds(other)}"),
+            ("bounds", f"{_bounds_in_words(agent['bounds'])}; with inputs and thinking {_bounds_in_words(other)}"),
         ]
     )
 
@@ -98,38 +98,38 @@ def _say_table(page: Page, rows: list[list[str]]) -> None:
     page.table([HEAD[at] for at in columns], [[row[at] for at in columns] for row in rows])
 
 
-def _bounds(bounds: dict[str, Any]) -> str:
+def _bounds_in_words(bounds: dict[str, Any]) -> str:
     cost, faults = bounds["certified_cost_pct"], bounds["certified_faults_per_100_turns"]
-    return f"cost {_number(cost, 1)} %, faults at the budget {_number(faults, 2)}"
+    return f"cost {_number_text(cost, 1)} %, faults at the budget {_number_text(faults, 2)}"
 
 
-def _row(row: dict[str, Any], times: dict[str, Any]) -> list[str]:
+def _table_row(row: dict[str, Any], times: dict[str, Any]) -> list[str]:
     return [
         row["name"],
-        _number(row["cost_pct"], 1),
-        _span(row["interval"], 1),
-        _number(row["prompt_tokens_pct"], 1),
-        _number(row["faults_per_100_turns"], 2),
-        _span(row["faults_interval"], 2),
-        _number(row["placebo_faults_per_100_turns"], 2),
-        _number(row["explicit_faults_per_100_turns"], 2),
-        _number(row["faults_vs_lru"], 2),
-        _number(row["worst_session_cost_pct"], 1),
-        _number(row["worst_turn_cost_pct"], 1),
-        _number(row["cache_misses_pct"], 1),
-        _number(times.get(row["name"], {}).get("median"), 0),
+        _number_text(row["cost_pct"], 1),
+        _interval_text(row["interval"], 1),
+        _number_text(row["prompt_tokens_pct"], 1),
+        _number_text(row["faults_per_100_turns"], 2),
+        _interval_text(row["faults_interval"], 2),
+        _number_text(row["placebo_faults_per_100_turns"], 2),
+        _number_text(row["explicit_faults_per_100_turns"], 2),
+        _number_text(row["faults_vs_lru"], 2),
+        _number_text(row["worst_session_cost_pct"], 1),
+        _number_text(row["worst_turn_cost_pct"], 1),
+        _number_text(row["cache_misses_pct"], 1),
+        _number_text(times.get(row["name"], {}).get("median"), 0),
     ]
 
 
-def _number(value: float | None, digits: int) -> str:
+def _number_text(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _span(interval: list[float] | None, digits: int) -> str:
+def _interval_text(interval: list[float] | None, digits: int) -> str:
     return "–" if interval is None else f"{interval[0]:.{digits}f}–{interval[1]:.{digits}f}"
 
 
-def say_why(page: Page, found: dict[str, Any]) -> None:
+def say_explanation(page: Page, found: dict[str, Any]) -> None:
     """The segments that a turn needed, with the missing segments and the reasons."""
     page.say(f"{found['source']} {found['session']}, turn {found['turn']}", "bold")
     if not found["needs"]:
@@ -143,7 +143,7 @@ def say_why(page: Page, found: dict[str, Any]) -> None:
                 f"missing: went at turn {missing['gone_turn']}, {reason}; {tokens_label(missing['size_tokens'])} tokens"
             )
         page.say()
-        page.say(f"  {page.paint(plain(need['what']), 'bold')}  from turn {need['born_turn']}")
+        page.say(f"  {page.paint(printable_line(need['what']), 'bold')}  from turn {need['born_turn']}")
         page.say(f"    {page.paint(state, 'red' if missing else 'green')}")
         for text in need["wanted"]:
-            page.say(f"    wanted: {plain(text)[:100]}", "dim")
+            page.say(f"    wanted: {printable_line(text)[:100]}", "dim")

@@ -7,9 +7,9 @@ import sys
 
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import own_sessions, progress, terminal
-from ctxgc.fronts.cli.commands import KINDS, STATES, Spec, count_argument, kind_argument, positive_argument
-from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, agent_window, say_changed, usage
-from ctxgc.fronts.cli.terminal import count, plain, plural
+from ctxgc.fronts.cli.commands import KINDS, STATES, CommandSpec, count_argument, kind_argument, positive_argument
+from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, agent_window, refuse_usage, say_changed
+from ctxgc.fronts.cli.terminal import count, plural, printable_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def import_(shell: Shell, args: argparse.Namespace) -> int:
     if args.json or len(paths) == 1 or not sys.stderr.isatty():
         parts.append(shell.call("import", {"paths": paths, "format": args.format}))
     else:
-        with progress.Bar("import", sum(map(progress.weight, paths))) as bar:
+        with progress.Bar("import", sum(map(progress.work_bytes, paths))) as bar:
             for path in paths:
                 bar.note(os.path.basename(path))
                 parts.append(shell.call("import", {"paths": [path], "format": args.format}))
-                bar.advance(progress.weight(path))
+                bar.advance(progress.work_bytes(path))
     shell.answer(parts[0], lambda page: _say_import(page, parts, args.format))
     return EXIT_REFUSED if any(part.failed for part in parts) else 0
 
@@ -77,16 +77,14 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
         page.table((">segments", ">new", ">raw tokens", ">skipped", "session"), rows)
     for failure in failed:
         what = "read in part" if failure.kind == "ends_early" else "not read"
-        page.say(f"  {what}: {plain(unreadable(failure))}", "red")
+        page.say(f"  {what}: {printable_line(unreadable_sentence(failure))}", "red")
         if failure.hint:
-            page.say(f"  {plain(failure.hint)}", "dim")
+            page.say(f"  {printable_line(failure.hint)}", "dim")
     if passed_over := sum(part.passed_over or 0 for part in parts):
         names = [os.path.basename(path) for part in parts for path in part.passed_over_files or ()][:PASSED_OVER_SHOWN]
         more = ", …" if passed_over > len(names) else ""
-        page.say(
-            f"  passed over: {plural(passed_over, 'file')} that no session is in ({plain(', '.join(names))}{more})",
-            "dim",
-        )
+        known = printable_line(", ".join(names))
+        page.say(f"  passed over: {plural(passed_over, 'file')} that no session is in ({known}{more})", "dim")
     if not rows:
         if not failed and not passed_over:
             hint = f"as {format_name}; without --format the format is detected" if format_name else "for ctxgc to read"
@@ -105,7 +103,7 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
     page.say("`ctxgc show --session S` looks into one, `ctxgc collect --dry-run --session S` says what would go", "dim")
 
 
-def unreadable(failed: FailedReply) -> str:
+def unreadable_sentence(failed: FailedReply) -> str:
     """The error of a file, with its path once."""
     return failed.error if failed.path in failed.error else f"{failed.path}: {failed.error}"
 
@@ -119,7 +117,7 @@ def _watch_arguments(parser: argparse.ArgumentParser) -> None:
 def watch(shell: Shell, args: argparse.Namespace) -> int:
     """Follow, stop following, or say what is followed."""
     if (args.remove or args.keep) and (not args.path or (args.remove and args.keep)):
-        usage("--keep or --remove takes a path", "`ctxgc watch` lists those that are followed")
+        refuse_usage("--keep or --remove takes a path", "`ctxgc watch` lists those that are followed")
     if args.path:
         method = "watch.remove" if args.remove else "watch.add"
         path = os.path.abspath(args.path)
@@ -148,7 +146,7 @@ def _say_watched(page: terminal.Page, reply: WatchReply) -> None:
     if rows:
         page.table(("followed", ">looked at", ">read", "error"), rows)
     elif not reply.changed:
-        folder = plain(own_sessions.typed_folder(own_sessions.folders(os.environ)[0], os.environ))
+        folder = printable_line(own_sessions.display_folder(own_sessions.session_folders(os.environ)[0], os.environ))
         page.say(f"nothing is followed; `ctxgc watch {folder}` follows Claude Code's sessions")
 
 
@@ -178,8 +176,8 @@ def _say_sessions(page: terminal.Page, reply: SessionsReply) -> None:
         return
     rows = [
         (
-            terminal.fit(session.session, NAME_COLUMNS).rstrip() if page.is_terminal else session.session,
-            terminal.ago(session.updated_s),
+            terminal.fit_columns(session.session, NAME_COLUMNS).rstrip() if page.is_terminal else session.session,
+            terminal.time_ago(session.updated_s),
             count(session.turn),
             session.rendered_by,
             session.title or session.project,
@@ -235,20 +233,20 @@ def _sent_window_words(reply: ShowReply) -> str:
 
 
 def _say_session(page: terminal.Page, reply: ShowReply) -> None:
-    page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
+    page.say(printable_line(f"{reply.session}  {reply.title}").rstrip(), "bold")
     budget, billing = reply.budget_tokens, terminal.Billing(reply)
     beside = billing.system_and_tools_tokens
     hidden = f", {tokens_label(beside)} of them system prompt and tools" if beside else ""
     states = ", ".join(f"{count(number)} {state}" for state in STATES if (number := getattr(reply, state)))
     page.facts(
         (
-            ("project", plain(reply.project)),
-            ("model", plain(reply.model)),
-            ("task", plain(reply.task)),
-            ("parent", plain(reply.parent)),
-            ("children", plain(", ".join(reply.children))),
+            ("project", printable_line(reply.project)),
+            ("model", printable_line(reply.model)),
+            ("task", printable_line(reply.task)),
+            ("parent", printable_line(reply.parent)),
+            ("children", printable_line(", ".join(reply.children))),
             ("rendered by", reply.rendered_by),
-            ("turn", f"{reply.turn}, updated {terminal.ago(reply.updated_s)}"),
+            ("turn", f"{reply.turn}, updated {terminal.time_ago(reply.updated_s)}"),
             ("segments", f"{count(reply.segments)}: {states}; {count(reply.pinned)} pinned"),
             ("window", f"{_sent_window_words(reply)}{hidden}"),
             (
@@ -298,10 +296,10 @@ def _say_segments(page: terminal.Page, reply: SegmentsReply, billing: terminal.B
 
 
 def _say_segment(page: terminal.Page, reply: ContentReply) -> None:
-    page.say(plain(f"{reply.id}  {terminal.label(reply)}"), "bold")
+    page.say(printable_line(f"{reply.id}  {terminal.label(reply)}"), "bold")
     page.facts(
         (
-            ("session", plain(reply.session)),
+            ("session", printable_line(reply.session)),
             ("state", reply.state + (f" ({reply.departure})" if reply.departure else "")),
             (
                 "kind",
@@ -313,8 +311,8 @@ def _say_segment(page: terminal.Page, reply: ContentReply) -> None:
                 f"born {reply.born_turn}, touched {reply.touched_turn}, {plural(reply.touches, 'time')}",
             ),
             ("garbage", f"{reply.garbage} {reply.garbage_by}".strip()),
-            ("tags", plain(", ".join(reply.tags))),
-            ("task", plain(reply.task)),
+            ("tags", printable_line(", ".join(reply.tags))),
+            ("task", printable_line(reply.task)),
             ("redacted", plural(reply.redactions, "place") if reply.redactions else ""),
             ("pieces", ", ".join(f"{piece.name} {terminal.size(piece.bytes)}" for piece in reply.pieces)),
             ("digest", reply.digest),
@@ -340,7 +338,7 @@ def render(shell: Shell, args: argparse.Namespace) -> int:
     import json
 
     reply: RenderReply = shell.call("session.render", {**shell.session(), "format": args.format})
-    return shell.answer(reply, lambda page: page.say(terminal.harmless(json.dumps(reply.messages, indent=2))))
+    return shell.answer(reply, lambda page: page.say(terminal.printable_text(json.dumps(reply.messages, indent=2))))
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -350,14 +348,14 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 def export(shell: Shell, args: argparse.Namespace) -> int:
     """Have the daemon write a session to a file."""
     reply: ExportReply = shell.call("export", {**shell.session(), "path": os.path.abspath(args.path)})
-    return shell.answer(reply, lambda page: page.say(plain(reply.changed)))
+    return shell.answer(reply, lambda page: page.say(printable_line(reply.changed)))
 
 
 COMMANDS = {
-    "import": Spec(import_, _import_arguments, timeout_s=LONG_S),
-    "watch": Spec(watch, _watch_arguments),
-    "sessions": Spec(sessions, _sessions_arguments),
-    "show": Spec(show, _show_arguments, has_session=True),
-    "render": Spec(render, _render_arguments, has_session=True),
-    "export": Spec(export, _export_arguments, has_session=True, timeout_s=LONG_S),
+    "import": CommandSpec(import_, _import_arguments, timeout_s=LONG_S),
+    "watch": CommandSpec(watch, _watch_arguments),
+    "sessions": CommandSpec(sessions, _sessions_arguments),
+    "show": CommandSpec(show, _show_arguments, has_session=True),
+    "render": CommandSpec(render, _render_arguments, has_session=True),
+    "export": CommandSpec(export, _export_arguments, has_session=True, timeout_s=LONG_S),
 }

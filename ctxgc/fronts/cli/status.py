@@ -13,9 +13,9 @@ import sys
 
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import gateway_status, terminal
-from ctxgc.fronts.cli.commands import Spec
-from ctxgc.fronts.cli.context import Refused, Shell, agent_window, usage
-from ctxgc.fronts.cli.terminal import count, plain, plural
+from ctxgc.fronts.cli.commands import CommandSpec
+from ctxgc.fronts.cli.context import Refused, Shell, agent_window, refuse_usage
+from ctxgc.fronts.cli.terminal import count, plural, printable_line
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed, Unreachable
 from ctxgc.protocol.record import members
@@ -63,9 +63,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def status(shell: Shell, args: argparse.Namespace) -> int:
     """One screen or one line; starts nothing."""
     if args.line:
-        return _line(shell, args)
+        return _print_line(shell, args)
     if args.stdin:
-        usage("--stdin goes with --line")
+        refuse_usage("--stdin goes with --line")
     reply = _stats(shell)
     try:
         window: ShowReply | None = shell.call("session.show", shell.session(), spawn=False)
@@ -80,7 +80,7 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
         shell.print_json(members(reply) | {"window": window, "gateways": running})
         return 0
     _say_daemon(shell.page, reply, has_gateway=bool(running))
-    gateway_status.say(shell.page, running)
+    gateway_status.say_gateways(shell.page, running)
     if window is None:
         shell.page.say()
         none = "no session of this directory yet; `ctxgc sessions` lists all"
@@ -90,7 +90,7 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def _line(shell: Shell, args: argparse.Namespace) -> int:
+def _print_line(shell: Shell, args: argparse.Namespace) -> int:
     args.timeout = min(args.timeout, LINE_S)
     try:
         shell.connect(spawn=False)
@@ -101,7 +101,7 @@ def _line(shell: Shell, args: argparse.Namespace) -> int:
         why = {"unreachable": "not running", "not_found": "no session", "deadline": "busy", "busy": "busy"}
         text = f"ctxgc: {why.get(failure.kind, failure.kind)}"
         return shell.answer({"line": text}, lambda page: page.say(text))
-    return shell.answer(reply, lambda page: page.say(plain(one_line(reply))))
+    return shell.answer(reply, lambda page: page.say(printable_line(one_line(reply))))
 
 
 def _session_from_stdin(text: str) -> str:
@@ -136,7 +136,7 @@ def _stats(shell: Shell) -> StatsReply:
     try:
         reply: StatsReply = shell.call("stats", {}, spawn=False)
     except Unreachable as failure:
-        failure.hint += gateway_status.hint_still(discovery.state_folder(os.environ))
+        failure.hint += gateway_status.running_gateways_hint(discovery.state_folder(os.environ))
         raise
     return reply
 
@@ -145,8 +145,8 @@ def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) ->
     page.say(f"ctxgcd {reply.version}, pid {reply.pid}, up {terminal.duration(reply.uptime_s)}", "bold")
     page.facts(
         (
-            ("socket", plain(reply.socket)),
-            ("state", f"{plain(reply.state_folder)}, {terminal.size(reply.stash_bytes)}"),
+            ("socket", printable_line(reply.socket)),
+            ("state", f"{printable_line(reply.state_folder)}, {terminal.size(reply.stash_bytes)}"),
             (
                 "memory",
                 f"{terminal.size(reply.rss_bytes)}, {terminal.size(reply.text_cache_bytes)} of it cached text",
@@ -173,7 +173,7 @@ def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) ->
         )
     )
     if reply.read_only:
-        page.say(f"  the stash takes no writes: {plain(reply.read_only)}", "red")
+        page.say(f"  the stash takes no writes: {printable_line(reply.read_only)}", "red")
     if 0 < reply.stash_bytes_max < reply.stash_bytes:
         limit = terminal.size(reply.stash_bytes_max)
         page.say(f"  the stash is larger than {limit}; `ctxgc doctor` says what to forget", "yellow")
@@ -183,7 +183,7 @@ def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) ->
 
 def _say_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> None:
     page.say()
-    page.say(plain(f"{reply.session}  {reply.title}").rstrip(), "bold")
+    page.say(printable_line(f"{reply.session}  {reply.title}").rstrip(), "bold")
     limit = reply.budget_tokens or reply.next_collection.limit_tokens
     tokens = agent_window(reply)
     window = f"{tokens_label(tokens)} tokens"
@@ -203,14 +203,17 @@ def _say_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> Non
                 f"{tokens_label(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else "",
             ),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
-            ("saved", _saved(reply, mode)),
+            ("saved", _saved_in_words(reply, mode)),
             ("faults", count(reply.faults)),
             ("dropped", _dropped(reply)),
-            ("mode", MODES.get(reply.gateway, plain(reply.gateway))),
-            ("rendered by", "" if reply.gateway else RENDERERS.get(reply.rendered_by, plain(reply.rendered_by))),
+            ("mode", MODES.get(reply.gateway, printable_line(reply.gateway))),
+            (
+                "rendered by",
+                "" if reply.gateway else RENDERERS.get(reply.rendered_by, printable_line(reply.rendered_by)),
+            ),
             ("turn", str(reply.turn)),
-            ("last", _last(reply.last_collection, billing)),
-            ("next", not_followed or plain(reply.next_collection.words)),
+            ("last", _last_collection(reply.last_collection, billing)),
+            ("next", not_followed or printable_line(reply.next_collection.words)),
         )
     )
 
@@ -223,7 +226,7 @@ def _dropped(reply: ShowReply) -> str:
     return f"{what}; `ctxgc rehydrate` and `ctxgc recall --query WORDS` bring them back"
 
 
-def _saved(reply: ShowReply, mode: str) -> str:
+def _saved_in_words(reply: ShowReply, mode: str) -> str:
     """What the session's collections saved in dollars, and the price behind the amount."""
     if reply.saved_usd is None or reply.price is None or not reply.collections:
         return ""
@@ -233,19 +236,19 @@ def _saved(reply: ShowReply, mode: str) -> str:
         if mode in EDITED
         else f"{amount} would be {'lost' if lost else 'saved'}"
     )
-    return f"{what}; {plain(terminal.price_source(reply.price))}"
+    return f"{what}; {printable_line(terminal.price_source(reply.price))}"
 
 
-def _last(one: CollectionReply | None, billing: terminal.Billing) -> str:
+def _last_collection(one: CollectionReply | None, billing: terminal.Billing) -> str:
     """The last collection: its trigger, its predicted cost, its actual cost."""
     if one is None:
         return "no collection yet"
     actual = "" if one.actual_cost is None else f", {_cost_in_words(billing.part(one.actual_cost))} by the bill"
-    head = f"#{one.collection}, {terminal.ago(one.wall_s)}, {plain(one.trigger)}"
+    head = f"#{one.collection}, {terminal.time_ago(one.wall_s)}, {printable_line(one.trigger)}"
     usd = one.predicted_usd if one.actual_usd is None else one.actual_usd
     money = "" if usd is None else f", {terminal.dollars(usd)}"
     costs = f"{_cost_in_words(billing.part(one.predicted_cost))} predicted{actual}"
-    return f"{head}: {terminal.what_left(one, billing)}; {costs}{money}"
+    return f"{head}: {terminal.effect_in_words(one, billing)}; {costs}{money}"
 
 
 def _cost_in_words(cost: float) -> str:
@@ -253,7 +256,7 @@ def _cost_in_words(cost: float) -> str:
 
 
 COMMANDS = {
-    "status": Spec(
+    "status": CommandSpec(
         status,
         _arguments,
         has_session=True,

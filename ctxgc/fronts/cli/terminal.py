@@ -87,13 +87,13 @@ class Page:
         """Columns as wide as they need, the last cut to fit; `>` before a heading aligns its column right."""
         right = [name.startswith(">") for name in head]
         names = [name.removeprefix(">") for name in head]
-        cells = [[plain(cell) for cell in row] for row in rows]
+        cells = [[printable_line(cell) for cell in row] for row in rows]
         wide = [max([columns(name), *(columns(row[at]) for row in cells)]) for at, name in enumerate(names)]
         room = self.width - len(indent) - sum(wide[:-1]) - 2 * (len(wide) - 1)
         wide[-1] = min(wide[-1], max(room, 12))
 
         def line(row: Sequence[str]) -> str:
-            out = [fit(cell, wide[at], right=right[at]) for at, cell in enumerate(row)]
+            out = [fit_columns(cell, wide[at], right=right[at]) for at, cell in enumerate(row)]
             return (indent + "  ".join(out)).rstrip()
 
         self.say(line(names), "dim")
@@ -109,10 +109,10 @@ class Page:
     def snippet(self, text: str) -> str:
         """A search snippet on one line, its matches highlighted."""
         parts = _around_first_match(" ".join(text.split()), self.width - SNIPPET_INDENT).split(MATCH_START)
-        out = [plain(parts[0])]
+        out = [printable_line(parts[0])]
         for part in parts[1:]:
             match, _, rest = part.partition(MATCH_END)
-            out.append(self.paint(plain(match), "bold", "yellow") + plain(rest))
+            out.append(self.paint(printable_line(match), "bold", "yellow") + printable_line(rest))
         return "".join(out)
 
 
@@ -127,14 +127,14 @@ def _around_first_match(text: str, width: int) -> str:
     return text[start:end]
 
 
-def plain(text: str) -> str:
+def printable_line(text: str) -> str:
     """Text on one line that cannot steer a terminal: control and bidi characters become visible signs."""
     if text.isprintable():
         return text
     return "".join(_visible(char) for char in text)
 
 
-def harmless(text: str) -> str:
+def printable_text(text: str) -> str:
     """Like `plain`, but newlines and tabs stay: for content shown in full."""
     return "".join(char if char in "\n\t" or char.isprintable() else _visible(char) for char in text)
 
@@ -161,7 +161,7 @@ def _char_columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def fit(text: str, width: int, *, right: bool = False) -> str:
+def fit_columns(text: str, width: int, *, right: bool = False) -> str:
     """Text padded to a width, or cut with an ellipsis."""
     space = width - columns(text)
     if space >= 0:
@@ -240,7 +240,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def ago(wall_s: float) -> str:
+def time_ago(wall_s: float) -> str:
     """The time since a moment; empty for an unknown moment."""
     if wall_s <= 0:
         return ""
@@ -252,13 +252,13 @@ def plural(number: int, noun: str) -> str:
     return f"{count(number)} {noun}" + ("" if number == 1 else "s")
 
 
-def protected_by(sums: Mapping[str, int]) -> str:
+def protections_in_words(sums: Mapping[str, int]) -> str:
     """The protections of a window with their tokens, the largest first."""
     ranked = sorted(sums.items(), key=lambda item: -item[1])
     return ", ".join(f"{PROTECTIONS.get(name, name)} {tokens_label(number)}" for name, number in ranked)
 
 
-def what_left(one: CollectionReply, billing: Billing) -> str:
+def effect_in_words(one: CollectionReply, billing: Billing) -> str:
     """The effect of a journal entry: evicted, would have evicted, or brought back."""
     freed = billing.whole(one.before_tokens) - billing.whole(one.after_tokens)
     if one.undoes:
@@ -279,7 +279,7 @@ def label(segment: SegmentReply) -> str:
         lines = f":{first.first_line}-{first.last_line}" if first.last_line else ""
         more = f" +{len(paths) - 1}" if len(paths) > 1 else ""
         words.append(f"{first.path}{lines}{more}")
-    return plain(" ".join(words))
+    return printable_line(" ".join(words))
 
 
 def _terminal_width(stream: TextIO, env: Mapping[str, str]) -> int:

@@ -8,9 +8,16 @@ import sys
 
 from ctxgc.core.labels import SHADOW, tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.commands import KINDS, Spec, count_argument, kind_argument, positive_argument, tokens_argument
-from ctxgc.fronts.cli.context import Shell, say_changed, usage
-from ctxgc.fronts.cli.terminal import count, plain, plural
+from ctxgc.fronts.cli.commands import (
+    KINDS,
+    CommandSpec,
+    count_argument,
+    kind_argument,
+    positive_argument,
+    tokens_argument,
+)
+from ctxgc.fronts.cli.context import Shell, refuse_usage, say_changed
+from ctxgc.fronts.cli.terminal import count, plural, printable_line
 from ctxgc.protocol.agents import CLIENT
 
 TYPE_CHECKING = False
@@ -58,16 +65,18 @@ def add(shell: Shell, args: argparse.Namespace) -> int:
 def _new_segment(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if args.file:
         if args.kind not in ("", *FILE_KINDS) or args.ref or args.task or args.pin:
-            usage(f"--file goes with --id, --tag and --kind {'|'.join(FILE_KINDS)} only", "pipe the file in instead")
+            refuse_usage(
+                f"--file goes with --id, --tag and --kind {'|'.join(FILE_KINDS)} only", "pipe the file in instead"
+            )
         path = os.path.abspath(args.file)
         return "segment.add_file", {"path": path, "kind": args.kind or "attachment", "id": args.id, "tags": args.tag}
     text = args.text
     if text == "-":
         if sys.stdin.isatty():
-            usage("there is no text to add", "ctxgc add TEXT, ctxgc add --file PATH, or pipe it in")
+            refuse_usage("there is no text to add", "ctxgc add TEXT, ctxgc add --file PATH, or pipe it in")
         text = _piped_text()
     if not text:
-        usage("there is no text to add: it is empty", "ctxgc add TEXT, ctxgc add --file PATH, or pipe it in")
+        refuse_usage("there is no text to add: it is empty", "ctxgc add TEXT, ctxgc add --file PATH, or pipe it in")
     segment = {"id": args.id, "kind": args.kind or "other", "text": text, "tags": args.tag, "task": args.task}
     more = {"refs": args.ref, "importance": args.importance, "is_pinned": args.pin}
     return "segment.add", {"segment": {**segment, **more}}
@@ -77,12 +86,12 @@ def _piped_text() -> str:
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:
-        usage("standard input is not UTF-8 text", "ctxgc add --file PATH takes any bytes")
+        refuse_usage("standard input is not UTF-8 text", "ctxgc add --file PATH takes any bytes")
 
 
 def _say_added(page: terminal.Page, reply: AddReply) -> None:
     for segment_id in reply.ids:
-        page.say(f"{plain(segment_id)}  {page.paint('in ' + plain(reply.session), 'dim')}", "bold")
+        page.say(f"{printable_line(segment_id)}  {page.paint('in ' + printable_line(reply.session), 'dim')}", "bold")
     say_changed(page, reply)
 
 
@@ -92,12 +101,12 @@ def _segments_argument(parser: argparse.ArgumentParser) -> None:
 
 def pin(shell: Shell, args: argparse.Namespace) -> int:
     """Make segments roots."""
-    return shell.changed(shell.call("segment.pin", {**shell.session(), "ids": args.segments}))
+    return shell.answer_changed(shell.call("segment.pin", {**shell.session(), "ids": args.segments}))
 
 
 def unpin(shell: Shell, args: argparse.Namespace) -> int:
     """Take pins back."""
-    return shell.changed(shell.call("segment.unpin", {**shell.session(), "ids": args.segments}))
+    return shell.answer_changed(shell.call("segment.unpin", {**shell.session(), "ids": args.segments}))
 
 
 def stash(shell: Shell, args: argparse.Namespace) -> int:
@@ -142,8 +151,8 @@ def say_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None = N
     verdict = "saves" if cost < 0 else "costs"
     page.facts(
         (
-            ("session", plain(reply.session)),
-            ("window", f"{tokens_label(before)} → {tokens_label(after)} {_unit(reply)}"),
+            ("session", printable_line(reply.session)),
+            ("window", f"{tokens_label(before)} → {tokens_label(after)} {_unit_name(reply)}"),
             ("", page.bar(after / before if before else 0.0)),
             ("budget", _budget(reply, asked_tokens) if reply.trigger == "asked" else ""),
             (
@@ -151,13 +160,13 @@ def say_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None = N
                 f"{plural(reply.evicted, 'segment')}, {tokens_label(reply.freed_tokens)} freed",
             ),
             ("why", "; ".join(f"{name} {tokens_label(sums.freed_tokens)}" for name, sums in by_reason)),
-            ("protected by", terminal.protected_by(reply.protected_by)),
+            ("protected by", terminal.protections_in_words(reply.protected_by)),
             ("cost", f"{verdict} {tokens_label(abs(cost))} input tokens, predicted" if cost else ""),
             (
                 "cache",
                 f"{tokens_label(reply.cache_rewrite_tokens)} tokens to write again" if reply.evicted else "",
             ),
-            ("effect", plain(reply.effect)),
+            ("effect", printable_line(reply.effect)),
         )
     )
     # The page names the holders in its own words: the reply's sentence would say them again.
@@ -169,7 +178,7 @@ def say_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None = N
     say_changed(page, reply, hint if reply.protected_by else None)
 
 
-def _unit(reply: PlanReply) -> str:
+def _unit_name(reply: PlanReply) -> str:
     return "tokens" if reply.unit == "billed" else "raw tokens"
 
 
@@ -188,7 +197,7 @@ def victim_row(victim: VictimReply, billing: terminal.Billing | None = None) -> 
     """A victim as a row under `VICTIM_HEAD`; with `billing` its raw tokens as the model bills them."""
     freed = billing.part(victim.freed_tokens) if billing else victim.freed_tokens
     reason = victim.reason + (f" by {victim.by}" if victim.by else f", {plural(victim.age_turns, 'turn')} old")
-    return (count(freed), terminal.fit(reason, 44).rstrip(), victim.id, victim.label)
+    return (count(freed), terminal.fit_columns(reason, 44).rstrip(), victim.id, victim.label)
 
 
 def _why_arguments(parser: argparse.ArgumentParser) -> None:
@@ -203,14 +212,14 @@ def why(shell: Shell, args: argparse.Namespace) -> int:
 
 def say_why(page: terminal.Page, reply: WhyReply) -> None:
     """The explanation, and the retaining path as a small tree: the root first."""
-    page.say(f"{plain(reply.label)}  {page.paint(plain(reply.id), 'dim')}", "bold")
-    page.say(plain(reply.explanation))
+    page.say(f"{printable_line(reply.label)}  {page.paint(printable_line(reply.id), 'dim')}", "bold")
+    page.say(printable_line(reply.explanation))
     for depth, step in enumerate(reply.path):
         if depth == 0:
             head = f"{reply.root} root  " if reply.root else ""
         else:
             head = f"{'   ' * (depth - 1)}└─ {step.edge} → "
-        page.say(f"  {page.paint(head, 'cyan')}{plain(step.label)}  {page.paint(step.id, 'dim')}")
+        page.say(f"  {page.paint(head, 'cyan')}{printable_line(step.label)}  {page.paint(step.id, 'dim')}")
 
 
 def _undo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -230,11 +239,11 @@ def undo(shell: Shell, args: argparse.Namespace) -> int:
 def _say_undone(page: terminal.Page, reply: PlanReply) -> None:
     page.facts(
         (
-            ("session", plain(reply.session)),
-            ("window", f"{tokens_label(reply.before_tokens)} → {tokens_label(reply.after_tokens)} {_unit(reply)}"),
+            ("session", printable_line(reply.session)),
+            ("window", f"{tokens_label(reply.before_tokens)} → {tokens_label(reply.after_tokens)} {_unit_name(reply)}"),
             ("cost", f"costs {tokens_label(cost)} input tokens, predicted" if (cost := reply.predicted_cost) else ""),
             ("cache", f"{tokens_label(reply.cache_rewrite_tokens)} tokens to write again"),
-            ("effect", plain(reply.effect)),
+            ("effect", printable_line(reply.effect)),
         )
     )
     say_changed(page, reply)
@@ -263,13 +272,13 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
     rows = [
         (
             str(collection.collection),
-            terminal.ago(collection.wall_s),
+            terminal.time_ago(collection.wall_s),
             collection.trigger + (f" undoes {collection.undoes}" if collection.undoes else ""),
             " → ".join(tokens_label(billing.whole(raw)) for raw in (collection.before_tokens, collection.after_tokens)),
             tokens_label(billing.part(collection.predicted_cost)),
             "–" if collection.actual_cost is None else tokens_label(billing.part(collection.actual_cost)),
-            *((_dollars(collection),) if reply.price else ()),
-            terminal.what_left(collection, billing),
+            *((_cost_in_dollars(collection),) if reply.price else ()),
+            terminal.effect_in_words(collection, billing),
         )
         for collection in reply.collections
     ]
@@ -290,28 +299,28 @@ def _say_log(page: terminal.Page, reply: LogReply) -> None:
             + (f", {terminal.dollars(abs(usd))}, predicted" if reply.price else ", predicted")
         )
     if reply.pause:
-        page.say(plain(reply.pause))
+        page.say(printable_line(reply.pause))
     if reply.price:
-        page.say(plain(terminal.price_source(reply.price)), "dim")
+        page.say(printable_line(terminal.price_source(reply.price)), "dim")
     for collection in reply.collections:
         if collection.victims:
             page.say()
             page.table(VICTIM_HEAD, [victim_row(victim, billing) for victim in collection.victims])
 
 
-def _dollars(one: CollectionReply) -> str:
+def _cost_in_dollars(one: CollectionReply) -> str:
     """The cost of a collection in dollars: by the bill, else as predicted; a saving is negative."""
     usd = one.predicted_usd if one.actual_usd is None else one.actual_usd
     return "–" if usd is None else terminal.dollars(usd)
 
 
 COMMANDS = {
-    "add": Spec(add, _add_arguments, has_session=True),
-    "collect": Spec(collect, _collect_arguments, has_session=True, timeout_s=COLLECT_S),
-    "why": Spec(why, _why_arguments, has_session=True),
-    "pin": Spec(pin, _segments_argument, has_session=True),
-    "unpin": Spec(unpin, _segments_argument, has_session=True),
-    "stash": Spec(stash, _segments_argument, has_session=True),
-    "undo": Spec(undo, _undo_arguments, has_session=True),
-    "log": Spec(log, _log_arguments, has_session=True),
+    "add": CommandSpec(add, _add_arguments, has_session=True),
+    "collect": CommandSpec(collect, _collect_arguments, has_session=True, timeout_s=COLLECT_S),
+    "why": CommandSpec(why, _why_arguments, has_session=True),
+    "pin": CommandSpec(pin, _segments_argument, has_session=True),
+    "unpin": CommandSpec(unpin, _segments_argument, has_session=True),
+    "stash": CommandSpec(stash, _segments_argument, has_session=True),
+    "undo": CommandSpec(undo, _undo_arguments, has_session=True),
+    "log": CommandSpec(log, _log_arguments, has_session=True),
 }

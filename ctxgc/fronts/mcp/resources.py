@@ -59,7 +59,7 @@ class Resources:
             {
                 "uri": f"ctxgc://session/{quote(row.session, safe='')}",
                 "name": row.session,
-                "title": terminal.plain(row.title)[:100] or row.session,
+                "title": terminal.printable_line(row.title)[:100] or row.session,
                 "mimeType": TEXT,
             }
             for row in rows
@@ -93,7 +93,7 @@ class Resources:
         names = [unquote(part) for part in parts.path.split("/")[1:]]
         if uri == SESSIONS_URI:
             rows = self._scope.sessions(SESSIONS_LISTED)
-            lines = [f"{row.session} ({terminal.ago(row.updated_s)}) {row.title}" for row in rows]
+            lines = [f"{row.session} ({terminal.time_ago(row.updated_s)}) {row.title}" for row in rows]
             return framed("sessions", "this project", "\n".join(lines))
         if parts.scheme == "ctxgc" and parts.netloc == "session" and len(names) == 1:
             return self._segments_of(self._scope.session(names[0]))

@@ -281,7 +281,7 @@ def _result(text: str, *, is_error: bool = False) -> dict[str, Any]:
 def _hit_text(hit: HitReply) -> str:
     facts = (f"id {hit.id}", f"session {hit.session}", hit.state, f"{tokens_label(hit.tokens)} tokens")
     snippet = hit.snippet.translate({ord(MATCH_START): None, ord(MATCH_END): None}).strip()
-    return f"- {hit.label} ({', '.join(facts)}, {terminal.ago(hit.wall_s)})\n  {snippet}".rstrip()
+    return f"- {hit.label} ({', '.join(facts)}, {terminal.time_ago(hit.wall_s)})\n  {snippet}".rstrip()
 
 
 def _with_notes(text: str, notes: Sequence[str]) -> str:

@@ -22,9 +22,9 @@ from ctxgc.config import Config
 from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.context import Refused
-from ctxgc.fronts.cli.other_agents import Way, is_same_upstream
+from ctxgc.fronts.cli.other_agents import AgentSetup, is_same_upstream
 from ctxgc.fronts.setup import json_edit, toml_edit
-from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, new_file, read_text, taken_back
+from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, new_file, read_text, undo_changes
 from ctxgc.fronts.setup.json_edit import Uneditable
 from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
 from ctxgc.protocol import discovery
@@ -59,10 +59,10 @@ class AgentPlan:
 def home_folder(environment: Mapping[str, str], variable: str, *usual: str) -> Path:
     """The agent's folder: where its variable says, else below the user's home."""
     own = environment.get(variable, "")
-    return Path(own) if own.startswith("/") else Path(discovery.home(environment), *usual)
+    return Path(own) if own.startswith("/") else Path(discovery.home_folder(environment), *usual)
 
 
-def _way(agent: str, config: Config, environment: Mapping[str, str], options: Options) -> Way:
+def _setup_of(agent: str, config: Config, environment: Mapping[str, str], options: Options) -> AgentSetup:
     base = gateway_base_url(config, makes_secret=options.makes_secret)
     return AGENTS[agent][1](base, config.gateway, environment)
 
@@ -73,7 +73,7 @@ def text_without_ours(path: Path, standing: list[FileEdit]) -> str:
     try:
         for edit in standing:
             if edit.file == str(path) and edit.format != "whole":
-                text, _ = taken_back(text, edit)
+                text, _ = undo_changes(text, edit)
         return text
     except Uneditable as error:
         raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
@@ -85,7 +85,7 @@ def claude(config: Config, environment: Mapping[str, str], options: Options, sta
     settings = json_settings(path, text_without_ours(path, standing))
     own = settings.get("env", {})
     own = {name: str(value) for name, value in own.items()} if isinstance(own, dict) else {}
-    way = _way("claude", config, {**environment, **own}, options)
+    way = _setup_of("claude", config, {**environment, **own}, options)
     variables = {**_settings_words(way), **way.variables}
     changes = [Change(("env", name), json.dumps(value)) for name, value in variables.items() if own.get(name) != value]
     notes = []
@@ -97,7 +97,7 @@ def claude(config: Config, environment: Mapping[str, str], options: Options, sta
     return AgentPlan((FileEdit(str(path), "json", tuple(changes)),), notes=tuple(notes))
 
 
-def _settings_words(way: Way) -> dict[str, str]:
+def _settings_words(way: AgentSetup) -> dict[str, str]:
     """Variables that a run gives by `--settings`."""
     given = next((word for flag, word in pairwise(way.words) if flag == "--settings"), "{}")
     return dict(json.loads(given).get("env", {}))
@@ -107,7 +107,7 @@ def codex(config: Config, environment: Mapping[str, str], options: Options, stan
     """Codex: the base URL of its own provider, so that its list of sessions stays whole."""
     path = home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
     try:
-        settings = toml_edit.top_level(text_without_ours(path, standing))
+        settings = toml_edit.parse_top_level(text_without_ours(path, standing))
     except Uneditable as error:
         raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
     profile = settings.get("profiles", {}).get(settings.get("profile", ""), {})
@@ -119,7 +119,7 @@ def codex(config: Config, environment: Mapping[str, str], options: Options, stan
         )  # fmt: skip
     own = settings.get(CODEX_KEY)
     own_base = {"OPENAI_BASE_URL": own} if isinstance(own, str) else {}
-    way = _way("codex", config, {**environment, **own_base}, options)
+    way = _setup_of("codex", config, {**environment, **own_base}, options)
     words = tomllib.loads("\n".join(word for flag, word in pairwise(way.words) if flag == "-c"))
     base = words["model_providers"][words["model_provider"]]["base_url"]
     note = "a change of Codex's login, from a key to ChatGPT or back, needs `ctxgc install codex` again"
@@ -140,7 +140,7 @@ def opencode(config: Config, environment: Mapping[str, str], options: Options, s
     names = ("opencode.jsonc", "opencode.json")
     path = folder / next((name for name in names if (folder / name).exists()), names[-1])
     settings = json_settings(path, text_without_ours(path, standing))
-    way = _way("opencode", config, {"OPENCODE_CONFIG_CONTENT": ""}, options)
+    way = _setup_of("opencode", config, {"OPENCODE_CONFIG_CONTENT": ""}, options)
     overlay = json.loads(way.variables["OPENCODE_CONFIG_CONTENT"])
     changes = []
     for provider, value in overlay["provider"].items():
@@ -171,7 +171,7 @@ def json_settings(path: Path, text: str) -> dict[str, Any]:
         return {}
     try:
         json_edit.read(text)
-        value = json_edit.decoded(text)
+        value = json_edit.decode_json(text)
     except Uneditable as error:
         raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
     return dict(value)

@@ -83,7 +83,7 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
 def _claude_json(environment: Mapping[str, str]) -> Path:
     """Claude Code's file of its servers: beside its folder, or in the folder that its variable names."""
     own = environment.get("CLAUDE_CONFIG_DIR", "")
-    return (Path(own) if own.startswith("/") else Path(discovery.home(environment))) / ".claude.json"
+    return (Path(own) if own.startswith("/") else Path(discovery.home_folder(environment))) / ".claude.json"
 
 
 def _slash_command(path: Path, standing: list[FileEdit]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def write_text(path: Path, text: str) -> None:
         raise Refused(f"{path}: cannot be written: {error.strerror}", kind="config") from None
 
 
-def applied(text: str, edit: FileEdit) -> tuple[str, FileEdit]:
+def apply_changes(text: str, edit: FileEdit) -> tuple[str, FileEdit]:
     """The text with the changes, and the edit with what stood there. Raises `Uneditable`."""
     changes = []
     for change in edit.changes:
@@ -109,7 +109,7 @@ def _set_json(text: str, change: Change) -> tuple[str, Change]:
     previous = json_edit.value_at(text, path)
     made_from = next((d for d in range(1, len(path) + 1) if json_edit.value_at(text, path[:d]) is None), 0)
     parent = json_edit.value_at(text, path[: made_from - 1]) if made_from else None
-    is_empty = parent is not None and not json_edit.decoded(parent)
+    is_empty = parent is not None and not json_edit.decode_json(parent)
     fresh = json_edit.set_member(text, path, change.value)
     return fresh, replace(change, previous=previous, made_from=made_from, empty_parent=parent if is_empty else None)
 
@@ -122,7 +122,7 @@ def _set_toml(text: str, change: Change) -> tuple[str, Change]:
     return toml_edit.set_key(text, key, change.value), replace(change, previous=previous)
 
 
-def taken_back(text: str, edit: FileEdit) -> tuple[str, list[str]]:
+def undo_changes(text: str, edit: FileEdit) -> tuple[str, list[str]]:
     """The text without our changes, and the keys whose values are no longer ours and stay. Raises `Uneditable`."""
     kept = []
     for change in reversed(edit.changes):
@@ -137,15 +137,15 @@ def taken_back(text: str, edit: FileEdit) -> tuple[str, list[str]]:
             kept += [name] if without is None else []
             text = text if without is None else without
         else:
-            if toml_edit.top_level(text).get(name) != change.value:
+            if toml_edit.parse_top_level(text).get(name) != change.value:
                 kept.append(name)
                 continue
-            text = toml_edit.put_back(text, name, change.previous)
+            text = toml_edit.restore_line(text, name, change.previous)
     return text, kept
 
 
 def _is_ours(present: str | None, value: str) -> bool:
-    return present is not None and json_edit.decoded(present) == json_edit.decoded(value)
+    return present is not None and json_edit.decode_json(present) == json_edit.decode_json(value)
 
 
 def _unset_json(text: str, change: Change) -> str:
@@ -156,12 +156,12 @@ def _unset_json(text: str, change: Change) -> str:
     # Objects that we made go too, unless something of the user's stands in them now.
     for depth in range(len(path) - 1, change.made_from - 1, -1):
         parent = json_edit.value_at(text, path[:depth])
-        if parent is None or json_edit.decoded(parent):
+        if parent is None or json_edit.decode_json(parent):
             return text
         text = json_edit.drop_member(text, path[:depth])
     parent_path = path[: change.made_from - 1]
     parent = json_edit.value_at(text, parent_path)
-    if change.empty_parent is not None and parent is not None and not json_edit.decoded(parent):
+    if change.empty_parent is not None and parent is not None and not json_edit.decode_json(parent):
         text = _with_value(text, parent_path, change.empty_parent)
     return text
 
@@ -223,11 +223,11 @@ def install_file(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None,
     try:
         base, existed, before = present or "", present is not None, present or ""
         if standing is not None and present is not None:
-            base, _ = taken_back(present, standing)
+            base, _ = undo_changes(present, standing)
             existed = standing.existed
             before = standing.before if digest(present) == standing.written else base
         empty = "{}\n" if edit.format == "json" else ""
-        text, noted = applied(base if base.strip() else empty, edit)
+        text, noted = apply_changes(base if base.strip() else empty, edit)
     except Uneditable as error:
         raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
     noted = replace(noted, existed=existed, before=before)
@@ -245,8 +245,8 @@ def uninstall_file(edit: FileEdit) -> tuple[str | None, list[str]]:
     if edit.format == "whole":
         return present, [path.name]
     try:
-        text, kept = taken_back(present, edit)
-        is_empty = not (json_edit.decoded(text) if edit.format == "json" else text.strip())
+        text, kept = undo_changes(present, edit)
+        is_empty = not (json_edit.decode_json(text) if edit.format == "json" else text.strip())
     except Uneditable as error:
         keys = ", ".join(".".join(change.path) for change in edit.changes)
         raise Refused(

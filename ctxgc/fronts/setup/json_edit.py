@@ -44,7 +44,7 @@ class Node:
     """Places of the commas between the members of an object."""
 
 
-class Placed(NamedTuple):
+class DeepestObject(NamedTuple):
     """The deepest object on a path that exists, and the keys of the path that it lacks."""
 
     node: Node
@@ -54,8 +54,8 @@ class Placed(NamedTuple):
 
 def read(text: str) -> Node:
     """The tree of places of a text. Raises `Uneditable`."""
-    node = _Reader(text).value(_skip(text, 0), 0)
-    if _skip(text, node.end) != len(text):
+    node = _Reader(text).value(_skip_space(text, 0), 0)
+    if _skip_space(text, node.end) != len(text):
         raise Uneditable("there is more than one value in it")
     if node.members is None:
         raise Uneditable("it is no object")
@@ -72,7 +72,7 @@ def value_at(text: str, path: tuple[str, ...]) -> str | None:
     return text[node.start : node.end]
 
 
-def decoded(text: str) -> Any:
+def decode_json(text: str) -> Any:
     """The value of a text without its comments and trailing commas. Raises `Uneditable`."""
     plain = re.sub(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|\ufeff', lambda found: found[1] or " ", text, flags=re.S)
     plain = re.sub(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', lambda found: found[1] or "", plain, flags=re.S)
@@ -93,10 +93,10 @@ def set_member(text: str, path: tuple[str, ...], value: str) -> str:
     key, *rest = placed.missing
     for inner in reversed(rest):
         value = f"{{ {json.dumps(inner)}: {value} }}"
-    return _inserted(text, placed, f"{json.dumps(key)}: {value}", newline, unit)
+    return _insert_member(text, placed, f"{json.dumps(key)}: {value}", newline, unit)
 
 
-def _inserted(text: str, placed: Placed, member: str, newline: str, unit: str) -> str:
+def _insert_member(text: str, placed: DeepestObject, member: str, newline: str, unit: str) -> str:
     node, indent = placed.node, unit * (placed.depth + 1)
     assert node.members is not None
     close = node.end - 1
@@ -140,13 +140,13 @@ def drop_member(text: str, path: tuple[str, ...]) -> str:
     return text[:before] + text[found.value.end :]
 
 
-def _place(node: Node, path: tuple[str, ...]) -> Placed:
+def _place(node: Node, path: tuple[str, ...]) -> DeepestObject:
     for depth, key in enumerate(path):
         found = _member(node, key) if node.members is not None else None
         if found is None:
-            return Placed(node, path[depth:], depth)
+            return DeepestObject(node, path[depth:], depth)
         node = found.value
-    return Placed(node, (), len(path))
+    return DeepestObject(node, (), len(path))
 
 
 def _member(node: Node, key: str) -> Member | None:
@@ -166,7 +166,7 @@ def _indent_unit(text: str) -> str:
     return match[1] if match else "  "
 
 
-def _skip(text: str, at: int) -> int:
+def _skip_space(text: str, at: int) -> int:
     match = _SPACE.match(text, at)
     return match.end() if match else at
 
@@ -194,15 +194,15 @@ class _Reader:
     def _object(self, at: int, depth: int) -> Node:
         node, text = Node(at, members=[]), self._text
         assert node.members is not None
-        at = _skip(text, at + 1)
+        at = _skip_space(text, at + 1)
         while text[at : at + 1] != "}":
             key = _STRING.match(text, at)
             if not key:
                 raise Uneditable(f"it is not JSON in line {text.count(chr(10), 0, at) + 1}")
-            colon = _skip(text, key.end())
+            colon = _skip_space(text, key.end())
             if text[colon : colon + 1] != ":":
                 raise Uneditable(f"it is not JSON in line {text.count(chr(10), 0, colon) + 1}")
-            value = self.value(_skip(text, colon + 1), depth + 1)
+            value = self.value(_skip_space(text, colon + 1), depth + 1)
             node.members.append(Member(json.loads(key[0], strict=False), at, value))
             at = self._next(value.end, "}", node.commas)
         node.end = at + 1
@@ -210,7 +210,7 @@ class _Reader:
 
     def _array(self, at: int, depth: int) -> Node:
         node, text = Node(at), self._text
-        at = _skip(text, at + 1)
+        at = _skip_space(text, at + 1)
         while text[at : at + 1] != "]":
             at = self._next(self.value(at, depth + 1).end, "]", node.commas)
         node.end = at + 1
@@ -218,10 +218,10 @@ class _Reader:
 
     def _next(self, at: int, close: str, commas: list[int]) -> int:
         """The place of the next element or of the end."""
-        at = _skip(self._text, at)
+        at = _skip_space(self._text, at)
         if self._text[at : at + 1] == ",":
             commas.append(at)
-            return _skip(self._text, at + 1)
+            return _skip_space(self._text, at + 1)
         if self._text[at : at + 1] != close:
             raise Uneditable(f"it is not JSON in line {self._text.count(chr(10), 0, at) + 1}")
         return at

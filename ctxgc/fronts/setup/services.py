@@ -90,7 +90,7 @@ def require_plain_environment(host: Host) -> None:
 
 def service_files(host: Host, init_system: str) -> list[tuple[Path, str]]:
     """The files of the services, each with its text."""
-    home = Path(discovery.home(host.environment))
+    home = Path(discovery.home_folder(host.environment))
     if init_system == LAUNCHD:
         discovery.socket_path("", host.environment)  # Raises where the path is too long for the system.
         folder = home / "Library" / "LaunchAgents"
@@ -113,12 +113,12 @@ def _plist(host: Host, label: str) -> str:
         "StandardOutPath": log,
         "StandardErrorPath": log,
     }
-    if own := _handed_on(host):
+    if own := _inherited_variables(host):
         values["EnvironmentVariables"] = own
     return plistlib.dumps(values).decode()
 
 
-def _handed_on(host: Host) -> dict[str, str]:
+def _inherited_variables(host: Host) -> dict[str, str]:
     return {name: host.environment[name] for name in HANDED_ON if host.environment.get(name, "").startswith("/")}
 
 
@@ -128,14 +128,16 @@ def _unit(host: Host, text: str) -> str:
     def command(found: re.Match[str]) -> str:
         program, *arguments = found[1].split(" ")
         path = host.program(program.rpartition("/")[2])
-        words = " ".join([_quoted(path), *arguments])
-        lines = [f'Environment="{name}={value}"'.replace("%", "%%") for name, value in _handed_on(host).items()]
+        words = " ".join([_quote_path(path), *arguments])
+        lines = [
+            f'Environment="{name}={value}"'.replace("%", "%%") for name, value in _inherited_variables(host).items()
+        ]
         return "\n".join([f"ExecStart={words}", *lines])
 
     return re.sub(r"^ExecStart=(.+)$", command, text, flags=re.M)
 
 
-def _quoted(path: str) -> str:
+def _quote_path(path: str) -> str:
     path = path.replace("%", "%%").replace("$", "$$")
     return path if re.fullmatch(r"[\w%$/.+@-]+", path) else '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -173,7 +175,7 @@ def _start_commands(host: Host, init_system: str) -> list[list[str]]:
             ["systemctl", "--user", "enable", "--now", *units],
         ]
     domain = f"gui/{host.uid}"
-    folder = Path(discovery.home(host.environment)) / "Library" / "LaunchAgents"
+    folder = Path(discovery.home_folder(host.environment)) / "Library" / "LaunchAgents"
     return [
         *(["launchctl", "bootout", f"{domain}/{label}"] for label in LABELS),
         *before,

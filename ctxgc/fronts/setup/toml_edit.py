@@ -14,7 +14,7 @@ from typing import Any
 from ctxgc.fronts.setup.json_edit import Uneditable
 
 
-def top_level(text: str) -> dict[str, Any]:
+def parse_top_level(text: str) -> dict[str, Any]:
     """The values of a TOML text. Raises `Uneditable`."""
     try:
         return tomllib.loads(text)
@@ -25,7 +25,7 @@ def top_level(text: str) -> dict[str, Any]:
 def line_of(text: str, key: str) -> str | None:
     """The line that sets a top-level key, its end included; None where no line does."""
     lines = [line for line in text.splitlines(keepends=True) if re.match(rf"\s*{re.escape(key)}\s*=", line)]
-    before = top_level(text)
+    before = parse_top_level(text)
     for line in lines if key in before else ():
         try:
             if tomllib.loads(text.replace(line, "", 1)) == {k: v for k, v in before.items() if k != key}:
@@ -37,7 +37,7 @@ def line_of(text: str, key: str) -> str | None:
 
 def set_key(text: str, key: str, value: str) -> str:
     """The text with this top-level key set to a text value. Raises `Uneditable`."""
-    before = top_level(text)
+    before = parse_top_level(text)
     newline = "\r\n" if "\r\n" in text else "\n"
     own = f"{key} = {json.dumps(value)}{newline}"
     if key in before:
@@ -47,28 +47,28 @@ def set_key(text: str, key: str, value: str) -> str:
         fresh = text.replace(line, own, 1)
     else:
         fresh = own + text
-    return _checked(fresh, before | {key: value})
+    return _require_value(fresh, before | {key: value})
 
 
-def put_back(text: str, key: str, line: str | None) -> str:
+def restore_line(text: str, key: str, line: str | None) -> str:
     """The text with an earlier line of a top-level key in the place of the present line, or without any."""
-    before = top_level(text)
+    before = parse_top_level(text)
     present = line_of(text, key)
     if present is None:
         raise Uneditable(f"`{key}` is not set by a line of its own")
     expected = {name: value for name, value in before.items() if name != key} | tomllib.loads(line or "")
-    return _checked(text.replace(present, line or "", 1), expected)
+    return _require_value(text.replace(present, line or "", 1), expected)
 
 
 def add_table(text: str, path: tuple[str, ...], block: str) -> str:
     """The text with a table of its own behind everything else. Raises `Uneditable` where there is such a table."""
-    present: Any = top_level(text)
+    present: Any = parse_top_level(text)
     for key in path:
         present = present.get(key) if isinstance(present, dict) else None
     if present is not None:
         raise Uneditable(f"[{'.'.join(path)}] stands in it")
     fresh = text + ("" if not text or text.endswith("\n") else "\n") + _parting(text) + block
-    return _checked(fresh, _merged(top_level(text), top_level(block)))
+    return _require_value(fresh, _merged(parse_top_level(text), parse_top_level(block)))
 
 
 def drop_table(text: str, block: str) -> str | None:
@@ -77,7 +77,7 @@ def drop_table(text: str, block: str) -> str | None:
     if not found:
         return None
     fresh = before.removesuffix(_parting(before)) + after
-    return fresh if _merged(top_level(fresh), top_level(block)) == top_level(text) else None
+    return fresh if _merged(parse_top_level(fresh), parse_top_level(block)) == parse_top_level(text) else None
 
 
 def _parting(text: str) -> str:
@@ -92,7 +92,7 @@ def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _checked(fresh: str, expected: dict[str, Any]) -> str:
-    if top_level(fresh) != expected:
+def _require_value(fresh: str, expected: dict[str, Any]) -> str:
+    if parse_top_level(fresh) != expected:
         raise Uneditable("it is not laid out so that one key in it can be changed alone")
     return fresh

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from ctxgc.core.own_mark import own_mark
-from ctxgc.core.provider_cache import ANTHROPIC, Entries, Mark, Prompt, Provider, anthropic, moved_marks, noted
+from ctxgc.core.provider_cache import (
+    ANTHROPIC,
+    Entries,
+    Mark,
+    Prompt,
+    Provider,
+    anthropic_provider,
+    entries_after_request,
+    predict_marks,
+)
 
 
 class Answer(Protocol):
@@ -35,7 +44,7 @@ class MarkRule(NamedTuple):
         self, prompt: Prompt, standing_blocks: int, can_carry: Sequence[bool], tombstone_blocks: int
     ) -> Mark | None:
         """The mark for this prompt with the host's marks on it; None: no mark."""
-        marks = moved_marks(prompt.marks, standing_blocks, self.added_blocks)
+        marks = predict_marks(prompt.marks, standing_blocks, self.added_blocks)
         prompt = prompt._replace(marks=marks)
         return own_mark(self.provider, self.entries, prompt, can_carry, tombstone_blocks or None, self.now_s)
 
@@ -57,7 +66,7 @@ class BranchCache:
     def note(self, prompt: Prompt, model: str, sent_s: float, answer: Answer) -> None:
         """A request was sent."""
         if model != self._model:
-            self._model, self._provider, self._entries, self._request = model, anthropic(model), {}, None
+            self._model, self._provider, self._entries, self._request = model, anthropic_provider(model), {}, None
         self._settle()
         if self._request is not None:
             self.added_blocks = max(0, prompt.end.blocks - self._request[0].end.blocks)
@@ -65,7 +74,7 @@ class BranchCache:
 
     def _settle(self) -> None:
         if self._request is not None and self._request[2].is_answer:
-            self._entries = noted(self._provider, self._entries, *self._request[:2])
+            self._entries = entries_after_request(self._provider, self._entries, *self._request[:2])
 
     def rule(self, now_s: float) -> MarkRule | None:
         """The rule for a request that is here now."""
@@ -76,5 +85,5 @@ class BranchCache:
         """The rule for the request that comes next, if the last request is answered."""
         if self.is_barred or self._request is None:
             return None
-        entries = noted(self._provider, self._entries, *self._request[:2])
+        entries = entries_after_request(self._provider, self._entries, *self._request[:2])
         return MarkRule(self._provider, entries, now_s, self.added_blocks)

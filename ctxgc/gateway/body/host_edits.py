@@ -38,7 +38,7 @@ def results_to_clear(
     cleared: set[str] = set()
     for edit in edits if isinstance(edits, list) else ():
         if _is_known(edit, allowed) and edit["type"].startswith(CLEAR_TOOL_USES) and edit["type"] not in allowed:
-            cleared |= _cleared(edit, segments, body_bytes)
+            cleared |= _ids_cleared_by(edit, segments, body_bytes)
     return frozenset(cleared)
 
 
@@ -49,19 +49,19 @@ def _is_known(edit: Any, allowed: Set[str]) -> bool:
         return True
     if name.startswith(CLEAR_THINKING):
         keep = edit.get("keep", "all")
-        return keep == "all" or _value(keep, "thinking_turns", -1) >= 0
+        return keep == "all" or _amount_value(keep, "thinking_turns", -1) >= 0
     if not name.startswith(CLEAR_TOOL_USES):
         return False
     trigger = edit.get("trigger", {"type": "input_tokens", "value": TRIGGER_TOKENS_DEFAULT})
     excluded = edit.get("exclude_tools") or []
     return (
-        _value(edit.get("keep"), "tool_uses", KEPT_DEFAULT) >= 0
-        and (_value(trigger, "tool_uses", -1) >= 0 or _value(trigger, "input_tokens", -1) >= 0)
+        _amount_value(edit.get("keep"), "tool_uses", KEPT_DEFAULT) >= 0
+        and (_amount_value(trigger, "tool_uses", -1) >= 0 or _amount_value(trigger, "input_tokens", -1) >= 0)
         and isinstance(excluded, list)
     )
 
 
-def _value(amount: Any, unit: str, absent: int) -> int:
+def _amount_value(amount: Any, unit: str, absent: int) -> int:
     """The number of such an amount, -1 for an amount of another shape."""
     if amount is None:
         return absent
@@ -71,13 +71,13 @@ def _value(amount: Any, unit: str, absent: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else -1
 
 
-def _cleared(edit: dict[str, Any], segments: Sequence[Segment], body_bytes: int) -> set[str]:
+def _ids_cleared_by(edit: dict[str, Any], segments: Sequence[Segment], body_bytes: int) -> set[str]:
     calls = [s for s in segments if s.kind is Kind.TOOL_CALL and s.status is not Status.PENDING]
     trigger = edit.get("trigger")
-    uses_min = _value(trigger, "tool_uses", -1)
-    tokens_min = _value(trigger, "input_tokens", TRIGGER_TOKENS_DEFAULT)
+    uses_min = _amount_value(trigger, "tool_uses", -1)
+    tokens_min = _amount_value(trigger, "input_tokens", TRIGGER_TOKENS_DEFAULT)
     is_due = len(calls) > uses_min if uses_min >= 0 else body_bytes > tokens_min * TOKEN_BYTES
-    kept = _value(edit.get("keep"), "tool_uses", KEPT_DEFAULT)
+    kept = _amount_value(edit.get("keep"), "tool_uses", KEPT_DEFAULT)
     excluded = {name for name in edit.get("exclude_tools") or () if isinstance(name, str)}
     older = calls[: max(len(calls) - kept, 0)]
     return {segment.id for segment in older if segment.tool not in excluded} if is_due else set()

@@ -75,10 +75,10 @@ def layout_of(text: JsonText, fields: Mapping[str, Extent], window: WireWindow) 
     for life_s in mark_lives(text, fields.get("cache_control")):  # The API puts this one on the last block it may.
         last = max((at for at, block in enumerate(window.blocks, 1) if block.may_carry), default=0)
         lives.append(Mark(len(tools) + last, life_s))
-    raw = partial(_raw, text, fields)
+    raw = partial(_raw_member, text, fields)
     messages = fields["messages"]
     return PromptLayout(
-        (_digest(raw("model"), raw("tools")), _digest(raw("thinking"), raw("tool_choice"))),
+        (_digest_parts(raw("model"), raw("tools")), _digest_parts(raw("thinking"), raw("tool_choice"))),
         len(tools),
         len(raw("tools")),
         window.blocks,
@@ -89,24 +89,24 @@ def layout_of(text: JsonText, fields: Mapping[str, Extent], window: WireWindow) 
 
 def _tools(text: JsonText, tools: Extent | None) -> list[Extent | None]:
     """The mark of each tool of the prompt, if it has one. A deferred tool is no part of the prompt."""
-    if tools is None or text.first(tools) != b"[":
+    if tools is None or text.first_byte(tools) != b"[":
         return []
-    elements, raw = text.elements(tools), text.raw(tools)
+    elements, raw = text.elements(tools), text.raw_bytes(tools)
     if _MARK not in raw and _DEFERRED not in raw:
         return [None] * len(elements)
-    members = [text.members(tool) if text.first(tool) == b"{" else {} for tool in elements]
+    members = [text.members(tool) if text.first_byte(tool) == b"{" else {} for tool in elements]
     return [
         tool.get("cache_control")
         for tool in members
-        if "defer_loading" not in tool or text.raw(tool["defer_loading"]) != b"true"
+        if "defer_loading" not in tool or text.raw_bytes(tool["defer_loading"]) != b"true"
     ]
 
 
-def _raw(text: JsonText, fields: Mapping[str, Extent], name: str) -> bytes:
-    return text.raw(fields[name]) if name in fields else b""
+def _raw_member(text: JsonText, fields: Mapping[str, Extent], name: str) -> bytes:
+    return text.raw_bytes(fields[name]) if name in fields else b""
 
 
-def _digest(*parts: bytes) -> str:
+def _digest_parts(*parts: bytes) -> str:
     return blake2b(b"\0".join(parts), digest_size=8).hexdigest()
 
 
@@ -138,7 +138,7 @@ def prompt_of(
     return Prompt(units, tuple(sorted(marks, key=lambda mark: mark.blocks)))
 
 
-def sent_cache(layout: PromptLayout, window: WireWindow, ids: Sequence[str], own: Mark | None) -> dict[str, Any]:
+def sent_cache_fields(layout: PromptLayout, window: WireWindow, ids: Sequence[str], own: Mark | None) -> dict[str, Any]:
     """The marks of a request as it was sent, and its blocks, counted by the segments that the daemon gets.
 
     A mark stands behind as many segments as are whole up to its block.

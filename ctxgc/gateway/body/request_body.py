@@ -72,7 +72,7 @@ class BodyContents(NamedTuple):
 def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:
     """Read a body of this wire format, as this agent writes it. Raises `BadTranscript` for a body of another format."""
     window = WIRE_FORMATS[wire].parse(body, agent)
-    contents = read_json(body, lambda text: _read(text, window, edits_allowed))
+    contents = read_json(body, lambda text: _read_contents(text, window, edits_allowed))
     return contents._replace(profile=contents.profile or _own_cache(body, wire, contents.model))
 
 
@@ -86,10 +86,10 @@ def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
         return Reason.NOT_UNDERSTOOD
 
 
-def _read(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> BodyContents:
-    fields = text.members(text.extent) if text.first(text.extent) == b"{" else {}
+def _read_contents(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> BodyContents:
+    fields = text.members(text.extent) if text.first_byte(text.extent) == b"{" else {}
     layout = layout_of(text, fields, window)
-    tools = _slice(text, _tools(text, fields))
+    tools = _bytes_of(text, _tools_extent(text, fields))
     management = text.value(fields["context_management"]) if "context_management" in fields else None
     return BodyContents(
         model=text.string(fields.get("model"))[:200],
@@ -136,13 +136,13 @@ def _deferred_tool(window: WireWindow) -> str:
     return ""
 
 
-def _tools(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
+def _tools_extent(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
     """The tools of a request. Codex sends them as the first item of its list, so that it can add tools later."""
     items = fields.get("input")
-    if "tools" in fields or items is None or text.first(items) != b"[":
+    if "tools" in fields or items is None or text.first_byte(items) != b"[":
         return fields.get("tools")
     first = next(iter(text.elements(items)), None)
-    item = text.members(first) if first is not None and text.first(first) == b"{" else {}
+    item = text.members(first) if first is not None and text.first_byte(first) == b"{" else {}
     return item.get("tools") if text.string(item.get("type")) == "additional_tools" else None
 
 
@@ -163,7 +163,7 @@ def _obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]
     return Reason.HOST_SUMMARY if is_summed_up else None
 
 
-def _slice(text: JsonText, extent: Extent | None) -> bytes:
+def _bytes_of(text: JsonText, extent: Extent | None) -> bytes:
     return text.data[extent.start : extent.end] if extent else b""
 
 

@@ -39,7 +39,7 @@ class OwnMark(NamedTuple):
         """The inserted bytes."""
         return LONG_MARK if self.mark.life_s >= LONG_LIFE_S else SHORT_MARK
 
-    def without(self, body: bytes) -> bytes:
+    def remove_from(self, body: bytes) -> bytes:
         """The body without the mark, which stands at its offset or nowhere: equal bytes elsewhere are the host's."""
         if not body.startswith(self.inserted, self.start):
             return body
@@ -66,13 +66,13 @@ class Memo(NamedTuple):
         at = len(self.head)
         return body.count(_RESULT, at) - self.rest_results < WIDE_CALLS and _marks_behind(body, at) == self.rest_marks
 
-    def unmarked(self) -> Memo:
+    def without_mark(self) -> Memo:
         """The memo with the tombstones alone."""
         if self.own is None:
             return self
-        return self._replace(edited_head=self.own.without(self.edited_head), own=None)
+        return self._replace(edited_head=self.own.remove_from(self.edited_head), own=None)
 
-    def after(self, body: bytes) -> Memo:
+    def after_body(self, body: bytes) -> Memo:
         """The memo once this body has gone upstream."""
         at = len(self.head)
         return self._replace(rest_marks=_marks_behind(body, at), rest_results=body.count(_RESULT, at))
@@ -114,7 +114,7 @@ def splice_edits(
     spliced = WIRE_FORMATS[wire].splice(body, contents.window, applicable) if applicable else body
     own = _own_mark(contents, ends, rule)
     block = contents.layout.block_of(own) if own and contents.layout else None
-    start = None if block is None else _place_in(body, wire, contents, applicable, block, len(spliced))
+    start = None if block is None else _mark_offset(body, wire, contents, applicable, block, len(spliced))
     placed = OwnMark(own, start) if own and start is not None else None
     if placed is not None and start is not None:
         spliced = spliced[:start] + placed.inserted + spliced[start:]
@@ -124,7 +124,7 @@ def splice_edits(
     if placed is not None and block is not None:
         cut = max(cut, block.end)
     memo = Memo(body[:cut], spliced[: len(spliced) - (len(body) - cut)], frozenset(applicable), placed)
-    return Spliced(spliced, memo.after(body) if contents.layout else memo, placed)
+    return Spliced(spliced, memo.after_body(body) if contents.layout else memo, placed)
 
 
 def splice_from_memo(memo: Memo | None, body: bytes) -> tuple[bytes, OwnMark | None] | None:
@@ -136,7 +136,7 @@ def splice_from_memo(memo: Memo | None, body: bytes) -> tuple[bytes, OwnMark | N
         return None
     edited = memo.edited_head + body[len(memo.head) :]
     if memo.own is not None and not memo.keeps_mark(body):
-        return memo.own.without(edited), None
+        return memo.own.remove_from(edited), None
     return edited, memo.own
 
 
@@ -148,7 +148,7 @@ def _own_mark(contents: BodyContents, ends: Mapping[str, int], rule: MarkRule | 
     return rule.mark(prompt, layout.moving_from, layout.can_carry(), layout.blocks_up_to(ends.values()))
 
 
-def _place_in(
+def _mark_offset(
     body: bytes,
     wire: str,
     contents: BodyContents,

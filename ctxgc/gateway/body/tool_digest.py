@@ -43,7 +43,7 @@ def tool_digest(tools: bytes) -> bytes:
         listed = _DECODER.decode(tools)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return blake2b(tools, digest_size=8).digest()
-    names = sorted(str(_name(tool)) for tool in listed if tool.defer_loading is not True)
+    names = sorted(str(_tool_name(tool)) for tool in listed if tool.defer_loading is not True)
     return blake2b("\n".join(names).encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
@@ -59,7 +59,7 @@ def recall_tool_in(tools: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     for tool in listed:
-        name = _name(tool) if tool.defer_loading is not True else ""
+        name = _tool_name(tool) if tool.defer_loading is not True else ""
         if name in _RECALL_TOOLS:
             return str(name)
         if name == _SERVER and isinstance(tool.tools, list) and any(_is_recall(inner) for inner in tool.tools):
@@ -71,5 +71,5 @@ def _is_recall(tool: Any) -> bool:
     return isinstance(tool, dict) and tool.get("name") == "recall"
 
 
-def _name(tool: _Tool) -> Any:
+def _tool_name(tool: _Tool) -> Any:
     return (tool.function.name if tool.function is not None else "") or tool.name or tool.type

@@ -133,7 +133,7 @@ class RequestEditor:
                 triage.pass_reason or (Reason.TOO_LARGE if parts is None else Reason.NO_IDENTITY)
             )
             return None
-        call = self._call(triage, triage.session, parts, is_held_back=False)
+        call = self._new_call(triage, triage.session, parts, is_held_back=False)
         trouble = self._syncer.trouble if triage.mode == "on" else None
         self._count_unedited(trouble)
         call.is_untouched = trouble is None
@@ -149,7 +149,7 @@ class RequestEditor:
             if triage.session is None or triage.pass_reason or not triage.holds_body:
                 return UpstreamRequest(body, self._record_streamed(triage, [body]))
             match = self._memo_match(triage.session, body)
-            call = self._call(triage, triage.session, [body], is_held_back=match is None)
+            call = self._new_call(triage, triage.session, [body], is_held_back=match is None)
             self._syncer.start(call)
             outgoing, edit = self._edit_from_memo(call, match) if match else await self._edit_parsed(call)
         except Exception:
@@ -167,7 +167,9 @@ class RequestEditor:
             return triage._replace(pass_reason=Reason.NO_IDENTITY)
         return self._triage_session(triage.wire, self._syncer.session_of(identity))
 
-    def _call(self, triage: Triage, session: AgentSession, parts: Sequence[bytes], *, is_held_back: bool) -> ModelCall:
+    def _new_call(
+        self, triage: Triage, session: AgentSession, parts: Sequence[bytes], *, is_held_back: bool
+    ) -> ModelCall:
         return ModelCall(
             session=session,
             wire=triage.wire,
@@ -187,7 +189,7 @@ class RequestEditor:
         if obstacle is Reason.PREVIOUS_RESPONSE:
             return None
         # Beside another hand in the window bodies that are out stay out, and no mark of ours stands.
-        memo = branch.memo.unmarked() if obstacle else branch.memo
+        memo = branch.memo.without_mark() if obstacle else branch.memo
         if even_if_cold:
             return MemoMatch(branch, memo)
         keeps_mark = obstacle is not None or memo.keeps_mark(body)

@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 from ctxgc.adapters.contract import WireWindow
-from ctxgc.adapters.facts.segment_facts import with_facts
+from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.provider_cache import MARKS_MAX
 from ctxgc.core.segment import Segment, Status
-from ctxgc.gateway.body.prompt_layout import PromptLayout, sent_cache
+from ctxgc.gateway.body.prompt_layout import PromptLayout, sent_cache_fields
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
 from ctxgc.gateway.identity.agent_session import Branch, LateEdit, ReplyProgress
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
@@ -50,7 +50,7 @@ def record_batches(window: WireWindow, missing: set[str], project: str) -> list[
     """
     batches: list[list[msgspec.Raw]] = [[]]
     batch_bytes = 0
-    for segment in with_facts(window.segments, project, missing) if missing else ():
+    for segment in add_facts(window.segments, project, missing) if missing else ():
         if segment.id not in missing:
             continue
         record = _segment_json(segment, window)
@@ -64,7 +64,7 @@ def record_batches(window: WireWindow, missing: set[str], project: str) -> list[
 
 def _segment_json(segment: Segment, window: WireWindow) -> bytes:
     """A segment's record, with the pieces of its body that stand under a signature."""
-    fixed = sorted(window.fixed(segment))
+    fixed = sorted(window.uneditable_pieces(segment))
     record = encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
     if segment.edit_sources and len(record) >= RECORD_BYTES_MAX:  # An edit holds twice what it replaces.
         return _segment_json(replace(segment, edit_sources=()), window)
@@ -114,7 +114,7 @@ def late_edit(call: ModelCall, params: Mapping[str, Any]) -> LateEdit | None:
         return None
     edit, ids = call.is_sent.value, params["ids"]
     own = edit.own.mark if edit is not None and edit.own is not None else None
-    marks, unmarked = (sent_cache(contents.layout, contents.window, ids, mark)["marks"] for mark in (own, None))
+    marks, unmarked = (sent_cache_fields(contents.layout, contents.window, ids, mark)["marks"] for mark in (own, None))
     return LateEdit(sorted(call.edited_ids), marks, unmarked, (params.get("edited"), params["cache"]["marks"]))
 
 
@@ -132,7 +132,7 @@ def cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Seq
     contents = call.contents
     assert contents is not None
     can_mark = call.mode == "on" and not branch.cache.is_barred and 0 < len(layout.marks) < MARKS_MAX
-    return sent_cache(layout, contents.window, ids, call.own_mark) | {"can_mark": can_mark}
+    return sent_cache_fields(layout, contents.window, ids, call.own_mark) | {"can_mark": can_mark}
 
 
 def usage_fields(reply: ReplyProgress | None) -> dict[str, int] | None:

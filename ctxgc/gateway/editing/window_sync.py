@@ -136,7 +136,7 @@ class WindowSyncer:
     async def _sync_call(self, call: ModelCall, share: BudgetShare) -> None:
         try:
             if not call.is_held_back:
-                await _wait_until(call.reply.began, HEAD_START_S)
+                await _wait_for(call.reply.began, HEAD_START_S)
             await self._place_call(call, share)
         except BacklogFull:
             self._leave_unread(call, Reason.OWN_LATE)
@@ -216,7 +216,7 @@ class WindowSyncer:
     async def _read(self, call: ModelCall, share: BudgetShare) -> None:
         allowed = self._settings().context_edits_allowed
         worker = self._workers.urgent if call.is_held_back else self._workers.parser
-        contents = await asyncio.get_running_loop().run_in_executor(worker, _read, call, allowed)
+        contents = await asyncio.get_running_loop().run_in_executor(worker, _read_contents, call, allowed)
         if not share.grow(call.size - share.size):  # The plain body has taken the place of a compressed one.
             call.drop_body()
             raise BacklogFull
@@ -374,7 +374,7 @@ async def _release_after_sync(call: ModelCall, share: BudgetShare) -> None:
         share.release()
 
 
-def _read(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
+def _read_contents(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
     return read_body(call.body, call.wire, edits_allowed, call.session.identity.agent)
 
 
@@ -384,7 +384,7 @@ def _failure_reason(failure: CallFailed) -> Reason:
     return Reason.DAEMON_GONE if isinstance(failure, Unreachable) else Reason.DAEMON_FAILED
 
 
-async def _wait_until(event: asyncio.Event, timeout_s: float) -> None:
+async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:
     """Wait for the event, at most for the time-out."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):

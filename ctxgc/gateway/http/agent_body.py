@@ -30,7 +30,7 @@ class AgentBody:
     async def read(self) -> bool:
         """Read to the end; False if the body is too long to be kept: then `chunks` goes on."""
         async for data, _ in self._request.content.iter_chunks():
-            self._keep(data)
+            self._keep_part(data)
             if self._is_over:
                 return False
         self._is_at_end = True
@@ -42,7 +42,7 @@ class AgentBody:
             yield part
         async for data, _ in self._request.content.iter_chunks():
             if not self._is_over:
-                self._keep(data)
+                self._keep_part(data)
             if self._is_over:
                 self.release()
             yield data
@@ -57,7 +57,7 @@ class AgentBody:
         """Count the plain body in beside the compressed one; False where the plain body may not be kept."""
         return self._share.grow(size)
 
-    def _keep(self, data: bytes) -> None:
+    def _keep_part(self, data: bytes) -> None:
         self._bytes += len(data)
         self.parts.append(data)
         if self._bytes > EDITED_BYTES_MAX or not self._share.grow(len(data)):

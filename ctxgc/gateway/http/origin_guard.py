@@ -29,10 +29,10 @@ def only_programs(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
     @web.middleware
     async def served(request: web.Request, handler: Handler) -> web.StreamResponse:
         hosts = request.headers.getall("host", [])
-        if len(hosts) != 1 or not (names_this_machine(hosts[0]) or _name(hosts[0]) in hosts_allowed()):
-            return _refused("it serves its own machine; `gateway.hosts_allowed` may give it another name")
+        if len(hosts) != 1 or not (names_this_machine(hosts[0]) or _host_name(hosts[0]) in hosts_allowed()):
+            return _refusal_response("it serves its own machine; `gateway.hosts_allowed` may give it another name")
         if "origin" in request.headers or request.headers.get("sec-fetch-site", NO_SITE) != NO_SITE:
-            return _refused("it serves no page of a browser")
+            return _refusal_response("it serves no page of a browser")
         return await handler(request)
 
     return served
@@ -40,15 +40,15 @@ def only_programs(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
 
 def names_this_machine(host: str) -> bool:
     """Whether a `Host` header, with a port or without, names the loopback: by its address, or as `localhost`."""
-    return is_local(_name(host))
+    return is_local(_host_name(host))
 
 
-def _name(host: str) -> str:
+def _host_name(host: str) -> str:
     """The name in a `Host` header, without its port and its brackets."""
     found = _HOST.fullmatch(host.strip().lower())
     return (found["in_brackets"] or found["bare"]) if found else ""
 
 
-def _refused(why: str) -> web.Response:
+def _refusal_response(why: str) -> web.Response:
     fault = {"type": "permission_error", "message": f"ctxgc gateway: {why}"}
     return web.json_response({"type": "error", "error": fault}, status=web.HTTPForbidden.status_code)

@@ -42,9 +42,9 @@ def only_the_owner(settings: Callable[[], Settings]) -> Middleware:
                 connection.prove()
             is_own_peer = settings().auth == "auto" and connection is not None and connection.is_owner
             if not (has_secret or is_own_peer):
-                return _refused(web.HTTPForbidden.status_code, "permission_error", NOT_THE_OWNER)
+                return _refusal_response(web.HTTPForbidden.status_code, "permission_error", NOT_THE_OWNER)
             if names_secret(path, settings().secret):
-                return _refused(web.HTTPBadRequest.status_code, "invalid_request_error", NOT_AT_ITS_PLACE)
+                return _refusal_response(web.HTTPBadRequest.status_code, "invalid_request_error", NOT_AT_ITS_PLACE)
             request[PATH] = path
             return await handler(request)
         finally:
@@ -60,7 +60,7 @@ def is_secret(word: str, secret: str) -> bool:
     return bool(secret) and compare_digest(word.encode("utf-8", "surrogateescape"), secret.encode())
 
 
-def _refused(status: int, kind: str, why: str) -> web.Response:
+def _refusal_response(status: int, kind: str, why: str) -> web.Response:
     fault = {"type": kind, "message": f"ctxgc gateway: {why}"}
     response = web.json_response({"type": "error", "error": fault}, status=status)
     response.force_close()  # The body of a refused request is not read.

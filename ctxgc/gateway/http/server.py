@@ -29,7 +29,7 @@ from ctxgc.gateway.http.origin_guard import only_programs
 from ctxgc.gateway.http.owner_guard import PATH, only_the_owner
 from ctxgc.gateway.http.routes import Route, route
 from ctxgc.gateway.http.tools_endpoint import Serve, ToolsEndpoint
-from ctxgc.gateway.http.upstream import HOP_BY_HOP, Accepts, Upstreams, copied_headers
+from ctxgc.gateway.http.upstream import HOP_BY_HOP, Accepts, Upstreams, copy_headers
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 from ctxgc.protocol.build import build_id
@@ -65,7 +65,7 @@ class _OutgoingRequest:
         if self.own is None or not isinstance(self.body, bytes):
             return None
         call = self.sent_call()
-        return self.original if call is not None and not call.edited_ids else self.own.without(self.body)
+        return self.original if call is not None and not call.edited_ids else self.own.remove_from(self.body)
 
 
 class Proxy:
@@ -208,7 +208,7 @@ class Proxy:
         call = out.sent_call()
         if again.ok and call is not None and call.branch is not None:
             call.is_mark_refused = True
-            call.branch.bar_marks()
+            call.branch.stop_marking()
             _log.warning("a cache mark was refused upstream; the session goes on without marks of ours")
         return refused if _is_refused(again) else again
 
@@ -227,7 +227,7 @@ class Proxy:
         self._counters.count_unedited(Reason.REFUSED)
         if again.ok:  # Else the fault may be the upstream's.
             if call is not None and call.branch is not None:
-                call.branch.bar()
+                call.branch.stop_editing()
             _log.warning("an edited request was refused upstream; it was sent again as it came")
         return again
 
@@ -249,7 +249,7 @@ class Proxy:
         while data:
             if call is not None:
                 call.reply.began.set()
-                scanner = _scan(scanner, data)
+                scanner = _scan_reply(scanner, data)
             data = await reply.content.readany()
             await relayed.write(data)
         if call is not None:
@@ -261,7 +261,7 @@ class _RelayedReply(web.StreamResponse):
     """An upstream's reply on its way to the agent."""
 
     def __init__(self, upstream: ClientResponse) -> None:
-        headers = copied_headers(upstream.raw_headers, HOP_BY_HOP)
+        headers = copy_headers(upstream.raw_headers, HOP_BY_HOP)
         super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
         self.upstream = upstream
 
@@ -309,7 +309,7 @@ def _is_refused(reply: ClientResponse) -> bool:
     return reply.status == web.HTTPBadRequest.status_code
 
 
-def _scan(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:
+def _scan_reply(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:
     """The scanner after these bytes; None after a failure, which must not touch the agent's reply."""
     try:
         if scanner is not None:

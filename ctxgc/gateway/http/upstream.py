@@ -73,7 +73,7 @@ class Upstreams:
 
         The reply returns as soon as its headers are there. Raises the exceptions of aiohttp.
         """
-        headers = copied_headers(request.raw_headers, _NOT_FORWARDED)
+        headers = copy_headers(request.raw_headers, _NOT_FORWARDED)
         for name in _split_values(request.headers.getall(hdrs.CONNECTION, [])):
             headers.popall(name, None)
         if length is not None and request.body_exists:
@@ -107,7 +107,7 @@ def client_session() -> ClientSession:
     )
 
 
-def copied_headers(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
+def copy_headers(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
     """Headers as they came, in order and spelling, without the dropped ones.
 
     A name that comes twice keeps its first spelling: the library takes another spelling for a new value. The library

@@ -109,21 +109,21 @@ class Branch:
 
     def keep_memo(self, memo: Memo | None) -> None:
         """Keep a memo for the next request, without a mark where marks are refused."""
-        self.memo = memo.unmarked() if memo is not None and self.cache.is_barred else memo
+        self.memo = memo.without_mark() if memo is not None and self.cache.is_barred else memo
 
-    def bar_marks(self) -> None:
+    def stop_marking(self) -> None:
         """Put no further mark of our own into requests of this branch."""
         self.cache.is_barred = True
         self.keep_memo(self.memo)
 
     @property
-    def is_wide(self) -> bool:
+    def asks_many_calls(self) -> bool:
         """Whether the last reply asks for many calls at once, or the last turn did."""
         calls = self.reply.calls if self.reply is not None else 0
         is_wide = calls >= WIDE_CALLS or self.cache.added_blocks >= 2 * WIDE_CALLS
         return is_wide and not self.cache.is_barred
 
-    def bar(self) -> None:
+    def stop_editing(self) -> None:
         """Edit no further request of this branch."""
         self.is_barred = True
         self.tombstones, self.memo = {}, None
@@ -160,7 +160,7 @@ class AgentSession:
     @property
     def needs_bridge(self) -> bool:
         """Whether the session asks for so many calls at once that its host may miss its own cache."""
-        return any(branch.is_wide for branch in self.branches.values())
+        return any(branch.asks_many_calls for branch in self.branches.values())
 
     def memo_branch(self, body: bytes) -> Branch | None:
         """The branch whose memo this body begins with; of several the branch with the longest memo."""

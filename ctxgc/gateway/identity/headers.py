@@ -79,17 +79,17 @@ def _valid_identity(agent: str, session: str) -> Identity | None:
     return Identity(agent, session) if _AGENT.fullmatch(agent) and _SESSION.fullmatch(session) else None
 
 
-def _claude_code(headers: Mapping[str, str]) -> str:
+def _claude_code_session(headers: Mapping[str, str]) -> str:
     return headers.get("x-claude-code-session-id", "")
 
 
-def _opencode(headers: Mapping[str, str]) -> str:
+def _opencode_session(headers: Mapping[str, str]) -> str:
     """OpenCode sends one header to its own service and another, which other clients send too, to other providers."""
     affinity = headers.get("x-session-affinity", "")
     return headers.get("x-opencode-session") or (affinity if _OPENCODE.fullmatch(affinity) else "")
 
 
-def _codex(headers: Mapping[str, str]) -> str:
+def _codex_session(headers: Mapping[str, str]) -> str:
     """Codex sends a turn's metadata as JSON in a header; older versions have a header for the session alone.
 
     A sub-agent asks under its root's session and has a thread of its own, by which its rollout is named too.
@@ -106,7 +106,7 @@ def _codex(headers: Mapping[str, str]) -> str:
     return older if _UUID.fullmatch(older) and not is_library else ""
 
 
-def _pi(headers: Mapping[str, str]) -> str:
+def _pi_session(headers: Mapping[str, str]) -> str:
     """Pi sends its session twice over OpenAI's library; Codex, whose headers have the same names, names itself."""
     session, agent = headers.get("session_id", ""), headers.get("originator", "") + headers.get("user-agent", "")
     is_pi = _UUID.fullmatch(session) and session == headers.get("x-client-request-id") and "codex" not in agent.lower()
@@ -114,8 +114,8 @@ def _pi(headers: Mapping[str, str]) -> str:
 
 
 _READERS: tuple[tuple[str, Callable[[Mapping[str, str]], str]], ...] = (
-    (CLAUDE_CODE, _claude_code),
-    (OPENCODE, _opencode),
-    (PI, _pi),
-    (CODEX, _codex),
+    (CLAUDE_CODE, _claude_code_session),
+    (OPENCODE, _opencode_session),
+    (PI, _pi_session),
+    (CODEX, _codex_session),
 )

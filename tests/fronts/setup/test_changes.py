@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.fronts.setup.changes import Change, FileEdit, applied, taken_back
-from ctxgc.fronts.setup.json_edit import Uneditable, decoded, set_member
+from ctxgc.fronts.setup.changes import Change, FileEdit, apply_changes, undo_changes
+from ctxgc.fronts.setup.json_edit import Uneditable, decode_json, set_member
 from tests.effort import effort
 from tests.fronts.setup.test_edits import objects
 
@@ -16,11 +16,11 @@ PATHS = [("env", "URL"), ("env", "TOOLS"), ("statusLine",), ("a", "b", "c"), ("a
 def test_all_changes_taken_back_give_the_very_text(text, paths):
     edit = FileEdit("f", "json", tuple(Change(path, '{"ours": 1}') for path in paths))
     try:
-        fresh, noted = applied(text, edit)
+        fresh, noted = apply_changes(text, edit)
     except Uneditable:
         return
 
-    assert taken_back(fresh, noted) == (text, [])
+    assert undo_changes(fresh, noted) == (text, [])
 
 
 @given(objects(), st.sampled_from(PATHS))
@@ -28,11 +28,11 @@ def test_all_changes_taken_back_give_the_very_text(text, paths):
 def test_what_the_user_sets_meanwhile_is_there_afterwards_and_ours_is_not(text, path):
     edit = FileEdit("f", "json", (Change(path, '"ours"'),))
     try:
-        fresh, noted = applied(text, edit)
+        fresh, noted = apply_changes(text, edit)
     except Uneditable:
         return
 
-    back, kept = taken_back(set_member(fresh, ("theirs",), "7"), noted)
+    back, kept = undo_changes(set_member(fresh, ("theirs",), "7"), noted)
 
-    assert decoded(back) == decoded(text) | {"theirs": 7}
+    assert decode_json(back) == decode_json(text) | {"theirs": 7}
     assert kept == []

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.fronts.setup.json_edit import Uneditable, decoded, drop_member, set_member, value_at
-from ctxgc.fronts.setup.toml_edit import put_back, set_key
+from ctxgc.fronts.setup.json_edit import Uneditable, decode_json, drop_member, set_member, value_at
+from ctxgc.fronts.setup.toml_edit import restore_line, set_key
 from tests.effort import effort
 
 KEYS = st.sampled_from(["env", "a", "b", "model", 'quo"te', "ü"])
@@ -33,7 +33,7 @@ PATHS = st.sampled_from([("env",), ("statusLine",), ("env", "URL"), ("provider",
 @given(objects(), PATHS)
 @effort(300)
 def test_a_member_is_set_alone_and_taking_it_out_again_gives_the_very_text(text, path):
-    before = decoded(text)
+    before = decode_json(text)
     try:
         fresh = set_member(text, path, '"ours"')
     except Uneditable:
@@ -47,14 +47,14 @@ def test_a_member_is_set_alone_and_taking_it_out_again_gives_the_very_text(text,
     for key in path[:-1]:
         node = node.setdefault(key, {})
     node[path[-1]] = "ours"
-    assert decoded(fresh) == expected
+    assert decode_json(fresh) == expected
 
     known = next((depth for depth in range(1, len(path) + 1) if value_at(text, path[:depth]) is None), None)
     if known is None:
         assert set_member(fresh, path, value_at(text, path)) == text
     else:
         dropped = drop_member(fresh, path[:known])
-        assert decoded(dropped) == before
+        assert decode_json(dropped) == before
         parent = value_at(text, path[: known - 1])
         is_empty = "".join(parent.split()) == "{}"
         assert (set_member(dropped, path[: known - 1], parent) if is_empty and known > 1 else dropped) == (
@@ -82,7 +82,7 @@ def test_a_top_level_key_is_set_whatever_follows_and_taking_it_out_gives_the_ver
     fresh = set_key(text, "openai_base_url", "http://x")
 
     assert tomllib.loads(fresh) == tomllib.loads(text) | {"openai_base_url": "http://x"}
-    assert put_back(fresh, "openai_base_url", None) == text
+    assert restore_line(fresh, "openai_base_url", None) == text
 
 
 def test_a_key_that_was_set_gets_its_old_line_back_with_its_comment():
@@ -91,4 +91,4 @@ def test_a_key_that_was_set_gets_its_old_line_back_with_its_comment():
     fresh = set_key(text, "openai_base_url", "http://new")
 
     assert tomllib.loads(fresh)["openai_base_url"] == "http://new"
-    assert put_back(fresh, "openai_base_url", "openai_base_url = 'http://old'  # company\n") == text
+    assert restore_line(fresh, "openai_base_url", "openai_base_url = 'http://old'  # company\n") == text
